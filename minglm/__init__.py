@@ -1,0 +1,20 @@
+"""minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop."""
+
+from .attention import backends, masked_attention
+from .batch import Batch, pack
+from .errors import MinglmError
+from .generate import Filled, fill, write
+from .infilling import Example, SpecialTokens, build_example, restore
+from .mask import GLMMask, keys_of_row
+from .model import GLM, GLMConfig
+from .rng import Rng
+from .spans import Span, sample_spans
+from .tokenizer import Tokenizer
+from .viz.derivation import Derivation, explain
+
+from .version import __version__
+__all__ = [
+    *("GLM", "Batch", "Derivation", "Example", "Filled", "GLMConfig", "GLMMask", "MinglmError", "Rng", "Span", "SpecialTokens"),
+    *("Tokenizer", "backends", "build_example", "explain", "fill", "keys_of_row", "masked_attention", "pack", "restore"),
+    *("sample_spans", "write"),
+]

@@ -1,0 +1,140 @@
+"""Who sees whom: the mask of GLM as one integer per sample.
+
+Within one sample of length T whose Part A has length A, row i sees keys 0 .. max(A, i+1) - 1:
+
+    Part A rows (i < A)    see all of Part A, in both directions;
+    Part B rows (i >= A)   see all of Part A, and Part B up to themselves.
+
+A = 0 is GPT, A = T is BERT, anything between is GLM and every prefix LM (paper section 2.1, figure 2d).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from .errors import MinglmError
+
+
+def keys_of_row(i, part_a_len):
+    """How many keys row `i` may attend to: all of Part A, and Part B up to itself.
+
+    Works on ints and on tensors. Rows before the first key (i < 0) see Part A only.
+
+    Example: part_a_len=4 -> rows 0..5 see 4, 4, 4, 4, 5, 6 keys.
+    """
+    if isinstance(i, torch.Tensor):
+        return torch.maximum(torch.as_tensor(part_a_len), i + 1)
+    return max(part_a_len, i + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class GLMMask:
+    """The mask of a packed batch: where each sample starts and how long its Part A is.
+
+    cu_seqlens_q, cu_seqlens_k: (S+1,) int32, sample s owns rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1 (keys likewise).
+    part_a_lens: (S,) int32.
+    seqlens_k: optional (S,) int32, the keys of sample s are only the first seqlens_k[s] (a cache with room to grow).
+
+    Queries are aligned to the end of their sample's keys: row r of sample s is i = len_k - len_q + r. Raises MinglmError
+    when the lengths contradict each other; they are checked here, once, on the host.
+    """
+
+    cu_seqlens_q: torch.Tensor
+    cu_seqlens_k: torch.Tensor
+    part_a_lens: torch.Tensor
+    seqlens_k: torch.Tensor | None = None
+    _memory: dict = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self):
+        for name in ("cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _int32(name, getattr(self, name)))
+        for name in ("cu_seqlens_q", "cu_seqlens_k"):
+            cu = getattr(self, name)
+            if len(cu) != len(self.part_a_lens) + 1:
+                raise MinglmError(f"{name}: {len(cu)} entries for {len(self.part_a_lens)} samples; samples + 1 are needed")
+            if cu[0] != 0 or (cu.diff() < 0).any():
+                raise MinglmError(f"{name}: {_short(cu)} must start at 0 and never fall")
+        room = self.cu_seqlens_k.diff()
+        if self.seqlens_k is not None:
+            if len(self.seqlens_k) != len(room):
+                raise MinglmError(f"seqlens_k: {len(self.seqlens_k)} entries for {len(room)} samples")
+            if (self.seqlens_k < 0).any() or (self.seqlens_k > room).any():
+                raise MinglmError(f"seqlens_k: {_short(self.seqlens_k)} must lie between 0 and {_short(room)}")
+        if (self.part_a_lens < 0).any() or (self.part_a_lens > self.len_k).any():
+            raise MinglmError(f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {_short(self.len_k)}")
+
+    @classmethod
+    def packed(cls, seq_lens, part_a_lens):
+        """Samples of these lengths, end to end, queries and keys alike (training)."""
+        cu = torch.nn.functional.pad(_int32("seq_lens", seq_lens).cumsum(0, dtype=torch.int32), (1, 0))
+        return cls(cu, cu, part_a_lens)
+
+    @classmethod
+    def gpt(cls, seq_lens):
+        """Every row sees itself and its past: Part A is empty."""
+        return cls.packed(seq_lens, torch.zeros(len(seq_lens), dtype=torch.int32))
+
+    @classmethod
+    def bert(cls, seq_lens):
+        """Every row sees the whole sample: everything is Part A."""
+        return cls.packed(seq_lens, seq_lens)
+
+    @classmethod
+    def prefix(cls, seq_lens, part_a_lens):
+        """A prefix that sees itself, and a continuation that is causal: the same rule as `packed`, under its other name."""
+        return cls.packed(seq_lens, part_a_lens)
+
+    def with_queries(self, len_q):
+        """The same keys, asked only by the last len_q[s] rows of each sample. len_q: (S,) ints."""
+        cu_q = torch.nn.functional.pad(_int32("len_q", len_q).cumsum(0, dtype=torch.int32), (1, 0))
+        return GLMMask(cu_q, self.cu_seqlens_k, self.part_a_lens, self.seqlens_k)
+
+    @property
+    def len_q(self):
+        """Queries of each sample, (S,) int32."""
+        return self.cu_seqlens_q.diff()
+
+    @property
+    def len_k(self):
+        """Keys of each sample that may be seen at all, (S,) int32."""
+        return self.cu_seqlens_k.diff() if self.seqlens_k is None else self.seqlens_k
+
+    def rows(self):
+        """For every query row: its sample, and its index i among the sample's keys. Two (Nq,) int64 tensors."""
+        len_q = self.len_q.long()
+        sample = torch.repeat_interleave(torch.arange(len(len_q)), len_q)
+        r = torch.arange(len(sample)) - self.cu_seqlens_q.long()[sample]
+        return sample, (self.len_k - self.len_q).long()[sample] + r
+
+    def visible_keys(self):
+        """How many of its sample's keys each row sees: the rule, for every row at once. (Nq,) int64."""
+        sample, i = self.rows()
+        return torch.minimum(self.len_k.long()[sample], keys_of_row(i, self.part_a_lens.long()[sample]))
+
+    def dense(self):
+        """The whole grid, for pictures and for the reference: (Nq, Nk) bool, True = may attend."""
+        sample, _ = self.rows()
+        key = torch.arange(int(self.cu_seqlens_k[-1]))
+        first = self.cu_seqlens_k.long()[sample]
+        return (key >= first[:, None]) & (key < (first + self.visible_keys())[:, None])
+
+    def remember(self, key, make):
+        """`make()`, called once per key: what backends derive from the lengths is derived once a batch, not once a layer."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+
+def _int32(name, values):
+    """A list, array or tensor of whole numbers as a 1-D int32 tensor on the host."""
+    values = torch.as_tensor(values)
+    if values.numel() == 0:
+        values = values.to(torch.int32)
+    if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
+        raise MinglmError(f"{name}: {values.dtype} of shape {tuple(values.shape)}; a 1-D row of integers is needed")
+    return values.to("cpu", torch.int32).contiguous()
+
+
+def _short(values):
+    return f"[{', '.join(map(str, values[:8].tolist()))}{', ...' if len(values) > 8 else ''}]"

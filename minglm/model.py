@@ -1,0 +1,231 @@
+"""GLM, from token ids to logits. Read top to bottom: settings, one layer, the whole.
+
+    x = E[token] + P[position] + Q[block position]                   (the 2D positions of the paper, section 2.2)
+    N times:   x += attention(norm(x))     x += MLP(norm(x))         (pre-LN: the residual x itself is never normalised)
+    logits = norm(x) E^T                                             (the head is the embedding again)
+
+Activations are (N, C): all samples of a batch end to end, no padding. Only attention needs to know where a sample ends,
+and the GLMMask tells it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import masked_attention
+from .errors import MinglmError
+
+
+@dataclass(frozen=True)
+class GLMConfig:
+    """The shape of a GLM: everything that decides what its weights mean.
+
+    max_positions bounds Part A and every block position; the two position tables have one row more.
+    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    max_positions: int
+    dropout: float = 0.1  # the original's; on the embedding sum, the attention output and the MLP output
+    gelu: str = "tanh"
+
+    def __post_init__(self):
+        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise MinglmError(f"model.{name}: {value!r} is not accepted; a whole number of at least 1 is")
+        if self.hidden_size % self.num_heads:
+            raise MinglmError(f"model.hidden_size: {self.hidden_size} is not a multiple of model.num_heads = {self.num_heads}")
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise MinglmError(f"model.dropout: {self.dropout!r} is not accepted; a number from 0 to below 1 is")
+        if self.gelu not in ("tanh", "erf"):
+            raise MinglmError(f'model.gelu: {self.gelu!r} is not accepted; "tanh" or "erf" is')
+
+
+class Layer(nn.Module):
+    """One transformer layer: every row looks around (attention), then thinks for itself (MLP)."""
+
+    def __init__(self, config):
+        super().__init__()
+        C = config.hidden_size
+        self.num_heads, self.gelu = config.num_heads, "tanh" if config.gelu == "tanh" else "none"
+        self.norm1 = nn.LayerNorm(C, eps=1e-5)
+        self.qkv = nn.Linear(C, 3 * C)  # rows stacked [Q; K; V], heads contiguous inside each
+        self.out = nn.Linear(C, C)
+        self.norm2 = nn.LayerNorm(C, eps=1e-5)
+        self.up = nn.Linear(C, 4 * C)
+        self.down = nn.Linear(4 * C, C)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x, mask, backend, rows=None):
+        """x: (N, C) -> (N, C); with rows (R,), only those rows are computed, while all N serve as keys: -> (R, C).
+
+        The mask's queries must be those R rows.
+        """
+        q, k, v = self.project(x, rows)
+        attended = masked_attention(q, k, v, mask, backend=backend).flatten(1)  # (R, C)
+        return self.combine(x if rows is None else x[rows], attended)
+
+    def combine(self, x, attended):
+        """What attention brought joins the residual, then the MLP's thought does: (R, C), (R, C) -> (R, C)."""
+        x = x + self.dropout(self.out(attended))
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))
+
+    def project(self, x, rows=None):
+        """Queries of the wanted rows, keys and values of all rows: (R, H, D), (N, H, D), (N, H, D)."""
+        C, h = x.shape[1], self.norm1(x)
+        if rows is None:
+            return self.qkv(h).view(len(x), 3, self.num_heads, -1).unbind(1)
+        q = F.linear(h[rows], self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), self.num_heads, -1)
+        k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, self.num_heads, -1).unbind(1)
+        return q, k, v
+
+
+class GLM(nn.Module):
+    """The whole model. `model.backend` chooses how attention is computed (see `masked_attention`), never what.
+
+    `model.prune`: the last layer computes only the rows that are asked for (on by default; the result is the same).
+    `model.checkpoint_activations`: keep one (N, C) per layer for the backward pass and recompute the rest.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.backend = "auto"
+        self.prune = True
+        self.checkpoint_activations = False
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_positions + 1, config.hidden_size)
+        self.block_position_embedding = nn.Embedding(config.max_positions + 1, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(config.hidden_size, eps=1e-5)
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self):
+        """N(0, 0.02) everywhere, but N(0, 0.02 / sqrt(2 layers)) where a layer writes to the residual; biases 0."""
+        for name, p in self.named_parameters():
+            if name.endswith("bias"):
+                p.zero_()
+            elif "norm" in name:
+                p.fill_(1)
+            else:
+                into_residual = name.endswith(("out.weight", "down.weight"))
+                p.normal_(0, 0.02 / math.sqrt(2 * self.config.num_layers) if into_residual else 0.02)
+
+    def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None):
+        """The normalised state of each row (or of `rows` only), from which the next token is read.
+
+        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending
+        -> (N, C), or (R, C).
+        """
+        x = self.token_embedding(tokens) + self.position_embedding(position_ids)
+        x = self.dropout(x + self.block_position_embedding(block_position_ids))  # (N, C)
+        for layer in self.layers[:-1]:
+            x = self.run(layer, x, mask)
+        if rows is None or not self.prune:
+            x = self.run(self.layers[-1], x, mask)
+            return self.final_norm(x if rows is None else x[rows])
+        suffix, suffix_mask, wanted = shortest_suffixes(mask, rows)
+        return self.final_norm(self.run(self.layers[-1], x, suffix_mask, suffix)[wanted])
+
+    def run(self, layer, x, mask, rows=None):
+        if self.checkpoint_activations and self.training:
+            return checkpoint(layer, x, mask, self.backend, rows, use_reentrant=False)
+        return layer(x, mask, self.backend, rows)
+
+    def forward(self, tokens, position_ids, block_position_ids, mask, rows=None):
+        """Scores of every token as the next one: logits (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
+        return F.linear(self.hidden(tokens, position_ids, block_position_ids, mask, rows), self.token_embedding.weight)
+
+    def loss(self, batch, reduction="mean"):
+        """Cross-entropy of the learned rows of a Batch, in nats; logits of other rows are never computed.
+
+        reduction: "mean" over the M learned rows, "sum", or "none" -> (M,). The mean of no rows is 0.
+        """
+        logits = self(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, batch.target_rows)  # (M, V)
+        losses = F.cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, batch.targets, reduction="none")
+        if reduction == "none":
+            return losses
+        if reduction not in ("mean", "sum"):
+            raise MinglmError(f'reduction: {reduction!r} is not accepted; "mean", "sum" or "none" is')
+        return losses.sum() if reduction == "sum" else losses.sum() / max(1, len(losses))
+
+    @torch.no_grad()
+    def attention_weights(self, batch, layer):
+        """Who looked at whom in one layer, for pictures: a list of (H, T, T), one per sample of the batch.
+
+        Always computed by the plain formula; each row sums to 1. layer: 0 .. num_layers - 1, negative from the end.
+        """
+        if not -len(self.layers) <= layer < len(self.layers):
+            raise MinglmError(f"layer: {layer} is not one of the {len(self.layers)} layers")
+        x = self.token_embedding(batch.tokens) + self.position_embedding(batch.position_ids)
+        x = x + self.block_position_embedding(batch.block_position_ids)
+        layer %= len(self.layers)
+        training, _ = self.training, self.eval()
+        for earlier in self.layers[:layer]:
+            x = earlier(x, batch.mask, self.backend)
+        q, k, _ = self.layers[layer].project(x)
+        self.train(training)
+        scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~batch.mask.dense().to(x.device), -math.inf).softmax(-1)
+        edges = batch.mask.cu_seqlens_q.tolist()
+        return [weights[:, a:b, a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+    def compile(self, **options):
+        """torch.compile what works row by row, once for any number of rows; the attention backends stay as they are."""
+        for layer in self.layers:
+            layer.project = torch.compile(layer.project, dynamic=True, **options)
+            layer.combine = torch.compile(layer.combine, dynamic=True, **options)
+
+    def num_parameters(self):
+        """How many weights there are (the tied head counts once)."""
+        return sum(p.numel() for p in self.parameters())
+
+    @classmethod
+    def from_pretrained(cls, directory, device="cpu"):
+        """A GLM from a folder with model.safetensors and config.json, or from a run folder (its last checkpoint)."""
+        from .checkpoint import from_pretrained
+
+        return from_pretrained(directory, device)
+
+    def save_pretrained(self, directory, tokenizer=None):
+        """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
+        from .checkpoint import save_pretrained
+
+        save_pretrained(self, directory, tokenizer)
+
+    @classmethod
+    def from_original(cls, path_or_state_dict, config=None):
+        """A GLM from the weights of the original code, under their original names (see `minglm.checkpoint`)."""
+        from .checkpoint import from_original
+
+        return from_original(path_or_state_dict, config)
+
+
+def shortest_suffixes(mask, rows):
+    """The rows a last layer must compute so that `rows` come out: in each sample, everything from its first wanted row on.
+
+    mask: GLMMask, rows: (R,) int64 ascending -> the suffix rows (R',) int64, the GLMMask whose queries they are, and
+    where among them the wanted rows stand, (R,) int64.
+
+    Example: one sample of 6 rows, rows = [4, 5] -> [4, 5], a mask with 2 queries and 6 keys, [0, 1].
+    """
+    start = mask.cu_seqlens_q.long()
+    host = rows.cpu()
+    sample = torch.searchsorted(start, host, right=True) - 1
+    first = start[1:].scatter_reduce(0, sample, host, "amin")  # (S,) samples without wanted rows keep their end
+    len_q = start[1:] - first
+    which = torch.repeat_interleave(torch.arange(len(len_q)), len_q)
+    end_of_suffix = len_q.cumsum(0)
+    shift = first - (end_of_suffix - len_q)  # suffix row j of sample s is packed row j + shift[s]
+    suffix = torch.arange(len(which)) + shift[which]
+    return suffix.to(rows.device), mask.with_queries(len_q), (host - shift[sample]).to(rows.device)

@@ -1,0 +1,74 @@
+"""Random numbers that need no history: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+
+Philox is a keyed scramble of a counter: block number n of a stream is `philox(n, key)`, whatever was drawn before.
+So the spans of window 7 in epoch 3 are a function of (seed, 3, 7) alone, and a resumed run needs no random state.
+Spans and batches use nothing else, and any other language that repeats these lines draws the same spans.
+"""
+
+import numpy as np
+
+MASK32 = 0xFFFFFFFF
+
+
+def philox(counter, key):
+    """Scramble four 32-bit words under a key of two: ten rounds of multiply, xor and swap.
+
+    counter: 4 words, key: 2 words -> 4 words. Words are Python ints or uint64 arrays (then all at once).
+
+    Example (Random123's known answers): counter 0, key 0 -> 6627e8d5 e169c58d bc57ac4c 9b00dbd8.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # 64-bit products
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & MASK32, (p0 >> 32) ^ c3 ^ k1, p0 & MASK32
+        k0, k1 = (k0 + 0x9E3779B9) & MASK32, (k1 + 0xBB67AE85) & MASK32
+    return c0, c1, c2, c3
+
+
+class Rng:
+    """A stream of random numbers named by a seed and up to three 32-bit numbers.
+
+    `Rng(seed, a, b, c)` draws from counters (0, a, b, c), (1, a, b, c), ... under the 64-bit key `seed`.
+    """
+
+    def __init__(self, seed, a=0, b=0, c=0):
+        self.key = (seed & MASK32, (seed >> 32) & MASK32)
+        self.counter = [0, int(a) & MASK32, int(b) & MASK32, int(c) & MASK32]
+        self.words = []
+
+    def word(self):
+        """The next 32 random bits, as an int."""
+        if not self.words:
+            self.words = list(philox(self.counter, self.key))[::-1]
+            self.counter[0] += 1
+        return self.words.pop()
+
+    def uniform(self):
+        """A float in [0, 1): the next word / 2^32."""
+        return self.word() / 2**32
+
+    def integer(self, n):
+        """An int in 0 .. n-1, all equally likely (words past the last multiple of n are drawn again); 1 <= n <= 2^32."""
+        limit = 2**32 - 2**32 % n
+        while (word := self.word()) >= limit:
+            pass
+        return word % n
+
+    def shuffle(self, items):
+        """Shuffle a list in place, every order equally likely (Fisher-Yates from the end); returns it."""
+        for i in range(len(items) - 1, 0, -1):
+            j = self.integer(i + 1)
+            items[i], items[j] = items[j], items[i]
+        return items
+
+
+def permutation(n, seed, a=0, b=0, c=0):
+    """A keyed permutation of 0 .. n-1: sort by the first two words of block i. Returns (n,) int64.
+
+    Draws from counters (i, a, b, c), all at once in numpy.
+    """
+    i = np.arange(n, dtype=np.uint64)
+    counter = (i, np.uint64(a & MASK32) + 0 * i, np.uint64(b & MASK32) + 0 * i, np.uint64(c & MASK32) + 0 * i)
+    high, low, _, _ = philox(counter, (seed & MASK32, (seed >> 32) & MASK32))
+    return np.argsort((high << np.uint64(32)) | low, kind="stable")

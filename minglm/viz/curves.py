@@ -1,0 +1,228 @@
+"""How a training run went: figure F12, from the run's metrics.csv."""
+
+import csv
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ..errors import MinglmError
+
+# columns of metrics.csv that the figure reads; losses in nats a token
+COLUMNS = ("step", "loss", "lr", "grad_norm", "text_tokens", "seconds")
+HELD_OUT = {"held_out": "all", "held_out_token": "token", "held_out_sentence": "sentence", "held_out_document": "document"}
+# Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers tell apart).
+STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
+THEMES = {
+    "light": {
+        "back": "#FFFFFF", "ink": "#1A1A1A", "grid": "#DDDDDD", "training": "#004B87",
+        "all": "#1A1A1A", "token": "#D55E00", "sentence": "#009E73", "document": "#AA4499",
+    },
+    "dark": {
+        "back": "#16181C", "ink": "#E8E8E8", "grid": "#3A3D44", "training": "#4FA3F0",
+        "all": "#E8E8E8", "token": "#FF8A3D", "sentence": "#3DD6A3", "document": "#E89AD8",
+    },
+}  # fmt: skip
+MOST_POINTS = 20_000  # of a raw line; a longer run is drawn as the extremes of as many stretches
+
+
+def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
+    """Loss, held-out losses, learning rate, gradient norm and speed over the steps of a run. -> matplotlib Figure.
+
+    width: in pixels at 100 dots an inch (900 unless given); the height is 700. fig.alt_text says it in words.
+    """
+    if theme not in THEMES:
+        raise MinglmError(f"theme {theme!r} is not accepted: it is one of {', '.join(THEMES)}")
+    colours, width = THEMES[theme], width or 900
+    path = Path(metrics_csv_path)
+    metrics = read_metrics(path)
+    title = path.resolve().parent.name if title is None else title
+
+    fig = Figure(figsize=(width / 100, 7), dpi=100, layout="constrained", facecolor=colours["back"])
+    fig.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    loss, lr, norm, speed = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
+    names = {loss: "loss, nats a token", lr: "learning rate", norm: "gradient norm", speed: "text tokens a second"}
+    for ax, name in names.items():
+        style_axes(ax, name, colours)
+
+    step = metrics["step"]
+    handles = [noisy_line(loss, step, metrics["loss"], colours["training"], f"training {last(smooth(metrics['loss'])):.2f}")]
+    for column, name in HELD_OUT.items():
+        seen = np.isfinite(metrics[column])
+        if seen.any():
+            marker, dashes = STYLES[name]
+            label = f"held out{'' if name == 'all' else ', ' + name} {last(metrics[column]):.2f}"
+            sizes = dict(markersize=4.5, markevery=max(1, seen.sum() // 25), linewidth=1.4)
+            handles += loss.plot(
+                step[seen], metrics[column][seen], dashes, marker=marker, color=colours[name], label=label, gid=column, **sizes
+            )
+    # above the axes: there it can cover nothing
+    loss.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0, frameon=False, fontsize=9,
+        ncols=5 if width >= 1000 else 3 if width >= 600 else 2, labelcolor=colours["ink"], columnspacing=1.4,
+    )  # fmt: skip
+
+    lr.plot(step, metrics["lr"], color=colours["training"], linewidth=1.6, marker=dot(step), gid="lr")
+    in_logs = spread(metrics["grad_norm"]) > 10
+    noisy_line(norm, step, metrics["grad_norm"], colours["training"], gid="grad_norm", in_logs=in_logs)
+    noisy_line(speed, step, metrics["tokens_per_second"], colours["training"], gid="tokens_per_second")
+    for ax in (lr, speed) if in_logs else (lr, norm, speed):
+        ax.set_ylim(0, max(ax.get_ylim()[1], 1e-12) * 1.08)
+    if in_logs:
+        norm.set_yscale("log")
+        norm.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        norm.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    speed.set_xlabel("step", color=colours["ink"])
+    speed.xaxis.set_major_locator(MaxNLocator(8 if width >= 600 else 5, integer=True, min_n_ticks=1))
+    if len(step) == 1:
+        speed.set_xlim(step[0] - 1, step[0] + 1)
+    speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    fig.alt_text = in_words(metrics, title)
+    return fig
+
+
+def save_curves(run_dir):
+    """Draw run_dir/metrics.csv to run_dir/curves.png and return its path: whole or not at all, over the picture before."""
+    run_dir = Path(run_dir)
+    fig = fig_curves(run_dir / "metrics.csv")
+    path, unfinished = run_dir / "curves.png", run_dir / f".curves.{os.getpid()}.png"
+    try:
+        # without the library's version inside, the same run gives the same bytes
+        fig.savefig(unfinished, metadata={"Software": None, "Description": fig.alt_text})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def read_metrics(path):
+    """metrics.csv as a dict of (rows,) float arrays, nan where a field is empty; "tokens_per_second" is added.
+
+    A last line that is still being written is left out.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except OSError as error:
+        raise MinglmError(f"{path}: {error.strerror or error}; a run folder's metrics.csv is needed") from None
+    except (ValueError, csv.Error):
+        header, rows = [], []
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise MinglmError(f"{path}: column {missing[0]!r} is missing; a run folder's metrics.csv is needed")
+    if rows and len(rows[-1]) != len(header):
+        rows.pop()
+    if not rows:
+        raise MinglmError(f"{path}: no step is written there yet")
+    metrics = {name: np.full(len(rows), np.nan) for name in HELD_OUT}
+    for i, row in enumerate(rows):
+        try:
+            values = [float(field) if field else math.nan for field in row]
+            for name, value in zip(header, values, strict=True):
+                metrics.setdefault(name, np.full(len(rows), np.nan))[i] = value
+        except ValueError:
+            raise MinglmError(f"{path}: line {i + 2} is not one number for each of the {len(header)} columns") from None
+    seconds = np.where(metrics["seconds"] > 0, metrics["seconds"], np.nan)
+    metrics["tokens_per_second"] = metrics["text_tokens"] / seconds
+    return metrics
+
+
+def smooth(values, share=0.01):
+    """A running mean over about `share` of the run on either side; nan (no value) is passed over. (n,) -> (n,).
+
+    Weights fall off by the same factor a step, so the mean is one pass forwards and one back and does not lag behind.
+    Example: three values 4, 2, 2 are few, so nothing is smoothed: 4, 2, 2.
+    """
+    keep = 1 - 1 / max(1.0, share * len(values))
+    there = np.isfinite(values)
+    total, weight = np.zeros(len(values)), np.zeros(len(values))
+    for direction in (1, -1):
+        a = b = 0.0
+        for i in range(len(values))[::direction]:
+            a, b = keep * a, keep * b
+            if there[i]:
+                a, b = a + values[i], b + 1.0
+            total[i] += a
+            weight[i] += b
+    return np.divide(total, weight, out=np.full(len(values), np.nan), where=weight > 0)
+
+
+def noisy_line(ax, step, values, colour, label=None, gid="loss", in_logs=False):
+    """A quantity of every step, faint, and its running mean over it, which is returned.
+
+    in_logs: the mean of the logarithms, so that a spike on a logarithmic axis does not lift what comes around it.
+    """
+    x, y = extremes(step, values)
+    ax.plot(x, y, color=colour, alpha=0.35, linewidth=0.8, gid=f"{gid} raw")
+    mean = np.exp(smooth(np.log(np.where(values > 0, values, np.nan)))) if in_logs else smooth(values)
+    (line,) = ax.plot(step, mean, color=colour, linewidth=1.8, marker=dot(step), label=label, gid=gid)
+    return line
+
+
+def extremes(step, values, most=MOST_POINTS):
+    """The points of a line; of a long one the smallest and the largest of each of most / 2 stretches, in order."""
+    if len(values) <= most:
+        return step, values
+    keep = set()
+    for stretch in np.array_split(np.arange(len(values)), most // 2):
+        part = values[stretch]
+        if np.isfinite(part).any():
+            keep |= {stretch[np.nanargmin(part)], stretch[np.nanargmax(part)]}
+    keep = np.array(sorted(keep))
+    return step[keep], values[keep]
+
+
+def dot(step):
+    """A line of a single point is invisible without a marker."""
+    return "o" if len(step) == 1 else None
+
+
+def last(values):
+    """The last value that is there, else nan."""
+    values = values[np.isfinite(values)]
+    return values[-1] if len(values) else math.nan
+
+
+def spread(values):
+    """How many times the median the largest value is."""
+    values = values[np.isfinite(values) & (values > 0)]
+    return values.max() / np.median(values) if len(values) else 1.0
+
+
+def style_axes(ax, name, colours):
+    ax.set_title(name, loc="left", fontsize=10, color=colours["ink"], pad=4)
+    ax.set_facecolor(colours["back"])
+    ax.grid(True, color=colours["grid"], linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=colours["ink"], labelsize=9, length=3)
+    ax.yaxis.set_major_locator(MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 6))
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colours["ink"])
+
+
+def in_words(metrics, title):
+    """The figure for those who cannot see it."""
+    step, loss = metrics["step"], metrics["loss"]
+    words = [
+        f"Training curves{' of ' + title if title else ''}, steps {step[0]:g} to {step[-1]:g}.",
+        f"Training loss: {loss[0]:.2f} at first, {last(smooth(loss)):.2f} at the end, in nats a token.",
+    ]
+    held = [f"{name} {last(metrics[c]):.2f}" for c, name in HELD_OUT.items() if np.isfinite(metrics[c]).any()]
+    words.append(f"Last held-out loss: {', '.join(held)}." if held else "No held-out loss yet.")
+    for column, text, statistic in (
+        ("lr", "Largest learning rate: {:.3g}.", np.max),
+        ("grad_norm", "Median gradient norm: {:.3g}.", np.median),
+        ("tokens_per_second", "Median speed: {:,.0f} text tokens a second.", np.median),
+    ):
+        values = metrics[column][np.isfinite(metrics[column])]
+        if len(values):
+            words.append(text.format(statistic(values)))
+    return " ".join(words)
