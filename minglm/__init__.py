@@ -10,11 +10,31 @@ from .model import GLM, GLMConfig
 from .rng import Rng
 from .spans import Span, sample_spans
 from .tokenizer import Tokenizer
+from .version import __version__
 from .viz.derivation import Derivation, explain
 
-from .version import __version__
 __all__ = [
-    *("GLM", "Batch", "Derivation", "Example", "Filled", "GLMConfig", "GLMMask", "MinglmError", "Rng", "Span", "SpecialTokens"),
-    *("Tokenizer", "backends", "build_example", "explain", "fill", "keys_of_row", "masked_attention", "pack", "restore"),
-    *("sample_spans", "write"),
+    "GLM",
+    "Batch",
+    "Derivation",
+    "Example",
+    "Filled",
+    "GLMConfig",
+    "GLMMask",
+    "MinglmError",
+    "Rng",
+    "Span",
+    "SpecialTokens",
+    "Tokenizer",
+    "__version__",
+    "backends",
+    "build_example",
+    "explain",
+    "fill",
+    "keys_of_row",
+    "masked_attention",
+    "pack",
+    "restore",
+    "sample_spans",
+    "write",
 ]

@@ -59,23 +59,29 @@ def save_pretrained(model, directory, tokenizer=None):
 
 
 def from_pretrained(directory, device="cpu"):
-    """A GLM in eval mode, from a saved model or from a run folder (its `last` checkpoint).
+    """A GLM in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
+    folder = model_folder(directory)
+    with _one_line(f"cannot read {folder}"):
+        config, path = read_config(folder / CONFIG), folder / WEIGHTS
+        return _build(config, _read_safetensors(path), path, device).eval()
 
-    Every file is compared with manifest.json first; a folder without one loads with a note on stderr.
+
+def model_folder(directory):
+    """The folder that `from_pretrained` reads, where the tokenizer.json that belongs to the weights is too.
+
+    Every file is compared with manifest.json first; a folder without one gets a note on stderr.
     """
-    directory, run = _settled(Path(directory)), Checkpoints(directory)
+    folder, run = _settled(Path(directory)), Checkpoints(directory)
     with _one_line(f"cannot read {directory}"):
         if run.steps() or run.pointed("last"):
-            directory = run.verified("last")
-        else:
-            for name in (WEIGHTS, CONFIG):
-                if not (directory / name).is_file():
-                    raise MinglmError(f"{directory / name}: not found; accepted: a folder with {WEIGHTS} and "
-                                      f"{CONFIG}, or a run folder")
-            if not verify(directory):
-                note(f"{directory}: no {MANIFEST}, so it is loaded unchecked")
-        config, path = read_config(directory / CONFIG), directory / WEIGHTS
-        return _build(config, _read_safetensors(path), path, device).eval()
+            return run.verified("last")
+        for name in (WEIGHTS, CONFIG):
+            if not (folder / name).is_file():
+                accepted = f"a folder with {WEIGHTS} and {CONFIG}, or a run folder"
+                raise MinglmError(f"{folder / name}: not found; accepted: {accepted}")
+        if not verify(folder):
+            note(f"{folder}: no {MANIFEST}, so it is loaded unchecked")
+        return folder
 
 
 def read_config(path):
@@ -230,8 +236,8 @@ def from_original(path_or_state_dict, config=None):
 
     Takes a state dict of tensors or arrays, or the path of a .npz, .safetensors or torch file (Megatron keeps
     the weights under the key "module"). Prefixes of wrappers are stripped; heads and other keys are ignored
-    with one note; a missing weight is an error. Without a config it is inferred from the shapes, but for three
-    things they do not show: num_heads is hidden_size / 64, as in every published GLM; gelu is "tanh" (weights
+    with one note; a missing weight is an error. Without a config it is inferred from the shapes, but for what
+    they do not show: num_heads is hidden_size / 64, as in every published GLM; gelu is "tanh" (weights
     trained with the Hugging Face port want "erf"); dropout is 0.1. If the config has more positions than the
     weights, the rows above start fresh.
     """
@@ -356,7 +362,7 @@ class Checkpoints:
                 _write_model(folder, model, tokenizer)
                 with open(folder / STATE, "wb") as file:
                     torch.save(state, file)
-            # subtle: `best` first. After a kill in between, training from the old `last` comes here once more.
+            # subtle: `best` first. After a kill in between, a resume from the old `last` comes here again.
             for pointer in ("best", "last") if best else ("last",):
                 self._point(pointer, directory)
             self._publish(directory)
@@ -388,12 +394,13 @@ class Checkpoints:
         if name is None and which == "last" and self.steps():  # a kill before the very first pointer
             name = f"step-{self.steps()[-1]:08d}"
         if name is None:
-            raise MinglmError(f"{self.folder / which}: not found; accepted: a folder with a complete checkpoint")
-        directory = _settled(self.folder / name)
+            raise MinglmError(f"{self.folder / which}: not found; accepted: a folder with a checkpoint")
+        is_step = re.fullmatch(r"step-\d{8,18}", name)  # and not, say, the path of something else
+        directory = _settled(self.folder / (name if is_step else "no-such-step"))
         with _one_line(f"cannot read {directory}"):
             try:
-                if not re.fullmatch(r"step-\d{8,18}", name) or not directory.is_dir():
-                    raise MinglmError(f"{self.folder}: no checkpoint {name[:40]!r}, which {which} stands for")
+                if not directory.is_dir():
+                    raise MinglmError(f"{self.folder / str(which)}: there is no checkpoint {name[:40]!r}")
                 if not verify(directory):
                     raise MinglmError(f"{directory / MANIFEST}: not found")
             except MinglmError as error:
@@ -583,8 +590,9 @@ def _disk_error(error):
 
 
 def _first_line(error):
-    if culprit := re.search(r"Unsupported (?:global|class): (?:GLOBAL )?([\w.]+)", str(error)):
-        return f"it asks for {culprit[1]}"
+    if "weights_only" in str(error):  # torch goes on to advise switching the protection off: not here
+        culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
+        return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -6,6 +6,7 @@ Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 import argparse
 import json
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -86,7 +87,8 @@ def resume_command(args, overrides):
 
     given = [name for name, value in (("--preset", args.preset), ("--config", args.config), ("--init", args.init)) if value]
     if given or overrides:
-        raise MinglmError(f"{(given or list(overrides))[0]}: a resumed run keeps its settings; only --stop-at goes with --resume")
+        first = (given or list(overrides))[0]
+        raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
     if not args.out:
         raise MinglmError("--resume: which run? name its folder: minglm pretrain --out RUN --resume")
     run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
@@ -160,7 +162,7 @@ def add_pretrain(commands):
     p.add_argument("--out", metavar="RUN", type=Path, help="the run folder (default runs/PRESET-NNN)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
     p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
-    p.add_argument("--stop-at", metavar="K", type=positive, help="save and leave after step K; the schedule stays that of --steps")
+    p.add_argument("--stop-at", metavar="K", type=positive, help="save and leave after step K of the schedule")
     p.add_argument("--print-config", action="store_true", help="print the settings as TOML and leave")
     known, settings = keys(), p.add_argument_group("settings")
     for option, key in SHORT.items():
@@ -168,7 +170,8 @@ def add_pretrain(commands):
         if kind is bool:
             settings.add_argument(option, action=Setting, nargs=0, help=escape(about))
         else:
-            settings.add_argument(option, action=Setting, nargs="+" if key == "data.text" else None, metavar="X", help=escape(about))
+            nargs = "+" if key == "data.text" else None
+            settings.add_argument(option, action=Setting, nargs=nargs, metavar="X", help=escape(about))
     every = p.add_argument_group("every setting by its full name")
     for key, about in known.items():
         nargs = "+" if key == "data.text" else None
@@ -181,14 +184,14 @@ def add_pretrain(commands):
 
 def fill_command(args):
     from .generate import fill
-    from .viz.terminal import highlight, wants_colour
+    from .viz.terminal import charset_of, highlight, wants_colour
 
     model, tokenizer = load(args.model)
     filled = fill(model, tokenizer, args.text, top=args.top, **sampling(args))
     if args.json:
         print(json.dumps(as_json(filled), ensure_ascii=False))
         return
-    print(highlight(filled.pieces, colour=wants_colour(sys.stdout)))
+    print(highlight(filled.pieces, colour=wants_colour(sys.stdout), charset=charset_of(sys.stdout)))
     if args.top > 1:
         for number, blank in enumerate(filled.blanks, 1):
             print(f"\nblank {number}, {blank.mask}: the likeliest whole fillings, their end included")
@@ -243,7 +246,7 @@ def newest_run(runs=Path("runs")):
     found = [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
     finished = [p for p in found if (p / "evaluation.json").is_file()]
     if not found:
-        raise MinglmError(f"--model: there is no run in {runs.resolve()}; train one with `minglm pretrain`, or give --model DIR")
+        raise MinglmError(f"--model: no run in {runs.resolve()}; train one with `minglm pretrain`, or give --model DIR")
     return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime)
 
 
@@ -251,7 +254,9 @@ def show_command(args):
     from .viz.terminal import charset_of, show, wants_colour
 
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
-    print(show(args.text, args.spans, args.order, objective=args.objective, colour=wants_colour(sys.stdout), charset=charset))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    how = dict(objective=args.objective, width=width, colour=wants_colour(sys.stdout), charset=charset)
+    print(show(args.text, args.spans, args.order, **how))
 
 
 def positive(text):
@@ -265,9 +270,9 @@ def add_model_command(commands, name, run, about, text_about, description):
     p.set_defaults(run=run)
     p.add_argument("text", metavar="TEXT", help=text_about)
     p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
-    p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token (default); above: draw")
+    p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: the likeliest token (default); above: draw")
     p.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens only (0: all)")
-    p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that hold this probability")
+    p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that hold so much")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--max-tokens", type=positive, metavar="N", help="of one blank")
     return p
@@ -292,8 +297,8 @@ def parser():
     p_show = commands.add_parser("show", help="Part A, Part B, both positions, targets and mask of a text, as a table")
     p_show.set_defaults(run=show_command)
     p_show.add_argument("text", metavar="TEXT", help='words, e.g. "x1 x2 x3 x4 x5 x6"')
-    p_show.add_argument("--spans", required=True, metavar="A:B,C:D", help="which words to blank; counted from 0, the end not included")
-    p_show.add_argument("--order", metavar="2,1", help="in which order Part B holds the spans, counted from 1 (default: as they stand)")
+    p_show.add_argument("--spans", required=True, metavar="A:B,C:D", help="words to blank; from 0, end not included")
+    p_show.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1 (default: 1,2,...)")
     p_show.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
     p_show.add_argument("--ascii", action="store_true", help="plain characters only")
     return p

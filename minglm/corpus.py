@@ -45,10 +45,10 @@ def embedded_corpus() -> Path:
 
 
 def find_files(paths) -> list[Path]:
-    """The text files that `paths` stand for: files as given, and what folders hold, in sorted order, each file once.
+    """The text files that `paths` stand for: files as given, the files below folders in sorted order.
 
-    Hidden files of a folder are left out. A bare .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does
-    not.
+    A file that comes twice is read once; hidden ones in a folder are left out. A bare .xz or .gz (`wiki.xz`)
+    counts as text, `photos.tar.gz` does not.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
     found = []
@@ -134,7 +134,7 @@ def build_corpus(files, tokenizer, directory, *, text_key="text", documents="bla
     from tqdm import tqdm
 
     directory = Path(directory)
-    if directory.exists():
+    if os.path.exists(directory):
         raise MinglmError(f"{directory}: exists already; a folder that does not exist is accepted")
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -158,29 +158,28 @@ def build_corpus(files, tokenizer, directory, *, text_key="text", documents="bla
 
 
 def open_corpus(directory) -> Corpus:
-    """A corpus that build_corpus wrote. Sizes are checked, so one that was cut short is an error; bits are not."""
+    """The corpus that build_corpus wrote there. Sizes are checked, bits are not."""
     directory = Path(directory)
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         ids = np.memmap(directory / "ids.bin", dtype={"<u2": "<u2", "<u4": "<u4"}[meta["dtype"]], mode="r")
         offsets = np.load(directory / "offsets.npy", mmap_mode="r", allow_pickle=False)
-        complete = (meta["format"] == FORMAT and len(ids) == meta["n_tokens"] == offsets[-1]
-                    and offsets.shape == (meta["n_documents"] + 1,) and offsets.dtype == np.int64 and offsets[0] == 0)
+        complete = (meta["format"] == FORMAT and offsets.shape == (meta["n_documents"] + 1,)
+                    and offsets.dtype == np.int64 and len(ids) == meta["n_tokens"] == offsets[-1])
         corpus = Corpus(ids, offsets, meta["skipped"], meta["n_bytes"], meta["fingerprint"], directory)
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise MinglmError(f"{directory}: not a token file ({reason}); one of build_corpus is accepted") from error
+        raise MinglmError(f"{directory}: not a token file ({reason}); a whole one is accepted") from error
     if not complete:
-        raise MinglmError(f"{directory}: a token file of other sizes than its meta.json says; a whole one is accepted")
+        raise MinglmError(f"{directory}: token file with other sizes than its meta.json says; cut short?")
     return corpus
 
 
-def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", documents="blank_line", errors="strict",
-                  progress=None) -> Corpus:
-    """The corpus of `files`: built once, and found again while files (size and time), settings and tokenizer agree.
+def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", documents="blank_line",
+                  errors="strict", progress=None) -> Corpus:
+    """The corpus of `files`: built once, found again while files (size, time), settings and tokenizer agree.
 
-    An entry of the cache that is not complete is built anew. Old entries stay; the folder may be deleted at
-    any time.
+    An entry that is not complete is built anew. Old entries stay; the folder may be deleted at any time.
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir)
     states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
@@ -284,7 +283,7 @@ def _byte_chunks(path, on_read):
 
 
 def _lines(chunks, limit=None):
-    r"""The lines of a text without their \n or \r\n, and what follows the last one; cut when longer than `limit`."""
+    r"""The lines of a text without their \n or \r\n; a line longer than `limit` is cut."""
     parts, length = [], 0  # of the line that is not complete yet
     for chunk in chunks:
         *complete, rest = chunk.split("\n")
@@ -312,7 +311,7 @@ def _text_documents(chunks, documents):
 
 
 def _joined(lines):
-    """The document that these lines are, without empty lines around it; nothing when there is nothing else."""
+    """The document that these lines are, without empty lines around it; none where all lines are empty."""
     while lines and not lines[-1].strip():
         lines.pop()
     text = "\n".join(lines).lstrip("\n")
@@ -332,10 +331,11 @@ def _json_documents(path, chunks, text_key, errors):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            reason = getattr(error, "msg", error)  # without the line number, which would always be 1
             raise MinglmError(f"{where}: not JSON ({reason}); one object a line is accepted") from error
         if not isinstance(record, dict):
-            raise MinglmError(f"{where}: holds {_JSON_NAMES[type(record)]}; an object with {text_key!r} is accepted")
+            found = _JSON_NAMES[type(record)]
+            raise MinglmError(f"{where}: holds {found}; an object with the key {text_key!r} is accepted")
         if text_key not in record:
             keys = ", ".join(map(repr, record)) or "none"
             raise MinglmError(f"{where}: no key {text_key!r}; the keys there are: {keys}")
@@ -372,8 +372,9 @@ def _write_corpus(directory, texts, tokenizer):
     offsets = np.array(offsets, dtype="<i8")
     digest.update(offsets.data)
     np.save(directory / "offsets.npy", offsets)
-    meta = {"format": FORMAT, "dtype": dtype.str, "n_tokens": int(offsets[-1]), "n_documents": len(offsets) - 1,
-            "n_bytes": n_bytes, "skipped": skipped, "fingerprint": digest.hexdigest()}
+    meta = {"format": FORMAT, "dtype": dtype.str, "n_tokens": int(offsets[-1]),
+            "n_documents": len(offsets) - 1, "n_bytes": n_bytes, "skipped": skipped,
+            "fingerprint": digest.hexdigest()}
     (directory / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for path in (*directory.iterdir(), directory):
         _sync(path)
@@ -381,7 +382,7 @@ def _write_corpus(directory, texts, tokenizer):
 
 
 def _sync(path):
-    """Wait until a file or folder is on the disk: what a rename makes visible must be there after a power cut."""
+    """Wait until a file or folder is on the disk: what a rename shows must outlast a power cut."""
     if os.name == "posix" or path.is_file():  # elsewhere a folder cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -423,9 +424,9 @@ _LAST_WORD_BREAK = re.compile(r"(?s:.+)(?:(?<=\S)(?=[ \n])|(?<=[。，！？；�
 
 
 def _cuts(text):
-    """Where to cut a long text into pieces of at most BATCH_CHARS characters; inside a word only if it is that long.
+    """Where to cut a text into pieces of at most BATCH_CHARS characters: between words where that can be.
 
-    Example, with BATCH_CHARS = 8: "to be or not" -> [5], the pieces "to be" and " or not".
+    Example, with BATCH_CHARS = 8: "to be or not" -> [8], the pieces "to be or" and " not".
     """
     cuts, start = [], 0
     while len(text) - start > BATCH_CHARS:

@@ -75,7 +75,7 @@ def fill(model, tokenizer, text, *, top=1, temperature=0.0, top_k=0, top_p=1.0, 
         raise MinglmError(f"text: {tokenizer.token_str(foreign[0])} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]")
     blanks = [i for i, token in enumerate(tokens) if token in _masks(special)]
     if not blanks:
-        raise MinglmError("text: there is no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
+        raise MinglmError("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
     # the original's interactive reading: a text that does not run on is a whole document
     part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask else [special.eos])
     if len(part_a) > model.config.max_positions:
@@ -85,7 +85,8 @@ def fill(model, tokenizer, text, *, top=1, temperature=0.0, top_k=0, top_p=1.0, 
     results = []
     for number, i in enumerate(blanks):
         stops = {special.eop, special.eos} if tokens[i] == special.gmask else {special.eop}
-        limit = min(max_tokens or (40 if tokens[i] == special.mask else model.config.max_positions), model.config.max_positions - 1)
+        room = model.config.max_positions - 1
+        limit = min(max_tokens or (40 if tokens[i] == special.mask else room), room)
         if top > 1:
             found = beam_search(reader, i + 1, stops, limit, top)
         else:
@@ -105,7 +106,7 @@ def write(model, tokenizer, text, *, temperature=0.0, top_k=0, top_p=1.0, seed=0
     special, limit = tokenizer.special, model.config.max_positions
     tokens = tokenizer.encode(text)
     if len(tokens) > limit - 2:
-        warnings.warn(f"the first {len(tokens) - limit + 2} tokens of the text were cut: this model reads {limit}", stacklevel=2)
+        warnings.warn(f"the text's first {len(tokens) - limit + 2} tokens were cut: this model reads {limit}", stacklevel=2)
         tokens = tokens[-(limit - 2) :] if limit > 2 else []
     reader = Reader(model, [special.cls, *tokens, special.gmask], tokenizer)
     rng = Rng(seed, 0, 0, SAMPLING)
@@ -148,7 +149,7 @@ class Reader:
         return logits.float().log_softmax(-1).cpu()
 
     def only_text(self, log_p, stops):
-        """log_p (..., V) with what cannot stand in a blank at -inf: every special token but the stops."""
+        """log_p (..., V) with what cannot come next in a blank at -inf: every special token but the stops."""
         allowed = self.is_text.clone()
         allowed[list(stops)] = True
         return log_p.masked_fill(~allowed, -math.inf)
@@ -159,7 +160,8 @@ def sample(reader, position, stops, max_tokens, temperature=0.0, top_k=0, top_p=
     tokens, scores = [], []
     while True:
         log_p = reader.next_log_probabilities(position, [tokens])[0]  # (V,)
-        token = choose(reader.only_text(log_p, stops), temperature, top_k, top_p, rng)
+        # a blank is never empty: no span is, so a model knows nothing of it
+        token = choose(reader.only_text(log_p, stops if tokens else ()), temperature, top_k, top_p, rng)
         if token in stops:
             return tokens, [*scores, float(log_p[token])], True
         if len(tokens) == max_tokens:
@@ -186,7 +188,8 @@ def beam_search(reader, position, stops, max_tokens, width):
     running, finished = [([], [])], []
     while running:
         log_p = reader.next_log_probabilities(position, [tokens for tokens, _ in running])  # (beams, V)
-        total = torch.tensor([sum(scores) for _, scores in running])[:, None] + reader.only_text(log_p, stops)
+        so_far = torch.tensor([sum(scores) for _, scores in running])[:, None]
+        total = so_far + reader.only_text(log_p, stops if running[0][0] else ())
         best = total.flatten().topk(min(2 * width, total.numel()))
         grown = []
         for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -221,7 +224,7 @@ def check_sampling(top, temperature, top_k, top_p, max_tokens):
         if not fine:
             raise MinglmError(f"{name}: {value} is not accepted; {accepted} is")
     if top > 1 and temperature > 0:
-        raise MinglmError(f"top {top} searches the likeliest fillings and draws nothing: it does not go with temperature {temperature}")
+        raise MinglmError(f"top: {top} searches and draws nothing, so it does not go with temperature {temperature}")
 
 
 def _masks(special):
@@ -243,4 +246,4 @@ def _assemble(tokenizer, tokens, blanks, results):
         pieces += [(text[at:start], False), (text[start:stop], True)]
         at = stop
     pieces.append((text[at:], False))
-    return Filled(text, [piece for piece in pieces if piece[0]], results)
+    return Filled(text, [(piece, is_blank) for piece, is_blank in pieces if piece or is_blank], results)

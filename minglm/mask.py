@@ -62,7 +62,8 @@ class GLMMask:
             if (self.seqlens_k < 0).any() or (self.seqlens_k > room).any():
                 raise MinglmError(f"seqlens_k: {_short(self.seqlens_k)} must lie between 0 and {_short(room)}")
         if (self.part_a_lens < 0).any() or (self.part_a_lens > self.len_k).any():
-            raise MinglmError(f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {_short(self.len_k)}")
+            keys = _short(self.len_k)
+            raise MinglmError(f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {keys}")
 
     @classmethod
     def packed(cls, seq_lens, part_a_lens):

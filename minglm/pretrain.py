@@ -68,7 +68,8 @@ def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=
         finally:
             run.close()
         if interrupt.happened:
-            raise Interrupted(f"saved step {run.step} of {run.config.train.steps}; go on with: minglm pretrain --out {out} --resume")
+            done = f"saved step {run.step} of {run.config.train.steps}"
+            raise Interrupted(f"{done}; go on with: minglm pretrain --out {out} --resume")
         return run.out
 
 
@@ -287,8 +288,8 @@ def train_step(run):
     norm = float(nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf))
     if not (math.isfinite(mean) and math.isfinite(norm)):
         raise MinglmError(
-            f"the loss of step {step + 1} is not finite (loss {mean}, gradient norm {norm}); the last good checkpoint in {run.out} is "
-            f"{run.checkpoints.find().name}. A lower train.lr, a longer train.warmup or train.dtype float32 may help"
+            f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm}); the last good one is "
+            f"{run.checkpoints.verified()}. A lower train.lr, a longer train.warmup or train.dtype float32 may help"
         )
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
@@ -459,7 +460,8 @@ def final_report(run):
 
 def banner(run, resume):
     """What was chosen, and why."""
-    c, t, d, model = run.config, run.config.train, run.config.data, run.model
+    c, t, d, model, corpus = run.config, run.config.train, run.config.data, run.model, run.corpus
+    held, cuda = len(run.held_out), run.device.type == "cuda"
     learned = len(np.unique(run.training.document))
     name = "the embedded corpus" if not d.text else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
     total = d.token + d.sentence + d.document
@@ -471,20 +473,20 @@ def banner(run, resume):
         fallbacks += objective != e.objective
         drawn += 1
     masked = ", ".join(f"{o} {a / n:.1%}" for o, (a, n) in shares.items() if n)
-    steps_a_pass, micro = run.batches.per_epoch, min(t.micro_batch_tokens, t.batch_tokens)
+    steps_a_pass, micro = run.batches.per_epoch, t.micro_batch_tokens
     seconds = run.seconds_a_token * run.batches.share / run.world.size * (t.steps - run.step)
     procs = f", {run.world.size} processes" if run.world.size > 1 else ""
     left = f"resumed at step {run.step:,} of {t.steps:,}; " if resume else ""
     lines = [
         ("minglm", f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}"),
-        ("text", f"{name}: {run.corpus.n_documents:,} documents, {run.corpus.n_tokens:,} tokens; {run.corpus.skipped} skipped (under 4 tokens)"),
-        ("samples", f"{len(run.training):,} of up to {c.model.max_positions} tokens from {learned:,} documents; {len(run.held_out):,} more held out"),
+        ("text", f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)"),
+        ("samples", f"{len(run.training):,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
         ("mixture", f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"),
         ("masked", f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)"),
-        ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if run.device.type == "cuda" else " (no CUDA GPU is used)")),
+        ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if cuda else " (no CUDA GPU is used)")),
         ("dtype", f"{run.dtype} ({run.dtype_reason})"),
         ("attention", f"{run.backend} ({run.backend_reason})"),
-        ("a step", f"{run.batches.share:,.0f} text tokens in micro-batches of up to {micro:,}; {steps_a_pass:,} steps are one pass over the text"),
+        ("a step", f"{run.batches.share:,.0f} text tokens, at most {micro:,} rows at once; {steps_a_pass:,} steps are a pass"),
         ("time", f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}"),
         ("run", f"{run.out}"),
     ]
@@ -496,7 +498,8 @@ def report_step(run, row, left, bar):
     csv.DictWriter(run.metrics, COLUMNS).writerow(row)
     run.metrics.flush()
     t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
-    dials = f"loss {float(row['loss']):.3f}  lr {float(row['lr']):.2e}  grad {float(row['grad_norm']):.2f}  {speed:,.0f} tokens/s"
+    loss, lr, norm = (float(row[name]) for name in ("loss", "lr", "grad_norm"))
+    dials = f"loss {loss:.3f}  lr {lr:.2e}  grad {norm:.2f}  {speed:,.0f} tokens/s"
     bar.set_postfix_str(dials, refresh=False)
     bar.update()
     if bar.disable and (run.step % t.log_every == 0 or run.step in (1, t.steps)):
@@ -519,19 +522,29 @@ def show_sample(run, bar):
     text = source.text(0)[1:33].tolist()  # no cls; the window may be shorter
     if text[-1] == run.tokenizer.special.eos:
         text = text[:-1]
-    length = min(2, len(text))
-    start = (len(text) - length) // 2
-    truth, before, after = text[start : start + length], text[:start], text[start + length :]
+    start, end = words_in_the_middle([run.tokenizer.decode([token]) for token in text])
+    truth, before, after = text[start:end], text[:start], text[end:]
     reader = Reader(run.model, [run.tokenizer.special.cls, *before, run.tokenizer.special.mask, *after], run.tokenizer)
     with run.autocast():
         tokens, scores, complete = sample(reader, len(before) + 1, {run.tokenizer.special.eop}, 10)
     left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, tokens))
-    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=round(sum(scores), 4))
+    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=sum(scores))
     run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     run.samples.flush()
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
     bar.write(f"a blank     {one_line}   (it was: {' '.join(truth.split())})", file=sys.stdout)
     sys.stdout.flush()
+
+
+def words_in_the_middle(pieces, most=3):
+    """(start, end) of one or two whole words near the middle of a list of token texts; any tokens where no blank separates.
+
+    Example: [" and", " liv", "ed", " between", " K", "ad"] -> (1, 4).
+    """
+    middle = len(pieces) // 2
+    begins = [i for i, piece in enumerate(pieces) if piece[:1].isspace()]
+    spans = [(a, b) for a in begins for b in begins if 0 < b - a <= most]
+    return min(spans, key=lambda s: (abs(s[0] - middle), s[0] - s[1]), default=(middle, min(middle + 2, len(pieces))))
 
 
 def clock(seconds):
@@ -633,7 +646,7 @@ def choose_device(name, world):
     if name == "auto":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise MinglmError(f"train.device: {name} is not here (PyTorch {torch.__version__} sees no GPU); cpu or auto is accepted")
+        raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
     return torch.device(name)
 
 

@@ -39,6 +39,13 @@ UNBROKEN = 30  # characters without a blank
 SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 
 
+# A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed behind.
+# Versions before 0.23 see to that with four lines on stderr, unless it is said before.
+if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: os.environ.setdefault("TOKENIZERS_PARALLELISM", "false"),
+                        after_in_parent=lambda: os.environ.pop("TOKENIZERS_PARALLELISM", None))
+
+
 class Tokenizer:
     """Text <-> ids, through one `tokenizer.json` of Hugging Face's `tokenizers` (byte-level BPE only).
 

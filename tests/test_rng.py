@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from minglm.rng import Rng, permutation, philox
 
-settings.register_profile("rng", deadline=None)
-settings.load_profile("rng")
+no_deadline = settings(deadline=None)  # a busy machine is no failure
 
 words32 = st.integers(0, 2**32 - 1)
 
@@ -36,7 +35,7 @@ def check_even(draws, outcomes):
     expected = sum(counts.values()) / len(counts)
     chi2 = sum((count - expected) ** 2 / expected for count in counts.values())
     freedom = len(counts) - 1
-    assert chi2 < freedom + 5 * math.sqrt(2 * freedom)
+    assert chi2 <= freedom + 5 * math.sqrt(2 * freedom)
 
 
 # The scramble
@@ -53,6 +52,7 @@ def test_the_known_answers_come_out_of_arrays_too():
     assert np.stack(philox(counters, keys)).T.tolist() == [list(hexes(answer)) for _, _, answer in KNOWN_ANSWERS]
 
 
+@no_deadline
 @given(st.lists(st.tuples(words32, words32, words32, words32), min_size=1, max_size=5), st.tuples(words32, words32))
 def test_ints_and_arrays_scramble_alike(counters, key):
     at_once = philox(tuple(np.array(counters, dtype=np.uint64).T), key)
@@ -62,6 +62,7 @@ def test_ints_and_arrays_scramble_alike(counters, key):
 # A stream
 
 
+@no_deadline
 @given(st.integers(0, 2**64 - 1), words32, words32, words32)
 def test_a_stream_is_the_blocks_of_its_name_in_order(seed, a, b, c):
     key = (seed % 2**32, seed // 2**32)
@@ -70,6 +71,7 @@ def test_a_stream_is_the_blocks_of_its_name_in_order(seed, a, b, c):
     assert [rng.word() for _ in range(12)] == list(blocks)
 
 
+@no_deadline
 @given(st.lists(st.booleans(), max_size=30))
 def test_a_stream_does_not_know_what_others_drew(turns):
     one, other = Rng(5, 1), Rng(5, 2)
@@ -82,8 +84,8 @@ def test_a_stream_does_not_know_what_others_drew(turns):
 
 def test_every_part_of_a_name_makes_another_stream():
     names = [(0,), (1,), (2**32,), (0, 1), (0, 0, 1), (0, 0, 0, 1), (2**63,), (0, 2**31)]
-    drawn = [tuple(Rng(*name).word() for _ in range(4)) for name in names]
-    assert len(set(itertools.chain(*drawn))) == 4 * len(names)
+    words = [rng.word() for rng in itertools.starmap(Rng, names) for _ in range(4)]
+    assert len(set(words)) == 4 * len(names)
 
 
 def test_numpy_numbers_name_the_same_streams_as_python_numbers():
@@ -127,6 +129,7 @@ def test_the_remainder_of_a_word_alone_would_be_caught():
         check_even([3 * biased_integer(rng, n) // n for _ in range(3000)], range(3))
 
 
+@no_deadline
 @given(st.integers(1, 2**32), st.integers(0, 2**64 - 1))
 def test_integers_lie_below_n(n, seed):
     rng = Rng(seed)
@@ -157,6 +160,7 @@ def test_swapping_with_any_place_would_be_caught():
         check_even(orders_of(naive_shuffle), itertools.permutations(range(4)))
 
 
+@no_deadline
 @given(st.lists(st.integers()), st.integers(0, 2**64 - 1))
 def test_shuffle_keeps_all_items_and_returns_the_list_it_was_given(items, seed):
     before = Counter(items)
@@ -167,6 +171,7 @@ def test_shuffle_keeps_all_items_and_returns_the_list_it_was_given(items, seed):
 # permutation
 
 
+@no_deadline
 @given(st.integers(0, 60), st.integers(0, 2**64 - 1), words32, words32, words32)
 def test_permutation_sorts_by_the_first_two_words_of_each_block(n, seed, a, b, c):
     order = permutation(n, seed, a, b, c).tolist()

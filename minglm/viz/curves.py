@@ -39,6 +39,8 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
     colours, width = THEMES[theme], width or 900
     path = Path(metrics_csv_path)
     metrics = read_metrics(path)
+    if not len(metrics["step"]):
+        raise MinglmError(f"{path}: no step is written there yet")
     title = path.resolve().parent.name if title is None else title
 
     fig = Figure(figsize=(width / 100, 7), dpi=100, layout="constrained", facecolor=colours["back"])
@@ -80,7 +82,7 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
     lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     speed.set_xlabel("step", color=colours["ink"])
-    speed.xaxis.set_major_locator(MaxNLocator(8 if width >= 600 else 5, integer=True, min_n_ticks=1))
+    speed.xaxis.set_major_locator(MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     if len(step) == 1:
         speed.set_xlim(step[0] - 1, step[0] + 1)
     speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -89,8 +91,13 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 
 
 def save_curves(run_dir):
-    """Draw run_dir/metrics.csv to run_dir/curves.png and return its path: whole or not at all, over the picture before."""
+    """Draw run_dir/metrics.csv to run_dir/curves.png: whole or not at all, over the picture before.
+
+    Returns its path; None for a run that was stopped before its first step, which has nothing to draw.
+    """
     run_dir = Path(run_dir)
+    if not len(read_metrics(run_dir / "metrics.csv")["step"]):
+        return None
     fig = fig_curves(run_dir / "metrics.csv")
     path, unfinished = run_dir / "curves.png", run_dir / f".curves.{os.getpid()}.png"
     try:
@@ -119,22 +126,20 @@ def read_metrics(path):
         raise MinglmError(f"{path}: column {missing[0]!r} is missing; a run folder's metrics.csv is needed")
     if rows and len(rows[-1]) != len(header):
         rows.pop()
-    if not rows:
-        raise MinglmError(f"{path}: no step is written there yet")
-    metrics = {name: np.full(len(rows), np.nan) for name in HELD_OUT}
+    table = np.full((len(rows), len(header)), np.nan)
     for i, row in enumerate(rows):
         try:
-            values = [float(field) if field else math.nan for field in row]
-            for name, value in zip(header, values, strict=True):
-                metrics.setdefault(name, np.full(len(rows), np.nan))[i] = value
+            table[i] = [float(field) if field else math.nan for field in row]
         except ValueError:
             raise MinglmError(f"{path}: line {i + 2} is not one number for each of the {len(header)} columns") from None
+    never = np.full(len(rows), np.nan)
+    metrics = dict.fromkeys(HELD_OUT, never) | dict(zip(header, table.T, strict=True))
     seconds = np.where(metrics["seconds"] > 0, metrics["seconds"], np.nan)
     metrics["tokens_per_second"] = metrics["text_tokens"] / seconds
     return metrics
 
 
-def smooth(values, share=0.01):
+def smooth(values, share=0.02):
     """A running mean over about `share` of the run on either side; nan (no value) is passed over. (n,) -> (n,).
 
     Weights fall off by the same factor a step, so the mean is one pass forwards and one back and does not lag behind.
@@ -202,7 +207,7 @@ def style_axes(ax, name, colours):
     ax.grid(True, color=colours["grid"], linewidth=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(colors=colours["ink"], labelsize=9, length=3)
-    ax.yaxis.set_major_locator(MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 6))
+    ax.yaxis.set_major_locator(MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 8, steps=[1, 2, 2.5, 5, 10]))
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["ink"])

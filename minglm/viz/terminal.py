@@ -110,7 +110,7 @@ def render(derivation, *, width=None, colour=False, charset="unicode"):
     lines += [""] + [piece for text in legend for piece in wrap(text, width)]
     if colour and has_mask:
         lines = [colour_legend(line, charset) for line in lines]
-    return "".join(line.rstrip() + "\n" for line in lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def wide_table(d, tokens, targets, width, charset, colour):
@@ -176,7 +176,7 @@ def row_heads(d, tokens, targets, room, charset):
     """Token, both positions and target of every row, at most `room` columns wide: (None or T lines, shortened)."""
     first, second = digits(d.position_ids), digits(d.block_position_ids)
     longest, longest_target = (max(map(display_width, texts)) for texts in (tokens, targets))
-    for cap in range(max(longest, longest_target), SHORTEST - 1, -1):
+    for cap in range(max(longest, longest_target, SHORTEST), SHORTEST - 1, -1):
         name, target = min(cap, longest), min(cap, longest_target)
         if room is None or name + 2 + first + 1 + second + 2 + target <= room:
             break
@@ -310,7 +310,7 @@ def digits(numbers):
 
 def wrap(text, width):
     """The lines of a sentence; the meaning of a glyph stays clear of the glyph's column."""
-    hanging = "   " if text[1:3] == "  " and width and width > 20 else ""
+    hanging = "   " if text[1:3] == "  " else ""
     return [text] if width is None else textwrap.wrap(text, width, subsequent_indent=hanging)
 
 

@@ -1,0 +1,398 @@
+"""Attention: every way to compute it against loops written from the rule, at every edge, and under wrong rules."""
+
+import math
+from contextlib import nullcontext
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minglm import attention
+from minglm.attention import masked_attention
+from minglm.errors import MinglmError
+from minglm.mask import GLMMask, keys_of_row
+
+settings.register_profile("attention", deadline=None, max_examples=20)
+settings.load_profile("attention")
+
+PATHS = ("reference", "sdpa by sample", "sdpa padded")  # sdpa takes the second on a CPU and the third elsewhere
+every_path = pytest.mark.parametrize("path", PATHS)
+
+
+class Sample(NamedTuple):
+    """One sample: its queries, its keys, the keys that are Part A, and cache rows behind its keys that nobody may see."""
+
+    len_q: int
+    len_k: int
+    part_a: int
+    unused: int = 0
+
+
+@st.composite
+def a_sample(draw):
+    len_k = draw(st.integers(0, 6))
+    len_q = draw(st.sampled_from([len_k, draw(st.integers(0, 6))]))
+    return Sample(len_q, len_k, draw(st.integers(0, len_k)), draw(st.sampled_from([0, 0, 2])))
+
+
+batches = st.lists(a_sample(), max_size=4)
+
+EDGES = {
+    "no sample": [],
+    "only empty samples": [Sample(0, 0, 0)] * 2,
+    "empty samples among others": [Sample(0, 0, 0), Sample(5, 5, 3), Sample(0, 0, 0), Sample(2, 2, 1), Sample(0, 0, 0)],
+    "one row": [Sample(1, 1, 0)],
+    "GPT": [Sample(6, 6, 0), Sample(3, 3, 0)],
+    "BERT": [Sample(6, 6, 6), Sample(3, 3, 3)],
+    "GLM": [Sample(7, 7, 4), Sample(5, 5, 2), Sample(4, 4, 3)],
+    "one query, as when decoding": [Sample(1, 7, 4), Sample(1, 3, 3), Sample(1, 5, 0)],
+    "only the last rows": [Sample(2, 7, 4), Sample(6, 7, 4), Sample(3, 3, 1)],
+    "samples without queries": [Sample(0, 4, 2), Sample(3, 4, 2), Sample(0, 2, 2)],
+    "no query at all": [Sample(0, 4, 2)],
+    "more queries than keys": [Sample(7, 3, 2), Sample(5, 2, 0), Sample(4, 2, 2)],
+    "queries without a key": [Sample(3, 0, 0), Sample(2, 2, 1)],
+    "no key at all": [Sample(3, 0, 0), Sample(2, 0, 0)],
+    "no key in a cache with room": [Sample(3, 0, 0, unused=4), Sample(1, 2, 1, unused=2)],
+    "a cache with room": [Sample(1, 5, 3, unused=3), Sample(2, 4, 4, unused=1), Sample(2, 2, 0)],
+    "one past a power of two": [Sample(17, 17, 9), Sample(33, 33, 16)],
+}
+every_edge = pytest.mark.parametrize("samples", EDGES.values(), ids=EDGES)
+
+
+def mask_of(samples):
+    cu_q = np.cumsum([0] + [s.len_q for s in samples])
+    cu_k = np.cumsum([0] + [s.len_k + s.unused for s in samples])
+    seqlens_k = [s.len_k for s in samples] if any(s.unused for s in samples) else None
+    return GLMMask(cu_q, cu_k, [s.part_a for s in samples], seqlens_k)
+
+
+def numbers(samples, heads=2, width=4, seed=0, dtype=torch.float32):
+    """q, k, v and the gradient of the output; rows of a cache that nobody may see are NaN. Leaves."""
+    random = torch.Generator().manual_seed(seed)
+    n_q, n_k = sum(s.len_q for s in samples), sum(s.len_k + s.unused for s in samples)
+    q, k, v, g = (torch.randn(n, heads, width, generator=random).to(dtype) for n in (n_q, n_k, n_k, n_q))
+    end = 0
+    for s in samples:
+        end += s.len_k + s.unused
+        k[end - s.unused : end] = v[end - s.unused : end] = math.nan
+    return q, k, v, g
+
+
+def by_the_rule(q, k, v, g, samples, scale):
+    """Attention and its gradients in float64, one row of one head at a time.
+
+    -> {"out", "dq", "dk", "dv"}, and the size each number would have if nothing in its sums cancelled: what rounding
+    errors are in proportion to.
+    """
+    q, k, v, g = (x.double().numpy() for x in (q, k, v, g))
+    truth = dict(out=np.zeros_like(q), dq=np.zeros_like(q), dk=np.zeros_like(k), dv=np.zeros_like(v))
+    size = {name: np.zeros_like(x) for name, x in truth.items()}
+    row = first = 0
+    for s in samples:
+        for r in range(s.len_q):
+            i = s.len_k - s.len_q + r  # the last query stands at the last key
+            keys = [first + j for j in range(s.len_k) if j < s.part_a or j <= i]
+            for h in range(q.shape[1]) if keys else ():
+                Q, K, V, G = q[row, h], k[keys, h], v[keys, h], g[row, h]
+                scores = scale * K @ Q
+                P = np.exp(scores - scores.max())
+                P /= P.sum()
+                truth["out"][row, h] = P @ V
+                truth["dv"][keys, h] += np.outer(P, G)
+                dP = V @ G
+                dS = P * (dP - P @ dP)
+                truth["dq"][row, h] = scale * dS @ K
+                truth["dk"][keys, h] += scale * np.outer(dS, Q)
+
+                P = P * (1 + abs(scale) * (abs(K) @ abs(Q)).max())  # a score's rounding error is magnified by exp
+                size["out"][row, h] = P @ abs(V)
+                size["dv"][keys, h] += np.outer(P, abs(G))
+                dP = abs(V) @ abs(G)
+                dS = P * (dP + P @ dP)
+                size["dq"][row, h] = abs(scale) * dS @ abs(K)
+                size["dk"][keys, h] += abs(scale) * np.outer(dS, abs(Q))
+            row += 1
+        first += s.len_k + s.unused
+    return truth, size
+
+
+def attend(path, q, k, v, g, mask, **options):
+    """What a path gives: {"out", "dq", "dk", "dv"} as tensors."""
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    patched = path == "sdpa padded"
+    swap = mock.patch.object(attention, "_sdpa_by_sample", attention._sdpa_padded) if patched else nullcontext()
+    with swap:
+        out = masked_attention(q, k, v, mask, backend=path.split()[0], **options)
+    assert out.shape == q.shape and out.dtype == q.dtype and out.device == q.device
+    assert out.requires_grad, "the output is cut off from its inputs"
+    grads = torch.autograd.grad(out, (q, k, v), g, allow_unused=True)
+    grads = [torch.zeros_like(x) if d is None else d for d, x in zip(grads, (q, k, v), strict=True)]
+    return dict(zip(("out", "dq", "dk", "dv"), (out.detach(), *grads), strict=True))
+
+
+# A path may err by this many roundings of the sizes above: twice the worst that was seen in 1,000 random batches
+# (float32: reference 1.5, sdpa 3.0; bfloat16: 0.9, 0.7; float64: 1.2, 2.5).
+ROUNDINGS = 6
+
+
+def check(path, samples, heads=2, width=4, seed=0, dtype=torch.float32, scale=None, layout="plain", device="cpu"):
+    """Output and gradients of a path agree with the loops, as closely as the dtype's rounding allows."""
+    q, k, v, g = numbers(samples, heads, width, seed, dtype)
+    truth, size = by_the_rule(q, k, v, g, samples, 1 / math.sqrt(width) if scale is None else scale)
+    q, k, v, g = (LAYOUTS[layout](x).to(device) for x in (q, k, v, g))
+    got = attend(path, q, k, v, g, mask_of(samples), scale=scale)
+    for name, x in got.items():
+        x = x.cpu().double().numpy()
+        assert np.isfinite(x).all(), f"{name} is not finite"
+        allowed = ROUNDINGS * torch.finfo(dtype).eps * size[name]
+        wrong = ~(abs(x - truth[name]) <= allowed)
+        assert not wrong.any(), f"{name} of {path}: {wrong.sum()} of {wrong.size} numbers are off"
+        assert (x[size[name] == 0] == 0).all(), f"{name}: what no attention reaches is not exactly 0"
+
+
+def fused(x):
+    """The same numbers as one third of a fused projection: rows are far apart."""
+    return torch.stack([x * 2, x, x + 1], 1)[:, 1]
+
+
+def heads_first(x):
+    """The same numbers, stored head by head."""
+    return x.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def width_first(x):
+    """The same numbers, stored with the width outermost: not even the last dimension is contiguous."""
+    return x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+
+
+LAYOUTS = {"plain": lambda x: x, "fused": fused, "heads first": heads_first, "width first": width_first}
+
+
+# ---- agreement with the rule
+
+
+@every_path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@given(
+    samples=batches,
+    heads=st.integers(1, 3),
+    width=st.sampled_from([1, 3, 8]),
+    seed=st.integers(0, 2**32),
+    scale=st.sampled_from([None, 0.3, 1.0, 0.0, -0.7]),
+    layout=st.sampled_from(list(LAYOUTS)),
+)
+def test_output_and_gradients_follow_the_rule(path, dtype, samples, heads, width, seed, scale, layout):
+    check(path, samples, heads, width, seed, dtype, scale, layout)
+
+
+@every_path
+@every_edge
+def test_edges_follow_the_rule(path, samples):
+    check(path, samples)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("backend", ["reference", "sdpa"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@every_edge
+def test_a_gpu_follows_the_rule(backend, dtype, samples):
+    check(backend, samples, width=8, dtype=dtype, device="cuda")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_are_what_they_claim_to_be(layout):
+    x = torch.randn(5, 2, 4)
+    assert torch.equal(LAYOUTS[layout](x), x) and LAYOUTS[layout](x).is_contiguous() == (layout == "plain")
+
+
+@pytest.mark.parametrize("samples", [EDGES["GLM"], EDGES["more queries than keys"]], ids=["GLM", "more queries"])
+def test_gradients_of_the_reference_are_slopes_of_its_output(samples):
+    q, k, v, _ = (x.double().requires_grad_() for x in numbers(samples, heads=1, width=2))
+    mask = mask_of(samples)
+    assert torch.autograd.gradcheck(lambda q, k, v: masked_attention(q, k, v, mask, backend="reference"), (q, k, v), fast_mode=True)
+
+
+@every_path
+def test_scale_is_one_over_the_root_of_the_width_unless_given(path):
+    samples = EDGES["GLM"]
+    q, k, v, g = numbers(samples, width=9)
+    mask = mask_of(samples)
+    assert torch.equal(attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=1 / 3)["out"])
+    assert not torch.equal(attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=0.5)["out"])
+
+
+@every_path
+def test_a_row_that_sees_nothing_is_0_and_passes_no_gradient(path):
+    samples = [Sample(5, 2, 0), Sample(2, 2, 1), Sample(2, 0, 0)]
+    q, k, v, g = numbers(samples)
+    got = attend(path, q, k, v, g, mask_of(samples))
+    blind = [0, 1, 2, 7, 8]
+    assert (got["out"][blind] == 0).all() and (got["dq"][blind] == 0).all()
+    g[blind] *= 1e6  # what such rows are blamed for reaches nobody
+    again = attend(path, q, k, v, g, mask_of(samples))
+    assert all(torch.equal(got[name], again[name]) for name in got)
+
+
+# ---- samples, and what they may know of each other
+
+
+@every_path
+@given(samples=batches, which=st.integers(0, 3), seed=st.integers(0, 2**32))
+def test_a_sample_does_not_notice_its_neighbours(path, samples, which, seed):
+    samples = [*samples, Sample(4, 4, 2)]
+    which %= len(samples)
+    rows = slice(a := sum(s.len_q for s in samples[:which]), a + samples[which].len_q)
+    keys = slice(a := sum(s.len_k + s.unused for s in samples[:which]), a + samples[which].len_k + samples[which].unused)
+    mine = dict(out=rows, dq=rows, dk=keys, dv=keys)
+
+    ours, theirs = numbers(samples, seed=seed), numbers(samples, seed=seed + 1)
+    together = attend(path, *ours, mask_of(samples))
+    for x, y, where in zip(theirs, ours, (rows, keys, keys, rows), strict=True):
+        x[where] = y[where]
+    changed = attend(path, *theirs, mask_of(samples))
+    for name, where in mine.items():
+        assert torch.equal(together[name][where], changed[name][where]), f"{name} moved with the neighbours"
+
+    q, k, v, g = (x.double() for x in ours)
+    together = attend(path, q, k, v, g, mask_of(samples))
+    if samples[which].len_q:
+        alone = attend(path, q[rows], k[keys], v[keys], g[rows], mask_of([samples[which]]))
+        for name, where in mine.items():
+            torch.testing.assert_close(together[name][where], alone[name], rtol=1e-12, atol=1e-12, msg=name)
+
+
+@every_path
+def test_a_key_that_a_row_cannot_see_can_change_without_moving_a_bit(path):
+    samples = [Sample(6, 6, 3)]
+    q, k, v, g = numbers(samples)
+    before = attend(path, q, k, v, g, mask_of(samples))["out"]
+    for j in range(6):
+        k2, v2 = k.clone(), v.clone()
+        k2[j] += 1
+        v2[j] -= 1
+        same = (attend(path, q, k2, v2, g, mask_of(samples))["out"] == before).all(-1).all(-1)
+        assert same.tolist() == [not (j < 3 or j <= i) for i in range(6)]
+
+
+@every_path
+def test_a_mask_that_has_served_an_evaluation_can_be_trained_with(path):
+    # Derived tensors are kept in the mask; made under inference_mode they could not be saved for a backward pass.
+    samples = [Sample(5, 3, 1), Sample(3, 3, 2), Sample(2, 2, 0)]
+    q, k, v, g = numbers(samples)
+    mask = mask_of(samples)
+    padded = mock.patch.object(attention, "_sdpa_by_sample", attention._sdpa_padded)
+    with torch.inference_mode(), padded if path == "sdpa padded" else nullcontext():
+        masked_attention(q, k, v, mask, backend=path.split()[0])
+    got, fresh = attend(path, q, k, v, g, mask), attend(path, q, k, v, g, mask_of(samples))
+    assert all(torch.equal(got[name], fresh[name]) for name in got)
+
+
+# ---- wrong rules are caught: the check above can fail
+
+
+def ignoring(part):
+    """visible_keys with one part of the rule left out or shifted."""
+
+    def visible_keys(self):
+        sample, i = self.rows()
+        A, T = self.part_a_lens.long()[sample], self.len_k.long()[sample]
+        wrong = {
+            "nothing": keys_of_row(i, A),
+            "Part A: all is causal": i + 1,
+            "the order of Part B: everything is seen": T,
+            "the last key of Part A": keys_of_row(i, A - 1),
+            "where Part A ends: one key more": keys_of_row(i, A + 1),
+            "the row itself": keys_of_row(i - 1, A),
+            "the present: the next row is seen": keys_of_row(i + 1, A),
+            "Part B: only Part A is seen": A,
+            "that queries stand at the end of the keys": keys_of_row(i - (self.len_k - self.len_q).long()[sample], A),
+        }[part]
+        return wrong.clamp(min=0).minimum(T)
+
+    return visible_keys
+
+
+WRONG = [
+    "Part A: all is causal",
+    "the order of Part B: everything is seen",
+    "the last key of Part A",
+    "where Part A ends: one key more",
+    "the row itself",
+    "the present: the next row is seen",
+    "Part B: only Part A is seen",
+    "that queries stand at the end of the keys",
+]
+
+
+@every_path
+@pytest.mark.parametrize("part", ["nothing", *WRONG])
+def test_a_wrong_rule_is_caught(path, part, monkeypatch):
+    monkeypatch.setattr(GLMMask, "visible_keys", ignoring(part))
+    samples = [Sample(7, 7, 4), Sample(2, 6, 3), Sample(3, 3, 2)]
+    if part == "nothing":
+        return check(path, samples)
+    with pytest.raises(AssertionError, match="numbers are off"):
+        check(path, samples)
+
+
+@every_path
+def test_one_wrong_cell_is_caught(path, monkeypatch):
+    right = GLMMask.visible_keys
+    for row, by in ((0, -1), (3, +1), (4, -1), (5, +1)):  # either side of the end of Part A, and within Part B
+        def wrong(self, row=row, by=by):
+            visible = right(self)
+            visible[row] += by
+            return visible
+
+        monkeypatch.setattr(GLMMask, "visible_keys", wrong)
+        with pytest.raises(AssertionError, match="numbers are off"):
+            check(path, [Sample(7, 7, 4)])
+
+
+# ---- arguments
+
+
+def test_auto_is_the_best_backend_and_changes_nothing():
+    samples = EDGES["GLM"]
+    q, k, v, _ = numbers(samples)
+    best, why = attention.best_backend()
+    assert why and best in attention.backends() and set(attention.backends()) == set(attention.BACKENDS)
+    auto, asked = (masked_attention(q, k, v, mask_of(samples), backend=name) for name in ("auto", best))
+    assert torch.equal(auto, asked)
+
+
+@pytest.mark.parametrize("backend", ["flash", "", "SDPA", None])
+def test_an_unknown_backend_is_told_the_accepted_ones(backend):
+    q, k, v, _ = numbers([Sample(2, 2, 1)])
+    with pytest.raises(MinglmError, match=f"^backend: {backend!r} .*auto.*sdpa.*reference"):
+        masked_attention(q, k, v, GLMMask.packed([2], [1]), backend=backend)
+
+
+BAD_ARGUMENTS = {
+    "a mask that is a grid": ("mask", dict(mask=torch.ones(3, 3, dtype=torch.bool))),
+    "no mask": ("mask", dict(mask=None)),
+    "a batch dimension": ("q, k, v", dict(q=torch.randn(1, 3, 2, 4))),
+    "heads and width in one": ("q, k, v", dict(v=torch.randn(3, 8))),
+    "k and v of different length": ("q, k, v", dict(v=torch.randn(4, 2, 4))),
+    "fewer heads in k and v": ("q, k, v", dict(k=torch.randn(3, 1, 4), v=torch.randn(3, 1, 4))),
+    "another width in q": ("q, k, v", dict(q=torch.randn(3, 2, 5))),
+    "another dtype in v": ("q, k, v", dict(v=torch.randn(3, 2, 4, dtype=torch.float64))),
+    "another device": ("q, k, v", dict(k=torch.randn(3, 2, 4, device="meta"))),
+    "whole numbers": ("q, k, v", {name: torch.ones(3, 2, 4, dtype=torch.int64) for name in "qkv"}),
+    "a row of q too many": ("q", dict(q=torch.randn(4, 2, 4))),
+    "a row of k and v too few": ("k", dict(k=torch.randn(2, 2, 4), v=torch.randn(2, 2, 4))),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "sdpa", "reference"])
+@pytest.mark.parametrize(("name", "change"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_an_argument_that_does_not_fit_is_named(backend, name, change):
+    good = dict(zip("qkv", torch.randn(3, 3, 2, 4), strict=True), mask=GLMMask.packed([3], [1]))
+    assert masked_attention(**good, backend=backend).shape == (3, 2, 4)
+    with pytest.raises(MinglmError, match=f"^{name}: ") as error:
+        masked_attention(**(good | change), backend=backend)
+    assert "\n" not in str(error.value)

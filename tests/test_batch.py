@@ -1,0 +1,434 @@
+"""Batches: every token in one window, every window once an epoch, and nothing that depends on what was asked before."""
+
+import itertools
+import math
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minglm.batch import SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
+from minglm.config import DataConfig
+from minglm.errors import MinglmError
+from minglm.infilling import SpecialTokens, build_example, restore
+
+no_deadline = settings(deadline=None)  # a busy machine is no failure
+seeds = st.integers(0, 2**63 - 1)
+
+SPECIAL = SpecialTokens()
+FIRST_WORD, STOP, VOCABULARY = 8, 8, 40
+SENTENCE_ENDS = np.arange(VOCABULARY) == STOP
+NO_SENTENCE_ENDS = np.zeros(VOCABULARY, dtype=bool)
+lengths_of_documents = st.lists(st.integers(1, 60), min_size=1, max_size=12)
+
+
+def corpus(lengths, max_positions, stops=True):
+    """Random documents of these lengths: (ids, offsets, windows)."""
+    offsets = np.cumsum([0, *lengths])
+    ids = np.random.default_rng(0).integers(FIRST_WORD if stops else STOP + 1, VOCABULARY, offsets[-1], dtype=np.uint16)
+    return ids, offsets, cut_windows(offsets, max_positions)
+
+
+def source(lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, stops=True, **dials):
+    ids, _, windows = corpus(lengths, max_positions, stops)
+    return SampleSource(ids, windows, DataConfig(**dials), SENTENCE_ENDS, seed=seed)
+
+
+def lengths_only(lengths, seed=0):
+    """What TrainingBatches needs to know of a source to choose windows."""
+    return SimpleNamespace(windows=SimpleNamespace(sample_tokens=lambda: np.array(lengths)), seed=seed)
+
+
+def same(a, b):
+    """Two Examples agree in everything."""
+    arrays = ("tokens", "position_ids", "block_position_ids", "targets")
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays) and (
+        (a.part_a_len, a.text_len, a.objective) == (b.part_a_len, b.text_len, b.objective)
+    )
+
+
+def all_same(drawn, again):
+    return len(drawn) == len(again) and all(
+        one == other and same(a, b) for (one, a), (other, b) in zip(drawn, again, strict=True)
+    )
+
+
+# Windows
+
+
+def test_a_document_is_cut_as_in_the_docstring():
+    windows = cut_windows(np.array([0, 9]), 6)
+    assert windows.start.tolist() == [0, 5] and windows.length.tolist() == [5, 4]
+    assert windows.starts.tolist() == [True, False] and windows.ends.tolist() == [False, True]
+    assert windows.sample_tokens().tolist() == [6, 6]
+
+
+@no_deadline
+@given(lengths_of_documents, st.integers(4, 30))
+def test_windows_cover_every_token_once_and_never_share_a_document(lengths, max_positions):
+    ids, offsets, windows = corpus(lengths, max_positions)
+    stretches = zip(windows.document, windows.start, windows.length, strict=True)
+    covered = [(d, t) for d, start, n in stretches for t in range(start, start + n)]
+    assert covered == [(d, t) for d in range(len(lengths)) for t in range(offsets[d], offsets[d + 1])]
+    assert np.array_equal(windows.starts, np.isin(windows.start, offsets[:-1]))
+    assert np.array_equal(windows.ends, np.isin(windows.start + windows.length, offsets[1:]))
+    assert (windows.length >= 1).all()
+
+
+@no_deadline
+@given(lengths_of_documents, st.integers(4, 30))
+def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_positions):
+    _, _, windows = corpus(lengths, max_positions)
+    assert windows.sample_tokens().max() <= max_positions
+    for d, length in enumerate(lengths):
+        mine = windows[windows.document == d].sample_tokens()
+        assert len(mine) == math.ceil((length + 1) / (max_positions - 1))  # eos counts, and every window has a cls
+        assert mine.max() - mine.min() <= 1
+        assert mine.sum() == length + 1 + len(mine)
+
+
+@no_deadline
+@given(lengths_of_documents, st.integers(4, 30))
+def test_the_texts_of_the_windows_are_the_documents(lengths, max_positions):
+    ids, offsets, windows = corpus(lengths, max_positions)
+    drawn = SampleSource(ids, windows, DataConfig(), SENTENCE_ENDS)
+    texts = {d: [] for d in range(len(lengths))}
+    for w, d in enumerate(windows.document):
+        text = drawn.text(w)
+        assert text.dtype == np.int64 and text[0] == SPECIAL.cls and len(text) == windows.sample_tokens()[w]
+        texts[d] += text[1:].tolist()
+    for d, text in texts.items():
+        assert text == [*ids[offsets[d] : offsets[d + 1]].tolist(), SPECIAL.eos]
+
+
+def test_a_million_tokens_are_cut_into_windows():
+    windows = cut_windows(np.array([0, 1_000_000]), 256)
+    assert len(windows) == math.ceil(1_000_001 / 255) and windows.length.sum() == 1_000_000
+    assert windows.sample_tokens().max() <= 256 and windows.ends.sum() == windows.starts.sum() == 1
+
+
+# Held-out text
+
+
+@pytest.mark.parametrize(("documents", "held_out"), [
+    (2, [1]), (3, [2]), (19, [18]), (20, [19]), (21, [19]), (45, [19, 39]), (100, [19, 39, 59, 79, 99]),
+])  # fmt: skip
+def test_every_twentieth_document_is_held_out_and_at_least_the_last(documents, held_out):
+    _, _, windows = corpus([25] * documents, 16)
+    training, held = hold_out(windows)
+    assert sorted(set(held.document.tolist())) == held_out
+    assert sorted({*training.document.tolist(), *held_out}) == list(range(documents))
+    assert len(training) + len(held) == len(windows) and not {*training.document} & {*held.document}
+
+
+@pytest.mark.parametrize(("tokens", "windows", "held_out"), [(10, 1, 0), (20, 2, 1), (200, 14, 1), (3000, 201, 10)])
+def test_of_one_document_the_end_is_held_out(tokens, windows, held_out):
+    _, _, all_windows = corpus([tokens], 16)
+    assert len(all_windows) == windows
+    training, held = hold_out(all_windows)
+    assert len(held) == held_out
+    assert [*training.start, *held.start] == all_windows.start.tolist()
+    assert len(training) >= 1
+
+
+def test_how_many_are_held_out_can_be_chosen():
+    _, _, windows = corpus([10] * 9, 16)
+    assert sorted(set(hold_out(windows, every=3)[1].document.tolist())) == [2, 5, 8]
+    assert [len(part) for part in hold_out(windows[[]])] == [0, 0]
+
+
+@pytest.mark.parametrize("objective", ["token", "sentence", "document"])
+def test_held_out_samples_do_not_depend_on_the_seed(objective):
+    sources = [source(seed=seed) for seed in (0, 1, 2**40)]
+    for w in range(len(sources[0].windows)):
+        first, *others = (drawn.held_out(w, objective) for drawn in sources)
+        assert all(same(first, other) for other in others)
+    assert not all_same([sources[0].draw(0, 3)], [sources[1].draw(0, 3)])  # while training samples do
+
+
+def test_held_out_spans_differ_by_window_and_by_objective():
+    drawn = source([200] * 5, 16)
+    for objective in ("token", "document"):
+        assert len({tuple(drawn.held_out(w, objective).position_ids) for w in range(20)}) > 5
+    _, _, windows = corpus([3000], 256)
+    unbroken = SampleSource(np.full(3000, 20), windows, DataConfig(), NO_SENTENCE_ENDS)
+    token, fallback = (unbroken.held_out(2, objective) for objective in ("token", "sentence"))
+    assert fallback.objective == "token" and not same(token, fallback)  # each objective has its own stream
+
+
+# Samples
+
+
+@no_deadline
+@given(lengths_of_documents, st.integers(4, 30), seeds, st.integers(0, 2**32 - 1))
+def test_every_window_makes_a_sample_that_fits_and_gives_its_text_back(lengths, max_positions, seed, epoch):
+    ids, _, windows = corpus(lengths, max_positions)
+    drawn = SampleSource(ids, windows, DataConfig(token=1, sentence=1, document=1), SENTENCE_ENDS, seed=seed)
+    for w in range(len(windows)):
+        _, example = drawn.draw(epoch, w)
+        assert len(example.targets) >= 1
+        assert restore(example).tolist() == drawn.text(w).tolist()
+        assert example.text_len == windows.sample_tokens()[w] <= max_positions
+        assert example.position_ids.max() < max_positions
+        assert example.block_position_ids.max() <= max_positions  # the tables have max_positions + 1 rows
+
+
+@no_deadline
+@given(lengths_of_documents, st.integers(4, 30), seeds)
+def test_no_special_token_is_ever_learned_but_eop_and_eos(lengths, max_positions, seed):
+    ids, _, windows = corpus(lengths, max_positions)
+    drawn = SampleSource(ids, windows, DataConfig(token=1, sentence=1, document=1), SENTENCE_ENDS, seed=seed)
+    for w in range(len(windows)):
+        _, example = drawn.draw(0, w)
+        allowed = {SPECIAL.eop} | ({SPECIAL.eos} if example.objective == "document" else set())
+        assert {t for t in example.targets.tolist() if t < FIRST_WORD} <= allowed
+        inputs = example.tokens[example.part_a_len :]
+        assert {t for t in inputs.tolist() if t < FIRST_WORD} <= {SPECIAL.sop, SPECIAL.eos}
+        masks = Counter(t for t in example.tokens[: example.part_a_len].tolist() if t < FIRST_WORD)
+        assert masks[SPECIAL.cls] == 1 and example.tokens[0] == SPECIAL.cls
+        assert set(masks) <= {SPECIAL.cls, SPECIAL.eos, SPECIAL.mask_of(example.objective)}
+        assert masks[SPECIAL.mask_of(example.objective)] == (inputs == SPECIAL.sop).sum()
+
+
+@pytest.mark.parametrize("weights", [(5, 3, 2), (1, 1, 1), (0.1, 0.0, 0.3), (0, 7, 0)])
+def test_the_mixture_is_drawn_for_every_sample_by_its_weights(weights):
+    drawn = source([13] * 40, 16, token=weights[0], sentence=weights[1], document=weights[2])
+    objectives = [[drawn.draw(epoch, w)[0] for w in range(40)] for epoch in range(25)]
+    counts = Counter(itertools.chain(*objectives))
+    chi2 = 0
+    for objective, weight in zip(("token", "sentence", "document"), weights, strict=True):
+        expected = 1000 * weight / sum(weights)
+        assert expected or objective not in counts
+        chi2 += (counts[objective] - expected) ** 2 / expected if expected else 0
+    assert chi2 < 2 + 5 * 2  # 5 standard deviations above the mean
+    if min(weights):
+        assert all(len(set(epoch)) == 3 for epoch in objectives)  # not once for a batch
+
+
+def test_a_window_without_a_whole_sentence_serves_the_token_objective_and_says_so():
+    ids, _, windows = corpus([300], 16, stops=False)  # one sentence, cut into 21 windows
+    drawn = SampleSource(ids, windows, DataConfig(token=0, sentence=1, document=0), SENTENCE_ENDS)
+    samples = [drawn.draw(0, w) for w in range(len(windows))]
+    assert {objective for objective, _ in samples} == {"sentence"}
+    assert {example.objective for _, example in samples} == {"token"}
+    for _, example in samples:
+        assert SPECIAL.mask in example.tokens and SPECIAL.smask not in example.tokens
+    assert drawn.held_out(4, "sentence").objective == "token"
+
+
+def test_a_sentence_counts_as_whole_when_the_window_before_ends_one():
+    ids = np.array([20, 20, 20, 20, STOP, 21, 21, 21, 21], dtype=np.uint16)
+    windows = cut_windows(np.array([0, 9]), 6)  # 20 20 20 20 STOP | 21 21 21 21 eos
+    drawn = SampleSource(ids, windows, DataConfig(token=0, sentence=1, document=0), SENTENCE_ENDS)
+    assert drawn.draw(0, 1)[1].tokens.tolist() == [1, SPECIAL.smask, SPECIAL.eos, SPECIAL.sop, 21, 21, 21, 21]
+    drawn.sentence_ends = NO_SENTENCE_ENDS
+    assert drawn.draw(0, 1)[1].objective == "token"  # its sentence began in the window before
+
+
+def test_part_b_holds_the_spans_in_every_order_alike():
+    drawn = source([13], 16, token=1, sentence=0, document=0, mask_ratio=0.3, max_span_length=2, mean_span_length=1.5)
+    orders = Counter()
+    for epoch in range(900):
+        _, example = drawn.draw(epoch, 0)
+        begins = example.block_position_ids == 1
+        positions = example.position_ids[begins]
+        assert len(positions) == 4  # int(0.3 x 15) spans of one token
+        orders[tuple(np.argsort(positions))] += 1
+    assert len(orders) == 24
+    assert sum((n - 900 / 24) ** 2 / (900 / 24) for n in orders.values()) < 23 + 5 * math.sqrt(2 * 23)
+
+
+def test_the_dials_reach_the_spans():
+    half = source([39], 60, token=1, sentence=0, document=0, mask_ratio=0.5).draw(0, 0)[1]
+    assert 20 <= (half.targets != SPECIAL.eop).sum() < 20 + 12  # of 41 tokens, cls and eos among them
+    short = source([500], 600, token=1, sentence=0, document=0, max_span_length=3, mean_span_length=2.5)
+    long = source([500], 600, token=1, sentence=0, document=0, mean_span_length=20.0)
+    # sop has block position 1, the n-th token n + 1; spans are shorter than max_span_length
+    assert short.draw(0, 0)[1].block_position_ids.max() == 1 + 2 and long.draw(0, 0)[1].block_position_ids.max() > 15
+    exact = source([99], 200, token=0, sentence=0, document=1, document_min_ratio=0.3, document_max_ratio=0.3)
+    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {1 + 70 + 1}  # cls, 70 % of text and eos, mask
+
+
+# Packing
+
+
+def test_samples_are_packed_end_to_end_as_in_the_docstring():
+    ten = build_example(list(range(20, 26)), [(2, 3), (4, 6)], [1, 0])
+    seven = build_example(list(range(30, 35)), [(2, 4)], [0])
+    assert (len(ten.tokens), ten.part_a_len, len(seven.tokens), seven.part_a_len) == (10, 5, 7, 4)
+    batch = pack([ten, seven])
+    assert batch.target_rows.tolist() == [5, 6, 7, 8, 9, 14, 15, 16]
+    assert batch.mask.cu_seqlens_q.tolist() == batch.mask.cu_seqlens_k.tolist() == [0, 10, 17]
+    assert batch.mask.part_a_lens.tolist() == [5, 4] and batch.text_tokens == 11
+
+
+@no_deadline
+@given(st.lists(st.integers(0, 15), max_size=6), seeds)
+def test_every_sample_stands_whole_in_its_batch(which, seed):
+    drawn = source(seed=seed)
+    examples = [drawn.draw(0, w)[1] for w in which]
+    batch = pack(examples)
+    edges = batch.mask.cu_seqlens_q.tolist()
+    assert len(edges) == len(examples) + 1 and edges[-1] == len(batch.tokens)
+    for k, example in enumerate(examples):
+        rows = slice(edges[k], edges[k + 1])
+        learned = (batch.target_rows >= edges[k]) & (batch.target_rows < edges[k + 1])
+        for name in ("tokens", "position_ids", "block_position_ids"):
+            assert getattr(batch, name)[rows].tolist() == getattr(example, name).tolist(), name
+        assert (batch.target_rows[learned] - edges[k]).tolist() == [*range(example.part_a_len, len(example.tokens))]
+        assert batch.targets[learned].tolist() == example.targets.tolist()
+        assert batch.mask.part_a_lens[k] == example.part_a_len
+    assert batch.target_rows.tolist() == sorted(batch.target_rows.tolist())
+    assert len(batch.targets) == len(batch.target_rows) and batch.text_tokens == sum(e.text_len for e in examples)
+
+
+def test_no_sample_at_all_gives_a_batch_of_no_rows():
+    batch = pack([])
+    for name in ("tokens", "position_ids", "block_position_ids", "target_rows", "targets"):
+        assert getattr(batch, name).dtype == torch.int64 and getattr(batch, name).shape == (0,), name
+    assert batch.mask.dense().shape == (0, 0) and batch.text_tokens == 0
+
+
+def test_a_batch_moves_to_a_device_but_for_its_mask():
+    batch = pack([source().draw(0, 0)[1]])
+    moved = batch.to("meta")
+    for name in ("tokens", "position_ids", "block_position_ids", "target_rows", "targets"):
+        assert getattr(moved, name).device.type == "meta" and getattr(moved, name).shape == getattr(batch, name).shape
+    assert moved.mask is batch.mask and moved.text_tokens == batch.text_tokens
+
+
+# The order of an epoch
+
+sample_lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
+
+
+@no_deadline
+@given(sample_lengths, st.integers(1, 400), seeds, st.integers(0, 2**32 - 1))
+def test_an_epoch_visits_every_window_once_in_batches_that_are_never_empty(lengths, batch_tokens, seed, epoch):
+    batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
+    n = batches.per_epoch
+    drawn = [batches.windows_of(epoch * n + k) for k in range(n)]
+    assert {e for e, _ in drawn} == {epoch}
+    assert all(windows for _, windows in drawn)
+    assert sorted(w for _, windows in drawn for w in windows) == list(range(len(lengths)))
+    assert batches.windows_of((epoch + 1) * n)[0] == epoch + 1  # as many batches in every epoch
+
+
+@no_deadline
+@given(sample_lengths, st.integers(1, 400), seeds)
+def test_a_batch_misses_its_share_by_less_than_a_sample(lengths, batch_tokens, seed):
+    batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
+    sizes = [sum(lengths[w] for w in batches.windows_of(step)[1]) for step in range(2 * batches.per_epoch)]
+    assert max(abs(size - batches.share) for size in sizes) < max(lengths)
+    assert sum(sizes) / len(sizes) == pytest.approx(batches.share)
+
+
+@no_deadline
+@given(sample_lengths, st.integers(0, 360), seeds)
+def test_the_share_is_batch_tokens_but_for_cutting_an_epoch_evenly(lengths, more, seed):
+    longest, total = max(lengths), sum(lengths)
+    batch_tokens = longest + more  # what settings must grant
+    batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
+    n = batches.per_epoch
+    assert batches.share * n == pytest.approx(total)
+    assert n <= total / batch_tokens + 1  # a whole number of batches: at most one too many,
+    assert n > total / batch_tokens - 1  # and at most one too few
+
+
+@pytest.mark.parametrize(("lengths", "batch_tokens", "per_epoch"), [
+    ([5], 1, 1), ([5], 5, 1), ([5], 1000, 1),
+    ([7] * 27, 95, 2),  # 189 tokens, just under 2 x 95
+    ([95, 94], 95, 1),  # the same, but a cut might leave one batch empty
+    ([10] * 100, 100, 10), ([256] * 80, 2048, 10), ([1, 40, 1, 1, 1], 5, 1),
+])  # fmt: skip
+def test_tiny_and_even_corpora_have_as_many_batches_as_they_should(lengths, batch_tokens, per_epoch):
+    batches = TrainingBatches(lengths_only(lengths), batch_tokens)
+    assert batches.per_epoch == per_epoch
+    for step in range(3 * per_epoch):
+        epoch, windows = batches.windows_of(step)
+        assert epoch == step // per_epoch and windows
+
+
+def test_equal_samples_make_equal_batches():
+    batches = TrainingBatches(lengths_only([256] * 80), 2048)
+    assert {len(batches.windows_of(step)[1]) for step in range(20)} == {8}
+
+
+def test_a_corpus_without_a_sample_is_an_error():
+    with pytest.raises(MinglmError, match="no sample"):
+        TrainingBatches(lengths_only([]), 100)
+
+
+def test_epochs_and_seeds_differ_in_their_order():
+    orders = set()
+    for seed in (0, 1, 2**40):
+        batches = TrainingBatches(lengths_only([10] * 40, seed), 100)
+        for epoch in range(3):
+            orders.add(tuple(w for k in range(4) for w in batches.windows_of(4 * epoch + k)[1]))
+    assert len(orders) == 9
+
+
+@no_deadline
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), seeds)
+def test_a_batch_is_a_function_of_seed_and_step_however_it_is_asked_for(steps, seed):
+    in_this_order = TrainingBatches(source(seed=seed), 40)
+    for step in steps:
+        alone = TrainingBatches(source(seed=seed), 40)
+        assert in_this_order.windows_of(step) == alone.windows_of(step)
+        assert all_same(in_this_order.examples(step), alone.examples(step))
+
+
+def test_spans_of_a_window_differ_from_epoch_to_epoch_and_seed_to_seed():
+    drawn = {
+        tuple(source([200] * 3, 256, seed=seed, token=1, sentence=0, document=0).draw(epoch, w)[1].position_ids)
+        for seed in (0, 1) for epoch in range(3) for w in range(3)
+    }  # fmt: skip
+    assert len(drawn) == 18
+
+
+def test_no_sample_is_dropped():
+    drawn = source(token=1, sentence=1, document=1)
+    batches = TrainingBatches(drawn, 60)
+    for epoch in range(3):
+        samples = [e for k in range(batches.per_epoch) for _, e in batches.examples(epoch * batches.per_epoch + k)]
+        assert len(samples) == len(drawn.windows)
+        assert sum(e.text_len for e in samples) == drawn.windows.sample_tokens().sum()
+        texts = Counter(tuple(restore(e)) for e in samples)
+        assert texts == Counter(tuple(drawn.text(w)) for w in range(len(drawn.windows)))
+
+
+# Ranks and micro-batches
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5, 40])
+def test_the_ranks_share_the_global_batch_between_them(world):
+    batches = TrainingBatches(source(), 60)
+    for step in range(2 * batches.per_epoch):
+        whole = batches.examples(step)
+        shares = [batches.examples(step, rank, world) for rank in range(world)]
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        dealt = [sample for turn in itertools.zip_longest(*shares) for sample in turn if sample is not None]
+        assert all_same(dealt, whole)
+    assert world < 40 or not all(shares)  # some of 40 ranks got nothing, which is legal
+
+
+@no_deadline
+@given(st.lists(st.integers(0, 15), max_size=12), st.integers(1, 80))
+def test_micro_batches_keep_every_sample_in_order_and_within_the_budget(which, max_tokens):
+    drawn = source()
+    examples = [drawn.draw(0, w)[1] for w in which]
+    runs = micro_batches(examples, max_tokens)
+    assert [id(e) for run in runs for e in run] == [id(e) for e in examples]
+    assert runs and (all(runs) or runs == [[]])
+    for run in runs:
+        assert len(run) == 1 or sum(len(e.tokens) for e in run) <= max_tokens
+    for run, after in itertools.pairwise(runs):  # no run is cut short
+        assert sum(len(e.tokens) for e in run) + len(after[0].tokens) > max_tokens
+
+
+def test_a_process_without_a_sample_still_has_one_empty_run():
+    assert micro_batches([], 100) == [[]]
