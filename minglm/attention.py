@@ -81,16 +81,16 @@ def _sdpa_by_sample(q, k, v, mask, scale):
 
 
 def _sdpa_padded(q, k, v, mask, scale):
-    samples, room_q, room_k = len(mask.part_a_lens), int(mask.len_q.max()), int(mask.cu_seqlens_k.diff().max())
+    samples, room_q, room_k = len(mask.part_a_lens), int(mask.len_q.max()), int(mask.len_k.max())
     if room_k == 0:
         return q * 0
-    row_slot, key_slot, grid = mask.remember(("padded", q.device), lambda: _padded(mask, room_q, room_k, q.device))
+    row_slot, keys, key_slot, grid = mask.remember(("padded", q.device), lambda: _padded(mask, room_q, room_k, q.device))
 
     def pad(x, slot, room):
         padded = x.new_zeros(samples * room, *x.shape[1:]).index_copy(0, slot, x)
         return padded.view(samples, room, *x.shape[1:]).transpose(1, 2)  # (S, H, room, D)
 
-    q, k, v = pad(q, row_slot, room_q), pad(k, key_slot, room_k), pad(v, key_slot, room_k)
+    q, k, v = pad(q, row_slot, room_q), pad(k[keys], key_slot, room_k), pad(v[keys], key_slot, room_k)
     out = F.scaled_dot_product_attention(q, k, v, grid, scale=scale)
     return out.transpose(1, 2).flatten(0, 1).index_select(0, row_slot)
 
@@ -102,16 +102,18 @@ def _grids(mask):
 
 
 def _padded(mask, room_q, room_k, device):
-    """Where each row and key goes in a padded batch, and the boolean mask (S, 1, room_q, room_k) over it."""
+    """For a padded batch: where each row goes, which keys are read and where they go, and the mask (S, 1, room_q, room_k)."""
     grid = torch.zeros(len(mask.part_a_lens), 1, room_q, room_k, dtype=torch.bool)
     grid[..., 0] = True  # padded rows need something to see; what they compute is dropped
     for s, may_attend in enumerate(_grids(mask)):
         grid[s, 0, : may_attend.shape[0], : may_attend.shape[1]] = may_attend
 
-    def slots(cu, room):
-        return torch.cat([torch.arange(n) + s * room for s, n in enumerate(cu.diff().tolist())])
+    def runs(starts, lens):
+        return torch.cat([torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]).to(device)
 
-    return slots(mask.cu_seqlens_q, room_q).to(device), slots(mask.cu_seqlens_k, room_k).to(device), grid.to(device)
+    rows = runs(range(0, len(grid) * room_q, room_q), mask.len_q)
+    keys = runs(mask.cu_seqlens_k[:-1].tolist(), mask.len_k)
+    return rows, keys, runs(range(0, len(grid) * room_k, room_k), mask.len_k), grid.to(device)
 
 
 def _check(q, k, v, mask):

@@ -99,6 +99,7 @@ def cut_windows(offsets, max_positions):
 
     Example: one document of 9 tokens and eos, max_positions = 6 -> two windows of 5 tokens, the second 4 and eos.
     """
+    offsets = np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets) + 1  # eos counts
     pieces = -(-lengths // (max_positions - 1))
     document = np.repeat(np.arange(len(lengths)), pieces)
@@ -162,7 +163,7 @@ class SampleSource:
         return build_example(tokens, spans, rng.shuffle(list(range(len(spans)))), self.special, objective)
 
     def draw(self, epoch, w):
-        """The training sample of window w in an epoch: its objective by the mixture, then its spans."""
+        """(objective drawn from the mixture, Example) of window w in an epoch; the Example knows what it became."""
         rng = Rng(self.seed, w, epoch, SPANS)
         s = self.settings
         u = rng.uniform() * (s.token + s.sentence + s.document)
@@ -177,8 +178,9 @@ class SampleSource:
 class TrainingBatches:
     """The global batch of every step, as a function of (seed, step).
 
-    An epoch's order of windows is cut where the running count of text tokens passes a multiple of the batch's share,
-    so every epoch has the same number of batches, and a batch misses `batch_tokens` by less than a sample either way.
+    An epoch's order of windows is cut where the running count of text tokens passes a multiple of `share`, the epoch's
+    tokens divided by its number of batches. So every epoch has equally many batches of equal shares, at most `batch_tokens`
+    (but for a text too short for that), and a batch misses its share by less than a sample either way.
     """
 
     def __init__(self, source, batch_tokens):

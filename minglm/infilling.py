@@ -35,7 +35,10 @@ class SpecialTokens:
 
     def mask_of(self, objective):
         """The mask token of an objective: [MASK], [sMASK] or [gMASK]."""
-        return {"token": self.mask, "sentence": self.smask, "document": self.gmask}[objective]
+        masks = {"token": self.mask, "sentence": self.smask, "document": self.gmask}
+        if objective not in masks:
+            raise MinglmError(f"objective: {objective!r} is not one of {', '.join(masks)}")
+        return masks[objective]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ def build_example(tokens, spans, order, special=SpecialTokens(), objective="toke
     overlap or lie outside, or when order is not a permutation.
     """
     tokens = np.asarray(tokens, dtype=np.int64)
-    spans = sorted(Span(*span) for span in spans)
+    spans, order = sorted(Span(*span) for span in spans), list(order)
     check_spans(len(tokens), spans, order)
     mask = special.mask_of(objective)
 
@@ -114,7 +117,10 @@ def check_spans(length, spans, order):
 
 
 def restore(example):
-    """The text again, from the rows alone: every span goes back to the mask whose position it carries. (L,) int64."""
+    """The text again, from the rows alone: every span goes back to the mask whose position it carries. (L,) int64.
+
+    (A cut document span must not end in the id of eop itself; no text does.)
+    """
     A = example.part_a_len
     filling = {}
     for position, block_position, target in zip(

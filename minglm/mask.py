@@ -134,7 +134,9 @@ def _int32(name, values):
         values = values.to(torch.int32)
     if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
         raise MinglmError(f"{name}: {values.dtype} of shape {tuple(values.shape)}; a 1-D row of integers is needed")
-    return values.to("cpu", torch.int32).contiguous()
+    if len(values) and int(values.long().abs().max()) >= 2**31:
+        raise MinglmError(f"{name}: {_short(values)} do not fit into 32 bits")
+    return values.to("cpu", torch.int32, copy=True).contiguous()  # a copy: nobody changes a checked mask from outside
 
 
 def _short(values):

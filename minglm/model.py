@@ -80,11 +80,11 @@ class Layer(nn.Module):
 
     def project(self, x, rows=None):
         """Queries of the wanted rows, keys and values of all rows: (R, H, D), (N, H, D), (N, H, D)."""
-        C, h = x.shape[1], self.norm1(x)
+        C, H, h = x.shape[1], self.num_heads, self.norm1(x)
         if rows is None:
-            return self.qkv(h).view(len(x), 3, self.num_heads, -1).unbind(1)
-        q = F.linear(h[rows], self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), self.num_heads, -1)
-        k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, self.num_heads, -1).unbind(1)
+            return self.qkv(h).view(len(x), 3, H, C // H).unbind(1)
+        q = F.linear(h[rows], self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), H, C // H)
+        k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, H, C // H).unbind(1)
         return q, k, v
 
 

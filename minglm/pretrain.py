@@ -185,7 +185,7 @@ class Run:
         self.metrics = open(self.out / METRICS, "a", newline="", encoding="utf-8")
         self.samples = open(self.out / SAMPLES, "a", encoding="utf-8")
         if not resume:
-            csv.writer(self.metrics).writerow(COLUMNS)
+            csv.writer(self.metrics, lineterminator="\n").writerow(COLUMNS)
         if self.config.train.log == "tensorboard":
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -495,7 +495,7 @@ def banner(run, resume):
 
 def report_step(run, row, left, bar):
     """One flushed line of metrics.csv; one line (or the bar) for the person; TensorBoard if asked."""
-    csv.DictWriter(run.metrics, COLUMNS).writerow(row)
+    csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
     run.metrics.flush()
     t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
     loss, lr, norm = (float(row[name]) for name in ("loss", "lr", "grad_norm"))

@@ -33,6 +33,7 @@ class Rng:
     """
 
     def __init__(self, seed, a=0, b=0, c=0):
+        seed = int(seed)
         self.key = (seed & MASK32, (seed >> 32) & MASK32)
         self.counter = [0, int(a) & MASK32, int(b) & MASK32, int(c) & MASK32]
         self.words = []
@@ -68,7 +69,7 @@ def permutation(n, seed, a=0, b=0, c=0):
 
     Draws from counters (i, a, b, c), all at once in numpy.
     """
-    i = np.arange(n, dtype=np.uint64)
-    counter = (i, np.uint64(a & MASK32) + 0 * i, np.uint64(b & MASK32) + 0 * i, np.uint64(c & MASK32) + 0 * i)
+    i, seed = np.arange(n, dtype=np.uint64), int(seed)
+    counter = (i, *(np.full(n, int(word) & MASK32, dtype=np.uint64) for word in (a, b, c)))
     high, low, _, _ = philox(counter, (seed & MASK32, (seed >> 32) & MASK32))
     return np.argsort((high << np.uint64(32)) | low, kind="stable")

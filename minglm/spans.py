@@ -62,21 +62,22 @@ def sample_spans(
 def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40):
     """Short spans in [first, end), at least one token apart, until `budget` tokens are blanked (the last may overshoot).
 
-    Lengths are Poisson(mean_length) without zero, below max_length. Where they go: shrink every span and the gap
-    behind it to a point, throw the points into the room that is left, and blow them up again.
+    Lengths are Poisson(mean_length) without zero, below max_length (40 means at most 39, as in the original). Where they
+    go: shrink every span and the gap behind it to a point, throw the points into the room that is left, and blow them up.
 
     Example: lengths 2 and 3 in 10 tokens leave 10 - 5 - 2 + 1 = 4 slots 0..4; slots 1 and 3 -> spans (1, 3) and (6, 9).
     """
-    weights = poisson_cdf(mean_length, max_length)
+    cdf = poisson_cdf(mean_length, max_length)
     lengths, blanked = [], 0
     while blanked < budget:
         room = end - first - blanked - len(lengths)  # each span so far takes its tokens and one gap
         if room < 1:
             break  # a text of a few tokens: what fits is blanked
         u = rng.uniform()
-        length = min(room, 1 + next(n for n, p in enumerate(weights) if u < p))
+        length = min(room, 1 + next(n for n, p in enumerate(cdf) if u < p))
         lengths.append(length)
         blanked += length
+    rng.shuffle(lengths)  # subtle: the last one drawn passed the budget, so it is a long one
     free = end - first - blanked - len(lengths) + 1
     slots = sorted(rng.integer(free + 1) for _ in lengths)
     spans, shift = [], first

@@ -643,6 +643,8 @@ def kill_at_every_call(folder, name):
         assert code in (0, 9), (k, code)
         value = found_after(folder, what)
         assert value in accepted, (k, value)
+        if name == "a new step" and value == 30:  # which is the best: a resumed run will not save it again
+            assert Checkpoints(folder / "run").pointed("best") == "step-00000030", k
         seen.append(value)
         act(folder)  # and the next save goes through, and leaves nothing behind
         assert found_after(folder, what) == max(accepted) and not leftovers(folder), (k, leftovers(folder))

@@ -117,7 +117,8 @@ def test_greedy_takes_the_likeliest_and_seeds_repeat_draws(model, tokenizer):
     assert fill(model, tokenizer, text, temperature=1.0, top_p=1e-9).text == greedy.text
     draws = {fill(model, tokenizer, text, temperature=3.0, seed=s).text for s in range(8)}
     assert len(draws) > 4
-    assert fill(model, tokenizer, text, temperature=3.0, seed=3).text == fill(model, tokenizer, text, temperature=3.0, seed=3).text
+    again = [fill(model, tokenizer, text, temperature=3.0, seed=3).text for _ in range(2)]
+    assert again[0] == again[1]
 
 
 def test_draws_follow_temperature_top_k_and_top_p():

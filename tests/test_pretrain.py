@@ -50,7 +50,7 @@ def small(text_file, *more):
     return ["pretrain", "--text", text_file, *SMALL, *more]
 
 
-# ---- what a run leaves ----------------------------------------------------------------------------------------------------
+# ---- what a run leaves -----------------------------------------------------------------------------------------------
 
 
 def test_a_run_folder_holds_what_it_promises(small_run):
@@ -150,7 +150,7 @@ def test_tensorboard_missing_is_a_clear_error(minglm, text_file, tmp_path, monke
     assert result.code == 2 and "pip install 'minglm[tensorboard]'" in result.err
 
 
-# ---- resume ---------------------------------------------------------------------------------------------------------------
+# ---- resume ----------------------------------------------------------------------------------------------------------
 
 # dropout, accumulation and several passes over the text: whatever could depend on history
 HARD = (
@@ -249,7 +249,7 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
     assert path.read_text(encoding="utf-8") == "step,loss\n1,5\n2,4\n"
 
 
-# ---- the same curve whoever computes it --------------------------------------------------------------------------------------
+# ---- the same curve whoever computes it ------------------------------------------------------------------------------
 
 
 def torchrun(processes, *args):
@@ -285,7 +285,7 @@ def test_a_lr_that_ignores_the_global_batch_would_be_noticed(text_file, tmp_path
     assert abs(float(together - apart)) > 1e-4
 
 
-# ---- rules ----------------------------------------------------------------------------------------------------------------------
+# ---- rules -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
@@ -350,7 +350,7 @@ def test_a_blank_to_show_is_whole_words():
     assert words_in_the_middle(["x"]) == (0, 1)
 
 
-# ---- when something goes wrong ---------------------------------------------------------------------------------------------------
+# ---- when something goes wrong ---------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(minglm, text_file, tmp_path):
@@ -437,7 +437,7 @@ def test_a_folder_that_holds_something_is_left_alone(minglm, small_run, text_fil
     ("content", "words"),
     [
         (b"", "text"),
-        (b"ok ok ok ok\n\n\xff bad", "byte offset 13"),
+        (b"ok ok ok ok\n\n\xff bad", "byte 13"),
         (b"a b", "4 tokens"),
     ],
 )
