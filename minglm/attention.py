@@ -73,7 +73,7 @@ def _sdpa_by_sample(q, k, v, mask, scale):
     for qs, ks, vs, may_attend in zip(q, k, v, grids, strict=True):
         keys = may_attend.shape[1]
         if keys == 0:
-            out.append(torch.zeros_like(qs))
+            out.append(qs * 0)
         elif len(qs):
             qs, ks, vs = (x.transpose(0, 1)[None] for x in (qs, ks[:keys], vs[:keys]))  # (1, H, T, D)
             out.append(F.scaled_dot_product_attention(qs, ks, vs, may_attend, scale=scale)[0].transpose(0, 1))
@@ -90,7 +90,9 @@ def _sdpa_padded(q, k, v, mask, scale):
         padded = x.new_zeros(samples * room, *x.shape[1:]).index_copy(0, slot, x)
         return padded.view(samples, room, *x.shape[1:]).transpose(1, 2)  # (S, H, room, D)
 
-    q, k, v = pad(q, row_slot, room_q), pad(k[keys], key_slot, room_k), pad(v[keys], key_slot, room_k)
+    if mask.seqlens_k is not None:  # a cache with room to grow: what lies in the room may be anything, NaN too
+        k, v = k.index_select(0, keys), v.index_select(0, keys)
+    q, k, v = pad(q, row_slot, room_q), pad(k, key_slot, room_k), pad(v, key_slot, room_k)
     out = F.scaled_dot_product_attention(q, k, v, grid, scale=scale)
     return out.transpose(1, 2).flatten(0, 1).index_select(0, row_slot)
 

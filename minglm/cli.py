@@ -6,6 +6,7 @@ Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import warnings
@@ -106,7 +107,15 @@ def run_and_close(config, out, **how):
     if int(os.environ.get("RANK", 0)) == 0:
         wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
         print(f"wrote       {out}: {', '.join(wrote)}")
-        print(f'try         minglm fill --model {out} "And God [MASK] the light [MASK]."')
+        print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
+
+
+def blank_to_try(config, out):
+    """A text with a blank that suits what the model has read."""
+    samples = (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    if not config.data.text or not samples:
+        return "And God [MASK] the light [MASK]."
+    return " ".join(json.loads(samples[-1])["text"].split())
 
 
 RUN_FILES = (
@@ -120,9 +129,8 @@ def read_init(directory, config, overrides):
     from dataclasses import replace
 
     from .model import GLM
-    from .tokenizer import Tokenizer
 
-    model, tokenizer = GLM.from_pretrained(directory), Tokenizer.from_pretrained(directory)
+    model, tokenizer = read_model(directory)
     if "model.dropout" in overrides:
         weights, model = model.state_dict(), GLM(replace(model.config, dropout=config.model.dropout))
         model.load_state_dict(weights)
@@ -232,13 +240,20 @@ def sampling(args):
 
 def load(directory):
     """(GLM, Tokenizer) of a folder, or of the newest run; stderr says which."""
-    from .model import GLM
-    from .tokenizer import Tokenizer
-
     if directory is None:
         directory = newest_run()
         print(f"minglm: using {directory}", file=sys.stderr)
-    return GLM.from_pretrained(directory), Tokenizer.from_pretrained(directory)
+    return read_model(directory)
+
+
+def read_model(directory):
+    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint."""
+    from .checkpoint import model_folder
+    from .model import GLM
+    from .tokenizer import Tokenizer
+
+    folder = model_folder(directory)
+    return GLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
 
 
 def newest_run(runs=Path("runs")):

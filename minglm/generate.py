@@ -148,11 +148,11 @@ class Reader:
         self.model.train(training)
         return logits.float().log_softmax(-1).cpu()
 
-    def only_text(self, log_p, stops):
-        """log_p (..., V) with what cannot come next in a blank at -inf: every special token but the stops."""
-        allowed = self.is_text.clone()
-        allowed[list(stops)] = True
-        return log_p.masked_fill(~allowed, -math.inf)
+    def allowed(self, log_p, stops):
+        """log_p (..., V) with every special token but the stops at -inf: what may come next."""
+        may_come = self.is_text.clone()
+        may_come[list(stops)] = True
+        return log_p.masked_fill(~may_come, -math.inf)
 
 
 def sample(reader, position, stops, max_tokens, temperature=0.0, top_k=0, top_p=1.0, rng=None):
@@ -161,7 +161,7 @@ def sample(reader, position, stops, max_tokens, temperature=0.0, top_k=0, top_p=
     while True:
         log_p = reader.next_log_probabilities(position, [tokens])[0]  # (V,)
         # a blank is never empty: no span is, so a model knows nothing of it
-        token = choose(reader.only_text(log_p, stops if tokens else ()), temperature, top_k, top_p, rng)
+        token = choose(reader.allowed(log_p, stops if tokens else ()), temperature, top_k, top_p, rng)
         if token in stops:
             return tokens, [*scores, float(log_p[token])], True
         if len(tokens) == max_tokens:
@@ -184,31 +184,28 @@ def choose(log_p, temperature=0.0, top_k=0, top_p=1.0, rng=None):
 
 
 def beam_search(reader, position, stops, max_tokens, width):
-    """The `width` likeliest whole fillings among those a beam of that width meets: list as `sample` returns, best first."""
+    """The likeliest whole fillings of 1 to max_tokens tokens that a beam meets: up to `width`, as `sample` returns them.
+
+    Best first, by the sum of log-probabilities, that of the stop included.
+    """
     running, finished = [([], [])], []
     while running:
         log_p = reader.next_log_probabilities(position, [tokens for tokens, _ in running])  # (beams, V)
-        so_far = torch.tensor([sum(scores) for _, scores in running])[:, None]
-        total = so_far + reader.only_text(log_p, stops if running[0][0] else ())
-        best = total.flatten().topk(min(2 * width, total.numel()))
-        grown = []
-        for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            if score == -math.inf or len(grown) == width:
-                break
-            beam, token = divmod(index, total.shape[1])
-            tokens, scores = running[beam]
-            scores = [*scores, float(log_p[beam, token])]
-            if token in stops:
-                finished.append((tokens, scores, True))
-            elif len(tokens) < max_tokens:
-                grown.append(([*tokens, token], scores))
-            else:
-                finished.append((tokens, scores[:-1], False))
-        finished = sorted(finished, key=lambda f: -sum(f[1]))[:width]
-        # every token makes a filling less likely, so no running one can pass the worst that is kept
-        if len(finished) == width and (not grown or sum(grown[0][1]) <= sum(finished[-1][1])):
+        length = len(running[0][0])  # all have grown equally long
+        if length:  # a blank is never empty
+            for (tokens, scores), row in zip(running, log_p, strict=True):
+                finished += [(tokens, [*scores, float(row[stop])], True) for stop in stops]
+            finished = sorted(finished, key=lambda f: -sum(f[1]))[:width]
+        if length == max_tokens:
             break
-        running = grown
+        so_far = torch.tensor([sum(scores) for _, scores in running])[:, None]
+        total = (so_far + reader.allowed(log_p, ())).flatten()
+        best = total.topk(min(width, int(reader.is_text.sum()))).indices.tolist()
+        beams = [(running[i // log_p.shape[1]], i // log_p.shape[1], i % log_p.shape[1]) for i in best]
+        running = [([*tokens, new], [*scores, float(log_p[beam, new])]) for (tokens, scores), beam, new in beams]
+        # every token makes a filling less likely, so no running one can pass the worst that is kept
+        if len(finished) == width and sum(running[0][1]) <= sum(finished[-1][1]):
+            break
     return finished
 
 

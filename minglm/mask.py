@@ -123,7 +123,8 @@ class GLMMask:
     def remember(self, key, make):
         """`make()`, called once per key: what backends derive from the lengths is derived once a batch, not once a layer."""
         if key not in self._memory:
-            self._memory[key] = make()
+            with torch.inference_mode(False):  # what is kept must serve a backward pass too
+                self._memory[key] = make()
         return self._memory[key]
 
 

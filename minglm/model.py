@@ -10,6 +10,7 @@ and the GLMMask tells it.
 
 import math
 from dataclasses import dataclass
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ class Layer(nn.Module):
         """
         q, k, v = self.project(x, rows)
         attended = masked_attention(q, k, v, mask, backend=backend).flatten(1)  # (R, C)
-        return self.combine(x if rows is None else x[rows], attended)
+        return self.combine(x if rows is None else x.index_select(0, rows), attended)
 
     def combine(self, x, attended):
         """What attention brought joins the residual, then the MLP's thought does: (R, C), (R, C) -> (R, C)."""
@@ -83,7 +84,7 @@ class Layer(nn.Module):
         C, H, h = x.shape[1], self.num_heads, self.norm1(x)
         if rows is None:
             return self.qkv(h).view(len(x), 3, H, C // H).unbind(1)
-        q = F.linear(h[rows], self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), H, C // H)
+        q = F.linear(h.index_select(0, rows), self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), H, C // H)
         k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, H, C // H).unbind(1)
         return q, k, v
 
@@ -127,15 +128,15 @@ class GLM(nn.Module):
         tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending
         -> (N, C), or (R, C).
         """
+        last_rows, last_mask, wanted = None, mask, rows
+        if rows is not None and self.prune:
+            last_rows, last_mask, wanted = shortest_suffixes(mask, rows)
         x = self.token_embedding(tokens) + self.position_embedding(position_ids)
         x = self.dropout(x + self.block_position_embedding(block_position_ids))  # (N, C)
         for layer in self.layers[:-1]:
             x = self.run(layer, x, mask)
-        if rows is None or not self.prune:
-            x = self.run(self.layers[-1], x, mask)
-            return self.final_norm(x if rows is None else x[rows])
-        suffix, suffix_mask, wanted = shortest_suffixes(mask, rows)
-        return self.final_norm(self.run(self.layers[-1], x, suffix_mask, suffix)[wanted])
+        x = self.run(self.layers[-1], x, last_mask, last_rows)
+        return self.final_norm(x if wanted is None else x.index_select(0, wanted))
 
     def run(self, layer, x, mask, rows=None):
         if self.checkpoint_activations and self.training:
@@ -169,22 +170,25 @@ class GLM(nn.Module):
             raise MinglmError(f"layer: {layer} is not one of the {len(self.layers)} layers")
         x = self.token_embedding(batch.tokens) + self.position_embedding(batch.position_ids)
         x = x + self.block_position_embedding(batch.block_position_ids)
-        layer %= len(self.layers)
         training, _ = self.training, self.eval()
-        for earlier in self.layers[:layer]:
-            x = earlier(x, batch.mask, self.backend)
-        q, k, _ = self.layers[layer].project(x)
-        self.train(training)
-        scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(q.shape[-1])
-        weights = scores.masked_fill(~batch.mask.dense().to(x.device), -math.inf).softmax(-1)
-        edges = batch.mask.cu_seqlens_q.tolist()
-        return [weights[:, a:b, a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        try:
+            for earlier in self.layers[: layer % len(self.layers)]:
+                x = earlier(x, batch.mask, self.backend)
+            q, k, _ = self.layers[layer].project(x)
+        finally:
+            self.train(training)
+        lens, weights = batch.mask.len_q.tolist(), []
+        for qs, ks, visible in zip(q.split(lens), k.split(lens), batch.mask.visible_keys().split(lens), strict=True):
+            may_attend = (torch.arange(len(ks)) < visible[:, None]).to(x.device)  # (T, T)
+            scores = torch.einsum("qhd,khd->hqk", qs, ks) / math.sqrt(q.shape[-1])
+            weights.append(scores.masked_fill(~may_attend, -math.inf).softmax(-1))
+        return weights
 
     def compile(self, **options):
         """torch.compile what works row by row, once for any number of rows; the attention backends stay as they are."""
-        for layer in self.layers:
-            layer.project = torch.compile(layer.project, dynamic=True, **options)
-            layer.combine = torch.compile(layer.combine, dynamic=True, **options)
+        project, combine = (torch.compile(f, dynamic=True, **options) for f in (Layer.project, Layer.combine))
+        for layer in self.layers:  # methods, so that a copy of the model computes with its own weights
+            layer.project, layer.combine = MethodType(project, layer), MethodType(combine, layer)
 
     def num_parameters(self):
         """How many weights there are (the tied head counts once)."""

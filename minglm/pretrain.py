@@ -9,37 +9,29 @@ import csv
 import json
 import math
 import os
-import signal
-import sys
 import time
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from tqdm import tqdm
 
 from .attention import best_backend
-from .batch import DROPOUT, NOISE, Batch, SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
+from .batch import DROPOUT, Batch, SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
 from .checkpoint import Checkpoints
 from .config import resolve, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
 from .errors import MinglmError
-from .generate import Reader, sample
+from .evaluation import evaluate, final_report, held_out_columns
 from .model import GLM
+from .processes import Interrupt, processes
+from .report import COLUMNS, banner, print_scores, report_step, show_sample
 from .rng import Rng
-from .spans import OBJECTIVES
 from .tokenizer import Tokenizer
 
 SETTINGS, METRICS, SAMPLES, REPORT = "run.toml", "metrics.csv", "samples.jsonl", "evaluation.json"
-COLUMNS = (
-    *("step", "loss", "lr", "grad_norm", "text_tokens", "learned_tokens", "masked", "fallbacks", "seconds", "held_out"),
-    *(f"held_out_{objective}" for objective in OBJECTIVES),
-)
-FINAL_SAMPLES = 512  # the last evaluation reads up to so many held-out samples for each objective
 
 
 class Interrupted(Exception):
@@ -62,7 +54,10 @@ def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=
             with Interrupt(world) as interrupt:
                 train(run, stop, interrupt)
             if run.step == run.config.train.steps:
-                final_report(run)
+                report = final_report(run)
+                if world.first:
+                    write_whole(run.out / REPORT, json.dumps(report, indent=2) + "\n")
+                    print_scores(report)
             if draw_curves and world.first:
                 draw_curves(run.out)
         finally:
@@ -341,304 +336,7 @@ def time_step(model, batch, dtype):
     return seconds
 
 
-# ---- how well it does ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a model pays for held-out targets: nats in all, how many targets (eop included), bytes of text they stand for."""
-
-    nats: float
-    targets: int
-    bytes: int
-
-    @property
-    def perplexity(self):
-        """exp(nats per target)."""
-        return math.exp(self.nats / self.targets)
-
-    @property
-    def bits_per_byte(self):
-        """Bits for each byte of blanked text; tokenizers do not matter to it."""
-        return self.nats / math.log(2) / self.bytes
-
-
-def evaluate(run, most, noise=False, objectives=OBJECTIVES):
-    """Score of each objective on up to `most` held-out samples, spread evenly; spans are the same in every run.
-
-    noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay).
-    """
-    chosen = spread(len(run.held_out), most)
-    byte_lengths, scores = torch.from_numpy(run.tokenizer.byte_lengths()), {}
-    run.model.eval()
-    for objective in objectives:
-        total = torch.zeros(3, dtype=torch.float64)
-        examples = [run.held_out_source.held_out(w, objective) for w in chosen[run.world.rank :: run.world.size]]
-        if noise:
-            examples = [with_noise(run, example, number) for number, example in enumerate(examples)]
-        for micro in micro_batches(examples, run.config.train.micro_batch_tokens):
-            batch = pack(micro)
-            with torch.inference_mode(), run.autocast():
-                nats = float(run.model.loss(batch.to(run.device), "sum"))
-            total += torch.tensor([nats, len(batch.targets), int(byte_lengths[batch.targets].sum())])
-        run.world.sum(total)
-        if total[1]:
-            scores[objective] = Score(float(total[0]), int(total[1]), int(total[2]))
-    run.model.train()
-    return scores
-
-
-def spread(n, most):
-    """Up to `most` of 0 .. n-1, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist() if n else []
-
-
-def with_noise(run, example, number):
-    """The same sample with every word of Part A drawn from the corpus at random."""
-    rng, tokens = Rng(0, number, 0, NOISE), example.tokens.copy()
-    words = run.tokenizer.byte_lengths() > 0
-    for i in range(example.part_a_len):
-        if words[tokens[i]]:
-            tokens[i] = run.corpus.ids[rng.integer(len(run.corpus.ids))]
-    return replace(example, tokens=tokens)
-
-
-def unigram(run, objective, most=300_000):
-    """log P of every token by its count among training targets (eop included, one added to each), (V,)."""
-    counts, epoch = np.ones(run.tokenizer.vocab_size), 0
-    while counts.sum() < most and epoch < 4:
-        for w in range(len(run.training)):
-            np.add.at(counts, run.source.example(w, objective, Rng(1, w, epoch, NOISE)).targets, 1)
-            if counts.sum() >= most:
-                break
-        epoch += 1
-    return np.log(counts / counts.sum())
-
-
-def held_out_columns(scores):
-    """The held-out columns of metrics.csv: nats per target of all objectives together, and of each."""
-    if not scores:
-        return {}
-    together = sum(s.nats for s in scores.values()) / sum(s.targets for s in scores.values())
-    return {"held_out": together} | {f"held_out_{o}": s.nats / s.targets for o, s in scores.items()}
-
-
-def final_report(run):
-    """Score the finished model on held-out text and write evaluation.json: ours, the unigram model's, and ours on noise."""
-    scores = evaluate(run, FINAL_SAMPLES)
-    noisy = evaluate(run, FINAL_SAMPLES, noise=True)
-    if not run.world.first:
-        return
-    report = dict(step=run.step, samples=min(len(run.held_out), FINAL_SAMPLES), objectives={})
-    for objective, score in scores.items():
-        log_p = unigram(run, objective)
-        samples = [run.held_out_source.held_out(w, objective) for w in spread(len(run.held_out), FINAL_SAMPLES)]
-        targets = np.concatenate([example.targets for example in samples])
-        report["objectives"][objective] = dict(
-            perplexity=score.perplexity,
-            bits_per_byte=score.bits_per_byte,
-            targets=score.targets,
-            unigram_perplexity=math.exp(-log_p[targets].mean()),
-            noise_perplexity=noisy[objective].perplexity,
-        )
-    write_whole(run.out / REPORT, json.dumps(report, indent=2) + "\n")
-    if not scores:
-        print("held out    nothing: the corpus is a single sample")
-        return
-    print(f"held out    {report['samples']} samples that were never trained on, spans fixed")
-    print("            objective   perplexity  bits/byte   a unigram model's   with Part A replaced by noise")
-    for objective, r in report["objectives"].items():
-        share, worse = r["perplexity"] / r["unigram_perplexity"], r["noise_perplexity"] / r["perplexity"]
-        print(
-            f"            {objective:<10} {r['perplexity']:>11.1f} {r['bits_per_byte']:>10.2f}   "
-            f"{r['unigram_perplexity']:>7.1f} (x {share:.2f})   {r['noise_perplexity']:>9.1f} (x {worse:.2f})"
-        )
-
-
-# ---- what a person sees -------------------------------------------------------------------------------------------------
-
-
-def banner(run, resume):
-    """What was chosen, and why."""
-    c, t, d, model, corpus = run.config, run.config.train, run.config.data, run.model, run.corpus
-    held, cuda = len(run.held_out), run.device.type == "cuda"
-    learned = len(np.unique(run.training.document))
-    name = "the embedded corpus" if not d.text else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
-    total = d.token + d.sentence + d.document
-    shares, drawn = {o: [0, 0] for o in OBJECTIVES}, 0
-    fallbacks = 0
-    for objective, e in (run.source.draw(0, w) for w in range(min(256, len(run.training)))):
-        shares[e.objective][0] += len(e.targets) - int((e.targets == e.special.eop).sum())
-        shares[e.objective][1] += e.text_len
-        fallbacks += objective != e.objective
-        drawn += 1
-    masked = ", ".join(f"{o} {a / n:.1%}" for o, (a, n) in shares.items() if n)
-    steps_a_pass, micro = run.batches.per_epoch, t.micro_batch_tokens
-    seconds = run.seconds_a_token * run.batches.share / run.world.size * (t.steps - run.step)
-    procs = f", {run.world.size} processes" if run.world.size > 1 else ""
-    left = f"resumed at step {run.step:,} of {t.steps:,}; " if resume else ""
-    lines = [
-        ("minglm", f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}"),
-        ("text", f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)"),
-        ("samples", f"{len(run.training):,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
-        ("mixture", f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"),
-        ("masked", f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)"),
-        ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if cuda else " (no CUDA GPU is used)")),
-        ("dtype", f"{run.dtype} ({run.dtype_reason})"),
-        ("attention", f"{run.backend} ({run.backend_reason})"),
-        ("a step", f"{run.batches.share:,.0f} text tokens, at most {micro:,} rows at once; {steps_a_pass:,} steps are a pass"),
-        ("time", f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}"),
-        ("run", f"{run.out}"),
-    ]
-    print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)
-
-
-def report_step(run, row, left, bar):
-    """One flushed line of metrics.csv; one line (or the bar) for the person; TensorBoard if asked."""
-    csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
-    run.metrics.flush()
-    t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
-    loss, lr, norm = (float(row[name]) for name in ("loss", "lr", "grad_norm"))
-    dials = f"loss {loss:.3f}  lr {lr:.2e}  grad {norm:.2f}  {speed:,.0f} tokens/s"
-    bar.set_postfix_str(dials, refresh=False)
-    bar.update()
-    if bar.disable and (run.step % t.log_every == 0 or run.step in (1, t.steps)):
-        print(f"step {run.step:>{len(str(t.steps))}}/{t.steps}  {dials}  {clock(left)} left", flush=True)
-    if "held_out" in row:
-        parts = "  ".join(f"{o} {float(row[f'held_out_{o}']):.3f}" for o in OBJECTIVES if f"held_out_{o}" in row)
-        bar.write(f"held out    {float(row['held_out']):.3f} nats a token   {parts}", file=sys.stdout)
-        sys.stdout.flush()
-    if run.tensorboard:
-        for name in COLUMNS[1:]:
-            if name in row:
-                run.tensorboard.add_scalar(name, float(row[name]), run.step)
-
-
-def show_sample(run, bar):
-    """Fill one blank of held-out text (of training text if nothing is held out), print it and keep it in samples.jsonl."""
-    if not run.world.first:
-        return
-    source = run.held_out_source if len(run.held_out) else run.source
-    text = source.text(0)[1:33].tolist()  # no cls; the window may be shorter
-    if text[-1] == run.tokenizer.special.eos:
-        text = text[:-1]
-    start, end = words_in_the_middle([run.tokenizer.decode([token]) for token in text])
-    truth, before, after = text[start:end], text[:start], text[end:]
-    reader = Reader(run.model, [run.tokenizer.special.cls, *before, run.tokenizer.special.mask, *after], run.tokenizer)
-    with run.autocast():
-        tokens, scores, complete = sample(reader, len(before) + 1, {run.tokenizer.special.eop}, 10)
-    left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, tokens))
-    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=sum(scores))
-    run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
-    run.samples.flush()
-    one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
-    bar.write(f"a blank     {one_line}   (it was: {' '.join(truth.split())})", file=sys.stdout)
-    sys.stdout.flush()
-
-
-def words_in_the_middle(pieces, most=3):
-    """(start, end) of one or two whole words near the middle of a list of token texts; any tokens where no blank separates.
-
-    Example: [" and", " liv", "ed", " between", " K", "ad"] -> (1, 4).
-    """
-    middle = len(pieces) // 2
-    begins = [i for i, piece in enumerate(pieces) if piece[:1].isspace()]
-    spans = [(a, b) for a in begins for b in begins if 0 < b - a <= most]
-    return min(spans, key=lambda s: (abs(s[0] - middle), s[0] - s[1]), default=(middle, min(middle + 2, len(pieces))))
-
-
-def clock(seconds):
-    """Seconds as people say them: 42 s, 4:05 min, 3:20 h."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60}:{seconds % 60:02} min"
-    return f"{seconds // 3600}:{seconds % 3600 // 60:02} h"
-
-
 # ---- the machine --------------------------------------------------------------------------------------------------------
-
-
-class World:
-    """The processes that train together: one, or as many as torchrun started."""
-
-    def __init__(self, rank, size):
-        self.rank, self.size, self.first = rank, size, rank == 0
-
-    def sum(self, tensor):
-        """Add a CPU tensor up over all processes, in place."""
-        self._reduce(lambda t: dist.all_reduce(t), tensor)
-
-    def broadcast(self, tensor):
-        """Give every process the first one's CPU tensor, in place."""
-        self._reduce(lambda t: dist.broadcast(t, 0), tensor)
-
-    def _reduce(self, operation, tensor):
-        if self.size > 1:
-            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            moved = tensor.to(device)
-            operation(moved)
-            tensor.copy_(moved)
-
-    def barrier(self):
-        """Wait for all processes."""
-        self.sum(torch.zeros(1))
-
-    @contextmanager
-    def first_goes_first(self):
-        """The first process runs the block, then the others: what it wrote, they find."""
-        if not self.first:
-            self.barrier()
-        yield
-        if self.first:
-            self.barrier()
-
-
-@contextmanager
-def processes():
-    """The World of this process; joins the group that torchrun has set up, and leaves it at the end."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size == 1:
-        yield World(0, 1)
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield World(dist.get_rank(), size)
-    finally:
-        dist.destroy_process_group()
-
-
-class Interrupt:
-    """The first Ctrl-C (or SIGTERM) asks for a checkpoint and an end; the second ends the process at once."""
-
-    def __init__(self, world):
-        self.world, self.happened = world, False
-
-    def __enter__(self):
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def note(self, number, frame):
-        self.happened = True
-        for s in self.before:
-            signal.signal(s, signal.SIG_DFL)
-        if self.world.first:
-            print("\nstopping after this step and saving; once more to leave at once", file=sys.stderr, flush=True)
-
-    def agree(self):
-        """All processes stop after the same step."""
-        if self.world.size > 1:
-            flag = torch.tensor([float(self.happened)])
-            self.world.sum(flag)
-            self.happened = bool(flag[0])
-
-    def __exit__(self, *error):
-        for s, handler in self.before.items():
-            signal.signal(s, handler)
 
 
 def choose_device(name, world):

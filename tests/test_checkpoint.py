@@ -1,6 +1,7 @@
 """Models on disk: what is saved comes back bit for bit, and what happens to the disk is not fatal."""
 
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -636,9 +637,12 @@ def kill_at_every_call(folder, name):
         prepare(folder)
         child = os.fork()
         if child == 0:
-            strike_at(k, lambda: os._exit(9))
-            act(folder)
-            os._exit(0)
+            try:
+                strike_at(k, lambda: os._exit(9))
+                act(folder)
+                os._exit(0)
+            finally:
+                os._exit(1)  # an error in the child must not run on into the rest of the tests
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert code in (0, 9), (k, code)
         value = found_after(folder, what)
@@ -661,18 +665,20 @@ def kill_at_random_moments(folder):
         saved, report = os.pipe()
         child = os.fork()
         if child == 0:
-            step = int(loaded_value(run))
-            while True:
-                step += 1
-                save(run, step, best=step % 2 == 0, size=50_000)
-                os.write(report, b".")
+            try:
+                for step in itertools.count(int(loaded_value(run)) + 1):
+                    save(run, step, best=step % 2 == 0, size=50_000)
+                    os.write(report, b".")
+            finally:
+                os._exit(1)
+        os.close(report)  # now the child's death ends the reading below
         finished = rng.randrange(3)
         for _ in range(finished):
-            os.read(saved, 1)
+            assert os.read(saved, 1), "the child gave up"
         time.sleep(rng.uniform(0, 0.04))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        os.close(saved), os.close(report)
+        os.close(saved)
         assert loaded_value(run) >= reached + finished, "a save that had finished is lost"
         reached = loaded_value(run)
 

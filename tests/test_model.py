@@ -30,6 +30,15 @@ BACKENDS = ("reference", "sdpa")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small gain nothing from a second thread, and wait for it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def model_of(config=TINY, seed=0, **changes):
     """A model whose every weight matters: larger than at init, biases too."""
     torch.manual_seed(seed)
@@ -104,15 +113,15 @@ def test_weights_start_small_and_smaller_where_they_write_to_the_residual():
             assert (weight == 1).all(), name
         else:
             std = 0.02 / math.sqrt(2 * 3) if name.endswith(("out.weight", "down.weight")) else 0.02
-            assert float(weight.mean()) == pytest.approx(0, abs=5 * std / math.sqrt(weight.numel())), name
-            assert float(weight.std()) == pytest.approx(std, rel=5 / math.sqrt(2 * weight.numel())), name
+            assert weight.mean().item() == pytest.approx(0, abs=5 * std / math.sqrt(weight.numel())), name
+            assert weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * weight.numel())), name
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_starts_at_the_logarithm_of_the_vocabulary(seed):
     torch.manual_seed(seed)
     model = GLM(GLMConfig(vocab_size=1000, hidden_size=64, num_layers=2, num_heads=4, max_positions=16)).eval()
-    assert float(model.loss(pack(three_samples()))) == pytest.approx(math.log(1000), abs=0.1)
+    assert model.loss(pack(three_samples())).item() == pytest.approx(math.log(1000), abs=0.1)
 
 
 BAD_CONFIGS = [
@@ -218,7 +227,7 @@ def test_the_two_gelus_differ_and_are_what_they_say():
         x = heard["up"].double()
         inside = torch.erf(x / 2**0.5) if gelu == "erf" else torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))
         torch.testing.assert_close(heard["down"].double(), x * (1 + inside) / 2, rtol=1e-5, atol=1e-6)
-    assert 1e-6 < float((heard["tanh"] - heard["erf"]).abs().max()) < 1e-1
+    assert 1e-6 < (heard["tanh"] - heard["erf"]).abs().max().item() < 1e-1
 
 
 # ---- training pays only for what is learned
@@ -288,7 +297,7 @@ def test_a_pruned_loss_in_float32_is_as_good_as_the_whole_one(backend):
         assert errors[True][name] <= 2 * errors[False][name] + rounding, name
 
 
-def test_a_last_layer_computes_the_shortest_suffixes_and_no_row_more(monkeypatch):
+def test_a_last_layer_computes_the_shortest_suffixes_and_no_row_more():
     batch, seen = pack(three_samples()), []
     model = model_of()
     model.layers[-1].out.register_forward_hook(lambda module, inputs, out: seen.append(len(out)))
@@ -365,6 +374,21 @@ def test_the_loss_is_the_cross_entropy_of_the_learned_rows_in_each_reduction():
         model.loss(batch, "average")
 
 
+def test_logits_are_read_with_the_embedding_and_nothing_else():
+    model, batch = model_of().double(), pack(three_samples())
+    h = model.hidden(*inputs(batch))
+    torch.testing.assert_close(model(*inputs(batch)), h @ model.token_embedding.weight.T, rtol=1e-12, atol=1e-12)
+    x = (h - model.final_norm.bias) / model.final_norm.weight
+    torch.testing.assert_close(x.mean(1), torch.zeros_like(x[:, 0]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(x.square().mean(1), torch.ones_like(x[:, 0]), rtol=1e-3, atol=0)
+
+
+def test_the_loss_of_a_model_in_bfloat16_is_counted_in_float32():
+    batch = pack(three_samples())
+    loss = model_of().bfloat16().loss(batch)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(model_of().loss(batch).item(), rel=0.05)
+
+
 @every_backend
 @pytest.mark.parametrize("prune", [True, False])
 @pytest.mark.parametrize("checkpointed", [True, False])
@@ -376,7 +400,7 @@ def test_a_batch_without_samples_has_loss_0_and_gives_every_weight_a_gradient_of
     model = model_of(dropout=0.1)
     model.backend, model.prune, model.checkpoint_activations = backend, prune, checkpointed
     loss = model.loss(pack([]), reduction)
-    assert loss.shape == () and float(loss) == 0
+    assert loss.shape == () and loss.item() == 0
     for name, gradient in gradients(model, loss).items():
         assert gradient is not None and (gradient == 0).all(), name
     assert model.loss(pack([]), "none").shape == (0,)
@@ -387,7 +411,7 @@ def test_a_batch_that_learns_nothing_gives_every_weight_a_gradient_of_0(backend)
     model = model_of()
     model.backend = backend
     loss = model.loss(pack([example(5, []), example(3, [])]), "sum")
-    assert float(loss) == 0
+    assert loss.item() == 0
     for name, gradient in gradients(model, loss).items():
         assert gradient is not None and (gradient == 0).all(), name
 
@@ -397,13 +421,13 @@ def test_one_batch_can_be_learned_by_heart():
     model = GLM(dataclasses.replace(TINY, hidden_size=24))
     batch = pack(three_samples())
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    first = float(model.loss(batch))
+    first = model.loss(batch).item()
     for _ in range(80):
         loss = model.loss(batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert first > 3 and float(model.loss(batch)) < 0.1
+    assert first > 3 and model.loss(batch).item() < 0.1
 
 
 # ---- modes
@@ -442,14 +466,14 @@ def test_dropout_follows_the_seed_in_training_and_is_off_in_evaluation():
 
     def loss(seed):
         torch.manual_seed(seed)
-        return float(model.loss(batch))
+        return model.loss(batch).item()
 
     assert loss(1) == loss(1) != loss(2)
     model.eval()
-    assert loss(1) == loss(2) == float(model_of(dropout=0.0).loss(batch))
+    assert loss(1) == loss(2) == model_of(dropout=0.0).loss(batch).item()
 
 
-def test_dropout_acts_on_the_embedding_sum_the_attention_output_and_the_mlp_output():
+def test_dropout_acts_on_the_embedding_sum_the_attention_output_and_the_mlp_output(monkeypatch):
     # and nowhere else: attention probabilities are never dropped
     model, batch, shapes = model_of(dropout=0.3), pack(three_samples()), []
     for module in model.modules():
@@ -459,12 +483,9 @@ def test_dropout_acts_on_the_embedding_sum_the_attention_output_and_the_mlp_outp
     model.loss(batch)
     assert shapes == [(26, TINY.hidden_size)] * (1 + 2 * TINY.num_layers)
     calls = []
-    original, F.dropout = F.dropout, lambda *args, **kwargs: calls.append(1) or args[0]
-    try:
-        model.loss(batch)
-    finally:
-        F.dropout = original
-    assert len(calls) == 1 + 2 * TINY.num_layers
+    monkeypatch.setattr(F, "dropout", lambda x, *args, **kwargs: calls.append(1) or x)
+    model.loss(batch)
+    assert len(calls) == 1 + 2 * TINY.num_layers  # the same, but for what a module would not tell
 
 
 def test_autocast_to_bfloat16_trains_the_same_model():
@@ -472,7 +493,7 @@ def test_autocast_to_bfloat16_trains_the_same_model():
     whole = gradients(model, model.loss(batch))
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch)
-    assert loss.dtype == torch.float32 and float(loss) == pytest.approx(float(model.loss(batch)), rel=0.02)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(model.loss(batch).item(), rel=0.02)
     for name, gradient in gradients(model, loss).items():
         assert gradient.dtype == torch.float32
         assert float((gradient - whole[name]).norm()) <= 0.05 * float(whole[name].norm()) + 1e-3, name
@@ -487,6 +508,15 @@ def test_a_compiled_model_gives_the_same_losses_and_gradients():
         loss = model.loss(batch)
         assert_same({"loss": loss.detach(), **gradients(model, loss)}, plain, rtol=1e-5, atol=1e-5)
     assert model.state_dict().keys() == GLM(TINY).state_dict().keys()
+
+
+def test_a_copy_of_a_compiled_model_computes_with_its_own_weights():
+    model = model_of(num_layers=1)
+    model.compile(backend="eager")
+    twin, batch = copy.deepcopy(model), pack(three_samples()[1:2])
+    with torch.no_grad():
+        twin.layers[0].qkv.weight.zero_()
+    assert twin.loss(batch).item() != model.loss(batch).item()
 
 
 # ---- pictures
@@ -527,12 +557,3 @@ def test_attention_weights_leave_an_evaluating_model_so_and_refuse_a_layer_that_
     for layer in (2, -3):
         with pytest.raises(MinglmError, match=f"layer: {layer} "):
             model.attention_weights(batch, layer)
-
-
-def test_a_copy_of_a_compiled_model_computes_with_its_own_weights():
-    model = model_of(num_layers=1)
-    model.compile(backend="eager")
-    twin, batch = copy.deepcopy(model), pack(three_samples()[1:2])
-    with torch.no_grad():
-        twin.layers[0].qkv.weight.zero_()
-    assert float(twin.loss(batch)) != float(model.loss(batch))

@@ -21,19 +21,10 @@ from minglm.batch import pack
 from minglm.checkpoint import Checkpoints
 from minglm.cli import SHORT
 from minglm.config import resolve
-from minglm.pretrain import (
-    COLUMNS,
-    Interrupt,
-    Run,
-    World,
-    cut_back,
-    evaluate,
-    learning_rate,
-    make_optimizer,
-    pretrain,
-    stream_seed,
-    words_in_the_middle,
-)
+from minglm.evaluation import evaluate
+from minglm.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
+from minglm.processes import Interrupt, World
+from minglm.report import COLUMNS, words_in_the_middle
 
 
 def rows(run):
@@ -89,7 +80,7 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
         assert word in result.out
     assert "sdpa (" in result.out and "float32 (as asked)" in result.out
     assert "a blank" in result.out and "(it was: " in result.out
-    assert f"minglm fill --model {tmp_path / 'run'}" in result.out
+    assert f"minglm fill --model {tmp_path / 'run'} " in result.out
     plain = [line for line in result.out.splitlines() if line.startswith("step ")]
     assert all(word in plain[0] for word in ("loss", "lr", "grad", "tokens/s", "left"))
 

@@ -1,0 +1,181 @@
+"""The command line, and the README's own lines."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, command, run_command
+
+from minglm.config import PRESETS, keys
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_fill_prints_the_text_with_its_blanks_marked(minglm, small_run):
+    result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben. So Anna [MASK] home.")
+    assert result.code == 0
+    assert re.fullmatch(r"Anna went to the ?⟦.+⟧ of Ben\. So Anna ?⟦.+⟧ home\.", result.out.strip().replace("\n", " "))
+
+
+def test_top_lists_five_whole_fillings_with_their_probability(minglm, small_run):
+    result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben.", "--top", 5)
+    shares = re.findall(r"^ +([\d.e+-]+) %", result.out, re.M)
+    assert len(shares) == 5
+    assert [float(s) for s in shares] == sorted((float(s) for s in shares), reverse=True)
+
+
+def test_json_is_for_programs(minglm, small_run):
+    result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben.", "--json", "--top", 3)
+    answer = json.loads(result.out)
+    [blank] = answer["blanks"]
+    assert blank["text"] in answer["text"] and blank["mask"] == "[MASK]" and len(blank["alternatives"]) == 3
+    assert blank["log_probability"] == pytest.approx(sum(blank["log_probabilities"]))
+    assert len(blank["log_probabilities"]) == len(blank["tokens"]) + 1  # eop included
+
+
+def test_write_continues_a_text(minglm, small_run):
+    result = minglm("write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3)
+    assert result.code == 0 and result.out.startswith("Anna went to")
+    again = minglm("write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3)
+    assert again.out == result.out
+
+
+def test_the_newest_finished_run_is_used_and_named(minglm, small_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = minglm("fill", "a [MASK]")
+    assert result.code == 2 and "minglm pretrain" in result.err
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny-001").symlink_to(small_run)
+    result = minglm("fill", "a [MASK]")
+    assert result.code == 0 and "runs/tiny-001" in result.err and "runs" not in result.out
+
+
+def test_runs_are_numbered(tmp_path, monkeypatch, minglm, text_file):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert minglm("pretrain", "--text", text_file, "--steps", 1, *SMALL).code == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["tiny-001", "tiny-002"]
+
+
+def test_show_prints_the_papers_table(minglm):
+    result = minglm("show", "x1 x2 x3 x4 x5 x6", "--spans", "2:3,4:6", "--order", "2,1")
+    golden = (ROOT / "tests" / "data" / "show_paper_unicode.txt").read_text(encoding="utf-8")
+    assert result.code == 0 and result.out.strip().splitlines()[:15] == golden.strip().splitlines()[:15]
+    assert minglm("show", "x1 x2 x3", "--spans", "1:2", "--ascii").out.isascii()
+
+
+def test_every_preset_prints_its_settings(minglm):
+    for preset in PRESETS:
+        settings = tomllib.loads(minglm("pretrain", "--preset", preset, "--print-config").out)
+        assert settings["preset"] == preset
+
+
+def test_settings_come_from_default_preset_file_and_command_line_in_this_order(minglm, tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_text("[train]\nlr = 0.5\nclip = 0.25\n", encoding="utf-8")
+    result = minglm("pretrain", "--preset", "small", "--config", file, "--lr", "0.125", "--compile", "--print-config")
+    settings = tomllib.loads(result.out)
+    assert settings["train"]["lr"] == 0.125 and settings["train"]["clip"] == 0.25 and settings["train"]["compile"] is True
+    assert settings["model"]["hidden_size"] == 512 and settings["train"]["beta1"] == 0.9
+
+
+def test_every_setting_has_a_full_name(minglm):
+    shown = minglm("pretrain", "--help").out
+    assert all(f"--{key}" in shown for key in keys())
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("--train.learning_rate", "1"), "train.lr"),
+        (("--batch_tokens", "1"), "train.batch_tokens"),
+        (("--preset", "tinny"), "tiny"),
+        (("--lr", "fast"), "train.lr"),
+        (("--dtype", "float16"), "bfloat16"),
+        (("--config", "none.toml"), "none.toml"),
+        (("--device", "cuda:99"), "cuda:99"),
+        (("stray",), "stray"),
+    ],
+)
+def test_wrong_settings_are_one_line_that_says_what_is_accepted(minglm, tmp_path, words, near):
+    result = minglm("pretrain", "--out", tmp_path / "run", *words)
+    assert result.code == 2 and near in result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "run" / "run.toml").exists()
+
+
+def test_wrong_models_and_texts_are_one_line(minglm, small_run, tmp_path):
+    for words in (
+        ("fill", "--model", tmp_path / "none", "a [MASK]"),
+        ("fill", "--model", tmp_path, "a [MASK]"),
+        ("fill", "--model", small_run, "no blank"),
+        ("fill", "--model", small_run, "a [MASK]", "--top", 2, "--temperature", 1),
+        ("fill", "--model", small_run, "word " * 100 + "[MASK]"),
+        ("write", "--model", small_run, "a", "--top-p", 2),
+        ("show", "a b", "--spans", "0"),
+        ("show", "a b", "--spans", "0:1", "--order", "2"),
+    ):
+        result = minglm(*words)
+        assert result.code == 2, words
+        assert result.err.startswith("minglm: error: ") and len(result.err.strip().splitlines()) == 1, result.err
+        assert not result.out
+
+
+def test_a_long_text_is_cut_with_a_note(minglm, small_run):
+    result = minglm("write", "--model", small_run, "word " * 100, "--max-tokens", 2)
+    assert result.code == 0 and "minglm: note:" in result.err and "cut" in result.err
+
+
+def test_python_m_minglm_is_minglm_and_importing_it_is_quiet():
+    assert run_command("--version").stdout.startswith("minglm ")
+    code = "import sys, minglm; assert 'matplotlib' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    words, options = command("pretrain", "--help")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=60)
+
+
+# ---- the README ----------------------------------------------------------------------------------------------------------
+
+
+def readme_commands():
+    """The minglm lines of the README's code blocks."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(pip install \. && )?minglm ", line)]
+
+
+def test_the_readme_opens_with_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install . && minglm pretrain\npip install '.[test]' && pytest\n" in text[:2500]
+
+
+def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text_file):
+    """Every command of the README, in a folder with a small run; training is cut to two steps of a small model."""
+    import shlex
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny-001").symlink_to(small_run)
+    (tmp_path / "my_texts").mkdir()
+    (tmp_path / "my_texts" / "text.txt").write_text(text_file.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "my.toml").write_text("[train]\nlr = 1e-3\n", encoding="utf-8")
+    lines = readme_commands()
+    assert len(lines) >= 6
+    for line in lines:
+        words = shlex.split(line.partition(" && ")[2] or line, comments=True)[1:]
+        if words[0] == "pretrain" and "--print-config" not in words and "--resume" not in words:
+            words += [*SMALL, "--steps", "2", "--text", str(text_file)] if "--init" not in words else ["--steps", "2"]
+        result = minglm(*words)
+        assert result.code == 0, (line, result.err)
