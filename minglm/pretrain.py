@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import os
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -136,7 +137,7 @@ class Run:
         if self.tokenizer is None:
             dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
             texts = (text for path in self.files for text in read_documents(path, **dials))
-            self.tokenizer = Tokenizer.train(texts, config.model.vocab_size)
+            self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty())
         cache = Path(data.cache).expanduser() if data.cache else default_cache()
         self.corpus = cached_corpus(
             self.files, self.tokenizer, cache, text_key=data.text_key, documents=data.documents, errors=data.errors

@@ -64,6 +64,7 @@ RANGES = {
     "train.checkpoint_activations": ([True, False], []),
     "train.eval_every": ([1, 10**6], [0, -1]),
     "train.sample_every": ([1, 10**6], [0, -1]),
+    "train.eval_samples": ([1, 10**6], [0, -1]),
     "train.save_every": ([1, 10**6], [0, -1]),
     "train.keep": ([1, 99], [0, -1]),
     "train.log_every": ([1, 99], [0, -1]),

@@ -135,6 +135,44 @@ def test_a_new_run_starts_from_the_weights_of_another(minglm, text_file, small_r
     assert result.code == 2 and "model.num_layers" in result.err and "--init" in result.err
 
 
+def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    logged = {}
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            assert folder == tmp_path / "run" and purge_step == 0
+
+        def add_scalar(self, name, value, step):
+            logged.setdefault(name, []).append((step, value))
+
+        def close(self):
+            logged["closed"] = True
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    assert minglm(*small(text_file, "--steps", 2, "--log", "tensorboard", "--out", tmp_path / "run")).code == 0
+    assert logged["closed"] and set(logged) == {*COLUMNS, "closed"} - {"step"}
+    assert [value for _, value in logged["loss"]] == losses(tmp_path / "run")
+
+
+def test_a_compiled_run_learns_the_same(minglm, text_file, tmp_path, monkeypatch):
+    """With the cheap compiler backend: what is compiled, and that it trains (the real one takes its minutes)."""
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **options: compile_with(f, **{**options, "backend": "aot_eager"}))
+    assert minglm(*small(text_file, "--steps", 3, "--out", tmp_path / "plain")).code == 0
+    assert minglm(*small(text_file, "--steps", 3, "--compile", "--out", tmp_path / "compiled")).code == 0
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), abs=1e-4)
+    GLM.from_pretrained(tmp_path / "compiled")
+
+
+def test_recomputed_activations_change_nothing(minglm, text_file, tmp_path):
+    args = small(text_file, "--steps", 3, "--model.dropout", "0.1")
+    assert minglm(*args, "--out", tmp_path / "kept").code == 0
+    assert minglm(*args, "--checkpoint-activations", "--out", tmp_path / "recomputed").code == 0
+    assert losses(tmp_path / "recomputed") == pytest.approx(losses(tmp_path / "kept"), abs=1e-5)
+
+
 def test_tensorboard_missing_is_a_clear_error(minglm, text_file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     result = minglm(*small(text_file, "--steps", 1, "--log", "tensorboard", "--out", tmp_path / "run"))
@@ -375,13 +413,38 @@ def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
     assert f"saved step {saved}" in err
 
 
-def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path, monkeypatch):
+ENDLESS_STEP = """
+import sys, time
+from minglm import pretrain
+from minglm.cli import main
+def endless(run):
+    print("step begun", flush=True)
+    time.sleep(60)
+pretrain.train_step = endless
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
+    words, options = command(*small(text_file, "--steps", 2, "--out", tmp_path / "run"))
+    words[1:3] = ["-c", ENDLESS_STEP]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    assert any(line == "step begun\n" for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    assert any("once more to leave at once" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    GLM.from_pretrained(tmp_path / "run")  # what was saved before is there
+
+
+def test_after_a_run_ctrl_c_is_what_it_was():
+    before = signal.getsignal(signal.SIGINT)
     with Interrupt(World(0, 1)) as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         assert interrupt.happened
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) not in (signal.SIG_DFL, interrupt.note)
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(text_file, tmp_path):
