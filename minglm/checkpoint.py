@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
@@ -26,17 +25,12 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from .errors import MinglmError
+from .errors import MinglmError, note
 from .model import GLM, GLMConfig
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
 MANIFEST = "manifest.json"
 FORMAT = 1  # of config.json; a reader refuses what it does not know
-
-
-def note(text):
-    """One line on stderr: something that is no error, but that the user may want to know."""
-    print(f"note: {text}", file=sys.stderr)
 
 
 # ---- a saved model -----------------------------------------------------------------------------------------

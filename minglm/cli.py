@@ -9,11 +9,10 @@ import os
 import shlex
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 from . import __version__
-from .errors import MinglmError
+from .errors import MinglmError, note
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
 SHORT = {
@@ -27,7 +26,6 @@ SHORT = {
 
 def main(argv=None):
     """Run one command; returns the exit code."""
-    warnings.showwarning = lambda message, *_: print(f"minglm: note: {message}", file=sys.stderr)
     try:
         args, unknown = (whole := parser()).parse_known_args(argv)
         if unknown:
@@ -242,7 +240,7 @@ def load(directory):
     """(GLM, Tokenizer) of a folder, or of the newest run; stderr says which."""
     if directory is None:
         directory = newest_run()
-        print(f"minglm: using {directory}", file=sys.stderr)
+        note(f"the model is {directory}")
     return read_model(directory)
 
 

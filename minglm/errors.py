@@ -1,4 +1,6 @@
-"""The one exception that carries a message for the user."""
+"""How the user is told: the exception that carries one line, and the line that is no error."""
+
+import sys
 
 
 class MinglmError(ValueError):
@@ -6,3 +8,8 @@ class MinglmError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def note(text):
+    """One line on stderr: something that is no error, but that the user may want to know."""
+    print(f"minglm: note: {text}", file=sys.stderr)

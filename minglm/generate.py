@@ -5,14 +5,13 @@ with `sop` at its mask's position and grows token by token until `eop`, seeing P
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .batch import SAMPLING, pack
-from .errors import MinglmError
+from .errors import MinglmError, note
 from .infilling import Example
 from .rng import Rng
 
@@ -100,13 +99,13 @@ def fill(model, tokenizer, text, *, top=1, temperature=0.0, top_k=0, top_p=1.0, 
 def write(model, tokenizer, text, *, temperature=0.0, top_k=0, top_p=1.0, seed=0, max_tokens=None):
     """Continue a text through [gMASK] -> the text and its continuation, until eop, eos or max_tokens.
 
-    A text longer than the model reads keeps its end, with a warning that counts what was cut. The dials are those of `fill`.
+    A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are those of `fill`.
     """
     check_sampling(1, temperature, top_k, top_p, max_tokens)
     special, limit = tokenizer.special, model.config.max_positions
     tokens = tokenizer.encode(text)
     if len(tokens) > limit - 2:
-        warnings.warn(f"the text's first {len(tokens) - limit + 2} tokens were cut: this model reads {limit}", stacklevel=2)
+        note(f"the first {len(tokens) - limit + 2} tokens of the text were cut: this model reads {limit}")
         tokens = tokens[-(limit - 2) :] if limit > 2 else []
     reader = Reader(model, [special.cls, *tokens, special.gmask], tokenizer)
     rng = Rng(seed, 0, 0, SAMPLING)

@@ -156,7 +156,7 @@ def test_a_folder_without_a_manifest_loads_with_one_note(tmp_path, capsys):
     (tmp_path / "m" / "manifest.json").unlink()
     assert value_of(from_pretrained(str(tmp_path / "m"))) == 2
     out, err = capsys.readouterr()
-    assert out == "" and re.fullmatch(r"note: .*no manifest\.json.*\n", err)
+    assert out == "" and re.fullmatch(r"minglm: note: .*no manifest\.json.*\n", err)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "manifest.json"])
@@ -237,7 +237,7 @@ def test_each_missing_weight_is_named_and_each_unknown_one_is_noted(tmp_path, ca
         assert error_of(checkpoint.load_weights, GLM(TINY), rest, "here") == f"here: weight {name} is missing"
     more = {**weights, "head.weight": torch.ones(1), "odd": torch.ones(1)}
     checkpoint.load_weights(GLM(TINY), more, "here")
-    assert capsys.readouterr().err == "note: here: ignored head.weight, odd: no weights of this model\n"
+    assert capsys.readouterr().err == "minglm: note: here: ignored head.weight, odd: no weights of this model\n"
 
 
 @pytest.mark.parametrize("change, says", [
@@ -355,7 +355,7 @@ def test_prefixes_are_stripped_and_heads_are_ignored_with_one_note(parity, capsy
     for name, weight in model.state_dict().items():
         assert np.array_equal(weight.numpy(), weights[checkpoint.original_name(name)]), name
     _, err = capsys.readouterr()
-    assert err.count("\n") == 1 and err.startswith("note: ") and all(name in err for name in heads)
+    assert err.count("\n") == 1 and err.startswith("minglm: note: ") and all(name in err for name in heads)
 
 
 def test_original_weights_load_from_every_kind_of_file(parity, tmp_path, capsys):
