@@ -268,7 +268,7 @@ def train_step(run):
 
     lr = learning_rate(step, t)
     for group in run.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_ratio"]
     total = torch.zeros((), dtype=torch.float64)
     runs = micro_batches(examples, t.micro_batch_tokens)
     for number, micro in enumerate(runs):
@@ -310,10 +310,20 @@ def learning_rate(step, t):
 
 
 def make_optimizer(model, t):
-    """AdamW; LayerNorms and biases are not decayed, tables are (as in the original)."""
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    free = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [dict(params=decayed, weight_decay=t.weight_decay), dict(params=free, weight_decay=0.0)]
+    """AdamW; LayerNorms and biases are not decayed, tables are (as in the original).
+
+    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
+    these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
+    """
+    named = list(model.named_parameters())
+    tables = [p for name, p in named if "embedding" in name]
+    matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
+    vectors = [p for _, p in named if p.dim() == 1]
+    groups = [
+        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
+        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
+    ]
     return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
 
 

@@ -48,6 +48,7 @@ RANGES = {
     "train.batch_tokens": ([256, 10**6], [0, 255]),
     "train.micro_batch_tokens": ([1, 10**6], [0, -1]),
     "train.lr": ([1e-9, 1.0], [0.0, -1.0]),
+    "train.table_lr_ratio": ([0.5, 8, 1000.0], [0, -1.0, float("nan")]),
     "train.min_lr_ratio": ([0.0, 1.0], [-0.1, 1.1]),
     "train.warmup": ([0.0, 0.99], [-0.1, 1.0]),
     "train.decay": (["cosine", "linear"], ["", "constant"]),

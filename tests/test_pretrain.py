@@ -333,11 +333,14 @@ def test_the_learning_rate_rises_then_falls_and_is_never_negative(decay, steps):
 
 def test_norms_and_biases_are_not_decayed_and_tables_are():
     model = GLM(replace(resolve().model, vocab_size=50, hidden_size=8, num_heads=2, num_layers=1))
-    decayed, free = make_optimizer(model, resolve().train).param_groups
+    t = replace(resolve().train, table_lr_ratio=4.0)
+    tables, matrices, free = make_optimizer(model, t).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
-    assert free["weight_decay"] == 0 and decayed["weight_decay"] == 0.1
+    assert free["weight_decay"] == 0 and tables["weight_decay"] == matrices["weight_decay"] == 0.1
+    assert [g["lr_ratio"] for g in (tables, matrices, free)] == [4.0, 1.0, 1.0]
+    assert {names[id(p)] for p in tables["params"]} == {n for n in names.values() if "embedding" in n}
     assert {names[id(p)] for p in free["params"]} == {n for n in names.values() if "norm" in n or n.endswith("bias")}
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    assert sum(len(g["params"]) for g in (tables, matrices, free)) == len(names)
 
 
 def test_dropout_is_keyed_by_seed_step_rank_and_micro_batch():
