@@ -169,7 +169,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # Two passes over the embedded corpus, in small batches and short samples: so little text teaches more in many
         # small steps. At one rate for all weights the layers drown the tables' 0.02; see table_lr_ratio. The rate falls
         # to 0, for nothing is to be learned after the end.
-        "train": dict(steps=1700, batch_tokens=512, lr=4e-4, table_lr_ratio=8.0, warmup=0.2, min_lr_ratio=0.0,
+        "train": dict(steps=1500, batch_tokens=512, lr=4e-4, table_lr_ratio=8.0, warmup=0.2, min_lr_ratio=0.0,
                       eval_every=400, sample_every=200, save_every=400, log_every=50),
     },
     # 29.9 M: for one GPU and a corpus of some hundred megabytes

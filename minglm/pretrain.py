@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import os
+import statistics
 import sys
 import time
 from contextlib import nullcontext
@@ -154,7 +155,7 @@ class Run:
                 examples.append(example)
                 tokens += example.text_len
         batch = pack(examples).to(self.device)
-        timed = {d: time_step(self.model, batch, d) for d in (["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])}
+        timed = time_step(self.model, batch, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
         dtype = t.dtype
         if dtype == "auto":
             gain = timed["float32"] / timed["bfloat16"]
@@ -333,18 +334,26 @@ def stream_seed(seed, step, rank, number):
     return rng.word() << 31 | rng.word() >> 1  # 63 bits
 
 
-def time_step(model, batch, dtype):
-    """Seconds of one forward and backward pass on a batch, the second of two; nothing is learned."""
-    for _ in range(2):
-        started = time.perf_counter()
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = model.loss(batch)
-        loss.backward()
-        if batch.tokens.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-        model.zero_grad(set_to_none=True)
-    return seconds
+def time_step(model, batch, dtypes, at_most=4.0):
+    """Seconds of a forward and backward pass on a batch in each dtype: {dtype: seconds}; nothing is learned.
+
+    The median of up to seven passes, the dtypes in turn, within about `at_most` seconds but at least one each after a
+    first that does not count.
+    """
+    timed, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
+    for turn in range(8):
+        for dtype in dtypes:
+            started = time.perf_counter()
+            with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                loss = model.loss(batch)
+            loss.backward()
+            if batch.tokens.device.type == "cuda":
+                torch.cuda.synchronize()
+            timed[dtype].append(time.perf_counter() - started)
+            model.zero_grad(set_to_none=True)
+        if turn and time.perf_counter() - began > at_most:
+            break
+    return {dtype: statistics.median(seconds[1:]) for dtype, seconds in timed.items()}
 
 
 # ---- the machine --------------------------------------------------------------------------------------------------------
