@@ -166,10 +166,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                       dropout=0.0),  # too short a run to need it
         # a document span teaches from most of a sample, a token span from a sixth: both are needed
         "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # Two passes over the embedded corpus, in small batches and short samples: so little text teaches more in many
+        # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches more in many
         # small steps. At one rate for all weights the layers drown the tables' 0.02; see table_lr_ratio. The rate falls
         # to 0, for nothing is to be learned after the end.
-        "train": dict(steps=1500, batch_tokens=512, lr=4e-4, table_lr_ratio=8.0, warmup=0.2, min_lr_ratio=0.0,
+        "train": dict(steps=1300, batch_tokens=512, lr=4e-4, table_lr_ratio=8.0, warmup=0.2, min_lr_ratio=0.0,
                       eval_every=400, sample_every=200, save_every=400, log_every=50),
     },
     # 29.9 M: for one GPU and a corpus of some hundred megabytes

@@ -276,8 +276,9 @@ def train_step(run):
         torch.manual_seed(stream_seed(t.seed, step + 1, world.rank, number))  # dropout
         batch = pack(micro).to(run.device)
         is_last = number == len(runs) - 1
-        with nullcontext() if is_last or world.size == 1 else run.loss.no_sync(), run.autocast():
-            loss = run.loss(batch)
+        with nullcontext() if is_last or world.size == 1 else run.loss.no_sync():
+            with run.autocast():
+                loss = run.loss(batch)
             (loss * (world.size / learned)).backward()  # subtle: DDP averages over processes, so each counts `size` times
         total += loss.detach().double().cpu()
     world.sum(total)
