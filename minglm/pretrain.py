@@ -149,19 +149,14 @@ class Run:
     def decide(self, config):
         """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
         t, why = config.train, "as asked"
-        examples, tokens = [], 0
-        for _, example in self.batches.examples(0):
-            if not examples or tokens + example.text_len <= 2048:
-                examples.append(example)
-                tokens += example.text_len
-        batch = pack(examples).to(self.device)
-        timed = time_step(self.model, batch, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
+        batches = [self.first_samples(step).to(self.device) for step in range(8)]
+        timed = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
         dtype = t.dtype
         if dtype == "auto":
             gain = timed["float32"] / timed["bfloat16"]
             dtype = "bfloat16" if gain >= 1.15 else "float32"
             why = f"a step in bfloat16 was measured {gain:.2f} times as fast as in float32"
-        self.dtype_reason, seconds = why, timed[dtype] / batch.text_tokens
+        self.dtype_reason, seconds = why, timed[dtype]
         decided = torch.tensor([seconds, dtype == "bfloat16"], dtype=torch.float64)
         self.world.broadcast(decided)
         seconds, dtype = float(decided[0]), "bfloat16" if decided[1] else "float32"
@@ -170,6 +165,15 @@ class Run:
             a_step = seconds * self.batches.share / self.world.size
             t = replace(t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / a_step)))  # a tenth for evaluation
         return seconds, replace(config, train=t)
+
+    def first_samples(self, step, most=2048):
+        """The first samples of a step's global batch as a Batch of up to `most` text tokens."""
+        examples, tokens = [], 0
+        for _, example in self.batches.examples(step):
+            if not examples or tokens + example.text_len <= most:
+                examples.append(example)
+                tokens += example.text_len
+        return pack(examples)
 
     def open_files(self, resume):
         """metrics.csv and samples.jsonl, cut back to the checkpoint's step; run.toml."""
@@ -335,14 +339,14 @@ def stream_seed(seed, step, rank, number):
     return rng.word() << 31 | rng.word() >> 1  # 63 bits
 
 
-def time_step(model, batch, dtypes, at_most=4.0):
-    """Seconds of a forward and backward pass on a batch in each dtype: {dtype: seconds}; nothing is learned.
+def time_step(model, batches, dtypes, at_most=6.0):
+    """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
 
-    The median of up to seven passes, the dtypes in turn, within about `at_most` seconds but at least one each after a
-    first that does not count.
+    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch after a first
+    that does not count. Batches differ in shape, as in training: some libraries prepare for every new shape.
     """
     timed, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
-    for turn in range(8):
+    for turn, batch in enumerate(batches):
         for dtype in dtypes:
             started = time.perf_counter()
             with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -350,7 +354,7 @@ def time_step(model, batch, dtypes, at_most=4.0):
             loss.backward()
             if batch.tokens.device.type == "cuda":
                 torch.cuda.synchronize()
-            timed[dtype].append(time.perf_counter() - started)
+            timed[dtype].append((time.perf_counter() - started) / batch.text_tokens)
             model.zero_grad(set_to_none=True)
         if turn and time.perf_counter() - began > at_most:
             break
