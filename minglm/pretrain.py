@@ -64,7 +64,7 @@ def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=
                 draw_curves(run.out)
         finally:
             run.close()
-        if interrupt.happened:
+        if interrupt.agreed:
             done = f"saved step {run.step} of {run.config.train.steps}"
             raise Interrupted(f"{done}; go on with: minglm pretrain --out {out} --resume")
         return run.out
@@ -228,14 +228,14 @@ def train(run, stop, interrupt):
     """Steps run.step, ..., stop - 1, with evaluation, samples and checkpoints on their way."""
     t, world = run.config.train, run.world
     bar = tqdm(total=t.steps, initial=run.step, disable=None if world.first else True, unit="step", dynamic_ncols=True)
-    saved, began, first_step = run.step, time.monotonic(), run.step
-    while run.step < stop and not interrupt.happened:
+    began, first_step = time.monotonic(), run.step
+    while run.step < stop and not interrupt.agreed:
         started = time.monotonic()
         row = train_step(run)
         run.step += 1
         row |= dict(step=run.step, seconds=round(time.monotonic() - started, 3))
-        due = run.step == stop
-        if due or run.step % t.eval_every == 0:
+        last = run.step == t.steps
+        if last or run.step % t.eval_every == 0:
             row |= {name: f"{nats:.6f}" for name, nats in held_out_columns(evaluate(run, t.eval_samples)).items()}
         improved = float(row.get("held_out", math.inf)) < run.best
         if improved:
@@ -243,15 +243,12 @@ def train(run, stop, interrupt):
         if world.first:
             left = (time.monotonic() - began) / (run.step - first_step) * (t.steps - run.step)
             report_step(run, row, left, bar)
-        if due or run.step % t.sample_every == 0:
+        if last or run.step % t.sample_every == 0:
             show_sample(run, bar)
         interrupt.agree()
-        if due or improved or run.step % t.save_every == 0 or interrupt.happened:
+        if improved or run.step == stop or run.step % t.save_every == 0 or interrupt.agreed:
             run.save(best=improved)
-            saved = run.step
     bar.close()
-    if saved != run.step:
-        run.save()
 
 
 def train_step(run):

@@ -65,7 +65,7 @@ class Interrupt:
     """The first Ctrl-C (or SIGTERM) asks for a checkpoint and an end; the second ends the process at once."""
 
     def __init__(self, world):
-        self.world, self.happened = world, False
+        self.world, self.happened, self.agreed = world, False, False
 
     def __enter__(self):
         self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -79,11 +79,10 @@ class Interrupt:
             print("\nstopping after this step and saving; once more to leave at once", file=sys.stderr, flush=True)
 
     def agree(self):
-        """All processes stop after the same step."""
-        if self.world.size > 1:
-            flag = torch.tensor([float(self.happened)])
-            self.world.sum(flag)
-            self.happened = bool(flag[0])
+        """Ask after a step whether to stop: `agreed` is then the same in all processes."""
+        flag = torch.tensor([float(self.happened)])
+        self.world.sum(flag)
+        self.agreed = bool(flag[0])
 
     def __exit__(self, *error):
         for s, handler in self.before.items():
