@@ -1,6 +1,6 @@
 """minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop."""
 
-from .attention import backends, masked_attention
+from .attention import masked_attention
 from .batch import Batch, pack
 from .errors import MinglmError
 from .generate import Filled, fill, write
@@ -27,7 +27,6 @@ __all__ = [
     "SpecialTokens",
     "Tokenizer",
     "__version__",
-    "backends",
     "build_example",
     "explain",
     "fill",

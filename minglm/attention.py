@@ -135,11 +135,6 @@ def _check(q, k, v, mask):
 BACKENDS = {"sdpa": sdpa, "reference": reference}
 
 
-def backends():
-    """The backends of this machine, best first: {name: why it is or is not what "auto" takes}."""
-    return {"sdpa": "PyTorch's own attention on a padded copy", "reference": "plain PyTorch, one sample at a time; slow"}
-
-
 def best_backend():
     """What "auto" takes here, and why, in one line for the banner."""
     return "sdpa", "PyTorch's own attention; no compiled kernel in this build"

@@ -30,15 +30,6 @@ BACKENDS = ("reference", "sdpa")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from a second thread, and wait for it on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def model_of(config=TINY, seed=0, **changes):
     """A model whose every weight matters: larger than at init, biases too."""
     torch.manual_seed(seed)

@@ -305,7 +305,7 @@ def test_two_processes_and_accumulation_give_the_loss_curve_of_one(text_file, tm
             assert theirs == pytest.approx(ours, rel=2e-3)
 
 
-def test_a_lr_that_ignores_the_global_batch_would_be_noticed(text_file, tmp_path):
+def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):
     """The curves above differ when each micro-batch is averaged on its own, as the original does: the test can fail."""
     run = make_run(text_file, tmp_path, "--train.micro_batch_tokens", "60")
     examples = [e for _, e in run.batches.examples(0)]
