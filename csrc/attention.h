@@ -1,0 +1,55 @@
+// The one interface of every kernel, on every device: plain pointers, strides and lengths.
+//
+//   forward    S = scale Q K^T (visible keys only)    lse = log sum exp S    P = exp(S - lse)    O = P V
+//   backward   delta = rowsum(dO * O)    dP = dO V^T    dS = P * (dP - delta)
+//              dQ = scale dS K    dK = scale dS^T Q    dV = P^T dO
+//
+// A row that sees no key gives O = 0, lse = -inf, P = 0, and passes no gradient.
+#pragma once
+#include <cstdint>
+
+namespace minglm {
+
+enum class Dtype : int { float32 = 0, bfloat16 = 1, float64 = 2 };
+
+// A (rows, heads, head_dim) tensor: element (n, h, d) is data[n * row + h * head + d]; strides count elements.
+struct Rows {
+    void* data;
+    int64_t row, head;
+};
+
+struct AttentionProblem {
+    Dtype dtype;
+    int64_t samples, heads, head_dim;
+    int64_t queries;  // rows of q, out and lse in all: cu_seqlens_q[samples]
+    double scale;
+
+    // Sample s owns query rows [cu_seqlens_q[s], cu_seqlens_q[s + 1]) and the keys from cu_seqlens_k[s] on: all up to
+    // cu_seqlens_k[s + 1], or the first seqlens_k[s] of them where seqlens_k is not null. Queries are aligned to the end of
+    // the keys: its row r is row i = len_k - len_q + r of the mask. Lengths were checked by the caller.
+    const int32_t *cu_seqlens_q, *cu_seqlens_k, *part_a_lens, *seqlens_k;
+
+    Rows q, k, v, out;
+    void* lse;  // (heads, queries), float32; float64 where the inputs are
+
+    Rows grad_out, grad_q, grad_k, grad_v;  // backward only; keys outside every sample get gradient 0 from the caller
+};
+
+// What one sample of the problem looks like to a kernel.
+struct Sample {
+    int64_t first_q, len_q, first_k, len_k, part_a_len;
+    int64_t first_row;  // the index i of its first query row: len_k - len_q
+};
+
+static inline Sample sample_of(const AttentionProblem& p, int64_t s) {
+    Sample x;
+    x.first_q = p.cu_seqlens_q[s];
+    x.len_q = p.cu_seqlens_q[s + 1] - x.first_q;
+    x.first_k = p.cu_seqlens_k[s];
+    x.len_k = p.seqlens_k ? p.seqlens_k[s] : p.cu_seqlens_k[s + 1] - x.first_k;
+    x.part_a_len = p.part_a_lens[s];
+    x.first_row = x.len_k - x.len_q;
+    return x;
+}
+
+}  // namespace minglm

@@ -1,0 +1,212 @@
+// Which rungs there are, and how the work of a batch is cut into tasks for threads.
+//
+// A task is one (sample, head): its rows, keys and gradients are its own, so nobody waits for anybody and nothing is added
+// atomically. A task that is larger than half of a thread's fair share is cut into parts: forward by query rows, backward by
+// tiles of keys (each part owns the gradients of its keys; its share of grad_q goes to a buffer of its own, and the shares
+// are added in a fixed order). So results repeat at a fixed number of threads, and one long sample still uses every core.
+#include "cpu.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "parallel.h"
+#include "rung.h"
+
+namespace minglm {
+namespace {
+
+struct Step {
+    const Rung* rung;
+    bool supported;
+};
+
+std::vector<Step> ladder() {
+    std::vector<Step> steps = {{&scalar_rung, true}, {&tiled_rung, true}};
+#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#ifndef MINGLM_NO_AVX2
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    steps.push_back({&avx2_rung, avx2});
+#endif
+#ifndef MINGLM_NO_AVX512
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    steps.push_back({&avx512_rung, avx512});
+#ifndef MINGLM_NO_AVX512_BF16
+    steps.push_back({&avx512_bf16_rung, avx512 && __builtin_cpu_supports("avx512bf16")});
+#endif
+#endif
+#elif defined(__aarch64__) && !defined(MINGLM_NO_NEON)
+    steps.push_back({&neon_rung, true});
+#endif
+    return steps;
+}
+
+bool serves(const Rung& rung, Dtype dtype) {
+    return dtype == Dtype::float32 ? rung.float32 : dtype == Dtype::bfloat16 ? rung.bfloat16 : rung.float64;
+}
+
+const Rung& find_rung(const std::string& name, Dtype dtype) {
+    for (const Step& step : ladder()) {
+        if (name != step.rung->name) continue;
+        if (!step.supported) throw std::invalid_argument("rung " + name + ": this machine lacks its instructions");
+        if (!serves(*step.rung, dtype)) throw std::invalid_argument("rung " + name + " does not serve this dtype");
+        return *step.rung;
+    }
+    throw std::invalid_argument("rung " + name + " is not in this build");
+}
+
+// Memory aligned to pages. A call's workspace is kept for the next call of the same thread unless it is large.
+struct Free {
+    void operator()(char* data) const { ::operator delete(data, std::align_val_t(4096)); }
+};
+using Memory = std::unique_ptr<char, Free>;
+
+Memory allocate(size_t bytes) { return Memory(static_cast<char*>(::operator new(bytes, std::align_val_t(4096)))); }
+
+size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+class Workspace {
+public:
+    Workspace(size_t bytes_a_thread, int threads) : stride_(whole_pages(bytes_a_thread)) {
+        const size_t bytes = stride_ * threads, most_to_keep = size_t(32) << 20;
+        if (bytes > most_to_keep) {
+            own_ = allocate(bytes);
+        } else if (bytes > kept().bytes) {
+            kept().data = allocate(bytes);
+            kept().bytes = bytes;
+        }
+        data_ = own_ ? own_.get() : kept().data.get();
+    }
+    char* of(int thread) const { return data_ + stride_ * thread; }
+
+private:
+    struct Kept {
+        Memory data;
+        size_t bytes = 0;
+    };
+    static Kept& kept() {
+        thread_local Kept memory;
+        return memory;
+    }
+    size_t stride_;
+    Memory own_;
+    char* data_;
+};
+
+struct Task {
+    int64_t sample, head;
+    double work;  // pairs of a row and a key it sees
+};
+
+double visible_pairs(const Sample& x) {
+    const double rows_a = std::max<int64_t>(0, std::min(x.len_q, x.part_a_len - x.first_row));  // these see Part A
+    const double first_b = std::max(x.first_row, x.part_a_len), rows_b = x.len_q - rows_a;
+    return rows_a * x.part_a_len + rows_b * (first_b + 1 + x.len_k) / 2;
+}
+
+// The (sample, head)s of the batch, the longest first; those for all threads together come before the others.
+struct Plan {
+    std::vector<Task> together, alone;
+
+    Plan(const AttentionProblem& p, int threads) {
+        double all = 0;
+        for (int64_t s = 0; s < p.samples; ++s) {
+            const Sample x = sample_of(p, s);
+            const double work = visible_pairs(x) + x.len_q + x.len_k;
+            if (work == 0) continue;
+            for (int64_t h = 0; h < p.heads; ++h) alone.push_back({s, h, work});
+            all += work * p.heads;
+        }
+        std::stable_sort(alone.begin(), alone.end(), [](const Task& a, const Task& b) { return a.work > b.work; });
+        if (threads == 1) return;
+        const auto large = [&](const Task& t) { return t.work > all / (2 * threads) && t.work > 4096; };
+        const auto end = std::find_if_not(alone.begin(), alone.end(), large);
+        together.assign(alone.begin(), end);
+        alone.erase(alone.begin(), end);
+    }
+};
+
+// The part-th of `parts` stretches of rows, in multiples of 48 rows, so that every tile but the last is whole.
+struct Stretch {
+    int64_t begin, end;
+
+    Stretch(int64_t rows, int64_t part, int64_t parts) {
+        const int64_t blocks = (rows + 47) / 48;
+        begin = std::min(rows, blocks * part / parts * 48);
+        end = std::min(rows, blocks * (part + 1) / parts * 48);
+    }
+};
+
+template <class Bytes>
+size_t most(const AttentionProblem& p, Bytes bytes) {
+    size_t largest = 0;
+    for (int64_t s = 0; s < p.samples; ++s) largest = std::max(largest, bytes(p, sample_of(p, s)));
+    return largest;
+}
+
+}  // namespace
+
+std::vector<RungInfo> cpu_rungs() {
+    std::vector<RungInfo> rungs;
+    for (const Step& step : ladder()) {
+        const Rung& r = *step.rung;
+        rungs.push_back({r.name, step.supported, r.float32, r.bfloat16, r.float64});
+    }
+    return rungs;
+}
+
+const char* cpu_best_rung(Dtype dtype) {
+    const char* best = nullptr;
+    for (const Step& step : ladder())
+        if (step.supported && serves(*step.rung, dtype)) best = step.rung->name;
+    return best;
+}
+
+void cpu_forward(const AttentionProblem& p, const char* name, int threads) {
+    const Rung& rung = find_rung(name, p.dtype);
+    const Plan plan(p, threads);
+    const Workspace workspace(most(p, rung.forward_bytes), threads);
+    parallel_for(threads, plan.together.size() * threads, [&](int64_t i, int thread) {
+        const Task& task = plan.together[i / threads];
+        const Sample x = sample_of(p, task.sample);
+        const Stretch rows(x.len_q, i % threads, threads);
+        if (rows.begin < rows.end) rung.forward(p, x, task.head, rows.begin, rows.end, workspace.of(thread));
+    });
+    parallel_for(threads, plan.alone.size(), [&](int64_t i, int thread) {
+        const Task& task = plan.alone[i];
+        const Sample x = sample_of(p, task.sample);
+        rung.forward(p, x, task.head, 0, x.len_q, workspace.of(thread));
+    });
+}
+
+void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
+    const Rung& rung = find_rung(name, p.dtype);
+    const Plan plan(p, threads);
+    const size_t dq_bytes = whole_pages(most(p, rung.dq_bytes));
+    const Workspace workspace(most(p, rung.backward_bytes) + dq_bytes, threads);
+    for (const Task& task : plan.together) {
+        const Sample x = sample_of(p, task.sample);
+        const size_t share = rung.dq_bytes(p, x);
+        const Memory shares = allocate(share * threads);
+        parallel_for(threads, threads, [&](int64_t part, int thread) {
+            rung.backward(p, x, task.head, part, threads, shares.get() + share * part, workspace.of(thread));
+        });
+        parallel_for(threads, threads, [&](int64_t part, int) {
+            const Stretch rows(x.len_q, part, threads);
+            rung.finish(p, x, task.head, rows.begin, rows.end, shares.get(), threads);
+        });
+    }
+    parallel_for(threads, plan.alone.size(), [&](int64_t i, int thread) {
+        const Task& task = plan.alone[i];
+        const Sample x = sample_of(p, task.sample);
+        char* dq = workspace.of(thread);
+        rung.backward(p, x, task.head, 0, 1, dq, dq + dq_bytes);
+        rung.finish(p, x, task.head, 0, x.len_q, dq, 1);
+    });
+}
+
+}  // namespace minglm
