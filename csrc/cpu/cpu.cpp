@@ -168,6 +168,7 @@ const char* cpu_best_rung(Dtype dtype) {
 
 void cpu_forward(const AttentionProblem& p, const char* name, int threads) {
     const Rung& rung = find_rung(name, p.dtype);
+    threads = std::max(threads, 1);
     const Plan plan(p, threads);
     const Workspace workspace(most(p, rung.forward_bytes), threads);
     parallel_for(threads, plan.together.size() * threads, [&](int64_t i, int thread) {
@@ -185,6 +186,7 @@ void cpu_forward(const AttentionProblem& p, const char* name, int threads) {
 
 void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
     const Rung& rung = find_rung(name, p.dtype);
+    threads = std::max(threads, 1);
     const Plan plan(p, threads);
     const size_t dq_bytes = whole_pages(most(p, rung.dq_bytes));
     const Workspace workspace(most(p, rung.backward_bytes) + dq_bytes, threads);

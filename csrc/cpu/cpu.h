@@ -18,7 +18,7 @@ std::vector<RungInfo> cpu_rungs();
 // The fastest rung that this machine can run and that serves the dtype.
 const char* cpu_best_rung(Dtype dtype);
 
-// Every entry of the outputs is written. Results repeat bit for bit at the same number of threads.
+// Writes the outputs of every row and every key of the samples; what lies in a cache's room stays as it is. Results repeat bit for bit at the same number of threads.
 // Throws std::invalid_argument for a rung that is unknown, lacks the dtype, or that this machine cannot run.
 void cpu_forward(const AttentionProblem& problem, const char* rung, int threads);
 void cpu_backward(const AttentionProblem& problem, const char* rung, int threads);

@@ -23,6 +23,7 @@ void parallel_for(int threads, int64_t tasks, const std::function<void(int64_t, 
 
 #else
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -37,7 +38,10 @@ void parallel_for(int threads, int64_t tasks, const std::function<void(int64_t, 
     };
     if (threads > tasks) threads = static_cast<int>(tasks);
     std::vector<std::thread> others;
-    for (int thread = 1; thread < threads; ++thread) others.emplace_back(run, thread);
+    try {
+        for (int thread = 1; thread < threads; ++thread) others.emplace_back(run, thread);
+    } catch (const std::system_error&) {  // no more threads to be had: fewer will do
+    }
     run(0);
     for (auto& other : others) other.join();
 }

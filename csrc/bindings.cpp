@@ -1,0 +1,131 @@
+// The Python module minglm._C. Tensors come in as addresses and strides, lengths as addresses of int32: nothing of torch does.
+//
+// minglm/ops.py has checked dtypes, shapes and devices; what is left is checked here: that the lengths stay within the rows,
+// so that whatever a caller passes as lengths is an error (std::invalid_argument, ValueError in Python), never a crash.
+// The GIL is released while a kernel runs.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+
+#include "attention.h"
+#include "cpu/cpu.h"
+#include "mask.h"
+
+namespace py = pybind11;
+using namespace minglm;
+
+namespace {
+
+using Tensor = std::array<int64_t, 3>;   // address, row stride, head stride
+using Sizes = std::array<int64_t, 5>;    // samples, heads, head_dim, rows of q, rows of k
+using Lengths = std::array<int64_t, 4>;  // addresses of cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k (0: none)
+
+[[noreturn]] void refuse(const std::string& name, const std::string& came_and_needed) {
+    throw std::invalid_argument(name + ": " + came_and_needed);
+}
+
+std::string at(int64_t s, int64_t value) { return std::to_string(value) + " for sample " + std::to_string(s); }
+
+void* pointer(int64_t address) { return reinterpret_cast<void*>(address); }
+
+Rows rows_of(const Tensor& x) { return {pointer(x[0]), x[1], x[2]}; }
+
+void check_ends(const char* name, const int32_t* ends, int64_t samples, int64_t rows) {
+    if (ends[0] != 0) refuse(name, "starts at " + std::to_string(ends[0]) + "; 0 is needed");
+    for (int64_t s = 0; s < samples; ++s)
+        if (ends[s + 1] < ends[s]) refuse(name, "falls from " + std::to_string(ends[s]) + " to " + at(s, ends[s + 1]));
+    if (ends[samples] != rows) refuse(name, "ends at " + std::to_string(ends[samples]) + ", but there are " + std::to_string(rows) + " rows");
+}
+
+// On the host, O(samples): every row and key that a kernel will touch lies within its tensor.
+void check_lengths(const AttentionProblem& p, int64_t keys) {
+    check_ends("cu_seqlens_q", p.cu_seqlens_q, p.samples, p.queries);
+    check_ends("cu_seqlens_k", p.cu_seqlens_k, p.samples, keys);
+    for (int64_t s = 0; s < p.samples; ++s) {
+        const int64_t room = p.cu_seqlens_k[s + 1] - p.cu_seqlens_k[s], used = p.seqlens_k ? p.seqlens_k[s] : room;
+        if (used < 0 || used > room) refuse("seqlens_k", at(s, used) + "; 0 to " + std::to_string(room) + " is accepted");
+        if (p.part_a_lens[s] < 0 || p.part_a_lens[s] > used)
+            refuse("part_a_lens", at(s, p.part_a_lens[s]) + "; 0 to its keys, " + std::to_string(used) + ", is accepted");
+    }
+}
+
+AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q, const Tensor& k,
+                         const Tensor& v, const Tensor& out, int64_t lse) {
+    AttentionProblem p{};
+    p.dtype = static_cast<Dtype>(dtype);
+    p.samples = sizes[0], p.heads = sizes[1], p.head_dim = sizes[2], p.queries = sizes[3];
+    p.scale = scale;
+    p.cu_seqlens_q = static_cast<const int32_t*>(pointer(lengths[0]));
+    p.cu_seqlens_k = static_cast<const int32_t*>(pointer(lengths[1]));
+    p.part_a_lens = static_cast<const int32_t*>(pointer(lengths[2]));
+    p.seqlens_k = static_cast<const int32_t*>(pointer(lengths[3]));
+    p.q = rows_of(q), p.k = rows_of(k), p.v = rows_of(v), p.out = rows_of(out);
+    p.lse = pointer(lse);
+    if (dtype < 0 || dtype > 2) refuse("dtype", std::to_string(dtype) + "; 0, 1 or 2 is accepted");
+    if (p.head_dim < 1 || p.head_dim > 256) refuse("head_dim", std::to_string(p.head_dim) + "; 1 to 256 is accepted");
+    if (p.samples < 0 || p.heads < 0 || p.queries < 0 || sizes[4] < 0) refuse("sizes", "a negative number");
+    return p;
+}
+
+void check_threads(int threads) {
+    if (threads < 1) refuse("threads", std::to_string(threads) + "; at least 1 is needed");
+}
+
+void forward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale, const Lengths& lengths,
+             const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
+    check_lengths(p, sizes[4]);
+    check_threads(threads);
+    cpu_forward(p, rung.c_str(), threads);
+}
+
+void backward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale, const Lengths& lengths,
+              const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse, const Tensor& grad_out,
+              const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v) {
+    AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
+    check_lengths(p, sizes[4]);
+    check_threads(threads);
+    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
+    cpu_backward(p, rung.c_str(), threads);
+}
+
+py::list rungs() {
+    using namespace py::literals;
+    py::list found;
+    for (const RungInfo& r : cpu_rungs())
+        found.append(py::dict("name"_a = r.name, "supported"_a = r.supported, "float32"_a = r.float32, "bfloat16"_a = r.bfloat16,
+                              "float64"_a = r.float64));
+    return found;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+    return "clang++ " __clang_version__;
+#elif defined(__GNUC__)
+    return "g++ " __VERSION__;
+#elif defined(_MSC_VER)
+    return "MSVC " + std::to_string(_MSC_VER);
+#else
+    return "an unknown compiler";
+#endif
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+    using release_gil = py::call_guard<py::gil_scoped_release>;
+    m.doc() = "Masked attention over plain pointers; minglm.ops is the way to call it.";
+    for (const auto& [name, dtype] : {std::pair{"float32", Dtype::float32}, {"bfloat16", Dtype::bfloat16}, {"float64", Dtype::float64}})
+        m.attr(name) = static_cast<int>(dtype);
+    m.attr("compiler") = compiler();
+    m.def("keys_of_row", &keys_of_row, py::arg("i"), py::arg("part_a_len"), py::arg("len_k"), "The rule, as C++ has it.");
+
+    m.def("cpu_rungs", &rungs, "The rungs of this build, in ladder order: name, supported, and the dtypes each serves.");
+    m.def("cpu_best_rung", [](int dtype) { return cpu_best_rung(static_cast<Dtype>(dtype)); }, py::arg("dtype"));
+    m.def("cpu_threads_by", &cpu_threads_by);
+    m.def("cpu_forward", &forward, release_gil(), "Writes out and lse.");
+    m.def("cpu_backward", &backward, release_gil(), "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
+}
