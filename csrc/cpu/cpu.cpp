@@ -59,20 +59,34 @@ const Rung& find_rung(const std::string& name, Dtype dtype) {
     throw std::invalid_argument("rung " + name + " is not in this build");
 }
 
-// Memory aligned to pages. A call's workspace is kept for the next call of the same thread unless it is large.
+// Memory for threads. A call's workspace is kept for the next call of the same thread unless it is large. For AddressSanitizer
+// it can be new for each call, hardly more than was asked for, and full of NaN.
+#ifdef MINGLM_EXACT_WORKSPACE
+constexpr size_t most_to_keep = 0, page = 64;
+constexpr char filling = '\xff';
+#else
+constexpr size_t most_to_keep = size_t(32) << 20, page = 4096;
+#endif
+
 struct Free {
     void operator()(char* data) const { ::operator delete(data, std::align_val_t(4096)); }
 };
 using Memory = std::unique_ptr<char, Free>;
 
-Memory allocate(size_t bytes) { return Memory(static_cast<char*>(::operator new(bytes, std::align_val_t(4096)))); }
+Memory allocate(size_t bytes) {
+    Memory memory(static_cast<char*>(::operator new(bytes, std::align_val_t(4096))));
+#ifdef MINGLM_EXACT_WORKSPACE
+    std::fill(memory.get(), memory.get() + bytes, filling);
+#endif
+    return memory;
+}
 
-size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+size_t whole_pages(size_t bytes) { return (bytes + page - 1) / page * page; }
 
 class Workspace {
 public:
     Workspace(size_t bytes_a_thread, int threads) : stride_(whole_pages(bytes_a_thread)) {
-        const size_t bytes = stride_ * threads, most_to_keep = size_t(32) << 20;
+        const size_t bytes = stride_ * threads;
         if (bytes > most_to_keep) {
             own_ = allocate(bytes);
         } else if (bytes > kept().bytes) {

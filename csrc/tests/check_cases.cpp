@@ -239,7 +239,8 @@ Results run(const Case& c, const Inputs& inputs, Dtype dtype, const char* rung, 
     for (int32_t s = 0; s < c.samples; ++s)  // a cache holds anything behind its keys
         for (int64_t n = c.cu_seqlens_k[s] + c.seqlens_k[s]; n < c.cu_seqlens_k[s + 1]; ++n)
             for (int64_t h = 0; h < c.heads; ++h)
-                for (int64_t d = 0; d < c.head_dim; ++d) put(in.tensors[1].at(n, h, d), NAN), put(in.tensors[2].at(n, h, d), NAN);
+                for (int64_t d = 0; d < c.head_dim; ++d)
+                    for (int i : {1, 2}) put(in.tensors[i].at(n, h, d), NAN);
     const std::vector<Memory<T>> before = in.memory;
 
     using Lse = typename std::conditional<std::is_same<T, double>::value, double, float>::type;
@@ -355,8 +356,8 @@ bool check(const RungInfo& rung, const std::vector<Case>& cases) {
         }
     }
     if (!verdict.checked) verdict.miss("none", "no case for its dtypes");
-    std::printf("%-12s %3d runs of %zu cases, worst error %.2f of its budget (%s): %s\n", rung.name, verdict.checked, cases.size(),
-                verdict.worst, verdict.where.c_str(), verdict.misses ? "FAILED" : "ok");
+    std::printf("%-12s %3d runs of %zu cases, worst error %.2f of its budget (%s): %s\n", rung.name, verdict.checked,
+                cases.size(), verdict.worst, verdict.where.c_str(), verdict.misses ? "FAILED" : "ok");
     return !verdict.misses;
 }
 
@@ -397,8 +398,8 @@ int main(int argc, char** argv) try {
             continue;
         }
         good &= check(rung, cases);
-        for (int d = 0; d < 3; ++d)
-            good &= (d == 0 ? rung.float32 : d == 1 ? rung.bfloat16 : rung.float64) || refuses(rung.name, static_cast<Dtype>(d));
+        const bool serves[] = {rung.float32, rung.bfloat16, rung.float64};
+        for (int d = 0; d < 3; ++d) good &= serves[d] || refuses(rung.name, static_cast<Dtype>(d));
     }
     return good ? 0 : 1;
 } catch (const std::exception& error) {
