@@ -72,11 +72,13 @@ inline void store_first(bfloat16* x, V v, int64_t n) {  // to nearest, ties to e
     }
 }
 
-// 2^x of numbers up to 127, in a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below 2^-126.
-inline V exp2_of(V x) {
-    const V smallest = all(-126), kept = _mm256_cmp_ps(x, smallest, _CMP_NLT_UQ);  // NaN stays
+// e^x for x <= 88: 2^whole times a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below e^-87.
+inline V exp_of(V x) {
+    const V smallest = all(-87), kept = _mm256_cmp_ps(x, smallest, _CMP_NLT_UQ);  // NaN stays
     x = larger(smallest, x);
-    const V whole = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = sub(x, whole);
+    const V log2_of_e = all(1.44269504088896341f);
+    const V whole = _mm256_round_ps(mul(x, log2_of_e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const V f = _mm256_fmsub_ps(x, log2_of_e, whole);  // subtle: not rounded before the whole part is gone
     V y = all(0.00015345810970757157f);
     y = fma(y, f, all(0.0013399932067841291f));
     y = fma(y, f, all(0.009618489071726799f));

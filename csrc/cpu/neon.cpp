@@ -61,10 +61,12 @@ inline void store_first(bfloat16* x, V v, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i].bits = whole[i];
 }
 
-// 2^x of numbers up to 127, in a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below 2^-150.
-inline V exp2_of(V x) {
-    x = larger(all(-160), x);
-    const V whole = vrndnq_f32(x), f = sub(x, whole);
+// e^x for x <= 88: 2^whole times a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below e^-104.
+inline V exp_of(V x) {
+    x = larger(all(-110), x);
+    const V log2_of_e = all(1.44269504088896341f);
+    const V whole = vrndnq_f32(mul(x, log2_of_e));
+    const V f = fma(x, log2_of_e, vnegq_f32(whole));  // subtle: not rounded before the whole part is gone
     V y = all(0.00015345810970757157f);
     y = fma(y, f, all(0.0013399932067841291f));
     y = fma(y, f, all(0.009618489071726799f));

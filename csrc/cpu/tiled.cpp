@@ -54,13 +54,18 @@ void store(const AttentionProblem& p, const Rows& x, int64_t head, int64_t n, co
 }
 
 // C += A B, where A[r][k] is a[r * a_row + k * a_inner], B is (inner, columns) with rows b_row apart, C likewise with c_row.
+// subtle: each row is summed up by itself first; a sum that went on through all tiles would round as often as it has terms.
 void add_product(int64_t rows, int64_t inner, int64_t columns, const float* a, int64_t a_row, int64_t a_inner, const float* b,
                  int64_t b_row, float* c, int64_t c_row) {
-    for (int64_t r = 0; r < rows; ++r)
+    float sum[256];
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
         for (int64_t k = 0; k < inner; ++k) {
             const float factor = a[r * a_row + k * a_inner];
-            for (int64_t j = 0; j < columns; ++j) c[r * c_row + j] += factor * b[k * b_row + j];
+            for (int64_t j = 0; j < columns; ++j) sum[j] += factor * b[k * b_row + j];
         }
+        for (int64_t j = 0; j < columns; ++j) c[r * c_row + j] += sum[j];
+    }
 }
 
 void clear(float* x, int64_t n) {
@@ -116,7 +121,8 @@ void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t b
         }
         for (int64_t r = 0; r < rows; ++r) {
             store(p, p.out, head, x.first_q + r0 + r, O + r * D, l[r] > 0 ? 1 / l[r] : 0);
-            static_cast<float*>(p.lse)[head * p.queries + x.first_q + r0 + r] = m[r] + std::log(l[r]);
+            static_cast<float*>(p.lse)[head * p.queries + x.first_q + r0 + r] =
+                static_cast<float>(m[r] + std::log(static_cast<double>(l[r])));
         }
     }
 }
