@@ -1,3 +1,227 @@
-from setuptools import setup
+"""Builds minglm, with the extension minglm._C out of csrc/ where there is a C++ compiler.
 
-setup()  # everything is declared in pyproject.toml
+    pip install .                          needs neither torch nor a GPU; without a compiler: the same package, pure Python
+    python setup.py build_ext --inplace    after a change in csrc/: compiles what the change touches, and nothing else
+
+How one library serves machines with different instruction sets: each set has a file of its own, compiled with flags of its own,
+and the library asks the CPU when it loads. Nothing is compiled with -march=native: that would not run on an older machine.
+
+Environment: CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS; MINGLM_REQUIRE_EXT=1 makes a missing extension an error.
+Tested: g++ 12 and clang++ 14 on Linux. Written with care but never run: clang on macOS, MSVC on Windows.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+AVX512 = "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma"
+SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler and assembler have to know)
+    "avx2": ("x86_64", "-mavx2 -mfma", "vfmadd231ps %ymm0, %ymm1, %ymm2"),
+    "avx512": ("x86_64", AVX512, "vpermw %zmm0, %zmm1, %zmm2"),
+    "avx512_bf16": ("x86_64", f"{AVX512} -mavx512bf16", "vdpbf16ps %zmm0, %zmm1, %zmm2"),
+    "neon": ("aarch64", "", "nop"),
+}
+BINDINGS = Path("csrc/bindings.cpp")
+PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
+BUILD = Path("build", f"ninja-{sysconfig.get_platform()}-{sys.implementation.cache_tag}")  # kept from one build to the next
+MODULE = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
+
+
+class NoExtension(Exception):
+    """There will be no extension; the message says why in one line."""
+
+
+class Compiler:
+    """The C++ compiler: its version, the architecture it compiles for, and what it can do."""
+
+    def __init__(self):
+        self.command = find_compiler()
+        self.msvc = Path(self.command[0]).stem == "cl"
+        asked = subprocess.run([*self.command, *([] if self.msvc else ["--version"])], capture_output=True, text=True)
+        self.version = next(iter((asked.stderr if self.msvc else asked.stdout).splitlines()), shlex.join(self.command))
+        if self.msvc:
+            self.machine, self.openmp = platform.machine(), False
+            return
+        if not self.accepts("int probe;", "-std=c++17"):
+            raise NoExtension(f"{shlex.join(self.command)} does not compile C++17: {self.complaint}")
+        targets = {"x86_64": "__x86_64__", "aarch64": "__aarch64__"}
+        self.machine = next((name for name, macro in targets.items() if self.accepts(f"int probe = {macro};")), "other")
+        # PyTorch runs on libgomp, which is g++'s; the OpenMP of clang++ would be a second pool of threads on the same cores
+        code = "#include <omp.h>\nint probe() { return omp_get_max_threads(); }"
+        clang = self.accepts("int probe = __clang__;")
+        self.openmp = not clang and self.accepts(code, "-fopenmp", "-fPIC", "-shared", link=True)
+
+    def accepts(self, code, *flags, link=False):
+        """Whether a file with this code compiles (and links)."""
+        BUILD.mkdir(parents=True, exist_ok=True)
+        (BUILD / "probe.cpp").write_text(code + "\n")
+        command = [*self.command, *words_of("CXXFLAGS"), *flags, *([] if link else ["-c"])]
+        tried = subprocess.run([*command, BUILD / "probe.cpp", "-o", BUILD / "probe.o"], capture_output=True, text=True)
+        self.complaint = first_error(tried.stderr)
+        return tried.returncode == 0
+
+
+def find_compiler():
+    """CXX if it is set, else the C++ brother of CC if that is set, else what is on the PATH; as a list of words."""
+    if asked := words_of("CXX"):
+        if not shutil.which(asked[0]):
+            raise NoExtension(f"CXX={os.environ['CXX']}: there is no such program")
+        return asked
+    cc = os.environ.get("CC", "")
+    brother = re.sub(r"(gcc|clang)(?=[-.\d]*$)", lambda found: {"gcc": "g++", "clang": "clang++"}[found[1]], cc)
+    for command in [shlex.split(brother) if brother != cc else [], ["g++"], ["clang++"], ["c++"], ["cl"]]:
+        if command and shutil.which(command[0]):
+            return command
+    raise NoExtension("there is no C++ compiler (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)")
+
+
+def words_of(variable):
+    """The words of an environment variable that holds a command or flags."""
+    return shlex.split(os.environ.get(variable, ""))
+
+
+def first_error(output):
+    """The line of a compiler's output that says what is wrong."""
+    lines = output.strip().splitlines() or ["it says nothing"]
+    return next((line for line in lines if re.search(r"\berror\b[: ]|undefined reference", line)), lines[-1])
+
+
+GNU_RULES = """
+rule compile
+  command = $cxx $flags -MMD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+  description = compile $in
+rule link
+  command = $cxx $in -o $out $link
+  description = link $out
+"""
+MSVC_RULES = """
+rule compile
+  command = $cxx $flags /showIncludes /c $in /Fo$out
+  deps = msvc
+  description = compile $in
+rule link
+  command = $cxx /LD $in /Fe$out $link
+  description = link $out
+"""
+
+
+def write_ninja(compiler):
+    """Write build.ninja: what is made of what, by which command. Returns the instruction sets that are in it.
+
+    -MMD makes the compiler list the headers that it read, and `deps` makes ninja remember them: touching a header compiles
+    every file that includes it, and only those.
+    """
+    try:
+        import pybind11
+    except ImportError:
+        raise NoExtension("pybind11 is missing: pip install pybind11") from None
+    headers = [pybind11.get_include(), sysconfig.get_path("include")]
+    if not Path(headers[1], "Python.h").is_file():
+        raise NoExtension(f"{headers[1]} holds no Python.h (Debian, Ubuntu: apt install python3-dev)")
+
+    # MSVC compiles no vector files: they use the vector types of g++ and clang++.
+    known = {name: more.split() for name, (machine, more, _) in SETS.items() if machine == compiler.machine}
+    sets = [name for name, more in known.items() if compiler.accepts(f'void probe() {{ asm("{SETS[name][2]}"); }}', *more)]
+    if compiler.msvc:
+        flags, link = ["/nologo", "/O2", "/std:c++17", "/EHsc", "/MD"], ["/link", f"/LIBPATH:{Path(sys.base_prefix, 'libs')}"]
+    else:
+        threads = "-fopenmp" if compiler.openmp else "-pthread"  # parallel.cpp takes std::thread where OpenMP is off
+        flags = ["-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", threads]
+        flags += [f"-DMINGLM_NO_{name.upper()}" for name in known if name not in sets]
+        link = [*(["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]), threads]
+
+    # subtle: of an inline function that several files hold, the linker keeps the first. So the order goes from the plainest
+    # machine to the richest; in any other, code for AVX-512 could end up where every machine runs it.
+    sources = {BINDINGS: [f"-I{folder}" for folder in headers]} | {path: [] for path in PLAIN}
+    sources |= {Path(f"csrc/cpu/{name}.cpp"): known[name] for name in sets}
+    objects = {source: BUILD / source.with_suffix(".o") for source in sources}
+    lines = [f"builddir = {BUILD}", f"cxx = {quoted(compiler.command)}", f"link = {quoted(link + words_of('LDFLAGS'))}"]
+    lines += [MSVC_RULES if compiler.msvc else GNU_RULES]
+    for source, more in sources.items():
+        lines += [f"build {objects[source]}: compile {source}", f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]
+    lines += [f"build {BUILD / MODULE}: link {' '.join(map(str, objects.values()))}"]
+    (BUILD / "build.ninja").write_text("\n".join(lines) + "\n")
+    return sets
+
+
+def quoted(command):
+    """Words of a command as ninja wants them: quoted for the shell, and every $ doubled."""
+    return (subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)).replace("$", "$$")
+
+
+def run_ninja(jobs):
+    """Compile what is out of date and try whether the result loads; returns its path."""
+    try:
+        from ninja import BIN_DIR
+
+        ninja = str(Path(BIN_DIR, "ninja"))
+    except ImportError:
+        ninja = shutil.which("ninja")
+    if not ninja:
+        raise NoExtension("ninja is missing: pip install ninja")
+    command = [ninja, "-f", str(BUILD / "build.ninja"), *(["-j", str(jobs)] if jobs else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        raise NoExtension(first_error(done.stdout))
+    load = f"import importlib.util as u; u.module_from_spec(u.spec_from_file_location('_C', {str(BUILD / MODULE)!r}))"
+    tried = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
+    if tried.returncode:
+        raise NoExtension(f"the extension does not load: {tried.stderr.strip().splitlines()[-1]}")
+    return BUILD / MODULE
+
+
+class NinjaBuild(build_ext):
+    """build_ext through ninja. Leaves _build_info.json beside the extension, or where it would have been."""
+
+    def run(self):
+        info, built = dict(extension=False, reason=None, compiler=None, openmp=False, sets=[]), None
+        if self.force:
+            shutil.rmtree(BUILD, ignore_errors=True)
+        try:
+            compiler = Compiler()
+            info |= dict(compiler=compiler.version, openmp=compiler.openmp, sets=write_ninja(compiler))
+            built = run_ninja(os.environ.get("MAX_JOBS") or self.parallel)
+        except NoExtension as why:
+            if os.environ.get("MINGLM_REQUIRE_EXT") == "1" or "build_ext" in self.distribution.commands:
+                sys.exit(f"minglm: error: the extension was not built: {why}")
+            print(f"minglm: note: installing without the compiled kernel: {why}", file=sys.stderr)
+            self.extensions = self.distribution.ext_modules = []  # from here on this is a package in pure Python
+            info |= dict(reason=str(why), sets=[])
+        info |= dict(extension=built is not None)
+        for folder in [Path(self.build_lib, "minglm"), *([Path("minglm")] if self.inplace else [])]:
+            folder.mkdir(parents=True, exist_ok=True)
+            if built:
+                shutil.copy2(built, folder / f"{MODULE}.new")
+                os.replace(folder / f"{MODULE}.new", folder / MODULE)  # a running process keeps the old file
+            else:
+                (folder / MODULE).unlink(missing_ok=True)  # never leave a stale kernel
+            (folder / "_build_info.json").write_text(json.dumps(info, indent=2) + "\n")
+
+
+class Wheel(bdist_wheel):
+    """A wheel is bound to a platform only if the extension is in it, and that is known when it is built."""
+
+    def run(self):
+        shutil.rmtree(self.get_finalized_command("build").build_lib, ignore_errors=True)  # modules that are no more
+        self.run_command("build")
+        self.skip_build, self.root_is_pure = True, not self.distribution.has_ext_modules()
+        super().run()
+
+
+if __name__ == "__main__":
+    extension = Extension("minglm._C", [str(path) for path in (BINDINGS, *PLAIN)])
+    setup(ext_modules=[extension], cmdclass=dict(build_ext=NinjaBuild, bdist_wheel=Wheel))

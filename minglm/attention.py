@@ -1,7 +1,9 @@
 """The front door of attention: `masked_attention(q, k, v, mask)`, and the ways to compute it.
 
     reference   a few lines of PyTorch per sample with the dense mask: the truth, to be read in a minute
-    sdpa        PyTorch's own scaled_dot_product_attention on a padded copy with a boolean mask
+    sdpa        PyTorch's own scaled_dot_product_attention with a boolean mask
+    kernel      csrc/: no hidden pair is computed and no mask exists; kernel:RUNG asks for one rung of its ladder
+    auto        kernel where it serves, else sdpa; never another result
 
 Every backend gives every argument the same meaning. Attention probabilities are never dropped.
 """
@@ -11,6 +13,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from . import ops
 from .errors import MinglmError
 from .mask import GLMMask
 
@@ -19,16 +22,20 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     """softmax(scale q k^T + mask) v for every sample of a packed batch, head by head.
 
     q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale is 1 / sqrt(D) unless given.
-    A row that sees no key gives 0 and passes no gradient. backend: "auto", "sdpa" or "reference".
+    A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of the ladder, as
+    in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa" or "reference".
     Raises MinglmError when shapes, dtypes or the backend do not fit.
     """
     _check(q, k, v, mask)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if backend == "auto":
-        backend = best_backend()[0]
-    if backend not in BACKENDS:
-        raise MinglmError(f"backend: {backend!r} is not one of {', '.join(['auto', *BACKENDS])}")
-    return BACKENDS[backend](q, k, v, mask, scale)
+        backend = best_backend(q.dtype, q.device, q.shape[-1])[0]
+        if not all(map(ops.last_is_contiguous, (q, k, v))):
+            backend = "sdpa"  # the kernel wants no copy to be made in secret
+    name, colon, rung = backend.partition(":") if isinstance(backend, str) else (None, "", "")
+    if name not in BACKENDS or colon and not (name == "kernel" and rung):
+        raise MinglmError(f"backend: {backend!r} is not one of {', '.join(['auto', *BACKENDS])}, kernel:RUNG")
+    return BACKENDS[name](q, k, v, mask, scale, *([rung] if colon else []))
 
 
 def reference(q, k, v, mask, scale):
@@ -121,20 +128,76 @@ def _padded(mask, room_q, room_k, device):
 def _check(q, k, v, mask):
     if not isinstance(mask, GLMMask):
         raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
-    if any(x.dim() != 3 for x in (q, k, v)) or k.shape != v.shape or q.shape[1:] != k.shape[1:]:
+    if any(x.dim() != 3 for x in (q, k, v)) or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) are needed")
+        raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed")
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device and q.is_floating_point()):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
-    for name, x, cu in (("q", q, mask.cu_seqlens_q), ("k", k, mask.cu_seqlens_k)):
-        if len(x) != cu[-1]:
-            raise MinglmError(f"{name}: {len(x)} rows, but the mask has {int(cu[-1])}")
+    if torch.compiler.is_compiling():
+        return  # numbers in tensors are not known while a graph is traced; the kernel's ops look again when they run
+    rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
+    for name, x, n in zip("qk", (q, k), rows, strict=True):
+        if len(x) != n:
+            raise MinglmError(f"{name}: {len(x)} rows, but the mask has {n}")
 
 
-BACKENDS = {"sdpa": sdpa, "reference": reference}
+BACKENDS = {"kernel": ops.kernel_attention, "sdpa": sdpa, "reference": reference}
 
 
-def best_backend():
-    """What "auto" takes here, and why, in one line for the banner."""
-    return "sdpa", "PyTorch's own attention; no compiled kernel in this build"
+# ---- what serves here, for banners and `minglm info` ---------------------------------------------------------------------
+
+
+def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
+    """What "auto" takes for such tensors, and why, in one line for the banner: ("kernel:avx512", reason).
+
+    Raises MinglmError when MINGLM_KERNEL names a rung that this machine does not have.
+    """
+    usable, why = ops.has_kernel(device)
+    on_cpu = torch.device(device).type == "cpu"
+    asked = ops.asked_rung() if on_cpu else None
+    if dtype == torch.float64:
+        usable, why = False, "in float64 the kernel has only its slowest rung, for checks"
+    elif usable and not ops.serves(dtype, asked):
+        usable, why = False, f"the kernel{f' of MINGLM_KERNEL={asked}' if asked else ''} does not serve {dtype}"
+    elif usable and head_dim > ops.MAX_HEAD_DIM:
+        usable, why = False, f"the kernel serves heads up to a width of {ops.MAX_HEAD_DIM}, not {head_dim}"
+    if not usable:
+        return "sdpa", f"PyTorch's own attention; {why}"
+    rung = ops.choose_rung(dtype)
+    return f"kernel:{rung}", "as MINGLM_KERNEL says" if asked else f"the fastest that this machine has; {why}"
+
+
+def backends(device="cpu"):
+    """Every backend that `masked_attention` knows: list of (name, whether it serves on the device, why (not) in one line)."""
+    usable, why = ops.has_kernel(device)
+    try:
+        ops.asked_rung()
+    except MinglmError as error:
+        usable, why = False, str(error)
+    per = "a padded batch in one call" if torch.device(device).type != "cpu" else "one call a sample"
+    return [
+        ("kernel", usable, why),
+        ("sdpa", True, f"PyTorch's scaled_dot_product_attention with a boolean mask, {per}"),
+        ("reference", True, "plain PyTorch with the dense mask, to be read"),
+    ]
+
+
+def kernel_rungs():
+    """The kernel's ladder on a CPU, from the truth to the fastest: list of dict.
+
+    name; built: this build has it; supported: this machine can run it; float32, bfloat16, float64: what it serves;
+    chosen_for: the dtypes that backend="kernel" computes with it here.
+    """
+    chosen = {}
+    for dtype, name in ops.DTYPES.items():
+        try:
+            chosen[name] = ops.choose_rung(dtype)
+        except MinglmError:  # MINGLM_KERNEL names a rung that does not serve it, or this machine has no rung
+            chosen[name] = None
+    ladder = []
+    for name in ops.LADDER:
+        none = dict.fromkeys(("supported", *ops.DTYPES.values()), False)
+        rung = dict(name=name, built=name in ops.RUNGS) | none | ops.RUNGS.get(name, {})
+        ladder.append(rung | dict(chosen_for=[dtype for dtype in chosen if chosen[dtype] == name]))
+    return ladder

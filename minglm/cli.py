@@ -1,4 +1,4 @@
-"""The command line: `minglm pretrain`, `fill`, `write`, `show`.
+"""The command line: `minglm pretrain`, `fill`, `write`, `show`, `info`, `bench`.
 
 Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 """
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .bench import add_bench
 from .errors import MinglmError, note
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -272,6 +273,25 @@ def show_command(args):
     print(show(args.text, args.spans, args.order, **how))
 
 
+# ---- info ----------------------------------------------------------------------------------------------------------------
+
+
+def info_command(args):
+    from .info import collect, show
+
+    report = collect()
+    print(json.dumps(report, ensure_ascii=False) if args.json else show(report))
+    if not all(result["ok"] for result in report["self_test"]):
+        raise MinglmError("the self-test failed")
+
+
+def add_info(commands):
+    about = "versions, instruction sets, which attention runs where and why, a self-test, and what would improve it"
+    p = commands.add_parser("info", help=about, description=f"Says {about}.")
+    p.set_defaults(run=info_command)
+    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+
+
 def positive(text):
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a whole number >= 1 is")
@@ -314,4 +334,6 @@ def parser():
     p_show.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1 (default: 1,2,...)")
     p_show.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
     p_show.add_argument("--ascii", action="store_true", help="plain characters only")
+    add_info(commands)
+    add_bench(commands)
     return p

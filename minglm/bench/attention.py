@@ -1,0 +1,290 @@
+"""`minglm bench attention`: every way to compute attention under GLM's mask; checked against float64, then timed.
+
+Work is counted as useful work: only pairs of a query and a key that it may see, 4 D flop a pair and head for the forward
+pass (QK^T and PV) and 14 D for forward and backward (five more products). What a variant computes beyond that (padding,
+hidden pairs) is its own loss. Decoding has next to no work; there it is bytes of K and V a second.
+
+    naive      the reference backend: PyTorch's matrix products and softmax, sample by sample
+    sdpa       scaled_dot_product_attention, the fastest of the forms in variants.py, for each shape, dtype and pass anew
+    kernel:*   the rungs of csrc/cpu
+"""
+
+import math
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..attention import backends, kernel_rungs
+from ..errors import MinglmError, note
+from ..mask import GLMMask
+from . import check_writable, timing
+from .cases import BOTH, FLOP, FORWARD, QUICK, SHAPES, Shape, draw
+from .table import LEGEND, TITLE, shape_line, summary, summary_lines, table_lines
+from .variants import SDPA_FORMS, front_door, sdpa
+
+VERSION = 1  # of what run() returns; goes up when a field changes its meaning
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TENSORS = ("out", "dq", "dk", "dv")
+
+
+# ---- check -----------------------------------------------------------------------------------------------------------------
+
+
+def truth(case, chunk=1024):
+    """out, dq, dk, dv in float64, by the formulas and not by autograd. Rows go in chunks, so that a long sample fits."""
+    mask, scale = case.shape.mask, case.scale
+    q, k, v, grad = (x.double().transpose(0, 1).contiguous() for x in (case.q, case.k, case.v, case.grad_out))  # (H, N, D)
+    out, dq, dk, dv = (torch.zeros_like(x) for x in (q, q, k, v))
+    visible = mask.visible_keys()
+    for s in range(len(mask.part_a_lens)):
+        first, last = mask.cu_seqlens_q[s : s + 2].tolist()
+        for start in range(first, last, chunk):
+            rows = slice(start, min(start + chunk, last))
+            first_key = int(mask.cu_seqlens_k[s])
+            keys = slice(first_key, first_key + int(visible[rows].max()))
+            hidden = torch.arange(keys.stop - first_key) >= visible[rows, None]
+            p = (scale * q[:, rows] @ k[:, keys].mT).masked_fill_(hidden, -math.inf).softmax(-1).nan_to_num_(0)
+            out[:, rows] = p @ v[:, keys]
+            dv[:, keys] += p.mT @ grad[:, rows]
+            delta = (out[:, rows] * grad[:, rows]).sum(-1, keepdim=True)
+            ds = p.mul_((grad[:, rows] @ v[:, keys].mT).sub_(delta))
+            dq[:, rows] = scale * ds @ k[:, keys]
+            dk[:, keys] += scale * ds.mT @ q[:, rows]
+    return {name: x.transpose(0, 1).contiguous() for name, x in zip(TENSORS, (out, dq, dk, dv), strict=True)}
+
+
+def errors(got, true):
+    """The largest error of each tensor: {"out": 1e-7, ...}; infinite where one is not finite."""
+    return {
+        name: float((got[name] - true[name]).abs_().max()) if got[name].isfinite().all() else math.inf for name in got
+    }
+
+
+def fair_errors(true, dtype, ordinary):
+    """What rounding may do to each tensor: twice the error of ordinary PyTorch, and at least 4 eps of the largest entry."""
+    eps = torch.finfo(dtype).eps
+    return {
+        name: max(2 * error if math.isfinite(error) else 0, 4 * eps * float(true[name].abs().max()))
+        for name, error in ordinary.items()
+    }
+
+
+def finite(x):
+    """JSON has neither nan nor infinity: None stands for them."""
+    return x if math.isfinite(x) else None
+
+
+# ---- measure ---------------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """Checks and times the variants of one shape after the other.
+
+    rungs: what kernel_rungs() says of those asked for; seconds: of timing, for each shape and dtype; patient: no rung is too
+    slow to be run.
+    """
+
+    def __init__(self, rungs, seconds, patient=False):
+        self.rungs, self.seconds, self.patient = rungs, seconds, patient
+        self.speeds = {}
+
+    def measure(self, shape, dtype_name):
+        """The rows of a shape and dtype: list of dict, one a variant; status "timed", "wrong", "skipped" or "slow form"."""
+        dtype = DTYPES[dtype_name]
+        case = draw(shape, dtype)
+        makers = {"naive": partial(front_door, case, "reference")}
+        for form, layout in SDPA_FORMS:
+            if layout == "by sample" or len(shape.mask.part_a_lens) > 1:  # one sample has no padding
+                makers[f"sdpa {form} {layout}"] = partial(sdpa, case, form, layout)
+        for rung in self.rungs:
+            if rung[dtype_name]:
+                makers[f"kernel:{rung['name']}"] = partial(front_door, case, f"kernel:{rung['name']}")
+
+        rows = {name: dict(shape=shape.name, dtype=dtype_name, variant=name, status="timed", note="") for name in makers}
+        ready = self.check(case, makers, rows)
+        drop_slow_forms(ready, rows)
+        self.time(case, ready, rows)
+        return list(rows.values())
+
+    def too_slow(self, case, name, sdpa_seconds):
+        """Why a variant is not run at all on a shape, or None. sdpa_seconds: what the fastest form took."""
+        shape, dtype = case.shape, case.q.dtype
+        if name == "naive":
+            pairs = int((shape.mask.len_q.long() * shape.mask.len_k).sum())
+            size = dtype.itemsize * shape.heads * pairs / 2**30
+            return f"each of the several copies of its scores would take {size:.1f} GiB" if size >= 1 else None
+        if name.startswith("sdpa") or self.patient:
+            return None
+        seconds = shape.flop(shape.passes[-1]) * self.speed(name, dtype, shape.head_dim)
+        if seconds > max(self.seconds / 2, 1.5 * sdpa_seconds):
+            return f"about {seconds:.1f} s a run; --rungs runs it all the same"
+        return None
+
+    def speed(self, rung, dtype, head_dim):
+        """Seconds a flop of a rung, from a small sample.
+
+        Processor time of one thread: other work on the machine does not count, and threads that wait would.
+        """
+        key = rung, dtype, head_dim
+        if key not in self.speeds:
+            small = Shape("small", GLMMask.packed([128], [64]), 1, head_dim, "training", "")
+            both, threads = front_door(draw(small, dtype), rung).both, torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                seconds = min(seconds_of(both, time.process_time)[0] for _ in range(3))
+            finally:
+                torch.set_num_threads(threads)
+            self.speeds[key] = seconds / threads / small.flop(BOTH)
+        return self.speeds[key]
+
+    def check(self, case, makers, rows):
+        """{name: Variant} of those that are right; the rows of the others say how wrong they are, or why they did not run.
+
+        Where nothing goes backward, only `out` is checked.
+        """
+        true, tensors = truth(case), TENSORS if BOTH in case.shape.passes else TENSORS[:1]
+        largest = {name: float(true[name].abs().max()) for name in tensors}
+        ready, fair = {}, None
+        for name, make in makers.items():
+            row, sdpa_times = rows[name], [rows[form]["checked_ms"] for form in rows if "sdpa" in form and form in ready]
+            if why := self.too_slow(case, name, min(sdpa_times, default=0) / 1e3):
+                row.update(status="skipped", note=why)
+                continue
+            variant = make()
+            seconds, results = seconds_of(variant.pass_of(case.shape.passes[-1]))
+            error = errors(dict(zip(tensors, variant.gather(*results), strict=True)), true)
+            del results
+            if fair is None:  # the first is naive, or where that is skipped, sdpa with a boolean mask
+                fair = fair_errors(true, case.q.dtype, error)
+            tensor = max(tensors, key=lambda t: error[t] / fair[t])
+            row.update(
+                checked_ms=1e3 * seconds, error={t: finite(error[t]) for t in tensors}, fair=fair, worst=tensor,
+                relative_error=finite(max(error[t] / largest[t] for t in tensors)),
+                of_fair=finite(error[tensor] / fair[tensor]),
+            )  # fmt: skip
+            if error[tensor] <= fair[tensor]:
+                ready[name] = variant
+            else:
+                wrong = f"{tensor} is off by {error[tensor]:.1e}, {fair[tensor]:.1e} would be fair"
+                row.update(status="wrong", note=f"WRONG, so not timed: {wrong}")
+        return ready
+
+    def time(self, case, ready, rows):
+        """Add to the rows of what is ready: milliseconds, rates and ratios of each pass."""
+        shape, dtype = case.shape, case.q.dtype
+        rivals = [name for name in ready if not name.startswith("kernel")]
+        for step in shape.passes:
+            seconds = self.seconds * FLOP[step] / sum(FLOP[other] for other in shape.passes)
+            runs = {name: variant.pass_of(step) for name, variant in ready.items()}
+            taken = timing.alternate(runs | timing.gemms(dtype), seconds)
+            gemm = timing.gemm_rate(taken)
+            best = min(rivals, key=lambda name: statistics.median(taken[name]), default=None)
+            for name in ready:
+                median, low, high = timing.spread(taken[name])
+                found = rows[name][step] = dict(
+                    ms=1e3 * median, ms_low=1e3 * low, ms_high=1e3 * high, runs=len(taken[name]), best_of_pytorch=best,
+                    gflop_per_s=shape.flop(step) / median / 1e9, gemm_gflop_per_s=gemm / 1e9,
+                    of_gemm=shape.flop(step) / median / gemm,
+                )  # fmt: skip
+                if best:
+                    ratios = timing.speedup(taken[best], taken[name])
+                    found |= dict(zip(("ratio", "ratio_low", "ratio_high"), ratios, strict=True))
+                if step == shape.passes[-1] == FORWARD:
+                    found |= dict(gb_per_s=shape.key_bytes(dtype) / median / 1e9)
+
+
+def drop_slow_forms(ready, rows, near=1.5):
+    """Of the forms of sdpa only those near the fastest stay in `ready`: the others could not be PyTorch's best."""
+    forms = [name for name in ready if name.startswith("sdpa")]
+    for name in forms:
+        if rows[name]["checked_ms"] < 1000:  # a first run may prepare something, and a long one is long anyway
+            again = seconds_of(ready[name].pass_of(BOTH if "dq" in rows[name]["error"] else FORWARD))[0]
+            rows[name]["checked_ms"] = min(rows[name]["checked_ms"], 1e3 * again)
+    fastest = min((rows[name]["checked_ms"] for name in forms), default=0)
+    for name in forms:
+        times = rows[name]["checked_ms"] / fastest
+        if times > near:
+            ready.pop(name)
+            why = f"took {times:.1f} times as long as the fastest form when it was checked"
+            rows[name].update(status="slow form", note=why)
+
+
+def seconds_of(function, clock=time.perf_counter):
+    """(seconds, what the function returned)."""
+    began = clock()
+    result = function()
+    return clock() - began, result
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser):
+    parser.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
+    parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"some of {', '.join(SHAPES)} (default: all)")
+    parser.add_argument("--rungs", nargs="+", metavar="NAME", help="some of the kernel's rungs, however slow (default: all)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of timing, for each shape and dtype (default 2)")
+    parser.add_argument("--quick", action="store_true", help=f"a look in under 20 s: {', '.join(QUICK)}")
+    parser.add_argument("--plot", metavar="FILE", help="a picture of the table (.png, .svg or .pdf)")
+
+
+def run(args):
+    """Check, time, print; returns everything that was found."""
+    shapes, dtypes, rungs, seconds = settle(args)
+    machine = timing.machine()
+    print(f"machine     {timing.machine_line(machine)}")
+    if machine["load"] and machine["load"] > 0.5:
+        note(f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so")
+    print(f"kernel      {rungs_in_words(rungs)}")
+    print(LEGEND)
+    print("\n".join(map(shape_line, shapes)))
+    print(f"\n{TITLE}", flush=True)
+    bench, rows = Bench(rungs, seconds, patient=bool(args.rungs)), []
+    for shape in shapes:
+        for dtype in dtypes:
+            found = bench.measure(shape, dtype)
+            print("\n".join(table_lines(found)), flush=True)
+            rows += found
+    result = dict(
+        bench="attention", version=VERSION, ok=all(row["status"] != "wrong" for row in rows), machine=machine,
+        seconds=seconds, shapes=[shape.as_json() for shape in shapes], rows=rows, summary=summary(rows, shapes),
+    )  # fmt: skip
+    print("\n".join(["", *summary_lines(result)]))
+    if args.plot:
+        from ..viz.bench import fig_attention
+
+        fig_attention(result).savefig(args.plot)
+        print(f"wrote       {args.plot}")
+    return result
+
+
+def settle(args):
+    """(shapes, names of dtypes, rungs, seconds) that the arguments ask for. Raises MinglmError."""
+    dtypes = list(DTYPES) if args.dtype == "both" else [args.dtype]
+    if dtypes[0] not in DTYPES:
+        raise MinglmError(f"--dtype: {args.dtype!r} is not one of {', '.join([*DTYPES, 'both'])}")
+    here = {rung["name"]: rung for rung in kernel_rungs() if rung["supported"]}
+    names = dict(shapes=args.shapes or (QUICK if args.quick else SHAPES), rungs=args.rungs or here)
+    for option, known in (("shapes", SHAPES), ("rungs", here)):
+        for name in names[option]:
+            if name not in known:
+                raise MinglmError(f"--{option}: {name!r} is not one of {', '.join(known) or 'none that this machine has'}")
+    seconds = args.seconds if args.seconds is not None else 0.6 if args.quick else 2.0
+    if not 0 < seconds < math.inf:
+        raise MinglmError(f"--seconds: {seconds} is not accepted; a number > 0 is")
+    if args.plot and Path(args.plot).suffix not in (".png", ".svg", ".pdf"):
+        raise MinglmError(f"--plot: {args.plot} is not accepted; a name that ends in .png, .svg or .pdf is")
+    check_writable("--plot", args.plot)
+    shapes = [SHAPES[name]() for name in dict.fromkeys(names["shapes"])]
+    return shapes, dtypes, [here[name] for name in dict.fromkeys(names["rungs"])], seconds
+
+
+def rungs_in_words(rungs):
+    """Example: "scalar, tiled, avx512_bf16 (bfloat16 only)"; without any, why."""
+    if not rungs:
+        return next(why for name, _, why in backends() if name == "kernel")
+    only = {rung["name"]: [dtype for dtype in DTYPES if rung[dtype]] for rung in rungs}
+    return ", ".join(name if len(serves) > 1 else f"{name} ({serves[0]} only)" for name, serves in only.items())

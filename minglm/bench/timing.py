@@ -1,0 +1,116 @@
+"""Timing that can be believed: variants in turn, medians, ratios of neighbours, and the machine's own GEMM rate beside them.
+
+A machine is not equally fast from one second to the next. So whatever is compared runs in turn, round after round, and a
+ratio is taken round by round before its median: both sides of it had the same machine.
+"""
+
+import datetime
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+# Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
+GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
+
+
+def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter):
+    """Run the variants in turn: {name: callable} -> {name: seconds of its run in round 0, 1, 2, ...}.
+
+    A variant leaves when it has had its equal share of `seconds` and `least` rounds (fewer where these take `least` times its
+    share), or `most` rounds. Slow ones leave first and never come back, so two lists can be compared entry by entry. Each
+    round begins with another variant, for what ran just before leaves its traces in the caches.
+
+    Example: a and b of 1 s and 2 s a run, 12 s, least=1 -> six runs of a and three of b: ab, ba, ab, a, a, a.
+    """
+    taken = {name: [] for name in variants}
+    running, share = list(variants), seconds / max(1, len(variants))
+
+    def enough(runs):
+        return len(runs) >= most or sum(runs) >= share and (len(runs) >= least or sum(runs) >= least * share)
+
+    while running:
+        for name in running:
+            began = clock()
+            variants[name]()
+            taken[name].append(clock() - began)
+        running = [name for name in running[1:] + running[:1] if not enough(taken[name])]
+    return taken
+
+
+class Spread(NamedTuple):
+    """The median of some numbers and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values):
+    """Median and quartiles. Example: 1, 2, 3, 4, 5 -> Spread(3, 2, 4)."""
+    values = sorted(values)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return Spread(statistics.median(values), low, high)
+
+
+def speedup(slow, fast):
+    """How many times as fast `fast` is: both lists of seconds, compared round by round -> Spread."""
+    return spread([a / b for a, b in zip(slow, fast, strict=False)])
+
+
+def gemms(dtype):
+    """Matrix products as a linear layer has them, to be run in alternation: {name: callable}."""
+
+    def product(rows, inputs, outputs):
+        x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+        return lambda: torch.mm(x, weight.T)
+
+    return {gemm_name(shape): product(*shape) for shape in GEMM_SHAPES}
+
+
+def gemm_rate(taken):
+    """The machine's GEMM rate in flop/s from what alternate() returned: the best of the medians."""
+    return max(
+        2 * rows * inputs * outputs / statistics.median(taken[gemm_name((rows, inputs, outputs))])
+        for rows, inputs, outputs in GEMM_SHAPES
+    )
+
+
+def gemm_name(shape):
+    """Example: (2048, 2048, 2048) -> "gemm 2048x2048x2048"."""
+    return "gemm " + "x".join(map(str, shape))
+
+
+def machine():
+    """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": cpu_model(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def machine_line(about):
+    """machine() in one line."""
+    return "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)
+
+
+def cpu_model():
+    """The processor's name as the system gives it, with its widest vector instructions as torch sees them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or "unknown processor"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

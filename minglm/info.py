@@ -1,0 +1,227 @@
+"""What this installation is, what it can do on this machine, and whether it computes right: `minglm info`."""
+
+import json
+import math
+import os
+import platform
+import re
+from pathlib import Path
+
+import numpy
+import torch
+
+from .attention import backends, best_backend, kernel_rungs, masked_attention
+from .errors import MinglmError
+from .mask import GLMMask
+from .version import __version__
+
+HERE = Path(__file__).parent
+VARIABLES = (  # our own, and those of others that decide how many threads or which GPUs there are
+    "MINGLM_KERNEL", "MINGLM_REQUIRE_EXT", "MINGLM_CUDA", "MINGLM_CUDA_HOME", "MINGLM_CUDA_ARCHS", "MINGLM_FAST",
+    "MINGLM_REQUIRE_BROWSER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+NEEDS = {  # rung: what /proc/cpuinfo calls the instructions it needs
+    "avx2": {"avx2", "fma"},
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
+    "avx512_bf16": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"},
+    "neon": {"asimd"},
+}
+
+
+def collect():
+    """Everything that `minglm info` says, ready for JSON. """
+    report = dict(
+        minglm=__version__, python=platform.python_version(), torch=torch.__version__, numpy=numpy.__version__,
+        folder=str(HERE), system=platform.platform(), cpu=cpu(), build=build_info(),
+        threads=torch.get_num_threads(), openmp_runtimes=openmp_runtimes(),
+        devices=[device(name) for name in ("cpu", "cuda")], rungs=kernel_rungs(),
+        environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        self_test=self_test(),
+    )  # fmt: skip
+    return report | dict(advice=advice(report))
+
+
+def cpu():
+    """The processor: its name, its cores that this process may use, and the rungs whose instructions it has."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*: (.*)", text, re.M)
+    flags = set(" ".join(re.findall(r"^(?:flags|Features)\s*: (.*)", text, re.M)).split())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    sets = [rung for rung, needed in NEEDS.items() if needed <= flags]
+    return dict(name=name[1] if name else platform.processor() or platform.machine(), cores=cores, sets=sets)
+
+
+def build_info():
+    """What setup.py wrote when it built the extension, or could not; empty in a checkout that was never built."""
+    file = HERE / "_build_info.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def openmp_runtimes():
+    """Files of the OpenMP runtimes in this process. Two of them would mean two pools of threads for the same cores."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return sorted(set(re.findall(r"\S*/lib(?:g|i)?omp\S*\.so\S*", maps)))
+
+
+def device(kind):
+    """What masked_attention does on a kind of device: what "auto" takes and why, and what else there is."""
+    if kind == "cuda" and not torch.cuda.is_available():
+        return dict(device=kind, name=None, auto=None, reason="PyTorch sees no GPU", backends=[])
+    name = torch.cuda.get_device_name() if kind == "cuda" else None
+    try:
+        auto, reason = best_backend(device=kind)
+    except MinglmError as error:  # MINGLM_KERNEL names a rung that is not here
+        auto, reason = None, str(error)
+    there = [dict(name=name, usable=usable, reason=why) for name, usable, why in backends(kind)]
+    return dict(device=kind, name=name, auto=auto, reason=reason, backends=there)
+
+
+# ---- the self-test ------------------------------------------------------------------------------------------------------
+
+
+def self_test():
+    """Forward and backward of every backend that runs here, on three small samples, against `reference` in float64.
+
+    Returns a list of dict: backend, dtype, ok, share (the largest error as a share of what is allowed) and where it is, or
+    the error that was raised. Allowed is twice the error that plain PyTorch makes at that dtype, at least 4 eps of the
+    largest entry.
+    """
+    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])  # one token that sees itself, a GLM sample, a BERT sample
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(108, 2, 64, generator=generator, dtype=torch.float64) for _ in range(4)]
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        rounded = [x.to(dtype) for x in inputs]
+        truth = attention_and_gradients([x.double() for x in rounded], mask, "reference")
+        plain = attention_and_gradients(rounded, mask, "reference")
+        for backend in backends_to_test(name_of(dtype)):
+            result = dict(backend=backend, dtype=name_of(dtype), ok=False, share=None, where=None, error=None)
+            try:
+                shares = {}
+                for name, x in attention_and_gradients(rounded, mask, backend).items():
+                    eps = 4 * torch.finfo(dtype).eps * truth[name].abs().max()
+                    allowed = max(2 * (plain[name].double() - truth[name]).abs().max(), eps)
+                    shares[name] = float((x.double() - truth[name]).abs().max() / allowed)
+                if bad := [name for name, share in shares.items() if not math.isfinite(share)]:
+                    raise ArithmeticError(f"{bad[0]} is not finite")
+                where = max(shares, key=shares.get)
+                result |= dict(ok=shares[where] <= 1, share=shares[where], where=where)
+            except Exception as error:  # a self-test reports, whatever happens
+                result |= dict(error=f"{type(error).__name__}: {error}")
+            results.append(result)
+    return results
+
+
+def name_of(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+def backends_to_test(dtype):
+    """sdpa, and every rung that runs here and serves the dtype, whatever MINGLM_KERNEL says."""
+    return ["sdpa", *(f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype])]
+
+
+def attention_and_gradients(inputs, mask, backend):
+    """{name: tensor} of the attention of (q, k, v) and its gradients; inputs: q, k, v and the gradient of the result."""
+    *qkv, grad = inputs
+    qkv = [x.detach().requires_grad_() for x in qkv]
+    with torch.enable_grad():
+        out = masked_attention(*qkv, mask, backend=backend)
+    grads = torch.autograd.grad(out, qkv, grad)
+    return dict(zip(("out", "grad q", "grad k", "grad v"), (out.detach(), *grads), strict=True))
+
+
+# ---- what to do about it ------------------------------------------------------------------------------------------------
+
+
+def advice(report):
+    """The one thing that would improve this installation the most, in one line; None when there is nothing."""
+    build, rungs, checkout = report["build"], report["rungs"], (HERE.parent / "csrc").is_dir()
+    build_again = f"cd {HERE.parent} && python setup.py build_ext --inplace" if checkout else "pip install . where minglm lies"
+    if wrong := [result["backend"] for result in report["self_test"] if not result["ok"]]:
+        return f"{wrong[0]} computes wrong: do without it (--backend reference); {build_again}"
+    if report["devices"][0]["auto"] is None:  # it names a rung that is not here
+        return "unset MINGLM_KERNEL"
+    if not any(rung["built"] for rung in rungs):
+        return f"{build['reason']}; then {build_again}" if build.get("reason") else build_again
+    if checkout and (changed := newer_than_extension(build.get("sets", []))):
+        return f"{changed} is newer than the extension: {build_again}"
+    absent = [rung["name"] for rung in rungs if rung["name"] in report["cpu"]["sets"] and not rung["built"]]
+    if absent:
+        return f"a compiler newer than {build.get('compiler')} could build {absent[-1]}: set CXX; {build_again}"
+    return None
+
+
+def newer_than_extension(sets):
+    """A source of the extension, in a checkout, that was changed after it was built; None when there is none."""
+    built = max((path.stat().st_mtime for path in HERE.glob("_C.*")), default=0)
+    for path in sorted([*HERE.parent.glob("csrc/*.*"), *HERE.parent.glob("csrc/cpu/*.*")]):
+        compiled = path.suffix in (".h", ".inc", ".cpp") and (path.stem in sets or path.stem not in NEEDS)
+        if compiled and path.stat().st_mtime > built:
+            return str(path.relative_to(HERE.parent))
+    return None
+
+
+# ---- as text ------------------------------------------------------------------------------------------------------------
+
+
+def show(report):
+    """The report as text for a terminal."""
+    build, cpu = report["build"], report["cpu"]
+    lines = [
+        f"minglm      {report['minglm']} in {report['folder']}",
+        f"runs on     Python {report['python']}, PyTorch {report['torch']}, NumPy {report['numpy']}, {report['system']}",
+        f"processor   {cpu['name']}, {cpu['cores']} cores, with {', '.join(cpu['sets']) or 'no set known here'}",
+        f"extension   {extension_line(build, report['rungs'])}",
+        f"threads     {report['threads']}{threads_line(build, report['openmp_runtimes'])}",
+    ]
+    for there in report["devices"]:
+        name = there["device"] + (f" ({there['name']})" if there["name"] else "")
+        lines.append(f"{name:<11} {'auto takes ' + there['auto'] + ': ' if there['auto'] else ''}{there['reason']}")
+        lines += [f"            {b['name']:<10} {'' if b['usable'] else 'no: '}{b['reason']}" for b in there["backends"]]
+    settings = ", ".join(f"{name}={value}" for name, value in report["environment"].items())
+    lines += [f"set         {settings or 'no environment variable that matters here'}", "", *table(report), ""]
+    return "\n".join([*lines, f"to improve  {report['advice'] or 'nothing'}"])
+
+
+def extension_line(build, rungs):
+    if any(rung["built"] for rung in rungs):
+        return f"minglm._C, built by {build.get('compiler') or 'a compiler that left no note'}"
+    return f"none: {build.get('reason') or 'it was never built, or does not load'}"
+
+
+def threads_line(build, runtimes):
+    if not build.get("extension"):
+        return " of PyTorch"
+    if not build["openmp"]:
+        return " of PyTorch; the kernel starts as many of its own (std::thread)"
+    two = f", BUT from two runtimes: {', '.join(runtimes)}" if len(runtimes) > 1 else ""
+    return f" of OpenMP, for PyTorch and the kernel{two}"
+
+
+def table(report):
+    """The ladder, and what the self-test found: the largest error as a share of what is allowed."""
+    tested = {(result["backend"], result["dtype"]): result for result in report["self_test"]}
+
+    def verdicts(backend):
+        for dtype in ("float32", "bfloat16"):
+            result = tested.get((backend, dtype))
+            share = result and (result["error"] and "error" or f"{result['share']:.2f}")
+            yield "-" if result is None else share if result["ok"] else f"WRONG: {share}"
+
+    head = ("self-test", "in build", "runs here", "float32", "bfloat16", "chosen for")
+    rows = [head, ("sdpa", "", "", *verdicts("sdpa"), "")]
+    for rung in report["rungs"]:
+        there = ["yes" if rung[key] else "no" for key in ("built", "supported")]
+        name = f"kernel:{rung['name']}"
+        rows.append((name, *there, *verdicts(name), ", ".join(rung["chosen_for"])))
+    widths = (18, 8, 9, 13, 13, 0)
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [f"{r['backend']} in {r['dtype']}: {r['error']}" for r in report["self_test"] if r["error"]]
+    return [*lines, "Output and gradients against float64; right up to 1.00: twice the error of plain PyTorch (or 4 eps)"]

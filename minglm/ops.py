@@ -1,0 +1,241 @@
+"""Where torch and the kernel meet: arguments are checked, outputs allocated, and addresses handed to `minglm._C`.
+
+    kernel_attention                               the public path: one autograd.Function
+      torch.ops.minglm._attention_forward          private ops, so that the dispatcher, the profiler and torch.compile
+      torch.ops.minglm._attention_backward         know them; they have no gradient of their own
+        minglm._C.cpu_forward, cpu_backward        plain addresses, strides and lengths (csrc/bindings.cpp)
+
+The Function stands outside the ops, for register_autograd costs twice as much a call. A build without the extension
+imports this module like any other; `has_kernel` says why nothing runs.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from .errors import MinglmError
+
+MAX_HEAD_DIM = 256
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
+LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # every rung there is, in this build or not
+
+
+def _why_missing(error):
+    """One line: why there is no extension."""
+    built = Path(__file__).with_name("_build_info.json")
+    reason = json.loads(built.read_text(encoding="utf-8")).get("reason") if built.is_file() else None
+    if reason or isinstance(error, ModuleNotFoundError):
+        return f"minglm._C was not built ({reason or 'in a checkout: python setup.py build_ext --inplace'})"
+    return f"minglm._C does not load ({str(error).splitlines()[0]})"
+
+
+try:
+    from . import _C
+except ImportError as error:
+    _C, RUNGS, BEST, HOW = None, {}, {}, _why_missing(error)
+else:
+    HOW = f"compiled by {_C.compiler}, threads by {_C.cpu_threads_by()}"
+    RUNGS = {rung["name"]: rung for rung in _C.cpu_rungs()}  # of this build
+    BEST = {dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()}  # the fastest of this machine
+
+
+# ---- what there is ------------------------------------------------------------------------------------------------------
+
+
+def has_kernel(device="cpu"):
+    """Whether the kernel can run on a device, and why (not): (bool, one line)."""
+    kind = torch.device(device).type
+    if _C is not None and kind != "cpu":
+        return False, f"this build has no kernel for {kind}"
+    return _C is not None, HOW
+
+
+def rungs():
+    """Names of the rungs that this build has and this machine can run, in ladder order."""
+    return [name for name, rung in RUNGS.items() if rung["supported"]]
+
+
+def asked_rung():
+    """The rung that MINGLM_KERNEL names, or None. Raises MinglmError when this machine does not have it."""
+    name = os.environ.get("MINGLM_KERNEL")
+    return _known(name, f"MINGLM_KERNEL={name}") if name else None
+
+
+def choose_rung(dtype, name=None):
+    """The rung that computes a dtype: the named one, else MINGLM_KERNEL's, else the fastest that serves the dtype.
+
+    Raises MinglmError when this machine does not have it or it does not serve the dtype.
+    """
+    if not RUNGS:
+        raise MinglmError(f"backend: the kernel cannot run: {HOW}")
+    name = _known(name, f"backend: 'kernel:{name}'") if name else asked_rung()
+    if not serves(dtype, name):
+        served = ", ".join(other for kind, other in DTYPES.items() if serves(kind, name))
+        raise MinglmError(f"q, k, v: {dtype}; {f'the rung {name} of ' if name else ''}the kernel serves {served}")
+    return name or BEST[dtype]
+
+
+def serves(dtype, name=None):
+    """Whether a rung (None: any) computes a dtype."""
+    return dtype in DTYPES and (name is None or RUNGS[name][DTYPES[dtype]])
+
+
+def _known(name, came):
+    if name not in RUNGS or not RUNGS[name]["supported"]:
+        raise MinglmError(f"{came}: this machine has {', '.join(rungs()) or f'no rung: {HOW}'}")
+    return name
+
+
+# ---- the public path ----------------------------------------------------------------------------------------------------
+
+
+def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
+    """`masked_attention` by the kernel: q (Nq, H, D), k and v (Nk, H, D) with a contiguous last dimension -> (Nq, H, D).
+
+    rung: a name of the ladder, None: `choose_rung`. return_lse: also the natural logarithm of each row's sum of exp(scores),
+    (H, Nq), float32 (float64 where the inputs are), -inf for a row that sees nothing; it has no gradient.
+    Raises MinglmError for whatever the kernel cannot serve.
+    """
+    usable, why = has_kernel(q.device)
+    if not usable:
+        raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
+    rung = choose_rung(q.dtype, rung)
+    lengths = (mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens, mask.seqlens_k)
+    # subtle: the ops have no gradient of their own, so they are called bare only where nobody wants one
+    learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    attend = _Attention.apply if learning else torch.ops.minglm._attention_forward
+    out, lse = attend(q, k, v, *lengths, float(scale), rung)
+    return (out, lse) if return_lse else out
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+        lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
+        out, lse = torch.ops.minglm._attention_forward(q, k, v, *lengths, scale, rung)
+        ctx.save_for_backward(q, k, v, out, lse, *lengths)
+        ctx.scale, ctx.rung = scale, rung
+        ctx.mark_non_differentiable(lse)
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx, grad_out, _):
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise MinglmError("create_graph: True; the kernel has no second derivatives, backend='reference' has them")
+        if grad_out is None:
+            return (None,) * 9
+        grads = torch.ops.minglm._attention_backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.rung)
+        return *grads, *(None,) * 6
+
+
+# ---- the private ops ----------------------------------------------------------------------------------------------------
+
+_LENGTHS = "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k, float scale, str rung"
+_library = torch.library.Library("minglm", "DEF")
+_library.define(f"_attention_forward(Tensor q, Tensor k, Tensor v, {_LENGTHS}) -> (Tensor, Tensor)")
+_library.define(
+    f"_attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, {_LENGTHS})"
+    " -> (Tensor, Tensor, Tensor)"
+)
+
+
+def _forward_cpu(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+    lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
+    checked = _check(q, k, v, *lengths)
+    out, lse = _forward_fake(q, k, v, *lengths, scale, rung)
+    _call("cpu_forward", rung, *checked, scale, lengths, *map(_rows, (q, k, v, out)), lse.data_ptr())
+    return out, lse
+
+
+def _backward_cpu(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+    lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
+    checked = _check(q, k, v, *lengths)
+    for name, x, shape, dtype in (
+        ("grad_out", grad_out, q.shape, q.dtype),
+        ("out", out, q.shape, q.dtype),
+        ("lse", lse, (q.shape[1], q.shape[0]), _lse_dtype(q)),
+    ):
+        if x.shape != shape or x.dtype != dtype or x.device != q.device:
+            raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
+    # the gradient of a sum is one number, expanded: all strides 0
+    grad_out = grad_out if grad_out.stride(-1) == 1 and 0 not in grad_out.stride() else grad_out.contiguous()
+    out, lse = out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous()
+    grads = grad_q, grad_k, grad_v = _backward_fake(grad_out, q, k, v, out, lse, *lengths, scale, rung)
+    if seqlens_k is not None:  # the kernel does not touch the room behind a sample's keys
+        grad_k.zero_(), grad_v.zero_()
+    tensors = (*map(_rows, (q, k, v, out)), lse.data_ptr(), *map(_rows, (grad_out, *grads)))
+    _call("cpu_backward", rung, *checked, scale, lengths, *tensors)
+    return grads
+
+
+def _forward_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+    return q.new_empty(q.shape), q.new_empty((q.shape[1], q.shape[0]), dtype=_lse_dtype(q))
+
+
+def _backward_fake(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+# Works under torch.compile: `backend="aot_eager"` in the tests; inductor, the default, needs a C++ compiler at run time.
+for _name, _cpu, _fake in (
+    ("_attention_forward", _forward_cpu, _forward_fake),
+    ("_attention_backward", _backward_cpu, _backward_fake),
+):
+    _library.impl(_name, _cpu, "CPU")
+    torch.library.register_fake(f"minglm::{_name}", _fake, lib=_library)
+
+
+def _lse_dtype(q):
+    return torch.float64 if q.dtype == torch.float64 else torch.float32
+
+
+def _rows(x):
+    """A (rows, H, D) tensor as the extension takes it: address, row stride, head stride."""
+    return x.data_ptr(), x.stride(0), x.stride(1)
+
+
+def _call(function, rung, dtype, sizes, scale, lengths, *tensors):
+    lengths = tuple(0 if x is None else x.data_ptr() for x in lengths)
+    try:
+        getattr(_C, function)(rung, torch.get_num_threads(), dtype, sizes, scale, lengths, *tensors)
+    except ValueError as error:  # the extension checks what the lengths say
+        raise MinglmError(str(error)) from None
+
+
+def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k):
+    """Everything that the extension takes on trust. Returns its number for the dtype, and the sizes."""
+    if _C is None:
+        raise MinglmError(f"backend: the kernel cannot run: {HOW}")
+    if not (q.dim() == k.dim() == v.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:]):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
+        raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) are needed")
+    if not (q.dtype == k.dtype == v.dtype and q.dtype in DTYPES):
+        kinds = ", ".join(str(x.dtype) for x in (q, k, v))
+        raise MinglmError(f"q, k, v: {kinds}; all {', '.join(DTYPES.values())} alike are accepted")
+    heads, width = q.shape[1:]
+    if not 1 <= width <= MAX_HEAD_DIM:
+        raise MinglmError(f"q, k, v: head width {width}; the kernel accepts 1 to {MAX_HEAD_DIM}")
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.device.type != "cpu":
+            raise MinglmError(f"{name}: on {x.device}; cpu is needed")
+        if not last_is_contiguous(x):
+            raise MinglmError(f"{name}: strides {x.stride()}; the kernel accepts any but for the last, which must be 1")
+    samples = part_a_lens.numel()
+    lengths = dict(cu_seqlens_q=(cu_seqlens_q, samples + 1), cu_seqlens_k=(cu_seqlens_k, samples + 1))
+    lengths |= dict(part_a_lens=(part_a_lens, samples), seqlens_k=(seqlens_k, samples))
+    for name, (x, entries) in lengths.items():
+        if x is not None and not (x.dtype == torch.int32 and x.shape == (entries,) and x.is_contiguous() and x.is_cpu):
+            raise MinglmError(f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on cpu is needed")
+    return getattr(_C, DTYPES[q.dtype]), (samples, heads, width, q.shape[0], k.shape[0])
+
+
+def last_is_contiguous(x):
+    """Whether the numbers of one row and head lie side by side."""
+    return x.stride(-1) == 1 or x.shape[-1] == 1
+
+
+def _kind(x):
+    return f"{tuple(x.shape)} of {x.dtype} on {x.device}"

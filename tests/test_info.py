@@ -1,0 +1,149 @@
+"""`minglm info`: what it says, and that its self-test notices what is wrong."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_command
+
+from minglm import info
+from minglm.attention import kernel_rungs, masked_attention
+
+HERE = Path(info.__file__).parent
+
+
+def test_info_says_versions_rungs_and_what_auto_takes(minglm):
+    result = minglm("info")
+    assert result.code == 0 and not result.err
+    assert torch.__version__ in result.out and "auto takes" in result.out and "to improve" in result.out
+    for rung in kernel_rungs():
+        assert f"kernel:{rung['name']}" in result.out
+
+
+def test_json_says_the_same_for_programs(minglm, monkeypatch):
+    monkeypatch.setenv("MINGLM_FAST", "1")
+    report = json.loads(minglm("info", "--json").out)
+    assert report["torch"] == torch.__version__ and report["environment"]["MINGLM_FAST"] == "1"
+    assert [there["device"] for there in report["devices"]] == ["cpu", "cuda"]
+    assert report["rungs"] == kernel_rungs()
+
+
+def test_the_self_test_runs_every_rung_of_this_machine_in_every_dtype():
+    results = info.self_test()
+    here = [rung for rung in kernel_rungs() if rung["supported"]]
+    expected = {(f"kernel:{rung['name']}", dtype) for rung in here for dtype in ("float32", "bfloat16") if rung[dtype]}
+    assert {(r["backend"], r["dtype"]) for r in results} == expected | {("sdpa", "float32"), ("sdpa", "bfloat16")}
+    assert all(result["ok"] and 0 <= result["share"] <= 1 for result in results)
+
+
+def test_the_self_test_leaves_the_random_numbers_of_others_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    info.self_test()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def off_by_one(q, k, v, mask, backend):
+    """Part A is one key too short: the mistake that a mask invites."""
+    shorter = type(mask)(mask.cu_seqlens_q, mask.cu_seqlens_k, (mask.part_a_lens - 1).clamp(min=0))
+    return masked_attention(q, k, v, shorter, backend=backend)
+
+
+def not_a_number(q, k, v, mask, backend):
+    return masked_attention(q, k, v, mask, backend=backend) + torch.nan
+
+
+def wrong_gradient_of_k(q, k, v, mask, backend):
+    return masked_attention(q, k * 1.01 - k.detach() * 0.01, v, mask, backend=backend)
+
+
+def refuses(q, k, v, mask, backend):
+    raise ValueError("not today")
+
+
+@pytest.mark.parametrize("wrong", [off_by_one, not_a_number, wrong_gradient_of_k, refuses])
+def test_the_self_test_catches(wrong, monkeypatch, minglm):
+    def attention(q, k, v, mask, backend):
+        chosen = masked_attention if backend == "reference" else wrong
+        return chosen(q, k, v, mask, backend=backend)
+
+    monkeypatch.setattr(info, "masked_attention", attention)
+    assert not any(result["ok"] for result in info.self_test() if result["dtype"] == "float32")
+    result = minglm("info")
+    assert result.code == 2 and "self-test failed" in result.err and "computes wrong" in result.out
+    assert not json.loads(minglm("info", "--json").out)["self_test"][0]["ok"]
+
+
+@pytest.mark.timeout(60)
+def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
+    shutil.copytree(HERE, tmp_path / "minglm", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    why = "there is no C++ compiler"
+    built = dict(extension=False, reason=why, compiler=None, openmp=False, sets=[])
+    (tmp_path / "minglm" / "_build_info.json").write_text(json.dumps(built), encoding="utf-8")
+    result = run_command("info", "--json", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["folder"] == str(tmp_path / "minglm") and report["devices"][0]["auto"] == "sdpa"
+    assert why in report["devices"][0]["reason"] and why in report["advice"]
+    assert not any(rung["built"] for rung in report["rungs"]) and all(result["ok"] for result in report["self_test"])
+    assert f"none: {why}" in info.show(report)
+
+
+# ---- the one thing to improve -------------------------------------------------------------------------------------------
+
+
+def report_of(**changes):
+    """A report in which nothing is left to improve, but for the changes."""
+    rungs = [dict(name=name, built=True) for name in ("scalar", "avx2")]
+    report = dict(
+        build=dict(extension=True, reason=None, compiler="g++ 12", sets=["avx2"]), cpu=dict(sets=["avx2"]), rungs=rungs,
+        self_test=[dict(backend="kernel:avx2", ok=True)], environment={}, devices=[dict(auto="kernel:avx2")],
+    )  # fmt: skip
+    return report | changes
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder that looks like a checkout whose extension was built after its sources were written."""
+    for name in ("csrc/mask.h", "csrc/cpu/scalar.cpp", "csrc/cpu/avx512.cpp", "csrc/README.md", "minglm/_C.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000, 1000))
+    os.utime(tmp_path / "minglm" / "_C.so", (2000, 2000))
+    monkeypatch.setattr(info, "HERE", tmp_path / "minglm")
+    return tmp_path
+
+
+def test_nothing_to_improve_is_said_plainly(checkout):
+    assert info.advice(report_of()) is None
+
+
+def test_a_source_newer_than_the_extension_is_named(checkout):
+    for other in ("csrc/README.md", "csrc/cpu/avx512.cpp"):  # neither is part of this build
+        os.utime(checkout / other, (3000, 3000))
+    assert info.advice(report_of()) is None
+    os.utime(checkout / "csrc" / "mask.h", (3000, 3000))
+    assert info.advice(report_of()).startswith("csrc/mask.h is newer")
+    assert "build_ext --inplace" in info.advice(report_of())
+
+
+def test_a_set_that_the_compiler_lacked_is_named(checkout):
+    rungs = [*report_of()["rungs"], dict(name="avx512", built=False)]
+    assert "newer than g++ 12 could build avx512" in info.advice(report_of(cpu=dict(sets=["avx2", "avx512"]), rungs=rungs))
+    assert info.advice(report_of(rungs=rungs)) is None  # this processor could not run it
+
+
+def test_without_a_rung_the_reason_comes_first(checkout):
+    none = [dict(name="scalar", built=False)]
+    advice = info.advice(report_of(rungs=none, build=dict(extension=False, reason="apt install g++")))
+    assert advice.startswith("apt install g++; then ")
+
+
+def test_a_rung_that_is_not_here_is_one_line_of_advice(minglm, monkeypatch):
+    monkeypatch.setenv("MINGLM_KERNEL", "avx9")
+    result = minglm("info")
+    assert result.code == 0 and "avx9" in result.out and result.out.rstrip().endswith("unset MINGLM_KERNEL")

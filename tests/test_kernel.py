@@ -1,0 +1,521 @@
+"""The kernel: every rung of its ladder against float64, at every edge of a tile, on any threads; and wrong rules are caught.
+
+Small batches of every shape (blind rows, empty samples, caches with room) are in test_attention.py, arguments and the ways
+to ask for a rung in test_ops.py.
+"""
+
+import csv
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+from conftest import SMALL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_attention import LAYOUTS, Sample, ignoring, mask_of
+
+from minglm import attention, ops
+from minglm.cli import main
+from minglm.mask import GLMMask, keys_of_row
+
+settings.register_profile("kernel", deadline=None, max_examples=20)
+settings.load_profile("kernel")
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+SERVED = [(rung, dtype) for rung in ops.rungs() for dtype in DTYPES if ops.serves(dtype, rung)]
+every_rung = pytest.mark.parametrize("rung", [rung for rung in ops.rungs() if ops.serves(torch.float32, rung)])
+every_rung_and_dtype = pytest.mark.parametrize(("rung", "dtype"), SERVED, ids=[f"{rung}-{str(d)[6:]}" for rung, d in SERVED])
+needs_kernel = pytest.mark.skipif(not ops.rungs(), reason=ops.HOW)
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="reads /proc")
+slow = pytest.mark.skipif(os.environ.get("MINGLM_SLOW") != "1", reason="takes minutes: MINGLM_SLOW=1")
+
+LENGTHS = (1, 2, 31, 64, 65, 200)  # tiles end at multiples of 32, 48 and 64
+PART_A = {
+    "no Part A": lambda T: 0,
+    "a Part A of one": lambda T: 1,
+    "half is Part A": lambda T: T // 2,
+    "all is Part A": lambda T: T,
+    "mixed": lambda T: (0, T, T // 3, 1, T - 1)[T % 5],
+}
+QUERIES = {"packed": lambda T: T, "suffix": lambda T: T - T * 3 // 5, "one query": lambda T: 1}
+
+
+@contextmanager
+def threads(n):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def random_numbers(mask, heads, width, dtype, seed=0):
+    """q, k, v and the gradient of the output; what lies in the room of a cache is NaN."""
+    random = torch.Generator().manual_seed(seed)
+    n_q, n_k = int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
+    q, k, v, g = (torch.randn(n, heads, width, generator=random, dtype=torch.float64).to(dtype) for n in (n_q, n_k, n_k, n_q))
+    for first, used, end in zip(mask.cu_seqlens_k[:-1], mask.len_k, mask.cu_seqlens_k[1:], strict=True):
+        k[first + used : end] = v[first + used : end] = math.nan
+    return q, k, v, g
+
+
+def by_kernel(rung, q, k, v, g, mask):
+    """out, lse, dq, dk, dv of a rung."""
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    out, lse = ops.kernel_attention(q, k, v, mask, 1 / math.sqrt(q.shape[-1]), rung, return_lse=True)
+    grads = torch.autograd.grad(out, (q, k, v), g)
+    assert lse.dtype == (torch.float64 if q.dtype == torch.float64 else torch.float32) and not lse.requires_grad
+    assert all(x.dtype == q.dtype for x in (out, *grads))
+    return dict(out=out.detach(), lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
+
+
+def by_reference(q, k, v, g, mask):
+    """The same in plain PyTorch, at the precision of the inputs."""
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    scale = 1 / math.sqrt(q.shape[-1])
+    out = attention.reference(q, k, v, mask, scale)
+    grads = torch.autograd.grad(out, (q, k, v), g)
+    grads = [x.nan_to_num(0) for x in grads]  # of the room, which holds NaN
+    with torch.no_grad():
+        lse = [(scale * S).logsumexp(-1) for S, *_ in scores(q, k, v, g, mask)]
+    return dict(out=out.detach(), lse=torch.cat(lse, 1), **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
+
+
+def scores(q, k, v, g, mask):
+    """For each sample: Q K^T with -inf where a row does not see a key (H, Tq, Tk), and its q, k, v, g."""
+    for s, visible in enumerate(mask.visible_keys().split(mask.len_q.tolist())):
+        rows = slice(int(mask.cu_seqlens_q[s]), int(mask.cu_seqlens_q[s + 1]))
+        keys = slice(int(mask.cu_seqlens_k[s]), int(mask.cu_seqlens_k[s] + mask.len_k[s]))
+        hidden = torch.arange(int(mask.len_k[s])) >= visible[:, None]
+        S = torch.einsum("qhd,khd->hqk", q[rows], k[keys]).masked_fill(hidden, -math.inf)
+        yield S, q[rows], k[keys], v[keys], g[rows]
+
+
+def before_cancelling(q, k, v, g, mask):
+    """The largest numbers that the sums of dq, dk, dv are made of: sizes instead of signed terms, in float64."""
+    largest, scale = dict(dq=0.0, dk=0.0, dv=0.0), 1 / math.sqrt(q.shape[-1])
+    for S, q, k, v, g in scores(q.double(), k.double(), v.double(), g.double(), mask):  # noqa: B020 (one sample of each)
+        P = (scale * S).softmax(-1).nan_to_num(0)
+        dP = torch.einsum("qhd,khd->hqk", g, v)
+        dS = P * (dP.abs() + (P * dP).sum(-1, keepdim=True).abs())
+        dq, dk = torch.einsum("hqk,khd->qhd", dS, k.abs()), torch.einsum("hqk,qhd->khd", dS, q.abs())
+        dv = torch.einsum("hqk,qhd->khd", P, g.abs())
+        for name, x in (("dq", scale * dq), ("dk", scale * dk), ("dv", dv)):
+            largest[name] = max(largest[name], float(x.max()) if x.numel() else 0.0)
+    return largest
+
+
+def truth_and_budget(numbers, mask, cancelled=False):
+    """The float64 truth, and how far each tensor may be off: twice as far as naive PyTorch, or 4 eps of the largest entry.
+
+    Naive PyTorch, which keeps P, is sometimes exact: with one key, dP and delta cancel without a rounding error. The kernel
+    recomputes P from the rounded lse and sums dP and delta apart, so its gradients may be off by 8 eps of the largest entry
+    that there would be if nothing cancelled, unless `cancelled`. In float64 the truth itself is no better than that.
+    """
+    truth = by_reference(*(x.double() for x in numbers), mask)
+    naive = by_reference(*numbers, mask)
+    eps, terms = torch.finfo(numbers[0].dtype).eps, before_cancelling(*numbers, mask)
+    budget = {}
+    for name, x in truth.items():
+        finite = x[x.isfinite()].abs()
+        fair = 4 * eps * float(finite.max()) if len(finite) else 0.0
+        if name in terms and not cancelled:
+            fair = 8 * eps * terms[name]
+        if numbers[0].dtype == torch.float64:
+            fair *= 4
+        error = (naive[name].double() - x).abs().nan_to_num(0)
+        budget[name] = max(2 * float(error.max()) if error.numel() else 0.0, fair)
+    return truth, budget
+
+
+def compare(got, truth, budget):
+    for name, x in truth.items():
+        y = got[name].double()
+        assert y.shape == x.shape and torch.equal(y.isfinite(), x.isfinite()), f"{name} is not finite"
+        off = (y - x)[x.isfinite()].abs()
+        assert (off <= budget[name]).all(), f"{name} is off by {off.max():.2e}, and {budget[name]:.2e} would be fair"
+
+
+# ---- agreement with float64
+
+
+@functools.cache
+def problem(dtype, width, part_a, queries):
+    """One sample of every length: (q, k, v, g, mask), truth, budget."""
+    mask = GLMMask.packed(LENGTHS, [PART_A[part_a](T) for T in LENGTHS]).with_queries([QUERIES[queries](T) for T in LENGTHS])
+    numbers = random_numbers(mask, 2, width, dtype)
+    # in bfloat16 the kernel's own rounding, which is float32, is nothing to what 4 eps of the result are
+    return (*numbers, mask), *truth_and_budget(numbers, mask, cancelled=dtype == torch.bfloat16)
+
+
+GRID = [
+    pytest.param(rung, dtype, width, id=f"{rung}-{str(dtype)[6:]}-{width}")
+    for rung, dtype in SERVED
+    for width in ((8, 80) if rung == "scalar" else (8, 32, 64, 80, 128))
+]
+
+
+@pytest.mark.parametrize("queries", QUERIES)
+@pytest.mark.parametrize("part_a", PART_A)
+@pytest.mark.parametrize(("rung", "dtype", "width"), GRID)
+def test_every_rung_is_as_exact_as_its_precision_allows(rung, dtype, width, part_a, queries):
+    (*numbers, mask), truth, budget = problem(dtype, width, part_a, queries)
+    got = by_kernel(rung, *numbers, mask)
+    compare(got, truth, budget)
+    layouts = ("fused", "heads first", "fused", "heads first")
+    views = by_kernel(rung, *(LAYOUTS[name](x) for name, x in zip(layouts, numbers, strict=True)), mask)
+    for name in got:  # the same numbers elsewhere in memory: the same sums, bit by bit, and once more
+        assert torch.equal(got[name], views[name]), f"{name} of strided views is another"
+
+
+@st.composite
+def a_long_sample(draw):
+    len_k = draw(st.one_of(st.integers(0, 9), st.integers(0, 150), st.sampled_from([47, 48, 49, 63, 64, 65, 96, 128])))
+    len_q = draw(st.sampled_from([len_k, draw(st.integers(0, len_k)), draw(st.integers(0, 150))]))
+    part_a = draw(st.one_of(st.sampled_from([0, len_k, min(64, len_k)]), st.integers(0, len_k)))
+    return Sample(len_q, len_k, part_a, draw(st.sampled_from([0, 0, 1, 70])))
+
+
+@every_rung_and_dtype
+@given(
+    samples=st.lists(a_long_sample(), min_size=1, max_size=4),
+    heads=st.integers(1, 3),
+    width=st.sampled_from([1, 7, 16, 33, 64]),
+    layout=st.sampled_from([name for name in LAYOUTS if name != "width first"]),
+    n=st.integers(1, 3),
+    seed=st.integers(0, 2**32),
+)
+def test_any_packing_is_as_exact_as_its_precision_allows(rung, dtype, samples, heads, width, layout, n, seed):
+    mask = mask_of(samples)
+    numbers = random_numbers(mask, heads, width, dtype, seed)
+    with threads(n):
+        got = by_kernel(rung, *map(LAYOUTS[layout], numbers), mask)
+    truth, budget = truth_and_budget(numbers, mask)
+    for name in budget:  # a small batch may be lucky in naive PyTorch, and has few numbers to take the largest of
+        budget[name] = 4 * budget[name] + 1e-30
+    compare(got, truth, budget)
+    room = torch.ones(len(numbers[1]), dtype=torch.bool)
+    for first, used in zip(mask.cu_seqlens_k[:-1], mask.len_k, strict=True):
+        room[first : first + used] = False
+    assert (got["dk"][room] == 0).all() and (got["dv"][room] == 0).all()
+
+
+@every_rung_and_dtype
+def test_samples_longer_than_any_block_are_as_exact(rung, dtype):
+    # queries, keys, Part A: the vector kernel walks along keys in blocks of 512 and keeps a row's state between them
+    samples = [(1100, 1100, 600), (300, 1030, 0), (1, 1100, 300), (2, 700, 700), (513, 513, 0), (512, 512, 100), (700, 600, 0)]
+    samples = samples[3:] if rung == "scalar" else samples
+    mask = mask_of([Sample(*sample) for sample in samples])
+    numbers = random_numbers(mask, 1, 24, dtype)
+    compare(by_kernel(rung, *numbers, mask), *truth_and_budget(numbers, mask))
+
+
+@every_rung_and_dtype
+def test_scores_far_apart_stay_finite(rung, dtype):
+    # Scores beyond 1,000: most weights are 0, and exp magnifies the rounding of a score, which is in float32 for bfloat16 too.
+    mask = GLMMask.packed([600, 70], [100, 30])
+    q, k, v, g = random_numbers(mask, 1, 32, dtype)
+    q, k = 16 * q, 16 * k
+    truth, budget = truth_and_budget((q, k, v, g), mask)
+    largest = float(truth["lse"].max())
+    assert largest > 1000
+    if dtype != torch.bfloat16:
+        budget = {name: largest * fair for name, fair in budget.items()}
+    compare(by_kernel(rung, q, k, v, g, mask), truth, budget)
+
+
+@pytest.mark.parametrize("width", [96, 100, 192, 250, 256])
+@every_rung_and_dtype
+def test_every_width_up_to_256_is_served(rung, dtype, width):
+    mask = GLMMask.packed([70, 3], [30, 3]).with_queries([40, 3])
+    numbers = random_numbers(mask, 1, width, dtype)
+    compare(by_kernel(rung, *numbers, mask), *truth_and_budget(numbers, mask))
+
+
+# ---- the rule
+
+
+def test_the_rule_is_the_same_in_both_languages():
+    pytest.importorskip("minglm._C", reason=ops.HOW)
+    for T in (0, 1, 5, 64):
+        for A in {0, 1, T // 2, T} & set(range(T + 1)):
+            for i in range(-3, T + 3):
+                assert ops._C.keys_of_row(i, A, T) == min(T, keys_of_row(i, A))
+
+
+@every_rung_and_dtype
+def test_attention_reaches_what_the_dense_grid_shows_and_nothing_else(rung, dtype):
+    # All scores equal, and the value of key j is 1 at place j: what comes out of row r is its share of every key. Backward
+    # likewise: the gradient of row r is 1 at place r.
+    samples = [(65, 65, 20), (0, 7, 3), (3, 0, 0), (5, 50, 49, 3), (9, 4, 2), (64, 64, 0, 2)]
+    mask = mask_of([Sample(*sample) for sample in samples])
+    grid, n_q, n_k = mask.dense(), int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
+    q, k = torch.zeros(n_q, 1, 200, dtype=dtype), torch.zeros(n_k, 1, 200, dtype=dtype)
+    v, g = (torch.eye(n, 200, dtype=dtype)[:, None] for n in (n_k, n_q))
+    got = by_kernel(rung, q, k, v, g, mask)
+    assert torch.equal(got["out"][:, 0, :n_k] > 0, grid) and torch.equal(got["dv"][:, 0, :n_q] > 0, grid.T)
+    share = grid / grid.sum(1, keepdim=True).clamp(min=1)
+    torch.testing.assert_close(got["out"][:, 0, :n_k].double(), share.double(), rtol=0.01, atol=0)
+
+
+@every_rung_and_dtype
+def test_a_key_that_a_row_cannot_see_can_change_without_moving_a_bit(rung, dtype):
+    A, mask = 40, GLMMask.packed([130, 20], [40, 20])
+    q, k, v, g = random_numbers(mask, 1, 32, dtype)
+    before = by_kernel(rung, q, k, v, g, mask)
+    for j in (0, 39, 40, 41, 63, 64, 65, 96, 129):
+        k2, v2 = k.clone(), v.clone()
+        k2[j] += 3
+        v2[j] -= 1e4
+        after = by_kernel(rung, q, k2, v2, g, mask)
+        sees = torch.tensor([i < 130 and (j < A or j <= i) for i in range(150)])
+        for name in ("out", "dq", "lse"):
+            x, y = (t[name].T if name == "lse" else t[name] for t in (before, after))
+            same = (x == y).flatten(1).all(1)
+            assert same[~sees].all(), f"key {j} reaches {name} of rows that cannot see it"
+            assert not same[sees].any() or name == "dq", f"key {j} does not reach {name} of rows that see it"
+
+
+WRONG_RULES = [
+    "where Part A ends: one key more",
+    "the last key of Part A",
+    "Part A: all is causal",
+    "the order of Part B: everything is seen",
+    "the present: the next row is seen",
+    "the row itself",
+    "that queries stand at the end of the keys",
+]
+WRONG_MASKS = {
+    "the neighbour is part of the sample": ([0, 96], [0, 161], [40]),
+    "a key of the neighbour is seen": ([0, 64, 96], [0, 97, 161], [40, 50]),
+    "a row of the neighbour is taken": ([0, 65, 96], [0, 96, 161], [40, 50]),
+    "Part A is one longer": ([0, 64, 96], [0, 96, 161], [41, 50]),
+    "Part A is one shorter": ([0, 64, 96], [0, 96, 161], [40, 49]),
+}
+
+
+@pytest.mark.parametrize("wrong", ["nothing", *WRONG_RULES, *WRONG_MASKS])
+@every_rung
+def test_a_wrong_rule_is_caught(rung, wrong, monkeypatch):
+    """The comparison of this file fails when kernel and truth disagree about the rule, however little."""
+    right = GLMMask([0, 64, 96], [0, 96, 161], [40, 50])
+    numbers = random_numbers(right, 2, 32, torch.float32)
+    got = by_kernel(rung, *numbers, GLMMask(*WRONG_MASKS[wrong]) if wrong in WRONG_MASKS else right)
+    if wrong not in WRONG_MASKS:
+        monkeypatch.setattr(GLMMask, "visible_keys", ignoring(wrong))
+    truth, budget = truth_and_budget(numbers, right)
+    if wrong == "nothing":
+        return compare(got, truth, budget)
+    for name in truth:  # each of them alone would have told
+        with pytest.raises(AssertionError, match=f"{name} is off"):
+            compare(got, {name: truth[name]}, budget)
+
+
+@pytest.mark.parametrize("row", [0, 39, 40, 62, 63, 64, 94])
+@every_rung
+def test_one_wrong_cell_is_caught(rung, row, monkeypatch):
+    mask = GLMMask.packed([96], [40])
+    numbers = random_numbers(mask, 1, 32, torch.float32)
+    got, right = by_kernel(rung, *numbers, mask), GLMMask.visible_keys(mask)
+    wrong = right + (torch.arange(96) == row)
+    monkeypatch.setattr(GLMMask, "visible_keys", lambda self: wrong)
+    truth, budget = truth_and_budget(numbers, mask)
+    for name in truth:
+        with pytest.raises(AssertionError, match=f"{name} is off"):
+            compare(got, {name: truth[name]}, budget)
+
+
+# ---- threads
+
+
+@pytest.mark.parametrize("samples", [[700], [300, 5, 280], [64] * 5], ids=["one long sample", "some long", "all alike"])
+@every_rung_and_dtype
+def test_any_number_of_threads_gives_the_truth_and_always_the_same_bits(rung, dtype, samples):
+    mask = GLMMask.packed(samples, [T // 3 for T in samples])
+    numbers = random_numbers(mask, 1, 16, dtype)
+    truth, budget = truth_and_budget(numbers, mask)
+    for n in (1, 2, 3):
+        with threads(n):
+            first, again = (by_kernel(rung, *numbers, mask) for _ in range(2))
+        compare(first, truth, budget)
+        assert all(torch.equal(first[name], again[name]) for name in first), f"{n} threads do not repeat themselves"
+
+
+@every_rung
+def test_calls_from_several_python_threads_do_not_disturb_each_other(rung):
+    mask = GLMMask.packed([150, 40], [50, 40])
+    draws = [random_numbers(mask, 2, 32, torch.float32, seed) for seed in range(4)]
+    alone = [by_kernel(rung, *numbers, mask) for numbers in draws]
+    results = [None] * len(draws)
+
+    def work(i):
+        torch.set_num_threads(1)
+        results[i] = [by_kernel(rung, *draws[i], mask) for _ in range(5)]
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(draws))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for mine, others in zip(alone, results, strict=True):
+        assert all(torch.equal(mine[name], other[name]) for other in others for name in mine)
+
+
+@needs_kernel
+def test_python_goes_on_while_the_kernel_computes():
+    mask, ticks, done = GLMMask.gpt([1500]), [0], threading.Event()
+    numbers = random_numbers(mask, 1, 64, torch.float32)
+
+    def tick():
+        while not done.is_set():
+            time.sleep(0.001)
+            ticks[0] += 1
+
+    clock = threading.Thread(target=tick)
+    clock.start()
+    before, began = ticks[0], time.monotonic()
+    by_kernel("scalar", *numbers, mask)
+    passed, seconds = ticks[0] - before, time.monotonic() - began
+    done.set()
+    clock.join()
+    assert passed > 20, f"{passed} ticks of a millisecond in {seconds:.2f} s: the GIL is held"
+
+
+def run_python(code, *words, **environment):
+    """Run code in a process of its own; what it prints is JSON."""
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+PREPARED = """
+import json, os, resource, torch
+from minglm import ops
+from minglm.mask import GLMMask
+def numbers(T, H=1, D=32):
+    torch.manual_seed(0)
+    return [torch.randn(T, H, D, requires_grad=True) for _ in range(3)]
+def step(T, D=32):
+    q, k, v = numbers(T, D=D)
+    out = ops.kernel_attention(q, k, v, GLMMask.packed([T], [T // 4]), D ** -0.5)
+    out.sum().backward()
+    assert all(bool(x.isfinite().all()) for x in (out, q.grad, k.grad, v.grad))
+"""
+
+
+@needs_kernel
+@needs_proc
+@pytest.mark.parametrize("torch_first", [True, False], ids=["torch starts its threads first", "the kernel does"])
+def test_torch_and_the_kernel_share_one_pool_of_threads(torch_first):
+    code = f"""{PREPARED}
+count = lambda: len(os.listdir("/proc/self/task"))
+use_torch, use_kernel = lambda: torch.randn(1 << 22).exp(), lambda: step(1000)
+first, second = (use_torch, use_kernel) if {torch_first} else (use_kernel, use_torch)
+seen = []
+for n in (1, 3):
+    torch.set_num_threads(n)
+    for use in (first, second):
+        use()
+        seen.append(count())
+torch.set_num_threads(1)
+pools = {{os.path.realpath(line.split()[-1]) for line in open("/proc/self/maps") if "libgomp" in line}}
+print(json.dumps([seen, len(pools), ops._C.cpu_threads_by()]))"""
+    seen, pools, by = run_python(code, OMP_NUM_THREADS="1")
+    if by != "OpenMP":
+        pytest.skip(f"threads by {by}")
+    start = seen[0]
+    assert seen == [start, start, start + 2, start + 2], "threads in the process: one thread, then three, shared"
+    assert pools == 1
+
+
+@needs_kernel
+@pytest.mark.parametrize("T", [8192, pytest.param(65536, marks=slow)])
+def test_memory_grows_with_the_length_and_not_with_its_square(T):
+    code = f"""{PREPARED}
+import time
+step(64)
+before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.time()
+step({T})
+print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.time() - began]))"""
+    kilobytes, seconds = run_python(code, OMP_NUM_THREADS="1" if T < 10_000 else str(os.cpu_count()))
+    print(f"{T} tokens, one head of 32, forward and backward: {kilobytes / 1024:.0f} MB more, {seconds:.1f} s")
+    assert kilobytes < 16 * 1024 + 20 * T * 32 * 4 / 1024  # out, three inputs, three gradients, g, and some of the kernel's own
+
+
+# ---- what it is for
+
+
+@needs_kernel
+def test_training_on_the_kernel_gives_the_curve_of_the_reference(tmp_path, text_file):
+    losses = {}
+    for backend in ("reference", "kernel"):
+        words = ["pretrain", "--text", str(text_file), "--out", str(tmp_path / backend), "--steps", "50", "--lr", "1e-2"]
+        assert main([*words, "--backend", backend, "--model.dropout", "0", *SMALL]) == 0
+        with open(tmp_path / backend / "metrics.csv", encoding="utf-8") as file:
+            losses[backend] = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses["kernel"]) == 50 and losses["kernel"][-1] < losses["kernel"][0] - 0.5
+    assert losses["kernel"] == pytest.approx(losses["reference"], rel=0, abs=1e-3)
+
+
+STEP = """
+import json, resource, sys, time, torch
+from minglm.batch import pack
+from minglm.config import resolve
+from minglm.infilling import build_example
+from minglm.model import GLM
+from minglm.pretrain import make_optimizer
+import numpy as np
+preset, backend, dtype = sys.argv[1:]
+config = resolve(preset, overrides={"model.dropout": 0.0})
+rng, L = np.random.default_rng(0), config.model.max_positions
+examples = []
+for _ in range(4):
+    spans, at = [], 1
+    while at < L - 8:
+        spans.append((at, at + 3))
+        at += 3 + int(rng.integers(8, 24))
+    examples.append(build_example(rng.integers(24, config.model.vocab_size, L), spans, list(rng.permutation(len(spans)))))
+batch = pack(examples)
+torch.manual_seed(0)
+model = GLM(config.model)
+model.backend, model.checkpoint_activations = backend, config.train.checkpoint_activations
+optimizer = make_optimizer(model, config.train)
+began = time.time()
+with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+    loss = model.loss(batch)
+loss.backward()
+norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+optimizer.step()
+seconds = time.time() - began
+with torch.no_grad():
+    after = float(model.loss(batch))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps(dict(loss=float(loss), norm=norm, after=after, gigabytes=peak, seconds=seconds, tokens=batch.text_tokens)))
+"""
+
+
+@slow
+@needs_kernel
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("preset", ["base", "large"])
+def test_one_step_of_the_papers_models_runs_on_both_backends(preset):
+    got = {}
+    for backend in ("reference", "kernel"):
+        for dtype in ("float32", "bfloat16"):
+            r = got[backend, dtype] = run_python(STEP, preset, backend, dtype, OMP_NUM_THREADS=str(os.cpu_count()))
+            print(f"{preset} {backend} {dtype}: loss {r['loss']:.4f} -> {r['after']:.4f}, gradient norm {r['norm']:.3f}; "
+                  f"{r['tokens']} text tokens in {r['seconds']:.1f} s: {r['tokens'] / r['seconds']:.0f} tokens/s, "
+                  f"{r['gigabytes']:.1f} GB at most")  # fmt: skip
+    for dtype, allowed in (("float32", 1e-3), ("bfloat16", 2e-2)):
+        ours, theirs = got["kernel", dtype], got["reference", dtype]
+        for name in ("loss", "norm", "after"):
+            assert ours[name] == pytest.approx(theirs[name], rel=allowed), f"{name} in {dtype}"

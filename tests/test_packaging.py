@@ -1,0 +1,275 @@
+"""What `pip install .` builds: with a compiler, without one, and after a header was touched.
+
+The package is the real one; csrc/ is a stand-in that compiles in a second. .ci/run builds the real thing in environments
+without torch, which takes the network.
+"""
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+spec = importlib.util.spec_from_file_location("minglm_setup", ROOT / "setup.py")
+SETUP = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(SETUP)
+X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="about the flags of x86-64")
+BUILT = ("*.so", "*.pyd", "*.pyc", "_build_info.json", "__pycache__")
+BINDINGS = """
+#include <Python.h>
+#include "value.h"
+int value_of_the_kernel();
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+PyMODINIT_FUNC PyInit__C() {
+    PyObject* m = PyModule_Create(&module);
+    PyModule_AddIntConstant(m, "value", VALUE + value_of_the_kernel());
+    return m;
+}
+"""
+KERNEL = """
+int avx2(), neon();
+#if defined(__x86_64__) && !defined(MINGLM_NO_AVX2)
+int value_of_the_kernel() { return avx2(); }
+#elif defined(__aarch64__)
+int value_of_the_kernel() { return neon(); }
+#else
+int value_of_the_kernel() { return 20; }
+#endif
+"""
+
+
+OURS = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "MINGLM_REQUIRE_EXT")
+INPLACE = ("setup.py", "build_ext", "--inplace")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the source tree with a small csrc/."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"):
+        shutil.copy(ROOT / name, root)
+    shutil.copytree(ROOT / "minglm", root / "minglm", ignore=shutil.ignore_patterns(*BUILT))
+    files = {"bindings.cpp": BINDINGS, "value.h": "#define VALUE 1\n", "cpu/cpu.cpp": KERNEL, "cpu/vector.inc": "return 20;\n"}
+    files |= {f"cpu/{name}.cpp": f'int {name}() {{\n#include "vector.inc"\n}}\n' for name in SETUP.SETS}
+    for name, text in files.items():
+        (root / "csrc" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "csrc" / name).write_text(text, encoding="utf-8")
+    (root / "tests").mkdir()
+    (root / "tests" / "test_it.py").touch()
+    return Tree(root)
+
+
+class Tree:
+    """A source tree, and what one does with it."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def run(self, *words, check=True, **variables):
+        """Python in the tree, in a process of its own."""
+        kept = {name: value for name, value in os.environ.items() if name not in OURS}
+        how = dict(cwd=self.root, env=kept | variables, capture_output=True, text=True, timeout=200)
+        done = subprocess.run([sys.executable, *words], **how)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def hook(self, name, **how):
+        """Call a hook of the build backend, as pip does; returns the path of what it made."""
+        out = str(self.root.parent / "out")
+        code = f"import sys, setuptools.build_meta as backend; print(backend.{name}({out!r}), file=sys.stderr)"
+        done = self.run("-c", code, **how)
+        return done if done.returncode else Path(out, done.stderr.split()[-1])
+
+    def info(self):
+        return json.loads((self.root / "minglm" / "_build_info.json").read_text(encoding="utf-8"))
+
+    def value(self):
+        """What the extension in the tree says."""
+        return int(self.run("-c", "import sys; sys.path[:0] = ['minglm']; import _C; print(_C.value)").stdout)
+
+
+def compiled(done):
+    """The files that ninja compiled."""
+    return {line.split("compile ")[1] for line in done.stdout.splitlines() if "] compile " in line}
+
+
+def program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+# ---- with a compiler ----------------------------------------------------------------------------------------------------
+
+
+def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree):
+    done = tree.run(*INPLACE)
+    sets = tree.info()["sets"]
+    assert compiled(done) == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)}
+    assert tree.value() == 21
+    assert compiled(tree.run(*INPLACE)) == set()
+
+    (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
+    assert compiled(tree.run(*INPLACE)) == {"csrc/bindings.cpp"}
+    assert tree.value() == 22
+    (tree.root / "csrc" / "cpu" / "vector.inc").write_text("return 30;\n", encoding="utf-8")
+    assert compiled(tree.run(*INPLACE)) == {f"csrc/cpu/{name}.cpp" for name in sets}
+    assert tree.value() == (32 if sets else 22)
+    assert compiled(tree.run(*INPLACE, CXXFLAGS="-DOTHER=1")) >= {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"}
+    assert compiled(tree.run(*INPLACE, "--force")) >= {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"}
+
+
+def test_setup_imports_neither_torch_nor_numpy(tree):
+    forbidden = "sys.modules.update(torch=None, numpy=None)"  # an import of them would raise
+    code = f"import runpy, sys; {forbidden}; sys.argv = {list(INPLACE)}; runpy.run_path('setup.py', run_name='__main__')"
+    tree.run("-c", code)
+    assert tree.info()["extension"]
+
+
+@X86
+def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_the_plain_files(tree):
+    tree.run(*INPLACE)
+    [ninja] = tree.root.glob("build/ninja-*/build.ninja")
+    lines = ninja.read_text(encoding="utf-8").splitlines()
+    flags = {line.split()[-1]: after.split() for line, after in zip(lines, lines[1:], strict=False) if ": compile " in line}
+    for source, words in flags.items():
+        name = Path(source).stem
+        more = SETUP.SETS[name][1].split() if name in SETUP.SETS else []
+        assert [word for word in words if word.startswith("-m")] == more, source
+        assert "-O3" in words and "-fvisibility=hidden" in words and "-ffast-math" not in words
+    assert list(flags)[-3:] == [f"csrc/cpu/{name}.cpp" for name in ("avx2", "avx512", "avx512_bf16")]
+    assert "csrc/cpu/neon.cpp" not in flags
+
+
+@X86
+@pytest.mark.parametrize(
+    ("refused", "sets", "openmp", "flag"),
+    [
+        ("-mavx512bf16", ["avx2", "avx512"], True, "-DMINGLM_NO_AVX512_BF16"),
+        ("-fopenmp", ["avx2", "avx512", "avx512_bf16"], False, "-pthread"),
+    ],
+)
+def test_what_a_compiler_cannot_do_is_left_out(tree, refused, sets, openmp, flag):
+    old = f'case " $* " in *" {refused} "*) echo "error: {refused}: what is that?" >&2; exit 1;; esac; exec g++ "$@"'
+    tree.run(*INPLACE, CXX=program(tree.root / "old-g++", old), MAX_JOBS="1")
+    assert tree.info()["sets"] == sets and tree.info()["openmp"] is openmp and tree.info()["extension"]
+    [ninja] = tree.root.glob("build/ninja-*/build.ninja")
+    assert flag in ninja.read_text(encoding="utf-8") and refused not in ninja.read_text(encoding="utf-8").split()
+
+
+def test_an_editable_install_builds_into_the_source_tree(tree):
+    wheel = tree.hook("build_editable", MINGLM_REQUIRE_EXT="1")
+    assert "editable" in wheel.name and tree.value() == 21 and tree.info()["extension"]
+
+
+# ---- without one --------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_compiler_the_install_is_pure_python_and_says_why(tree):
+    tree.hook("build_editable")
+    assert list(tree.root.glob("minglm/_C*"))
+    wheel = tree.hook("build_wheel", CXX="/nonexistent/c++")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as files:
+        built = json.loads(files.read("minglm/_build_info.json"))
+        assert not [name for name in files.namelist() if "_C" in name]
+    assert built["extension"] is False and built["reason"] == "CXX=/nonexistent/c++: there is no such program"
+    tree.hook("build_editable", CXX="/nonexistent/c++")
+    assert not list(tree.root.glob("minglm/_C*")), "a stale kernel was left"
+    assert tree.info() == built
+
+
+@pytest.mark.parametrize("why", ["compiler", "pybind11", "Python.h", "broken", "ninja"])
+def test_each_reason_is_one_line_and_an_error_if_the_extension_is_required(tree, why):
+    how = {}
+    if why == "compiler":
+        how, expected = dict(PATH=str(tree.root)), "there is no C++ compiler"
+    elif why == "broken":
+        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int value_of_the_kernel() { return 1 }\n", encoding="utf-8")
+        expected = "csrc/cpu/cpu.cpp:1:"
+    elif why == "Python.h":
+        setup = (tree.root / "setup.py").read_text(encoding="utf-8")
+        (tree.root / "setup.py").write_text(setup.replace('sysconfig.get_path("include")', '"/nowhere"'), encoding="utf-8")
+        expected = "/nowhere holds no Python.h"
+    else:  # pybind11 or ninja cannot be imported, and no ninja is on the PATH
+        shadow = tree.root / "shadow"
+        shadow.mkdir()
+        (shadow / f"{why}.py").write_text("raise ImportError\n", encoding="utf-8")
+        compiler = program(shadow / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
+        how, expected = dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler), f"{why} is missing: pip install {why}"
+    wheel = tree.hook("build_wheel", **how)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as files:
+        reason = json.loads(files.read("minglm/_build_info.json"))["reason"]
+    assert expected in reason and len(reason.splitlines()) == 1
+
+    done = tree.hook("build_wheel", check=False, MINGLM_REQUIRE_EXT="1", **how)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last == f"minglm: error: the extension was not built: {reason}"
+    assert "Traceback" not in done.stderr
+
+
+def test_build_ext_alone_fails_when_the_extension_does(tree):
+    (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("#error not today\n", encoding="utf-8")
+    done = tree.run(*INPLACE, check=False)
+    assert done.returncode == 1 and "not today" in done.stderr and "not today" in done.stdout
+
+
+def test_an_extension_that_does_not_load_is_none(tree):
+    (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int nothing;\n", encoding="utf-8")
+    done = tree.run(*INPLACE, check=False)
+    assert done.returncode == 1 and "does not load" in done.stderr and "value_of_the_kernel" in done.stderr
+
+
+# ---- what is in the packages --------------------------------------------------------------------------------------------
+
+
+def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_path):
+    tree.run(*INPLACE)  # what lies in the source tree must not get into the sdist
+    with tarfile.open(tree.hook("build_sdist")) as files:
+        inside = {name.partition("/")[2] for name in files.getnames() if not files.getmember(name).isdir()}
+        files.extractall(tmp_path / "sdist", filter="data")
+    sources = {str(path.relative_to(tree.root)) for path in tree.root.glob("csrc/**/*") if path.is_file()}
+    assert sources < inside and {"setup.py", "tests/test_it.py", "README.md", "minglm/data/default.txt.xz"} < inside
+    assert not [name for name in inside if name.startswith("build/") or name.endswith(".so") or "_build_info" in name]
+
+    [root] = (tmp_path / "sdist").iterdir()
+    tree = Tree(root)
+    tree.run("setup.py", "build")
+    [library] = root.glob("build/lib*/minglm")
+    (library / "gone.py").touch()  # a module that is no more
+    wheel = tree.hook("build_wheel")
+    assert not wheel.name.endswith("none-any.whl")
+    with zipfile.ZipFile(wheel) as files:
+        inside = {name for name in files.namelist() if ".dist-info/" not in name}
+        files.extractall(tmp_path / "installed")
+    package = [path for path in (ROOT / "minglm").rglob("*") if path.is_file() and not any(map(path.match, BUILT))]
+    package = {str(path.relative_to(ROOT)) for path in package}
+    assert inside == package | {"minglm/_build_info.json", f"minglm/{SETUP.MODULE}"}
+    assert Tree(tmp_path / "installed").value() == 21
+
+
+def test_every_instruction_set_has_its_file():
+    assert all((ROOT / "csrc" / "cpu" / f"{name}.cpp").is_file() for name in SETUP.SETS)
+
+
+@pytest.mark.skipif(not shutil.which("nm"), reason="nm lists the symbols of an object file")
+@pytest.mark.parametrize("name", [name for name, (machine, _, _) in SETUP.SETS.items() if machine == platform.machine()])
+def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
+    """An inline function that two files hold is kept once: compiled for AVX-512, it would crash older machines."""
+    found = list((ROOT / "build").glob(f"ninja-*/csrc/cpu/{name}.o"))
+    if not found:
+        pytest.skip("the extension was not built in this checkout")
+    symbols = subprocess.run(["nm", "-C", "--defined-only", found[0]], capture_output=True, text=True, check=True).stdout
+    shared = [line for line in symbols.splitlines() if line.split()[1] in "WwVvu"]
+    assert not shared
+    assert f"minglm::{name}_rung" in symbols
