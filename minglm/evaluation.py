@@ -45,9 +45,10 @@ def evaluate(run, most, noise=False, objectives=OBJECTIVES):
     run.model.eval()
     for objective in objectives:
         total = torch.zeros(3, dtype=torch.float64)
-        examples = [run.held_out_source.held_out(w, objective) for w in chosen[run.world.rank :: run.world.size]]
+        mine = chosen[run.world.rank :: run.world.size]
+        examples = [run.held_out_source.held_out(w, objective) for w in mine]
         if noise:
-            examples = [with_noise(run, example, number) for number, example in enumerate(examples)]
+            examples = [with_noise(run, example, w) for w, example in zip(mine, examples, strict=True)]
         for micro in micro_batches(examples, run.config.train.micro_batch_tokens):
             batch = pack(micro)
             with torch.inference_mode(), run.autocast():
@@ -65,9 +66,9 @@ def spread(n, most):
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist() if n else []
 
 
-def with_noise(run, example, number):
-    """The same sample with every word of Part A drawn from the corpus at random."""
-    rng, tokens = Rng(0, number, 0, NOISE), example.tokens.copy()
+def with_noise(run, example, w):
+    """The sample of held-out window w with every word of Part A drawn from the corpus at random."""
+    rng, tokens = Rng(0, w, 0, NOISE), example.tokens.copy()
     words = run.tokenizer.byte_lengths() > 0
     for i in range(example.part_a_len):
         if words[tokens[i]]:

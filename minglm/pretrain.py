@@ -28,7 +28,7 @@ from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, r
 from .errors import MinglmError
 from .evaluation import evaluate, final_report, held_out_columns
 from .model import GLM
-from .processes import Interrupt, processes
+from .processes import Interrupt, keep_memory, processes
 from .report import COLUMNS, banner, print_scores, report_step, show_sample
 from .rng import Rng
 from .tokenizer import Tokenizer
@@ -47,6 +47,7 @@ def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=
     stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
     Raises MinglmError (bad input, a loss that is not finite, a disk that is full) and Interrupted (Ctrl-C).
     """
+    keep_memory()
     with processes() as world:
         run = Run(config, Path(out), world, resume, init)
         try:
@@ -78,10 +79,7 @@ class Run:
 
     def __init__(self, config, out, world, resume, init):
         self.out, self.world = out, world
-        device = choose_device(config.train.device, world)
-        self.device, (self.backend, self.backend_reason) = device, (config.train.backend, "as asked")
-        if self.backend == "auto":
-            self.backend, self.backend_reason = best_backend()
+        self.device = device = choose_device(config.train.device, world)
         self.checkpoints = Checkpoints(out, config.train.keep)
         where, state = None, None
         if resume:
@@ -104,7 +102,7 @@ class Run:
         torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
         self.model = GLM.from_pretrained(where) if resume else model if init else GLM(config.model)
         self.model.to(device).train()
-        self.model.backend = self.backend
+        self.model.backend = config.train.backend
         self.model.checkpoint_activations = config.train.checkpoint_activations
         special, ends, seed = self.tokenizer.special, self.tokenizer.sentence_ends(), config.train.seed
         self.source = SampleSource(self.corpus.ids, self.training, config.data, ends, special, seed)
@@ -114,6 +112,10 @@ class Run:
         self.step, self.best = 0, math.inf
         self.seconds_a_token, config = self.decide(config)  # dtype and steps, where they are left open
         self.config, self.dtype = config, config.train.dtype
+        self.backend, self.backend_reason = config.train.backend, "as asked"
+        if self.backend == "auto":
+            head_dim = config.model.hidden_size // config.model.num_heads
+            self.backend, self.backend_reason = best_backend(getattr(torch, self.dtype), device, head_dim)
         self.optimizer = make_optimizer(self.model, config.train)
         self.loss = SumLoss(self.model)
         if world.size > 1:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -17,13 +18,14 @@ import torch
 from conftest import SMALL, TEXT, command, run_command
 
 from minglm import GLM, Tokenizer
+from minglm.attention import backends, best_backend
 from minglm.batch import pack
 from minglm.checkpoint import Checkpoints
 from minglm.cli import SHORT
 from minglm.config import resolve
 from minglm.evaluation import evaluate
 from minglm.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
-from minglm.processes import Interrupt, World
+from minglm.processes import Interrupt, World, keep_memory
 from minglm.report import COLUMNS, words_in_the_middle
 
 
@@ -78,7 +80,7 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
     assert result.code == 0
     for word in ("parameters", "documents", "held out", "mixture", "masked", "device", "dtype", "attention", "a step", "time"):
         assert word in result.out
-    assert "sdpa (" in result.out and "float32 (as asked)" in result.out
+    assert f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
     plain = [line for line in result.out.splitlines() if line.startswith("step ")]
@@ -96,6 +98,21 @@ def test_another_seed_is_another_run(minglm, text_file, tmp_path):
     for seed in (1, 2):
         assert minglm(*small(text_file, "--steps", 2, "--seed", seed, "--out", tmp_path / str(seed))).code == 0
     assert losses(tmp_path / "1")[0] != losses(tmp_path / "2")[0]
+
+
+def test_the_attention_that_was_asked_for_is_the_one_that_runs(minglm, text_file, tmp_path, monkeypatch):
+    from minglm import attention
+
+    called, plain = set(), dict(attention.BACKENDS)
+    for name in plain:
+        monkeypatch.setitem(attention.BACKENDS, name, lambda *args, name=name: called.add(name) or plain[name](*args))
+    first = next(name for name, serves, _ in backends() if serves)
+    for asked, runs in (("auto", first), ("reference", "reference"), ("sdpa", "sdpa")):
+        called.clear()
+        result = minglm(*small(text_file, "--steps", 1, "--backend", asked, "--out", tmp_path / asked))
+        assert result.code == 0 and called == {runs}
+        assert f"attention   {runs}" in result.out and (asked == "auto" or f"{asked} (as asked)" in result.out)
+    assert minglm(*small(text_file, "--steps", 1, "--backend", "flash", "--out", tmp_path / "flash")).code == 2
 
 
 def test_minutes_fix_the_number_of_steps_once_and_record_it(minglm, text_file, tmp_path):
@@ -371,6 +388,18 @@ def test_held_out_loss_is_an_average_over_tokens(text_file, tmp_path):
     assert score.bits_per_byte == pytest.approx(sum(alone) / math.log(2) / len(text), rel=1e-5)
 
 
+def test_noise_in_part_a_does_not_depend_on_the_number_of_processes(text_file, tmp_path):
+    run = make_run(text_file, tmp_path)
+    alone, shares = evaluate(run, 100, noise=True), []
+    for rank in (0, 1):
+        run.world = World(rank, 2)
+        run.world.sum = lambda tensor: None  # each process for itself
+        shares.append(evaluate(run, 100, noise=True))
+    for objective, score in alone.items():
+        assert sum(share[objective].targets for share in shares) == score.targets
+        assert sum(share[objective].nats for share in shares) == pytest.approx(score.nats, rel=1e-6)
+
+
 def test_held_out_documents_are_never_trained_on(text_file, tmp_path):
     run = make_run(text_file, tmp_path)
     assert set(run.held_out.document) == {19, 39}
@@ -440,6 +469,31 @@ def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
     GLM.from_pretrained(tmp_path / "run")  # what was saved before is there
+
+
+TOUCH_AGAIN = """
+import resource, sys, torch
+from minglm.processes import keep_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_memory()
+def use():
+    kept = [torch.ones(n << 18) for n in range(1, 9)]  # 1 to 8 MiB, 36 in all
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use(), use()
+before = faults()
+use()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so eagerly")
+def test_memory_that_a_step_leaves_is_kept_for_the_next():
+    words = [sys.executable, "-c", TOUCH_AGAIN]
+    plain, kept = (int(subprocess.run([*words, how], capture_output=True, text=True).stdout) for how in ("plain", "keep"))
+    assert kept < 500 < plain  # 36 MiB are 9,216 pages
+    keep_memory()  # here too it does no harm
 
 
 def test_after_a_run_ctrl_c_is_what_it_was():
