@@ -37,7 +37,8 @@ void check_ends(const char* name, const int32_t* ends, int64_t samples, int64_t 
     if (ends[0] != 0) refuse(name, "starts at " + std::to_string(ends[0]) + "; 0 is needed");
     for (int64_t s = 0; s < samples; ++s)
         if (ends[s + 1] < ends[s]) refuse(name, "falls from " + std::to_string(ends[s]) + " to " + at(s, ends[s + 1]));
-    if (ends[samples] != rows) refuse(name, "ends at " + std::to_string(ends[samples]) + ", but there are " + std::to_string(rows) + " rows");
+    if (ends[samples] != rows)
+        refuse(name, "ends at " + std::to_string(ends[samples]) + ", but there are " + std::to_string(rows) + " rows");
 }
 
 // On the host, O(samples): every row and key that a kernel will touch lies within its tensor.
@@ -96,8 +97,8 @@ py::list rungs() {
     using namespace py::literals;
     py::list found;
     for (const RungInfo& r : cpu_rungs())
-        found.append(py::dict("name"_a = r.name, "supported"_a = r.supported, "float32"_a = r.float32, "bfloat16"_a = r.bfloat16,
-                              "float64"_a = r.float64));
+        found.append(py::dict("name"_a = r.name, "supported"_a = r.supported, "float32"_a = r.float32,
+                              "bfloat16"_a = r.bfloat16, "float64"_a = r.float64));
     return found;
 }
 
@@ -118,8 +119,9 @@ std::string compiler() {
 PYBIND11_MODULE(_C, m) {
     using release_gil = py::call_guard<py::gil_scoped_release>;
     m.doc() = "Masked attention over plain pointers; minglm.ops is the way to call it.";
-    for (const auto& [name, dtype] : {std::pair{"float32", Dtype::float32}, {"bfloat16", Dtype::bfloat16}, {"float64", Dtype::float64}})
-        m.attr(name) = static_cast<int>(dtype);
+    m.attr("float32") = static_cast<int>(Dtype::float32);
+    m.attr("bfloat16") = static_cast<int>(Dtype::bfloat16);
+    m.attr("float64") = static_cast<int>(Dtype::float64);
     m.attr("compiler") = compiler();
     m.def("keys_of_row", &keys_of_row, py::arg("i"), py::arg("part_a_len"), py::arg("len_k"), "The rule, as C++ has it.");
 

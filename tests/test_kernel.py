@@ -100,49 +100,38 @@ def scores(q, k, v, g, mask):
         yield S, q[rows], k[keys], v[keys], g[rows]
 
 
-def before_cancelling(q, k, v, g, mask):
-    """The largest numbers that the sums of dq, dk, dv are made of: sizes instead of signed terms, in float64."""
-    largest, scale = dict(dq=0.0, dk=0.0, dv=0.0), 1 / math.sqrt(q.shape[-1])
-    for S, q, k, v, g in scores(q.double(), k.double(), v.double(), g.double(), mask):  # noqa: B020 (one sample of each)
-        P = (scale * S).softmax(-1).nan_to_num(0)
-        dP = torch.einsum("qhd,khd->hqk", g, v)
-        dS = P * (dP.abs() + (P * dP).sum(-1, keepdim=True).abs())
-        dq, dk = torch.einsum("hqk,khd->qhd", dS, k.abs()), torch.einsum("hqk,qhd->khd", dS, q.abs())
-        dv = torch.einsum("hqk,qhd->khd", P, g.abs())
-        for name, x in (("dq", scale * dq), ("dk", scale * dk), ("dv", dv)):
-            largest[name] = max(largest[name], float(x.max()) if x.numel() else 0.0)
-    return largest
-
-
-def truth_and_budget(numbers, mask, cancelled=False):
+def truth_and_budget(numbers, mask, others=0):
     """The float64 truth, and how far each tensor may be off: twice as far as naive PyTorch, or 4 eps of the largest entry.
 
-    Naive PyTorch, which keeps P, is sometimes exact: with one key, dP and delta cancel without a rounding error. The kernel
-    recomputes P from the rounded lse and sums dP and delta apart, so its gradients may be off by 8 eps of the largest entry
-    that there would be if nothing cancelled, unless `cancelled`. In float64 the truth itself is no better than that.
+    others: so many other draws of the same shape are asked how far naive PyTorch is off, for the worst entry of one draw can
+    be lucky. In float64 the truth itself is no better than 4 eps, so that counts four times.
     """
-    truth = by_reference(*(x.double() for x in numbers), mask)
-    naive = by_reference(*numbers, mask)
-    eps, terms = torch.finfo(numbers[0].dtype).eps, before_cancelling(*numbers, mask)
-    budget = {}
-    for name, x in truth.items():
-        finite = x[x.isfinite()].abs()
-        fair = 4 * eps * float(finite.max()) if len(finite) else 0.0
-        if name in terms and not cancelled:
-            fair = 8 * eps * terms[name]
-        if numbers[0].dtype == torch.float64:
-            fair *= 4
-        error = (naive[name].double() - x).abs().nan_to_num(0)
-        budget[name] = max(2 * float(error.max()) if error.numel() else 0.0, fair)
+    dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
+    eps, budget = torch.finfo(dtype).eps, {}
+    for seed in range(others + 1 if dtype == torch.float32 else 1):  # elsewhere one draw has always been enough
+        drawn = random_numbers(mask, heads, width, dtype, seed) if seed else numbers
+        exact, naive = by_reference(*(x.double() for x in drawn), mask), by_reference(*drawn, mask)
+        truth = truth if seed else exact  # noqa: F821
+        for name, x in exact.items():
+            error = (naive[name].double() - x)[x.isfinite()].abs()
+            largest = float(x[x.isfinite()].abs().max()) if len(error) else 0.0
+            fair = 4 * eps * largest * (4 if dtype == torch.float64 else 1) if not seed else 0.0
+            budget[name] = max(budget.get(name, 0.0), 2 * float(error.max()) if len(error) else 0.0, fair)
     return truth, budget
 
 
-def compare(got, truth, budget):
+def roundings(rung):
+    """What a rung's budget is multiplied by: tiled, compiled for the plainest machine, rounds products and sums apart."""
+    return 1.25 if rung == "tiled" else 1
+
+
+def compare(got, truth, budget, factor=1):
     for name, x in truth.items():
         y = got[name].double()
         assert y.shape == x.shape and torch.equal(y.isfinite(), x.isfinite()), f"{name} is not finite"
         off = (y - x)[x.isfinite()].abs()
-        assert (off <= budget[name]).all(), f"{name} is off by {off.max():.2e}, and {budget[name]:.2e} would be fair"
+        fair = factor * budget[name]
+        assert (off <= fair).all(), f"{name} is off by {off.max():.2e}, and {fair:.2e} would be fair"
 
 
 # ---- agreement with float64
@@ -153,8 +142,7 @@ def problem(dtype, width, part_a, queries):
     """One sample of every length: (q, k, v, g, mask), truth, budget."""
     mask = GLMMask.packed(LENGTHS, [PART_A[part_a](T) for T in LENGTHS]).with_queries([QUERIES[queries](T) for T in LENGTHS])
     numbers = random_numbers(mask, 2, width, dtype)
-    # in bfloat16 the kernel's own rounding, which is float32, is nothing to what 4 eps of the result are
-    return (*numbers, mask), *truth_and_budget(numbers, mask, cancelled=dtype == torch.bfloat16)
+    return (*numbers, mask), *truth_and_budget(numbers, mask, others=7)
 
 
 GRID = [
@@ -170,7 +158,7 @@ GRID = [
 def test_every_rung_is_as_exact_as_its_precision_allows(rung, dtype, width, part_a, queries):
     (*numbers, mask), truth, budget = problem(dtype, width, part_a, queries)
     got = by_kernel(rung, *numbers, mask)
-    compare(got, truth, budget)
+    compare(got, truth, budget, roundings(rung))
     layouts = ("fused", "heads first", "fused", "heads first")
     views = by_kernel(rung, *(LAYOUTS[name](x) for name, x in zip(layouts, numbers, strict=True)), mask)
     for name in got:  # the same numbers elsewhere in memory: the same sums, bit by bit, and once more
@@ -238,7 +226,7 @@ def test_scores_far_apart_stay_finite(rung, dtype):
 def test_every_width_up_to_256_is_served(rung, dtype, width):
     mask = GLMMask.packed([70, 3], [30, 3]).with_queries([40, 3])
     numbers = random_numbers(mask, 1, width, dtype)
-    compare(by_kernel(rung, *numbers, mask), *truth_and_budget(numbers, mask))
+    compare(by_kernel(rung, *numbers, mask), *truth_and_budget(numbers, mask, others=7), roundings(rung))
 
 
 # ---- the rule
