@@ -91,6 +91,13 @@ class GLMMask:
         cu_q = torch.nn.functional.pad(_int32("len_q", len_q).cumsum(0, dtype=torch.int32), (1, 0))
         return GLMMask(cu_q, self.cu_seqlens_k, self.part_a_lens, self.seqlens_k)
 
+    def with_sample(self, n):
+        """The same samples and one more at the end: n rows that see each other, and nobody else does."""
+        ends = [torch.cat([cu, cu[-1:] + n]) for cu in (self.cu_seqlens_q, self.cu_seqlens_k)]
+        own = torch.tensor([n], dtype=torch.int32)
+        used = None if self.seqlens_k is None else torch.cat([self.seqlens_k, own])
+        return GLMMask(*ends, torch.cat([self.part_a_lens, own]), used)
+
     @property
     def len_q(self):
         """Queries of each sample, (S,) int32."""

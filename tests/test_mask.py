@@ -319,3 +319,10 @@ def test_lengths_that_contradict_each_other_are_an_error(arguments, message):
 def test_every_way_to_make_one_checks(make):
     with pytest.raises(MinglmError):
         make()
+
+
+def test_one_more_sample_leaves_the_others_as_they_are():
+    mask = GLMMask([0, 2, 3], [0, 4, 8], [1, 2], seqlens_k=[3, 4])
+    more = mask.with_sample(2)
+    assert torch.equal(more.dense()[:3, :8], mask.dense()) and not more.dense()[:3, 8:].any()
+    assert more.dense()[3:].tolist() == 2 * [8 * [False] + 2 * [True]]

@@ -15,18 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from minglm import model as model_module
 from minglm.batch import pack
 from minglm.errors import MinglmError
 from minglm.infilling import build_example
 from minglm.mask import GLMMask
 from minglm.model import GLM, GLMConfig, shortest_suffixes
+from minglm.ops import has_kernel
 
 settings.register_profile("model", deadline=None, max_examples=25)
 settings.load_profile("model")
 
 # every width of this model is another number, so that a shape tells what a tensor is
 TINY = GLMConfig(vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, max_positions=16, dropout=0.0)
-BACKENDS = ("reference", "sdpa")
+BACKENDS = ("reference", "sdpa", *(["kernel"] if has_kernel()[0] else []))
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -320,6 +322,44 @@ def test_suffixes_begin_at_the_first_wanted_row_of_each_sample(lens, fraction, s
     assert suffix[where].tolist() == rows.tolist()
     assert suffix_mask.visible_keys().tolist() == mask.visible_keys()[suffix].tolist()
     assert torch.equal(suffix_mask.dense(), mask.dense()[suffix])
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.floats(0, 1), st.integers(0, 99))
+def test_suffixes_can_be_rounded_up_to_a_multiple_of_rows(lens, fraction, seed):
+    mask = GLMMask.packed(lens, [0] * len(lens))
+    rows = torch.from_numpy(np.flatnonzero(np.random.default_rng(seed).random(sum(lens)) < fraction))
+    shortest, *_ = shortest_suffixes(mask, rows)
+    suffix, queries, wanted = shortest_suffixes(mask, rows, 8)
+    assert set(shortest.tolist()) <= set(suffix.tolist()) and torch.equal(suffix[wanted], rows)
+    assert len(suffix) == min(sum(lens), -(-len(shortest) // 8) * 8)
+    ends = torch.tensor(lens).cumsum(0)
+    assert suffix.tolist() == [i for end, n in zip(ends, queries.len_q, strict=True) for i in range(end - n, end)]
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_rounding_rows_up_changes_nothing(prune, monkeypatch):
+    model, batch = model_of(num_layers=3).double(), pack(three_samples())
+    plain = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
+    monkeypatch.setattr(model_module, "row_multiple", lambda device: 16)
+    filled = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
+    assert model(*inputs(batch)).shape[0] == 26
+    assert_same(filled, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_in_bfloat16_every_matrix_product_has_a_round_number_of_rows():
+    model, seen = model_of(), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default):
+                seen.append(args[-2].shape[0])
+            return func(*args, **(kwargs or {}))
+
+    for bf16 in (True, False):
+        seen.clear()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.no_grad(), Watch():
+            model.loss(pack(three_samples()))
+        assert len(seen) >= 9 and all(rows % 16 == 0 for rows in seen) == bf16
 
 
 def test_the_example_of_shortest_suffixes_is_true():
