@@ -92,7 +92,7 @@ def check_numbers(row, shape, passes):
         assert x["runs"] >= 1 and 0 < x["ms_low"] <= x["ms"] <= x["ms_high"]
         work = flop[step] * shape["head_dim"] * shape["heads"] * shape["pairs"]
         assert x["gflop_per_s"] == pytest.approx(work / x["ms"] / 1e6)
-        assert x["of_gemm"] == pytest.approx(x["gflop_per_s"] / x["gemm_gflop_per_s"])
+        assert 0 < x["of_gemm_low"] <= x["of_gemm"] <= x["of_gemm_high"] and x["gemm_gflop_per_s"] > 0
         assert 0 < x["ratio_low"] <= x["ratio"] <= x["ratio_high"]
         if shape["kind"] == "decoding":
             width = 4 if row["dtype"] == "float32" else 2
@@ -134,7 +134,7 @@ def test_what_would_take_too_long_is_skipped_with_a_reason(tiny, wrong_kernel, m
     assert "2.0 GiB" in bench.too_slow(long, "naive", 5)
     assert not bench.too_slow(long, "sdpa bool padded", 5)
     monkeypatch.setattr(bench, "speed", lambda *_: 6 / long.shape.flop(BOTH))  # 6 seconds
-    assert not bench.too_slow(long, "kernel:right", 5) and "6.0 s" in bench.too_slow(long, "kernel:right", 3)
+    assert not bench.too_slow(long, "kernel:right", 3) and "6.0 s" in bench.too_slow(long, "kernel:right", 1)
 
 
 def test_without_a_kernel_pytorch_is_still_measured(tiny, minglm, monkeypatch):
@@ -269,7 +269,7 @@ def test_a_ratio_is_taken_round_by_round():
 def test_the_gemm_rate_is_the_best_of_the_medians(monkeypatch):
     monkeypatch.setattr(timing, "GEMM_SHAPES", ((10, 10, 10), (20, 10, 10)))
     taken = {"gemm 10x10x10": [1.0, 2.0, 9.0], "gemm 20x10x10": [1.0, 3.0, 9.0]}
-    assert timing.gemm_rate(taken) == 4000 / 3
+    assert timing.gemm_rate(taken) == 4000 / 3 and timing.gemm_rates(taken) == [4000, 4000 / 3, 4000 / 9]
     assert timing.gemms(torch.bfloat16).keys() == taken.keys()
 
 
@@ -302,3 +302,16 @@ def test_bars_and_marks_are_what_was_measured():
         assert drawn == marks and ax.get_xlim()[1] > bar
     assert [label.get_text() for label in ratios.get_yticklabels()] == ["s\nwrong: scalar"]
     assert "a processor" in fig.get_suptitle() and "fastest rung" in fig.alt_text
+
+
+def test_the_share_of_the_gemm_rate_is_taken_round_by_round(monkeypatch):
+    shape = Shape("x", MASKS["one sample"], 2, 8, "training", "")
+    flop, gemm = shape.flop(FORWARD), timing.gemm_name(timing.GEMM_SHAPES[0])
+    rate = 2 * math.prod(timing.GEMM_SHAPES[0])
+    # the machine is three times slower from the third round on, and the slow variant has left
+    taken = {"naive": [flop, flop, 3 * flop, 3 * flop, 3 * flop], gemm: [2 * rate, 2 * rate, 6 * rate]}
+    taken[timing.gemm_name(timing.GEMM_SHAPES[1])] = [1e99]
+    monkeypatch.setattr(timing, "alternate", lambda *_: taken)
+    rows, case = {"naive": {}}, draw(shape, torch.float32)
+    attention.Bench([], 1).time(case, {"naive": variants.front_door(case, "reference")}, rows)
+    assert rows["naive"][FORWARD]["of_gemm"] == pytest.approx(2)

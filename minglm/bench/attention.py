@@ -119,7 +119,7 @@ class Bench:
         if name.startswith("sdpa") or self.patient:
             return None
         seconds = shape.flop(shape.passes[-1]) * self.speed(name, dtype, shape.head_dim)
-        if seconds > max(self.seconds / 2, 1.5 * sdpa_seconds):
+        if seconds > max(self.seconds / 2, 3 * sdpa_seconds):
             return f"about {seconds:.1f} s a run; --rungs runs it all the same"
         return None
 
@@ -130,7 +130,7 @@ class Bench:
         """
         key = rung, dtype, head_dim
         if key not in self.speeds:
-            small = Shape("small", GLMMask.packed([128], [64]), 1, head_dim, "training", "")
+            small = Shape("small", GLMMask.packed([512], [256]), 1, head_dim, "training", "")
             both, threads = front_door(draw(small, dtype), rung).both, torch.get_num_threads()
             torch.set_num_threads(1)
             try:
@@ -180,23 +180,28 @@ class Bench:
             seconds = self.seconds * FLOP[step] / sum(FLOP[other] for other in shape.passes)
             runs = {name: variant.pass_of(step) for name, variant in ready.items()}
             taken = timing.alternate(runs | timing.gemms(dtype), seconds)
-            gemm = timing.gemm_rate(taken)
+            gemm = timing.gemm_rates(taken)
             best = min(rivals, key=lambda name: statistics.median(taken[name]), default=None)
             for name in ready:
-                median, low, high = timing.spread(taken[name])
+                median, flop = statistics.median(taken[name]), shape.flop(step)
+                shares = timing.spread([flop / seconds / rate for seconds, rate in zip(taken[name], gemm, strict=False)])
                 found = rows[name][step] = dict(
-                    ms=1e3 * median, ms_low=1e3 * low, ms_high=1e3 * high, runs=len(taken[name]), best_of_pytorch=best,
-                    gflop_per_s=shape.flop(step) / median / 1e9, gemm_gflop_per_s=gemm / 1e9,
-                    of_gemm=shape.flop(step) / median / gemm,
+                    runs=len(taken[name]), gflop_per_s=flop / median / 1e9, gemm_gflop_per_s=statistics.median(gemm) / 1e9,
+                    **with_quartiles("ms", timing.spread([1e3 * seconds for seconds in taken[name]])),
+                    **with_quartiles("of_gemm", shares),
                 )  # fmt: skip
                 if best:
-                    ratios = timing.speedup(taken[best], taken[name])
-                    found |= dict(zip(("ratio", "ratio_low", "ratio_high"), ratios, strict=True))
+                    found |= with_quartiles("ratio", timing.speedup(taken[best], taken[name])) | dict(best_of_pytorch=best)
                 if step == shape.passes[-1] == FORWARD:
                     found |= dict(gb_per_s=shape.key_bytes(dtype) / median / 1e9)
 
 
-def drop_slow_forms(ready, rows, near=1.5):
+def with_quartiles(name, spread):
+    """Example: "ms" -> {"ms": median, "ms_low": lower quartile, "ms_high": upper one}."""
+    return {name: spread.median, f"{name}_low": spread.low, f"{name}_high": spread.high}
+
+
+def drop_slow_forms(ready, rows, near=1.25):
     """Of the forms of sdpa only those near the fastest stay in `ready`: the others could not be PyTorch's best."""
     forms = [name for name in ready if name.startswith("sdpa")]
     for name in forms:

@@ -74,10 +74,15 @@ def gemms(dtype):
 
 def gemm_rate(taken):
     """The machine's GEMM rate in flop/s from what alternate() returned: the best of the medians."""
-    return max(
-        2 * rows * inputs * outputs / statistics.median(taken[gemm_name((rows, inputs, outputs))])
-        for rows, inputs, outputs in GEMM_SHAPES
-    )
+    return statistics.median(gemm_rates(taken))
+
+
+def gemm_rates(taken):
+    """The same round by round, of the shape whose median is the best."""
+    rates = []
+    for rows, inputs, outputs in GEMM_SHAPES:
+        rates.append([2 * rows * inputs * outputs / seconds for seconds in taken[gemm_name((rows, inputs, outputs))]])
+    return max(rates, key=statistics.median)
 
 
 def gemm_name(shape):

@@ -1,9 +1,9 @@
 """`minglm bench train`: text tokens a second of our trainer beside two padded trainers in plain PyTorch (padded.py).
 
-All train the same model on the same samples of the embedded corpus, in turn, step by step, in one process: ours by pretrain's
-own `train_step`, with each backend of attention; the padded ones by a loop as one would write it. A step is everything from
-drawing the samples to the new weights. A text token is a token of the text before spans were drawn, cls and eos included, so
-every layout counts alike.
+All train the same model on the same samples of the embedded corpus, in turn, step by step: ours by pretraining's own
+`train_step`, with each backend of attention; the padded ones by a loop as one would write it, each in a process of its own. A
+step is everything from drawing the samples to the new weights. A text token is a token of the text before spans were drawn,
+cls and eos included, so every layout counts alike.
 
 Before anything is timed, each computes the loss and the gradient norm of the first step, which have to be those of the
 reference in float64. Then the useful work of a step is counted and held against the rate of plain matrix products in the same
@@ -11,9 +11,10 @@ minutes, and a profile tells where the time goes.
 """
 
 import math
+import multiprocessing
 import os
 import statistics
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -57,7 +58,22 @@ def training_batches(config, batch_tokens):
     return config, [TrainingBatches(source, n) for n in batch_tokens]
 
 
-class Ours:
+class Trainer:
+    """A model, and step() -> (loss, gradient norm)."""
+
+    def first_step(self):
+        """The same, without dropout."""
+        self.model.eval()
+        found = self.step()
+        self.model.train()
+        return found
+
+    def parts(self):
+        """`where_time_goes` in a step."""
+        return where_time_goes(self.step)
+
+
+class Ours(Trainer):
     """Pretraining's own step, with one backend of attention."""
 
     def __init__(self, config, batches, weights, dtype, backend):
@@ -71,13 +87,12 @@ class Ours:
         )  # fmt: skip
 
     def step(self):
-        """(loss, gradient norm)"""
         row = train_step(self.run)
         self.run.step += 1
         return float(row["loss"]), float(row["grad_norm"])
 
 
-class Padded:
+class Padded(Trainer):
     """The padded trainer, with logits of every row or of those that learn."""
 
     def __init__(self, config, batches, weights, dtype, every_row):
@@ -87,7 +102,6 @@ class Padded:
         self.batches, self.dtype, self.number = batches, dtype, 0
 
     def step(self):
-        """(loss, gradient norm)"""
         examples = [example for _, example in self.batches.examples(self.number)]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.number, self.train) * group["lr_ratio"]
@@ -95,13 +109,60 @@ class Padded:
         return padded_step(self.model, self.optimizer, examples, self.dtype, self.train.clip or math.inf)
 
 
-def trainers(config, batches, dtype, names):
-    """The weights all start from, and {name: trainer}, ours by the names of their backends."""
+class Apart:
+    """A trainer in a process of its own: what ours does to its process (`keep_memory`) does not help it there."""
+
+    def __init__(self, *how):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(other, torch.get_num_threads(), *how), daemon=True)
+        self.process.start()
+        other.close()  # so that the pipe ends when that process does
+
+    def ask(self, what):
+        try:
+            self.pipe.send(what)
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            raise MinglmError(f"a padded trainer's process has ended (exit code {self.process.exitcode})") from None
+
+    def first_step(self):
+        return self.ask("first_step")
+
+    def step(self):
+        return self.ask("step")
+
+    def parts(self):
+        return self.ask("parts")
+
+    def close(self):
+        self.pipe.close()
+        self.process.join()
+
+
+def serve(pipe, threads, keep, make, *args):
+    """Make a trainer and do what the other end of the pipe asks for, until it is closed. keep: whether to keep memory."""
+    torch.set_num_threads(threads)
+    if keep:
+        keep_memory()
+    trainer = make(*args)
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            pipe.send(getattr(trainer, pipe.recv())())
+
+
+@contextmanager
+def trainers(config, batches, dtype, names, keep):
+    """The weights that all start from, and {name: trainer}, ours by the names of their backends."""
     torch.manual_seed(config.train.seed)
     weights = {name: weight + LOUD * torch.randn_like(weight) for name, weight in GLM(config.model).state_dict().items()}
-    ours = {name: Ours(config, batches, weights, dtype, name) for name in names}
-    rows = {EVERY: True, LEARNED: False}
-    return weights, ours | {name: Padded(config, batches, weights, dtype, every) for name, every in rows.items()}
+    rivals = {name: Apart(keep, Padded, config, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)}
+    try:
+        yield weights, {name: Ours(config, batches, weights, dtype, name) for name in names} | rivals
+    finally:
+        for rival in rivals.values():
+            rival.close()
 
 
 # ---- check -----------------------------------------------------------------------------------------------------------------
@@ -117,9 +178,7 @@ def check(config, batches, weights, ready, dtype_name):
     norm = utils.get_total_norm([p.grad for p in truth.parameters()])
     wrong = {}
     for name, trainer in ready.items():
-        trainer.model.eval()
-        found = trainer.step()
-        trainer.model.train()
+        found = trainer.first_step()
         for (what, fair), came, true in zip(FAIR[dtype_name].items(), found, (loss.item(), norm.item()), strict=True):
             if not abs(came - true) <= fair * true:
                 wrong[name] = f"its {what} of the first step is {came:.7g}, in float64 {true:.7g}"
@@ -163,7 +222,7 @@ def part_of(event):
     return next((part for part, words in PART_OF.items() if any(word in event.name for word in words)), "the rest")
 
 
-def where_time_goes(trainer, steps=3):
+def where_time_goes(step, repeats=3):
     """The share of each of PARTS in a step: {part: share}, the median of a few steps under torch's profiler.
 
     Operations are told apart by their names. "attention" is everything between the linear layers, whatever a backend does
@@ -172,10 +231,10 @@ def where_time_goes(trainer, steps=3):
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # else the profiler talks
     found = []
-    for _ in range(steps):
+    for _ in range(repeats):
         with named_calls(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
             with record_function("a whole step"):
-                trainer.step()
+                step()
         events = profiled.events()
         whole = next(event for event in events if event.name == "a whole step")
         seconds = dict.fromkeys(PARTS, 0.0)
@@ -214,13 +273,14 @@ def named_calls():
 # ---- one table -------------------------------------------------------------------------------------------------------------
 
 
-def measure(config, batches, dtype_name, names, seconds):
-    """Check, time, profile: everything about one preset, batch and dtype, as a dict."""
+def measure(config, batches, dtype_name, names, seconds, keep=False):
+    """Check, time, profile: everything about one preset, batch and dtype, as a dict. keep: the rivals keep memory too."""
     dtype = DTYPES[dtype_name]
-    weights, ready = trainers(config, batches, dtype, names)
-    wrong = check(config, batches, weights, ready, dtype_name)
-    ready = {name: trainer for name, trainer in ready.items() if name not in wrong}
-    taken = timing.alternate({name: trainer.step for name, trainer in ready.items()} | timing.gemms(dtype), seconds)
+    with trainers(config, batches, dtype, names, keep) as (weights, ready):
+        wrong = check(config, batches, weights, ready, dtype_name)
+        ready = {name: trainer for name, trainer in ready.items() if name not in wrong}
+        taken = timing.alternate({name: trainer.step for name, trainer in ready.items()} | timing.gemms(dtype), seconds)
+        parts = {name: ready[name].parts() for name in (names[0], EVERY, LEARNED) if name in ready}
     gemm = timing.gemm_rate(taken)
 
     rounds = max((len(taken[name]) for name in ready), default=1)
@@ -239,8 +299,8 @@ def measure(config, batches, dtype_name, names, seconds):
         for rival, key in ((EVERY, "times_every_row"), (LEARNED, "times_learned_rows")):
             if rival in ready:
                 row[key] = timing.speedup(taken[rival], taken[name])._asdict()
-        if name in (names[0], EVERY, LEARNED):
-            row["parts"] = where_time_goes(ready[name])
+        if name in parts:
+            row["parts"] = parts[name]
         rows.append(row)
     return dict(
         preset=config.preset, dtype=dtype_name, parameters=GLM(config.model).num_parameters(), trainers=rows, wrong=wrong,
@@ -295,6 +355,8 @@ def add_arguments(parser):
     ):
         parser.add_argument(option, nargs="+", type=kind, metavar=metavar, help=about)
     parser.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
+    parser.add_argument("--keep-memory", action="store_true",
+                        help="the padded trainers keep their memory between steps, as ours does")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S",
                         help="of timing for each table (default 30)")  # fmt: skip
 
@@ -302,7 +364,7 @@ def add_arguments(parser):
 def run(args):
     """Check, time, print; returns everything that was found."""
     presets, dtypes, names = settle(args)
-    keep_memory()  # as pretraining does; the padded trainers gain from it too
+    keep_memory()  # as pretraining does
     machine = timing.machine()
     print(f"machine     {timing.machine_line(machine)}")
     print("of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products in alternation")
@@ -313,10 +375,11 @@ def run(args):
         config, batches = training_batches(config, args.batch_tokens or BATCH_TOKENS.get(config.preset, [4096]))
         for each in batches:
             for dtype in dtypes:
-                tables.append(measure(config, each, dtype, names, args.seconds))
+                tables.append(measure(config, each, dtype, names, args.seconds, args.keep_memory))
                 print("\n".join(table_lines(tables[-1])) + "\n", flush=True)
     ok = not any(table["wrong"] for table in tables)
-    return dict(bench="train", version=VERSION, ok=ok, machine=machine, seconds=args.seconds, tables=tables)
+    how = dict(seconds=args.seconds, keep_memory=args.keep_memory)
+    return dict(bench="train", version=VERSION, ok=ok, machine=machine, **how, tables=tables)
 
 
 def settle(args):
