@@ -111,7 +111,7 @@ class TrainConfig:
     dtype: str = setting("auto", one_of("auto", "float32", "bfloat16"),
                          "of matrix products; auto: bfloat16 where the hardware is fast at it")
     device: str = setting("auto", DEVICE, "auto: a GPU where there is one")
-    backend: str = setting("auto", NOT_EMPTY, "of attention (kernel, kernel:RUNG, sdpa, reference); auto: the first that serves")
+    backend: str = setting("auto", NOT_EMPTY, "attention: kernel, kernel:RUNG, sdpa, reference; auto: the first that serves")
     compile: bool = setting(False, ANY, "torch.compile the model; a short run gains nothing")
     checkpoint_activations: bool = setting(False, ANY, "recompute in backward: less memory, slower")
     eval_every: int = setting(MISSING, AT_LEAST_1, "steps between held-out losses")

@@ -222,8 +222,8 @@ def part_of(event):
     return next((part for part, words in PART_OF.items() if any(word in event.name for word in words)), "the rest")
 
 
-def where_time_goes(step, repeats=3):
-    """The share of each of PARTS in a step: {part: share}, the median of a few steps under torch's profiler.
+def where_time_goes(step, repeats=5):
+    """The share of each of PARTS in a step: {part: share}, of the least disturbed of a few steps under torch's profiler.
 
     Operations are told apart by their names. "attention" is everything between the linear layers, whatever a backend does
     there; "casts" are weights and activations to bfloat16 and gradients back; "the rest" is what is left of the step: samples
@@ -243,9 +243,9 @@ def where_time_goes(step, repeats=3):
             seconds["casts"] += casts
             seconds[part_of(event)] += event.cpu_time_total - casts
         seconds["the rest"] += whole.cpu_time_total - sum(seconds.values())
-        found.append({part: seconds[part] / whole.cpu_time_total for part in PARTS})
-    medians = {part: statistics.median(shares[part] for shares in found) for part in PARTS}
-    return {part: share / sum(medians.values()) for part, share in medians.items()}
+        found.append((whole.cpu_time_total, seconds))
+    whole, seconds = min(found, key=lambda step: step[0])
+    return {part: seconds[part] / whole for part in PARTS}
 
 
 @contextmanager
