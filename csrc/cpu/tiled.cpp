@@ -54,18 +54,19 @@ void store(const AttentionProblem& p, const Rows& x, int64_t head, int64_t n, co
 }
 
 // C += A B, where A[r][k] is a[r * a_row + k * a_inner], B is (inner, columns) with rows b_row apart, C likewise with c_row.
-// subtle: each row is summed up by itself first; a sum that went on through all tiles would round as often as it has terms.
+// subtle: sums of 16 terms are added up, not terms; one long sum would round as often as it has terms.
 void add_product(int64_t rows, int64_t inner, int64_t columns, const float* a, int64_t a_row, int64_t a_inner, const float* b,
                  int64_t b_row, float* c, int64_t c_row) {
     float sum[256];
-    for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
-        for (int64_t k = 0; k < inner; ++k) {
-            const float factor = a[r * a_row + k * a_inner];
-            for (int64_t j = 0; j < columns; ++j) sum[j] += factor * b[k * b_row + j];
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t k0 = 0; k0 < inner; k0 += 16) {
+            for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
+            for (int64_t k = k0; k < inner && k < k0 + 16; ++k) {
+                const float factor = a[r * a_row + k * a_inner];
+                for (int64_t j = 0; j < columns; ++j) sum[j] += factor * b[k * b_row + j];
+            }
+            for (int64_t j = 0; j < columns; ++j) c[r * c_row + j] += sum[j];
         }
-        for (int64_t j = 0; j < columns; ++j) c[r * c_row + j] += sum[j];
-    }
 }
 
 void clear(float* x, int64_t n) {
@@ -156,8 +157,8 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
             add_product(rows, D, columns, dO, D, 1, vt, Bc, dS, Bc);  // dP
             for (int64_t r = 0; r < rows; ++r) {
                 const float lse = static_cast<const float*>(p.lse)[head * p.queries + x.first_q + r0 + r];
-                float delta = 0;
-                for (int64_t d = 0; d < D; ++d) delta += dO[r * D + d] * O[r * D + d];
+                float delta = 0;  // summed as dP is: with a single key, dP - delta is 0 and not a rounding error
+                add_product(1, D, 1, dO + r * D, D, 1, O + r * D, 1, &delta, 1);
                 for (int64_t j = 0; j < columns; ++j) {
                     P[r * Bc + j] = std::isinf(lse) ? 0 : std::exp(P[r * Bc + j] - lse);
                     dS[r * Bc + j] = P[r * Bc + j] * (dS[r * Bc + j] - delta);
