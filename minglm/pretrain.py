@@ -341,23 +341,28 @@ def stream_seed(seed, step, rank, number):
 def time_step(model, batches, dtypes, at_most=6.0):
     """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
 
-    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch after a first
-    that does not count. Batches differ in shape, as in training: some libraries prepare for every new shape.
+    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch. Each batch runs
+    once before it is timed: some libraries prepare for every new shape, and in training the shapes repeat.
     """
+
+    def run(batch, dtype):
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = model.loss(batch)
+        loss.backward()
+        if batch.tokens.device.type == "cuda":
+            torch.cuda.synchronize()
+        model.zero_grad(set_to_none=True)
+
     timed, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
-    for turn, batch in enumerate(batches):
+    for batch in batches:
         for dtype in dtypes:
+            run(batch, dtype)
             started = time.perf_counter()
-            with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-                loss = model.loss(batch)
-            loss.backward()
-            if batch.tokens.device.type == "cuda":
-                torch.cuda.synchronize()
+            run(batch, dtype)
             timed[dtype].append((time.perf_counter() - started) / batch.text_tokens)
-            model.zero_grad(set_to_none=True)
-        if turn and time.perf_counter() - began > at_most:
+        if time.perf_counter() - began > at_most:
             break
-    return {dtype: statistics.median(seconds[1:]) for dtype, seconds in timed.items()}
+    return {dtype: statistics.median(seconds) for dtype, seconds in timed.items()}
 
 
 # ---- the machine --------------------------------------------------------------------------------------------------------
