@@ -41,7 +41,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FAIR = {"float32": {"loss": 2e-6, "gradient norm": 3e-4}, "bfloat16": {"loss": 5e-4, "gradient norm": 1e-2}}
 LOUD = 0.1  # added to the weights, in standard deviations: at init attention hardly matters, and a wrong mask would not show
 EVERY, LEARNED = "padded, every row", "padded, learned rows"  # of which rows logits are computed
-BATCH_TOKENS = {"tiny": [512, 2048], "small": [4096]}  # of a step; `small` takes several such micro-batches
+BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # of a step; `small` takes many times that
 
 
 # ---- who trains ------------------------------------------------------------------------------------------------------------
