@@ -104,7 +104,7 @@ py::list rungs() {
 
 std::string compiler() {
 #if defined(__clang__)
-    return "clang++ " __clang_version__;
+    return std::string("clang++ ") + std::to_string(__clang_major__) + "." + std::to_string(__clang_minor__);
 #elif defined(__GNUC__)
     return "g++ " __VERSION__;
 #elif defined(_MSC_VER)

@@ -11,6 +11,7 @@ import numpy
 import torch
 
 from .attention import backends, best_backend, kernel_rungs, masked_attention
+from .bench.check import DTYPES, errors, fair_errors
 from .errors import MinglmError
 from .mask import GLMMask
 from .version import __version__
@@ -29,7 +30,7 @@ NEEDS = {  # rung: what /proc/cpuinfo calls the instructions it needs
 
 
 def collect():
-    """Everything that `minglm info` says, ready for JSON. """
+    """Everything that `minglm info` says, as a dict that is ready for JSON."""
     report = dict(
         minglm=__version__, python=platform.python_version(), torch=torch.__version__, numpy=numpy.__version__,
         folder=str(HERE), system=platform.platform(), cpu=cpu(), build=build_info(),
@@ -96,30 +97,23 @@ def self_test():
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(108, 2, 64, generator=generator, dtype=torch.float64) for _ in range(4)]
     results = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype_name, dtype in DTYPES.items():
         rounded = [x.to(dtype) for x in inputs]
         truth = attention_and_gradients([x.double() for x in rounded], mask, "reference")
-        plain = attention_and_gradients(rounded, mask, "reference")
-        for backend in backends_to_test(name_of(dtype)):
-            result = dict(backend=backend, dtype=name_of(dtype), ok=False, share=None, where=None, error=None)
+        fair = fair_errors(truth, dtype, errors(attention_and_gradients(rounded, mask, "reference"), truth))
+        for backend in backends_to_test(dtype_name):
+            result = dict(backend=backend, dtype=dtype_name, ok=False, share=None, where=None, error=None)
             try:
-                shares = {}
-                for name, x in attention_and_gradients(rounded, mask, backend).items():
-                    eps = 4 * torch.finfo(dtype).eps * truth[name].abs().max()
-                    allowed = max(2 * (plain[name].double() - truth[name]).abs().max(), eps)
-                    shares[name] = float((x.double() - truth[name]).abs().max() / allowed)
-                if bad := [name for name, share in shares.items() if not math.isfinite(share)]:
-                    raise ArithmeticError(f"{bad[0]} is not finite")
-                where = max(shares, key=shares.get)
-                result |= dict(ok=shares[where] <= 1, share=shares[where], where=where)
+                found = errors(attention_and_gradients(rounded, mask, backend), truth)
+                where = max(found, key=lambda name: found[name] / fair[name])
+                share = found[where] / fair[where]
+                if not math.isfinite(share):
+                    raise ArithmeticError(f"{where} is not finite")
+                result |= dict(ok=share <= 1, share=share, where=where)
             except Exception as error:  # a self-test reports, whatever happens
                 result |= dict(error=f"{type(error).__name__}: {error}")
             results.append(result)
     return results
-
-
-def name_of(dtype):
-    return str(dtype).removeprefix("torch.")
 
 
 def backends_to_test(dtype):

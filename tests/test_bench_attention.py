@@ -11,7 +11,7 @@ import torch
 
 from minglm import GLMMask, keys_of_row, masked_attention
 from minglm.attention import kernel_rungs
-from minglm.bench import attention, cases, timing, variants
+from minglm.bench import attention, cases, check, timing, variants
 from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw
 from minglm.viz.bench import fig_attention
 
@@ -208,10 +208,10 @@ def test_every_form_of_pytorchs_attention_is_glms(mask, form, layout):
 def test_what_is_fair_follows_from_the_ordinary_error_and_from_the_size():
     true = {"out": torch.tensor([1.0, -3.0], dtype=torch.float64), "dq": torch.tensor([0.5], dtype=torch.float64)}
     eps = torch.finfo(torch.float32).eps
-    fair = attention.fair_errors(true, torch.float32, {"out": 1e-3, "dq": math.inf})
+    fair = check.fair_errors(true, torch.float32, {"out": 1e-3, "dq": math.inf})
     assert fair == {"out": 2e-3, "dq": 4 * eps * 0.5}
     got = {"out": torch.tensor([1.0, -3.5]), "dq": torch.tensor([math.nan])}
-    assert attention.errors(got, true) == {"out": 0.5, "dq": math.inf}
+    assert check.errors(got, true) == {"out": 0.5, "dq": math.inf}
 
 
 @pytest.mark.parametrize("name, share", [("t256-a85", 0.82), ("t512-a50", 0.5), ("t2048-a85", 0.82), ("t2048-a50", 0.5)])

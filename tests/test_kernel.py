@@ -142,7 +142,7 @@ def problem(dtype, width, part_a, queries):
 GRID = [
     pytest.param(rung, dtype, width, id=f"{rung}-{str(dtype)[6:]}-{width}")
     for rung, dtype in SERVED
-    for width in ((8, 80) if rung == "scalar" else (8, 32, 64, 80, 128))
+    for width in (8, 32, 64, 80, 128)
 ]
 
 

@@ -15,21 +15,21 @@ constexpr int W = 8, NV = 2;  // floats in a vector; vectors in a panel: 6 x 2 +
 using V = __m256;
 
 inline V zero() { return _mm256_setzero_ps(); }
-inline V all(float x) { return _mm256_set1_ps(x); }
+inline V splat(float x) { return _mm256_set1_ps(x); }
 inline V load(const float* x) { return _mm256_loadu_ps(x); }
 inline void store(float* x, V v) { _mm256_storeu_ps(x, v); }
 inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-inline V larger(V a, V b) { return _mm256_max_ps(a, b); }  // b where either is NaN
+inline V max(V a, V b) { return _mm256_max_ps(a, b); }  // b where either is NaN
 
-inline float sum_of(V v) {
+inline float reduce_add(V v) {
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
-inline float largest_of(V v) {
+inline float reduce_max(V v) {
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_max_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
@@ -38,7 +38,7 @@ inline float largest_of(V v) {
 inline __m256i lanes(int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-inline V first(V v, int64_t n, V other) { return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(lanes(n))); }
+inline V keep_first(V v, int64_t n, V other) { return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(lanes(n))); }
 
 inline V load_first(const float* x, int64_t n) { return n >= W ? load(x) : _mm256_maskload_ps(x, lanes(n)); }
 inline V load_first(const bfloat16* x, int64_t n) {
@@ -72,22 +72,13 @@ inline void store_first(bfloat16* x, V v, int64_t n) {  // to nearest, ties to e
     }
 }
 
-// e^x for x <= 88: 2^whole times a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below e^-87.
-inline V exp_of(V x) {
-    const V smallest = all(-87), kept = _mm256_cmp_ps(x, smallest, _CMP_NLT_UQ);  // NaN stays
-    x = larger(smallest, x);
-    const V log2_of_e = all(1.44269504088896341f);
-    const V whole = _mm256_round_ps(mul(x, log2_of_e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const V f = _mm256_fmsub_ps(x, log2_of_e, whole);  // subtle: not rounded before the whole part is gone
-    V y = all(0.00015345810970757157f);
-    y = fma(y, f, all(0.0013399932067841291f));
-    y = fma(y, f, all(0.009618489071726799f));
-    y = fma(y, f, all(0.05550328642129898f));
-    y = fma(y, f, all(0.24022646248340607f));
-    y = fma(y, f, all(0.6931471824645996f));
-    y = fma(y, f, all(1));
-    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23);
-    return _mm256_and_ps(mul(y, _mm256_castsi256_ps(power)), kept);
+inline V fms(V a, V b, V c) { return _mm256_fmsub_ps(a, b, c); }
+inline V nearest(V v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V mul_pow2(V v, V power) {  // in two factors: one alone has no exponent for what is below 2^-126
+    const __m256i n = _mm256_cvtps_epi32(power), half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
+    const __m256i bias = _mm256_set1_epi32(127);
+    v = mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
 }
 
 inline void transpose(V (&x)[W]) {

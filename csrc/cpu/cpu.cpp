@@ -7,7 +7,6 @@
 #include "cpu.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <stdexcept>

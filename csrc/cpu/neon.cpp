@@ -14,18 +14,18 @@ constexpr int W = 4, NV = 4;  // floats in a vector; vectors in a panel
 using V = float32x4_t;
 
 inline V zero() { return vdupq_n_f32(0); }
-inline V all(float x) { return vdupq_n_f32(x); }
+inline V splat(float x) { return vdupq_n_f32(x); }
 inline V load(const float* x) { return vld1q_f32(x); }
 inline void store(float* x, V v) { vst1q_f32(x, v); }
 inline V add(V a, V b) { return vaddq_f32(a, b); }
 inline V sub(V a, V b) { return vsubq_f32(a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
-inline V larger(V a, V b) { return vmaxq_f32(a, b); }  // NaN where either is NaN
-inline float sum_of(V v) { return vaddvq_f32(v); }
-inline float largest_of(V v) { return vmaxvq_f32(v); }
+inline V max(V a, V b) { return vmaxq_f32(a, b); }  // NaN where either is NaN
+inline float reduce_add(V v) { return vaddvq_f32(v); }
+inline float reduce_max(V v) { return vmaxvq_f32(v); }
 
-inline V first(V v, int64_t n, V other) {
+inline V keep_first(V v, int64_t n, V other) {
     const int32_t lane[W] = {0, 1, 2, 3}, lanes = n >= W ? W : n <= 0 ? 0 : static_cast<int32_t>(n);
     return vbslq_f32(vcltq_s32(vld1q_s32(lane), vdupq_n_s32(lanes)), v, other);
 }
@@ -61,23 +61,12 @@ inline void store_first(bfloat16* x, V v, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i].bits = whole[i];
 }
 
-// e^x for x <= 88: 2^whole times a polynomial of 2^f, |f| <= 1/2 (relative error 2e-9 before rounding); 0 below e^-104.
-inline V exp_of(V x) {
-    x = larger(all(-110), x);
-    const V log2_of_e = all(1.44269504088896341f);
-    const V whole = vrndnq_f32(mul(x, log2_of_e));
-    const V f = fma(x, log2_of_e, vnegq_f32(whole));  // subtle: not rounded before the whole part is gone
-    V y = all(0.00015345810970757157f);
-    y = fma(y, f, all(0.0013399932067841291f));
-    y = fma(y, f, all(0.009618489071726799f));
-    y = fma(y, f, all(0.05550328642129898f));
-    y = fma(y, f, all(0.24022646248340607f));
-    y = fma(y, f, all(0.6931471824645996f));
-    y = fma(y, f, all(1));
-    // 2^whole in two factors: one alone has no exponent for what is below 2^-126
-    const int32x4_t n = vcvtq_s32_f32(whole), half = vshrq_n_s32(n, 1), rest = vsubq_s32(n, half), bias = vdupq_n_s32(127);
-    y = mul(y, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
-    return mul(y, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23)));
+inline V fms(V a, V b, V c) { return vnegq_f32(vfmsq_f32(c, a, b)); }
+inline V nearest(V v) { return vrndnq_f32(v); }
+inline V mul_pow2(V v, V power) {  // in two factors: one alone has no exponent for what is below 2^-126
+    const int32x4_t n = vcvtq_s32_f32(power), half = vshrq_n_s32(n, 1), rest = vsubq_s32(n, half), bias = vdupq_n_s32(127);
+    v = mul(v, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
+    return mul(v, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23)));
 }
 
 inline void transpose(V (&x)[W]) {

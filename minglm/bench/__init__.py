@@ -1,5 +1,6 @@
 """`minglm bench attention` and `minglm bench train`: check, then time, then print one table.
 
+    check.py       the arguments of both, and how far a result may be off
     timing.py      variants in turn, medians, ratios with their spread, the machine's GEMM rate
     attention.py   every way to compute attention under GLM's mask (what: cases.py, how: variants.py, printed: table.py)
     training.py    the trainer, end to end, beside two padded trainers in plain PyTorch (padded.py)

@@ -22,11 +22,11 @@ from ..errors import MinglmError, note
 from ..mask import GLMMask
 from . import check_writable, timing
 from .cases import BOTH, FLOP, FORWARD, QUICK, SHAPES, Shape, draw
+from .check import DTYPES, dtypes_asked, errors, fair_errors, seconds_asked
 from .table import LEGEND, TITLE, shape_line, summary, summary_lines, table_lines
 from .variants import SDPA_FORMS, front_door, sdpa
 
 VERSION = 1  # of what run() returns; goes up when a field changes its meaning
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TENSORS = ("out", "dq", "dk", "dv")
 
 
@@ -54,22 +54,6 @@ def truth(case, chunk=1024):
             dq[:, rows] = scale * ds @ k[:, keys]
             dk[:, keys] += scale * ds.mT @ q[:, rows]
     return {name: x.transpose(0, 1).contiguous() for name, x in zip(TENSORS, (out, dq, dk, dv), strict=True)}
-
-
-def errors(got, true):
-    """The largest error of each tensor: {"out": 1e-7, ...}; infinite where one is not finite."""
-    return {
-        name: float((got[name] - true[name]).abs_().max()) if got[name].isfinite().all() else math.inf for name in got
-    }
-
-
-def fair_errors(true, dtype, ordinary):
-    """What rounding may do to each tensor: twice the error of ordinary PyTorch, and at least 4 eps of the largest entry."""
-    eps = torch.finfo(dtype).eps
-    return {
-        name: max(2 * error if math.isfinite(error) else 0, 4 * eps * float(true[name].abs().max()))
-        for name, error in ordinary.items()
-    }
 
 
 def finite(x):
@@ -268,18 +252,14 @@ def run(args):
 
 def settle(args):
     """(shapes, names of dtypes, rungs, seconds) that the arguments ask for. Raises MinglmError."""
-    dtypes = list(DTYPES) if args.dtype == "both" else [args.dtype]
-    if dtypes[0] not in DTYPES:
-        raise MinglmError(f"--dtype: {args.dtype!r} is not one of {', '.join([*DTYPES, 'both'])}")
+    dtypes = dtypes_asked(args.dtype)
     here = {rung["name"]: rung for rung in kernel_rungs() if rung["supported"]}
     names = dict(shapes=args.shapes or (QUICK if args.quick else SHAPES), rungs=args.rungs or here)
     for option, known in (("shapes", SHAPES), ("rungs", here)):
         for name in names[option]:
             if name not in known:
                 raise MinglmError(f"--{option}: {name!r} is not one of {', '.join(known) or 'none that this machine has'}")
-    seconds = args.seconds if args.seconds is not None else 0.6 if args.quick else 2.0
-    if not 0 < seconds < math.inf:
-        raise MinglmError(f"--seconds: {seconds} is not accepted; a number > 0 is")
+    seconds = seconds_asked(args.seconds if args.seconds is not None else 0.6 if args.quick else 2.0)
     if args.plot and Path(args.plot).suffix not in (".png", ".svg", ".pdf"):
         raise MinglmError(f"--plot: {args.plot} is not accepted; a name that ends in .png, .svg or .pdf is")
     check_writable("--plot", args.plot)

@@ -9,10 +9,11 @@ import os
 import platform
 import statistics
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from ..info import cpu
 
 # Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
@@ -92,10 +93,10 @@ def gemm_name(shape):
 
 def machine():
     """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    here = cpu()
     return {
-        "cpu": cpu_model(),
-        "cores": cores,
+        "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
+        "cores": here["cores"],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -108,14 +109,3 @@ def machine():
 def machine_line(about):
     """machine() in one line."""
     return "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)
-
-
-def cpu_model():
-    """The processor's name as the system gives it, with its widest vector instructions as torch sees them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or "unknown processor"
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -33,10 +33,10 @@ from ..pretrain import SumLoss, learning_rate, make_optimizer, train_step
 from ..processes import World, keep_memory
 from ..tokenizer import Tokenizer
 from . import timing
+from .check import DTYPES, dtypes_asked, seconds_asked
 from .padded import PaddedGLM, pad, padded_step
 
 VERSION = 1  # of what run() returns; goes up when a field changes its meaning
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # How far loss and gradient norm may be from float64, relatively: a few times what rounding was seen to do.
 FAIR = {"float32": {"loss": 2e-6, "gradient norm": 3e-4}, "bfloat16": {"loss": 5e-4, "gradient norm": 1e-2}}
 LOUD = 0.1  # added to the weights, in standard deviations: at init attention hardly matters, and a wrong mask would not show
@@ -385,16 +385,13 @@ def run(args):
 def settle(args):
     """(RunConfigs, names of dtypes, names of backends) that the arguments ask for. Raises MinglmError."""
     presets = [resolve(name) for name in args.preset or BATCH_TOKENS]
-    dtypes = list(DTYPES) if args.dtype == "both" else [args.dtype]
-    if dtypes[0] not in DTYPES:
-        raise MinglmError(f"--dtype: {args.dtype!r} is not one of {', '.join([*DTYPES, 'both'])}")
+    dtypes = dtypes_asked(args.dtype)
     for config in presets:  # a step of ours is one micro-batch, as one of theirs
         least, most = config.model.max_positions, config.train.micro_batch_tokens // 2
         for n in args.batch_tokens or []:
             if not least <= n <= most:
                 raise MinglmError(f"--batch-tokens: {n} is not accepted for {config.preset}; {least} to {most} is")
-    if not 0 < args.seconds < math.inf:
-        raise MinglmError(f"--seconds: {args.seconds} is not accepted; a number > 0 is")
+    seconds_asked(args.seconds)
     serving = {name: (serves, why) for name, serves, why in backends()}
     for name in args.backends or []:
         serves, why = serving.get(name.partition(":")[0], (False, f"{', '.join(serving)} are known"))
