@@ -8,9 +8,11 @@
 #pragma once
 #include <cstdint>
 
+#include "mask.h"
+
 namespace minglm {
 
-enum class Dtype : int { float32 = 0, bfloat16 = 1, float64 = 2 };
+enum class Dtype : int { float32 = 0, bfloat16 = 1, float64 = 2, float16 = 3 };
 
 // A (rows, heads, head_dim) tensor: element (n, h, d) is data[n * row + h * head + d]; strides count elements.
 struct Rows {
@@ -22,6 +24,7 @@ struct AttentionProblem {
     Dtype dtype;
     int64_t samples, heads, head_dim;
     int64_t queries;  // rows of q, out and lse in all: cu_seqlens_q[samples]
+    int64_t keys;     // rows of k and v in all: cu_seqlens_k[samples]
     double scale;
 
     // Sample s owns query rows [cu_seqlens_q[s], cu_seqlens_q[s + 1]) and the keys from cu_seqlens_k[s] on: all up to
@@ -33,6 +36,7 @@ struct AttentionProblem {
     void* lse;  // (heads, queries), float32; float64 where the inputs are
 
     Rows grad_out, grad_q, grad_k, grad_v;  // backward only; keys outside every sample get gradient 0 from the caller
+    float* delta;  // (heads, queries), room for backward to write to; csrc/cuda only
 };
 
 // What one sample of the problem looks like to a kernel.
@@ -41,7 +45,7 @@ struct Sample {
     int64_t first_row;  // the index i of its first query row: len_k - len_q
 };
 
-static inline Sample sample_of(const AttentionProblem& p, int64_t s) {
+MINGLM_HOST_DEVICE static inline Sample sample_of(const AttentionProblem& p, int64_t s) {
     Sample x;
     x.first_q = p.cu_seqlens_q[s];
     x.len_q = p.cu_seqlens_q[s + 1] - x.first_q;

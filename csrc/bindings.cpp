@@ -1,8 +1,8 @@
 // The Python module minglm._C. Tensors come in as addresses and strides, lengths as addresses of int32: nothing of torch does.
 //
 // minglm/ops.py has checked dtypes, shapes and devices; what is left is checked here: that the lengths stay within the rows,
-// so that whatever a caller passes as lengths is an error (std::invalid_argument, ValueError in Python), never a crash.
-// The GIL is released while a kernel runs.
+// so that whatever a caller passes as lengths is an error (std::invalid_argument, ValueError in Python), never a crash. Lengths
+// on a GPU are not read back: those are checked where a GLMMask is built. The GIL is released while a kernel runs or starts.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -12,7 +12,11 @@
 
 #include "attention.h"
 #include "cpu/cpu.h"
+#include "cuda/launch.h"
 #include "mask.h"
+#ifdef MINGLM_EMULATED
+#include "cuda_on_cpu/schedule.h"
+#endif
 
 namespace py = pybind11;
 using namespace minglm;
@@ -57,7 +61,7 @@ AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Leng
                          const Tensor& v, const Tensor& out, int64_t lse) {
     AttentionProblem p{};
     p.dtype = static_cast<Dtype>(dtype);
-    p.samples = sizes[0], p.heads = sizes[1], p.head_dim = sizes[2], p.queries = sizes[3];
+    p.samples = sizes[0], p.heads = sizes[1], p.head_dim = sizes[2], p.queries = sizes[3], p.keys = sizes[4];
     p.scale = scale;
     p.cu_seqlens_q = static_cast<const int32_t*>(pointer(lengths[0]));
     p.cu_seqlens_k = static_cast<const int32_t*>(pointer(lengths[1]));
@@ -65,7 +69,7 @@ AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Leng
     p.seqlens_k = static_cast<const int32_t*>(pointer(lengths[3]));
     p.q = rows_of(q), p.k = rows_of(k), p.v = rows_of(v), p.out = rows_of(out);
     p.lse = pointer(lse);
-    if (dtype < 0 || dtype > 2) refuse("dtype", std::to_string(dtype) + "; 0, 1 or 2 is accepted");
+    if (dtype < 0 || dtype > 3) refuse("dtype", std::to_string(dtype) + "; 0 to 3 is accepted");
     if (p.head_dim < 1 || p.head_dim > 256) refuse("head_dim", std::to_string(p.head_dim) + "; 1 to 256 is accepted");
     if (p.samples < 0 || p.heads < 0 || p.queries < 0 || sizes[4] < 0) refuse("sizes", "a negative number");
     return p;
@@ -92,6 +96,84 @@ void backward(const std::string& rung, int threads, int dtype, const Sizes& size
     p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
     cpu_backward(p, rung.c_str(), threads);
 }
+
+// The kernels of csrc/cuda, which say what is wrong instead of throwing.
+void check(const std::string& wrong, const char* who) {
+    if (!wrong.empty()) throw std::runtime_error(std::string(who) + ": " + wrong);
+}
+
+void check_served(const std::string& refusal) {
+    if (!refusal.empty()) throw std::invalid_argument("q, k, v: " + refusal);
+}
+
+AttentionProblem with_gradients(AttentionProblem p, const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k,
+                                const Tensor& grad_v, int64_t delta) {
+    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
+    p.delta = static_cast<float*>(pointer(delta));
+    return p;
+}
+
+#ifdef MINGLM_CUDA
+std::pair<int, std::string> cuda_devices() {
+    std::string why;
+    const int count = cuda::devices(why);
+    return {count, why};
+}
+
+void cuda_forward(int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
+                  const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
+    check_served(cuda::refusal(p, sm));
+    check(cuda::forward(p, pointer(stream)), "CUDA");
+}
+
+void cuda_backward(int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
+                   const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse, const Tensor& grad_out,
+                   const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
+    const AttentionProblem p =
+        with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v, delta);
+    check_served(cuda::refusal(p, sm));
+    check(cuda::backward(p, pointer(stream)), "CUDA");
+}
+#endif
+
+#ifdef MINGLM_EMULATED
+constexpr int EMULATED_SM = 80;
+
+void check_emulated(const std::string& wrong) {
+    check(wrong.empty() || emulated::last_report().empty() ? wrong : emulated::last_report(), "the emulated GPU");
+}
+
+void emulated_forward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
+                      const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
+    check_lengths(p, sizes[4]);
+    check_threads(threads);
+    check_served(emulated::refusal(p, EMULATED_SM));
+    emulated::set_schedule(emulated::parse_schedule(schedule, threads));
+    check_emulated(emulated::forward(p, nullptr));
+}
+
+void emulated_backward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
+                       const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse,
+                       const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
+    const AttentionProblem p =
+        with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v, delta);
+    check_lengths(p, sizes[4]);
+    check_threads(threads);
+    check_served(emulated::refusal(p, EMULATED_SM));
+    emulated::set_schedule(emulated::parse_schedule(schedule, threads));
+    check_emulated(emulated::backward(p, nullptr));
+}
+
+py::dict memory_traffic() {
+    using namespace py::literals;
+    const emulated::Traffic t = emulated::traffic();
+    return py::dict("matrix_phases"_a = t.matrix_phases, "matrix_conflicts"_a = t.matrix_conflicts,
+                    "shared_phases"_a = t.shared_phases, "shared_conflicts"_a = t.shared_conflicts,
+                    "global_sectors"_a = t.global_sectors, "global_bytes"_a = t.global_bytes);
+}
+#endif
 
 py::list rungs() {
     using namespace py::literals;
@@ -122,6 +204,7 @@ PYBIND11_MODULE(_C, m) {
     m.attr("float32") = static_cast<int>(Dtype::float32);
     m.attr("bfloat16") = static_cast<int>(Dtype::bfloat16);
     m.attr("float64") = static_cast<int>(Dtype::float64);
+    m.attr("float16") = static_cast<int>(Dtype::float16);
     m.attr("compiler") = compiler();
     m.def("keys_of_row", &keys_of_row, py::arg("i"), py::arg("part_a_len"), py::arg("len_k"), "The rule, as C++ has it.");
 
@@ -130,4 +213,27 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_threads_by", &cpu_threads_by);
     m.def("cpu_forward", &forward, release_gil(), "Writes out and lse.");
     m.def("cpu_backward", &backward, release_gil(), "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
+
+    // csrc/cuda on a GPU, where nvcc was there when this was built. Addresses are the device's; stream: a cudaStream_t of the
+    // current device; sm: its compute capability, 80 for 8.0. Backward writes to delta, (heads, queries) float32, too.
+#ifdef MINGLM_CUDA
+    m.attr("cuda_built") = true;
+    m.def("cuda_devices", &cuda_devices, "How many GPUs the driver shows, and what it says if there is none.");
+    m.def("cuda_capability", &cuda::capability, py::arg("device"));
+    m.def("cuda_forward", &cuda_forward, release_gil());
+    m.def("cuda_backward", &cuda_backward, release_gil());
+#else
+    m.attr("cuda_built") = false;
+#endif
+
+    // The same sources carried out on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
+#ifdef MINGLM_EMULATED
+    m.attr("emulated_built") = true;
+    m.def("emulated_forward", &emulated_forward, release_gil());
+    m.def("emulated_backward", &emulated_backward, release_gil());
+    m.def("count_traffic", &emulated::count_traffic, py::arg("on"), "Count what emulated kernels ask of memory, from zero on.");
+    m.def("traffic", &memory_traffic, "What was counted: dict of numbers; see csrc/cuda_on_cpu/schedule.h.");
+#else
+    m.attr("emulated_built") = false;
+#endif
 }

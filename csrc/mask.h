@@ -12,7 +12,7 @@
 #pragma once
 #include <cstdint>
 
-#ifdef __CUDACC__
+#ifdef __CUDACC__  // code that a GPU runs as well
 #define MINGLM_HOST_DEVICE __host__ __device__
 #else
 #define MINGLM_HOST_DEVICE

@@ -3,11 +3,13 @@
     reference   a few lines of PyTorch per sample with the dense mask: the truth, to be read in a minute
     sdpa        PyTorch's own scaled_dot_product_attention with a boolean mask
     kernel      csrc/: no hidden pair is computed and no mask exists; kernel:RUNG asks for one rung of its ladder
+    emulated    the kernel for GPUs, carried out on a CPU a thread at a time: to be stepped through, and for tests
     auto        kernel where it serves, else sdpa; never another result
 
 Every backend gives every argument the same meaning. Attention probabilities are never dropped.
 """
 
+import functools
 import math
 
 import torch
@@ -23,18 +25,21 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
 
     q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale is 1 / sqrt(D) unless given.
     A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of the ladder, as
-    in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa" or "reference".
+    in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa", "reference", or "emulated", "emulated:SCHEDULE" (in-order,
+    reverse, pct:SEED: how the threads of the GPU take turns).
     Raises MinglmError when shapes, dtypes or the backend do not fit.
     """
     _check(q, k, v, mask)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if backend == "auto":
         backend = best_backend(q.dtype, q.device, q.shape[-1])[0]
-        if not all(map(ops.last_is_contiguous, (q, k, v))):
+        on_gpu = q.device.type == "cuda"
+        if not all(ops.last_is_contiguous(x) and (not on_gpu or ops.cuda_can_load(x)) for x in (q, k, v)):
             backend = "sdpa"  # the kernel wants no copy to be made in secret
     name, colon, rung = backend.partition(":") if isinstance(backend, str) else (None, "", "")
-    if name not in BACKENDS or colon and not (name == "kernel" and rung):
-        raise MinglmError(f"backend: {backend!r} is not one of {', '.join(['auto', *BACKENDS])}, kernel:RUNG")
+    if name not in BACKENDS or colon and not (name in ("kernel", "emulated") and rung):
+        names = ", ".join(["auto", *BACKENDS])
+        raise MinglmError(f"backend: {backend!r} is not one of {names}, kernel:RUNG, emulated:SCHEDULE")
     return BACKENDS[name](q, k, v, mask, scale, *([rung] if colon else []))
 
 
@@ -142,7 +147,9 @@ def _check(q, k, v, mask):
             raise MinglmError(f"{name}: {len(x)} rows, but the mask has {n}")
 
 
-BACKENDS = {"kernel": ops.kernel_attention, "sdpa": sdpa, "reference": reference}
+BACKENDS = {
+    "kernel": ops.kernel_attention, "sdpa": sdpa, "reference": reference, "emulated": ops.emulated_attention
+}  # fmt: skip
 
 
 # ---- what serves here, for banners and `minglm info` ---------------------------------------------------------------------
@@ -151,12 +158,15 @@ BACKENDS = {"kernel": ops.kernel_attention, "sdpa": sdpa, "reference": reference
 def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
     """What "auto" takes for such tensors, and why, in one line for the banner: ("kernel:avx512", reason).
 
-    Raises MinglmError when MINGLM_KERNEL names a rung that this machine does not have.
+    On a GPU the kernel has to pass a short test first, once a device. Raises MinglmError when MINGLM_KERNEL names a rung that
+    this machine does not have.
     """
+    device = torch.device(device)
     usable, why = ops.has_kernel(device)
-    on_cpu = torch.device(device).type == "cpu"
-    asked = ops.asked_rung() if on_cpu else None
-    if dtype == torch.float64:
+    asked = ops.asked_rung() if device.type == "cpu" else None
+    if device.type == "cuda" and usable:
+        usable, why = _serves_on_cuda(dtype, device, head_dim)
+    elif dtype == torch.float64:
         usable, why = False, "in float64 the kernel has only its slowest rung, for checks"
     elif usable and not ops.serves(dtype, asked):
         usable, why = False, f"the kernel{f' of MINGLM_KERNEL={asked}' if asked else ''} does not serve {dtype}"
@@ -164,22 +174,76 @@ def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
         usable, why = False, f"the kernel serves heads up to a width of {ops.MAX_HEAD_DIM}, not {head_dim}"
     if not usable:
         return "sdpa", f"PyTorch's own attention; {why}"
+    if device.type == "cuda":
+        return "kernel", why
     rung = ops.choose_rung(dtype)
     return f"kernel:{rung}", "as MINGLM_KERNEL says" if asked else f"the fastest that this machine has; {why}"
+
+
+def _serves_on_cuda(dtype, device, head_dim):
+    major, minor = torch.cuda.get_device_capability(device)
+    needed = (7, 5) if dtype == torch.float32 else (8, 0)
+    if dtype not in ops.CUDA_DTYPES:
+        return False, f"the kernel for GPUs does not serve {dtype}"
+    if head_dim not in ops.CUDA_HEAD_DIMS:
+        return False, f"the kernel for GPUs serves heads of a width of {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}"
+    if (major, minor) < needed:
+        return False, f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
+    wrong = _wrong_on_cuda(dtype, torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index))
+    return not wrong, wrong or "it passed its test against the reference on this device"
+
+
+@functools.cache
+def _wrong_on_cuda(dtype, device):
+    """What the kernel gets wrong on a device, forward and backward on three small samples; None if it is right."""
+    return wrong_by("kernel", dtype, device)
+
+
+def wrong_by(backend, dtype, device):
+    """What a backend gets wrong against `reference` in float64 on three small samples, in one line; None if it is right.
+
+    It looks for wrong code, not for rounding: 2 % of the largest entry in 16 bits, 0.01 % in float32.
+    """
+    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(108, 2, 64, generator=generator).to(device, dtype) for _ in range(4)]
+    try:
+        truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
+        found = attention_and_gradients(inputs, mask, backend)
+    except Exception as error:  # whatever it is, there is another backend
+        return f"it failed its test: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    for name, true in truth.items():
+        error = float((found[name].double() - true).abs().max() / true.abs().max())
+        if not error <= (1e-4 if dtype == torch.float32 else 0.02):
+            return f"it failed its test against the reference: {name} is off by {error:.1g} of the largest entry"
+    return None
+
+
+def attention_and_gradients(inputs, mask, backend):
+    """{name: tensor} of the attention of (q, k, v) and its gradients; inputs: q, k, v and the gradient of the result."""
+    *qkv, grad = inputs
+    qkv = [x.detach().requires_grad_() for x in qkv]
+    with torch.enable_grad():
+        out = masked_attention(*qkv, mask, backend=backend)
+    grads = torch.autograd.grad(out, qkv, grad)
+    return dict(zip(("out", "grad q", "grad k", "grad v"), (out.detach(), *grads), strict=True))
 
 
 def backends(device="cpu"):
     """Every backend that `masked_attention` knows: list of (name, whether it serves on the device, why (not) in one line)."""
     usable, why = ops.has_kernel(device)
-    try:
-        ops.asked_rung()
-    except MinglmError as error:
-        usable, why = False, str(error)
+    if torch.device(device).type == "cpu":
+        try:
+            ops.asked_rung()
+        except MinglmError as error:
+            usable, why = False, str(error)
+    emulator = ops.has_emulator() if torch.device(device).type == "cpu" else (False, "it takes tensors on the CPU")
     per = "a padded batch in one call" if torch.device(device).type != "cpu" else "one call a sample"
     return [
         ("kernel", usable, why),
         ("sdpa", True, f"PyTorch's scaled_dot_product_attention with a boolean mask, {per}"),
         ("reference", True, "plain PyTorch with the dense mask, to be read"),
+        ("emulated", *emulator),
     ]
 
 

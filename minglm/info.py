@@ -14,6 +14,7 @@ from .attention import backends, best_backend, kernel_rungs, masked_attention
 from .bench.check import DTYPES, errors, fair_errors
 from .errors import MinglmError
 from .mask import GLMMask
+from .ops import _C
 from .version import __version__
 
 HERE = Path(__file__).parent
@@ -34,7 +35,7 @@ def collect():
     report = dict(
         minglm=__version__, python=platform.python_version(), torch=torch.__version__, numpy=numpy.__version__,
         folder=str(HERE), system=platform.platform(), cpu=cpu(), build=build_info(),
-        threads=torch.get_num_threads(), openmp_runtimes=openmp_runtimes(),
+        threads=torch.get_num_threads(), openmp_runtimes=openmp_runtimes(), cuda=cuda(),
         devices=[device(name) for name in ("cpu", "cuda")], rungs=kernel_rungs(),
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
         self_test=self_test(),
@@ -61,6 +62,18 @@ def build_info():
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
+def cuda():
+    """The CUDA kernels: for what they were built, or why not; what the driver says; whether they can be emulated on the CPU."""
+    built = bool(getattr(_C, "cuda_built", False))
+    count, driver = _C.cuda_devices() if built else (0, None)
+    note = build_info().get("cuda", {})
+    return dict(
+        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), reason=None if built else note.get("reason"),
+        devices=count, driver=driver, capability=_C.cuda_capability(0) if count else None,
+        emulated=bool(getattr(_C, "emulated_built", False)),
+    )  # fmt: skip
+
+
 def openmp_runtimes():
     """Files of the OpenMP runtimes in this process. Two of them would mean two pools of threads for the same cores."""
     try:
@@ -73,7 +86,7 @@ def openmp_runtimes():
 def device(kind):
     """What masked_attention does on a kind of device: what "auto" takes and why, and what else there is."""
     if kind == "cuda" and not torch.cuda.is_available():
-        return dict(device=kind, name=None, auto=None, reason="PyTorch sees no GPU", backends=[])
+        return dict(device=kind, name=None, auto=None, reason=why_no_gpu(), backends=[])
     name = torch.cuda.get_device_name() if kind == "cuda" else None
     try:
         auto, reason = best_backend(device=kind)
@@ -81,6 +94,15 @@ def device(kind):
         auto, reason = None, str(error)
     there = [dict(name=name, usable=usable, reason=why) for name, usable, why in backends(kind)]
     return dict(device=kind, name=name, auto=auto, reason=reason, backends=there)
+
+
+def why_no_gpu():
+    """One line: PyTorch sees no GPU, and what our own CUDA runtime, if the build has it, sees."""
+    there = cuda()
+    if there["devices"]:
+        need = "is built without CUDA" if torch.version.cuda is None else f"is built for CUDA {torch.version.cuda}"
+        return f"PyTorch sees no GPU, the driver shows {there['devices']}: this PyTorch {need}"
+    return f"PyTorch sees no GPU{', and the driver: ' + there['driver'] if there['driver'] else ''}"
 
 
 # ---- the self-test ------------------------------------------------------------------------------------------------------
@@ -144,19 +166,25 @@ def advice(report):
         return "unset MINGLM_KERNEL"
     if not any(rung["built"] for rung in rungs):
         return f"{build['reason']}; then {build_again}" if build.get("reason") else build_again
-    if checkout and (changed := newer_than_extension(build.get("sets", []))):
+    if checkout and (changed := newer_than_extension(build)):
         return f"{changed} is newer than the extension: {build_again}"
+    gpu, kernels = any(there.get("name") for there in report["devices"]), report.get("cuda", {})
+    if gpu and not kernels.get("built"):
+        return f"{kernels.get('reason') or 'the CUDA kernels were not built'}; then {build_again}"
     absent = [rung["name"] for rung in rungs if rung["name"] in report["cpu"]["sets"] and not rung["built"]]
     if absent:
         return f"a compiler newer than {build.get('compiler')} could build {absent[-1]}: set CXX; {build_again}"
     return None
 
 
-def newer_than_extension(sets):
+def newer_than_extension(build):
     """A source of the extension, in a checkout, that was changed after it was built; None when there is none."""
     built = max((path.stat().st_mtime for path in HERE.glob("_C.*")), default=0)
-    for path in sorted([*HERE.parent.glob("csrc/*.*"), *HERE.parent.glob("csrc/cpu/*.*")]):
-        compiled = path.suffix in (".h", ".inc", ".cpp") and (path.stem in sets or path.stem not in NEEDS)
+    emulated, cuda = build.get("emulated"), build.get("cuda", {}).get("built")
+    folders = ["", "cpu"] + ["cuda"] * bool(cuda or emulated) + ["cuda_on_cpu"] * bool(emulated)
+    for path in sorted(path for folder in folders for path in (HERE.parent / "csrc" / folder).glob("*.*")):
+        left_out = path.stem in NEEDS and path.stem not in build.get("sets", [])
+        compiled = path.suffix in (".h", ".inc", ".cpp", ".cuh", ".cu") and not left_out
         if compiled and path.stat().st_mtime > built:
             return str(path.relative_to(HERE.parent))
     return None
@@ -173,6 +201,7 @@ def show(report):
         f"runs on     Python {report['python']}, PyTorch {report['torch']}, NumPy {report['numpy']}, {report['system']}",
         f"processor   {cpu['name']}, {cpu['cores']} cores, with {', '.join(cpu['sets']) or 'no set known here'}",
         f"extension   {extension_line(build, report['rungs'])}",
+        f"CUDA        {cuda_line(report['cuda'])}",
         f"threads     {report['threads']}{threads_line(build, report['openmp_runtimes'])}",
     ]
     for there in report["devices"]:
@@ -188,6 +217,13 @@ def extension_line(build, rungs):
     if any(rung["built"] for rung in rungs):
         return f"minglm._C, built by {build.get('compiler') or 'a compiler that left no note'}"
     return f"none: {build.get('reason') or 'it was never built, or does not load'}"
+
+
+def cuda_line(cuda):
+    if not cuda["built"]:
+        return f"no kernels: {cuda['reason'] or 'this extension came without a note why'}"
+    archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
+    return f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
 
 
 def threads_line(build, runtimes):

@@ -4,6 +4,8 @@
       torch.ops.minglm._attention_forward          private ops, so that the dispatcher, the profiler and torch.compile
       torch.ops.minglm._attention_backward         know them; they have no gradient of their own
         minglm._C.cpu_forward, cpu_backward        plain addresses, strides and lengths (csrc/bindings.cpp)
+        minglm._C.cuda_forward, cuda_backward      the same for tensors on a GPU, on its current stream
+        minglm._C.emulated_forward, ...backward    csrc/cuda, carried out on the CPU
 
 The Function stands outside the ops, for register_autograd costs twice as much a call. A build without the extension
 imports this module like any other; `has_kernel` says why nothing runs.
@@ -19,6 +21,8 @@ from .errors import MinglmError
 
 MAX_HEAD_DIM = 256
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
+CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+CUDA_HEAD_DIMS = (32, 64, 96, 128)
 LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # every rung there is, in this build or not
 
 
@@ -47,9 +51,19 @@ else:
 def has_kernel(device="cpu"):
     """Whether the kernel can run on a device, and why (not): (bool, one line)."""
     kind = torch.device(device).type
+    if kind == "cuda" and _C is not None and _C.cuda_built:
+        count, why = _C.cuda_devices()
+        return count > 0, "compiled by nvcc" if count else f"the CUDA driver says: {why}"
     if _C is not None and kind != "cpu":
         return False, f"this build has no kernel for {kind}"
     return _C is not None, HOW
+
+
+def has_emulator():
+    """Whether csrc/cuda can be carried out on the CPU, and why (not): (bool, one line)."""
+    if _C is None:
+        return False, HOW
+    return _C.emulated_built, "csrc/cuda on the CPU, a thread at a time" if _C.emulated_built else "it is built on Linux only"
 
 
 def rungs():
@@ -101,8 +115,43 @@ def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
     usable, why = has_kernel(q.device)
     if not usable:
         raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
-    rung = choose_rung(q.dtype, rung)
-    lengths = (mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens, mask.seqlens_k)
+    if q.device.type == "cuda":
+        if rung:
+            raise MinglmError(f"backend: 'kernel:{rung}' is a rung for CPUs; on {q.device} it is 'kernel'")
+        return _attend(q, k, v, _lengths_on(mask, q.device), scale, "", return_lse)
+    return _attend(q, k, v, _lengths(mask), scale, choose_rung(q.dtype, rung), return_lse)
+
+
+def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
+    """`masked_attention` by the CUDA kernels, carried out on the CPU: slow, and the same numbers as on a GPU.
+
+    q (Nq, H, D), k and v (Nk, H, D) of float32, bfloat16 or float16 on the CPU, D one of CUDA_HEAD_DIMS -> (Nq, H, D).
+    schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED" (csrc/cuda_on_cpu/schedule.h); no result
+    may depend on it. Raises MinglmError for whatever these kernels cannot serve, with a report when they do something illegal.
+    """
+    usable, why = has_emulator()
+    if not usable or q.device.type != "cpu":
+        raise MinglmError(f"backend: 'emulated' cannot serve tensors on {q.device}: {why if not usable else 'it takes the CPU'}")
+    return _attend(q, k, v, _lengths(mask), scale, f"{EMULATED}{schedule or 'in-order'}", return_lse)
+
+
+EMULATED = "emulated:"  # a rung of the ops that begins like this is a schedule of the emulator
+
+
+def _lengths(mask):
+    return mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens, mask.seqlens_k
+
+
+def _lengths_on(mask, device):
+    """The mask's lengths on a GPU; copied once a mask, so that a captured CUDA graph finds them where they were."""
+
+    def copy():
+        return tuple(None if x is None else x.to(device, non_blocking=True) for x in _lengths(mask))
+
+    return copy() if torch.compiler.is_compiling() else mask.remember(("lengths", device), copy)
+
+
+def _attend(q, k, v, lengths, scale, rung, return_lse):
     # subtle: the ops have no gradient of their own, so they are called bare only where nobody wants one
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     attend = _Attention.apply if learning else torch.ops.minglm._attention_forward
@@ -142,17 +191,17 @@ _library.define(
 )
 
 
-def _forward_cpu(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+def _forward(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
     lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
-    checked = _check(q, k, v, *lengths)
+    checked = _check(q, k, v, *lengths, rung)
     out, lse = _forward_fake(q, k, v, *lengths, scale, rung)
-    _call("cpu_forward", rung, *checked, scale, lengths, *map(_rows, (q, k, v, out)), lse.data_ptr())
+    _call("forward", rung, q.device, *checked, scale, lengths, *map(_rows, (q, k, v, out)), lse.data_ptr())
     return out, lse
 
 
-def _backward_cpu(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+def _backward(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
     lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
-    checked = _check(q, k, v, *lengths)
+    checked = _check(q, k, v, *lengths, rung)
     for name, x, shape, dtype in (
         ("grad_out", grad_out, q.shape, q.dtype),
         ("out", out, q.shape, q.dtype),
@@ -161,13 +210,17 @@ def _backward_cpu(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_
         if x.shape != shape or x.dtype != dtype or x.device != q.device:
             raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
     # the gradient of a sum is one number, expanded: all strides 0
-    grad_out = grad_out if grad_out.stride(-1) == 1 and 0 not in grad_out.stride() else grad_out.contiguous()
+    on_grid = grad_out.stride(-1) == 1 and 0 not in grad_out.stride() and cuda_can_load(grad_out)
+    grad_out = grad_out if on_grid else grad_out.clone(memory_format=torch.contiguous_format)
     out, lse = out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous()
     grads = grad_q, grad_k, grad_v = _backward_fake(grad_out, q, k, v, out, lse, *lengths, scale, rung)
     if seqlens_k is not None:  # the kernel does not touch the room behind a sample's keys
         grad_k.zero_(), grad_v.zero_()
-    tensors = (*map(_rows, (q, k, v, out)), lse.data_ptr(), *map(_rows, (grad_out, *grads)))
-    _call("cpu_backward", rung, *checked, scale, lengths, *tensors)
+    tensors = [*map(_rows, (q, k, v, out)), lse.data_ptr(), *map(_rows, (grad_out, *grads))]
+    if _runs_cuda(q.device, rung):
+        delta = lse.new_empty(lse.shape)  # room for rowsum(dO * O)
+        tensors.append(delta.data_ptr())
+    _call("backward", rung, q.device, *checked, scale, lengths, *tensors)
     return grads
 
 
@@ -180,11 +233,12 @@ def _backward_fake(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part
 
 
 # Works under torch.compile: `backend="aot_eager"` in the tests; inductor, the default, needs a C++ compiler at run time.
-for _name, _cpu, _fake in (
-    ("_attention_forward", _forward_cpu, _forward_fake),
-    ("_attention_backward", _backward_cpu, _backward_fake),
+for _name, _run, _fake in (
+    ("_attention_forward", _forward, _forward_fake),
+    ("_attention_backward", _backward, _backward_fake),
 ):
-    _library.impl(_name, _cpu, "CPU")
+    _library.impl(_name, _run, "CPU")
+    _library.impl(_name, _run, "CUDA")
     torch.library.register_fake(f"minglm::{_name}", _fake, lib=_library)
 
 
@@ -197,39 +251,61 @@ def _rows(x):
     return x.data_ptr(), x.stride(0), x.stride(1)
 
 
-def _call(function, rung, dtype, sizes, scale, lengths, *tensors):
+def _runs_cuda(device, rung):
+    """Whether csrc/cuda computes it, on a GPU or carried out on the CPU."""
+    return device.type == "cuda" or rung.startswith(EMULATED)
+
+
+def _call(direction, rung, device, dtype, sizes, scale, lengths, *tensors):
     lengths = tuple(0 if x is None else x.data_ptr() for x in lengths)
+    rest = (dtype, sizes, scale, lengths, *tensors)
     try:
-        getattr(_C, function)(rung, torch.get_num_threads(), dtype, sizes, scale, lengths, *tensors)
+        if device.type == "cuda":
+            major, minor = torch.cuda.get_device_capability(device)
+            with torch.cuda.device(device):  # kernels go to the current device, on its current stream
+                stream = torch.cuda.current_stream(device).cuda_stream
+                getattr(_C, f"cuda_{direction}")(stream, 10 * major + minor, *rest)
+        elif rung.startswith(EMULATED):
+            getattr(_C, f"emulated_{direction}")(rung.removeprefix(EMULATED), torch.get_num_threads(), *rest)
+        else:
+            getattr(_C, f"cpu_{direction}")(rung, torch.get_num_threads(), *rest)
     except ValueError as error:  # the extension checks what the lengths say
         raise MinglmError(str(error)) from None
 
 
-def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k):
+def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
     """Everything that the extension takes on trust. Returns its number for the dtype, and the sizes."""
     if _C is None:
         raise MinglmError(f"backend: the kernel cannot run: {HOW}")
+    dtypes = CUDA_DTYPES if _runs_cuda(q.device, rung) else DTYPES
     if not (q.dim() == k.dim() == v.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:]):
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
         raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) are needed")
-    if not (q.dtype == k.dtype == v.dtype and q.dtype in DTYPES):
+    if not (q.dtype == k.dtype == v.dtype and q.dtype in dtypes):
         kinds = ", ".join(str(x.dtype) for x in (q, k, v))
-        raise MinglmError(f"q, k, v: {kinds}; all {', '.join(DTYPES.values())} alike are accepted")
+        raise MinglmError(f"q, k, v: {kinds}; all {', '.join(dtypes.values())} alike are accepted")
     heads, width = q.shape[1:]
     if not 1 <= width <= MAX_HEAD_DIM:
         raise MinglmError(f"q, k, v: head width {width}; the kernel accepts 1 to {MAX_HEAD_DIM}")
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if x.device.type != "cpu":
-            raise MinglmError(f"{name}: on {x.device}; cpu is needed")
+        if x.device.type not in ("cpu", "cuda") or x.device != q.device:
+            raise MinglmError(f"{name}: on {x.device}; {q.device if x is not q else 'cpu or cuda'} is needed")
         if not last_is_contiguous(x):
             raise MinglmError(f"{name}: strides {x.stride()}; the kernel accepts any but for the last, which must be 1")
     samples = part_a_lens.numel()
     lengths = dict(cu_seqlens_q=(cu_seqlens_q, samples + 1), cu_seqlens_k=(cu_seqlens_k, samples + 1))
     lengths |= dict(part_a_lens=(part_a_lens, samples), seqlens_k=(seqlens_k, samples))
     for name, (x, entries) in lengths.items():
-        if x is not None and not (x.dtype == torch.int32 and x.shape == (entries,) and x.is_contiguous() and x.is_cpu):
-            raise MinglmError(f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on cpu is needed")
-    return getattr(_C, DTYPES[q.dtype]), (samples, heads, width, q.shape[0], k.shape[0])
+        if x is None:
+            continue
+        if x.dtype != torch.int32 or x.shape != (entries,) or not x.is_contiguous() or x.device != q.device:
+            raise MinglmError(f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on {q.device} is needed")
+    return getattr(_C, dtypes[q.dtype]), (samples, heads, width, q.shape[0], k.shape[0])
+
+
+def cuda_can_load(x):
+    """Whether the CUDA kernels can move a (rows, H, D) tensor 16 bytes at a time, as they do with 16-bit numbers."""
+    return x.element_size() != 2 or all(n % 8 == 0 for n in (x.data_ptr() // 2, x.stride(0), x.stride(1)))
 
 
 def last_is_contiguous(x):

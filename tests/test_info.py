@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +94,45 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     assert f"none: {why}" in info.show(report)
 
 
+# ---- CUDA ---------------------------------------------------------------------------------------------------------------
+
+
+def with_cuda(devices, driver):
+    functions = dict(cuda_devices=lambda: (devices, driver), cuda_capability=lambda device: 90)
+    return SimpleNamespace(cuda_built=True, emulated_built=True, **functions)
+
+
+def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
+    built = dict(built=True, nvcc="13.0.88", archs=[75, 80, 120])
+    assert info.cuda_line(built) == "kernels by nvcc 13.0.88 for compute capability 7.5, 8.0, 12.0 and later"
+    assert info.cuda_line(dict(built=False, reason="there is no nvcc")) == "no kernels: there is no nvcc"
+    assert "no kernels" in info.cuda_line(dict(built=False, reason=None))
+
+
+def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
+    note = dict(built=False, reason="there is no nvcc", nvcc=None, archs=[])
+    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=note))
+    for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
+        monkeypatch.setattr(info, "_C", older)
+        assert info.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
+    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=dict(built=True, reason=None, nvcc="13.0.88", archs=[80])))
+    monkeypatch.setattr(info, "_C", with_cuda(2, ""))
+    expected = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], devices=2, driver="", capability=90, emulated=True)
+    assert info.cuda() == expected
+
+
+def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(info, "_C", None)
+    assert info.device("cuda")["reason"] == "PyTorch sees no GPU"
+    monkeypatch.setattr(info, "_C", with_cuda(0, "no CUDA-capable device is detected"))
+    assert info.device("cuda")["reason"] == "PyTorch sees no GPU, and the driver: no CUDA-capable device is detected"
+    monkeypatch.setattr(info, "_C", with_cuda(1, ""))
+    for version, built in ((None, "is built without CUDA"), ("13.0", "is built for CUDA 13.0")):
+        monkeypatch.setattr(torch.version, "cuda", version)
+        assert info.device("cuda")["reason"] == f"PyTorch sees no GPU, the driver shows 1: this PyTorch {built}"
+
+
 # ---- the one thing to improve -------------------------------------------------------------------------------------------
 
 
@@ -106,10 +146,13 @@ def report_of(**changes):
     return report | changes
 
 
+CUDA = ("csrc/cuda/forward.cuh", "csrc/cuda/launch.cu", "csrc/cuda_on_cpu/simt.h")
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A folder that looks like a checkout whose extension was built after its sources were written."""
-    for name in ("csrc/mask.h", "csrc/cpu/scalar.cpp", "csrc/cpu/avx512.cpp", "csrc/README.md", "minglm/_C.so"):
+    for name in ("csrc/mask.h", "csrc/cpu/scalar.cpp", "csrc/cpu/avx512.cpp", "csrc/README.md", *CUDA, "minglm/_C.so"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000, 1000))
@@ -123,12 +166,29 @@ def test_nothing_to_improve_is_said_plainly(checkout):
 
 
 def test_a_source_newer_than_the_extension_is_named(checkout):
-    for other in ("csrc/README.md", "csrc/cpu/avx512.cpp"):  # neither is part of this build
+    for other in ("csrc/README.md", "csrc/cpu/avx512.cpp", *CUDA):  # none is part of this build
         os.utime(checkout / other, (3000, 3000))
     assert info.advice(report_of()) is None
     os.utime(checkout / "csrc" / "mask.h", (3000, 3000))
     assert info.advice(report_of()).startswith("csrc/mask.h is newer")
     assert "build_ext --inplace" in info.advice(report_of())
+
+
+@pytest.mark.parametrize("changed", CUDA)
+def test_a_cuda_source_newer_than_the_kernels_is_named(checkout, changed):
+    os.utime(checkout / changed, (3000, 3000))
+    build = report_of()["build"]
+    for emulated, cuda in ((False, True), (True, False), (True, True)):
+        advice = info.advice(report_of(build=build | dict(emulated=emulated, cuda=dict(built=cuda))))
+        part = emulated or "cuda_on_cpu" not in changed
+        assert advice and advice.startswith(f"{changed} is newer") if part else advice is None
+
+
+def test_a_gpu_without_kernels_is_the_first_thing_to_improve(checkout):
+    gpu = [dict(auto="kernel:avx2"), dict(auto="sdpa", name="a GPU")]
+    advice = info.advice(report_of(devices=gpu, cuda=dict(built=False, reason="there is no nvcc")))
+    assert advice.startswith("there is no nvcc; then ")
+    assert info.advice(report_of(devices=gpu, cuda=dict(built=True))) is None
 
 
 def test_a_set_that_the_compiler_lacked_is_named(checkout):

@@ -1,7 +1,7 @@
-"""What `pip install .` builds: with a compiler, without one, and after a header was touched.
+"""What `pip install .` builds: with a compiler, without one, with an nvcc, and after a header was touched.
 
-The package is the real one; csrc/ is a stand-in that compiles in a second. .ci/run builds the real thing in environments
-without torch, which takes the network.
+The package is the real one; csrc/ is a stand-in that compiles in a second, and so is nvcc but in one test. .ci/run builds the
+real thing in environments without torch, which takes the network.
 """
 
 import importlib.util
@@ -27,11 +27,42 @@ BINDINGS = """
 #include <Python.h>
 #include "value.h"
 int value_of_the_kernel();
+#ifdef MINGLM_CUDA
+namespace cuda { int value(); }
+#endif
+#ifdef MINGLM_EMULATED
+namespace emulated { int value(); }
+#endif
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
 PyMODINIT_FUNC PyInit__C() {
     PyObject* m = PyModule_Create(&module);
     PyModule_AddIntConstant(m, "value", VALUE + value_of_the_kernel());
+#ifdef MINGLM_CUDA
+    PyModule_AddIntConstant(m, "cuda", cuda::value());
+#endif
+#ifdef MINGLM_EMULATED
+    PyModule_AddIntConstant(m, "emulated", emulated::value());
+#endif
     return m;
+}
+"""
+LAUNCH = """
+#include "kernels.cuh"
+#ifdef __CUDACC__
+__global__ void kernel(int* n) { *n = KERNELS; }
+#endif
+#ifndef DEVICE
+#define DEVICE cuda
+#endif
+namespace DEVICE {
+int value() {
+#ifdef __CUDACC__
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess) return -1;
+    kernel<<<1, 1>>>(nullptr);
+#endif
+    return KERNELS;
+}
 }
 """
 KERNEL = """
@@ -46,7 +77,9 @@ int value_of_the_kernel() { return 20; }
 """
 
 
-OURS = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "MINGLM_REQUIRE_EXT")
+OURS = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "MINGLM_REQUIRE_EXT", "MINGLM_CUDA", "MINGLM_CUDA_HOME")
+OURS += ("MINGLM_CUDA_ARCHS", "CUDA_HOME", "VIRTUAL_ENV")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="CUDA is built on Linux alone")
 INPLACE = ("setup.py", "build_ext", "--inplace")
 
 
@@ -59,6 +92,8 @@ def tree(tmp_path):
         shutil.copy(ROOT / name, root)
     shutil.copytree(ROOT / "minglm", root / "minglm", ignore=shutil.ignore_patterns(*BUILT))
     files = {"bindings.cpp": BINDINGS, "value.h": "#define VALUE 1\n", "cpu/cpu.cpp": KERNEL, "cpu/vector.inc": "return 20;\n"}
+    files |= {"cuda/launch.cu": LAUNCH, "cuda/kernels.cuh": "#define KERNELS 5\n"}
+    files |= {"cuda_on_cpu/emulated.cpp": '#define DEVICE emulated\n#include "../cuda/launch.cu"\n'}
     files |= {f"cpu/{name}.cpp": f'int {name}() {{\n#include "vector.inc"\n}}\n' for name in SETUP.SETS}
     for name, text in files.items():
         (root / "csrc" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +110,8 @@ class Tree:
         self.root = root
 
     def run(self, *words, check=True, **variables):
-        """Python in the tree, in a process of its own."""
-        kept = {name: value for name, value in os.environ.items() if name not in OURS}
+        """Python in the tree, in a process of its own; without CUDA unless a variable says something else about it."""
+        kept = {name: value for name, value in os.environ.items() if name not in OURS} | {"MINGLM_CUDA": "0"}
         how = dict(cwd=self.root, env=kept | variables, capture_output=True, text=True, timeout=200)
         done = subprocess.run([sys.executable, *words], **how)
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -92,9 +127,11 @@ class Tree:
     def info(self):
         return json.loads((self.root / "minglm" / "_build_info.json").read_text(encoding="utf-8"))
 
-    def value(self):
-        """What the extension in the tree says."""
-        return int(self.run("-c", "import sys; sys.path[:0] = ['minglm']; import _C; print(_C.value)").stdout)
+    def value(self, name="value", **variables):
+        """What the extension in the tree says; None if it does not know the name."""
+        code = f"import sys; sys.path[:0] = ['minglm']; import _C; print(getattr(_C, {name!r}, None))"
+        said = self.run("-c", code, **variables).stdout.strip()
+        return None if said == "None" else int(said)
 
 
 def compiled(done):
@@ -114,8 +151,9 @@ def program(path, text):
 def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree):
     done = tree.run(*INPLACE)
     sets = tree.info()["sets"]
-    assert compiled(done) == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)}
-    assert tree.value() == 21
+    emulated = {"csrc/cuda_on_cpu/emulated.cpp"} if sys.platform == "linux" else set()
+    assert compiled(done) == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)} | emulated
+    assert tree.value() == 21 and tree.value("emulated") == (5 if emulated else None) and tree.value("cuda") is None
     assert compiled(tree.run(*INPLACE)) == set()
 
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
@@ -228,6 +266,190 @@ def test_an_extension_that_does_not_load_is_none(tree):
     (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int nothing;\n", encoding="utf-8")
     done = tree.run(*INPLACE, check=False)
     assert done.returncode == 1 and "does not load" in done.stderr and "value_of_the_kernel" in done.stderr
+
+
+# ---- with nvcc, and without -----------------------------------------------------------------------------------------------
+
+NVCC = """
+case "$*" in
+*" --version") echo "Cuda compilation tools, release 13.0, V13.0.88" ;;
+*" --list-gpu-arch") printf "compute_75\\ncompute_80\\ncompute_87\\ncompute_100\\n" ;;
+*" --dryrun "*) printf '#$ TOP=%s\\n#$ LIBRARIES=  "-L%s/lib64"\\n' HOME HOME ;;
+*probe.cu*) PROBE ;;
+*) echo "$*" >>HOME/commands
+   while [ "$1" != -MMD ]; do shift; done
+   exec g++ -fPIC -x c++ "$@" ;;
+esac
+"""
+PROBE = 'for last; do :; done; echo "int probed;" | g++ -fPIC -x c++ -c - -o "$last"'
+
+
+@pytest.fixture
+def nvcc(tree):
+    """Something that passes for a CUDA toolkit, as the wheels of PyPI lay it out; g++ does the work."""
+    return toolkit(tree.root / "toolkit")
+
+
+def toolkit(home, nvcc=NVCC, probe=PROBE):
+    (home / "bin").mkdir(parents=True, exist_ok=True)
+    (home / "lib").mkdir(exist_ok=True)
+    (home / "lib" / "libcudart_static.a").write_bytes(b"!<arch>\n")  # an empty one
+    program(home / "bin" / "nvcc", nvcc.replace("PROBE", probe).replace("HOME", str(home)))
+    return home
+
+
+def codes(home):
+    """What the launches of nvcc were told to compile for."""
+    [command] = (home / "commands").read_text(encoding="utf-8").splitlines()
+    return [word for word in command.split() if word.startswith("arch=")], command
+
+
+@LINUX
+def test_cuda_kernels_are_built_for_what_nvcc_knows_and_a_touched_cuh_compiles_them_alone(tree, nvcc):
+    done = tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), MAX_JOBS="2", CXXFLAGS="-DA=1,2")
+    assert compiled(done) >= {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp", "csrc/bindings.cpp"}
+    assert tree.info()["cuda"] == dict(built=True, reason=None, nvcc="13.0.88", archs=[75, 80, 100]) and tree.info()["emulated"]
+    assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, 5, 5)
+    machine_codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 100)]
+    assert codes(nvcc)[0] == [*machine_codes, "arch=compute_100,code=compute_100"]
+    assert "--threads 2 " in codes(nvcc)[1] and "-ccbin g++ " in codes(nvcc)[1] and r"-Xcompiler -DA=1\,2 " in codes(nvcc)[1]
+
+    again = dict(MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2")
+    assert compiled(tree.run(*INPLACE, **again)) == set()
+    (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
+    assert compiled(tree.run(*INPLACE, **again)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
+    assert (tree.value("cuda"), tree.value("emulated")) == (6, 6)
+    (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
+    assert compiled(tree.run(*INPLACE, **again)) == {"csrc/bindings.cpp"}
+    assert "csrc/bindings.cpp" in compiled(tree.run(*INPLACE)) and tree.value("cuda") is None  # MINGLM_CUDA=0
+
+
+@LINUX
+def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(tree, nvcc):
+    how = dict(MINGLM_CUDA="", CUDA_HOME=str(nvcc))
+    tree.run(*INPLACE, MINGLM_CUDA_ARCHS="87 80", **how)
+    assert codes(nvcc)[0][1:] == ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]
+    assert tree.info()["cuda"]["archs"] == [80, 87]
+    for wrong, named in (("80 90", "90"), ("8.0", "8.0"), ("80,87", "80,87"), ("sm_80", "sm_80")):
+        done = tree.run(*INPLACE, MINGLM_CUDA_ARCHS=wrong, check=False, **how)
+        error = f"minglm: error: MINGLM_CUDA_ARCHS: {named}; nvcc 13.0.88 accepts 75 80 87 100"
+        assert done.returncode == 1 and done.stderr.splitlines()[-1] == error
+
+
+def no_nvcc(tree):
+    """Hide every nvcc: the PATH holds a compiler alone, and setup.py looks for wheels elsewhere."""
+    setup = (tree.root / "setup.py").read_text(encoding="utf-8")
+    (tree.root / "setup.py").write_text(setup.replace("site-packages/nvidia", "nowhere"), encoding="utf-8")
+    compiler = program(tree.root / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
+    return dict(PATH=str(tree.root), CXX=compiler), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install '.["
+
+
+def no_such_home(tree):
+    return dict(MINGLM_CUDA_HOME="/nonexistent"), "MINGLM_CUDA_HOME=/nonexistent: there is no bin/nvcc in it"
+
+
+def no_answer(tree):
+    home = toolkit(tree.root / "other", "echo 'nvcc fatal   : not today'; exit 1")
+    return dict(MINGLM_CUDA_HOME=str(home)), "bin/nvcc: nvcc fatal   : not today"
+
+
+def no_program(tree):
+    home = toolkit(tree.root / "other")
+    (home / "bin" / "nvcc").write_text("#!/nonexistent/sh\n", encoding="utf-8")
+    return dict(MINGLM_CUDA_HOME=str(home)), "bin/nvcc: No such file or directory"
+
+
+def no_probe(tree):
+    """It refuses this host compiler, say."""
+    why = "error: #error -- unsupported GNU version!"
+    return dict(MINGLM_CUDA_HOME=str(toolkit(tree.root / "other", probe=f"echo '{why}'; exit 1"))), why
+
+
+def no_runtime(tree):
+    home = toolkit(tree.root / "other")
+    (home / "lib" / "libcudart_static.a").unlink()
+    return dict(MINGLM_CUDA_HOME=str(home)), "what it compiles does not link"
+
+
+def no_such_architecture(tree):
+    home = toolkit(tree.root / "other", NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74"))
+    return dict(MINGLM_CUDA_HOME=str(home)), "knows none of 75 80 86 90 100 120"
+
+
+def no_kernels(tree):
+    """It is too old for the kernels themselves."""
+    (tree.root / "csrc" / "cuda" / "launch.cu").write_text("int a;\n#error new!\n", encoding="utf-8")
+    (tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp").write_text("namespace emulated { int value() { return 5; } }\n")
+    return dict(MINGLM_CUDA_HOME=str(toolkit(tree.root / "other"))), "csrc/cuda/launch.cu:2:2: error: #error new!"
+
+
+REASONS = [no_nvcc, no_such_home, no_answer, no_program, no_probe, no_runtime, no_such_architecture, no_kernels]
+
+
+@LINUX
+@pytest.mark.parametrize("why", REASONS)
+def test_without_cuda_all_the_rest_is_built_and_says_why_and_it_is_an_error_if_cuda_is_required(tree, why):
+    how, expected = why(tree)
+    tree.run(*INPLACE, **{"MINGLM_CUDA": ""} | how)
+    cuda = tree.info()["cuda"]
+    assert expected in cuda["reason"] and len(cuda["reason"].splitlines()) == 1 and not cuda["built"] and not cuda["archs"]
+    assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, None, 5)
+    assert tree.info()["extension"] and tree.info()["reason"] is None
+
+    done = tree.hook("build_wheel", check=False, MINGLM_CUDA="1", **how)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last == f"minglm: error: the CUDA kernels were not built: {cuda['reason']}"
+    assert "Traceback" not in done.stderr
+
+
+@LINUX
+def test_cuda_can_be_left_out_and_nobody_asks_nvcc(tree):
+    home = toolkit(tree.root / "other", "touch HOME/asked; exit 1")
+    tree.run(*INPLACE, MINGLM_CUDA="0", MINGLM_CUDA_HOME=str(home))
+    assert tree.info()["cuda"]["reason"] == "MINGLM_CUDA=0 left it out" and not (home / "asked").exists()
+
+
+def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(tree):
+    done = tree.hook("build_wheel", check=False, MINGLM_CUDA="1", CXX="/nonexistent/c++")
+    assert done.returncode == 1 and "error: the extension was not built: CXX=/nonexistent/c++" in done.stderr
+
+
+def test_where_nvcc_is_looked_for_and_in_which_order(tmp_path, monkeypatch):
+    wheels = "lib/python3.11/site-packages/nvidia/cu13"
+    homes = [toolkit(tmp_path / name) for name in ("first", "second", "third", f"prefix/{wheels}", f"active/{wheels}")]
+    monkeypatch.setenv("MINGLM_CUDA_HOME", str(homes[0]))
+    monkeypatch.setenv("CUDA_HOME", str(homes[1]))
+    monkeypatch.setenv("PATH", str(homes[2] / "bin"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "active"))
+    hide = [lambda: monkeypatch.delenv("MINGLM_CUDA_HOME"), lambda: monkeypatch.setenv("CUDA_HOME", "/nonexistent")]
+    hide += [lambda: monkeypatch.setenv("PATH", "/nonexistent"), lambda: monkeypatch.setattr(sys, "prefix", "/nonexistent")]
+    for home, hide_it in zip(homes, [*hide, lambda: monkeypatch.delenv("VIRTUAL_ENV")], strict=True):
+        assert SETUP.find_nvcc() == str(home / "bin" / "nvcc")
+        hide_it()
+    with pytest.raises(SETUP.NoCuda, match="there is no nvcc"):
+        SETUP.find_nvcc()
+
+
+def has_nvcc():
+    try:
+        return sys.platform == "linux" and SETUP.find_nvcc()
+    except SETUP.NoCuda:
+        return None
+
+
+@pytest.mark.skipif(not has_nvcc(), reason="there is no nvcc")
+def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runtime(tree):
+    found = {name: os.environ[name] for name in ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV") if name in os.environ}
+    how = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="80", **found)
+    assert "csrc/cuda/launch.cu" in compiled(tree.run(*INPLACE, **how))
+    assert tree.value() == 21 and tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1  # the runtime answers that there is none
+    (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
+    assert compiled(tree.run(*INPLACE, **how)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
+    if shutil.which("nm"):
+        [library] = (tree.root / "minglm").glob("_C*")
+        symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
+        assert "PyInit__C" in symbols and not [line for line in symbols.splitlines() if "cuda" in line.lower()]
 
 
 # ---- what is in the packages --------------------------------------------------------------------------------------------

@@ -45,7 +45,12 @@ std::vector<Step> ladder() {
 }
 
 bool serves(const Rung& rung, Dtype dtype) {
-    return dtype == Dtype::float32 ? rung.float32 : dtype == Dtype::bfloat16 ? rung.bfloat16 : rung.float64;
+    switch (dtype) {
+        case Dtype::float32: return rung.float32;
+        case Dtype::bfloat16: return rung.bfloat16;
+        case Dtype::float64: return rung.float64;
+        default: return false;  // float16 is for GPUs
+    }
 }
 
 const Rung& find_rung(const std::string& name, Dtype dtype) {

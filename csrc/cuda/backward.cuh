@@ -1,0 +1,365 @@
+// Backward on tensor cores, for bfloat16 and float16: no atomics, so results repeat bit for bit.
+//
+//   delta_kernel      delta = rowsum(dO * O)
+//   grad_q_kernel     a block owns 64 query rows and walks over the keys they see:      dQ = scale dS K
+//   grad_kv_kernel    a block owns 64 keys and walks over the rows that see them:       dK = scale dS^T Q, dV = P^T dO
+//
+//   P = 2^(c S - lse log2 e)    dP = dO V^T    dS = P * (dP - delta)       with c = scale log2 e
+//
+// Both walk over full tiles without a mask and over partial ones with it; both compute S and dP anew, which is two products
+// more than one pass with atomics would need. A warp owns 16 rows (or keys). In grad_kv_kernel everything is transposed, S^T =
+// K Q^T, so that P^T and dS^T come out of one product as the A of the next, and neither of them ever leaves the registers.
+#pragma once
+#include "mma.cuh"
+
+namespace minglm {
+namespace MINGLM_DEVICE {
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+
+template <class T>
+__device__ __forceinline__ float to_float(T x) {
+    return unpack<T>(x.bits).x;
+}
+
+constexpr int DELTA_ROWS = 4;  // of a block: one a warp
+
+template <int D, class T>
+__global__ void __launch_bounds__(DELTA_ROWS * 32) delta_kernel(AttentionProblem p) {
+    const int64_t head = blockIdx.y, row = static_cast<int64_t>(blockIdx.x) * DELTA_ROWS + warp_id();
+    if (row >= p.queries) return;
+    const T* out = static_cast<const T*>(p.out.data) + row * p.out.row + head * p.out.head;
+    const T* grad = static_cast<const T*>(p.grad_out.data) + row * p.grad_out.row + head * p.grad_out.head;
+    float sum = 0;
+#pragma unroll
+    for (int d = 0; d < D; d += 32) sum += to_float(out[d + lane_id()]) * to_float(grad[d + lane_id()]);
+#pragma unroll
+    for (int step = 16; step; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (lane_id() == 0) p.delta[head * p.queries + row] = sum;
+}
+
+template <int D>
+struct BackwardShape {
+    static constexpr int threads = 128;
+    static constexpr int own = threads / 32 * 16;       // rows of a block, or keys
+    static constexpr int walked = D <= 64 ? 64 : 32;    // keys of a tile, or rows
+    static constexpr bool hold_v = D <= 96;             // in registers; else V is loaded again for each tile
+    static constexpr int stage_bytes = 2 * SharedTile<walked, D>::bytes;
+    static constexpr int row_bytes = walked * 12;       // log-sum-exp, delta and the number of visible keys of a tile's rows
+    static constexpr int shared_bytes = 2 * SharedTile<own, D>::bytes + 2 * stage_bytes + 2 * row_bytes;
+};
+
+// S and dP of a warp's 16 rows and a tile of columns, or S^T and dP^T of 16 keys and a tile of rows. left(d, a) gives the A of
+// columns [16 d, 16 d + 16) of the warp's own.
+template <int D, class T, int N, class Left>
+__device__ __forceinline__ void product(float (&s)[N / 8][4], const Left& left, const SharedTile<N, D>& tile, LaneOffset by_row) {
+#pragma unroll
+    for (int d = 0; d < D / 16; ++d) {
+        uint32_t a[4];
+        left(d, a);
+#pragma unroll
+        for (int n = 0; n < N / 16; ++n) {
+            uint32_t b[2][2];
+            load_b_of_rows(b, tile, by_row, n * 16, d);
+            multiply_add<T>(s[2 * n], a, b[0]);
+            multiply_add<T>(s[2 * n + 1], a, b[1]);
+        }
+    }
+}
+
+// The `left` of fragments that lie in registers.
+template <int N>
+__device__ __forceinline__ auto held(const uint32_t (&fragments)[N][4]) {
+    return [&fragments](int d, uint32_t (&a)[4]) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[i] = fragments[d][i];
+    };
+}
+
+// sum += s tile: 16 rows of s as A, with as many columns as the tile has rows.
+template <int D, class T, int N>
+__device__ __forceinline__ void add_product(float (&sum)[D / 8][4], const float (&s)[N / 8][4], const SharedTile<N, D>& tile,
+                                            LaneOffset by_half) {
+#pragma unroll
+    for (int k = 0; k < N / 16; ++k) {
+        uint32_t a[4];
+        pack_a<T>(a, s, k);
+#pragma unroll
+        for (int n = 0; n < D / 16; ++n) {
+            uint32_t b[2][2];
+            load_b(b, tile, by_half, k * 16, n);
+            multiply_add<T>(sum[2 * n], a, b[0]);
+            multiply_add<T>(sum[2 * n + 1], a, b[1]);
+        }
+    }
+}
+
+// The log-sum-exp of a row as a power of two; a row that sees nothing, or does not exist, gets infinity and so P = 0.
+__device__ __forceinline__ float lse_log2(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
+    if (row >= sample.len_q) return INF;
+    const float lse = static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
+    return lse == -INF ? INF : lse * LOG2_E;
+}
+
+__device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
+    return row < sample.len_q ? p.delta[head * p.queries + sample.first_q + row] : 0;
+}
+
+__device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
+    return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
+}
+
+// ---- dQ -----------------------------------------------------------------------------------------------------------------
+
+template <int D, class T>
+struct GradQ {
+    static constexpr int KEYS = BackwardShape<D>::walked;
+
+    uint32_t q[D / 16][4], grad_out[D / 16][4];
+    float grad_q[D / 8][4];
+    float lse[2], delta[2];
+    int visible[2];
+    float c;
+    LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
+
+    template <bool PARTIAL>
+    __device__ __forceinline__ void visit(const SharedTile<KEYS, D>& k, const SharedTile<KEYS, D>& v, int begin) {
+        float s[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
+        product<D, T, KEYS>(s, held(q), k, by_row);
+        product<D, T, KEYS>(dp, held(grad_out), v, by_row);
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int key = begin + n * 8 + lane_id() % 4 * 2 + i % 2;
+                const float prob = PARTIAL && key >= visible[i / 2] ? 0 : exp2_fast(c * s[n][i] - lse[i / 2]);
+                s[n][i] = prob * (dp[n][i] - delta[i / 2]);
+            }
+        add_product<D, T, KEYS>(grad_q, s, k, by_half);
+    }
+};
+
+template <int D, class T>
+__global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(AttentionProblem p) {
+    using Shape = BackwardShape<D>;
+    constexpr int ROWS = Shape::own, KEYS = Shape::walked;
+    const int64_t head = blockIdx.y;
+    const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
+    const Sample sample = sample_of(p, place.sample);
+    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
+    if (begin >= len_q) return;
+
+    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const int full = full_tiles(sample.first_row + begin, sample, KEYS);
+    const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
+
+    unsigned char* shared = shared_memory();
+    using OwnTile = SharedTile<ROWS, D>;
+    using KeyTile = SharedTile<KEYS, D>;
+    const OwnTile q_tile{shared}, grad_tile{shared + OwnTile::bytes};
+    auto k_tile = [&](int j) { return KeyTile{shared + 2 * OwnTile::bytes + j % 2 * Shape::stage_bytes}; };
+    auto v_tile = [&](int j) { return KeyTile{k_tile(j).memory + KeyTile::bytes}; };
+    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    auto fetch = [&](int j) {
+        if (j < tiles) {
+            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
+            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
+        }
+        commit_copies();
+    };
+    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
+    copy_tile<Shape::threads>(grad_tile, GlobalRows(p.grad_out, sample.first_q, len_q, head), begin);
+    fetch(0);
+    wait_copies<0>();
+    __syncthreads();
+
+    GradQ<D, T> state;
+    state.c = static_cast<float>(p.scale) * LOG2_E;
+    const int row = warp_id() * 16;
+#pragma unroll
+    for (int d = 0; d < D / 16; ++d) {
+        load_a(state.q[d], q_tile, state.by_half, row, d);
+        load_a(state.grad_out[d], grad_tile, state.by_half, row, d);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int r = begin + row + half * 8 + lane_id() / 4;
+        state.lse[half] = lse_log2(p, head, sample, r);
+        state.delta[half] = delta_of(p, head, sample, r);
+        state.visible[half] = keys_seen(sample, r);
+    }
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) state.grad_q[n][i] = 0;
+
+    int j = 0;
+    for (; j < full; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+    }
+    for (; j < tiles; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+    }
+    const int r = begin + row;
+    const float scale = static_cast<float>(p.scale);
+    store_rows<T>(state.grad_q, scale, scale, q_tile, row, p.grad_q, sample.first_q + r, len_q - r, head);
+}
+
+// ---- dK and dV ----------------------------------------------------------------------------------------------------------
+
+// What a column of S^T needs to know of its query row.
+template <int ROWS>
+struct RowTable {
+    float* lse;
+    float* delta;
+    int* visible;
+
+    __device__ __forceinline__ explicit RowTable(unsigned char* memory)
+        : lse(reinterpret_cast<float*>(memory)), delta(lse + ROWS), visible(reinterpret_cast<int*>(delta + ROWS)) {}
+};
+
+template <int D, class T>
+struct GradKV {
+    static constexpr int ROWS = BackwardShape<D>::walked;
+    static constexpr bool HOLD_V = BackwardShape<D>::hold_v;
+    using RowTile = SharedTile<ROWS, D>;
+
+    SharedTile<BackwardShape<D>::own, D> v_tile;
+    int v_row;  // the first of this warp's
+    uint32_t k[D / 16][4], v[HOLD_V ? D / 16 : 1][4];
+    float grad_k[D / 8][4], grad_v[D / 8][4];
+    int key;  // the first of this lane's two, the other is 8 further on
+    float c;
+    LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
+
+    template <bool PARTIAL>
+    __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out, const RowTable<ROWS>& rows) {
+        float s[ROWS / 8][4] = {}, dp[ROWS / 8][4] = {};
+        product<D, T, ROWS>(s, held(k), q, by_row);
+        if constexpr (HOLD_V)
+            product<D, T, ROWS>(dp, held(v), grad_out, by_row);
+        else
+            product<D, T, ROWS>(
+                dp, [&](int d, uint32_t (&a)[4]) { load_a(a, v_tile, by_half, v_row, d); }, grad_out, by_row);
+#pragma unroll
+        for (int n = 0; n < ROWS / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int row = n * 8 + lane_id() % 4 * 2 + i % 2;
+                const bool hidden = PARTIAL && key + i / 2 * 8 >= rows.visible[row];
+                s[n][i] = hidden ? 0 : exp2_fast(c * s[n][i] - rows.lse[row]);
+                dp[n][i] = s[n][i] * (dp[n][i] - rows.delta[row]);
+            }
+        add_product<D, T, ROWS>(grad_v, s, grad_out, by_half);
+        add_product<D, T, ROWS>(grad_k, dp, q, by_half);
+    }
+};
+
+template <int D, class T>
+__global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(AttentionProblem p) {
+    using Shape = BackwardShape<D>;
+    constexpr int KEYS = Shape::own, ROWS = Shape::walked;
+    const int64_t head = blockIdx.y;
+    const Place place = place_of(blockIdx.x, p.cu_seqlens_k, p.samples, KEYS);  // the first keys are seen by the most rows
+    const Sample sample = sample_of(p, place.sample);
+    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
+    const int len_k = static_cast<int>(sample.len_k);
+    if (begin >= len_k) return;
+
+    // Tiles of rows, counted from the first row that sees the first key; those before `full` hold a row that does not see
+    // the last one.
+    const int end = begin + KEYS < len_k ? begin + KEYS : len_k;
+    const int first = static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int whole = static_cast<int>(first_row_of_key(end - 1, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int tiles = first < len_q ? (len_q - first + ROWS - 1) / ROWS : 0;
+    const int full = (whole - first + ROWS - 1) / ROWS;
+
+    unsigned char* shared = shared_memory();
+    using OwnTile = SharedTile<KEYS, D>;
+    using RowTile = SharedTile<ROWS, D>;
+    const OwnTile k_tile{shared}, v_tile{shared + OwnTile::bytes};
+    auto q_tile = [&](int j) { return RowTile{shared + 2 * OwnTile::bytes + j % 2 * Shape::stage_bytes}; };
+    auto grad_tile = [&](int j) { return RowTile{q_tile(j).memory + RowTile::bytes}; };
+    auto rows_of = [&](int j) {
+        return RowTable<ROWS>(shared + 2 * OwnTile::bytes + 2 * Shape::stage_bytes + j % 2 * Shape::row_bytes);
+    };
+    const GlobalRows q(p.q, sample.first_q, len_q, head), grad_out(p.grad_out, sample.first_q, len_q, head);
+    auto fetch = [&](int j) {
+        if (j < tiles) {
+            copy_tile<Shape::threads>(q_tile(j), q, first + j * ROWS);
+            copy_tile<Shape::threads>(grad_tile(j), grad_out, first + j * ROWS);
+        }
+        commit_copies();
+    };
+    // The table of tile j; read from global memory before tile j - 1 is computed, and put down after.
+    const int own_row = threadIdx.x;
+    float lse = 0, delta = 0;
+    auto read_row = [&](int j) {
+        if (own_row < ROWS && j < tiles) {
+            lse = lse_log2(p, head, sample, first + j * ROWS + own_row);
+            delta = delta_of(p, head, sample, first + j * ROWS + own_row);
+        }
+    };
+    auto write_row = [&](int j) {
+        if (own_row < ROWS && j < tiles) {
+            const RowTable<ROWS> rows = rows_of(j);
+            rows.lse[own_row] = lse;
+            rows.delta[own_row] = delta;
+            rows.visible[own_row] = keys_seen(sample, first + j * ROWS + own_row);
+        }
+    };
+    copy_tile<Shape::threads>(k_tile, GlobalRows(p.k, sample.first_k, len_k, head), begin);
+    copy_tile<Shape::threads>(v_tile, GlobalRows(p.v, sample.first_k, len_k, head), begin);
+    fetch(0);
+    read_row(0);
+    write_row(0);
+    wait_copies<0>();
+    __syncthreads();
+
+    GradKV<D, T> state;
+    state.c = static_cast<float>(p.scale) * LOG2_E;
+    const int key = warp_id() * 16;
+    state.key = begin + key + lane_id() / 4;
+    state.v_tile = v_tile;
+    state.v_row = key;
+#pragma unroll
+    for (int d = 0; d < D / 16; ++d) {
+        load_a(state.k[d], k_tile, state.by_half, key, d);
+        if constexpr (Shape::hold_v) load_a(state.v[d], v_tile, state.by_half, key, d);
+    }
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) state.grad_k[n][i] = state.grad_v[n][i] = 0;
+
+    int j = 0;
+    for (; j < full && j < tiles; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        read_row(j + 1);
+        state.template visit<true>(q_tile(j), grad_tile(j), rows_of(j));
+        write_row(j + 1);
+    }
+    for (; j < tiles; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        read_row(j + 1);
+        state.template visit<false>(q_tile(j), grad_tile(j), rows_of(j));
+        write_row(j + 1);
+    }
+    const int64_t first_key = sample.first_k + begin + key, keys = len_k - begin - key;
+    store_rows<T>(state.grad_k, static_cast<float>(p.scale), static_cast<float>(p.scale), k_tile, key, p.grad_k, first_key, keys,
+                  head);
+    store_rows<T>(state.grad_v, 1, 1, v_tile, key, p.grad_v, first_key, keys, head);
+}
+
+}  // namespace MINGLM_DEVICE
+}  // namespace minglm

@@ -1,0 +1,209 @@
+// Forward on tensor cores, for bfloat16 and float16.
+//
+//   block    ROWS query rows of one sample and head: four warps with 16 or 32 rows each
+//   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial ones;
+//            K and V of the next tile are on their way while this one is computed
+//   a lane   parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
+//
+//   S = Q K^T    m' = max(m, rowmax S)    P = 2^(c (S - m'))    l = 2^(c (m - m')) l + rowsum P    O = 2^(c (m - m')) O + P V
+//   at the end   O / l    lse = ln 2 (c m + log2 l)             with c = scale log2 e
+//
+// P never leaves the registers: it is C of the first product and A of the second. Not done: work of a long sample is not split
+// over keys (one query and many keys use one block a head), and there is no dropout.
+#pragma once
+#include "mma.cuh"
+
+namespace minglm {
+namespace MINGLM_DEVICE {
+
+template <int D>
+struct ForwardShape {
+    static constexpr int threads = 128;
+    static constexpr int sixteens = D <= 64 ? 2 : 1;  // of rows, a warp: what fits into 255 registers
+    static constexpr int rows = threads / 32 * 16 * sixteens;
+    static constexpr int keys = 64;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+};
+
+template <int D, class T>
+struct Forward {
+    using Shape = ForwardShape<D>;
+    static constexpr int SIXTEENS = Shape::sixteens, KEYS = Shape::keys;
+    using KeyTile = SharedTile<KEYS, D>;
+
+    uint32_t q[SIXTEENS][D / 16][4];
+    float o[SIXTEENS][D / 8][4];
+    float m[SIXTEENS][2], l[SIXTEENS][2];  // l: this lane's share of the sum
+    int visible[SIXTEENS][2];
+    float c;
+    LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
+
+    // One tile of keys, from `begin` on.
+    template <bool PARTIAL>
+    __device__ __forceinline__ void visit(const KeyTile& k, const KeyTile& v, int begin) {
+        float s[SIXTEENS][KEYS / 8][4] = {};
+#pragma unroll
+        for (int d = 0; d < D / 16; ++d)
+#pragma unroll
+            for (int n = 0; n < KEYS / 16; ++n) {
+                uint32_t b[2][2];
+                load_b_of_rows(b, k, by_row, n * 16, d);
+#pragma unroll
+                for (int x = 0; x < SIXTEENS; ++x) {
+                    multiply_add<T>(s[x][2 * n], q[x][d], b[0]);
+                    multiply_add<T>(s[x][2 * n + 1], q[x][d], b[1]);
+                }
+            }
+#pragma unroll
+        for (int x = 0; x < SIXTEENS; ++x)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                if (PARTIAL) mask(s[x], half, visible[x][half] - begin);
+                soften<PARTIAL>(s[x], half, m[x][half], l[x][half], o[x]);
+            }
+#pragma unroll
+        for (int key = 0; key < KEYS / 16; ++key) {
+            uint32_t p[SIXTEENS][4];
+#pragma unroll
+            for (int x = 0; x < SIXTEENS; ++x) pack_a<T>(p[x], s[x], key);
+#pragma unroll
+            for (int n = 0; n < D / 16; ++n) {
+                uint32_t b[2][2];
+                load_b(b, v, by_half, key * 16, n);
+#pragma unroll
+                for (int x = 0; x < SIXTEENS; ++x) {
+                    multiply_add<T>(o[x][2 * n], p[x], b[0]);
+                    multiply_add<T>(o[x][2 * n + 1], p[x], b[1]);
+                }
+            }
+        }
+    }
+
+    // Scores of keys that the row does not see; `visible` counts from the tile's first key.
+    static __device__ __forceinline__ void mask(float (&s)[KEYS / 8][4], int half, int visible) {
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 2; ++i)
+                if (n * 8 + lane_id() % 4 * 2 + i >= visible) s[n][2 * half + i] = -INF;
+    }
+
+    // Online softmax of one row: scores become P, and what was summed so far is brought to the new maximum.
+    template <bool PARTIAL>
+    __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l, float (&o)[D / 8][4]) {
+        float top = m;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        const float base = PARTIAL && top == -INF ? 0 : c * top;  // a row that has seen nothing yet
+        const float shrink = exp2_fast(c * m - base);
+        float sum = 0;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; ++n)
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; ++i) {
+                s[n][i] = exp2_fast(c * s[n][i] - base);
+                sum += s[n][i];
+            }
+        m = top;
+        l = l * shrink + sum;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n) o[n][2 * half] *= shrink, o[n][2 * half + 1] *= shrink;
+    }
+};
+
+template <int D, class T>
+__global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(AttentionProblem p) {
+    using Shape = ForwardShape<D>;
+    constexpr int ROWS = Shape::rows, KEYS = Shape::keys, SIXTEENS = Shape::sixteens;
+    const int64_t head = blockIdx.y;
+    // the last rows of a sample see the most keys: they start first
+    const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
+    const Sample sample = sample_of(p, place.sample);
+    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
+    if (begin >= len_q) return;
+
+    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const int full = full_tiles(sample.first_row + begin, sample, KEYS);
+    const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
+
+    unsigned char* shared = shared_memory();
+    const SharedTile<ROWS, D> q_tile{shared};
+    using KeyTile = SharedTile<KEYS, D>;
+    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
+    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
+    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    auto fetch = [&](int j) {
+        if (j < tiles) {
+            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
+            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
+        }
+        commit_copies();
+    };
+    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, sample.len_q, head), begin);
+    fetch(0);
+    wait_copies<0>();
+    __syncthreads();
+
+    Forward<D, T> state;
+    const int row = warp_id() * 16 * SIXTEENS, g = lane_id() / 4;
+    state.c = fabsf(static_cast<float>(p.scale)) * LOG2_E;
+    if (p.scale <= 0) {  // c has to be positive, so that the largest score stays the largest: Q takes the sign, or becomes 0
+        if (p.scale == 0) state.c = 1;
+        negate_rows(q_tile, row, 16 * SIXTEENS, p.scale == 0);
+    }
+#pragma unroll
+    for (int x = 0; x < SIXTEENS; ++x) {
+#pragma unroll
+        for (int d = 0; d < D / 16; ++d) load_a(state.q[x][d], q_tile, state.by_half, row + x * 16, d);
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) state.o[x][n][i] = 0;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int r = begin + row + x * 16 + half * 8 + g;
+            const int64_t i = sample.first_row + (r < len_q ? r : len_q - 1);
+            state.visible[x][half] = static_cast<int>(keys_of_row(i, sample.part_a_len, sample.len_k));
+            state.m[x][half] = -INF;
+            state.l[x][half] = 0;
+        }
+    }
+
+    // One barrier a tile: behind it tile j is here for everybody, and nobody reads tile j - 1 any more.
+    int j = 0;
+    for (; j < full; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+    }
+    for (; j < tiles; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+    }
+
+#pragma unroll
+    for (int x = 0; x < SIXTEENS; ++x) {
+        float inverse[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float l = state.l[x][half];
+            l += __shfl_xor_sync(0xffffffffu, l, 1);
+            l += __shfl_xor_sync(0xffffffffu, l, 2);
+            inverse[half] = l == 0 ? 0 : 1 / l;  // a row that sees nothing: out 0, lse -inf
+            const int r = begin + row + x * 16 + half * 8 + g;
+            if (lane_id() % 4 == 0 && r < len_q)
+                static_cast<float*>(p.lse)[head * p.queries + sample.first_q + r] =
+                    l == 0 ? -INF : LN_2 * (state.c * state.m[x][half] + log2f(l));
+        }
+        const int r = begin + row + x * 16;
+        store_rows<T>(state.o[x], inverse[0], inverse[1], q_tile, row + x * 16, p.out, sample.first_q + r, len_q - r, head);
+    }
+}
+
+}  // namespace MINGLM_DEVICE
+}  // namespace minglm

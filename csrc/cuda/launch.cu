@@ -1,0 +1,151 @@
+// Chooses the kernel for a problem and starts it: launch.h says what is promised. Nothing is allocated, nothing is waited for.
+#include "launch.h"
+
+#include "backward.cuh"
+#include "forward.cuh"
+#include "simple.cuh"
+
+namespace minglm {
+namespace MINGLM_DEVICE {
+
+namespace {
+
+std::string words(cudaError_t error) { return error == cudaSuccess ? "" : cudaGetErrorString(error); }
+
+// Calls run.template operator()<D>() for the head width.
+template <class Run>
+std::string for_width(int64_t head_dim, const Run& run) {
+    if (head_dim == 32) return run(std::integral_constant<int, 32>());
+    if (head_dim == 64) return run(std::integral_constant<int, 64>());
+    if (head_dim == 96) return run(std::integral_constant<int, 96>());
+    return run(std::integral_constant<int, 128>());
+}
+
+dim3 grid(int64_t places, int64_t heads) { return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads)); }
+
+template <int D, class T>
+std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
+    using Shape = ForwardShape<D>;
+    return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
+                        Shape::shared_bytes, stream, p));
+}
+
+template <int D, class T>
+std::string backward_as(const AttentionProblem& p, cudaStream_t stream) {
+    using Shape = BackwardShape<D>;
+    std::string wrong;
+    if (p.queries)
+        wrong = words(launch(&delta_kernel<D, T>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32, 0,
+                             stream, p));
+    if (wrong.empty() && p.queries)
+        wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads), Shape::threads,
+                             Shape::shared_bytes, stream, p));
+    if (wrong.empty() && p.keys)
+        wrong = words(launch(&grad_kv_kernel<D, T>, grid(places(p.keys, p.samples, Shape::own), p.heads), Shape::threads,
+                             Shape::shared_bytes, stream, p));
+    return wrong;
+}
+
+template <int D>
+std::string forward_simply(const AttentionProblem& p, cudaStream_t stream) {
+    using Shape = SimpleShape;
+    return words(launch(&forward_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
+                        simple_bytes<D>(1, 2, 1), stream, p));
+}
+
+template <int D>
+std::string backward_simply(const AttentionProblem& p, cudaStream_t stream) {
+    using Shape = SimpleShape;
+    std::string wrong;
+    if (p.queries)
+        wrong = words(launch(&delta_kernel<D, float>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32,
+                             0, stream, p));
+    if (wrong.empty() && p.queries)
+        wrong = words(launch(&grad_q_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
+                             simple_bytes<D>(2, 2, 1), stream, p));
+    if (wrong.empty() && p.keys)
+        wrong = words(launch(&grad_kv_simple<D>, grid(places(p.keys, p.samples, Shape::rows), p.heads), Shape::threads,
+                             simple_bytes<D>(2, 2, 2), stream, p));
+    return wrong;
+}
+
+bool sixteen_bits(Dtype dtype) { return dtype == Dtype::bfloat16 || dtype == Dtype::float16; }
+
+// Tensor-core kernels move rows 16 bytes at a time.
+std::string badly_placed(const char* name, const Rows& x) {
+    const bool aligned = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.row % 8 == 0 && x.head % 8 == 0;
+    if (x.data && !aligned) return std::string(name) + ": rows of heads that do not begin at multiples of 16 bytes";
+    if (x.row > INT32_MAX / 2) return std::string(name) + ": a row stride of 4 GiB or more";
+    return "";
+}
+
+}  // namespace
+
+std::string refusal(const AttentionProblem& p, int sm) {
+    if (p.dtype == Dtype::float64) return "float64; the CUDA kernels serve float32, bfloat16 and float16";
+    if (p.head_dim != 32 && p.head_dim != 64 && p.head_dim != 96 && p.head_dim != 128)
+        return "head width " + std::to_string(p.head_dim) + "; the CUDA kernels serve 32, 64, 96 and 128";
+    if (p.heads > 65535) return std::to_string(p.heads) + " heads; the CUDA kernels serve up to 65535";
+    const int needed = sixteen_bits(p.dtype) ? 80 : 75;
+    if (sm < needed)
+        return "compute capability " + std::to_string(sm / 10) + "." + std::to_string(sm % 10) + "; these kernels need " +
+               std::to_string(needed / 10) + "." + std::to_string(needed % 10);
+    if (!sixteen_bits(p.dtype)) return "";
+    const std::pair<const char*, const Rows*> tensors[] = {{"q", &p.q},
+                                                           {"k", &p.k},
+                                                           {"v", &p.v},
+                                                           {"out", &p.out},
+                                                           {"grad_out", &p.grad_out},
+                                                           {"grad_q", &p.grad_q},
+                                                           {"grad_k", &p.grad_k},
+                                                           {"grad_v", &p.grad_v}};
+    for (const auto& [name, x] : tensors)
+        if (const std::string wrong = badly_placed(name, *x); !wrong.empty()) return wrong;
+    return "";
+}
+
+std::string forward(const AttentionProblem& p, void* stream) {
+    if (!p.queries || !p.heads) return "";
+    const auto s = static_cast<cudaStream_t>(stream);
+    return for_width(p.head_dim, [&](auto width) {
+        constexpr int D = decltype(width)::value;
+        if (p.dtype == Dtype::bfloat16) return forward_as<D, bf16>(p, s);
+        if (p.dtype == Dtype::float16) return forward_as<D, f16>(p, s);
+        return forward_simply<D>(p, s);
+    });
+}
+
+std::string backward(const AttentionProblem& p, void* stream) {
+    if (!p.heads) return "";
+    const auto s = static_cast<cudaStream_t>(stream);
+    return for_width(p.head_dim, [&](auto width) {
+        constexpr int D = decltype(width)::value;
+        if (p.dtype == Dtype::bfloat16) return backward_as<D, bf16>(p, s);
+        if (p.dtype == Dtype::float16) return backward_as<D, f16>(p, s);
+        return backward_simply<D>(p, s);
+    });
+}
+
+}  // namespace MINGLM_DEVICE
+
+#ifdef __CUDACC__
+namespace cuda {
+
+int devices(std::string& why) {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    why = words(error);
+    return error == cudaSuccess ? count : 0;
+}
+
+int capability(int device) {
+    int major = 0, minor = 0;
+    if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
+    if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) return 0;
+    return 10 * major + minor;
+}
+
+}  // namespace cuda
+#endif
+
+}  // namespace minglm

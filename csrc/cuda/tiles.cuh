@@ -1,0 +1,90 @@
+// Which tile a block works on, and how a tile lies in shared memory.
+//
+// The block list is a closed form of the lengths, so nothing has to be computed, stored or copied before a launch, and a
+// captured CUDA graph stays right when the lengths change. With tiles of n rows, sample s owns the places from
+// cu_seqlens[s] / n + s up to cu_seqlens[s + 1] / n + s + 1: enough for all of its tiles, and at most one to spare. There are
+// rows / n + samples places in all, and a block finds the sample of its place by bisection. A block without a tile returns.
+#pragma once
+#include "../attention.h"
+#include "device.h"
+
+namespace minglm {
+namespace MINGLM_DEVICE {
+
+struct Place {
+    int64_t sample, begin;  // the tile's first row within its sample; beyond the sample's end: no tile
+};
+
+MINGLM_HOST_DEVICE static inline int64_t places(int64_t rows, int64_t samples, int64_t tile) { return rows / tile + samples; }
+
+MINGLM_HOST_DEVICE static inline Place place_of(int64_t place, const int32_t* cu_seqlens, int64_t samples, int64_t tile) {
+    int64_t low = 0, high = samples - 1;  // the last sample whose places begin at or before this one
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        if (cu_seqlens[middle] / tile + middle <= place)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return {low, (place - cu_seqlens[low] / tile - low) * tile};
+}
+
+// The number of the first tile of `tile` keys that some row of [i, ...) does not see whole, and of the first that nobody sees.
+__device__ __forceinline__ int full_tiles(int64_t first_row, const Sample& sample, int tile) {
+    return static_cast<int>(keys_of_row(first_row, sample.part_a_len, sample.len_k) / tile);
+}
+
+__device__ __forceinline__ int visited_tiles(int64_t last_row, const Sample& sample, int tile) {
+    return static_cast<int>((keys_of_row(last_row, sample.part_a_len, sample.len_k) + tile - 1) / tile);
+}
+
+// ROWS x D 16-bit numbers in shared memory. Columns come in slabs of 32, so a row of a slab is 64 bytes: four chunks of 16,
+// and two rows fill the 32 banks once. A chunk moves with the number of its pair of rows, so that the eight rows of an 8x8
+// matrix, which load_matrices reads at once, lie in eight different quarters of the banks:
+//
+//     row 0, 1    0 1 2 3   0 1 2 3
+//     row 2, 3    1 0 3 2   1 0 3 2      chunk c of a row lies in place c ^ (row / 2 % 4)
+//     row 4, 5    2 3 0 1   2 3 0 1
+//     row 6, 7    3 2 1 0   3 2 1 0
+template <int ROWS, int D>
+struct SharedTile {
+    static constexpr int bytes = ROWS * D * 2;
+    unsigned char* memory;
+
+    __device__ __forceinline__ unsigned char* at(int row, int chunk) const {
+        return memory + (chunk / 4 * ROWS + row) * 64 + ((chunk % 4) ^ (row / 2 % 4)) * 16;
+    }
+};
+
+// Where 16-bit rows of one sample and head lie in global memory; row numbers are clamped to the last one, so that a tile that
+// sticks out repeats it: finite numbers, which the mask or the sample's end keeps out of every result.
+struct GlobalRows {
+    const unsigned char* first;
+    int bytes;  // from one row to the next
+    int last;
+
+    __device__ __forceinline__ GlobalRows(const Rows& x, int64_t first_row, int64_t rows, int64_t head)
+        : first(static_cast<const unsigned char*>(x.data) + (first_row * x.row + head * x.head) * 2),
+          bytes(static_cast<int>(x.row * 2)),
+          last(static_cast<int>(rows) - 1) {}
+
+    __device__ __forceinline__ const unsigned char* at(int row) const {
+        return first + static_cast<int64_t>(row < last ? row : last) * bytes;
+    }
+};
+
+// Starts copying rows [begin, begin + ROWS) into a tile: four neighbours among the block's threads take one row of a slab.
+template <int THREADS, int ROWS, int D>
+__device__ __forceinline__ void copy_tile(const SharedTile<ROWS, D>& to, const GlobalRows& from, int begin) {
+    const int row = threadIdx.x / 4, chunk = threadIdx.x % 4;
+    unsigned char* mine = to.at(row, chunk);  // a multiple of 8 rows further on, a chunk has the same place
+#pragma unroll
+    for (int pass = 0; pass < ROWS; pass += THREADS / 4) {
+        const unsigned char* source = from.at(begin + pass + row) + chunk * 16;
+#pragma unroll
+        for (int slab = 0; slab < D / 32; ++slab) copy16_async(mine + (slab * ROWS + pass) * 64, source + slab * 64);
+    }
+}
+
+}  // namespace MINGLM_DEVICE
+}  // namespace minglm

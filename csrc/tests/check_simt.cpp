@@ -1,0 +1,463 @@
+// Checks csrc/cuda_on_cpu, the machine that carries out CUDA kernels on a CPU, with small kernels: right ones, which must come out
+// right under every schedule, and wrong ones, each of which must be reported, at the right line. Knows neither torch nor Python.
+//
+//   check_simt                  all checks
+//   check_simt race NAME        a kernel with a race: barrier, warp or blocks. ThreadSanitizer has to see it; nobody else does
+//   check_simt norace           the same kernels without it
+//   check_simt overrun NAME     a kernel that leaves its memory by one element: shared or global, for AddressSanitizer
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../cuda/device.h"
+
+using namespace minglm;
+using namespace minglm::emulated;
+
+namespace {
+
+const uint32_t ALL = 0xffffffffu;
+const std::vector<std::string> SCHEDULES = {"in-order", "reverse", "pct:1", "pct:2", "pct:3"};
+int misses = 0;
+
+void miss(const std::string& what) {
+    if (++misses <= 20) std::printf("MISS %s\n", what.c_str());
+}
+void check(bool good, const std::string& what) {
+    if (!good) miss(what);
+}
+
+template <class Kernel, class... Args>
+cudaError_t run(const std::string& schedule, int os_threads, Kernel kernel, dim3 grid, int threads, size_t shared, Args... args) {
+    set_schedule(parse_schedule(schedule, os_threads));
+    return launch(kernel, grid, threads, shared, nullptr, args...);
+}
+
+// One that must go well.
+template <class Kernel, class... Args>
+void run_well(const std::string& schedule, int os_threads, Kernel kernel, dim3 grid, int threads, size_t shared, Args... args) {
+    const cudaError_t error = run(schedule, os_threads, kernel, grid, threads, shared, args...);
+    check(error == cudaSuccess && last_report().empty(), "a right kernel is reported: " + last_report());
+}
+
+struct Random {
+    uint64_t state = 1;
+    uint64_t operator()() {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return state >> 33;
+    }
+};
+
+// ---- number formats ------------------------------------------------------------------------------------------------------
+
+// A format with an exponent of e bits and a fraction of f, spelled out in double.
+double value_of(uint16_t bits, int e, int f) {
+    const int exponent = bits >> f & ((1 << e) - 1), fraction = bits & ((1 << f) - 1), bias = (1 << (e - 1)) - 1;
+    const double sign = bits >> 15 ? -1 : 1;
+    if (exponent == (1 << e) - 1) return fraction ? NAN : sign * INFINITY;
+    return sign * (exponent ? std::ldexp(fraction + (1 << f), exponent - bias - f) : std::ldexp(fraction, 1 - bias - f));
+}
+
+// The nearest number of the format, by trying: `guess` and its two neighbours among the bit patterns; ties to the even one.
+bool is_nearest(uint16_t got, double x, int e, int f) {
+    if (std::isnan(x)) return got == 0x7fff;
+    if (std::signbit(x) != bool(got >> 15)) return false;
+    const auto value = [e, f](int magnitude) {  // what would come after the largest number takes part in rounding, as infinity
+        const int infinity = ((1 << e) - 1) << f;
+        return magnitude == infinity ? std::ldexp(1, 1 << (e - 1)) : value_of(static_cast<uint16_t>(magnitude), e, f);
+    };
+    const int magnitude = got & 0x7fff, infinity = ((1 << e) - 1) << f;
+    if (magnitude > infinity) return false;
+    const double target = std::fmin(std::fabs(x), std::ldexp(1, 1 << (e - 1))), error = std::fabs(value(magnitude) - target);
+    for (int other : {magnitude - 1, magnitude + 1}) {
+        if (other < 0 || other > infinity) continue;
+        const double error_of_other = std::fabs(value(other) - target);
+        if (error_of_other < error || (error_of_other == error && magnitude % 2 != 0)) return false;
+    }
+    return true;
+}
+
+template <class T>
+void check_format(const char* name, int e, int f) {
+    for (uint32_t bits = 0; bits < 65536; ++bits) {
+        const double want = value_of(static_cast<uint16_t>(bits), e, f);
+        const float2 got = unpack<T>(bits | 0x3c000000u), upper = unpack<T>(bits << 16);
+        check(std::isnan(want) ? std::isnan(got.x) && std::isnan(upper.y) : got.x == want && upper.y == want && upper.x == 0,
+              std::string(name) + ": unpack of " + std::to_string(bits));
+        const uint32_t again = pack<T>(got.x, 1.0f) & 0xffff, again_upper = pack<T>(1.0f, upper.y) >> 16;
+        check(std::isnan(want) ? again == 0x7fff && again_upper == 0x7fff : again == bits && again_upper == bits,
+              std::string(name) + ": there and back, " + std::to_string(bits));
+    }
+    Random random;
+    for (int i = 0; i < 400000; ++i) {
+        uint32_t bits = static_cast<uint32_t>(random() << 1 ^ random());
+        if (i % 4 == 1) bits = (bits & 0x8007ffffu) | (95 + bits % 50) << 23;                    // exponents around those of f16
+        if (i % 4 == 2) bits &= 0xffff8000u;                                                     // ties of bf16
+        if (i % 4 == 3) bits = (bits & 0x807ff000u) | (100 + (bits >> 5) % 45) << 23;            // ties of f16
+        const float x = __uint_as_float(bits);
+        check(is_nearest(static_cast<uint16_t>(pack<T>(x, 0.0f)), x, e, f), std::string(name) + ": pack of " + std::to_string(x));
+    }
+    for (float x : {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 65504.0f, 65519.99f, 65520.0f, -65536.0f, 0x1p-24f, 0x1p-25f, 0x1.8p-24f,
+                    0x1.000002p-25f, 0x1.ff8p-15f, 0x1.ffcp-15f, 3.4e38f, 1e-45f, 1.00390625f, 1.01171875f})
+        check(is_nearest(static_cast<uint16_t>(pack<T>(x, 0.0f)), x, e, f), std::string(name) + ": pack of " + std::to_string(x));
+}
+
+void check_formats() {
+    check_format<bf16>("bf16", 8, 7);
+    check_format<f16>("f16", 5, 10);
+    for (float x = -130; x < 130; x += 0.37f) {
+        const double want = std::exp2(static_cast<double>(x));
+        const bool flushed = want < 0x1p-126 && exp2_fast(x) == 0, infinite = want > 0x1.fffffep127 && exp2_fast(x) == INFINITY;
+        check(flushed || infinite || std::fabs(exp2_fast(x) / want - 1) < 3e-7, "exp2_fast of " + std::to_string(x));
+    }
+    check(exp2_fast(-INFINITY) == 0 && exp2_fast(INFINITY) == INFINITY && std::isnan(exp2_fast(NAN)), "exp2_fast of inf and NaN");
+    check(sizeof(uint4) == 16 && alignof(uint4) == 16 && alignof(float4) == 16 && alignof(float2) == 8, "sizes of vectors");
+}
+
+// ---- matrices: the tables of the PTX manual, lane l, g = l / 4, t = l % 4 --------------------------------------------------
+
+// One 16 x 16 times 16 x 8 with entries that are all different: A and B are loaded value by value.
+template <class T>
+__global__ void multiply_kernel(const float* a, const float* b, const float* c, float* d) {
+    const int g = threadIdx.x / 4, t = threadIdx.x % 4;
+    float av[8], bv[4], cv[4];
+    for (int i = 0; i < 8; ++i) av[i] = a[(g + 8 * ((i / 2) % 2)) * 16 + 2 * t + i % 2 + 8 * (i / 4)];
+    for (int i = 0; i < 4; ++i) bv[i] = b[(2 * t + i % 2 + 8 * (i / 2)) * 8 + g];
+    for (int i = 0; i < 4; ++i) cv[i] = c[(g + 8 * (i / 2)) * 8 + 2 * t + i % 2];
+    const uint32_t ar[4] = {pack<T>(av[0], av[1]), pack<T>(av[2], av[3]), pack<T>(av[4], av[5]), pack<T>(av[6], av[7])};
+    const uint32_t br[2] = {pack<T>(bv[0], bv[1]), pack<T>(bv[2], bv[3])};
+    multiply_add<T>(cv, ar, br);
+    for (int i = 0; i < 4; ++i) d[(g + 8 * (i / 2)) * 8 + 2 * t + i % 2] = cv[i];
+}
+
+// The same through shared memory: A as [m][k], B as [k][n] or as [n][k], 16 columns of it, in two multiplications.
+template <class T, bool transposed>
+__global__ void load_kernel(const uint16_t* a, const uint16_t* b, float* d) {
+    uint16_t* const sa = reinterpret_cast<uint16_t*>(shared_memory());
+    uint16_t* const sb = sa + 256;
+    const int l = threadIdx.x;
+    store16(sa + 8 * l, load16(a + 8 * l));
+    copy16_async(sb + 8 * l, b + 8 * l);
+    commit_copies();
+    wait_copies<0>();
+    __syncwarp();
+    uint32_t ar[4], br[4];
+    load_matrices(ar, sa + (l % 16) * 16 + 8 * (l / 16));
+    if (transposed) {
+        load_matrices_transposed(br, sb + (l % 16) * 16 + 8 * (l / 16));
+    } else {
+        load_matrices(br, sb + (l % 8 + 8 * (l / 16)) * 16 + 8 * ((l / 8) % 2));
+    }
+    for (int tile = 0; tile < 2; ++tile) {
+        float cv[4] = {0, 0, 0, 0};
+        multiply_add<T>(cv, ar, {br[2 * tile], br[2 * tile + 1]});
+        for (int i = 0; i < 4; ++i) d[(l / 4 + 8 * (i / 2)) * 16 + 8 * tile + 2 * (l % 4) + i % 2] = cv[i];
+    }
+}
+
+// Every 16-bit number of four matrices says which one it is; the rows lie in another order.
+__global__ void matrices_kernel(uint32_t* plain, uint32_t* transposed) {
+    uint16_t* const rows = reinterpret_cast<uint16_t*>(shared_memory());
+    const int l = threadIdx.x, place = (l * 13 + 5) % 32;
+    for (int c = 0; c < 8; ++c) rows[8 * place + c] = static_cast<uint16_t>(l * 8 + c);
+    __syncwarp();
+    uint32_t r[4], q[4];
+    load_matrices(r, rows + 8 * place);
+    load_matrices_transposed(q, rows + 8 * place);
+    for (int j = 0; j < 4; ++j) plain[4 * l + j] = r[j], transposed[4 * l + j] = q[j];
+}
+
+template <class T>
+void check_multiply(const std::string& schedule) {
+    std::vector<float> a(256), b(128), c(128), d(128), wide(256), loaded(256);
+    std::vector<uint16_t> a16(256), b16(256), bt16(256);
+    for (int i = 0; i < 256; ++i) a[i] = static_cast<float>(i * 37 % 256 - 100), wide[i] = static_cast<float>(i * 59 % 256 - 128);
+    for (int i = 0; i < 128; ++i) b[i] = static_cast<float>(i * 11 % 128 - 50), c[i] = static_cast<float>(1000 * i + 1);
+    for (int k = 0; k < 16; ++k)
+        for (int n = 0; n < 16; ++n) {
+            a16[16 * k + n] = static_cast<uint16_t>(pack<T>(a[16 * k + n], 0));
+            b16[16 * k + n] = bt16[16 * n + k] = static_cast<uint16_t>(pack<T>(wide[16 * k + n], 0));
+        }
+    run_well(schedule, 1, &multiply_kernel<T>, dim3(1), 32, 0, a.data(), b.data(), c.data(), d.data());
+    for (int m = 0; m < 16; ++m)
+        for (int n = 0; n < 8; ++n) {
+            float want = c[8 * m + n];  // all sums are whole numbers that float32 holds
+            for (int k = 0; k < 16; ++k) want += a[16 * m + k] * b[8 * k + n];
+            check(d[8 * m + n] == want, "multiply_add, row " + std::to_string(m) + " column " + std::to_string(n));
+        }
+    for (bool transposed : {false, true}) {
+        run_well(schedule, 1, transposed ? &load_kernel<T, true> : &load_kernel<T, false>, dim3(1), 32, 1024, a16.data(),
+                 transposed ? b16.data() : bt16.data(), loaded.data());
+        for (int m = 0; m < 16; ++m)
+            for (int n = 0; n < 16; ++n) {
+                float want = 0;
+                for (int k = 0; k < 16; ++k) want += a[16 * m + k] * wide[16 * k + n];
+                check(loaded[16 * m + n] == want, transposed ? "B from [k][n]" : "B from [n][k]");
+            }
+    }
+}
+
+void check_matrices() {
+    for (const std::string& schedule : SCHEDULES) {
+        check_multiply<bf16>(schedule);
+        check_multiply<f16>(schedule);
+        uint32_t plain[128], transposed[128];
+        run_well(schedule, 1, &matrices_kernel, dim3(1), 32, 512, plain, transposed);
+        for (int l = 0; l < 32; ++l)
+            for (int j = 0; j < 4; ++j) {
+                const auto entry = [j](int row, int column) { return static_cast<uint32_t>((8 * j + row) * 8 + column); };
+                const int g = l / 4, t = l % 4;
+                check(plain[4 * l + j] == (entry(g, 2 * t) | entry(g, 2 * t + 1) << 16), "load_matrices");
+                check(transposed[4 * l + j] == (entry(2 * t, g) | entry(2 * t + 1, g) << 16), "load_matrices_transposed");
+            }
+    }
+}
+
+// ---- shuffles, votes, barriers -------------------------------------------------------------------------------------------
+
+struct Exchange {
+    uint32_t index, up, down, exclusive_or, narrow_up, narrow_down, narrow_index, ballot;
+    int any, all;
+    double wide;
+};
+
+// The lanes of each mask exchange among themselves, on different ways through the kernel.
+__global__ void exchange_kernel(Exchange* to, uint32_t mask) {
+    const uint32_t l = threadIdx.x % 32, mine = 100 + threadIdx.x;
+    if (!(mask >> l & 1)) mask = ~mask;
+    for (uint32_t i = 0; i < l % 5; ++i) __syncwarp(1u << l);  // lanes come at different times
+    Exchange x;
+    if (l % 2) {
+        x.index = __shfl_sync(mask, mine, static_cast<int>(l * 7));
+    } else {
+        x.index = __shfl_sync(mask, mine, static_cast<int>(l * 7));  // subtle: another line, as a GPU allows
+    }
+    x.up = __shfl_up_sync(mask, mine, 3);
+    x.down = __shfl_down_sync(mask, mine, 5);
+    x.exclusive_or = __shfl_xor_sync(mask, mine, 6);
+    x.narrow_up = __shfl_up_sync(mask, mine, 1, 8);
+    x.narrow_down = __shfl_down_sync(mask, mine, 1, 8);
+    x.narrow_index = __shfl_sync(mask, mine, 13, 4);
+    x.ballot = __ballot_sync(mask, l % 3 == 0);
+    x.any = __any_sync(mask, l == 7), x.all = __all_sync(mask, l != 7);
+    x.wide = __shfl_xor_sync(mask, 1.0 / mine, 1);
+    to[threadIdx.x] = x;
+}
+
+void check_exchanges() {
+    for (const std::string& schedule : SCHEDULES)
+        for (uint32_t mask : {ALL, 0x55555555u, 0x0000ffffu, 0x00000080u, 0x12345678u}) {
+            std::vector<Exchange> got(96);
+            run_well(schedule, 1, &exchange_kernel, dim3(1), 96, 0, got.data(), mask);
+            for (uint32_t i = 0; i < 96; ++i) {
+                const uint32_t l = i % 32, own = mask >> l & 1 ? mask : ~mask, first = 100 + i - l;
+                const auto from = [own, first](uint32_t lane) { return own >> lane & 1 ? first + lane : ALL; };
+                const Exchange& x = got[i];
+                uint32_t thirds = 0;
+                for (uint32_t k = 0; k < 32; k += 3) thirds |= 1u << k;
+                check(x.index == from(l * 7 % 32), "__shfl_sync");
+                check(x.up == from(l < 3 ? l : l - 3), "__shfl_up_sync");
+                check(x.down == from(l + 5 > 31 ? l : l + 5), "__shfl_down_sync");
+                check(x.exclusive_or == from(l ^ 6), "__shfl_xor_sync");
+                check(x.narrow_up == from(l % 8 == 0 ? l : l - 1), "__shfl_up_sync of 8");
+                check(x.narrow_down == from(l % 8 == 7 ? l : l + 1), "__shfl_down_sync of 8");
+                check(x.narrow_index == from(l / 4 * 4 + 1), "__shfl_sync of 4");
+                check(x.ballot == (thirds & own), "__ballot_sync");
+                check(x.any == int(own >> 7 & 1) && x.all == !(own >> 7 & 1), "__any_sync, __all_sync");
+                check(from(l ^ 1) == ALL ? std::isnan(x.wide) : x.wide == 1.0 / from(l ^ 1), "__shfl_xor_sync of double");
+            }
+        }
+}
+
+// Some lanes exchange among themselves while the others wait for them in a collective of the whole warp: allowed.
+__global__ void overlap_kernel(uint32_t* to) {
+    uint32_t x = threadIdx.x;
+    if (x < 4) x = __shfl_xor_sync(0xfu, x, 1);
+    to[threadIdx.x] = __shfl_xor_sync(ALL, x, 2);
+}
+
+// Every thread adds what another warp wrote in the round before.
+__global__ void rounds_kernel(int* to, int rounds) {
+    int* const shared = reinterpret_cast<int*>(shared_memory());
+    const int n = static_cast<int>(blockDim.x), i = static_cast<int>(threadIdx.x);
+    int x = i;
+    for (int round = 0; round < rounds; ++round) {
+        shared[i] = x;
+        __syncthreads();
+        x += shared[(i + 33) % n];
+        __syncthreads();
+    }
+    to[i] = x;
+}
+
+void check_barriers() {
+    for (const std::string& schedule : SCHEDULES)
+        for (int n : {1, 31, 33, 128, 1024}) {
+            std::vector<int> got(n), want(n), before(n);
+            run_well(schedule, 1, &rounds_kernel, dim3(1), n, 4 * n, got.data(), 5);
+            for (int i = 0; i < n; ++i) want[i] = i;
+            for (int round = 0; round < 5; ++round) {
+                before = want;
+                for (int i = 0; i < n; ++i) want[i] += before[(i + 33) % n];
+            }
+            check(got == want, "barriers of " + std::to_string(n) + " threads, " + schedule);
+        }
+    uint32_t got[32];
+    for (const std::string& schedule : SCHEDULES) {
+        run_well(schedule, 1, &overlap_kernel, dim3(1), 32, 0, got);
+        for (uint32_t l = 0; l < 32; ++l) check(got[l] == ((l ^ 2) < 4 ? l ^ 2 ^ 1 : l ^ 2), "a narrow mask within a wide one");
+    }
+}
+
+// ---- copies in the background, and the bugs of a pipeline ------------------------------------------------------------------
+
+__global__ void copies_kernel(const uint4* from, uint32_t* seen) {
+    uint4* const shared = reinterpret_cast<uint4*>(shared_memory()) + 4 * threadIdx.x;
+    uint32_t* const to = seen + 16 * threadIdx.x;
+    const auto look = [&](int step) {
+        for (int i = 0; i < 4; ++i) to[4 * step + i] = shared[i].x;
+    };
+    look(0);  // nothing there yet
+    for (int i = 0; i < 3; ++i) {
+        copy16_async(shared + i, from + i);
+        commit_copies();
+    }
+    copy16_async(shared + 3, from + 3);  // of no group yet
+    look(1);
+    wait_copies<2>();
+    look(2);
+    wait_copies<0>();
+    look(3);
+}
+
+enum Missing { NOTHING, BARRIER_BEFORE_REFILL, BARRIER_AFTER_WAIT, WAIT };
+
+// Each thread sums what all threads copied of each tile; two tiles are in shared memory.
+template <Missing missing>
+__global__ void sum_kernel(const uint32_t* tiles, uint32_t* sums, int count) {
+    uint32_t* const shared = reinterpret_cast<uint32_t*>(shared_memory());
+    const int n = static_cast<int>(4 * blockDim.x), mine = static_cast<int>(4 * threadIdx.x);
+    const auto copy = [&](int tile) {
+        if (tile < count) copy16_async(shared + tile % 2 * n + mine, tiles + tile * n + mine);
+        commit_copies();
+    };
+    uint32_t sum = 0;
+    copy(0);
+    for (int tile = 0; tile < count; ++tile) {
+        copy(tile + 1);
+        if (missing != WAIT) wait_copies<1>();
+        if (missing != BARRIER_AFTER_WAIT) __syncthreads();
+        for (int i = 0; i < n; ++i) sum = sum * 3 + shared[tile % 2 * n + i];
+        if (missing != BARRIER_BEFORE_REFILL) __syncthreads();
+    }
+    sums[threadIdx.x] = sum;
+}
+
+void check_copies() {
+    std::vector<uint4> from(4);
+    for (unsigned i = 0; i < 4; ++i) from[i] = make_uint4(i + 1, 0, 0, 0);
+    for (const std::string& schedule : SCHEDULES) {
+        std::vector<uint32_t> seen(64 * 16);
+        run_well(schedule, 1, &copies_kernel, dim3(1), 64, 64 * 64, from.data(), seen.data());
+        int at_once = 0;
+        for (int thread = 0; thread < 64; ++thread)
+            for (int i = 0; i < 16; ++i) {
+                const int step = i / 4, landed = step == 3 ? 3 : step == 2 ? 1 : 0;  // copies that must be there
+                const uint32_t x = seen[16 * thread + i], value = static_cast<uint32_t>(i % 4 + 1);
+                check(x == value || (i % 4 >= landed && x == ALL), "a copy is there when it was waited for");
+                check(step > 0 || x == ALL, "shared memory begins as NaN");
+                at_once += step == 1 && x == value;
+            }
+        check(at_once > 5 && at_once < 100, "about one copy in 8 lands at once: " + std::to_string(at_once) + " of 256");
+    }
+
+    const int count = 5, n = 128;
+    std::vector<uint32_t> tiles(count * 4 * n), sums(n);
+    Random random;
+    for (uint32_t& x : tiles) x = static_cast<uint32_t>(random());
+    uint32_t want = 0;
+    for (uint32_t x : tiles) want = want * 3 + x;
+    const auto right = [&](const std::string& schedule, auto kernel) {
+        std::fill(sums.begin(), sums.end(), 0);
+        run_well(schedule, 1, kernel, dim3(1), n, 2 * 16 * n, tiles.data(), sums.data(), count);
+        for (uint32_t sum : sums)
+            if (sum != want) return false;
+        return true;
+    };
+    for (const std::string order : {"in-order:", "reverse:", "pct:"})
+        for (int seed = 0; seed < 40; ++seed) {
+            const std::string schedule = order + std::to_string(seed);
+            check(right(schedule, &sum_kernel<NOTHING>), "a right pipeline, " + schedule);
+            check(!right(schedule, &sum_kernel<BARRIER_BEFORE_REFILL>), "no barrier before a tile is filled again, " + schedule);
+            check(!right(schedule, &sum_kernel<BARRIER_AFTER_WAIT>), "no barrier after the wait, " + schedule);
+            check(!right(schedule, &sum_kernel<WAIT>), "no wait, " + schedule);
+        }
+}
+
+// ---- schedules -----------------------------------------------------------------------------------------------------------
+
+// Each thread writes down when it had its turns.
+__global__ void trace_kernel(int* trace, int* turns, int rounds) {
+    int* const mine = trace + blockIdx.x * blockDim.x * rounds;
+    for (int round = 0; round < rounds; ++round) {
+        mine[turns[blockIdx.x]++] = static_cast<int>(threadIdx.x) + 1000 * round;
+        if (round % 4 == 3) __syncthreads();
+        else __syncwarp();
+    }
+}
+
+std::vector<int> trace_of(const std::string& schedule, int os_threads) {
+    const int blocks = 7, threads = 96, rounds = 8;
+    std::vector<int> trace(blocks * threads * rounds), turns(blocks);
+    run_well(schedule, os_threads, &trace_kernel, dim3(blocks), threads, 0, trace.data(), turns.data(), rounds);
+    return trace;
+}
+
+__global__ void order_kernel(int* order, int* turns) {
+    if (threadIdx.x == 0) order[turns[0]++] = static_cast<int>(blockIdx.x);
+}
+
+__global__ void index_kernel(uint32_t* to, uint32_t a, const uint8_t* b, AttentionLike c);
+
+void check_schedules() {
+    std::vector<int> in_order;
+    for (int i = 0; i < 96 * 4; ++i) in_order.push_back(i % 32 + 32 * (i / 128) + 1000 * (i / 32 % 4));  // a warp goes as far as it gets
+    const std::vector<int> got = trace_of("in-order", 1), back = trace_of("reverse", 1);
+    for (int i = 0; i < 96 * 4; ++i) {
+        check(got[i] == in_order[i], "in order: the lowest number first");
+        check(back[i] % 1000 == 95 - in_order[i] % 1000 && back[i] / 1000 == in_order[i] / 1000, "reverse: the highest number first");
+    }
+    for (const std::string& schedule : SCHEDULES)
+        for (int os_threads : {1, 2, 3}) check(trace_of(schedule, 1) == trace_of(schedule, os_threads), "a schedule repeats, " + schedule);
+    check(trace_of("pct:1", 1) != trace_of("pct:2", 1) && trace_of("pct:1", 1) != got, "each seed is another schedule");
+    const std::vector<int> trace = trace_of("pct:1", 1);
+    check(!std::equal(trace.begin(), trace.begin() + 768, trace.begin() + 768), "each block is drawn on its own");
+
+    std::vector<int> order(9), other(9), forward = {0, 1, 2, 3, 4, 5, 6, 7, 8}, backward = {8, 7, 6, 5, 4, 3, 2, 1, 0};
+    int turns[3] = {0, 0, 0};
+    run_well("in-order", 1, &order_kernel, dim3(9), 64, 0, order.data(), turns);
+    run_well("reverse", 1, &order_kernel, dim3(9), 64, 0, other.data(), turns + 1);
+    check(order == forward && other == backward, "blocks in order, in reverse");
+    run_well("pct:3", 1, &order_kernel, dim3(9), 64, 0, other.data(), turns + 2);
+    std::sort(order.begin(), order.end());
+    check(other != forward && other != backward, "blocks are drawn");
+    std::sort(other.begin(), other.end());
+    check(other == forward, "each block once");
+
+    for (const char* text : {"", "random", "pct", "pct:", "pct:x", "pct:-1", "in-order:", "reverse:1:2", "pct:99999999999999999999"}) {
+        bool refused = false;
+        try {
+            parse_schedule(text);
+        } catch (const std::invalid_argument&) {
+            refused = true;
+        }
+        check(refused, std::string("schedule '") + text + "'");
+    }
+    for (const char* text : {"in-order", "reverse", "reverse:4", "pct:0", "pct:18446744073709551"})
+        check(schedule_text(parse_schedule(text)) == text, std::string("schedule ") + text);
+}
