@@ -3,11 +3,18 @@
     pip install .                          needs neither torch nor a GPU; without a compiler: the same package, pure Python
     python setup.py build_ext --inplace    after a change in csrc/: compiles what the change touches, and nothing else
 
+CUDA kernels come along where there is an nvcc (class Nvcc says where it is looked for). It may come from PyPI; a package's
+extras are installed after the package is built, so that takes two steps:
+
+    pip install '.[cuda-compiler]' && pip install .
+
 How one library serves machines with different instruction sets: each set has a file of its own, compiled with flags of its own,
 and the library asks the CPU when it loads. Nothing is compiled with -march=native: that would not run on an older machine.
 
 Environment: CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS; MINGLM_REQUIRE_EXT=1 makes a missing extension an error.
-Tested: g++ 12 and clang++ 14 on Linux. Written with care but never run: clang on macOS, MSVC on Windows.
+MINGLM_CUDA=1 makes missing CUDA kernels an error, =0 leaves them out; MINGLM_CUDA_HOME, CUDA_HOME: the folder of bin/nvcc;
+MINGLM_CUDA_ARCHS="80 90": what they are compiled for.
+Tested: g++ 12 and clang++ 14 on Linux, nvcc 13.0. Written with care but never run: clang on macOS, MSVC on Windows.
 """
 
 import json
@@ -32,14 +39,22 @@ SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler
     "avx512_bf16": ("x86_64", f"{AVX512} -mavx512bf16", "vdpbf16ps %zmm0, %zmm1, %zmm2"),
     "neon": ("aarch64", "", "nop"),
 }
+ARCHITECTURES = ("75", "80", "86", "90", "100", "120")  # of GPUs; older ones of a generation run on the newer ones of it
 BINDINGS = Path("csrc/bindings.cpp")
+KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels
+EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # and so does one of these
 PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
 BUILD = Path("build", f"ninja-{sysconfig.get_platform()}-{sys.implementation.cache_tag}")  # kept from one build to the next
+KERNELS_OBJECT = BUILD / KERNELS.with_suffix(".o")
 MODULE = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
 
 
 class NoExtension(Exception):
     """There will be no extension; the message says why in one line."""
+
+
+class NoCuda(NoExtension):
+    """There will be an extension, but no CUDA in it."""
 
 
 class Compiler:
@@ -72,6 +87,86 @@ class Compiler:
         return tried.returncode == 0
 
 
+class Nvcc:
+    """The CUDA compiler: its version, the architectures it compiles for, and what the linker needs. Needs no GPU and no driver.
+
+    Tried: 13.0 from NVIDIA's packages and from PyPI. 11.8 should do, the first one that knows sm_90, but was never run.
+    """
+
+    def __init__(self, compiler):
+        if os.environ.get("MINGLM_CUDA") == "0":
+            raise NoCuda("MINGLM_CUDA=0 left it out")
+        if sys.platform != "linux":
+            raise NoCuda(f"CUDA is untested on {platform.system()}")
+        self.command = [find_nvcc()]
+        if len(compiler.command) == 1:  # nvcc takes the path of a host compiler, not a command with words
+            self.command += ["-ccbin", *compiler.command]
+        self.version = next(iter(re.findall(r"V(\d+[.\d]*)", self.say("--version"))), "of unknown version")
+        self.archs = self.architectures()
+        # The linker is not nvcc, so it has to be told where the CUDA runtime is. Linked statically and kept to itself, it meets
+        # neither the runtime of torch nor the want of a driver: that is an answer to a call, not an import that fails.
+        (BUILD / "probe.cu").write_text(
+            "#include <cuda_runtime.h>\n__global__ void kernel(int* n) { *n = 1; }\n"
+            "int probe(int* n) { kernel<<<1, 1>>>(n); return cudaGetDeviceCount(n); }\n"
+        )
+        plan = self.say("--dryrun", "-c", str(BUILD / "probe.cu"))
+        folders = re.findall(r'"-L(.*?)"', plan) + [f"{top}/lib" for top in re.findall(r"\bTOP=(.*)", plan)]  # PyPI: lib
+        self.link = [f"-L{os.path.realpath(folder)}" for folder in folders if os.path.isdir(folder)]
+        self.link += ["-lcudart_static", "-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]
+        self.say(*self.flags(self.archs[-1:]), "-c", str(BUILD / "probe.cu"), "-o", str(BUILD / "probe.cu.o"))
+        if not compiler.accepts("int other;", "-fPIC", "-shared", str(BUILD / "probe.cu.o"), *self.link, link=True):
+            raise NoCuda(f"{self.command[0]}: what it compiles does not link: {compiler.complaint}")
+
+    def say(self, *words):
+        """What nvcc answers."""
+        try:
+            done = subprocess.run([*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        except OSError as error:
+            raise NoCuda(f"{self.command[0]}: {error.strerror}") from None
+        if done.returncode:
+            raise NoCuda(f"{self.command[0]}: {first_error(done.stdout)}")
+        return done.stdout
+
+    def architectures(self):
+        """Those of MINGLM_CUDA_ARCHS, else of ARCHITECTURES what this nvcc knows."""
+        known = re.findall(r"\bcompute_(\d+)\b", self.say("--list-gpu-arch"))
+        asked = os.environ.get("MINGLM_CUDA_ARCHS", "").split()
+        if unknown := [arch for arch in asked if arch not in known]:
+            sys.exit(f"minglm: error: MINGLM_CUDA_ARCHS: {unknown[0]}; nvcc {self.version} accepts {' '.join(known)}")
+        archs = sorted({*asked} or {*known} & {*ARCHITECTURES}, key=int)
+        if not archs:
+            raise NoCuda(f"{self.command[0]}: {self.version} knows none of {' '.join(ARCHITECTURES)}")
+        return archs
+
+    def flags(self, archs):
+        """For each architecture its machine code, and the PTX of the last, which the drivers of GPUs to come compile."""
+        host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
+        pairs = [(arch, f"sm_{arch}") for arch in archs] + [(archs[-1], f"compute_{archs[-1]}")]
+        codes = [f"arch=compute_{arch},code={code}" for arch, code in pairs]
+        # nvcc splits what it passes on at commas
+        return ["-std=c++17", "-O3", *[word for flag in host for word in ("-Xcompiler", flag.replace(",", r"\,"))],
+                *[word for code in codes for word in ("-gencode", code)]]  # fmt: skip
+
+
+def find_nvcc():
+    """The nvcc of MINGLM_CUDA_HOME if that is set, else of CUDA_HOME, on the PATH, or of PyPI's wheels.
+
+    The wheels are looked for in the environment of this Python, and in the one that is activated. pip's own isolation leaves
+    both as they are; that of `uv` and `python -m build` the second. Else name the folder: MINGLM_CUDA_HOME=.../nvidia/cu13.
+    """
+    if home := os.environ.get("MINGLM_CUDA_HOME"):
+        if not Path(home, "bin", "nvcc").is_file():
+            raise NoCuda(f"MINGLM_CUDA_HOME={home}: there is no bin/nvcc in it")
+        return str(Path(home, "bin", "nvcc"))
+    places = [Path(os.environ["CUDA_HOME"], "bin")] if os.environ.get("CUDA_HOME") else []
+    places += os.get_exec_path()
+    for environment in (sys.prefix, os.environ.get("VIRTUAL_ENV") or sys.prefix):
+        places += sorted(Path(environment).glob("lib/python3*/site-packages/nvidia/cu*/bin"))
+    if nvcc := shutil.which("nvcc", path=os.pathsep.join(map(str, places))):
+        return nvcc
+    raise NoCuda("there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install '.[cuda-compiler]' && pip install .)")
+
+
 def find_compiler():
     """CXX if it is set, else the C++ brother of CC if that is set, else what is on the PATH; as a list of words."""
     if asked := words_of("CXX"):
@@ -94,7 +189,7 @@ def words_of(variable):
 def first_error(output):
     """The line of a compiler's output that says what is wrong."""
     lines = output.strip().splitlines() or ["it says nothing"]
-    return next((line for line in lines if re.search(r"\berror\b[: ]|undefined reference", line)), lines[-1])
+    return next((line for line in lines if re.search(r"\b(error|fatal)\b[: ]|undefined reference", line)), lines[-1])
 
 
 GNU_RULES = """
@@ -107,6 +202,13 @@ rule link
   command = $cxx $in -o $out $link
   description = link $out
 """
+NVCC_RULE = """
+rule nvcc
+  command = $nvcc --threads $${MAX_JOBS:-0} -MMD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+  description = compile $in
+"""
 MSVC_RULES = """
 rule compile
   command = $cxx $flags /showIncludes /c $in /Fo$out
@@ -118,7 +220,7 @@ rule link
 """
 
 
-def write_ninja(compiler):
+def write_ninja(compiler, nvcc=None):
     """Write build.ninja: what is made of what, by which command. Returns the instruction sets that are in it.
 
     -MMD makes the compiler list the headers that it read, and `deps` makes ninja remember them: touching a header compiles
@@ -143,16 +245,24 @@ def write_ninja(compiler):
         flags += [f"-DMINGLM_NO_{name.upper()}" for name in known if name not in sets]
         link = [*(["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]), threads]
 
+    parts = ["-DMINGLM_CUDA"] * (nvcc is not None) + ["-DMINGLM_EMULATED"] * bool(EMULATED)
     # subtle: of an inline function that several files hold, the linker keeps the first. So the order goes from the plainest
     # machine to the richest; in any other, code for AVX-512 could end up where every machine runs it.
-    sources = {BINDINGS: [f"-I{folder}" for folder in headers]} | {path: [] for path in PLAIN}
+    sources = {BINDINGS: [f"-I{folder}" for folder in headers] + parts} | {path: [] for path in PLAIN}
+    sources |= {path: ["-fno-openmp", "-pthread", "-Wno-unknown-pragmas"] for path in EMULATED}
     sources |= {Path(f"csrc/cpu/{name}.cpp"): known[name] for name in sets}
     objects = {source: BUILD / source.with_suffix(".o") for source in sources}
-    lines = [f"builddir = {BUILD}", f"cxx = {quoted(compiler.command)}", f"link = {quoted(link + words_of('LDFLAGS'))}"]
+    lines = [f"builddir = {BUILD}", f"cxx = {quoted(compiler.command)}"]
     lines += [MSVC_RULES if compiler.msvc else GNU_RULES]
     for source, more in sources.items():
         lines += [f"build {objects[source]}: compile {source}", f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]
+    if nvcc:
+        objects = {KERNELS: KERNELS_OBJECT} | objects
+        link += nvcc.link
+        lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs))}", NVCC_RULE]
+        lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
     lines += [f"build {BUILD / MODULE}: link {' '.join(map(str, objects.values()))}"]
+    lines += [f"  link = {quoted(link + words_of('LDFLAGS'))}"]
     (BUILD / "build.ninja").write_text("\n".join(lines) + "\n")
     return sets
 
@@ -162,8 +272,8 @@ def quoted(command):
     return (subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)).replace("$", "$$")
 
 
-def run_ninja(jobs):
-    """Compile what is out of date and try whether the result loads; returns its path."""
+def run_ninja(jobs, target):
+    """Make a target, which compiles what is out of date of it, and nothing else."""
     try:
         from ninja import BIN_DIR
 
@@ -172,40 +282,65 @@ def run_ninja(jobs):
         ninja = shutil.which("ninja")
     if not ninja:
         raise NoExtension("ninja is missing: pip install ninja")
-    command = [ninja, "-f", str(BUILD / "build.ninja"), *(["-j", str(jobs)] if jobs else [])]
+    command = [ninja, "-f", str(BUILD / "build.ninja"), *(["-j", str(jobs)] if jobs else []), str(target)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout, end="", flush=True)
     if done.returncode:
         raise NoExtension(first_error(done.stdout))
+
+
+def build(compiler, jobs, nvcc=None):
+    """Build the extension and try whether it loads; returns the instruction sets that are in it."""
+    sets = write_ninja(compiler, nvcc)
+    if nvcc:  # alone and first: it uses as many cores itself, and is the likeliest to fail
+        run_ninja(jobs, KERNELS_OBJECT)
+    run_ninja(jobs, BUILD / MODULE)
     load = f"import importlib.util as u; u.module_from_spec(u.spec_from_file_location('_C', {str(BUILD / MODULE)!r}))"
     tried = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
     if tried.returncode:
         raise NoExtension(f"the extension does not load: {tried.stderr.strip().splitlines()[-1]}")
-    return BUILD / MODULE
+    return sets
+
+
+def build_with_cuda(compiler, jobs):
+    """Build the extension, without CUDA kernels if anything is wrong with them; returns what the record of the build says."""
+    nvcc, cuda = None, dict(built=True, reason=None, nvcc=None, archs=[])
+    try:
+        nvcc = Nvcc(compiler)
+        sets = build(compiler, jobs, nvcc)
+        cuda |= dict(nvcc=nvcc.version, archs=[int(arch) for arch in nvcc.archs])
+    except NoExtension as why:
+        if os.environ.get("MINGLM_CUDA") == "1":
+            sys.exit(f"minglm: error: the CUDA kernels were not built: {why}")
+        print(f"minglm: note: no CUDA kernels: {why}", file=sys.stderr)
+        cuda |= dict(built=False, reason=str(why), nvcc=nvcc and nvcc.version)
+        sets = build(compiler, jobs)
+    return dict(extension=True, sets=sets, cuda=cuda, emulated=bool(EMULATED))
 
 
 class NinjaBuild(build_ext):
     """build_ext through ninja. Leaves _build_info.json beside the extension, or where it would have been."""
 
     def run(self):
-        info, built = dict(extension=False, reason=None, compiler=None, openmp=False, sets=[]), None
+        cuda = dict(built=False, reason="there is no extension", nvcc=None, archs=[])
+        info = dict(extension=False, reason=None, compiler=None, openmp=False, sets=[], cuda=cuda, emulated=False)
         if self.force:
             shutil.rmtree(BUILD, ignore_errors=True)
         try:
             compiler = Compiler()
-            info |= dict(compiler=compiler.version, openmp=compiler.openmp, sets=write_ninja(compiler))
-            built = run_ninja(os.environ.get("MAX_JOBS") or self.parallel)
+            info |= dict(compiler=compiler.version, openmp=compiler.openmp)
+            info |= build_with_cuda(compiler, os.environ.get("MAX_JOBS") or self.parallel)
         except NoExtension as why:
-            if os.environ.get("MINGLM_REQUIRE_EXT") == "1" or "build_ext" in self.distribution.commands:
+            insists = "1" in (os.environ.get("MINGLM_REQUIRE_EXT"), os.environ.get("MINGLM_CUDA"))
+            if insists or "build_ext" in self.distribution.commands:
                 sys.exit(f"minglm: error: the extension was not built: {why}")
             print(f"minglm: note: installing without the compiled kernel: {why}", file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []  # from here on this is a package in pure Python
-            info |= dict(reason=str(why), sets=[])
-        info |= dict(extension=built is not None)
+            info |= dict(reason=str(why))
         for folder in [Path(self.build_lib, "minglm"), *([Path("minglm")] if self.inplace else [])]:
             folder.mkdir(parents=True, exist_ok=True)
-            if built:
-                shutil.copy2(built, folder / f"{MODULE}.new")
+            if info["extension"]:
+                shutil.copy2(BUILD / MODULE, folder / f"{MODULE}.new")
                 os.replace(folder / f"{MODULE}.new", folder / MODULE)  # a running process keeps the old file
             else:
                 (folder / MODULE).unlink(missing_ok=True)  # never leave a stale kernel

@@ -168,7 +168,7 @@ private:
     std::string error_;
 };
 
-__thread Block* block __attribute__((tls_model("initial-exec"))) = nullptr;
+__thread Block* block = nullptr;
 
 void thread_main() {
     begun();

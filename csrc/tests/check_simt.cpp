@@ -1,15 +1,14 @@
-// Checks csrc/cuda_on_cpu, the machine that carries out CUDA kernels on a CPU, with small kernels: right ones, which must come out
-// right under every schedule, and wrong ones, each of which must be reported, at the right line. Knows neither torch nor Python.
+// Checks csrc/cuda_on_cpu, which carries out CUDA kernels on a CPU, with small kernels: right ones, whose results must be right
+// under every schedule, and wrong ones, which must be reported at the right line. Knows neither torch nor Python.
 //
 //   check_simt                  all checks
 //   check_simt race NAME        a kernel with a race: barrier, warp or blocks. ThreadSanitizer has to see it; nobody else does
 //   check_simt norace           the same kernels without it
 //   check_simt overrun NAME     a kernel that leaves its memory by one element: shared or global, for AddressSanitizer
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -33,7 +32,8 @@ void check(bool good, const std::string& what) {
 }
 
 template <class Kernel, class... Args>
-cudaError_t run(const std::string& schedule, int os_threads, Kernel kernel, dim3 grid, int threads, size_t shared, Args... args) {
+cudaError_t run(const std::string& schedule, int os_threads, Kernel kernel, dim3 grid, int threads, size_t shared,
+                Args... args) {
     set_schedule(parse_schedule(schedule, os_threads));
     return launch(kernel, grid, threads, shared, nullptr, args...);
 }
@@ -93,18 +93,21 @@ void check_format(const char* name, int e, int f) {
         check(std::isnan(want) ? again == 0x7fff && again_upper == 0x7fff : again == bits && again_upper == bits,
               std::string(name) + ": there and back, " + std::to_string(bits));
     }
+    const auto check_pack = [&](float x) {
+        check(is_nearest(static_cast<uint16_t>(pack<T>(x, 0)), x, e, f), std::string(name) + ": pack of " + std::to_string(x));
+    };
     Random random;
     for (int i = 0; i < 400000; ++i) {
         uint32_t bits = static_cast<uint32_t>(random() << 1 ^ random());
-        if (i % 4 == 1) bits = (bits & 0x8007ffffu) | (95 + bits % 50) << 23;                    // exponents around those of f16
-        if (i % 4 == 2) bits &= 0xffff8000u;                                                     // ties of bf16
-        if (i % 4 == 3) bits = (bits & 0x807ff000u) | (100 + (bits >> 5) % 45) << 23;            // ties of f16
+        if (i % 4 == 1) bits = (bits & 0x8007ffffu) | (95 + bits % 50) << 23;          // exponents around those of f16
+        if (i % 4 == 2) bits &= 0xffff8000u;                                           // ties of bf16
+        if (i % 4 == 3) bits = (bits & 0x807ff000u) | (100 + (bits >> 5) % 45) << 23;  // ties of f16
         const float x = __uint_as_float(bits);
-        check(is_nearest(static_cast<uint16_t>(pack<T>(x, 0.0f)), x, e, f), std::string(name) + ": pack of " + std::to_string(x));
+        check_pack(x);
     }
-    for (float x : {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 65504.0f, 65519.99f, 65520.0f, -65536.0f, 0x1p-24f, 0x1p-25f, 0x1.8p-24f,
-                    0x1.000002p-25f, 0x1.ff8p-15f, 0x1.ffcp-15f, 3.4e38f, 1e-45f, 1.00390625f, 1.01171875f})
-        check(is_nearest(static_cast<uint16_t>(pack<T>(x, 0.0f)), x, e, f), std::string(name) + ": pack of " + std::to_string(x));
+    for (float x : {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 65504.0f, 65519.99f, 65520.0f, -65536.0f, 0x1p-24f, 0x1p-25f,
+                    0x1.8p-24f, 0x1.000002p-25f, 0x1.ff8p-15f, 0x1.ffcp-15f, 3.4e38f, 1e-45f, 1.00390625f, 1.01171875f})
+        check_pack(x);
 }
 
 void check_formats() {
@@ -115,7 +118,7 @@ void check_formats() {
         const bool flushed = want < 0x1p-126 && exp2_fast(x) == 0, infinite = want > 0x1.fffffep127 && exp2_fast(x) == INFINITY;
         check(flushed || infinite || std::fabs(exp2_fast(x) / want - 1) < 3e-7, "exp2_fast of " + std::to_string(x));
     }
-    check(exp2_fast(-INFINITY) == 0 && exp2_fast(INFINITY) == INFINITY && std::isnan(exp2_fast(NAN)), "exp2_fast of inf and NaN");
+    check(exp2_fast(-INFINITY) == 0 && exp2_fast(INFINITY) == INFINITY && std::isnan(exp2_fast(NAN)), "exp2_fast of inf, NaN");
     check(sizeof(uint4) == 16 && alignof(uint4) == 16 && alignof(float4) == 16 && alignof(float2) == 8, "sizes of vectors");
 }
 
@@ -176,7 +179,8 @@ template <class T>
 void check_multiply(const std::string& schedule) {
     std::vector<float> a(256), b(128), c(128), d(128), wide(256), loaded(256);
     std::vector<uint16_t> a16(256), b16(256), bt16(256);
-    for (int i = 0; i < 256; ++i) a[i] = static_cast<float>(i * 37 % 256 - 100), wide[i] = static_cast<float>(i * 59 % 256 - 128);
+    for (int i = 0; i < 256; ++i) a[i] = static_cast<float>(i * 37 % 256 - 100);
+    for (int i = 0; i < 256; ++i) wide[i] = static_cast<float>(i * 59 % 256 - 128);
     for (int i = 0; i < 128; ++i) b[i] = static_cast<float>(i * 11 % 128 - 50), c[i] = static_cast<float>(1000 * i + 1);
     for (int k = 0; k < 16; ++k)
         for (int n = 0; n < 16; ++n) {
@@ -393,7 +397,7 @@ void check_copies() {
         for (int seed = 0; seed < 40; ++seed) {
             const std::string schedule = order + std::to_string(seed);
             check(right(schedule, &sum_kernel<NOTHING>), "a right pipeline, " + schedule);
-            check(!right(schedule, &sum_kernel<BARRIER_BEFORE_REFILL>), "no barrier before a tile is filled again, " + schedule);
+            check(!right(schedule, &sum_kernel<BARRIER_BEFORE_REFILL>), "no barrier before a refill, " + schedule);
             check(!right(schedule, &sum_kernel<BARRIER_AFTER_WAIT>), "no barrier after the wait, " + schedule);
             check(!right(schedule, &sum_kernel<WAIT>), "no wait, " + schedule);
         }
@@ -422,18 +426,18 @@ __global__ void order_kernel(int* order, int* turns) {
     if (threadIdx.x == 0) order[turns[0]++] = static_cast<int>(blockIdx.x);
 }
 
-__global__ void index_kernel(uint32_t* to, uint32_t a, const uint8_t* b, AttentionLike c);
-
 void check_schedules() {
     std::vector<int> in_order;
-    for (int i = 0; i < 96 * 4; ++i) in_order.push_back(i % 32 + 32 * (i / 128) + 1000 * (i / 32 % 4));  // a warp goes as far as it gets
+    for (int i = 0; i < 96 * 4; ++i)  // a warp goes as far as it gets
+        in_order.push_back(i % 32 + 32 * (i / 128) + 1000 * (i / 32 % 4));
     const std::vector<int> got = trace_of("in-order", 1), back = trace_of("reverse", 1);
     for (int i = 0; i < 96 * 4; ++i) {
         check(got[i] == in_order[i], "in order: the lowest number first");
-        check(back[i] % 1000 == 95 - in_order[i] % 1000 && back[i] / 1000 == in_order[i] / 1000, "reverse: the highest number first");
+        check(back[i] % 1000 == 95 - in_order[i] % 1000 && back[i] / 1000 == in_order[i] / 1000, "reverse: the highest first");
     }
     for (const std::string& schedule : SCHEDULES)
-        for (int os_threads : {1, 2, 3}) check(trace_of(schedule, 1) == trace_of(schedule, os_threads), "a schedule repeats, " + schedule);
+        for (int os_threads : {1, 2, 3})
+            check(trace_of(schedule, 1) == trace_of(schedule, os_threads), "a schedule repeats, " + schedule);
     check(trace_of("pct:1", 1) != trace_of("pct:2", 1) && trace_of("pct:1", 1) != got, "each seed is another schedule");
     const std::vector<int> trace = trace_of("pct:1", 1);
     check(!std::equal(trace.begin(), trace.begin() + 768, trace.begin() + 768), "each block is drawn on its own");
@@ -449,7 +453,7 @@ void check_schedules() {
     std::sort(other.begin(), other.end());
     check(other == forward, "each block once");
 
-    for (const char* text : {"", "random", "pct", "pct:", "pct:x", "pct:-1", "in-order:", "reverse:1:2", "pct:99999999999999999999"}) {
+    for (const char* text : {"", "random", "pct", "pct:", "pct:x", "pct:-1", "in-order:", "reverse:1:2", "pct:123456789012345678901"}) {
         bool refused = false;
         try {
             parse_schedule(text);
@@ -460,4 +464,310 @@ void check_schedules() {
     }
     for (const char* text : {"in-order", "reverse", "reverse:4", "pct:0", "pct:18446744073709551"})
         check(schedule_text(parse_schedule(text)) == text, std::string("schedule ") + text);
+}
+
+// ---- launches ------------------------------------------------------------------------------------------------------------
+
+struct Parameters {
+    uint32_t* to;
+    double factor;
+};
+
+__global__ void index_kernel(Parameters p, const int* array, float small) {
+    const uint32_t block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+    p.to[block * blockDim.x + threadIdx.x] += static_cast<uint32_t>(p.factor * small * array[1]) + block * 100 + threadIdx.x;
+}
+
+template <class Kernel, class... Args>
+void expect_refusal(cudaError_t want, const std::string& words, dim3 grid, int threads, size_t shared, Kernel kernel,
+                    Args... args) {
+    check(run("in-order", 1, kernel, grid, threads, shared, args...) == want, "refused: " + words);
+    const size_t illegal = last_report().find("illegal launch"), where = last_report().find(words);
+    check(illegal == 0 && where != std::string::npos, words + ": " + last_report());
+    check(cudaGetErrorString(want) == last_report(), "cudaGetErrorString");
+}
+
+void check_launches() {
+    const int array[2] = {0, 5};
+    for (const std::string& schedule : SCHEDULES)
+        for (int os_threads : {1, 2, 4}) {
+            std::vector<uint32_t> to(24 * 40);
+            run_well(schedule, os_threads, &index_kernel, dim3(2, 3, 4), 40, 100, Parameters{to.data(), 2.0}, array, 3);
+            for (uint32_t i = 0; i < to.size(); ++i) check(to[i] == 30 + i / 40 * 100 + i % 40, "indices");
+        }
+    int order[1], turns[1] = {0};
+    for (int threads : {-1, 0, 1025})
+        expect_refusal(cudaErrorInvalidConfiguration, "threads in a block", dim3(1), threads, 0, &order_kernel, order, turns);
+    expect_refusal(cudaErrorInvalidConfiguration, "blocks along x", dim3(0), 32, 0, &order_kernel, order, turns);
+    expect_refusal(cudaErrorInvalidConfiguration, "blocks along y", dim3(1, 65536), 32, 0, &order_kernel, order, turns);
+    expect_refusal(cudaErrorInvalidConfiguration, "blocks along z", dim3(1, 1, 65536), 32, 0, &order_kernel, order, turns);
+    expect_refusal(cudaErrorInvalidValue, "accepted: 0 to 232448", dim3(1), 32, 227 * 1024 + 1, &order_kernel, order, turns);
+    run_well("in-order", 1, &order_kernel, dim3(1), 1024, 227 * 1024, order, turns);
+    check(turns[0] == 1, "a launch after refused ones");
+}
+
+// ---- reports: kernels with one mistake each --------------------------------------------------------------------------------
+
+int lines[2];  // where the mistake is
+#define LINE(i) lines[i] = __LINE__
+
+__global__ void divergent_barriers() {
+    if (threadIdx.x < 32) {
+        LINE(0), __syncthreads();
+    } else {
+        LINE(1), __syncthreads();
+    }
+}
+__global__ void barrier_without_one() {
+    if (threadIdx.x == 0) return;
+    LINE(0), __syncthreads();
+}
+__global__ void vote_without_one() {
+    if (threadIdx.x == 0) return;
+    LINE(0), __any_sync(ALL, 1);
+}
+__global__ void not_in_its_mask() {
+    if (threadIdx.x == 7) LINE(0), __syncwarp(0xf);
+}
+__global__ void full_mask() { LINE(0), __shfl_xor_sync(ALL, 1, 1); }
+__global__ void different_collectives() {
+    if (threadIdx.x < 16) {
+        LINE(0), __shfl_sync(ALL, 1, 1);
+    } else {
+        LINE(1), __ballot_sync(ALL, 1);
+    }
+}
+__global__ void matrices_from_two_places() {
+    uint32_t r[4];
+    std::memset(shared_memory() + 16 * threadIdx.x, 0, 16);
+    if (threadIdx.x < 16) {
+        LINE(0), load_matrices(r, shared_memory() + 16 * threadIdx.x);
+    } else {
+        LINE(1), load_matrices(r, shared_memory() + 16 * threadIdx.x);
+    }
+}
+template <class T>
+__global__ void multiply_from_two_places() {
+    float d[4] = {0, 0, 0, 0};
+    const uint32_t a[4] = {0, 0, 0, 0}, b[2] = {0, 0};
+    if (threadIdx.x % 2) {
+        LINE(0), multiply_add<T>(d, a, b);
+    } else {
+        LINE(1), multiply_add<T>(d, a, b);
+    }
+}
+__global__ void part_of_a_warp() {
+    float d[4] = {0, 0, 0, 0};
+    const uint32_t a[4] = {0, 0, 0, 0}, b[2] = {0, 0};
+    LINE(0), multiply_add<bf16>(d, a, b);
+}
+__global__ void deadlock() {  // lanes 0-15 wait for the block, their neighbours for them
+    if (threadIdx.x < 16 || threadIdx.x >= 32) {
+        LINE(0), __syncthreads();
+    } else {
+        LINE(1), __shfl_sync(ALL, 1, 1);
+    }
+}
+__global__ void deadlock_of_masks() {  // and warp 1 leaves
+    if (threadIdx.x >= 32) return;
+    if (threadIdx.x < 31) {
+        LINE(0), __syncwarp(ALL);
+    } else {
+        LINE(1), __syncwarp(0xfffffffe);
+    }
+}
+__global__ void matrices_at(int offset) {
+    uint32_t r[4];
+    LINE(0), load_matrices(r, shared_memory() + offset);
+}
+__global__ void copy_at(int offset, const void* from) { LINE(0), copy16_async(shared_memory() + offset, from); }
+__global__ void matrices_before_the_wait(const uint4* from) {
+    uint32_t r[4];
+    copy16_async(shared_memory() + 16 * threadIdx.x, from + threadIdx.x);
+    commit_copies();
+    LINE(0), load_matrices(r, shared_memory() + 16 * threadIdx.x);
+}
+__global__ void wrong_in_one_block(int block) {
+    __syncthreads();
+    if (blockIdx.x >= static_cast<unsigned>(block) && threadIdx.x == 33) LINE(0), __syncwarp(1);
+}
+
+// The words have to be in the report, and the lines of the first `places` LINEs.
+template <class Kernel, class... Args>
+void expect_report(const std::vector<std::string>& schedules, const std::vector<std::string>& words, int places, int threads,
+                   Kernel kernel, Args... args) {
+    for (const std::string& schedule : schedules) {
+        lines[0] = lines[1] = 0;
+        const cudaError_t error = run(schedule, 1, kernel, dim3(1), threads, 1024, args...);
+        check(error == cudaErrorLaunchFailure, "a wrong kernel is not reported: " + words[0] + ", " + schedule);
+        std::vector<std::string> all = words;
+        for (int i = 0; i < places; ++i) all.push_back(std::string("check_simt.cpp:") + std::to_string(lines[i]));
+        all.push_back("block (0, 0, 0) of (1, 1, 1), " + std::to_string(threads) + " threads; schedule " + schedule + "\n");
+        for (const std::string& word : all)
+            check(last_report().find(word) != std::string::npos, "'" + word + "' is missing in: " + last_report());
+        int turns[1] = {0}, order[1];
+        run_well(schedule, 1, &order_kernel, dim3(1), threads, 1024, order, turns);
+        check(turns[0] == 1, "a launch after a report");
+    }
+}
+
+void check_reports() {
+    const std::vector<std::string> all = SCHEDULES, first = {"in-order"}, last = {"reverse"};
+    alignas(16) static const unsigned char zeros[2048] = {};
+    const std::string matrices = "load_matrices at offset ", copy = "copy16_async at offset ";
+    const std::string misaligned = " of shared memory: not a multiple of 16";
+    const std::string outside = " of shared memory: outside of its 1024 bytes";
+    const std::string two_places = " of one warp is called from two places", left = "thread 0: it leaves the kernel while others wait";
+
+    expect_report(first, {"thread 32: barrier divergence", "in __syncthreads", "threads 0-31\n"}, 2, 64, &divergent_barriers);
+    expect_report(all, {"barrier divergence"}, 2, 64, &divergent_barriers);
+    expect_report(first, {"thread 1: barrier after an exit", "out of the kernel: thread 0\n"}, 1, 64, &barrier_without_one);
+    expect_report(last, {left + " for it in __syncthreads", "threads 1-63\n"}, 1, 64, &barrier_without_one);
+
+    expect_report(first, {"thread 1: __any_sync: mask 0xffffffff names lane 0, which has left"}, 1, 64, &vote_without_one);
+    expect_report(last, {left + " for it in __any_sync", "threads 1-31\n"}, 1, 32, &vote_without_one);
+    expect_report(all, {"thread 7: __syncwarp: lane 7 is not in its mask 0x0000000f"}, 1, 64, &not_in_its_mask);
+    expect_report(all, {"__shfl_xor_sync: mask 0xffffffff names lane 16, which this block does not have"}, 1, 48, &full_mask);
+
+    expect_report(first, {"thread 16: different collectives meet: __ballot_sync and __shfl_sync", "threads 0-15\n"}, 2, 32,
+                  &different_collectives);
+    expect_report(all, {"different collectives meet"}, 2, 64, &different_collectives);
+    expect_report(all, {"load_matrices" + two_places}, 2, 32, &matrices_from_two_places);
+    expect_report(all, {"multiply_add<bf16>" + two_places}, 2, 64, &multiply_from_two_places<bf16>);
+    expect_report(all, {"multiply_add<f16>" + two_places}, 2, 64, &multiply_from_two_places<f16>);
+    expect_report(all, {"multiply_add<bf16>: mask 0xffffffff names lane 8, which this block does not"}, 1, 40, &part_of_a_warp);
+
+    expect_report(all, {"deadlock", "in __syncthreads", ": threads 0-15, 32-95\n", "in __shfl_sync", ": threads 16-31\n"}, 2, 96,
+                  &deadlock);
+    expect_report(all, {"deadlock", "in __syncwarp", ": threads 0-30\n", ": thread 31\n"}, 2, 64, &deadlock_of_masks);
+
+    expect_report(all, {matrices + "8" + misaligned}, 1, 32, &matrices_at, 8);
+    expect_report(all, {matrices + "1016" + outside}, 1, 32, &matrices_at, 1016);
+    expect_report(all, {matrices + "1024" + outside}, 1, 32, &matrices_at, 1024);
+    expect_report(all, {matrices + "-16" + outside}, 1, 32, &matrices_at, -16);
+    expect_report(all, {copy + "4" + misaligned}, 1, 32, &copy_at, 4, zeros);
+    expect_report(all, {copy + "1016" + outside}, 1, 32, &copy_at, 1016, zeros);
+    expect_report(all, {"copy16_async: the source is not a multiple of 16"}, 1, 32, &copy_at, 0, zeros + 8);
+    const std::string unwritten = "load_matrices reads 16 bytes of shared memory that were not written yet";
+    expect_report(all, {unwritten}, 1, 32, &matrices_at, 512);
+    expect_report(all, {unwritten}, 1, 32, &matrices_before_the_wait, reinterpret_cast<const uint4*>(zeros));
+
+    for (int os_threads : {1, 2, 3}) {  // of several wrong blocks, always the first
+        run("in-order", os_threads, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        const bool first_one = last_report().find("block (11, 0, 0) of (20, 1, 1)") != std::string::npos;
+        check(first_one, "the first wrong block: " + last_report());
+        run("pct:5", 1, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        const std::string alone = last_report();
+        run("pct:5", os_threads, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        check(!alone.empty() && alone == last_report(), "the same report with more OS threads: " + last_report());
+    }
+}
+
+// ---- traffic -------------------------------------------------------------------------------------------------------------
+
+// Rows of 128 bytes, as tiles with 64 numbers have them: 16-byte chunks where they are, or spread by the row.
+__global__ void traffic_kernel(const unsigned char* from, int stride, int spread, unsigned char* to) {
+    unsigned char* const shared = shared_memory();
+    const int l = threadIdx.x % 32;
+    const auto place = [&](int row, int chunk) { return shared + 128 * row + 16 * (chunk ^ (spread ? row % 8 : 0)); };
+    for (int i = 0; i < 2; ++i) {
+        for (int part = 0; part < 8; ++part) copy16_async(place(4 * part + l / 8, l % 8), from + stride * (32 * part + l));
+        commit_copies();
+        wait_copies<0>();
+        __syncthreads();
+        uint32_t r[4];
+        load_matrices(r, place(l, 3));
+        load_matrices_transposed(r, place(l % 8, 5));
+        if (l < 24) store16(to + 16 * l, load16(place(l, 1)));
+        __syncthreads();
+    }
+}
+
+void check_traffic() {
+    alignas(32) static unsigned char from[64 * 256 + 16], to[512];
+    for (const std::string& schedule : SCHEDULES)
+        for (int os_threads : {1, 2})
+            for (int spread : {0, 1})
+                for (int stride : {16, 64}) {
+                    count_traffic(true);
+                    run_well(schedule, os_threads, &traffic_kernel, dim3(3), 32, 4096, from, stride, spread, to);
+                    const Traffic t = traffic();
+                    const uint64_t times = 2 * 3;
+                    check(t.matrix_phases == times * 8 && t.matrix_conflicts == (spread ? 0 : times * 8 * 7), "load_matrices");
+                    check(t.shared_phases == times * (32 + 3), "phases of shared memory");
+                    check(t.shared_conflicts == (spread ? 0 : times * 3 * 7), "conflicts in shared memory");
+                    check(t.global_bytes == times * 16 * (256 + 24), "bytes asked for");
+                    check(t.global_sectors == times * ((stride == 16 ? 128 : 256) + 12), "sectors");
+                    count_traffic(false);
+                    run_well(schedule, os_threads, &traffic_kernel, dim3(3), 32, 4096, from, stride, spread, to);
+                    check(traffic().global_bytes == 0, "not counted unless asked for");
+                }
+}
+
+// ---- for the sanitizers ----------------------------------------------------------------------------------------------------
+
+template <bool racy>
+__global__ void pass_in_warp(int* to) {
+    int* const shared = reinterpret_cast<int*>(shared_memory());
+    shared[threadIdx.x] = static_cast<int>(threadIdx.x);
+    if (racy) {
+        __shfl_xor_sync(ALL, 1, 1);  // subtle: all lanes come, but a shuffle does not order what they did to memory
+    } else {
+        __syncwarp();
+    }
+    to[threadIdx.x] = shared[threadIdx.x ^ 1];
+}
+template <bool racy>
+__global__ void write_in_blocks(int* to) {
+    if (threadIdx.x == 0) to[racy ? 0 : blockIdx.x] = 1;
+}
+__global__ void overrun_shared() { shared_memory()[1000 + threadIdx.x] = 0; }
+__global__ void overrun_global(const uint4* from) { copy16_async(shared_memory() + 16 * threadIdx.x, from + threadIdx.x); }
+
+template <bool racy>
+bool race(const std::string& name) {
+    const int n = 64, count = 3;
+    std::vector<uint32_t> tiles(count * 4 * n), sums(n);
+    std::vector<int> to(n);
+    bool known = false;
+    for (const std::string& schedule : SCHEDULES)
+        for (int os_threads : {1, 2}) {
+            if (name == "barrier" || name.empty())
+                run_well(schedule, os_threads, &sum_kernel<racy ? BARRIER_BEFORE_REFILL : NOTHING>, dim3(1), n, 2 * 16 * n,
+                         tiles.data(), sums.data(), count), known = true;
+            if (name == "warp" || name.empty())
+                run_well(schedule, os_threads, &pass_in_warp<racy>, dim3(1), n, 4 * n, to.data()), known = true;
+            if (name == "blocks" || name.empty())
+                run_well(schedule, os_threads, &write_in_blocks<racy>, dim3(4), n, 0, to.data()), known = true;
+            if (racy) return known;  // one is enough
+        }
+    return known;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string what = argc > 1 ? argv[1] : "", name = argc > 2 ? argv[2] : "";
+    if (what == "race" || what == "norace") {
+        if (!(what == "race" ? race<true>(name) : race<false>(name))) return 2;
+        return misses ? 1 : 0;
+    }
+    if (what == "overrun") {
+        const std::vector<uint4> from(63);
+        if (name == "shared") run("in-order", 1, &overrun_shared, dim3(1), 64, 1063);
+        if (name == "global") run("in-order", 1, &overrun_global, dim3(1), 64, 1024, from.data());
+        return 0;
+    }
+    const struct {
+        const char* name;
+        void (*run)();
+    } groups[] = {{"number formats", check_formats}, {"matrices", check_matrices},   {"shuffles and votes", check_exchanges},
+                  {"barriers", check_barriers},      {"copies", check_copies},       {"schedules", check_schedules},
+                  {"launches", check_launches},      {"reports", check_reports},     {"traffic", check_traffic}};
+    for (const auto& group : groups) {
+        const int before = misses;
+        group.run();
+        std::printf("%-20s %s\n", group.name, misses == before ? "ok" : "FAILED");
+    }
+    return misses ? 1 : 0;
 }
