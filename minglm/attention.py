@@ -186,7 +186,7 @@ def _serves_on_cuda(dtype, device, head_dim):
     if dtype not in ops.CUDA_DTYPES:
         return False, f"the kernel for GPUs does not serve {dtype}"
     if head_dim not in ops.CUDA_HEAD_DIMS:
-        return False, f"the kernel for GPUs serves heads of a width of {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}"
+        return False, f"the kernel for GPUs serves head widths {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}"
     if (major, minor) < needed:
         return False, f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
     wrong = _wrong_on_cuda(dtype, torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index))

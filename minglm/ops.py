@@ -131,7 +131,8 @@ def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
     """
     usable, why = has_emulator()
     if not usable or q.device.type != "cpu":
-        raise MinglmError(f"backend: 'emulated' cannot serve tensors on {q.device}: {why if not usable else 'it takes the CPU'}")
+        why = "it takes those on the CPU" if usable else why
+        raise MinglmError(f"backend: 'emulated' cannot serve tensors on {q.device}: {why}")
     return _attend(q, k, v, _lengths(mask), scale, f"{EMULATED}{schedule or 'in-order'}", return_lse)
 
 

@@ -40,15 +40,19 @@ __device__ __forceinline__ void load_rows(float* to, const Rows& from, int64_t f
     }
 }
 
-// Scores of the warp's four rows with the lane's column.
+// Scores of the warp's four rows with the lane's column: a sum of short sums, which rounds less.
 template <int D>
 __device__ __forceinline__ void dots(float (&s)[SimpleShape::per_warp], const float* rows, const float* column) {
     for (int r = 0; r < SimpleShape::per_warp; ++r) s[r] = 0;
-#pragma unroll 8
-    for (int d = 0; d < D; ++d) {
-        const float x = column[d];
+    for (int begin = 0; begin < D; begin += 8) {
+        float part[SimpleShape::per_warp] = {};
 #pragma unroll
-        for (int r = 0; r < SimpleShape::per_warp; ++r) s[r] += rows[r * D + d] * x;
+        for (int d = begin; d < begin + 8; ++d) {
+            const float x = column[d];
+#pragma unroll
+            for (int r = 0; r < SimpleShape::per_warp; ++r) part[r] += rows[r * D + d] * x;
+        }
+        for (int r = 0; r < SimpleShape::per_warp; ++r) s[r] += part[r];
     }
 }
 

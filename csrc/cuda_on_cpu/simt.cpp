@@ -1,6 +1,7 @@
 // The machine behind simt.h: blocks, warps, and who goes on next.
 #include <algorithm>
 #include <atomic>
+#include <cstdarg>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -46,13 +47,7 @@ struct Random {
 };
 
 bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
-std::string text(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 std::string text(Index i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
-std::string hex(uint32_t mask) {
-    char buffer[16];
-    std::snprintf(buffer, sizeof buffer, "0x%08x", mask);
-    return buffer;
-}
 
 struct Launch {
     void (*body)(const void*);
@@ -130,7 +125,8 @@ public:
     }
     void work(Launch& launch);
     void leave();  // the running thread is through
-    [[noreturn]] void fail(const std::string& what, Site site);  // the running thread did something wrong
+    // The running thread did something wrong. subtle: a format, because strings of a fiber that is dropped would leak.
+    [[noreturn]] __attribute__((format(printf, 3, 4))) void fail(Site site, const char* format, ...);
 
     // The running lane waits for the others of its mask; the last one to come acts for all.
     template <class Act>
@@ -145,7 +141,7 @@ public:
 
 private:
     bool run(uint64_t place);
-    [[noreturn]] void stop(const std::string& why);
+    [[noreturn]] void stop(const char* why);
     int next();
     void go_on();
     void sleep(const char* what, Site site);
@@ -223,20 +219,19 @@ void Block::wake(int warp, uint32_t lanes) {
 }
 
 Meeting& Block::meeting(Warp& w, uint32_t mask, const Collective& what, Site site) {
+    const unsigned lane = here.thread.x % 32;
     for (uint32_t open = w.open; open; open &= open - 1) {
         Meeting& m = w.meetings[__builtin_ctz(open)];
         if (m.mask != mask) continue;
-        if (m.what != &what) fail(std::string("different collectives meet: ") + what.name + " and " + m.what->name, site);
-        if (what.aligned && !same(m.site, site)) fail(std::string(what.name) + " of one warp is called from two places", site);
-        if (mask >> here.thread.x % 32 & 1) return m;
+        if (m.what != &what) fail(site, "different collectives meet: %s and %s", what.name, m.what->name);
+        if (what.aligned && !same(m.site, site)) fail(site, "%s of one warp is called from two places", what.name);
+        if (mask >> lane & 1) return m;
     }
-    const auto lane = [](int n) { return "lane " + std::to_string(n); };
-    if (!(mask >> here.thread.x % 32 & 1))
-        fail(std::string(what.name) + ": " + lane(here.thread.x % 32) + " is not in its mask " + hex(mask), site);
-    if (mask & ~w.alive) {
-        const int missing = __builtin_ctz(mask & ~w.alive);
-        const char* const why = w.exist >> missing & 1 ? ", which has left the kernel" : ", which this block does not have";
-        fail(std::string(what.name) + ": mask " + hex(mask) + " names " + lane(missing) + why, site);
+    if (!(mask >> lane & 1)) fail(site, "%s: lane %u is not in its mask 0x%08x", what.name, lane, mask);
+    if (const uint32_t missing = mask & ~w.alive) {
+        const bool left = w.exist & missing & -missing;
+        fail(site, "%s: mask 0x%08x names lane %d, which %s", what.name, mask, __builtin_ctz(missing),
+             left ? "has left the kernel" : "this block does not have");
     }
     const int free = __builtin_ctz(~w.open);
     w.open |= 1u << free;
@@ -263,9 +258,8 @@ void Block::meet(uint32_t mask, const Collective& what, Site site, const Operand
 }
 
 void Block::barrier(Site site) {
-    if (alive_ < launch->threads) fail("barrier after an exit: some threads have left the kernel", site);
-    if (at_barrier_ && !same(site, barrier_site_))
-        fail("barrier divergence: __syncthreads here, while others wait at " + text(barrier_site_), site);
+    if (alive_ < launch->threads) fail(site, "barrier after an exit: some threads have left the kernel");
+    if (at_barrier_ && !same(site, barrier_site_)) fail(site, "barrier divergence: others wait in another __syncthreads");
     barrier_site_ = site;
     void* const order = orders_ + barriers_ % 64;  // subtle: not always the same, a fast thread may be at the next barrier
     release(order);
@@ -286,9 +280,9 @@ void Block::leave() {
     const uint32_t bit = 1u << here.thread.x % 32;
     for (uint32_t open = w.open; open; open &= open - 1) {
         const Meeting& m = w.meetings[__builtin_ctz(open)];
-        if (m.mask & bit) fail(std::string("it leaves the kernel while others wait for it in ") + m.what->name, m.site);
+        if (m.mask & bit) fail(m.site, "it leaves the kernel while others wait for it in %s", m.what->name);
     }
-    if (at_barrier_) fail("it leaves the kernel while others wait for it in __syncthreads", barrier_site_);
+    if (at_barrier_) fail(barrier_site_, "it leaves the kernel while others wait for it in __syncthreads");
     release(launch);
     sleep(nullptr, {});
     w.alive &= ~bit;
@@ -304,9 +298,9 @@ void Block::check_shared(const void* address, const char* what, Site site) {
     const uintptr_t offset = reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(here.shared);
     const bool inside = offset < launch->shared_bytes && launch->shared_bytes - offset >= 16;
     if (inside && offset % 16 == 0) return;
-    const std::string where = " at offset " + std::to_string(static_cast<intptr_t>(offset)) + " of shared memory: ";
-    const std::string outside = "outside of its " + std::to_string(launch->shared_bytes) + " bytes";
-    fail(what + where + (inside ? "not a multiple of 16" : outside), site);
+    const auto at = static_cast<long long>(static_cast<intptr_t>(offset));
+    if (inside) fail(site, "%s at offset %lld of shared memory: not a multiple of 16", what, at);
+    fail(site, "%s at offset %lld of shared memory: outside of its %zu bytes", what, at, launch->shared_bytes);
 }
 
 // ---- reports ------------------------------------------------------------------------------------------------------------
@@ -327,19 +321,27 @@ std::string Block::everybody() const {
         const Thread& thread = *threads_[t];
         const bool alive = warps_[t / 32].alive >> t % 32 & 1, ready = warps_[t / 32].ready >> t % 32 & 1;
         if (!alive) groups["  out of the kernel"].push_back(t);
-        if (alive && !ready) groups[std::string("  waiting in ") + thread.waits_in + " at " + text(thread.site)].push_back(t);
+        if (!alive || ready) continue;
+        const std::string where = thread.site.file + (":" + std::to_string(thread.site.line));
+        groups[std::string("  waiting in ") + thread.waits_in + " at " + where].push_back(t);
     }
     std::string all;
     for (const auto& [where, threads] : groups) all += where + ": " + numbers(threads) + "\n";
     return all;
 }
 
-void Block::fail(const std::string& what, Site site) {
-    stop(text(site) + ": thread " + std::to_string(here.thread.x) + ": " + what);
+void Block::fail(Site site, const char* format, ...) {
+    char why[600], what[300];
+    va_list arguments;
+    va_start(arguments, format);
+    std::vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    std::snprintf(why, sizeof why, "%s:%d: thread %u: %s", site.file, site.line, here.thread.x, what);
+    stop(why);
 }
 
-void Block::stop(const std::string& why) {
-    error_ = why + "\n  block " + text(here.block) + " of " + text(here.grid) + ", " + std::to_string(launch->threads) +
+void Block::stop(const char* why) {
+    error_ = why + ("\n  block " + text(here.block)) + " of " + text(here.grid) + ", " + std::to_string(launch->threads) +
              " threads; schedule " + schedule_text(launch->schedule) + "\n" + everybody();
     hand_over(running().fiber, main_);
     __builtin_unreachable();
@@ -547,7 +549,7 @@ void copy16_async(void* shared, const void* global, Site site) {
     {
         Internal internal;
         block->check_shared(shared, "copy16_async", site);
-        if (reinterpret_cast<uintptr_t>(global) % 16) block->fail("copy16_async: the source is not a multiple of 16", site);
+        if (reinterpret_cast<uintptr_t>(global) % 16) block->fail(site, "copy16_async: the source is not a multiple of 16");
         if (here.counting) note_access(shared, site), note_access(global, site);
         Thread& me = block->running();
         at_once = block->random() % 8 == 0;
@@ -590,7 +592,7 @@ void load_matrices(uint32_t (&r)[4], const void* row, bool transposed, Site site
     std::memcpy(mine, row, 16);
     Internal internal;
     if ((mine[0] & mine[1] & mine[2] & mine[3]) == ALL)
-        block->fail(std::string(what.name) + " reads 16 bytes of shared memory that were not written yet", site);
+        block->fail(site, "%s reads 16 bytes of shared memory that were not written yet", what.name);
     block->meet(ALL, what, site, {&r, mine, row, 0, 0}, [transposed](Warp& w) {
         const auto word = [&w](int lane, int i) { return static_cast<const uint32_t*>(w.operand[lane].a)[i]; };
         for (int lane = 0; lane < 32; ++lane) {

@@ -453,7 +453,8 @@ void check_schedules() {
     std::sort(other.begin(), other.end());
     check(other == forward, "each block once");
 
-    for (const char* text : {"", "random", "pct", "pct:", "pct:x", "pct:-1", "in-order:", "reverse:1:2", "pct:123456789012345678901"}) {
+    for (const char* text : {"", "random", "pct", "pct:", "pct:x", "pct:-1", "in-order:", "reverse:1:2", "reverse ",
+                             "pct:99999999999999999999"}) {
         bool refused = false;
         try {
             parse_schedule(text);
@@ -617,7 +618,8 @@ void check_reports() {
     const std::string matrices = "load_matrices at offset ", copy = "copy16_async at offset ";
     const std::string misaligned = " of shared memory: not a multiple of 16";
     const std::string outside = " of shared memory: outside of its 1024 bytes";
-    const std::string two_places = " of one warp is called from two places", left = "thread 0: it leaves the kernel while others wait";
+    const std::string two_places = " of one warp is called from two places";
+    const std::string left = "thread 0: it leaves the kernel while others wait";
 
     expect_report(first, {"thread 32: barrier divergence", "in __syncthreads", "threads 0-31\n"}, 2, 64, &divergent_barriers);
     expect_report(all, {"barrier divergence"}, 2, 64, &divergent_barriers);
@@ -637,8 +639,8 @@ void check_reports() {
     expect_report(all, {"multiply_add<f16>" + two_places}, 2, 64, &multiply_from_two_places<f16>);
     expect_report(all, {"multiply_add<bf16>: mask 0xffffffff names lane 8, which this block does not"}, 1, 40, &part_of_a_warp);
 
-    expect_report(all, {"deadlock", "in __syncthreads", ": threads 0-15, 32-95\n", "in __shfl_sync", ": threads 16-31\n"}, 2, 96,
-                  &deadlock);
+    expect_report(all, {"deadlock", "in __syncthreads", ": threads 0-15, 32-95\n", "in __shfl_sync", ": threads 16-31\n"}, 2,
+                  96, &deadlock);
     expect_report(all, {"deadlock", "in __syncwarp", ": threads 0-30\n", ": thread 31\n"}, 2, 64, &deadlock_of_masks);
 
     expect_report(all, {matrices + "8" + misaligned}, 1, 32, &matrices_at, 8);
@@ -678,13 +680,13 @@ __global__ void traffic_kernel(const unsigned char* from, int stride, int spread
         uint32_t r[4];
         load_matrices(r, place(l, 3));
         load_matrices_transposed(r, place(l % 8, 5));
-        if (l < 24) store16(to + 16 * l, load16(place(l, 1)));
+        if (l < 24) store16(to + 512 * blockIdx.x + 16 * l, load16(place(l, 1)));
         __syncthreads();
     }
 }
 
 void check_traffic() {
-    alignas(32) static unsigned char from[64 * 256 + 16], to[512];
+    alignas(32) static unsigned char from[64 * 256], to[3 * 512];
     for (const std::string& schedule : SCHEDULES)
         for (int os_threads : {1, 2})
             for (int spread : {0, 1})

@@ -1,0 +1,242 @@
+"""The CUDA kernels, carried out on the CPU: against float64 at every edge of a tile, under every schedule; and what is refused.
+
+csrc/tests/check_cuda.cpp asks the same kernels more questions, without torch; test_cuda_device.py asks a GPU these.
+"""
+
+import contextlib
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_kernel import PART_A, QUERIES, random_numbers, truth_and_budget
+
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, masked_attention, ops
+
+emulated = pytest.mark.skipif(not ops.has_emulator()[0], reason=ops.has_emulator()[1])
+built_for_cuda = pytest.mark.skipif(not (ops._C and ops._C.cuda_built), reason="built without nvcc")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LENGTHS = (1, 15, 16, 17, 63, 64, 65, 77)
+
+
+def by_cuda(q, k, v, g, mask, schedule="in-order"):
+    """out, lse, dq, dk, dv of the CUDA kernels: on the GPU that the tensors are on, else emulated."""
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    scale = 1 / math.sqrt(q.shape[-1])
+    if q.is_cuda:
+        out, lse = ops.kernel_attention(q, k, v, mask, scale, return_lse=True)
+    else:
+        out, lse = ops.emulated_attention(q, k, v, mask, scale, schedule, return_lse=True)
+    grads = torch.autograd.grad(out, (q, k, v), g)
+    return dict(out=out.detach(), lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
+
+
+def fused(numbers, mask):
+    """q, k, v as views of one (N, 3, H, D) where there are as many queries as keys, as the model has them."""
+    q, k, v, g = numbers
+    return (*torch.stack([q, k, v], 1).unbind(1), g) if len(q) == len(k) else numbers
+
+
+def assert_right(numbers, mask, run=by_cuda):
+    """Every result of the kernels is finite where the truth is, and within the budget."""
+    truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=9)
+    found = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
+    for name, true in truth.items():
+        off = (found[name].double() - true).abs().where(found[name].double() != true, 0)
+        assert (off <= budget[name]).all(), f"{name}: off by {off.max():.2g}, budget {budget[name]:.2g}"
+    return found
+
+
+def masks():
+    """Name -> GLMMask: every kind of Part A, of queries, and caches with room."""
+    for part_a, part_a_of in PART_A.items():
+        for queries, queries_of in QUERIES.items():
+            whole = GLMMask.packed(LENGTHS, [part_a_of(T) for T in LENGTHS])
+            yield f"{part_a}, {queries}", whole.with_queries([queries_of(T) for T in LENGTHS])
+    yield "long", GLMMask.packed([300, 150], [130, 0])
+    yield "caches", GLMMask([0, 1, 4, 6], [0, 64, 136, 141], [10, 65, 0], [30, 65, 0])
+    yield "more rows than keys", GLMMask([0, 20, 40, 56], [0, 10, 20, 20], [5, 0, 0])
+
+
+MASKS = dict(masks())
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_mask = pytest.mark.parametrize("name", MASKS)
+
+
+@emulated
+@every_dtype
+@every_mask
+def test_the_kernels_are_right_at_every_edge_of_a_tile(name, dtype):
+    assert_right(random_numbers(MASKS[name], 2, 64, DTYPES[dtype]), MASKS[name])
+
+
+@emulated
+@every_dtype
+def test_an_empty_batch_gives_empty_results(dtype):
+    q, k, v, g = random_numbers(GLMMask.packed([], []), 2, 64, DTYPES[dtype])
+    found = by_cuda(q, k, v, g, GLMMask.packed([], []))
+    assert found.pop("lse").shape == (2, 0) and all(x.shape == (0, 2, 64) for x in found.values())
+
+
+@emulated
+@every_dtype
+@pytest.mark.parametrize("width", [32, 96, 128])
+def test_other_head_widths_are_right_too(width, dtype):
+    for mask in (GLMMask.packed([65, 17, 130], [20, 17, 0]), MASKS["caches"]):
+        assert_right(random_numbers(mask, 3, width, DTYPES[dtype]), mask)
+
+
+@emulated
+@every_dtype
+def test_no_schedule_changes_a_bit(dtype):
+    mask = GLMMask.packed([130, 20], [70, 3])
+    numbers = random_numbers(mask, 1, 64, DTYPES[dtype])
+    first = by_cuda(*numbers, mask)
+    for schedule in ("reverse", *(f"pct:{seed}" for seed in range(4))):
+        for name, x in by_cuda(*numbers, mask, schedule).items():
+            assert x.equal(first[name]), f"{name} under {schedule}"
+
+
+@emulated
+def test_a_rule_that_is_wrong_by_one_key_is_noticed():
+    right, wrong = GLMMask.packed([77], [38]), GLMMask.packed([77], [39])
+    numbers = random_numbers(right, 1, 64, torch.bfloat16)
+    with pytest.raises(AssertionError, match="off by"):
+        assert_right(numbers, right, run=lambda q, k, v, g, mask: by_cuda(q, k, v, g, wrong))
+
+
+@emulated
+def test_shared_memory_has_no_bank_conflicts_and_whole_sectors_are_read_and_written():
+    for width in ops.CUDA_HEAD_DIMS:
+        mask = GLMMask.packed([256, 128], [70, 128])  # whole tiles: rows that stick out are read twice from the same place
+        numbers = random_numbers(mask, 2, width, torch.bfloat16)
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        ops._C.count_traffic(True)
+        try:
+            by_cuda(*numbers, mask)
+            asked = ops._C.traffic()
+        finally:
+            ops._C.count_traffic(False)
+            torch.set_num_threads(before)
+        assert asked["matrix_phases"] > 1000 and asked["shared_phases"] > 1000
+        assert asked["matrix_conflicts"] == asked["shared_conflicts"] == 0
+        assert asked["global_bytes"] == 32 * asked["global_sectors"] > 0
+
+
+@emulated
+def test_a_small_model_trains_on_the_emulator_as_it_does_on_the_reference():
+    losses = {}
+    for backend in ("reference", "emulated"):
+        torch.manual_seed(0)
+        model = GLM(GLMConfig(vocab_size=50, hidden_size=64, num_layers=2, num_heads=2, max_positions=32, dropout=0.0))
+        model.backend = backend
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        tokens, positions = torch.randint(50, (40,)), torch.arange(40) % 20
+        mask = GLMMask.packed([20, 20], [12, 5])
+        losses[backend] = []
+        for _ in range(3):
+            loss = torch.nn.functional.cross_entropy(model(tokens, positions, positions // 2, mask), tokens.roll(-1))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses[backend].append(loss.item())
+    assert losses["reference"][2] < losses["reference"][0]
+    assert losses["emulated"] == pytest.approx(losses["reference"], abs=1e-5)
+
+
+@emulated
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (dict(dtype=torch.float64), r"^q, k, v: torch.float64, .*all float32, bfloat16, float16 alike are accepted$"),
+        (dict(width=48), "^q, k, v: head width 48; the CUDA kernels serve 32, 64, 96 and 128$"),
+        (dict(backend="emulated:sometimes"), "sometimes"),
+        (dict(backend="emulated:"), "^backend: 'emulated:' is not one of "),
+        (dict(shift=1), "^q, k, v: q: rows of heads that do not begin at multiples of 16 bytes$"),
+    ],
+)
+def test_what_the_kernels_cannot_serve_is_one_clear_line(change, says):
+    width, dtype, shift = change.get("width", 64), change.get("dtype", torch.bfloat16), change.get("shift", 0)
+    q = torch.zeros(5 * 2 * width + 8, dtype=dtype)[shift : shift + 5 * 2 * width].view(5, 2, width)
+    k = torch.zeros(5, 2, width, dtype=dtype)
+    with pytest.raises(MinglmError, match=says):
+        masked_attention(q, k, k, GLMMask.packed([5], [2]), backend=change.get("backend", "emulated"))
+
+
+@emulated
+def test_a_gradient_that_no_kernel_could_load_is_copied_first():
+    mask = GLMMask.packed([17], [5])
+    q, k, v, _ = (x.requires_grad_() for x in random_numbers(mask, 2, 32, torch.bfloat16))
+    masked_attention(q, k, v, mask, backend="emulated").sum().backward()  # one number, expanded
+    expected = [x.grad.clone() for x in (q, k, v)]
+    for x in (q, k, v):
+        x.grad = None
+    out = masked_attention(q, k, v, mask, backend="emulated")
+    out.backward(torch.ones(out.numel() + 1, dtype=out.dtype)[1:].view_as(out))  # begins at 2 bytes
+    assert all(x.grad.equal(want) for x, want in zip((q, k, v), expected, strict=True))
+
+
+@built_for_cuda
+def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
+    count, why = ops._C.cuda_devices()
+    if count:
+        pytest.skip("there is a GPU")
+    usable, reason = ops.has_kernel("cuda")
+    assert not usable and why and reason == f"the CUDA driver says: {why}"
+    assert ("kernel", False, reason) in attention.backends("cuda")
+    assert attention.best_backend(torch.bfloat16, "cuda") == ("sdpa", f"PyTorch's own attention; {reason}")
+    numbers = torch.zeros(1, 1, 64)
+    tensor = (numbers.data_ptr(), 64, 64)
+    lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
+    addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
+    with pytest.raises(RuntimeError, match=f"^CUDA: {why}$"):
+        ops._C.cuda_forward(0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+    with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
+        ops._C.cuda_forward(0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+
+
+@emulated
+def test_a_gpu_gets_the_same_addresses_its_current_stream_and_its_capability(monkeypatch):
+    mask = GLMMask.packed([33, 20], [10, 20])
+    numbers = random_numbers(mask, 2, 64, torch.bfloat16)
+    expected, calls, entered = by_cuda(*numbers, mask), [], []
+
+    def fake(direction):
+        def run(stream, sm, *rest):
+            calls.append((direction, stream, sm, len(entered)))
+            return getattr(ops._C, f"emulated_{direction}")("in-order", 1, *rest)
+
+        return run
+
+    extension = SimpleNamespace(**{name: getattr(ops._C, name) for name in dir(ops._C) if not name.startswith("__")})
+    extension.cuda_forward, extension.cuda_backward = fake("forward"), fake("backward")
+    gpu = SimpleNamespace(type="cuda", index=3)
+
+    @contextlib.contextmanager
+    def current(device):
+        assert device is gpu
+        entered.append(device)
+        yield
+        entered.pop()
+
+    call = ops._call
+    monkeypatch.setattr(ops, "_C", extension)
+    monkeypatch.setattr(ops, "_call", lambda direction, rung, device, *rest: call(direction, rung, gpu, *rest))
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=1234))
+    found = by_cuda(*numbers, mask)
+    assert calls == [("forward", 1234, 90, 1), ("backward", 1234, 90, 1)] and not entered
+    assert all(found[name].equal(x) for name, x in expected.items())
+
+
+@emulated
+def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
+    for dtype in DTYPES.values():
+        assert attention.wrong_by("emulated", dtype, "cpu") is None
+    right = attention.BACKENDS["emulated"]
+    monkeypatch.setitem(attention.BACKENDS, "emulated", lambda q, k, v, *rest: right(q, k, v.roll(1, 0), *rest))
+    assert "it failed its test against the reference: out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
+    monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
+    assert attention.wrong_by("emulated", torch.bfloat16, "cpu") == "it failed its test: ZeroDivisionError: division by zero"

@@ -1,0 +1,78 @@
+"""The CUDA kernels on a GPU, where there is one: the questions of test_cuda.py, and what only a GPU can be asked."""
+
+import pytest
+import torch
+from test_cuda import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
+from test_kernel import random_numbers
+
+from minglm import GLMMask, attention, masked_attention, ops
+
+pytestmark = pytest.mark.skipif(
+    not (torch.cuda.is_available() and ops.has_kernel("cuda")[0]), reason="needs a GPU and a build with nvcc"
+)
+
+
+def on_gpu(mask, heads, width, dtype, seed=0):
+    return [x.cuda() for x in random_numbers(mask, heads, width, dtype, seed)]
+
+
+@every_dtype
+@every_mask
+def test_the_kernels_are_right_at_every_edge_of_a_tile(name, dtype):
+    assert_right(on_gpu(MASKS[name], 2, 64, DTYPES[dtype]), MASKS[name])
+
+
+@every_dtype
+@pytest.mark.parametrize("width", ops.CUDA_HEAD_DIMS)
+def test_every_head_width_is_right(width, dtype):
+    for mask in (GLMMask.packed([65, 17, 130], [20, 17, 0]), MASKS["caches"], GLMMask.packed([1500, 700], [900, 0])):
+        assert_right(on_gpu(mask, 3, width, DTYPES[dtype]), mask)
+
+
+@every_dtype
+def test_results_repeat_bit_for_bit(dtype):
+    mask = GLMMask.packed([700, 130, 20], [300, 70, 3])
+    numbers = on_gpu(mask, 4, 64, DTYPES[dtype])
+    first = by_cuda(*numbers, mask)
+    for _ in range(20):
+        assert all(x.equal(first[name]) for name, x in by_cuda(*numbers, mask).items())
+
+
+@every_dtype
+def test_the_emulator_and_the_gpu_agree(dtype):
+    mask = GLMMask.packed([130, 20], [70, 3])
+    numbers = random_numbers(mask, 2, 64, DTYPES[dtype])
+    emulated, gpu = by_cuda(*numbers, mask), by_cuda(*(x.cuda() for x in numbers), mask)
+    eps = torch.finfo(DTYPES[dtype]).eps
+    for name, x in emulated.items():
+        assert (gpu[name].cpu() - x).abs().max() <= 4 * eps * x.abs().max(), name
+
+
+def test_another_stream_and_a_captured_graph_give_the_same():
+    mask = GLMMask.packed([200, 77], [100, 10])
+    q, k, v, _ = on_gpu(mask, 2, 64, torch.bfloat16)
+    expected = masked_attention(q, k, v, mask, backend="kernel")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        found = masked_attention(q, k, v, mask, backend="kernel")
+    stream.synchronize()
+    assert found.equal(expected)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = masked_attention(q, k, v, mask, backend="kernel")
+    v.mul_(2)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert captured.equal(masked_attention(q, k, v, mask, backend="kernel"))
+
+
+def test_auto_takes_the_kernel_after_its_test_and_sdpa_where_the_kernel_cannot_serve():
+    name, why = attention.best_backend(torch.bfloat16, "cuda", 64)
+    assert name == "kernel" and "passed its test" in why
+    assert attention.best_backend(torch.bfloat16, "cuda", 48)[0] == "sdpa"
+    assert attention.best_backend(torch.float64, "cuda", 64)[0] == "sdpa"
+    mask = GLMMask.packed([33], [10])
+    q, k, v, _ = on_gpu(mask, 2, 64, torch.bfloat16)
+    shifted = torch.cat([q.flatten(), q.flatten()[:1]])[1:].view_as(q)  # begins at 2 bytes
+    assert masked_attention(shifted, k, v, mask).shape == q.shape

@@ -1,0 +1,93 @@
+"""The emulator that carries out CUDA kernels on a CPU: csrc/tests/check_simt.cpp, built as it is and under the sanitizers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+CSRC = Path(__file__).parents[1] / "csrc"
+SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
+BUILDS = {  # name -> (flags, a macro that has to be set by them)
+    "plain": (["-O1"], None),
+    "ucontext": (["-O1", "-DMINGLM_UCONTEXT"], None),  # what machines other than x86-64 run
+    "address": (["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], "__SANITIZE_ADDRESS__"),
+    "thread": (["-O0", "-g1", "-fsanitize=thread"], "__SANITIZE_THREAD__"),  # lines of a kernel are part of its reports
+}
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is built on Linux only")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Build name -> the program, or why there is none."""
+    compiler = next((c for c in (os.environ.get("CXX"), "c++", "g++", "clang++") if c and shutil.which(c)), None)
+    if compiler is None:
+        pytest.skip("no C++ compiler (CXX, c++, g++, clang++)")
+    folder = tmp_path_factory.mktemp("simt")
+
+    def run(*words, **options):
+        return subprocess.run(["nice", "-n", "19", *map(str, words)], capture_output=True, text=True, **options)
+
+    def build(name):
+        flags, macro = BUILDS[name]
+        if macro:
+            probe = f"#ifndef {macro}\n#error\n#endif\nint main() {{}}"
+            done = run(compiler, *flags, "-x", "c++", "-", "-o", folder / f"probe_{name}", input=probe)
+            if done.returncode:
+                return f"{compiler} has no such sanitizer, or does not set {macro}"
+        done = run(compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-pthread", *flags, *SOURCES, "-o", folder / name)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder / name
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(BUILDS, pool.map(build, BUILDS), strict=True))
+
+
+@pytest.fixture(scope="module")
+def check(programs):
+    """check(build, arguments ...) runs the program of a build."""
+
+    def check(build, *arguments):
+        program = programs[build]
+        if isinstance(program, str):
+            pytest.skip(program)
+        calm = []
+        if build == "thread" and shutil.which("setarch"):  # older ones want the memory layout of kernels that randomise less
+            calm = ["setarch", "-R"] if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0 else []
+        done = subprocess.run([*calm, program, *arguments], capture_output=True, text=True, timeout=120)
+        if "FATAL: ThreadSanitizer" in done.stderr:
+            pytest.skip("ThreadSanitizer does not start here: " + done.stderr.strip().splitlines()[0])
+        return done
+
+    return check
+
+
+@pytest.mark.parametrize("build", ["plain", "ucontext", "address"])
+def test_right_kernels_are_right_and_wrong_ones_are_reported(check, build):
+    done = check(build)
+    assert done.returncode == 0 and done.stderr == "", (done.stdout + done.stderr)[-3000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 9 and all(line.endswith(" ok") for line in lines), done.stdout
+
+
+@pytest.mark.parametrize("where, error", [("shared", "use-after-poison"), ("global", "heap-buffer-overflow")])
+def test_address_sanitizer_sees_a_kernel_leave_its_memory(check, where, error):
+    done = check("address", "overrun", where)
+    assert done.returncode != 0 and error in done.stderr and f"overrun_{where}" in done.stderr, done.stderr[-3000:]
+
+
+def test_thread_sanitizer_reports_nothing_about_kernels_without_races(check):
+    done = check("thread", "norace")
+    assert done.returncode == 0 and done.stderr == "", done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("missing, kernel", [("barrier", "sum_kernel"), ("warp", "pass_in_warp"), ("blocks", "write_in_blocks")])
+def test_thread_sanitizer_sees_what_nothing_puts_in_an_order(check, missing, kernel):
+    done = check("thread", "race", missing)
+    assert done.returncode != 0 and "WARNING: ThreadSanitizer: data race" in done.stderr, done.stderr[-3000:]
+    assert kernel in done.stderr and "check_simt.cpp" in done.stderr, done.stderr[-3000:]
+    assert check("plain", "race", missing).returncode == 0  # nobody else sees it
