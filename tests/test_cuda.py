@@ -38,8 +38,14 @@ def fused(numbers, mask):
 
 
 def assert_right(numbers, mask, run=by_cuda):
-    """Every result of the kernels is finite where the truth is, and within the budget."""
-    truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=9)
+    """Every result of the kernels is finite where the truth is, and within the budget.
+
+    float32 gets three times the error of plain PyTorch instead of twice: the emulator rounds a product before it adds it, and
+    autograd, which keeps P, errs less than formulas that compute it anew.
+    """
+    truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=4)
+    if numbers[0].dtype == torch.float32:
+        budget = {name: 1.5 * allowed for name, allowed in budget.items()}
     found = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
     for name, true in truth.items():
         off = (found[name].double() - true).abs().where(found[name].double() != true, 0)
