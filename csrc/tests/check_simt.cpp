@@ -368,7 +368,7 @@ void check_copies() {
     for (const std::string& schedule : SCHEDULES) {
         std::vector<uint32_t> seen(64 * 16);
         run_well(schedule, 1, &copies_kernel, dim3(1), 64, 64 * 64, from.data(), seen.data());
-        int at_once = 0;
+        int at_once = 0, under_way = 0;
         for (int thread = 0; thread < 64; ++thread)
             for (int i = 0; i < 16; ++i) {
                 const int step = i / 4, landed = step == 3 ? 3 : step == 2 ? 1 : 0;  // copies that must be there
@@ -376,7 +376,9 @@ void check_copies() {
                 check(x == value || (i % 4 >= landed && x == ALL), "a copy is there when it was waited for");
                 check(step > 0 || x == ALL, "shared memory begins as NaN");
                 at_once += step == 1 && x == value;
+                under_way += (step == 2 && i % 4 > 0) || (step == 3 && i % 4 == 3) ? x == ALL : 0;
             }
+        check(under_way > 150, "a wait leaves the youngest groups under way, and what is in no group");
         check(at_once > 5 && at_once < 100, "about one copy in 8 lands at once: " + std::to_string(at_once) + " of 256");
     }
 
@@ -406,19 +408,22 @@ void check_copies() {
 // ---- schedules -----------------------------------------------------------------------------------------------------------
 
 // Each thread writes down when it had its turns.
-__global__ void trace_kernel(int* trace, int* turns, int rounds) {
+__global__ void trace_kernel(int* trace, int* turns, int rounds, bool barriers) {
     int* const mine = trace + blockIdx.x * blockDim.x * rounds;
     for (int round = 0; round < rounds; ++round) {
         mine[turns[blockIdx.x]++] = static_cast<int>(threadIdx.x) + 1000 * round;
-        if (round % 4 == 3) __syncthreads();
-        else __syncwarp();
+        if (round % 4 == 3 && barriers) {
+            __syncthreads();
+        } else {
+            __syncwarp();
+        }
     }
 }
 
 std::vector<int> trace_of(const std::string& schedule, int os_threads) {
     const int blocks = 7, threads = 96, rounds = 8;
     std::vector<int> trace(blocks * threads * rounds), turns(blocks);
-    run_well(schedule, os_threads, &trace_kernel, dim3(blocks), threads, 0, trace.data(), turns.data(), rounds);
+    run_well(schedule, os_threads, &trace_kernel, dim3(blocks), threads, 0, trace.data(), turns.data(), rounds, true);
     return trace;
 }
 
@@ -441,6 +446,12 @@ void check_schedules() {
     check(trace_of("pct:1", 1) != trace_of("pct:2", 1) && trace_of("pct:1", 1) != got, "each seed is another schedule");
     const std::vector<int> trace = trace_of("pct:1", 1);
     check(!std::equal(trace.begin(), trace.begin() + 768, trace.begin() + 768), "each block is drawn on its own");
+
+    int turn = 0, changes = 0;  // without barriers a warp would run to its end, if no new priorities were drawn
+    std::vector<int> alone(96 * 64);
+    run_well("pct:1", 1, &trace_kernel, dim3(1), 96, 0, alone.data(), &turn, 64, false);
+    for (size_t i = 1; i < alone.size(); ++i) changes += alone[i] % 1000 / 32 != alone[i - 1] % 1000 / 32;
+    check(changes > 5 && changes < 100, "priorities are drawn anew: " + std::to_string(changes) + " changes of warps");
 
     std::vector<int> order(9), other(9), forward = {0, 1, 2, 3, 4, 5, 6, 7, 8}, backward = {8, 7, 6, 5, 4, 3, 2, 1, 0};
     int turns[3] = {0, 0, 0};
@@ -588,9 +599,10 @@ __global__ void matrices_before_the_wait(const uint4* from) {
     commit_copies();
     LINE(0), load_matrices(r, shared_memory() + 16 * threadIdx.x);
 }
-__global__ void wrong_in_one_block(int block) {
-    __syncthreads();
-    if (blockIdx.x >= static_cast<unsigned>(block) && threadIdx.x == 33) LINE(0), __syncwarp(1);
+__global__ void wrong_blocks(int first) {  // the first takes longer than the third, and the second longest
+    const int number = static_cast<int>(blockIdx.x) - first;
+    for (int i = 0; i < (number == 0 ? 2000 : number == 1 ? 6000 : 1); ++i) __syncthreads();
+    if (number >= 0 && threadIdx.x == 33) __syncwarp(1);
 }
 
 // The words have to be in the report, and the lines of the first `places` LINEs.
@@ -655,12 +667,12 @@ void check_reports() {
     expect_report(all, {unwritten}, 1, 32, &matrices_before_the_wait, reinterpret_cast<const uint4*>(zeros));
 
     for (int os_threads : {1, 2, 3}) {  // of several wrong blocks, always the first
-        run("in-order", os_threads, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        run("in-order", os_threads, &wrong_blocks, dim3(20), 64, 0, 11);
         const bool first_one = last_report().find("block (11, 0, 0) of (20, 1, 1)") != std::string::npos;
         check(first_one, "the first wrong block: " + last_report());
-        run("pct:5", 1, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        run("pct:5", 1, &wrong_blocks, dim3(20), 64, 0, 11);
         const std::string alone = last_report();
-        run("pct:5", os_threads, &wrong_in_one_block, dim3(20), 64, 0, 11);
+        run("pct:5", os_threads, &wrong_blocks, dim3(20), 64, 0, 11);
         check(!alone.empty() && alone == last_report(), "the same report with more OS threads: " + last_report());
     }
 }
