@@ -218,8 +218,8 @@ PYBIND11_MODULE(_C, m) {
     // current device; sm: its compute capability, 80 for 8.0. Backward writes to delta, (heads, queries) float32, too.
 #ifdef MINGLM_CUDA
     m.attr("cuda_built") = true;
-    m.def("cuda_devices", &cuda_devices, "How many GPUs the driver shows, and what it says if there is none.");
-    m.def("cuda_capability", &cuda::capability, py::arg("device"));
+    m.def("cuda_devices", &cuda_devices, "How many GPUs the driver shows, and why if there is none.");
+    m.def("cuda_capability", &cuda::capability, py::arg("device"), "80 for 8.0; 0 where it cannot be asked.");
     m.def("cuda_forward", &cuda_forward, release_gil());
     m.def("cuda_backward", &cuda_backward, release_gil());
 #else

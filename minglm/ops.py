@@ -26,10 +26,15 @@ CUDA_HEAD_DIMS = (32, 64, 96, 128)
 LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # every rung there is, in this build or not
 
 
+def _build_info():
+    """What setup.py wrote when it built the extension, or could not; empty in a checkout that was never built."""
+    file = Path(__file__).with_name("_build_info.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def _why_missing(error):
     """One line: why there is no extension."""
-    built = Path(__file__).with_name("_build_info.json")
-    reason = json.loads(built.read_text(encoding="utf-8")).get("reason") if built.is_file() else None
+    reason = _build_info().get("reason")
     if reason or isinstance(error, ModuleNotFoundError):
         return f"minglm._C was not built ({reason or 'in a checkout: python setup.py build_ext --inplace'})"
     return f"minglm._C does not load ({str(error).splitlines()[0]})"
@@ -53,9 +58,10 @@ def has_kernel(device="cpu"):
     kind = torch.device(device).type
     if kind == "cuda" and _C is not None and _C.cuda_built:
         count, why = _C.cuda_devices()
-        return count > 0, "compiled by nvcc" if count else f"the CUDA driver says: {why}"
+        return count > 0, "compiled by nvcc" if count else why
     if _C is not None and kind != "cpu":
-        return False, f"this build has no kernel for {kind}"
+        why = _build_info().get("cuda", {}).get("reason") if kind == "cuda" else None
+        return False, f"this build has no kernel for {kind}{f' ({why})' if why else ''}"
     return _C is not None, HOW
 
 

@@ -284,7 +284,7 @@ def test_auto_leaves_to_sdpa_what_would_need_a_secret_copy(monkeypatch):
 def test_a_gpu_is_left_to_pytorch_as_long_as_there_is_no_kernel_for_it(monkeypatch):
     monkeypatch.setenv("MINGLM_KERNEL", "avx1024")  # a rung of the CPU, so no concern of a GPU
     name, why = attention.best_backend(torch.float32, "cuda")
-    assert name == "sdpa" and (ops.HOW in why or "no kernel for cuda" in why or "the CUDA driver says" in why)
+    assert name == "sdpa" and (ops.HOW in why or "no kernel for cuda" in why or "driver" in why)
     assert attention.backends("cuda")[1:] and not ops.has_kernel("cuda")[0]
 
 

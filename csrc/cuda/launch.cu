@@ -132,9 +132,11 @@ std::string backward(const AttentionProblem& p, void* stream) {
 namespace cuda {
 
 int devices(std::string& why) {
-    int count = 0;
+    int count = 0, driver = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
-    why = words(error);
+    // the runtime calls a driver that is not there one that is too old
+    const bool none = error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0;
+    why = none ? "there is no NVIDIA driver" : words(error);
     return error == cudaSuccess ? count : 0;
 }
 

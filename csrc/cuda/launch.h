@@ -17,7 +17,7 @@ std::string refusal(const AttentionProblem& problem, int sm);
 std::string forward(const AttentionProblem& problem, void* stream);
 std::string backward(const AttentionProblem& problem, void* stream);
 
-// How many GPUs the driver shows, or why there is none: the driver's own words.
+// How many GPUs the driver shows, and why there is none where it shows none.
 int devices(std::string& why);
 
 // The compute capability of a device, 80 for 8.0; 0 where it cannot be asked.

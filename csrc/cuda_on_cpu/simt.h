@@ -117,8 +117,8 @@ struct Here {  // where the running thread is
     unsigned char* shared;
     bool counting;  // count_traffic
 };
-// subtle: hidden, so that it is cheap to reach, but no initial-exec: the CUDA runtime, which may be linked into the same library,
-// has kilobytes of thread-local memory, and no library that is loaded late gets as much of the static kind
+// subtle: hidden, so that it is cheap to reach, but no initial-exec: the CUDA runtime, which may be linked into the same
+// library, has kilobytes of thread-local memory, and a library that is loaded late does not get as much of the static kind
 extern __thread Here here __attribute__((visibility("hidden")));
 
 // Where a kernel calls one of these functions: a default argument, so that it is the kernel's line.
