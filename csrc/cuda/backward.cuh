@@ -94,11 +94,10 @@ __device__ __forceinline__ void add_product(float (&sum)[D / 8][4], const float 
     }
 }
 
-// The log-sum-exp of a row as a power of two; a row that sees nothing, or does not exist, gets infinity and so P = 0.
+// The log-sum-exp of a row as a power of two; a row that does not exist gets infinity, and so P = 0.
 __device__ __forceinline__ float lse_log2(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
     if (row >= sample.len_q) return INF;
-    const float lse = static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
-    return lse == -INF ? INF : lse * LOG2_E;
+    return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row] * LOG2_E;
 }
 
 __device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {

@@ -148,11 +148,10 @@ __global__ void __launch_bounds__(SimpleShape::threads) forward_simple(Attention
     store_sums<D>(o, 1, p.out, sample.first_q, row, len_q, head);
 }
 
-// The log-sum-exp of a row; one that sees nothing, or does not exist, gets infinity and so P = 0.
+// The log-sum-exp of a row; one that does not exist gets infinity, and so P = 0.
 __device__ __forceinline__ float lse_of(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
     if (row >= sample.len_q) return INF;
-    const float lse = static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
-    return lse == -INF ? INF : lse;
+    return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
 }
 
 template <int D>

@@ -116,7 +116,7 @@ std::vector<Lengths> square(const std::vector<std::pair<int32_t, int32_t>>& samp
 std::vector<Case> all_cases(bool small) {
     const std::vector<std::pair<std::string, std::vector<Lengths>>> kinds = {
         {"small", square({{130, 70}, {20, 3}})},
-        {"small suffix", {{17, 80, 33}, {3, 2, 1}}},
+        {"small suffix", {{17, 80, 33}, {3, 2, 1}, {16, 0, 0}}},
         {"short", square({{1, 0}, {1, 1}, {15, 0}, {16, 16}, {17, 5}, {17, 17}, {0, 0}, {2, 1}})},
         {"one tile", square({{63, 20}, {64, 0}, {65, 64}, {65, 1}})},
         {"77", square({{77, 0}, {77, 1}, {77, 38}, {77, 77}})},
