@@ -120,19 +120,21 @@ std::pair<int, std::string> cuda_devices() {
     return {count, why};
 }
 
-void cuda_forward(int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
+void cuda_forward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
                   const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
     const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
     check_served(cuda::refusal(p, sm));
+    check(cuda::use(device), "CUDA");
     check(cuda::forward(p, pointer(stream)), "CUDA");
 }
 
-void cuda_backward(int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
+void cuda_backward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
                    const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse, const Tensor& grad_out,
                    const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
     const AttentionProblem p =
         with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v, delta);
     check_served(cuda::refusal(p, sm));
+    check(cuda::use(device), "CUDA");
     check(cuda::backward(p, pointer(stream)), "CUDA");
 }
 #endif
@@ -214,8 +216,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_forward", &forward, release_gil(), "Writes out and lse.");
     m.def("cpu_backward", &backward, release_gil(), "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
 
-    // csrc/cuda on a GPU, where nvcc was there when this was built. Addresses are the device's; stream: a cudaStream_t of the
-    // current device; sm: its compute capability, 80 for 8.0. Backward writes to delta, (heads, queries) float32, too.
+    // csrc/cuda on a GPU, where nvcc was there when this was built. Addresses are the device's; stream: a cudaStream_t of
+    // that device; sm: its compute capability, 80 for 8.0. Backward writes to delta, (heads, queries) float32, too.
 #ifdef MINGLM_CUDA
     m.attr("cuda_built") = true;
     m.def("cuda_devices", &cuda_devices, "How many GPUs the driver shows, and why if there is none.");

@@ -57,12 +57,17 @@ def has_kernel(device="cpu"):
     """Whether the kernel can run on a device, and why (not): (bool, one line)."""
     kind = torch.device(device).type
     if kind == "cuda" and _C is not None and _C.cuda_built:
-        count, why = _C.cuda_devices()
+        count, why = _cuda_devices()
         return count > 0, "compiled by nvcc" if count else why
     if _C is not None and kind != "cpu":
         why = _build_info().get("cuda", {}).get("reason") if kind == "cuda" else None
         return False, f"this build has no kernel for {kind}{f' ({why})' if why else ''}"
     return _C is not None, HOW
+
+
+@torch.compiler.assume_constant_result  # torch.compile cannot look into the extension
+def _cuda_devices():
+    return _C.cuda_devices()
 
 
 def has_emulator():
@@ -271,7 +276,7 @@ def _call(direction, rung, device, dtype, sizes, scale, lengths, *tensors):
             major, minor = torch.cuda.get_device_capability(device)
             with torch.cuda.device(device):  # kernels go to the current device, on its current stream
                 stream = torch.cuda.current_stream(device).cuda_stream
-                getattr(_C, f"cuda_{direction}")(stream, 10 * major + minor, *rest)
+                getattr(_C, f"cuda_{direction}")(device.index, stream, 10 * major + minor, *rest)
         elif rung.startswith(EMULATED):
             getattr(_C, f"emulated_{direction}")(rung.removeprefix(EMULATED), torch.get_num_threads(), *rest)
         else:

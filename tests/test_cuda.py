@@ -5,6 +5,10 @@ csrc/tests/check_cuda.cpp asks the same kernels more questions, without torch; t
 
 import contextlib
 import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -197,20 +201,29 @@ def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
     lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
     addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
     with pytest.raises(RuntimeError, match="^CUDA: CUDA driver version is insufficient"):
-        ops._C.cuda_forward(0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+        ops._C.cuda_forward(0, 0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
     with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
-        ops._C.cuda_forward(0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+        ops._C.cuda_forward(0, 0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+
+
+@built_for_cuda
+def test_asking_for_gpus_breaks_no_graph():
+    def shift(x):
+        return x + 1 if ops.has_kernel("cuda")[0] else x - 1
+
+    x = torch.zeros(3)
+    assert torch.compile(shift, backend="eager", fullgraph=True)(x).equal(shift(x))
 
 
 @emulated
-def test_a_gpu_gets_the_same_addresses_its_current_stream_and_its_capability(monkeypatch):
+def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_capability(monkeypatch):
     mask = GLMMask.packed([33, 20], [10, 20])
     numbers = random_numbers(mask, 2, 64, torch.bfloat16)
     expected, calls, entered = by_cuda(*numbers, mask), [], []
 
     def fake(direction):
-        def run(stream, sm, *rest):
-            calls.append((direction, stream, sm, len(entered)))
+        def run(device, stream, sm, *rest):
+            calls.append((direction, device, stream, sm, len(entered)))
             return getattr(ops._C, f"emulated_{direction}")("in-order", 1, *rest)
 
         return run
@@ -233,7 +246,7 @@ def test_a_gpu_gets_the_same_addresses_its_current_stream_and_its_capability(mon
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=1234))
     found = by_cuda(*numbers, mask)
-    assert calls == [("forward", 1234, 90, 1), ("backward", 1234, 90, 1)] and not entered
+    assert calls == [("forward", 3, 1234, 90, 1), ("backward", 3, 1234, 90, 1)] and not entered
     assert all(found[name].equal(x) for name, x in expected.items())
 
 
@@ -246,3 +259,65 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     assert "it failed its test against the reference: out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
     assert attention.wrong_by("emulated", torch.bfloat16, "cpu") == "it failed its test: ZeroDivisionError: division by zero"
+
+
+WRAPPERS = """
+#include "device.h"
+using namespace minglm;
+using namespace minglm::cuda;
+extern "C" __global__ void packs(uint32_t* out, float first, float second) {
+    out[0] = pack<bf16>(first, second);
+    out[1] = pack<f16>(first, second);
+}
+extern "C" __global__ void products(float* d, const uint32_t* x) {
+    const uint32_t a[4] = {x[0], x[1], x[2], x[3]}, b[2] = {x[4], x[5]};
+    float c[4] = {d[0], d[1], d[2], d[3]}, e[4] = {d[4], d[5], d[6], d[7]};
+    multiply_add<bf16>(c, a, b);
+    multiply_add<f16>(e, a, b);
+    for (int i = 0; i < 4; ++i) d[i] = c[i], d[4 + i] = e[i];
+}
+extern "C" __global__ void loads(uint32_t* out, const void* global) {
+    unsigned char* shared = shared_memory();
+    copy16_async(shared, global);
+    commit_copies();
+    wait_copies<1>();
+    uint32_t r[4], s[4];
+    load_matrices(r, shared);
+    load_matrices_transposed(s, shared);
+    for (int i = 0; i < 4; ++i) out[i] = r[i], out[4 + i] = s[i];
+    out[8] = __float_as_uint(exp2_fast(__uint_as_float(out[9])));
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("nvcc") or not shutil.which("g++"), reason="needs nvcc and g++")
+def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp_path):
+    """The emulator never sees the PTX of device.h: here it is read, with the order of every operand."""
+    (tmp_path / "wrappers.cu").write_text(WRAPPERS)
+    cuda = Path(__file__).parent.parent / "csrc" / "cuda"
+    command = ["nvcc", "-std=c++17", "-ptx", "-arch=sm_80", f"-I{cuda}", tmp_path / "wrappers.cu", "-o", tmp_path / "out.ptx"]
+    subprocess.run(command, check=True)
+    text = (tmp_path / "out.ptx").read_text()
+    loaded = dict(re.findall(r"ld\.param\.[bf]32\s+(%\w+), \[packs_param_([12])\]", text))
+    first, second = sorted(loaded, key=loaded.get)
+    for kind in ("bf16x2", "f16x2"):  # PTX puts its first source into the upper half
+        assert re.search(rf"cvt\.rn\.{kind}\.f32 %r\d+, {second}, {first};", text)
+
+    body = text[text.index("products(") :]
+    x = re.findall(r"ld\.global\.[bu]32\s+(%r\d+), \[%rd\d+(?:\+\d+)?\];", body)[:6]
+    assert len(x) == 6
+    four = r"\{(%[fr]\d+), (%[fr]\d+), (%[fr]\d+), (%[fr]\d+)\}"
+    two = r"\{(%r\d+), (%r\d+)\}"
+    for kind in ("bf16", "f16"):
+        name = rf"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.{kind}\.{kind}\.f32"
+        found = re.search(rf"{name} {four}, {four}, {two}, {four};", text)
+        assert found, kind
+        operands = found.groups()
+        assert list(operands[4:10]) == x, "a, then b, in the order of their registers"
+        assert len(set(operands[:4])) == 4 and len(set(operands[10:])) == 4
+
+    assert re.search(r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16;", text)
+    assert "cp.async.commit_group;" in text and "cp.async.wait_group 1;" in text
+    for transposed in ("", "trans."):
+        assert re.search(rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16 {four}, \[%r\d+\];", text)
+    assert "ex2.approx.ftz.f32" in text

@@ -140,6 +140,8 @@ int devices(std::string& why) {
     return error == cudaSuccess ? count : 0;
 }
 
+std::string use(int device) { return words(cudaSetDevice(device)); }
+
 int capability(int device) {
     int major = 0, minor = 0;
     if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;

@@ -20,6 +20,10 @@ std::string backward(const AttentionProblem& problem, void* stream);
 // How many GPUs the driver shows, and why there is none where it shows none.
 int devices(std::string& why);
 
+// Makes a device the current one for this thread's launches from here. Returns what went wrong, empty if nothing did.
+// subtle: PyTorch has a CUDA runtime of its own, with an idea of its own which device is current.
+std::string use(int device);
+
 // The compute capability of a device, 80 for 8.0; 0 where it cannot be asked.
 int capability(int device);
 
