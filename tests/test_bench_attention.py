@@ -5,17 +5,22 @@ import math
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from minglm import GLMMask, keys_of_row, masked_attention
-from minglm.attention import kernel_rungs
+from minglm.attention import backends, kernel_rungs
 from minglm.bench import attention, cases, check, timing, variants
 from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw
+from minglm.errors import MinglmError
 from minglm.viz.bench import fig_attention
 
 RUNGS = [rung["name"] for rung in kernel_rungs() if rung["supported"]]
+needs_emulator = pytest.mark.skipif(
+    not any(name == "emulated" and usable for name, usable, _ in backends()), reason="needs a build with the emulator"
+)
 MIXED = GLMMask.packed([5, 40, 1, 33], [2, 40, 0, 0])
 MASKS = {
     "mixed": MIXED,
@@ -150,6 +155,11 @@ def test_without_a_kernel_pytorch_is_still_measured(tiny, minglm, monkeypatch):
         (("--shapes", "t511"), "t512-a85"),
         (("--dtype", "float16"), "bfloat16"),
         (("--rungs", "avx4096"), "avx4096"),
+        (("--device", "cuda:0"), "cpu, cuda"),
+        (("--device", "tpu"), "cpu, cuda"),
+        pytest.param(
+            ("--device", "cuda"), "PyTorch sees no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+        ),
         (("--seconds", "0"), "> 0"),
         (("--seconds", "nan"), "> 0"),
         (("--plot", "picture.txt"), ".png"),
@@ -224,6 +234,136 @@ def test_the_mixtures_are_what_their_names_say(name, share):
     assert float(part_a_lens.sum() / lens.sum()) == pytest.approx(share, abs=0.06)
     assert len(set(lens.tolist())) > 1
     assert torch.equal(SHAPES[name]().mask.part_a_lens, part_a_lens)  # the same draw in every run
+
+
+# ---- on a GPU, as far as it can be seen without one ------------------------------------------------------------------------
+
+TRAINING_MASKS = {name: mask for name, mask in MASKS.items() if mask.cu_seqlens_q.equal(mask.cu_seqlens_k)}
+
+
+def by_reference(case):
+    """{name: tensor} in the dtype of the case."""
+    q, k, v = (x.clone().requires_grad_() for x in (case.q, case.k, case.v))
+    out = masked_attention(q, k, v, case.shape.mask, scale=case.scale, backend="reference")
+    grads = torch.autograd.grad(out, (q, k, v), case.grad_out)
+    return dict(zip(attention.TENSORS, (out.detach(), *grads), strict=True))
+
+
+@pytest.mark.parametrize("mask", TRAINING_MASKS.values(), ids=TRAINING_MASKS)
+def test_flex_has_glms_mask_and_gives_the_same(mask):
+    rows = torch.arange(int(mask.cu_seqlens_q[-1]))
+    rule = variants.flex_rule(mask, "cpu")
+    assert rule(None, None, rows[:, None], rows).equal(mask.dense())
+    case = draw(Shape("x", mask, 2, 32, "training", ""), torch.float32)
+    variant = variants.flex(case, compiled=False)
+    for x in variant.inputs:
+        x.requires_grad_(False)  # on a CPU it refuses whatever could go backward
+    [out] = variant.gather(*variant.forward())
+    torch.testing.assert_close(out, by_reference(case)["out"])
+
+
+def test_flex_does_not_serve_fewer_queries_than_keys():
+    for name in ("one query", "suffixes"):
+        with pytest.raises(MinglmError, match="as many queries as keys"):
+            variants.flex(draw(Shape("x", MASKS[name], 2, 32, "decoding", ""), torch.float32))
+
+
+def flash_attn_varlen_func(q, k, v, cu_q, cu_k, longest_q, longest_k, *, softmax_scale, causal):
+    """What the package flash-attn promises: without a mask, or causal with the last query at the last key."""
+    assert all(cu.dtype == torch.int32 for cu in (cu_q, cu_k))
+    assert (longest_q, longest_k) == (cu_q.diff().max(), cu_k.diff().max())
+    out = []
+    for qs, ks, vs in zip(*(x.split(cu.diff().tolist()) for x, cu in ((q, cu_q), (k, cu_k), (v, cu_k))), strict=True):
+        scores = softmax_scale * torch.einsum("qhd,khd->hqk", qs, ks)
+        hidden = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1 + len(ks) - len(qs))
+        out.append(torch.einsum("hqk,khd->qhd", scores.masked_fill(hidden & causal, -math.inf).softmax(-1), vs))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_flash_attn_is_glms_in_two_calls(mask, monkeypatch):
+    package = SimpleNamespace(flash_attn_varlen_func=flash_attn_varlen_func)
+    monkeypatch.setitem(sys.modules, "flash_attn", package)
+    case = draw(Shape("x", mask, 2, 8, "training", ""), torch.float64)
+    variant = variants.flash_attn(case)
+    got = dict(zip(attention.TENSORS, variant.gather(*variant.both()), strict=True))
+    for name, expected in by_reference(case).items():
+        torch.testing.assert_close(got[name], expected, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(variant.gather(*variant.forward())[0], got["out"])
+
+
+def test_a_time_on_a_gpu_begins_and_ends_when_it_is_idle(monkeypatch):
+    said = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: said.append("idle"))
+    run = timing.waiting(lambda: said.append("run") or 7, "cuda")
+    assert run() == 7 and said == ["idle", "run", "idle"]
+    assert timing.waiting(max, "cpu") is max
+
+
+@pytest.fixture
+def pretended_gpu(tiny, monkeypatch):
+    """`--device cuda` where its tensors stay on the CPU: "flex" cannot be compiled, "kernel" is the emulator's."""
+
+    def attend(q, k, v, mask, *, scale, backend):
+        backend = "emulated" if backend == "kernel" else backend
+        return masked_attention(q, k, v, mask, scale=scale, backend=backend)
+
+    def flex(case):
+        raise RuntimeError("no compiler was found\nand much more")
+
+    shape = Shape("glm", GLMMask.packed([90, 40], [50, 40]), 2, 32, "mixture", "")
+    monkeypatch.setattr(attention, "SHAPES", {"glm": lambda: shape, **tiny})
+    monkeypatch.setattr(timing, "CUDA_GEMM_SHAPES", ((8, 8, 16),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU of the test")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    gemms = timing.gemms
+    monkeypatch.setattr(timing, "gemms", lambda dtype, device: gemms(dtype))
+    monkeypatch.setattr(attention, "draw", lambda shape, dtype, device: draw(shape, dtype))
+    monkeypatch.setattr(attention, "kernel_on_cuda", lambda: (True, "compiled by nvcc"))
+    monkeypatch.setattr(variants, "masked_attention", attend)
+    monkeypatch.setattr(attention, "flex", flex)
+    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: None)
+
+
+@needs_emulator
+def test_on_a_gpu_what_cannot_be_built_is_skipped_and_the_rest_is_timed(pretended_gpu, minglm, tmp_path):
+    files = ("--json", tmp_path / "found.json", "--plot", tmp_path / "found.png")
+    shapes = ("--shapes", "glm", "small-a")
+    result = minglm("bench", "attention", "--device", "cuda", "--seconds", 0.01, *shapes, *files)
+    assert result.code == 0, result.err
+    found = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
+    assert found["machine"]["gpu"] == "GPU of the test (capability 9.0)" and found["machine"]["gpu"] in result.out
+    rows = {(row["shape"], row["dtype"], row["variant"]): row for row in found["rows"]}
+    for dtype in ("float32", "bfloat16"):
+        names = {variant for shape, kind, variant in rows if (shape, kind) == ("glm", dtype)}
+        assert names == {"naive", *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS), "flex", "kernel"}
+        kernel, flex = rows["glm", dtype, "kernel"], rows["glm", dtype, "flex"]
+        assert kernel["status"] == "timed" and kernel[BOTH]["best_of_pytorch"] != "kernel"
+        assert (flex["status"], flex["note"]) == ("skipped", "RuntimeError: no compiler was found")
+        assert found["summary"][dtype]["variant"] == "kernel"
+        assert rows["small-a", dtype, "kernel"]["status"] == "skipped"  # heads of 8
+    assert "skipped: RuntimeError: no compiler was found" in result.out
+
+
+def test_the_rungs_of_a_cpu_are_not_taken_on_a_gpu(pretended_gpu, minglm):
+    result = minglm("bench", "attention", "--device", "cuda", "--rungs", "scalar")
+    assert result.code == 2 and "--rungs" in result.err and len(result.err.splitlines()) == 1
+
+
+@needs_emulator
+def test_the_emulator_is_timed_only_if_it_is_asked_for(tiny, minglm, monkeypatch):
+    shape = Shape("glm", GLMMask.packed([90, 40], [50, 40]), 2, 32, "mixture", "")
+    monkeypatch.setattr(attention, "SHAPES", {"glm": lambda: shape, "small-a": tiny["small-a"]})
+    arguments = ("bench", "attention", "--seconds", 0.01, "--dtype", "bfloat16", "--json", "--rungs", "emulated")
+    rows = {(row["shape"], row["variant"]): row for row in json.loads(minglm(*arguments).out)["rows"]}
+    assert rows["glm", "emulated"]["status"] == "timed" and rows["glm", "emulated"]["of_fair"] <= 1
+    assert rows["glm", "emulated"][BOTH]["best_of_pytorch"] != "emulated"
+    refused = rows["small-a", "emulated"]  # heads of 8
+    assert refused["status"] == "skipped" and "8" in refused["note"]
+    assert not any(variant.startswith("kernel:") for _, variant in rows)
+    assert "emulated" not in minglm(*arguments[:-2], "--shapes", "glm").out
 
 
 # ---- timing ----------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The CUDA kernels on a GPU, where there is one: the questions of test_cuda.py, and what only a GPU can be asked."""
 
+import json
+
 import pytest
 import torch
 from test_cuda import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
@@ -76,3 +78,13 @@ def test_auto_takes_the_kernel_after_its_test_and_sdpa_where_the_kernel_cannot_s
     q, k, v, _ = on_gpu(mask, 2, 64, torch.bfloat16)
     shifted = torch.cat([q.flatten(), q.flatten()[:1]])[1:].view_as(q)  # begins at 2 bytes
     assert masked_attention(shifted, k, v, mask).shape == q.shape
+
+
+def test_the_bench_times_the_kernel_beside_pytorchs_best(minglm):
+    result = minglm("bench", "attention", "--device", "cuda", "--quick", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert torch.cuda.get_device_name() in found["machine"]["gpu"]
+    kernel = [row for row in found["rows"] if row["variant"] == "kernel"]
+    assert len(kernel) == 4 and all(row["status"] == "timed" for row in kernel)  # two shapes in two dtypes
+    assert all(0 <= row["of_fair"] <= 1 and row["forward"]["best_of_pytorch"] != "kernel" for row in kernel)

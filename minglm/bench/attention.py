@@ -6,9 +6,13 @@ hidden pairs) is its own loss. Decoding has next to no work; there it is bytes o
 
     naive      the reference backend: PyTorch's matrix products and softmax, sample by sample
     sdpa       scaled_dot_product_attention, the fastest of the forms in variants.py, for each shape, dtype and pass anew
-    kernel:*   the rungs of csrc/cpu
+    kernel:*   the rungs of csrc/cpu; with --device cuda `kernel`, csrc/cuda
+    emulated   csrc/cuda on the CPU, a thread at a time; only if --rungs asks for it
+
+With --device cuda also FlexAttention and flash-attn, as in variants.py; what cannot be built there is skipped with its reason.
 """
 
+import importlib.util
 import math
 import statistics
 import time
@@ -19,12 +23,13 @@ import torch
 
 from ..attention import backends, kernel_rungs
 from ..errors import MinglmError, note
+from ..info import why_no_gpu
 from ..mask import GLMMask
 from . import check_writable, timing
 from .cases import BOTH, FLOP, FORWARD, QUICK, SHAPES, Shape, draw
 from .check import DTYPES, dtypes_asked, errors, fair_errors, seconds_asked
-from .table import LEGEND, TITLE, shape_line, summary, summary_lines, table_lines
-from .variants import SDPA_FORMS, front_door, sdpa
+from .table import LEGEND, OURS, TITLE, shape_line, summary, summary_lines, table_lines
+from .variants import SDPA_FORMS, flash_attn, flex, front_door, sdpa
 
 VERSION = 1  # of what run() returns; goes up when a field changes its meaning
 TENSORS = ("out", "dq", "dk", "dv")
@@ -38,14 +43,14 @@ def truth(case, chunk=1024):
     mask, scale = case.shape.mask, case.scale
     q, k, v, grad = (x.double().transpose(0, 1).contiguous() for x in (case.q, case.k, case.v, case.grad_out))  # (H, N, D)
     out, dq, dk, dv = (torch.zeros_like(x) for x in (q, q, k, v))
-    visible = mask.visible_keys()
+    visible = mask.visible_keys().to(q.device)
     for s in range(len(mask.part_a_lens)):
         first, last = mask.cu_seqlens_q[s : s + 2].tolist()
         for start in range(first, last, chunk):
             rows = slice(start, min(start + chunk, last))
             first_key = int(mask.cu_seqlens_k[s])
             keys = slice(first_key, first_key + int(visible[rows].max()))
-            hidden = torch.arange(keys.stop - first_key) >= visible[rows, None]
+            hidden = torch.arange(keys.stop - first_key, device=q.device) >= visible[rows, None]
             p = (scale * q[:, rows] @ k[:, keys].mT).masked_fill_(hidden, -math.inf).softmax(-1).nan_to_num_(0)
             out[:, rows] = p @ v[:, keys]
             dv[:, keys] += p.mT @ grad[:, rows]
@@ -68,30 +73,41 @@ class Bench:
     """Checks and times the variants of one shape after the other.
 
     rungs: what kernel_rungs() says of those asked for; seconds: of timing, for each shape and dtype; patient: no rung is too
-    slow to be run.
+    slow to be run; device: "cpu" or "cuda", where there are no rungs.
     """
 
-    def __init__(self, rungs, seconds, patient=False):
-        self.rungs, self.seconds, self.patient = rungs, seconds, patient
+    def __init__(self, rungs, seconds, patient=False, device="cpu"):
+        self.rungs, self.seconds, self.patient, self.device = rungs, seconds, patient, device
         self.speeds = {}
 
     def measure(self, shape, dtype_name):
         """The rows of a shape and dtype: list of dict, one a variant; status "timed", "wrong", "skipped" or "slow form"."""
         dtype = DTYPES[dtype_name]
-        case = draw(shape, dtype)
-        makers = {"naive": partial(front_door, case, "reference")}
-        for form, layout in SDPA_FORMS:
-            if layout == "by sample" or len(shape.mask.part_a_lens) > 1:  # one sample has no padding
-                makers[f"sdpa {form} {layout}"] = partial(sdpa, case, form, layout)
-        for rung in self.rungs:
-            if rung[dtype_name]:
-                makers[f"kernel:{rung['name']}"] = partial(front_door, case, f"kernel:{rung['name']}")
-
+        case = draw(shape, dtype, device=self.device)
+        makers = self.makers(case, dtype_name)
         rows = {name: dict(shape=shape.name, dtype=dtype_name, variant=name, status="timed", note="") for name in makers}
         ready = self.check(case, makers, rows)
         drop_slow_forms(ready, rows)
         self.time(case, ready, rows)
         return list(rows.values())
+
+    def makers(self, case, dtype_name):
+        """{name: function () -> Variant} of all that there is on the device."""
+        makers = {"naive": partial(front_door, case, "reference")}
+        for form, layout in SDPA_FORMS:
+            if layout == "by sample" or len(case.shape.mask.part_a_lens) > 1:  # one sample has no padding
+                makers[f"sdpa {form} {layout}"] = partial(sdpa, case, form, layout)
+        for rung in self.rungs:
+            if rung[dtype_name]:
+                name = rung["name"] if rung["name"] == "emulated" else f"kernel:{rung['name']}"
+                makers[name] = partial(front_door, case, name)
+        if self.device == "cuda":
+            makers["flex"] = partial(flex, case)
+            if importlib.util.find_spec("flash_attn"):
+                makers["flash-attn"] = partial(flash_attn, case)
+            if kernel_on_cuda()[0]:
+                makers["kernel"] = partial(front_door, case, "kernel")
+        return makers
 
     def too_slow(self, case, name, sdpa_seconds):
         """Why a variant is not run at all on a shape, or None. sdpa_seconds: what the fastest form took."""
@@ -100,7 +116,7 @@ class Bench:
             pairs = int((shape.mask.len_q.long() * shape.mask.len_k).sum())
             size = dtype.itemsize * shape.heads * pairs / 2**30
             return f"each of the several copies of its scores would take {size:.1f} GiB" if size >= 1 else None
-        if name.startswith("sdpa") or self.patient:
+        if not name.startswith("kernel:") or self.patient:
             return None
         seconds = shape.flop(shape.passes[-1]) * self.speed(name, dtype, shape.head_dim)
         if seconds > max(self.seconds / 2, 3 * sdpa_seconds):
@@ -137,12 +153,15 @@ class Bench:
             if why := self.too_slow(case, name, min(sdpa_times, default=0) / 1e3):
                 row.update(status="skipped", note=why)
                 continue
-            variant = make()
-            seconds, results = seconds_of(variant.pass_of(case.shape.passes[-1]))
-            error = errors(dict(zip(tensors, variant.gather(*results), strict=True)), true)
-            del results
+            ours = name.startswith(OURS)  # what we cannot serve is no shame, but whatever else ours raises is
+            refusals = MinglmError if ours else Exception if self.device == "cuda" else ()
+            try:
+                variant, seconds, error = self.first_run(case, make, true, tensors)
+            except refusals as why:
+                row.update(status="skipped", note=first_line(why))
+                continue
             if fair is None:  # the first is naive, or where that is skipped, sdpa with a boolean mask
-                fair = fair_errors(true, case.q.dtype, error)
+                fair = fair_errors(true, case.q.dtype, dict.fromkeys(error, 0) if name.startswith(OURS) else error)
             tensor = max(tensors, key=lambda t: error[t] / fair[t])
             row.update(
                 checked_ms=1e3 * seconds, error={t: finite(error[t]) for t in tensors}, fair=fair, worst=tensor,
@@ -156,14 +175,27 @@ class Bench:
                 row.update(status="wrong", note=f"WRONG, so not timed: {wrong}")
         return ready
 
+    def first_run(self, case, make, true, tensors):
+        """(Variant, seconds that it took, the error of each tensor)."""
+        variant = make()
+        run = variant.pass_of(case.shape.passes[-1])
+        if self.device == "cuda":
+            run()  # it compiles and loads what it needs
+        seconds, results = seconds_of(run)
+        return variant, seconds, errors(dict(zip(tensors, variant.gather(*results), strict=True)), true)
+
     def time(self, case, ready, rows):
         """Add to the rows of what is ready: milliseconds, rates and ratios of each pass."""
         shape, dtype = case.shape, case.q.dtype
-        rivals = [name for name in ready if not name.startswith("kernel")]
+        rivals = [name for name in ready if not name.startswith(OURS)]
         for step in shape.passes:
             seconds = self.seconds * FLOP[step] / sum(FLOP[other] for other in shape.passes)
             runs = {name: variant.pass_of(step) for name, variant in ready.items()}
-            taken = timing.alternate(runs | timing.gemms(dtype), seconds)
+            runs |= timing.gemms(dtype, self.device)
+            if self.device == "cuda":
+                for run in runs.values():
+                    run()  # a forward pass without gradients is compiled anew
+            taken = timing.alternate(runs, seconds)
             gemm = timing.gemm_rates(taken)
             best = min(rivals, key=lambda name: statistics.median(taken[name]), default=None)
             for name in ready:
@@ -201,6 +233,17 @@ def drop_slow_forms(ready, rows, near=1.25):
             rows[name].update(status="slow form", note=why)
 
 
+def first_line(error):
+    """An error in one line."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return text if isinstance(error, MinglmError) else f"{type(error).__name__}: {text}"
+
+
+def kernel_on_cuda():
+    """Whether this build has the kernel for the GPU, and why (not)."""
+    return next((usable, why) for name, usable, why in backends("cuda") if name == "kernel")
+
+
 def seconds_of(function, clock=time.perf_counter):
     """(seconds, what the function returned)."""
     began = clock()
@@ -214,24 +257,27 @@ def seconds_of(function, clock=time.perf_counter):
 def add_arguments(parser):
     parser.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
     parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"some of {', '.join(SHAPES)} (default: all)")
-    parser.add_argument("--rungs", nargs="+", metavar="NAME", help="some of the kernel's rungs, however slow (default: all)")
+    parser.add_argument("--rungs", nargs="+", metavar="NAME",
+                        help="some of the kernel's rungs, however slow (default: all); emulated: "
+                        "the kernel for GPUs on the CPU (slow; not by default)")  # fmt: skip
+    parser.add_argument("--device", default="cpu", metavar="X", help="cpu (default) or cuda")
     parser.add_argument("--seconds", type=float, metavar="S", help="of timing, for each shape and dtype (default 2)")
-    parser.add_argument("--quick", action="store_true", help=f"a look in under 20 s: {', '.join(QUICK)}")
+    parser.add_argument("--quick", action="store_true", help=f"a look in about a minute: {', '.join(QUICK)}")
     parser.add_argument("--plot", metavar="FILE", help="a picture of the table (.png, .svg or .pdf)")
 
 
 def run(args):
     """Check, time, print; returns everything that was found."""
     shapes, dtypes, rungs, seconds = settle(args)
-    machine = timing.machine()
+    machine = timing.machine(args.device)
     print(f"machine     {timing.machine_line(machine)}")
     if machine["load"] and machine["load"] > 0.5:
         note(f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so")
-    print(f"kernel      {rungs_in_words(rungs)}")
+    print(f"kernel      {kernel_on_cuda()[1] if args.device == 'cuda' else rungs_in_words(rungs)}")
     print(LEGEND)
     print("\n".join(map(shape_line, shapes)))
     print(f"\n{TITLE}", flush=True)
-    bench, rows = Bench(rungs, seconds, patient=bool(args.rungs)), []
+    bench, rows = Bench(rungs, seconds, patient=bool(args.rungs), device=args.device), []
     for shape in shapes:
         for dtype in dtypes:
             found = bench.measure(shape, dtype)
@@ -253,8 +299,11 @@ def run(args):
 def settle(args):
     """(shapes, names of dtypes, rungs, seconds) that the arguments ask for. Raises MinglmError."""
     dtypes = dtypes_asked(args.dtype)
-    here = {rung["name"]: rung for rung in kernel_rungs() if rung["supported"]}
-    names = dict(shapes=args.shapes or (QUICK if args.quick else SHAPES), rungs=args.rungs or here)
+    check_device(args.device, args.rungs)
+    here = {rung["name"]: rung for rung in kernel_rungs() if rung["supported"] and args.device == "cpu"}
+    names = dict(shapes=args.shapes or (QUICK if args.quick else SHAPES), rungs=args.rungs or list(here))
+    if any(name == "emulated" and usable for name, usable, _ in backends()):
+        here["emulated"] = dict(name="emulated") | dict.fromkeys(DTYPES, True)
     for option, known in (("shapes", SHAPES), ("rungs", here)):
         for name in names[option]:
             if name not in known:
@@ -265,6 +314,16 @@ def settle(args):
     check_writable("--plot", args.plot)
     shapes = [SHAPES[name]() for name in dict.fromkeys(names["shapes"])]
     return shapes, dtypes, [here[name] for name in dict.fromkeys(names["rungs"])], seconds
+
+
+def check_device(device, rungs):
+    """Raises MinglmError unless the device is one that is here, and the rungs asked for are its own."""
+    if device not in ("cpu", "cuda"):
+        raise MinglmError(f"--device: {device!r} is not one of cpu, cuda")
+    if device == "cuda" and rungs:
+        raise MinglmError("--rungs: these are the CPU's; with --device cuda there is one kernel")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MinglmError(f"--device: 'cuda' is not accepted here: {why_no_gpu()}")
 
 
 def rungs_in_words(rungs):

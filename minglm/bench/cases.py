@@ -122,14 +122,14 @@ class Case(NamedTuple):
     scale: float
 
 
-def draw(shape, dtype, seed=0):
+def draw(shape, dtype, seed=0, device="cpu"):
     """Normal numbers; q, k and v are views of one tensor, as the model's are, where there are as many queries as keys."""
     g = torch.Generator().manual_seed(seed)
     width = (shape.heads, shape.head_dim)
     queries, keys = int(shape.mask.cu_seqlens_q[-1]), int(shape.mask.cu_seqlens_k[-1])
-    qkv = torch.randn(keys, 3, *width, generator=g).to(dtype)
+    qkv = torch.randn(keys, 3, *width, generator=g).to(device, dtype)
     q, k, v = qkv.unbind(1)  # each (Nk, H, D)
     if queries != keys:
-        q = torch.randn(queries, *width, generator=g).to(dtype)
-    grad_out = torch.randn(queries, *width, generator=g).to(dtype)
+        q = torch.randn(queries, *width, generator=g).to(device, dtype)
+    grad_out = torch.randn(queries, *width, generator=g).to(device, dtype)
     return Case(shape, q, k, v, grad_out, 1 / math.sqrt(shape.head_dim))

@@ -4,10 +4,13 @@ import math
 
 from .cases import BOTH, FLOP
 
+OURS = ("kernel", "emulated")  # variants whose names begin like this are the kernel; the others are its rivals
+
 LEGEND = """\
 GFLOP/s     useful work: 4 D flop forward, 14 D forward and backward, for each pair of a query and a key that it may see
 GEMM        as a share of the rate of the best linear layer, timed in alternation
-PyTorch     times as fast as PyTorch's best (naive or sdpa): the median of the rounds, ± half the way between the quartiles
+PyTorch     times as fast as PyTorch's best (naive or sdpa; on a GPU also flex, and flash-attn where it is installed): the
+            median of the rounds, ± half the way between the quartiles
 error       the worst of out, dq, dk, dv against float64, as a share of the largest entry; fair: as a share of what rounding
             may do, twice naive's error or 4 eps of the largest entry
 """
@@ -34,7 +37,7 @@ def table_lines(rows):
     for row in rows:
         if row is (forms or [None])[0]:
             lines.append(table_line(fastest_forms(forms)))
-        elif not row["variant"].startswith("sdpa") or row["status"] == "wrong":
+        elif not row["variant"].startswith("sdpa") or row["status"] in ("wrong", "skipped"):
             lines.append(table_line(row))
     return lines
 
@@ -76,7 +79,7 @@ def summary(rows, shapes):
     for dtype in dict.fromkeys(row["dtype"] for row in rows):
         rungs = {}
         for row in rows:
-            if row["dtype"] == dtype and row["variant"].startswith("kernel:") and "ratio" in row.get(BOTH, {}):
+            if row["dtype"] == dtype and row["variant"].startswith(OURS) and "ratio" in row.get(BOTH, {}):
                 rungs.setdefault(row["variant"], []).append(row)
         mixtures = {rung: [row[BOTH] for row in found if kinds[row["shape"]] == "mixture"] for rung, found in rungs.items()}
         most = max(map(len, mixtures.values()), default=0)

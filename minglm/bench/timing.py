@@ -17,6 +17,7 @@ from ..info import cpu
 
 # Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
+CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # enough work that starting it does not count
 
 
 def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter):
@@ -43,6 +44,23 @@ def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter
     return taken
 
 
+def waiting(function, device):
+    """The function, so that its time is that of its work: on a GPU it waits for what ran before and for what it began itself.
+
+    The time of a start is in it, some microseconds. Returns a callable that returns what the function does.
+    """
+    if torch.device(device).type != "cuda":
+        return function
+
+    def run():
+        torch.cuda.synchronize(device)
+        result = function()
+        torch.cuda.synchronize(device)
+        return result
+
+    return run
+
+
 class Spread(NamedTuple):
     """The median of some numbers and the quartiles around it."""
 
@@ -63,14 +81,15 @@ def speedup(slow, fast):
     return spread([a / b for a, b in zip(slow, fast, strict=False)])
 
 
-def gemms(dtype):
+def gemms(dtype, device="cpu"):
     """Matrix products as a linear layer has them, to be run in alternation: {name: callable}."""
+    shapes = GEMM_SHAPES if torch.device(device).type == "cpu" else CUDA_GEMM_SHAPES
 
     def product(rows, inputs, outputs):
-        x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
-        return lambda: torch.mm(x, weight.T)
+        x, weight = (torch.randn(n, inputs, device=device).to(dtype) for n in (rows, outputs))
+        return waiting(lambda: torch.mm(x, weight.T), device)
 
-    return {gemm_name(shape): product(*shape) for shape in GEMM_SHAPES}
+    return {gemm_name(shape): product(*shape) for shape in shapes}
 
 
 def gemm_rate(taken):
@@ -81,8 +100,10 @@ def gemm_rate(taken):
 def gemm_rates(taken):
     """The same round by round, of the shape whose median is the best."""
     rates = []
-    for rows, inputs, outputs in GEMM_SHAPES:
-        rates.append([2 * rows * inputs * outputs / seconds for seconds in taken[gemm_name((rows, inputs, outputs))]])
+    for rows, inputs, outputs in (*GEMM_SHAPES, *CUDA_GEMM_SHAPES):
+        runs = taken.get(gemm_name((rows, inputs, outputs)))
+        if runs:
+            rates.append([2 * rows * inputs * outputs / seconds for seconds in runs])
     return max(rates, key=statistics.median)
 
 
@@ -91,10 +112,16 @@ def gemm_name(shape):
     return "gemm " + "x".join(map(str, shape))
 
 
-def machine():
-    """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known."""
+def machine(device="cpu"):
+    """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known.
+
+    On a GPU, "gpu" is its name and compute capability.
+    """
     here = cpu()
-    return {
+    gpu = {}
+    if torch.device(device).type == "cuda":
+        gpu["gpu"] = "{} (capability {}.{})".format(torch.cuda.get_device_name(), *torch.cuda.get_device_capability())
+    return gpu | {
         "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
         "cores": here["cores"],
         "threads": torch.get_num_threads(),
@@ -108,4 +135,5 @@ def machine():
 
 def machine_line(about):
     """machine() in one line."""
-    return "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)
+    gpu = f"{about['gpu']}, " if "gpu" in about else ""
+    return gpu + "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)

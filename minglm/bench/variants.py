@@ -5,6 +5,11 @@ PyTorch gets every advantage: its inputs are laid out and its masks built before
     bool    a boolean mask                                                 padded      one call, all samples padded
     float   a float mask, 0 or -inf, in the inputs' dtype                  by sample   one call a sample, no padding
     split   Part A's rows without a mask, Part B's with a (B, T) float one
+
+On a GPU also
+
+    flex        FlexAttention, compiled, with a block mask; training only
+    flash-attn  the package of that name, where it is installed: Part A's rows without a mask, Part B's with the causal one
 """
 
 import math
@@ -16,6 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from ..attention import masked_attention
+from ..errors import MinglmError
+from . import timing
 from .cases import FORWARD
 
 SDPA_FORMS = [(form, layout) for layout in ("padded", "by sample") for form in ("bool", "float", "split")]
@@ -34,8 +41,8 @@ class Variant:
     gather: Callable
 
     def pass_of(self, step):
-        """The pass FORWARD or BOTH as a function () -> (outputs, gradients or None)."""
-        return self.forward if step == FORWARD else self.both
+        """The pass FORWARD or BOTH as a function () -> (outputs, gradients or None); on a GPU it returns when all is done."""
+        return timing.waiting(self.forward if step == FORWARD else self.both, self.inputs[0].device)
 
     def forward(self):
         with torch.no_grad():
@@ -84,6 +91,91 @@ def sdpa(case, form, layout):
     )
 
 
+def flex(case, compiled=True):
+    """PyTorch's FlexAttention: the packed batch is one sequence, whose block mask is made here and not timed.
+
+    Without `compiled` it runs on a CPU too, forward only. Raises MinglmError where there are fewer queries than keys.
+    """
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    mask = case.shape.mask
+    if mask.seqlens_k is not None or not torch.equal(mask.cu_seqlens_q, mask.cu_seqlens_k):
+        raise MinglmError("flex serves as many queries as keys here")
+    attend, rows = flex_attention, len(case.q)
+    if compiled:
+        torch.compiler.reset()  # else the ninth shape would be one too many for the compiler
+        attend = torch.compile(flex_attention, dynamic=False)
+    blocks = create_block_mask(flex_rule(mask, case.q.device), None, None, rows, rows, device=case.q.device)
+    inputs = [laid_out(x) for x in (case.q, case.k, case.v)]
+    return Variant(
+        inputs, [laid_out(case.grad_out).detach()], lambda: [attend(*inputs, block_mask=blocks, scale=case.scale)],
+        lambda outs, grads: [x[0].detach().transpose(0, 1) for x in (outs[0], *(grads or ()))],
+    )  # fmt: skip
+
+
+def flex_rule(mask, device):
+    """The rule of the packed batch as FlexAttention asks for it: (batch, head, query row, key row) -> may attend."""
+    sample = mask.rows()[0]
+    part_a_end = (mask.cu_seqlens_k[:-1] + mask.part_a_lens)[sample].to(device)  # of each row's sample, among all rows
+    sample = sample.to(device)
+
+    def may_attend(_batch, _head, query, key):
+        return (sample[query] == sample[key]) & ((key < part_a_end[query]) | (key <= query))
+
+    return may_attend
+
+
+def laid_out(x):
+    """(N, H, D) -> (1, H, N, D) side by side, an input of its own."""
+    return x.detach().transpose(0, 1)[None].contiguous().requires_grad_()
+
+
+def flash_attn(case):
+    """The package flash-attn: Part A's rows without a mask, Part B's with its causal one, which ends at the last key as ours.
+
+    Part A's keys have to be copied to stand end to end; that is timed. Raises ImportError, or whatever the package raises.
+    """
+    from flash_attn import flash_attn_varlen_func
+
+    mask, device = case.shape.mask, case.q.device
+    k, v = (x.detach().contiguous().requires_grad_() for x in (case.k, case.v))
+    sample, i = mask.rows()
+    in_a = i < mask.part_a_lens[sample]
+    key_sample = torch.repeat_interleave(torch.arange(len(mask.part_a_lens)), mask.cu_seqlens_k.diff())
+    key_i = torch.arange(len(key_sample)) - mask.cu_seqlens_k[key_sample]
+    calls = []  # (rows, q, grad_out, keys or None for all, the package's other arguments)
+    for rows, keys, causal in ((in_a, key_i < mask.part_a_lens[key_sample], False), (~in_a, key_i == key_i, True)):
+        if not rows.any():
+            continue
+        cu = [ends(which[keep], len(mask.part_a_lens)) for which, keep in ((sample, rows), (key_sample, keys))]
+        longest = [int(x.diff().max()) for x in cu]
+        rows, keys = rows.nonzero()[:, 0].to(device), None if keys.all() else keys.nonzero()[:, 0].to(device)
+        rest = (*(x.to(device) for x in cu), *longest), dict(softmax_scale=case.scale, causal=causal)
+        calls.append((rows, case.q.detach()[rows].requires_grad_(), case.grad_out[rows], keys, rest))
+
+    def call():
+        outs = []
+        for _, q, _, keys, (lengths, options) in calls:
+            chosen = (k, v) if keys is None else (k.index_select(0, keys), v.index_select(0, keys))
+            outs.append(flash_attn_varlen_func(q, *chosen, *lengths, **options))
+        return outs
+
+    def gather(outs, grads):
+        parts = [outs] if grads is None else [outs, grads[: len(calls)]]
+        found = [torch.zeros_like(case.q) for _ in parts]
+        for whole, part in zip(found, parts, strict=True):
+            for (rows, *_), x in zip(calls, part, strict=True):
+                whole[rows] = x.detach()
+        return [*found, *(grads or ())[len(calls) :]]
+
+    return Variant([*(q for _, q, *_ in calls), k, v], [grad for _, _, grad, *_ in calls], call, gather)
+
+
+def ends(samples, count):
+    """Where each sample of a packed batch ends, from the sample of each row: (count + 1,) int32, 0 first."""
+    return F.pad(torch.bincount(samples, minlength=count).cumsum(0), (1, 0)).to(torch.int32)
+
+
 class Part(NamedTuple):
     """Rows that share a call: q, grad_out (S, H, rows, D); how many keys they see at most; the mask, None where all are seen.
 
@@ -119,8 +211,9 @@ class Group:
         for rows, most_keys in parts:
             if any(n for _, n in rows):
                 may_attend = grid(mask.visible_keys(), rows, most_keys)
+                may_attend = None if may_attend is None else may_attend.to(case.q.device)
                 if form != "bool" and may_attend is not None:
-                    may_attend = torch.zeros(may_attend.shape, dtype=case.q.dtype).masked_fill(~may_attend, -math.inf)
+                    may_attend = case.q.new_zeros(may_attend.shape).masked_fill(~may_attend, -math.inf)
                 self.parts.append(Part(pad(case.q, rows), pad(case.grad_out, rows).detach(), most_keys, may_attend, rows))
 
     def call(self):

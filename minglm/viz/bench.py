@@ -13,6 +13,7 @@ from .curves import THEMES
 # Told apart by marker first: PyTorch in orange, the kernel's ladder in blue.
 MARKERS = {
     "naive": "x", "sdpa": "D", "scalar": "v", "tiled": "s", "avx2": "^", "neon": "^", "avx512": "o", "avx512_bf16": "P",
+    "flex": "*", "flash-attn": "+", "kernel": "o", "emulated": "X",
 }  # fmt: skip
 COLOURS = {
     "light": {"PyTorch": "#D55E00", "kernel": "#004B87", "bar": "#A9C8E4"},
@@ -35,7 +36,8 @@ def fig_attention(result, *, theme="light", width=None):
     fig = Figure(figsize=(width / 100, (sum(heights) + 90) / 100), dpi=100, layout="constrained", facecolor=ink["back"])
     fig.get_layout_engine().set(h_pad=0.05, w_pad=0.08)
     machine = result["machine"]
-    about = f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, {machine['date']}"
+    where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
+    about = f"{where}, torch {machine['torch']}, {machine['date']}"
     fig.suptitle(f"Attention under GLM's mask: {about}", x=0.01, ha="left", color=ink["ink"], fontsize=10, fontweight="bold")
     grid = fig.subplots(len(tables), 2, height_ratios=heights, squeeze=False)
     for panels, (dtype, shapes) in zip(grid, tables.items(), strict=True):
@@ -103,7 +105,7 @@ def draw_panel(ax, shapes, what, ink, colours):
 
 def kind(name):
     """Whose a variant is."""
-    return "PyTorch" if name in ("naive", "sdpa") else "kernel"
+    return "PyTorch" if name in ("naive", "sdpa", "flex", "flash-attn") else "kernel"
 
 
 def legend(names, colours):
