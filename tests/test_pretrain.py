@@ -492,7 +492,9 @@ print(faults() - before)
 def test_memory_that_a_step_leaves_is_kept_for_the_next():
     words = [sys.executable, "-c", TOUCH_AGAIN]
     plain, kept = (int(subprocess.run([*words, how], capture_output=True, text=True).stdout) for how in ("plain", "keep"))
-    assert 2 * kept < plain > 5000  # pages that cost a fault; 36 MiB are 9,216, and kept ones may move once
+    if plain < 1000:
+        pytest.skip("this kernel hands out large pages: there is next to nothing to keep")
+    assert 2 * kept < plain  # pages that cost a fault; 36 MiB are 9,216, or a few at a time; kept ones may move once
     keep_memory()  # here too it does no harm
 
 

@@ -392,7 +392,7 @@ def settle(args):
             if not least <= n <= most:
                 raise MinglmError(f"--batch-tokens: {n} is not accepted for {config.preset}; {least} to {most} is")
     seconds_asked(args.seconds)
-    serving = {name: (serves, why) for name, serves, why in backends()}
+    serving = {name: (serves, why) for name, serves, why in backends() if name != "emulated"}  # hours a step
     for name in args.backends or []:
         serves, why = serving.get(name.partition(":")[0], (False, f"{', '.join(serving)} are known"))
         if not serves:
