@@ -180,7 +180,7 @@ def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
     return f"kernel:{rung}", "as MINGLM_KERNEL says" if asked else f"the fastest that this machine has; {why}"
 
 
-@torch.compiler.assume_constant_result  # the test below is no part of anybody's graph
+@ops.constant_when_compiled  # the test below is no part of anybody's graph
 def _serves_on_cuda(dtype, device, head_dim):
     major, minor = torch.cuda.get_device_capability(device)
     needed = (7, 5) if dtype == torch.float32 else (8, 0)

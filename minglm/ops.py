@@ -65,7 +65,14 @@ def has_kernel(device="cpu"):
     return _C is not None, HOW
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot look into the extension
+def constant_when_compiled(function):
+    """Marks a function that torch.compile must call while it traces, not look into: torch.compiler.assume_constant_result,
+    without its import of torch._dynamo, which would double what `import minglm` costs."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+@constant_when_compiled
 def _cuda_devices():
     return _C.cuda_devices()
 
