@@ -1,6 +1,8 @@
 """What several test files share: a small text, a small run, and the command line in this process or in its own."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -76,3 +78,34 @@ def run_command(*args, **options):
     """Run the command line in a process of its own -> subprocess.CompletedProcess."""
     words, options = command(*args, **options)
     return subprocess.run(words, capture_output=True, timeout=120, **options)
+
+
+# ---- a real browser ------------------------------------------------------------------------------------------------------
+
+
+def need_browser():
+    """Called at the top of a test file that needs Chromium: skips it, with the reason, where there is none.
+
+    With MINGLM_REQUIRE_BROWSER=1 that is an error instead.
+    """
+    missing = [name for name in ("pytest_playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
+    reason = f"{missing[0]} is not installed: pip install '.[browser]'" if missing else ""
+    if not chromium():
+        reason = "no Chromium on the PATH, as Debian's package chromium brings it"
+    if reason and os.environ.get("MINGLM_REQUIRE_BROWSER") == "1":
+        raise RuntimeError(reason)
+    if reason:
+        pytest.skip(reason, allow_module_level=True)
+
+
+def chromium():
+    """The path of Chromium or Chrome, or None."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next((path for path in found if path), None)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args():
+    """pytest-playwright starts the system's Chromium, never a download of its own, and it looks up nothing."""
+    quiet = ("--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+    return dict(executable_path=chromium(), args=["--no-sandbox", *quiet])

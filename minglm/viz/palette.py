@@ -1,0 +1,39 @@
+"""The colours, patterns and glyphs of everything that is drawn: figures, terminal and page read them here.
+
+No two kinds of cell are told apart by colour alone: each has a pattern of its own and, in text, a glyph. The colours are
+checked by tests/test_palette.py: distances under simulated colour blindness, order of lightness, contrast.
+"""
+
+from typing import NamedTuple
+
+THEMES = {
+    "light": {"back": "#FFFFFF", "ink": "#1A1A1A", "grid": "#DDDDDD", "soft": "#5A5F66", "faint": "#F3F4F6"},
+    "dark": {"back": "#16181C", "ink": "#E8E8E8", "grid": "#3A3D44", "soft": "#A6ABB3", "faint": "#22252B"},
+}
+
+
+class Kind(NamedTuple):
+    """How a kind of cell looks: a colour in each theme ("" is the background) with its ink, a pattern, glyphs."""
+
+    light: str
+    dark: str
+    ink: dict  # what is written on it, in each theme
+    pattern: str  # plain, dots, diagonal, ring (over the colour of BS), cross, hatch
+    unicode: str
+    ascii: str
+    terminal: int  # the nearest of a terminal's 256 colours
+
+
+WHITE, BLACK, SOFT = ({"light": a, "dark": b} for a, b in (("#FFFFFF", "#000000"), ("#000000", "#000000"), ("#5A5F66", "#A6ABB3")))
+KINDS = {
+    "AA": Kind("#004B87", "#2F7FD0", WHITE, "plain", "█", "#", 24),
+    "BA": Kind("#56B4E9", "#9AD6FF", BLACK, "plain", "▓", "+", 74),
+    "BE": Kind("#F0C05A", "#FFD56B", BLACK, "dots", "▒", "o", 221),
+    "BS": Kind("#B8450B", "#E0662A", WHITE, "diagonal", "◆", "=", 130),
+    "self": Kind("#B8450B", "#E0662A", WHITE, "ring", "●", "@", 130),
+    "AB": Kind("", "", SOFT, "cross", "·", ".", 245),
+    "BF": Kind("", "", SOFT, "hatch", "·", ".", 245),
+}
+# A span is a number, an outline and a colour (Okabe and Ito's), in this order; the seventh begins again.
+SPAN_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#0072B2", "#E69F00", "#56B4E9")
+SPAN_OUTLINES = ("solid", "dashed", "dotted")
