@@ -3,7 +3,7 @@
 from .attention import masked_attention
 from .batch import Batch, pack
 from .errors import MinglmError
-from .generate import Filled, fill, write
+from .generate import Filled, fill, score, write
 from .infilling import Example, SpecialTokens, build_example, restore
 from .mask import GLMMask, keys_of_row
 from .model import GLM, GLMConfig
@@ -35,5 +35,6 @@ __all__ = [
     "pack",
     "restore",
     "sample_spans",
+    "score",
     "write",
 ]

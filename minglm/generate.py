@@ -1,18 +1,21 @@
-"""Use a trained GLM: fill the blanks of a text, or write on from where it stops.
+"""Use a trained GLM: fill the blanks of a text, write on from where it stops, or say how likely an answer is.
 
-Part A is read once with every blank in it. Then the blanks are filled one after the other, left to right: each starts
-with `sop` at its mask's position and grows token by token until `eop`, seeing Part A and all earlier answers.
+Part A is read once with every blank in it; its keys and values are kept. Then the blanks are filled one after the other:
+each starts with `sop` at its mask's position and grows token by token until `eop`, seeing Part A and all earlier answers.
+A step reads one row a text. Texts of any lengths go together, packed, and each gets what it would get alone.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from .batch import SAMPLING, pack
+from .batch import SAMPLING
 from .errors import MinglmError, note
-from .infilling import Example
+from .model import Cache
 from .rng import Rng
 
 
@@ -57,189 +60,379 @@ class Filled:
     blanks: list
 
 
-def fill(model, tokenizer, text, *, top=1, temperature=0.0, top_k=0, top_p=1.0, seed=0, max_tokens=None):
-    """Fill every [MASK], [sMASK] and [gMASK] of a text -> Filled.
+@dataclass(frozen=True)
+class Dials:
+    """How the next token is chosen, and when a blank ends.
 
     temperature 0 takes the likeliest token each time (greedy); above, tokens are drawn, from the top_k likeliest (0: all)
-    and from the fewest that hold top_p of the probability. top > 1 searches the `top` likeliest whole fillings of each
-    blank (beam search by the sum of log-probabilities, eop included) and takes the first; it does not go with a
-    temperature. max_tokens: of a blank; 40 for [MASK], otherwise as many as positions allow.
-    Raises MinglmError when there is no blank, or when the text is longer than the model reads.
+    and from the fewest that hold top_p of the probability. beams > 0 searches instead (see `beam_search`) and keeps the
+    `top` best. length_penalty p divides the log-probability of a whole filling by its number of tokens ** p.
+    min_tokens, max_tokens: of a blank; max_tokens is 40 for [MASK] unless given, otherwise as many as positions allow.
+    no_repeat_ngram: no n tokens in a row come twice in one blank (0: they may). repetition_penalty: a token that the blank
+    holds already has its log-probability multiplied by this (1: nothing; Keskar et al. 2019, arXiv 1909.05858, in logs).
     """
-    check_sampling(top, temperature, top_k, top_p, max_tokens)
-    special = tokenizer.special
-    tokens = tokenizer.encode(text, special=True)
-    is_text = tokenizer.byte_lengths() > 0
-    if foreign := [t for t in tokens if not is_text[t] and t not in _masks(special)]:
-        raise MinglmError(f"text: {tokenizer.token_str(foreign[0])} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]")
-    blanks = [i for i, token in enumerate(tokens) if token in _masks(special)]
-    if not blanks:
-        raise MinglmError("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
-    # the original's interactive reading: a text that does not run on is a whole document
-    part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask else [special.eos])
-    if len(part_a) > model.config.max_positions:
-        raise MinglmError(f"text: {len(part_a)} tokens are longer than this model reads ({model.config.max_positions})")
 
-    reader = Reader(model, part_a, tokenizer)
-    results = []
-    for number, i in enumerate(blanks):
-        stops = {special.eop, special.eos} if tokens[i] == special.gmask else {special.eop}
-        room = model.config.max_positions - 1
-        limit = min(max_tokens or (40 if tokens[i] == special.mask else room), room)
-        if top > 1:
-            found = beam_search(reader, i + 1, stops, limit, top)
-        else:
-            found = [sample(reader, i + 1, stops, limit, temperature, top_k, top_p, Rng(seed, number, 0, SAMPLING))]
-        fillings = [Filling(tokenizer.decode(ids), ids, scores, complete) for ids, scores, complete in found]
-        results.append(Blank(tokenizer.token_str(tokens[i]), fillings[0], fillings))
-        reader.append(i + 1, fillings[0].tokens)
-    return _assemble(tokenizer, tokens, blanks, results)
+    top: int = 1
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    max_tokens: int | None = None
+    min_tokens: int = 1  # no span is empty, so a model knows nothing of empty blanks
+    beams: int = 0
+    length_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self):
+        for name, fine, accepted in (
+            ("top", self.top >= 1, "a whole number >= 1"),
+            ("temperature", 0 <= self.temperature < math.inf, "0 (greedy) or a number above it"),
+            ("top_k", self.top_k >= 0, "0 (all) or a whole number above it"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0, at most 1"),
+            ("max_tokens", self.max_tokens is None or self.max_tokens >= 1, "a whole number >= 1"),
+            ("min_tokens", self.min_tokens >= 0, "a whole number >= 0"),
+            ("beams", self.beams >= 0, "0 (no search) or a whole number above it"),
+            ("length_penalty", math.isfinite(self.length_penalty), "a number"),
+            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (repeat freely) or a whole number above it"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
+        ):
+            if not fine:
+                raise MinglmError(f"{name}: {getattr(self, name)} is not accepted; {accepted} is")
+        for name in ("top", "beams"):
+            if getattr(self, name) > 1 and self.temperature > 0:
+                raise MinglmError(f"{name}: {getattr(self, name)} searches and draws nothing, so it does not go with "
+                                  f"temperature {self.temperature}")  # fmt: skip
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise MinglmError(f"min_tokens: {self.min_tokens} is more than max_tokens = {self.max_tokens}")
+
+    @property
+    def width(self):
+        """Beams to search with; 0 for none. Listing the `top` best needs as many."""
+        return max(self.beams, self.top if self.top > 1 else 0)
 
 
-def write(model, tokenizer, text, *, temperature=0.0, top_k=0, top_p=1.0, seed=0, max_tokens=None):
+def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
+    """Fill every [MASK], [sMASK] and [gMASK] of a text -> Filled; of a list of texts, packed -> a list of Filled.
+
+    order: in which the blanks of a text are filled, a permutation counted from 0 (None: left to right); each sees the
+    answers before it. on_token: called as on_token(text number, blank number, ids so far) whenever a token has come
+    (not while beams are searched). dials: the fields of `Dials`, e.g. temperature=0.8, top_k=40, or top=5 to list the five
+    best fillings of each blank. Raises MinglmError when there is no blank, or when a text is longer than the model reads.
+    """
+    dials = Dials(**dials)
+    drafts = [Draft(model, tokenizer, one, dials, order) for one in ([text] if isinstance(text, str) else text)]
+    filled = [_assemble(tokenizer, draft) for draft in fill_drafts(model, drafts, dials, on_token)]
+    return filled[0] if isinstance(text, str) else filled
+
+
+def write(model, tokenizer, text, *, on_token=None, **dials):
     """Continue a text through [gMASK] -> the text and its continuation, until eop, eos or max_tokens.
 
     A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are those of `fill`.
     """
-    check_sampling(1, temperature, top_k, top_p, max_tokens)
-    special, limit = tokenizer.special, model.config.max_positions
+    dials, limit = Dials(**dials), model.config.max_positions
     tokens = tokenizer.encode(text)
     if len(tokens) > limit - 2:
         note(f"the first {len(tokens) - limit + 2} tokens of the text were cut: this model reads {limit}")
         tokens = tokens[-(limit - 2) :] if limit > 2 else []
-    reader = Reader(model, [special.cls, *tokens, special.gmask], tokenizer)
-    rng = Rng(seed, 0, 0, SAMPLING)
-    stops = {special.eop, special.eos}
-    ids, _, _ = sample(reader, 1 + len(tokens), stops, min(max_tokens or limit, limit - 1), temperature, top_k, top_p, rng)
+    [draft] = fill_drafts(model, [Draft(model, tokenizer, [*tokens, tokenizer.special.gmask], dials)], dials, on_token)
     # subtle: decoded together, for a character may begin in the text and end in the continuation
-    return text + tokenizer.decode(tokens + ids)[len(tokenizer.decode(tokens)) :]
+    return text + tokenizer.decode(tokens + draft.blanks[0].tokens)[len(tokenizer.decode(tokens)) :]
+
+
+def fill_ids(model, tokenizer, ids, **dials):
+    """Fill the blanks of a text given as ids, mask tokens among them -> its Gaps, filled. The dials are those of `fill`."""
+    dials = Dials(**dials)
+    return fill_drafts(model, [Draft(model, tokenizer, ids, dials)], dials)[0].blanks
+
+
+def score(model, tokenizer, text, answers):
+    """How likely given answers are, for a text with blanks: -> one Filling for each blank, its log-probabilities filled in.
+
+    answers: a text for each blank, in the order of the text; each blank sees the answers before it. An answer gets the blank
+    in front of it that its mask took. Raises MinglmError when their numbers differ.
+    """
+    draft = Draft(model, tokenizer, text, Dials())
+    if len(answers) != len(draft.blanks):
+        raise MinglmError(f"answers: {len(answers)} for {len(draft.blanks)} blanks; one for each is needed")
+    given = [
+        tokenizer.encode(f" {answer}" if gap.spaced and not answer[:1].isspace() else answer)
+        for gap, answer in zip(draft.blanks, answers, strict=True)
+    ]
+    reader, fillings = Reader(model, [draft], room=[sum(len(tokens) + 1 for tokens in given)]), []
+    for gap, tokens in zip(draft.blanks, given, strict=True):
+        if len(tokens) > (most := model.config.max_positions - 1):
+            raise MinglmError(f"answers: {len(tokens)} tokens are longer than a blank may be ({most})")
+        [scores] = log_probabilities(reader, gap.position, [tokens], tokenizer.special.eop)
+        fillings.append(Filling(tokenizer.decode(tokens), tokens, scores, True))
+    return fillings
+
+
+# ---- a text with blanks, and a model that has read it --------------------------------------------------------------------
+
+
+@dataclass
+class Gap:
+    """A blank that is being filled: its mask's position, what ends it, how long it may grow, and what stands there so far."""
+
+    mask: int
+    position: int
+    stops: frozenset
+    limit: int
+    number: int  # among the blanks of the text, from 0
+    spaced: bool = False  # the text has a blank before the mask
+    tokens: list = field(default_factory=list)
+    scores: list = field(default_factory=list)
+    complete: bool = False
+    found: list = field(default_factory=list)  # of a beam search: (tokens, scores, complete), best first
+    rng: Rng | None = None
+
+
+class Draft:
+    """A text as the model reads it, and its blanks. text: a str, or ids with mask tokens among them."""
+
+    def __init__(self, model, tokenizer, text, dials, order=None):
+        special, positions = tokenizer.special, model.config.max_positions
+        masks = (special.mask, special.smask, special.gmask)
+        self.ids = text if isinstance(text, list) else tokenizer.encode(text, special=True)
+        self.is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,) special tokens stand for no bytes
+        if foreign := [t for t in self.ids if not self.is_text[t] and t not in masks]:
+            name = tokenizer.token_str(foreign[0])
+            raise MinglmError(f"text: {name} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]")
+        where = [i for i, token in enumerate(self.ids) if token in masks]
+        if not where:
+            raise MinglmError("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
+        # the original's interactive reading: a text that does not run on is a whole document
+        self.part_a = [special.cls, *self.ids] + ([] if self.ids[-1] == special.gmask else [special.eos])
+        if len(self.part_a) > positions:
+            raise MinglmError(f"text: {len(self.part_a)} tokens are longer than this model reads ({positions})")
+        self.sop, self.blanks = special.sop, []
+        spaced = _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else [False]
+        for number, i in enumerate(where):
+            stops = {special.eop, special.eos} if self.ids[i] == special.gmask else {special.eop}
+            limit = min(dials.max_tokens or (40 if self.ids[i] == special.mask else positions), positions - 1)
+            self.blanks.append(Gap(self.ids[i], i + 1, frozenset(stops), limit, number, spaced[number]))
+        if order is not None and sorted(order) != list(range(len(where))):
+            raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {len(where) - 1}, one entry for each blank")
+        self.todo = [self.blanks[k] for k in (order if order is not None else range(len(where)))]
 
 
 class Reader:
-    """What the model has read so far: Part A, and the answers that stand in Part B."""
+    """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B."""
 
-    def __init__(self, model, part_a, tokenizer):
-        self.model, self.special, self.part_a = model, tokenizer.special, list(part_a)
-        self.is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,) special tokens stand for no bytes
-        self.part_b, self.positions, self.block_positions = [], [], []
+    def __init__(self, model, drafts, room=None):
+        self.model, self.sop = model, drafts[0].sop
+        parts_a = [draft.part_a for draft in drafts]
+        room = room or [sum(gap.limit + 1 for gap in draft.blanks) for draft in drafts]
+        lens = [len(part_a) for part_a in parts_a]
+        self.cache = Cache(model, lens, [A + rows for A, rows in zip(lens, room, strict=True)])
+        self.read([(part_a, range(len(part_a)), [0] * len(part_a)) for part_a in parts_a], want=False)
 
-    def append(self, position, tokens):
-        """Keep an answer: from now on every blank sees it."""
-        self.part_b += [self.special.sop, *tokens]
-        self.positions += [position] * (len(tokens) + 1)
-        self.block_positions += range(1, len(tokens) + 2)
+    def fork(self, samples):
+        """The same texts, picked and repeated as `samples` says, to be read on without this Reader noticing."""
+        other = copy(self)
+        other.cache = copy(self.cache)
+        other.cache.select(samples)
+        return other
 
     @torch.inference_mode()
-    def next_log_probabilities(self, position, hypotheses):
-        """log P(next token) after each of several beginnings of the blank at `position`: list of n token lists -> (n, V)."""
-        A, device = len(self.part_a), next(self.model.parameters()).device
-        examples = []
-        for tokens in hypotheses:
-            ids = [*self.part_a, *self.part_b, self.special.sop, *tokens]
-            positions = [*range(A), *self.positions, *[position] * (len(tokens) + 1)]
-            block_positions = [*[0] * A, *self.block_positions, *range(1, len(tokens) + 2)]
-            rows = (np.array(x, dtype=np.int64) for x in (ids, positions, block_positions))
-            examples.append(Example(*rows, np.zeros(len(ids) - A, dtype=np.int64), A, len(ids), "token", self.special))
-        batch = pack(examples).to(device)
-        last = batch.mask.cu_seqlens_q[1:].long().to(device) - 1
-        training, _ = self.model.training, self.model.eval()
-        logits = self.model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, last)
-        self.model.train(training)
-        return logits.float().log_softmax(-1).cpu()
+    def read(self, rows, want="last"):
+        """Read new rows of each text: S times (tokens, positions, block positions), any of which may be empty.
 
-    def allowed(self, log_p, stops):
-        """log_p (..., V) with every special token but the stops at -inf: what may come next."""
-        may_come = self.is_text.clone()
-        may_come[list(stops)] = True
-        return log_p.masked_fill(~may_come, -math.inf)
+        want: "last" -> log P(next token) after the last new row of every text that has one, (R, V); "all" -> after every
+        new row, (N, V); False -> None.
+        """
+        lens = [len(tokens) for tokens, _, _ in rows]
+        mask, device = self.cache.next(lens), next(self.model.parameters()).device
+        columns = [torch.tensor([x for row in rows for x in row[c]], dtype=torch.int64, device=device) for c in range(3)]
+        ends = torch.tensor(lens).cumsum(0)[torch.tensor(lens) > 0] - 1
+        wanted = torch.arange(sum(lens)) if want == "all" else ends if want else ends[:0]
+        with _evaluating(self.model):
+            logits = self.model(*columns, mask, rows=wanted.to(device), cache=self.cache)
+        return logits.float().log_softmax(-1).cpu() if want else None
 
 
-def sample(reader, position, stops, max_tokens, temperature=0.0, top_k=0, top_p=1.0, rng=None):
-    """Grow one filling token by token: (tokens, log-probabilities, whether it ended in a stop)."""
-    tokens, scores = [], []
-    while True:
-        log_p = reader.next_log_probabilities(position, [tokens])[0]  # (V,)
-        # a blank is never empty: no span is, so a model knows nothing of it
-        token = choose(reader.allowed(log_p, stops if tokens else ()), temperature, top_k, top_p, rng)
-        if token in stops:
-            return tokens, [*scores, float(log_p[token])], True
-        if len(tokens) == max_tokens:
-            return tokens, scores, False
-        tokens.append(token)
-        scores.append(float(log_p[token]))
+def rows_of(sop, position, tokens):
+    """A blank's rows from its start: sop and tokens, all at the mask's position, block positions 1, 2, ..."""
+    return [sop, *tokens], [position] * (len(tokens) + 1), range(1, len(tokens) + 2)
 
 
-def choose(log_p, temperature=0.0, top_k=0, top_p=1.0, rng=None):
+def log_probabilities(reader, position, answers, end):
+    """Natural logs of the probabilities of each answer's tokens and of `end` after them: a list for each of the S answers.
+
+    The reader has read one text for each answer, and these answers afterwards.
+    """
+    log_p = reader.read([rows_of(reader.sop, position, tokens) for tokens in answers], want="all")
+    targets = torch.tensor([t for tokens in answers for t in (*tokens, end)])
+    return [x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])]
+
+
+def fill_drafts(model, drafts, dials, on_token=None):
+    """Fill the blanks of all drafts, by search where dials say so; returns the drafts."""
+    if dials.width:
+        for draft in drafts:
+            search_blanks(Reader(model, [draft]), draft, dials)
+    elif drafts:
+        write_blanks(Reader(model, drafts), drafts, dials, on_token)
+    return drafts
+
+
+# ---- one token after the other -------------------------------------------------------------------------------------------
+
+
+def write_blanks(reader, drafts, dials, on_token=None):
+    """Fill all blanks of all drafts, each text one row a step; what is chosen goes into the drafts' blanks."""
+    current = [list(draft.todo) for draft in drafts]
+    while any(current):
+        rows, asking = [], []
+        for draft, gaps in zip(drafts, current, strict=True):
+            if not gaps:
+                rows.append(((), (), ()))
+                continue
+            gap = gaps[0]
+            token = gap.tokens[-1] if gap.tokens else draft.sop
+            rows.append(([token], [gap.position], [len(gap.tokens) + 1]))
+            asking.append((draft, gaps))
+        for (draft, gaps), log_p in zip(asking, reader.read(rows), strict=True):
+            gap = gaps[0]
+            gap.rng = gap.rng or Rng(dials.seed, gap.number, 0, SAMPLING)
+            token = choose(bar(log_p, draft.is_text, gap.stops, gap.tokens, dials), dials, gap.rng)
+            gap.complete = token in gap.stops
+            if gap.complete or len(gap.tokens) < gap.limit:
+                gap.scores.append(float(log_p[token]))
+            if gap.complete or len(gap.tokens) == gap.limit:
+                gaps.pop(0)
+                continue
+            gap.tokens.append(token)
+            if on_token:
+                on_token(drafts.index(draft), gap.number, gap.tokens)
+
+
+def bar(log_p, is_text, stops, tokens, dials):
+    """log_p (V,) after `tokens` with what may not come at -inf: special tokens but the stops, and what the dials forbid."""
+    may_come = is_text.clone()
+    may_come[list(stops)] = len(tokens) >= dials.min_tokens
+    n = dials.no_repeat_ngram
+    if n and len(tokens) >= n - 1:
+        before = tokens[len(tokens) - n + 1 :]
+        may_come[[tokens[i + n - 1] for i in range(len(tokens) - n + 1) if tokens[i : i + n - 1] == before]] = False
+    if dials.repetition_penalty != 1 and tokens:
+        log_p = log_p.clone()
+        log_p[tokens] *= dials.repetition_penalty
+    return log_p.masked_fill(~may_come, -math.inf)
+
+
+def choose(log_p, dials, rng=None):
     """One token of log-probabilities (V,): the likeliest at temperature 0, else drawn from what top_k and top_p leave."""
-    if temperature == 0:
+    if dials.temperature == 0:
         return int(log_p.argmax())
-    p, token = (log_p.double() / temperature).softmax(-1).sort(descending=True, stable=True)
-    if top_k:
-        p[top_k:] = 0
+    p, token = (log_p.double() / dials.temperature).softmax(-1).sort(descending=True, stable=True)
+    if dials.top_k:
+        p[dials.top_k :] = 0
     # the fewest tokens that hold top_p: one goes when those before it hold that much already
-    p[p.cumsum(0) - p >= top_p * p.sum()] = 0
+    p[p.cumsum(0) - p >= dials.top_p * p.sum()] = 0
     drawn = torch.searchsorted(p.cumsum(0), rng.uniform() * p.sum(), right=True)
     return int(token[min(int(drawn), int((p > 0).sum()) - 1)])
 
 
-def beam_search(reader, position, stops, max_tokens, width):
-    """The likeliest whole fillings of 1 to max_tokens tokens that a beam meets: up to `width`, as `sample` returns them.
+# ---- the likeliest whole ---------------------------------------------------------------------------------------------------
 
-    Best first, by the sum of log-probabilities, that of the stop included.
+
+def search_blanks(reader, draft, dials):
+    """Fill the blanks of one draft by beam search; each blank takes the best filling, and the next one sees it."""
+    for gap in draft.todo:
+        gap.found = beam_search(reader, gap, draft.is_text, dials)
+        gap.tokens, gap.scores, gap.complete = gap.found[0]
+        reader.read([rows_of(draft.sop, gap.position, gap.tokens)], want=False)
+
+
+def beam_search(reader, gap, is_text, dials):
+    """The best fillings of a blank that `dials.width` beams meet, best first: a list of (tokens, scores, complete).
+
+    Each step ends every beam once and goes on with the `width` likeliest continuations of all of them. A filling's score is
+    the sum of its log-probabilities / tokens ** length_penalty; the `width` best are kept, and the search stops when their
+    worst is no worse than the best that still runs. At the limit of tokens the running ones count as they stand, without
+    an end, unless only the `top` whole ones are asked for. (The original ends a beam only where its end is among the first
+    `width` continuations, so it may miss a filling that is kept here; with its settings its recorded results come out.)
     """
-    running, finished = [([], [])], []
-    while running:
-        log_p = reader.next_log_probabilities(position, [tokens for tokens, _ in running])  # (beams, V)
+    width, kept = dials.width, []
+    running, sums = [([], [])], torch.zeros(1)
+    reader = reader.fork([0])
+    log_p = reader.read([rows_of(reader.sop, gap.position, [])])  # (beams, V)
+
+    def keep(tokens, scores, complete):
+        kept.append((sum(scores) / max(1, len(tokens)) ** dials.length_penalty, len(kept), (tokens, scores, complete)))
+        kept.sort(key=lambda k: -k[0])
+        del kept[width:]
+
+    while True:
         length = len(running[0][0])  # all have grown equally long
-        if length:  # a blank is never empty
-            for (tokens, scores), row in zip(running, log_p, strict=True):
-                finished += [(tokens, [*scores, float(row[stop])], True) for stop in stops]
-            finished = sorted(finished, key=lambda f: -sum(f[1]))[:width]
-        if length == max_tokens:
+        total = torch.stack([
+            so_far + bar(row, is_text, gap.stops, tokens, dials)
+            for so_far, row, (tokens, _) in zip(sums, log_p, running, strict=True)
+        ])  # (beams, V)  # fmt: skip
+        for (tokens, scores), row, totals in zip(running, log_p, total, strict=True):
+            for stop in gap.stops:
+                if totals[stop] > -math.inf:
+                    keep(tokens, [*scores, float(row[stop])], True)
+        going = total.clone()
+        going[:, list(gap.stops)] = -math.inf
+        best = going.flatten().topk(min(width, int((going > -math.inf).sum())))
+        going_on = []
+        for value, i in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            beam, token = divmod(i, log_p.shape[1])
+            tokens, scores = running[beam]
+            going_on.append((beam, token, ([*tokens, token], [*scores, float(log_p[beam, token])]), value))
+        done = len(kept) == width and kept[-1][0] >= float(total.max()) / max(1, length) ** dials.length_penalty
+        if done or not going_on:
             break
-        so_far = torch.tensor([sum(scores) for _, scores in running])[:, None]
-        total = (so_far + reader.allowed(log_p, ())).flatten()
-        best = total.topk(min(width, int(reader.is_text.sum()))).indices.tolist()
-        beams = [(running[i // log_p.shape[1]], i // log_p.shape[1], i % log_p.shape[1]) for i in best]
-        running = [([*tokens, new], [*scores, float(log_p[beam, new])]) for (tokens, scores), beam, new in beams]
-        # every token makes a filling less likely, so no running one can pass the worst that is kept
-        if len(finished) == width and sum(running[0][1]) <= sum(finished[-1][1]):
+        if length == gap.limit:
+            for tokens, scores in running if dials.beams or len(kept) < width else ():
+                keep(tokens, scores, False)
             break
-    return finished
+        running, sums = [hypothesis for _, _, hypothesis, _ in going_on], torch.tensor([value for *_, value in going_on])
+        reader.cache.select([beam for beam, *_ in going_on])
+        log_p = reader.read([([token], [gap.position], [length + 2]) for _, token, _, _ in going_on])
+    return [filling for _, _, filling in kept]
 
 
-def check_sampling(top, temperature, top_k, top_p, max_tokens):
-    """Raise MinglmError for dials that mean nothing."""
-    for name, value, fine, accepted in (
-        ("top", top, top >= 1, "a whole number >= 1"),
-        ("temperature", temperature, 0 <= temperature < math.inf, "0 (greedy) or a number above it"),
-        ("top_k", top_k, top_k >= 0, "0 (all) or a whole number above it"),
-        ("top_p", top_p, 0 < top_p <= 1, "a number above 0, at most 1"),
-        ("max_tokens", max_tokens, max_tokens is None or max_tokens >= 1, "a whole number >= 1"),
-    ):
-        if not fine:
-            raise MinglmError(f"{name}: {value} is not accepted; {accepted} is")
-    if top > 1 and temperature > 0:
-        raise MinglmError(f"top: {top} searches and draws nothing, so it does not go with temperature {temperature}")
+# ---- the rest --------------------------------------------------------------------------------------------------------------
 
 
-def _masks(special):
-    return (special.mask, special.smask, special.gmask)
+@contextmanager
+def _evaluating(model):
+    """The model without dropout, and afterwards as it was."""
+    training, _ = model.training, model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
-def _assemble(tokenizer, tokens, blanks, results):
+def _spaces_before(masks, text):
+    """For each mask in a text, whether white space stands before it."""
+    return [bool(found[1]) for found in re.finditer(rf"(\s?)(?:{'|'.join(map(re.escape, masks))})", text)]
+
+
+def _assemble(tokenizer, draft):
     """The text with its blanks filled. Pieces are cut out of one decoding, so that split characters survive."""
     ids, edges, end = [], [], 0
-    for i, blank in zip(blanks, results, strict=True):
-        ids += tokens[end:i]
-        edges.append((len(ids), len(ids) + len(blank.answer.tokens)))
-        ids += blank.answer.tokens
-        end = i + 1
-    ids += tokens[end:]
+    for gap in draft.blanks:
+        ids += draft.ids[end : gap.position - 1]
+        edges.append((len(ids), len(ids) + len(gap.tokens)))
+        ids += gap.tokens
+        end = gap.position
+    ids += draft.ids[end:]
     text, pieces, at = tokenizer.decode(ids), [], 0
     for a, b in edges:
         start, stop = (len(tokenizer.decode(ids[:n])) for n in (a, b))
         pieces += [(text[at:start], False), (text[start:stop], True)]
         at = stop
     pieces.append((text[at:], False))
-    return Filled(text, [(piece, is_blank) for piece, is_blank in pieces if piece or is_blank], results)
+    blanks = []
+    for gap in draft.blanks:
+        found = gap.found or [(gap.tokens, gap.scores, gap.complete)]
+        fillings = [Filling(tokenizer.decode(tokens), tokens, scores, complete) for tokens, scores, complete in found]
+        blanks.append(Blank(tokenizer.token_str(gap.mask), fillings[0], fillings))
+    return Filled(text, [(piece, is_blank) for piece, is_blank in pieces if piece or is_blank], blanks)

@@ -10,6 +10,7 @@ and the GLMMask tells it.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention import masked_attention
 from .errors import MinglmError
+from .mask import GLMMask
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ class Layer(nn.Module):
         self.down = nn.Linear(4 * C, C)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, mask, backend, rows=None):
+    def forward(self, x, mask, backend, rows=None, keep=None):
         """x: (N, C) -> (N, C); with rows (R,), only those rows are computed, while all N serve as keys: -> (R, C).
 
-        The mask's queries must be those R rows.
+        The mask's queries must be those R rows. keep: a function from these keys and values to all that were ever read.
         """
         q, k, v = self.project(x, rows)
+        if keep is not None:
+            k, v = keep(k, v)
         attended = masked_attention(q, k, v, mask, backend=backend).flatten(1)  # (R, C)
         return self.combine(x if rows is None else x.index_select(0, rows), attended)
 
@@ -87,6 +91,45 @@ class Layer(nn.Module):
         q = F.linear(h.index_select(0, rows), self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), H, C // H)
         k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, H, C // H).unbind(1)
         return q, k, v
+
+
+class Cache:
+    """The keys and values of all that was read, so that a new row is all that a step computes.
+
+    part_a_lens, room: for each of S samples, how long its Part A is and how many rows it may come to. Read with
+    `mask = cache.next(len_q)`, then `model(..., mask, cache=cache)`: first Part A as a whole, then Part B as it is written.
+    Part A never sees Part B, so nothing that was read has to be read again.
+    """
+
+    def __init__(self, model, part_a_lens, room):
+        like, config = model.token_embedding.weight, model.config
+        self.part_a_lens, self.used = torch.tensor(part_a_lens), torch.zeros(len(room), dtype=torch.int64)
+        self.cu_seqlens_k = F.pad(torch.tensor(room).cumsum(0), (1, 0))
+        rows, head_dim = int(self.cu_seqlens_k[-1]), config.hidden_size // config.num_heads
+        shape = config.num_layers, 2, rows, config.num_heads, head_dim
+        self.kv = torch.empty(shape, dtype=like.dtype, device=like.device)  # what nobody has written is never read
+
+    def next(self, len_q):
+        """The GLMMask under which the next len_q[s] rows of each sample are read, all that was read before being keys."""
+        cu_seqlens_q = F.pad(torch.tensor(len_q).cumsum(0), (1, 0))
+        mask = GLMMask(cu_seqlens_q, self.cu_seqlens_k, self.part_a_lens, self.used + torch.tensor(len_q))
+        self.used = mask.len_k.long()
+        sample, i = mask.rows()
+        self.slots = (self.cu_seqlens_k[sample] + i).to(self.kv.device)
+        return mask
+
+    def keep(self, layer, k, v):
+        """Write the new rows of a layer: (N, H, D) each -> everything that was read there, (room, H, D) each."""
+        self.kv[layer, 0, self.slots], self.kv[layer, 1, self.slots] = k.to(self.kv.dtype), v.to(self.kv.dtype)
+        return self.kv[layer, 0].to(k.dtype), self.kv[layer, 1].to(v.dtype)
+
+    def select(self, samples):
+        """Go on with these samples, in this order and as often as they are named: the beams that survive. Equal rooms only."""
+        room = self.cu_seqlens_k.diff()
+        S, n = len(room), len(samples)
+        self.kv = self.kv.unflatten(2, (S, int(room[0])))[:, :, samples].flatten(2, 3)
+        self.part_a_lens, self.used = self.part_a_lens[samples], self.used[samples]
+        self.cu_seqlens_k = torch.arange(n + 1) * room[0]
 
 
 class GLM(nn.Module):
@@ -122,32 +165,34 @@ class GLM(nn.Module):
                 into_residual = name.endswith(("out.weight", "down.weight"))
                 p.normal_(0, 0.02 / math.sqrt(2 * self.config.num_layers) if into_residual else 0.02)
 
-    def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None):
+    def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
         """The normalised state of each row (or of `rows` only), from which the next token is read.
 
-        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending
-        -> (N, C), or (R, C).
+        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending. cache: a Cache,
+        mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
         """
-        N, multiple = len(tokens), row_multiple(tokens.device)
+        N, multiple = len(tokens), 1 if cache else row_multiple(tokens.device)
         tokens, position_ids, block_position_ids, mask = fill_up(tokens, position_ids, block_position_ids, mask, multiple)
         last_rows, last_mask, wanted = None, mask, rows
         if rows is not None and self.prune:
             last_rows, last_mask, wanted = shortest_suffixes(mask, rows, multiple)
         x = self.token_embedding(tokens) + self.position_embedding(position_ids)
         x = self.dropout(x + self.block_position_embedding(block_position_ids))  # (N, C)
-        for layer in self.layers[:-1]:
-            x = self.run(layer, x, mask)
-        x = self.run(self.layers[-1], x, last_mask, last_rows)
+        *earlier, last = [partial(cache.keep, n) if cache else None for n in range(len(self.layers))]
+        for layer, keep in zip(self.layers[:-1], earlier, strict=True):
+            x = self.run(layer, x, mask, keep=keep)
+        x = self.run(self.layers[-1], x, last_mask, last_rows, last)
         return self.final_norm(x[:N] if wanted is None else x.index_select(0, wanted))
 
-    def run(self, layer, x, mask, rows=None):
+    def run(self, layer, x, mask, rows=None, keep=None):
         if self.checkpoint_activations and self.training:
-            return checkpoint(layer, x, mask, self.backend, rows, use_reentrant=False)
-        return layer(x, mask, self.backend, rows)
+            return checkpoint(layer, x, mask, self.backend, rows, keep, use_reentrant=False)
+        return layer(x, mask, self.backend, rows, keep)
 
-    def forward(self, tokens, position_ids, block_position_ids, mask, rows=None):
+    def forward(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
         """Scores of every token as the next one: logits (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
-        return F.linear(self.hidden(tokens, position_ids, block_position_ids, mask, rows), self.token_embedding.weight)
+        states = self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache)
+        return F.linear(states, self.token_embedding.weight)
 
     def loss(self, batch, reduction="mean"):
         """Cross-entropy of the learned rows of a Batch, in nats; logits of other rows are never computed.

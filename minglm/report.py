@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import torch
 
-from .generate import Reader, sample
+from .generate import fill_ids
 from .spans import OBJECTIVES
 
 COLUMNS = (
@@ -82,11 +82,10 @@ def show_sample(run, bar):
         text = text[:-1]
     start, end = words_in_the_middle([run.tokenizer.decode([token]) for token in text])
     truth, before, after = text[start:end], text[:start], text[end:]
-    reader = Reader(run.model, [run.tokenizer.special.cls, *before, run.tokenizer.special.mask, *after], run.tokenizer)
     with run.autocast():
-        tokens, scores, complete = sample(reader, len(before) + 1, {run.tokenizer.special.eop}, 10)
-    left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, tokens))
-    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=sum(scores))
+        [gap] = fill_ids(run.model, run.tokenizer, [*before, run.tokenizer.special.mask, *after], max_tokens=10)
+    left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, gap.tokens))
+    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=sum(gap.scores))
     run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     run.samples.flush()
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
