@@ -1,4 +1,4 @@
-"""The command line: `minglm pretrain`, `fill`, `write`, `show`, `info`, `bench`.
+"""The command line: `minglm pretrain`, `fill`, `write`, `show`, `explore`, `plot`, `info`, `bench`, `convert`.
 
 Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 """
@@ -109,11 +109,14 @@ def run_and_close(config, out, **how):
         print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
 
 
+BLANK_TO_TRY = "And God [MASK] the light [MASK]."
+
+
 def blank_to_try(config, out):
     """A text with a blank that suits what the model has read."""
     samples = (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     if not config.data.text or not samples:
-        return "And God [MASK] the light [MASK]."
+        return BLANK_TO_TRY
     return " ".join(json.loads(samples[-1])["text"].split())
 
 
@@ -191,20 +194,74 @@ def add_pretrain(commands):
 
 def fill_command(args):
     from .generate import fill
-    from .viz.terminal import charset_of, highlight, wants_colour
+    from .viz.terminal import charset_of, highlight, parse_order, wants_colour
 
     model, tokenizer = load(args.model)
-    filled = fill(model, tokenizer, args.text, top=args.top, **sampling(args))
+    dials = sampling(args) | dict(top=args.top)
+    if args.order:
+        blanks = sum(token in tokenizer.special.masks for token in tokenizer.encode(args.text, special=True))
+        dials["order"] = parse_order(args.order, blanks)
     if args.json:
-        print(json.dumps(as_json(filled), ensure_ascii=False))
+        print(json.dumps(as_json(fill(model, tokenizer, args.text, **dials)), ensure_ascii=False))
         return
-    print(highlight(filled.pieces, colour=wants_colour(sys.stdout), charset=charset_of(sys.stdout)))
+    look = dict(colour=wants_colour(sys.stdout), charset=charset_of(sys.stdout))
+    stream = Stream()
+    if wants_stream(args) and not args.order and args.top == 1 and not args.beams:
+        dials["on_token"] = stream_blanks(stream, tokenizer, args.text, look)
+    filled = fill(model, tokenizer, args.text, **dials)
+    stream.end(highlight(filled.pieces, **look))
     if args.top > 1:
         for number, blank in enumerate(filled.blanks, 1):
             print(f"\nblank {number}, {blank.mask}: the likeliest whole fillings, their end included")
             for filling in blank.alternatives:
                 text = repr(filling.text.strip())[1:-1] + ("" if filling.complete else " ...")
                 print(f"  {probability(filling.log_probability):>9}  {text}")
+
+
+class Stream:
+    """A line that grows on stdout as tokens come."""
+
+    def __init__(self):
+        self.shown = ""
+
+    def show(self, text):
+        """The line as it stands; half of a character at its end waits for the other half."""
+        text = text.rstrip("\ufffd")
+        if text.startswith(self.shown) and text != self.shown:
+            print(text[len(self.shown) :], end="", flush=True)
+            self.shown = text
+
+    def end(self, text):
+        """The finished line; anew where it is no continuation of what was shown."""
+        anew = not text.startswith(self.shown)
+        print("\n" * anew + text[0 if anew else len(self.shown) :])
+
+
+def stream_blanks(stream, tokenizer, text, look):
+    """A function for fill's on_token: shows the text up to the blank that is being filled, and what stands in it so far."""
+    from .viz.terminal import BRACKETS, highlight
+
+    end_of_blank = "\x1b[0m" if look["colour"] else BRACKETS[look["charset"]][1]
+    between, answers = [[]], {}  # ids of the text between its blanks
+    for token in tokenizer.encode(text, special=True):
+        if token in tokenizer.special.masks:
+            between.append([])
+        else:
+            between[-1].append(token)
+
+    def on_token(_, blank, ids):
+        answers[blank] = ids
+        parts = [part for n in range(blank + 1) for part in ((between[n], False), (answers[n], True))]
+        pieces = [(tokenizer.decode(ids), is_blank) for ids, is_blank in parts]
+        if pieces[-1][0].strip():
+            stream.show(highlight(pieces, **look).removesuffix(end_of_blank))
+
+    return on_token
+
+
+def wants_stream(args):
+    """Whether tokens are printed as they come: on a terminal, and wherever --stream asks for it."""
+    return args.stream or sys.stdout.isatty()
 
 
 def as_json(filled):
@@ -229,12 +286,21 @@ def write_command(args):
     from .generate import write
 
     model, tokenizer = load(args.model)
-    print(write(model, tokenizer, args.text, **sampling(args)))
+    dials, stream = sampling(args), Stream()
+    if wants_stream(args) and not args.beams:
+        dials["on_token"] = lambda _, __, ids: stream.show(args.text + tokenizer.decode(ids))
+    stream.end(write(model, tokenizer, args.text, **dials))
 
 
 def sampling(args):
     """The dials that fill and write share."""
-    return {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "seed", "max_tokens")}
+    return {name: getattr(args, name) for name in DIALS}
+
+
+DIALS = (
+    "temperature", "top_k", "top_p", "seed", "max_tokens", "min_tokens", "beams", "length_penalty", "no_repeat_ngram",
+    "repetition_penalty",
+)  # fmt: skip
 
 
 def load(directory):
@@ -267,10 +333,159 @@ def newest_run(runs=Path("runs")):
 def show_command(args):
     from .viz.terminal import charset_of, show, wants_colour
 
+    refuse_together(args)
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    how = dict(objective=args.objective, width=width, colour=wants_colour(sys.stdout), charset=charset)
-    print(show(args.text, args.spans, args.order, **how))
+    width = args.width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+    dials = dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
+    print(show(
+        args.text, args.spans, args.order, args.objective, models=args.compare, cell=args.explain, step=args.step,
+        as_json=args.json, width=width, colour=wants_colour(sys.stdout), charset=charset,
+        **{name: value for name, value in dials.items() if value is not None},
+    ))  # fmt: skip
+
+
+def refuse_together(args):
+    """Two options of `show` of which one would be without effect: an error that names both."""
+    given = {"--" + name.replace("_", "-") for name, value in vars(args).items() if value is not None and value is not False}
+    given.add(f"--objective {args.objective}")
+    for one, other, reason in (
+        ("--compare", "--explain", "one view at a time"),
+        ("--compare", "--step", "one view at a time"),
+        ("--explain", "--step", "one view at a time"),
+        ("--step", "--json", "the JSON holds every step already"),
+        ("--width", "--json", "JSON is one line"),
+        *((dial, "--spans", "only spans that are not given are drawn") for dial in ("--seed", "--ratio", "--mean-length")),
+        *((dial, "--objective document", "its one span is the last 50 to 100 %") for dial in ("--ratio", "--mean-length")),
+        ("--mean-length", "--objective sentence", "its spans are whole sentences"),
+    ):
+        if {one, other} <= given:
+            raise MinglmError(f"{one} and {other} do not go together: {reason}")
+
+
+def add_show(commands):
+    about = "Part A, Part B, both positions, targets and mask of a text, as a table"
+    p = commands.add_parser(
+        "show", help=about, description=f"Shows {about}. Needs no model.",
+        epilog="Rows, columns and positions count from 0, spans in --order from 1. NO_COLOR and FORCE_COLOR are obeyed.",
+    )  # fmt: skip
+    p.set_defaults(run=show_command)
+    p.add_argument("text", metavar="TEXT", help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without blanks: characters')
+    p.add_argument("--spans", metavar="A:B,C:D", help="words to blank; from 0, end not included (default: they are drawn)")
+    p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1 (default: 1,2,..., drawn if spans are)")
+    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
+    drawn = p.add_argument_group("spans that are drawn, as in training")
+    drawn.add_argument("--seed", type=int, metavar="N", help="another seed draws others (default 0)")
+    drawn.add_argument("--ratio", type=float, metavar="R", help="share of the text to blank (default 0.15)")
+    drawn.add_argument("--mean-length", type=float, metavar="L", help="of token spans: lambda of their Poisson law (default 3)")
+    views = p.add_argument_group("another view than the table")
+    views.add_argument("--step", action="store_true", help="the derivation step by step")
+    views.add_argument("--explain", metavar="ROW,COL", help="why one cell of the mask is open or shut, e.g. 9,6")
+    views.add_argument("--compare", metavar="M,M", help="GLM beside bert, gpt, prefix, unilm, t5 or all, on the same text")
+    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--width", type=positive, metavar="N", help="columns (default: those of the terminal; no limit in a file)")
+    p.add_argument("--ascii", action="store_true", help="plain characters only")
+
+
+# ---- explore -------------------------------------------------------------------------------------------------------------
+
+
+def explore_command(args):
+    from .pretrain import write_whole
+    from .viz.page import html
+    from .viz.terminal import read
+
+    how = (args.spans, args.order, args.objective)
+    if args.model:
+        page = explore_model(args, how)
+    else:
+        if args.text is None and args.spans:
+            raise MinglmError("--spans: of which text? name it: minglm explore TEXT --spans A:B")
+        page = html(None if args.text is None else read(args.text, *how, seed=args.seed).explain())
+    out = Path(args.out)
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise MinglmError(f"--out: {out} cannot be written; a file in a folder that exists is needed")
+    write_whole(out, page)
+    print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: it opens with a double click, and needs no network")
+    if args.open:
+        import webbrowser
+
+        if not webbrowser.open(out.resolve().as_uri()):
+            note(f"no browser could be started; open {out} yourself")
+
+
+def explore_model(args, how):
+    """The page with a model in it. A text with blanks is filled by the model; of another text, spans are blanked."""
+    from .generate import fill_ids
+    from .spans import Span
+    from .viz.derivation import explain
+    from .viz.page import html
+    from .viz.page.weights import model_spec
+    from .viz.terminal import Sample, draw, parse_order, parse_spans
+
+    model, tokenizer = load(args.model)
+    special, text = tokenizer.special, args.text if args.text is not None else text_to_explore(args.model)
+    ids, objectives = tokenizer.encode(text, special=True), {special.smask: "sentence", special.gmask: "document"}
+    blanks = [token for token in ids if token in special.masks]
+    if blanks:
+        if args.spans:
+            raise MinglmError("--spans: the text has blanks already; one or the other")
+        whole, spans = [], []
+        for token, gap in zip_blanks(ids, fill_ids(model, tokenizer, ids), special.masks):
+            answer = gap.tokens if gap else [token]
+            spans += [Span(len(whole), len(whole) + len(answer))] if gap else []
+            whole += answer
+        objective = objectives.get(blanks[0], "token") if len(set(blanks)) == 1 else "token"
+        sample = Sample(tokenizer.pieces(whole), spans, list(range(len(spans))), objective)
+    else:
+        spans, order, objective = how
+        if spans:
+            spans = parse_spans(spans)
+            order = parse_order(order, len(spans))
+        else:
+            spans, order, objective = draw(tokenizer.pieces(ids), objective, args.seed)
+        sample = Sample(tokenizer.pieces(ids), spans, order, objective)
+        sample.explain()  # refuses spans that do not fit
+        mask, end, blanked = special.mask_of(objective), 0, []
+        for span in sorted(spans):
+            blanked += [*ids[end : span.start], mask]
+            end = span.end
+        text = tokenizer.decode(blanked + ids[end:])
+    derivation = explain(sample.tokens, sample.spans, sample.order, sample.objective)
+    return html(derivation, model_spec(model, tokenizer, text, str(args.model)))
+
+
+def zip_blanks(ids, gaps, masks):
+    """(id, its Gap or None) for each id of a text: the gaps belong to the masks, in order."""
+    gaps = iter(gaps)
+    return [(token, next(gaps) if token in masks else None) for token in ids]
+
+
+def text_to_explore(directory):
+    """A text with a blank that suits what the model of a run has read."""
+    from .config import resolve
+
+    run = Path(directory)
+    if not (run / "samples.jsonl").is_file() or not (run / "run.toml").is_file():
+        return BLANK_TO_TRY
+    return blank_to_try(resolve(file=run / "run.toml"), run)
+
+
+def add_explore(commands):
+    about = "one page that shows how GLM reads a text: step by step, cell by cell, beside its relatives"
+    p = commands.add_parser(
+        "explore", help="one interactive page: the derivation, the mask, the relatives; with --model, a model alive in it",
+        description=f"Writes {about}. It is a single file, opened by a double click, that asks nothing of the network.",
+    )  # fmt: skip
+    p.set_defaults(run=explore_command)
+    p.add_argument("text", metavar="TEXT", nargs="?",
+                   help="words (default: the paper's example); with --model it may hold [MASK]")
+    p.add_argument("--model", metavar="RUN", help="a model or run folder; up to 1.4 M parameters it runs live in the page")
+    p.add_argument("--out", metavar="FILE", default="glm.html", help="the page (default glm.html)")
+    p.add_argument("--open", action="store_true", help="open it in the browser")
+    p.add_argument("--spans", metavar="A:B,C:D", help="words (of a model: tokens) to blank; from 0 (default: they are drawn)")
+    p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1")
+    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of spans that are drawn")
 
 
 # ---- info ----------------------------------------------------------------------------------------------------------------
@@ -308,6 +523,12 @@ def add_model_command(commands, name, run, about, text_about, description):
     p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that hold so much")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--max-tokens", type=positive, metavar="N", help="of one blank")
+    p.add_argument("--min-tokens", type=int, default=1, metavar="N", help="of one blank")
+    p.add_argument("--beams", type=int, default=0, metavar="N", help="search with N beams instead of taking token by token")
+    p.add_argument("--length-penalty", type=float, default=0.0, metavar="P", help="score: log-probability / tokens ** P")
+    p.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N tokens in a row twice in one blank")
+    p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: fewer tokens come again")
+    p.add_argument("--stream", action="store_true", help="print tokens as they come, as on a terminal, into a pipe too")
     return p
 
 
@@ -323,17 +544,13 @@ def parser():
         "Fill every blank of a text, one after the other; each sees the earlier answers.",
     )  # fmt: skip
     p_fill.add_argument("--top", type=int, default=1, metavar="N", help="search the N likeliest whole fillings of each blank")
+    p_fill.add_argument("--order", metavar="2,1", help="in which the blanks are filled, from 1 (default: left to right)")
     p_fill.add_argument("--json", action="store_true", help="for programs: one line of JSON")
     add_model_command(
         commands, "write", write_command, "continue a text", "how it begins", "Continue a text through [gMASK]."
     )  # fmt: skip
-    p_show = commands.add_parser("show", help="Part A, Part B, both positions, targets and mask of a text, as a table")
-    p_show.set_defaults(run=show_command)
-    p_show.add_argument("text", metavar="TEXT", help='words, e.g. "x1 x2 x3 x4 x5 x6"')
-    p_show.add_argument("--spans", required=True, metavar="A:B,C:D", help="words to blank; from 0, end not included")
-    p_show.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1 (default: 1,2,...)")
-    p_show.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
-    p_show.add_argument("--ascii", action="store_true", help="plain characters only")
+    add_show(commands)
+    add_explore(commands)
     add_info(commands)
     add_bench(commands)
     return p

@@ -169,6 +169,38 @@ def score(model, tokenizer, text, answers):
     return fillings
 
 
+@dataclass(frozen=True)
+class Step:
+    """One token of a filling: the one that was taken, and what might have come instead.
+
+    choices: the likeliest tokens, (id, natural log-probability), best first; log_p: (V,), -inf what may not come.
+    """
+
+    taken: int
+    choices: list
+    log_p: torch.Tensor
+
+
+def trace(model, tokenizer, text, filled, top=5):
+    """What each token of a filling was chosen from: for every blank of `filled = fill(model, tokenizer, text)` a list of Steps.
+
+    The model reads the answers that stand in the blanks, left to right; nothing is drawn again. The end of a blank that is
+    complete has a Step too.
+    """
+    draft, dials, found = Draft(model, tokenizer, text, Dials()), Dials(), []
+    reader = Reader(model, [draft], room=[sum(len(blank.answer.tokens) + 1 for blank in filled.blanks)])
+    for gap, blank in zip(draft.blanks, filled.blanks, strict=True):
+        tokens, steps = blank.answer.tokens, []
+        log_p = reader.read([rows_of(reader.sop, gap.position, tokens)], want="all")  # (len(tokens) + 1, V)
+        for n, row in enumerate(log_p[: len(tokens) + blank.answer.complete]):
+            row = bar(row, draft.is_text, gap.stops, tokens[:n], dials)
+            best = row.topk(min(top, int(row.isfinite().sum())))
+            taken = tokens[n] if n < len(tokens) else max(gap.stops, key=lambda stop, row=row: float(row[stop]))
+            steps.append(Step(taken, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)), row))
+        found.append(steps)
+    return found
+
+
 # ---- a text with blanks, and a model that has read it --------------------------------------------------------------------
 
 
@@ -194,7 +226,7 @@ class Draft:
 
     def __init__(self, model, tokenizer, text, dials, order=None):
         special, positions = tokenizer.special, model.config.max_positions
-        masks = (special.mask, special.smask, special.gmask)
+        masks = special.masks
         self.ids = text if isinstance(text, list) else tokenizer.encode(text, special=True)
         self.is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,) special tokens stand for no bytes
         if foreign := [t for t in self.ids if not self.is_text[t] and t not in masks]:
@@ -208,11 +240,11 @@ class Draft:
         if len(self.part_a) > positions:
             raise MinglmError(f"text: {len(self.part_a)} tokens are longer than this model reads ({positions})")
         self.sop, self.blanks = special.sop, []
-        spaced = _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else [False]
+        spaced = _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else None
         for number, i in enumerate(where):
             stops = {special.eop, special.eos} if self.ids[i] == special.gmask else {special.eop}
             limit = min(dials.max_tokens or (40 if self.ids[i] == special.mask else positions), positions - 1)
-            self.blanks.append(Gap(self.ids[i], i + 1, frozenset(stops), limit, number, spaced[number]))
+            self.blanks.append(Gap(self.ids[i], i + 1, frozenset(stops), limit, number, bool(spaced and spaced[number])))
         if order is not None and sorted(order) != list(range(len(where))):
             raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {len(where) - 1}, one entry for each blank")
         self.todo = [self.blanks[k] for k in (order if order is not None else range(len(where)))]
@@ -248,7 +280,7 @@ class Reader:
         columns = [torch.tensor([x for row in rows for x in row[c]], dtype=torch.int64, device=device) for c in range(3)]
         ends = torch.tensor(lens).cumsum(0)[torch.tensor(lens) > 0] - 1
         wanted = torch.arange(sum(lens)) if want == "all" else ends if want else ends[:0]
-        with _evaluating(self.model):
+        with evaluating(self.model):
             logits = self.model(*columns, mask, rows=wanted.to(device), cache=self.cache)
         return logits.float().log_softmax(-1).cpu() if want else None
 
@@ -401,7 +433,7 @@ def beam_search(reader, gap, is_text, dials):
 
 
 @contextmanager
-def _evaluating(model):
+def evaluating(model):
     """The model without dropout, and afterwards as it was."""
     training, _ = model.training, model.eval()
     try:

@@ -22,7 +22,10 @@ from .spans import Span
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that are not text."""
+    """Ids of the tokens that are not text. The defaults are those of a vocabulary that minglm has trained.
+
+    In a vocabulary of the original they are others, and two may be one: pad is eos, [sMASK] and [gMASK] can be [MASK].
+    """
 
     pad: int = 0
     cls: int = 1
@@ -32,6 +35,11 @@ class SpecialTokens:
     gmask: int = 5
     sop: int = 6
     eop: int = 7
+
+    @property
+    def masks(self):
+        """The three mask tokens."""
+        return self.mask, self.smask, self.gmask
 
     def mask_of(self, objective):
         """The mask token of an objective: [MASK], [sMASK] or [gMASK]."""

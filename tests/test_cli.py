@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, command, run_command
 
+from minglm.cli import Stream
 from minglm.config import PRESETS, keys
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,45 @@ def test_json_is_for_programs(minglm, small_run):
     assert blank["text"] in answer["text"] and blank["mask"] == "[MASK]" and len(blank["alternatives"]) == 3
     assert blank["log_probability"] == pytest.approx(sum(blank["log_probabilities"]))
     assert len(blank["log_probabilities"]) == len(blank["tokens"]) + 1  # eop included
+
+
+@pytest.mark.parametrize("text", ["Anna went to the [MASK] of Ben. So Anna [MASK] home.", "[sMASK]"])
+@pytest.mark.parametrize("colour", ["0", "1"])
+def test_what_is_streamed_is_what_is_printed(minglm, small_run, monkeypatch, text, colour):
+    monkeypatch.setenv("FORCE_COLOR", colour)
+    words = ("fill", "--model", small_run, text, "--temperature", 1.5, "--max-tokens", 8, "--seed")
+    shown = []
+    monkeypatch.setattr(Stream, "show", lambda self, so_far, show=Stream.show: shown.append(so_far) or show(self, so_far))
+    count = 0
+    for seed in range(6):
+        shown.clear()
+        assert minglm(*words, seed, "--stream").out == minglm(*words, seed).out
+        assert all(b.startswith(a) for a, b in zip(shown, shown[1:], strict=False))
+        count += len(shown)
+    assert count > 20
+
+
+def test_write_streams_too(minglm, small_run):
+    words = ("write", "--model", small_run, "Anna went", "--max-tokens", 9, "--temperature", 2, "--seed", 1)
+    assert minglm(*words, "--stream").out == minglm(*words).out
+
+
+def test_blanks_are_filled_in_the_order_that_is_typed(minglm, small_run):
+    text = "Anna went to the [MASK] of Ben. So Anna [MASK] home."
+    orders = ((), ("--order", "1,2"), ("--order", "2,1"))
+    plain, same, other = (minglm("fill", "--model", small_run, text, *order) for order in orders)
+    assert plain.out == same.out and other.code == 0
+    wrong = minglm("fill", "--model", small_run, text, "--order", "1,1")
+    assert wrong.code == 2 and "'1,1'" in wrong.err and "as in 2,1" in wrong.err
+
+
+def test_a_search_with_beams_takes_the_dials_of_the_original(minglm, small_run):
+    dials = ("--beams", 3, "--length-penalty", 0.7, "--min-tokens", 2, "--no-repeat-ngram", 2, "--repetition-penalty", 1.2)
+    result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben.", *dials, "--json")
+    [blank] = json.loads(result.out)["blanks"]
+    assert len(blank["tokens"]) >= 2 and len(blank["alternatives"]) == 3
+    refused = minglm("fill", "--model", small_run, "[MASK]", "--beams", 3, "--temperature", 1)
+    assert refused.code == 2 and "beams" in refused.err
 
 
 def test_write_continues_a_text(minglm, small_run):

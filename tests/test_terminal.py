@@ -1,4 +1,4 @@
-"""What `minglm show` and `minglm fill` print: the table of one sample, and marked blanks."""
+"""What `minglm show` and `minglm fill` print: the table of one sample, its other views, and marked blanks."""
 
 import io
 import json
@@ -10,13 +10,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import minglm.viz.derivation as derivation_module
+from minglm.batch import SampleSource, cut_windows
+from minglm.config import DataConfig
 from minglm.errors import MinglmError
-from minglm.infilling import SpecialTokens, build_example
+from minglm.infilling import SpecialTokens
 from minglm.mask import GLMMask
+from minglm.rng import Rng
 from minglm.spans import Span
-from minglm.viz import derivation_of, explain, highlight, render, show
-from minglm.viz.terminal import charset_of, display_width, parse_order, parse_spans, split, wants_colour
+from minglm.tokenizer import SENTENCE_MARKS
+from minglm.viz import Derivation, explain, highlight, render, show
+from minglm.viz.derivation import why
+from minglm.viz.palette import KINDS
+from minglm.viz.terminal import (
+    charset_of,
+    compare,
+    display_width,
+    draw,
+    explain_cell,
+    film,
+    parse_cell,
+    parse_models,
+    parse_order,
+    parse_spans,
+    read,
+    split,
+    wants_colour,
+)
+from minglm.viz.words import MODELS, RULES
 
 DATA = Path(__file__).parent / "data"
 WORDS = st.text("abcdefgh春眠😀é", min_size=1, max_size=9)
@@ -61,24 +81,72 @@ def parse(text, part_a_len):
     return np.array([[sign != "." for sign in row.split()[-T:]] for row in rows[:T]])
 
 
+def views(d, **how):
+    """Every view of a derivation: name -> text."""
+    last = len(d) - 1
+    return {
+        "table": render(d, **how), "film": film(d, **how), "beside": compare([d], **how),
+        "cell": explain_cell(d, last, 0, **how), "shut cell": explain_cell(d, 0, last, **how),
+    }  # fmt: skip
+
+
+def uncoloured(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+# ---- every view, as it was looked at once ----------------------------------------------------------------------------------
+
+CHINESE, BLANK = ("春眠不觉晓，处处闻啼鸟", "1:2,3:5", "2,1"), ("我爱[MASK]京", "1:2,3:4", "2,1")
+POEM = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。[EOS]"
+GOLDEN = {
+    "show_paper_unicode": (PAPER, dict()),
+    "show_paper_ascii": (PAPER, dict(charset="ascii")),
+    "show_chinese": (CHINESE, dict()),
+    "show_narrow": (("The international conference on learning begins today", "1:3,5:6"), dict(width=40)),
+    "show_step_unicode": (PAPER, dict(step=True, width=80)),
+    "show_step_ascii": (PAPER, dict(step=True, width=40, charset="ascii")),
+    "show_step_chinese": (BLANK, dict(step=True, width=60)),
+    "show_compare_unicode": (PAPER, dict(models="all", width=80)),
+    "show_compare_ascii": (PAPER, dict(models="bert,t5", width=60, charset="ascii")),
+    "show_compare_chinese": (BLANK, dict(models="gpt,prefix,unilm", width=80)),
+    "show_explain_unicode": (PAPER, dict(cell="9,6", width=80)),
+    "show_explain_ascii": (PAPER, dict(cell="5,8", width=40, charset="ascii")),
+    "show_explain_chinese": (BLANK, dict(cell="7,2", width=60)),
+    "show_drawn_chinese": ((POEM,), dict(objective="sentence", seed=1)),
+    "show_drawn_ascii": (("And God said, Let there be light",), dict(objective="sentence", charset="ascii")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_show_prints_is_what_was_looked_at(name):
+    typed, how = GOLDEN[name]
+    text = show(*typed, **how)
+    assert text + "\n" == golden(f"{name}.txt")
+    assert how.get("charset") != "ascii" or text.isascii()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_derivation_that_went_through_json_looks_the_same(model):
+    d = explain(["x1", "e\u0301", "春", "👨\u200d👩\u200d👧", "x5"], [(1, 2), (3, 5)], [1, 0], model=model)
+    again = Derivation.from_json(json.loads(json.dumps(d.to_json())))
+    for how in (dict(), dict(width=30), dict(charset="ascii", width=70), dict(colour=True)):
+        assert views(again, **how) == views(d, **how)
+
+
+@given(samples(st.sampled_from(AWKWARD) | WORDS), st.sampled_from([*MODELS]), st.integers(1, 90),
+       st.sampled_from(["unicode", "ascii"]), st.booleans())  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_no_view_is_wider_than_the_terminal(sample, model, width, charset, colour):
+    d = explain(*sample, model=model)
+    for name, text in views(d, width=width, charset=charset, colour=colour).items():
+        lines = uncoloured(text).split("\n")
+        assert max(map(display_width, lines)) <= width, name
+        assert all("\x1b" not in line for line in lines)
+        assert charset != "ascii" or text.isascii()
+        assert not any(line != line.rstrip() for line in lines), name
+
+
 # ---- the table -------------------------------------------------------------------------------------------------------------
-
-
-def test_the_papers_example_prints_as_in_the_books():
-    assert show(*PAPER) + "\n" == golden("show_paper_unicode.txt")
-
-
-def test_the_papers_example_in_ascii():
-    assert show(*PAPER, charset="ascii") + "\n" == golden("show_paper_ascii.txt")
-
-
-def test_chinese_prints_one_character_a_token():
-    assert show("春眠不觉晓，处处闻啼鸟", "1:2,3:5", "2,1") + "\n" == golden("show_chinese.txt")
-
-
-def test_a_table_too_wide_keeps_every_row_and_one_glyph_a_cell():
-    text = show("The international conference on learning begins today", "1:3,5:6", width=40)
-    assert text + "\n" == golden("show_narrow.txt")
 
 
 @given(samples(), st.sampled_from(["token", "sentence", "document"]))
@@ -169,75 +237,6 @@ def test_colour_adds_codes_and_changes_no_letter():
     assert coloured.count("\x1b[38;5;") == 10 * 10 + 6  # cells and legend
 
 
-# ---- the derivation --------------------------------------------------------------------------------------------------------
-
-
-@given(samples())
-@settings(max_examples=60, deadline=None)
-def test_kinds_agree_with_the_mask(sample):
-    d = explain(*sample)
-    B = [part == "B" for part in d.part]
-    assert sum(B) == len(d) - d.part_a_len
-    for i in range(len(d)):
-        for j in range(len(d)):
-            same_span = d.position_ids[i] == d.position_ids[j]
-            expected = {
-                "AA": not B[i] and not B[j],
-                "BA": B[i] and not B[j],
-                "BE": B[i] and B[j] and j < i and not same_span,
-                "BS": B[i] and B[j] and j < i and same_span,
-                "self": B[i] and i == j,
-                "AB": not B[i] and B[j],
-                "BF": B[i] and j > i,
-            }
-            assert [kind for kind, holds in expected.items() if holds] == [d.kind[i, j]]
-            assert d.mask[i, j] == (d.kind[i, j] not in ("AB", "BF"))
-
-
-def test_a_mask_that_glm_cannot_have_is_not_drawn_as_if_it_were_right(monkeypatch):
-    class Leaky(GLMMask):
-        def dense(self):
-            return ~super().dense()
-
-    monkeypatch.setattr(derivation_module, "GLMMask", Leaky)
-    with pytest.raises(KeyError):
-        explain(["a", "b"], [(0, 1)], [0])
-
-
-@given(samples())
-@settings(max_examples=40, deadline=None)
-def test_rows_are_those_of_the_training_example(sample):
-    tokens, spans, order = sample
-    ids = [8 + i for i in range(len(tokens))]
-    example = build_example(ids, spans, order)
-    d, same = explain(*sample), derivation_of(example, dict(zip(ids, tokens, strict=True)))
-    assert d.to_json() == same.to_json()
-    assert d.position_ids.tolist() == example.position_ids.tolist()
-    assert d.block_position_ids.tolist() == example.block_position_ids.tolist()
-    for k, span in enumerate(sorted(spans)):
-        rows = [i for i in range(d.part_a_len, len(d)) if d.span_id[i] == k]
-        assert [d.targets[i] for i in rows] == [*tokens[span.start : span.end], "[E]"]
-        assert d.span_id[d.position_ids[rows[0]]] == k  # the mask in Part A belongs to the span too
-
-
-def test_ids_are_explained_as_ids_and_special_tokens_by_name():
-    special = SpecialTokens()
-    d = explain([special.cls, 40, 41, special.eos], [(1, 2)], [0])
-    assert d.tokens == ("[CLS]", "[M]", "41", "[EOS]", "[S]", "40")
-    named = derivation_of(build_example([special.cls, 40, 41], [(1, 2)], [0]), lambda i: f"<{i}>")
-    assert named.tokens == ("[CLS]", "[M]", "<41>", "[S]", "<40>")
-
-
-def test_json_holds_the_table_and_drawing_does_not_change_it():
-    d = explain(["x1", "x2", "x3"], [(1, 2)], [0])
-    before = json.dumps(d.to_json())
-    render(d), render(d, width=20, colour=True)
-    assert json.dumps(d.to_json()) == before
-    assert d.to_json()["version"] == 1
-    assert d.to_json()["tokens"] == ["x1", "[M]", "x3", "[S]", "x2"] and d.to_json()["targets"] == ["", "", "", "x2", "[E]"]
-    assert d.to_json()["kind"][4] == ["BA", "BA", "BA", "BS", "self"]
-
-
 # ---- what a user types -----------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +245,28 @@ def test_text_is_split_at_blanks_and_chinese_at_characters():
     assert split("word") == ["word"]
     assert split("春眠e\u0301👨\u200d👩!") == ["春", "眠", "e\u0301", "👨\u200d👩", "!"]
     assert split("春眠 不觉") == ["春眠", "不觉"]
+
+
+def test_a_special_token_in_chinese_text_stays_whole():
+    assert split("我爱[MASK]京") == ["我", "爱", "[MASK]", "京"]
+    assert split("[sMASK]我[gMASK]<|endoftext|>") == ["[sMASK]", "我", "[gMASK]", "<|endoftext|>"]
+    assert split("我[1]爱[MASK") == ["我", "[", "1", "]", "爱", "[", "M", "A", "S", "K"]
+    assert split("我\u200d[MASK]\u0301") == ["我\u200d", "[MASK]\u0301"]  # the order of the rule's three cases
+    assert split("a[MASK]b") == ["a[MASK]b"] and split("我 爱[MASK]京") == ["我", "爱[MASK]京"]  # blanks, or none needed
+
+
+@given(st.lists(st.sampled_from(["[MASK]", "[EOS]", "我", "e\u0301", "x", "[", "👨\u200d👩"]), min_size=1, max_size=9))
+def test_nothing_of_a_text_is_lost_when_it_is_split(pieces):
+    text = "".join(["京", *pieces])
+    assert "".join(split(text)) == text
+    assert split(text)[1:] == pieces or "[" in pieces
+
+
+def test_a_mask_in_the_text_is_a_word_like_any_other_and_the_legend_says_so():
+    text = show("我爱[MASK]京", "1:2")
+    assert "[MASK] was in the text and is a word like any other." in text
+    assert explain(split("我爱[MASK]京"), [(1, 2)], [0]).tokens == ("我", "[M]", "[MASK]", "京", "[S]", "爱")
+    assert "was in the text" not in show("a b", "0:1")
 
 
 @pytest.mark.parametrize(
@@ -265,6 +286,9 @@ def test_text_is_split_at_blanks_and_chinese_at_characters():
         (("a b c", "0:1", "x"), "'x'", "as in 1"),
         (("  ", "0:1"), "text", "at least one word"),
         (("a b c", "0:1", None, "words"), "'words'", "token, sentence, document"),
+        (("a b c", None, None, "words"), "'words'", "token, sentence, document"),
+        (("a b c", None, "2,1"), "'2,1'", "as in 1"),
+        (("[EOS]",), "tokens", "at least one text token"),
     ],
 )
 def test_what_cannot_be_shown_is_named_with_what_is_accepted(typed, named, accepted):
@@ -282,6 +306,341 @@ def test_spans_and_order_as_typed():
 
 def test_order_counts_spans_in_the_order_of_the_text_however_they_were_typed():
     assert show("a b c d", "2:3,0:1", "1,2") == show("a b c d", "0:1,2:3", "1,2")
+
+
+# ---- spans that are drawn --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["token", "sentence", "document"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
+    """SampleSource on a document without cls, and the same seed: the same spans, order and objective."""
+    special = SpecialTokens()
+    monkeypatch.setattr(SampleSource, "text", lambda self, w: np.array([*self.ids, *[special.eos] * ends]))
+    monkeypatch.setattr("minglm.batch.sample_spans", without_cls)
+    words = ["And", "God.", "said", "光。", "was", "good", "so!", "it", "is", "一"]
+    ids = np.arange(len(words)) + 10
+    windows = cut_windows([0, len(words) + 1], 99)
+    windows.ends[:] = ends
+    is_end = np.array([False] * 10 + [any(mark in word for mark in SENTENCE_MARKS) for word in words])
+    source = SampleSource(ids, windows, DataConfig(mask_ratio=0.4, mean_span_length=2.0), is_end)
+    for seed in range(40):
+        spans, order, became = draw([*words, *["[EOS]"] * ends], objective, seed, mask_ratio=0.4, mean_length=2.0)
+        example = source.example(0, objective, Rng(seed))
+        d = explain([*words, *["[EOS]"] * ends], spans, order, became)
+        assert (example.objective, example.part_a_len) == (became, d.part_a_len)
+        assert example.position_ids.tolist() == d.position_ids.tolist()
+        assert example.block_position_ids.tolist() == d.block_position_ids.tolist()
+        assert [words[i - 10] if i >= 10 else None for i in example.tokens] == [t if t in words else None for t in d.tokens]
+
+
+def without_cls(tokens, objective, rng, **how):
+    from minglm.spans import sample_spans
+
+    return sample_spans(tokens, objective, rng, **how, has_cls=False)
+
+
+def test_what_was_drawn_can_be_typed_and_gives_the_same_table():
+    for objective in ("token", "sentence", "document"):
+        text = show(POEM, objective=objective, seed=3)
+        drawn, table = text.split("\n\n", 1)
+        spans, order = re.fullmatch(r"spans ([0-9:,]+) order ([0-9,]+) drawn with seed 3", drawn).groups()
+        assert show(POEM, spans, order, objective) == table
+
+
+def test_a_seed_is_a_choice_and_the_default_is_0():
+    text = " ".join(f"w{i}" for i in range(60))
+    assert show(text) == show(text, seed=0)
+    assert len({show(text, seed=seed) for seed in range(8)}) == 8
+    assert read(text, seed=-1).spans and read(text, seed=2**70).spans
+
+
+def test_an_order_may_be_given_for_spans_that_are_drawn():
+    text = " ".join(f"w{i}" for i in range(40))
+    n = len(read(text).spans)
+    assert n > 1
+    order = ",".join(str(k) for k in range(n, 0, -1))
+    shown = show(text, order=order).split("\n\n")[0]
+    assert re.fullmatch(r"spans [0-9:,]+ drawn with seed 0", shown)
+    assert read(text, order=order).order == list(range(n))[::-1] and read(text, order=order).spans == read(text).spans
+
+
+def test_sentences_are_blanked_whole_and_a_text_without_one_says_what_it_became():
+    for seed in range(9):
+        for start, end in read(POEM, objective="sentence", seed=seed).spans:
+            assert (start, end) in {(0, 12), (12, 24)}
+    text = show("no sentence here", objective="sentence", seed=2)
+    assert "drawn with seed 2; no whole sentence in the text, so the token objective, as in training" in text
+    assert "[M]" in text and "[sM]" not in text
+    assert "whole sentence" not in show("One. Two", objective="sentence")
+
+
+def test_ratio_and_mean_length_are_dials_with_limits():
+    words = " ".join("w" * 200)
+    share = {ratio: sum(b - a for a, b in read(words, mask_ratio=ratio).spans) / 200 for ratio in (0.1, 0.5)}
+    assert 0.1 <= share[0.1] < 0.2 and 0.5 <= share[0.5] < 0.65
+    short, long = (len(read(words, mean_length=mean).spans) for mean in (1, 9))
+    assert short > long
+    for dials, named in (
+        ({"mask_ratio": 0}, "ratio 0"), ({"mask_ratio": 1.5}, "ratio 1.5"), ({"mask_ratio": float("nan")}, "ratio nan"),
+        ({"mean_length": 0}, "mean length 0"), ({"mean_length": 41}, "mean length 41"), ({"mean_length": float("inf")}, "inf"),
+    ):  # fmt: skip
+        with pytest.raises(MinglmError, match=named):
+            show("a b c", **dials)
+
+
+# ---- one cell --------------------------------------------------------------------------------------------------------------
+
+
+def test_every_cell_of_the_papers_example_is_explained_by_its_rule():
+    d = read(*PAPER).explain()
+    for i in range(len(d)):
+        for j in range(len(d)):
+            name = {(0, 0): "part_a", (1, 0): "part_a", (0, 1): "answers"}.get((int(i > 4), int(j > 4)))
+            name = name or ("past" if j <= i else "future")  # Part A is rows 0 to 4
+            text = show(*PAPER, cell=f"{i},{j}")
+            strip, reason = text.split("\n\n")
+            sentence, rule = reason.split("\n")
+            assert sentence == why(d, i, j)
+            assert rule.startswith(f"Rule {name}, {RULES[name]['code']} (here ")
+            here = re.search(r"\(here ([0-9 <=]+)\)", rule)[1]
+            assert eval(here) is True  # such as 5 <= 6 <= 9
+            facts = json.loads(show(*PAPER, cell=f"{i},{j}", as_json=True))
+            assert (facts["row"], facts["column"], facts["rule"], facts["why"]) == (i, j, name, sentence)
+            assert facts["open"] == RULES[name]["open"] == (j < max(5, i + 1)) and facts["kind"] == d.kind[i, j]
+            rows, tokens, marks = strip.split("\n")
+            for mark, row in (("i", i), ("j", j)):
+                at = marks.index(mark if i != j else "ij") + (2 if i == j else 1)  # its last column
+                assert rows[:at].split()[-1] == str(row) and tokens[:at].split()[-1] == d.tokens[row]
+
+
+@pytest.mark.parametrize("cell", ["10,0", "0,10", "9", "9;6", "a,b", "-1,2", "1,2,3", "", "1.0,2", "9999999999,1"])
+def test_a_cell_that_there_is_not_is_one_line(cell):
+    with pytest.raises(MinglmError) as error:
+        show(*PAPER, cell=cell)
+    assert "is not accepted" in str(error.value) and "\n" not in str(error.value)
+    assert "from 0" in str(error.value)
+
+
+def test_a_cell_as_typed():
+    assert parse_cell("9,6") == (9, 6) and parse_cell(" 0 , 12 ") == (0, 12)
+
+
+# ---- step by step ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_film_has_a_title_and_a_sentence_for_each_step_and_ends_in_the_table():
+    d = read(*PAPER).explain()
+    text = film(d)
+    for number, (name, sentence, _) in enumerate(d.steps, 1):
+        assert f"\n\n{number}/8 {name}\n{sentence}\n\n" in text
+    assert text.endswith("\n\n" + render(d))
+
+
+@given(samples(), st.sampled_from([*MODELS]), st.integers(30, 90) | st.none())
+@settings(max_examples=40, deadline=None)
+def test_the_film_marks_what_each_step_adds(sample, model, width):
+    """As many ^ as the step lights cells that show something; in colour as many cells are inverse, and no ^ is left."""
+    tokens, spans, order = sample
+    d = explain([f"w{i}" for i in range(len(tokens))], spans, order, model=model)
+    steps = re.split(r"\n\n\d+/\d+ [a-z ]+\n", film(d, width=width))[1:]
+    coloured = re.split(r"\n\n\x1b\[1m\d+/\d+ [a-z ]+\x1b\[0m\n", film(d, width=width, colour=True))[1:]
+    assert len(steps) == len(coloured) == len(d.steps)
+    for text, colours, (name, _, lights) in zip(steps[:-1], coloured, d.steps, strict=False):
+        lit = sum(lane != "targets" or d.targets[i] != "" for lane, rows in lights.items() for i in rows)
+        assert text.count("^") == lit, name
+        assert colours.count("\x1b[7m") == lit and "^" not in colours
+        without_marks = [line for line in text.split("\n") if not set(line) <= {"^", " "} or not line]
+        assert uncoloured(colours).split("\n") == without_marks
+
+
+def test_the_film_shows_nothing_before_its_step():
+    steps = re.split(r"\n\n\d/8 [a-z ]+\n", film(read(*PAPER).explain()))[1:]
+    assert "s1" not in steps[0] and "[M]" not in steps[1] and "s2" in steps[1]
+    assert "[M]" in steps[2] and "[S]" not in steps[3].split("\n\n", 1)[1] and "x5" in steps[3]
+    assert "[S]" in steps[4] and "target" in steps[4] and "position" not in steps[4].split("\n\n", 1)[1]
+    assert "block pos." not in steps[5] and "block pos." in steps[6]
+
+
+# ---- the relatives ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_families_stand_side_by_side_with_what_they_read_and_cannot():
+    text = show(*PAPER, models="all")
+    titles = next(line for line in text.split("\n") if line.startswith("GLM"))
+    assert titles.split("  ") and [name for name in re.split(" {3,}", titles)] == [m["name"] for m in MODELS.values()]
+    for names in MODELS.values():
+        for verb, what in (("reads", "input"), ("sees", "sees"), ("predicts", "predicts"), ("cannot", "cannot")):
+            assert f"   {verb}: {names[what]}" in text
+
+
+@given(samples(), st.lists(st.sampled_from([*MODELS]), min_size=1, max_size=6), st.integers(60, 160) | st.none())
+@settings(max_examples=40, deadline=None)
+def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width):
+    """Cut the band at the columns of its titles: each piece holds the glyphs of its mask, and what the rows say."""
+    tokens, spans, order = sample
+    tokens = [f"w{i}" for i in range(len(tokens))]
+    derivations = [explain(tokens, spans, order, model=model) for model in dict.fromkeys(models)]
+    paragraphs = compare(derivations, width=width, charset="ascii").split("\n\n")
+    bands = [p.split("\n") for p in paragraphs if re.search(r"  [#+o=@.]+$", p.split("\n")[-1])]
+    pieces = {}
+    for title, *rows in bands:
+        starts = [match.start() for match in re.finditer(r"(?<!\S)(prefix LM|\S+)", title)]
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            pieces[title[start:end].strip()] = [row[start:end].rstrip() for row in rows]
+    for d in derivations:
+        rows = [row for row in pieces[MODELS[d.model]["name"]] if row and set(row) != {"-"}]
+        cells = [row.split() for row in rows]
+        assert (np.array([[sign != "." for sign in row[-1]] for row in cells]) == d.mask).all()
+        assert [row[0] for row in cells] == list(d.tokens) and [row[-2] for row in cells] == [t or "." for t in d.targets]
+        assert [int(row[1]) for row in cells] == d.position_ids.tolist()
+        if d.second_position:
+            assert [int(row[2]) for row in cells] == d.block_position_ids.tolist()
+
+
+def test_as_many_tables_stand_side_by_side_as_fit():
+    def bands(width):
+        return [re.split(" {3,}", line) for line in show(*PAPER, models="all", width=width).split("\n")
+                if re.match("GLM|BERT|GPT|prefix|UniLM|T5", line)][::1]  # fmt: skip
+
+    def most(width):
+        return max(len(band) for band in bands(width))
+
+    assert [most(width) for width in (24, 40, 80, 120, 200)] == [1, 2, 3, 5, 6]
+
+
+def test_models_as_typed():
+    assert parse_models("T5, gpt") == ["glm", "t5", "gpt"] and parse_models("bert,bert,glm") == ["glm", "bert"]
+    assert parse_models("all") == parse_models("gpt,all")[:1] + [m for m in MODELS if m != "glm"]
+    assert set(parse_models("gpt,all")) == set(MODELS)
+
+
+@pytest.mark.parametrize(
+    "typed, named",
+    [("brt", "did you mean bert?"), ("GPT2", "did you mean gpt?"), ("gpt,prefixlm", "did you mean prefix?"),
+     ("t-5", "did you mean t5?"), ("al", "did you mean all?"), ("xlnet", "accepted: glm, bert, gpt, prefix, unilm, t5, all"),
+     ("", "accepted: glm, bert"), ("gpt,,t5", "accepted: glm, bert")],
+)  # fmt: skip
+def test_an_unknown_model_names_the_nearest(typed, named):
+    with pytest.raises(MinglmError) as error:
+        show(*PAPER, models=typed)
+    assert str(error.value).startswith("unknown model '") and str(error.value).split("; ")[1].startswith(named)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_a_table_of_its_own(model):
+    d = explain(["a", "b", "c", "d"], [(1, 2), (3, 4)], [0, 1], model=model)
+    for width in (None, 30, 8):
+        text = render(d, width=width)
+        assert "{" not in text and "... and" not in text.split("\n\n")[1].split("\n")[0]
+    table = render(d, charset="ascii").split("\n\n")[0].split("\n")
+    lanes = 4 if d.second_position else 3
+    rows = [row.split()[-len(d) :] for row in table[lanes:] if set(row) != {"-"}]
+    assert (np.array([[sign != "." for sign in row] for row in rows]) == d.mask).all()
+    assert ("block pos." in table[2], "segment" in table[2]) == (model == "glm", model == "unilm")
+
+
+# ---- JSON, colours and the command -----------------------------------------------------------------------------------------
+
+
+def test_json_loads_back_as_the_derivation():
+    for typed in (PAPER, CHINESE, BLANK, (POEM,)):
+        d = Derivation.from_json(json.loads(show(*typed, as_json=True)))
+        assert render(d) == render(read(*typed).explain())
+        several = json.loads(show(*typed, models="all", as_json=True))
+        assert list(several) == list(MODELS)
+        assert [Derivation.from_json(each).model for each in several.values()] == list(MODELS)
+    assert show(*CHINESE, as_json=True, charset="ascii").isascii() and "春" in show(*CHINESE, as_json=True)
+
+
+def test_a_text_that_is_not_valid_unicode_is_shown_and_its_json_is_ascii():
+    """What a shell passes on may hold bytes that are not UTF-8; Python makes lone surrogates of them."""
+    for how in (dict(), dict(step=True), dict(models="t5"), dict(cell="0,0"), dict(as_json=True)):
+        show("a \udcff b", "0:1", **how).encode("utf-8")
+
+
+@pytest.mark.parametrize("how", [dict(), dict(models="all"), dict(cell="9,6")])
+def test_colour_changes_no_letter_of_a_view(how):
+    for width in (None, 80, 30, 9):
+        plain, coloured = (show(*PAPER, width=width, colour=colour, **how) for colour in (False, True))
+        assert uncoloured(coloured) == plain and "\x1b" not in plain
+    assert "\x1b" in show(*PAPER, colour=True, **how)
+
+
+def test_the_two_rows_of_a_cell_are_inverse_in_colour():
+    for cell, n in (("9,6", 2), ("6,6", 1)):
+        assert show(*PAPER, cell=cell, colour=True).count("\x1b[7m") == n
+
+
+def test_a_bar_stands_between_part_a_and_part_b_however_short_they_are():
+    for cell in ("0,0", "1,0"):
+        assert show("a", "0:1", cell=cell).split("\n")[1] == "token  [M] | [S] a"
+    assert show("a b", "0:2", cell="0,0", width=12).split("\n")[1] == "token  [M]"
+    assert "|" not in explain_cell(explain(["a", "b"], [], []), 0, 0)
+
+
+def test_a_table_that_stands_alone_takes_all_the_width():
+    tokens = ["international", "relations", "conferences", "representations"]
+    tables = compare([explain(tokens, [(1, 2)], [0], model=model) for model in ("glm", "gpt")], width=50)
+    assert re.findall("…", tables) == [] and all(token in tables for token in tokens)
+    assert "…" in compare([explain(tokens, [(1, 2)], [0], model=model) for model in ("glm", "gpt")], width=64)
+
+
+def test_glyphs_and_colours_are_those_of_the_palette():
+    text = show(*PAPER, colour=True)
+    for kind in KINDS.values():
+        assert f"\x1b[38;5;{kind.terminal}m{kind.unicode}\x1b[0m" in text
+        assert kind.ascii in show(*PAPER, charset="ascii")
+
+
+def test_a_special_token_is_never_cut():
+    text = compare([explain(["international"] * 6, [(1, 2), (3, 4)], [1, 0], model="t5")], width=26)
+    assert "<X0>" in text and "<X1>" in text and "<…" not in text and "inte" not in text.split("\n\n")[1].replace("int…", "")
+    assert "[sM]" in show("international relations now", "0:1", objective="sentence", width=22)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--spans", "0:1", "--seed", "0"), ("--spans", "0:1", "--ratio", "0.5"), ("--spans", "0:1", "--mean-length", "2"),
+        ("--step", "--json"), ("--json", "--width", "9"), ("--step", "--explain", "0,0"), ("--step", "--compare", "gpt"),
+        ("--compare", "gpt", "--explain", "0,0"), ("--objective", "document", "--ratio", "0.5"),
+        ("--objective", "document", "--mean-length", "2"), ("--objective", "sentence", "--mean-length", "2"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together_are_one_line_that_names_both(minglm, options):
+    result = minglm("show", "a b c", *options)
+    assert result.code == 2 and not result.out and len(result.err.strip().split("\n")) == 1
+    named = [option for option in options if option.startswith("--")]
+    assert result.err.startswith("minglm: error: --") and all(option in result.err for option in named)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--explain", "9,9"), ("--explain", "x"), ("--compare", "brt"), ("--ratio", "2"), ("--mean-length", "nan"),
+        ("--spans", "1:9"), ("--order", "7"), ("--width", "0"), ("--seed", "x"), ("--objective", "words"), ("--steps",),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown_leaves_with_code_2(minglm, options):
+    result = minglm("show", "a b c", *options)
+    assert result.code == 2 and not result.out and "error: " in result.err and "Traceback" not in result.err
+
+
+def test_the_command_prints_what_show_returns(minglm):
+    typed = ("--spans", "2:3,4:6", "--order", "2,1")
+    for options, how in (
+        ((), {}), (("--ascii",), dict(charset="ascii")), (("--step", "--width", "50"), dict(step=True, width=50)),
+        (("--explain", "9,6"), dict(cell="9,6")), (("--explain", "9,6", "--json"), dict(cell="9,6", as_json=True)),
+        (("--compare", "gpt,t5", "--width", "80"), dict(models="gpt,t5", width=80)), (("--json",), dict(as_json=True)),
+        (("--compare", "all", "--json", "--ascii"), dict(models="all", as_json=True, charset="ascii")),
+    ):  # fmt: skip
+        result = minglm("show", PAPER[0], *typed, *options)
+        assert (result.code, result.err) == (0, "") and result.out == show(*PAPER, **how) + "\n"
+    drawn = minglm("show", POEM, "--seed", "5", "--ratio", "0.3", "--mean-length", "1").out
+    assert drawn == show(POEM, seed=5, mask_ratio=0.3, mean_length=1.0) + "\n"
+    sentence = minglm("show", POEM, "--objective", "sentence", "--order", "1").out
+    assert sentence == show(POEM, order="1", objective="sentence") + "\n"
 
 
 # ---- what a stream can show ------------------------------------------------------------------------------------------------

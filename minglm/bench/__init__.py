@@ -1,9 +1,10 @@
-"""`minglm bench attention` and `minglm bench train`: check, then time, then print one table.
+"""`minglm bench attention`, `bench train` and `bench generate`: check, then time, then print one table.
 
     check.py       the arguments of both, and how far a result may be off
     timing.py      variants in turn, medians, ratios with their spread, the machine's GEMM rate
     attention.py   every way to compute attention under GLM's mask (what: cases.py, how: variants.py, printed: table.py)
     training.py    the trainer, end to end, beside two padded trainers in plain PyTorch (padded.py)
+    generate.py    writing with the cache of keys and values, and without
 
 A bench is a module with `add_arguments(parser)` and `run(args)`, which prints its table and returns everything in it as a
 dict; {"ok": False} in it is exit code 1.
@@ -21,6 +22,7 @@ from ..errors import MinglmError
 BENCHES = {  # command: (module, what it does)
     "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),
     "train": ("training", "text tokens a second of the trainer, and of padded trainers in plain PyTorch"),
+    "generate": ("generate", "tokens a second that a model writes, with the cache of keys and values and without"),
 }
 
 
@@ -39,8 +41,8 @@ class BenchParser(argparse.ArgumentParser):
 
 def add_bench(commands):
     """The command `bench` and its own two commands."""
-    p = commands.add_parser("bench", help="check, then time: attention, or training end to end")
-    benches = p.add_subparsers(metavar="attention|train", required=True, parser_class=BenchParser)
+    p = commands.add_parser("bench", help="check, then time: attention, training end to end, or writing")
+    benches = p.add_subparsers(metavar="|".join(BENCHES), required=True, parser_class=BenchParser)
     for name, (module, about) in BENCHES.items():
         b = benches.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         b.module = module

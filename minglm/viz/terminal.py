@@ -1,66 +1,162 @@
 """A Derivation as text: tokens, both positions, targets and the mask in one table, on any terminal.
 
-Everything here returns a string; nothing prints. What a stream can show is asked with `wants_colour` and `charset_of`.
+What `minglm show` takes and prints: a text is read (`read`), explained, and then drawn by one of
+
+    render      the table                       film       the derivation, step by step
+    compare     GLM beside its relatives        cell       why one cell is open or shut
+
+They see nothing but derivations. Everything here returns a string; nothing prints. What a stream can show is asked with
+`wants_colour` and `charset_of`.
 """
 
+import difflib
+import json
 import os
 import re
-import textwrap
 import unicodedata
+from typing import NamedTuple
 
 from ..errors import MinglmError
-from ..spans import Span
-from .derivation import explain
+from ..rng import Rng
+from ..spans import Span, sample_spans
+from .derivation import EOS_TEXTS, MASK_NAMES, explain, why
+from .palette import KINDS
+from .words import BECAUSE, MODELS, RULES
 
-GLYPHS = {
-    "unicode": {"AA": "█", "BA": "▓", "BE": "▒", "BS": "◆", "self": "●", "AB": "·", "BF": "·"},
-    "ascii": {"AA": "#", "BA": "+", "BE": "o", "BS": "=", "self": "@", "AB": ".", "BF": "."},
-}
 # how a charset writes: a shortened token, a blank inside a token, the brackets around a filled blank
 ELLIPSIS = {"unicode": "…", "ascii": ".."}
 BLANK = {"unicode": "▁", "ascii": "_"}
 BRACKETS = {"unicode": "⟦⟧", "ascii": "[]"}
-# The colours of all pictures (#004B87 #56B4E9 #F0C05A #B8450B) in the nearest of a terminal's 256.
-COLOURS = {"AA": 24, "BA": 74, "BE": 221, "BS": 130, "self": 130, "AB": 245, "BF": 245}
 MEANING = {
-    "AA": "Part A sees all of Part A, left and right",
-    "BA": "Part B sees all of Part A",
-    "BE": "Part B sees the spans that came before in Part B",
-    "BS": "... and the earlier tokens of its own span",
+    "AA": "{A} sees all of {A}, left and right",
+    "BA": BECAUSE["BA"],
+    "BE": "{B} sees the {span}s that came before in {B}",
+    "BS": "... and the earlier tokens of its own {span}",
     "self": "... and itself",
 }
-HIDDEN_MEANING = {"AB": "Part A never sees Part B", "BF": "Part B never sees what comes later"}
-MASK_NAMES = {"token": "[M]", "sentence": "[sM]", "document": "[gM]"}
-LABELS = ("position", "block pos.", "target")
+HIDDEN_MEANING = {"AB": RULES["answers"]["meaning"], "BF": RULES["future"]["meaning"]}
+LABELS = {"block position": "block pos."}  # what a position is called where there is little room
+LOOK_ALIKES = {"[MASK]", "[sMASK]", "[gMASK]", "[M]", "[sM]", "[gM]", "[S]", "[E]"}  # as words of a text, they are text
 SHORTEST = 3  # columns that a token keeps before the table takes another form
 LABEL_CAP = 12  # columns that a token keeps in front of its row, where there is a limit
+GAP = 3  # columns between the tables that stand side by side
+BOLD, INVERSE = 1, 7  # of a terminal's styles
 
 
-def show(text, spans, order=None, objective="token", *, width=None, colour=False, charset="unicode"):
-    """What `minglm show` prints. text, spans and order as typed: show("x1 x2 x3", "1:2") blanks x2."""
-    spans = parse_spans(spans)
-    derivation = explain(split(text), spans, parse_order(order, len(spans)), objective)
-    return render(derivation, width=width, colour=colour, charset=charset)
+def show(
+    text, spans=None, order=None, objective="token", *, models=None, cell=None, step=False, as_json=False,
+    width=None, colour=False, charset="unicode", **drawing,
+):  # fmt: skip
+    """What `minglm show` prints. Everything as typed: show("x1 x2 x3", "1:2") blanks x2; without spans they are drawn.
+
+    models: "gpt,t5", also "all"; cell: "ROW,COLUMN"; step: the film; drawing: seed, mask_ratio, mean_length.
+    """
+    sample = read(text, spans, order, objective, **drawing)
+    derivation, how = sample.explain(), dict(width=width, colour=colour, charset=charset)
+    ascii_only = charset == "ascii" or not is_unicode(text)
+    if models is not None:
+        derivations = [sample.explain(model) for model in parse_models(models)]
+        shown = {d.model: d.to_json() for d in derivations} if as_json else compare(derivations, **how)
+    elif cell is not None:
+        at = parse_cell(cell)
+        shown = cell_facts(derivation, *at) if as_json else explain_cell(derivation, *at, **how)
+    elif as_json:
+        shown = derivation.to_json()
+    else:
+        shown = film(derivation, **how) if step else render(derivation, **how)
+    if as_json:
+        return json.dumps(shown, ensure_ascii=ascii_only)
+    drawn = "\n".join(wrap(sample.drawn, width)) + "\n\n" if sample.drawn else ""
+    return drawn + shown
+
+
+# ---- what is typed -------------------------------------------------------------------------------------------------------
+
+
+class Sample(NamedTuple):
+    """A text and what is blanked in it; drawn: one sentence if that was left to chance, else ""."""
+
+    tokens: list[str]
+    spans: list[Span]
+    order: list[int]
+    objective: str
+    drawn: str = ""
+
+    def explain(self, model="glm"):
+        """The Derivation of a model on this text."""
+        return explain(self.tokens, self.spans, self.order, self.objective, model=model)
+
+
+def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
+    """Text, spans and order as typed -> Sample. Spans that are not given are drawn; dials: see `draw`."""
+    tokens = split(text)
+    if spans is not None:
+        spans = parse_spans(spans)
+        return Sample(tokens, spans, parse_order(order, len(spans)), objective)
+    spans, shuffled, became = draw(tokens, objective, seed, **dials)
+    drawn = "spans " + ",".join(f"{span.start}:{span.end}" for span in spans)
+    if order is None:
+        drawn += " order " + ",".join(str(k + 1) for k in shuffled)
+    drawn += f" drawn with seed {seed}"
+    if became != objective:
+        drawn += f"; no whole sentence in the text, so the {became} objective, as in training"
+    return Sample(tokens, spans, shuffled if order is None else parse_order(order, len(spans)), became, drawn)
+
+
+def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
+    """Spans as training draws them from a document without cls: (spans, order, objective).
+
+    The page's button draws the same for a seed. A token ends a sentence if one of tokenizer.SENTENCE_MARKS is in it. A
+    text without a whole sentence serves the token objective instead.
+    """
+    from ..tokenizer import SENTENCE_MARKS  # here: only who draws pays for the tokenizer library
+
+    if not 0 < mask_ratio <= 1:
+        raise MinglmError(f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1")
+    if not 0 < mean_length <= 40:
+        raise MinglmError(f"mean length {mean_length} is not accepted: it is a number of tokens, above 0 and at most 40")
+    rng = Rng(seed)
+    ends = [any(mark in token for mark in SENTENCE_MARKS) for token in tokens]
+    how = dict(has_cls=False, has_eos=tokens[-1] in EOS_TEXTS, sentence_ends=ends)
+    how |= dict(mask_ratio=mask_ratio, mean_length=mean_length)
+    spans = sample_spans(range(len(tokens)), objective, rng, **how)
+    if not spans:
+        objective = "token"
+        spans = sample_spans(range(len(tokens)), objective, rng, **how)
+    return spans, rng.shuffle(list(range(len(spans)))), objective
 
 
 def split(text):
-    """A text as tokens: at its blanks; a text that has none and is not ASCII, as Chinese, one character a token.
+    r"""A text as tokens: its words; a text without blanks that is not ASCII, as Chinese, one character a token.
 
-    Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓. A mark stays with the letter it sits on.
+    Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
+
+    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of ASCII
+    characters only, are the tokens. One word with another character in it is read from left to right, and the first that
+    fits is done:
+    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is a token;
+    2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one that comes after
+       U+200D, joins the token before it, if there is one;
+    3. any other character is a token.
     """
     words = text.split()
     if not words:
         raise MinglmError(f"text {text!r} is empty: at least one word is needed")
     if len(words) > 1 or words[0].isascii():
         return words
-    characters = []
-    for c in words[0]:
-        joins = characters and (char_width(c) == 0 or characters[-1].endswith(ZERO_WIDTH_JOINER))
-        if joins:
-            characters[-1] += c
+    return characters(words[0], r"\[[A-Za-z]+\]|<\|[A-Za-z]+\|>")
+
+
+def characters(text, whole=r"(?!)"):
+    """A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole."""
+    pieces = []
+    for match in re.finditer(f"({whole})|.", text, re.DOTALL):
+        c = match[0]
+        if pieces and not match[1] and (char_width(c) == 0 or pieces[-1].endswith(ZERO_WIDTH_JOINER)):
+            pieces[-1] += c
         else:
-            characters.append(c)
-    return characters
+            pieces.append(c)
+    return pieces
 
 
 def parse_spans(text):
@@ -91,6 +187,32 @@ def parse_order(text, n):
     return [int(piece) - 1 for piece in pieces]
 
 
+def parse_cell(text):
+    """ "9,6" -> (9, 6), a row and a column. Whether there are such rows is checked later."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*", text)
+    if not match:
+        raise MinglmError(f"cell {text!r} is not accepted: it is ROW,COLUMN, both counted from 0, as in 9,6")
+    return int(match[1]), int(match[2])
+
+
+def parse_models(text):
+    """ "T5, gpt" -> ["glm", "t5", "gpt"]: GLM is always there to be compared with. "all" is every family."""
+    models = ["glm"]
+    for name in (piece.strip() for piece in text.split(",")):
+        if name.lower() == "all":
+            models += MODELS
+        elif name.lower() in MODELS:
+            models.append(name.lower())
+        else:
+            near = difflib.get_close_matches(name.lower(), [*MODELS, "all"], 1, cutoff=0.5)
+            rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(MODELS)}, all"
+            raise MinglmError(f"unknown model {name!r}; {rest}")
+    return list(dict.fromkeys(models))
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------------
+
+
 def render(derivation, *, width=None, colour=False, charset="unicode"):
     """The table and its legend, every line at most `width` columns (None or 0: no limit). Queries down, keys across.
 
@@ -98,31 +220,48 @@ def render(derivation, *, width=None, colour=False, charset="unicode"):
     then the mask is left out, and a line says so.
     """
     width = width or None
-    tokens = [printable(t, charset) for t in derivation.tokens]
-    targets = [printable(t, charset) or "." for t in derivation.targets]
-    layout = wide_table(derivation, tokens, targets, width, charset, colour)
-    layout = layout or narrow_table(derivation, tokens, targets, width, charset, colour)
-    has_mask = layout is not None
-    if not has_mask:
-        layout = row_list(derivation, tokens, targets, width, charset)
-    lines, shortened = layout
-    legend = legend_lines(derivation, charset, has_mask, ELLIPSIS[charset] if shortened else "")
-    lines += [""] + [piece for text in legend for piece in wrap(text, width)]
-    if colour and has_mask:
-        lines = [colour_legend(line, charset) for line in lines]
-    return "\n".join(line.rstrip() for line in lines)
+    lines, has_mask, shortened = table(derivation, width, charset, colour)
+    legend = legend_lines([derivation], charset, has_mask, shortened)
+    return finish([*lines, ""], legend, width, charset, colour and has_mask)
+
+
+def table(d, width, charset, colour):
+    """The lines of the best table that fits, whether the mask is in it, and whether a token was shortened."""
+    tokens, targets = texts(d, charset)
+    layout = wide_table(d, tokens, targets, width, charset, colour) or narrow_table(d, tokens, targets, width, charset, colour)
+    if layout:
+        return layout[0], True, layout[1]
+    lines, shortened = row_list(d, tokens, targets, width, charset)
+    return lines, False, shortened
+
+
+def texts(d, charset):
+    """Tokens and targets as they are printed; nothing to learn is a point."""
+    return [printable(t, charset) for t in d.tokens], [printable(t, charset) or "." for t in d.targets]
+
+
+def finish(lines, legend, width, charset, colour):
+    """Lines and a legend that is still to be folded, as one text."""
+    legend = [piece for text in legend for piece in wrap(text, width)]
+    if colour:
+        legend = [colour_legend(line, charset) for line in legend]
+    return "\n".join(line.rstrip() for line in lines + legend)
 
 
 def wide_table(d, tokens, targets, width, charset, colour):
     """Tokens, positions and targets above the columns of the mask: (lines, was a token shortened), None if too wide."""
-    first, second = digits(d.position_ids), digits(d.block_position_ids)
+    first, second, positions = digits(d.position_ids), digits(d.block_position_ids), position_texts(d)
     natural = [max(display_width(a), display_width(b)) for a, b in zip(tokens, targets, strict=True)]
-    floor = max(SHORTEST, first, second, len(MASK_NAMES[d.objective]))
+    floor = max(first, second, shortest_cut(d, tokens))
     longest = max(display_width(t) for t in tokens)
+    lanes = {"position": map(str, d.position_ids.tolist())}
+    if d.second_position:
+        lanes[LABELS.get(d.second_position, d.second_position)] = map(str, d.block_position_ids.tolist())
+    lanes["target"] = targets
     for cap in range(max(floor, *natural), floor - 1, -1):
         columns = [max(floor, min(cap, w)) for w in natural]
         name = longest if width is None else min(longest, max(cap, LABEL_CAP))
-        label = name + 2 + max(max(map(len, LABELS)), first + 1 + second)
+        label = name + 2 + max(*map(len, lanes), len(positions[0]))
         if width is None or label + sum(columns) + len(columns) <= width:
             break
     else:
@@ -134,14 +273,12 @@ def wide_table(d, tokens, targets, width, charset, colour):
     def row_of(texts):
         return [pad_left(shorten(text, w, charset), w) for text, w in zip(texts, columns, strict=True)]
 
-    rows = (map(str, d.position_ids.tolist()), map(str, d.block_position_ids.tolist()), targets)
     lines = [line("", row_of(tokens))]
-    lines += [line(" " * (name + 2) + head, row_of(row)) for head, row in zip(LABELS, rows, strict=True)]
+    lines += [line(" " * (name + 2) + head, row_of(row)) for head, row in lanes.items()]
     for i, token in enumerate(tokens):
         if i == d.part_a_len:
             lines.append("-" * (label + sum(columns) + len(columns) - 1))
-        positions = f"{d.position_ids[i]:>{first}} {d.block_position_ids[i]:>{second}}"
-        head = f"{pad_left(shorten(token, name, charset), name)}  {positions}"
+        head = f"{pad_left(shorten(token, name, charset), name)}  {positions[i]}"
         cells = [" " * (w - 1) + glyph(kind, charset, colour) for kind, w in zip(d.kind[i], columns, strict=True)]
         lines.append(line(head, cells))
     return lines, name < longest or any(c < w for c, w in zip(columns, natural, strict=True))
@@ -149,10 +286,16 @@ def wide_table(d, tokens, targets, width, charset, colour):
 
 def narrow_table(d, tokens, targets, width, charset, colour):
     """Everything of a row in front of it, and one glyph a cell. (lines, was a token shortened), None if too wide."""
-    heads, shortened = row_heads(d, tokens, targets, width - len(d) - 2, charset)
+    layout = narrow_rows(d, tokens, targets, width, charset, colour)
+    return layout and (wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + layout[0], layout[1])
+
+
+def narrow_rows(d, tokens, targets, width, charset, colour, keep=SHORTEST):
+    """The rows of the narrow table and its line of dashes: (lines, was a token shortened), None if too wide."""
+    heads, shortened = row_heads(d, tokens, targets, width and width - len(d) - 2, charset, keep)
     if heads is None:
         return None
-    lines = wrap("In a row: token, position, block position, target; then one glyph for each row it may see.", width)
+    lines = []
     for i, head in enumerate(heads):
         if i == d.part_a_len:
             lines.append("-" * (display_width(head) + 2 + len(d)))
@@ -166,47 +309,259 @@ def row_list(d, tokens, targets, width, charset):
     if heads is None:  # a handful of columns
         heads, shortened = row_heads(d, tokens, targets, None, charset)
         heads, shortened = [shorten(head.lstrip(), width, charset) for head in heads], True
-    lines = wrap("In a row: token, position, block position, target.", width)
-    lines += [*heads[: d.part_a_len], "-" * min(width, display_width(heads[0])), *heads[d.part_a_len :]]
+    dashes = ["-" * min(width, display_width(heads[0]))] * (d.part_a_len < len(d))
     missing = f"The mask of {len(d)} rows does not fit in {width} columns: it needs a wider window or a shorter text."
-    return lines + wrap(missing, width), shortened
+    lines = [*wrap(f"{in_a_row(d)}.", width), *heads[: d.part_a_len], *dashes, *heads[d.part_a_len :], *wrap(missing, width)]
+    return lines, shortened
 
 
-def row_heads(d, tokens, targets, room, charset):
-    """Token, both positions and target of every row, at most `room` columns wide: (None or T lines, shortened)."""
-    first, second = digits(d.position_ids), digits(d.block_position_ids)
+def in_a_row(d):
+    """What stands in front of a row of the narrow tables."""
+    return f"In a row: token, position, {d.second_position + ', ' if d.second_position else ''}target"
+
+
+def row_heads(d, tokens, targets, room, charset, keep=SHORTEST):
+    """Token, both positions and target of every row, at most `room` columns wide: (None or T lines, shortened).
+
+    keep: columns that are left of a token at least.
+    """
+    positions = position_texts(d)
     longest, longest_target = (max(map(display_width, texts)) for texts in (tokens, targets))
-    for cap in range(max(longest, longest_target, SHORTEST), SHORTEST - 1, -1):
+    floor = max(shortest_cut(d, tokens), min(keep, longest))
+    for cap in range(max(longest, longest_target, floor), floor - 1, -1):
         name, target = min(cap, longest), min(cap, longest_target)
-        if room is None or name + 2 + first + 1 + second + 2 + target <= room:
+        if room is None or name + 2 + len(positions[0]) + 2 + target <= room:
             break
     else:
         return None, False
     heads = []
-    for i, (token, text) in enumerate(zip(tokens, targets, strict=True)):
-        positions = f"{d.position_ids[i]:>{first}} {d.block_position_ids[i]:>{second}}"
+    for token, numbers, text in zip(tokens, positions, targets, strict=True):
         token, text = shorten(token, name, charset), shorten(text, target, charset)
-        heads.append(f"{pad_left(token, name)}  {positions}  {pad_left(text, target)}")
+        heads.append(f"{pad_left(token, name)}  {numbers}  {pad_left(text, target)}")
     return heads, name < longest or target < longest_target
 
 
-def legend_lines(d, charset, has_mask, ellipsis):
-    """What the signs of this table mean; signs that do not occur are left out."""
-    glyphs, present = GLYPHS[charset], set(d.kind.ravel().tolist())
+def shortest_cut(d, tokens):
+    """How many columns a token keeps at least: [M] and its like stay whole."""
+    return max([SHORTEST, *(display_width(token) for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0)])
+
+
+def position_texts(d):
+    """Both positions of every row, one below the other: " 4 1"; only the first where the model has no second."""
+    first, second = digits(d.position_ids), digits(d.block_position_ids)
+    both = zip(d.position_ids.tolist(), d.block_position_ids.tolist(), strict=True)
+    return [f"{a:>{first}} {b:>{second}}" if d.second_position else f"{a:>{first}}" for a, b in both]
+
+
+def legend_lines(derivations, charset, has_mask, shortened):
+    """What the signs of these tables mean, in the words of the first; signs that do not occur are left out."""
+    d, names = derivations[0], MODELS[derivations[0].model]
+    present = {kind for each in derivations for kind in each.kind.ravel().tolist()}
     lines = []
     if has_mask:
-        lines = [f"{glyphs[kind]}  {meaning}" for kind, meaning in MEANING.items() if kind in present]
-        hidden = [meaning for kind, meaning in HIDDEN_MEANING.items() if kind in present]
+        meanings = [(kind, MEANING[kind].format(**names)) for kind in MEANING if kind in present]
+        if meanings and meanings[0][1].startswith("... and"):
+            meanings[0] = meanings[0][0], f"{names['B']} sees" + meanings[0][1].removeprefix("... and")
+        lines = [f"{glyph(kind, charset)}  {meaning}" for kind, meaning in meanings]
+        hidden = [meaning.format(**names) for kind, meaning in HIDDEN_MEANING.items() if kind in present]
         if hidden:
-            lines.append(f"{glyphs['AB']}  hidden: {'; '.join(hidden)}")
-    if "B" in d.part:
+            lines.append(f"{glyph('AB', charset)}  hidden: {'; '.join(hidden)}")
+    if d.model != "glm":
+        lines.append(f"{names['name']} reads {names['input']}. It learns {names['predicts']}.")
+    elif "B" in d.part:
         lines.append(f"{MASK_NAMES[d.objective]} a blank, [S] the start of its span, [E] its end.")
         lines.append("target: what the row learns to say next.")
-        if d.targets.count("[E]") < d.span_id.max() + 1:
+        if d.targets.count("[E]") < len(d.spans):
             lines.append("The last span has no [E]: the document may go on. Where it ends, end the text in [EOS].")
-    if ellipsis:
-        lines.append(f"{ellipsis} stands for the rest of a long token.")
+    if text := [token for token in dict.fromkeys(d.text) if token in LOOK_ALIKES]:
+        lines.append(f"{', '.join(text)} was in the text and is a word like any other.")
+    if shortened:
+        lines.append(f"{ELLIPSIS[charset]} stands for the rest of a long token.")
     return [*lines, "Positions count from 0; the paper counts from 1."]
+
+
+# ---- the relatives, side by side -------------------------------------------------------------------------------------------
+
+
+def compare(derivations, *, width=None, colour=False, charset="unicode"):
+    """Models on the same text, as many tables side by side as fit; under them what each reads, predicts and cannot do."""
+    width = width or None
+    blocks = [block(d, width and (width - GAP) // 2, width, charset, colour) for d in derivations]
+    bands = bands_of([max(map(plain_width, rows)) for rows, _, _ in blocks], GAP, width)
+    for [k] in (band for band in bands if len(band) == 1):  # alone, so there is more room
+        blocks[k] = block(derivations[k], width, width, charset, colour)
+    second = [f"{MODELS[d.model]['name']}: {d.second_position}" for d in derivations if d.second_position]
+    second = f", a second position ({', '.join(second)})" if second else ""
+    lines = wrap(f"In a row: token, position{second}, target; then one glyph for each row it may see.", width)
+    for band in bands:
+        lines += ["", *side_by_side([blocks[k][0] for k in band])]
+        for k in band:
+            names = MODELS[derivations[k].model]
+            lines += ["", *(style(piece, BOLD, colour) for piece in wrap(names["name"], width))]
+            for verb, what in (("reads", "input"), ("sees", "sees"), ("predicts", "predicts"), ("cannot", "cannot")):
+                lines += wrap(f"   {verb}: {names[what]}", width, "      ")
+    has_mask = any(drawn for _, drawn, _ in blocks)
+    legend = legend_lines(derivations, charset, has_mask, any(shortened for _, _, shortened in blocks))
+    if any(0 < d.part_a_len < len(d) for d in derivations):
+        legend.insert(-1, "Above a line of dashes is Part A, or what stands for it in a model; below it is Part B.")
+    return finish([*lines, ""], legend, width, charset, colour and has_mask)
+
+
+def block(d, room, width, charset, colour):
+    """A model's name over its narrow table in `room` columns, or else in `width` of them: as `table`."""
+    tokens, targets = texts(d, charset)
+    layout = narrow_rows(d, tokens, targets, room, charset, colour, keep=LABEL_CAP // 2)
+    layout = layout or narrow_rows(d, tokens, targets, width, charset, colour)
+    lines, shortened = layout or row_list(d, tokens, targets, width, charset)
+    title = [style(piece, BOLD, colour) for piece in wrap(MODELS[d.model]["name"], width)]
+    return title + lines, layout is not None, shortened
+
+
+def bands_of(columns, gap, width):
+    """Which of the things so many columns wide stand side by side: lists of their numbers, as few as fit in `width`."""
+    bands, used = [], 0
+    for k, w in enumerate(columns):
+        if bands and (width is None or used + gap + w <= width):
+            bands[-1].append(k)
+            used += gap + w
+        else:
+            bands.append([k])
+            used = w
+    return bands
+
+
+def side_by_side(blocks):
+    """Lists of lines as one list: each block keeps its columns."""
+    columns = [max(map(plain_width, lines)) for lines in blocks]
+    tall = max(map(len, blocks))
+    blocks = [lines + [""] * (tall - len(lines)) for lines in blocks]
+    return [
+        (" " * GAP).join(line + " " * (w - plain_width(line)) for line, w in zip(row, columns, strict=True))
+        for row in zip(*blocks, strict=True)
+    ]
+
+
+# ---- step by step, and cell by cell ----------------------------------------------------------------------------------------
+
+
+def film(derivation, *, width=None, colour=False, charset="unicode"):
+    """The derivation step by step: each step's sentence and what stands by then, what the step adds marked by ^ or inverse."""
+    d, width, shown, shortened = derivation, width or None, {}, False
+    lines = wrap("Inverse: what a step adds." if colour else "^ marks what a step adds.", width)
+    for number, (name, sentence, lights) in enumerate(d.steps, 1):
+        title = wrap(f"{number}/{len(d.steps)} {name}", width)
+        lines += ["", *(style(piece, BOLD, colour) for piece in title), *wrap(sentence, width)]
+        for lane, lit in lights.items():
+            shown[lane] = shown.get(lane, set()) | set(lit)
+        if "mask" not in lights:
+            frame, cut = lanes_of_step(d, shown, lights, number > 1, width, colour, charset)
+            lines, shortened = lines + frame, shortened or cut
+    rows, has_mask, cut = table(d, width, charset, colour)
+    return finish(
+        [*lines, "", *rows, ""], legend_lines([d], charset, has_mask, shortened or cut), width, charset, colour and has_mask
+    )
+
+
+def lanes_of_step(d, shown, lights, spans_are_chosen, width, colour, charset):
+    """The text until the row of tokens is complete, and what is known of that row: (lines, was a token shortened).
+
+    shown, lights: {lane: indices}, what stands by now and what of it is new.
+    """
+    (tokens, targets), how = texts(d, charset), dict(width=width, colour=colour, charset=charset)
+    name_of_word = {i: f"s{k + 1}" for k, span in enumerate(d.spans) for i in range(*span)}
+    of_text = {
+        "text": ("text", [printable(t, charset) for t in d.text]),
+        "spans": ("span", [name_of_word.get(i, "") * spans_are_chosen for i in range(len(d.text))]),
+    }
+    of_row = {
+        "tokens": ("token", tokens),
+        "spans": ("span", [f"s{k + 1}" * (k >= 0 and i in shown.get("tokens", ())) for i, k in enumerate(d.span_id.tolist())]),
+        "targets": ("target", [text * (d.targets[i] != "") for i, text in enumerate(targets)]),
+        "position_ids": ("position", [*map(str, d.position_ids.tolist())]),
+        "block_position_ids": (LABELS.get(d.second_position, d.second_position), [*map(str, d.block_position_ids.tolist())]),
+    }
+    label = max(len(label) for label, _ in of_row.values()) + 2  # the same in all steps: columns stay where they are
+    lines, shortened = [], False
+    for lanes, cut in ((of_text, None), (of_row, d.part_a_len)):
+        if lanes is of_text and len(shown.get("tokens", ())) == len(d) or lanes is of_row and "tokens" not in shown:
+            continue
+        columns = columns_of(cells for _, cells in lanes.values())
+        cells_now = {
+            name: [cell * (name == "spans" or i in shown.get(name, ())) for i, cell in enumerate(cells)]
+            for name, (_, cells) in lanes.items()
+        }
+        now = [(lanes[name][0], cells, set(lights.get(name, ()))) for name, cells in cells_now.items() if any(cells)]
+        drawn, was_cut = strip(now, columns, cut, label, **how)
+        lines, shortened = [*lines, "", *drawn], shortened or was_cut
+    return lines, shortened
+
+
+def explain_cell(derivation, i, j, *, width=None, colour=False, charset="unicode"):
+    """Why row i may or may not see row j: where they are in the row, the sentence of `why`, and the rule as code."""
+    d, width, facts = derivation, width or None, cell_facts(derivation, i, j)
+    marks = {j: "j", i: "ij" if i == j else "i"}
+    lanes = [
+        ("row", [*map(str, range(len(d)))], set()),
+        ("token", texts(d, charset)[0], {i, j} if colour else set()),
+        ("", [marks.get(row, "") for row in range(len(d))], set()),
+    ]
+    columns = columns_of(cells for _, cells, _ in lanes)
+    lines = [*strip(lanes, columns, d.part_a_len, 7, width=width, colour=colour, charset=charset)[0], ""]
+    lines += wrap(printable(facts["why"], charset, " "), width)
+    numbers = {"i": i, "j": j, "part_a_len": d.part_a_len}
+    here = re.sub(r"\b(part_a_len|i|j)\b", lambda name: str(numbers[name[0]]), facts["code"])
+    rule = f"Rule {facts['rule']}, {facts['code']} (here {here}): {facts['meaning']}."
+    return "\n".join(line.rstrip() for line in lines + wrap(rule, width))
+
+
+def cell_facts(d, i, j):
+    """What there is to say about a cell, as JSON has it."""
+    because, name = why(d, i, j), str(d.rule[i, j])
+    rule = RULES[name]
+    return dict(
+        row=i, column=j, query=d.tokens[i], key=d.tokens[j], part_a_len=d.part_a_len, open=bool(d.mask[i, j]),
+        kind=str(d.kind[i, j]), rule=name, code=rule["code"], meaning=rule["meaning"].format(**MODELS[d.model]), why=because,
+    )  # fmt: skip
+
+
+def columns_of(lanes):
+    """How wide each column is that holds the cells of several lanes."""
+    return [max(map(display_width, cells)) for cells in zip(*lanes, strict=True)]
+
+
+def strip(lanes, columns, cut, label, *, width, colour, charset):
+    """Lanes one below the other, folded to the width: (lines, was a token shortened). A bar stands before column `cut`.
+
+    lanes: (name, cells, which of them are lit), names in the first `label` columns; a lane without a name holds marks.
+    """
+    if width is not None and width < label + SHORTEST:
+        label = 0
+    natural, columns = columns, [max(1, w if width is None else min(w, width - label)) for w in columns]
+    bars = {cut} if cut in range(1, len(columns)) and (width is None or label + 2 + columns[cut] <= width) else set()
+
+    def line(band, name, cells, lit=()):
+        text, bar = pad_right(name, label) if label else "", "| " if name else "  "
+        for k in band:
+            cell = shorten(cells[k], columns[k], charset)
+            padding = " " * (columns[k] - display_width(cell))
+            text += " " * (k > band[0]) + bar * (k in bars) + padding + style(cell, INVERSE, colour and k in lit)
+        return text
+
+    lines = []
+    for band in bands_of([w + 2 * (k in bars) for k, w in enumerate(columns)], 1, width and width - label):
+        if not any(cells[k] for _, cells, _ in lanes for k in band):
+            continue  # nothing stands there yet
+        lines += [""] * bool(lines)
+        for name, cells, lit in lanes:
+            lines.append(line(band, name, cells, lit))
+            if lit and not colour:
+                lines.append(line(band, "", ["^" * (k in lit and cell != "") for k, cell in enumerate(cells)]))
+            if not lines[-1].strip():
+                lines.pop()
+    return lines, columns != natural
+
+
+# ---- filled blanks, and what a stream can show ---------------------------------------------------------------------------
 
 
 def highlight(pieces, *, colour=False, charset="unicode"):
@@ -241,7 +596,7 @@ def wants_colour(stream, environ=os.environ):
 def charset_of(stream):
     """ "unicode" where the stream's encoding can write the glyphs, else "ascii". A stream without encoding takes all."""
     encoding = getattr(stream, "encoding", None)
-    signs = "".join([*GLYPHS["unicode"].values(), ELLIPSIS["unicode"], BLANK["unicode"], BRACKETS["unicode"]])
+    signs = "".join([*(kind.unicode for kind in KINDS.values()), ELLIPSIS["unicode"], BLANK["unicode"], BRACKETS["unicode"]])
     try:
         signs.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -249,7 +604,7 @@ def charset_of(stream):
     return "unicode"
 
 
-# ---------------------------------------------------------------------------- how wide is a text on a terminal
+# ---- how wide is a text on a terminal --------------------------------------------------------------------------------------
 
 ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200d", "\ufe0f"
 
@@ -308,20 +663,52 @@ def digits(numbers):
     return len(str(max(numbers.tolist())))
 
 
-def wrap(text, width):
-    """The lines of a sentence; the meaning of a glyph stays clear of the glyph's column."""
-    hanging = "   " if text[1:3] == "  " else ""
-    return [text] if width is None else textwrap.wrap(text, width, subsequent_indent=hanging)
+def wrap(text, width, hanging=""):
+    """The lines of a sentence, all but the first after `hanging`; the meaning of a glyph stays clear of the glyph's column."""
+    if width is None:
+        return [text]
+    hanging = "   " if text[1:3] == "  " != text[:2] else hanging
+    hanging = hanging if len(hanging) + 2 <= width else ""
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+", text):
+        if display_width(line + word) <= width:
+            line += word
+            continue
+        if line.strip():
+            lines.append(line)
+            line = hanging
+        for c in characters(word.lstrip()):
+            if display_width(line + c) > width and line.strip():
+                lines.append(line)
+                line = hanging
+            line += c if display_width(line + c) <= width else ELLIPSIS["unicode"]  # a wide letter in one column
+    return [*lines, line]
 
 
-def glyph(kind, charset, colour):
-    sign = GLYPHS[charset][kind]
-    return f"\x1b[38;5;{COLOURS[kind]}m{sign}\x1b[0m" if colour else sign
+def glyph(kind, charset, colour=False):
+    """The sign of a kind of cell."""
+    sign = getattr(KINDS[kind], charset)
+    return f"\x1b[38;5;{KINDS[kind].terminal}m{sign}\x1b[0m" if colour else sign
 
 
 def colour_legend(line, charset):
     """A legend line opens with its glyph and two blanks: give it the colour of the table."""
-    for kind, sign in GLYPHS[charset].items():
-        if line.startswith(sign + "  "):
+    for kind in KINDS:
+        if line.startswith(glyph(kind, charset) + "  "):
             return glyph(kind, charset, True) + line[1:]
     return line
+
+
+def style(text, code, colour):
+    """A text in bold or inverse, where there is colour and something to see."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
+
+
+def plain_width(line):
+    """Columns of a line that may hold colours; no other codes get into one."""
+    return display_width(re.sub(r"\x1b\[[0-9;]*m", "", line))
+
+
+def is_unicode(text):
+    """Whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
