@@ -2,6 +2,7 @@
 
 from .attention import masked_attention
 from .batch import Batch, pack
+from .embedding import embed
 from .errors import MinglmError
 from .generate import Filled, fill, score, write
 from .infilling import Example, SpecialTokens, build_example, restore
@@ -28,6 +29,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "build_example",
+    "embed",
     "explain",
     "fill",
     "keys_of_row",

@@ -1,4 +1,4 @@
-"""The command line: `minglm pretrain`, `fill`, `write`, `show`, `explore`, `plot`, `info`, `bench`, `convert`.
+"""The command line: `minglm pretrain`, `fill`, `write`, `show`, `explore` and the commands of other rooms.
 
 Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import __version__
 from .bench import add_bench
+from .embedding import add_similar
 from .errors import MinglmError, note
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -551,6 +552,7 @@ def parser():
     )  # fmt: skip
     add_show(commands)
     add_explore(commands)
+    add_similar(commands)
     add_info(commands)
     add_bench(commands)
     return p

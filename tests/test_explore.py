@@ -1,0 +1,110 @@
+"""`minglm explore`: which page is written, from what, and what is refused. What the page does is tested in test_page*.py."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from minglm import GLM, GLMConfig, Tokenizer, explain, fill
+from minglm.viz.derivation import Derivation
+from minglm.viz.page import EXAMPLE, html, iframe
+
+
+def data_of(page):
+    """The JSON that a page opens with."""
+    return json.loads(re.search(r'<script[^>]*application/json[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+
+
+def write_page(minglm, tmp_path, *words):
+    result = minglm("explore", *words, "--out", tmp_path / "glm.html")
+    assert result.code == 0, result.err
+    page = (tmp_path / "glm.html").read_text(encoding="utf-8")
+    assert f"{len(page.encode()) / 1000:,.0f} KB" in result.out
+    return data_of(page), page
+
+
+def test_without_a_text_it_opens_at_the_papers_example(minglm, tmp_path):
+    data, page = write_page(minglm, tmp_path)
+    assert Derivation.from_json(data["derivation"]).to_json() == explain(*EXAMPLE).to_json()
+    assert data["model"] is None and len(page.encode()) <= 150_000
+
+
+def test_spans_are_taken_as_typed_or_drawn_as_show_draws_them(minglm, tmp_path):
+    data, _ = write_page(minglm, tmp_path, "a b c d e f", "--spans", "0:1,2:4", "--order", "2,1")
+    assert data["derivation"] == explain("a b c d e f".split(), [(0, 1), (2, 4)], [1, 0]).to_json()
+    text = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
+    for words in (("--seed", 3), ("--objective", "sentence"), ("--objective", "document", "--seed", 1)):
+        data, _ = write_page(minglm, tmp_path, text, *words)
+        assert data["derivation"] == json.loads(minglm("show", text, *words, "--json").out)
+
+
+def test_a_model_fills_the_blanks_and_the_page_opens_at_what_it_wrote(minglm, tmp_path, small_run):
+    text = "Anna went to the [MASK] of Ben. So Anna [MASK] home."
+    data, page = write_page(minglm, tmp_path, text, "--model", small_run)
+    d, spec = data["derivation"], data["model"]
+    assert spec["kind"] == "live" and spec["text"] == text and len(page.encode()) <= 4_000_000
+    filled = fill(GLM.from_pretrained(small_run), tokenizer := Tokenizer.from_pretrained(small_run), text)
+    answers = [tokenizer.pieces(blank.answer.tokens) for blank in filled.blanks]
+    assert [d["text"][a:b] for a, b in d["spans"]] == answers
+    assert d["tokens"].count("[M]") == 2 and d["objective"] == "token"
+
+
+def test_spans_of_a_text_without_blanks_become_the_models_blanks(minglm, tmp_path, small_run):
+    text = "Anna went to the house of Ben."
+    tokenizer = Tokenizer.from_pretrained(small_run)
+    data, _ = write_page(minglm, tmp_path, text, "--model", small_run, "--spans", "1:3,4:5", "--order", "2,1")
+    assert data["derivation"]["text"] == tokenizer.pieces(tokenizer.encode(text)) and data["derivation"]["order"] == [1, 0]
+    ids, mask = tokenizer.encode(text), tokenizer.special.mask
+    assert tokenizer.encode(data["model"]["text"], special=True) == [ids[0], mask, ids[3], mask, *ids[5:]]
+    data, _ = write_page(minglm, tmp_path, text, "--model", small_run)  # drawn
+    assert data["model"]["text"].count("[MASK]") == len(data["derivation"]["spans"]) >= 1
+
+
+def test_a_text_comes_with_the_run_where_none_is_given(minglm, tmp_path, small_run):
+    data, _ = write_page(minglm, tmp_path, "--model", small_run)
+    assert "[MASK]" in data["model"]["text"]
+
+
+def test_a_model_that_is_too_large_is_recorded(minglm, tmp_path):
+    tokenizer = Tokenizer.train(["the cat sat on the mat and the dog sat on the cat"] * 5, 300)
+    torch.manual_seed(0)
+    GLM(GLMConfig(tokenizer.vocab_size, 256, 2, 4, 64)).save_pretrained(tmp_path / "large", tokenizer)
+    data, page = write_page(minglm, tmp_path, "the [MASK] sat", "--model", tmp_path / "large")
+    assert data["model"]["kind"] == "recorded" and len(page.encode()) <= 4_000_000
+
+
+HOSTILE = '</script><img src=x onerror=alert(1)> <!-- <script> "quoted" %%DATA%% \u2028 א <b>'
+
+
+def test_no_text_can_leave_the_data_it_stands_in(minglm, tmp_path):
+    data, page = write_page(minglm, tmp_path, HOSTILE, "--spans", "1:2")
+    assert data["derivation"]["text"] == HOSTILE.split()
+    assert page.count("<script") == html().count("<script") and page.count("<img") == 0
+    frame = iframe(page)
+    assert frame.count("<") == 2 and 'sandbox="allow-scripts allow-downloads"' in frame
+
+
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
+    d = explain(["x1", "x2"], [(0, 1)], [0])
+    assert d._repr_html_() == iframe(html(d)) and d._repr_html_().startswith("<iframe ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("a b", "--spans", "1:9"), "1:9"),
+        (("  ",), "at least one word"),
+        (("a b", "--spans", "0:1", "--order", "2"), "'2'"),
+        (("--spans", "0:1"), "--spans: of which text?"),
+        (("a b", "--model", "nowhere"), "nowhere"),
+        (("a [MASK]", "--spans", "0:1", "--model", "RUN"), "has blanks already"),
+        (("a b", "--spans", "0:99", "--model", "RUN"), "0:99"),
+        (("word " * 99 + "[MASK]", "--model", "RUN"), "longer than this model reads (64)"),
+        (("a b", "--out", "no/such/folder/x.html"), "a file in a folder that exists"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line_and_nothing_is_written(minglm, tmp_path, monkeypatch, small_run, words, says):
+    monkeypatch.chdir(tmp_path)
+    result = minglm("explore", *(small_run if word == "RUN" else word for word in words))
+    assert result.code == 2 and says in result.err and result.err.count("\n") == 1 and not list(tmp_path.iterdir())
