@@ -16,12 +16,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 
@@ -36,8 +34,8 @@ FORMAT = 1  # of config.json; a reader refuses what it does not know
 # ---- a saved model -----------------------------------------------------------------------------------------
 
 
-def save_pretrained(model, directory, tokenizer=None):
-    """Write a model (and its tokenizer) as a folder that appears whole or not at all.
+def save_pretrained(model, directory, tokenizer=None, more=None):
+    """Write a model (and its tokenizer) as a folder that appears whole or not at all. more: {name: text} of further files.
 
     An empty folder or an earlier saved model of that name is replaced; anything else there is an error.
     """
@@ -46,10 +44,12 @@ def save_pretrained(model, directory, tokenizer=None):
         found = {entry.name for entry in directory.iterdir()} if directory.exists() else set()
         strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
         if strange:
-            raise MinglmError(f"{directory}: holds {_listed(sorted(strange))}; accepted: a new name, "
+            raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
                               "an empty folder, or a saved model to replace")
         with _written_whole(directory) as folder:
             _write_model(folder, model, tokenizer)
+            for name, text in (more or {}).items():
+                (folder / name).write_text(text, encoding="utf-8")
 
 
 def from_pretrained(directory, device="cpu"):
@@ -57,7 +57,7 @@ def from_pretrained(directory, device="cpu"):
     folder = model_folder(directory)
     with _one_line(f"cannot read {folder}"):
         config, path = read_config(folder / CONFIG), folder / WEIGHTS
-        return _build(config, _read_safetensors(path), path, device).eval()
+        return build_model(config, read_safetensors(path), path, device).eval()
 
 
 def model_folder(directory):
@@ -80,7 +80,7 @@ def model_folder(directory):
 
 def read_config(path):
     """The GLMConfig in a config.json; a key too many, too few, or of a wrong type is an error."""
-    values = _read_json(path)
+    values = read_json(path)
     kind, version = values.pop("model_type", None), values.pop("format", None)
     if kind != "minglm":
         raise MinglmError(f'{path}: model_type is {kind!r}; accepted: "minglm" '
@@ -90,8 +90,8 @@ def read_config(path):
     wanted = {field.name for field in fields(GLMConfig)}
     for problem, names in (("unknown", values.keys() - wanted), ("missing", wanted - values.keys())):
         if names:
-            raise MinglmError(f"{path}: {problem} {_listed(sorted(names))}; "
-                              f"accepted: {_listed(sorted(wanted))}")
+            raise MinglmError(f"{path}: {problem} {listed(sorted(names))}; "
+                              f"accepted: {listed(sorted(wanted))}")
     try:
         return GLMConfig(**values)
     except (TypeError, ValueError) as error:
@@ -119,7 +119,7 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
             raise MinglmError(f"{source}: {spell(name)} has type {given.dtype}; accepted: floating point")
     unknown = sorted(tensors.keys() - weights.keys())
     if unknown:
-        note(f"{source}: ignored {_listed(unknown)}: no weights of this model")
+        note(f"{source}: ignored {listed(unknown)}: no weights of this model")
     if any(weight.is_meta for weight in weights.values()):
         weights = model.to_empty(device=device).state_dict()
     for name, weight in weights.items():
@@ -131,7 +131,7 @@ def verify(directory):
     path = directory / MANIFEST
     if not path.exists():
         return False
-    files = _read_json(path)
+    files = read_json(path)
     try:
         files = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
     except (KeyError, TypeError, ValueError):
@@ -166,162 +166,55 @@ def _write_model(folder, model, tokenizer):
             raise error.__cause__ or error from None  # the disk's own error, without our temporary name
 
 
-def _build(config, tensors, source, device="cpu", spell=str):
+def build_model(config, tensors, source, device="cpu", spell=str):
     _check_layers(config, tensors, source, spell)  # before a damaged config makes us build a billion layers
     try:
         with torch.device("meta"):  # shapes only: no memory and no random numbers before the weights fit
             model = GLM(config)
     except (OverflowError, RuntimeError, TypeError) as error:
-        raise MinglmError(f"{source}: {config} cannot be built: {_first_line(error)}") from error
+        raise MinglmError(f"{source}: {config} cannot be built: {first_line(error)}") from error
     load_weights(model, tensors, source, device, spell)
     return model
 
 
-def _num_layers(tensors):
+def count_layers(tensors):
     return len({match[1] for name in tensors if (match := re.match(r"layers\.(\d+)\.", name))})
 
 
 def _check_layers(config, tensors, source, spell):
     """Fewer layers are a missing weight; more would load silently as another model: an error too."""
-    found, wanted = _num_layers(tensors), config.num_layers
+    found, wanted = count_layers(tensors), config.num_layers
     if found != wanted:
         name = spell(f"layers.{min(found, wanted)}.norm1.weight")
         what = "is missing" if found < wanted else "is one too many"
         raise MinglmError(f"{source}: {found} layers, the config asks for {wanted}: weight {name} {what}")
 
 
-def _read_safetensors(path):
+def read_safetensors(path):
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:  # a damaged header raises SafetensorError, but also KeyError, ValueError, ...
-        raise MinglmError(f"{path}: no safetensors file that can be read: {_first_line(error)}") from error
+        raise MinglmError(f"{path}: no safetensors file that can be read: {first_line(error)}") from error
 
 
-def _read_json(path):
+def read_json(path):
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise MinglmError(f"{path}: not found") from error
     except (RecursionError, ValueError) as error:
-        raise MinglmError(f"{path}: damaged: not JSON ({_first_line(error)})") from error
+        raise MinglmError(f"{path}: damaged: not JSON ({first_line(error)})") from error
     if not isinstance(values, dict):
         raise MinglmError(f"{path}: damaged: holds a {type(values).__name__}; accepted: a JSON object")
     return values
 
 
-# ---- weights of the original code --------------------------------------------------------------------------
+def load_plain(path, allowed=()):
+    """The dict in a torch file, read without running code: tensors, plain values, and what `allowed` names.
 
-ORIGINAL_NAMES = {  # module there -> module here; weight and bias are called the same
-    "word_embeddings": "token_embedding",
-    "transformer.position_embeddings": "position_embedding",
-    "transformer.block_position_embeddings": "block_position_embedding",
-    "transformer.layers.{i}.input_layernorm": "layers.{i}.norm1",
-    "transformer.layers.{i}.attention.query_key_value": "layers.{i}.qkv",
-    "transformer.layers.{i}.attention.dense": "layers.{i}.out",
-    "transformer.layers.{i}.post_attention_layernorm": "layers.{i}.norm2",
-    "transformer.layers.{i}.mlp.dense_h_to_4h": "layers.{i}.up",
-    "transformer.layers.{i}.mlp.dense_4h_to_h": "layers.{i}.down",
-    "transformer.final_layernorm": "final_norm",
-}
-
-
-def from_original(path_or_state_dict, config=None):
-    """A GLM in eval mode with the weights of the original code, which go by their original names.
-
-    Takes a state dict of tensors or arrays, or the path of a .npz, .safetensors or torch file (Megatron keeps
-    the weights under the key "module"). Prefixes of wrappers are stripped; heads and other keys are ignored
-    with one note; a missing weight is an error. Without a config it is inferred from the shapes, but for what
-    they do not show: num_heads is hidden_size / 64, as in every published GLM; gelu is "tanh" (weights
-    trained with the Hugging Face port want "erf"); dropout is 0.1. If the config has more positions than the
-    weights, the rows above start fresh.
+    allowed: classes and functions, or (one of them, the name it goes by in the file).
     """
-    if isinstance(path_or_state_dict, Mapping):
-        source, state_dict = "state dict", path_or_state_dict
-    else:
-        source, state_dict = path_or_state_dict, _read_original(Path(path_or_state_dict))
-    tensors = rename_original(state_dict, source)
-    tables = "position_embedding.weight", "block_position_embedding.weight"
-    for name in ("token_embedding.weight", *tables):
-        if name not in tensors:
-            raise MinglmError(f"{source}: weight {original_name(name)} is missing")
-        if tensors[name].dim() != 2:
-            raise MinglmError(f"{source}: {original_name(name)} has shape {tuple(tensors[name].shape)}; "
-                              "accepted: two dimensions")
-    if config is None:
-        V, C = tensors["token_embedding.weight"].shape
-        if C % 64:
-            raise MinglmError(f"{source}: hidden size {C}, no multiple of 64: give a config")
-        config = GLMConfig(V, C, max(1, _num_layers(tensors)), C // 64, len(tensors[tables[0]]) - 1)
-    for name in tables:
-        (rows, C), wanted = tensors[name].shape, config.max_positions + 1
-        if rows < wanted:
-            note(f"{source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh")
-            tensors[name] = torch.cat([tensors[name].float(), 0.02 * torch.randn(wanted - rows, C)])
-    return _build(config, tensors, source, spell=original_name).eval()
-
-
-def rename_original(state_dict, source="state dict"):
-    """The backbone of an original state dict under our names, as tensors; one note names the keys left out.
-
-    Example: {"glm.word_embeddings.weight": E, "glm.dense.weight": D} -> {"token_embedding.weight": E}
-    """
-    for key in ("module", "model", "state_dict"):
-        while isinstance(state_dict.get(key), Mapping):
-            state_dict = state_dict[key]
-    tensors, unknown = {}, []
-    for key, value in state_dict.items():
-        name = _translated(re.sub(r"^((module|glm|model)\.)+", "", str(key)), ORIGINAL_NAMES)
-        if name is None:
-            unknown.append(str(key))
-            continue
-        if name in tensors:
-            raise MinglmError(f"{source}: two keys mean {original_name(name)}; {key} is the second")
-        try:
-            is_tensor = isinstance(value, torch.Tensor)
-            tensors[name] = value.detach() if is_tensor else torch.tensor(np.array(value))
-        except (TypeError, ValueError) as error:
-            raise MinglmError(f"{source}: {key} is not an array of numbers") from error
-    if unknown:
-        note(f"{source}: ignored {_listed(unknown)}: not part of the backbone")
-    return tensors
-
-
-def original_name(name):
-    """What the original code calls one of our weights.
-
-    Example: "layers.3.qkv.bias" -> "transformer.layers.3.attention.query_key_value.bias"
-    """
-    return _translated(name, {here: original for original, here in ORIGINAL_NAMES.items()})
-
-
-def _translated(name, table):
-    module, _, kind = name.rpartition(".")
-    number = re.search(r"(?<=layers\.)\d+(?=\.)", module)
-    known = table.get(module[: number.start()] + "{i}" + module[number.end() :] if number else module)
-    if known is None or kind not in ("weight", "bias"):
-        return None
-    return f"{known.replace('{i}', number[0]) if number else known}.{kind}"
-
-
-def _read_original(path):
-    if not path.is_file():
-        raise MinglmError(f"{path}: not found; accepted: a .npz, .safetensors or torch file of weights")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        return _load_plain(path)
-    except Exception as error:  # a damaged or hostile file can raise nearly anything
-        raise MinglmError(f"{path}: no weights that are safe to read: {_first_line(error)}") from error
-
-
-def _load_plain(path):
-    """A torch file, read without running code. Numpy arrays pass: Megatron files carry generator states."""
-    rebuild = np.empty(0).__reduce__()[0]  # how numpy pickles an array; the module was renamed in numpy 2
-    names = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    with torch.serialization.safe_globals([*names, np.ndarray, np.dtype, type(np.dtype("uint32"))]):
+    with torch.serialization.safe_globals(list(allowed)):
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise TypeError(f"holds a {type(state).__name__}; accepted: a dict")
@@ -367,10 +260,10 @@ class Checkpoints:
         """(folder, state) of checkpoint "last", "best" or a step number, after every file was verified."""
         directory = self.verified(which)
         try:
-            return directory, _load_plain(directory / STATE)
+            return directory, load_plain(directory / STATE)
         except Exception as error:  # a damaged or hostile file can raise nearly anything
             raise MinglmError(f"{directory / STATE}: no training state that is safe to read: "
-                              f"{_first_line(error)}{self._another(directory)}") from error
+                              f"{first_line(error)}{self._another(directory)}") from error
 
     def steps(self):
         """The steps that have a complete checkpoint, ascending."""
@@ -583,13 +476,13 @@ def _disk_error(error):
     return None
 
 
-def _first_line(error):
+def first_line(error):
     if "weights_only" in str(error):  # torch goes on to advise switching the protection off: not here
         culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
         return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _listed(names, most=12):
+def listed(names, most=12):
     """Names in one line.  Example: ["a", "b", "c"], most=2 -> "a, b and 1 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

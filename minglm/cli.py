@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import __version__
 from .bench import add_bench
+from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
 
@@ -553,6 +554,7 @@ def parser():
     add_show(commands)
     add_explore(commands)
     add_similar(commands)
+    add_convert(commands)
     add_info(commands)
     add_bench(commands)
     return p

@@ -131,12 +131,13 @@ def write(model, tokenizer, text, *, on_token=None, **dials):
 
     A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are those of `fill`.
     """
-    dials, limit = Dials(**dials), model.config.max_positions
-    tokens = tokenizer.encode(text)
-    if len(tokens) > limit - 2:
-        note(f"the first {len(tokens) - limit + 2} tokens of the text were cut: this model reads {limit}")
-        tokens = tokens[-(limit - 2) :] if limit > 2 else []
-    [draft] = fill_drafts(model, [Draft(model, tokenizer, [*tokens, tokenizer.special.gmask], dials)], dials, on_token)
+    limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
+    dials = Dials(**{"max_tokens": limit, **{name: value for name, value in dials.items() if value is not None}})
+    room = max(0, limit - 2 - (special.gmask == special.mask))  # cls, the mask, and an eos where no mask runs on
+    if len(tokens) > room:
+        note(f"the first {len(tokens) - room} tokens of the text were cut: this model reads {limit}")
+        tokens = tokens[-room:] if room else []
+    [draft] = fill_drafts(model, [Draft(model, tokenizer, [*tokens, special.gmask], dials)], dials, on_token)
     # subtle: decoded together, for a character may begin in the text and end in the continuation
     return text + tokenizer.decode(tokens + draft.blanks[0].tokens)[len(tokenizer.decode(tokens)) :]
 
@@ -235,8 +236,10 @@ class Draft:
         where = [i for i, token in enumerate(self.ids) if token in masks]
         if not where:
             raise MinglmError("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
-        # the original's interactive reading: a text that does not run on is a whole document
-        self.part_a = [special.cls, *self.ids] + ([] if self.ids[-1] == special.gmask else [special.eos])
+        # the original's interactive reading: a text that does not run on is a whole document. (A model trained with [MASK]
+        # alone knows no mask that runs on, and ends every blank in eop or eos.)
+        runs_on = self.ids[-1] == special.gmask != special.mask
+        self.part_a = [special.cls, *self.ids] + ([] if runs_on else [special.eos])
         if len(self.part_a) > positions:
             raise MinglmError(f"text: {len(self.part_a)} tokens are longer than this model reads ({positions})")
         self.sop, self.blanks = special.sop, []

@@ -260,8 +260,8 @@ class GLM(nn.Module):
 
     @classmethod
     def from_original(cls, path_or_state_dict, config=None):
-        """A GLM from the weights of the original code, under their original names (see `minglm.checkpoint`)."""
-        from .checkpoint import from_original
+        """A GLM with the original's weights: a Megatron or Hugging Face folder, a file or a state dict (`original.py`)."""
+        from .original import from_original
 
         return from_original(path_or_state_dict, config)
 

@@ -3,6 +3,7 @@
 Byte-level: a text is its UTF-8 bytes, a token stands for a run of bytes, and all 256 single bytes are
 tokens. So there is no unknown token, and any text survives the round trip. Whether "[MASK]" is text or a
 blank is decided by who speaks: what a corpus says is always text, what a user types may hold blanks.
+The vocabularies of the original GLMs are read too (`Tokenizer.from_original`); not all of them are byte-level.
 
     tokenizer.encode("a [MASK] b")                  # "[MASK]" as text: six characters like any others
     tokenizer.encode("a [MASK] b", special=True)    # a, mask, " ", b: a mask takes the blank on its left
@@ -35,6 +36,9 @@ MIN_VOCAB_SIZE = len(SPECIAL_STRINGS) + len(SPARE_STRINGS) + 256
 TRAIN_CHARS = 200_000_000
 TRAIN_CHARS_UNBROKEN = 5_000_000
 UNBROKEN = 30  # characters without a blank
+# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of its models
+# that were trained with [MASK] alone use it for sentences and endings, too.
+STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
 # A sentence ends with one of these. "3.14" and "Mr." count too: a rule that one can see through.
 SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 
@@ -47,23 +51,28 @@ if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"
 
 
 class Tokenizer:
-    """Text <-> ids, through one `tokenizer.json` of Hugging Face's `tokenizers` (byte-level BPE only).
+    """Text <-> ids, through one `tokenizer.json` of Hugging Face's `tokenizers`.
 
-    vocab_size V; special: the SpecialTokens of this vocabulary.
+    vocab_size V; special: the SpecialTokens of this vocabulary, known by their strings. What a token's bytes are is told
+    by the file's decoder: byte-level, or WordPiece or SentencePiece, where each word brings the blank on its left.
 
     Example: Tokenizer.train(["aa aa"], 281) learns one merge, "aa"; encode("aaa") is then [280, 88].
     """
 
     def __init__(self, library: tokenizers.Tokenizer, name: str = "the tokenizer"):
-        missing = [s for s in SPECIAL_STRINGS.values() if library.token_to_id(s) is None]
+        ids = {key: library.token_to_id(string) for key, string in SPECIAL_STRINGS.items()}
+        ids |= {key: ids[other] for key, other in STAND_INS.items() if ids[key] is None}
+        missing = [SPECIAL_STRINGS[key] for key, id in ids.items() if id is None]
         if missing:
             raise MinglmError(f"{name}: lacks {', '.join(missing)}, which a tokenizer for GLM has")
         library.no_truncation()  # settings that a file may carry, and that would lose text or add to it
         library.no_padding()
         self._library = library
-        self.special = SpecialTokens(**{key: library.token_to_id(s) for key, s in SPECIAL_STRINGS.items()})
+        self.special = SpecialTokens(**ids)
         self.vocab_size = library.get_vocab_size()
-        self._token_bytes, self._is_special = _bytes_of_tokens(library, name)
+        self._is_byte_level = not isinstance(library.decoder, decoders.WordPiece | decoders.Sequence)
+        self._no_row = [SPECIAL_STRINGS[key] for key in ("smask", "gmask") if ids[key] == ids["mask"]]
+        self._token_bytes, self._is_special = _bytes_of_tokens(library, name, self._is_byte_level)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, progress: bool = False) -> "Tokenizer":
@@ -98,6 +107,19 @@ class Tokenizer:
             raise MinglmError(f"{path}: not a tokenizer.json ({error})") from error
         return cls(library, str(path))
 
+    @classmethod
+    def from_original(cls, path, vocab_size: int | None = None, task_masks: bool | None = None) -> "Tokenizer":
+        """A tokenizer of the original code, with its ids: a vocab.txt (BERT), a vocab.json beside its merges.txt (GPT-2,
+        RoBERTa), a SentencePiece .model (Chinese), or a folder with one of them.
+
+        vocab_size: rows of the model's table, of which the last stand for no text (None: the least multiple of 128).
+        task_masks: whether the model knows [sMASK] and [gMASK] (None: as published); without them, special.smask and
+        special.gmask are special.mask, and who types one of them gets an error.
+        """
+        from .original_tokenizers import read_tokenizer
+
+        return cls(read_tokenizer(path, vocab_size, task_masks), str(path))
+
     def save_pretrained(self, directory) -> None:
         """Write `tokenizer.json` into a folder: a standard file, for plain `tokenizers` too."""
         path = Path(directory) / "tokenizer.json"
@@ -120,6 +142,8 @@ class Tokenizer:
         A recognised mask token takes the white space on its left with it; nothing is added at either end.
         """
         _check_text(text)
+        if special and (unknown := [string for string in self._no_row if string in text]):
+            raise MinglmError(f"text: {unknown[0]} means nothing to this model; of the blanks, [MASK] is accepted")
         self._library.encode_special_tokens = not special  # subtle: tokenizer.json does not hold this switch
         return self._library.encode(text, add_special_tokens=False).ids
 
@@ -131,11 +155,14 @@ class Tokenizer:
         return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`: decode(encode(text)) == text. Nothing is skipped.
+        """The text of `ids`: decode(encode(text)) == text where tokens are bytes. Nothing is skipped.
 
-        A special token shows as its string, and what is not UTF-8 (half of a Chinese character) as U+FFFD.
+        A special token shows as its string, and what is not UTF-8 (half of a Chinese character) as U+FFFD. WordPiece loses
+        case, accents and where blanks were ("Paris." -> "paris ."), SentencePiece folds characters and runs of blanks.
+        Whatever the kind, decode(ids[:n]) begins decode(ids), but for half a character.
         """
-        return b"".join(self._bytes_of(i) for i in ids).decode("utf-8", errors="replace")
+        text = b"".join(self._bytes_of(i) for i in ids).decode("utf-8", errors="replace")
+        return text if self._is_byte_level else text.removeprefix(" ")  # the blank that the encoder put there
 
     def token_str(self, id: int) -> str:
         r"""A token as people can read it: lone bytes as `\xe4`, control characters escaped."""
@@ -149,7 +176,7 @@ class Tokenizer:
     def byte_lengths(self) -> np.ndarray:
         """How many bytes of text each token stands for, 0 for a special one: (V,) int64. For bits per byte.
 
-        Example: byte_lengths()[encode("né")].sum() == 3.
+        Example: byte_lengths()[encode("né")].sum() == 3. (Where tokens are not bytes: of the text that `decode` gives.)
         """
         return self._byte_lengths.copy()
 
@@ -198,24 +225,29 @@ def _enough_text(texts) -> Iterator[str]:
                 return
 
 
-def _bytes_of_tokens(library, name):
+def _bytes_of_tokens(library, name, is_byte_level):
     """The bytes of every token (a special one: its string) and which are special: list of V, (V,) bool."""
-    byte_of = _byte_of_character()
-    added = library.get_added_tokens_decoder()
+    byte_of = byte_of_character()
+    special = {i: token for i, token in library.get_added_tokens_decoder().items()
+               if token.content != getattr(library.model, "unk_token", None)}  # what is unknown is text all the same
     token_bytes, is_special = [], np.zeros(library.get_vocab_size(), dtype=bool)
     for i in range(library.get_vocab_size()):
-        if i in added:
-            token_bytes.append(added[i].content.encode())
-            is_special[i] = added[i].special
+        token = library.id_to_token(i)
+        if i in special:
+            token_bytes.append(token.encode())
+            is_special[i] = special[i].special
             continue
         try:
-            token_bytes.append(bytes(byte_of[c] for c in library.id_to_token(i)))
+            if is_byte_level:
+                token_bytes.append(bytes(byte_of[c] for c in token))
+            else:  # what the decoder adds after another token: the first of a text loses its blank
+                token_bytes.append(library.decoder.decode(["x", token])[1:].encode())
         except (KeyError, TypeError) as error:  # a character that stands for no byte; a hole in the ids
             raise MinglmError(f"{name}: token {i} is not one of byte-level BPE, which is accepted") from error
     return token_bytes, is_special
 
 
-def _byte_of_character():
+def byte_of_character():
     """GPT-2's alphabet of bytes in tokenizer.json: printable Latin-1 is itself, the rest is U+0100 and up.
 
     Example: "A" -> 65, "Ġ" (U+0120) -> 32, the blank.

@@ -2,6 +2,8 @@
 
 import json
 import math
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +182,19 @@ def test_a_text_that_runs_on_has_no_eos_and_another_has(tokenizer):
         model = Scripted(tokenizer, {i: tokenizer.encode(" cat") for i in range(32)})
         fill(model, tokenizer, text)
         assert (model.read[0][model.part_a_len - 1] == tokenizer.special.eos) is ends
+
+
+def test_a_model_that_knows_mask_alone_reads_whole_documents_and_may_end_in_eos(tokenizer):
+    """As the original's base and large models: every mask is the same token, and none runs on."""
+    plain = copy(tokenizer)
+    plain.special = replace(tokenizer.special, smask=tokenizer.special.mask, gmask=tokenizer.special.mask)
+    answer = [*plain.encode(" cat"), plain.special.eos]
+    model = Scripted(plain, {i: answer for i in range(32)})
+    assert fill(model, plain, "the [MASK]").text == "the cat"
+    assert model.read[0][model.part_a_len - 2 : model.part_a_len] == [plain.special.mask, plain.special.eos]
+    long = Scripted(plain, {i: plain.encode(" cat") * 60 for i in range(64)}, max_positions=64)
+    assert len(plain.encode(write(long, plain, "the"))) > 50  # not the forty of a [MASK]
+    assert write(long, plain, "the cat " * 99).startswith("the cat")
 
 
 def test_beam_search_finds_the_likeliest_whole_fillings(model, tokenizer):

@@ -1,6 +1,6 @@
 """The model: what its rows may know, what training may skip, and that skipping changes nothing.
 
-That it is the original's model, weight by weight, is checked in test_checkpoint.py.
+That it is the original's model, weight by weight, is checked in test_original.py.
 """
 
 import copy

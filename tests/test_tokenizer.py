@@ -207,7 +207,7 @@ def test_a_file_that_is_no_tokenizer_is_named(tokenizer, tmp_path):
         (b"\xff", "not a tokenizer.json"),
         (b"", "not a tokenizer.json"),
         (tokenizers.Tokenizer(tokenizers.models.BPE()).to_str().encode(), r"lacks \[PAD\]"),
-        (whole.replace("[gMASK]", "[hMASK]").encode(), r"lacks \[gMASK\],"),
+        (whole.replace("[MASK]", "[NASK]").encode(), r"lacks \[MASK\],"),
         (other.to_str().encode(), "byte-level"),
     ]:
         path.write_bytes(broken)
@@ -217,6 +217,22 @@ def test_a_file_that_is_no_tokenizer_is_named(tokenizer, tmp_path):
     path.write_text("a file where a folder should be")
     with pytest.raises(MinglmError, match="cannot be written"):
         tokenizer.save_pretrained(path)
+
+
+def test_a_vocabulary_without_pad_or_task_masks_has_others_in_their_place(tokenizer):
+    def without(*strings):
+        text = tokenizer._library.to_str()
+        for string in strings:
+            text = text.replace(string, string.replace("[", "(").replace("]", ")"))
+        return Tokenizer(tokenizers.Tokenizer.from_str(text))
+
+    assert without("[PAD]").special == SpecialTokens(pad=2)
+    one_mask = without("[sMASK]", "[gMASK]")
+    assert one_mask.special == SpecialTokens(smask=3, gmask=3)
+    for string in ("[sMASK]", "[gMASK]"):
+        assert one_mask.decode(one_mask.encode(f"light {string} good")) == f"light {string} good"
+        with pytest.raises(MinglmError, match=rf"text: \{string} means nothing to this model; .*\[MASK\] is accepted"):
+            one_mask.encode(f"light {string} good", special=True)
 
 
 def test_sentence_ends_are_the_tokens_that_hold_a_mark(tokenizer):

@@ -1,0 +1,58 @@
+"""`minglm convert`: a model folder of weights and a tokenizer of the original GLM."""
+
+import shlex
+from pathlib import Path
+
+from .errors import note
+
+
+def add_convert(commands):
+    about = "make a model folder of weights of the original GLM"
+    p = commands.add_parser("convert", help=about, description=f"{about.capitalize()} (Megatron, Hugging Face, plain files).")
+    p.set_defaults(run=convert_command)
+    p.add_argument("path", metavar="PATH", help="a checkpoint folder of the training code, a Hugging Face folder, or a file")
+    p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
+    about = "vocab.txt, vocab.json, a .model, or their folder (default: what lies beside Hugging Face weights)"
+    p.add_argument("--tokenizer", metavar="PATH", help=about)
+    p.add_argument("--gelu", choices=["tanh", "erf"], help="default: erf for Hugging Face's forms, tanh for all others")
+    p.add_argument("--heads", metavar="N", type=int, help="default: as a config.json says, else hidden size / 64")
+
+
+def convert_command(args):
+    """Read everything, say what was found, then write the folder."""
+    from .checkpoint import listed
+    from .original import EOP_ROW, GMASK_ROW, build, read_original
+    from .original_tokenizers import find
+    from .tokenizer import Tokenizer
+
+    original = read_original(args.path)
+    config = original.config(args.heads, args.gelu)
+    model, C = build(original, config), config.hidden_size
+    size = f"{config.num_layers} layers, width {C:,}, {config.vocab_size:,} tokens, {config.max_positions:,} positions"
+    heads = "--heads" if args.heads else "config.json" if original.num_heads else "as all published GLMs have them"
+    print(f"weights     {original.source}: {original.layout}")
+    print(f"shape       {size}: {model.num_parameters() / 1e6:,.1f} M weights")
+    print(f"heads       {config.num_heads} of width {C // config.num_heads} ({heads})")
+    print(f"gelu        {config.gelu} ({'--gelu' if args.gelu else original.why_gelu})")
+    print(f"ignored     {listed(original.ignored) or 'nothing'}")
+    if original.gmask_moved:
+        print(f"gMASK       row {EOP_ROW}, which it shared with eop, copied to row {GMASK_ROW}")
+    tokenizer = None
+    if path := args.tokenizer or beside(original, Path(args.path)):
+        tokenizer = Tokenizer.from_original(path, config.vocab_size)
+        ids = ", ".join(f"{name} {i}" for name, i in vars(tokenizer.special).items())
+        print(f"tokenizer   {find(Path(path))}: {ids}")
+    model.save_pretrained(args.out, tokenizer)
+    print(f"wrote       {args.out}: {', '.join(sorted(file.name for file in Path(args.out).iterdir()))}")
+    if tokenizer is None:
+        note("no tokenizer: fill and write need one; give --tokenizer PATH")
+    else:
+        print(f"try         minglm fill --model {shlex.quote(args.out)} 'Paris is the capital of [MASK].'")
+
+
+def beside(original, path):
+    """The folder of Hugging Face weights, where it holds a tokenizer too."""
+    from .original_tokenizers import vocabularies
+
+    folder = path if path.is_dir() else path.parent
+    return folder if original.is_hub and vocabularies(folder) else None
