@@ -107,5 +107,5 @@ def chromium():
 @pytest.fixture(scope="session")
 def browser_type_launch_args():
     """pytest-playwright starts the system's Chromium, never a download of its own, and it looks up nothing."""
-    quiet = ("--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-    return dict(executable_path=chromium(), args=["--no-sandbox", *quiet])
+    quiet = ("gpu", "background-networking", "component-update", "sync")
+    return dict(executable_path=chromium(), args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)])

@@ -102,7 +102,7 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
 
     tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" are the end of a
     document). spans: half-open, counted from 0. order: a permutation of 0 .. n - 1 of the spans in text order.
-    model: "glm", or a relative on the same text: "bert", "gpt", "prefix", "unilm", "t5" (they know neither order nor objective).
+    model: "glm", or a relative on the same text, which knows neither order nor objective: "bert", "gpt", "prefix", "unilm", "t5".
 
     Example: explain(["x1", "x2", "x3"], [(1, 2)], [0]) -> tokens x1 [M] x3 [S] x2, targets "" "" "" x2 [E].
     """

@@ -24,7 +24,9 @@ class Kind(NamedTuple):
     terminal: int  # the nearest of a terminal's 256 colours
 
 
-WHITE, BLACK, SOFT = ({"light": a, "dark": b} for a, b in (("#FFFFFF", "#000000"), ("#000000", "#000000"), ("#5A5F66", "#A6ABB3")))
+WHITE = {"light": "#FFFFFF", "dark": "#000000"}
+BLACK = {"light": "#000000", "dark": "#000000"}
+SOFT = {theme: look["soft"] for theme, look in THEMES.items()}
 KINDS = {
     "AA": Kind("#004B87", "#2F7FD0", WHITE, "plain", "█", "#", 24),
     "BA": Kind("#56B4E9", "#9AD6FF", BLACK, "plain", "▓", "+", 74),
