@@ -16,6 +16,7 @@ from .bench import add_bench
 from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
+from .viz.plot import add_plot
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
 SHORT = {
@@ -336,14 +337,38 @@ def show_command(args):
     from .viz.terminal import charset_of, show, wants_colour
 
     refuse_together(args)
+    if args.figure:
+        return draw_command(args)
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
     width = args.width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-    dials = dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
+    dials = drawing(args)
     print(show(
         args.text, args.spans, args.order, args.objective, models=args.compare, cell=args.explain, step=args.step,
         as_json=args.json, width=width, colour=wants_colour(sys.stdout), charset=charset,
         **{name: value for name, value in dials.items() if value is not None},
     ))  # fmt: skip
+
+
+def draw_command(args):
+    """One figure of a text, or of a text and a model, as a file."""
+    from .viz.figures import draw, find, save_figure
+    from .viz.terminal import read
+
+    figure = find(args.figure)
+    model, tokenizer = load(args.model) if args.model else (None, None)
+    has_blanks = model is not None and any(t in tokenizer.special.masks for t in tokenizer.encode(args.text, special=True))
+    d = None
+    if not (figure.name == "infilling" and has_blanks and args.spans is None):
+        dials = {name: value for name, value in drawing(args).items() if value is not None}
+        d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
+    look = dict(theme=args.theme or "light", width=args.width)
+    fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
+    print(f"wrote       {save_figure(fig, args.out or Path(f'{figure.name}.svg'))}")
+
+
+def drawing(args):
+    """The dials of `show` for spans that are drawn; None where they were not given."""
+    return dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
 
 
 def refuse_together(args):
@@ -356,12 +381,16 @@ def refuse_together(args):
         ("--explain", "--step", "one view at a time"),
         ("--step", "--json", "the JSON holds every step already"),
         ("--width", "--json", "JSON is one line"),
+        *(("--figure", other, "one view at a time") for other in ("--compare", "--explain", "--step", "--json", "--ascii")),
         *((dial, "--spans", "only spans that are not given are drawn") for dial in ("--seed", "--ratio", "--mean-length")),
         *((dial, "--objective document", "its one span is the last 50 to 100 %") for dial in ("--ratio", "--mean-length")),
         ("--mean-length", "--objective sentence", "its spans are whole sentences"),
     ):
         if {one, other} <= given:
             raise MinglmError(f"{one} and {other} do not go together: {reason}")
+    for option in ("--out", "--model", "--theme"):
+        if option in given and "--figure" not in given:
+            raise MinglmError(f"{option} goes with --figure NAME: a table is printed, and needs no model")
 
 
 def add_show(commands):
@@ -383,8 +412,17 @@ def add_show(commands):
     views.add_argument("--step", action="store_true", help="the derivation step by step")
     views.add_argument("--explain", metavar="ROW,COL", help="why one cell of the mask is open or shut, e.g. 9,6")
     views.add_argument("--compare", metavar="M,M", help="GLM beside bert, gpt, prefix, unilm, t5 or all, on the same text")
+    from .viz.figures import BENCH, FIGURES, RUN, RUNS
+
+    names = ", ".join(f.name for f in FIGURES.values() if f.needs not in (RUN, RUNS, BENCH))
+    picture = p.add_argument_group("a picture instead of text", description=f"NAME: {names}, position_embeddings")
+    picture.add_argument("--figure", metavar="NAME", help="write this figure")
+    picture.add_argument("--out", metavar="FILE", type=Path, help=".svg, .png or .pdf (default NAME.svg)")
+    picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures that look into one")
+    picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
-    p.add_argument("--width", type=positive, metavar="N", help="columns (default: those of the terminal; no limit in a file)")
+    p.add_argument("--width", type=positive, metavar="N",
+                   help="columns (default: those of the terminal; no limit in a file); of a figure: pixels (default 900)")
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 
@@ -553,6 +591,7 @@ def parser():
     )  # fmt: skip
     add_show(commands)
     add_explore(commands)
+    add_plot(commands)
     add_similar(commands)
     add_convert(commands)
     add_info(commands)

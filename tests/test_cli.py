@@ -210,14 +210,56 @@ def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text
     (tmp_path / "runs" / "tiny-001").symlink_to(small_run)
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "text.txt").write_text(text_file.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "runs" / "page-001").symlink_to(small_run)
+    (tmp_path / "lines.txt").write_text("a light\na night\na day\n", encoding="utf-8")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
     (tmp_path / "my.toml").write_text("[train]\nlr = 1e-3\n", encoding="utf-8")
     lines = readme_commands()
     assert len(lines) >= 6
-    for line in lines:
-        words = shlex.split(line.partition(" && ")[2] or line, comments=True)[1:]
+    parts = [part for line in lines for part in line.split(" && ") if part.startswith("minglm ")]
+    for line in parts:
+        words = shlex.split(line, comments=True)[1:]
         if words[0] == "pretrain" and "--print-config" not in words and "--resume" not in words:
             words += [*SMALL, "--steps", "2", "--text", str(text_file)] if "--init" not in words else ["--steps", "2"]
+        if words[0] == "convert":  # tests/test_original.py does
+            words += ["--help"]
         if words[0] == "bench":  # tests/test_bench_*.py run these; here it is enough that the options exist
             words += ["--help"]
+        if words[0] == "pretrain" and "page" in words:  # so that runs/page-001 stays the small run
+            words += ["--out", "runs/page-002"]
         result = minglm(*words)
         assert result.code == 0, (line, result.err)
+    assert len(opened) == 2 and (tmp_path / "film.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--figure", "masc"), "did you mean mask?"),
+        (("--figure", "curves"), "minglm plot PATH --figure curves"),
+        (("--figure", "heads"), "--model RUN"),
+        (("--figure", "mask", "--step"), "--figure and --step"),
+        (("--out", "x.svg"), "--out goes with --figure"),
+        (("--figure", "mask", "--out", "x.gif"), ".gif"),
+        (("--figure", "mask", "--out", "no/folder/x.svg"), "no/folder"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_one_line(minglm, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    result = minglm("show", "a b c", "--spans", "1:2", *words)
+    assert result.code == 2 and says in result.err and result.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("figure", ["mask", "heads", "query", "infilling", "position_embeddings", "tiles"])
+def test_show_draws_figures(minglm, tmp_path, small_run, figure):
+    out = tmp_path / "f.svg"
+    words = ("Anna went to the house of Ben.", "--spans", "2:4", "--figure", figure, "--model", small_run)
+    result = minglm("show", *words, "--out", out)
+    assert result.code == 0 and out.read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_infilling_draws_the_blanks_of_a_text(minglm, tmp_path, small_run):
+    words = ("show", "Anna went to the [MASK] of Ben.", "--figure", "infilling", "--model", small_run)
+    assert minglm(*words, "--out", tmp_path / "f.png", "--theme", "dark", "--width", 600).code == 0
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")

@@ -232,7 +232,7 @@ def test_an_unknown_setting_near_nothing_says_where_all_are_listed(came):
 
 def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     assert error_of(preset="smal") == "unknown preset smal; did you mean small?"
-    assert error_of(preset="huge").endswith("accepted: tiny, small, base, large")
+    assert error_of(preset="huge").endswith("accepted: page, tiny, small, base, large")
     assert "unknown preset" in error_of(preset="")
 
 
@@ -243,7 +243,7 @@ def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     ("[train]\nlearning_rate = 1.0\n", "unknown setting train.learning_rate; did you mean train.lr?"),
     ('presets = "tiny"\n', "unknown setting presets; did you mean preset?"),
     ('preset = "tinny"\n', "unknown preset tinny; did you mean tiny?"),
-    ("preset = 3\n", "unknown preset 3; accepted: tiny, small, base, large"),
+    ("preset = 3\n", "unknown preset 3; accepted: page, tiny, small, base, large"),
     ("preset = [1]\n", "unknown preset [1]; accepted:"),
     ("model = 3\n", "model: 3 is not accepted; a table [model]"),
     ("[train.lr]\npeak = 1.0\n", "train.lr: {'peak': 1.0} is not accepted; a number > 0"),
@@ -328,7 +328,8 @@ def test_presets_leave_out_what_is_a_default():
 
 
 @pytest.mark.parametrize(("preset", "low", "high"), [
-    ("tiny", 5e6, 8e6), ("small", 25e6, 35e6), ("base", 109.25e6, 109.35e6), ("large", 334.65e6, 334.75e6),
+    ("page", 0.9e6, 1.5e6), ("tiny", 5e6, 8e6), ("small", 25e6, 35e6), ("base", 109.25e6, 109.35e6),
+    ("large", 334.65e6, 334.75e6),
 ])
 def test_presets_have_the_size_they_promise(preset, low, high):
     assert low <= num_parameters(resolve(preset).model) <= high  # base, large: GLM_FACTS.md section 4

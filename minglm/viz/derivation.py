@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MinglmError
-from ..infilling import Example, SpecialTokens, build_example, check_spans, restore
+from ..infilling import Example, SpecialTokens, build_example, restore
 from ..mask import GLMMask, keys_of_row
 from ..spans import OBJECTIVES, Span
-from .words import AMONG, BECAUSE, CELL, MAY, MODELS, RULES, STEPS
+from .words import AMONG, BECAUSE, CELL, MAY, MODELS, STEPS
 
 VERSION = 2  # of to_json(); goes up when a field changes its meaning
 FIRST_WORD = 100  # explain() numbers the words of a text from here, well clear of the special tokens
@@ -102,7 +102,7 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
 
     tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" are the end of a
     document). spans: half-open, counted from 0. order: a permutation of 0 .. n - 1 of the spans in text order.
-    model: "glm", or a relative on the same text, which knows neither order nor objective: "bert", "gpt", "prefix", "unilm", "t5".
+    model: "glm", or a relative on the same text, without order and objective: "bert", "gpt", "prefix", "unilm", "t5".
 
     Example: explain(["x1", "x2", "x3"], [(1, 2)], [0]) -> tokens x1 [M] x3 [S] x2, targets "" "" "" x2 [E].
     """

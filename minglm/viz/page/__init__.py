@@ -1,8 +1,13 @@
-"""The explorer: one HTML file that needs no server, no network and no library. Python puts it together from five files.
+"""The explorer: one HTML file that needs no server, no network and no library. Python puts it together from these files:
 
-    explorer.html   the regions, in reading order        derive.js   the rules: random numbers, spans, rows, mask
-    explorer.css    how they look                        model.js    a GLM that runs in the page
-                                                         ui.js       what happens when somebody points, types or steps
+    explorer.html   the regions, in reading order        derive.js    the rules: random numbers, spans, rows, mask
+    explorer.css    how they look                        dom.js       elements, in a few lines
+                                                         matrix.js    the mask as a grid to point at and walk in
+                                                         texts.js     tokens, spans and the texts that the page brings along
+    with a model:                                        ui.js        the state, and what happens when somebody acts
+    lab.css         how the model's region looks         compare.js   other models on the same text
+    model.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
+    lab.js          what it is asked to do
 """
 
 import base64
@@ -14,11 +19,14 @@ from functools import cache
 from importlib.resources import files
 
 from ...mask import keys_of_row
+from ...tokenizer import SENTENCE_MARKS
 from ..derivation import NAMES, Derivation, explain
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
+from ..terminal import HIDDEN_MEANING, MEANING
 from ..words import WORDS
 
-SCRIPTS = ("derive.js", "model.js", "ui.js")
+SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
+MODEL_SCRIPTS = ("derive.js", "model.js", *SCRIPTS[1:], "lab.js")
 EXAMPLE = (("x1", "x2", "x3", "x4", "x5", "x6"), ((2, 3), (4, 6)), (1, 0))  # the paper's figure 2
 
 
@@ -33,8 +41,10 @@ def html(derivation: Derivation | None = None, model: dict | None = None) -> str
         "derivation": derivation.to_json(), "model": model, "words": WORDS, "names": NAMES,
         "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
         "span_colours": SPAN_COLOURS, "span_outlines": SPAN_OUTLINES, "rule": inspect.getsource(keys_of_row),
+        "meaning": MEANING | HIDDEN_MEANING, "sentence_marks": SENTENCE_MARKS,
     }  # fmt: skip
-    style, script = colours() + read("explorer.css"), '"use strict";\n' + "\n".join(map(read, SCRIPTS))
+    style = colours() + read("explorer.css") + (read("lab.css") if model else "")
+    script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
     page = read("explorer.html")

@@ -1,0 +1,65 @@
+// A few lines that stand where a library would: making elements. Every text becomes a text node, so nothing that is
+// typed, loaded or trained on can turn into markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// el("button", {class: "chip", onclick: f}, "text", node, ...). on*: listeners; true: an empty attribute; null, false: none.
+function el(tag, attributes, ...children) {
+  return dress(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes, ...children) {
+  return dress(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function dress(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "dataset") Object.assign(node.dataset, value);
+    else if (name === "value" || name === "checked") node[name] = value;
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...textNodes(children));
+  return node;
+}
+
+function textNodes(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+// Other children for a node. The keyboard stays where it was: on the child with the same data-key.
+function fill(node, ...children) {
+  const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  node.replaceChildren(...textNodes(children));
+  if (key !== undefined) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({preventScroll: true});
+  return node;
+}
+
+function button(text, onclick, attributes) {
+  return el("button", {type: "button", onclick, ...attributes}, text);
+}
+
+function field(label, input) {
+  return el("label", {class: "field"}, el("span", null, label), input);
+}
+
+// A token as people can read it: blanks and control characters show, and its direction stays its own.
+function tokenEl(text, attributes) {
+  return el("bdi", {class: "token", ...attributes}, visible(text));
+}
+
+function visible(text) {
+  const hex = (c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(/[ \u00a0\u3000]/g, "▁") || "∅";
+}
+
+function prefers(what) {
+  return matchMedia(`(prefers-${what})`);
+}
+
+// What Python gave the page: {derivation, model, words, names, kinds, span_colours, span_outlines, rule}.
+const DATA = JSON.parse(byId("data").textContent);

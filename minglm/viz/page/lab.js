@@ -1,0 +1,654 @@
+// Region 7: a model fills blanks in the page, token by token, and shows what it looked at on the way.
+//
+//   Run    a text whose blanks are filled step by step. Nothing is taken back: to take another token at some step, or to
+//          change a word, a new run repeats the steps before it, and the old one stays beside it to be compared with.
+//   Lab    the controls and what they show: text, candidates, rows, steps, attention, layers.
+//
+// model.js computes, a Run holds all that is drawn, and ui.js calls startLab(section, app).
+const startLab = (() => {
+
+const SAMPLING = 5; // the stream of random numbers that minglm.fill draws from (batch.py)
+const TOP = 8, SHORT = 5; // how many of the likeliest tokens are shown as bars, and where there is less room
+const PAUSE = 900, QUIET = 150; // ms between the steps of "play", and before attention is drawn anew
+const BLANKS = ["[MASK]", "[sMASK]", "[gMASK]"];
+const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g; // a blank, or a word that holds none
+const EXAMPLES = [ // fit for a model of the Bible and Jane Austen, which the shipped one is
+  "In the beginning God created the heavens and the [MASK].",
+  "The children of [MASK] went out of Egypt.",
+  "Mr. [MASK] and Elizabeth walked to the house, and she was very [MASK].",
+  "Jesus said to them, \"I tell you the truth.\" [sMASK] And they went away.",
+  "He said to them, [gMASK]",
+];
+
+// ---- a run -----------------------------------------------------------------------------------------------------------------
+
+class Run {
+  // taken: the tokens of the first steps, repeated, not chosen. Throws Error(one line) for a text that cannot be read.
+  constructor(model, text, dials, taken = []) {
+    const rng = (blank) => (this.rng = new Rng(dials.seed, blank, 0, SAMPLING));
+    this.session = model.session(text, {...dials, k: TOP, rng});
+    Object.assign(this, {model, text, dials, taken, steps: [], reading: this.session.reading});
+  }
+
+  get done() { return this.session.done; }
+
+  step() {
+    const token = this.taken[this.steps.length], {rng} = this;
+    try {
+      this.steps.push(this.session.step(token));
+      if (token !== undefined && this.dials.temperature > 0) rng.uniform(); // it draws all the same: the rest keeps its luck
+    } catch { // this token cannot come here, for the kind of the blank was changed: choose from here on
+      this.taken = [];
+      this.steps.push(this.session.step());
+    }
+  }
+
+  // Step n as it was made; the next one, with nothing chosen yet; null beyond.
+  at(n) {
+    if (n < this.steps.length) return this.steps[n];
+    if (n > this.steps.length || this.done) return null;
+    const {session, reading} = this, {mask, position, tokens} = session.blanks[session.number], row = reading.T - 1;
+    const {tokenizer} = this.model, {eop, eos} = tokenizer.special;
+    const mayCome = (id) => tokenizer.isText(id) || (tokens.length > 0 && (id === eop || (id === eos && mask === "[gMASK]")));
+    const top = reading.lens(row, TOP).at(-1).top.map((entry) => ({...entry, allowed: mayCome(entry.id)}));
+    return {blank: session.number, mask, row, position, block_position: tokens.length + 1, top};
+  }
+
+  // P(next token) after a row, of every token: (V).
+  probabilities(row) {
+    const logits = this.reading.logits(row), max = logits.reduce((a, b) => Math.max(a, b));
+    const p = logits.map((z) => Math.exp(z - max)), sum = p.reduce((a, b) => a + b);
+    return p.map((x) => x / sum);
+  }
+
+  // The rows read so far. span: the blank that a row belongs to or is the mask of, or -1.
+  rows(nameOf) {
+    const {tokens, position_ids, block_position_ids} = this.reading, {blanks} = this.session;
+    return tokens.map((id, i) => ({
+      token: nameOf(id), positions: [position_ids[i], block_position_ids[i]],
+      span: blanks.findIndex(({position}) => position === position_ids[i]),
+    }));
+  }
+}
+
+// What may be seen of step n as bars: the likeliest tokens, the one taken, and what was likely there in the run `before`.
+function candidates(run, before, n) {
+  const now = run.at(n), then = before?.at(n), entries = [...now.top];
+  const add = (entry) => entries.some(({id}) => id === entry.id) || entries.push(entry);
+  if (now.token !== undefined) add(taken(now));
+  if (then?.blank !== now.blank || then.block_position !== now.block_position) return entries;
+  const p = run.probabilities(now.row), old = before.probabilities(then.row);
+  for (const entry of then.top.slice(0, 3)) add({...entry, p: p[entry.id]});
+  return entries.map((entry) => ({...entry, before: old[entry.id]}));
+}
+
+function taken({token, text, logProbability}) {
+  return {id: token, text, p: Math.exp(logProbability), allowed: true};
+}
+
+// ---- the region ------------------------------------------------------------------------------------------------------------
+
+class Lab {
+  constructor(section, app) {
+    const spec = app.data.model, model = glmModel(spec), depth = spec.config.num_layers;
+    const view = {at: 0, row: null, layer: 0, head: 0, depth}; // the step, the row looked from (null: the step's), ...
+    Object.assign(this, {app, spec, model, run: null, before: null, timers: {}, ...view});
+    this.dials = {temperature: 0, "top k": 0, seed: 0};
+    this.nameOf = namesOf(model.tokenizer, app.data.names);
+    section.classList.add("lab");
+    section.append(this.about(), this.input(), this.filling(), this.attention(), this.layers());
+    if (spec.tokenizer.merges) {
+      app.addTokenizer("model", "the model's tokens", (text) => model.tokenizer.pieces(model.tokenizer.encode(text)));
+    }
+    this.take(model.text || EXAMPLES[0]);
+  }
+
+  // -- what there is
+
+  about() {
+    const {live, name, note, config} = this.model, {num_layers, num_heads, hidden_size, vocab_size} = config;
+    const size = this.spec.parameters;
+    const facts = `${number(size)} parameters: ${count(num_layers, "layer")} of ${count(num_heads, "head")}, ` +
+      `width ${hidden_size}, a vocabulary of ${number(vocab_size)}. `;
+    const where = live ? "It runs here: every number below is computed in this page. "
+      : "A recording: the model is too large to run in a page, so Python filled this one text and kept what there was to " +
+        "see. Step through it; the text cannot be changed. Another one: minglm explore \"TEXT\" --model RUN. ";
+    return el("p", {class: "lab-about"}, el("strong", {class: "lab-badge"}, live ? "live" : "recorded"), " ",
+      name && [el("bdi", {class: "mono"}, name), ", "], facts, where,
+      size < 5e6 && "A model this small knows little: watch how it works, not what it says.", note && ` (${note})`);
+  }
+
+  input() {
+    const {live} = this.model;
+    this.error = el("p", {class: "error", id: "lab-error", role: "alert"});
+    this.box = el("textarea", {id: "lab-text", rows: 2, spellcheck: "false", readonly: !live, "aria-describedby": "lab-error",
+      oninput: () => this.soon("typing", 350, () => this.ready()), onchange: () => this.ready()});
+    const dial = (label, key, attributes) => field(label, el("input", {type: "number", value: 0, min: 0, ...attributes,
+      oninput: (event) => this.dial(key, event.target.value)}));
+    const examples = el("select", {onchange: (event) => event.target.value && this.take(event.target.value)},
+      el("option", {value: ""}, "choose one"), EXAMPLES.map((text) => el("option", {value: text}, text)));
+    const label = el("label", {for: "lab-text"}, live ? "A text with blanks" : "The recorded text");
+    if (!live) return el("div", {class: "lab-panel"}, label, this.box, this.error);
+    return el("div", {class: "lab-panel"}, label, this.box, this.error,
+      el("div", {class: "row lab-dials"}, el("div", {class: "lab-insert", role: "group", "aria-label": "put in a blank"},
+        el("span", null, "put in a blank"), BLANKS.map((blank) => button(blank, () => this.insert(blank), {class: "mono"}))),
+        field("an example", examples), dial("temperature (0: greedy)", "temperature", {max: 5, step: 0.1}),
+        dial("from the top k (0: all)", "top k", {step: 1}), dial("seed", "seed", {step: 1})));
+  }
+
+  filling() {
+    this.controls = {
+      fill: control("fill", () => this.ready() && this.advance(Infinity), {class: "primary"}),
+      play: control("play", () => this.ready() && this.play()),
+      back: control("◀ back", () => this.go(this.at - 1)),
+      step: control("step ▶", () => this.ready() && this.forward()),
+      reset: control("reset", () => this.take(this.run.text)),
+    };
+    this.text = rove(el("p", {class: "lab-text", role: "group", "aria-label": "the text, its blanks being filled"}));
+    this.ghost = el("p", {class: "note lab-ghost"});
+    this.sentence = el("p", {class: "lab-sentence", "aria-live": "polite"});
+    this.bars = el("ol", {class: "lab-bars"});
+    this.parts = rove(el("div", {class: "lab-parts"}));
+    this.trace = rove(el("ol", {class: "lab-trace"}));
+    const hint = this.model.live && "Click another token to take it instead, or a word of the text to change it.";
+    this.above = control("show how these rows come about", () => this.showAbove());
+    return el("div", {class: "lab-panel"}, el("div", {class: "row"}, Object.values(this.controls)), this.text, this.ghost,
+      el("div", {class: "lab-two"},
+        el("div", null, el("h3", null, "What comes next"), this.sentence, this.bars, hint && el("p", {class: "note"}, hint)),
+        el("div", null, el("h3", null, "The rows read so far"), this.parts, this.above)),
+      el("h3", null, "Step by step"), scroller("the steps, one in each column", this.trace));
+  }
+
+  attention() {
+    this.heading = el("h3");
+    this.thumbs = el("div", {class: "lab-thumbs", role: "radiogroup", "aria-label": "layer and head"});
+    this.cell = el("p", {class: "note lab-cell"});
+    this.keysLine = el("p", {class: "lab-line"});
+    this.keys = el("ol", {class: "lab-keys"});
+    const host = el("div");
+    this.matrix = createMatrix(host, {label: "attention weights", limit: 48, onPoint: (cell) => this.tell(cell),
+      onPin: (cell) => cell && this.pin(cell.i)});
+    const legend = el("p", {class: "note"}, "weight 0 ", el("span", {class: "lab-ramp"}), " 1, by its square root. A row sums ",
+      "to 1 over the keys it may see; hatched or crossed is what it may not see. A click looks from that row.");
+    const panel = el("div", {class: "lab-panel"}, this.heading, el("div", {class: "lab-attention"},
+      el("div", null, el("p", {class: "note"}, "layers down, heads across"), this.thumbs),
+      el("div", null, scroller("attention matrix", host), this.cell, legend)),
+      this.keysLine, scroller("one row's weights, key by key", this.keys));
+    const watch = ([{isIntersecting}]) => (this.seen = isIntersecting) && this.run && this.showInside();
+    new IntersectionObserver(watch, {rootMargin: "200px"}).observe(panel);
+    return panel;
+  }
+
+  layers() {
+    this.slider = el("input", {type: "range", min: 0, step: 1,
+      oninput: () => this.run && this.showLens(Number(this.slider.value))});
+    this.lensLine = el("p", {class: "lab-line"});
+    this.lensBars = el("ol", {class: "lab-bars"});
+    this.lensTable = el("table", {class: "lab-lens"});
+    return el("div", {class: "lab-panel"}, el("h3", null, "What it would say after each layer"),
+      el("p", {class: "note"}, "The last step of the model, from a row to words, taken early (\"logit lens\"). ",
+        "The row is the one of the step, or the row of Part B that you look from."),
+      el("label", {class: "field lab-depth"}, el("span", null, "layer"), this.slider), this.lensLine,
+      el("div", {class: "lab-two"}, this.lensBars, scroller("rank by layer", this.lensTable)));
+  }
+
+  // -- what happens
+
+  // Run `work` when nobody has asked for it again for `wait` ms.
+  soon(name, wait, work) {
+    clearTimeout(this.timers[name]);
+    this.timers[name] = setTimeout(work, wait);
+  }
+
+  stop() {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timers.play);
+    this.playing = false;
+  }
+
+  // Read what has been typed, if that has not happened yet. Says whether all is well, as `start` and `change` do.
+  ready() {
+    clearTimeout(this.timers.typing);
+    return this.box.value === this.read ? this.error.textContent === "" : this.change(this.box.value);
+  }
+
+  // Read a text from its beginning.
+  start(text, steps = [], before = null) {
+    this.stop();
+    this.read = text;
+    try {
+      this.run = new Run(this.model, text, {...this.dials, topK: this.dials["top k"]}, steps);
+    } catch (error) {
+      return this.complain(error.message);
+    }
+    Object.assign(this, {before, row: null});
+    return this.complain("");
+  }
+
+  complain(message) {
+    this.error.textContent = message;
+    this.box.setAttribute("aria-invalid", String(message !== ""));
+    if (this.run) this.show();
+    else this.showControls();
+    return message === "";
+  }
+
+  // A text from elsewhere, or once more: there is nothing to compare it with.
+  take(text) {
+    this.box.value = text;
+    this.at = 0;
+    this.start(text);
+  }
+
+  // What if the text were this one? The steps before the one in view are repeated, the others chosen anew.
+  change(text) {
+    const {run, before} = this;
+    if (!run) return this.start(text);
+    if (text === (this.read = run.text)) return this.complain("");
+    const blanks = (text.match(WORD) ?? []).filter((word) => BLANKS.includes(word));
+    const isSame = blanks.join() === run.session.blanks.map(({mask}) => mask).join(), at = isSame ? this.at : 0;
+    const steps = run.steps.slice(0, at).map(({token}) => token);
+    if (!this.start(text, steps, isSame ? before ?? run : null)) return false;
+    this.at = at;
+    this.advance(run.done ? Infinity : run.steps.length, false);
+    return true;
+  }
+
+  // What if it had said this token at the step in view?
+  instead(id) {
+    const {run, at, before} = this, steps = [...run.steps.slice(0, at).map(({token}) => token), id];
+    this.start(run.text, steps, at < run.steps.length ? run : before);
+    this.advance(run.done ? Infinity : steps.length, false);
+  }
+
+  dial(key, text) {
+    const value = Number(text), fine = text !== "" && value >= 0 && (key === "temperature" || Number.isInteger(value));
+    if (!fine) return this.complain(`${key}: ${text || "nothing"} is not accepted; ` +
+      (key === "temperature" ? "0 (greedy) or a number above it is" : "a whole number from 0 on is"));
+    this.dials[key] = value;
+    const steps = this.run?.steps.length, done = this.run?.done;
+    this.at = 0;
+    if (this.start(this.box.value) && steps) this.advance(done ? Infinity : 1);
+  }
+
+  insert(blank) {
+    const {box} = this, {value, selectionStart: from, selectionEnd: to} = box;
+    const before = /\S$/.test(value.slice(0, from)) ? " " : "", after = /^\w/.test(value.slice(to)) ? " " : "";
+    box.setRangeText(before + blank + after, from, to, "end");
+    box.focus();
+    this.ready();
+  }
+
+  // Make steps until there are `wanted`, one in each frame, or as many repeated ones as fit into it. follow: the step in
+  // view is the last that was made.
+  advance(wanted, follow = true) {
+    this.stop();
+    const {run} = this, more = () => !run.done && run.steps.length < wanted;
+    const frame = () => {
+      const end = performance.now() + 8;
+      do if (more()) run.step();
+      while (more() && run.steps.length < run.taken.length && performance.now() < end);
+      if (follow) this.at = Math.max(0, run.steps.length - 1);
+      if (!more()) this.at = this.n;
+      if (more()) this.frame = requestAnimationFrame(frame);
+      this.show(more());
+    };
+    this.row = null;
+    frame();
+  }
+
+  forward() {
+    if (this.at + 1 < this.run.steps.length) this.go(this.at + 1);
+    else this.advance(this.run.steps.length + 1);
+  }
+
+  go(n) {
+    this.stop();
+    Object.assign(this, {at: n, row: null});
+    this.show();
+  }
+
+  play() {
+    if (this.playing) {
+      this.stop();
+      return this.showControls();
+    }
+    const next = () => {
+      this.forward();
+      this.playing = !this.atEnd;
+      if (this.playing) this.soon("play", PAUSE, next);
+      this.showControls();
+    };
+    next();
+  }
+
+  // The filled text becomes the text of the regions above, its answers the blanked spans.
+  showAbove() {
+    const {session, reading} = this.run, tokens = [], spans = [];
+    reading.tokens.slice(0, reading.part_a_len).forEach((id, i) => {
+      const blank = session.blanks.find(({position}) => position === i), start = tokens.length;
+      tokens.push(...(blank?.tokens ?? [id]).map(this.nameOf));
+      if (blank) spans.push([start, tokens.length]);
+    });
+    this.app.set({objective: Object.keys(MASK_NAMES)[BLANKS.indexOf(session.blanks[0].mask)]});
+    if (this.app.setText(tokens, spans)) byId("stage").scrollIntoView();
+  }
+
+  pin(row) {
+    this.row = row;
+    this.showParts();
+    this.showInside();
+  }
+
+  // The step in view and its number, the row looked from, and whether no step comes after the one in view.
+  get n() { return Math.min(this.at, this.run.steps.length - Number(this.run.done)); } // behind `at` while steps are repeated
+  get step() { return this.run.at(this.n); }
+  get query() { return this.row ?? this.step.row; }
+  get atEnd() { return this.run.done && this.at >= this.run.steps.length - 1; }
+
+  // Word n of the text becomes a box to type in: Enter or leaving it takes what it holds, Escape what was there.
+  edit(n) {
+    if (!this.ready()) return;
+    this.stop();
+    this.show();
+    const find = () => this.text.querySelector(`[data-key="word-${n}"]`), word = find(), old = word.textContent;
+    let open = true;
+    const finish = (value) => {
+      if (!open) return;
+      open = false; // for good: the box that goes away is left as well
+      if (value === old) return this.showText();
+      this.box.value = replaceWord(this.run.text, n, value);
+      this.ready();
+    };
+    const onkeydown = (event) => {
+      if (event.key !== "Enter" && event.key !== "Escape") return;
+      event.preventDefault(); // or Enter would open the next box at once
+      finish(event.key === "Enter" ? input.value : old);
+      find()?.focus();
+    };
+    const input = el("input", {class: "lab-edit", "aria-label": `instead of ${old}`, value: old, size: Math.max(4, old.length),
+      onkeydown, onblur: () => finish(input.value)});
+    word.replaceWith(input);
+    input.select();
+  }
+
+  // -- what is shown
+
+  show(busy = false) {
+    this.showControls();
+    this.showText();
+    this.showCandidates(busy);
+    this.showParts();
+    this.showTrace();
+    if (busy) return;
+    this.scrollTrace();
+    this.showInside();
+  }
+
+  showControls() {
+    const {run, at, controls} = this, broken = this.error.textContent !== "";
+    const off = run && {fill: run.done, play: this.atEnd, step: this.atEnd, back: at === 0, reset: !run.steps.length};
+    for (const name of Object.keys(controls)) controls[name].setAttribute("aria-disabled", broken || off[name]);
+    this.above.setAttribute("aria-disabled", !run?.done);
+    controls.play.textContent = this.playing ? "pause" : "play";
+  }
+
+  showText() {
+    const {run, before, step, model: {live}} = this;
+    let words = 0;
+    const word = (text, i) => {
+      if (!live || !text || i % 2) return text; // every other piece is the space between two words
+      const n = words++;
+      const more = {class: "lab-word", title: "change this word", "data-key": `word-${n}`};
+      return button(text, () => this.edit(n), more);
+    };
+    const mark = (text, blank, name) => el("mark", {class: name, "data-now": blank === step.blank, dataset: spanData(blank)},
+      text.replace(/\n/g, "↵"));
+    const piece = ({text, blank, filled}) => (blank < 0 ? text.split(/(\s+)/).map(word)
+      : mark(text, blank, filled ? "lab-blank" : "lab-blank lab-open"));
+    fill(this.text, run.session.pieces().map(piece));
+    tabStop(this.text);
+    const old = before?.session.pieces().map(({text}) => text).join("");
+    fill(this.ghost, before && ["before: ", el("bdi", null, old), " ",
+      button("forget it", () => (this.before = null, this.show()))]);
+  }
+
+  showCandidates(busy) {
+    const {run, before, step, n} = this, entries = candidates(run, before, n);
+    if (!busy) this.sentence.textContent = this.say(step, n);
+    const largest = Math.max(...entries.flatMap((entry) => [entry.p, entry.before ?? 0]));
+    const chosen = step.limit ? null : step.token;
+    fill(this.bars, entries.map((entry) => el("li", null, this.bar(entry, largest, chosen, this.model.live))));
+  }
+
+  // A step in a sentence.
+  say({row, blank, mask, position, block_position, token, logProbability, stop, limit}, n) {
+    const {reading} = this.run, A = reading.part_a_len, keys = keysOfRow(row, A), name = (id) => quoted(this.nameOf(id));
+    const begin = `Step ${n + 1}: row ${row} = ${name(reading.tokens[row])} of blank ${blank + 1} (${mask}) stands at ` +
+      `position ${position}, block position ${block_position}; it sees ${keys} keys: ${A} of Part A, ${keys - A} of Part B. `;
+    if (token === undefined) return `${begin}Nothing is taken yet.`;
+    if (limit) return `${begin}The blank has as many tokens as it may have, and ends here.`;
+    return `${begin}${name(token)} (${percent(Math.exp(logProbability))}) is taken${stop ? " and ends the blank" : ""}.`;
+  }
+
+  // A token with its probability; ring and tick if it is the one that was taken. canTake: a click takes it instead.
+  bar({id, p, before, allowed}, largest, token, canTake = false) {
+    const chosen = id === token, compared = before !== undefined;
+    const more = {class: compared ? "lab-bar lab-compared" : "lab-bar", "data-key": `token-${id}`, "data-id": id,
+      "data-p": p, "data-before": before, "data-chosen": String(chosen)};
+    const content = [tokenEl(this.nameOf(id)),
+      el("span", {class: "lab-track"}, lengthEl(p / largest, "lab-now"), compared && lengthEl(before / largest, "lab-before")),
+      el("span", {class: "lab-value"}, percent(p), compared && el("small", null, ` was ${percent(before)}`)),
+      el("span", {class: "lab-mark"}, chosen && "✓", !allowed && "✗",
+        compared && ` ${signed(100 * (p - before))}`)];
+    if (!canTake) return el("div", more, content);
+    const title = allowed ? chosen ? "taken" : "take this one instead" : "may not come here";
+    const state = {title, disabled: !allowed, "aria-pressed": String(chosen)};
+    return button(content, () => chosen || this.instead(id), {...more, ...state});
+  }
+
+  showParts() {
+    const {run, step, query} = this, rows = run.rows(this.nameOf), A = run.reading.part_a_len;
+    const chip = ({token, positions: [position, block], span}, i) => button(
+      [tokenEl(token), i < A && span >= 0 && el("small", {class: "tag"}, `s${span + 1}`),
+        el("span", {class: "lab-positions"}, el("span", null, position), el("span", null, block))],
+      () => this.pin(i === this.row ? null : i), {
+        class: i > step.row ? "chip lab-row lab-later" : "chip lab-row", "aria-pressed": String(i === query),
+        "aria-label": `row ${i}: ${visible(token)}, position ${position}, block position ${block}`,
+        dataset: {key: `row-${i}`, ...(span < 0 ? {} : spanData(span))},
+      });
+    const line = (label, from, to) => el("div", {class: "lab-part"}, el("span", {class: "lab-label"}, label),
+      el("div", {class: "lab-chips"}, rows.slice(from, to).map((row, i) => chip(row, from + i))));
+    const begins = [...range(A, rows.length).filter((i) => rows[i].positions[1] === 1), rows.length];
+    const blanks = begins.slice(0, -1).map((from, k) => line(`Part B, blank ${rows[from].span + 1}`, from, begins[k + 1]));
+    fill(this.parts, line("Part A", 0, A), blanks,
+      el("p", {class: "note"}, "Below each token its position and block position. Click a row to look from it, further down."));
+    tabStop(this.parts, `[data-key="row-${query}"]`);
+  }
+
+  showTrace() {
+    const {trace, run} = this;
+    if (this.traced !== run) fill(trace);
+    this.traced = run;
+    for (let n = trace.children.length; n < run.steps.length; n++) trace.append(el("li", null, this.column(run.steps[n], n)));
+    [...trace.children].forEach((li, n) => li.firstChild.setAttribute("aria-current", n === this.n ? "step" : "false"));
+    trace.classList.toggle("lab-empty", !run.steps.length);
+    tabStop(trace, "[aria-current=step]");
+  }
+
+  // The step in view is brought to the middle of its box; the page itself stays where it is.
+  scrollTrace() {
+    const box = this.trace.parentNode, column = this.trace.children[this.n];
+    if (!column) return;
+    const middle = (node) => node.getBoundingClientRect().left + node.clientWidth / 2;
+    box.scrollLeft += middle(column) - middle(box);
+  }
+
+  column(step, n) {
+    const shown = step.top.slice(0, SHORT), mine = taken(step);
+    if (!shown.some(({id}) => id === mine.id)) shown.splice(-1, 1, mine);
+    const isTaken = (id) => String(id === mine.id && !step.limit);
+    const cell = ({id, p}) => el("span", {class: "lab-traced", "data-id": id, "data-chosen": isTaken(id)},
+      tokenEl(this.nameOf(id)), el("span", {class: "lab-track"}, lengthEl(p, "lab-now")));
+    const label = `step ${n + 1}, blank ${step.blank + 1}: ${visible(this.nameOf(mine.id))}, ${percent(mine.p)}`;
+    return button([el("span", {class: "lab-label"}, n + 1), shown.map(cell)], () => this.go(n),
+      {class: "lab-column", "aria-label": label, "data-key": `step-${n}`});
+  }
+
+  // -- attention and layers: drawn when all is quiet, attention only where somebody looks
+
+  showInside() {
+    this.showLens(this.depth);
+    if (this.seen) this.soon("inside", QUIET, () => this.showAttention());
+  }
+
+  showAttention() {
+    const {run, layer, head, query} = this, {reading} = run, {T, part_a_len: A} = reading;
+    if (!reading.layers.includes(layer)) {
+      if (!reading.layers.length) return void (this.keysLine.textContent = "This recording holds no attention.");
+      return this.look(reading.layers[0], head);
+    }
+    const rows = run.rows(this.nameOf), pieces = rows.map(({span}) => span), weights = reading.attention(layer, head);
+    const kind = (i, j) => kindOf(i, j, A, pieces), open = (i, j) => j < keysOfRow(i, A), weight = (i, j) => weights[i * T + j];
+    const name = (i) => `row ${i} ${quoted(rows[i].token)}`;
+    this.describe = (i, j) => `${name(i)} looks at ${name(j)}: ${open(i, j) ? weight(i, j).toFixed(3) : "may not see it"}`;
+    this.heading.textContent = `Who looks at whom: layer ${layer}, head ${head}`;
+    const picture = [reading, T, layer, head];
+    if (picture.some((part, k) => part !== this.drawn?.[k])) {
+      this.matrix.draw({rows, partALen: A, kind, describe: this.describe, value: (i, j) => Math.sqrt(weight(i, j))});
+      this.showThumbs();
+    }
+    this.drawn = picture;
+    const key = ({token}, j) => ({token, weight: weight(query, j), kind: kind(query, j), open: open(query, j)});
+    this.showKeys(rows.map(key), name(query));
+    this.tell(null);
+  }
+
+  look(layer, head) {
+    Object.assign(this, {layer, head});
+    this.showAttention();
+  }
+
+  tell(cell) {
+    this.matrix.mark(cell ?? {i: this.query, j: this.favourite}, !cell);
+    this.cell.textContent = cell ? this.describe(cell.i, cell.j) : "Point at a cell, or walk with the arrow keys.";
+  }
+
+  showKeys(keys, from) {
+    const best = [...keys].sort((a, b) => b.weight - a.weight).slice(0, 3);
+    this.favourite = keys.indexOf(best[0]);
+    this.keysLine.textContent = `Layer ${this.layer}, head ${this.head}: ${from} looks most at ` +
+      `${best.map(({token, weight}) => `${quoted(token)} (${weight.toFixed(2)})`).join(", ")}.`;
+    const bar = ({token, weight, kind, open}) => el("li", {dataset: {kind, open, weight}, title: weight.toFixed(3)},
+      el("span", {class: "lab-upright"}, lengthEl(weight / best[0].weight, "", "height")), tokenEl(token),
+      el("span", {class: "visually-hidden"}, open ? weight.toFixed(3) : "may not be seen"));
+    fill(this.keys, keys.map(bar));
+  }
+
+  showThumbs() {
+    const {reading} = this.run, {T} = reading, heads = this.model.config.num_heads;
+    if (!this.thumbs.firstChild) {
+      this.thumbs.style.setProperty("--heads", heads);
+      fill(this.thumbs, reading.layers.flatMap((layer) => range(0, heads).map((head) => this.thumb(layer, head))));
+    }
+    const waiting = [...this.thumbs.querySelectorAll("canvas")];
+    const next = () => { // one picture a frame
+      const canvas = waiting.shift();
+      if (!canvas || reading !== this.run.reading || T !== reading.T) return;
+      paint(canvas, reading.attention(Number(canvas.dataset.layer), Number(canvas.dataset.head)), T, reading.part_a_len);
+      this.painting = requestAnimationFrame(next);
+    };
+    cancelAnimationFrame(this.painting);
+    next();
+  }
+
+  thumb(layer, head) {
+    const name = `layer ${layer}, head ${head}`;
+    const radio = {type: "radio", name: "lab-head", class: "visually-hidden", "aria-label": name};
+    const checked = layer === this.layer && head === this.head, onchange = () => this.look(layer, head);
+    return el("label", {title: name}, el("input", {...radio, checked, onchange}),
+      el("canvas", {"data-layer": layer, "data-head": head, "aria-hidden": "true"}));
+  }
+
+  showLens(depth) {
+    const {reading} = this.run, row = this.query < reading.part_a_len ? this.step.row : this.query;
+    const lens = reading.lens(row, SHORT), n = Math.min(depth, lens.length - 1), {layer, target, rank, p, top} = lens[n];
+    const {num_layers, vocab_size} = this.model.config, name = (id) => quoted(this.nameOf(id));
+    const after = layer === 0 ? "as embedded, before any layer" : `after layer ${layer} of ${num_layers}`;
+    this.depth = depth;
+    this.slider.max = lens.length - 1;
+    this.slider.value = n;
+    this.slider.setAttribute("aria-valuetext", after);
+    const place = target === null ? "no token is taken"
+      : `${name(target)}, which was taken, is number ${number(rank)} of ${number(vocab_size)} (${percent(p)})`;
+    this.lensLine.textContent = `Row ${row} = ${name(reading.tokens[row])}, ${after}: ${place}.`;
+    fill(this.lensBars, top.map((entry) => el("li", null, this.bar({...entry, allowed: true}, top[0].p, target))));
+    const heads = ["layer", "rank", "probability", "likeliest"].map((text) => el("th", {scope: "col"}, text));
+    const line = (entry, k) => el("tr", {"aria-current": k === n && "true"}, el("th", {scope: "row"}, entry.layer),
+      el("td", null, entry.rank === null ? "–" : number(entry.rank)),
+      el("td", null, entry.p === null ? "–" : percent(entry.p)),
+      el("td", null, entry.top.slice(0, 3).map(({id}) => [tokenEl(this.nameOf(id)), " "])));
+    fill(this.lensTable, el("thead", null, el("tr", null, heads)), el("tbody", null, lens.map(line)));
+  }
+}
+
+// ---- small things ----------------------------------------------------------------------------------------------------------
+
+const number = (n) => n.toLocaleString("en-GB");
+const quoted = (text) => `“${visible(text)}”`;
+const percent = (p) => (p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
+const replaceWord = (text, n, by) => text.replace(WORD, (found) => (BLANKS.includes(found) || n-- !== 0 ? found : by));
+const signed = (x) => (Math.abs(x) < 0.05 ? "±" : x < 0 ? "−" : "+") + Math.abs(x).toFixed(1);
+const scroller = (label, child) => el("div", {class: "scroller", tabindex: 0, role: "region", "aria-label": label}, child);
+
+// A button that keeps the keyboard when it is off: aria-disabled, not disabled.
+function control(text, work, attributes) {
+  return button(text, ({currentTarget}) => currentTarget.getAttribute("aria-disabled") !== "true" && work(), attributes);
+}
+
+// id -> text: the short names of special tokens, the pieces of all others.
+function namesOf(tokenizer, short) {
+  const special = new Map(Object.entries(tokenizer.special).map(([name, id]) => [id, short[name]]));
+  return (id) => special.get(id) ?? tokenizer.pieces([id])[0];
+}
+
+function lengthEl(share, name, side = "width") {
+  const bar = el("span", {class: `lab-length ${name}`});
+  bar.style[side] = `${100 * share}%`;
+  return bar;
+}
+
+// Attention as a small picture, a pixel a cell; what is shut stays empty.
+function paint(canvas, weights, T, A) {
+  canvas.width = canvas.height = T;
+  const pen = canvas.getContext("2d");
+  for (let i = 0; i < T; i++) {
+    for (let j = 0; j < keysOfRow(i, A); j++) {
+      pen.fillStyle = cividis(Math.sqrt(weights[i * T + j]));
+      pen.fillRect(j, i, 1, 1);
+    }
+  }
+}
+
+// Arrow keys, Home and End walk among the buttons of a box, of which Tab reaches one.
+function rove(box) {
+  box.addEventListener("keydown", (event) => {
+    const items = [...box.querySelectorAll("button")], at = items.indexOf(event.target), {key} = event;
+    const to = {ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: items.length - 1}[key];
+    if (at < 0 || !items[to]) return;
+    event.preventDefault();
+    items[to].focus();
+    tabStop(box);
+  });
+  return box;
+}
+
+// Tab reaches the button that has the focus, else the one of `selector`, else the first.
+function tabStop(box, selector) {
+  const items = [...box.querySelectorAll("button")], selected = selector && box.querySelector(selector);
+  const stop = items.find((item) => item === document.activeElement) ?? selected ?? items[0];
+  items.forEach((item) => (item.tabIndex = item === stop ? 0 : -1));
+}
+
+return (section, app) => new Lab(section, app);
+})();

@@ -1,0 +1,188 @@
+// What can be done to a text before anything is derived from it: cut it into tokens, choose spans, draw them, and the texts
+// that the page brings along. No DOM.
+
+const LONGEST = 128; // tokens of a text
+
+const tokenizers = {
+  words: {label: "words", cut: splitWords, join: joinWords},
+  characters: {label: "characters", cut: splitCharacters, join: (tokens) => tokens.join("")},
+};
+
+// ---- texts ----------------------------------------------------------------------------------------------------------------
+
+// Python's str.split(): at runs of its white space, which is not quite JavaScript's.
+const BLANKS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
+const JOINS = /^(?:\p{Mn}|\p{Me}|\u200d|[\u1160-\u11ff])$/u; // sits on the letter before it
+
+const SPECIAL = "\\[[A-Za-z]+\\]|<\\|[A-Za-z]+\\|>";
+
+// A text as tokens, as viz/terminal.py splits it: at its blanks; one that has none and is not ASCII, by its characters.
+function splitWords(text) {
+  const words = text.split(BLANKS).filter(Boolean);
+  return words.length === 1 && /[^\x00-\x7f]/.test(words[0]) ? splitCharacters(words[0], SPECIAL) : words;
+}
+
+// A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole.
+function splitCharacters(text, whole = "(?!)") {
+  const tokens = [];
+  for (const [c, special] of text.matchAll(new RegExp(`(${whole})|.`, "gsu"))) {
+    const last = tokens.length - 1;
+    if (last >= 0 && !special && (JOINS.test(c) || tokens[last].endsWith("\u200d"))) tokens[last] += c;
+    else tokens.push(c);
+  }
+  return tokens;
+}
+
+function joinWords(tokens) {
+  const text = tokens.join("");
+  return areSame(splitWords(text), tokens) ? text : tokens.join(" ");
+}
+
+function tokenizerOf(tokens) {
+  return ["words", "characters"].find((name) => areSame(tokenizers[name].cut(tokenizers[name].join(tokens)), tokens)) ?? "";
+}
+
+// A text that was typed or came with an address, if the mask of it fits on a screen.
+function fitting(tokens) {
+  if (!tokens.length) throw new Error("text: it is empty; at least one word is needed");
+  if (tokens.length <= LONGEST) return tokens;
+  throw new Error(`text: ${tokens.length} tokens came; up to ${LONGEST} are accepted, as the mask has to fit on a screen`);
+}
+
+function areSame(list, other) {
+  return list.length === other.length && list.every((item, i) => item === other[i]);
+}
+
+// ---- spans ----------------------------------------------------------------------------------------------------------------
+
+// The spans when one token is blanked (it joins its neighbours) or shown again (its span falls in two).
+function toggled(spans, i) {
+  const at = spans.findIndex(([start, end]) => start <= i && i < end);
+  if (at >= 0) {
+    const [start, end] = spans[at];
+    const pieces = [[start, i], [i + 1, end]].filter(([a, b]) => a < b);
+    return [...spans.slice(0, at), ...pieces, ...spans.slice(at + 1)];
+  }
+  const left = spans.find(([, end]) => end === i), right = spans.find(([start]) => start === i + 1);
+  const joined = [left ? left[0] : i, right ? right[1] : i + 1];
+  return [...spans.filter((span) => span !== left && span !== right), joined].sort((a, b) => a[0] - b[0]);
+}
+
+// The spans when a run of tokens becomes a span of its own; what it covers leaves its old span.
+function withRun(spans, from, to) {
+  let rest = spans;
+  for (let i = from; i < to; i++) if (rest.some(([start, end]) => start <= i && i < end)) rest = toggled(rest, i);
+  return [...rest, [from, to]].sort((a, b) => a[0] - b[0]);
+}
+
+// An order for changed spans: each keeps the place of the span it comes from, new ones go last.
+function orderAfter(spans, oldSpans, oldOrder) {
+  const places = spans.map(([start, end]) => Math.min(...oldSpans.map(([a, b], k) =>
+    (a < end && start < b ? oldOrder.indexOf(k) : Infinity)), Infinity));
+  return spans.map((_, k) => k).sort((a, b) => (places[a] === places[b] ? a - b : places[a] - places[b]));
+}
+
+function slices(spans) {
+  return spans.map(([start, end]) => `${start}:${end}`).join(", ");
+}
+
+function parseSlices(text) {
+  if (!text.trim()) return [];
+  return text.split(",").map((piece) => {
+    const match = /^\s*(\d{1,9}):(\d{1,9})\s*$/.exec(piece);
+    if (!match) {
+      throw new Error(`span ${piece.trim()} is not accepted: spans are start:end, counted from 0 and without the end, ` +
+        "with commas between them, as in 2:3, 4:6");
+    }
+    return [Number(match[1]), Number(match[2])];
+  });
+}
+
+// What Python's sample_spans(tokens, objective, Rng(seed), has_cls=False, ...) draws, and then the order by the same stream:
+// draw() of viz/terminal.py.
+function sampled(text, objective, {ratio, mean, seed}) {
+  const rng = new Rng(seed), how = {
+    maskRatio: ratio, meanLength: mean, hasEos: EOS_TEXTS.includes(text[text.length - 1]),
+    ends: text.map((token) => DATA.sentence_marks.some((mark) => token.includes(mark))),
+  };
+  let spans = sampleSpans(text.length, objective, rng, how);
+  if (!spans.length) spans = sampleSpans(text.length, (objective = "token"), rng, how); // no whole sentence, as in training
+  return {spans, order: rng.shuffle(range(0, spans.length)), objective};
+}
+
+// ---- presets: examples, and the questions that users of GLM ask -------------------------------------------------------------
+
+const PRESETS = [
+  {
+    name: "Paper's figure", text: "x1 x2 x3 x4 x5 x6", spans: [[2, 3], [4, 6]], order: [1, 0], step: 0,
+    answer: "Figure 2 of the paper: two blanks, the second of which is written first.",
+  },
+  {
+    name: "One blank", text: "the capital of France is the city of Paris", spans: [[5, 9]],
+    answer: "One blank at the end makes a prefix LM: what stands before it is read both ways, the blank is written left to " +
+      "right.",
+  },
+  {
+    name: "[gMASK]", text: "once upon a time there lived a king [EOS]", spans: [[4, 9]], objective: "document",
+    answer: "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also learns to stop, " +
+      "with [E].",
+  },
+  {
+    name: "[sMASK]", text: "It rained. We stayed at home. Then the sun came out.", spans: [[2, 6]], objective: "sentence",
+    answer: "[sMASK], here [sM], stands for whole sentences. They fill about 15 % of the tokens of a long text.",
+  },
+  {
+    name: "Cut document", text: "the river ran down from the hills to the", spans: [[3, 9]], objective: "document",
+    answer: "The document goes on behind its last token, so nothing is known to follow: the last row learns “the”, and " +
+      "there is no [E].",
+  },
+  {
+    name: "No blank", text: "nothing is hidden here", spans: [],
+    answer: "Without a blank there is no Part B: every row sees every row, as in BERT, and there is nothing to learn.",
+  },
+  {
+    name: "Neighbours", text: "It rained. It stopped. We left.", spans: [[0, 2], [2, 4]], order: [1, 0], objective: "sentence",
+    answer: "Two blanks side by side stay two: each has its own mask, its own position and its own [S]. Whole sentences can " +
+      "meet like this; spans of tokens are drawn at least one token apart.",
+  },
+  {
+    name: "ChatGLM-6B", text: "你 是 谁 ？ 我 是 一 个 模 型", spans: [[4, 10]], objective: "document",
+    answer: "ChatGLM-6B reads a question and [gMASK] and writes the answer behind [S]: the question sees itself both ways, " +
+      "the answer sees the question and its own past.",
+  },
+];
+const QUESTIONS = [
+  {
+    name: "Do written tokens keep the position of [MASK]?", asked: "zai-org/ChatGLM2-6B#188",
+    text: "the weather is really nice and warm so we go out", spans: [[4, 7]], pin: [10, 4],
+    answer: "Yes, and they count on a second scale: every row of a blank keeps the position of its [M], here 4, while the " +
+      "block position runs on: 1, 2, 3, 4. GLM-130B dropped the second scale: [MASK] keeps one position, behind [gMASK] it " +
+      "runs on.",
+  },
+  {
+    name: "Is [gMASK] 2-D as well?", asked: "zai-org/ChatGLM-6B#498",
+    text: "today the sky is blue and clear", spans: [[3, 7]], objective: "document", pin: [6, 3],
+    answer: "In GLM, yes: [gM] is a blank like any other, so every row of it stands at its position, here 3, and the block " +
+      "position counts inside. Models with one position only, such as GLM-130B, let it run on behind [gMASK].",
+  },
+  {
+    name: "Why are later masks “just causal”?", asked: "hiyouga/ChatGLM-Efficient-Tuning#263", beside: ["gpt"],
+    text: "question one answer one question two answer two", spans: [[0, 8]], objective: "document",
+    answer: "Because nothing stays in Part A but [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like this, " +
+      "questions included: a talk of many turns is one row, and what was computed for earlier turns stays valid.",
+  },
+  {
+    name: "Where does the shape come from?", asked: "zai-org/ChatGLM2-6B#542",
+    text: "x1 x2 x3 x4 x5 x6", spans: [[2, 3], [4, 6]], order: [1, 0], pin: [6, 9],
+    answer: "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. That makes Part A a " +
+      "full square, a full block below it, and of Part B a triangle. All the rest is names for its cells.",
+  },
+];
+
+// A preset as a patch of the state.
+function stateOfPreset({text, objective = "token", spans, order, step = LAST, pin = null, beside, answer, asked}) {
+  return {
+    text: splitWords(text), objective, spans, order: order ?? range(0, spans.length), tokenizer: "words", step, walk: null, pin,
+    answer: asked ? `${answer} (Asked in ${asked}.)` : answer, ...(beside && {beside}),
+  };
+}

@@ -1,0 +1,567 @@
+// What happens when somebody points, types or steps. Data flows one way: a change makes a new state, derive() makes the
+// rows and the mask of it, and every region is drawn from the two.
+
+const LAST = DATA.words.steps.glm.length; // the step after which everything is drawn; step 0 shows all of it as well
+const SPEEDS = [["0.5", "slow"], ["1", "normal"], ["2", "fast"]];
+const SAMPLING = {ratio: 15, mean: 3, seed: 0}; // what the fields of the sampler begin with
+
+// ---- the state ------------------------------------------------------------------------------------------------------------
+
+// text: tokens; spans, order: as explain() takes them; step: 0 .. LAST; walk: the cell that the last step has come to, or null;
+// pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name; answer: what a preset says.
+const app = {
+  data: DATA,
+  state: {text: ["x"], spans: [], order: [], objective: "token", tokenizer: "words", step: 0, walk: null, pin: null,
+    beside: ["bert", "gpt", "t5"], only: false, answer: ""},
+  derivation: null,
+  listeners: [],
+  on: (event, listener) => app.listeners.push(listener),
+  why: (i, j) => why(app.derivation, i, j, DATA.words),
+  announce: (text) => (byId("announcer").textContent = text),
+  set,
+  setText(text, spans = []) {
+    return set({text, spans, order: spans.map((_, k) => k), tokenizer: tokenizerOf(text), ...FINISHED});
+  },
+  addTokenizer(name, label, cut, join = (tokens) => tokens.join("")) {
+    tokenizers[name] = {label, cut, join};
+    drawTokenizers();
+  },
+};
+const DERIVED = ["text", "spans", "order", "objective"]; // what a derivation follows from
+const FINISHED = {step: LAST, walk: null, pin: null, answer: ""};
+
+// Part of a new state. One that makes no sense changes nothing and is said at `place`, beside what was typed. Returns whether
+// the state is the new one.
+function set(patch, place = "error") {
+  try {
+    const next = {...app.state, ...patch};
+    if (DERIVED.some((name) => next[name] !== app.state[name])) app.derivation = derive(next, DATA.words);
+    app.state = next;
+  } catch (error) {
+    complain(error.message, place);
+    return false;
+  }
+  complain("");
+  draw();
+  keepInAddress();
+  for (const listener of app.listeners) listener(app);
+  return true;
+}
+
+// A change of what is derived: the picture is shown whole again, for a change that cannot be seen would be no change.
+function edit(patch, place) {
+  const {step} = app.state;
+  return set({...FINISHED, step: step === 0 ? 0 : LAST, ...patch}, place);
+}
+
+function editSpans(spans, place) {
+  const {spans: oldSpans, order} = app.state;
+  return edit({spans, order: orderAfter(spans, oldSpans, order)}, place);
+}
+
+function complain(message, place = "error") {
+  for (const line of ["error", "spans-error"].map(byId)) {
+    line.textContent = line.id === place ? message : "";
+    line.hidden = line.textContent === "";
+  }
+  byId("text").setAttribute("aria-invalid", !byId("error").hidden);
+}
+
+let compared = []; // what the models beside each other were drawn from: steps do not concern them
+
+function draw() {
+  drawText();
+  drawPlayer();
+  drawChips();
+  drawOrder();
+  drawLanes();
+  drawMask();
+  const compares = [app.derivation, app.state.beside, app.state.only];
+  if (!areSame(compares, compared)) drawCompare();
+  compared = compares;
+  point("glm", null);
+}
+
+// Whether a step so far has brought entry i of a lane; whether the step that is shown has brought it.
+function isShown(lane, i) {
+  const {step} = app.state;
+  return step === 0 || app.derivation.steps.slice(0, step).some(([, , lights]) => lights[lane]?.includes(i));
+}
+
+function isLit(lane, i) {
+  const {step} = app.state;
+  return step > 0 && Boolean(app.derivation.steps[step - 1][2][lane]?.includes(i));
+}
+
+// ---- 1 the text -----------------------------------------------------------------------------------------------------------
+
+function startText() {
+  const box = byId("text");
+  box.addEventListener("input", () => read(app.state.tokenizer || "words"));
+  drawTokenizers();
+  const choice = (preset) => button(preset.name, () => set(stateOfPreset(preset)), {class: "preset"});
+  byId("examples").append(...PRESETS.map(choice));
+  byId("questions").append(...QUESTIONS.map(choice));
+
+  // Spans stay where they still fit: a word that is typed behind them moves none.
+  function read(tokenizer) {
+    try {
+      const text = fitting(tokenizers[tokenizer].cut(box.value));
+      const spans = app.state.spans.filter(([, end]) => end <= text.length);
+      edit({text, tokenizer, spans, order: orderAfter(spans, app.state.spans, app.state.order)});
+    } catch (error) {
+      complain(error.message);
+    }
+  }
+
+  byId("tokenizers").addEventListener("change", (event) => read(event.target.value));
+}
+
+function drawTokenizers() {
+  const {tokenizer} = app.state;
+  const radio = (name) => el("label", null,
+    el("input", {type: "radio", name: "tokenizer", value: name, checked: name === tokenizer}), tokenizers[name].label);
+  fill(byId("tokenizers"), el("legend", null, "cut into"), Object.keys(tokenizers).map(radio));
+}
+
+function drawText() {
+  const {text, tokenizer, answer} = app.state, box = byId("text");
+  if (box !== document.activeElement) box.value = (tokenizers[tokenizer] ?? tokenizers.characters).join(text);
+  byId("length").textContent = count(text.length, "token");
+  for (const radio of document.getElementsByName("tokenizer")) radio.checked = radio.value === tokenizer;
+  byId("answer").textContent = answer;
+  byId("answer").hidden = !answer;
+}
+
+// ---- 2 the spans ----------------------------------------------------------------------------------------------------------
+
+const run = {from: 0, to: 0, dragging: false}; // of tokens that are being chosen, both ends included
+const runOf = () => [Math.min(run.from, run.to), Math.max(run.from, run.to) + 1];
+
+function startChips() {
+  const chips = byId("chips");
+  const chipOf = (event) => event.target.closest("[data-i]")?.dataset.i;
+  chips.addEventListener("pointerdown", (event) => {
+    if (chipOf(event) !== undefined && event.pointerType !== "touch") choose(chipOf(event), chipOf(event), true);
+  });
+  chips.addEventListener("pointerover", (event) => {
+    if (run.dragging && chipOf(event) !== undefined) choose(run.from, chipOf(event), true);
+  });
+  document.addEventListener("pointerup", () => {
+    if (run.dragging && run.from !== run.to) blankRun();
+    run.dragging = false;
+  });
+  chips.addEventListener("click", (event) => chipOf(event) !== undefined && blank(Number(chipOf(event))));
+  chips.addEventListener("keydown", (event) => {
+    const last = app.state.text.length - 1;
+    const to = {ArrowLeft: run.to - 1, ArrowRight: run.to + 1, Home: 0, End: last}[event.key];
+    if (to !== undefined) {
+      const i = Math.max(0, Math.min(last, to));
+      choose(event.shiftKey ? run.from : i, i);
+      chips.querySelector(`[data-i="${i}"]`).focus();
+    } else if ((event.key === "Enter" || event.key === " ") && run.from !== run.to) {
+      blankRun();
+    } else if (event.key === "Escape") {
+      choose(run.to, run.to);
+    } else return;
+    event.preventDefault();
+  });
+
+  function choose(from, to, dragging = false) {
+    Object.assign(run, {from: Number(from), to: Number(to), dragging});
+    markRun();
+  }
+
+  function blank(i) {
+    choose(i, i);
+    editSpans(toggled(app.state.spans, i));
+  }
+
+  function blankRun() {
+    const [from, to] = runOf();
+    choose(run.to, run.to);
+    editSpans(withRun(app.state.spans, from, to));
+  }
+}
+
+function startSampling() {
+  const number = (name, value, more) => el("input", {type: "number", id: `sample-${name}`, value, ...more});
+  const objective = el("select", {id: "objective", onchange: () => edit({objective: objective.value})},
+    Object.keys(MASK_NAMES).map((name) => el("option", {value: name}, `${name}: ${MASK_NAMES[name]}`)));
+  const typed = el("input", {type: "text", id: "slices", spellcheck: "false", onchange: () => {
+    try {
+      editSpans(parseSlices(typed.value).sort((a, b) => a[0] - b[0]), "spans-error");
+    } catch (error) {
+      complain(error.message, "spans-error");
+    }
+  }});
+  byId("sampling").append(
+    field("objective", objective), field("blanked, %", number("ratio", SAMPLING.ratio, {min: 1, max: 100})),
+    field("mean length", number("mean", SAMPLING.mean, {min: 0.5, max: 20, step: 0.5})),
+    field("seed", number("seed", SAMPLING.seed, {min: 0, step: 1})),
+    el("button", {type: "submit", id: "sample-button"}, "Sample"),
+    button("Next seed", () => (byId("sample-seed").stepUp(), sample()), {id: "next-seed"}));
+  byId("sampling").after(field("spans, start:end", typed)); // outside the form, in which Enter means to sample
+  byId("sampling").addEventListener("submit", (event) => (event.preventDefault(), sample()));
+
+  function sample() {
+    const [ratio, mean, seed] = ["ratio", "mean", "seed"].map((name) => byId(`sample-${name}`).valueAsNumber);
+    try {
+      if (!(ratio > 0 && ratio <= 100)) throw new Error("blanked: a share above 0 and up to 100 % is accepted");
+      if (!(mean > 0)) throw new Error("mean length: a number above 0 is accepted");
+      if (!Number.isSafeInteger(seed) || seed < 0) throw new Error("seed: a whole number from 0 on is accepted");
+      edit(sampled(app.state.text, app.state.objective, {ratio: ratio / 100, mean, seed}), "spans-error");
+    } catch (error) {
+      complain(error.message, "spans-error");
+    }
+  }
+}
+
+function drawChips() {
+  const {text, spans, objective} = app.state, last = text.length - 1;
+  Object.assign(run, {from: Math.min(run.from, last), to: Math.min(run.to, last)});
+  fill(byId("chips"), text.map((token, i) => {
+    const k = spans.findIndex(([start, end]) => start <= i && i < end), isBlanked = k >= 0 && stepReached("spans");
+    const states = {lane: "text", i, key: `chip-${i}`, ...stateOf("text", i), ...(isBlanked ? spanData(k) : {})};
+    const tag = isBlanked && i === spans[k][0] && el("small", {class: "tag"}, `s${k + 1}`);
+    return el("button", {
+      type: "button", class: "chip", "aria-pressed": String(k >= 0), tabindex: i === run.to ? 0 : -1, dataset: states,
+      "aria-label": `${visible(token)}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
+    }, tokenEl(token), el("small", {class: "index", "aria-hidden": true}, i), tag);
+  }));
+  markRun();
+  const blanked = spans.reduce((sum, [start, end]) => sum + end - start, 0);
+  byId("spans-note").textContent = `${count(spans.length, "span")}, ${blanked} of ${count(text.length, "token")} blanked`;
+  byId("objective").value = objective;
+  if (byId("slices") !== document.activeElement) byId("slices").value = slices(spans);
+}
+
+function markRun() {
+  const [from, to] = runOf();
+  for (const chip of byId("chips").children) {
+    const i = Number(chip.dataset.i);
+    chip.classList.toggle("chosen", to - from > 1 && from <= i && i < to);
+    chip.tabIndex = i === run.to ? 0 : -1;
+  }
+}
+
+function stepReached(name) {
+  const {step} = app.state;
+  return step === 0 || app.derivation.steps.findIndex(([other]) => other === name) < step;
+}
+
+// As data-shown and data-lit, for the style and for tests.
+function stateOf(lane, i) {
+  return {shown: isShown(lane, i), ...(isLit(lane, i) ? {lit: true} : {})};
+}
+
+// ---- 3 their order --------------------------------------------------------------------------------------------------------
+
+function startOrder() {
+  let shuffles = 0, dragged = null;
+  const shuffle = () => {
+    const before = app.state.order, seed = byId("sample-seed").valueAsNumber || 0;
+    let order = before;
+    while (before.length > 1 && order.join() === before.join()) order = new Rng(seed, ++shuffles).shuffle([...before]);
+    edit({order});
+  };
+  byId("order-buttons").append(
+    button("Shuffle", shuffle, {id: "shuffle"}),
+    button("Text order", () => edit({order: range(0, app.state.spans.length)}), {id: "canonical"}));
+  const pieces = byId("pieces"), pieceOf = (event) => event.target.closest("[data-k]");
+  pieces.addEventListener("dragstart", (event) => {
+    dragged = Number(pieceOf(event).dataset.k);
+    event.dataTransfer.setData("text/plain", `s${dragged + 1}`);
+  });
+  pieces.addEventListener("dragover", (event) => dragged !== null && event.preventDefault());
+  pieces.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const target = pieceOf(event);
+    const {order} = app.state;
+    if (dragged !== null && target) edit({order: moved(order, dragged, order.indexOf(Number(target.dataset.k)))});
+    dragged = null;
+  });
+}
+
+// A span at another place.
+function moved(order, k, place) {
+  const rest = order.filter((other) => other !== k);
+  return [...rest.slice(0, place), k, ...rest.slice(place)];
+}
+
+// A button at an end has nothing to do, but it is never disabled: the keyboard would lose its place.
+function drawOrder() {
+  const {text, spans, order} = app.state, isKnown = stepReached("order");
+  const move = (k, place, name, arrow, isOff) => button(arrow, () => isOff || edit({order: moved(order, k, place)}), {
+    class: "move", "aria-label": `move s${k + 1} ${name}`, "aria-disabled": String(isOff), "data-key": `${name}-${k}`,
+  });
+  const piece = (k, place) => el("li", {draggable: "true", dataset: {k, ...spanData(k)}},
+    move(k, place - 1, "earlier", "◀", place === 0),
+    el("span", {class: "piece"}, el("small", {class: "tag"}, `s${k + 1}`), text.slice(...spans[k]).map((t) => tokenEl(t))),
+    move(k, place + 1, "later", "▶", place === order.length - 1));
+  fill(byId("pieces"), order.length ? order.map(piece) : el("li", {class: "none"}, "no span, no Part B"));
+  byId("pieces").dataset.shown = isKnown;
+  byId("shuffle").disabled = byId("canonical").disabled = order.length < 2;
+}
+
+// ---- 4 the stage ----------------------------------------------------------------------------------------------------------
+
+const player = {timer: null};
+
+function startPlayer() {
+  const scrub = el("input", {type: "range", id: "scrub", min: 0, value: 0, "aria-label": "step",
+    oninput: () => (goTo(scrub.valueAsNumber), pause())});
+  const speed = el("select", {id: "speed", onchange: () => player.timer && (pause(), play())},
+    SPEEDS.map(([value, name]) => el("option", {value}, name)));
+  speed.value = "1";
+  byId("player").append(
+    button("◀ Back", () => (pause(), move(-1)), {id: "previous"}),
+    button("Next ▶", () => (pause(), move(1)), {id: "next", class: "primary"}),
+    button("Play", () => (player.timer ? pause() : play()), {id: "play"}),
+    scrub, field("speed", speed),
+    button("Cell by cell", () => (pause(), set({step: LAST, pin: null, walk: app.state.walk === null ? 0 : null})),
+      {id: "walk", "aria-pressed": "false"}));
+  prefers("reduced-motion: reduce").addEventListener("change", pause);
+}
+
+// A place in the film: a step, or while the last step goes cell by cell, a cell.
+function goTo(place) {
+  const {walk} = app.state, end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
+  const at = Math.max(0, Math.min(end, place));
+  set(walk === null ? {step: at, pin: null} : {walk: at});
+}
+
+function move(by) {
+  const {step, walk} = app.state;
+  goTo((walk ?? step) + by);
+}
+
+function isAtEnd() {
+  const {step, walk} = app.state;
+  return walk === null ? step === LAST : walk === app.derivation.tokens.length ** 2 - 1;
+}
+
+function play() {
+  if (isAtEnd()) goTo(0);
+  const seconds = (app.state.walk === null ? 2.6 : 0.35) / Number(byId("speed").value);
+  player.timer = setInterval(() => {
+    move(1);
+    if (isAtEnd()) pause();
+  }, 1000 * seconds);
+  drawPlayer();
+}
+
+function pause() {
+  clearInterval(player.timer);
+  player.timer = null;
+  drawPlayer();
+}
+
+function drawPlayer() {
+  const {step, walk} = app.state, {steps, tokens} = app.derivation, T = tokens.length;
+  const scrub = byId("scrub"), isCalm = prefers("reduced-motion: reduce").matches;
+  byId("stage").dataset.step = step;
+  byId("step-name").textContent = step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
+  byId("step-sentence").textContent = step === 0
+    ? `All that GLM makes of this text. Press Next ${LAST} times to see where it comes from.`
+    : walk === null ? steps[step - 1][1] : cellSentence(walk);
+  scrub.max = walk === null ? LAST : T * T - 1;
+  scrub.value = walk ?? step;
+  scrub.setAttribute("aria-label", walk === null ? "step" : "cell");
+  scrub.setAttribute("aria-valuetext", walk === null ? byId("step-name").textContent : `cell ${walk} of ${T * T}`);
+  byId("previous").setAttribute("aria-disabled", (walk ?? step) === 0);
+  byId("next").setAttribute("aria-disabled", isAtEnd());
+  byId("play").textContent = player.timer ? "Pause" : "Play";
+  byId("play").disabled = isCalm;
+  byId("play").title = isCalm ? "Off, as your system asks for less motion" : "";
+  byId("walk").setAttribute("aria-pressed", walk !== null);
+}
+
+function cellSentence(walk) {
+  const T = app.derivation.tokens.length, i = Math.floor(walk / T), j = walk % T;
+  const rule = app.derivation.rule[i][j], {code, open} = DATA.words.rules[rule];
+  return `i = ${i}, j = ${j}: the rule “${rule}”, ${code}, so the cell is ${open ? "open" : "shut"}.`;
+}
+
+const LANES = {tokens: "reads", position_ids: "position", block_position_ids: "block position", targets: "learns"};
+
+function drawLanes() {
+  const d = app.derivation, A = d.part_a_len, T = d.tokens.length, edge = (i) => (i === A && A > 0 ? "edge" : null);
+  const cell = (lane) => (_, i) => {
+    const value = d[lane][i], isToken = lane === "tokens" || lane === "targets", span = lane === "tokens" ? d.span_id[i] : -1;
+    return el("td", {class: edge(i), dataset: {lane, i, ...stateOf(lane, i), ...(span >= 0 ? spanData(span) : {})}},
+      isToken ? value !== "" && tokenEl(value, {title: visible(value)}) : value);
+  };
+  const brace = (part, from, to, step) => to > from &&
+    el("th", {scope: "colgroup", colspan: to - from, class: edge(from), dataset: {shown: stepReached(step)}}, part);
+  const line = ([lane, name]) => el("tr", null, el("th", {scope: "row"}, name), d.tokens.map(cell(lane)));
+  fill(byId("lanes"), el("table", {class: "lanes"},
+    el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
+    el("tbody", null, Object.entries(LANES).map(line))));
+}
+
+// ---- 5 the mask -----------------------------------------------------------------------------------------------------------
+
+let maskMatrix = null;
+
+function startMask() {
+  maskMatrix = createMatrix(byId("grid"), {
+    label: "attention mask of GLM: rows are queries, columns are keys", onPoint: (cell) => point("glm", cell), onPin: pin,
+  });
+}
+
+function pair(query, key) {
+  return `${visible(query)} looks at ${visible(key)}`;
+}
+
+// What the steps have not brought yet is left out where `inSteps`.
+function viewOf(d, {inSteps = false, ...more}) {
+  const {step, walk} = app.state, T = d.tokens.length;
+  const isDone = (i, j) => !inSteps || step === 0 || (step === LAST && (walk === null || i * T + j <= walk));
+  const seen = (lane, i) => !inSteps || isShown(lane, i);
+  return {
+    rows: d.tokens.map((token, i) => ({
+      token: seen("tokens", i) ? token : "", span: seen("tokens", i) ? d.span_id[i] : -1,
+      positions: [seen("position_ids", i) ? d.position_ids[i] : "",
+        ...(d.second_position ? [seen("block_position_ids", i) ? d.block_position_ids[i] : ""] : [])],
+    })),
+    partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
+    kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
+    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}, ${d.kind[i][j]}`,
+    ...more,
+  };
+}
+
+function drawMask() {
+  const d = app.derivation, T = d.tokens.length, open = d.mask.flat().filter(Boolean).length;
+  byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
+  maskMatrix.draw(viewOf(d, {inSteps: true}));
+  byId("density").textContent = `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`;
+  const counts = {};
+  for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
+  const line = (kind) => el("li", {class: counts[kind] ? null : "absent", dataset: {kind}}, swatch(kind),
+    el("span", null, el("b", null, kind), " ", ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, counts[kind] ?? 0));
+  fill(byId("legend"), Object.keys(DATA.kinds).map(line));
+}
+
+function swatch(kind) {
+  return el("span", {class: "swatch", "aria-hidden": true, dataset: {kind, glyph: DATA.kinds[kind].unicode}});
+}
+
+// A sentence about {A}, {B} and {span}, as GLM calls them.
+function ofGlm(sentence) {
+  return format(sentence, DATA.words.models.glm);
+}
+
+// A cell that tells the most: a token of Part B and the first token of a later span, which it may not see.
+function tellingCell(d) {
+  const words = d.word.map((word, i) => i).filter((i) => d.word[i] >= 0 && d.part[i] === "B");
+  for (const i of words) {
+    const j = words.find((other) => d.kind[i][other] === "BF" && d.span_id[other] !== d.span_id[i]);
+    if (j !== undefined) return {i, j};
+  }
+  return null;
+}
+
+function pin(cell) {
+  const {pin: old} = app.state, isSame = cell && old && old[0] === cell.i && old[1] === cell.j;
+  app.state = {...app.state, pin: cell && !isSame ? [cell.i, cell.j] : null};
+  keepInAddress();
+  point("glm", cell);
+}
+
+function isWhole() {
+  return app.state.step === 0 || app.state.step === LAST;
+}
+
+// What is looked at while nothing is pointed at: the pinned cell, the one the film has come to, one that tells much.
+function restingCell() {
+  const {pin: pinned, walk} = app.state, T = app.derivation.tokens.length;
+  if (pinned) return Math.max(...pinned) < T ? {i: pinned[0], j: pinned[1]} : null;
+  if (walk !== null) return {i: Math.floor(walk / T), j: walk % T};
+  return isWhole() ? tellingCell(app.derivation) : null;
+}
+
+// The pointer or the keyboard is on a cell (or on none) of a model's mask. A pinned cell stays what is looked at.
+function point(model, pointed) {
+  const d = app.derivation, isFree = pointed && !app.state.pin && isWhole();
+  const cell = isFree ? pointed : restingCell(), from = isFree && model !== "glm" ? family[model].derivation : d;
+  const ours = cell && from !== d ? linkedCell(from, cell, d) : cell;
+  maskMatrix.mark(ours, Boolean(app.state.pin));
+  drawCard(ours);
+  for (const td of byId("lanes").querySelectorAll("td[data-i]")) {
+    td.classList.toggle("query", ours !== null && Number(td.dataset.i) === ours.i);
+    td.classList.toggle("key", ours !== null && Number(td.dataset.i) === ours.j);
+  }
+  link(cell, from);
+}
+
+function drawCard(cell) {
+  const d = app.derivation, card = byId("card");
+  if (!cell) {
+    return fill(card, el("p", {class: "note"}, isWhole()
+      ? "Point at a cell, or walk with the arrow keys, and here it says why it is open or shut. A click pins it."
+      : "The mask comes with the last step."));
+  }
+  const {i, j} = cell, rule = d.rule[i][j], {open, code, meaning} = DATA.words.rules[rule];
+  const line = (term, ...what) => [el("dt", null, term), el("dd", null, what)];
+  const who = (role, row) => {
+    const span = d.span_id[row], where = `row ${row}, Part ${d.part[row]}${span >= 0 ? `, s${span + 1}` : ""}`;
+    const token = el("span", {dataset: span >= 0 ? spanData(span) : {}}, tokenEl(d.tokens[row]));
+    const positions = `position ${d.position_ids[row]}, block position ${d.block_position_ids[row]}`;
+    return line(el("span", {class: role}, role), token, ` ${where}, ${positions}`);
+  };
+  const source = DATA.rule.trim().split("\n").pop().trim(); // the line of Python that returns
+  fill(card,
+    el("p", {class: "verdict"}, swatch(d.kind[i][j]), el("b", null, open ? "open" : "shut"), " ", tokenEl(d.tokens[i]),
+      " looks at ", tokenEl(d.tokens[j]), app.state.pin && el("span", {class: "pin"}, "pinned")),
+    el("p", {id: "why"}, visibleSentence(app.why(i, j))),
+    el("dl", null, who("query", i), who("key", j), line("kind", el("span", {id: "kind"}, d.kind[i][j])),
+      line("rule", el("code", {id: "rule"}, rule), " where ", el("code", null, code), `: ${ofGlm(meaning)}`),
+      line("code", el("code", null, source), ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`)));
+}
+
+function visibleSentence(sentence) {
+  return sentence.replace(/[\x00-\x1f\x7f-\x9f]/g, visible);
+}
+
+// ---- the page ---------------------------------------------------------------------------------------------------------------
+
+function startTheme() {
+  const root = document.documentElement, system = prefers("color-scheme: dark");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const nameTheme = () => (byId("theme").textContent = isDark() ? "Light" : "Dark");
+  const drawTheme = () => {
+    nameTheme();
+    compared = []; // a canvas has its colours painted in
+    draw();
+  };
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    drawTheme();
+  });
+  system.addEventListener("change", drawTheme);
+  nameTheme();
+}
+
+function startPage() {
+  const {text, spans, order, objective} = DATA.derivation;
+  app.derivation = DATA.derivation;
+  startText();
+  startChips();
+  startSampling();
+  startOrder();
+  startPlayer();
+  startMask();
+  startCompare();
+  startShare();
+  startTheme();
+  const {hash} = location; // before the first state is written there
+  set({text, spans, order, objective, tokenizer: tokenizerOf(text)});
+  readAddress(hash);
+  addEventListener("hashchange", () => readAddress(location.hash));
+  byId("model").hidden = !DATA.model;
+  if (DATA.model) startLab(byId("model"), app);
+}
+
+queueMicrotask(startPage); // when all scripts have been read

@@ -1,0 +1,222 @@
+"""What the page needs of a model, as JSON: the weights themselves, or a recording of the model filling one text.
+
+A page of 4 MB can hold about 1.4 million weights. Of a larger model it gets what there is to see when one text is filled:
+each row's likeliest tokens, the same after every layer (a logit lens), and who looked at whom. Both are read from the model
+without changing it.
+"""
+
+import base64
+import json
+import math
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...batch import pack
+from ...errors import MinglmError
+from ...generate import fill
+from ...infilling import Example
+from ...mask import keys_of_row
+from ...tokenizer import SPECIAL_STRINGS, byte_of_character
+
+MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens
+MAX_ATTENTION = 2_500_000  # characters of base64
+MAX_SPEC = 3_700_000  # characters of JSON: the whole page stays under 4 MB
+TOP, LENS_TOP = 10, 5  # likeliest tokens kept of a row's output, and of an earlier layer
+
+
+def model_spec(model, tokenizer, text="", name=""):
+    """The dict that `glmModel` of model.js reads: `live_spec` for a model small enough, else `recorded_spec` of `text`."""
+    if model.num_parameters() <= MAX_LIVE_PARAMETERS:
+        return live_spec(model, tokenizer, text, name)
+    return recorded_spec(model, tokenizer, text, name)
+
+
+def live_spec(model, tokenizer, text="", name=""):
+    """The weights in float16, tensor after tensor, and the tokenizer. text: what the page begins with."""
+    _check(model, tokenizer)
+    tensors = model.state_dict()
+    halves = [_float16(key, value) for key, value in tensors.items()]
+    spec = _head("live", model, tokenizer, text, name)
+    spec["tensors"] = [[key, value.numel()] for key, value in tensors.items()]
+    return spec | {"weights": _base64(np.concatenate(halves))}
+
+
+def recorded_spec(model, tokenizer, text, name=""):
+    """What the page shows of `fill(model, tokenizer, text)`, blank by blank, computed here.
+
+    chosen: (T - part_a_len) tokens, what follows each row of Part B. lens: of layers 0 (the embeddings) .. num_layers
+    and every such row, [log P(chosen), its rank, likeliest token, its P, next likeliest, ...]. attention: of each layer
+    base64 of bytes, round(255 * weight) of what each row sees, row after row, head after head.
+    Layers that would make the page too large are left out, the middle ones first; `note` says which.
+    """
+    _check(model, tokenizer)
+    with _in_eval_mode(model):
+        filled = fill(model, tokenizer, text)
+        example, chosen = _whole_reading(tokenizer, text, filled)
+        states, attention = _look_inside(model, example)
+        lens = _lens(model, tokenizer, states, chosen)
+    spec = _head("recorded", model, tokenizer, text, name)
+    recording = {"tokens": tokenizer.encode(text, special=True), "chosen": chosen, "lens": lens, "attention": attention}
+    spec["recording"] = recording
+    dropped = {"attention": _thin_out(attention, min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention)))}
+    dropped["lens"] = _thin_out(lens, MAX_SPEC - _size(spec) + _size(lens), keep=1)  # the output stays
+    spec["note"] = "; ".join(f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
+                             for what, layers in dropped.items() if layers)
+    if _size(spec) > MAX_SPEC:
+        raise MinglmError(f"text: a page of it would take {_size(spec):,} bytes; {MAX_SPEC:,} are accepted")
+    return spec
+
+
+def tokenizer_spec(tokenizer):
+    """What `GlmTokenizer` of model.js reads. Ids of any tokenizer become text in the page; only byte-level BPE encodes there.
+
+    tokens: V strings, the bytes of each token in GPT-2's alphabet (a special one: itself). merges: [left, right, left, ...],
+    ids in order of rank, or None where the page could not cut texts just as this tokenizer does. added: of each special
+    token [id, whether it takes the white space on its left]. lone_blank: whether decoding drops a blank at the beginning.
+    """
+    character_of = {byte: character for character, byte in byte_of_character().items()}
+    is_text = tokenizer.byte_lengths() > 0
+    library = json.loads(tokenizer._library.to_str())
+    added = {token["id"]: token for token in library["added_tokens"]}
+    return {
+        "tokens": [
+            "".join(character_of[byte] for byte in tokenizer._bytes_of(i)) if is_text[i] else tokenizer._bytes_of(i).decode()
+            for i in range(tokenizer.vocab_size)
+        ],
+        "merges": _merges(library),
+        "added": [[i, added[i]["lstrip"]] for i in (~is_text).nonzero()[0].tolist()],
+        "special": {key: getattr(tokenizer.special, key) for key in SPECIAL_STRINGS},
+        "lone_blank": not tokenizer._is_byte_level,
+    }
+
+
+def _merges(library):
+    """The merges of a byte-level BPE that does what `Tokenizer.train` makes, as a flat list of ids; else None."""
+    model, before = library["model"], library["pre_tokenizer"] or {}
+    if (
+        model.get("type", "BPE") != "BPE"
+        or library["normalizer"] is not None
+        or (before.get("type"), before.get("add_prefix_space"), before.get("use_regex", True)) != ("ByteLevel", False, True)
+        or any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"))
+        or any(not token["special"] or token["rstrip"] or token["single_word"] for token in library["added_tokens"])
+        or not byte_of_character().keys() <= model["vocab"].keys()
+    ):
+        return None
+    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    return [model["vocab"][part] for pair in pairs for part in pair]
+
+
+def _head(kind, model, tokenizer, text, name):
+    """What both kinds of spec begin with."""
+    fields = ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions", "gelu")
+    config = {field: getattr(model.config, field) for field in fields}
+    return {"kind": kind, "name": name, "text": text, "note": "", "config": config,
+            "parameters": model.num_parameters(), "fingerprint": tokenizer.fingerprint, "tokenizer": tokenizer_spec(tokenizer)}
+
+
+def _check(model, tokenizer):
+    """Raise MinglmError for a model that cannot be shown."""
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise MinglmError(f"tokenizer: it has {tokenizer.vocab_size} tokens, the model has {model.config.vocab_size}")
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise MinglmError(f"{name}: holds values that are not finite; a page shows models whose weights are numbers")
+
+
+def _float16(name, tensor):
+    """A tensor as flat little-endian float16."""
+    values = tensor.detach().float().cpu().numpy().ravel()
+    if (largest := float(np.abs(values).max(initial=0))) >= 65520:  # from there on float16 rounds to infinity
+        raise MinglmError(f"{name}: holds {largest:g}, but a page keeps weights as float16, up to 65504")
+    return values.astype("<f2")
+
+
+@contextmanager
+def _in_eval_mode(model):
+    """No dropout inside; afterwards every module is in the mode it was in, come what may."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _whole_reading(tokenizer, text, filled):
+    """The rows that `fill` had read at its end, as an Example, and what it chose after each row of Part B.
+
+    What came after the last row of a blank `fill` does not say: there stand the stops it may have been, () at the limit.
+    """
+    special, tokens = tokenizer.special, tokenizer.encode(text, special=True)
+    part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask != special.mask else [special.eos])
+    rows, chosen = [(token, i, 0) for i, token in enumerate(part_a)], []
+    for position, blank in zip((i + 1 for i, token in enumerate(tokens) if token in special.masks), filled.blanks, strict=True):
+        answer = blank.answer.tokens
+        rows += [(token, position, 1 + j) for j, token in enumerate([special.sop, *answer])]
+        stops = (special.eop, special.eos) if tokens[position - 1] == special.gmask else (special.eop,)
+        chosen += [*answer, stops if blank.answer.complete else ()]
+    ids, positions, block_positions = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    targets = np.zeros(len(chosen), dtype=np.int64)  # nothing is learned here
+    return Example(ids, positions, block_positions, targets, len(part_a), len(ids), "document", special), chosen
+
+
+@torch.no_grad()
+def _look_inside(model, example):
+    """One pass over a sample, layer by layer: Part B's states before, between and after the layers, and all attention."""
+    batch = pack([example]).to(next(model.parameters()).device)
+    A, T = example.part_a_len, len(example.tokens)
+    sees = torch.arange(T) < keys_of_row(torch.arange(T), A)[:, None]  # (T, T)
+    x = model.token_embedding(batch.tokens) + model.position_embedding(batch.position_ids)
+    x = x + model.block_position_embedding(batch.block_position_ids)
+    states, attention = [x[A:]], []
+    for number, layer in enumerate(model.layers):
+        q, k, _ = layer.project(x)  # each (T, H, D)
+        scores = torch.einsum("qhd,khd->hqk", q, k).float().cpu() / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~sees, -math.inf).softmax(-1)  # (H, T, T)
+        attention.append({"layer": number, "base64": _base64((weights[:, sees] * 255).round().byte().numpy())})
+        x = layer(x, batch.mask, model.backend)
+        states.append(x[A:])
+    return states, attention
+
+
+@torch.no_grad()
+def _lens(model, tokenizer, states, chosen):
+    """The final norm and the head on every state, not just the last (see `recorded_spec`); completes `chosen`."""
+    is_text, lens = torch.from_numpy(tokenizer.byte_lengths() > 0), []
+    for number, x in reversed(list(enumerate(states))):
+        log_p = F.linear(model.final_norm(x), model.token_embedding.weight).float().cpu().log_softmax(-1)  # (T - A, V)
+        if number == len(model.layers):
+            for row, stops in enumerate(chosen):
+                if isinstance(stops, tuple):  # the last row of a blank: the likeliest stop, or a token that found no room
+                    candidates = list(stops) or is_text.nonzero()[:, 0].tolist()
+                    chosen[row] = max(candidates, key=log_p[row].tolist().__getitem__)
+        target = log_p.gather(1, torch.tensor(chosen)[:, None])  # (T - A, 1)
+        rank = 1 + (log_p > target).sum(1)
+        top = log_p.topk(min(TOP if number == len(model.layers) else LENS_TOP, log_p.shape[1]))
+        rows = [
+            [round(target, 4), rank, *(x for token, p in zip(ids, ps, strict=True) for x in (token, float(f"{p:.4g}")))]
+            for target, rank, ids, ps in zip(target[:, 0].tolist(), rank.tolist(), top.indices.tolist(),
+                                             top.values.exp().tolist(), strict=True)
+        ]
+        lens.append({"layer": number, "rows": rows})
+    return lens[::-1]
+
+
+def _thin_out(layers, budget, keep=0):
+    """Drop entries of a list, the middle ones first, until it takes at most `budget` characters; the dropped layers."""
+    dropped = []
+    while len(layers) > keep and _size(layers) > budget:
+        dropped.append(layers.pop((len(layers) - 1) // 2)["layer"])
+    return sorted(dropped)
+
+
+def _size(value):
+    return len(json.dumps(value, separators=(",", ":")))
+
+
+def _base64(array):
+    return base64.b64encode(array.tobytes()).decode()
