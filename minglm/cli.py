@@ -197,7 +197,8 @@ def add_pretrain(commands):
 
 def fill_command(args):
     from .generate import fill
-    from .viz.terminal import charset_of, highlight, parse_order, wants_colour
+    from .viz.columns import charset_of, highlight, wants_colour
+    from .viz.typed import parse_order
 
     model, tokenizer = load(args.model)
     dials = sampling(args) | dict(top=args.top)
@@ -242,7 +243,7 @@ class Stream:
 
 def stream_blanks(stream, tokenizer, text, look):
     """A function for fill's on_token: shows the text up to the blank that is being filled, and what stands in it so far."""
-    from .viz.terminal import BRACKETS, highlight
+    from .viz.columns import BRACKETS, highlight
 
     end_of_blank = "\x1b[0m" if look["colour"] else BRACKETS[look["charset"]][1]
     between, answers = [[]], {}  # ids of the text between its blanks
@@ -334,7 +335,8 @@ def newest_run(runs=Path("runs")):
 
 
 def show_command(args):
-    from .viz.terminal import charset_of, show, wants_colour
+    from .viz.columns import charset_of, wants_colour
+    from .viz.terminal import show
 
     refuse_together(args)
     if args.figure:
@@ -352,7 +354,7 @@ def show_command(args):
 def draw_command(args):
     """One figure of a text, or of a text and a model, as a file."""
     from .viz.figures import draw, find, save_figure
-    from .viz.terminal import read
+    from .viz.typed import read
 
     figure = find(args.figure)
     model, tokenizer = load(args.model) if args.model else (None, None)
@@ -432,7 +434,7 @@ def add_show(commands):
 def explore_command(args):
     from .pretrain import write_whole
     from .viz.page import html
-    from .viz.terminal import read
+    from .viz.typed import read
 
     how = (args.spans, args.order, args.objective)
     if args.model:
@@ -460,7 +462,7 @@ def explore_model(args, how):
     from .viz.derivation import explain
     from .viz.page import html
     from .viz.page.weights import model_spec
-    from .viz.terminal import Sample, draw, parse_order, parse_spans
+    from .viz.typed import Sample, draw, parse_order, parse_spans
 
     model, tokenizer = load(args.model)
     special, text = tokenizer.special, args.text if args.text is not None else text_to_explore(args.model)

@@ -12,7 +12,7 @@ from conftest import need_browser
 import minglm
 from minglm.viz import page
 from minglm.viz.derivation import Derivation, explain, why
-from minglm.viz.terminal import draw
+from minglm.viz.typed import draw
 
 need_browser()
 

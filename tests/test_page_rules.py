@@ -8,8 +8,9 @@ from conftest import need_browser
 
 from minglm import Rng, Span, sample_spans
 from minglm.viz import page
+from minglm.viz.columns import characters
 from minglm.viz.derivation import EOS_TEXTS, explain, why
-from minglm.viz.terminal import characters, draw, split
+from minglm.viz.typed import draw, split
 from minglm.viz.words import MODELS
 
 need_browser()

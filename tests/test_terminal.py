@@ -19,23 +19,11 @@ from minglm.rng import Rng
 from minglm.spans import Span
 from minglm.tokenizer import SENTENCE_MARKS
 from minglm.viz import Derivation, explain, highlight, render, show
+from minglm.viz.columns import charset_of, display_width, wants_colour
 from minglm.viz.derivation import why
 from minglm.viz.palette import KINDS
-from minglm.viz.terminal import (
-    charset_of,
-    compare,
-    display_width,
-    draw,
-    explain_cell,
-    film,
-    parse_cell,
-    parse_models,
-    parse_order,
-    parse_spans,
-    read,
-    split,
-    wants_colour,
-)
+from minglm.viz.terminal import compare, explain_cell, film
+from minglm.viz.typed import draw, parse_cell, parse_models, parse_order, parse_spans, read, split
 from minglm.viz.words import MODELS, RULES
 
 DATA = Path(__file__).parent / "data"

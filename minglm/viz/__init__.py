@@ -2,18 +2,25 @@
 
 derivation.py   one sample, row by row: the only thing that the renderings of a mask read
 terminal.py     the same as text, for `minglm show`
+figures.py      the fifteen figures: their names, and `draw`
+plot.py         `minglm plot`
 curves.py       how a training run went
 """
 
+from .columns import highlight
 from .derivation import Derivation, derivation_of, explain
-from .terminal import highlight, render, show
+from .terminal import render, show
 
 __all__ = ["Derivation", "derivation_of", "explain", "fig_curves", "highlight", "render", "save_curves", "show"]
 
 
 def __getattr__(name):
-    if name in ("fig_curves", "save_curves"):
-        from . import curves
+    if name == "save_curves":
+        from .curves import save_curves
 
-        return getattr(curves, name)
+        return save_curves
+    if name.startswith("fig_") or name in ("FIGURES", "draw", "save_figure", "tiles_text", "attention_of"):
+        from . import figures
+
+        return getattr(figures, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

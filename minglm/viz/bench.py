@@ -7,8 +7,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..bench.cases import BOTH, FORWARD
 from ..bench.table import fastest_forms
-from ..errors import MinglmError
-from .curves import THEMES
+from .canvas import look, width_in_pixels
 
 # Told apart by marker first: PyTorch in orange, the kernel's ladder in blue.
 MARKERS = {
@@ -28,9 +27,8 @@ def fig_attention(result, *, theme="light", width=None):
     result: what bench.attention.run returns. Forward and backward together; forward alone where nothing goes backward.
     width: in pixels at 100 dots an inch (900 unless given); the height follows from the shapes. fig.alt_text says it in words.
     """
-    if theme not in THEMES:
-        raise MinglmError(f"theme {theme!r} is not accepted: it is one of {', '.join(THEMES)}")
-    ink, colours, width = THEMES[theme], COLOURS[theme], width or 900
+    ink, width = look(theme), width_in_pixels(width)
+    colours = COLOURS[theme]
     tables = {dtype: measured(result, dtype) for dtype in dict.fromkeys(row["dtype"] for row in result["rows"])}
     heights = [ROW * len(shapes) + 60 for shapes in tables.values()]
     fig = Figure(figsize=(width / 100, (sum(heights) + 90) / 100), dpi=100, layout="constrained", facecolor=ink["back"])

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..errors import MinglmError
+from .canvas import DPI, look, save_figure, width_in_pixels
+from .palette import SPAN_COLOURS
 
 # columns of metrics.csv that the figure reads; losses in nats a token
 COLUMNS = ("step", "loss", "lr", "grad_norm", "text_tokens", "seconds")
 HELD_OUT = {"held_out": "all", "held_out_token": "token", "held_out_sentence": "sentence", "held_out_document": "document"}
 # Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers tell apart).
 STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
-THEMES = {
-    "light": {
-        "back": "#FFFFFF", "ink": "#1A1A1A", "grid": "#DDDDDD", "training": "#004B87",
-        "all": "#1A1A1A", "token": "#D55E00", "sentence": "#009E73", "document": "#AA4499",
-    },
-    "dark": {
-        "back": "#16181C", "ink": "#E8E8E8", "grid": "#3A3D44", "training": "#4FA3F0",
-        "all": "#E8E8E8", "token": "#FF8A3D", "sentence": "#3DD6A3", "document": "#E89AD8",
-    },
-}  # fmt: skip
+LINES = {
+    "light": {"training": "#004B87", "all": "#1A1A1A", "token": "#D55E00", "sentence": "#009E73", "document": "#AA4499"},
+    "dark": {"training": "#4FA3F0", "all": "#E8E8E8", "token": "#FF8A3D", "sentence": "#3DD6A3", "document": "#E89AD8"},
+}
+DASHES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v", "P")  # of several runs, beside their colours
 MOST_POINTS = 20_000  # of a raw line; a longer run is drawn as the extremes of as many stretches
 
 
@@ -34,24 +30,14 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 
     width: in pixels at 100 dots an inch (900 unless given); the height is 700. fig.alt_text says it in words.
     """
-    if theme not in THEMES:
-        raise MinglmError(f"theme {theme!r} is not accepted: it is one of {', '.join(THEMES)}")
-    colours, width = THEMES[theme], width or 900
+    colours, width = look(theme) | LINES[theme], width_in_pixels(width)
     path = Path(metrics_csv_path)
     metrics = read_metrics(path)
     if not len(metrics["step"]):
         raise MinglmError(f"{path}: no step is written there yet")
     title = path.resolve().parent.name if title is None else title
 
-    fig = Figure(figsize=(width / 100, 7), dpi=100, layout="constrained", facecolor=colours["back"])
-    fig.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
-    loss, lr, norm, speed = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
-    if title:
-        fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
-    names = {loss: "loss, nats a token", lr: "learning rate", norm: "gradient norm", speed: "text tokens a second"}
-    for ax, name in names.items():
-        style_axes(ax, name, colours)
-
+    fig, (loss, lr, norm, speed) = four_panels(title, colours, width)
     step = metrics["step"]
     handles = [noisy_line(loss, step, metrics["loss"], colours["training"], f"training {last(smooth(metrics['loss'])):.2f}")]
     for column, name in HELD_OUT.items():
@@ -63,17 +49,77 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
             handles += loss.plot(
                 step[seen], metrics[column][seen], dashes, marker=marker, color=colours[name], label=label, gid=column, **sizes
             )
-    # above the axes: there it can cover nothing
-    loss.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0, frameon=False, fontsize=9,
-        ncols=5 if width >= 1000 else 3 if width >= 600 else 2, labelcolor=colours["ink"], columnspacing=1.4,
-    )  # fmt: skip
+    legend_above(loss, handles, colours, width)
 
     lr.plot(step, metrics["lr"], color=colours["training"], linewidth=1.6, marker=dot(step), gid="lr")
     in_logs = spread(metrics["grad_norm"]) > 10
     noisy_line(norm, step, metrics["grad_norm"], colours["training"], gid="grad_norm", in_logs=in_logs)
     noisy_line(speed, step, metrics["tokens_per_second"], colours["training"], gid="tokens_per_second")
-    for ax in (lr, speed) if in_logs else (lr, norm, speed):
+    scales((lr, norm, speed), step, in_logs, width)
+    speed.set_xlabel("step", color=colours["ink"])
+    fig.alt_text = in_words(metrics, title)
+    return fig
+
+
+def fig_runs(paths, *, theme="light", width=None):
+    """Several runs in one picture: running means of the training loss, held-out losses as marks, rate, norm and speed.
+
+    paths: metrics.csv of each; a run is called by its folder. -> matplotlib Figure. A resumed run repeats no step, and its
+    metrics do not say where it was resumed, so nothing marks that.
+    """
+    colours, width = look(theme), width_in_pixels(width)
+    runs = {str(Path(path).resolve().parent.name): read_metrics(path) for path in paths}
+    if len(runs) < len(paths):  # folders of the same name
+        runs = {str(Path(path).parent): read_metrics(path) for path in paths}
+    if empty := [name for name, metrics in runs.items() if not len(metrics["step"])]:
+        raise MinglmError(f"{empty[0]}: no step is written there yet")
+    fig, (loss, lr, norm, speed) = four_panels(f"{len(runs)} runs", colours, width)
+    handles, words = [], []
+    in_logs = max(spread(metrics["grad_norm"]) for metrics in runs.values()) > 10
+    for n, (name, metrics) in enumerate(runs.items()):
+        step, colour = metrics["step"], SPAN_COLOURS[n % len(SPAN_COLOURS)]
+        how = dict(color=colour, linewidth=1.6, linestyle=DASHES[n % len(DASHES)], marker=dot(step))
+        end = last(smooth(metrics["loss"]))
+        handles += loss.plot(step, smooth(metrics["loss"]), label=f"{name} {end:.2f}", gid=f"loss-{n}", **how)
+        seen, held = np.isfinite(metrics["held_out"]), last(metrics["held_out"])
+        marks = dict(color=colour, markersize=4.5, markerfacecolor=colours["back"], markevery=max(1, seen.sum() // 12))
+        loss.plot(step[seen], metrics["held_out"][seen], MARKS[n % len(MARKS)], gid=f"held_out-{n}", **marks)
+        lr.plot(step, metrics["lr"], gid=f"lr-{n}", **how)
+        for ax, column in ((norm, "grad_norm"), (speed, "tokens_per_second")):
+            ax.plot(step, running_mean(metrics[column], in_logs and ax is norm), gid=f"{column}-{n}", **how)
+        words.append(f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}"
+                     + (f", held out {held:.2f}" if math.isfinite(held) else ""))  # fmt: skip
+    legend_above(loss, handles, colours, width)
+    scales((lr, norm, speed), max((metrics["step"] for metrics in runs.values()), key=len), in_logs, width)
+    speed.set_xlabel("step; marks in the first panel: held-out loss", color=colours["ink"])
+    fig.alt_text = f"Training curves of {len(runs)} runs, in nats a token at the end. {'; '.join(words)}."
+    return fig
+
+
+def four_panels(title, colours, width):
+    """A Figure for loss, learning rate, gradient norm and speed over the same steps, and its four axes."""
+    fig = Figure(figsize=(width / DPI, 7), dpi=DPI, layout="constrained", facecolor=colours["back"])
+    fig.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
+    axes = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
+    for ax, name in zip(axes, ("loss, nats a token", "learning rate", "gradient norm", "text tokens a second"), strict=True):
+        style_axes(ax, name, colours)
+    return fig, axes
+
+
+def legend_above(ax, handles, colours, width):
+    """What the lines are, above the axes: there it can cover nothing."""
+    ax.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0, frameon=False, fontsize=9,
+        ncols=5 if width >= 1000 else 3 if width >= 600 else 2, labelcolor=colours["ink"], columnspacing=1.4,
+    )  # fmt: skip
+
+
+def scales(axes, step, in_logs, width):
+    """Limits and numbers of the lower panels; step: the longest run's."""
+    lr, norm, speed = axes
+    for ax in (lr, speed) if in_logs else axes:
         ax.set_ylim(0, max(ax.get_ylim()[1], 1e-12) * 1.08)
     if in_logs:
         norm.set_yscale("log")
@@ -81,13 +127,10 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
         norm.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    speed.set_xlabel("step", color=colours["ink"])
     speed.xaxis.set_major_locator(MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     if len(step) == 1:
         speed.set_xlim(step[0] - 1, step[0] + 1)
     speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    fig.alt_text = in_words(metrics, title)
-    return fig
 
 
 def save_curves(run_dir):
@@ -98,15 +141,7 @@ def save_curves(run_dir):
     run_dir = Path(run_dir)
     if not len(read_metrics(run_dir / "metrics.csv")["step"]):
         return None
-    fig = fig_curves(run_dir / "metrics.csv")
-    path, unfinished = run_dir / "curves.png", run_dir / f".curves.{os.getpid()}.png"
-    try:
-        # without the library's version inside, the same run gives the same bytes
-        fig.savefig(unfinished, metadata={"Software": None, "Description": fig.alt_text})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return save_figure(fig_curves(run_dir / "metrics.csv"), run_dir / "curves.png")
 
 
 def read_metrics(path):
@@ -166,9 +201,13 @@ def noisy_line(ax, step, values, colour, label=None, gid="loss", in_logs=False):
     """
     x, y = extremes(step, values)
     ax.plot(x, y, color=colour, alpha=0.35, linewidth=0.8, gid=f"{gid} raw")
-    mean = np.exp(smooth(np.log(np.where(values > 0, values, np.nan)))) if in_logs else smooth(values)
-    (line,) = ax.plot(step, mean, color=colour, linewidth=1.8, marker=dot(step), label=label, gid=gid)
+    (line,) = ax.plot(step, running_mean(values, in_logs), color=colour, linewidth=1.8, marker=dot(step), label=label, gid=gid)
     return line
+
+
+def running_mean(values, in_logs=False):
+    """`smooth`, of the logarithms if asked for."""
+    return np.exp(smooth(np.log(np.where(values > 0, values, np.nan)))) if in_logs else smooth(values)
 
 
 def extremes(step, values, most=MOST_POINTS):

@@ -1,46 +1,43 @@
 """A Derivation as text: tokens, both positions, targets and the mask in one table, on any terminal.
 
-What `minglm show` takes and prints: a text is read (`read`), explained, and then drawn by one of
+What `minglm show` prints: a text is read (typed.py), explained, and then drawn by one of
 
     render      the table                       film       the derivation, step by step
     compare     GLM beside its relatives        cell       why one cell is open or shut
 
-They see nothing but derivations. Everything here returns a string; nothing prints. What a stream can show is asked with
-`wants_colour` and `charset_of`.
+They see nothing but derivations. Everything here returns a string; nothing prints. How wide a text is, and what a stream can
+show, is said in columns.py.
 """
 
-import difflib
 import json
-import os
 import re
-import unicodedata
-from typing import NamedTuple
 
-from ..errors import MinglmError
-from ..rng import Rng
-from ..spans import Span, sample_spans
-from .derivation import EOS_TEXTS, MASK_NAMES, explain, why
-from .palette import KINDS
-from .words import BECAUSE, MODELS, RULES
+from .columns import (
+    BOLD,
+    ELLIPSIS,
+    INVERSE,
+    colour_legend,
+    digits,
+    display_width,
+    glyph,
+    is_unicode,
+    pad_left,
+    pad_right,
+    plain_width,
+    printable,
+    shorten,
+    style,
+    wrap,
+)  # fmt: skip
+from .derivation import MASK_NAMES, why
+from .typed import parse_cell, parse_models, read
+from .words import HIDDEN_MEANING, MEANING, MODELS, RULES
 
-# how a charset writes: a shortened token, a blank inside a token, the brackets around a filled blank
-ELLIPSIS = {"unicode": "…", "ascii": ".."}
-BLANK = {"unicode": "▁", "ascii": "_"}
-BRACKETS = {"unicode": "⟦⟧", "ascii": "[]"}
-MEANING = {
-    "AA": "{A} sees all of {A}, left and right",
-    "BA": BECAUSE["BA"],
-    "BE": "{B} sees the {span}s that came before in {B}",
-    "BS": "... and the earlier tokens of its own {span}",
-    "self": "... and itself",
-}
-HIDDEN_MEANING = {"AB": RULES["answers"]["meaning"], "BF": RULES["future"]["meaning"]}
 LABELS = {"block position": "block pos."}  # what a position is called where there is little room
 LOOK_ALIKES = {"[MASK]", "[sMASK]", "[gMASK]", "[M]", "[sM]", "[gM]", "[S]", "[E]"}  # as words of a text, they are text
 SHORTEST = 3  # columns that a token keeps before the table takes another form
 LABEL_CAP = 12  # columns that a token keeps in front of its row, where there is a limit
 GAP = 3  # columns between the tables that stand side by side
-BOLD, INVERSE = 1, 7  # of a terminal's styles
 
 
 def show(
@@ -68,146 +65,6 @@ def show(
         return json.dumps(shown, ensure_ascii=ascii_only)
     drawn = "\n".join(wrap(sample.drawn, width)) + "\n\n" if sample.drawn else ""
     return drawn + shown
-
-
-# ---- what is typed -------------------------------------------------------------------------------------------------------
-
-
-class Sample(NamedTuple):
-    """A text and what is blanked in it; drawn: one sentence if that was left to chance, else ""."""
-
-    tokens: list[str]
-    spans: list[Span]
-    order: list[int]
-    objective: str
-    drawn: str = ""
-
-    def explain(self, model="glm"):
-        """The Derivation of a model on this text."""
-        return explain(self.tokens, self.spans, self.order, self.objective, model=model)
-
-
-def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
-    """Text, spans and order as typed -> Sample. Spans that are not given are drawn; dials: see `draw`."""
-    tokens = split(text)
-    if spans is not None:
-        spans = parse_spans(spans)
-        return Sample(tokens, spans, parse_order(order, len(spans)), objective)
-    spans, shuffled, became = draw(tokens, objective, seed, **dials)
-    drawn = "spans " + ",".join(f"{span.start}:{span.end}" for span in spans)
-    if order is None:
-        drawn += " order " + ",".join(str(k + 1) for k in shuffled)
-    drawn += f" drawn with seed {seed}"
-    if became != objective:
-        drawn += f"; no whole sentence in the text, so the {became} objective, as in training"
-    return Sample(tokens, spans, shuffled if order is None else parse_order(order, len(spans)), became, drawn)
-
-
-def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
-    """Spans as training draws them from a document without cls: (spans, order, objective).
-
-    The page's button draws the same for a seed. A token ends a sentence if one of tokenizer.SENTENCE_MARKS is in it. A
-    text without a whole sentence serves the token objective instead.
-    """
-    from ..tokenizer import SENTENCE_MARKS  # here: only who draws pays for the tokenizer library
-
-    if not 0 < mask_ratio <= 1:
-        raise MinglmError(f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1")
-    if not 0 < mean_length <= 40:
-        raise MinglmError(f"mean length {mean_length} is not accepted: it is a number of tokens, above 0 and at most 40")
-    rng = Rng(seed)
-    ends = [any(mark in token for mark in SENTENCE_MARKS) for token in tokens]
-    how = dict(has_cls=False, has_eos=tokens[-1] in EOS_TEXTS, sentence_ends=ends)
-    how |= dict(mask_ratio=mask_ratio, mean_length=mean_length)
-    spans = sample_spans(range(len(tokens)), objective, rng, **how)
-    if not spans:
-        objective = "token"
-        spans = sample_spans(range(len(tokens)), objective, rng, **how)
-    return spans, rng.shuffle(list(range(len(spans)))), objective
-
-
-def split(text):
-    r"""A text as tokens: its words; a text without blanks that is not ASCII, as Chinese, one character a token.
-
-    Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
-
-    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of ASCII
-    characters only, are the tokens. One word with another character in it is read from left to right, and the first that
-    fits is done:
-    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is a token;
-    2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one that comes after
-       U+200D, joins the token before it, if there is one;
-    3. any other character is a token.
-    """
-    words = text.split()
-    if not words:
-        raise MinglmError(f"text {text!r} is empty: at least one word is needed")
-    if len(words) > 1 or words[0].isascii():
-        return words
-    return characters(words[0], r"\[[A-Za-z]+\]|<\|[A-Za-z]+\|>")
-
-
-def characters(text, whole=r"(?!)"):
-    """A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole."""
-    pieces = []
-    for match in re.finditer(f"({whole})|.", text, re.DOTALL):
-        c = match[0]
-        if pieces and not match[1] and (char_width(c) == 0 or pieces[-1].endswith(ZERO_WIDTH_JOINER)):
-            pieces[-1] += c
-        else:
-            pieces.append(c)
-    return pieces
-
-
-def parse_spans(text):
-    """ "2:3,4:6" -> [Span(2, 3), Span(4, 6)]: Python slices of the tokens. Whether they fit is checked later."""
-    spans = []
-    for piece in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,9}):([0-9]{1,9})\s*", piece)
-        if not match:
-            raise MinglmError(
-                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without the end, "
-                "with commas between them, as in 2:3,4:6"
-            )
-        spans.append(Span(*map(int, match.groups())))
-    return spans
-
-
-def parse_order(text, n):
-    """The order of n spans in Part B as typed, counted from 1: ("2,1", 2) -> [1, 0]. None is left to right."""
-    if text is None:
-        return list(range(n))
-    pieces = [piece.strip() for piece in text.split(",")]
-    if sorted(pieces) != sorted(str(k + 1) for k in range(n)):
-        accepted = ",".join(str(k) for k in range(n, 0, -1)) if n < 10 else f"{n},{n - 1},...,1"
-        raise MinglmError(
-            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted from 1 in the "
-            f"order of the text, as in {accepted}"
-        )
-    return [int(piece) - 1 for piece in pieces]
-
-
-def parse_cell(text):
-    """ "9,6" -> (9, 6), a row and a column. Whether there are such rows is checked later."""
-    match = re.fullmatch(r"\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*", text)
-    if not match:
-        raise MinglmError(f"cell {text!r} is not accepted: it is ROW,COLUMN, both counted from 0, as in 9,6")
-    return int(match[1]), int(match[2])
-
-
-def parse_models(text):
-    """ "T5, gpt" -> ["glm", "t5", "gpt"]: GLM is always there to be compared with. "all" is every family."""
-    models = ["glm"]
-    for name in (piece.strip() for piece in text.split(",")):
-        if name.lower() == "all":
-            models += MODELS
-        elif name.lower() in MODELS:
-            models.append(name.lower())
-        else:
-            near = difflib.get_close_matches(name.lower(), [*MODELS, "all"], 1, cutoff=0.5)
-            rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(MODELS)}, all"
-            raise MinglmError(f"unknown model {name!r}; {rest}")
-    return list(dict.fromkeys(models))
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------------
@@ -562,153 +419,3 @@ def strip(lanes, columns, cut, label, *, width, colour, charset):
 
 
 # ---- filled blanks, and what a stream can show ---------------------------------------------------------------------------
-
-
-def highlight(pieces, *, colour=False, charset="unicode"):
-    """A text with its filled blanks marked: bold and underlined, or in brackets without colour.
-
-    pieces: (text, is_blank) pairs in order. Example: [("the", False), (" sky", True), (".", False)] -> "the ⟦sky⟧."
-    """
-    left, right = BRACKETS[charset]
-    out = []
-    for text, is_blank in pieces:
-        text = "".join(c if c in "\n\t" else printable(c, charset, blank=" ") for c in text)
-        if is_blank:
-            lead = text[: len(text) - len(text.lstrip())]
-            text = text[len(lead) :]
-            # an empty blank would be invisible without brackets
-            text = f"{lead}\x1b[1;4m{text}\x1b[0m" if colour and text else f"{lead}{left}{text}{right}"
-        out.append(text)
-    return "".join(out)
-
-
-def wants_colour(stream, environ=os.environ):
-    """Whether to colour what goes to `stream`: NO_COLOR, then FORCE_COLOR, then TERM=dumb, then whether it is a terminal."""
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR"):
-        return environ["FORCE_COLOR"] != "0"
-    if environ.get("TERM") == "dumb":
-        return False
-    return bool(getattr(stream, "isatty", lambda: False)())
-
-
-def charset_of(stream):
-    """ "unicode" where the stream's encoding can write the glyphs, else "ascii". A stream without encoding takes all."""
-    encoding = getattr(stream, "encoding", None)
-    signs = "".join([*(kind.unicode for kind in KINDS.values()), ELLIPSIS["unicode"], BLANK["unicode"], BRACKETS["unicode"]])
-    try:
-        signs.encode(encoding or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return "ascii"
-    return "unicode"
-
-
-# ---- how wide is a text on a terminal --------------------------------------------------------------------------------------
-
-ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200d", "\ufe0f"
-
-
-def char_width(c):
-    """Columns of one character: 0 for marks on the letter before, 2 for Chinese, Japanese, Korean and emoji, else 1."""
-    if c == ZERO_WIDTH_JOINER or unicodedata.category(c) in ("Mn", "Me") or "\u1160" <= c <= "\u11ff":
-        return 0  # the last range: vowels and finals of Korean letters written apart
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
-
-
-def display_width(text):
-    """Columns of a text. "春" -> 2, "e" and an accent -> 1, a heart in emoji style -> 2, a family joined to one emoji -> 2."""
-    total, last, joined = 0, 0, False
-    for c in text:
-        width = 0 if joined else char_width(c)
-        if c == EMOJI_STYLE and last == 1:
-            total, width = total - 1, 2
-        joined = c == ZERO_WIDTH_JOINER and last == 2  # only emoji join
-        last = width or last
-        total += width
-    return total
-
-
-def printable(text, charset, blank=None):
-    """A token that cannot upset the table: blanks visible, control characters (and in ascii all others) escaped."""
-    blank = BLANK[charset] if blank is None else blank
-    text = "".join(blank if c == " " else c if c.isprintable() or c == ZERO_WIDTH_JOINER else escape(c) for c in text)
-    return text if charset == "unicode" else text.encode("ascii", "backslashreplace").decode()
-
-
-def escape(c):
-    """ "\\x1b" for the character that starts a terminal's control codes: text, not a command."""
-    return c.encode("unicode_escape").decode()
-
-
-def shorten(text, width, charset):
-    """The text, or as much of it as fits in `width` columns before an ellipsis: ("blankets", 4) -> "bla…"."""
-    if display_width(text) <= width:
-        return text
-    ellipsis = ELLIPSIS[charset][:width]
-    while text and display_width(text) > width - len(ellipsis):
-        text = text[:-1]
-    return text + ellipsis
-
-
-def pad_left(text, width):
-    return " " * (width - display_width(text)) + text
-
-
-def pad_right(text, width):
-    return text + " " * (width - display_width(text))
-
-
-def digits(numbers):
-    return len(str(max(numbers.tolist())))
-
-
-def wrap(text, width, hanging=""):
-    """The lines of a sentence, all but the first after `hanging`; the meaning of a glyph stays clear of the glyph's column."""
-    if width is None:
-        return [text]
-    hanging = "   " if text[1:3] == "  " != text[:2] else hanging
-    hanging = hanging if len(hanging) + 2 <= width else ""
-    lines, line = [], ""
-    for word in re.findall(r"\s*\S+", text):
-        if display_width(line + word) <= width:
-            line += word
-            continue
-        if line.strip():
-            lines.append(line)
-            line = hanging
-        for c in characters(word.lstrip()):
-            if display_width(line + c) > width and line.strip():
-                lines.append(line)
-                line = hanging
-            line += c if display_width(line + c) <= width else ELLIPSIS["unicode"]  # a wide letter in one column
-    return [*lines, line]
-
-
-def glyph(kind, charset, colour=False):
-    """The sign of a kind of cell."""
-    sign = getattr(KINDS[kind], charset)
-    return f"\x1b[38;5;{KINDS[kind].terminal}m{sign}\x1b[0m" if colour else sign
-
-
-def colour_legend(line, charset):
-    """A legend line opens with its glyph and two blanks: give it the colour of the table."""
-    for kind in KINDS:
-        if line.startswith(glyph(kind, charset) + "  "):
-            return glyph(kind, charset, True) + line[1:]
-    return line
-
-
-def style(text, code, colour):
-    """A text in bold or inverse, where there is colour and something to see."""
-    return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
-
-
-def plain_width(line):
-    """Columns of a line that may hold colours; no other codes get into one."""
-    return display_width(re.sub(r"\x1b\[[0-9;]*m", "", line))
-
-
-def is_unicode(text):
-    """Whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)

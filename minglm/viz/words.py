@@ -24,6 +24,15 @@ BECAUSE = {
     "BF": "the {span} of {key} comes later in {B} and is not written yet",
     "BF same": "{key} comes later in the same {span} and is not written yet",
 }
+# What each kind of cell means, in a legend.
+MEANING = {
+    "AA": "{A} sees all of {A}, left and right",
+    "BA": BECAUSE["BA"],
+    "BE": "{B} sees the {span}s that came before in {B}",
+    "BS": "... and the earlier tokens of its own {span}",
+    "self": "... and itself",
+}
+HIDDEN_MEANING = {"AB": RULES["answers"]["meaning"], "BF": RULES["future"]["meaning"]}
 MAY = {True: "may see", False: "may not see"}
 AMONG = {True: "among", False: "not among"}
 

@@ -22,8 +22,7 @@ from ...mask import keys_of_row
 from ...tokenizer import SENTENCE_MARKS
 from ..derivation import NAMES, Derivation, explain
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
-from ..terminal import HIDDEN_MEANING, MEANING
-from ..words import WORDS
+from ..words import HIDDEN_MEANING, MEANING, WORDS
 
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "model.js", *SCRIPTS[1:], "lab.js")

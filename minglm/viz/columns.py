@@ -1,0 +1,176 @@
+"""What a terminal can show and how wide it is: colours, charsets, wide letters, lines that fit.
+
+Nothing here knows of GLM. What a stream can show is asked with `wants_colour` and `charset_of`.
+"""
+
+import os
+import re
+import unicodedata
+
+from .palette import KINDS
+
+# how a charset writes: a shortened token, a blank inside a token, the brackets around a filled blank
+ELLIPSIS = {"unicode": "…", "ascii": ".."}
+BLANK = {"unicode": "▁", "ascii": "_"}
+BRACKETS = {"unicode": "⟦⟧", "ascii": "[]"}
+BOLD, INVERSE = 1, 7  # of a terminal's styles
+
+
+def highlight(pieces, *, colour=False, charset="unicode"):
+    """A text with its filled blanks marked: bold and underlined, or in brackets without colour.
+
+    pieces: (text, is_blank) pairs in order. Example: [("the", False), (" sky", True), (".", False)] -> "the ⟦sky⟧."
+    """
+    left, right = BRACKETS[charset]
+    out = []
+    for text, is_blank in pieces:
+        text = "".join(c if c in "\n\t" else printable(c, charset, blank=" ") for c in text)
+        if is_blank:
+            lead = text[: len(text) - len(text.lstrip())]
+            text = text[len(lead) :]
+            # an empty blank would be invisible without brackets
+            text = f"{lead}\x1b[1;4m{text}\x1b[0m" if colour and text else f"{lead}{left}{text}{right}"
+        out.append(text)
+    return "".join(out)
+
+
+def wants_colour(stream, environ=os.environ):
+    """Whether to colour what goes to `stream`: NO_COLOR, then FORCE_COLOR, then TERM=dumb, then whether it is a terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return environ["FORCE_COLOR"] != "0"
+    if environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def charset_of(stream):
+    """ "unicode" where the stream's encoding can write the glyphs, else "ascii". A stream without encoding takes all."""
+    encoding = getattr(stream, "encoding", None)
+    signs = "".join([*(kind.unicode for kind in KINDS.values()), ELLIPSIS["unicode"], BLANK["unicode"], BRACKETS["unicode"]])
+    try:
+        signs.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "ascii"
+    return "unicode"
+
+
+# ---- how wide is a text ----------------------------------------------------------------------------------------------------
+
+ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200d", "\ufe0f"
+
+
+def char_width(c):
+    """Columns of one character: 0 for marks on the letter before, 2 for Chinese, Japanese, Korean and emoji, else 1."""
+    if c == ZERO_WIDTH_JOINER or unicodedata.category(c) in ("Mn", "Me") or "\u1160" <= c <= "\u11ff":
+        return 0  # the last range: vowels and finals of Korean letters written apart
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
+def display_width(text):
+    """Columns of a text. "春" -> 2, "e" and an accent -> 1, a heart in emoji style -> 2, a family joined to one emoji -> 2."""
+    total, last, joined = 0, 0, False
+    for c in text:
+        width = 0 if joined else char_width(c)
+        if c == EMOJI_STYLE and last == 1:
+            total, width = total - 1, 2
+        joined = c == ZERO_WIDTH_JOINER and last == 2  # only emoji join
+        last = width or last
+        total += width
+    return total
+
+
+def printable(text, charset, blank=None):
+    """A token that cannot upset the table: blanks visible, control characters (and in ascii all others) escaped."""
+    blank = BLANK[charset] if blank is None else blank
+    text = "".join(blank if c == " " else c if c.isprintable() or c == ZERO_WIDTH_JOINER else escape(c) for c in text)
+    return text if charset == "unicode" else text.encode("ascii", "backslashreplace").decode()
+
+
+def escape(c):
+    """ "\\x1b" for the character that starts a terminal's control codes: text, not a command."""
+    return c.encode("unicode_escape").decode()
+
+
+def shorten(text, width, charset):
+    """The text, or as much of it as fits in `width` columns before an ellipsis: ("blankets", 4) -> "bla…"."""
+    if display_width(text) <= width:
+        return text
+    ellipsis = ELLIPSIS[charset][:width]
+    while text and display_width(text) > width - len(ellipsis):
+        text = text[:-1]
+    return text + ellipsis
+
+
+def pad_left(text, width):
+    return " " * (width - display_width(text)) + text
+
+
+def pad_right(text, width):
+    return text + " " * (width - display_width(text))
+
+
+def digits(numbers):
+    return len(str(max(numbers.tolist())))
+
+
+def wrap(text, width, hanging=""):
+    """The lines of a sentence, all but the first after `hanging`; the meaning of a glyph stays clear of the glyph's column."""
+    if width is None:
+        return [text]
+    hanging = "   " if text[1:3] == "  " != text[:2] else hanging
+    hanging = hanging if len(hanging) + 2 <= width else ""
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+", text):
+        if display_width(line + word) <= width:
+            line += word
+            continue
+        if line.strip():
+            lines.append(line)
+            line = hanging
+        for c in characters(word.lstrip()):
+            if display_width(line + c) > width and line.strip():
+                lines.append(line)
+                line = hanging
+            line += c if display_width(line + c) <= width else ELLIPSIS["unicode"]  # a wide letter in one column
+    return [*lines, line]
+
+
+def glyph(kind, charset, colour=False):
+    """The sign of a kind of cell."""
+    sign = getattr(KINDS[kind], charset)
+    return f"\x1b[38;5;{KINDS[kind].terminal}m{sign}\x1b[0m" if colour else sign
+
+
+def colour_legend(line, charset):
+    """A legend line opens with its glyph and two blanks: give it the colour of the table."""
+    for kind in KINDS:
+        if line.startswith(glyph(kind, charset) + "  "):
+            return glyph(kind, charset, True) + line[1:]
+    return line
+
+
+def style(text, code, colour):
+    """A text in bold or inverse, where there is colour and something to see."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
+
+
+def plain_width(line):
+    """Columns of a line that may hold colours; no other codes get into one."""
+    return display_width(re.sub(r"\x1b\[[0-9;]*m", "", line))
+
+
+def is_unicode(text):
+    """Whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+def characters(text, whole=r"(?!)"):
+    """A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole."""
+    pieces = []
+    for match in re.finditer(f"({whole})|.", text, re.DOTALL):
+        c = match[0]
+        if pieces and not match[1] and (char_width(c) == 0 or pieces[-1].endswith(ZERO_WIDTH_JOINER)):
+            pieces[-1] += c
+        else:
+            pieces.append(c)
+    return pieces

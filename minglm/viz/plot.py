@@ -1,0 +1,108 @@
+"""`minglm plot`: the picture of a run, of several, or of a bench. What can be drawn is in figures.py."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..errors import MinglmError
+from .figures import BENCH, FIGURES, RUN, RUNS, find
+
+OF = {RUNS: "a run folder, or several", RUN: "a run folder", BENCH: "a file of `minglm bench attention --json FILE`"}
+
+
+def add_plot(commands):
+    """The command `plot`."""
+    width = max(map(len, FIGURES))
+    listed = [f"  {f.name:{width}}  {f.about}; of {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF]
+    others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
+    p = commands.add_parser(
+        "plot", help="draw a run, several runs, or a bench, as .png, .svg or .pdf",
+        description="Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`.",
+        epilog="\n".join(["figures:", *listed, "", "minglm show TEXT --figure NAME --out FILE draws those of a text:", others]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    p.set_defaults(run=plot_command)
+    p.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a run folder (several for curves), or a bench's JSON")
+    add_looks(p)
+    p.add_argument("--figure", metavar="NAME", help="which one (default: curves of a run, attention of a bench)")
+    p.add_argument("--out", metavar="FILE", type=Path, help="default: NAME.png in the run folder, or beside the JSON file")
+    return p
+
+
+def add_looks(p):
+    """--theme and --width of a picture."""
+    p.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default light)")
+    p.add_argument("--width", metavar="PX", type=int, help="width of the picture in pixels (default 900)")
+
+
+def plot_command(args):
+    """Draw what was asked for and say where it is."""
+    from .canvas import save_figure
+
+    is_bench = args.paths[0].suffix == ".json"
+    figure = find(args.figure or ("attention" if is_bench else "curves"))
+    if figure.needs not in OF:
+        raise MinglmError(f"figure {figure.name} is of {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE")
+    if is_bench != (figure.needs == BENCH):
+        raise MinglmError(f"{args.paths[0]}: figure {figure.name} is drawn of {OF[figure.needs]}")
+    if len(args.paths) > 1 and figure.needs != RUNS:
+        raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
+    out = args.out or default_out(args.paths, figure.name)
+    fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
+    print(f"wrote       {save_figure(fig, out)}")
+
+
+def default_out(paths, name):
+    """Where a picture goes that nobody gave a name."""
+    if len(paths) > 1:
+        return Path(f"{name}.png")
+    return paths[0].with_suffix(".png") if paths[0].is_file() else paths[0] / f"{name}.png"
+
+
+def draw_of(figure, paths, look):
+    """The Figure of run folders or of a bench's file."""
+    if figure.needs == BENCH:
+        return figure.function(read_bench(paths[0]), **look)
+    for path in paths:
+        if not path.is_dir():
+            raise MinglmError(f"{path}: no such folder; {OF[figure.needs]} is needed")
+    if figure.name == "curves":
+        from .curves import fig_curves, fig_runs
+
+        files = [path / "metrics.csv" for path in paths]
+        return fig_curves(files[0], **look) if len(files) == 1 else fig_runs(files, **look)
+    if figure.name == "spans":
+        return figure.function(*span_settings(paths[0]), **look)
+    from ..model import GLM
+
+    return figure.function(GLM.from_pretrained(paths[0]), **look)
+
+
+def read_bench(path):
+    """What `minglm bench attention --json FILE` wrote."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MinglmError(f"{path}: {error.strerror}; {OF[BENCH]} is needed") from None
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or not {"rows", "shapes", "machine", "summary"} <= result.keys():
+        raise MinglmError(f"{path}: not what a bench of attention writes; {OF[BENCH]} is needed")
+    return result
+
+
+def span_settings(run):
+    """(tokens of every text that a run trains on, its DataConfig)."""
+    from ..batch import cut_windows
+    from ..checkpoint import model_folder
+    from ..corpus import cached_corpus, default_cache, embedded_corpus, find_files
+    from ..pretrain import run_settings
+    from ..tokenizer import Tokenizer
+
+    config = run_settings(run)
+    data, tokenizer = config.data, Tokenizer.from_pretrained(model_folder(run))
+    files = find_files(data.text) if data.text else [embedded_corpus()]
+    cache = Path(data.cache).expanduser() if data.cache else default_cache()
+    how = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
+    corpus = cached_corpus(files, tokenizer, cache, **how)
+    return cut_windows(corpus.offsets, config.model.max_positions).sample_tokens().tolist(), data

@@ -1,0 +1,140 @@
+"""What a person types, read: a text into tokens, spans, an order, a cell, names of models; and spans that nobody typed, drawn.
+
+    read("x1 x2 x3", "1:2")  ->  Sample(tokens x1 x2 x3, spans [1:2], order [0], objective "token")
+"""
+
+import difflib
+import re
+from typing import NamedTuple
+
+from ..errors import MinglmError
+from ..rng import Rng
+from ..spans import Span, sample_spans
+from .columns import characters
+from .derivation import EOS_TEXTS, explain
+from .words import MODELS
+
+
+class Sample(NamedTuple):
+    """A text and what is blanked in it; drawn: one sentence if that was left to chance, else ""."""
+
+    tokens: list[str]
+    spans: list[Span]
+    order: list[int]
+    objective: str
+    drawn: str = ""
+
+    def explain(self, model="glm"):
+        """The Derivation of a model on this text."""
+        return explain(self.tokens, self.spans, self.order, self.objective, model=model)
+
+
+def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
+    """Text, spans and order as typed -> Sample. Spans that are not given are drawn; dials: see `draw`."""
+    tokens = split(text)
+    if spans is not None:
+        spans = parse_spans(spans)
+        return Sample(tokens, spans, parse_order(order, len(spans)), objective)
+    spans, shuffled, became = draw(tokens, objective, seed, **dials)
+    drawn = "spans " + ",".join(f"{span.start}:{span.end}" for span in spans)
+    if order is None:
+        drawn += " order " + ",".join(str(k + 1) for k in shuffled)
+    drawn += f" drawn with seed {seed}"
+    if became != objective:
+        drawn += f"; no whole sentence in the text, so the {became} objective, as in training"
+    return Sample(tokens, spans, shuffled if order is None else parse_order(order, len(spans)), became, drawn)
+
+
+def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
+    """Spans as training draws them from a document without cls: (spans, order, objective).
+
+    The page's button draws the same for a seed. A token ends a sentence if one of tokenizer.SENTENCE_MARKS is in it. A
+    text without a whole sentence serves the token objective instead.
+    """
+    from ..tokenizer import SENTENCE_MARKS  # here: only who draws pays for the tokenizer library
+
+    if not 0 < mask_ratio <= 1:
+        raise MinglmError(f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1")
+    if not 0 < mean_length <= 40:
+        raise MinglmError(f"mean length {mean_length} is not accepted: it is a number of tokens, above 0 and at most 40")
+    rng = Rng(seed)
+    ends = [any(mark in token for mark in SENTENCE_MARKS) for token in tokens]
+    how = dict(has_cls=False, has_eos=tokens[-1] in EOS_TEXTS, sentence_ends=ends)
+    how |= dict(mask_ratio=mask_ratio, mean_length=mean_length)
+    spans = sample_spans(range(len(tokens)), objective, rng, **how)
+    if not spans:
+        objective = "token"
+        spans = sample_spans(range(len(tokens)), objective, rng, **how)
+    return spans, rng.shuffle(list(range(len(spans)))), objective
+
+
+def split(text):
+    r"""A text as tokens: its words; a text without blanks that is not ASCII, as Chinese, one character a token.
+
+    Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
+
+    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of ASCII
+    characters only, are the tokens. One word with another character in it is read from left to right, and the first that
+    fits is done:
+    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is a token;
+    2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one that comes after
+       U+200D, joins the token before it, if there is one;
+    3. any other character is a token.
+    """
+    words = text.split()
+    if not words:
+        raise MinglmError(f"text {text!r} is empty: at least one word is needed")
+    if len(words) > 1 or words[0].isascii():
+        return words
+    return characters(words[0], r"\[[A-Za-z]+\]|<\|[A-Za-z]+\|>")
+
+
+def parse_spans(text):
+    """ "2:3,4:6" -> [Span(2, 3), Span(4, 6)]: Python slices of the tokens. Whether they fit is checked later."""
+    spans = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,9}):([0-9]{1,9})\s*", piece)
+        if not match:
+            raise MinglmError(
+                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without the end, "
+                "with commas between them, as in 2:3,4:6"
+            )
+        spans.append(Span(*map(int, match.groups())))
+    return spans
+
+
+def parse_order(text, n):
+    """The order of n spans in Part B as typed, counted from 1: ("2,1", 2) -> [1, 0]. None is left to right."""
+    if text is None:
+        return list(range(n))
+    pieces = [piece.strip() for piece in text.split(",")]
+    if sorted(pieces) != sorted(str(k + 1) for k in range(n)):
+        accepted = ",".join(str(k) for k in range(n, 0, -1)) if n < 10 else f"{n},{n - 1},...,1"
+        raise MinglmError(
+            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted from 1 in the "
+            f"order of the text, as in {accepted}"
+        )
+    return [int(piece) - 1 for piece in pieces]
+
+
+def parse_cell(text):
+    """ "9,6" -> (9, 6), a row and a column. Whether there are such rows is checked later."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*", text)
+    if not match:
+        raise MinglmError(f"cell {text!r} is not accepted: it is ROW,COLUMN, both counted from 0, as in 9,6")
+    return int(match[1]), int(match[2])
+
+
+def parse_models(text):
+    """ "T5, gpt" -> ["glm", "t5", "gpt"]: GLM is always there to be compared with. "all" is every family."""
+    models = ["glm"]
+    for name in (piece.strip() for piece in text.split(",")):
+        if name.lower() == "all":
+            models += MODELS
+        elif name.lower() in MODELS:
+            models.append(name.lower())
+        else:
+            near = difflib.get_close_matches(name.lower(), [*MODELS, "all"], 1, cutoff=0.5)
+            rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(MODELS)}, all"
+            raise MinglmError(f"unknown model {name!r}; {rest}")
+    return list(dict.fromkeys(models))
