@@ -26,7 +26,7 @@ from minglm import GLM, GLMMask, MinglmError, Tokenizer, build_example, explain,
 from minglm.bench.cases import BOTH
 from minglm.cli import main
 from minglm.generate import trace
-from minglm.viz import canvas, figures, mask_figures, model_figures, run_figures, sample_figures
+from minglm.viz import canvas, figures, mask_figures, model_figures, run_figures, sample_figures, tile_figures
 from minglm.viz.canvas import save_figure
 from minglm.viz.curves import fig_runs, read_metrics, smooth
 from minglm.viz.derivation import derivation_of
@@ -43,7 +43,7 @@ ENGLISH = explain(
 )  # fmt: skip
 CHINESE = explain(list("春眠不觉晓处处闻啼鸟夜来风雨声"), [(2, 5), (10, 12)], [1, 0])
 ODD = explain(
-    ["a", "internationalisation-of-everything", "$x_1$", "b", "\u202e", "c\n", "", "😀"],
+    ["a", "internationalisation-of-everything", "$\\frac$", "b", "\u202e", "c\n", "", "😀"],
     [(1, 2), (4, 5), (5, 6), (6, 8)], [3, 1, 0, 2],
 )  # fmt: skip
 SAMPLES = {
@@ -297,7 +297,7 @@ MASKS = [GLMMask.packed([10], [5]), GLMMask.packed([7, 1, 12], [3, 1, 0]), GLMMa
 @pytest.mark.parametrize("mask", MASKS, ids=["one", "three", "suffixes"])
 @pytest.mark.parametrize("tile", [(4, 4), (3, 5), (1, 1), (32, 64)])
 def test_tiles_are_those_of_the_dense_mask(mask, tile):
-    found, number, facts, _ = mask_figures.tile_facts(mask, *tile)
+    found, number, facts, _ = tile_figures.tile_facts(mask, *tile)
     dense, covered = mask.dense().numpy(), np.zeros(mask.dense().shape, dtype=int)
     for kind, i0, i1, j0, j1 in found:
         part = dense[i0:i1, j0:j1]
@@ -311,15 +311,15 @@ def test_tiles_are_those_of_the_dense_mask(mask, tile):
 
 
 def test_the_picture_of_tiles_and_its_text_say_the_same():
-    found, text = by_gid(fig := mask_figures.fig_tiles(PAPER)), mask_figures.tiles_text(PAPER)
+    found, text = by_gid(fig := tile_figures.fig_tiles(PAPER)), tile_figures.tiles_text(PAPER)
     assert text.splitlines()[:3] == ["█▒·", "█▒·", "██▒"] and "4 full" in text and "16% of the FLOPs" in text
     drawn = Counter(gid.partition("-")[0] for gid in found if gid.partition("-")[0] in ("full", "partial", "skipped"))
     assert drawn == {"full": 4, "partial": 3, "skipped": 2}
     assert [found[f"count-{kind}"].get_text() for kind in ("full", "partial", "skipped")] == ["4", "3", "2"]
-    assert mask_figures.tiles_text(PAPER, charset="ascii").isascii() and "4 full, 3 partial, 2 skipped" in fig.alt_text
-    check_readable(mask_figures.fig_tiles(MASKS[1], tile=(4, 8), width=460), 460)
+    assert tile_figures.tiles_text(PAPER, charset="ascii").isascii() and "4 full, 3 partial, 2 skipped" in fig.alt_text
+    check_readable(tile_figures.fig_tiles(MASKS[1], tile=(4, 8), width=460), 460)
     with pytest.raises(MinglmError, match="tile"):
-        mask_figures.fig_tiles(PAPER, tile=(0, 4))
+        tile_figures.fig_tiles(PAPER, tile=(0, 4))
 
 
 # ---- what a model does -----------------------------------------------------------------------------------------------------
@@ -369,6 +369,10 @@ def test_the_trace_is_what_the_filling_was_chosen_from(model, tokenizer, text):
         answer = blank.answer
         assert [step.taken for step in steps][: len(answer.tokens)] == answer.tokens
         assert len(steps) == len(answer.tokens) + answer.complete
+        special = tokenizer.special
+        for n, step in enumerate(steps):  # what may not come has no probability: special tokens, and an end at the beginning
+            assert not step.log_p[[special.pad, special.mask, special.sop]].isfinite().any()
+            assert step.log_p[special.eop].isfinite() == (n > 0)
         for step, log_p in zip(steps, answer.log_probabilities, strict=True):
             assert step.choices[0][0] == step.taken and len(step.choices) == 3  # greedy
             assert step.choices[0][1] == pytest.approx(log_p, abs=1e-4) == float(step.log_p[step.taken])
@@ -388,6 +392,8 @@ def test_the_infilling_shows_choices_the_taken_one_and_the_truth(model, tokenize
     assert len(scale) == 1
     assert {"taken-0-0", "taken-0-1", "true-0-0", "true-0-1"} <= set(found) and f"p-0-1-{truth[0][1]}" in found
     assert repr(filled.text) in fig.alt_text
+    other = [[truth[0][1], steps[1].taken]]  # the first token is missed: what would have come next cannot be said
+    assert "true-0-1" not in by_gid(model_figures.fig_infilling(model, tokenizer, text, filled=filled, truth=other))
 
 
 def test_words_become_the_tokens_that_fill_reads(model, tokenizer):

@@ -1,7 +1,8 @@
 """The fifteen figures: what each one is called, what it needs, and who draws it. matplotlib is imported when one is drawn.
 
     sample_figures.py   corruption F1, positions F2, film F4
-    mask_figures.py     mask F3, family F5, shuffles F6, batch F7, tiles F14
+    mask_figures.py     mask F3, family F5, shuffles F6, batch F7
+    tile_figures.py     tiles F14, and tiles_text
     model_figures.py    heads F9, query F10, infilling F11
     run_figures.py      position_embeddings F8, spans F13
     curves.py           curves F12
@@ -52,11 +53,11 @@ FIGURES = {
         ("infilling", "model_figures", MODEL, "blanks being filled: the likeliest choices for each token"),
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
         ("spans", "run_figures", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
-        ("tiles", "mask_figures", TEXT, "the kernel's tiles: full, partial, skipped, and the work they save"),
+        ("tiles", "tile_figures", TEXT, "the kernel's tiles: full, partial, skipped, and the work they save"),
         ("attention", "bench", BENCH, "every way to compute attention, beside PyTorch's best"),
     )
 }
-HERE = {"save_figure": "canvas", "tiles_text": "mask_figures", "attention_of": "model_figures", "fig_runs": "curves"}
+HERE = {"save_figure": "canvas", "tiles_text": "tile_figures", "attention_of": "model_figures", "fig_runs": "curves"}
 
 
 def __getattr__(name):

@@ -18,7 +18,7 @@ from .grid import (
     span_heads,
     texts_of,
     upright,
-)  # fmt: skip
+)
 from .mask_figures import headline, need_glm, token_label
 from .palette import KINDS
 
