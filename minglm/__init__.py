@@ -2,6 +2,7 @@
 
 from .attention import masked_attention
 from .batch import Batch, pack
+from .cloze import classify
 from .embedding import embed
 from .errors import MinglmError
 from .generate import Filled, fill, score, write
@@ -10,6 +11,7 @@ from .mask import GLMMask, keys_of_row
 from .model import GLM, GLMConfig
 from .rng import Rng
 from .spans import Span, sample_spans
+from .tasks import Cloze
 from .tokenizer import Tokenizer
 from .version import __version__
 from .viz.derivation import Derivation, explain
@@ -17,6 +19,7 @@ from .viz.derivation import Derivation, explain
 __all__ = [
     "GLM",
     "Batch",
+    "Cloze",
     "Derivation",
     "Example",
     "Filled",
@@ -29,6 +32,7 @@ __all__ = [
     "Tokenizer",
     "__version__",
     "build_example",
+    "classify",
     "embed",
     "explain",
     "fill",

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from . import __version__
 from .bench import add_bench
+from .cloze import add_classify
 from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
+from .finetune import add_finetune
 from .viz.plot import add_plot
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -594,6 +596,8 @@ def parser():
     add_show(commands)
     add_explore(commands)
     add_plot(commands)
+    add_classify(commands)
+    add_finetune(commands)
     add_similar(commands)
     add_convert(commands)
     add_info(commands)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -632,3 +633,15 @@ def test_the_picture_of_the_readme_is_that_of_the_papers_example(theme):
     fig = mask_figures.fig_mask(PAPER, theme=theme)
     assert f"<dc:description>{fig.alt_text}</dc:description>" in svg
     assert f'fill: {canvas.look(theme)["back"].lower()}' in svg and f"fill: {getattr(KINDS['AA'], theme).lower()}" in svg
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
+    """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --theme dark --out glm-dark.svg."""
+    kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"glm-{theme}.svg").read_text(encoding="utf-8")
+    now = save_figure(mask_figures.fig_mask(PAPER, theme=theme), tmp_path / "now.svg").read_text(encoding="utf-8")
+
+    def drawn(text):  # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
+        return re.findall(r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"', text)
+
+    assert drawn(kept) == drawn(now) and len(drawn(now)) > 100

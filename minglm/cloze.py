@@ -1,0 +1,268 @@
+"""Classification as filling a blank: a pattern asks, and the words of each label compete for the blank (section 2.3).
+
+    "{text} It was [MASK]."                   Part A   [CLS] A fine film. It was [MASK] . <eos>
+    positive: good, negative: bad             Part B   sop, at the mask's position
+
+The row of `sop` says how likely " good" and " bad" are: where each label is one token, that is all. Where a label is more
+(or rows bring their own candidates), each answer is read to its end: log P = the sum over its tokens and eop. Part A is
+read once for all of them. Nothing is new in the model, so it answers before it has seen one labelled text.
+"""
+
+import argparse
+import json
+import math
+import re
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from .batch import pack
+from .errors import MinglmError, note
+from .generate import Reader, evaluating, rows_of
+from .rows import read_rows
+from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
+
+MAX_ROWS = 8192  # of one batch, cached rows counted
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says to a row: the label, and the probability of each; they sum to 1."""
+
+    label: str
+    probabilities: dict
+
+
+# ---- scores --------------------------------------------------------------------------------------------------------------
+
+
+class ClozeScorer(nn.Module):
+    """A GLM that scores the answers of questions: log-probabilities, but for a constant of each question."""
+
+    def __init__(self, model, length_penalty=0.0):
+        super().__init__()
+        self.model, self.length_penalty = model, length_penalty
+
+    def rows(self, question):
+        """How many rows a question takes in a batch."""
+        A = len(question.part_a) + 1
+        return sum(A + len(answer) for answer in question.answers) if question.whole else A
+
+    def forward(self, questions):
+        """Questions of one task -> (S, most candidates); where a question has fewer, -inf."""
+        if not questions[0].whole:
+            return self.at_sop(questions)
+        answers = [answer for question in questions for answer in question.answers]
+        sums = self.read_all(questions) if torch.is_grad_enabled() else self.read_part_a_once(questions)
+        lens = torch.tensor([len(answer) + 1 for answer in answers], device=sums.device)
+        scores = sums / lens**self.length_penalty
+        return pad_sequence(scores.split([len(q.answers) for q in questions]), batch_first=True, padding_value=-math.inf)
+
+    def at_sop(self, questions):
+        """Each label is one token: the logits of these tokens after sop, (S, labels)."""
+        words = torch.tensor([answer for [answer] in questions[0].answers], device=device_of(self.model))
+        batch = pack([question.example([]) for question in questions]).to(words.device)
+        states = self.model.hidden(*columns(batch), rows=batch.target_rows)  # (S, C)
+        return F.linear(states, self.model.token_embedding(words)).float()
+
+    def read_all(self, questions):
+        """log P of each answer, one training sample for each, so that gradients flow: (all answers,)."""
+        examples = [question.example(answer) for question in questions for answer in question.answers]
+        losses = self.model.loss(pack(examples).to(device_of(self.model)), "none")
+        return -torch.stack([loss.sum() for loss in losses.split([len(e.targets) for e in examples])])
+
+    def read_part_a_once(self, questions):
+        """The same numbers with Part A read once a question; the answers are read on forks of it."""
+        which = [n for n, question in enumerate(questions) for _ in question.answers]
+        answers = [answer for question in questions for answer in question.answers]
+        room = max(len(q.part_a) for q in questions) + max(map(len, answers)) + 1  # a fork wants it equal
+        reader = Reader(self.model, questions, [room - len(question.part_a) for question in questions]).fork(which)
+        new = [rows_of(reader.sop, questions[n].position, answer) for n, answer in zip(which, answers, strict=True)]
+        log_p = reader.read(new, want="all")
+        targets = torch.tensor([t for answer in answers for t in (*answer, questions[0].special.eop)])
+        log_p = log_p[torch.arange(len(targets)), targets].split([len(answer) + 1 for answer in answers])
+        return torch.stack([x.sum() for x in log_p])
+
+
+def device_of(model):
+    return next(model.parameters()).device
+
+
+def columns(batch):
+    """What GLM.hidden takes of a Batch."""
+    return batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask
+
+
+def batches(scorer, questions, most=MAX_ROWS):
+    """Questions in runs of at most `most` rows (a larger single one is a run of its own)."""
+    run, rows = [], 0
+    for question in questions:
+        if run and rows + scorer.rows(question) > most:
+            yield run
+            run, rows = [], 0
+        run.append(question)
+        rows += scorer.rows(question)
+    if run:
+        yield run
+
+
+@torch.no_grad()
+def predict(scorer, questions):
+    """The probabilities of each question's labels: a list of (labels,) tensors, in the order of the questions."""
+    found = []
+    with evaluating(scorer), tqdm(total=len(questions), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
+        for run in batches(scorer, questions):
+            for question, row in zip(run, scorer(run).softmax(-1).cpu(), strict=True):
+                if not row.isfinite().all():
+                    raise MinglmError("the model's scores are not finite, so it cannot choose; has its training diverged?")
+                found.append(row[: len(question.labels)])
+            bar.update(len(run))
+    return found
+
+
+def classify(model, tokenizer, task, texts):
+    """What a text is -> Prediction; of a list of them, packed -> a list.
+
+    task: a Cloze, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text where the task has
+    one column. Raises MinglmError as `Cloze.ask` does.
+    """
+    task = task if isinstance(task, Cloze) else read_task(task)
+    single = isinstance(texts, str | Mapping)
+    rows = {}
+    for n, text in enumerate([texts] if single else texts, 1):
+        if isinstance(text, str) and len(task.columns) > 1:
+            raise MinglmError(f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict")
+        rows["text" if single else f"text {n}"] = {task.columns[0]: text} if isinstance(text, str) else text
+    found = predictions(model, task, ask_all(task, tokenizer, rows, model.config.max_positions))
+    return found[0] if single else found
+
+
+def predictions(model, task, questions):
+    """The Prediction of each question."""
+    found = predict(ClozeScorer(model, task.length_penalty), questions)
+    return [Prediction(q.labels[int(p.argmax())], dict(zip(q.labels, p.tolist(), strict=True)))
+            for q, p in zip(questions, found, strict=True)]  # fmt: skip
+
+
+# ---- how good an answer is -----------------------------------------------------------------------------------------------
+
+
+def measure(found, questions):
+    """{"accuracy", "macro_f1"} of probabilities (or label numbers) of questions that know their gold label.
+
+    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own candidates.
+    """
+    pairs = [(q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p)) for q, p in zip(questions, found, strict=True)]
+    right = sum(a == b for a, b in pairs)
+    f1 = []
+    for label in {label for pair in pairs for label in pair}:
+        both = sum(a == b == label for a, b in pairs)
+        f1.append(2 * both / sum((a == label) + (b == label) for a, b in pairs))
+    same = all(q.labels == questions[0].labels for q in questions)
+    return dict(accuracy=right / len(pairs), macro_f1=statistics.fmean(f1) if same else None)
+
+
+def standard_error(share, n):
+    """Of a share that was counted over n texts: sqrt(p (1 - p) / n)."""
+    return math.sqrt(share * (1 - share) / n)
+
+
+def percent(share, error=None):
+    """Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
+    return f"{100 * share:.1f} %" + (f" +- {100 * error:.1f}" if error is not None else "")
+
+
+# ---- the command line ----------------------------------------------------------------------------------------------------
+
+
+def add_classify(commands):
+    """The command `classify`."""
+    p = commands.add_parser(
+        "classify", help="say what a text is: a blank is filled with the words of each label",
+        description="Says what a text is: a task's pattern asks, and the model fills the blank with the words of each label. "
+                    "Needs no labelled text; `minglm finetune` makes it better where there is some.",
+    )  # fmt: skip
+    p.set_defaults(run=classify_command)
+    p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
+    p.add_argument("--task", metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file "
+                                                  "(default: the one that the model was fine-tuned on)")
+    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    p.add_argument("--file", metavar="FILE", help="label a whole file: .jsonl, .jsonl.xz or .jsonl.gz")
+    p.add_argument("--out", metavar="FILE", help="where the labelled lines go (default: stdout)")
+    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+
+
+def classify_command(args):
+    from .bench import check_writable
+    from .cli import load
+    from .pretrain import choose_device
+
+    if bool(args.text) == bool(args.file):
+        raise MinglmError("classify: what? give a TEXT or --file FILE, one of them")
+    if args.out and not args.file:
+        raise MinglmError("--out: goes with --file; a single text is printed")
+    check_writable("--out", args.out)
+    task = read_task(args.task or _task_of(args.model))
+    if args.text and not task.labels:
+        raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
+    if args.text and len(args.text) != len(task.columns):
+        raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
+    rows = read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}
+    model, tokenizer = load(args.model)
+    model.to(choose_device("auto", None))
+    questions = ask_all(task, tokenizer, rows, model.config.max_positions)
+    if questions[0].whole and task.labels:
+        note(task.how_scored(tokenizer))
+    found = predictions(model, task, questions)
+    if args.file:
+        write_labelled(args.out, rows.values(), questions, found)
+    elif args.json:
+        print(json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
+    else:
+        for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
+            print(f"{100 * p:5.1f} %  {label}")
+
+
+def write_labelled(out, rows, questions, found):
+    """The rows again, each with `predicted` and `probabilities`: into a file, whole or not at all, or to stdout."""
+    from .pretrain import write_whole
+
+    lines = []
+    for row, p in zip(rows, found, strict=True):
+        line = {**row, "predicted": p.label, "probabilities": p.probabilities}
+        text = json.dumps(line, ensure_ascii=False)
+        if re.search("[\ud800-\udfff]", text):  # half a character in a column that is not read: only ASCII can tell
+            text = json.dumps(line)
+        lines.append(text + "\n")
+    to = sys.stdout if out else sys.stderr
+    if out:
+        write_whole(Path(out), "".join(lines))
+        print(f"wrote       {out}: {len(lines):,} rows")
+    else:
+        sys.stdout.writelines(lines)
+    known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
+    if known:
+        scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
+        error = standard_error(scores["accuracy"], len(known))
+        print(f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label", file=to)
+
+
+def _task_of(directory):
+    if directory and (Path(directory) / TASK).is_file():
+        return directory
+    raise MinglmError(f"--task: which? {', '.join(shipped_tasks())}, or a TOML file")
+
+
+def positive(text):
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not accepted; a whole number >= 1 is")
+    return int(text)

@@ -1,0 +1,62 @@
+"""What else one could use for a task: a linear head on the same model (the BERT way), and logistic regression on TF-IDF."""
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from .batch import pack
+from .cloze import columns, device_of, measure
+
+
+class LinearHead(nn.Module):
+    """The BERT way, as a rival: one row's state, tanh(pool(state)), and a linear map to the labels.
+
+    pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part A).
+    """
+
+    def __init__(self, model, labels, pool_at="cls", dropout=0.0):
+        super().__init__()
+        C = model.config.hidden_size
+        self.model, self.pool_at = model, pool_at
+        self.pool, self.out, self.dropout = nn.Linear(C, C), nn.Linear(C, labels), nn.Dropout(dropout)
+        for layer in (self.pool, self.out):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def rows(self, question):
+        """How many rows a question takes in a batch."""
+        return len(question.part_a) + 1
+
+    def forward(self, questions):
+        """Questions -> scores (S, labels)."""
+        batch = pack([question.example([]) for question in questions])
+        sop = batch.target_rows  # (S,) one sample's Part A begins after the sop before it
+        first = torch.cat([sop.new_zeros(1), sop[:-1] + 1])
+        rows = {"cls": first, "sop": sop, "end": sop - 1}[self.pool_at]
+        batch = batch.to(device_of(self.model))
+        states = self.model.hidden(*columns(batch), rows=rows.to(batch.tokens.device))  # (S, C)
+        return self.out(self.dropout(torch.tanh(self.pool(states)))).float()
+
+
+def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
+    """Labels (as numbers) that logistic regression on TF-IDF gives the test rows; None where scikit-learn is missing.
+
+    Words and pairs of words; its one dial, the strength of regularisation, is chosen on dev, as our epoch is.
+    """
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        return None
+    train_texts, dev_texts, test_texts = (
+        [" ".join(row[column] for column in task.columns) for row in rows] for rows in (train_rows, dev_rows, test_rows)
+    )
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    try:
+        x, gold = vectors.fit_transform(train_texts), [q.gold for q in train]
+    except ValueError:  # not one word in all texts, so nothing to go by
+        return [Counter(q.gold for q in train).most_common(1)[0][0]] * len(test_rows)
+    fitted = [LogisticRegression(C=C, max_iter=1000).fit(x, gold) for C in (1, 10, 100)]
+    best = max(fitted, key=lambda f: measure(f.predict(vectors.transform(dev_texts)), dev)[task.metric])
+    return best.predict(vectors.transform(test_texts)).tolist()

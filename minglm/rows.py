@@ -1,0 +1,35 @@
+"""Rows of a data set: JSON, one object a line, plain or packed (.xz, .gz)."""
+
+import gzip
+import json
+import lzma
+import zlib
+from pathlib import Path
+
+from .errors import MinglmError
+
+
+def read_rows(path):
+    """The objects of a .jsonl, .jsonl.xz or .jsonl.gz -> {"FILE:LINE": object}, in order. Empty lines are skipped.
+
+    Raises MinglmError when the file cannot be read, holds anything else, or nothing.
+    """
+    rows, accepted = {}, "one JSON object a line is accepted"
+    opener = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    rows[f"{path}:{number}"] = row = json.loads(line.decode("utf-8-sig"))
+                    if not isinstance(row, dict):
+                        raise MinglmError(f"{path}:{number}: holds no object; {accepted}")
+    except MinglmError:
+        raise
+    except (ValueError, RecursionError) as error:  # not JSON, not utf-8, a number of 5,000 digits
+        reason = getattr(error, "msg", None) or str(error).split(";")[0]
+        raise MinglmError(f"{path}:{number}: not JSON ({reason}); {accepted}") from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise MinglmError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not rows:
+        raise MinglmError(f"{path}: no row in it; {accepted}")
+    return rows
