@@ -18,6 +18,7 @@ from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
 from .finetune import add_finetune
+from .runs import load, next_run, read_model
 from .viz.plot import add_plot
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -142,12 +143,6 @@ def read_init(directory, config, overrides):
         weights, model = model.state_dict(), GLM(replace(model.config, dropout=config.model.dropout))
         model.load_state_dict(weights)
     return model, tokenizer
-
-
-def next_run(preset, runs=Path("runs")):
-    """The next free name runs/PRESET-NNN."""
-    taken = [int(p.name[len(preset) + 1 :]) for p in runs.glob(f"{preset}-*") if p.name[len(preset) + 1 :].isdigit()]
-    return runs / f"{preset}-{max(taken, default=0) + 1:03}"
 
 
 def escape(text):
@@ -307,33 +302,6 @@ DIALS = (
     "temperature", "top_k", "top_p", "seed", "max_tokens", "min_tokens", "beams", "length_penalty", "no_repeat_ngram",
     "repetition_penalty",
 )  # fmt: skip
-
-
-def load(directory):
-    """(GLM, Tokenizer) of a folder, or of the newest run; stderr says which."""
-    if directory is None:
-        directory = newest_run()
-        note(f"the model is {directory}")
-    return read_model(directory)
-
-
-def read_model(directory):
-    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint."""
-    from .checkpoint import model_folder
-    from .model import GLM
-    from .tokenizer import Tokenizer
-
-    folder = model_folder(directory)
-    return GLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
-
-
-def newest_run(runs=Path("runs")):
-    """The newest finished run under ./runs, else the newest that has saved a step; MinglmError when there is none."""
-    found = [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
-    finished = [p for p in found if (p / "evaluation.json").is_file()]
-    if not found:
-        raise MinglmError(f"--model: no run in {runs.resolve()}; train one with `minglm pretrain`, or give --model DIR")
-    return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime)
 
 
 def show_command(args):

@@ -202,8 +202,8 @@ def add_classify(commands):
 
 def classify_command(args):
     from .bench import check_writable
-    from .cli import load
     from .pretrain import choose_device
+    from .runs import load
 
     if bool(args.text) == bool(args.file):
         raise MinglmError("classify: what? give a TEXT or --file FILE, one of them")

@@ -59,8 +59,8 @@ def most_similar(vectors, query, top=10):
 
 
 def similar_command(args):
-    from .cli import load
     from .corpus import find_files, read_documents
+    from .runs import load
 
     texts = [text for path in find_files(args.file) for text in read_documents(path, documents="line", text_key=args.text_key)]
     if len(texts) < 2:

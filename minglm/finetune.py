@@ -291,7 +291,7 @@ def add_finetune(commands):
 
 
 def finetune_command(args):
-    from .cli import load, newest_run, next_run
+    from .runs import load, newest_run, next_run
 
     keep_memory()
     task = read_task(args.task)
