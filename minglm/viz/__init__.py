@@ -1,10 +1,10 @@
 """Pictures of what GLM reads, sees and learns. matplotlib is imported only when a figure is asked for.
 
 derivation.py   one sample, row by row: the only thing that the renderings of a mask read
-terminal.py     the same as text, for `minglm show`
-figures.py      the fifteen figures: their names, and `draw`
-plot.py         `minglm plot`
-curves.py       how a training run went
+words.py        every sentence that they share;   palette.py   every colour, pattern and glyph
+terminal.py     the sample as text, for `minglm show`;   typed.py   what a person types;   columns.py   what fits in a line
+figures.py      the fifteen figures: their names, who draws them, and `draw`;   plot.py   `minglm plot`
+page/           the explorer: one HTML file
 """
 
 from .columns import highlight
