@@ -113,6 +113,7 @@ def run_and_close(config, out, **how):
         wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
         print(f"wrote       {out}: {', '.join(wrote)}")
         print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
+        print(f"see         minglm explore --model {shlex.quote(str(out))} --open")
 
 
 BLANK_TO_TRY = "And God [MASK] the light [MASK]."

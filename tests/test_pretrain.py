@@ -83,6 +83,7 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
     assert f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
+    assert f"minglm explore --model {tmp_path / 'run'} --open" in result.out
     plain = [line for line in result.out.splitlines() if line.startswith("step ")]
     assert all(word in plain[0] for word in ("loss", "lr", "grad", "tokens/s", "left"))
 
