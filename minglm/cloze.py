@@ -11,7 +11,6 @@ read once for all of them. Nothing is new in the model, so it answers before it 
 import argparse
 import json
 import math
-import re
 import statistics
 import sys
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from .batch import pack
 from .errors import MinglmError, note
 from .generate import Reader, evaluating, rows_of
-from .rows import read_rows
+from .rows import read_rows, write_rows
 from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
 
 MAX_ROWS = 8192  # of one batch, cached rows counted
@@ -134,7 +133,7 @@ def classify(model, tokenizer, task, texts):
     task: a Cloze, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text where the task has
     one column. Raises MinglmError as `Cloze.ask` does.
     """
-    task = task if isinstance(task, Cloze) else read_task(task)
+    task = task if isinstance(task, Cloze) else read_task(task, Cloze)
     single = isinstance(texts, str | Mapping)
     rows = {}
     for n, text in enumerate([texts] if single else texts, 1):
@@ -192,7 +191,7 @@ def add_classify(commands):
     )  # fmt: skip
     p.set_defaults(run=classify_command)
     p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
-    p.add_argument("--task", metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file "
+    p.add_argument("--task", metavar="TASK", help=f"{', '.join(shipped_tasks(Cloze))}, or a TOML file "
                                                   "(default: the one that the model was fine-tuned on)")
     p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
     p.add_argument("--file", metavar="FILE", help="label a whole file: .jsonl, .jsonl.xz or .jsonl.gz")
@@ -210,7 +209,7 @@ def classify_command(args):
     if args.out and not args.file:
         raise MinglmError("--out: goes with --file; a single text is printed")
     check_writable("--out", args.out)
-    task = read_task(args.task or _task_of(args.model))
+    task = read_task(args.task or task_of(args.model, Cloze), Cloze)
     if args.text and not task.labels:
         raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
     if args.text and len(args.text) != len(task.columns):
@@ -233,21 +232,9 @@ def classify_command(args):
 
 def write_labelled(out, rows, questions, found):
     """The rows again, each with `predicted` and `probabilities`: into a file, whole or not at all, or to stdout."""
-    from .pretrain import write_whole
-
-    lines = []
-    for row, p in zip(rows, found, strict=True):
-        line = {**row, "predicted": p.label, "probabilities": p.probabilities}
-        text = json.dumps(line, ensure_ascii=False)
-        if re.search("[\ud800-\udfff]", text):  # half a character in a column that is not read: only ASCII can tell
-            text = json.dumps(line)
-        lines.append(text + "\n")
+    write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
+                     for row, p in zip(rows, found, strict=True)])  # fmt: skip
     to = sys.stdout if out else sys.stderr
-    if out:
-        write_whole(Path(out), "".join(lines))
-        print(f"wrote       {out}: {len(lines):,} rows")
-    else:
-        sys.stdout.writelines(lines)
     known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
     if known:
         scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
@@ -255,10 +242,11 @@ def write_labelled(out, rows, questions, found):
         print(f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label", file=to)
 
 
-def _task_of(directory):
+def task_of(directory, kind):
+    """The folder of a fine-tuned model, which knows its task. Raises MinglmError for any other."""
     if directory and (Path(directory) / TASK).is_file():
         return directory
-    raise MinglmError(f"--task: which? {', '.join(shipped_tasks())}, or a TOML file")
+    raise MinglmError(f"--task: which? {', '.join(shipped_tasks(kind))}, or a TOML file")
 
 
 def positive(text):

@@ -11,6 +11,7 @@ import json
 import math
 import shlex
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,7 @@ from .processes import keep_memory
 from .rivals import LinearHead, tf_idf
 from .rng import permutation
 from .rows import read_rows
-from .tasks import TASK, ask_all, read_task, shipped_tasks
+from .tasks import TASK, TextToText, ask_all, read_task, shipped_tasks
 
 REPORT = "report.json"
 MIN_STEPS = 20  # of an epoch: a handful of rows is passed several times, for dev is read after each epoch
@@ -56,13 +57,14 @@ class Finetuning:
     beta2: float = 0.999
     eps: float = 1e-8
     clip: float = 1.0
+    label_smoothing: float = 0.1  # of text to text only; the original's
     steps: int = 0  # all of them; known when the rows are counted
 
     def __post_init__(self):
         for name, fine, accepted in (
             *((name, getattr(self, name) >= 1, "a whole number >= 1") for name in ("epochs", "batch", "patience")),
             ("lr", 0 < self.lr < math.inf, "a number > 0"),
-            ("dropout", 0 <= self.dropout < 1, "a number >= 0 and < 1"),
+            *((name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1") for name in ("dropout", "label_smoothing")),
         ):
             if not fine:
                 raise MinglmError(f"{name}: {getattr(self, name)} is not accepted; {accepted} is")
@@ -71,11 +73,37 @@ class Finetuning:
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
-def fit(scorer, train, dev, settings, seed, task, say=print):
-    """Train a scorer (ClozeScorer or LinearHead) on questions; it ends with the weights of its best epoch on dev.
+@dataclass(frozen=True)
+class Aim:
+    """What is learned, and what an epoch is chosen by: all that differs between a choice of labels and text to text."""
 
-    -> [{"epoch", "loss", "accuracy", "macro_f1"}], epoch 0 being the untrained one. The same seed gives the same weights on
-    a CPU with as many threads. Raises MinglmError when the loss is no longer finite.
+    losses: Callable  # (scorer, questions, settings) -> one loss for each thing that is learned, (n,)
+    count: Callable  # questions -> n
+    judge: Callable  # (scorer, dev) -> {score: number}
+    value: Callable  # (task, scores) -> number; the epoch with the highest stays
+    shown: Callable  # scores -> text
+
+
+def label_losses(scorer, questions, settings):
+    """Cross-entropy of the right label over the scores of all labels: (S,)."""
+    scores = scorer(questions)
+    return F.cross_entropy(scores, torch.tensor([q.gold for q in questions], device=scores.device), reduction="none")
+
+
+def shown(scores):
+    """Example: shown({"accuracy": 0.71, "macro_f1": 0.7}) -> "accuracy 71.0 %   macro F1 70.0 %"."""
+    f1 = scores["macro_f1"]
+    return f"accuracy {percent(scores['accuracy'])}" + (f"   macro F1 {percent(f1)}" if f1 is not None else "")
+
+
+LABELS = Aim(label_losses, len, lambda scorer, dev: measure(predict(scorer, dev), dev), lambda task, s: s[task.metric], shown)
+
+
+def fit(scorer, train, dev, settings, seed, task, say=print, aim=LABELS):
+    """Train a scorer on questions (of text to text: on pairs); it ends with the weights of its best epoch on dev.
+
+    -> [{"epoch", "loss", and what the aim judges by}], epoch 0 being the untrained one. The same seed gives the same weights
+    on a CPU with as many threads. Raises MinglmError when the loss is no longer finite.
     """
     batch = min(settings.batch, len(train))
     an_epoch = max(math.ceil(len(train) / batch), MIN_STEPS)
@@ -85,37 +113,36 @@ def fit(scorer, train, dev, settings, seed, task, say=print):
             module.p = settings.dropout
     optimizer = make_optimizer(scorer, settings)
     order = cache(lambda n: permutation(len(train), seed, n, 0, ORDER).tolist())
-    history = [dict(epoch=0, loss=None) | measure(predict(scorer, dev), dev)]
+    history = [dict(epoch=0, loss=None) | aim.judge(scorer, dev)]
     best, kept = 0, weights_of(scorer)
     with tqdm(total=settings.steps, disable=None, unit="step", dynamic_ncols=True) as bar:
         for epoch in range(1, settings.epochs + 1):
             losses = []
             for step in range((epoch - 1) * an_epoch, epoch * an_epoch):
                 passes = (divmod(i, len(train)) for i in range(step * batch, (step + 1) * batch))
-                losses.append(train_step(scorer, [train[order(n)[i]] for n, i in passes], optimizer, settings, step, seed))
+                questions = [train[order(n)[i]] for n, i in passes]
+                losses.append(train_step(scorer, questions, optimizer, settings, step, seed, aim))
                 bar.update()
-            history.append(dict(epoch=epoch, loss=statistics.fmean(losses)) | measure(predict(scorer, dev), dev))
-            if better := history[epoch][task.metric] > history[best][task.metric]:
+            history.append(dict(epoch=epoch, loss=statistics.fmean(losses)) | aim.judge(scorer, dev))
+            if better := aim.value(task, history[epoch]) > aim.value(task, history[best]):
                 best, kept = epoch, weights_of(scorer)
             with bar.external_write_mode():
-                say(f"epoch {epoch:<5} loss {history[epoch]['loss']:.3f}   dev {shown(history[epoch])}{'   best' * better}")
+                say(f"epoch {epoch:<5} loss {history[epoch]['loss']:.3f}   dev {aim.shown(history[epoch])}{'   best' * better}")
             if epoch - best >= settings.patience:
                 break
     scorer.load_state_dict(kept)
     return history
 
 
-def train_step(scorer, questions, optimizer, settings, step, seed):
+def train_step(scorer, questions, optimizer, settings, step, seed, aim=LABELS):
     """One step on a batch of questions, in micro-batches; returns its mean loss."""
     scorer.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings) * group["lr_ratio"]
-    total = 0.0
+    total, n = 0.0, aim.count(questions)
     for number, run in enumerate(batches(scorer, questions)):
         torch.manual_seed(stream_seed(seed, step + 1, 0, number))  # dropout
-        scores = scorer(run)
-        gold = torch.tensor([question.gold for question in run], device=scores.device)
-        loss = F.cross_entropy(scores, gold, reduction="sum") / len(questions)
+        loss = aim.losses(scorer, run, settings).sum() / n
         loss.backward()
         total += float(loss.detach())
     norm = float(nn.utils.clip_grad_norm_(scorer.parameters(), settings.clip))
@@ -128,12 +155,6 @@ def train_step(scorer, questions, optimizer, settings, step, seed):
 
 def weights_of(module):
     return {name: weight.detach().clone() for name, weight in module.state_dict().items()}
-
-
-def shown(scores):
-    """Example: shown({"accuracy": 0.71, "macro_f1": 0.7}) -> "accuracy 71.0 %   macro F1 70.0 %"."""
-    f1 = scores["macro_f1"]
-    return f"accuracy {percent(scores['accuracy'])}" + (f"   macro F1 {percent(f1)}" if f1 is not None else "")
 
 
 # ---- the job -------------------------------------------------------------------------------------------------------------
@@ -271,7 +292,8 @@ def add_finetune(commands):
     p = commands.add_parser(
         "finetune", help="learn a task from labelled rows, and be compared with what else one could use",
         description="Learns a task from labelled rows, keeps the best epoch on dev, and prints its accuracy beside the "
-                    "untrained model's, TF-IDF's and the most frequent label's, a confusion table and mistakes.",
+                    "untrained model's, TF-IDF's and the most frequent label's, a confusion table and mistakes. A task of "
+                    "text to text: BLEU, chrF, ROUGE beside a dictionary's and the copied source's, and examples.",
     )  # fmt: skip
     p.set_defaults(run=finetune_command)
     p.add_argument("--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file")
@@ -280,7 +302,8 @@ def add_finetune(commands):
     p.add_argument("--test", metavar="FILE", help="rows that nothing is chosen by, for the table (default: dev again)")
     p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
     p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
-    p.add_argument("--few-shot", type=positive, metavar="K", help="learn from K rows of each label only, drawn by seed")
+    p.add_argument("--few-shot", type=positive, metavar="K",
+                   help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
     p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run each; the best on dev is kept (0)")
     p.add_argument("--rivals", action="store_true", help="train a linear head as well, the BERT way: twice the time")
     p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N", help=f"passes over the rows ({t.epochs})")
@@ -292,10 +315,14 @@ def add_finetune(commands):
 
 def finetune_command(args):
     from .runs import load, newest_run, next_run
+    from .seq2seq import finetune_text, print_texts
 
     keep_memory()
     task = read_task(args.task)
+    to_text = isinstance(task, TextToText)
     settings = Finetuning(epochs=args.epochs, batch=args.batch, lr=args.lr, patience=args.patience)
+    if args.rivals and to_text:
+        raise MinglmError("--rivals: a linear head chooses among labels, and text to text has none; leave it out")
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
@@ -304,9 +331,13 @@ def finetune_command(args):
     claim_folder(out)
     try:
         banner(args, task, model, tokenizer, train, dev, out)
-        tuned, report = finetune(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
-                                 few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
-        print_report(report)  # before anything is written: a full disk shall not cost the numbers, too
+        how = dict(settings=settings, seeds=args.seeds, few_shot=args.few_shot, test=test)
+        if to_text:
+            tuned, report = finetune_text(model, tokenizer, task, train, dev, **how)
+        else:
+            tuned, report = finetune(model, tokenizer, task, train, dev, rivals=args.rivals, **how)
+        # before anything is written: a full disk shall not cost the numbers, too
+        (print_texts if to_text else print_report)(report)
         text = json.dumps(dict(model=str(args.model or newest_run()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     finally:
@@ -314,18 +345,23 @@ def finetune_command(args):
             out.rmdir()  # an empty folder alone can be removed
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
-    what = "TEXT" if task.labels and len(task.columns) == 1 else "--file FILE.jsonl"
-    print(f"try         minglm classify --model {shlex.quote(str(out))} {what}")
+    what = "TEXT" if (task.labels or to_text) and len(task.columns) == 1 else "--file FILE.jsonl"
+    print(f"try         minglm {'rewrite' if to_text else 'classify'} --model {shlex.quote(str(out))} {what}")
 
 
 def banner(args, task, model, tokenizer, train, dev, out):
     """What was chosen, and why."""
-    few = f"; {args.few_shot} of each label are drawn" if args.few_shot and task.labels else ""
+    few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
+    if isinstance(task, TextToText):
+        dials = ", ".join(f"{name} {value}" for name, value in task.dials.items()) or "the likeliest token each time"
+        kind = [("answer", f"{task.target}, with the end: smoothed by {Finetuning.label_smoothing}"), ("written", dials)]
+    else:
+        labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
+        kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
     lines = [
         ("minglm", f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)"),
         ("pattern", repr(task.pattern)),
-        ("labels", ", ".join(task.labels) or f"each row's own {task.verbalizer}"),
-        ("scored", task.how_scored(tokenizer)),
+        *kind,
         ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
         ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, float32"),
         ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, patience {args.patience}"),

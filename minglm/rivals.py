@@ -1,6 +1,9 @@
-"""What else one could use for a task: a linear head on the same model (the BERT way), and logistic regression on TF-IDF."""
+"""What else one could use for a task: a linear head on the same model (the BERT way), logistic regression on TF-IDF; and for
+text to text a dictionary.
+"""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from difflib import SequenceMatcher
 
 import torch
 from torch import nn
@@ -60,3 +63,22 @@ def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
     fitted = [LogisticRegression(C=C, max_iter=1000).fit(x, gold) for C in (1, 10, 100)]
     best = max(fitted, key=lambda f: measure(f.predict(vectors.transform(dev_texts)), dev)[task.metric])
     return best.predict(vectors.transform(test_texts)).tolist()
+
+
+def word_for_word(pairs, sources, most=20_000, longest=200):
+    """Each source with every word as it most often came out in training pairs (source, target): a dictionary, learned.
+
+    difflib aligns the two texts of a pair; words that stay, or are replaced by as many, are counted one to one. The first
+    `most` pairs are read, and `longest` words of each. White space becomes one blank.
+
+    Example: word_for_word([("he saith so", "he says so")], ["she saith"]) -> ["she says"]
+    """
+    counts = defaultdict(Counter)
+    for source, target in pairs[:most]:
+        a, b = source.split()[:longest], target.split()[:longest]
+        for _, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            if i_end - i == j_end - j:
+                for word, becomes in zip(a[i:i_end], b[j:j_end], strict=True):
+                    counts[word][becomes] += 1
+    dictionary = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+    return [" ".join(dictionary.get(word, word) for word in text.split()) for text in sources]

@@ -1,8 +1,10 @@
-"""Rows of a data set: JSON, one object a line, plain or packed (.xz, .gz)."""
+"""Rows of a data set: JSON, one object a line; read plain or packed (.xz, .gz), written plain."""
 
 import gzip
 import json
 import lzma
+import re
+import sys
 import zlib
 from pathlib import Path
 
@@ -33,3 +35,20 @@ def read_rows(path):
     if not rows:
         raise MinglmError(f"{path}: no row in it; {accepted}")
     return rows
+
+
+def write_rows(out, rows):
+    """Objects as JSON lines: into a file, whole or not at all, or (out=None) to stdout."""
+    from .pretrain import write_whole
+
+    lines = []
+    for row in rows:
+        text = json.dumps(row, ensure_ascii=False)
+        if re.search("[\ud800-\udfff]", text):  # half a character in a column that is not read: only ASCII can tell
+            text = json.dumps(row)
+        lines.append(text + "\n")
+    if out:
+        write_whole(Path(out), "".join(lines))
+        print(f"wrote       {out}: {len(lines):,} rows")
+    else:
+        sys.stdout.writelines(lines)

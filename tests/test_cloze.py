@@ -279,7 +279,7 @@ def test_the_originals_linear_heads(original, pool, called):
 
 
 def test_the_shipped_tasks_are_tasks_and_survive_the_way_through_toml(tmp_path):
-    assert list(shipped_tasks()) == ["book_cloze", "paraphrase", "sentiment", "topic"]
+    assert list(shipped_tasks(Cloze)) == ["book_cloze", "paraphrase", "sentiment", "topic"]
     strange = replace(ONE, pattern='"{a b}"\t\\ 起[MASK]\x7f', shorten={"a b": "end"}, length_penalty=1, name="x y")
     for task in (*map(read_task, shipped_tasks()), ONE, OWN, strange):
         path = tmp_path / "task.toml"
@@ -288,7 +288,7 @@ def test_the_shipped_tasks_are_tasks_and_survive_the_way_through_toml(tmp_path):
 
 
 def test_the_shipped_tasks_ask_about_the_columns_and_labels_of_their_data():
-    found = {task.name: (task.columns, task.labels, task.label) for task in map(read_task, shipped_tasks())}
+    found = {task.name: (task.columns, task.labels, task.label) for task in map(read_task, shipped_tasks(Cloze))}
     topics = "animal plant person object food body_part place substance action communication".split()
     assert found == {
         "sentiment": (["text"], ["negative", "positive"], "label"),

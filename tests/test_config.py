@@ -333,7 +333,7 @@ def test_presets_leave_out_what_is_a_default():
     ("large", 334.65e6, 334.75e6),
 ])
 def test_presets_have_the_size_they_promise(preset, low, high):
-    assert low <= num_parameters(resolve(preset).model) <= high  # base, large: GLM_FACTS.md section 4
+    assert low <= num_parameters(resolve(preset).model) <= high  # base, large: counted from the shapes of the original
 
 
 @pytest.mark.parametrize("config", [

@@ -36,7 +36,7 @@ def blanked_texts(draw, max_tokens=14):
 
 
 def by_formula(text, spans, order, special, objective):
-    """The construction said again, from the formulas of GLM_FACTS.md section 1: positions are a cumsum.
+    """The construction said again, from the formulas of the original code: positions are a cumsum.
 
     -> tokens, position_ids, block_position_ids, targets, part_a_len.
     """

@@ -110,7 +110,7 @@ def test_span_lengths_follow_poisson_without_zero():
         counts.update(span.end - span.start for span in sample_spans(objective="token", rng=Rng(seed), **plain(20_000)))
     total = sum(counts.values())
     assert total > 9_000 and 0 not in counts and max(counts) < 40
-    for n, p in enumerate([0.157, 0.236, 0.236, 0.177, 0.106, 0.053], 1):  # GLM_FACTS.md section 2
+    for n, p in enumerate([0.157, 0.236, 0.236, 0.177, 0.106, 0.053], 1):  # as the original draws
         assert poisson(n) == pytest.approx(p, abs=5e-4)
         assert counts[n] / total == pytest.approx(p, abs=0.015)
     assert sum(n * count for n, count in counts.items()) / total == pytest.approx(3.157, abs=0.06)
@@ -131,7 +131,7 @@ def test_the_share_that_is_blanked_is_the_originals(length, ratio, draws):
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(length)) for seed in range(draws)]
     mean = sum(span.end - span.start for spans in drawn for span in spans) / draws / length
     truth = expected_blanked(int(0.15 * length)) / length  # 15 % and what the last span overshoots
-    assert truth == pytest.approx(ratio, abs=2e-3)  # GLM_FACTS.md section 2, measured on the original
+    assert truth == pytest.approx(ratio, abs=2e-3)  # measured on the original code
     assert mean == pytest.approx(truth, abs=0.2 / length)
     if length == 512:
         assert sum(map(len, drawn)) / draws == pytest.approx(24.6, abs=0.5)
