@@ -18,6 +18,8 @@ from .errors import MinglmError, note
 from .model import Cache
 from .rng import Rng
 
+MAX_ROWS = 16_384  # of the caches of texts that are filled together: 200 MB for a model like `tiny`
+
 
 @dataclass(frozen=True)
 class Filling:
@@ -121,7 +123,8 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
     best fillings of each blank. Raises MinglmError when there is no blank, or when a text is longer than the model reads.
     """
     dials = Dials(**dials)
-    drafts = [Draft(model, tokenizer, one, dials, order) for one in ([text] if isinstance(text, str) else text)]
+    texts = [text] if isinstance(text, str) else text
+    drafts = [Draft(model, tokenizer, one, dials, order, number) for number, one in enumerate(texts)]
     filled = [_assemble(tokenizer, draft) for draft in fill_drafts(model, drafts, dials, on_token)]
     return filled[0] if isinstance(text, str) else filled
 
@@ -225,7 +228,8 @@ class Gap:
 class Draft:
     """A text as the model reads it, and its blanks. text: a str, or ids with mask tokens among them."""
 
-    def __init__(self, model, tokenizer, text, dials, order=None):
+    def __init__(self, model, tokenizer, text, dials, order=None, number=0):
+        self.number = number  # among the texts that are filled together
         special, positions = tokenizer.special, model.config.max_positions
         masks = special.masks
         self.ids = text if isinstance(text, list) else tokenizer.encode(text, special=True)
@@ -253,13 +257,18 @@ class Draft:
         self.todo = [self.blanks[k] for k in (order if order is not None else range(len(where)))]
 
 
+    def room(self):
+        """Rows of Part B that its blanks may come to."""
+        return sum(gap.limit + 1 for gap in self.blanks)
+
+
 class Reader:
     """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B."""
 
     def __init__(self, model, drafts, room=None):
         self.model, self.sop = model, drafts[0].sop
         parts_a = [draft.part_a for draft in drafts]
-        room = room or [sum(gap.limit + 1 for gap in draft.blanks) for draft in drafts]
+        room = room or [draft.room() for draft in drafts]
         lens = [len(part_a) for part_a in parts_a]
         self.cache = Cache(model, lens, [A + rows for A, rows in zip(lens, room, strict=True)])
         self.read([(part_a, range(len(part_a)), [0] * len(part_a)) for part_a in parts_a], want=False)
@@ -308,9 +317,24 @@ def fill_drafts(model, drafts, dials, on_token=None):
     if dials.width:
         for draft in drafts:
             search_blanks(Reader(model, [draft]), draft, dials)
-    elif drafts:
-        write_blanks(Reader(model, drafts), drafts, dials, on_token)
+    else:
+        for run in runs_of(drafts):
+            write_blanks(Reader(model, run), run, dials, on_token)
     return drafts
+
+
+def runs_of(drafts, most=MAX_ROWS):
+    """Drafts in runs whose caches have at most `most` rows together (a larger single one is a run of its own)."""
+    run, rows = [], 0
+    for draft in drafts:
+        room = len(draft.part_a) + draft.room()
+        if run and rows + room > most:
+            yield run
+            run, rows = [], 0
+        run.append(draft)
+        rows += room
+    if run:
+        yield run
 
 
 # ---- one token after the other -------------------------------------------------------------------------------------------
@@ -341,7 +365,7 @@ def write_blanks(reader, drafts, dials, on_token=None):
                 continue
             gap.tokens.append(token)
             if on_token:
-                on_token(drafts.index(draft), gap.number, gap.tokens)
+                on_token(draft.number, gap.number, gap.tokens)
 
 
 def bar(log_p, is_text, stops, tokens, dials):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, pack, score, write
+from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, generate, pack, score, write
 from minglm.generate import Dials, Draft, Gap, Reader, beam_search, choose, rows_of, write_blanks
 from minglm.infilling import build_example
 from minglm.model import Cache
@@ -312,6 +312,16 @@ def test_a_batch_gives_every_text_what_it_gets_alone(model, tokenizer, dials):
     assert fill(model, tokenizer, []) == []
 
 
+def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monkeypatch):
+    texts, rooms, seen = TEXTS * 4, [], set()
+    make = Cache.__init__
+    monkeypatch.setattr(Cache, "__init__", lambda self, model, a, room: rooms.append(sum(room)) or make(self, model, a, room))
+    monkeypatch.setattr(generate.runs_of, "__defaults__", (100,))
+    together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
+    assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
+    assert len(rooms) > 2 and max(rooms) <= 100
+
+
 @pytest.mark.parametrize("backend", ["reference", "sdpa", "auto"])
 def test_with_the_cache_every_row_is_what_the_whole_gives(model, tokenizer, backend):
     """Samples of different lengths read in uneven pieces, against one forward pass over everything."""
@@ -422,7 +432,7 @@ def original():
 def draft_of(part_a, gaps, sop=5, vocabulary=211):
     """A Draft out of ids, as if a tokenizer had made it: the recordings have none."""
     draft = object.__new__(Draft)
-    draft.part_a, draft.blanks, draft.todo, draft.sop = part_a, gaps, gaps, sop
+    draft.part_a, draft.blanks, draft.todo, draft.sop, draft.number = part_a, gaps, gaps, sop, 0
     draft.is_text = torch.ones(vocabulary, dtype=torch.bool)
     return draft
 
