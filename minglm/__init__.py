@@ -10,8 +10,9 @@ from .infilling import Example, SpecialTokens, build_example, restore
 from .mask import GLMMask, keys_of_row
 from .model import GLM, GLMConfig
 from .rng import Rng
+from .seq2seq import rewrite
 from .spans import Span, sample_spans
-from .tasks import Cloze
+from .tasks import Cloze, TextToText
 from .tokenizer import Tokenizer
 from .version import __version__
 from .viz.derivation import Derivation, explain
@@ -29,6 +30,7 @@ __all__ = [
     "Rng",
     "Span",
     "SpecialTokens",
+    "TextToText",
     "Tokenizer",
     "__version__",
     "build_example",
@@ -40,6 +42,7 @@ __all__ = [
     "masked_attention",
     "pack",
     "restore",
+    "rewrite",
     "sample_spans",
     "score",
     "write",

@@ -19,6 +19,8 @@ from .embedding import add_similar
 from .errors import MinglmError, note
 from .finetune import add_finetune
 from .runs import load, next_run, read_model
+from .scorer import add_evaluate
+from .seq2seq import add_rewrite
 from .viz.plot import add_plot
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -566,7 +568,9 @@ def parser():
     add_explore(commands)
     add_plot(commands)
     add_classify(commands)
+    add_rewrite(commands)
     add_finetune(commands)
+    add_evaluate(commands)
     add_similar(commands)
     add_convert(commands)
     add_info(commands)

@@ -1,4 +1,4 @@
-"""Classification as filling a blank: a pattern asks, and the words of each label compete for the blank (section 2.3).
+"""Classification as filling a blank: a pattern asks, and the words of each label compete for the blank (paper section 2.3).
 
     "{text} It was [MASK]."                   Part A   [CLS] A fine film. It was [MASK] . <eos>
     positive: good, negative: bad             Part B   sop, at the mask's position

@@ -361,7 +361,7 @@ def _write_corpus(directory, texts, tokenizer):
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     offsets, skipped, n_bytes, digest = array("q", [0]), 0, 0, hashlib.sha256()
     with open(directory / "ids.bin", "wb") as file:
-        for ids, text_bytes in _encoded(texts, tokenizer, dtype):
+        for ids, text_bytes in encode_documents(texts, tokenizer, dtype):
             if len(ids) < MIN_TOKENS:
                 skipped += 1
                 continue
@@ -391,7 +391,7 @@ def _sync(path):
             os.close(descriptor)
 
 
-def _encoded(texts, tokenizer, dtype):
+def encode_documents(texts, tokenizer, dtype):
     """(ids, bytes of UTF-8) of each document: short ones are encoded together, long ones in pieces."""
     done, n_bytes = [], 0  # of the document whose pieces are being encoded
     for batch in _batches(texts):

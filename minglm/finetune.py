@@ -1,4 +1,4 @@
-"""Fine-tuning: a pretrained GLM learns a task from labelled rows, still as filling a blank (section 2.3).
+"""Fine-tuning: a pretrained GLM learns a task from labelled rows, still as filling a blank (paper section 2.3).
 
 The loss is the cross-entropy of the right label over the scores of all labels. After each epoch the model answers the dev
 rows; the best epoch is kept, and training stops when it is `patience` epochs old. Beside it stand what the model says

@@ -222,7 +222,7 @@ def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text
         words = shlex.split(line, comments=True)[1:]
         if words[0] == "pretrain" and "--print-config" not in words and "--resume" not in words:
             words += [*SMALL, "--steps", "2", "--text", str(text_file)] if "--init" not in words else ["--steps", "2"]
-        if words[0] in ("convert", "finetune"):  # tests/test_original.py and test_finetune.py run them
+        if words[0] in ("convert", "finetune", "rewrite"):  # tests/test_original.py, test_finetune.py and test_seq2seq.py do
             words += ["--help"]
         if words[0] == "bench":  # tests/test_bench_*.py run these; here it is enough that the options exist
             words += ["--help"]

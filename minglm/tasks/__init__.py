@@ -131,7 +131,7 @@ class Task:
         return [token for piece in ids for token in piece], sum(map(len, ids[:blank])), spaced, cut
 
     def to_toml(self):
-        """The task as TOML that `read_task` reads back to an equal Cloze."""
+        """The task as TOML that `read_task` reads back to an equal one."""
         def value(x):  # JSON's texts and numbers are TOML's, but for DEL
             return json.dumps(x, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -238,7 +238,7 @@ class Cloze(Task):
 
 @dataclass(frozen=True)
 class TextToText(Task):
-    """Text to text: a row's columns become Part A, and what is written in its one blank is the answer (section 7 of the facts).
+    """Text to text: a row's columns become Part A, and what is written in its one blank is the answer.
 
     pattern: text with {column}, and one of [gMASK], [sMASK], [MASK]. Last, a [gMASK] runs on as in `minglm write`; first, it
     is the original's way to summarise. target: the column with the answer. dials: how an answer is written unless one says
