@@ -85,6 +85,9 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     why = "there is no C++ compiler"
     built = dict(extension=False, reason=why, compiler=None, openmp=False, sets=[])
     (tmp_path / "minglm" / "_build_info.json").write_text(json.dumps(built), encoding="utf-8")
+    # where minglm is installed editable, a finder would lead to the extension of the checkout
+    gone = 'import sys\nsys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", "")]\n'
+    (tmp_path / "sitecustomize.py").write_text(gone, encoding="utf-8")
     result = run_command("info", "--json", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
