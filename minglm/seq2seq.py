@@ -1,4 +1,4 @@
-"""Text to text as filling a blank: the source is Part A, and the answer is written into its one mask (section 2.3).
+"""Text to text as filling a blank: the source is Part A, and the answer is written into its one mask (paper section 2.3).
 
     "{src} [gMASK]"       Part A   [CLS] He saith unto them. [gMASK]
                           Part B   sop He says to them.                  each row learns the next token, the last one eop

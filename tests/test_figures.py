@@ -14,12 +14,14 @@ from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.image import AxesImage
+from matplotlib.image import AxesImage, imread
+from matplotlib.testing.compare import calculate_rms
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
@@ -645,3 +647,19 @@ def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
         return re.findall(r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"', text)
 
     assert drawn(kept) == drawn(now) and len(drawn(now)) > 100
+
+
+@pytest.mark.skipif(not matplotlib.__version__.startswith("3.11."), reason="other letters than matplotlib 3.11's")
+@pytest.mark.parametrize("name", ["mask", "family"])
+def test_the_mask_and_the_family_look_as_when_somebody_last_looked_at_them(tmp_path, name):
+    """Kept with: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --width 460 --out mask.png."""
+
+    def pixels(path):
+        return imread(path)[..., :3] * 255
+
+    kept = pixels(Path(__file__).parent / "data" / f"{name}.png")
+    now = pixels(save_figure(draw(name, derivation=PAPER, width=460), tmp_path / "now.png"))
+    assert kept.shape == now.shape and calculate_rms(kept, now) < 2
+    wrong = explain(PAPER.text, [(2, 3), (4, 6)], [0, 1])
+    other = pixels(save_figure(draw(name, derivation=wrong, width=460), tmp_path / "other.png"))
+    assert other.shape != kept.shape or calculate_rms(kept, other) > 6  # another order would be seen
