@@ -1,0 +1,69 @@
+"""The numbers of the README are those of the committed results, and the task data is what its page says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from minglm.rows import read_rows
+
+ROOT = Path(__file__).parent.parent
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+PAGE = json.loads((ROOT / "tutorials" / "results" / "page.json").read_text(encoding="utf-8"))
+
+
+def percent(scores):
+    return f"{100 * scores['accuracy']:.1f} % ± {100 * scores['standard_error']:.1f}"
+
+
+def said():
+    """Every phrase that the README takes from page.json, made anew."""
+    for name, x in PAGE["pretrain"]["evaluation"]["objectives"].items():
+        yield f"{name} {x['perplexity']:.1f} ({x['perplexity'] / x['unigram_perplexity']:.2f} of the unigram model's"
+        yield f"{x['bits_per_byte']:.2f} bits a byte, {x['noise_perplexity'] / x['perplexity']:.2f} times as high with noise"
+    for x in PAGE["generate"]["rows"]:
+        speeds = " | ".join(f"{x[how]['tokens_per_s']:,.0f}" for how in ("cache", "no cache"))
+        yield f"| {x['read']} | {x['write']} | {x['texts']} | {speeds} | {x['times']['median']:.2f} |"
+    names = ["fine-tuned cloze", "head", "cloze without training", "most frequent label", "logistic regression"]
+    of = ["fine-tuned cloze", "linear head", "zero-shot cloze", "most frequent label", "TF-IDF, logistic regression"]
+    for name, method in zip(names, of, strict=True):
+        yield f"{name} {percent(PAGE['sentiment']['scores'][method])}"
+    tuned, words, copied = PAGE["modernise"]["scores"].values()
+    yield f"BLEU {tuned['bleu']:.1f}, chrF {tuned['chrf']:.1f}"
+    yield f"Copying the source gives {copied['bleu']:.1f} and {copied['chrf']:.1f}"
+    yield f"from the same pairs {words['bleu']:.1f} and {words['chrf']:.1f}"
+    tasks = {name: x["metrics"] for name, x in PAGE["evaluate"]["tasks"].items()}
+    for way, words in (("bidirectional", "bits a byte reading both ways"), ("left_to_right", "left to right")):
+        x = tasks["text"][f"bits_per_byte_{way}"]
+        yield f"{x['value']:.2f} ± {x['standard_error']:.2f} {words}"
+    x = tasks["book_cloze"]["accuracy"]
+    yield f"{100 * x['value']:.1f} % ± {100 * x['standard_error']:.1f} of {x['n']} blanks"
+
+
+@pytest.mark.parametrize("phrase", said())
+def test_what_the_readme_says_is_what_was_measured(phrase):
+    assert phrase in README
+
+
+def test_the_results_come_with_their_conditions():
+    assert re.fullmatch("[0-9a-f]{7,}", PAGE["commit"]) and {"cpu", "threads", "torch", "date"} <= PAGE["machine"].keys()
+    assert all("minglm " in PAGE[part]["command"] for part in ("pretrain", "generate", "sentiment", "modernise", "evaluate"))
+
+
+def table_of_data():
+    text = (ROOT / "tutorials" / "data" / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `(\w+)/` \| .*? \| ([\d,-]+) \| ([\d,-]+) \| ([\w, ]+) \|", text, re.M)
+
+
+@pytest.mark.parametrize(("folder", "train", "dev", "keys"), table_of_data())
+def test_the_task_data_is_what_its_page_says(folder, train, dev, keys):
+    assert (ROOT / "tutorials" / "data" / folder / "ORIGIN.md").is_file()
+    for side, n in (("train", train), ("dev", dev)):
+        if n != "-":
+            rows = list(read_rows(ROOT / "tutorials" / "data" / folder / f"{side}.jsonl.xz").values())
+            assert len(rows) == int(n.replace(",", "")) and all(set(keys.split(", ")) <= row.keys() for row in rows)
+
+
+def test_seven_folders_of_data_are_listed():
+    assert len(table_of_data()) == len([p for p in (ROOT / "tutorials" / "data").iterdir() if p.is_dir()]) == 7
