@@ -211,16 +211,25 @@ class TrainingBatches:
         return [self.source.draw(epoch, w) for w in windows[rank::world]]
 
 
+def in_runs(items, rows, most):
+    """Any number of items in lists of at most `most` rows each, in order (a larger item is a list of its own).
+
+    rows: a function, how many rows an item takes. Example: items of 3, 3 and 9 rows, most=7 -> two lists, of two and of one.
+    """
+    run, total = [], 0
+    for item in items:
+        if run and total + rows(item) > most:
+            yield run
+            run, total = [], 0
+        run.append(item)
+        total += rows(item)
+    if run:
+        yield run
+
+
 def micro_batches(examples, max_tokens):
-    """Cut a list of Example into runs of at most `max_tokens` rows each (a longer single sample is a run of its own).
+    """A list of Example `in_runs` of at most `max_tokens` rows.
 
     Always at least one run, if only an empty one: a process without a sample still takes part in the step.
     """
-    runs, rows = [[]], 0
-    for example in examples:
-        if runs[-1] and rows + len(example.tokens) > max_tokens:
-            runs.append([])
-            rows = 0
-        runs[-1].append(example)
-        rows += len(example.tokens)
-    return runs
+    return list(in_runs(examples, lambda example: len(example.tokens), max_tokens)) or [[]]

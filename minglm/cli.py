@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
+from .arguments import positive
 from .bench import add_bench
 from .cloze import add_classify
 from .convert import add_convert
@@ -520,12 +521,6 @@ def add_info(commands):
     p = commands.add_parser("info", help=about, description=f"Says {about}.")
     p.set_defaults(run=info_command)
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
-
-
-def positive(text):
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a whole number >= 1 is")
-    return int(text)
 
 
 def add_model_command(commands, name, run, about, text_about, description):

@@ -8,7 +8,6 @@ The row of `sop` says how likely " good" and " bad" are: where each label is one
 read once for all of them. Nothing is new in the model, so it answers before it has seen one labelled text.
 """
 
-import argparse
 import json
 import math
 import statistics
@@ -23,10 +22,11 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from .batch import pack
+from .arguments import add_rows, check_rows, rows_asked
+from .batch import in_runs, pack
 from .errors import MinglmError, note
 from .generate import Reader, evaluating, rows_of
-from .rows import read_rows, write_rows
+from .rows import write_rows
 from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
 
 MAX_ROWS = 8192  # of one batch, cached rows counted
@@ -100,25 +100,12 @@ def columns(batch):
     return batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask
 
 
-def batches(scorer, questions, most=MAX_ROWS):
-    """Questions in runs of at most `most` rows (a larger single one is a run of its own)."""
-    run, rows = [], 0
-    for question in questions:
-        if run and rows + scorer.rows(question) > most:
-            yield run
-            run, rows = [], 0
-        run.append(question)
-        rows += scorer.rows(question)
-    if run:
-        yield run
-
-
 @torch.no_grad()
 def predict(scorer, questions):
     """The probabilities of each question's labels: a list of (labels,) tensors, in the order of the questions."""
     found = []
     with evaluating(scorer), tqdm(total=len(questions), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in batches(scorer, questions):
+        for run in in_runs(questions, scorer.rows, MAX_ROWS):
             for question, row in zip(run, scorer(run).softmax(-1).cpu(), strict=True):
                 if not row.isfinite().all():
                     raise MinglmError("the model's scores are not finite, so it cannot choose; has its training diverged?")
@@ -190,31 +177,18 @@ def add_classify(commands):
                     "Needs no labelled text; `minglm finetune` makes it better where there is some.",
     )  # fmt: skip
     p.set_defaults(run=classify_command)
-    p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
-    p.add_argument("--task", metavar="TASK", help=f"{', '.join(shipped_tasks(Cloze))}, or a TOML file "
-                                                  "(default: the one that the model was fine-tuned on)")
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
-    p.add_argument("--file", metavar="FILE", help="label a whole file: .jsonl, .jsonl.xz or .jsonl.gz")
-    p.add_argument("--out", metavar="FILE", help="where the labelled lines go (default: stdout)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    add_rows(p, shipped_tasks(Cloze), "label a whole file", "where the labelled lines go")
 
 
 def classify_command(args):
-    from .bench import check_writable
     from .pretrain import choose_device
     from .runs import load
 
-    if bool(args.text) == bool(args.file):
-        raise MinglmError("classify: what? give a TEXT or --file FILE, one of them")
-    if args.out and not args.file:
-        raise MinglmError("--out: goes with --file; a single text is printed")
-    check_writable("--out", args.out)
+    check_rows("classify", args)
     task = read_task(args.task or task_of(args.model, Cloze), Cloze)
     if args.text and not task.labels:
         raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
-    if args.text and len(args.text) != len(task.columns):
-        raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
-    rows = read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}
+    rows = rows_asked(args, task)
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
     questions = ask_all(task, tokenizer, rows, model.config.max_positions)
@@ -247,10 +221,3 @@ def task_of(directory, kind):
     if directory and (Path(directory) / TASK).is_file():
         return directory
     raise MinglmError(f"--task: which? {', '.join(shipped_tasks(kind))}, or a TOML file")
-
-
-def positive(text):
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not accepted; a whole number >= 1 is")
-    return int(text)

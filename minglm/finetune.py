@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .batch import ORDER, SAMPLING
+from .arguments import positive
+from .batch import ORDER, SAMPLING, in_runs
 from .checkpoint import save_pretrained
-from .cloze import ClozeScorer, batches, measure, percent, positive, predict, standard_error
+from .cloze import MAX_ROWS, ClozeScorer, measure, percent, predict, standard_error
 from .errors import MinglmError
 from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
 from .processes import keep_memory
@@ -140,7 +141,7 @@ def train_step(scorer, questions, optimizer, settings, step, seed, aim=LABELS):
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings) * group["lr_ratio"]
     total, n = 0.0, aim.count(questions)
-    for number, run in enumerate(batches(scorer, questions)):
+    for number, run in enumerate(in_runs(questions, scorer.rows, MAX_ROWS)):
         torch.manual_seed(stream_seed(seed, step + 1, 0, number))  # dropout
         loss = aim.losses(scorer, run, settings).sum() / n
         loss.backward()
@@ -261,11 +262,16 @@ def mistakes(task, rows, questions, found, most=20):
 # ---- what a person sees --------------------------------------------------------------------------------------------------
 
 
-def print_report(report):
-    """The table of scores, the confusion table and a few mistakes."""
+def heading(report):
+    """The line over a table of scores: which texts it is about, and how far to trust it."""
     n, about = report["texts"][report["about"]], report["about"]
     why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
-    print(f"{about:<11} {n:,} texts that were not trained on{why}")
+    return f"{about:<11} {n:,} texts that were not trained on{why}"
+
+
+def print_report(report):
+    """The table of scores, the confusion table and a few mistakes."""
+    print(heading(report))
     width = max(map(len, report["scores"]))
     for method, s in report["scores"].items():
         f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""

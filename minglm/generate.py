@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .batch import SAMPLING
+from .batch import SAMPLING, in_runs
 from .errors import MinglmError, note
 from .model import Cache
 from .rng import Rng
@@ -318,23 +318,9 @@ def fill_drafts(model, drafts, dials, on_token=None):
         for draft in drafts:
             search_blanks(Reader(model, [draft]), draft, dials)
     else:
-        for run in runs_of(drafts):
+        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
             write_blanks(Reader(model, run), run, dials, on_token)
     return drafts
-
-
-def runs_of(drafts, most=MAX_ROWS):
-    """Drafts in runs whose caches have at most `most` rows together (a larger single one is a run of its own)."""
-    run, rows = [], 0
-    for draft in drafts:
-        room = len(draft.part_a) + draft.room()
-        if run and rows + room > most:
-            yield run
-            run, rows = [], 0
-        run.append(draft)
-        rows += room
-    if run:
-        yield run
 
 
 # ---- one token after the other -------------------------------------------------------------------------------------------
@@ -461,12 +447,14 @@ def beam_search(reader, gap, is_text, dials):
 
 @contextmanager
 def evaluating(model):
-    """The model without dropout, and afterwards as it was."""
-    training, _ = model.training, model.eval()
+    """The model without dropout; afterwards every module is in the mode it was in, come what may."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def _spaces_before(masks, text):

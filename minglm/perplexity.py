@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .batch import pack
+from .batch import in_runs, pack
 from .cloze import MAX_ROWS, columns, standard_error
 from .corpus import encode_documents
 from .errors import MinglmError, note
@@ -43,19 +43,6 @@ def continuation(special, part_a, position, answer):
     )  # fmt: skip
 
 
-def runs(items, rows, most=MAX_ROWS):
-    """Any number of items in lists of at most `most` rows, one list after the other (a larger item is a list of its own)."""
-    run, total = [], 0
-    for item in items:
-        if run and total + rows(item) > most:
-            yield run
-            run, total = [], 0
-        run.append(item)
-        total += rows(item)
-    if run:
-        yield run
-
-
 def read_answers(model, examples):
     """For each Example: what its targets cost, in nats, and the likeliest token of each row. Two (targets,) arrays.
 
@@ -63,7 +50,7 @@ def read_answers(model, examples):
     """
     table = model.token_embedding.weight
     with tqdm(disable=None, unit="sample", leave=False, dynamic_ncols=True) as bar:
-        for run in runs(examples, lambda example: len(example.tokens)):
+        for run in in_runs(examples, lambda example: len(example.tokens), MAX_ROWS):
             batch = pack(run).to(table.device)
             with torch.inference_mode(), evaluating(model):
                 states, nats, best = model.hidden(*columns(batch), rows=batch.target_rows), [], []  # (M, C)

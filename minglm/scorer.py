@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .cloze import ClozeScorer, measure, positive, predict, standard_error
+from .arguments import positive
+from .batch import in_runs
+from .cloze import MAX_ROWS, ClozeScorer, measure, predict, standard_error
 from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
 from .errors import MinglmError, note
 from .generate import Dials, Draft, fill_drafts
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, number, text_in, told_where
-from .perplexity import MASKS, evaluate_last_word, evaluate_text, runs
+from .perplexity import MASKS, evaluate_last_word, evaluate_text
 from .rows import read_rows, write_rows
 from .tasks import BLANK, TASK, Cloze, ask_all, read_task, shipped_tasks
 
@@ -60,7 +62,7 @@ def evaluate_infill(model, tokenizer, rows):
              "pieces")  # fmt: skip
     asked = [piece for pieces in drafts for piece in pieces if isinstance(piece, Draft)]
     with tqdm(total=len(asked), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in runs(asked, lambda draft: len(draft.part_a) + sum(gap.limit + 1 for gap in draft.blanks)):
+        for run in in_runs(asked, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
             fill_drafts(model, run, Dials())
             bar.update(len(run))
     predictions, right = [], []

@@ -12,21 +12,21 @@ import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .batch import pack
-from .cloze import batches, columns, device_of, positive, task_of
+from .arguments import add_rows, check_rows, positive, rows_asked
+from .batch import in_runs, pack
+from .cloze import MAX_ROWS, columns, device_of, task_of
 from .errors import MinglmError, note
-from .finetune import Aim, Finetuning, draw, fit
+from .finetune import Aim, Finetuning, draw, fit, heading
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .pretrain import choose_device
 from .rivals import word_for_word
-from .rows import read_rows, write_rows
+from .rows import write_rows
 from .tasks import TextToText, ask_all, read_task, shipped_tasks
 
 TUNED, COPY, WORDS = "fine-tuned GLM", "copying the source", "word for word, by a dictionary"
@@ -65,7 +65,7 @@ def count_targets(pairs):
 def dev_loss(scorer, pairs):
     """{"dev_loss"}: the mean over all targets of -log p, in nats; nothing is smoothed here."""
     with evaluating(scorer):
-        total = sum(float(F.cross_entropy(*scorer(run), reduction="sum")) for run in batches(scorer, pairs))
+        total = sum(float(F.cross_entropy(*scorer(run), reduction="sum")) for run in in_runs(pairs, scorer.rows, MAX_ROWS))
     return dict(dev_loss=total / count_targets(pairs))
 
 
@@ -148,10 +148,9 @@ def generate(model, tokenizer, pairs, dials):
     dials: Dials. Their beams search one text at a time, the beams side by side.
     """
     most, texts = dials.max_tokens or model.config.max_positions, [""] * len(pairs)
-    room = SimpleNamespace(rows=lambda i: len(pairs[i].part_a) + most)
     alike = sorted(range(len(pairs)), key=lambda i: len(pairs[i].part_a))  # those that go together end together, about
     with tqdm(total=len(pairs), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in ([i] for i in alike) if dials.width else batches(room, alike):
+        for run in ([i] for i in alike) if dials.width else in_runs(alike, lambda i: len(pairs[i].part_a) + most, MAX_ROWS):
             drafts = [Draft(model, tokenizer, _text_of(pairs[i]), dials) for i in run]
             for i, draft in zip(run, fill_drafts(model, drafts, dials), strict=True):
                 texts[i] = tokenizer.decode(draft.blanks[0].tokens).strip()
@@ -240,9 +239,7 @@ def scores_line(scores):
 
 def print_texts(report):
     """The table of scores and a few examples."""
-    n, about = report["texts"][report["about"]], report["about"]
-    why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
-    print(f"{about:<11} {n:,} texts that were not trained on{why}")
+    print(heading(report))
     width = max(map(len, report["scores"]))
     for method, scores in report["scores"].items():
         between = scores["between_seeds"]
@@ -260,13 +257,7 @@ def add_rewrite(commands):
                     "model for it; the folder knows its task and how answers are written.",
     )  # fmt: skip
     p.set_defaults(run=rewrite_command)
-    p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
-    p.add_argument("--task", metavar="TASK", help=f"{', '.join(shipped_tasks(TextToText))}, or a TOML file "
-                                                  "(default: the one that the model was fine-tuned on)")
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
-    p.add_argument("--file", metavar="FILE", help="rewrite a whole file: .jsonl, .jsonl.xz or .jsonl.gz")
-    p.add_argument("--out", metavar="FILE", help="where its lines go, each with `written` (default: stdout)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its lines go, each with `written`")
     p.add_argument("--beams", type=int, metavar="N", help="search with N beams (0: take token by token)")
     p.add_argument("--length-penalty", type=float, metavar="P", help="of the search: log-probability / tokens ** P")
     p.add_argument("--no-repeat-ngram", type=int, metavar="N", help="no N tokens in a row twice (0: they may)")
@@ -275,20 +266,13 @@ def add_rewrite(commands):
 
 
 def rewrite_command(args):
-    from .bench import check_writable
     from .runs import load
 
-    if bool(args.text) == bool(args.file):
-        raise MinglmError("rewrite: what? give a TEXT or --file FILE, one of them")
-    if args.out and not args.file:
-        raise MinglmError("--out: goes with --file; a single text is printed")
-    check_writable("--out", args.out)
+    check_rows("rewrite", args)
     task = read_task(args.task or task_of(args.model, TextToText), TextToText)
     dials = dials_of(task, **{name: getattr(args, name) for name in
                               ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
-    if args.text and len(args.text) != len(task.columns):
-        raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
-    rows = read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}
+    rows = rows_asked(args, task)
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
     found = generate(model, tokenizer, ask_all(task, tokenizer, rows, model.config.max_positions), dials)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, build_example, pack
-from minglm.cloze import ClozeScorer, batches, classify, predict, predictions
+from minglm.batch import in_runs
+from minglm.cloze import ClozeScorer, classify, predict, predictions
 from minglm.infilling import SpecialTokens
 from minglm.rivals import LinearHead
 from minglm.rows import read_rows
@@ -195,7 +196,7 @@ def test_part_a_is_read_once_for_all_candidates(model, tokenizer, monkeypatch):
 def test_batches_hold_every_question_once_and_few_rows(model, tokenizer):
     scorer, questions = ClozeScorer(model), [ask(WHOLE, tokenizer, text) for text in TEXTS * 3]
     for most in (1, 150, 10**6):
-        runs = list(batches(scorer, questions, most))
+        runs = list(in_runs(questions, scorer.rows, most))
         assert [q for run in runs for q in run] == questions
         assert all(len(run) == 1 or sum(map(scorer.rows, run)) <= most for run in runs)
 

@@ -41,7 +41,7 @@ class Scripted:
         self.config = SimpleNamespace(max_positions=max_positions, hidden_size=2, num_heads=1, num_layers=1)
         self.token_embedding, self.training = SimpleNamespace(weight=torch.zeros(1, 2)), False
         self.parameters = lambda: iter([torch.zeros(1)])
-        self.eval = self.train = lambda *_: self
+        self.eval, self.modules = lambda: self, lambda: iter([])
 
     def __call__(self, tokens, positions, block_positions, mask, rows, cache):
         for whole, new in zip(self.read, (tokens, positions, block_positions), strict=True):
@@ -316,7 +316,7 @@ def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monke
     texts, rooms, seen = TEXTS * 4, [], set()
     make = Cache.__init__
     monkeypatch.setattr(Cache, "__init__", lambda self, model, a, room: rooms.append(sum(room)) or make(self, model, a, room))
-    monkeypatch.setattr(generate.runs_of, "__defaults__", (100,))
+    monkeypatch.setattr(generate, "MAX_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
     assert len(rooms) > 2 and max(rooms) <= 100

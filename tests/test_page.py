@@ -3,8 +3,10 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import combinations
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import need_browser
@@ -760,3 +762,29 @@ def test_the_page_opens_at_the_derivation_it_is_given(browser, tmp_path):
     assert other.evaluate("app.derivation") == d.to_json() and not other.locator("#model").is_visible()
     assert text_box(other).input_value() == "春眠不"
     other.close()
+
+
+VISION = ("none", "protanopia", "deuteranopia", "tritanopia", "achromatopsia")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("vision", VISION)
+def test_kinds_of_cells_are_told_apart_whatever_eyes_see(tab, tmp_path, vision, scheme):
+    """The browser's own simulation; the screenshot stays in the test's folder, to be looked at."""
+    from matplotlib.image import imread
+
+    tab.emulate_media(color_scheme=scheme)
+    chromium = tab.context.new_cdp_session(tab)
+    chromium.send("Emulation.setEmulatedVisionDeficiency", {"type": vision})
+    path, seen = tmp_path / f"{vision}-{scheme}.png", {}
+    tab.screenshot(path=path)
+    picture = imread(path)[..., :3] * 255
+    for kind in ("AA", "BA", "BE", "BS", "BF"):
+        box = tab.evaluate(f"document.querySelector('td[data-kind={kind}]').getBoundingClientRect().toJSON()")
+        x, y, width, height = (round(box[name]) for name in ("x", "y", "width", "height"))
+        pixels = picture[y : y + height, x : x + width].reshape(-1, 3)
+        seen[kind] = np.concatenate([pixels.mean(0), pixels.std(0)])  # colour, and how much of a pattern there is
+    chromium.send("Emulation.setEmulatedVisionDeficiency", {"type": "none"})
+    chromium.detach()
+    close = [(a, b) for a, b in combinations(seen, 2) if abs(seen[a] - seen[b]).max() < 12]
+    assert not close, {kind: numbers.round().tolist() for kind, numbers in seen.items()}

@@ -19,7 +19,7 @@ from minglm import scorer as module
 from minglm.cloze import ClozeScorer, classify, measure, predict, standard_error
 from minglm.measures import bleu_counts, bleu_of, jackknife, mean_of, perplexity
 from minglm.measures import number as shown
-from minglm.perplexity import evaluate_last_word, evaluate_text, runs, windows
+from minglm.perplexity import evaluate_last_word, evaluate_text, windows
 from minglm.scorer import evaluate_cloze, evaluate_infill, in_pieces, with_blanks
 from minglm.tasks import Cloze, ask_all, read_task
 
@@ -170,7 +170,7 @@ def test_documents_that_come_twice_or_in_another_order_change_no_mean(model, tok
 
 def test_how_samples_are_packed_changes_nothing(model, tokenizer, monkeypatch):
     whole = evaluate_text(model, tokenizer, DOCUMENTS)
-    monkeypatch.setattr(perplexity_module, "runs", lambda items, rows: runs(items, rows, 100))
+    monkeypatch.setattr(perplexity_module, "MAX_ROWS", 100)
     monkeypatch.setattr(perplexity_module, "LOGIT_ROWS", 7)
     for name, m in evaluate_text(model, tokenizer, DOCUMENTS)["metrics"].items():
         assert m["value"] == pytest.approx(whole["metrics"][name]["value"], rel=1e-12)

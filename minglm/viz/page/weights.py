@@ -8,7 +8,6 @@ without changing it.
 import base64
 import json
 import math
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 
 from ...batch import pack
 from ...errors import MinglmError
-from ...generate import fill
+from ...generate import evaluating, fill
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...tokenizer import SPECIAL_STRINGS, byte_of_character
@@ -53,7 +52,7 @@ def recorded_spec(model, tokenizer, text, name=""):
     Layers that would make the page too large are left out, the middle ones first; `note` says which.
     """
     _check(model, tokenizer)
-    with _in_eval_mode(model):
+    with evaluating(model):
         filled = fill(model, tokenizer, text)
         example, chosen = _whole_reading(tokenizer, text, filled)
         states, attention = _look_inside(model, example)
@@ -132,18 +131,6 @@ def _float16(name, tensor):
     if (largest := float(np.abs(values).max(initial=0))) >= 65520:  # from there on float16 rounds to infinity
         raise MinglmError(f"{name}: holds {largest:g}, but a page keeps weights as float16, up to 65504")
     return values.astype("<f2")
-
-
-@contextmanager
-def _in_eval_mode(model):
-    """No dropout inside; afterwards every module is in the mode it was in, come what may."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _whole_reading(tokenizer, text, filled):

@@ -1,0 +1,41 @@
+"""What several commands take: whole numbers, and texts or a file of rows for a task."""
+
+import argparse
+
+from .bench import check_writable
+from .errors import MinglmError
+from .rows import read_rows
+
+
+def positive(text):
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not accepted; a whole number >= 1 is")
+    return int(text)
+
+
+def add_rows(p, tasks, file, out):
+    """TEXT, --task, --model, --file, --out and --json of a command that answers texts. tasks: names that ship with minglm."""
+    p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
+    p.add_argument("--task", metavar="TASK",
+                   help=f"{', '.join(tasks)}, or a TOML file (default: the one that the model was fine-tuned on)")
+    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    p.add_argument("--file", metavar="FILE", help=f"{file}: .jsonl, .jsonl.xz or .jsonl.gz")
+    p.add_argument("--out", metavar="FILE", help=f"{out} (default: stdout)")
+    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+
+
+def check_rows(command, args):
+    """Raise MinglmError unless there is a TEXT or a --file, and --out can be written."""
+    if bool(args.text) == bool(args.file):
+        raise MinglmError(f"{command}: what? give a TEXT or --file FILE, one of them")
+    if args.out and not args.file:
+        raise MinglmError("--out: goes with --file; a single text is printed")
+    check_writable("--out", args.out)
+
+
+def rows_asked(args, task):
+    """{where it stands: row} of the file or of the texts, one for each column. Raises MinglmError where they do not fit."""
+    if args.text and len(args.text) != len(task.columns):
+        raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
+    return read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}
