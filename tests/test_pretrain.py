@@ -492,7 +492,7 @@ print(faults() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so eagerly")
 def test_memory_that_a_step_leaves_is_kept_for_the_next():
     words, seen = [sys.executable, "-c", TOUCH_AGAIN], []
-    for _ in range(3):  # what is kept may move once, or this kernel hands out larger pages for a moment; a third time it does not
+    for _ in range(3):  # what is kept may move once, or the kernel hands out larger pages for a moment
         seen.append([int(subprocess.run([*words, how], capture_output=True, text=True).stdout) for how in ("plain", "keep")])
         if seen[-1][0] >= 1000 and 2 * seen[-1][1] < seen[-1][0]:
             break
