@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from .errors import MinglmError
-from .infilling import SpecialTokens, build_example
+from .infilling import SpecialTokens
+from .layout import objectives_of, training_example
 from .mask import GLMMask
 from .rng import Rng, permutation
-from .spans import OBJECTIVES, sample_spans
 
 # What a stream of random numbers is for: the last word of its counter.
 ORDER, SPANS, HELD_OUT, NOISE, DROPOUT, SAMPLING = range(6)
@@ -59,7 +59,7 @@ def pack(examples):
         position_ids=row([e.position_ids for e in examples]),
         block_position_ids=row([e.block_position_ids for e in examples]),
         mask=GLMMask.packed(lens, [e.part_a_len for e in examples]),
-        target_rows=row([np.arange(a + e.part_a_len, b) for e, a, b in zip(examples, starts, starts[1:], strict=False)]),
+        target_rows=row([start + e.target_rows for e, start in zip(examples, starts, strict=False)]),
         targets=row([e.targets for e in examples]),
         text_tokens=sum(e.text_len for e in examples),
     )
@@ -131,12 +131,13 @@ def hold_out(windows, every=20):
 class SampleSource:
     """Draws samples from the windows of a corpus.
 
-    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool.
+    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool; family: see layout.py.
     """
 
-    def __init__(self, ids, windows, settings, sentence_ends, special=SpecialTokens(), seed=0):  # noqa: B008 (immutable)
+    def __init__(self, ids, windows, settings, sentence_ends, special=SpecialTokens(), seed=0, family="glm"):  # noqa: B008
         self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
-        self.sentence_ends, self.special = sentence_ends, special
+        self.sentence_ends, self.special, self.family = sentence_ends, special, family
+        self.objectives = objectives_of(family)
 
     def text(self, w):
         """The tokens of window w: cls, text, eos where the document ends. int64."""
@@ -156,23 +157,20 @@ class SampleSource:
             sentence_ends=self.sentence_ends,
             starts_sentence=bool(self.windows.starts[w] or self.sentence_ends[self.ids[start - 1]]),
         )
-        spans = sample_spans(tokens, objective, rng, **dials)
-        if not spans:
-            objective = "token"
-            spans = sample_spans(tokens, objective, rng, **dials)
-        return build_example(tokens, spans, rng.shuffle(list(range(len(spans)))), self.special, objective)
+        return training_example(self.family, tokens, objective, rng, self.special, len(self.sentence_ends), dials)
 
     def draw(self, epoch, w):
         """(objective drawn from the mixture, Example) of window w in an epoch; the Example knows what it became."""
-        rng = Rng(self.seed, w, epoch, SPANS)
-        s = self.settings
+        rng, s = Rng(self.seed, w, epoch, SPANS), self.settings
+        if len(self.objectives) == 1:
+            return self.family, self.example(w, self.family, rng)
         u = rng.uniform() * (s.token + s.sentence + s.document)
         objective = "token" if u < s.token else "sentence" if u < s.token + s.sentence else "document"
         return objective, self.example(w, objective, rng)
 
     def held_out(self, w, objective):
         """The fixed sample of window w for an objective, the same in every run: its spans do not depend on the seed."""
-        return self.example(w, objective, Rng(0, w, OBJECTIVES.index(objective), HELD_OUT))
+        return self.example(w, objective, Rng(0, w, self.objectives.index(objective), HELD_OUT))
 
 
 class TrainingBatches:

@@ -88,7 +88,7 @@ def read_config(path):
     if version != FORMAT:
         raise MinglmError(f"{path}: format is {version!r}; accepted: {FORMAT}")
     wanted = {field.name for field in fields(GLMConfig)}
-    for problem, names in (("unknown", values.keys() - wanted), ("missing", wanted - values.keys())):
+    for problem, names in (("unknown", values.keys() - wanted), ("missing", wanted - values.keys() - {"family"})):
         if names:
             raise MinglmError(f"{path}: {problem} {listed(sorted(names))}; "
                               f"accepted: {listed(sorted(wanted))}")

@@ -15,6 +15,7 @@ from . import __version__
 from .arguments import positive
 from .bench import add_bench
 from .cloze import add_classify
+from .compare import add_compare
 from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
@@ -27,10 +28,10 @@ from .viz.plot import add_plot
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
 SHORT = {
     "--text": "data.text", "--text-key": "data.text_key", "--documents": "data.documents", "--errors": "data.errors",
-    "--steps": "train.steps", "--minutes": "train.minutes", "--batch-tokens": "train.batch_tokens", "--lr": "train.lr",
-    "--seed": "train.seed", "--dtype": "train.dtype", "--device": "train.device", "--backend": "train.backend",
-    "--compile": "train.compile", "--checkpoint-activations": "train.checkpoint_activations",
-    "--keep": "train.keep", "--log": "train.log",
+    "--objective": "model.family", "--steps": "train.steps", "--minutes": "train.minutes",
+    "--batch-tokens": "train.batch_tokens", "--lr": "train.lr", "--seed": "train.seed", "--dtype": "train.dtype",
+    "--device": "train.device", "--backend": "train.backend", "--compile": "train.compile",
+    "--checkpoint-activations": "train.checkpoint_activations", "--keep": "train.keep", "--log": "train.log",
 }  # fmt: skip
 
 
@@ -566,6 +567,7 @@ def parser():
     add_rewrite(commands)
     add_finetune(commands)
     add_evaluate(commands)
+    add_compare(commands)
     add_similar(commands)
     add_convert(commands)
     add_info(commands)

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from .arguments import add_rows, check_rows, rows_asked
 from .batch import in_runs, pack
 from .errors import MinglmError, note
-from .generate import Reader, evaluating, rows_of
+from .generate import Reader, evaluating
+from .layout import rows_of, start_of
 from .rows import write_rows
 from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
 
@@ -60,7 +61,8 @@ class ClozeScorer(nn.Module):
         if not questions[0].whole:
             return self.at_sop(questions)
         answers = [answer for question in questions for answer in question.answers]
-        sums = self.read_all(questions) if torch.is_grad_enabled() else self.read_part_a_once(questions)
+        once = self.model.config.family == "glm" and not torch.is_grad_enabled()
+        sums = self.read_part_a_once(questions) if once else self.read_all(questions)
         lens = torch.tensor([len(answer) + 1 for answer in answers], device=sums.device)
         scores = sums / lens**self.length_penalty
         return pad_sequence(scores.split([len(q.answers) for q in questions]), batch_first=True, padding_value=-math.inf)
@@ -68,13 +70,15 @@ class ClozeScorer(nn.Module):
     def at_sop(self, questions):
         """Each label is one token: the logits of these tokens after sop, (S, labels)."""
         words = torch.tensor([answer for [answer] in questions[0].answers], device=device_of(self.model))
-        batch = pack([question.example([]) for question in questions]).to(words.device)
+        family = self.model.config.family  # any answer will do: the row that says its one token is asked for, and no end
+        batch = pack([q.example(q.answers[0], family, end=False) for q in questions]).to(words.device)
         states = self.model.hidden(*columns(batch), rows=batch.target_rows)  # (S, C)
         return F.linear(states, self.model.token_embedding(words)).float()
 
     def read_all(self, questions):
         """log P of each answer, one training sample for each, so that gradients flow: (all answers,)."""
-        examples = [question.example(answer) for question in questions for answer in question.answers]
+        family = self.model.config.family
+        examples = [question.example(answer, family) for question in questions for answer in question.answers]
         losses = self.model.loss(pack(examples).to(device_of(self.model)), "none")
         return -torch.stack([loss.sum() for loss in losses.split([len(e.targets) for e in examples])])
 
@@ -84,7 +88,8 @@ class ClozeScorer(nn.Module):
         answers = [answer for question in questions for answer in question.answers]
         room = max(len(q.part_a) for q in questions) + max(map(len, answers)) + 1  # a fork wants it equal
         reader = Reader(self.model, questions, [room - len(question.part_a) for question in questions]).fork(which)
-        new = [rows_of(reader.sop, questions[n].position, answer) for n, answer in zip(which, answers, strict=True)]
+        starts = [start_of("glm", question.part_a, question.position, question.special) for question in questions]
+        new = [rows_of(starts[n], answer) for n, answer in zip(which, answers, strict=True)]
         log_p = reader.read(new, want="all")
         targets = torch.tensor([t for answer in answers for t in (*answer, questions[0].special.eop)])
         log_p = log_p[torch.arange(len(targets)), targets].split([len(answer) + 1 for answer in answers])

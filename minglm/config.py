@@ -1,4 +1,4 @@
-"""The settings of a run: frozen dataclasses, five presets; default < preset < TOML file < command line."""
+"""The settings of a run: frozen dataclasses, six presets; default < preset < TOML file < command line."""
 
 import difflib
 import functools
@@ -135,6 +135,7 @@ MODEL_HELP = {
     "max_positions": "tokens of a sample before spans are drawn, cls included",
     "dropout": "on the embedding sum, attention output and MLP output",
     "gelu": "tanh as the original's training code, or erf as its Hugging Face port",
+    "family": "what it is trained as: glm, gpt, bert, prefix, or an ablation: glm-ordered, glm-1d, glm-sentinels",
 }
 
 
@@ -171,6 +172,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # at 1e-3. The three runs whose rate fell in a straight line beat the three with a cosine.
         "train": dict(steps=4000, batch_tokens=1024, lr=1.5e-3, table_lr_ratio=8.0, warmup=0.1, min_lr_ratio=0.0,
                       decay="linear", eval_every=1000, sample_every=500, save_every=2000, log_every=100),
+    },
+    # 4.0 M parameters, 8 MB in float16: the model that comes with minglm (tutorials/box.py says on which texts)
+    "box": {
+        "model": dict(vocab_size=8192, hidden_size=192, num_layers=5, num_heads=6, max_positions=512,
+                      dropout=0.05),  # fifteen passes over seven megabytes
+        # who fills a blank mostly means a word or two, so spans are shorter than the paper's 3
+        "data": dict(token=0.6, sentence=0.1, document=0.3, mean_span_length=2.0),
+        "train": dict(steps=12_000, batch_tokens=2048, lr=1.5e-3, table_lr_ratio=8.0, warmup=0.1, min_lr_ratio=0.0,
+                      decay="linear", eval_every=1000, sample_every=1000, save_every=2000, log_every=500),
     },
     # 5.9 M parameters: about five minutes on two CPU cores
     "tiny": {

@@ -35,7 +35,7 @@ class Score:
         return self.nats / math.log(2) / self.bytes
 
 
-def evaluate(run, most, noise=False, objectives=OBJECTIVES):
+def evaluate(run, most, noise=False):
     """Score of each objective on up to `most` held-out samples, spread evenly; spans are the same in every run.
 
     noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay).
@@ -43,7 +43,7 @@ def evaluate(run, most, noise=False, objectives=OBJECTIVES):
     chosen = spread(len(run.held_out), most)
     byte_lengths, scores = torch.from_numpy(run.tokenizer.byte_lengths()), {}
     run.model.eval()
-    for objective in objectives:
+    for objective in run.source.objectives:
         total = torch.zeros(3, dtype=torch.float64)
         mine = chosen[run.world.rank :: run.world.size]
         examples = [run.held_out_source.held_out(w, objective) for w in mine]
@@ -93,7 +93,7 @@ def held_out_columns(scores):
     if not scores:
         return {}
     together = sum(s.nats for s in scores.values()) / sum(s.targets for s in scores.values())
-    return {"held_out": together} | {f"held_out_{o}": s.nats / s.targets for o, s in scores.items()}
+    return {"held_out": together} | {f"held_out_{o}": s.nats / s.targets for o, s in scores.items() if o in OBJECTIVES}
 
 
 def final_report(run):

@@ -15,6 +15,7 @@ import torch
 
 from .batch import SAMPLING, in_runs
 from .errors import MinglmError, note
+from .layout import Start, next_row, read_before, rows_of, start_of
 from .model import Cache
 from .rng import Rng
 
@@ -164,11 +165,11 @@ def score(model, tokenizer, text, answers):
         tokenizer.encode(f" {answer}" if gap.spaced and not answer[:1].isspace() else answer)
         for gap, answer in zip(draft.blanks, answers, strict=True)
     ]
-    reader, fillings = Reader(model, [draft], room=[sum(len(tokens) + 1 for tokens in given)]), []
+    reader, fillings = Reader(model, [draft], room=[room_of(draft, given)]), []
     for gap, tokens in zip(draft.blanks, given, strict=True):
         if len(tokens) > (most := model.config.max_positions - 1):
             raise MinglmError(f"answers: {len(tokens)} tokens are longer than a blank may be ({most})")
-        [scores] = log_probabilities(reader, gap.position, [tokens], tokenizer.special.eop)
+        [scores] = log_probabilities(reader, gap.start, [tokens], draft.special.eop)
         fillings.append(Filling(tokenizer.decode(tokens), tokens, scores, True))
     return fillings
 
@@ -192,10 +193,10 @@ def trace(model, tokenizer, text, filled, top=5):
     complete has a Step too.
     """
     draft, dials, found = Draft(model, tokenizer, text, Dials()), Dials(), []
-    reader = Reader(model, [draft], room=[sum(len(blank.answer.tokens) + 1 for blank in filled.blanks)])
+    reader = Reader(model, [draft], room=[room_of(draft, [blank.answer.tokens for blank in filled.blanks])])
     for gap, blank in zip(draft.blanks, filled.blanks, strict=True):
         tokens, steps = blank.answer.tokens, []
-        log_p = reader.read([rows_of(reader.sop, gap.position, tokens)], want="all")  # (len(tokens) + 1, V)
+        log_p = reader.read([rows_of(gap.start, tokens)], want="all")[len(gap.start.tokens) - 1 :]  # (len(tokens) + 1, V)
         for n, row in enumerate(log_p[: len(tokens) + blank.answer.complete]):
             row = bar(row, draft.is_text, gap.stops, tokens[:n], dials)
             best = row.topk(min(top, int(row.isfinite().sum())))
@@ -210,10 +211,11 @@ def trace(model, tokenizer, text, filled, top=5):
 
 @dataclass
 class Gap:
-    """A blank that is being filled: its mask's position, what ends it, how long it may grow, and what stands there so far."""
+    """A blank that is being filled: where its mask stands, how it begins and ends, how long it may grow, what stands there."""
 
     mask: int
     position: int
+    start: Start
     stops: frozenset
     limit: int
     number: int  # among the blanks of the text, from 0
@@ -230,8 +232,8 @@ class Draft:
 
     def __init__(self, model, tokenizer, text, dials, order=None, number=0):
         self.number = number  # among the texts that are filled together
-        special, positions = tokenizer.special, model.config.max_positions
-        masks = special.masks
+        special, positions, family = tokenizer.special, model.config.max_positions, model.config.family
+        self.special, masks = special, special.masks
         self.ids = text if isinstance(text, list) else tokenizer.encode(text, special=True)
         self.is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,) special tokens stand for no bytes
         if foreign := [t for t in self.ids if not self.is_text[t] and t not in masks]:
@@ -243,15 +245,22 @@ class Draft:
         # the original's interactive reading: a text that does not run on is a whole document. (A model trained with [MASK]
         # alone knows no mask that runs on, and ends every blank in eop or eos.)
         runs_on = self.ids[-1] == special.gmask != special.mask
-        self.part_a = [special.cls, *self.ids] + ([] if runs_on else [special.eos])
-        if len(self.part_a) > positions:
-            raise MinglmError(f"text: {len(self.part_a)} tokens are longer than this model reads ({positions})")
-        self.sop, self.blanks = special.sop, []
+        part_a = [special.cls, *self.ids] + ([] if runs_on else [special.eos])
+        if len(part_a) > positions:
+            raise MinglmError(f"text: {len(part_a)} tokens are longer than this model reads ({positions})")
+        if family in ("gpt", "prefix") and not (runs_on and len(where) == 1):
+            raise MinglmError(f"text: a model that was trained as {family} writes on, and sees nothing behind a blank; a text "
+                              "that ends in its one blank, [gMASK], is accepted")  # fmt: skip
+        self.part_a, self.blanks = read_before(family, part_a, special), []
+        self.part_a_len = len(part_a) - 1 if family == "prefix" else len(self.part_a)
         spaced = _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else None
         for number, i in enumerate(where):
             stops = {special.eop, special.eos} if self.ids[i] == special.gmask else {special.eop}
-            limit = min(dials.max_tokens or (40 if self.ids[i] == special.mask else positions), positions - 1)
-            self.blanks.append(Gap(self.ids[i], i + 1, frozenset(stops), limit, number, bool(spaced and spaced[number])))
+            start = start_of(family, part_a, i + 1, special)
+            most = positions - start.positions[-1] if start.step else positions - 1  # what the tables of positions hold
+            limit = min(dials.max_tokens or (40 if self.ids[i] == special.mask else positions), most)
+            spaced_here = bool(spaced and spaced[number])
+            self.blanks.append(Gap(self.ids[i], i + 1, start, frozenset(stops), limit, number, spaced_here))
         if order is not None and sorted(order) != list(range(len(where))):
             raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {len(where) - 1}, one entry for each blank")
         self.todo = [self.blanks[k] for k in (order if order is not None else range(len(where)))]
@@ -259,19 +268,24 @@ class Draft:
 
     def room(self):
         """Rows of Part B that its blanks may come to."""
-        return sum(gap.limit + 1 for gap in self.blanks)
+        return sum(gap.limit + len(gap.start.tokens) for gap in self.blanks)
+
+
+def room_of(draft, answers):
+    """Rows that given answers (lists of ids) to the blanks of a draft take."""
+    return sum(len(gap.start.tokens) + len(tokens) for gap, tokens in zip(draft.blanks, answers, strict=True))
 
 
 class Reader:
     """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B."""
 
     def __init__(self, model, drafts, room=None):
-        self.model, self.sop = model, drafts[0].sop
-        parts_a = [draft.part_a for draft in drafts]
+        self.model, parts_a = model, [draft.part_a for draft in drafts]
         room = room or [draft.room() for draft in drafts]
-        lens = [len(part_a) for part_a in parts_a]
-        self.cache = Cache(model, lens, [A + rows for A, rows in zip(lens, room, strict=True)])
-        self.read([(part_a, range(len(part_a)), [0] * len(part_a)) for part_a in parts_a], want=False)
+        rooms = [len(part_a) + rows for part_a, rows in zip(parts_a, room, strict=True)]
+        self.cache = Cache(model, [draft.part_a_len for draft in drafts], rooms)
+        if any(parts_a):
+            self.read([(part_a, range(len(part_a)), [0] * len(part_a)) for part_a in parts_a], want=False)
 
     def fork(self, samples):
         """The same texts, picked and repeated as `samples` says, to be read on without this Reader noticing."""
@@ -297,17 +311,12 @@ class Reader:
         return logits.float().log_softmax(-1).cpu() if want else None
 
 
-def rows_of(sop, position, tokens):
-    """A blank's rows from its start: sop and tokens, all at the mask's position, block positions 1, 2, ..."""
-    return [sop, *tokens], [position] * (len(tokens) + 1), range(1, len(tokens) + 2)
-
-
-def log_probabilities(reader, position, answers, end):
+def log_probabilities(reader, start, answers, end):
     """Natural logs of the probabilities of each answer's tokens and of `end` after them: a list for each of the S answers.
 
     The reader has read one text for each answer, and these answers afterwards.
     """
-    log_p = reader.read([rows_of(reader.sop, position, tokens) for tokens in answers], want="all")
+    log_p = reader.read([rows_of(start, tokens) for tokens in answers], want="all")
     targets = torch.tensor([t for tokens in answers for t in (*tokens, end)])
     return [x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])]
 
@@ -336,8 +345,7 @@ def write_blanks(reader, drafts, dials, on_token=None):
                 rows.append(((), (), ()))
                 continue
             gap = gaps[0]
-            token = gap.tokens[-1] if gap.tokens else draft.sop
-            rows.append(([token], [gap.position], [len(gap.tokens) + 1]))
+            rows.append(next_row(gap.start, gap.tokens) if gap.tokens else rows_of(gap.start, []))
             asking.append((draft, gaps))
         for (draft, gaps), log_p in zip(asking, reader.read(rows), strict=True):
             gap = gaps[0]
@@ -389,7 +397,7 @@ def search_blanks(reader, draft, dials):
     for gap in draft.todo:
         gap.found = beam_search(reader, gap, draft.is_text, dials)
         gap.tokens, gap.scores, gap.complete = gap.found[0]
-        reader.read([rows_of(draft.sop, gap.position, gap.tokens)], want=False)
+        reader.read([rows_of(gap.start, gap.tokens)], want=False)
 
 
 def beam_search(reader, gap, is_text, dials):
@@ -404,7 +412,7 @@ def beam_search(reader, gap, is_text, dials):
     width, kept = dials.width, []
     running, sums = [([], [])], torch.zeros(1)
     reader = reader.fork([0])
-    log_p = reader.read([rows_of(reader.sop, gap.position, [])])  # (beams, V)
+    log_p = reader.read([rows_of(gap.start, [])])  # (beams, V)
 
     def keep(tokens, scores, complete):
         kept.append((sum(scores) / max(1, len(tokens)) ** dials.length_penalty, len(kept), (tokens, scores, complete)))
@@ -438,7 +446,7 @@ def beam_search(reader, gap, is_text, dials):
             break
         running, sums = [hypothesis for _, _, hypothesis, _ in going_on], torch.tensor([value for *_, value in going_on])
         reader.cache.select([beam for beam, *_ in going_on])
-        log_p = reader.read([([token], [gap.position], [length + 2]) for _, token, _, _ in going_on])
+        log_p = reader.read([next_row(gap.start, tokens) for _, _, (tokens, _), _ in going_on])
     return [filling for _, _, filling in kept]
 
 

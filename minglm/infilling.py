@@ -51,10 +51,11 @@ class SpecialTokens:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One sample: T rows, of which the first part_a_len are Part A and all others learn a target.
+    """One sample: T rows, of which the first part_a_len are Part A; GLM learns a target in all others.
 
-    tokens, position_ids, block_position_ids: (T,) int64; targets: (T - part_a_len,) int64, the next token of each
-    row of Part B. text_len: tokens of the text it was made from (cls and eos included).
+    tokens, position_ids, block_position_ids: (T,) int64; targets: (M,) int64, what the rows target_rows (M,) are to say: the
+    next token of each row of Part B, unless other rows are named. text_len: tokens of the text it was made from (cls and eos
+    included).
     """
 
     tokens: np.ndarray
@@ -65,6 +66,11 @@ class Example:
     text_len: int
     objective: str
     special: SpecialTokens
+    target_rows: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.target_rows is None:
+            object.__setattr__(self, "target_rows", np.arange(self.part_a_len, len(self.tokens)))
 
 
 def build_example(tokens, spans, order, special=SpecialTokens(), objective="token"):  # noqa: B008 (immutable)

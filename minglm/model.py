@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention import masked_attention
 from .errors import MinglmError
+from .layout import FAMILIES
 from .mask import GLMMask
 
 
@@ -28,7 +29,8 @@ class GLMConfig:
     """The shape of a GLM: everything that decides what its weights mean.
 
     max_positions bounds Part A and every block position; the two position tables have one row more.
-    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port.
+    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port. family: what it is trained as
+    (layout.py); it says how rows are laid out for these weights, and the network is the same for all.
     """
 
     vocab_size: int
@@ -38,6 +40,7 @@ class GLMConfig:
     max_positions: int
     dropout: float = 0.1  # the original's; on the embedding sum, the attention output and the MLP output
     gelu: str = "tanh"
+    family: str = "glm"
 
     def __post_init__(self):
         for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions"):
@@ -50,6 +53,8 @@ class GLMConfig:
             raise MinglmError(f"model.dropout: {self.dropout!r} is not accepted; a number from 0 to below 1 is")
         if self.gelu not in ("tanh", "erf"):
             raise MinglmError(f'model.gelu: {self.gelu!r} is not accepted; "tanh" or "erf" is')
+        if self.family not in FAMILIES:
+            raise MinglmError(f"model.family: {self.family!r} is not accepted; one of {', '.join(FAMILIES)} is")
 
 
 class Layer(nn.Module):

@@ -17,8 +17,8 @@ from .batch import in_runs, pack
 from .cloze import MAX_ROWS, columns, standard_error
 from .corpus import encode_documents
 from .errors import MinglmError, note
-from .generate import evaluating, rows_of
-from .infilling import Example
+from .generate import evaluating
+from .layout import answer_example, refuse_bert
 from .measures import jackknife, mean_of, metric, perplexity, text_in, told_where
 
 MASKS = {"MASK": "mask", "sMASK": "smask", "gMASK": "gmask"}  # the argument: the name among the special tokens
@@ -28,19 +28,6 @@ BZIP2_BYTES = 10_000  # in a shorter text, what bzip2 writes is mostly about its
 
 
 # ---- what follows a prompt -----------------------------------------------------------------------------------------------
-
-
-def continuation(special, part_a, position, answer):
-    """Part A with its mask at `position`, and Part B: sop and the answer but for its last token. No eop is asked for."""
-    tokens, positions, block_positions = rows_of(special.sop, position, answer[:-1])
-    A = len(part_a)
-    return Example(
-        tokens=np.array([*part_a, *tokens], dtype=np.int64),
-        position_ids=np.array([*range(A), *positions], dtype=np.int64),
-        block_position_ids=np.array([0] * A + [*block_positions], dtype=np.int64),
-        targets=np.array(answer, dtype=np.int64),
-        part_a_len=A, text_len=A + len(answer), objective="document", special=special,
-    )  # fmt: skip
 
 
 def read_answers(model, examples):
@@ -100,6 +87,7 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
     Raises MinglmError when no document has 2 tokens.
     """
     most, special, blank = model.config.max_positions - 1, tokenizer.special, mask_id(tokenizer, mask)
+    family = refuse_bert(model.config.family)
     if most < 2:
         raise MinglmError(f"max_positions: {most + 1} is too few for a window of running text; 3 are needed")
     stride = (most + 1) // 2 if stride is None else stride
@@ -124,7 +112,8 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
                 units.append((number, end - first, int(byte_lengths[ids[first:end]].sum())))
                 for prompt_end in (first, start + 1):
                     part_a = [special.cls, *ids[start:prompt_end].tolist(), blank]
-                    yield continuation(special, part_a, len(part_a) - 1, ids[prompt_end:end].tolist())
+                    answer, at = ids[prompt_end:end].tolist(), len(part_a) - 1
+                    yield answer_example(family, part_a, at, answer, special, "document", end=False)
 
     nats = [[], []]
     for n, (costs, _) in enumerate(read_answers(model, examples())):
@@ -169,6 +158,7 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
     end, the same for both readings. Raises MinglmError for rows that are no such passages.
     """
     special, positions, blank = tokenizer.special, model.config.max_positions, mask_id(tokenizer, mask)
+    family = refuse_bert(model.config.family)
     if positions < 3:
         raise MinglmError(f"max_positions: {positions} is too few for a passage; 3 are needed")
     examples, answers, cut = [], [], 0
@@ -185,7 +175,8 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
         cut += len(kept) < len(ids)
         for prompt in (kept, kept[:1]):
             part_a = [special.cls, *prompt, blank, special.eos]
-            examples.append(continuation(special, part_a, len(part_a) - 2, [*kept[len(prompt) :], *answer]))
+            asked = [*kept[len(prompt) :], *answer]
+            examples.append(answer_example(family, part_a, len(part_a) - 2, asked, special, "document", end=False))
         answers.append(answer)
     if cut:
         note(f"{cut:,} of {len(rows):,} passages were too long for this model, which reads {positions} tokens: they lost "

@@ -105,8 +105,9 @@ class Run:
         self.model.backend = config.train.backend
         self.model.checkpoint_activations = config.train.checkpoint_activations
         special, ends, seed = self.tokenizer.special, self.tokenizer.sentence_ends(), config.train.seed
-        self.source = SampleSource(self.corpus.ids, self.training, config.data, ends, special, seed)
-        self.held_out_source = SampleSource(self.corpus.ids, self.held_out, config.data, ends, special)
+        family = config.model.family
+        self.source = SampleSource(self.corpus.ids, self.training, config.data, ends, special, seed, family)
+        self.held_out_source = SampleSource(self.corpus.ids, self.held_out, config.data, ends, special, family=family)
         self.batches = TrainingBatches(self.source, config.train.batch_tokens)
 
         self.step, self.best = 0, math.inf

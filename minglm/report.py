@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .generate import fill_ids
+from .layout import INFILLING
 from .spans import OBJECTIVES
 
 COLUMNS = (
@@ -23,7 +24,8 @@ def banner(run, resume):
     learned = len(np.unique(run.training.document))
     name = "the embedded corpus" if not d.text else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
     total = d.token + d.sentence + d.document
-    shares, drawn = {o: [0, 0] for o in OBJECTIVES}, 0
+    mixture = f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"
+    shares, drawn = {o: [0, 0] for o in OBJECTIVES + run.source.objectives}, 0
     fallbacks = 0
     for objective, e in (run.source.draw(0, w) for w in range(min(256, len(run.training)))):
         shares[e.objective][0] += len(e.targets) - int((e.targets == e.special.eop).sum())
@@ -39,7 +41,7 @@ def banner(run, resume):
         ("minglm", f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}"),
         ("text", f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)"),
         ("samples", f"{len(run.training):,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
-        ("mixture", f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"),
+        ("objective", f"{c.model.family}" + (f": {mixture}" if run.source.objectives == OBJECTIVES else "")),
         ("masked", f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)"),
         ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if cuda else " (no CUDA GPU is used)")),
         ("dtype", f"{run.dtype} ({run.dtype_reason})"),
@@ -74,18 +76,20 @@ def report_step(run, row, left, bar):
 
 def show_sample(run, bar):
     """Fill one blank of held-out text (of training text if nothing is held out), print it and keep it in samples.jsonl."""
-    if not run.world.first:
+    if not run.world.first or run.model.config.family == "bert":
         return
     source = run.held_out_source if len(run.held_out) else run.source
     text = source.text(0)[1:33].tolist()  # no cls; the window may be shorter
     if text[-1] == run.tokenizer.special.eos:
         text = text[:-1]
     start, end = words_in_the_middle([run.tokenizer.decode([token]) for token in text])
-    truth, before, after = text[start:end], text[:start], text[end:]
+    fills = run.model.config.family in INFILLING
+    mask, name = (run.tokenizer.special.mask, "[MASK]") if fills else (run.tokenizer.special.gmask, "[gMASK]")
+    truth, before, after = text[start:end], text[:start], text[end:] if fills else []
     with run.autocast():
-        [gap] = fill_ids(run.model, run.tokenizer, [*before, run.tokenizer.special.mask, *after], max_tokens=10)
+        [gap] = fill_ids(run.model, run.tokenizer, [*before, mask, *after], max_tokens=10)
     left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, gap.tokens))
-    record = dict(step=run.step, text=f"{left} [MASK]{right}", filled=filled, truth=truth, log_probability=sum(gap.scores))
+    record = dict(step=run.step, text=f"{left} {name}{right}", filled=filled, truth=truth, log_probability=sum(gap.scores))
     run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     run.samples.flush()
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())

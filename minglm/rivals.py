@@ -33,9 +33,10 @@ class LinearHead(nn.Module):
 
     def forward(self, questions):
         """Questions -> scores (S, labels)."""
-        batch = pack([question.example([]) for question in questions])
-        sop = batch.target_rows  # (S,) one sample's Part A begins after the sop before it
-        first = torch.cat([sop.new_zeros(1), sop[:-1] + 1])
+        family = self.model.config.family
+        batch = pack([question.example(question.answers[0], family, end=False) for question in questions])
+        first = batch.mask.cu_seqlens_q[:-1].long()  # (S,)
+        sop = first + batch.mask.part_a_lens
         rows = {"cls": first, "sop": sop, "end": sop - 1}[self.pool_at]
         batch = batch.to(device_of(self.model))
         states = self.model.hidden(*columns(batch), rows=rows.to(batch.tokens.device))  # (S, C)

@@ -21,14 +21,16 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from .arguments import positive
-from .batch import in_runs
-from .cloze import MAX_ROWS, ClozeScorer, measure, predict, standard_error
+from .batch import in_runs, pack
+from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
 from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
 from .errors import MinglmError, note
-from .generate import Dials, Draft, fill_drafts
+from .generate import Dials, Draft, evaluating, fill_drafts
+from .infilling import Example
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, number, text_in, told_where
 from .perplexity import MASKS, evaluate_last_word, evaluate_text
 from .rows import read_rows, write_rows
@@ -55,26 +57,32 @@ def evaluate_infill(model, tokenizer, rows):
     for where, row in rows.items():
         with told_where(where):
             read.append(with_blanks(tokenizer, row))
-    drafts = [[Draft(model, tokenizer, piece, Dials()) if special.mask in piece else piece for piece in in_pieces(ids, room)]
-              for ids, *_ in read]  # fmt: skip
-    if split := sum(len(pieces) > 1 for pieces in drafts):
+    told = model.config.family == "bert"
+    if told:
+        note("a model that was trained as bert cannot say how long an answer is: it was told, a mask for each token")
+        texts = [with_a_mask_for_each_token(tokenizer, ids, blanks) for ids, blanks, *_ in read]
+    else:
+        texts = [ids for ids, *_ in read]
+    pieces = [in_pieces(ids, room) for ids in texts]
+    if split := sum(len(p) > 1 for p in pieces):
         note(f"{split:,} of {len(read):,} texts were too long for this model, which reads {room + 2} tokens: they were read in "
              "pieces")  # fmt: skip
-    asked = [piece for pieces in drafts for piece in pieces if isinstance(piece, Draft)]
-    with tqdm(total=len(asked), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in in_runs(asked, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
-            fill_drafts(model, run, Dials())
-            bar.update(len(run))
+    asked = [piece for text in pieces for piece in text if special.mask in piece]
+    answers = iter((likeliest_words if told else written)(model, tokenizer, asked))
     predictions, right = [], []
-    for row, (_, blanks, *_), pieces in zip(rows.values(), read, drafts, strict=True):
-        ids, filled = [], []
-        for piece in pieces:
-            gaps = iter(piece.blanks) if isinstance(piece, Draft) else None
-            for token in piece.ids if gaps else piece:
-                answer = next(gaps).tokens if token == special.mask else [token]
-                filled += [tokenizer.decode(answer)] if token == special.mask else []
-                ids += answer
-        predictions.append({**row, "filled": filled, "restored": tokenizer.decode(ids)})
+    for row, (ids, blanks, *_), text in zip(rows.values(), read, pieces, strict=True):
+        said = [answer for piece in text if special.mask in piece for answer in next(answers)]
+        if told:  # masks that stand together are one blank
+            lens = iter([len(answer) for answer in answers_of(tokenizer, blanks)])
+            words = iter(said)
+            said = [[token for _ in range(n) for token in next(words)] for n in lens]
+        said, restored = iter(said), []
+        filled = []
+        for token in ids:
+            answer = next(said) if token == special.mask else [token]
+            filled += [tokenizer.decode(answer)] if token == special.mask else []
+            restored += answer
+        predictions.append({**row, "filled": filled, "restored": tokenizer.decode(restored)})
         right.append(sum(a.split() == b.split() for a, b in zip(filled, blanks, strict=True)))
     return infill_report(predictions, right, [whole for *_, whole, _ in read], [bare for *_, bare in read])
 
@@ -95,6 +103,49 @@ def with_blanks(tokenizer, row):
     whole = "".join(x for pair in zip(pieces, [*blanks, ""], strict=True) for x in pair)
     tokenizer.encode(whole)  # refuses half a character, in the blanks too
     return ids, blanks, whole, "".join(pieces)
+
+
+def written(model, tokenizer, pieces):
+    """What a model writes in the blanks of each piece, greedily: [[tokens of a blank]]."""
+    drafts = [Draft(model, tokenizer, piece, Dials()) for piece in pieces]
+    with tqdm(total=len(drafts), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
+        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
+            fill_drafts(model, run, Dials())
+            bar.update(len(run))
+    return [[gap.tokens for gap in draft.blanks] for draft in drafts]
+
+
+def answers_of(tokenizer, blanks):
+    """The tokens of the words of blanks, with the white space before them that a mask takes."""
+    return [tokenizer.encode(" " + words.strip()) for words in blanks]
+
+
+def with_a_mask_for_each_token(tokenizer, ids, blanks):
+    """The ids of a text with as many masks in each blank as its answer has tokens."""
+    lens = iter([len(answer) for answer in answers_of(tokenizer, blanks)])
+    mask = tokenizer.special.mask
+    return [x for token in ids for x in ([mask] * next(lens) if token == mask else [token])]
+
+
+@torch.inference_mode()
+def likeliest_words(model, tokenizer, pieces):
+    """The likeliest word under each mask of each piece, all at once, as BERT says it: [[one token of a mask]]."""
+    special, found = tokenizer.special, []
+    no_text = torch.from_numpy(tokenizer.byte_lengths() == 0)
+    for run in in_runs(pieces, len, MAX_ROWS):
+        rows = [[special.cls, *piece, special.eos] for piece in run]
+        masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
+        # what the rows are to say does not matter: they are asked
+        batch = pack([
+            Example(np.array(row), np.arange(len(row)), np.zeros(len(row), dtype=np.int64), np.zeros(len(at), dtype=np.int64),
+                    len(row), len(row), "bert", special, np.array(at))
+            for row, at in zip(rows, masks, strict=True)
+        ]).to(device_of(model))  # fmt: skip
+        with evaluating(model):
+            best = model(*columns(batch), rows=batch.target_rows).cpu().masked_fill(no_text, -math.inf).argmax(-1).tolist()
+        words = iter(best)
+        found += [[[next(words)] for _ in at] for at in masks]
+    return found
 
 
 def in_pieces(ids, room):

@@ -48,7 +48,7 @@ class TextScorer(nn.Module):
 
     def forward(self, pairs):
         """Pairs -> logits of the next token of all rows of Part B, (M, V), and what it is, (M,)."""
-        batch = pack([pair.example() for pair in pairs]).to(device_of(self.model))
+        batch = pack([pair.example(self.model.config.family) for pair in pairs]).to(device_of(self.model))
         return self.model(*columns(batch), rows=batch.target_rows), batch.targets
 
 

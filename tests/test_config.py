@@ -29,6 +29,7 @@ RANGES = {
     "model.max_positions": ([4, 512], [0, 3, 513]),  # a batch of 512 tokens holds one full sample at least
     "model.dropout": ([0.0, 0.5], [-0.1, 1.0]),
     "model.gelu": (["tanh", "erf"], ["", "relu", "TANH"]),
+    "model.family": (["glm", "gpt", "bert", "prefix", "glm-1d"], ["", "GLM", "t5"]),
     "data.text": ([(), ("a", "b c"), ("a,b",)], [("",), ("a", "")]),
     "data.text_key": (["text", "本文"], [""]),
     "data.documents": (["blank_line", "line", "file"], ["", "lines"]),
@@ -233,7 +234,7 @@ def test_an_unknown_setting_near_nothing_says_where_all_are_listed(came):
 
 def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     assert error_of(preset="smal") == "unknown preset smal; did you mean small?"
-    assert error_of(preset="huge").endswith("accepted: page, tiny, small, base, large")
+    assert error_of(preset="huge").endswith("accepted: page, box, tiny, small, base, large")
     assert "unknown preset" in error_of(preset="")
 
 
@@ -244,7 +245,7 @@ def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     ("[train]\nlearning_rate = 1.0\n", "unknown setting train.learning_rate; did you mean train.lr?"),
     ('presets = "tiny"\n', "unknown setting presets; did you mean preset?"),
     ('preset = "tinny"\n', "unknown preset tinny; did you mean tiny?"),
-    ("preset = 3\n", "unknown preset 3; accepted: page, tiny, small, base, large"),
+    ("preset = 3\n", "unknown preset 3; accepted: page, box, tiny, small, base, large"),
     ("preset = [1]\n", "unknown preset [1]; accepted:"),
     ("model = 3\n", "model: 3 is not accepted; a table [model]"),
     ("[train.lr]\npeak = 1.0\n", "train.lr: {'peak': 1.0} is not accepted; a number > 0"),

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, generate, pack, score, write
-from minglm.generate import Dials, Draft, Gap, Reader, beam_search, choose, rows_of, write_blanks
-from minglm.infilling import build_example
+from minglm.generate import Dials, Draft, Gap, Reader, beam_search, choose, write_blanks
+from minglm.infilling import SpecialTokens, build_example
+from minglm.layout import rows_of, start_of
 from minglm.model import Cache
 from minglm.rng import Rng
 
@@ -38,7 +39,7 @@ class Scripted:
 
     def __init__(self, tokenizer, answers, max_positions=32):
         self.tokenizer, self.answers, self.read = tokenizer, answers, ([], [], [])
-        self.config = SimpleNamespace(max_positions=max_positions, hidden_size=2, num_heads=1, num_layers=1)
+        self.config = SimpleNamespace(max_positions=max_positions, hidden_size=2, num_heads=1, num_layers=1, family="glm")
         self.token_embedding, self.training = SimpleNamespace(weight=torch.zeros(1, 2)), False
         self.parameters = lambda: iter([torch.zeros(1)])
         self.eval, self.modules = lambda: self, lambda: iter([])
@@ -61,9 +62,9 @@ def reader_of(model, tokenizer, text, **dials):
     return Reader(model, [draft]), draft, dials
 
 
-def next_of(reader, position, answers):
+def next_of(reader, start, answers):
     """log P(next) after each of several beginnings of a blank, none of which stays read: (n, V)."""
-    return reader.fork([0] * len(answers)).read([rows_of(reader.sop, position, answer) for answer in answers])
+    return reader.fork([0] * len(answers)).read([rows_of(start, answer) for answer in answers])
 
 
 def test_every_blank_is_filled_and_the_text_reads_on(tokenizer):
@@ -106,10 +107,10 @@ def test_an_earlier_answer_changes_what_a_later_blank_says(model, tokenizer):
     for answer in (" cat", " dog"):
         reader, draft, _ = reader_of(model, tokenizer, "the [MASK] sat on [MASK].")
         first, second = draft.blanks
-        reader.read([rows_of(draft.sop, first.position, tokenizer.encode(answer))], want=False)
-        after.append(next_of(reader, second.position, [[]]))
+        reader.read([rows_of(first.start, tokenizer.encode(answer))], want=False)
+        after.append(next_of(reader, second.start, [[]]))
     assert not torch.equal(*after)
-    assert torch.equal(after[1], next_of(reader, second.position, [[]]))  # dropout is off
+    assert torch.equal(after[1], next_of(reader, second.start, [[]]))  # dropout is off
 
 
 def test_log_probabilities_are_those_of_the_training_loss(model, tokenizer):
@@ -203,12 +204,12 @@ def test_beam_search_finds_the_likeliest_whole_fillings(model, tokenizer):
     [gap], eop = draft.blanks, tokenizer.special.eop
     gap.stops = frozenset({eop})
     text = range(24, tokenizer.vocab_size)
-    first = next_of(reader, gap.position, [[]])[0]
-    second = next_of(reader, gap.position, [[t] for t in text])
+    first = next_of(reader, gap.start, [[]])[0]
+    second = next_of(reader, gap.start, [[t] for t in text])
     scored = {(t,): float(first[t] + second[t - 24, eop]) for t in text}
     pairs = (first[24:, None] + second[:, 24:]).flatten()  # (a, b) without its end: at most this likely
     likely = [(24 + int(i) // len(text), 24 + int(i) % len(text)) for i in pairs.topk(6000).indices]
-    third = next_of(reader, gap.position, [list(pair) for pair in likely])
+    third = next_of(reader, gap.start, [list(pair) for pair in likely])
     for (a, b), row in zip(likely, third, strict=True):
         scored[(a, b)] = float(first[a] + second[a - 24, b] + row[eop])
     best = sorted(scored, key=scored.get, reverse=True)[:5]
@@ -429,10 +430,15 @@ def original():
     return model, dict(np.load(data / "thudm_parity_tasks_a.npz"))
 
 
-def draft_of(part_a, gaps, sop=5, vocabulary=211):
+def gap_of(mask, position, stops, limit, number=0, sop=5):
+    """A Gap as `Draft` makes it, of a vocabulary that has its own sop."""
+    return Gap(mask, position, start_of("glm", [], position, SpecialTokens(sop=sop)), frozenset(stops), limit, number)
+
+
+def draft_of(part_a, gaps, vocabulary=211):
     """A Draft out of ids, as if a tokenizer had made it: the recordings have none."""
     draft = object.__new__(Draft)
-    draft.part_a, draft.blanks, draft.todo, draft.sop, draft.number = part_a, gaps, gaps, sop, 0
+    draft.part_a, draft.part_a_len, draft.blanks, draft.todo, draft.number = part_a, len(part_a), gaps, gaps, 0
     draft.is_text = torch.ones(vocabulary, dtype=torch.bool)
     return draft
 
@@ -442,7 +448,7 @@ def test_the_original_codes_greedy_fillings_come_out(original):
     compared = 0
     for context, output in zip(recorded["greedy/contexts"].tolist(), recorded["greedy/outputs"].tolist(), strict=True):
         part_a = [t for t in context if t >= 0]
-        gaps = [Gap(2, i, frozenset({0, 6}), 8, n) for n, i in enumerate(i for i, t in enumerate(part_a) if t in (2, 3, 4))]
+        gaps = [gap_of(2, i, {0, 6}, 8, n) for n, i in enumerate(i for i, t in enumerate(part_a) if t in (2, 3, 4))]
         reader = Reader(model, [draft_of(part_a, gaps)])
         for gap in gaps:
             write_blanks(reader, [draft_of(part_a, [gap])], Dials(min_tokens=0))
@@ -462,7 +468,7 @@ def test_the_original_codes_beam_searches_come_out(original):
                       no_repeat_ngram=r["no_repeat_ngram_size"], max_tokens=r["max_new_tokens"])  # fmt: skip
         for n, ids in enumerate(recorded["beam/input_ids"].tolist()):
             A = int(recorded["beam/sep"][n])
-            gap = Gap(2, int(recorded["beam/position_ids"][n, 0, A]), frozenset({4}), r["max_new_tokens"], 0)
+            gap = gap_of(2, int(recorded["beam/position_ids"][n, 0, A]), {4}, r["max_new_tokens"])
             draft = draft_of(ids[:A], [gap])
             tokens, scores, _ = beam_search(Reader(model, [draft]), gap, draft.is_text, dials)[0]
             assert tokens == [t for t in recorded[f"beam/{name}/predictions"][n].tolist() if t >= 0]

@@ -13,6 +13,7 @@ from ..config import PRESETS, resolve
 from ..errors import MinglmError
 from ..generate import Dials, Draft, Gap, Reader, evaluating, write_blanks
 from ..infilling import SpecialTokens
+from ..layout import start_of
 from ..mask import GLMMask
 from ..model import GLM
 from . import timing
@@ -28,7 +29,7 @@ class Forgetful(Reader):
     """A Reader that keeps nothing but the tokens: each step reads every text from its beginning."""
 
     def __init__(self, model, drafts):
-        self.model, self.sop = model, drafts[0].sop
+        self.model = model
         self.texts = [([], [], []) for _ in drafts]
         self.part_a_lens = [len(draft.part_a) for draft in drafts]
         self.read([(d.part_a, range(len(d.part_a)), [0] * len(d.part_a)) for d in drafts], want=False)
@@ -56,9 +57,10 @@ def drafts_of(model, read, write, texts):
     for _ in range(texts):
         ids = torch.randint(FIRST_TEXT_ID, V, (read - 2,), generator=generator).tolist()
         draft = object.__new__(Draft)
-        draft.part_a, draft.sop = [special.cls, *ids, special.gmask], special.sop
+        draft.part_a, draft.part_a_len = [special.cls, *ids, special.gmask], read
         draft.is_text = torch.arange(V) >= FIRST_TEXT_ID
-        draft.blanks = draft.todo = [Gap(special.gmask, read - 1, frozenset({special.eop}), write, 0)]
+        start = start_of("glm", draft.part_a, read - 1, special)
+        draft.blanks = draft.todo = [Gap(special.gmask, read - 1, start, frozenset({special.eop}), write, 0)]
         drafts.append(draft)
     return drafts
 

@@ -18,11 +18,10 @@ from pathlib import Path
 from string import Formatter
 from typing import ClassVar
 
-import numpy as np
-
 from ..errors import MinglmError, note
-from ..generate import Dials, rows_of
-from ..infilling import Example, SpecialTokens
+from ..generate import Dials
+from ..infilling import SpecialTokens
+from ..layout import answer_example
 
 MASK, BLANK = "[MASK]", "[BLANK]"
 OBJECTIVES = {"[gMASK]": "document", "[sMASK]": "sentence", MASK: "token"}  # what a mask was pretrained for
@@ -303,12 +302,12 @@ class Question:
     special: SpecialTokens
 
     @property
-    def sop(self):
-        return self.special.sop
+    def part_a_len(self):
+        return len(self.part_a)
 
-    def example(self, answer):
-        """Part A and one answer as a sample of training: an Example."""
-        return _example(self, [*answer, self.special.eop], "token")
+    def example(self, answer, family="glm", end=True):
+        """Part A and one answer as a sample that a model of a family (layout.py) learns: an Example."""
+        return answer_example(family, self.part_a, self.position, answer, self.special, end=end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,22 +325,11 @@ class Pair:
     objective: str
     special: SpecialTokens
 
-    def example(self):
-        """Part A and its targets as a sample of training: an Example."""
-        return _example(self, self.targets, self.objective)
-
-
-def _example(read, targets, objective):
-    """A Question or Pair as a sample of training that learns `targets` in its blank."""
-    A, special = len(read.part_a), read.special
-    tokens, positions, block_positions = rows_of(special.sop, read.position, targets[:-1])
-    return Example(
-        tokens=np.array(read.part_a + tokens, dtype=np.int64),
-        position_ids=np.array([*range(A), *positions], dtype=np.int64),
-        block_position_ids=np.array([0] * A + [*block_positions], dtype=np.int64),
-        targets=np.array(targets, dtype=np.int64),
-        part_a_len=A, text_len=A + len(targets) - 1, objective=objective, special=special,
-    )  # fmt: skip
+    def example(self, family="glm"):
+        """Part A and its targets as a sample that a model of a family (layout.py) learns: an Example."""
+        whole = self.targets[-1] == self.special.eop
+        answer = self.targets[:-1] if whole else self.targets
+        return answer_example(family, self.part_a, self.position, answer, self.special, self.objective, end=whole)
 
 
 def _is_text(x):

@@ -1,0 +1,526 @@
+"""One model, three rivals: the same network trained as GLM, GPT, BERT and prefix LM, and GLM without this and that.
+
+The small-scale version of the paper's tables 1 and 6. All are pretrained on the same text tokens in as many steps, then each
+learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which each family reads as it can
+(layout.py). Beside every score stand chance, the most frequent label, and the same learning from random weights.
+
+A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a small file named by
+the hash of all that decides it. So a comparison may be interrupted at any time, and goes on where it was.
+"""
+
+import contextlib
+import copy
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import lzma
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from . import __version__
+from .arguments import positive
+from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
+from .bench.training import useful_flop
+from .cloze import ClozeScorer, measure, predict
+from .config import resolve
+from .corpus import cached_corpus, read_documents
+from .errors import MinglmError
+from .finetune import LABELS, Finetuning, fit
+from .layout import INFILLING
+from .measures import bleu_counts, bleu_of, jackknife
+from .model import GLM
+from .perplexity import evaluate_last_word, evaluate_text
+from .pretrain import pretrain, stream_seed, write_whole
+from .report import clock
+from .rivals import LinearHead
+from .rows import read_rows
+from .runs import read_model
+from .scorer import evaluate_infill
+from .seq2seq import TEXTS, TextScorer, bleu, dev_loss, dials_of, generate
+from .tasks import Cloze, TextToText, ask_all, read_task
+from .tokenizer import Tokenizer
+
+VERSION = 1  # part of every cell's hash; goes up when a cell would come out otherwise
+RIVALS = ("glm", "gpt", "bert", "prefix")
+ABLATIONS = ("glm-ordered", "glm-1d", "glm-sentinels")
+TEXTS_OF = ("austen", "scripture", "glosses", "sentiment", "modernise")  # folders whose train side is pretrained on
+COMMAND = "minglm compare"
+
+# The blank stands last, so that a model which reads from left to right has read all that it needs; labels are one word each,
+# for one word is what all four families can say.
+TASKS = {
+    "sentiment": read_task("sentiment", Cloze),
+    "topic": Cloze(
+        "{text}: this is a kind of [MASK].",
+        {name: name.removesuffix(" part") for name in read_task("topic", Cloze).labels}, name="topic",
+    ),
+    "paraphrase": Cloze('"{a}" "{b}" Same? [MASK].', {"yes": "yes", "no": "no"}, name="paraphrase"),
+    "book_cloze": read_task("book_cloze", Cloze),
+    "modernise": TextToText("{src} In other words: [gMASK]", name="modernise"),
+}  # fmt: skip
+UNTRAINED = ("infill", "last_word", "text")  # uses that need no rows to learn from
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and how much of it. Everything here is part of a cell's hash where the cell depends on it."""
+
+    steps: int = 6000
+    batch_tokens: int = 1024
+    vocab_size: int = 4096
+    hidden_size: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    max_positions: int = 128
+    pretraining_seeds: int = 2
+    finetuning_seeds: int = 3
+    learn: int = 4000  # rows that a task is learned from, at most; those of book_cloze cost five readings each
+    learn_book_cloze: int = 400
+    choose: int = 400  # further rows of train, by which the epoch is chosen: dev is for the table alone
+    report: int = 1000  # rows of dev, at most
+    report_written: int = 300  # of them where the model has to write
+    epochs: int = 4
+    lr: float = 5e-4
+    dtype: str = "bfloat16"
+
+    def pretraining(self, family, seed, texts):
+        """The RunConfig of one pretraining: the preset page, but for its size and length."""
+        shape = {f"model.{name}": getattr(self, name) for name in
+                 ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")}  # fmt: skip
+        return resolve("page", overrides=shape | {
+            "model.family": family, "train.steps": self.steps, "train.batch_tokens": self.batch_tokens, "train.seed": seed,
+            "train.dtype": self.dtype, "train.eval_every": self.steps, "train.sample_every": self.steps,
+            "train.save_every": self.steps, "train.keep": 1, "data.documents": "line", "data.text": [str(texts)],
+        })  # fmt: skip
+
+    def rows(self, task):
+        """How many rows of a task are learned from, chosen by and reported on."""
+        learn = self.learn_book_cloze if task == "book_cloze" else self.learn
+        report = self.report_written if task == "modernise" else self.report
+        return dict(learn=learn, choose=min(self.choose, learn // 4), report=report)
+
+
+QUICK = Plan(
+    steps=30, hidden_size=32, num_layers=2, num_heads=2, vocab_size=1024, pretraining_seeds=1, finetuning_seeds=1, learn=64,
+    learn_book_cloze=16, choose=32, report=40, report_written=8, epochs=1, dtype="float32",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pretraining (task is None), or one use of a model. pretrained: its seed, or None for random weights."""
+
+    family: str
+    pretrained: int | None
+    task: str | None = None
+    seed: int = 0  # of the learning
+    head: bool = False  # a linear head on Part A instead of the cloze
+
+    def __str__(self):
+        model = "random weights" if self.pretrained is None else f"model {self.pretrained}"
+        use = "is pretrained" if self.task is None else f"{self.task}{' by a head' * self.head}, seed {self.seed}"
+        return f"{self.family:<14} {model:<15} {use:<26}"
+
+
+def cells(plan):
+    """All cells, so ordered that a table of one seed is whole before the next seed begins; a model comes before its uses."""
+    found = []
+    for seed in range(plan.pretraining_seeds):
+        families = RIVALS + (ABLATIONS if seed == 0 else ())
+        for family in families:
+            found.append(Cell(family, seed))
+            found += [Cell(family, seed, use) for use in uses_of(family, seed) if use in UNTRAINED]
+        for learning in range(plan.finetuning_seeds):
+            for family in families:
+                tasks = [use for use in uses_of(family, seed) if use not in UNTRAINED]
+                found += [Cell(family, seed, task, learning) for task in tasks]
+            if seed == 0:
+                found += [Cell("glm", 0, "sentiment", learning, head=True)]
+                found += [Cell(family, None, task, learning) for family in RIVALS for task in uses_of(family, None)]
+    return found
+
+
+def uses_of(family, pretrained):
+    """What a family is asked for. What it cannot do is missing, and the table says n/a there."""
+    if family in ABLATIONS:
+        return ["infill", "sentiment"]
+    tasks = [task for task in TASKS if not (family == "bert" and task == "modernise")]
+    if pretrained is None:
+        return tasks
+    untrained = {"glm": ["infill", "last_word", "text"], "bert": ["infill"], "gpt": ["last_word", "text"]}
+    return [*untrained.get(family, ["last_word", "text"]), *tasks]
+
+
+# ---- the job -------------------------------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """A folder of cells: texts/, models/ (the pretrained ones), cells/ (a result each)."""
+
+    def __init__(self, plan, data, out):
+        self.plan, self.data, self.out = plan, Path(data), Path(out)
+        for name in {*TEXTS_OF, *TASKS, "infill", "last_word"}:
+            if not (self.data / name).is_dir():
+                raise MinglmError(f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them")
+        self.made = {}  # models in memory, the last one of each kind
+
+    def texts(self):
+        """The file to pretrain on, a document a line; written at the first call."""
+        path = self.out / "texts" / "texts.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(dict(text=text), ensure_ascii=False) + "\n" for text in pretraining_texts(self.data)]
+            write_whole(path, "".join(lines))
+        return path
+
+    def config_of(self, cell):
+        """All that decides a cell's result, as a dict."""
+        plan = asdict(self.plan)
+        for name in ("pretraining_seeds", "finetuning_seeds"):
+            del plan[name]
+        if cell.task is None:  # how models are used does not change how they are trained
+            plan = {name: value for name, value in plan.items() if not name.startswith(("learn", "choose", "report", "epochs"))}
+            del plan["lr"]
+        return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint())
+
+    def fingerprint(self):
+        """SHA-256 of the text that is pretrained on."""
+        if "text" not in self.made:
+            self.made["text"] = hashlib.sha256(self.texts().read_bytes()).hexdigest()
+        return self.made["text"]
+
+    def path_of(self, cell):
+        key = json.dumps(self.config_of(cell), sort_keys=True)
+        return self.out / "cells" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+    def known(self, cell):
+        """The result of a cell that was done, else None."""
+        path = self.path_of(cell)
+        return json.loads(path.read_text(encoding="utf-8"))["result"] if path.exists() else None
+
+    def run(self, wanted, minutes=None, say=print):
+        """Do what is not done yet, in order; leaves after `minutes` (the cell that runs is finished)."""
+        began, left = time.monotonic(), [cell for cell in wanted if self.known(cell) is None]
+        for n, cell in enumerate(left):
+            if minutes is not None and time.monotonic() - began > 60 * minutes:
+                say(f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on")
+                return
+            started = time.monotonic()
+            with self.log(), contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext():
+                result = self.pretrain(cell) if cell.task is None else self.use(cell)
+            result["seconds"] = round(time.monotonic() - started, 1)
+            path = self.path_of(cell)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(dict(config=self.config_of(cell), result=result, **origin()), indent=1) + "\n")
+            say(f"{n + 1:>4}/{len(left)}   {cell}   {shown(result)}   {clock(result['seconds'])}")
+
+    @contextlib.contextmanager
+    def log(self):
+        """What a cell prints goes to out/log.txt."""
+        with open(self.out / "log.txt", "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            yield
+
+    # models
+
+    def tokenizer(self):
+        """The tokenizer of all models, trained at the first call."""
+        folder = self.out / "texts" / f"tokenizer-{self.plan.vocab_size}"
+        if not folder.exists():
+            Tokenizer.train(read_documents(self.texts()), self.plan.vocab_size, progress=False).save_pretrained(folder)
+        return Tokenizer.from_pretrained(folder)
+
+    def folder_of(self, cell):
+        return self.out / "models" / self.path_of(dataclasses.replace(cell, task=None, seed=0, head=False)).stem
+
+    def pretrain(self, cell):
+        """Train one model -> what it cost, and what it learned."""
+        folder, config = self.folder_of(cell), self.plan.pretraining(cell.family, cell.pretrained, self.texts())
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
+        tokenizer = self.tokenizer()
+        torch.manual_seed(stream_seed(cell.pretrained, 0, 0, 0))
+        model = GLM(dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size))
+        pretrain(config, folder, init=(model, tokenizer))
+        with open(folder / "metrics.csv", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        report = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return dict(
+            **{name: sum(int(row[name]) for row in rows) for name in ("text_tokens", "learned_tokens")},
+            training_seconds=round(sum(float(row["seconds"]) for row in rows), 1), loss=float(rows[-1]["loss"]),
+            petaflop=self.flop(cell) / 1e15, held_out=report["objectives"],
+        )  # fmt: skip
+
+    def flop(self, cell, most=64):
+        """Useful floating-point operations of a pretraining: the mean of `most` steps, times the steps."""
+        model, tokenizer = self.model(cell)
+        config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
+        corpus = cached_corpus([self.texts()], tokenizer, documents="line")
+        windows, _ = hold_out(cut_windows(corpus.offsets, config.model.max_positions))
+        source = SampleSource(corpus.ids, windows, config.data, tokenizer.sentence_ends(), tokenizer.special,
+                              cell.pretrained, cell.family)  # fmt: skip
+        batches = TrainingBatches(source, config.train.batch_tokens)
+        steps = min(most, self.plan.steps)
+        counts = [sum(useful_flop(model.config, pack([e for _, e in batches.examples(k)]))) for k in range(steps)]
+        return self.plan.steps * statistics.fmean(counts)
+
+    def model(self, cell):
+        """(GLM, Tokenizer) of a cell: the pretrained one, or random weights."""
+        if cell.pretrained is not None:
+            key = self.folder_of(cell)
+            if self.made.get("model", (None,))[0] != key:
+                self.made["model"] = key, read_model(key)
+            return self.made["model"][1]
+        tokenizer = self.tokenizer()
+        torch.manual_seed(stream_seed(cell.seed, 0, 0, 1))
+        config = self.plan.pretraining(cell.family, 0, self.texts()).model
+        return GLM(dataclasses.replace(config, vocab_size=tokenizer.vocab_size)), tokenizer
+
+    # uses
+
+    def use(self, cell):
+        """One use of a model -> {"score", "standard_error", "n", "metric", ...}."""
+        model, tokenizer = self.model(cell)
+        model = copy.deepcopy(model)
+        if cell.task in UNTRAINED:
+            return self.untrained(cell.task, model, tokenizer)
+        task, counts = TASKS[cell.task], self.plan.rows(cell.task)
+        limit = self.plan.max_positions if isinstance(task, Cloze) else self.plan.max_positions // 2  # prefix and gpt: one row
+        limit -= 0 if cell.family in INFILLING or not isinstance(task, Cloze) else 8  # each position; the answer takes some
+        rows = {side: list(self.rows(cell.task, side).items()) for side in ("train", "dev")}
+        learn, choose = counts["learn"], counts["choose"]
+        train, dev = rows["train"], rows["dev"][: counts["report"]]
+        parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
+        read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
+        settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
+        if isinstance(task, TextToText):
+            scorer = TextScorer(model)
+            history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, TEXTS)
+            written = generate(model, tokenizer, read["dev"], dials_of(task))
+            gold = [row[task.target].strip() for _, row in parts["dev"]]
+            copied = [row["src"] for _, row in parts["dev"]]
+            counts = bleu_counts(written, gold)
+            score, error = jackknife(lambda rows: bleu_of(counts[rows]), len(gold))
+            return dict(
+                metric="BLEU", n=len(gold), score=score, standard_error=error, copying=bleu(copied, gold)["bleu"],
+                best_epoch=best(history, lambda h: -h["dev_loss"]), **dev_loss(scorer, read["dev"]),
+                example=dict(source=copied[0], ours=written[0], gold=gold[0]),
+            )  # fmt: skip
+        if cell.head:
+            torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
+            scorer = LinearHead(model, len(task.labels))
+        else:
+            scorer = ClozeScorer(model, task.length_penalty)
+        history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, LABELS)
+        accuracy, n = measure(predict(scorer, read["dev"]), read["dev"])["accuracy"], len(read["dev"])
+        gold = [q.gold for q in read["dev"]]
+        most = 100 * max(map(gold.count, gold)) / n if task.labels else None
+        return dict(metric="accuracy", n=n, score=100 * accuracy, standard_error=100 * math.sqrt(accuracy * (1 - accuracy) / n),
+                    best_epoch=best(history, lambda h: h["accuracy"]), whole=read["dev"][0].whole,
+                    chance=100 * statistics.fmean(1 / len(q.labels) for q in read["dev"]),
+                    most_frequent=most)  # fmt: skip
+
+    def untrained(self, name, model, tokenizer):
+        """Infilling, the last word of a passage, running text: as the pretrained model does them."""
+        if name == "text":
+            text = lzma.open(self.data / "austen" / "dev.txt.xz", "rt", encoding="utf-8").read()
+            documents = [part for part in text.split("\n\n") if part.strip()][: max(1, self.plan.report // 50)]
+            metrics = evaluate_text(model, tokenizer, documents)["metrics"]
+            found = metrics["bits_per_byte_left_to_right"]
+            return dict(metric="bits per byte", score=found["value"], standard_error=found["standard_error"], n=found["n"])
+        rows = dict(list(self.rows(name, "dev").items())[: self.plan.report])
+        if name == "last_word":
+            found = evaluate_last_word(model, tokenizer, rows)["metrics"]["accuracy_bidirectional"]
+        else:
+            found = evaluate_infill(model, tokenizer, rows)["metrics"]["exact_match"]
+        return dict(metric="exact", score=100 * found["value"], standard_error=100 * found["standard_error"], n=found["n"])
+
+    def rows(self, task, side):
+        [path] = sorted((self.data / task).glob(f"{side}.jsonl*"))[:1] or [self.data / task / f"{side}.jsonl.xz"]
+        return read_rows(path)
+
+
+def quiet(_):
+    pass
+
+
+def best(history, value):
+    return max(history, key=value)["epoch"]
+
+
+def pretraining_texts(data):
+    """All documents: chapters' paragraphs, definitions, and the texts of two tasks without their labels."""
+    for name in TEXTS_OF:
+        [path] = sorted((data / name).glob("train.*"))[:1]
+        if path.name.startswith("train.jsonl"):
+            for row in read_rows(path).values():
+                yield row["text" if "text" in row else "src"]
+        else:
+            with lzma.open(path, "rt", encoding="utf-8") as file:
+                yield from (line.strip() for line in file if line.strip())
+
+
+def origin():
+    """What a result is stamped with: version, commit where there is one, machine, threads, day."""
+    try:
+        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        commit = None
+    return dict(minglm=__version__, commit=commit, torch=torch.__version__, python=platform.python_version(),
+                machine=platform.processor() or platform.machine(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+                day=time.strftime("%Y-%m-%d"))  # fmt: skip
+
+
+def shown(result):
+    if "score" in result:
+        error = f" +- {result['standard_error']:.1f}" if result["standard_error"] is not None else ""
+        return f"{result['metric']} {result['score']:.2f}{error}"
+    return f"loss {result['loss']:.3f}, {result['petaflop']:.3f} PFLOP"
+
+
+# ---- what it says --------------------------------------------------------------------------------------------------------
+
+
+def summary(comparison):
+    """All results so far as one dict, ready for JSON: the main table, the ablations, what pretraining cost, and a verdict."""
+    plan, table = comparison.plan, {}
+    for cell in cells(plan):
+        result = comparison.known(cell)
+        if cell.task is None or result is None:
+            continue
+        name = "glm-head" if cell.head else cell.family
+        row = table.setdefault(cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={}))
+        row |= {key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None}
+        row["pretrained" if cell.pretrained is not None else "random"].setdefault(name, []).append(result)
+    for row in table.values():
+        for kind in ("pretrained", "random"):
+            row[kind] = {name: together(results) for name, results in row[kind].items()}
+    costs = {}
+    for cell in cells(plan):
+        if cell.task is None and (result := comparison.known(cell)):
+            costs.setdefault(cell.family, []).append(result)
+    pretraining = {
+        family: dict(models=len(found), **{name: statistics.fmean(result[name] for result in found) for name in
+                                           ("text_tokens", "learned_tokens", "petaflop", "training_seconds")})
+        for family, found in costs.items()
+    }  # fmt: skip
+    done = [comparison.known(cell) is not None for cell in cells(plan)]
+    seconds = sum(result["seconds"] for cell in cells(plan) if (result := comparison.known(cell)))
+    return dict(plan=asdict(plan), cells=len(done), done=sum(done), minutes=round(seconds / 60, 1), table=table,
+                pretraining=pretraining, helped=helped(table), command=COMMAND, **origin())  # fmt: skip
+
+
+def together(results):
+    """Several runs of one thing as one: mean, its standard error, the deviation between runs, and how many there were.
+
+    The error joins what the number of dev texts leaves open and what the runs do: sqrt(s_text^2 + s_runs^2 / runs).
+    """
+    scores, errors = [r["score"] for r in results], [r["standard_error"] or 0.0 for r in results]
+    between = statistics.stdev(scores) if len(scores) > 1 else None
+    error = math.sqrt(statistics.fmean(errors) ** 2 + (between or 0.0) ** 2 / len(scores))
+    return dict(score=statistics.fmean(scores), standard_error=error, between_runs=between, runs=len(scores))
+
+
+def helped(table):
+    """Of each task that was learned: by how much the pretrained GLM is above the same learning from random weights."""
+    found = {}
+    for task in TASKS:
+        ours, random = (table.get(task, {}).get(kind, {}).get("glm") for kind in ("pretrained", "random"))
+        if ours and random:
+            error = math.hypot(ours["standard_error"], random["standard_error"])
+            difference = ours["score"] - random["score"]
+            found[task] = dict(difference=difference, standard_errors=difference / error if error else None)
+    return found
+
+
+NAMES = dict(
+    sentiment="sentiment, %", topic="topic, %", paraphrase="paraphrase, %", book_cloze="book cloze, %",
+    modernise="modernise, BLEU", infill="infilling, % exact", last_word="last word, %", text="running text, bits a byte",
+)  # fmt: skip
+
+
+def print_summary(found):
+    """The two tables, what pretraining cost, and what pretraining was good for."""
+    table = found["table"]
+    print(f"compared    {found['done']} of {found['cells']} cells, {found['minutes']} minutes of work")
+    heads = "".join(f"{family:>16}" for family in RIVALS)
+    print(f"\n{'':<26}{heads}{'random weights':>18}{'chance':>9}{'majority':>10}")
+    for use in NAMES:
+        row = table.get(use)
+        line = [entry(row, "pretrained", family, use) for family in RIVALS]
+        random = entry(row, "random", "glm", use) if use in TASKS else "n/a"
+        floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
+        print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line) + f"{random:>18}{floor[0]:>9}{floor[1]:>10}")
+    print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
+    for use in ("sentiment", "infill"):
+        row = table.get(use)
+        line = [entry(row, "pretrained", name, use) for name in ("glm", *ABLATIONS, "glm-head")]
+        print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line))
+    print(f"\n{'pretraining, a model':<26}{'text tokens':>16}{'learned':>16}{'PFLOP':>16}{'seconds':>16}")
+    for family, cost in found["pretraining"].items():
+        print(f"{family:<26}{cost['text_tokens']:>16,.0f}{cost['learned_tokens']:>16,.0f}{cost['petaflop']:>16.3f}"
+              f"{cost['training_seconds']:>16.0f}")  # fmt: skip
+    if found["helped"]:
+        print("\nabove random weights (glm), in standard errors: "
+              + ", ".join(f"{task} {x['standard_errors'] or 0:+.1f}" for task, x in found["helped"].items()))  # fmt: skip
+
+
+def entry(row, kind, name, use):
+    """A table's entry: mean +- standard error, "n/a" for what a model cannot do, "..." for what is not done yet."""
+    family = name.removesuffix("-head")
+    if use not in uses_of(family, 0) or (name, use) == ("glm-head", "infill"):
+        return "n/a"
+    found = row and row[kind].get(name)
+    digits = 2 if use == "text" else 1
+    return f"{found['score']:.{digits}f} +- {found['standard_error']:.{digits}f}" if found else "..."
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------------
+
+
+def add_compare(commands):
+    """The command `compare`."""
+    p = commands.add_parser(
+        "compare", help="GLM beside GPT, BERT and prefix LM: the same network, the same text, the same tasks",
+        description="Pretrains the same network as GLM, GPT, BERT and prefix LM, and three ablations of GLM, then has each "
+                    "learn the same tasks: hours on two cores. It may be stopped at any time; the same command goes on.",
+    )  # fmt: skip
+    p.set_defaults(run=compare_command)
+    p.add_argument("--data", default="tutorials/data", metavar="DIR", help="the folders of tasks and texts (tutorials/data)")
+    p.add_argument("--out", default="runs/compare", metavar="DIR", help="where cells, models and the table go (runs/compare)")
+    p.add_argument("--minutes", type=positive, metavar="M", help="begin no cell after so many minutes (default: all are done)")
+    p.add_argument("--quick", action="store_true", help="a few steps of tiny models: all of it works, and no number means anything")
+    p.add_argument("--report", action="store_true", help="do nothing, print what is known so far")
+    p.add_argument("--pretraining-seeds", type=positive, metavar="N", help=f"models of each kind ({Plan.pretraining_seeds})")
+    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help=f"learnings of each task ({Plan.finetuning_seeds})")
+    p.add_argument("--steps", type=positive, metavar="N", help=f"of a pretraining ({Plan.steps:,})")
+
+
+def compare_command(args):
+    from .processes import keep_memory
+    from .viz.comparison import fig_comparison
+    from .viz.figures import save_figure
+
+    keep_memory()
+    given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
+    comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
+    if not args.report:
+        comparison.out.mkdir(parents=True, exist_ok=True)
+        comparison.run(cells(comparison.plan), args.minutes)
+    found = summary(comparison)
+    if not found["done"]:
+        raise MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
+    print_summary(found)
+    write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
+    save_figure(fig_comparison(found), comparison.out / "comparison.png")
+    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells/, models/, texts/, log.txt")
