@@ -14,12 +14,18 @@ def positive(text):
     return int(text)
 
 
+def add_model(p):
+    """--model of a command that uses one (`runs.load`)."""
+    about = "a model or run folder (default: the newest run under ./runs, else the tiny model that comes with minglm)"
+    p.add_argument("--model", metavar="DIR", help=about)
+
+
 def add_rows(p, tasks, file, out):
     """TEXT, --task, --model, --file, --out and --json of a command that answers texts. tasks: names that ship with minglm."""
     p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
     p.add_argument("--task", metavar="TASK",
                    help=f"{', '.join(tasks)}, or a TOML file (default: the one that the model was fine-tuned on)")
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    add_model(p)
     p.add_argument("--file", metavar="FILE", help=f"{file}: .jsonl, .jsonl.xz or .jsonl.gz")
     p.add_argument("--out", metavar="FILE", help=f"{out} (default: stdout)")
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")

@@ -34,9 +34,10 @@ FORMAT = 1  # of config.json; a reader refuses what it does not know
 # ---- a saved model -----------------------------------------------------------------------------------------
 
 
-def save_pretrained(model, directory, tokenizer=None, more=None):
+def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.float32):
     """Write a model (and its tokenizer) as a folder that appears whole or not at all. more: {name: text} of further files.
 
+    dtype: of the weights in the file; float16 halves it, and what is loaded is float32 in any case.
     An empty folder or an earlier saved model of that name is replaced; anything else there is an error.
     """
     directory = Path(os.path.realpath(directory))
@@ -47,7 +48,7 @@ def save_pretrained(model, directory, tokenizer=None, more=None):
             raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
                               "an empty folder, or a saved model to replace")
         with _written_whole(directory) as folder:
-            _write_model(folder, model, tokenizer)
+            _write_model(folder, model, tokenizer, dtype)
             for name, text in (more or {}).items():
                 (folder / name).write_text(text, encoding="utf-8")
 
@@ -151,11 +152,11 @@ def verify(directory):
     return True
 
 
-def _write_model(folder, model, tokenizer):
+def _write_model(folder, model, tokenizer, dtype=torch.float32):
     while not isinstance(model, GLM):  # subtle: DDP and torch.compile wrap it, and prefix all names
         model = model.module if hasattr(model, "module") else model._orig_mod
     state = model.state_dict()
-    weights = {name: weight.to("cpu", torch.float32).contiguous() for name, weight in state.items()}
+    weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
     config = {"model_type": "minglm", "format": FORMAT, **asdict(model.config)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

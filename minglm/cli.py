@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .arguments import positive
+from .arguments import add_model, positive
 from .bench import add_bench
 from .cloze import add_classify
 from .compare import add_compare
@@ -528,7 +528,7 @@ def add_model_command(commands, name, run, about, text_about, description):
     p = commands.add_parser(name, help=about, description=description)
     p.set_defaults(run=run)
     p.add_argument("text", metavar="TEXT", help=text_about)
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    add_model(p)
     p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: the likeliest token (default); above: draw")
     p.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens only (0: all)")
     p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that hold so much")

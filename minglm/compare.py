@@ -499,7 +499,7 @@ def add_compare(commands):
     p.add_argument("--data", default="tutorials/data", metavar="DIR", help="the folders of tasks and texts (tutorials/data)")
     p.add_argument("--out", default="runs/compare", metavar="DIR", help="where cells, models and the table go (runs/compare)")
     p.add_argument("--minutes", type=positive, metavar="M", help="begin no cell after so many minutes (default: all are done)")
-    p.add_argument("--quick", action="store_true", help="a few steps of tiny models: all of it works, and no number means anything")
+    p.add_argument("--quick", action="store_true", help="a few steps of tiny models: shows that all of it works, no more")
     p.add_argument("--report", action="store_true", help="do nothing, print what is known so far")
     p.add_argument("--pretraining-seeds", type=positive, metavar="N", help=f"models of each kind ({Plan.pretraining_seeds})")
     p.add_argument("--finetuning-seeds", type=positive, metavar="N", help=f"learnings of each task ({Plan.finetuning_seeds})")

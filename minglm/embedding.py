@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .arguments import add_model
 from .batch import micro_batches, pack
 from .errors import MinglmError, note
 from .generate import evaluating
@@ -77,7 +78,7 @@ def add_similar(commands):
     p.set_defaults(run=similar_command)
     p.add_argument("file", metavar="FILE", help="a text a line: .txt, .jsonl, also .xz and .gz; empty lines do not count")
     p.add_argument("query", metavar="QUERY", help="the text to compare with")
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    add_model(p)
     p.add_argument("--top", type=int, default=10, metavar="N", help="how many lines (default 10)")
     p.add_argument("--pool", default="mean", choices=POOLS, help="mean of the tokens' states (default), or the first token's")
     p.add_argument("--text-key", default="text", metavar="KEY", help="key of the text in a line of .jsonl (default text)")

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .arguments import positive
+from .arguments import add_model, positive
 from .batch import ORDER, SAMPLING, in_runs
 from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
@@ -309,7 +309,7 @@ def add_finetune(commands):
     p.add_argument("--train", required=True, metavar="FILE", help="rows to learn from: .jsonl, .jsonl.xz or .jsonl.gz")
     p.add_argument("--dev", required=True, metavar="FILE", help="rows to choose the epoch by")
     p.add_argument("--test", metavar="FILE", help="rows that nothing is chosen by, for the table (default: dev again)")
-    p.add_argument("--model", metavar="DIR", help="a model or run folder (default: the newest run under ./runs)")
+    add_model(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
     p.add_argument("--few-shot", type=positive, metavar="K",
                    help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
@@ -323,7 +323,7 @@ def add_finetune(commands):
 
 
 def finetune_command(args):
-    from .runs import load, newest_run, next_run
+    from .runs import load, next_run, the_model
     from .seq2seq import finetune_text, print_texts
 
     keep_memory()
@@ -347,7 +347,7 @@ def finetune_command(args):
             tuned, report = finetune(model, tokenizer, task, train, dev, rivals=args.rivals, **how)
         # before anything is written: a full disk shall not cost the numbers, too
         (print_texts if to_text else print_report)(report)
-        text = json.dumps(dict(model=str(args.model or newest_run()), **report), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     finally:
         with contextlib.suppress(OSError):

@@ -121,11 +121,12 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
     order: in which the blanks of a text are filled, a permutation counted from 0 (None: left to right); each sees the
     answers before it. on_token: called as on_token(text number, blank number, ids so far) whenever a token has come
     (not while beams are searched). dials: the fields of `Dials`, e.g. temperature=0.8, top_k=40, or top=5 to list the five
-    best fillings of each blank. Raises MinglmError when there is no blank, or when a text is longer than the model reads.
+    best fillings of each blank. Of a text longer than the model reads, the end is read, with a note that counts what was not.
+    Raises MinglmError when there is no blank, or when one lies so far ahead that it cannot be read.
     """
     dials = Dials(**dials)
     texts = [text] if isinstance(text, str) else text
-    drafts = [Draft(model, tokenizer, one, dials, order, number) for number, one in enumerate(texts)]
+    drafts = [Draft(model, tokenizer, one, dials, order, number, may_cut=True) for number, one in enumerate(texts)]
     filled = [_assemble(tokenizer, draft) for draft in fill_drafts(model, drafts, dials, on_token)]
     return filled[0] if isinstance(text, str) else filled
 
@@ -228,9 +229,12 @@ class Gap:
 
 
 class Draft:
-    """A text as the model reads it, and its blanks. text: a str, or ids with mask tokens among them."""
+    """A text as the model reads it, and its blanks. text: a str, or ids with mask tokens among them.
 
-    def __init__(self, model, tokenizer, text, dials, order=None, number=0):
+    may_cut: a text that is too long loses its beginning, up to its first blank at most; else it is refused.
+    """
+
+    def __init__(self, model, tokenizer, text, dials, order=None, number=0, may_cut=False):
         self.number = number  # among the texts that are filled together
         special, positions, family = tokenizer.special, model.config.max_positions, model.config.family
         self.special, masks = special, special.masks
@@ -246,8 +250,15 @@ class Draft:
         # alone knows no mask that runs on, and ends every blank in eop or eos.)
         runs_on = self.ids[-1] == special.gmask != special.mask
         part_a = [special.cls, *self.ids] + ([] if runs_on else [special.eos])
-        if len(part_a) > positions:
-            raise MinglmError(f"text: {len(part_a)} tokens are longer than this model reads ({positions})")
+        excess, self.cut = len(part_a) - positions, []
+        if excess > 0 and (not may_cut or excess > where[0]):
+            why = f", and the first blank stands at token {where[0] + 1}" if may_cut else ""
+            raise MinglmError(f"text: {len(part_a)} tokens are longer than this model reads ({positions}){why}")
+        if excess > 0:
+            note(f"the first {excess} tokens of the text were not read: this model reads {positions}")
+            self.cut, self.ids = self.ids[:excess], self.ids[excess:]
+            where = [i - excess for i in where]
+            part_a = [special.cls, *part_a[1 + excess :]]
         if family in ("gpt", "prefix") and not (runs_on and len(where) == 1):
             raise MinglmError(f"text: a model that was trained as {family} writes on, and sees nothing behind a blank; a text "
                               "that ends in its one blank, [gMASK], is accepted")  # fmt: skip
@@ -472,7 +483,7 @@ def _spaces_before(masks, text):
 
 def _assemble(tokenizer, draft):
     """The text with its blanks filled. Pieces are cut out of one decoding, so that split characters survive."""
-    ids, edges, end = [], [], 0
+    ids, edges, end = list(draft.cut), [], 0
     for gap in draft.blanks:
         ids += draft.ids[end : gap.position - 1]
         edges.append((len(ids), len(ids) + len(gap.tokens)))

@@ -1,16 +1,29 @@
-"""Which model a command means, and what the next run is called: folders under ./runs."""
+"""Which model a command means, and what the next run is called: folders under ./runs, and the model in the box."""
 
 from pathlib import Path
 
-from .errors import MinglmError, note
+from .errors import note
+
+BOX = Path(__file__).with_name("box")  # a model that comes with minglm
 
 
 def load(directory):
-    """(GLM, Tokenizer) of a folder, or of the newest run; stderr says which."""
+    """(GLM, Tokenizer) of a folder, of the newest run, or of the box; stderr says which."""
     if directory is None:
-        directory = newest_run()
-        note(f"the model is {directory}")
+        directory = the_model()
+        note(f"the model is {directory}" + (f": {ABOUT_THE_BOX}" if directory == BOX else ""))
     return read_model(directory)
+
+
+ABOUT_THE_BOX = (
+    "the tiny one that comes with minglm, for there is no run in ./runs; it has read the Bible and five novels of Jane Austen, "
+    "and knows little else (`minglm pretrain` trains your own)"
+)
+
+
+def the_model():
+    """The folder that is meant where none is named: the newest run's, else the box."""
+    return newest_run() or BOX
 
 
 def read_model(directory):
@@ -24,12 +37,10 @@ def read_model(directory):
 
 
 def newest_run(runs=Path("runs")):
-    """The newest finished run under ./runs, else the newest that has saved a step; MinglmError when there is none."""
+    """The newest finished run under ./runs, else the newest that has saved a step, else None."""
     found = [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
     finished = [p for p in found if (p / "evaluation.json").is_file()]
-    if not found:
-        raise MinglmError(f"--model: no run in {runs.resolve()}; train one with `minglm pretrain`, or give --model DIR")
-    return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime)
+    return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime, default=None)
 
 
 def next_run(preset, runs=Path("runs")):

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .arguments import positive
+from .arguments import add_model, positive
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
 from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
@@ -255,7 +255,7 @@ def add_evaluate(commands):
                                                   "(default: the one that the model was fine-tuned on)")
     p.add_argument("--file", metavar="FILE", required=True,
                    help="rows as .jsonl; for --task text also .txt or a folder; .xz and .gz too")
-    p.add_argument("--model", metavar="RUN", help="a model or run folder (default: the newest run under ./runs)")
+    add_model(p)
     p.add_argument("--out", metavar="FILE", help="a .jsonl: what the model said to each row (of text: what each document cost)")
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
     p.add_argument("--mask", choices=MASKS, help="of text and last_word: the mask behind the prompt (default gMASK; a model "
@@ -276,7 +276,7 @@ def task_names():
 def evaluate_command(args):
     from .bench import check_writable
     from .pretrain import choose_device
-    from .runs import load, newest_run
+    from .runs import load, the_model
 
     name = args.task or _task_of(args.model)
     for option in ("mask", "stride", "text_key", "documents", "errors"):
@@ -305,7 +305,7 @@ def evaluate_command(args):
     else:
         report = evaluate_text_to_text(model, tokenizer, task, rows)
     predictions = report.pop("predictions")
-    report = dict(model=str(args.model or newest_run()), file=args.file, **report)
+    report = dict(model=str(args.model or the_model()), file=args.file, **report)
     if args.json:
         print(json.dumps(report, allow_nan=False), flush=True)
     else:

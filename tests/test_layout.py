@@ -1,12 +1,13 @@
 """Seven ways to train one network: each family's rows, against the pictures of viz, by hand, and through generation."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
-from minglm import GLM, GLMConfig, MinglmError, Tokenizer, explain, fill, pack, write
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, explain, fill, pack, write
 from minglm.batch import SampleSource, TrainingBatches, cut_windows
 from minglm.cloze import ClozeScorer, predict
 from minglm.config import resolve
@@ -26,6 +27,7 @@ from minglm.layout import (
 )
 from minglm.perplexity import evaluate_last_word, evaluate_text
 from minglm.rng import Rng
+from minglm.scorer import evaluate_infill
 from minglm.tasks import Cloze, TextToText, ask_all
 
 S = SpecialTokens()
@@ -58,7 +60,8 @@ def test_rows_are_those_of_the_pictures(family, seed):
     """`explain` was written before this, and for other eyes: both must say the same of the same spans."""
     e = drawn(family, seed)
     L = len(TEXT)
-    spans = {"gpt": [(1, 2)], "prefix": [(e.part_a_len, L)], "bert": [(int(row), int(row) + 1) for row in e.target_rows]}[family]
+    each = [(int(row), int(row) + 1) for row in e.target_rows]
+    spans = {"gpt": [(1, 2)], "prefix": [(e.part_a_len, L)], "bert": each}[family]
     d = explain(TEXT, spans, range(len(spans)), model=family)
     rows = len(e.tokens)
     assert d.part_a_len == e.part_a_len
@@ -210,7 +213,8 @@ def test_a_saved_model_knows_its_family(family, tmp_path):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    words = [f"{a} {b} {c}." for a in ("good", "poor", "he", "she") for b in ("saw", "film", "it") for c in ("yes", "no", "was")]
+    triples = itertools.product(("good", "poor", "he", "she"), ("saw", "film", "it"), ("yes", "no", "was"))
+    words = [" ".join(triple) + "." for triple in triples]
     return Tokenizer.train(words * 4, 320)
 
 
@@ -237,8 +241,8 @@ def greedy(model, tokenizer, text, most):
 def test_left_to_right_models_write_on_with_a_cache_as_without(family, tokenizer):
     model = model_of(family, tokenizer.vocab_size)
     texts = ["he saw", "she was no film", "it"]
-    drafts = [Draft(model, tokenizer, [*tokenizer.encode(text), tokenizer.special.gmask], Dials(max_tokens=9)) for text in texts]
-    fill_drafts(model, drafts, Dials(max_tokens=9))
+    asked, dials = [[*tokenizer.encode(text), tokenizer.special.gmask] for text in texts], Dials(max_tokens=9)
+    drafts = fill_drafts(model, [Draft(model, tokenizer, ids, dials) for ids in asked], dials)
     for text, draft in zip(texts, drafts, strict=True):
         expected = greedy(model, tokenizer, text, 9)
         assert draft.blanks[0].tokens == expected
@@ -308,8 +312,6 @@ def by_hand(model, question, answer, whole):
         text = [*before, *answer, *(behind if whole else [])]
         rows, part_a_len = text[:-1], len(before) if family == "prefix" else 0
         asked = [(i - 1, text[i]) for i in range(len(before), len(text))]
-    from minglm import GLMMask
-
     zeros = torch.zeros(len(rows), dtype=torch.int64)
     log_p = model(torch.tensor(rows), torch.arange(len(rows)), zeros, GLMMask.packed([len(rows)], [part_a_len])).log_softmax(-1)
     return sum(float(log_p[i, token]) for i, token in asked)
@@ -331,12 +333,13 @@ def test_labels_score_as_each_family_reads_them(family, task, tokenizer):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_a_task(family, tokenizer):
-    rows = {n: {"text": text, "label": label} for n, (text, label) in
-            enumerate([("he saw it", "plus"), ("she saw no film", "minus"), ("it film", "plus"), ("no no", "minus")] * 2)}  # fmt: skip
+    labelled = [("he saw it", "plus"), ("she saw no film", "minus"), ("it film", "plus"), ("no no", "minus")] * 2
+    rows = {n: {"text": text, "label": label} for n, (text, label) in enumerate(labelled)}
     questions = ask_all(TASK, tokenizer, rows, 64, labelled=True)
     torch.manual_seed(0)
     scorer = ClozeScorer(GLM(GLMConfig(tokenizer.vocab_size, 32, 2, 2, 64, dropout=0.0, family=family)))
-    history = fit(scorer, questions, questions, Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0), 0, TASK, say=lambda _: None)
+    settings = Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0)
+    history = fit(scorer, questions, questions, settings, 0, TASK, say=lambda _: None)
     assert max(h["accuracy"] for h in history) == 1.0
 
 
@@ -368,3 +371,74 @@ def test_only_the_layout_knows_a_family():
     other = GLM(dataclasses.replace(model_of("glm").config, family="bert"))
     other.load_state_dict(weights)
     assert as_family(drawn("glm", 1), "glm").tokens.tolist() == drawn("glm", 1).tokens.tolist()
+
+
+# ---- BERT fills blanks whose length it is told ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_bert_is_told_how_long_an_answer_is_and_says_each_token_at_once(tokenizer, capsys):
+    model = model_of("bert", tokenizer.vocab_size)
+    rows = {
+        "1": dict(text="he saw [BLANK].", blanks=["no film"]),
+        "2": dict(text="[BLANK] saw it [BLANK] poor film was no", blanks=["she", "was it."]),
+    }
+    report = evaluate_infill(model, tokenizer, rows)
+    assert "was told, a mask for each token" in capsys.readouterr().err
+    special = tokenizer.special
+    for line in report["predictions"]:
+        pieces, ids, expected = line["text"].split("[BLANK]"), [special.cls], []
+        for piece, words in itertools.zip_longest(pieces, line["blanks"]):
+            ids += tokenizer.encode(piece.rstrip() if words else piece)
+            if words:
+                answer = tokenizer.encode(" " + words)
+                expected.append(range(len(ids), len(ids) + len(answer)))
+                ids += [special.mask] * len(answer)
+        ids.append(special.eos)
+        zeros = torch.zeros(len(ids), dtype=torch.int64)
+        logits = model(torch.tensor(ids), torch.arange(len(ids)), zeros, GLMMask.bert([len(ids)]))
+        logits[:, torch.from_numpy(tokenizer.byte_lengths() == 0)] = -torch.inf
+        said = [tokenizer.decode([int(logits[i].argmax()) for i in where]) for where in expected]
+        assert line["filled"] == said
+    assert report["metrics"]["exact_match"]["n"] == 3
+
+
+def test_left_to_right_models_restore_no_blanks(tokenizer):
+    with pytest.raises(MinglmError, match="trained as gpt writes on"):
+        evaluate_infill(model_of("gpt", tokenizer.vocab_size), tokenizer, {"1": dict(text="he [BLANK] it", blanks=["saw"])})
+
+
+def test_a_page_shows_glm_alone(tokenizer):
+    from minglm.viz.page.weights import model_spec
+
+    with pytest.raises(MinglmError, match="trained as prefix; a page shows models that were trained as glm"):
+        model_spec(model_of("prefix", tokenizer.vocab_size), tokenizer, "he [MASK]", "m")
+
+
+# ---- from the command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["gpt", "bert", "prefix", "glm-sentinels"])
+def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family, tmp_path, minglm):
+    sizes = ["--model.vocab_size", "300", "--model.hidden_size", "16", "--model.num_layers", "1", "--model.num_heads", "2"]
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"He saw {n} films. She saw none of them, and it was good." for n in range(40)))
+    run = tmp_path / "run"
+    how = ["--steps", "4", "--batch-tokens", "256", "--model.max_positions", "64", "--dtype", "float32", "--text", str(text)]
+    done = minglm("pretrain", "--objective", family, *sizes, *how, "--train.sample_every", "2", "--out", str(run))
+    assert done.code == 0, done.err
+    assert f"objective   {family}" in done.out
+    assert GLM.from_pretrained(run).config.family == family
+    told = minglm("fill", "--model", str(run), "He saw [MASK] films.")
+    if family == "glm-sentinels":
+        assert told.code == 0
+    else:
+        assert told.code == 2 and f"trained as {family}" in told.err and told.err.count("\n") == 1
+    written = minglm("write", "--model", str(run), "He saw", "--max-tokens", "3")
+    assert (written.code == 0) == (family != "bert")
+    assert minglm("classify", "--model", str(run), "--task", "sentiment", "He saw it.").code == 0
+
+
+def test_an_unknown_objective_is_one_line(tmp_path, minglm):
+    told = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
+    assert told.code == 2 and "'bart' is not accepted; one of glm" in told.err and not (tmp_path / "run").exists()

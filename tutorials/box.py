@@ -11,9 +11,14 @@ import argparse
 import json
 import lzma
 import re
+import shutil
 from pathlib import Path
 
+import torch
+
+from minglm.checkpoint import save_pretrained
 from minglm.rng import Rng
+from minglm.runs import read_model
 
 HERE = Path(__file__).parent
 TEXTS = ("austen", "scripture")
@@ -57,7 +62,45 @@ def write_texts(folder):
         print(f"wrote       {folder / name}.jsonl: {len(found):,} documents")
 
 
+def ship(run, box):
+    """A finished run as the model in the box: float16 weights, and what tells where they come from."""
+    model, tokenizer = read_model(run)
+    settings = (run / "run.toml").read_text(encoding="utf-8")
+    more = {
+        "run.toml": re.sub("^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE),
+        **{name: (run / name).read_text(encoding="utf-8") for name in ("metrics.csv", "evaluation.json")},
+        "ORIGIN.md": ORIGIN.format(parameters=model.num_parameters() / 1e6),
+    }
+    shutil.rmtree(box, ignore_errors=True)
+    save_pretrained(model, box, tokenizer, more, torch.float16)
+    print(f"wrote       {box}: {sum(f.stat().st_size for f in box.iterdir()):,} bytes")
+
+
+ORIGIN = """\
+A tiny GLM of {parameters:.1f} M parameters, so that `minglm fill` works right after it is installed. It has read seven
+megabytes of two kinds of old English, knows the words that may follow one another there, and little else. Not for
+any serious use.
+
+Trained from scratch by minglm, in float16 here (MIT licence, as minglm), on texts in the public domain; both are in the
+repository, under tutorials/data, with notes of their origin:
+- austen/train.txt.xz: five novels of Jane Austen
+- scripture/train.txt.xz: the Bible in modern English, derived from the text of the World English Bible, which its
+  authors dedicated to the public domain ("World English Bible" is a trademark of eBible.org; an edited text is not
+  called by that name)
+The recipe:
+
+    python tutorials/box.py                                            # the texts, cut into documents: build/box
+    minglm pretrain --preset box --text build/box --out runs/box-001   # run.toml and metrics.csv here are this run's
+    python tutorials/box.py --ship runs/box-001                        # minglm/box
+"""
+
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=Path, default=Path("build/box"), help="folder of the texts (build/box)")
-    write_texts(p.parse_args().out)
+    p.add_argument("--ship", metavar="RUN", type=Path, help="make minglm/box out of a finished run")
+    args = p.parse_args()
+    if args.ship:
+        ship(args.ship, HERE.parent / "minglm" / "box")
+    else:
+        write_texts(args.out)

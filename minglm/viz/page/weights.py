@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from ...batch import pack
 from ...errors import MinglmError
-from ...generate import evaluating, fill
+from ...generate import Dials, Draft, evaluating, fill
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...tokenizer import SPECIAL_STRINGS, byte_of_character
@@ -52,6 +52,7 @@ def recorded_spec(model, tokenizer, text, name=""):
     Layers that would make the page too large are left out, the middle ones first; `note` says which.
     """
     _check(model, tokenizer)
+    Draft(model, tokenizer, text, Dials())  # refuses a text that is too long, for the page shows all of it
     with evaluating(model):
         filled = fill(model, tokenizer, text)
         example, chosen = _whole_reading(tokenizer, text, filled)
@@ -120,6 +121,8 @@ def _check(model, tokenizer):
     """Raise MinglmError for a model that cannot be shown."""
     if tokenizer.vocab_size != model.config.vocab_size:
         raise MinglmError(f"tokenizer: it has {tokenizer.vocab_size} tokens, the model has {model.config.vocab_size}")
+    if model.config.family != "glm":
+        raise MinglmError(f"model: it was trained as {model.config.family}; a page shows models that were trained as glm")
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise MinglmError(f"{name}: holds values that are not finite; a page shows models whose weights are numbers")

@@ -1,0 +1,363 @@
+"""The renderer of the chapters, on made-up ones; and the form of the real ones, which `tutorials/render.py --check` runs."""
+
+import ast
+import importlib.util
+import json
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+TUTORIALS = Path(__file__).parent.parent / "tutorials"
+CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
+
+spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")
+render = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(render)
+
+COUNTING = '''\
+# %% [markdown]
+# # 00 Counting
+# *How far?* Read [on](01_picture.md) or see [there](https://example.org).
+# %% [markdown] zh
+# # 00 数数
+# 到多少？
+# %% exact
+import os
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+print("a row   ")
+"one\\n  two ``` three"
+# %%
+print("quick" if FAST else "full")
+[1, 2]
+# %%
+None  # [a](b)
+# %% [markdown]
+# ## Exercise
+# %% [markdown] zh
+# ## 练习
+# %%
+def check_square(square):
+    """Any function of a number."""
+    assert square(3) == 9, "3 times 3 is 9"
+
+
+# check_square(lambda x: ...)   # uncomment
+'''
+PICTURE = '''\
+# %% [markdown]
+# # 01 Picture
+# %% exact
+from matplotlib.figure import Figure
+
+figure = Figure((2, 1), facecolor="pink")
+figure.alt_text = "Nothing [yet]."
+figure
+# %%
+figure
+'''
+SOLUTIONS = """\
+SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wrong=[lambda x: 2 * x, lambda x: x])]
+"""
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A folder of two chapters and their pages: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("rendered")
+    files = {"00_counting.py": COUNTING, "01_picture.py": PICTURE, "solutions.py": SOLUTIONS, "README.md": "# Course\n"}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert render.main(["--folder", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def course(rendered, tmp_path, capfd):
+    """A copy of it: course.read(name), course.edit(name, old, new), course.run(*arguments) -> .code, .out, .err."""
+    folder = tmp_path / "course"
+    shutil.copytree(rendered, folder)
+
+    def edit(name, old, new):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = render.main([*map(str, arguments), "--folder", str(folder)])
+        return SimpleNamespace(code=code, **capfd.readouterr()._asdict())
+
+    return SimpleNamespace(folder=folder, run=run, edit=edit, read=lambda name: (folder / name).read_text(encoding="utf-8"))
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- what a page holds -----------------------------------------------------------------------------------------------------
+
+
+def test_under_a_cell_stand_its_prints_and_its_last_expression(course):
+    page = course.read("00_counting.md")
+    assert "*How far?* Read [on]" in page and '```python\nimport os\n\nFAST = os.environ.get("MINGLM_FAST")' in page
+    assert "<!-- output of code cell 0 -->\n````text\na row\none\n  two ``` three\n````\n" in page
+    assert "<!-- output of code cell 1 -->\n```text\nfull\n[1, 2]\n```\n" in page
+    assert "code cell 2" not in page and "<!-- output of code cell 3" not in page
+
+
+def test_the_chinese_page_has_other_prose_and_the_same_code_and_outputs(course):
+    english, chinese = course.read("00_counting.md"), course.read("00_counting.zh.md")
+    assert "# 00 数数\n到多少？" in chinese and "How far" not in chinese and "数数" not in english
+    parts = [page[page.index("```python") : page.index("## ")] for page in (english, chinese)]
+    assert parts[0] == parts[1]
+    assert not (course.folder / "01_picture.zh.md").exists()
+
+
+def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(course):
+    last = "[.py](00_counting.py) · [.ipynb](00_counting.ipynb)"
+    top = f"[The course](README.md) · [01 Picture →](01_picture.md) · [中文](00_counting.zh.md) · {last}"
+    lines = course.read("00_counting.md").split("\n")
+    assert lines[0] == lines[-4] == top
+    top = f"[课程目录](README.md) · [01 Picture →](01_picture.md) · [English](00_counting.md) · {last}"
+    assert course.read("00_counting.zh.md").startswith(top + "\n")
+    assert course.read("01_picture.md").startswith("[← 00 Counting](00_counting.md) · [The course](README.md) · [.py]")
+
+
+def test_a_figure_is_shown_once_with_its_alternative_text(course):
+    page = course.read("01_picture.md")
+    assert page.count("img/") == 1 and "![Nothing \\[yet\\].](img/01_picture-1.png)\n\n```python\nfigure\n```\n\n---" in page
+    with Image.open(course.folder / "img/01_picture-1.png") as image:
+        assert image.format == "PNG" and image.size == (240, 120) and image.mode == "P"  # a palette: a third of the bytes
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_figures_left_open_are_shown_where_they_were_made(course):
+    loop = 'for i in range(2):\n    f = plt.figure(figsize=(1, 1))\n    f.alt_text = f"F{i}."\nf'
+    cells = f"# %%\nimport matplotlib.pyplot as plt\n\n{loop}\n# %% exact\nplt.get_fignums()\n# %%\n"
+    course.edit("01_picture.py", "# %% exact\n", cells)
+    assert course.run("01").code == 0
+    shown = [line for line in course.read("01_picture.md").split("\n") if line.startswith("!") or line == "[]"]
+    names = ["![F0.](img/01_picture-1.png)", "![F1.](img/01_picture-2.png)", "[]", r"![Nothing \[yet\].](img/01_picture-3.png)"]
+    assert shown == names
+    course.edit("01_picture.py", "range(2)", "range(1)")
+    assert course.run("01").code == 0 and not (course.folder / "img/01_picture-3.png").exists()
+
+
+def test_the_notebook_is_english_without_outputs_and_its_cells_have_fixed_ids(course):
+    notebook = json.loads(course.read("00_counting.ipynb"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown", *["code"] * 3, "markdown", "code"]
+    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(6)]
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert "".join(code[0]["source"]).startswith("%matplotlib inline\nimport os\n") and "数" not in str(notebook)
+
+
+def test_rendering_twice_gives_the_same_bytes(course):
+    before = everything(course.folder)
+    assert course.run().code == 0
+    assert everything(course.folder) == before
+
+
+def test_a_chapter_runs_as_a_script_would_in_an_empty_folder(course):
+    cell = '(__name__, __file__, sys.argv, os.listdir(), "solutions" in sys.modules, __import__("__main__").FAST)'
+    course.edit("00_counting.py", "None  # [a](b)\n", f"import sys\n\n{cell}\n")
+    assert course.run("00_counting").code == 0
+    path = str(course.folder / "00_counting.py")
+    assert repr(("__main__", path, [path], [], False, False)) in course.read("00_counting.md")
+
+
+# ---- a chapter that fails --------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_chapter_changes_no_file_and_names_its_line(course):
+    course.edit("00_counting.py", "None  # [a](b)\n", "def f():\n    raise ValueError('no\\nway')\n\n\nf()\n")
+    before = everything(course.folder)
+    run = course.run()
+    line = course.read("00_counting.py").split("\n").index("    raise ValueError('no\\nway')") + 1
+    assert run.code == 1 and f"00_counting: line {line}: ValueError: no way\n" in run.out
+    assert f'00_counting.py", line {line}, in f\n' in run.err and "render.py" not in run.err
+    same = everything(course.folder)
+    assert all(same[path] == before[path] for path in before if path.name.startswith("00"))
+    assert "chapters: 2, failed: 1" in run.out
+
+
+NOISE = "import numpy\nfigure.set_size_inches(9, 4)\nfigure.figimage(numpy.random.default_rng(0).random((400, 900)))"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('figure.alt_text = "Nothing [yet]."', "", "line 4: a figure of this cell has no alt_text"),
+        ("figure.alt", f"{NOISE}\nfigure.alt", " KB; 120 is the most"),
+        ("from matplotlib", "import os\nos._exit(3)\nfrom matplotlib", "its process ended early, without a word"),
+        ("from matplotlib", "raise SystemExit(0)\nfrom matplotlib", "line 4: SystemExit: 0"),
+    ],
+)
+def test_what_a_page_could_not_show_is_an_error(course, old, new, said):
+    course.edit("01_picture.py", old, new)
+    run = course.run("01")
+    assert run.code == 1 and said in run.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[1, 2]", "[1, 2", "00_counting.py:15: '[' was never closed"),
+        ("print(", "for x in y:\nprint(", "expected an indented block"),
+        ("[1, 2]", '"""', "unterminated triple-quoted string"),
+        ("# 到多少？", "到多少？", '00_counting.py:6: a line of a markdown cell begins with "# "'),
+        ("# 到多少？", "# ```\n# 到多少？", "00_counting.py:5: ``` is opened and not closed"),
+        ("# %% exact", "# %% exakt", "00_counting.py:7: unknown cell '# %% exakt'"),
+        ("# %% exact", "#%% exact", "unknown cell '#%% exact'"),
+        ("None  # [a](b)\n", "\n", "00_counting.py:16: an empty cell"),
+        ("None  # [a](b)\n", "None\n# %% [markdown] zh\n# 空\n", "a Chinese cell stands directly behind the English one"),
+        ("# # 00 Counting", "# Counting", "the first cell is English markdown and begins with the title"),
+        ("# %% [markdown]\n# # 00", "import os\n# %% [markdown]\n# # 00", "00_counting.py:1: a chapter begins with a cell"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["00"], ["--check"]])
+def test_a_chapter_that_cannot_be_read_is_one_line_and_code_2(course, arguments, old, new, said):
+    course.edit("00_counting.py", old, new)
+    run = course.run(*arguments)
+    assert run.code == 2 and run.out == "" and run.err.count("\n") == 1
+    assert run.err.startswith("render: error: 00_counting.py:") and said in run.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["07_tiles"], "no chapter '07_tiles' in "),
+        (["00", "count"], "there are 00_counting, 01_picture"),
+        (["--check", "--solutions", "none.py"], "--solutions none.py: there is no such file"),
+    ],
+)
+def test_what_is_not_there_is_one_line_and_code_2(course, arguments, said):
+    run = course.run(*arguments)
+    assert run.code == 2 and said in run.err and run.err.count("\n") == 1
+
+
+def test_a_neighbour_that_cannot_be_read_does_not_stop_a_chapter(course):
+    course.edit("00_counting.py", "[1, 2]", "[1, 2")
+    assert course.run("tutorials/01_picture.py").code == 0
+    assert course.read("01_picture.md").startswith("[The course](README.md) · [.py]")
+
+
+# ---- --check ---------------------------------------------------------------------------------------------------------------
+
+
+def test_check_passes_what_was_rendered_and_writes_nothing(course):
+    before = everything(course.folder)
+    run = course.run("--check")
+    assert run.code == 0 and run.out.count(" s  ok\n") == 2 and "chapters: 2, failed: 0" in run.out
+    assert everything(course.folder) == before
+
+
+PAGES = "00_counting.md 00_counting.zh.md".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("00_counting.py", "None  # [a](b)\n", "1 / 0\n", "00_counting: line 17: ZeroDivisionError: division by zero"),
+        ("00_counting.py", "None  # [a](b)\n", "import time\n\ntime.sleep(60)\n", "it takes more than 1.5 s in quick mode"),
+        ("00_counting.py", "None  #", "None  # still", "00_counting.md was not made from this 00_counting.py"),
+        ("00_counting.py", "# 到多少？", "# 到几？", "00_counting.zh.md was not made from this 00_counting.py"),
+        ("00_counting.py", "## Exercise", "## An exercise", "00_counting.ipynb is not what 00_counting.py gives"),
+        ("00_counting.py", "# %% [markdown] zh\n# ## 练习\n", "", "line 19: this English cell has no Chinese one behind it"),
+        *[(page, "  two", "two", f"line 8: the output of this exact cell is not that of {page}: line 2 is") for page in PAGES],
+        ("00_counting.md", "cell 0 -->", "cell 9 -->", "line 8: the output of this exact cell is not that of"),
+        ("00_counting.md", "[01 Picture →](01_picture.md) · ", "", "the links at its top are not those to its neighbours"),
+        ("00_counting.md", "[on](01_picture.md)", "[on](02_none.md#there)", "00_counting.md points to 02_none.md#there, which"),
+        ("01_picture.md", "01_picture-1.png", "01_picture-7.png", "01_picture.md points to img/01_picture-7.png, which does"),
+        ("01_picture.py", "# # 01 Picture", "# # 01 A picture", "00_counting.md: the links at its top are not those"),
+        ("01_picture.ipynb", '"outputs": []', '"outputs": [1]', "01_picture.ipynb is not what 01_picture.py gives"),
+        ("solutions.py", "x * x", "x + x", "check_square refuses the right answer: AssertionError: 3 times 3 is 9"),
+        ("solutions.py", "x * x", "x.y", "check_square refuses the right answer: AttributeError: 'int' object has no"),
+        ("solutions.py", "2 * x", "3 * x", "check_square takes wrong answer 0 for a right one"),
+        ("solutions.py", "lambda x: x]", "3]", "check_square falls over wrong answer 1: TypeError: 'int' object is not"),
+        ("solutions.py", "check_square", "check_cube", "check_square has no Exercise in solutions.py"),
+        ("solutions.py", "00_counting", "01_picture", "check_square has no Exercise in solutions.py"),
+        ("solutions.py", "00_counting", "01_picture", "solutions.py answers check_square, which is not in the chapter"),
+        ("00_counting.py", ', "3 times 3 is 9"', "", "check_square refuses wrong answer 0 without a message"),
+    ],
+)
+def test_check_catches(course, name, old, new, said):
+    course.edit(name, old, new)
+    run = course.run("--check", "--limit", "1.5" if "sleep" in new else "60")
+    assert run.code == 1 and said in run.out and "FAILED" in run.out
+    assert all(line.startswith(("00_counting", "01_picture", "chapters: 2")) for line in run.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("img/01_picture-1.png", "01_picture.md points to img/01_picture-1.png, which does not exist"),
+        ("README.md", "00_counting.zh.md points to README.md, which does not exist"),
+        ("01_picture.md", "01_picture.md was not made from this 01_picture.py"),
+        ("00_counting.zh.md", "00_counting.zh.md was not made from this 00_counting.py"),
+        ("01_picture.ipynb", "01_picture.ipynb is not what 01_picture.py gives"),
+        ("solutions.py", "check_square has no Exercise in solutions.py"),
+    ],
+)
+def test_check_misses_what_was_deleted(course, name, said):
+    (course.folder / name).unlink()
+    run = course.run("--check")
+    assert run.code == 1 and said in run.out
+
+
+def test_check_compares_exact_cells_in_quick_mode(course):
+    course.edit("00_counting.py", 'print("a row   ")', 'print("a quick row" if FAST else "a row")')
+    assert course.run("00").code == 0
+    run = course.run("--check", "00")
+    assert run.code == 1 and "exact cell is not that of 00_counting.md: line 0 is now 'a quick row', was 'a row'" in run.out
+
+
+def test_check_does_not_compare_other_cells(course):
+    for page in PAGES:
+        course.edit(page, "full\n", "another machine\n")
+    assert course.run("--check").code == 0
+
+
+def test_check_takes_a_fragment_of_solutions(course, tmp_path):
+    fragment = tmp_path / "solutions_00.py"
+    fragment.write_text("import math\n" + SOLUTIONS.replace("x * x", "math.pow(x, 2)"), encoding="utf-8")
+    (course.folder / "solutions.py").write_text("", encoding="utf-8")
+    assert course.run("--check", "00").code == 1
+    assert course.run("--check", "00", "--solutions", fragment).code == 0
+
+
+# ---- the chapters of this repository; their code is run by `tutorials/render.py --check` ------------------------------
+
+
+def checks_of(path):
+    """The functions check_... that a chapter defines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_is_well_formed(path):
+    chapter = render.Chapter(path)
+    assert chapter.title(False)[:3] == path.stem[:2] + " " and chapter.code()
+    assert not chapter.has_zh or chapter.untranslated() is None
+    assert checks_of(path), "every chapter has exercises"
+    long = [n + 1 for n, line in enumerate(chapter.source.split("\n")) if len(line) > 100 and not line.startswith("#")]
+    assert not long, "code is read on a page: at most 100 characters a line"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_every_exercise_has_a_solution_and_two_wrong_answers(path):
+    exercises = runpy.run_path(str(TUTORIALS / "solutions.py"))["SOLUTIONS"].get(path.stem, [])
+    assert sorted(exercise.check for exercise in exercises) == sorted(checks_of(path))
+    assert all(len(exercise.wrong) >= 2 for exercise in exercises)
+
+
+def test_solutions_are_of_chapters_that_exist():
+    solutions = runpy.run_path(str(TUTORIALS / "solutions.py"))["SOLUTIONS"]
+    assert solutions.keys() <= {path.stem for path in CHAPTERS}
