@@ -247,12 +247,14 @@ def test_writing_continues_the_text_and_stops_where_told(model, tokenizer):
     assert model_.read[0][: len(part_a)] == part_a
 
 
-def test_a_long_text_keeps_its_end_when_written_on_and_is_refused_when_filled(model, tokenizer, capsys):
+def test_a_long_text_keeps_its_end_unless_a_blank_is_in_its_beginning(model, tokenizer, capsys):
     long = "the cat " * 60
     assert write(model, tokenizer, long, max_tokens=2).startswith(long)
     assert "tokens of the text were cut: this model reads 32" in capsys.readouterr().err
-    with pytest.raises(MinglmError, match=r"longer than this model reads \(32\)"):
-        fill(model, tokenizer, long + "[MASK]")
+    assert fill(model, tokenizer, long + "[MASK]", max_tokens=2).text.startswith("the cat the cat ")
+    assert "tokens of the text were not read: this model reads 32" in capsys.readouterr().err
+    with pytest.raises(MinglmError, match=r"longer than this model reads \(32\), and the first blank stands at token 1"):
+        fill(model, tokenizer, "[MASK]" + long)
 
 
 def test_positions_never_run_past_the_tables(model, tokenizer):

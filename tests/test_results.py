@@ -1,6 +1,7 @@
 """The numbers of the README are those of the committed results, and the task data is what its page says."""
 
 import json
+import lzma
 import re
 from pathlib import Path
 
@@ -65,5 +66,21 @@ def test_the_task_data_is_what_its_page_says(folder, train, dev, keys):
             assert len(rows) == int(n.replace(",", "")) and all(set(keys.split(", ")) <= row.keys() for row in rows)
 
 
-def test_seven_folders_of_data_are_listed():
-    assert len(table_of_data()) == len([p for p in (ROOT / "tutorials" / "data").iterdir() if p.is_dir()]) == 7
+def table_of_texts():
+    text = (ROOT / "tutorials" / "data" / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `(\w+)/` \| [^|]*? \| ([\d.]+ MB|-) \| ([\d.]+ MB|-) \| [^|]* \|$", text, re.M)
+
+
+@pytest.mark.parametrize(("folder", "train", "dev"), table_of_texts())
+def test_the_texts_are_as_long_as_their_page_says(folder, train, dev):
+    assert (ROOT / "tutorials" / "data" / folder / "ORIGIN.md").is_file()
+    for side, size in (("train", train), ("dev", dev)):
+        path = ROOT / "tutorials" / "data" / folder / f"{side}.txt.xz"
+        assert path.exists() == (size != "-")
+        if path.exists():
+            assert f"{len(lzma.open(path).read()) / 1e6:.1f} MB" == size
+
+
+def test_every_folder_of_data_is_listed():
+    folders = {p.name for p in (ROOT / "tutorials" / "data").iterdir() if p.is_dir()}
+    assert {row[0] for row in table_of_data() + table_of_texts()} == folders and len(folders) == 10
