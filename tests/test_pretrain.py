@@ -78,7 +78,8 @@ def test_the_run_folders_own_model_is_the_last_checkpoint(small_run):
 def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm, text_file, tmp_path):
     result = minglm(*small(text_file, "--steps", 4, "--out", tmp_path / "run"))
     assert result.code == 0
-    for word in ("parameters", "documents", "held out", "objective", "masked", "device", "dtype", "attention", "a step", "time"):
+    words = ("parameters", "documents", "held out", "objective", "masked", "device", "dtype", "attention", "a step", "time")
+    for word in words:
         assert word in result.out
     assert f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
     assert "a blank" in result.out and "(it was: " in result.out

@@ -1,0 +1,234 @@
+"""The comparison: which cells there are, that each is done once, what a table says of them; on a data set of a few rows."""
+
+import dataclasses
+import json
+import lzma
+import math
+import statistics
+
+import pytest
+
+from minglm.compare import (
+    ABLATIONS,
+    QUICK,
+    RIVALS,
+    TASKS,
+    Cell,
+    Comparison,
+    Plan,
+    cells,
+    entry,
+    helped,
+    print_summary,
+    summary,
+    together,
+    uses_of,
+)
+from minglm.tasks import Cloze
+from minglm.viz.comparison import fig_comparison
+
+TINY = dataclasses.replace(QUICK, steps=3, batch_tokens=128, vocab_size=400, max_positions=64, learn=8, learn_book_cloze=8,
+                           report=6, report_written=3)  # fmt: skip
+WORDS = [*"king water house night good poor yes no animal plant person object food".split(),
+         *"body place substance action communication".split()]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The folders that a comparison reads, with a dozen rows each."""
+    folder = tmp_path_factory.mktemp("data")
+
+    def rows(task, side, found):
+        (folder / task).mkdir(exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in found)
+        (folder / task / f"{side}.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
+
+    text = "\n".join(f"The {a} was in the {b}, and it was no {a}. So they said yes." for a in WORDS for b in WORDS[:6])
+    for name in ("austen", "scripture", "glosses"):
+        (folder / name).mkdir()
+        for side in ("train", "dev"):
+            (folder / name / f"{side}.txt.xz").write_bytes(lzma.compress((text + "\n\n" + text).encode()))
+    for side in ("train", "dev"):
+        n = range(12)
+        rows("sentiment", side, [dict(text=f"the {WORDS[i]} film", label=["positive", "negative"][i % 2]) for i in n])
+        labels = TASKS["topic"].labels
+        rows("topic", side, [dict(text=f"a {WORDS[i]}", label=labels[i % len(labels)]) for i in n])
+        rows("paraphrase", side, [dict(a="the king", b=f"the {WORDS[i]}", label=["yes", "no"][i % 2]) for i in n])
+        rows("book_cloze", side, [dict(context="The king was there.", query="He saw the [BLANK].", candidates=WORDS[:5],
+                                       answer=WORDS[i % 5]) for i in n])  # fmt: skip
+        rows("modernise", side, [dict(src=f"thou {WORDS[i]}", tgt=f"you {WORDS[i]}") for i in n])
+    rows("infill", "dev", [dict(text="The [BLANK] was in the house.", blanks=["king"], ratio=0.1)] * 3)
+    rows("last_word", "dev", [dict(context="The king was in the", answer="house")] * 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(data, tmp_path_factory):
+    """A comparison of which a part is done: glm, bert, one ablation, and random weights."""
+    comparison = Comparison(TINY, data, tmp_path_factory.mktemp("out"))
+    wanted = [cell for cell in cells(TINY) if cell.family in ("glm", "bert", "gpt", "glm-1d")]
+    said = []
+    comparison.run(wanted, say=said.append)
+    return comparison, wanted, said
+
+
+# ---- which cells -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
+    found = cells(Plan())
+    assert len(found) == len(set(found))
+    for family in RIVALS:
+        assert [cell.pretrained for cell in found if cell.family == family and cell.task is None] == [0, 1]
+        for task in uses_of(family, 0):
+            seeds = [(cell.pretrained, cell.seed) for cell in found
+                     if (cell.family, cell.task, cell.head) == (family, task, False) and cell.pretrained is not None]  # fmt: skip
+            expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] if task in TASKS else [(0, 0), (1, 0)]
+            assert sorted(seeds) == expected
+        random = {(cell.task, cell.seed) for cell in found if cell.family == family and cell.pretrained is None}
+        assert random == {(task, seed) for task in uses_of(family, None) for seed in range(3)}
+
+
+def test_ablations_are_of_one_model_on_sentiment_and_infilling():
+    for family in ABLATIONS:
+        found = [cell for cell in cells(Plan()) if cell.family == family]
+        assert {cell.pretrained for cell in found} == {0} and {cell.task for cell in found} == {None, "sentiment", "infill"}
+    assert sum(cell.head for cell in cells(Plan())) == 3
+
+
+def test_a_model_is_trained_before_it_is_used():
+    trained = set()
+    for cell in cells(Plan()):
+        if cell.task is None:
+            trained.add((cell.family, cell.pretrained))
+        assert cell.pretrained is None or (cell.family, cell.pretrained) in trained
+
+
+def test_what_a_family_cannot_do_is_not_asked():
+    assert not {"modernise", "last_word", "text"} & set(uses_of("bert", 0)) and "infill" in uses_of("bert", 0)
+    assert "infill" not in uses_of("gpt", 0) and "infill" not in uses_of("prefix", 0) and "text" in uses_of("gpt", 0)
+    assert set(uses_of("glm", 0)) == {*TASKS, "infill", "last_word", "text"}
+
+
+def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
+    for name, task in TASKS.items():
+        if isinstance(task, Cloze) and name != "book_cloze":
+            behind = task.pattern.partition("[MASK]")[2]
+            assert "{" not in behind
+
+
+# ---- doing them --------------------------------------------------------------------------------------------------------
+
+
+def test_every_cell_is_done_and_none_twice(done):
+    comparison, wanted, said = done
+    assert all(comparison.known(cell) is not None for cell in wanted) and len(said) == len(wanted)
+    before = {path: path.stat().st_mtime_ns for path in (comparison.out / "cells").iterdir()}
+    assert len(before) == len(wanted)
+    comparison.run(wanted, say=said.append)
+    assert len(said) == len(wanted)
+    assert {path: path.stat().st_mtime_ns for path in (comparison.out / "cells").iterdir()} == before
+
+
+def test_a_lost_cell_comes_out_as_before(done):
+    comparison, wanted, _ = done
+    [cell] = [cell for cell in wanted if (cell.family, cell.pretrained, cell.task) == ("glm", 0, "paraphrase")]
+    before = comparison.known(cell)
+    comparison.path_of(cell).unlink()
+    comparison.run(wanted, say=lambda _: None)
+    again = comparison.known(cell)
+    assert {**again, "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
+    comparison, *_ = done
+    path = comparison.path_of
+
+    def other(cell, **change):
+        return Comparison(dataclasses.replace(TINY, **change), data, comparison.out).path_of(cell)
+
+    model, use = Cell("glm", 0), Cell("glm", 0, "sentiment")
+    assert len({path(model), path(use), path(Cell("gpt", 0)), path(Cell("glm", 1)), path(Cell("glm", 0, "sentiment", 1)),
+                path(Cell("glm", 0, "sentiment", head=True)), path(Cell("glm", None, "sentiment"))}) == 7  # fmt: skip
+    assert other(model, steps=4) != path(model) and other(use, steps=4) != path(use)
+    assert other(model, epochs=9, learn=9, lr=1.0) == path(model)  # how it is used does not change how it is trained
+    assert other(use, epochs=9) != path(use)
+    assert other(use, pretraining_seeds=5, finetuning_seeds=5) == path(use)
+
+
+def test_minutes_end_it_between_cells(data, tmp_path):
+    said = []
+    Comparison(TINY, data, tmp_path).run(cells(TINY), minutes=-1, say=said.append)
+    assert len(said) == 1 and "cells are left: the same command goes on" in said[0]
+
+
+def test_an_interrupted_pretraining_is_begun_anew(done, tmp_path):
+    comparison, *_ = done
+    cell = Cell("glm", 0)
+    before = comparison.known(cell)
+    comparison.path_of(cell).unlink()
+    (comparison.folder_of(cell) / "evaluation.json").unlink()  # as if it had been killed
+    comparison.run([cell], say=lambda _: None)
+    assert comparison.known(cell)["loss"] == pytest.approx(before["loss"], abs=1e-5)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path, minglm):
+    told = minglm("compare", "--data", tmp_path, "--out", tmp_path / "out", "--quick")
+    assert told.code == 2 and "has no folder" in told.err and "tutorials/data" in told.err
+
+
+def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
+    told = minglm("compare", "--data", data, "--out", tmp_path / "out", "--quick", "--report")
+    assert told.code == 2 and "holds no cell" in told.err
+
+
+# ---- what it says ------------------------------------------------------------------------------------------------------
+
+
+def test_several_runs_become_one_number():
+    runs = [dict(score=70.0, standard_error=1.0), dict(score=72.0, standard_error=1.2), dict(score=77.0, standard_error=0.8)]
+    found = together(runs)
+    between = statistics.stdev([70.0, 72.0, 77.0])
+    assert found["score"] == pytest.approx(73.0) and found["between_runs"] == pytest.approx(between) and found["runs"] == 3
+    assert found["standard_error"] == pytest.approx(math.sqrt(1.0**2 + between**2 / 3))
+    assert together(runs[:1]) == dict(score=70.0, standard_error=1.0, between_runs=None, runs=1)
+
+
+def test_pretraining_helps_by_so_many_standard_errors():
+    def row(ours, random):
+        ours, random = dict(score=ours, standard_error=3.0), dict(score=random, standard_error=4.0)
+        return dict(pretrained=dict(glm=ours), random=dict(glm=random))
+
+    found = helped(dict(sentiment=row(70, 60), topic=row(50, 60), infill=row(1, 2), paraphrase=dict(pretrained={}, random={})))
+    assert found == dict(sentiment=dict(difference=10, standard_errors=2.0), topic=dict(difference=-10, standard_errors=-2.0))
+
+
+def test_the_tables_say_what_is_known_what_is_not_and_what_cannot_be(done, capsys):
+    comparison, wanted, _ = done
+    found = json.loads(json.dumps(summary(comparison)))
+    assert found["done"] == len(wanted) < found["cells"]
+    assert entry(found["table"]["infill"], "pretrained", "gpt", "infill") == "n/a"
+    assert entry(found["table"]["modernise"], "pretrained", "bert", "modernise") == "n/a"
+    assert entry(found["table"]["sentiment"], "pretrained", "prefix", "sentiment") == "..."
+    assert "+-" in entry(found["table"]["sentiment"], "pretrained", "bert", "sentiment")
+    assert entry(found["table"]["topic"], "pretrained", "glm-1d", "topic") == "n/a"
+    assert found["table"]["sentiment"]["chance"] == 50.0
+    glm = found["pretraining"]["glm"]
+    assert glm["text_tokens"] > 0 and glm["petaflop"] > 0
+    assert glm["learned_tokens"] < found["pretraining"]["gpt"]["learned_tokens"]
+    assert found["pretraining"]["bert"]["text_tokens"] == glm["text_tokens"]  # equal text tokens for all
+    print_summary(found)
+    printed = capsys.readouterr().out
+    for part in ("sentiment, %", "modernise, BLEU", "n/a", "...", "PFLOP", "linear head", "above random weights"):
+        assert part in printed
+    assert max(map(len, printed.splitlines())) < 160
+
+
+def test_the_picture_has_a_point_for_each_model(done):
+    found = summary(done[0])
+    for theme in ("light", "dark"):
+        fig = fig_comparison(found, theme=theme, width=700)
+        ids = {artist.get_gid() for ax in fig.axes for artist in ax.findobj() if artist.get_gid()}
+        assert {"sentiment-pretrained-glm", "sentiment-random-glm", "infill-pretrained-bert", "text-pretrained-gpt"} <= ids
+        assert "infill-pretrained-gpt" not in ids
+        assert "sentiment, GLM" in fig.alt_text
