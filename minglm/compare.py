@@ -59,11 +59,12 @@ COMMAND = "minglm compare"
 
 # The blank stands last, so that a model which reads from left to right has read all that it needs; labels are one word each,
 # for one word is what all four families can say.
+ONE_WORD = {"body part": "body", "communication": "language"}
 TASKS = {
     "sentiment": read_task("sentiment", Cloze),
     "topic": Cloze(
         "{text}: this is a kind of [MASK].",
-        {name: name.removesuffix(" part") for name in read_task("topic", Cloze).labels}, name="topic",
+        {name: ONE_WORD.get(name, name) for name in read_task("topic", Cloze).labels}, name="topic",
     ),
     "paraphrase": Cloze('"{a}" "{b}" Same? [MASK].', {"yes": "yes", "no": "no"}, name="paraphrase"),
     "book_cloze": read_task("book_cloze", Cloze),
@@ -134,8 +135,11 @@ class Cell:
 
 
 def cells(plan):
-    """All cells, so ordered that a table of one seed is whole before the next seed begins; a model comes before its uses."""
-    found = []
+    """All cells, so ordered that a table of one seed is whole before the next seed begins; a model comes before its uses.
+
+    Last comes what the three rivals learn from random weights, for the table has room for glm's alone.
+    """
+    found, last = [], []
     for seed in range(plan.pretraining_seeds):
         families = RIVALS + (ABLATIONS if seed == 0 else ())
         for family in families:
@@ -147,8 +151,9 @@ def cells(plan):
                 found += [Cell(family, seed, task, learning) for task in tasks]
             if seed == 0:
                 found += [Cell("glm", 0, "sentiment", learning, head=True)]
-                found += [Cell(family, None, task, learning) for family in RIVALS for task in uses_of(family, None)]
-    return found
+                found += [Cell("glm", None, task, learning) for task in uses_of("glm", None)]
+                last += [Cell(family, None, task, learning) for family in RIVALS[1:] for task in uses_of(family, None)]
+    return found + last
 
 
 def uses_of(family, pretrained):
@@ -192,7 +197,8 @@ class Comparison:
         if cell.task is None:  # how models are used does not change how they are trained
             plan = {name: value for name, value in plan.items() if not name.startswith(("learn", "choose", "report", "epochs"))}
             del plan["lr"]
-        return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint())
+        task = dict(task=TASKS[cell.task].to_toml()) if cell.task in TASKS else {}
+        return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint()) | task
 
     def fingerprint(self):
         """SHA-256 of the text that is pretrained on."""

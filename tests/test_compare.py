@@ -81,8 +81,8 @@ def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
     for family in RIVALS:
         assert [cell.pretrained for cell in found if cell.family == family and cell.task is None] == [0, 1]
         for task in uses_of(family, 0):
-            seeds = [(cell.pretrained, cell.seed) for cell in found
-                     if (cell.family, cell.task, cell.head) == (family, task, False) and cell.pretrained is not None]  # fmt: skip
+            ours = [c for c in found if (c.family, c.task, c.head) == (family, task, False) and c.pretrained is not None]
+            seeds = [(cell.pretrained, cell.seed) for cell in ours]
             expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] if task in TASKS else [(0, 0), (1, 0)]
             assert sorted(seeds) == expected
         random = {(cell.task, cell.seed) for cell in found if cell.family == family and cell.pretrained is None}
