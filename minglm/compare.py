@@ -336,7 +336,7 @@ class Comparison:
                     most_frequent=most)  # fmt: skip
 
     def untrained(self, name, model, tokenizer):
-        """Infilling, the last word of a passage, running text: as the pretrained model does them."""
+        """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
         if name == "text":
             text = lzma.open(self.data / "austen" / "dev.txt.xz", "rt", encoding="utf-8").read()
             documents = [part for part in text.split("\n\n") if part.strip()][: max(1, self.plan.report // 50)]
@@ -345,7 +345,7 @@ class Comparison:
             return dict(metric="bits per byte", score=found["value"], standard_error=found["standard_error"], n=found["n"])
         rows = dict(list(self.rows(name, "dev").items())[: self.plan.report])
         if name == "last_word":
-            found = evaluate_last_word(model, tokenizer, rows)["metrics"]["accuracy_bidirectional"]
+            found = evaluate_last_word(model, tokenizer, rows)["metrics"]["accuracy_left_to_right"]
         else:
             found = evaluate_infill(model, tokenizer, rows)["metrics"]["exact_match"]
         return dict(metric="exact", score=100 * found["value"], standard_error=100 * found["standard_error"], n=found["n"])

@@ -196,9 +196,14 @@ def readme_commands():
     return [line for line in lines if re.match(r"(pip install \. && )?minglm ", line)]
 
 
-def test_the_readme_opens_with_the_two_commands():
+def test_the_readme_opens_with_two_commands_and_a_blank_being_filled(minglm, tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "pip install . && minglm pretrain\npip install '.[test]' && pytest\n" in text[:2500]
+    fill = 'minglm fill "She was very [MASK] to see him." --top 5'
+    assert f"pip install . && {fill}\npip install '.[test]' && pytest\n" in text[:2500]
+    shown = re.search(rf"\$ {re.escape(fill)}\n(.*?)\n\$ ", text, re.S)[1]
+    monkeypatch.chdir(tmp_path)  # no run here, so the model in the box answers
+    found = minglm("fill", "She was very [MASK] to see him.", "--top", "5")
+    assert found.out.strip() == shown.strip()
 
 
 def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text_file):
@@ -223,6 +228,8 @@ def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text
         if words[0] == "pretrain" and "--print-config" not in words and "--resume" not in words:
             words += [*SMALL, "--steps", "2", "--text", str(text_file)] if "--init" not in words else ["--steps", "2"]
         if words[0] in ("convert", "finetune", "rewrite"):  # tests/test_original.py, test_finetune.py and test_seq2seq.py do
+            words += ["--help"]
+        if words[0] == "compare":  # tests/test_compare.py does
             words += ["--help"]
         if words[0] == "bench":  # tests/test_bench_*.py run these; here it is enough that the options exist
             words += ["--help"]

@@ -1,5 +1,6 @@
 """The numbers of the README are those of the committed results, and the task data is what its page says."""
 
+import csv
 import json
 import lzma
 import re
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from minglm.perplexity import evaluate_last_word
 from minglm.rows import read_rows
+from minglm.runs import BOX, read_model
 
 ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-PAGE = json.loads((ROOT / "tutorials" / "results" / "page.json").read_text(encoding="utf-8"))
+RESULTS = ROOT / "tutorials" / "results"
+PAGE, THE_BOX = (json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "box"))
 
 
 def percent(scores):
@@ -40,6 +44,47 @@ def said():
         yield f"{x['value']:.2f} ± {x['standard_error']:.2f} {words}"
     x = tasks["book_cloze"]["accuracy"]
     yield f"{100 * x['value']:.1f} % ± {100 * x['standard_error']:.1f} of {x['n']} blanks"
+
+
+def said_of_the_box():
+    """Every phrase that the README takes from box.json, made anew."""
+    for name, x in THE_BOX["pretraining"]["objectives"].items():
+        ratios = x["perplexity"] / x["unigram_perplexity"], x["noise_perplexity"] / x["perplexity"]
+        yield f"| {name} | {x['perplexity']:.1f} | {x['bits_per_byte']:.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
+    tasks = {name: x["metrics"] for name, x in THE_BOX["tasks"].items()}
+    for way, words in (("bidirectional", "bits a byte reading both ways"), ("left_to_right", "left to right")):
+        x = tasks["text"][f"bits_per_byte_{way}"]
+        yield f"{x['value']:.2f} ± {x['standard_error']:.2f} {words}"
+    yield f"(bzip2: {THE_BOX['tasks']['text']['yardsticks']['bits_per_byte_of_bzip2']:.2f})"
+
+    def share(x):
+        return f"{100 * x['value']:.1f} % ± {100 * x['standard_error']:.1f}"
+
+    yield f"restores {share(tasks['infill']['exact_match'])} of {tasks['infill']['exact_match']['n']:,} blanks"
+    yield f"{share(tasks['book_cloze']['accuracy'])} of {tasks['book_cloze']['accuracy']['n']} blanks in novels"
+    yield f"{share(tasks['last_word']['accuracy_left_to_right'])} of {tasks['last_word']['accuracy_left_to_right']['n']}"
+    yield f"in {100 * tasks['last_word']['accuracy_bidirectional']['value']:.1f} % when the passage is Part A"
+    labels = [share(tasks[name]["accuracy"]) for name in ("sentiment", "topic", "paraphrase")]
+    yield f"{labels[0]}, {labels[1]} and {labels[2]}"
+    with open(BOX / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    yield f"{len(rows):,} steps, {sum(int(row['text_tokens']) for row in rows) / 1e6:.2f} M text tokens"
+
+
+@pytest.mark.parametrize("phrase", said_of_the_box())
+def test_what_the_readme_says_of_the_box_is_what_was_measured(phrase):
+    assert phrase in README
+
+
+def test_a_number_of_the_readme_comes_out_again_from_the_model_that_is_shipped():
+    found = evaluate_last_word(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz"))
+    for name, x in THE_BOX["tasks"]["last_word"]["metrics"].items():
+        assert found["metrics"][name]["value"] == pytest.approx(x["value"], rel=2e-3, abs=1 / 146 + 1e-9), name  # one passage
+
+
+def test_the_box_was_measured_as_it_is_shipped():
+    assert THE_BOX["pretraining"] == json.loads((BOX / "evaluation.json").read_text(encoding="utf-8"))
+    assert {"commit", "cores", "threads", "torch", "day", "command"} <= THE_BOX.keys()
 
 
 @pytest.mark.parametrize("phrase", said())

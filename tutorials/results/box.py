@@ -3,15 +3,15 @@
     python tutorials/results/box.py
 """
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 from minglm import scorer
 from minglm.cli import main
 from minglm.compare import origin
-from minglm.perplexity import evaluate_last_word
-from minglm.rows import read_rows
-from minglm.runs import BOX, read_model
+from minglm.runs import BOX
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"
@@ -20,17 +20,8 @@ USES = {"text": "austen/dev.txt.xz"} | {
 }
 
 
-def last_word():
-    """The numbers that a test makes anew from the shipped model."""
-    rows = read_rows(DATA / USES["last_word"])
-    return evaluate_last_word(*read_model(BOX), rows)["metrics"]
-
-
 def evaluate(use, file):
     """What `minglm evaluate --json` prints, without the predictions."""
-    import contextlib
-    import io
-
     with contextlib.redirect_stdout(printed := io.StringIO()):
         assert main(["evaluate", "--model", str(BOX), "--task", use, "--file", str(DATA / file), "--json"]) == 0
     found = json.loads(printed.getvalue())
