@@ -222,6 +222,8 @@ class Comparison:
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 say(f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on")
                 return
+            if self.known(cell) is not None:  # another process has done it meanwhile
+                continue
             started = time.monotonic()
             with self.log(), contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext():
                 result = self.pretrain(cell) if cell.task is None else self.use(cell)
