@@ -92,7 +92,8 @@ class Plan:
     report: int = 1000  # rows of dev, at most
     report_written: int = 300  # of them where the model has to write
     epochs: int = 4
-    lr: float = 5e-4
+    lr: float = 5e-4  # of learning a task
+    table_lr_ratio: float = 8.0  # as in pretraining
     dtype: str = "bfloat16"
 
     def pretraining(self, family, seed, texts):
@@ -196,7 +197,7 @@ class Comparison:
             del plan[name]
         if cell.task is None:  # how models are used does not change how they are trained
             plan = {name: value for name, value in plan.items() if not name.startswith(("learn", "choose", "report", "epochs"))}
-            del plan["lr"]
+            del plan["lr"], plan["table_lr_ratio"]
         task = dict(task=TASKS[cell.task].to_toml()) if cell.task in TASKS else {}
         return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint()) | task
 
@@ -309,7 +310,8 @@ class Comparison:
         train, dev = rows["train"], rows["dev"][: counts["report"]]
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
         read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
-        settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
+        settings = Finetuning(epochs=self.plan.epochs, patience=self.plan.epochs,
+                              **{name: getattr(self.plan, name) for name in ("lr", "table_lr_ratio", "dtype")})  # fmt: skip
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
             history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, TEXTS)
