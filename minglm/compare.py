@@ -92,8 +92,7 @@ class Plan:
     report: int = 1000  # rows of dev, at most
     report_written: int = 300  # of them where the model has to write
     epochs: int = 4
-    lr: float = 5e-4  # of learning a task
-    table_lr_ratio: float = 8.0  # as in pretraining
+    lr: float = 5e-4
     dtype: str = "bfloat16"
 
     def pretraining(self, family, seed, texts):
@@ -197,7 +196,7 @@ class Comparison:
             del plan[name]
         if cell.task is None:  # how models are used does not change how they are trained
             plan = {name: value for name, value in plan.items() if not name.startswith(("learn", "choose", "report", "epochs"))}
-            del plan["lr"], plan["table_lr_ratio"]
+            del plan["lr"]
         task = dict(task=TASKS[cell.task].to_toml()) if cell.task in TASKS else {}
         return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint()) | task
 
@@ -310,8 +309,7 @@ class Comparison:
         train, dev = rows["train"], rows["dev"][: counts["report"]]
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
         read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
-        settings = Finetuning(epochs=self.plan.epochs, patience=self.plan.epochs,
-                              **{name: getattr(self.plan, name) for name in ("lr", "table_lr_ratio", "dtype")})  # fmt: skip
+        settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
             history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, TEXTS)
