@@ -320,6 +320,8 @@ def add_finetune(commands):
                    help=f"epochs without a better one ({t.patience})")
     p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
     p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
+    p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
+                   help=f"of matrix products in learning ({t.dtype}); bfloat16 is faster where the hardware has it")  # fmt: skip
 
 
 def finetune_command(args):
@@ -329,7 +331,8 @@ def finetune_command(args):
     keep_memory()
     task = read_task(args.task)
     to_text = isinstance(task, TextToText)
-    settings = Finetuning(epochs=args.epochs, batch=args.batch, lr=args.lr, patience=args.patience)
+    dials = ("epochs", "batch", "lr", "patience", "dtype")
+    settings = Finetuning(**{name: getattr(args, name) for name in dials})
     if args.rivals and to_text:
         raise MinglmError("--rivals: a linear head chooses among labels, and text to text has none; leave it out")
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
@@ -372,7 +375,7 @@ def banner(args, task, model, tokenizer, train, dev, out):
         ("pattern", repr(task.pattern)),
         *kind,
         ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
-        ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, float32"),
+        ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, {args.dtype}"),
         ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, patience {args.patience}"),
         ("model", f"{out}"),
     ]

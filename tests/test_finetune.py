@@ -84,6 +84,15 @@ def test_an_easy_task_is_learned_and_the_model_given_stays_as_it_was(model, toke
     assert right / 40 == scores["fine-tuned cloze"]["accuracy"]
 
 
+def test_learning_in_bfloat16_is_learning_and_weights_stay_float32(model, tokenizer):
+    settings = replace(QUICK, dtype="bfloat16")
+    tuned, report = finetune(model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), settings=settings, say=quiet)
+    assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.85
+    plain, _ = finetune(model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), settings=QUICK, say=quiet)
+    same = [torch.equal(a, b) for a, b in zip(tuned.state_dict().values(), plain.state_dict().values(), strict=True)]
+    assert not any(same) and {p.dtype for p in tuned.parameters()} == {next(model.parameters()).dtype}
+
+
 def test_words_of_several_tokens_are_learned_too(model, tokenizer):
     task = replace(TASK, verbalizer={"food": "good bread", "other": "a long day"})
     assert questions(tokenizer, 2, task=task)[0].whole
@@ -245,6 +254,7 @@ def test_without_scikit_learn_a_line_says_how_to_get_it(model, tokenizer, monkey
         (dict(lr=float("nan")), "lr: nan"),
         (dict(lr=float("inf")), "lr: inf"),
         (dict(dropout=1.0), "dropout"),
+        (dict(dtype="float16"), "dtype: float16 is not accepted; float32 or bfloat16 is"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(dials, words):
