@@ -321,7 +321,7 @@ def add_finetune(commands):
     p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
     p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
     p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
-                   help=f"of matrix products in learning ({t.dtype}); bfloat16 is faster where the hardware has it")  # fmt: skip
+                   help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
 
 
 def finetune_command(args):
