@@ -1,0 +1,443 @@
+# %% [markdown]
+# # 04 Who sees whom
+# *Where does the mask's shape come from?*
+#
+# Chapters 02 and 03 made the rows of a sample: Part A is the text with its blanks, Part B the
+# blanked spans. One question is left: which row may look at which? The answer follows from two
+# wishes, it fits into one integer, and a model can be asked whether it keeps to it.
+# %% [markdown] zh
+# # 04 谁能看到谁
+# *掩码的形状从何而来？*
+#
+# 第 02、03 章得到了一个样本的所有行：Part A 是留了空的文本，Part B 是被挖掉的 span。
+# 还剩一个问题：哪一行可以看哪一行？答案来自两个要求，最后可以压缩成一个整数；
+# 而模型是否遵守它，可以直接测出来。
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
+from minglm.viz.figures import draw
+from minglm.viz.palette import KINDS, THEMES
+
+torch.set_num_threads(1)  # everything here is tiny
+INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
+
+# %% [markdown]
+# ## The rows
+# The paper's example (figure 2; it counts from 1, we count from 0): six words, `x3` and `x5 x6`
+# blanked, the second span first in Part B. `[M]` is a blank, `[S]` starts a span, `[E]` ends one.
+# %% [markdown] zh
+# ## 有哪些行
+# 论文中的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，
+# 后一个 span 在 Part B 中排在前面。`[M]` 是空，`[S]` 表示 span 开始，`[E]` 表示 span 结束。
+
+# %% exact
+d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
+T, A = len(d), d.part_a_len
+print("row   ", *(f"{i:>3}" for i in range(T)))
+print("reads ", *(f"{token:>3}" for token in d.tokens))
+print("learns", *(f"{target or '-':>3}" for target in d.targets))
+print("part  ", *(f"{part:>3}" for part in d.part))
+
+# %% [markdown]
+# How the text became these rows, in eight frames. Full colour is what a frame adds. The last one
+# adds the mask, and this chapter is about it.
+# %% [markdown] zh
+# 下面分八步画出文本怎样变成这些行，颜色最浓的是这一步新加的内容。最后一步加上掩码，
+# 也就是本章的主题。
+
+# %%
+draw("film", derivation=d, width=580)
+
+# %% [markdown]
+# ## What is known when
+# Put yourself where a row of Part B stands. Row 6 reads `x5` and has to say `x6`. Somebody who
+# really fills this blank has the text with its blanks, and what is written so far; the rest does
+# not exist yet. Two wishes:
+#
+# - *Nobody sees what is not written yet.* Else training shows answers that writing will not have.
+# - *Everything else may be seen.* Else knowledge is thrown away.
+#
+# In three sentences, each about one block of the picture:
+#
+# 1. Part A lies on the table from the beginning: everybody sees all of it, left and right.
+# 2. Part A is read before anything is written: it never sees Part B.
+# 3. A row of Part B sees what was written before it in Part B, earlier spans included, and itself.
+# %% [markdown] zh
+# ## 什么时候知道什么
+# 设想自己就是 Part B 的某一行。第 6 行读到 `x5`，要说出 `x6`。真正填空的时候，
+# 手里有的是带空的文本，加上已经写下的内容；其余的还不存在。于是有两个要求：
+#
+# - *谁也看不到还没写出来的东西。* 否则训练时见到的答案，生成时根本没有。
+# - *除此之外都可以看。* 否则就白白丢掉了已知的信息。
+#
+# 写成三句话，每句对应图中的一块：
+#
+# 1. Part A 从一开始就在那里：谁都能看到它的全部，左右都行。
+# 2. Part A 在动笔之前就已读完：它看不到 Part B。
+# 3. Part B 的一行能看到 Part B 中在它之前写下的内容（包括前面的 span），以及它自己。
+
+# %% [markdown]
+# ## By words
+# The three sentences as code, one question at a time: may row `i` look at row `j`?
+# %% [markdown] zh
+# ## 用句子写
+# 把三句话直接写成代码，一次只问一个问题：第 `i` 行可以看第 `j` 行吗？
+
+# %% exact
+def may_see(i, j):
+    if d.part[j] == "A":
+        return True  # 1
+    if d.part[i] == "A":
+        return False  # 2
+    return j <= i  # 3
+
+
+by_words = np.array([[may_see(i, j) for j in range(T)] for i in range(T)])
+print("         ", *(f"{token:>3}" for token in d.tokens))
+for i in range(T):
+    marks = ("x" if open_cell else "." for open_cell in by_words[i])
+    print(f"{i:2} {d.tokens[i]:>6}", *(f"{mark:>3}" for mark in marks))
+
+# %% [markdown]
+# Queries down, keys across; `x` is open. In every row the open cells are one stretch that begins
+# at key 0. Keep that in mind.
+#
+# ## By loops, and by one line
+# Loops open cells block by block. The line compares all rows with all keys at once.
+# %% [markdown] zh
+# 竖向是 query，横向是 key；`x` 表示可见。每一行中，可见的格子都是从第 0 个 key 开始的连续一段。
+# 请先记住这一点。
+#
+# ## 用循环写，用一行写
+# 循环一块一块地打开格子；单行写法则把所有的行和所有的 key 一次比完。
+
+# %% exact
+def by_loops(T, A):
+    grid = np.zeros((T, T), dtype=bool)
+    for i in range(T):
+        for j in range(A):
+            grid[i, j] = True
+        for j in range(A, i + 1):  # no turn at all where i < A
+            grid[i, j] = True
+    return grid
+
+
+def by_one_line(T, A):
+    i, j = np.arange(T)[:, None], np.arange(T)
+    return (j < A) | (j <= i)
+
+
+assert np.array_equal(by_words, by_loops(T, A))
+assert np.array_equal(by_words, by_one_line(T, A))
+print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
+
+# %% [markdown]
+# Where is sentence 2 in the line? It has become free: a row of Part A has `i < A`, so whatever
+# `j <= i` opens lies in Part A anyway.
+#
+# ## By one integer
+# If the open cells of a row are the first few keys, their number says everything. It is the larger
+# of two: all of Part A, or everything up to the row itself.
+#
+# $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
+#
+# In this formula $A$ is all that there is to know about a sample. `GLMMask` holds that integer and
+# the lengths of the samples, and makes a grid only when somebody wants to look at one.
+# %% [markdown] zh
+# 第 2 句在那一行里去哪儿了？它不用写了：Part A 的行满足 `i < A`，
+# 所以 `j <= i` 能打开的格子本来就都在 Part A 里。
+#
+# ## 用一个整数写
+# 既然一行中可见的总是最前面的若干个 key，那么只要说出有几个就够了。这个数取两者中较大的：
+# Part A 的全部，或者一直到这一行自己为止。
+#
+# $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
+#
+# 对一个样本来说，要知道的只有 $A$。`GLMMask` 存的就是这个整数和各样本的长度；
+# 只有想看网格的时候，才会真的造出一张来。
+
+# %% exact
+mask = GLMMask.packed([T], [A])
+print("the rule    ", [keys_of_row(i, A) for i in range(T)])
+print("visible_keys", mask.visible_keys().tolist())
+assert np.array_equal(mask.dense().numpy(), by_words)
+
+compared = 0
+for length in range(13):
+    for part_a_len in range(length + 1):
+        grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
+        assert np.array_equal(grid, by_loops(length, part_a_len))
+        assert np.array_equal(grid, by_one_line(length, part_a_len))
+        compared += 1
+print(compared, "masks, each the same by loops, by the line and by the integer")
+for part_a_len in (0, 5, 10):
+    print(f"part_a_len {part_a_len:2}:", GLMMask.packed([T], [part_a_len]).visible_keys().tolist())
+
+# %% [markdown]
+# The last lines turn the one dial there is: with 0 every row sees its past (GPT), with `T`
+# everything sees everything (BERT), between them lies GLM. The mask of our ten rows, with a
+# legend that says why a cell is open or shut:
+# %% [markdown] zh
+# 最后几行转动了唯一的旋钮：取 0 时每行只看自己和过去（GPT），取 `T` 时全都互相可见（BERT），
+# 介于两者之间的就是 GLM。下面是这十行的掩码，图例说明每种格子为什么打开或关闭：
+
+# %%
+draw("mask", derivation=d, width=620)
+
+# %% [markdown]
+# ## Neighbours
+# A batch is many samples end to end. One more number for each, where it starts, and nobody sees a
+# neighbour: here our sample of ten rows, and one of six rows with a Part A of two.
+# %% [markdown] zh
+# ## 邻居
+# 一个 batch 是许多样本首尾相接。每个样本再多一个数（从哪里开始），就谁也看不到邻居了。
+# 这里是上面的十行样本，后面接一个六行、Part A 长为 2 的样本。
+
+# %% exact
+two = GLMMask.packed([10, 6], [5, 2])
+print("starts      ", two.cu_seqlens_q.tolist())
+print("part_a_lens ", two.part_a_lens.tolist())
+print("visible_keys", two.visible_keys().tolist())
+grid = two.dense().numpy()
+print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].sum())
+
+# %% [markdown]
+# ## A ripple
+# The mask is a promise: what a row may not see cannot move it. Not "hardly": not by a bit. So it
+# can be tested from outside. Take a GLM with random weights, change one token, and look which rows
+# say something else than before.
+# %% [markdown] zh
+# ## 一圈涟漪
+# 掩码是一个承诺：一行看不到的东西，就影响不了它。不是“几乎不影响”，而是一个比特都不变。
+# 所以可以从外部检验：取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
+
+# %% exact
+words = np.arange(11, 17)  # the ids of x1 ... x6
+batch = pack([build_example(words, d.spans, d.order)])
+
+
+def random_model(layers):
+    torch.manual_seed(0)
+    model = GLM(GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2,
+                          max_positions=16)).eval()
+    model.backend = "reference"
+    return model
+
+
+@torch.no_grad()
+def change(model, mask, j):
+    """How far the outputs of every row move when the token of row j becomes another: (T,)."""
+    changed = batch.tokens.clone()
+    changed[j] = 50
+    before, after = (model(tokens, batch.position_ids, batch.block_position_ids, mask)
+                     for tokens in (batch.tokens, changed))
+    return (before - after).abs().amax(1).numpy()
+
+
+model = random_model(layers=3)
+for j in (7, 9, 1):
+    moved = np.flatnonzero(change(model, mask, j)).tolist()
+    print(f"row {j} ({d.tokens[j]}) changed: rows {moved} move")
+
+# %% [markdown]
+# `x6` moves itself and the two rows written after it; `x3` was written last and moves only itself;
+# `x2` in Part A moves everybody. How far the ripple of `x6` reaches:
+# %% [markdown] zh
+# `x6` 只影响自己和在它之后写下的两行；`x3` 最后才写，只影响自己；Part A 中的 `x2` 影响所有行。
+# `x6` 的涟漪传到了哪里、有多大：
+
+# %%
+size = change(model, mask, 7)
+fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
+colours = [KINDS[kind].light or FAINT for kind in d.kind[:, 7]]
+ax.bar(range(T), np.maximum(size, 1e-6), color=colours, bottom=0)
+for i in np.flatnonzero(size == 0):
+    ax.text(i, 1.6e-6, "0", ha="center", va="bottom", color=SOFT)
+ax.set(yscale="log", ylim=(1e-6, 10), xticks=range(T), ylabel="change of the output")
+ax.set_xticklabels([f"{token}\n{i}" for i, token in enumerate(d.tokens)])
+ax.axvline(A - 0.5, color=INK, lw=1.2)
+ax.text(A - 0.6, 3, "Part A", ha="right")
+ax.text(A - 0.4, 3, "Part B", ha="left")
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "How far each row's output moves when x6 in row 7 is changed: exactly 0 in rows 0 to 6, most "
+    "in row 7, less in rows 8 and 9.")
+
+# %% [markdown]
+# Do this for every token, and the mask comes back out of the model, measured: column `j` is what
+# moves when token `j` changes.
+# %% [markdown] zh
+# 对每个 token 都做一遍，就能从模型里把掩码重新*量*出来：
+# 第 `j` 列是改动第 `j` 个 token 时发生变化的行。
+
+# %% exact
+def measured(model, mask):
+    return np.stack([change(model, mask, j) != 0 for j in range(T)], axis=1)
+
+
+for layers in (1, 2, 4):
+    same = np.array_equal(measured(random_model(layers), mask), mask.dense().numpy())
+    print("layers:", layers, "  the measured grid is the mask:", same)
+
+# %% [markdown]
+# ## Why more layers reach no further
+# This is not a matter of course. In layer 2 row `i` looks at row `j`, which in layer 1 has looked
+# at row `k`: now `i` knows about `k`, at second hand. The mask of two layers is the mask multiplied
+# by itself. GLM's mask survives that: whatever a row has seen may also be seen by everybody
+# who may see that row.
+#
+# Now break sentence 2. Let Part A see everything, and leave the rows of Part B, the only ones that
+# learn, exactly as they were. It looks harmless. (`visible_keys` is all that the reference asks a
+# mask for, so a mutant is a few lines.)
+# %% [markdown] zh
+# ## 为什么层数再多也看不到更远
+# 这并非理所当然。在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：
+# 于是 `i` 间接知道了 `k`。两层合起来的掩码，是掩码与自身相乘。GLM 的掩码经得起这一乘：
+# 凡是 `i` 可以看的行，它自己看过的东西，`i` 本来也都可以看。
+#
+# 现在来破坏第 2 句：让 Part A 看到一切，而 Part B 的行（只有它们在学习）一格都不动。
+# 看上去并无害处。（reference 实现只向掩码要 `visible_keys`，所以造一个有错的掩码只要几行。）
+
+# %% exact
+class PartASeesAll(GLMMask):
+    def visible_keys(self):
+        _, i = self.rows()
+        return torch.where(i < A, T, keys_of_row(i, A))
+
+
+leaky = PartASeesAll.packed([T], [A])
+for name, grid in (("GLM's mask", mask.dense()), ("Part A sees all", leaky.dense())):
+    grid = grid.long()
+    twice = (grid @ grid > 0).long()
+    print(f"{name:16} open in one layer: {grid.sum():3}   in two: {twice.sum():3}")
+
+# %%
+fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.7), layout="constrained")
+cases = (("GLM's mask", mask, 1), ("GLM's mask", mask, 4),
+         ("Part A sees all", leaky, 1), ("Part A sees all", leaky, 2))
+for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
+    moved = measured(random_model(layers), which)
+    assert np.array_equal(moved, d.mask) == (which is mask)
+    for i in range(T):
+        for j in range(T):
+            wrong = moved[i, j] and not d.mask[i, j]
+            colour = INK if wrong else KINDS[d.kind[i, j]].light if moved[i, j] else FAINT
+            ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="white", lw=1))
+            if wrong:
+                ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
+    ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color=INK, lw=1.4)
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xticks=np.arange(T) + 0.5,
+           yticks=np.arange(T) + 0.5, xlabel="token that is changed")
+    ax.set_title(f"{name}, {layers} layer{'s' * (layers > 1)}", size=11)
+    ax.set_xticklabels(d.tokens, size=8, rotation=90)
+    ax.set_yticklabels(d.tokens, size=8)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+for ax in axes[:, 0]:
+    ax.set_ylabel("row that moves")
+fig.alt_text = (
+    "Which rows move when which token changes, four times. Under GLM's mask the grid is the mask "
+    "with 1 layer and with 4. If Part A sees all, its own rows move too with 1 layer, and with 2 "
+    "layers every row moves: all cells outside the mask carry an exclamation mark.")
+
+# %% [markdown]
+# `!` is a ripple where none may be. With one layer it stays inside Part A, whose rows learn
+# nothing. With two layers everything is lost: `x6` goes to Part A, and from there to row 6, which
+# has to say `x6`. So Part A must not see Part B, not for its own sake, but because it would carry
+# the answers on. Trained like that, a model shows a fine loss, and fails when it has to write;
+# chapter 05 watches a model cheat.
+#
+# This is also the shortest test of a mask there is, whatever computes it. Change a token, compare
+# bits.
+# %% [markdown] zh
+# `!` 是不该出现的涟漪。只有一层时，它停留在 Part A 之内，而 Part A 的行并不学习。
+# 有了两层就全漏了：`x6` 先传给 Part A，再从那里传到第 6 行，而第 6 行正要说出 `x6`。
+# 所以 Part A 不能看 Part B，并不是为了它自己，而是因为它会把答案传出去。
+# 这样训练，损失会很好看，一到真正生成就失败；第 05 章就会看到一个作弊的模型。
+#
+# 这也是检验掩码最短的办法，不管掩码由什么来计算：改一个 token，逐比特比较。
+
+# %% [markdown]
+# ## Exercises
+# **1. Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len`
+# that give this list (a sample of at least one row). Some lists have two of them.
+# %% [markdown] zh
+# ## 练习
+# **1. 反推整数。** 写 `part_a_lens_of(visible_keys)`：给出能得到这个列表的*所有* `part_a_len`
+# （样本至少有一行）。有的列表对应两个值。
+
+# %%
+def check_part_a_lens_of(part_a_lens_of):
+    for length in (1, 2, 5, 8):
+        masks = [GLMMask.packed([length], [n]).visible_keys().tolist() for n in range(length + 1)]
+        for visible in masks:
+            got = sorted(part_a_lens_of(list(visible)))
+            for n in range(length + 1):
+                assert (masks[n] == visible) == (n in got), (
+                    f"{visible}: part_a_len {n} gives {masks[n]}, and your answer is {got}")
+
+
+# check_part_a_lens_of(lambda visible_keys: [...])   # uncomment, and fill in
+
+# %% [markdown]
+# **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
+# `open_cells(T, A)` without a loop: this number is the work of attention.
+# %% [markdown] zh
+# **2. 数一数。** 一个 `T` 行、Part A 长为 `A` 的样本，有多少个格子是打开的？
+# 不用循环，写出 `open_cells(T, A)`：这个数就是注意力的计算量。
+
+# %%
+def check_open_cells(open_cells):
+    for length in range(12):
+        for n in range(length + 1):
+            want, got = int(GLMMask.packed([length], [n]).dense().sum()), open_cells(length, n)
+            assert got == want, f"T = {length}, A = {n}: {got}; it is {want}"
+
+
+# check_open_cells(lambda T, A: ...)
+
+# %% [markdown]
+# **3. The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which
+# rows can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`.
+# One of the integers is wrong and still gives no answer away.
+# %% [markdown] zh
+# **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。各种情况下，
+# 哪些行能看到自己正要说出的 token？用 dict 作答，值是列表：`{6: [...], ...}`。
+# 其中有一个整数虽然错了，却没有泄露任何答案。
+
+# %%
+def check_cheating_rows(rows):
+    for n in range(A + 1, T + 1):
+        assert n in rows, f"{n} is missing"
+        wrong_mask, cheat = GLMMask.packed([T], [n]), []
+        for i in range(A, T):
+            if d.targets[i] != "[E]" and change(model, wrong_mask, i + 1)[i]:
+                cheat.append(i)  # its answer stands in the next row, and moves it
+        assert sorted(rows[n]) == cheat, f"part_a_len {n}: not the rows {sorted(rows[n])}"
+
+
+# check_cheating_rows({6: [...], 7: [...], 8: [...], 9: [...], 10: [...]})
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row` and `GLMMask`, with fewer queries than
+#   keys too, as in writing with a cache.
+# - [`csrc/mask.h`](../csrc/mask.h): the same rule once more, for C++ and CUDA.
+# - [`tests/test_mask.py`](../tests/test_mask.py): three ways to say the mask, and wrong rules that
+#   each of them has to notice.
+# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` says of a cell why
+#   it is open or shut.
+# - Next: chapter 05, what a shut cell does to the numbers.
+# %% [markdown] zh
+# ## 接着读
+# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，
+#   还有 query 少于 key 的情形，带缓存生成时就是这样。
+# - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
+# - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须抓住的错误规则。
+# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9`
+#   会说明某个格子为什么打开或关闭。
+# - 下一章（第 05 章）：一个关闭的格子，在数值上意味着什么。

@@ -1,0 +1,508 @@
+# %% [markdown]
+# # 05 Attention by hand
+# *What does a mask do inside softmax?*
+#
+# Chapter 04 said who may see whom. Here one row does look: it scores the others, turns the scores
+# into shares, and mixes what it sees in these shares. All of it fits on paper: six tokens, three
+# numbers each. Then the mask goes in, at the right place and at wrong ones, and at the end a model
+# finds a hole in a wrong one and cheats.
+
+# %%
+import copy
+import math
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLM, GLMConfig, GLMMask, build_example, explain, masked_attention, pack
+from minglm.attention import BACKENDS
+from minglm.viz.palette import KINDS, THEMES
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
+BLUE, LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
+
+# %% [markdown]
+# ## Six tokens, three numbers each
+# The text is *the cat sat down*, and *sat down* is blanked. Part A is `the cat [M]`; Part B is
+# `[S] sat down`, where `[S]` starts the span. Row 3 is `[S]`: it has to say *sat*, so it must not
+# see row 4. Each token is three small numbers. They are chosen such that the first number gives a
+# leak away: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
+
+# %% exact
+d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
+x = np.array([
+    [1, 0, 0],  # the
+    [1, 2, 0],  # cat
+    [1, 0, 1],  # [M]
+    [1, 1, 0],  # [S]
+    [2, 1, 0],  # sat
+    [2, 0, 0],  # down
+])
+T, A = len(d), d.part_a_len
+for i in range(T):
+    seen = " ".join(d.tokens[: max(A, i + 1)])
+    print(f"row {i}  {d.tokens[i]:5} {x[i]}  learns {d.targets[i] or '-':5} sees {seen}")
+
+# %% [markdown]
+# ## One row, with a pencil
+# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a
+# model these are three different vectors (chapter 06); here all three are the token's own numbers.
+#
+# 1. The **score** of a key is the product of query and key: $s_j = q \cdot k_j$.
+# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$; two is easier with a pencil.)
+# 3. Divided by their sum they become **weights**, shares of a whole. That is a softmax.
+# 4. The **output** is the average of the values in these shares.
+#
+# Where is the mask? A hidden key is not counted: it gets 0 in step 2.
+
+# %% exact
+print("key     score   2^score   counted   weight")
+powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
+counted = [powers[j] if j < max(A, 3 + 1) else 0 for j in range(T)]
+for j in range(T):
+    weight = f"{counted[j]}/{sum(counted)}"
+    print(f"{d.tokens[j]:5} {x[3] @ x[j]:7} {powers[j]:9} {counted[j]:9} {weight:>8}")
+output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)
+print("output ", output)
+print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
+
+# %% [markdown]
+# Do it once yourself: the sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16
+# `[S]`. An average of ones is one, so its first number is 1. Without the mask it is larger, by
+# exactly the share of *sat* and *down*: a weight that leaks can be read off the output.
+#
+# ## All rows: loops, then lines
+
+# %% exact
+def attend_in_loops(q, k, v, part_a_len):
+    T, D = q.shape
+    weights, out = np.zeros((T, T)), np.zeros((T, v.shape[1]))
+    for i in range(T):
+        for j in range(max(part_a_len, i + 1)):  # a hidden key is never looked at
+            weights[i, j] = 2.0 ** sum(q[i, c] * k[j, c] for c in range(D))
+        weights[i] /= weights[i].sum()
+        for j in range(T):
+            out[i] += weights[i, j] * v[j]
+    return weights, out
+
+
+def attend(q, k, v, may_attend):
+    scores = np.where(may_attend, q @ k.T, -np.inf)  # 2 ** -inf is 0
+    weights = 2.0 ** scores
+    weights /= weights.sum(1, keepdims=True)
+    return weights, weights @ v
+
+
+mask = GLMMask.packed([T], [A])
+grid = mask.dense().numpy()
+weights, out = attend(x, x, x, grid)
+for mine, loops in zip((weights, out), attend_in_loops(x, x, x, A), strict=True):
+    assert abs(mine - loops).max() < 1e-15
+print(out.round(3))
+
+# %% [markdown]
+# In the lines a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
+# counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
+
+# %%
+def table(ax, values, title, shade=None):
+    for i in range(T):
+        for j in range(T):
+            kind = KINDS[d.kind[i, j]]
+            shut = not grid[i, j]
+            alpha = 1 if shut else 0.25 if shade is None else 0.08 + 0.92 * shade[i, j]
+            face = plt.matplotlib.colors.to_rgba(FAINT if shut else kind.light, alpha)
+            ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=face, edgecolor="white", lw=1.5))
+            dark = shade is not None and shade[i, j] > 0.6 and not shut
+            ax.text(j + 0.5, i + 0.52, values[i][j], ha="center", va="center", fontsize=9,
+                    color=SOFT if shut else "white" if dark else "black")
+    ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color="black", lw=1.2)
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", title=title, yticks=[])
+    ax.set_xticks(np.arange(T) + 0.5, d.tokens, rotation=90)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+fig, axes = plt.subplots(1, 3, figsize=(7.2, 3), layout="constrained")
+table(axes[0], x @ x.T, "scores")
+table(axes[1], np.where(grid, 2 ** (x @ x.T), 0), "2^score, or 0")
+shares = np.where(grid, [[f"{w:.2f}"[1 - int(w == 1):] for w in row] for row in weights], "0")
+table(axes[2], shares, "weights", weights)
+axes[0].set_yticks(np.arange(T) + 0.5, d.tokens)
+fig.alt_text = (
+    "Three grids of six rows and six keys: all scores, their powers of two with zeros where the "
+    "mask is shut, and the weights, which sum to one in every row.")
+
+# %% [markdown]
+# ## The same as the library
+# `masked_attention` takes rows of heads, (T, H, D); here is one head of three numbers. It computes
+# what Vaswani et al. 2017 (arXiv 1706.03762) wrote, with GLM's mask as a matrix $M$ of 0 and
+# $-\infty$:
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
+#
+# With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes
+# $\alpha = 1/\sqrt{D}$: a product of $D$ independent numbers is about $\sqrt{D}$ large, and
+# without that a softmax over wide vectors would see nothing but its largest score.
+
+# %%
+heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
+for backend in ("reference", "sdpa"):
+    theirs = masked_attention(heads, heads, heads, mask, scale=math.log(2), backend=backend)
+    print(f"{backend:9} off by {abs(theirs[:, 0].numpy() - out).max():.0e}")
+    assert abs(theirs[:, 0].numpy() - out).max() < 1e-14
+theirs = masked_attention(heads, heads, heads, mask, backend="reference")[:, 0].numpy()
+ours = attend(x / math.sqrt(3) / math.log(2), x, x, grid)[1]  # 2^(s / ln 2) = e^s
+assert abs(theirs - ours).max() < 1e-14
+
+# %% [markdown]
+# ## Where does the mask go?
+# Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to
+# 1, nothing lies on hidden keys, and so the first number of the output is 1.
+
+# %% exact
+scores, sees = (x[3] @ x.T).astype(float), grid[3]
+
+
+def share(powers):
+    return powers / powers.sum()
+
+
+ways = {
+    "weight times 0, after": share(2.0**scores) * sees,
+    "score times 0, before": share(2.0 ** (scores * sees)),
+    "score set to -4": share(2.0 ** np.where(sees, scores, -4)),
+    "score set to -inf": share(2.0 ** np.where(sees, scores, -np.inf)),
+}
+print("row 3                   sum of weights   on hidden keys   first number")
+for name, w in ways.items():
+    print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
+
+# %% [markdown]
+# Zero *after* the softmax comes too late: the hidden keys have taken their share of the sum. Zero
+# *before* is a score like any other: $2^0 = 1$ is counted. A low score is better, but it is a
+# score. Only $-\infty$ is "not counted".
+#
+# An output is an average of values, so it lies between them. In the plane of the first two numbers
+# all that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
+
+# %%
+fig, ax = plt.subplots(figsize=(5.8, 3.9), layout="constrained")
+ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, solid_capstyle="round", zorder=1)
+for j, (dx, dy) in enumerate(((-10, -4), (-10, -4), (-10, 8), (-10, -4), (10, -4), (10, -4))):
+    ax.scatter(*x[j, :2], s=70, color=(ORANGE if j >= A else BLUE) if sees[j] else "white",
+               edgecolor=SOFT if not sees[j] else "none", zorder=3)
+    ax.annotate(d.tokens[j], x[j, :2], (dx, dy), textcoords="offset points",
+                ha="right" if dx < 0 else "left", color="black" if sees[j] else SOFT)
+path = np.array([share(2.0 ** np.where(sees, scores, f)) @ x[:, :2] for f in (3, 2, 1, 0, -2, -9)])
+ax.plot(*path.T, "-", color=AMBER, lw=1.5, zorder=2)
+for fill, point in zip((3, 2, 1, 0, -2), path, strict=False):
+    ax.scatter(*point, s=35, color=AMBER, edgecolor="black", lw=0.6, zorder=4)
+    ax.annotate(fill, point, (5, 5), textcoords="offset points", fontsize=9)
+ax.text(1.06, 1.4, "output with hidden scores of", fontsize=9)
+ax.scatter(*out[3, :2], marker="*", s=220, color="black", zorder=5)
+ax.annotate("output with -inf", out[3, :2], (-12, -3), textcoords="offset points", ha="right")
+ax.set(xlim=(0.5, 2.3), ylim=(-0.25, 2.15), xlabel="first number", ylabel="second number",
+       xticks=(1, 1.5, 2), yticks=(0, 1, 2))
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "Tokens as points in a plane. The four that row 3 sees lie on one vertical line, and so does "
+    "its output with -inf; with finite hidden scores the output leaves the line to the right.")
+
+# %% [markdown]
+# ## It works in both directions
+# The same holds backwards: the gradient that reaches a value is multiplied by its weight. With
+# $-\infty$ nothing at all reaches *sat* and *down* from row 3. With a finite score something does,
+# and training follows gradients wherever they lead.
+
+# %% exact
+for fill in (-math.inf, -4):
+    v = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    w = torch.from_numpy(share(2.0 ** np.where(sees, scores, fill)))
+    (w @ v)[0].backward()  # from the first number of the output
+    print(f"hidden scores {fill:4}: gradient to each token's first number",
+          v.grad[:, 0].numpy().round(3))
+
+# %% [markdown]
+# ## A wall of finite height
+# Many programs set hidden scores to $-10000$ and count on $e^{-10000}$ being 0. In float32 it is.
+# But a wall is only as high as it stands above the ground, and nothing holds the ground in place:
+# *a softmax does not notice when all its scores move by the same amount*. Let the visible scores
+# of row 3 sink together, and look at what an honest mask and a wall of $-10000$ make of it.
+
+# %% exact
+def softmax(scores):
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+print("visible scores moved by   weight of cat with -inf   leaks past -10000")
+for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
+    honest = softmax(np.where(sees, scores + shift, -np.inf))
+    leaky = softmax(np.where(sees, scores + shift, -10000))
+    print(f"{shift:23} {honest[1]:25.4f} {leaky[~sees].sum():19.6f}")
+
+# %% [markdown]
+# The honest row never notices, so no honest loss would hold these scores back; and the wall is
+# gone. The code of the original ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$; it
+# came in several steps, with leaks named in the commit messages, to $-65504$, the lowest number
+# that float16 has. minglm takes $-\infty$.
+#
+# Would a learner go there? Pay it for every bit of weight on a hidden key, as an answer that is
+# seen pays a model. It may change the query of row 3, three numbers, by gradient descent (Adam).
+
+# %%
+def climb(fill, start, steps):
+    keys, sees3 = torch.tensor(x, dtype=torch.float32), torch.from_numpy(sees)
+    query = torch.tensor([1.0 + start, 1.0, 0.0], requires_grad=True)
+    optimizer, leaks = torch.optim.Adam([query], 0.1), []
+    for _ in range(steps):
+        weights = (keys @ query).where(sees3, torch.tensor(float(fill))).softmax(0)
+        leak = weights[~sees3].sum()
+        leaks.append(leak.item())
+        optimizer.zero_grad()
+        (-leak).backward()
+        optimizer.step()
+    return leaks, query.detach()
+
+
+STEPS = 250
+print("hidden score   visible ones near   leak at first   at last   the query")
+runs = {}
+for fill, start in ((-5, 0), (-10, 0), (-15, 0), (-10000, 0), (-10000, -9990), (-math.inf, 0)):
+    leaks, query = climb(fill, start, STEPS)
+    stays = query.equal(torch.tensor([1.0 + start, 1.0, 0.0]))
+    what = "stays" if stays else "moves"
+    print(f"{fill:12} {start:19} {leaks[0]:15.1e} {leaks[-1]:9.3f}   {what}")
+    assert stays if (fill, start) in ((-10000, 0), (-math.inf, 0)) else leaks[-1] > 0.9
+    runs[fill, start] = leaks
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+for (fill, start), colour, style in (((-5, 0), LIGHT, "-"), ((-10, 0), BLUE, "-"),
+                                     ((-15, 0), ORANGE, "-"), ((-10000, -9990), AMBER, "--"),
+                                     ((-math.inf, 0), "black", "-")):
+    ax.plot(runs[fill, start], style, color=colour, lw=2.5, label=f"{fill}, near {start}")
+ax.set(xlabel="step of Adam", ylabel="weight on hidden keys")
+ax.legend(frameon=False, fontsize=9, title="hidden score, visible ones", title_fontsize=9)
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "The weight on hidden keys over the learner's steps: it climbs from 0 to 1, later the higher "
+    "the wall, and for -10000 seen from -9990 as for -10 seen from 0; with -inf it stays 0.")
+
+# %% [markdown]
+# Each unit of height makes the first gradient $e$ times smaller, and Adam, which divides by a
+# gradient's size, hardly minds. $-10000$ seen from 0 gives a gradient that is exactly zero in
+# float32: it stops this learner, until something else brings the scores near it. Then it is a
+# small wall like any other. With $-\infty$ the gradient is zero from everywhere.
+#
+# ## Minus infinity has a trap of its own
+# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number.
+# minglm's contract: such a row gives 0 and passes no gradient. It can happen where a
+# sample has more queries than keys: the first row of this mask stands before the first key.
+
+# %%
+blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
+print("visible keys", blind.visible_keys().tolist())
+print("plain softmax", torch.full((2,), -math.inf).softmax(0).tolist())
+nothing = masked_attention(heads[:3], heads[:2], heads[:2], blind, backend="reference")
+print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
+
+# %% [markdown]
+# ## A model that cheats
+# Now a real GLM, and a text in which there is nothing to know: six random digits, two of them
+# blanked. Whoever cannot see the answer guesses one of ten, and no honest loss can stay below
+# $\ln 10$. We give the model attention of our own: the dictionary `BACKENDS` is what
+# `masked_attention` looks into, and one more entry is one more backend. Samples all have 8 rows and
+# a Part A of 5, so one small grid serves the whole batch.
+
+# %%
+def attention_with(fill):
+    def attend(q, k, v, mask, scale):
+        T, A = int(mask.len_q[0]), int(mask.part_a_lens[0])
+        q, k, v = (y.unflatten(0, (-1, T)) for y in (q, k, v))  # (S, T, H, D)
+        scores = scale * torch.einsum("sqhd,skhd->shqk", q, k)
+        scores = scores.masked_fill(~GLMMask.packed([T], [A]).dense(), fill)
+        return torch.einsum("shqk,skhd->sqhd", scores.softmax(-1), v).flatten(0, 1)
+
+    return attend
+
+
+FILLS = (0, -2, -4, -math.inf)  # 0 is "score times 0, before"
+for fill in (*FILLS, -10000):
+    BACKENDS[f"fill {fill}"] = attention_with(fill)
+
+
+def digits(rng, samples):
+    spans = [(a, a + 2) for a in rng.integers(0, 5, samples)]
+    texts = rng.integers(10, 20, (samples, 6))  # the ids 10 .. 19 are our digits
+    return pack([build_example(text, [span], [0]) for text, span in zip(texts, spans, strict=True)])
+
+
+def loss_of(model, batch, fill):
+    model.backend = f"fill {fill}"
+    return model.loss(batch, "none")[batch.targets >= 10].mean()  # of digits; not of [E]
+
+
+def train(fill, steps):
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    model = GLM(GLMConfig(20, 64, num_layers=1, num_heads=2, max_positions=8, dropout=0.0))
+    model.prune = False  # all 8 rows in the last layer: the grid above needs them
+    optimizer, curve = torch.optim.Adam(model.parameters(), 1e-3), []
+    for step in range(steps):
+        batch = digits(rng, 64)
+        loss = loss_of(model, batch, fill)
+        if step % 10 == 0:
+            with torch.no_grad():
+                curve.append((step, loss.item(), loss_of(model, batch, -math.inf).item()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model, np.array(curve)
+
+
+STEPS = 150 if FAST else 600
+models, curves = {}, {}
+for fill in FILLS:
+    models[fill], curves[fill] = train(fill, STEPS)
+print(f"ln 10 = {math.log(10):.3f}; digits after {STEPS} steps, the mean of the last five records")
+print("hidden scores   loss it trains on   the same weights, honest mask")
+for fill, curve in curves.items():
+    trained, honest = curve[-5:, 1:].mean(0)
+    print(f"{fill:13} {trained:19.2f} {honest:31.2f}")
+assert curves[0][-5:, 1].mean() < 1 < math.log(10) < curves[0][-5:, 2].mean()
+assert curves[-math.inf][:, 1].min() > 2
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), layout="constrained", sharex=True)
+looks = ((0, ORANGE, "-"), (-2, AMBER, "-"), (-4, LIGHT, "-"), (-math.inf, "black", "--"))
+for fill, colour, style in looks:
+    for ax, column in zip(axes, (1, 2), strict=True):
+        ax.plot(curves[fill][:, 0], curves[fill][:, column], style, color=colour, lw=2,
+                label=f"{fill:g}")
+for ax, title in zip(axes, ("the loss it trains on", "the same weights, honest mask"), strict=True):
+    ax.axhline(math.log(10), color=SOFT, lw=0.8)
+    ax.set(xlabel="step", title=title)
+    ax.spines[["top", "right"]].set_visible(False)
+axes[0].set(ylabel="loss of a digit", ylim=(0, 3.1))
+axes[0].text(STEPS, math.log(10) + 0.06, "ln 10", color=SOFT, ha="right", va="bottom")
+axes[1].legend(frameon=False, fontsize=8, title="hidden score", title_fontsize=8)
+fig.alt_text = (
+    "Losses over steps for four hidden scores. With 0 and -2 the training loss falls far below "
+    "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10.")
+
+# %% [markdown]
+# A training loss below $\ln 10$ is not skill but sight. Under the mask that writing imposes (what
+# is not written cannot be seen) the same weights are worse than guessing: they are sure of what
+# they used to copy. With $-2$ the curve looks honest for a while, and then it too goes over the
+# wall. And $-4$? Its loss says nothing against it. So ask for a ripple, as in chapter 04: change
+# the last digit, row 7, and see which rows' outputs move.
+
+# %% exact
+def rows_that_move(model, fill):
+    batch = digits(np.random.default_rng(2), 1)
+    inputs = batch.position_ids, batch.block_position_ids, batch.mask
+    changed = batch.tokens.clone()
+    changed[7] = 10 + (changed[7] - 9) % 10  # the next digit
+    model.backend = f"fill {fill}"
+    with torch.no_grad():
+        before, after = model(batch.tokens, *inputs), model(changed, *inputs)
+    return (before != after).any(1).nonzero().flatten().tolist()
+
+
+for fill in FILLS:
+    print(f"hidden scores {fill:4}: rows {rows_that_move(models[fill], fill)}")
+honest = models[-math.inf]
+print(f"the last model, with -10000: rows {rows_that_move(honest, -10000)}")
+
+# %% [markdown]
+# One changed token finds at once what the loss hides. But the last line passes: with $-10000$ not a
+# bit leaks from *these* weights. Now sink their scores. A bias on the keys adds the same number to
+# all scores of a row, so an honest model cannot feel it and no gradient ever pulls it back. This
+# one moves row 5, which has to say the first digit, down by 10020. (In float64, so that large
+# numbers round nothing away.)
+
+# %%
+sunk, digit_batch = copy.deepcopy(honest).double(), digits(np.random.default_rng(2), 1)
+with torch.no_grad():
+    state = (sunk.token_embedding(digit_batch.tokens)
+             + sunk.position_embedding(digit_batch.position_ids)
+             + sunk.block_position_embedding(digit_batch.block_position_ids))
+    q = sunk.layers[0].project(state)[0][5]  # (H, D)
+    bias = -10020 * math.sqrt(q.shape[1]) * q / (q * q).sum(1, keepdim=True)
+    sunk.layers[0].qkv.bias[64:128] += bias.flatten()  # rows 64 .. 127 make the keys
+    batch = digits(np.random.default_rng(3), 1000)
+    for name, model in (("before", copy.deepcopy(honest).double()), ("sunk", sunk)):
+        print(f"{name:6}  honest loss {loss_of(model, batch, -math.inf):.6f}",
+              *(f"  {fill}: row 5 moves: {5 in rows_that_move(model, fill)}"
+                for fill in (-10000, -math.inf)))
+
+# %% [markdown]
+# The honest loss is the same, the wall is gone, and only $-\infty$ still holds.
+#
+# ## Exercises
+# **1. With a pencil.** The weights of row 4, *sat*, as six numbers (fractions such as `3/8` are
+# fine; count in powers of two).
+
+# %%
+def check_weights_of_sat(weights):
+    ones = torch.eye(T, dtype=torch.float64)[:, None].split(3, -1)  # values that tell keys apart
+    true = torch.cat([masked_attention(heads, heads, one, mask, scale=math.log(2))[4, 0]
+                      for one in ones])
+    assert len(weights) == T, f"{len(weights)} numbers; there are {T} keys"
+    assert abs(sum(weights) - 1) < 1e-6, f"weights sum to 1, not to {sum(weights):.3f}"
+    wrong = [d.tokens[j] for j in range(T) if abs(weights[j] - true[j]) > 1e-6]
+    assert not wrong, f"not right yet: {', '.join(wrong)}"
+
+
+# check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
+
+# %% [markdown]
+# **2. The foot of the wall.** A row sees four keys, all with the score $s$; two more are hidden by
+# a score of $-10000$. For which $s$ does half of the weight leak? (A model counts in powers of
+# $e$.)
+
+# %%
+def check_foot_of_the_wall(s):
+    scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
+    leak = scores.softmax(0)[4:].sum().item()
+    assert abs(leak - 0.5) < 1e-3, f"at s = {s} the share that leaks is {leak:.4f}"
+
+
+# check_foot_of_the_wall(...)
+
+# %% [markdown]
+# **3. A mask without traps.** Write `weights_of(scores, may_attend)`, numpy arrays of shape
+# (rows, keys), in powers of $e$. Nothing on hidden keys, whatever the scores are; rows sum to 1; a
+# row that sees nothing gets zeros; scores of 1000 do not overflow.
+
+# %%
+def check_weights_of(weights_of):
+    rng = np.random.default_rng(3)
+    with np.errstate(all="ignore"):
+        for size in (1, 1000, 20000):
+            scores, may = size * rng.normal(size=(7, 5)) - size, rng.random((7, 5)) < 0.6
+            may[2], may[5] = False, True
+            w = weights_of(scores.copy(), may.copy())
+            assert np.isfinite(w).all(), f"scores about {size}: something is not a finite number"
+            assert (w[~may] == 0).all(), f"scores about {size}: a hidden key has a weight"
+            assert np.allclose(w.sum(1), may.any(1)), "rows sum to 1, or to 0 if they see nothing"
+            rows = may.any(1)
+            true = torch.from_numpy(np.where(may, scores, -np.inf))[rows].softmax(1).numpy()
+            assert np.allclose(w[rows], true), "not a softmax of what is seen"
+
+
+# check_weights_of(lambda scores, may_attend: ...)
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, the truth for all
+#   other ways; the line marked `subtle` is the trap above.
+# - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
+# - Next: chapter 06 puts learned queries, keys and values around this, and all the rest of the
+#   model; chapter 07 computes it without ever building a (T, T) matrix.

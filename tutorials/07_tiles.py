@@ -1,0 +1,416 @@
+# %% [markdown]
+# # 07 Tiles
+# *How is a (T, T) matrix never built?*
+#
+# Chapter 05 wrote attention as the paper does: all scores of a sample, a mask over them, a softmax
+# along each row. The scores are a (T, T) matrix, and with GLM's mask a good part of it is thrown
+# away. Here the same numbers come out of small pieces of that matrix, one at a time. None of them
+# is kept, pieces that nobody may see are not computed at all, and gradients work the same way.
+# Every fast kernel in `csrc/` does what the numpy code on this page does, with tiles of its own
+# size.
+
+# %%
+import os
+import tracemalloc
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLMMask, keys_of_row, masked_attention
+from minglm.viz.figures import fig_tiles
+from minglm.viz.palette import KINDS, THEMES
+from minglm.viz.tile_figures import tile_facts
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+BLUE, LIGHT, AMBER = (KINDS[kind].light for kind in ("AA", "BA", "BE"))
+SOFT = THEMES["light"]["soft"]
+
+# %% [markdown]
+# ## What a matrix costs
+# One head, float32: four bytes for each pair of a row and a key. A tile of 32 rows and 64 keys, as
+# the second rung of the CPU kernel takes them, costs the same whatever the length is.
+
+# %% exact
+print("     T   scores of one head   a tile of 32 x 64")
+for T in (128, 512, 4096, 65536):
+    print(f"{T:6}   {4 * T * T / 2**20:14,.2f} MiB   {4 * 32 * 64 / 2**20:13.3f} MiB")
+
+# %% [markdown]
+# ## A softmax that has not seen everything yet
+# A row's softmax divides by a sum over *all* its keys. How can it begin before the last key is
+# known? It keeps three things for the keys so far: the largest score $m$, the sum
+# $l = \sum_j e^{s_j - m}$, and the weighted sum of values $o = \sum_j e^{s_j - m} v_j$. When more
+# keys come and bring a larger score, $l$ and $o$ are too large by one and the same factor, so both
+# are shrunk:
+#
+# $$m' = \max(m, \max_j s_j) \qquad l' = e^{m - m'} l + \sum_j e^{s_j - m'} \qquad
+# o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
+#
+# At the end $o / l$ is the row's output (`ell` in code: an l looks like a 1). Take four keys whose
+# scores are logarithms, so that every exponential is a number for paper: $e^s = 1, 2, 4, 1$, with
+# the values $8, 0, 4, 8$. In one go the sum is 8, the weights are 1/8, 2/8, 4/8, 1/8, and the
+# output is 1 + 0 + 2 + 1 = 4. In two tiles:
+
+# %% exact
+scores, values = np.log([1.0, 2.0, 4.0, 1.0]), np.array([8.0, 0.0, 4.0, 8.0])
+
+m, ell, o = -np.inf, 0.0, 0.0
+for tile in (slice(0, 2), slice(2, 4)):
+    new_m = max(m, scores[tile].max())
+    shrink, weights = np.exp(m - new_m), np.exp(scores[tile] - new_m)
+    ell, o, m = shrink * ell + weights.sum(), shrink * o + weights @ values[tile], new_m
+    print(f"e^m = {np.exp(m):.0f}   shrink {shrink:.2f}   new weights {weights.round(2)}"
+          f"   l = {ell:.2f}   o = {o:.2f}")
+print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}, the whole sum")
+
+# %% [markdown]
+# The first tile was written with 2 as the unit, the second with 4, so what the first had summed
+# counts half. The last line holds one more number to keep: the *log-sum-exp* of the row,
+# $\mathrm{lse} = m + \log l$. It is all that the backward pass will need of the softmax.
+#
+# A longer row, in tiles of four. Dark bars are weights of the new tile, light ones are the earlier
+# tiles' weights, in the unit of the new maximum. Tiles 1 and 3 bring a larger score, and all that
+# was there shrinks; tile 2 does not.
+
+# %%
+row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
+fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
+for t, ax in enumerate(axes):
+    seen = row[: 4 * t + 4]
+    bars = np.exp(seen - seen.max())
+    ax.bar(range(len(seen)), bars, color=[LIGHT] * 4 * t + [BLUE] * 4)
+    ax.set(xlim=(-0.8, 15.8), xticks=(0, 4, 8, 12), xlabel="key", ylim=(0, 1.15),
+           title=f"tile {t}: l = {bars.sum():.2f}")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.axvspan(4 * t + 3.5, 15.8, color=THEMES["light"]["faint"], zorder=0)
+axes[0].set_ylabel("exp(score - m)")
+fig.alt_text = ("Four panels, one a tile of four keys: the weights so far in units of the largest. "
+                "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor.")
+
+# %% [markdown]
+# ## Which tiles are there at all?
+# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to
+# the next. So a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1` needs two questions, about its
+# first row and its last row, and no mask:
+
+# %% exact
+def kind(i0, i1, j0, j1, part_a_len):
+    if j1 <= keys_of_row(i0, part_a_len):
+        return "full"  # even the first row sees the last key: nothing to compare inside
+    if j0 >= keys_of_row(i1 - 1, part_a_len):
+        return "empty"  # not even the last row sees the first key: never visited
+    return "partial"  # each row has its own last key
+
+
+A, T, SIDE = 10, 24, 4
+for i0 in range(0, T, SIDE):
+    kinds = [kind(i0, i0 + SIDE, j0, j0 + SIDE, A) for j0 in range(0, T, SIDE)]
+    print(f"rows {i0:2} to {i0 + SIDE - 1:2}   " + "  ".join(f"{name:7}" for name in kinds))
+
+# %% [markdown]
+# The library draws the same tiles from the same rule (it calls empty ones *skipped*). The line is
+# the edge of the mask; dots are the pairs that are seen in partial tiles.
+
+# %%
+mask = GLMMask.packed([T], [A])
+fig_tiles(mask, tile=(SIDE, SIDE), width=700)
+
+# %% [markdown]
+# Is `kind` right? Looking at every pair says the same, for every Part A and for tiles that are not
+# square and stick out at the end.
+
+# %% exact
+asked = 0
+for length, rows, keys in ((1, 1, 1), (7, 3, 5), (24, 4, 4), (24, 5, 3)):
+    for part_a_len in range(length + 1):
+        grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
+        for i0 in range(0, length, rows):
+            for j0 in range(0, length, keys):
+                i1, j1 = min(i0 + rows, length), min(j0 + keys, length)
+                pairs = grid[i0:i1, j0:j1]
+                looked = "full" if pairs.all() else "partial" if pairs.any() else "empty"
+                assert kind(i0, i1, j0, j1, part_a_len) == looked
+                asked += 1
+print(f"{asked} tiles, the same answer from their corners as from every pair")
+
+# %% [markdown]
+# ## Forward, tile by tile
+# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row
+# stops. `s` is the only piece of the score matrix that ever exists. `visits` notes what was done.
+
+# %%
+def forward(q, k, v, part_a_len, rows, keys, visits):
+    T, D = q.shape
+    out, lse = np.empty((T, D)), np.empty(T)
+    for i0 in range(0, T, rows):
+        i1 = min(i0 + rows, T)
+        seen = np.array([keys_of_row(i, part_a_len) for i in range(i0, i1)])
+        m, ell, o = np.full(i1 - i0, -np.inf), np.zeros(i1 - i0), np.zeros((i1 - i0, D))
+        for j0 in range(0, seen[-1], keys):  # what lies beyond is empty
+            j1 = min(j0 + keys, T)
+            s = q[i0:i1] @ k[j0:j1].T / np.sqrt(D)  # (rows, keys)
+            if j1 > seen[0]:  # a partial tile: the only place where a mask is looked at
+                s = np.where(np.arange(j0, j1) < seen[:, None], s, -np.inf)
+            new_m = np.maximum(m, s.max(1))
+            shrink, p = np.exp(m - new_m), np.exp(s - new_m[:, None])
+            o = shrink[:, None] * o + p @ v[j0:j1]
+            ell, m = shrink * ell + p.sum(1), new_m
+            visits.append((i0, i1, j0, j1))
+        out[i0:i1], lse[i0:i1] = o / ell[:, None], m + np.log(ell)
+    return out, lse
+
+
+def at_once(q, k, v, part_a_len):  # chapter 05: the whole matrix
+    T, D = q.shape
+    seen = np.array([keys_of_row(i, part_a_len) for i in range(T)])
+    s = np.where(np.arange(T) < seen[:, None], q @ k.T / np.sqrt(D), -np.inf)
+    p = np.exp(s - s.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True) @ v
+
+
+rng = np.random.default_rng(0)
+q, k, v, grad = rng.normal(size=(4, T, 8))
+visits = []
+out, lse = forward(q, k, v, A, SIDE, SIDE, visits)
+print("largest difference", abs(out - at_once(q, k, v, A)).max())
+assert abs(out - at_once(q, k, v, A)).max() < 1e-14
+
+# %% [markdown]
+# (In this code every row sees at least key 0, which is in its first tile, so $m$ is finite from
+# then on. A kernel must also serve rows that see nothing: `tiled.cpp` marks the line with
+# `subtle`.)
+#
+# ## Backward without the matrix
+# Given $dO$, the gradient of the output, the rules for products give $dV = P^T dO$ and
+# $dP = dO\,V^T$. The softmax is the part that seems to need whole rows:
+#
+# $$dS_{ij} = P_{ij}\,\Big(dP_{ij} - \sum_{j'} P_{ij'}\,dP_{ij'}\Big)$$
+#
+# The sum runs over all keys of a row. But put $dP$ into it and exchange the two sums:
+#
+# $$\sum_{j'} P_{ij'} \sum_d dO_{id}\,V_{j'd} = \sum_d dO_{id}\,O_{id} = \delta_i$$
+#
+# One number a row, from two rows of width $D$: no key is in it any more. And $P$ need not be kept:
+# $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$, computed anew from $q$ and $k$. So every tile can be done
+# on its own. On paper, with the four keys from above and $dO = 1$:
+
+# %% exact
+P = np.exp(scores - np.log(8))  # lse = log 8
+dP = 1.0 * values  # dO = 1
+delta = 1.0 * 4.0  # dO * O
+dS = P * (dP - delta)
+print("P    ", P.round(3), "\ndP   ", dP, "\ndelta", delta, "= P . dP =", (P @ dP).round(3))
+print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
+
+# %% [markdown]
+# To raise the score of a key raises the output if its value is above the output, lowers it if
+# below, and does nothing if they are equal. The sum is zero: the same number added to all scores
+# changes nothing.
+#
+# In the backward pass it is a tile of *keys* that is owned. Each of its rows of $dK$ and $dV$ is a
+# sum over the rows that see it; those are walked along. What falls to $dQ$ is added up on the way.
+
+# %%
+def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
+    T, D = q.shape
+    delta = (grad * out).sum(1)
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for j0 in range(0, T, keys):
+        j1 = min(j0 + keys, T)
+        for i0 in range(0, T, rows):
+            i1 = min(i0 + rows, T)
+            what = kind(i0, i1, j0, j1, part_a_len)
+            if what == "empty":
+                continue
+            s = q[i0:i1] @ k[j0:j1].T / np.sqrt(D)
+            if what == "partial":
+                seen = np.array([keys_of_row(i, part_a_len) for i in range(i0, i1)])
+                s = np.where(np.arange(j0, j1) < seen[:, None], s, -np.inf)
+            p = np.exp(s - lse[i0:i1, None])  # the true weights at once: lse is known
+            ds = p * (grad[i0:i1] @ v[j0:j1].T - delta[i0:i1, None]) / np.sqrt(D)
+            dq[i0:i1] += ds @ k[j0:j1]
+            dk[j0:j1] += ds.T @ q[i0:i1]
+            dv[j0:j1] += p.T @ grad[i0:i1]
+            visits.append((i0, i1, j0, j1))
+    return dq, dk, dv
+
+
+visits_back = []
+dq, dk, dv = backward(q, k, v, out, lse, grad, A, SIDE, SIDE, visits_back)
+assert sorted(visits) == sorted(visits_back)
+print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
+
+# %% [markdown]
+# The same tiles in two orders. A colour is an owner; the numbers say in which order tiles are
+# visited.
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
+for ax, walk, title, owner in zip(
+    axes, (visits, visits_back),
+    ("forward: rows own m, l, o", "backward: keys own dK, dV"), (0, 2), strict=True,
+):
+    for n, tile in enumerate(walk):
+        i0, i1, j0, j1 = tile
+        colour = (BLUE, LIGHT)[tile[owner] // SIDE % 2]
+        ax.fill((j0, j1, j1, j0), (i0, i0, i1, i1), facecolor=colour, edgecolor="white", lw=2)
+        ax.text((j0 + j1) / 2, (i0 + i1) / 2, n, ha="center", va="center", fontsize=9,
+                color="white" if colour == BLUE else "black")
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="keys", title=title,
+           xticks=range(0, T + 1, SIDE), yticks=range(0, T + 1, SIDE))
+axes[0].set_ylabel("rows")
+fig.alt_text = ("The visited tiles of a mask with 24 rows and a Part A of 10, twice: forward they "
+                "are numbered along the rows, backward down the columns; empty ones have none.")
+
+# %% [markdown]
+# ## The same as the library, in float64
+# `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the
+# gradients. If the extension is built, the first rung of its ladder serves float64 as well.
+
+# %%
+def by_minglm(backend, q, k, v, grad, mask):
+    q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)
+    out = masked_attention(q, k, v, mask, backend=backend)
+    grads = torch.autograd.grad(out, (q, k, v), torch.from_numpy(grad)[:, None])
+    return [x.detach()[:, 0].numpy() for x in (out, *grads)]
+
+
+T, D = (77, 16) if FAST else (300, 32)
+q, k, v, grad = rng.normal(size=(4, T, D))
+for part_a_len in (0, 1, T // 3, T):  # GPT, almost GPT, GLM, BERT
+    mask = GLMMask.packed([T], [part_a_len])
+    out, lse = forward(q, k, v, part_a_len, 32, 64, [])
+    ours = out, *backward(q, k, v, out, lse, grad, part_a_len, 32, 64, [])
+    for backend in ("reference", "kernel:scalar"):
+        try:
+            theirs = by_minglm(backend, q, k, v, grad, mask)
+        except ValueError as why:
+            print(f"{backend}: not here ({why})")
+            continue
+        off = [abs(x - y).max() for x, y in zip(ours, theirs, strict=True)]
+        print(f"part_a_len {part_a_len:3}  {backend:14}"
+              + "".join(f"  {name} {x:.0e}" for name, x in zip(("O", "dQ", "dK", "dV"), off,
+                                                               strict=True)))
+        assert max(off) < 1e-12
+
+# %% [markdown]
+# How much memory did numpy ask for at once? (`tracemalloc` counts it.)
+
+# %%
+T = 512 if FAST else 2048
+q, k, v = rng.normal(size=(3, T, 32))
+for name, run in (("at once", lambda: at_once(q, k, v, T // 2)),
+                  ("in tiles", lambda: forward(q, k, v, T // 2, 32, 64, []))):
+    tracemalloc.start()
+    run()
+    print(f"T = {T}, {name:8}: {tracemalloc.get_traced_memory()[1] / 2**20:7.2f} MiB at the most")
+    tracemalloc.stop()
+
+# %% [markdown]
+# ## The work that is saved
+# Counted, not timed: pairs that are visited, as a share of the T x T pairs of a dense pass, for a
+# sample of 512. `seen` is what any method has to compute; the rest of `visited` lies in partial
+# tiles. `tile_facts` is the library's count, and `forward` visits just those.
+
+# %% exact
+T = 512
+print("Part A   full  partial  empty    seen  visited")
+for part_a_len in (0, 128, 256, 384, 512):
+    mask = GLMMask.packed([T], [part_a_len])
+    _, number, pairs, _ = tile_facts(mask, 32, 64)
+    visits = []
+    forward(*np.zeros((3, T, 1)), part_a_len, 32, 64, visits)
+    assert len(visits) == number["full"] + number["partial"]
+    print(f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['skipped']:6}"
+          f" {pairs['seen'] / pairs['pairs']:7.1%} {pairs['visited'] / pairs['pairs']:8.1%}")
+
+# %% [markdown]
+# From GPT on the left to BERT on the right. Smaller tiles hug the edge of the mask; larger ones
+# waste some pairs on it, and use what they load more often. Chapter 08 is about that trade.
+
+# %%
+fig, ax = plt.subplots(figsize=(7, 3.3), layout="constrained")
+shares = np.arange(T + 1)
+for side, colour, style in ((128, AMBER, "-"), (32, LIGHT, "-"), (1, BLUE, "--")):
+    visited = []
+    for part_a_len in shares:
+        last = np.maximum(part_a_len, np.minimum(np.arange(0, T, side) + side, T))
+        visited.append((np.ceil(last / side) * side * side).sum() / T**2)  # 512 is whole tiles
+    ax.plot(shares / T, visited, style, color=colour, lw=2,
+            label="what is seen" if side == 1 else f"visited in tiles of {side} x {side}")
+ax.axhline(1, color=SOFT, lw=1)
+ax.text(0.01, 1.02, "a dense pass", color=SOFT)
+ax.set(xlabel="Part A as a share of the sample", ylabel="pairs / (T x T)", ylim=(0.4, 1.1))
+ax.legend(frameon=False, loc="lower right")
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = ("The share of pairs visited against the length of Part A: from a half (GPT) to all "
+                "(BERT); larger tiles visit a little more than what is seen.")
+
+# %% [markdown]
+# ## Exercises
+# **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
+# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them may have seen nothing
+# yet: $(-\infty, 0, 0)$; both may not.
+
+# %%
+def check_merge(merge):
+    rng = np.random.default_rng(1)
+    for n, cut in ((2, 1), (9, 4), (9, 0), (9, 9)):
+        s, v = 5 * rng.normal(size=n) + 400, rng.normal(size=n)
+        parts = []
+        for piece in (slice(0, cut), slice(cut, n)):
+            m = s[piece].max(initial=-np.inf)
+            w = np.exp(s[piece] - m)
+            parts.append((m, w.sum(), w @ v[piece]))
+        for a, b in (parts, parts[::-1]):
+            m, total, o = merge(a, b)
+            assert m == s.max(), f"m is {m}, the largest score is {s.max()}"
+            w = np.exp(s - s.max())
+            assert np.allclose((total, o), (w.sum(), w @ v)), (
+                f"{n} keys cut at {cut}: l, o = {total:.3g}, {o:.3g}; they are {w.sum():.3g}, "
+                f"{w @ v:.3g}")
+
+
+# check_merge(lambda a, b: ...)   # uncomment, and fill in
+
+# %% [markdown]
+# **2. The first row.** `backward` asks every tile whether it is empty. It need not: all rows from
+# some row on see key `j`. Write `first_row(j, part_a_len)`.
+
+# %%
+def check_first_row(first_row):
+    for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
+        grid = GLMMask.packed([T], [part_a_len]).dense().numpy()
+        for j in range(T):
+            want = int(grid[:, j].argmax())
+            got = first_row(j, part_a_len)
+            assert got == want, f"part_a_len {part_a_len}: row {got} for key {j}; it is row {want}"
+
+
+# check_first_row(lambda j, part_a_len: ...)
+
+# %% [markdown]
+# **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and
+# how many partial? Give `[full, partial]`; a pencil is enough.
+
+# %%
+def check_tiles(counts):
+    grid = GLMMask.packed([512], [256]).dense().numpy()
+    tiles = grid.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, -1)
+    full, partial = int(tiles.all(1).sum()), int((tiles.any(1) & ~tiles.all(1)).sum())
+    assert sum(counts) == full + partial, f"{sum(counts)} tiles visited is not right"
+    assert list(counts) == [full, partial], "the sum is right, but not how it divides"
+
+
+# check_tiles([..., ...])
+
+# %% [markdown]
+# ## Read on
+# - [`csrc/mask.h`](../csrc/mask.h): the rule for C++ and CUDA, `keys_of_row` and
+#   `first_row_of_key`.
+# - [`csrc/cpu/tiled.cpp`](../csrc/cpu/tiled.cpp): `forward` and `backward`, line by line what you
+#   have just read, with samples of any lengths and rows that see nothing.
+# - Milakov and Gimelshein 2018 (arXiv 1805.02867) for the online softmax; Dao et al. 2022 (arXiv
+#   2205.14135), algorithms 1 and 4, for attention in tiles.
+# - Next: chapter 08 makes this fast.

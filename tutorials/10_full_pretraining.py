@@ -1,0 +1,328 @@
+# %% [markdown]
+# # 10 Full pretraining
+# *Can one model learn all three objectives?*
+#
+# Short spans, whole sentences, the second half of a text: three kinds of blanks, one network, one
+# loss. This chapter trains a very small GLM with minglm's own trainer, in a temporary folder. It
+# asks what each objective contributes, and then checks what a trainer promises: that the way in
+# which a step is computed does not change what is learned.
+
+# %%
+import copy
+import csv
+import io
+import math
+import os
+import tempfile
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLM, Tokenizer, pack
+from minglm.batch import SampleSource, TrainingBatches, cut_windows, micro_batches
+from minglm.config import resolve
+from minglm.corpus import embedded_corpus, read_documents
+from minglm.ops import has_kernel
+from minglm.pretrain import learning_rate, pretrain
+from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
+
+torch.set_num_threads(1)  # these models are too small to share
+FAST = os.environ.get("MINGLM_FAST") == "1"
+BLUE, RUST, SOFT = KINDS["AA"].light, SPAN_COLOURS[0], THEMES["light"]["soft"]
+OBJECTIVES = ("token", "sentence", "document")
+temporary = tempfile.TemporaryDirectory()
+HERE = Path(temporary.name)
+
+# %% [markdown]
+# ## What a mixture teaches
+# Each sample draws its objective: `token` with weight 0.6, `sentence` 0.05, `document` 0.35,
+# say. Take samples of 100 tokens. The first two blank 15 of them; the third blanks from 50 to 100,
+# so 75 on average. Of the tokens that are learned, whose are they?
+
+# %% exact
+WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
+BLANKED = {"token": 15, "sentence": 15, "document": 75}
+learned = {name: WEIGHTS[name] * BLANKED[name] for name in OBJECTIVES}
+for name in OBJECTIVES:
+    print(f"{name:9} {WEIGHTS[name]:2} samples, {learned[name]:4} tokens learned: "
+          f"{learned[name] / sum(learned.values()):.0%}")
+
+# %% [markdown]
+# A third of the samples gives most of the loss. Now real samples: a piece of the corpus that comes
+# with minglm, its own small vocabulary, windows of at most 64 tokens. (A window without a whole
+# sentence serves as a token sample instead.)
+
+# %%
+texts = []
+for text in read_documents(embedded_corpus()):
+    texts.append(text)
+    if sum(map(len, texts)) > 150_000:
+        break
+(HERE / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+tokenizer = Tokenizer.train(texts, 800)
+CONFIG = resolve("tiny", overrides={
+    "model.vocab_size": tokenizer.vocab_size, "model.hidden_size": 64, "model.num_layers": 2,
+    "model.num_heads": 2, "model.max_positions": 64, "data.text": [str(HERE / "text.txt")],
+    "data.cache": str(HERE / "cache"), "train.steps": 40 if FAST else 300,
+    "train.batch_tokens": 512, "train.lr": 2e-3, "train.dtype": "float32", "train.device": "cpu",
+    "train.eval_every": 10 if FAST else 50, "train.sample_every": 1000, "train.save_every": 1000})
+
+documents = [np.array(tokenizer.encode(text)) for text in texts]
+windows = cut_windows(np.cumsum([0, *map(len, documents)]), 64)
+source = SampleSource(np.concatenate(documents), windows, CONFIG.data, tokenizer.sentence_ends(),
+                      tokenizer.special, seed=1)
+counts = dict.fromkeys(OBJECTIVES, 0)
+for w in range(min(300, len(windows))):
+    objective, example = source.draw(0, w)
+    counts[example.objective] += len(example.targets)
+for name, n in counts.items():
+    print(f"{name:9} {n:6,} targets, {n / sum(counts.values()):.0%}")
+
+# %% [markdown]
+# ## A run
+# `pretrain(config, folder)` is what `minglm pretrain` calls. Every setting has a name, and the run
+# leaves a folder that says all about itself. To compare fairly, all runs below start from the same
+# weights.
+
+# %%
+torch.manual_seed(0)
+START = GLM(CONFIG.model)
+
+
+def changed(**changes):
+    """CONFIG with some settings of its sections [train] and [data] changed."""
+    fields = {name: {k: v for k, v in changes.items() if hasattr(getattr(CONFIG, name), k)}
+              for name in ("train", "data")}
+    return replace(CONFIG, **{k: replace(getattr(CONFIG, k), **v) for k, v in fields.items()})
+
+
+def train(name, config, **how):
+    """(the run folder, the rows of its metrics.csv, seconds)."""
+    began = time.perf_counter()
+    if not how.get("resume"):
+        how["init"] = copy.deepcopy(START), tokenizer
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        folder = pretrain(config, HERE / name, **how)
+    with open(folder / "metrics.csv", encoding="utf-8") as file:
+        return folder, list(csv.DictReader(file)), time.perf_counter() - began
+
+
+def held_out(rows):
+    """(steps, {objective: held-out losses})."""
+    rows = [row for row in rows if row["held_out"]]
+    return ([int(row["step"]) for row in rows],
+            {name: [float(row[f"held_out_{name}"]) for row in rows] for name in OBJECTIVES})
+
+
+steps = CONFIG.train.steps
+folder, rows, seconds = train("mixture", CONFIG)
+print(f"{START.num_parameters():,} weights, {steps} steps, {seconds:.0f} s; the run leaves")
+print("   ", "  ".join(sorted(path.name for path in folder.iterdir())))
+at, losses = held_out(rows)
+for name in OBJECTIVES:
+    print(f"held out, {name:9} {losses[name][0]:.3f} at step {at[0]}, "
+          f"{losses[name][-1]:.3f} at the end")
+    assert losses[name][-1] < losses[name][0] < math.log(tokenizer.vocab_size) + 0.3
+
+# %%
+fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+ax.plot([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows], color=SOFT,
+        lw=0.6, label="training, the mixture")
+for name, mark, colour in zip(OBJECTIVES, "os^", (BLUE, RUST, SPAN_COLOURS[1]), strict=True):
+    ax.plot(at, losses[name], marker=mark, color=colour, label=f"held out, {name}")
+ax.set(xlabel="step", ylabel="loss, nats a token")
+ax.legend(frameon=False, fontsize=9)
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = "The held-out losses of the three objectives all fall over the steps of one run."
+
+# %% [markdown]
+# All three fall in one model. Is there a price? Four models from the same weights, with equally
+# many steps and texts: one learns the mixture, three learn one objective each. Each is then asked
+# about all three.
+
+# %%
+table = {"mixture": losses}
+for name in OBJECTIVES:
+    alone = changed(**{other: float(other == name) for other in OBJECTIVES})
+    table[name] = held_out(train(f"only-{name}", alone)[1])[1]
+print(f"{'held-out loss of':18}" + "".join(f"{name:>10}" for name in OBJECTIVES))
+for name, row in table.items():
+    print(f"learned {name:10}" + "".join(f"{row[other][-1]:10.3f}" for other in OBJECTIVES))
+
+# %% [markdown]
+# Read the columns: what the mixture loses to a specialist, and what a specialist loses where it has
+# not learned. So short a run says nothing final about either; the paper's own comparison is in its
+# section 3.3.
+#
+# ## Two ways to compute a step
+# The same seed and steps, with attention computed by the reference and by the C++ kernel. Both
+# mean the same, so the losses have to be the same but for rounding. Only the clock differs.
+
+# %%
+usable, why = has_kernel("cpu")
+backends = ["reference", "kernel" if usable else "sdpa"]
+if not usable:
+    print(f"There is no kernel here ({why}); PyTorch's sdpa takes its place below.")
+few, curves = 15 if FAST else 60, {}
+for backend in backends:
+    _, rows, seconds = train(backend, changed(backend=backend), stop_at=few)
+    curves[backend] = np.array([float(row["loss"]) for row in rows])
+    spent = sum(float(row["seconds"]) for row in rows)
+    print(f"{backend:9} {few} steps in {spent:.1f} s, last loss {curves[backend][-1]:.6f}")
+apart = np.abs(curves[backends[0]] - curves[backends[1]])
+print(f"no loss differs by more than {apart.max():.1e}")
+assert apart.max() < 1e-3
+
+# %%
+fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 4), height_ratios=(3, 1), sharex=True,
+                                   layout="constrained")
+numbers = range(1, few + 1)
+above.plot(numbers, curves[backends[0]], color=BLUE, lw=5, alpha=0.4, label=backends[0])
+above.plot(numbers, curves[backends[1]], color=RUST, lw=1.2, label=backends[1])
+above.set(ylabel="loss, nats a token")
+above.legend(frameon=False)
+below.semilogy(numbers, np.maximum(apart, 1e-8), color=SOFT)
+below.set(xlabel="step", ylabel="difference", ylim=(5e-9, 1e-2))
+for ax in (above, below):
+    ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = ("Two loss curves that lie on each other, one from each way to compute attention, "
+                "and below them their tiny differences.")
+
+# %% [markdown]
+# ## Parts of a batch
+# A global batch may be too large for one device. Then it is read in micro-batches whose gradients
+# add up. The trap is the mean: a micro-batch with few targets must not count as much as one with
+# many. Two micro-batches, of 2 and of 8 targets, with losses of 4 and of 1 each:
+
+# %% exact
+right = (2 * 4 + 8 * 1) / (2 + 8)
+wrong = (4 + 1) / 2
+print("sum of all losses / number of all targets:", right)
+print("mean of the two means:                    ", wrong)
+
+# %% [markdown]
+# So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. A
+# real batch, its gradient all at once, in micro-batches both ways, and as two processes would share
+# it:
+
+# %%
+examples = [example for _, example in TrainingBatches(source, 512).examples(0)]
+M = sum(len(example.targets) for example in examples)
+
+
+def gradient(parts, weigh):
+    model = copy.deepcopy(START).double().train()
+    model.backend = "reference"
+    for part in parts:
+        batch = pack(part)
+        (model.loss(batch, "sum") * weigh(len(batch.targets))).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def show(name, g):
+    off = float((g - whole).norm() / whole.norm())
+    print(f"{name:42} off by {off:.1e}")
+    return off
+
+
+parts = micro_batches(examples, 128)
+whole = gradient([examples], lambda m: 1 / M)
+print(f"{len(examples)} samples, {M} targets; micro-batches of "
+      f"{[sum(len(e.targets) for e in part) for part in parts]} targets")
+assert show("micro-batches: sum / all targets", gradient(parts, lambda m: 1 / M)) < 1e-12
+assert show("two processes: every second sample each",
+            gradient([examples[0::2], examples[1::2]], lambda m: 1 / M)) < 1e-12
+assert show("the wrong way: mean of means", gradient(parts, lambda m: 1 / m / len(parts))) > 1e-3
+
+# %% [markdown]
+# The trainer does just this: a run with small micro-batches has the loss curve of the run above.
+
+# %%
+_, rows, _ = train("micro", changed(backend=backends[1], micro_batch_tokens=128), stop_at=few)
+small = np.array([float(row["loss"]) for row in rows])
+print(f"no loss differs by more than {np.abs(small - curves[backends[1]]).max():.1e}")
+assert np.abs(small - curves[backends[1]]).max() < 1e-3
+
+# %% [markdown]
+# More processes, on one machine or on many GPUs, are started by `torchrun`. Process $r$ of $n$
+# takes samples $r, r + n, r + 2n, \ldots$ of the same global batch, and gradients are added up:
+#
+# ```sh
+# torchrun --nproc-per-node 2 -m minglm pretrain --preset small --text my_texts/
+# ```
+#
+# ## Stopped and resumed
+# A run that was stopped goes on as if nothing had happened. The batch of a step follows from seed
+# and step alone, so the weights, the optimiser's memory and the step are all there is to save.
+
+# %%
+half = few // 2
+train("resumed", changed(backend=backends[1]), stop_at=half)
+again, rows, _ = train("resumed", changed(backend=backends[1]), resume=True, stop_at=few)
+a, b = (GLM.from_pretrained(path).state_dict() for path in (HERE / backends[1], again))
+same = sum(torch.equal(a[name], b[name]) for name in a)
+print(f"stopped at step {half}, resumed to {few}: {same} of {len(a)} tensors are the same, bit for "
+      "bit")
+assert same == len(a) and [float(row["loss"]) for row in rows] == curves[backends[1]].tolist()
+
+# %% [markdown]
+# ## Exercises
+# **1.** Losses and numbers of targets of several micro-batches are given; each loss is a mean over
+# its own targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
+
+
+# %%
+def check_batch_loss(batch_loss):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        parts = [rng.uniform(0, 9, rng.integers(1, 9)) for _ in range(rng.integers(1, 5))]
+        answer = batch_loss([float(part.mean()) for part in parts], [len(part) for part in parts])
+        truth = float(np.concatenate(parts).mean())
+        assert abs(answer - truth) < 1e-9, f"targets {list(map(len, parts))}: {answer}, not {truth}"
+
+
+# check_batch_loss(batch_loss)   # uncomment
+
+# %% [markdown]
+# **2.** The rate rises in a line over the first `warmup` steps, so that the last of them has the
+# peak. The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, from 0.
+
+
+# %%
+def check_warm(warm):
+    t = replace(CONFIG.train, steps=100, warmup=0.2)
+    for step in range(20):
+        truth = learning_rate(step, t)
+        assert math.isclose(warm(step, 20, t.lr), truth), f"step {step}: {warm(step, 20, t.lr)}"
+
+
+# check_warm(warm)   # uncomment
+
+# %% [markdown]
+# **3.** Which samples of a global batch does process `rank` of `world` take? Write
+# `share(samples, rank, world)`, a list, for any number of samples.
+
+
+# %%
+def check_share(share):
+    batches = TrainingBatches(source, 512)
+    everything = [example.tokens.tolist() for _, example in batches.examples(3)]
+    for world in (1, 2, 3, 5):
+        for rank in range(world):
+            truth = [example.tokens.tolist() for _, example in batches.examples(3, rank, world)]
+            assert share(everything, rank, world) == truth, f"not the share of {rank} of {world}"
+
+
+# check_share(share)   # uncomment
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/pretrain.py`](../minglm/pretrain.py): `train_step` is a step from the batch to AdamW.
+# - [`minglm/batch.py`](../minglm/batch.py): `TrainingBatches`, the batch of any step.
+# - [`minglm/evaluation.py`](../minglm/evaluation.py): what the held-out numbers are compared with.
+# - Chapter 11: what a pretrained model is good for.

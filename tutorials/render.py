@@ -1,0 +1,418 @@
+"""The chapters as pages: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb and img/NN_name-K.png.
+
+    python tutorials/render.py [NAME ...]            all chapters, or those named: 03, 03_two_positions
+    python tutorials/render.py --check [NAME ...]    writes nothing: does each still run, and is its page what it gives?
+
+A chapter is Python in cells; the first is markdown and begins with the title. A header says what a cell is:
+
+    # %% [markdown]       English, each line begun by "# "
+    # %% [markdown] zh    the cell above it in Chinese
+    # %%                  code
+    # %% exact            code that prints the same on every machine and in quick mode: --check compares it with the page
+
+Under a cell stand what it prints, its last expression (a str as it is; any other value as its repr; None not at all)
+and its figures: those of pyplot that it leaves open, and one that is its last expression. A figure needs `alt_text`, a
+sentence, and is shown once. Cells run in one namespace, named __main__, in a process of its own that starts in an empty folder.
+What writes to stderr or past Python (other programs, C++) is not on the page. MINGLM_FAST=1 in the environment makes a quick
+page, to look at; --check always runs in quick mode, and tries the exercises' checks on the answers in solutions.py.
+
+Exit code 0; 1 when a chapter fails, one line each (a traceback may stand above it); 2 for a bad question.
+"""
+
+import argparse
+import ast
+import hashlib
+import io
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import types
+from contextlib import redirect_stdout
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+DPI, LARGEST = 120, 120 * 1024  # of a picture; in bytes
+OUTPUT = "<!-- output of code cell {} -->"
+RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
+WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
+
+
+class Wrong(Exception):
+    """What is wrong with a chapter or a question, in a line."""
+
+
+# ---- what a chapter is -----------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    kind: str  # "en", "zh", "code" or "exact"
+    line: int  # of its first line of text in the file
+    text: str
+
+
+class Chapter:
+    """A source file, cut into cells. Raises Wrong, with the line, if it is none."""
+
+    KINDS = {"": "code", "exact": "exact", "[markdown]": "en", "[markdown] zh": "zh"}
+
+    def __init__(self, path):
+        self.path, self.name, self.cells = path, path.stem, []
+        self.source = path.read_text(encoding="utf-8")
+        self.sum = hashlib.sha256(self.source.encode()).hexdigest()
+        lines = self.source.split("\n")
+        heads = [n for n, line in enumerate(lines) if re.match(r"# ?%%", line)]
+        if any(line.strip() for line in lines[: heads[0] if heads else None]):
+            self.refuse(1, "a chapter begins with a cell: # %% [markdown]")
+        for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
+            tag = lines[head].removeprefix("# %%").strip()
+            if tag not in self.KINDS or not lines[head].startswith("# %%"):
+                self.refuse(head + 1, f"unknown cell {lines[head]!r}; there are # %% followed by {list(self.KINDS)}")
+            self.add(self.KINDS[tag], head + 1, lines[head + 1 : end])
+        if not self.cells or self.cells[0].kind != "en" or not self.cells[0].text.startswith("# "):
+            self.refuse(1, "the first cell is English markdown and begins with the title")
+
+    def refuse(self, line, why):  # line: counted from 1
+        raise Wrong(f"{self.path.name}:{line}: {why}")
+
+    def add(self, kind, line, lines):
+        if not any(text.strip() for text in lines):
+            self.refuse(line, "an empty cell")
+        text, line = "\n".join(lines).rstrip(), line + 1
+        while text.startswith("\n"):
+            text, line = text[1:], line + 1
+        if kind in ("en", "zh"):
+            for n, comment in enumerate(text.split("\n")):
+                if comment.strip() and not re.match(r"#( |$)", comment):
+                    self.refuse(line + n, 'a line of a markdown cell begins with "# "')
+            text = re.sub(r"^# ?", "", text, flags=re.M).strip()
+            if len(re.findall(r"^\s*```", text, re.M)) % 2:
+                self.refuse(line, "``` is opened and not closed in this cell")
+            if kind == "zh" and (not self.cells or self.cells[-1].kind != "en"):
+                self.refuse(line, "a Chinese cell stands directly behind the English one")
+        else:
+            try:
+                ast.parse(text)
+            except SyntaxError as error:
+                self.refuse(line + (error.lineno or 1) - 1, f"{error.msg}; a cell is whole statements")
+        self.cells.append(Cell(kind, line, text))
+
+    @property
+    def has_zh(self):
+        return any(cell.kind == "zh" for cell in self.cells)
+
+    def code(self):
+        return [cell for cell in self.cells if cell.kind in ("code", "exact")]
+
+    def untranslated(self):
+        """The first English cell without a Chinese one, or None."""
+        pairs = zip(self.cells, [*self.cells[1:], None], strict=True)
+        return next((a for a, b in pairs if a.kind == "en" and (b is None or b.kind != "zh")), None)
+
+    def title(self, zh):
+        kind = "zh" if zh and self.has_zh else "en"
+        return next(cell.text.split("\n")[0].lstrip("# ") for cell in self.cells if cell.kind == kind)
+
+    def page(self, zh):
+        return f"{self.name}.zh.md" if zh and self.has_zh else f"{self.name}.md"
+
+
+# ---- running it: in a process of its own -----------------------------------------------------------------------------------
+
+
+def outputs_of(chapter, folder):
+    """Run the cells. -> the namespace, and for each code cell a list of {"text"} or {"png", "alt"}; pictures go to folder."""
+    main = types.ModuleType("__main__")
+    main.__file__ = str(chapter.path)
+    sys.modules["__main__"], sys.argv = main, [str(chapter.path)]
+    seen, outputs = [], []  # seen: the figures themselves, so that no other gets their identity
+    for cell in chapter.code():
+        tree = ast.parse("\n" * (cell.line - 1) + cell.text)
+        last = ast.Expression(tree.body.pop().value) if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        said, value = io.StringIO(), None
+        with redirect_stdout(said):
+            exec(compile(tree, chapter.path, "exec", dont_inherit=True), main.__dict__)
+            if last:
+                value = eval(compile(last, chapter.path, "eval", dont_inherit=True), main.__dict__)
+        is_figure = "matplotlib.figure" in sys.modules and isinstance(value, sys.modules["matplotlib.figure"].Figure)
+        if value is not None and not is_figure:
+            print(value if isinstance(value, str) else repr(value), file=said)
+        text = "\n".join(line.rstrip() for line in said.getvalue().rstrip().split("\n")).lstrip("\n")
+        outputs.append([{"text": text}] if text else [])
+        plt = sys.modules.get("matplotlib.pyplot")
+        figures = [plt.figure(number) for number in plt.get_fignums()] if plt else []
+        for figure in [*figures, value] if is_figure else figures:
+            if not any(figure is other for other in seen):
+                seen.append(figure)
+                outputs[-1].append(save(figure, folder / f"{chapter.name}-{len(seen)}.png", cell))
+        if plt:
+            plt.close("all")
+    return main.__dict__, outputs
+
+
+def save(figure, path, cell):
+    """A figure as a small PNG. -> what the page says of it"""
+    alt = " ".join(getattr(figure, "alt_text", "").split())
+    if not alt:
+        raise Wrong(f"line {cell.line}: a figure of this cell has no alt_text")
+    from PIL import Image  # comes with matplotlib
+
+    figure.savefig(path, dpi=DPI, facecolor="white")
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the bytes; no text is kept with it
+    small.save(path, optimize=True)
+    if path.stat().st_size > LARGEST:
+        raise Wrong(f"line {cell.line}: {path.name} has {path.stat().st_size / 1024:.0f} KB; {LARGEST // 1024} is the most")
+    return {"png": path.name, "alt": alt}
+
+
+def solve(chapter, namespace, path):
+    """Give the answers in a file of solutions to the checks that the chapter has defined."""
+    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {"SOLUTIONS": {}}  # a fragment has no head
+    if path.exists():
+        exec(compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True), answers)
+    exercises = answers["SOLUTIONS"].get(chapter.name, [])
+    checks = [name for name, value in namespace.items() if name.startswith("check_") and callable(value)]
+    for name in checks:
+        if name not in [exercise.check for exercise in exercises]:
+            raise Wrong(f"{name} has no Exercise in {path.name}")
+    for check, right, wrong in exercises:
+        if check not in checks:
+            raise Wrong(f"{path.name} answers {check}, which is not in the chapter")
+        try:
+            namespace[check](right)
+        except Exception as error:
+            raise Wrong(f"{check} refuses the right answer: {type(error).__name__}: {error}") from error
+        for n, answer in enumerate(wrong):
+            try:
+                namespace[check](answer)
+            except AssertionError as error:
+                if str(error).strip():
+                    continue
+                raise Wrong(f"{check} refuses wrong answer {n} without a message") from error
+            except Exception as error:
+                raise Wrong(f"{check} falls over wrong answer {n}: {type(error).__name__}: {error}") from error
+            raise Wrong(f"{check} takes wrong answer {n} for a right one")
+
+
+def child(source, folder, solutions):
+    """What the process does: leaves outputs.json in folder, with the outputs or with an error in a line."""
+    chapter, result = Chapter(Path(source)), {}
+    try:
+        namespace, result["outputs"] = outputs_of(chapter, Path(folder))
+        if solutions:
+            solve(chapter, namespace, Path(solutions))
+    except Wrong as error:
+        result["error"] = str(error)
+    except (Exception, SystemExit) as error:
+        trace, lines = error.__traceback__, []
+        while trace and trace.tb_frame.f_code.co_filename != str(chapter.path):  # from the chapter on
+            trace = trace.tb_next
+        if trace:
+            traceback.print_exception(error.with_traceback(trace))
+            frames = traceback.extract_tb(trace)
+            lines = [f"line {frame.lineno}: " for frame in frames if frame.filename == str(chapter.path)]
+        result["error"] = "".join(lines[-1:]) + " ".join(f"{type(error).__name__}: {error}".split())
+    (Path(folder) / "outputs.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def run(chapter, folder, solutions=None, limit=None):
+    """Run a chapter in a fresh process (with a limit: in quick mode); its pictures go to folder. -> its outputs"""
+    folder = Path(folder)
+    (folder / "empty").mkdir()
+    words = [sys.executable, __file__, "--child", chapter.path, folder, solutions or ""]
+    environment = os.environ | {"MPLBACKEND": "Agg"} | ({"MINGLM_FAST": "1"} if limit else {})
+    try:  # what is printed past the capture goes to stderr
+        subprocess.run(words, cwd=folder / "empty", env=environment, timeout=limit, stdout=2, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Wrong(f"it takes more than {limit:g} s in quick mode") from None
+    if not (folder / "outputs.json").exists():
+        raise Wrong("its process ended early, without a word")
+    result = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
+    if "error" in result:
+        raise Wrong(result["error"])
+    return result["outputs"]
+
+
+# ---- what is written -------------------------------------------------------------------------------------------------------
+
+
+def links(chapter, chapters, zh):
+    """The line at the top and at the bottom of a page."""
+    at = [other.name for other in chapters].index(chapter.name)
+    before, after = chapters[max(at - 1, 0) : at], chapters[at + 1 : at + 2]
+    course, language = WORDS[zh]
+    found = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}](README.md)"]
+    found += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
+    found += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
+    return " · ".join([*found, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
+
+
+def markdown(chapter, chapters, outputs, zh=False):
+    """A page as text."""
+    number, bar = 0, links(chapter, chapters, zh)
+    parts = [bar]
+    for cell in chapter.cells:
+        if cell.kind == ("zh" if zh else "en"):
+            parts.append(cell.text)
+        elif cell.kind in ("code", "exact"):
+            parts.append(f"```python\n{cell.text}\n```")
+            for output in outputs[number]:
+                if "text" in output:
+                    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
+                    parts.append(f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}")
+                else:
+                    alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
+                    parts.append(f"![{alt}](img/{output['png']})")
+            number += 1
+    return "\n\n".join([*parts, "---", bar, ending(chapter)])
+
+
+def ending(chapter):
+    """The last line of a page."""
+    return f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
+
+
+def notebook(chapter):
+    """The chapter in English as nbformat 4.5, outputs left out."""
+    kinds, made, first = {"en": "markdown", "code": "code", "exact": "code"}, [], "%matplotlib inline\n"
+    for cell in chapter.cells:
+        if kind := kinds.get(cell.kind):
+            text, first = (first + cell.text, "") if kind == "code" else (cell.text, first)
+            made.append({"cell_type": kind, "id": f"cell-{len(made)}", "metadata": {}, "source": text.splitlines(True)})
+            made[-1] |= {"execution_count": None, "outputs": []} if kind == "code" else {}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    about = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    whole = {"cells": made, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def render(chapter, chapters):
+    """Run a chapter and write what it gives; nothing is touched if it fails. -> seconds"""
+    folder, files, begin = chapter.path.parent, {}, time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        outputs = run(chapter, work)
+        for path in Path(work).glob("*.png"):
+            (folder / "img").mkdir(exist_ok=True)
+            files[folder / "img" / path.name] = path.read_bytes()
+    for zh in {False, chapter.has_zh}:
+        files[folder / chapter.page(zh)] = markdown(chapter, chapters, outputs, zh).encode()
+    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter).encode()
+    for path, content in files.items():
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    for path in [*folder.glob(f"img/{chapter.name}-*.png"), folder / f"{chapter.name}.zh.md"]:
+        if path not in files:
+            path.unlink(missing_ok=True)
+    return time.perf_counter() - begin
+
+
+def check(chapter, chapters, solutions, limit):
+    """-> everything that is wrong with a chapter, a line each; seconds"""
+    found, outputs, begin = [], None, time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            outputs = run(chapter, work, solutions, limit)
+        except Wrong as error:
+            found.append(str(error))
+    seconds = time.perf_counter() - begin
+    if chapter.has_zh and (cell := chapter.untranslated()):
+        found.append(f"line {cell.line}: this English cell has no Chinese one behind it")
+    for zh in (False, True)[: 1 + chapter.has_zh]:
+        path = chapter.path.with_name(chapter.page(zh))
+        page = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not page.endswith(ending(chapter)):
+            found.append(f"{path.name} was not made from this {chapter.path.name}; render it again")
+            continue
+        if not page.startswith(links(chapter, chapters, zh) + "\n"):
+            found.append(f"{path.name}: the links at its top are not those to its neighbours; render it again")
+        recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
+        for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
+            old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
+            if cell.kind == "exact" and old != new:
+                found.append(f"line {cell.line}: the output of this exact cell is not that of {path.name}: {parting(old, new)}")
+        prose = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page, flags=re.M | re.S)
+        for target in dict.fromkeys(re.findall(r"(?<!\\)\]\(([^)\s]+)", prose)):
+            name = target.partition("#")[0]
+            if name and ":" not in name and not (path.parent / name).exists():
+                found.append(f"{path.name} points to {target}, which does not exist")
+    path = chapter.path.with_suffix(".ipynb")
+    if not path.exists() or path.read_text(encoding="utf-8") != notebook(chapter):
+        found.append(f"{path.name} is not what {chapter.path.name} gives; render it again")
+    return found, seconds
+
+
+def parting(old, new):
+    """Where two texts part, in a few words."""
+    lines = zip_longest(old.split("\n"), new.split("\n"))
+    return next(f"line {n} is now {b!r}, was {a!r}" for n, (a, b) in enumerate(lines) if a != b)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------------
+
+
+def chosen(names, folder):
+    """-> all chapters of a folder, and those that were asked for"""
+    paths, wanted, chapters, bad = sorted(folder.glob("[0-9][0-9]_*.py")), [], [], []
+    for name in [Path(name).name.removesuffix(".py") for name in names]:
+        found = [path for path in paths if name in (path.stem, path.stem[:2])]
+        if not found:
+            raise Wrong(f"no chapter {name!r} in {folder}; there are {', '.join(path.stem for path in paths) or 'none'}")
+        wanted += found
+    for path in paths:  # a half-written neighbour of those that were asked for is no neighbour
+        try:
+            chapters.append(Chapter(path))
+        except Wrong as error:
+            bad += [str(error)] if not names or path in wanted else []
+    if bad:
+        raise Wrong("; ".join(bad))
+    return chapters, [chapter for chapter in chapters if not names or chapter.path in wanted]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
+    parser.add_argument("--folder", type=Path, default=HERE, help="where the chapters are (that of this file)")
+    parser.add_argument("--solutions", type=Path, help="answers to the exercises (solutions.py beside the chapters)")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds that a chapter may take in --check (60)")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.child:
+        return child(*args.child)
+    folder, failures, total = args.folder.resolve(), 0, 0.0
+    solutions = (args.solutions or folder / "solutions.py").resolve()
+    try:
+        if args.solutions and not solutions.is_file():
+            raise Wrong(f"--solutions {args.solutions}: there is no such file")
+        chapters, wanted = chosen(args.names, folder)
+    except Wrong as error:
+        print(f"render: error: {error}", file=sys.stderr)
+        return 2
+    for chapter in wanted:
+        found, seconds = [], 0.0
+        try:
+            if args.check:
+                found, seconds = check(chapter, chapters, solutions, args.limit)
+            else:
+                seconds = render(chapter, chapters)
+        except Wrong as error:
+            found = [str(error)]
+        for line in found:
+            print(f"{chapter.name}: {line}")
+        print(f"{chapter.name:<40} {seconds:6.1f} s  {'FAILED' if found else 'ok'}", flush=True)
+        failures, total = failures + bool(found), total + seconds
+    print(f"{f'chapters: {len(wanted)}, failed: {failures}':<40} {total:6.1f} s")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
