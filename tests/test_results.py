@@ -15,7 +15,9 @@ from minglm.runs import BOX, read_model
 ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 RESULTS = ROOT / "tutorials" / "results"
-PAGE, THE_BOX = (json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "box"))
+PAGE, THE_BOX, COMPARED = (
+    json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "box", "comparison")
+)
 
 
 def percent(scores):
@@ -69,6 +71,26 @@ def said_of_the_box():
     with open(BOX / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     yield f"{len(rows):,} steps, {sum(int(row['text_tokens']) for row in rows) / 1e6:.2f} M text tokens"
+
+
+def said_of_the_comparison():
+    """Every row of the README's tables of the comparison, made anew."""
+    def entry(found, digits):
+        return f"{found['score']:.{digits}f} ± {found['standard_error']:.{digits}f}" if found else "n/a"
+
+    yield f"{COMPARED['done']} of {COMPARED['cells']} cells"
+    for use, row in COMPARED["table"].items():
+        for names in (("glm", "gpt", "bert", "prefix"), ("glm", "glm-ordered", "glm-1d", "glm-sentinels", "glm-head")):
+            if names[1] == "gpt" or use in ("sentiment", "infill"):
+                yield "| " + " | ".join(entry(row["pretrained"].get(name), 2 if use == "text" else 1) for name in names) + " |"
+    for family, cost in COMPARED["pretraining"].items():
+        counts = f"{cost['text_tokens']:,.0f} | {cost['learned_tokens']:,.0f}"
+        yield f"| {family} | {counts} | {cost['petaflop']:.3f} | {cost['training_seconds']:.0f} |"
+
+
+@pytest.mark.parametrize("phrase", said_of_the_comparison())
+def test_what_the_readme_says_of_the_comparison_is_what_was_measured(phrase):
+    assert phrase in README
 
 
 @pytest.mark.parametrize("phrase", said_of_the_box())

@@ -10,6 +10,7 @@ from .run_figures import dress
 MODELS = dict(glm="GLM", gpt="GPT", bert="BERT", prefix="prefix LM")
 ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one position", "glm-sentinels": "sentinels",
            "glm-head": "linear head"}  # fmt: skip
+TITLES = dict(book_cloze="book cloze", last_word="last word", text="running text")
 MARKS = "osD^vP"
 PANEL = 150, 200  # pixels: the least width of a panel, and its height
 
@@ -22,7 +23,7 @@ def fig_comparison(found, *, theme="light", width=None):
     """
     colours, width = look(theme), width_in_pixels(width)
     table = found["table"]
-    panels = [(use, MODELS, use) for use in table] + [(f"{use}: ablations", ABLATED, use) for use in ("sentiment", "infill")
+    panels = [(use, MODELS, use) for use in table] + [(f"{use},\nablations", ABLATED, use) for use in ("sentiment", "infill")
               if any(name in table.get(use, {}).get("pretrained", {}) for name in list(ABLATED)[1:])]  # fmt: skip
     columns = max(1, min(len(panels), width // PANEL[0]))
     rows = -(-len(panels) // columns)
@@ -41,15 +42,15 @@ def fig_comparison(found, *, theme="light", width=None):
                         markerfacecolor=face or colour, capsize=2, linewidth=1, gid=f"{use}-{kind}-{name}",
                     )  # fmt: skip
                     if kind == "pretrained":
-                        words.append(f"{title}, {names[name]}: {point['score']:.1f}")
+                        words.append(f"{' '.join(title.split())}, {names[name]}: {point['score']:.1f}")
         floor = row.get("chance", row.get("copying"))
         if floor is not None:
             ax.axhline(floor, color=colours["soft"], linewidth=1, linestyle=":")
         unit = {"accuracy": "%", "exact": "%"}.get(row["metric"], row["metric"])
-        dress(ax, colours, title.replace("_", " "), "", unit)
+        dress(ax, colours, TITLES.get(title, title), "", unit)
         ax.title.set_fontsize(9)
         ax.set_xlim(-0.6, len(names) - 0.4)
-        ax.set_xticks(range(len(names)), [label.replace(" ", "\n") for label in names.values()], fontsize=7, rotation=90)
+        ax.set_xticks(range(len(names)), names.values(), fontsize=8, rotation=90)
         ax.yaxis.set_major_locator(MaxNLocator(5))
         handles.setdefault(use, ax)
     for ax in axes[len(panels) :]:
