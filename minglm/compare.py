@@ -522,12 +522,15 @@ def compare_command(args):
     keep_memory()
     given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
     comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
+    nothing = MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
+    if args.report and not (comparison.out / "cells").is_dir():
+        raise nothing
     if not args.report:
         comparison.out.mkdir(parents=True, exist_ok=True)
         comparison.run(cells(comparison.plan), args.minutes)
     found = summary(comparison)
     if not found["done"]:
-        raise MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
+        raise nothing
     print_summary(found)
     write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
     save_figure(fig_comparison(found), comparison.out / "comparison.png")
