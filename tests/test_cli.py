@@ -189,9 +189,18 @@ def test_a_reader_that_leaves_early_is_no_error():
 # ---- the README ----------------------------------------------------------------------------------------------------------
 
 
-def readme_commands():
-    """The minglm lines of the README's code blocks."""
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+def test_the_chinese_readme_shows_commands_of_the_english_one():
+    chinese, english = (
+        [line.split(" # ")[0].strip() for line in readme_commands(name)] for name in ("README.zh.md", "README.md")
+    )
+    assert len(chinese) > 10 and set(chinese) <= set(english)
+    links = re.findall(r"\]\(([^)#:]+)[^)]*\)", (ROOT / "README.zh.md").read_text(encoding="utf-8"))
+    assert len(links) > 6 and all((ROOT / link).exists() for link in links if link != "https")
+
+
+def readme_commands(name="README.md"):
+    """The minglm lines of a README's code blocks."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [line for line in lines if re.match(r"(pip install \. && )?minglm ", line)]
 
