@@ -278,7 +278,7 @@ def by_minglm(backend, q, k, v, grad, mask):
 
 T, D = (77, 16) if FAST else (300, 32)
 q, k, v, grad = rng.normal(size=(4, T, D))
-for part_a_len in (0, 1, T // 3, T):  # GPT, almost GPT, GLM, BERT
+for part_a_len in (0, 1, T // 3, T):  # GPT, GPT again, GLM, BERT
     mask = GLMMask.packed([T], [part_a_len])
     out, lse = forward(q, k, v, part_a_len, 32, 64, [])
     ours = out, *backward(q, k, v, out, lse, grad, part_a_len, 32, 64, [])
