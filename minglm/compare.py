@@ -31,7 +31,6 @@ import torch
 from . import __version__
 from .arguments import positive
 from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
-from .bench.training import useful_flop
 from .cloze import ClozeScorer, measure, predict
 from .config import resolve
 from .corpus import cached_corpus, read_documents
@@ -270,6 +269,8 @@ class Comparison:
 
     def flop(self, cell, most=64):
         """Useful floating-point operations of a pretraining: the mean of `most` steps, times the steps."""
+        from .bench.training import useful_flop  # other commands start without the bench
+
         model, tokenizer = self.model(cell)
         config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
         corpus = cached_corpus([self.texts()], tokenizer, documents="line")

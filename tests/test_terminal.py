@@ -305,7 +305,7 @@ def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     """SampleSource on a document without cls, and the same seed: the same spans, order and objective."""
     special = SpecialTokens()
     monkeypatch.setattr(SampleSource, "text", lambda self, w: np.array([*self.ids, *[special.eos] * ends]))
-    monkeypatch.setattr("minglm.batch.sample_spans", without_cls)
+    monkeypatch.setattr("minglm.layout.sample_spans", without_cls)
     words = ["And", "God.", "said", "光。", "was", "good", "so!", "it", "is", "一"]
     ids = np.arange(len(words)) + 10
     windows = cut_windows([0, len(words) + 1], 99)
