@@ -26,7 +26,7 @@ from .arguments import add_rows, check_rows, rows_asked
 from .batch import in_runs, pack
 from .errors import MinglmError, note
 from .generate import Reader, evaluating
-from .layout import rows_of, start_of
+from .layout import rows_of, start_of, text_limit
 from .rows import write_rows
 from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
 
@@ -132,7 +132,7 @@ def classify(model, tokenizer, task, texts):
         if isinstance(text, str) and len(task.columns) > 1:
             raise MinglmError(f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict")
         rows["text" if single else f"text {n}"] = {task.columns[0]: text} if isinstance(text, str) else text
-    found = predictions(model, task, ask_all(task, tokenizer, rows, model.config.max_positions))
+    found = predictions(model, task, ask_all(task, tokenizer, rows, text_limit(model.config)))
     return found[0] if single else found
 
 
@@ -196,7 +196,7 @@ def classify_command(args):
     rows = rows_asked(args, task)
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
-    questions = ask_all(task, tokenizer, rows, model.config.max_positions)
+    questions = ask_all(task, tokenizer, rows, text_limit(model.config))
     if questions[0].whole and task.labels:
         note(task.how_scored(tokenizer))
     found = predictions(model, task, questions)

@@ -27,6 +27,7 @@ from .batch import ORDER, SAMPLING, in_runs
 from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
 from .errors import MinglmError
+from .layout import text_limit
 from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
 from .processes import keep_memory
 from .rivals import LinearHead, tf_idf
@@ -172,7 +173,7 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     few_shot: learn from so many rows of each label only, drawn by seed. rivals: train a linear head as well.
     Raises MinglmError when rows do not fit the task or a label has no row.
     """
-    limit, device = model.config.max_positions, choose_device("auto", None)
+    limit, device = text_limit(model.config), choose_device("auto", None)
     read = {name: ask_all(task, tokenizer, rows, limit, labelled=True)
             for name, rows in (("train", train), ("dev", dev), ("test", test)) if rows}  # fmt: skip
     rows = {"train": list(train.values()), "dev": list(dev.values()), "test": list((test or dev).values())}

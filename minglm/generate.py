@@ -15,7 +15,7 @@ import torch
 
 from .batch import SAMPLING, in_runs
 from .errors import MinglmError, note
-from .layout import Start, next_row, read_before, rows_of, start_of
+from .layout import Start, end_of, next_row, read_before, rows_of, start_of
 from .model import Cache
 from .rng import Rng
 
@@ -170,7 +170,7 @@ def score(model, tokenizer, text, answers):
     for gap, tokens in zip(draft.blanks, given, strict=True):
         if len(tokens) > (most := model.config.max_positions - 1):
             raise MinglmError(f"answers: {len(tokens)} tokens are longer than a blank may be ({most})")
-        [scores] = log_probabilities(reader, gap.start, [tokens], draft.special.eop)
+        [scores] = log_probabilities(reader, gap.start, [tokens], end_of(model.config.family, draft.special))
         fillings.append(Filling(tokenizer.decode(tokens), tokens, scores, True))
     return fillings
 
@@ -327,7 +327,9 @@ def log_probabilities(reader, start, answers, end):
 
     The reader has read one text for each answer, and these answers afterwards.
     """
+    first = len(start.tokens) - 1  # the row that says an answer's first token
     log_p = reader.read([rows_of(start, tokens) for tokens in answers], want="all")
+    log_p = torch.cat([x[first:] for x in log_p.split([first + 1 + len(tokens) for tokens in answers])])
     targets = torch.tensor([t for tokens in answers for t in (*tokens, end)])
     return [x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])]
 

@@ -155,7 +155,7 @@ def next_row(start, tokens):
 
 
 def read_before(family, part_a, special):
-    """(what is read before a blank's Start, the length of Part A): GLM's Part A as it is; of the others, what is left of it."""
+    """What is read before a blank's Start, a list of ids: GLM's Part A; of the others nothing, for their Start is the text."""
     if family in INFILLING:
         return with_sentinels(part_a, special) if family == "glm-sentinels" else part_a
     return []
@@ -165,6 +165,22 @@ def with_sentinels(part_a, special):
     """Part A with a sentinel in place of each [MASK]."""
     blanks = [i for i, token in enumerate(part_a) if token == special.mask]
     return [sentinel(blanks.index(i)) if i in blanks else token for i, token in enumerate(part_a)]
+
+
+def text_limit(config, to_text=False):
+    """How many tokens a text with one blank may have (a GLMConfig, whether the answer is a text -> tokens).
+
+    GLM's answers stand at the blank's own position; all others go on in the same positions, so some are kept for them: half
+    for a text, eight for a label.
+    """
+    if config.family in INFILLING:
+        return config.max_positions
+    return config.max_positions // 2 if to_text else max(1, config.max_positions - 8)
+
+
+def end_of(family, special):
+    """The token that ends an answer: eop, and of a model that writes from left to right eos."""
+    return special.eop if family in INFILLING else special.eos
 
 
 def answer_example(family, part_a, position, answer, special, objective="token", end=True):
@@ -183,10 +199,10 @@ def answer_example(family, part_a, position, answer, special, objective="token",
             target_rows=rows,
         )  # fmt: skip
     if family not in INFILLING:
-        behind = (part_a[position + 1 :] or [special.eos]) if end else []
+        behind = (part_a[position + 1 :] or [end_of(family, special)]) if end else []
         A = position if family == "prefix" else 0
         return continuation([*part_a[:position], *answer, *behind], position, A, special, family)
-    targets = [*answer, special.eop] if end else answer
+    targets = [*answer, end_of(family, special)] if end else answer
     tokens, positions, block_positions = rows_of(start_of(family, part_a, position, special), targets[:-1])
     before, A = read_before(family, part_a, special), len(part_a)
     return Example(

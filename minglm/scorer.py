@@ -31,6 +31,7 @@ from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
 from .errors import MinglmError, note
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .infilling import Example
+from .layout import text_limit
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, number, text_in, told_where
 from .perplexity import MASKS, evaluate_last_word, evaluate_text
 from .rows import read_rows, write_rows
@@ -186,7 +187,7 @@ def evaluate_cloze(model, tokenizer, task, rows):
 
     task: a Cloze. rows: {where it stands: row}. Raises MinglmError as `ask_all` does.
     """
-    questions = ask_all(task, tokenizer, rows, model.config.max_positions, labelled=True)
+    questions = ask_all(task, tokenizer, rows, text_limit(model.config), labelled=True)
     found = predict(ClozeScorer(model, task.length_penalty), questions)
     scores, n = measure(found, questions), len(questions)
     metrics = {"accuracy": metric(scores["accuracy"], standard_error(scores["accuracy"], n), n, "texts")}
@@ -213,7 +214,7 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
     """
     from .seq2seq import compare, dials_of, generate
 
-    pairs = ask_all(task, tokenizer, rows, model.config.max_positions, labelled=True)
+    pairs = ask_all(task, tokenizer, rows, text_limit(model.config, True), labelled=True)
     written = generate(model, tokenizer, pairs, dials_of(task))
     gold, n = [row[task.target] for row in rows.values()], len(rows)
     copies = [" ".join(row[column] for column in task.columns) for row in rows.values()]

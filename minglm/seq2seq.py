@@ -24,6 +24,7 @@ from .cloze import MAX_ROWS, columns, device_of, task_of
 from .errors import MinglmError, note
 from .finetune import Aim, Finetuning, draw, fit, heading
 from .generate import Dials, Draft, evaluating, fill_drafts
+from .layout import text_limit
 from .pretrain import choose_device
 from .rivals import word_for_word
 from .rows import write_rows
@@ -81,7 +82,7 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
     task: a TextToText. train, dev, test: {where it stands: row}; the table is about test, or about dev where there is none.
     few_shot: learn from so many rows only, drawn by seed. Raises MinglmError when rows do not fit the task.
     """
-    limit, device = model.config.max_positions, choose_device("auto", None)
+    limit, device = text_limit(model.config, True), choose_device("auto", None)
     read = {name: ask_all(task, tokenizer, rows, limit, labelled=True)
             for name, rows in (("train", train), ("dev", dev), ("test", test)) if rows}  # fmt: skip
     texts = {name: len(pairs) for name, pairs in read.items()}
@@ -178,7 +179,7 @@ def rewrite(model, tokenizer, task, texts, **dials):
         if isinstance(text, str) and len(task.columns) > 1:
             raise MinglmError(f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict")
         rows["text" if single else f"text {n}"] = {task.columns[0]: text} if isinstance(text, str) else text
-    pairs = ask_all(task, tokenizer, rows, model.config.max_positions)
+    pairs = ask_all(task, tokenizer, rows, text_limit(model.config, True))
     found = generate(model, tokenizer, pairs, dials_of(task, **dials))
     return found[0] if single else found
 
@@ -275,7 +276,7 @@ def rewrite_command(args):
     rows = rows_asked(args, task)
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
-    found = generate(model, tokenizer, ask_all(task, tokenizer, rows, model.config.max_positions), dials)
+    found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
     if not args.file:
         print(json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
         return

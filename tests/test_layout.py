@@ -442,3 +442,39 @@ def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family,
 def test_an_unknown_objective_is_one_line(tmp_path, minglm):
     told = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
     assert told.code == 2 and "'bart' is not accepted; one of glm" in told.err and not (tmp_path / "run").exists()
+
+
+# ---- long texts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
+@pytest.mark.parametrize("task", [TASK, SPLIT], ids=["one token", "several"])
+def test_a_text_as_long_as_the_model_leaves_room_for_its_label(family, task, tokenizer):
+    from minglm import cloze
+
+    model = model_of(family, tokenizer.vocab_size, positions=32)
+    found = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
+    assert {f.label for f in found} <= {"plus", "minus"}
+
+
+@pytest.mark.parametrize("family", ["gpt", "prefix"])
+def test_a_text_as_long_as_the_model_leaves_room_for_its_answer(family, tokenizer):
+    from minglm.layout import text_limit
+
+    model = model_of(family, tokenizer.vocab_size, positions=32)
+    row = {"src": "he saw it. " * 60, "tgt": "she saw no film. " * 60}
+    [pair] = ask_all(TextToText("{src} [gMASK]"), tokenizer, {"1": row}, text_limit(model.config, True), labelled=True)
+    assert torch.isfinite(model.loss(pack([pair.example(family)])))
+
+
+@pytest.mark.parametrize("family", ["gpt", "prefix"])
+def test_a_given_answer_is_scored_with_the_end_that_the_family_has_learned(family, tokenizer):
+    from minglm import score
+
+    model = model_of(family, tokenizer.vocab_size)
+    [found] = score(model, tokenizer, "he saw [gMASK]", ["it was"])
+    ids, answer = [tokenizer.special.cls, *tokenizer.encode("he saw")], tokenizer.encode(" it was")
+    e = continuation([*ids, *answer, tokenizer.special.eos], len(ids), len(ids) if family == "prefix" else 0,
+                     tokenizer.special, family)  # fmt: skip
+    with torch.no_grad():
+        assert found.log_probability == pytest.approx(-float(model.loss(pack([e]), "sum")), abs=1e-3)
