@@ -102,6 +102,12 @@ def bert_example(tokens, rng, special, vocab_size, mask_ratio, has_eos):
             tokens[row] = special.mask
         elif u < 0.9:
             tokens[row] = WORDS + rng.integer(vocab_size - WORDS)
+    return all_part_a(tokens, rows, targets, special)
+
+
+def all_part_a(tokens, rows, targets, special):
+    """A sample without a Part B, whose `rows` say `targets` in their own place: what BERT reads -> Example."""
+    tokens, rows, targets = (np.array(x, dtype=np.int64) for x in (tokens, rows, targets))
     T = len(tokens)
     return Example(
         tokens=tokens, position_ids=np.arange(T), block_position_ids=np.zeros(T, dtype=np.int64), targets=targets,
@@ -191,13 +197,8 @@ def answer_example(family, part_a, position, answer, special, objective="token",
     """
     answer = list(answer)
     if family == "bert":
-        tokens = np.array([*part_a[:position], *[special.mask] * len(answer), *part_a[position + 1 :]], dtype=np.int64)
-        T, rows = len(tokens), np.arange(position, position + len(answer))
-        return Example(
-            tokens=tokens, position_ids=np.arange(T), block_position_ids=np.zeros(T, dtype=np.int64),
-            targets=np.array(answer, dtype=np.int64), part_a_len=T, text_len=T, objective=family, special=special,
-            target_rows=rows,
-        )  # fmt: skip
+        tokens = [*part_a[:position], *[special.mask] * len(answer), *part_a[position + 1 :]]
+        return all_part_a(tokens, range(position, position + len(answer)), answer, special)
     if family not in INFILLING:
         behind = (part_a[position + 1 :] or [end_of(family, special)]) if end else []
         A = position if family == "prefix" else 0

@@ -30,8 +30,7 @@ from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, 
 from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
 from .errors import MinglmError, note
 from .generate import Dials, Draft, evaluating, fill_drafts
-from .infilling import Example
-from .layout import text_limit
+from .layout import all_part_a, text_limit
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, number, text_in, told_where
 from .perplexity import MASKS, evaluate_last_word, evaluate_text
 from .rows import read_rows, write_rows
@@ -136,12 +135,8 @@ def likeliest_words(model, tokenizer, pieces):
     for run in in_runs(pieces, len, MAX_ROWS):
         rows = [[special.cls, *piece, special.eos] for piece in run]
         masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
-        # what the rows are to say does not matter: they are asked
-        batch = pack([
-            Example(np.array(row), np.arange(len(row)), np.zeros(len(row), dtype=np.int64), np.zeros(len(at), dtype=np.int64),
-                    len(row), len(row), "bert", special, np.array(at))
-            for row, at in zip(rows, masks, strict=True)
-        ]).to(device_of(model))  # fmt: skip
+        unknown = [[special.mask] * len(at) for at in masks]  # what the rows are to say does not matter: they are asked
+        batch = pack([all_part_a(*parts, special) for parts in zip(rows, masks, unknown, strict=True)]).to(device_of(model))
         with evaluating(model):
             best = model(*columns(batch), rows=batch.target_rows).cpu().masked_fill(no_text, -math.inf).argmax(-1).tolist()
         words = iter(best)

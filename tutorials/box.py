@@ -4,7 +4,8 @@
     python tutorials/box.py --ship RUN       a finished run, halved to float16, becomes minglm/box/
 
 Who fills a blank types a sentence, and a model that has read only pages finds a sentence strange. So each chapter is cut anew:
-a paragraph becomes single sentences, or stays, or runs on into the next ones up to a page. Every word is there once.
+a paragraph becomes single sentences, or stays, or runs on into the next ones up to a page. Verses in an old and a new wording
+stand side by side, so that what one of them says helps to read the other.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import torch
 
 from minglm.checkpoint import save_pretrained
 from minglm.rng import Rng
+from minglm.rows import read_rows
 from minglm.runs import read_model
 
 HERE = Path(__file__).parent
@@ -32,12 +34,12 @@ def documents(text, rng):
         paragraphs = [line for line in chapter.split("\n") if line.strip()]
         while paragraphs:
             u = rng.uniform()
-            if u < 0.15:
+            if u < 0.2:
                 page = [paragraphs.pop(0)]
                 while paragraphs and len(" ".join([*page, paragraphs[0]]).split()) <= PAGE:
                     page.append(paragraphs.pop(0))
                 yield "\n".join(page)
-            elif u < 0.55:
+            elif u < 0.6:
                 yield paragraphs.pop(0)
             else:
                 yield from sentences(paragraphs.pop(0))
@@ -57,9 +59,14 @@ def write_texts(folder):
     for number, name in enumerate(TEXTS):
         text = lzma.open(HERE / "data" / name / "train.txt.xz", "rt", encoding="utf-8").read()
         found = list(documents(text, Rng(0, number)))
-        lines = "".join(json.dumps({"text": document}) + "\n" for document in found)
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-        print(f"wrote       {folder / name}.jsonl: {len(found):,} documents")
+        write_documents(folder / f"{name}.jsonl", found)
+    rows = read_rows(HERE / "data" / "paraphrase" / "train.jsonl.xz").values()
+    write_documents(folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in rows])  # whatever their label
+
+
+def write_documents(path, found):
+    path.write_text("".join(json.dumps({"text": document}) + "\n" for document in found), encoding="utf-8")
+    print(f"wrote       {path}: {len(found):,} documents")
 
 
 def ship(run, box):
@@ -77,16 +84,17 @@ def ship(run, box):
 
 
 ORIGIN = """\
-A tiny GLM of {parameters:.1f} M parameters, so that `minglm fill` works right after it is installed. It has read seven
+A tiny GLM of {parameters:.1f} M parameters, so that `minglm fill` works right after it is installed. It has read nine
 megabytes of two kinds of old English, knows the words that may follow one another there, and little else. Not for
 any serious use.
 
-Trained from scratch by minglm, in float16 here (MIT licence, as minglm), on texts in the public domain; both are in the
+Trained from scratch by minglm, in float16 here (MIT licence, as minglm), on texts in the public domain; all are in the
 repository, under tutorials/data, with notes of their origin:
 - austen/train.txt.xz: five novels of Jane Austen
 - scripture/train.txt.xz: the Bible in modern English, derived from the text of the World English Bible, which its
   authors dedicated to the public domain ("World English Bible" is a trademark of eBible.org; an edited text is not
   called by that name)
+- paraphrase/train.jsonl.xz: verses of the Bible in an old and a modern wording, without the labels
 The recipe:
 
     python tutorials/box.py                                            # the texts, cut into documents: build/box

@@ -48,7 +48,7 @@ class Learning(Comparison):
 def learned(seeds=2):
     """Each task learned by the box, and in the same way from random weights: what pretraining is good for."""
     config = read_model(BOX)[0].config
-    plan = Plan(max_positions=256, vocab_size=config.vocab_size)  # of the 512, so that pages of novels take their time
+    plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size)  # of the 512: pages of novels take their time
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
     todo = [Cell("glm", pretrained, task, seed) for seed in range(seeds) for task in TASKS for pretrained in (0, None)]
