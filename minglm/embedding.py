@@ -1,6 +1,7 @@
 """A text as one vector: Part A alone, which sees itself left and right, as BERT is used.
 
-Nothing is blanked and nothing is written: the mask is all Part A, and the states of the last layer are averaged.
+Nothing is blanked and nothing is written: the mask is all Part A (a model trained as gpt reads from left to right, as it
+learned to), and the states of the last layer are averaged.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from .arguments import add_model
 from .batch import micro_batches, pack
 from .errors import MinglmError, note
 from .generate import evaluating
-from .infilling import build_example
+from .layout import text_example
 
 POOLS = ("mean", "first")
 
@@ -20,10 +21,14 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
     """One vector a text: (n, C) float32, in the order of the texts.
 
     pool: "mean" of the states of the text's tokens, or "first", the state of cls. A text longer than the model reads keeps
-    its beginning, with one note that counts such texts. Raises MinglmError for a text that is empty.
+    its beginning, with one note that counts such texts. Raises MinglmError for a text that is empty, and for "first" of a
+    model trained as gpt, whose cls sees nothing but itself.
     """
     if pool not in POOLS:
         raise MinglmError(f"pool: {pool!r} is not accepted; {' or '.join(POOLS)} is")
+    family = model.config.family
+    if family == "gpt" and pool == "first":
+        raise MinglmError("pool: the first token of a model trained as gpt sees no other; mean is accepted")
     special, room = tokenizer.special, model.config.max_positions
     examples, cut = [], 0
     for number, text in enumerate(texts):
@@ -31,7 +36,7 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
         if not ids:
             raise MinglmError(f"texts: number {number} is empty; at least one character is needed")
         cut += len(ids) > room - 2
-        examples.append(build_example([special.cls, *ids[: room - 2], special.eos], [], [], special))
+        examples.append(text_example(family, [special.cls, *ids[: room - 2], special.eos], special))
     if cut:
         note(f"{cut} of {len(examples)} texts are longer than this model reads ({room} tokens); their ends were cut")
     found, device = [torch.zeros(0, model.config.hidden_size)], next(model.parameters()).device

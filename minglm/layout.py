@@ -14,6 +14,7 @@ All of them are rows of one kind under one mask, GLMMask: only Part A's length, 
 model was trained as stands in its config (`GLMConfig.family`), and decides how everything that uses it lays out its rows.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -113,6 +114,12 @@ def all_part_a(tokens, rows, targets, special):
         tokens=tokens, position_ids=np.arange(T), block_position_ids=np.zeros(T, dtype=np.int64), targets=targets,
         part_a_len=T, text_len=T, objective="bert", special=special, target_rows=rows,
     )  # fmt: skip
+
+
+def text_example(family, tokens, special):
+    """A text that is read for its states alone -> Example: by gpt from left to right, by all others as Part A."""
+    example = all_part_a(tokens, [], [], special)
+    return example if family != "gpt" else dataclasses.replace(example, part_a_len=0)
 
 
 # ---- use -----------------------------------------------------------------------------------------------------------------

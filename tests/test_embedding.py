@@ -33,6 +33,16 @@ def test_a_vector_is_the_mean_or_the_first_of_part_as_states(model, tokenizer, p
     model.train()
 
 
+def test_gpt_reads_a_text_as_it_learned_to(tokenizer):
+    model = GLM(GLMConfig(tokenizer.vocab_size, 16, 2, 2, 16, family="gpt")).eval()
+    ids = torch.tensor([tokenizer.special.cls, *tokenizer.encode("the cat sat"), tokenizer.special.eos])
+    with torch.no_grad():
+        states = model.hidden(ids, torch.arange(len(ids)), torch.zeros_like(ids), GLMMask.gpt([len(ids)]))
+    torch.testing.assert_close(embed(model, tokenizer, ["the cat sat"])[0], states[1:-1].mean(0), atol=1e-5, rtol=0)
+    with pytest.raises(MinglmError, match="trained as gpt sees no other; mean is accepted"):
+        embed(model, tokenizer, ["the cat sat"], pool="first")
+
+
 def test_texts_are_embedded_alone_however_they_are_packed(model, tokenizer):
     together = embed(model, tokenizer, TEXTS)
     for i in (3, 0, 2, 1):
