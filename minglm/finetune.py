@@ -37,7 +37,7 @@ from .tasks import TASK, TextToText, ask_all, read_task, shipped_tasks
 
 REPORT = "report.json"
 MIN_STEPS = 20  # of an epoch: a handful of rows is passed several times, for dev is read after each epoch
-CLOZE, ZERO_SHOT, HEAD = "fine-tuned cloze", "zero-shot cloze", "linear head"
+CLOZE, ZERO_SHOT, HEAD, RANDOM = "fine-tuned cloze", "zero-shot cloze", "linear head", "from random weights"
 TF_IDF, MAJORITY, CHANCE = "TF-IDF, logistic regression", "most frequent label", "chance"
 
 
@@ -170,7 +170,8 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     """Fine-tune a copy of a model for a task -> (the GLM of the best seed on dev, a report as a dict).
 
     task: a Cloze. train, dev, test: {where it stands: row}; the table is about test, or about dev where there is none.
-    few_shot: learn from so many rows of each label only, drawn by seed. rivals: train a linear head as well.
+    few_shot: learn from so many rows of each label only, drawn by seed. rivals: train a linear head as well, and the same
+    model from random weights.
     Raises MinglmError when rows do not fit the task or a label has no row.
     """
     limit, device = text_limit(model.config), choose_device("auto", None)
@@ -196,6 +197,11 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
         runs.append(dict(seed=seed, texts=len(learned), best_epoch=top["epoch"], history=history))
         if best is None or top[task.metric] > best[0]:
             best = top[task.metric], scorer.model, found, dict(seed=seed, epoch=top["epoch"])
+        if rivals:
+            say(f"{RANDOM}, trained the same way")
+            scratch = ClozeScorer(from_random(base, seed), task.length_penalty)
+            fit(scratch, learned, read["dev"], settings, seed, task, say)
+            answers.setdefault(RANDOM, []).append([int(p.argmax()) for p in predict(scratch, read["test"])])
         if not task.labels:
             continue
         if rivals:
@@ -219,6 +225,12 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     return tuned, report
 
 
+def from_random(model, seed):
+    """A model of the same shape, on the same device, that has read nothing."""
+    torch.manual_seed(stream_seed(seed, 0, 0, 1))
+    return type(model)(model.config).to(device_of(model))
+
+
 def draw(task, questions, few_shot, seed):
     """Numbers of `few_shot` questions of each label (in all, where rows bring their own candidates), drawn by seed."""
     classes = [[i for i, q in enumerate(questions) if q.gold == label] for label in range(len(task.labels))]
@@ -234,7 +246,7 @@ def draw(task, questions, few_shot, seed):
 def table_of(answers, questions):
     """{method: scores}: means over seeds, the standard error that the number of texts gives, the deviation between seeds."""
     table = {}
-    for method in (CLOZE, ZERO_SHOT, HEAD, TF_IDF, MAJORITY):
+    for method in (CLOZE, ZERO_SHOT, RANDOM, HEAD, TF_IDF, MAJORITY):
         if method in answers:
             scores = [measure(found, questions) for found in answers[method]]
             accuracy, f1 = [s["accuracy"] for s in scores], [s["macro_f1"] for s in scores]
@@ -243,9 +255,8 @@ def table_of(answers, questions):
                 between_seeds=statistics.stdev(accuracy) if len(accuracy) > 1 else None,
                 macro_f1=None if None in f1 else statistics.fmean(f1),
             )  # fmt: skip
-    if MAJORITY not in answers:
-        share = statistics.fmean(1 / len(q.labels) for q in questions)
-        table[CHANCE] = dict(accuracy=share, standard_error=None, between_seeds=None, macro_f1=None)
+    share = statistics.fmean(1 / len(q.labels) for q in questions)
+    table[CHANCE] = dict(accuracy=share, standard_error=None, between_seeds=None, macro_f1=None)
     return table
 
 
@@ -315,12 +326,15 @@ def add_finetune(commands):
     p.add_argument("--few-shot", type=positive, metavar="K",
                    help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
     p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run each; the best on dev is kept (0)")
-    p.add_argument("--rivals", action="store_true", help="train a linear head as well, the BERT way: twice the time")
+    p.add_argument("--rivals", action="store_true",
+                   help="learn from random weights as well, and with a linear head, the BERT way: three times as long")
     p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N", help=f"passes over the rows ({t.epochs})")
     p.add_argument("--patience", type=positive, default=t.patience, metavar="N",
                    help=f"epochs without a better one ({t.patience})")
     p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
     p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
+    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X", help=f"while it learns ({t.dropout})")
+    p.add_argument("--label-smoothing", type=float, metavar="X", help=f"of text to text ({t.label_smoothing})")
     p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
                    help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
 
@@ -332,10 +346,10 @@ def finetune_command(args):
     keep_memory()
     task = read_task(args.task)
     to_text = isinstance(task, TextToText)
-    dials = ("epochs", "batch", "lr", "patience", "dtype")
-    settings = Finetuning(**{name: getattr(args, name) for name in dials})
-    if args.rivals and to_text:
-        raise MinglmError("--rivals: a linear head chooses among labels, and text to text has none; leave it out")
+    if args.label_smoothing is not None and not to_text:
+        raise MinglmError(f"--label-smoothing: is for text to text, and {task.name} chooses among labels; leave it out")
+    dials = ("epochs", "batch", "lr", "patience", "dropout", "label_smoothing", "dtype")
+    settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
@@ -343,12 +357,10 @@ def finetune_command(args):
     out = args.out or next_run(task.name)
     claim_folder(out)
     try:
-        banner(args, task, model, tokenizer, train, dev, out)
-        how = dict(settings=settings, seeds=args.seeds, few_shot=args.few_shot, test=test)
-        if to_text:
-            tuned, report = finetune_text(model, tokenizer, task, train, dev, **how)
-        else:
-            tuned, report = finetune(model, tokenizer, task, train, dev, rivals=args.rivals, **how)
+        banner(args, settings, task, model, tokenizer, train, dev, out)
+        learn = finetune_text if to_text else finetune
+        tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
+                              few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
         # before anything is written: a full disk shall not cost the numbers, too
         (print_texts if to_text else print_report)(report)
         text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
@@ -362,12 +374,12 @@ def finetune_command(args):
     print(f"try         minglm {'rewrite' if to_text else 'classify'} --model {shlex.quote(str(out))} {what}")
 
 
-def banner(args, task, model, tokenizer, train, dev, out):
+def banner(args, settings, task, model, tokenizer, train, dev, out):
     """What was chosen, and why."""
     few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
     if isinstance(task, TextToText):
         dials = ", ".join(f"{name} {value}" for name, value in task.dials.items()) or "the likeliest token each time"
-        kind = [("answer", f"{task.target}, with the end: smoothed by {Finetuning.label_smoothing}"), ("written", dials)]
+        kind = [("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"), ("written", dials)]
     else:
         labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
         kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
@@ -377,7 +389,8 @@ def banner(args, task, model, tokenizer, train, dev, out):
         *kind,
         ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
         ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, {args.dtype}"),
-        ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, patience {args.patience}"),
+        ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
+                     f"dropout {args.dropout:g}, patience {args.patience}"),
         ("model", f"{out}"),
     ]
     print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)

@@ -22,7 +22,7 @@ from .arguments import add_rows, check_rows, positive, rows_asked
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, columns, device_of, task_of
 from .errors import MinglmError, note
-from .finetune import Aim, Finetuning, draw, fit, heading
+from .finetune import RANDOM, Aim, Finetuning, draw, fit, from_random, heading
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import text_limit
 from .pretrain import choose_device
@@ -76,11 +76,12 @@ TEXTS = Aim(text_losses, count_targets, dev_loss, lambda task, scores: -scores["
 
 
 def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds=(0,), few_shot=None, test=None,  # noqa: B008
-                  say=print):  # fmt: skip
+                  rivals=False, say=print):  # fmt: skip
     """Fine-tune a copy of a model for text to text -> (the GLM of the best seed on dev, a report as a dict).
 
     task: a TextToText. train, dev, test: {where it stands: row}; the table is about test, or about dev where there is none.
-    few_shot: learn from so many rows only, drawn by seed. Raises MinglmError when rows do not fit the task.
+    few_shot: learn from so many rows only, drawn by seed. rivals: the same from random weights as well.
+    Raises MinglmError when rows do not fit the task.
     """
     limit, device = text_limit(model.config, True), choose_device("auto", None)
     read = {name: ask_all(task, tokenizer, rows, limit, labelled=True)
@@ -97,6 +98,11 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
         history = fit(scorer, [read["train"][i] for i in chosen], read["dev"], settings, seed, task, say, TEXTS)
         said = generate(scorer.model, tokenizer, read[about], dials)
         answers.setdefault(TUNED, []).append(said)
+        if rivals:
+            say(f"{RANDOM}, trained the same way")
+            scratch = TextScorer(from_random(base, seed))
+            fit(scratch, [read["train"][i] for i in chosen], read["dev"], settings, seed, task, say, TEXTS)
+            answers.setdefault(RANDOM, []).append(generate(scratch.model, tokenizer, read[about], dials))
         answers.setdefault(WORDS, []).append(word_for_word([learned_from[i] for i in chosen], sources))
         top = min(history, key=lambda epoch: epoch["dev_loss"])
         runs.append(dict(seed=seed, texts=len(chosen), best_epoch=top["epoch"], history=history))
@@ -127,7 +133,7 @@ def table_of(answers, gold):
         return {name: None if x is None else how([s[name] for s in scores]) for name, x in scores[0].items()}
 
     table = {}
-    for method in (TUNED, WORDS, COPY):
+    for method in filter(answers.get, (TUNED, RANDOM, WORDS, COPY)):
         scores = [compare(said, gold, tell=method == COPY) for said in answers[method]]
         spread = over_seeds(statistics.stdev, scores) if len(scores) > 1 else None
         table[method] = over_seeds(statistics.fmean, scores) | dict(between_seeds=spread)

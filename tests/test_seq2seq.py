@@ -220,10 +220,11 @@ def test_a_toy_language_is_learned_and_the_model_given_stays_as_it_was(model, to
 
 
 def test_seeds_and_few_rows(model, tokenizer, capsys):
-    how = dict(settings=replace(QUICK, epochs=1), seeds=(0, 1), few_shot=10, say=quiet)
+    how = dict(settings=replace(QUICK, epochs=1), seeds=(0, 1), few_shot=10, rivals=True, say=quiet)
     _, report = finetune_text(model, tokenizer, LAST, turned(40, 0), turned(6, 1), **how)
     assert [run["texts"] for run in report["seeds"]] == [10, 10] and report["about"] == "dev"
     assert report["scores"]["fine-tuned GLM"]["between_seeds"]["exact"] >= 0
+    assert report["scores"]["from random weights"]["between_seeds"]["exact"] >= 0
     print_texts(report)
     assert "the epoch was chosen on them" in capsys.readouterr().out
     with pytest.raises(MinglmError, match="--few-shot: 17 given; there are 16 rows in all"):
@@ -491,7 +492,7 @@ def test_what_cannot_be_rewritten_is_told_in_one_line(minglm_rewrite, small_run,
         ([], '{"src": "so", "tgt": ""}', "train.jsonl:2: tgt: '' is not accepted"),
         ([], '{"src": "so", "tgt": "\\ud83d"}', "train.jsonl:2: tgt: "),
         ([], "[1]", "train.jsonl:2: holds no object"),
-        (["--rivals"], '{"src": "so", "tgt": "so"}', "--rivals: a linear head chooses among labels"),
+        (["--label-smoothing", "1"], '{"src": "so", "tgt": "so"}', "label_smoothing: 1.0 is not accepted; a number"),
         (["--few-shot", "3"], '{"src": "so", "tgt": "so"}', "--few-shot: 3 given; there are 2 rows in all"),
     ],
 )
