@@ -242,6 +242,7 @@ def test_the_film_lights_what_each_step_adds():
             assert lit == new and set(cells) == new | {j for where, j in old if where == lane}
             old |= {(lane, j) for j in new}
     assert found["cells-7"].get_array().tolist() == codes(PAPER.kind) and "cells-6" not in found
+    assert [name for name in CODES if f"swatch-{name}" in found] == [name for name in CODES if (PAPER.kind == name).any()]
 
 
 def test_the_family_has_every_mask_and_t5_has_three_blocks():
@@ -304,22 +305,22 @@ def test_tiles_are_those_of_the_dense_mask(mask, tile):
     dense, covered = mask.dense().numpy(), np.zeros(mask.dense().shape, dtype=int)
     for kind, i0, i1, j0, j1 in found:
         part = dense[i0:i1, j0:j1]
-        assert kind == ("full" if part.all() else "partial" if part.any() else "skipped")
+        assert kind == ("full" if part.all() else "partial" if part.any() else "empty")
         assert i1 - i0 <= tile[0] and j1 - j0 <= tile[1]
         covered[i0:i1, j0:j1] += 1
     assert covered.max() == 1 and not dense[covered == 0].any()
-    assert number == {kind: sum(k == kind for k, *_ in found) for kind in ("full", "partial", "skipped")}
-    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in found if kind != "skipped")
+    assert number == {kind: sum(k == kind for k, *_ in found) for kind in ("full", "partial", "empty")}
+    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in found if kind != "empty")
     assert facts == dict(pairs=dense.size, visited=visited, seen=int(dense.sum()))
 
 
 def test_the_picture_of_tiles_and_its_text_say_the_same():
     found, text = by_gid(fig := tile_figures.fig_tiles(PAPER)), tile_figures.tiles_text(PAPER)
     assert text.splitlines()[:3] == ["█▒·", "█▒·", "██▒"] and "4 full" in text and "16% of the FLOPs" in text
-    drawn = Counter(gid.partition("-")[0] for gid in found if gid.partition("-")[0] in ("full", "partial", "skipped"))
-    assert drawn == {"full": 4, "partial": 3, "skipped": 2}
-    assert [found[f"count-{kind}"].get_text() for kind in ("full", "partial", "skipped")] == ["4", "3", "2"]
-    assert tile_figures.tiles_text(PAPER, charset="ascii").isascii() and "4 full, 3 partial, 2 skipped" in fig.alt_text
+    drawn = Counter(gid.partition("-")[0] for gid in found if gid.partition("-")[0] in ("full", "partial", "empty"))
+    assert drawn == {"full": 4, "partial": 3, "empty": 2}
+    assert [found[f"count-{kind}"].get_text() for kind in ("full", "partial", "empty")] == ["4", "3", "2"]
+    assert tile_figures.tiles_text(PAPER, charset="ascii").isascii() and "4 full, 3 partial, 2 empty" in fig.alt_text
     check_readable(tile_figures.fig_tiles(MASKS[1], tile=(4, 8), width=460), 460)
     with pytest.raises(MinglmError, match="tile"):
         tile_figures.fig_tiles(PAPER, tile=(0, 4))
@@ -443,6 +444,16 @@ def test_spans_are_counted_and_the_law_is_poissons():
     assert by_gid(fig)["asked-for"].get_xdata()[0] == 0.2
     assert by_gid(fig)["mean"].get_xdata()[0] == pytest.approx(shares.mean())
     assert f"{len(measured):,} spans" in fig.alt_text and f"{shares.mean():.1%}" in fig.alt_text
+
+
+@pytest.mark.parametrize("width", [460, 900])
+@pytest.mark.parametrize("dials", [{}, dict(mask_ratio=0.5, mean_span_length=12.0)], ids=["narrow", "wide"])
+def test_the_legend_of_spans_lies_over_everything_that_is_drawn(dials, width):
+    fig = run_figures.fig_spans([128] * 100, run_figures.DataConfig(**dials), width=width)
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        drawn = [artist.get_window_extent() for artist in (*ax.lines, *ax.patches)]
+        assert ax.get_legend().get_window_extent().y0 > max(box.y1 for box in drawn)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -116,6 +117,40 @@ def test_the_chinese_page_has_other_prose_and_the_same_code_and_outputs(course):
     parts = [page[page.index("```python") : page.index("## ")] for page in (english, chinese)]
     assert parts[0] == parts[1]
     assert not (course.folder / "01_picture.zh.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("一个空\n一个词", "一个空一个词"),
+        ("看左边，\n也看右边。\n“看完”\n再写", "看左边，也看右边。“看完”再写"),
+        ("三行\n也是\n一段", "三行也是一段"),
+        ("顺序如下，\nPart B 在后，\n`[M]` 在前，\n10 个", "顺序如下，Part B 在后，`[M]` 在前，10 个"),
+        ("看：\n**GPT** 和\n*T5*，\n*GLM*\n（它）", "看：**GPT** 和\n*T5*，*GLM*（它）"),
+        ("见\nPart B\n的行", None),  # a blank belongs between Chinese and Latin letters
+        ("其中，\n$m$\n，$k$\n是个数", None),  # and around a formula
+        ("甲\n\n乙", None),
+        ("两点：\n- 甲\n- 乙", None),
+        ("两点：\n* 甲\n* 乙", None),
+        ("两点：\n1. 甲\n2) 乙", None),
+        ("- 这一项\n  有两行\n- 下一项", "- 这一项有两行\n- 下一项"),
+        ("## 标题\n正文", None),
+        ("如下：\n| 甲 | 乙 |\n|---|---|\n| 丙 | 丁 |", None),
+        ("如下：\n```text\n甲\n乙\n```\n丙\n丁", "如下：\n```text\n甲\n乙\n```\n丙丁"),
+        ("就是\n$$p(\\text{上\n文})\n= 1$$\n完\n了", "就是\n$$p(\\text{上\n文})\n= 1$$\n完了"),
+        ("是\n**强调。**\n下句", None),  # ** between a mark and a letter would not end the emphasis
+        ("English\nstays", None),
+    ],
+)
+def test_lines_of_chinese_are_joined_and_all_others_stay(written, shown):
+    assert render.joined(written) == (written if shown is None else shown)
+
+
+def test_only_the_chinese_page_joins_lines(course):
+    course.edit("00_counting.py", "# 到多少？\n", "# 数到几，\n# 才算\n# 完？\n")
+    course.edit("00_counting.py", "*How far?*", "到\n# 哪？")
+    assert course.run("00").code == 0
+    assert "# 00 数数\n数到几，才算完？\n" in course.read("00_counting.zh.md") and "到\n哪？" in course.read("00_counting.md")
 
 
 def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(course):
@@ -349,6 +384,15 @@ def test_a_chapter_is_well_formed(path):
     assert checks_of(path), "every chapter has exercises"
     long = [n + 1 for n, line in enumerate(chapter.source.split("\n")) if len(line) > 100 and not line.startswith("#")]
     assert not long, "code is read on a page: at most 100 characters a line"
+
+
+@pytest.mark.parametrize("path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem)
+def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
+    """GitHub takes $...$ for a formula only where no Chinese letter or mark touches it from outside."""
+    for cell in render.Chapter(path).cells:
+        text = re.sub(r"`[^`\n]*`|\$\$.*?\$\$", "", cell.text if cell.kind == "zh" else "", flags=re.S)
+        wrong = [m.group() for m in re.finditer(r"(.?)\$[^$]+\$(.?)", text) if not re.fullmatch(r"[\x00-\x7f]*", m[1] + m[2])]
+        assert not wrong, f"line {cell.line}: {wrong}"
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -2,16 +2,16 @@
 # # 02 Breaking a text
 # *How are blanks chosen?*
 #
-# GLM needs no labels. It breaks a text, and the broken text is the question, the pieces are the
-# answer. This chapter breaks texts: first one of six words by hand, then at random as pretraining
-# does, with three objectives; and at the end every text is put together again.
+# GLM needs no labels. It breaks a text: the broken text is the question, the pieces are the answer.
+# This chapter breaks texts, first one of six words by hand, then at random as pretraining does,
+# with three objectives; and at the end every text is put together again.
 # %% [markdown] zh
-# # 02 打碎文本
-# *空白是怎样选出来的？*
+# # 02 给文本挖空
+# *空是怎样选出来的？*
 #
-# GLM 不需要人工标注：把一段文本打碎，残缺的文本就是题目，挖出来的碎片就是答案。
-# 本章先手工打碎一个只有六个词的句子，再像预训练那样随机地打碎文本（共有三种目标），
-# 最后把每一段文本原样拼回去。
+# GLM 不需要人工标注：从文本里挖掉几处，剩下的就是题目，挖掉的就是答案。
+# 本章先动手给一个只有六个词的句子挖空，再像预训练那样随机地挖（有三种训练目标），
+# 最后把每段文本原样拼回去。
 
 # %%
 import math
@@ -30,7 +30,7 @@ from minglm.viz.figures import draw, fig_spans
 from minglm.viz.palette import SPAN_COLOURS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
-FAINT, SOFT = THEMES["light"]["faint"], THEMES["light"]["soft"]
+LOOK = THEMES["light"]
 
 # %% [markdown]
 # ## Six words by hand
@@ -42,13 +42,14 @@ FAINT, SOFT = THEMES["light"]["faint"], THEMES["light"]["soft"]
 # that is drawn: here the second one first. Each is led in by `[S]`, and each row of Part B learns
 # the token that comes next; the last row of a span learns its end, `[E]`.
 # %% [markdown] zh
-# ## 手工打碎六个词
-# 论文中的例子：文本是 $x_1 \ldots x_6$，要挖掉的是 $x_3$ 和 $x_5, x_6$。论文从 1 开始计数，本教程一律从 0
-# 开始。片段（span）是左闭右开区间，所以 $x_3$ 写作 `Span(2, 3)`，$x_5, x_6$ 写作 `Span(4, 6)`。
+# ## 动手挖六个词
+# 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
+# 本教程一律从 0 数起。挖掉的一段叫一个*片段*（span），记成左闭右开的区间，所以 $x_3$ 写作 `Span(2, 3)`，
+# 而 $x_5, x_6$ 写作 `Span(4, 6)`。
 #
-# *Part A* 是挖空之后的文本，每个片段只留下一个 `[M]`。*Part B* 依次放着被挖掉的片段，次序是随机抽出来的，
-# 这里第二个片段排在前面。每个片段以 `[S]` 开头；Part B 的每一行都学习预测下一个 token，
-# 片段的最后一行学习预测结束标记 `[E]`。
+# *Part A* 是挖空后的文本，每个片段的位置上只留一个 `[M]`。*Part B* 是挖掉的片段，顺序是随机抽的：
+# 这里第二个片段排在前面。每个片段以 `[S]` 开头，Part B 的每一行都学习下一个 token，
+# 片段的最后一行学习结束标记 `[E]`。
 
 # %% exact
 text = ["x1", "x2", "x3", "x4", "x5", "x6"]
@@ -87,10 +88,12 @@ draw("corruption", derivation=d, width=700)
 # $$p_\theta(s_i \mid x_{\text{corrupt}}, s_{z_{\lt i}}) = \prod_{j=1}^{l_i}
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
-# Nobody sums over all orders: every time a text comes by, one order is drawn.
+# Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and
+# $s_{i,\lt j}$ the beginning of this one. Nobody sums over all orders: every time a text comes by,
+# one order is drawn.
 # %% [markdown] zh
-# 不论片段多长，Part A 里都只有一个 `[M]`：长度也要由模型自己猜，办法是在恰当的时候说出 `[E]`。Part B
-# 里靠后的片段可以看到靠前的片段。设有 $m$ 个片段 $s_1 \ldots s_m$，$Z_m$ 是 $m$ 个元素的所有排列，
+# 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
+# Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
 # 训练目标就是：
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
@@ -99,7 +102,8 @@ draw("corruption", derivation=d, width=700)
 # $$p_\theta(s_i \mid x_{\text{corrupt}}, s_{z_{\lt i}}) = \prod_{j=1}^{l_i}
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
-# 训练时并不真的对所有排列求和：每次读到一段文本，只抽取其中一种次序。
+# 式中 $x_{\text{corrupt}}$ 就是 Part A，而 $s_{z_{\lt i}}$ 是 Part B 中排在前面的片段，
+# 至于 $s_{i,\lt j}$ 则是当前片段已经写出的开头。训练时并不真的对所有排列求和：一段文本每出现一次，就随机抽一种顺序。
 
 # %% [markdown]
 # ## How long: the token objective
@@ -108,15 +112,13 @@ draw("corruption", derivation=d, width=700)
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 # %% [markdown] zh
-# ## 片段有多长：token 目标
-# 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 就不成其为片段，所以去掉 0，其余的概率再归一化：
+# ## 片段多长：token 目标
+# 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 的片段没有意义，所以去掉 0，把其余的概率重新归一化：
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 
 # %% exact
 law = [3**n * math.exp(-3) / math.factorial(n) / (1 - math.exp(-3)) for n in range(1, 40)]
-for n in range(1, 8):
-    print(f"p({n}) = {law[n - 1]:.3f}  " + "#" * round(100 * law[n - 1]))
 print(f"mean = {sum(n * p for n, p in enumerate(law, 1)):.3f}")
 
 cdf = poisson_cdf(3.0, 40)  # the library's; 40: every span is shorter, as in the original code
@@ -124,13 +126,17 @@ assert np.allclose(cdf, np.cumsum(law))
 
 # %% [markdown]
 # To draw from it, take a uniform number and see into which step of the running sum it falls. How
-# many lengths? Until 15 % of the tokens are blanked. The last one may go past that.
+# many lengths? Until 15 % of the tokens are blanked; the last one may go past that. Then draw for
+# many texts, and count. `Rng(0, n)` *names* a stream of random numbers: seed 0, text n. So its
+# blanks are the same whenever they are asked for, on any machine, and a run that was stopped goes
+# on without having saved them.
 # %% [markdown] zh
-# 抽样的办法：取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。要抽多少个？直到挖掉的 token 达到 15 %
-# 为止，最后一个片段允许超出。
+# 怎么抽？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15 % 为止，
+# 最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。`Rng(0, n)` 给一串随机数起了*名字*：种子 0，
+# 第 n 段文本。所以无论什么时候、在哪台机器上问，挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
 
 # %% exact
-def draw_lengths(budget, rng, cdf=cdf):
+def draw_lengths(budget, rng):
     lengths = []
     while sum(lengths) < budget:
         u = rng.uniform()
@@ -138,52 +144,33 @@ def draw_lengths(budget, rng, cdf=cdf):
     return lengths
 
 
-budget = int(0.15 * 64)
-for seed in range(4):
-    lengths = draw_lengths(budget, Rng(seed))
-    print(f"64 tokens, budget {budget}: lengths {lengths}, together {sum(lengths)}")
+for seed in range(3):
+    lengths = draw_lengths(int(0.15 * 64), Rng(seed))
+    print(f"64 tokens, budget {int(0.15 * 64)}: lengths {lengths}, together {sum(lengths)}")
+
+drawn = [draw_lengths(int(0.15 * 128), Rng(0, n)) for n in range(2000)]
+assert drawn[7] == draw_lengths(int(0.15 * 128), Rng(0, 7))  # asked again, out of turn
+counted = np.bincount(sum(drawn, [])) / sum(map(len, drawn))
+for n in range(1, 8):
+    print(f"p({n}) = {law[n - 1]:.3f}, drawn {counted[n]:.3f}  " + "#" * round(100 * counted[n]))
+assert np.allclose(counted[1:], law[:len(counted) - 1], atol=0.01)
+for name, i in (("first", 0), ("last", -1)):
+    mean = np.mean([lengths[i] for lengths in drawn])
+    print(f"{name} length that is drawn for a text: {mean:.2f} in the mean")
 
 # %% [markdown]
-# Are these lengths really Poisson? Draw many, count them, and compare with the law. $\chi^2$ is
-# the sum of (counted - expected)² / expected over ten classes; if the law is true it exceeds 16.9
-# in one of twenty trials. A check is worth something if it can fail, so it is also given lengths
-# that come from a slightly wrong law.
-# %% [markdown] zh
-# 这些长度当真服从泊松分布吗？多抽一些，数一数，再跟理论值比。$\chi^2$ 是十个类别上（实际数 − 期望数）² /
-# 期望数之和；如果分布正确，平均二十次试验里才有一次超过 16.9。能查出错误的检验才有价值，
-# 所以也让它检验一组 $\lambda$ 稍有偏差的长度。
-
-# %% exact
-def chi_square(lengths):
-    counted = np.bincount(np.minimum(lengths, 10), minlength=11)[1:]  # the last class: 10 and more
-    expected = len(lengths) * np.array([*law[:9], sum(law[9:])])
-    return float(((counted - expected) ** 2 / expected).sum())
-
-
-TEXTS = 2000
-drawn = [draw_lengths(19, Rng(0, n)) for n in range(TEXTS)]  # 19: 15 % of 128 tokens
-wrong = [draw_lengths(19, Rng(0, n), poisson_cdf(3.3, 40)) for n in range(TEXTS)]
-for name, lists in (("Poisson(3)", drawn), ("Poisson(3.3)", wrong)):
-    pooled = [n for lengths in lists for n in lengths]
-    print(f"{name:12} {len(pooled)} spans, mean {np.mean(pooled):.2f}, "
-          f"chi-square {chi_square(pooled):.1f}")
-assert chi_square([n for lengths in drawn for n in lengths]) < 16.9
-first, last = (np.mean([lengths[i] for lengths in drawn]) for i in (0, -1))
-print(f"first length of a text {first:.2f} in the mean, last length {last:.2f}")
-
-# %% [markdown]
-# The last line shows a trap. Drawing stops with the span that passes the budget, and a long span
-# is more likely to be the one. If lengths were put into the text as they are drawn, the ends of
-# texts would have the long blanks. So the lengths are shuffled before they get their places.
+# The last two lines show a trap. Drawing stops with the span that passes the budget, and a long span is
+# more likely to be the one. If lengths were put into the text as they are drawn, the ends of texts
+# would have the long blanks. So the lengths are shuffled before they get their places.
 #
 # The next picture is the library's own: `sample_spans` on texts of 128 tokens. On the right: a text
 # loses a little more than 15 %, because the last span goes past the budget.
 # %% [markdown] zh
-# 最后一行揭示了一个陷阱。抽样停在越过额度的那个片段上，而片段越长越容易越过额度。
-# 如果按抽出的先后直接放进文本，长空白就会集中在文本末尾。所以先把长度打乱，再分配位置。
+# 最后两行透露了一个陷阱：抽样停在超出额度的那个片段上，而越长的片段越容易超出。
+# 如果照抽出的先后放进文本，长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
 #
-# 下图由库本身画出，数据来自对 128 个 token 的文本调用 `sample_spans`。右边可见：
-# 因为最后一个片段会越过额度，实际挖掉的比例略高于 15 %。
+# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`。看右图：因为最后一个片段会超出额度，
+# 实际挖掉的比 15 % 略多。
 
 # %%
 fig_spans([128] * (500 if FAST else 2000), width=700)
@@ -194,10 +181,10 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 # span and the gap behind it to a point. The last span needs no gap, so 10 - 5 - 2 + 1 = 4 tokens
 # are left, and a point can stand in five slots, 0 to 4. Draw two slots, sort them, blow up.
 # %% [markdown] zh
-# ## 放在哪里：收缩、抛点、还原
-# 两个片段不能相邻，否则就成了一个。以 10 个 token 的文本和长度 2、3 为例：
-# 把每个片段连同它后面的间隔收缩成一个点。最后一个片段后面不需要间隔，于是还剩 10 − 5 − 2 + 1 = 4 个
-# token，一个点可以放进 0 到 4 这五个位置。抽两个位置，排好序，再还原。
+# ## 放在哪里：缩成点，撒下去，再还原
+# 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。先把每个片段连同它后面的间隔缩成一个点。
+# 最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，每个点有 0 到 4 五个槽位可放。
+# 抽两个槽位，排好序，再把点还原成片段。
 
 # %% exact
 def place(lengths, slots):
@@ -212,29 +199,11 @@ def strip(spans, length):
     return "".join("#" if any(a <= i < b for a, b in spans) else "." for i in range(length))
 
 
-for slots in [(0, 0), (1, 3), (4, 4)]:
-    print(f"slots {slots}:  {strip(place([2, 3], slots), 10)}  {place([2, 3], slots)}")
-
 ways = Counter(tuple(place([2, 3], sorted(slots))) for slots in product(range(5), repeat=2))
+for layout, n in sorted(ways.items()):
+    print(strip(layout, 10), f" reached in {n} of 25 ways")
 by_hand = {((a, a + 2), (b, b + 3)) for a in range(10) for b in range(a + 3, 8)}
 assert set(ways) == by_hand  # every layout with a gap can come up, and no other
-print(f"{len(ways)} layouts; reached in this many of 25 ways: {sorted(ways.values())}")
-
-# %%
-fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-for row, (layout, n) in enumerate(sorted(ways.items())):
-    ax.broken_barh([(i + 0.06, 0.88) for i in range(10)], (row, 0.78), facecolors="#DDDDDD")
-    for colour, (a, b) in zip(SPAN_COLOURS, layout, strict=False):
-        ax.broken_barh([(a + 0.06, b - a - 0.12)], (row, 0.78), facecolors=colour)
-    ax.text(10.3, row + 0.4, f"{n} of 25", va="center", fontsize=8, color=SOFT)
-ax.set(xlim=(0, 11.4), ylim=(15, 0), xticks=np.arange(10) + 0.5, yticks=[])
-ax.set_xticklabels(range(10))
-ax.set_title("a span of 2 and a span of 3 in ten tokens: all layouts", loc="left", fontsize=10)
-ax.tick_params(length=0)
-ax.spines[:].set_visible(False)
-fig.alt_text = ("The 15 ways to lay a span of 2 before a span of 3 into ten tokens, a strip each, "
-                "with a gap between them; most are reached in 2 of 25 ways, those whose slots are "
-                "equal in 1.")
 
 # %% [markdown]
 # Every layout can come up, but not all alike: two different slots can be drawn in two orders, two
@@ -243,11 +212,10 @@ fig.alt_text = ("The 15 ways to lay a span of 2 before a span of 3 into ten toke
 # Lengths, shuffle, slots: that is the whole of `token_spans`. One thing is still missing: the first
 # token of a text, `[CLS]`, is never blanked, so everything moves by one.
 # %% [markdown] zh
-# 每种布局都可能出现，但机会不完全均等：两个不同的位置有两种抽法，两个相同的位置只有一种。
-# 原版代码也是这样抽的。
+# 每种布局都可能出现，但机会不完全均等：槽位不同有两种抽法，槽位相同只有一种。原版代码也是这样抽的。
 #
-# 抽长度、打乱、抽位置，这就是 `token_spans` 的全部。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
-# 所以整体后移一位。
+# 抽长度、打乱、抽槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
+# 所以整体要后移一位。
 
 # %% exact
 def draw_token_spans(length, rng):
@@ -275,21 +243,20 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]`, here `[sM]` |
 # | `"document"` | one span at the end, 50 to 100 % of the text | `[gMASK]`, here `[gM]` |
 # %% [markdown] zh
-# ## 三种目标
-# 短空白教模型认识词语。要学会写句子、写整篇文章，GLM 就换别的方式打碎文本，并换用别的掩码 token，
-# 让模型知道要填的是什么。一段文本用三种中的哪一种，也是抽出来的。
+# ## 三种训练目标
+# 挖短空，学的是词。要学会写句子、写整篇文章，GLM 就对一部分文本换个挖法，并换用别的掩码 token，
+# 好让模型知道这次要填什么。一段文本用哪一种，也是抽出来的。
 #
-# | 目标 | 挖掉什么 | 掩码 |
+# | 目标 | 挖掉什么 | 掩码 token |
 # |---|---|---|
 # | `"token"` | 许多短片段，共占 15 % 的 token | `[MASK]`，这里写作 `[M]` |
-# | `"sentence"` | 完整的句子，直到满 15 % | `[sMASK]`，这里写作 `[sM]` |
+# | `"sentence"` | 整句整句地挖，挖满 15 % 为止 | `[sMASK]`，这里写作 `[sM]` |
 # | `"document"` | 末尾的一个片段，占全文的 50 % 到 100 % | `[gMASK]`，这里写作 `[gM]` |
 
 # %% exact
 STORY = """[CLS] The fog came in at dusk . Nobody on the pier could see the lamp . Anna rang the
 bell . A boat answered from far away . She rang again , and waited . [EOS]""".split()
 OBJECTIVES = ("token", "sentence", "document")
-SEED = 14
 full_stop = {word: word == "." for word in STORY}
 
 
@@ -300,19 +267,18 @@ def break_story(objective, rng, words=STORY):
 
 
 for objective in OBJECTIVES:
-    d = break_story(objective, Rng(SEED))
-    A = d.part_a_len
-    for name, words in (("Part A", d.tokens[:A]), ("learns", d.targets[A:])):
-        indent = dict(initial_indent=f"{objective:8}  {name}  ", subsequent_indent=" " * 18)
-        print(textwrap.fill(" ".join(words), 90, **indent))
+    d = break_story(objective, Rng(14))
+    for name, words in (("reads", d.tokens), ("learns", d.targets[d.part_a_len:])):
+        print(textwrap.fill(" ".join(words), 90, initial_indent=f"{objective:8}  {name:6}  ",
+                            subsequent_indent=" " * 18))
 
 # %% [markdown]
 # The document span takes the end of the text with it, `[EOS]` included: so the model learns where a
 # text is over. Long texts are cut into windows, and a window may stop in the middle. Then nothing
 # is known to follow, and nothing is learned after the last word:
 # %% [markdown] zh
-# document 片段连同文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本会切成若干窗口，
-# 窗口可能断在半途。这时后面是什么并不知道，于是最后一个词之后什么也不学：
+# document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本要切成若干窗口，
+# 一个窗口可能断在半中间。后面是什么无从知道，所以最后一个词之后什么也不学：
 
 # %% exact
 whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
@@ -323,22 +289,20 @@ print("is cut:    ", *cut.targets[-5:])
 # Twelve draws of each objective from the same text, a line each. Colours only tell neighbours
 # apart; grey lines are the ends of sentences.
 # %% [markdown] zh
-# 同一段文本，每种目标各抽十二次，一行一次。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
+# 同一段文本，每种目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
 
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
-    shares = []
-    for n in range(12):
-        ax.broken_barh([(0, len(STORY))], (n, 0.8), facecolors=FAINT)
-        d = break_story(objective, Rng(5, n))
-        shares.append(sum(b - a for a, b in d.spans) / len(STORY))
-        for k, (a, b) in enumerate(d.spans):
-            ax.broken_barh([(a + 0.1, b - a - 0.2)], (n, 0.8), facecolors=SPAN_COLOURS[k % 6])
-    for i, word in enumerate(STORY):
-        if full_stop[word]:
-            ax.axvline(i + 1, color=SOFT, linewidth=0.8)
-    ax.set_title(f"{objective}: {np.mean(shares):.0%} blanked", loc="left", fontsize=10)
+    drawn = [break_story(objective, Rng(5, n)).spans for n in range(12)]
+    for row, found in enumerate(drawn):
+        ax.broken_barh([(0, len(STORY))], (row, 0.8), facecolors=LOOK["faint"])
+        for k, (a, b) in enumerate(found):
+            ax.broken_barh([(a + 0.1, b - a - 0.2)], (row, 0.8), facecolors=SPAN_COLOURS[k % 6])
+    for i in np.flatnonzero([full_stop[word] for word in STORY]):
+        ax.axvline(i + 1, color=LOOK["soft"], linewidth=0.8)
+    share = np.mean([sum(b - a for a, b in found) / len(STORY) for found in drawn])
+    ax.set_title(f"{objective}: {share:.0%} blanked", loc="left", fontsize=10)
     ax.set(yticks=[], ylim=(12, -0.3), xlim=(0, len(STORY)))
     ax.spines[:].set_visible(False)
 axes[-1].set_xlabel("token of the text")
@@ -347,35 +311,13 @@ fig.alt_text = ("The same text broken twelve times by each objective. Token: sho
                 "before it and runs to the end.")
 
 # %% [markdown]
-# ## Chance with a name
-# Nothing above used a global random state. `Rng(seed, window, epoch)` *names* a stream of numbers.
-# So the blanks of window 7 in epoch 3 are the same whenever they are asked for, on any machine and
-# in any process, and a run that was stopped goes on without having saved them.
-# %% [markdown] zh
-# ## 有名字的随机数
-# 以上都没有用到全局随机状态。`Rng(seed, window, epoch)` 是一串随机数的*名字*。第 3 轮第 7 个窗口的空白，
-# 无论何时、在哪台机器、哪个进程里问，都是同一个结果；中断的训练接着跑，也不需要保存随机状态。
-
-# %% exact
-def blanks(window, epoch):
-    return [tuple(span) for span in sample_spans(range(32), "token", Rng(42, window, epoch))]
-
-
-now = blanks(7, 3)
-others = [blanks(window, 3) for window in range(100)]  # asked in between
-print("window 7, epoch 3:", now)
-print("the same, later:  ", blanks(7, 3))
-print("window 7, epoch 4:", blanks(7, 4))
-assert now == blanks(7, 3) == others[7]
-
-# %% [markdown]
 # ## Back again
 # If the pieces know where they belong, the text can be put together. They do: every row of Part B
 # carries the position of its mask in Part A. By hand, for the six words:
 # %% [markdown] zh
 # ## 拼回原文
-# 只要碎片知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着自己那个掩码在 Part A
-# 中的位置。先用六个词手工拼一次：
+# 只要每个片段知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着一个位置，
+# 就是它的 `[M]` 在 Part A 中的位置。先动手拼那六个词：
 
 # %% exact
 d = explain(text, spans, order)
@@ -391,9 +333,11 @@ print("again:", *again)
 assert again == text
 
 # %% [markdown]
-# The library's `restore` does it with ids, and holds for any text, any objective and any order:
+# The library's `restore` does it with ids, and holds for any text, any objective and any order. If
+# the two masks exchange their positions, the pieces go to the wrong blanks:
 # %% [markdown] zh
-# 库里的 `restore` 对 id 做同样的事，而且对任何文本、任何目标、任何次序都成立：
+# 库里的 `restore` 用 id 做同样的事，对任何文本、任何目标、任何顺序都成立。如果把两个片段的位置对调，
+# 它们就会填进对方的空里：
 
 # %% exact
 tried = Counter()
@@ -403,31 +347,28 @@ for objective in OBJECTIVES:
         ids = [1] + [100 + rng.integer(50) for _ in range(5 + rng.integer(200))]  # 1 is cls
         ends = [i % 10 == 0 for i in range(150)]  # every tenth word ends a sentence
         found = sample_spans(ids, objective, rng, sentence_ends=ends)
-        example = build_example(ids, found, rng.shuffle(list(range(len(found)))),
-                                objective=objective)
-        assert restore(example).tolist() == ids
-        is_cut = objective == "document"  # these texts have no eos
-        assert len(example.tokens) == len(ids) + 2 * len(found) - is_cut  # a mask and a sop each
+        shuffled = rng.shuffle(list(range(len(found))))
+        assert restore(build_example(ids, found, shuffled, objective=objective)).tolist() == ids
         tried[objective] += len(found)
 print("spans cut out and put back:", dict(tried))
 
 example = build_example(range(100, 110), [(2, 3), (5, 8)], [1, 0])
-positions = example.position_ids.copy()
-positions[example.part_a_len:] = 2 + 5 - positions[example.part_a_len:]  # masks stand at 2 and 5
-print("with the two masks exchanged:", *restore(replace(example, position_ids=positions)))
+positions, A = example.position_ids.copy(), example.part_a_len
+positions[A:] = np.where(positions[A:] == 2, 5, 2)  # the masks stand at 2 and 5
+print("as it was:", *restore(example))
+print("exchanged:", *restore(replace(example, position_ids=positions)))
 
 # %% [markdown]
-# The last line is the check failing on purpose: the pieces went to the wrong blanks. How the model
-# itself uses these positions is the next chapter.
+# How the model itself uses these positions is the next chapter.
 #
 # ## Exercises
 # **1. The way back from spans to slots.** Write `slots_of(spans)`: the sorted slots that `place`
 # turns into these spans.
 # %% [markdown] zh
-# 最后一行是故意让检验失败：两个碎片放进了对方的空白。模型自己怎样利用这些位置，是下一章的内容。
+# 模型自己怎样利用这些位置，是下一章的内容。
 #
 # ## 练习
-# **1. 从片段回到位置。** 写一个函数 `slots_of(spans)`，返回经 `place` 能得到这些片段的位置（已排序）。
+# **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
 
 # %%
 def check_slots_of(slots_of):
@@ -448,7 +389,7 @@ def check_slots_of(slots_of):
 # texts is allowed; a recursion over the budget is nicer.)
 # %% [markdown] zh
 # **2. 额度的代价。** 20 个 token 的文本，额度是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
-# 答案精确到一位小数。（可以抽几千段文本来估计；对额度写一个递推更漂亮。）
+# 答案精确到小数点后一位。（可以抽几千段文本来估计；对额度写一个递推式更漂亮。）
 
 # %%
 def check_mean_blanked(answer):
@@ -463,8 +404,8 @@ def check_mean_blanked(answer):
 # were blanked, and in which order do they stand in Part B? Answer `(spans, order)`: half-open pairs
 # in text order, and a permutation counted from 0.
 # %% [markdown] zh
-# **3. 打碎的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里的次序如何？答案写成
-# `(spans, order)`：按文本次序排列的左闭右开区间，以及从 0 开始计数的排列。
+# **3. 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
+# 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 
 # %% exact
 PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
@@ -490,11 +431,16 @@ def check_puzzle(answer):
 
 # %% [markdown]
 # ## Read on
-# `minglm/spans.py`: `token_spans`, `sentence_spans` and `document_span` are the three objectives.
-# `minglm/infilling.py`: `build_example` and `restore`. `minglm/rng.py` has the forty lines behind
-# `Rng`. And `minglm show TEXT --figure film` draws the breaking of any text, step by step.
+# - [`minglm/spans.py`](../minglm/spans.py): `token_spans`, `sentence_spans` and `document_span` are
+#   the three objectives.
+# - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
+# - [`minglm/rng.py`](../minglm/rng.py): the forty lines behind `Rng`.
+# - `minglm show TEXT --figure film` draws the breaking of any text, step by step.
+# - Next: [what the model does with the positions](03_two_positions.md).
 # %% [markdown] zh
-# ## 继续阅读
-# `minglm/spans.py`：`token_spans`、`sentence_spans`、`document_span` 就是三种目标。
-# `minglm/infilling.py`：`build_example` 与 `restore`。`Rng` 背后的四十行代码在 `minglm/rng.py`。另外，
-# `minglm show TEXT --figure film` 可以把任何文本的打碎过程一步步画出来。
+# ## 接着读
+# - [`minglm/spans.py`](../minglm/spans.py)：`token_spans`、`sentence_spans`、`document_span` 就是三种训练目标。
+# - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 和 `restore`。
+# - [`minglm/rng.py`](../minglm/rng.py)：`Rng` 背后的四十行代码。
+# - `minglm show TEXT --figure film` 把任何文本的挖空过程一步步画出来。
+# - 下一章：[模型怎样利用位置](03_two_positions.zh.md)。

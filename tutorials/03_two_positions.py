@@ -7,11 +7,12 @@
 # that cannot know, gives it two numbers for each row, and ends with the questions that users of GLM
 # have asked about these numbers.
 # %% [markdown] zh
-# # 03 两种位置
-# *模型怎么知道在填哪个空，又填到了第几个词？*
+# # 03 两个位置
+# *模型怎么知道在填哪个空，又填到了空里的第几个词？*
 #
-# 一段有两个空的文本：`x1 x2 [M] x4 [M]`。Part B 以 `[S]` 开头，模型该说一个词了。该说哪个空里的词？
-# 本章先训练一个无从知道的模型，再给每一行配上两个数字，最后回答 GLM 用户关于这两个数字提过的各种问题。
+# 一段文本有两个空：`x1 x2 [M] x4 [M]`。Part B 以 `[S]` 开头，轮到模型说出一个词。该说哪个空的词，第一个还是第二个？
+# 本章先看一个根本无从知道的模型，再给每一行配上两个编号（论文称为二维位置编码），
+# 最后回答 GLM 用户就这两个编号提过的各种问题。
 
 # %%
 import math
@@ -41,7 +42,7 @@ torch.set_num_threads(1)  # these models are too small to share
 BLUE, SOFT = KINDS["AA"].light, THEMES["light"]["soft"]
 TEXT, IDS = ["x1", "x2", "x3", "x4", "x5", "x6"], [101, 102, 103, 104, 105, 106]
 SPANS = [(2, 3), (4, 6)]
-NAMES = {3: "[M]", 5: "[gM]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
+NAMES = {2: "eos", 3: "[M]", 5: "[gM]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
 
 
 def line(name, values):
@@ -53,8 +54,8 @@ def line(name, values):
 # Suppose rows are simply numbered, 0, 1, 2, ... Part B may hold its spans in either order. What
 # does the model see when it has to say its first word?
 # %% [markdown] zh
-# ## 无法回答的问题
-# 假设各行只是依次编号：0、1、2……。Part B 里片段的先后有两种可能。模型要说出第一个词时，看到的是什么？
+# ## 没法回答的问题
+# 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，看到的是什么？
 
 # %% exact
 def numbered(example):
@@ -71,12 +72,12 @@ for order in ([0, 1], [1, 0]):
 # %% [markdown]
 # The same six tokens at the same six places, and two different answers. Nothing that is learned can
 # do better than to give each of them one half, which costs $\ln 2$ in one of the five rows that
-# learn. Let us see whether that is what happens: two tiny models learn this one text in both
-# orders, one with numbered rows, one with the positions that GLM has.
+# learn. Two tiny models learn this one text in both orders, one with numbered rows, one with the
+# positions that GLM has:
 # %% [markdown] zh
-# 六个 token 完全相同，位置也完全相同，答案却有两个。无论怎么学，最好的结果也只能是各给一半概率，
-# 代价是在参与学习的五行之一上损失 $\ln 2$。实际如此吗？下面让两个极小的模型学这一段文本（两种次序都学）：
-# 一个给各行依次编号，另一个用 GLM 的位置。
+# 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
+# 于是五个学习的行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
+# 一个只给各行依次编号，另一个用 GLM 的位置。
 
 # %%
 def learn(change, steps=150):
@@ -125,13 +126,13 @@ fig.alt_text = ("Two loss curves. With numbered rows the loss stops at ln 2 / 5,
 # *block position*, says *where inside*: 0 in Part A, and 1, 2, 3, ... from `[S]` on. To find them,
 # walk through the text, a whole span in one step:
 # %% [markdown] zh
-# 依次编号时，第一个词始终像抛硬币；其余的词都学会了，因为一旦知道写的是哪个片段，后面就确定了。GLM
-# 的位置消除了这枚硬币。
+# 只有依次编号时，第一个词始终像抛硬币。其余的词都学会了：一旦知道写的是哪个片段，后面就都定了。
+# 有了 GLM 的位置，就不必再抛硬币。
 #
 # ## 对照表
-# 还是论文图 2 的例子，一行一行地看。第一个数字表示*哪个空*：Part A 的行就是自己的位置，
-# 而一个片段的所有行都取该片段的 `[M]` 所在的位置。第二个数字叫 *block position*，表示*空内第几个*：Part A
-# 里为 0，从 `[S]` 起依次为 1、2、3……。计算方法是沿着文本走一遍，遇到片段一步跨过：
+# 还是论文图 2 的例子，一行一行地看。第一个编号叫*位置*（position），说的是*哪个空*：Part A 的行就是它自己所在的位置，
+# 而一个片段的所有行，都取该片段的 `[M]` 所在的位置。第二个编号叫*片段内位置*（block position），说的是*空里的第几个*：
+# 在 Part A 里为 0，从 `[S]` 起依次为 1、2、3……。求法是沿着文本走一遍，遇到片段就一步跨过去：
 
 # %% exact
 def by_walking(length, spans, order):
@@ -158,34 +159,20 @@ line("block position", second)
 line("learns", d.targets)
 line("paper: position", [n + 1 for n in first])
 
-# %% [markdown]
-# The last line is how the paper numbers the first position: from 1. The block position is the same
-# there. The original code gets its first row without a walk: it counts along the text, but a span
-# counts only once. Both agree with the library, on this and on random texts.
-# %% [markdown] zh
-# 最后一行是论文对第一种位置的编号，从 1 开始；block position 则两边一样。原版代码不用走，而是沿文本计数，
-# 一个片段只计一次。对这个例子和随机文本，两种算法都与库的结果一致。
-
-# %% exact
-def by_counting(length, spans, order):
-    counts = np.ones(length, dtype=int)
-    for start, end in spans:
-        counts[start + 1:end] = 0
-    place = np.cumsum(counts) - 1
-    rows = [spans[k][1] - spans[k][0] + 1 for k in order]
-    first = [*place[counts == 1], *np.repeat([place[spans[k][0]] for k in order], rows)]
-    return first, [0] * counts.sum() + [j for n in rows for j in range(1, n + 1)]
-
-
-for n in range(200):
+for n in range(200):  # the library agrees, on random texts too
     rng = Rng(3, n)
     length = 10 + rng.integer(100)
     spans = sample_spans(range(length), "token", rng)
     order = rng.shuffle(list(range(len(spans))))
-    example = build_example(range(length), spans, order)
-    ours = [example.position_ids.tolist(), example.block_position_ids.tolist()]
-    assert ours == [*by_walking(length, spans, order)] == [*by_counting(length, spans, order)]
-print("200 texts: walking, counting and the library agree")
+    e = build_example(range(length), spans, order)
+    walked = by_walking(length, spans, order)
+    assert (e.position_ids.tolist(), e.block_position_ids.tolist()) == walked
+
+# %% [markdown]
+# The last line is how the paper numbers the first position: from 1. The block position is the same
+# there.
+# %% [markdown] zh
+# 最后一行是论文给第一个位置的编号，从 1 数起；片段内位置则两边一样。
 
 # %%
 draw("positions", derivation=d, width=700)
@@ -194,8 +181,8 @@ draw("positions", derivation=d, width=700)
 # ## A line and its towers
 # Draw the two numbers as coordinates. Part A is a line; each span is a tower over its blank.
 # %% [markdown] zh
-# ## 一条线与几座塔
-# 把两个数字画成坐标：Part A 是一条线，每个片段是立在空白上方的一座塔。
+# ## 一条线和几座塔
+# 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
 
 # %%
 fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
@@ -218,12 +205,12 @@ fig.alt_text = ("The rows of the example by their two positions: Part A along th
 # - The line is the same for a blank of one word and of five: nothing tells the length of an answer.
 #   A model like BERT, with a mask for each word, is told.
 # %% [markdown] zh
-# 从图上可以读出以下几点，下面逐一验证：
+# 从图上能读出下面几点，随后用代码验证：
 #
-# - 没有两行占据同一个点。如果 `[S]` 的 block position 是 0，它就会和自己的 `[M]` 重叠。
-# - 看不出片段的次序：无论什么次序，同样的 token 都在同样的点上。
-# - 空里是一个词还是五个词，底下那条线都一样：答案的长度没有泄露。而像 BERT 那样一个词一个掩码的模型，
-#   长度是事先知道的。
+# - 没有两行占同一个点。如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合。
+# - 看不出片段的顺序：无论什么顺序，同样的 token 总在同样的点上。
+# - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
+#   而像 BERT 那样一个词一个掩码，长度就等于事先告诉了模型。
 
 # %% exact
 def places(example):
@@ -251,20 +238,19 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 # In row `c` attention sees the same tokens in both, and attention is a weighted sum: it does not
 # know what came first. Do the outputs of this row differ? Random weights are enough to ask.
 # %% [markdown] zh
-# ## 第二个数字有什么用
-# 两个数字各查一张可学习的向量表，一行的初始表示是三者之和：
+# ## 第二个编号有什么用
+# 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# 如果去掉 $Q$，同一片段的各行就挤在同一点上。取片段 `a b c` 和它的孪生 `b a c`：在 `c` 那一行，
-# 注意力看到的 token 完全一样，而注意力只是加权求和，不知道谁先谁后。这一行的输出有差别吗？
-# 用随机权重就能回答。
+# 去掉 $Q$ 会怎样？同一片段的各行就全落在一个点上。取片段 `a b c`，再取它的孪生兄弟 `b a c`：在 `c` 这一行，
+# 两边的注意力看到的 token 一模一样，而注意力只是加权求和，分不出先后。这一行的输出有没有差别？用随机权重就能回答。
 
 # %% exact
-def run(model, example):
-    batch = pack([example])
+def logits(model, tokens, first, second, part_a_len):
+    mask = GLMMask.packed([len(tokens)], [part_a_len])
     with torch.no_grad():
-        return model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
+        return model(*map(torch.as_tensor, (tokens, first, second)), mask)
 
 
 def new_model(layers):
@@ -279,19 +265,18 @@ def say(a, b):
 
 
 for layers in (1, 2):
-    for name in ("with Q", "without Q"):
-        model, rows = new_model(layers), []
+    model = new_model(layers)
+    for name, q in (("with Q", 1), ("without Q", 0)):
+        rows = []
         for span in ([101, 102, 103], [102, 101, 103]):  # a b c, b a c
-            example = build_example([8, 9, *span, 10], [(2, 5)], [0])
-            if name == "without Q":
-                example.block_position_ids[:] = 0
-            rows.append(run(model, example)[-1])
-        print(f"{layers} layer{'s' * (layers > 1)}, {name:9}: {say(*rows)}")
+            e = build_example([8, 9, *span, 10], [(2, 5)], [0])
+            rows.append(logits(model, e.tokens, e.position_ids, q * e.block_position_ids, 4)[-1])
+        print(f"layers: {layers}, {name:9}: {say(*rows)}")
 
 # %% [markdown]
 # One layer without $Q$ is blind to order. A second layer is not: in the first one, `b` saw `a` or
-# did not, so the mask itself lets the order through. GLM says it outright; GLM-130B later dropped
-# the second number for this reason (last question below).
+# did not, so the mask itself lets the order through. GLM says it outright; GLM-130B later did
+# without the second number (last question below).
 #
 # ## What the original code calls them
 #
@@ -308,23 +293,23 @@ for layers in (1, 2):
 # "Block" is the original's word for a span. Below is a row that its code returned (commit 4f61ed7):
 # 35 token ids, two spans, with its own ids of special tokens. Is ours the same?
 # %% [markdown] zh
-# 只有一层又没有 $Q$，就看不见次序。两层就不同了：在第一层里，`b` 看没看到 `a` 已经留下痕迹，
-# 也就是说掩码本身透露了次序。GLM 是直接告诉模型；GLM-130B 后来正是因此去掉了第二个数字（见最后一问）。
+# 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
+# 也就是说，掩码本身就透露了顺序。GLM 选择直接告诉模型；后来的 GLM-130B 则不要第二个编号了（见最后一问）。
 #
-# ## 原版代码里的名字
+# ## 原版代码里叫什么
 #
 # | 含义 | 这里 | 原版代码 |
 # |---|---|---|
 # | 挖空后的文本，Part A | `part_a` | `source_tokens` |
-# | 被挖掉的片段，Part B | `part_b` | `target_tokens` |
+# | 挖掉的片段，Part B | `part_b` | `target_tokens` |
 # | Part A 的第一个 token | `cls` | `ENC` |
-# | Part A 的长度，也就是整个掩码 | `part_a_len` | `attention_mask`、`sep` |
-# | 位置，从 0 开始 | `position_ids` | `position_ids[:, 0]` |
-# | 片段内的位置，`sop` 为 1 | `block_position_ids` | `position_ids[:, 1]` |
+# | Part A 的长度，它就是整个掩码 | `part_a_len` | `attention_mask`、`sep` |
+# | 位置，从 0 数起 | `position_ids` | `position_ids[:, 0]` |
+# | 片段内位置，`sop` 为 1 | `block_position_ids` | `position_ids[:, 1]` |
 # | [START]、[END] | `sop`、`eop` | `<\|startofpiece\|>`、`<\|endofpiece\|>` |
 #
-# 原版把片段称作 block。下面是原版代码（提交 4f61ed7）输出的一行记录：35 个 token id，两个片段，特殊 token
-# 用它自己的 id。我们的结果与它一致吗？
+# 原版把片段叫作 block。下面是原版代码（提交 4f61ed7）输出的一个样本：35 个 token id，两个片段，
+# 特殊 token 用它自己的 id。我们的结果和它一样吗？
 
 # %% exact
 text = [1, 51, 114, 25, 31, 150, 37, 10, 27, 142, 67, 22, 35, 124, 120, 30, 10, 154, 121, 28, 157,
@@ -348,13 +333,15 @@ assert example.part_a_len == 32
 # table, and the next row holds other numbers.
 # %% [markdown] zh
 # ## GLM 用户问过的问题
-# **从 0 还是从 1 开始？**（zai-org/ChatGLM-6B#1258、#134）论文的图里第一种位置从 1 开始，代码从 0 开始，
-# 而权重是用代码训练出来的。这有影响：一个位置就是表里的一行，下一行是另一组数。
+# **从 0 还是从 1 数起？**（zai-org/ChatGLM-6B#1258、#134）论文的图里，第一个位置从 1 数起，代码从 0 数起，
+# 而权重是用代码训练出来的。这不是小事：一个位置就是表里的一行，差一行，取出的就是另一组数。
 
 # %% exact
 model, example = new_model(2), build_example(IDS, SPANS, [1, 0])
-shifted = replace(example, position_ids=example.position_ids + 1)
-print("logits with the first position moved by one:", say(run(model, example), run(model, shifted)))
+columns = example.tokens, example.position_ids, example.block_position_ids
+right = logits(model, *columns, 5)
+moved = logits(model, columns[0], columns[1] + 1, columns[2], 5)
+print("logits with the first position moved by one:", say(right, moved))
 
 # %% [markdown]
 # **Where do `sop` and the answer stand after `[gMASK]`, and where the labels?**
@@ -364,77 +351,54 @@ print("logits with the first position moved by one:", say(run(model, example), r
 # `eop`; the loss is the same. (Here `eop` follows `eos`. The original's own `[gMASK]` samples stop
 # at `eos`, and its sampler takes either for the end.)
 # %% [markdown] zh
-# **`[gMASK]` 之后，`sop` 和答案的位置是多少？标签对齐到哪一行？**（zai-org/ChatGLM-6B#134、#1313、#498）
-# 与别的掩码一样：答案一直停在掩码的位置上，只有 block position 递增。`eop` 只作预测目标，从不作输入，
-# 所以没有位置。有的代码在模型内部才把标签错开一位，那就要把标签整体后移一行，输入也要以 `eop` 结尾；
-# 损失是一样的。（这里 `eos` 之后还有 `eop`；原版自己的 `[gMASK]` 样本到 `eos` 为止，采样时遇到哪个都算结束。）
+# **`[gMASK]` 之后，`sop` 和答案的位置是多少？标签放在哪一行？**（zai-org/ChatGLM-6B#134、#1313、#498）
+# 和别的掩码一样：答案的位置始终是掩码的位置，只有片段内位置往下数。`eop` 只是要学的目标，从不作输入，
+# 所以没有位置。有的代码到模型内部才把标签错开一位，那就要把每个标签后移一行，输入也要以 `eop` 结尾；
+# 损失是一样的。（这里 `eos` 之后还有 `eop`。原版自己的 `[gMASK]` 样本到 `eos` 为止，采样时遇到两者中的哪个都算结束。）
 
 # %% exact
 chat = build_example([101, 102, 103, 104, 2], [(2, 5)], [0], objective="document")
-special = chat.special
-NAMES[special.eos] = "eos"
+learned = [NAMES[i] for i in chat.targets.tolist()]
 line("input", [NAMES[i] for i in chat.tokens.tolist()])
 line("position", chat.position_ids)
 line("block position", chat.block_position_ids)
-line("learns", [""] * chat.part_a_len + [NAMES[i] for i in chat.targets.tolist()])
-labels = [-100] * (chat.part_a_len + 1) + chat.targets.tolist()
-line("shifted inside:", [NAMES[i] for i in [*chat.tokens.tolist(), special.eop]])
-line("... labels", [NAMES.get(i, i) for i in labels])
-assert labels[1:][chat.part_a_len:] == chat.targets.tolist()
+line("learns", [""] * chat.part_a_len + learned)
+line("shifted inside:", [*(NAMES[i] for i in chat.tokens.tolist()), "[E]"])
+line("... labels", [-100] * (chat.part_a_len + 1) + learned)
 
 # %% [markdown]
 # **How is a blank chosen at inference, and in which order?** (THUDM/GLM#9, #31) By the position of
-# `[S]`, and in any order. The model that learned the six words above is asked at every place of
-# Part A, with a single row of Part B. It was trained for places 2 and 4 only.
+# `[S]`, and in any order. The model that learned the six words above is asked with a single row of
+# Part B, at the places of the two `[M]`:
 # %% [markdown] zh
-# **推理时怎样指定填哪个空？按什么次序填？**（THUDM/GLM#9、#31）由 `[S]` 的位置指定，次序任意。
-# 下面用前面学会六个词的模型，在 Part A 的每个位置上各问一次，Part B 只有一行。训练时问过的只有位置 2 和
-# 4。
+# **推理时怎样指定填哪个空？按什么顺序填？**（THUDM/GLM#9、#31）由 `[S]` 的位置指定，顺序随意。
+# 拿前面学会了六个词的模型来问：Part B 只放一行，依次放在两个 `[M]` 的位置上：
 
 # %%
 trained, part_a = runs["GLM's two positions"][0], [101, 102, 3, 104, 3]
-
-
-def ask(place):
-    tokens, first = torch.tensor([*part_a, 6]), torch.tensor([0, 1, 2, 3, 4, place])
-    second, mask = torch.tensor([0, 0, 0, 0, 0, 1]), GLMMask.packed([6], [5])
-    with torch.no_grad():
-        return trained(tokens, first, second, mask)[-1].softmax(-1)
-
-
 for place in (2, 4):
-    p = ask(place)
+    asked = logits(trained, [*part_a, 6], [0, 1, 2, 3, 4, place], [0, 0, 0, 0, 0, 1], 5)
+    p = asked[-1].softmax(-1)
     print(f"[S] at position {place}: {NAMES[int(p.argmax())]} with probability {p.max():.2f}")
-
-fig, ax = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
-for shift, colour, word in ((-0.2, SPAN_COLOURS[0], "x3"), (0.2, SPAN_COLOURS[1], "x5")):
-    bars = [float(ask(place)[IDS[TEXT.index(word)]]) for place in range(5)]
-    ax.bar(np.arange(5) + shift, bars, 0.4, color=colour, label=f"P({word})")
-ax.set(xticks=range(5), xlabel="position of [S]", ylim=(0, 1.05), ylabel="probability")
-ax.set_xticklabels([f"{i}\n{NAMES[token]}" for i, token in enumerate(part_a)])
-ax.legend(frameon=False, ncol=2, loc="lower center", bbox_to_anchor=(0.5, 1))
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = ("Probability of x3 and of x5 when S stands at each position of Part A: at position "
-                "2, the first mask, x3 is nearly certain, at position 4 x5 is.")
 
 # %% [markdown]
 # **When x3 is predicted, are x5 and x6 seen?** (THUDM/GLM#20) If their span came earlier in Part B,
 # yes. Here it did: the row of the second `[S]` is row 8.
 #
 # **Which mask should I use?** (zai-org/GLM-130B#12, zai-org/ChatGLM2-6B#188) One that the model was
-# trained with; a mask that it never met says nothing to it. GLM-130B came without
-# `[sMASK]`, and ChatGLM2-6B was fine-tuned for chat without any blanks.
+# trained with; a mask that it never met says nothing to it. GLM-130B was trained with `[MASK]` and
+# `[gMASK]`, and ChatGLM2-6B was fine-tuned for chat without any blanks.
 # %% [markdown] zh
-# **预测 x3 时看得到 x5 和 x6 吗？**（THUDM/GLM#20）如果它们的片段在 Part B 里靠前，就看得到。
+# **预测 x3 时看得到 x5 和 x6 吗？**（THUDM/GLM#20）如果它们的片段在 Part B 里排在前面，就看得到。
 # 这里正是如此：第二个 `[S]` 在第 8 行。
 #
-# **该用哪种掩码？**（zai-org/GLM-130B#12、zai-org/ChatGLM2-6B#188）用模型训练时见过的那种；
-# 没见过的掩码对模型毫无意义。GLM-130B 发布时没有训练 `[sMASK]`，ChatGLM2-6B 的对话微调则完全没有填空。
+# **该用哪种掩码 token？**（zai-org/GLM-130B#12、zai-org/ChatGLM2-6B#188）用模型训练时见过的那种；
+# 没见过的对它毫无意义。GLM-130B 训练时用的是 `[MASK]` 和 `[gMASK]`，ChatGLM2-6B 的对话微调则完全没有填空。
 
 # %% exact
-example = build_example(IDS, SPANS, [1, 0])
 print("row 8 sees:", *(NAMES[i] for i in example.tokens[:keys_of_row(8, example.part_a_len)]))
-print({objective: special.mask_of(objective) for objective in ("token", "sentence", "document")})
+objectives = ("token", "sentence", "document")
+print({objective: example.special.mask_of(objective) for objective in objectives})
 
 # %% [markdown]
 # **Why does a batch give other answers than a text alone?** (THUDM/GLM#70, zai-org/ChatGLM-6B#841,
@@ -442,28 +406,19 @@ print({objective: special.mask_of(objective) for objective in ("token", "sentenc
 # looks ahead. Inside Part A everybody sees it, unless a mask of its own hides it. Packed samples,
 # as in minglm, have no padding. The rows of Part B are compared with the sample alone:
 # %% [markdown] zh
-# **为什么成批推理与单条推理结果不同？**（THUDM/GLM#70、zai-org/ChatGLM-6B#841、
-# hiyouga/ChatGLM-Efficient-Tuning#170）因为填充（padding）。填在 Part B 后面无害，因为谁也不往后看；填在
-# Part A 里，所有行都会看到它，除非另加掩码挡住。minglm 把样本首尾相接，没有填充。下面把 Part B
-# 各行的结果与单独计算相比：
+# **为什么成批推理和单条推理的结果不同？**（THUDM/GLM#70、zai-org/ChatGLM-6B#841、
+# hiyouga/ChatGLM-Efficient-Tuning#170）问题出在填充（padding）。填在 Part B 后面没有害处，因为谁也不往后看；
+# 填在 Part A 里面，所有行都会看到它，除非另加一层掩码挡住。minglm 把样本首尾相接地打包，没有填充。
+# 下面拿 Part B 各行的输出，和单独算这个样本时相比：
 
 # %% exact
-def rows_of(tokens, first, second, part_a_len):
-    mask = GLMMask.packed([len(tokens)], [part_a_len])
-    with torch.no_grad():
-        return model(torch.tensor(tokens), torch.tensor(first), torch.tensor(second), mask)
-
-
-e, A, pad = example, example.part_a_len, special.pad
-columns = [e.tokens.tolist(), e.position_ids.tolist(), e.block_position_ids.tolist()]
-alone = rows_of(*columns, A)[A:]
-
-behind = rows_of(*([*column, pad, 0] for column in columns), A)[A:-2]
-inside = [columns[0][:A] + [pad, pad] + columns[0][A:], columns[1][:A] + [5, 6] + columns[1][A:],
-          columns[2][:A] + [0, 0] + columns[2][A:]]
-inside = rows_of(*inside, A + 2)[A + 2:]
-other = build_example(range(50, 60), [(3, 6)], [0])
-batch = pack([other, e])
+tokens, first, second = (column.tolist() for column in columns)
+pad = example.special.pad
+alone = logits(model, tokens, first, second, 5)[5:]
+behind = logits(model, tokens + [pad, pad], first + [0, 0], second + [0, 0], 5)[5:-2]
+inside = logits(model, tokens[:5] + [pad, pad] + tokens[5:], first[:5] + [5, 6] + first[5:],
+                second[:5] + [0, 0] + second[5:], 7)[7:]
+batch = pack([build_example(range(50, 60), [(3, 6)], [0]), example])
 with torch.no_grad():
     packed = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-5:]
 for name, rows in (("padding behind Part B", behind), ("padding inside Part A", inside),
@@ -476,27 +431,24 @@ for name, rows in (("padding behind Part B", behind), ("padding inside Part A", 
 # end. But one vector of the embedding, which is the head as well, has to serve both. The Hugging
 # Face files, and minglm when it reads these weights, give `[gMASK]` the id 50009 and a copy of it.
 # %% [markdown] zh
-# **GLM-10B-Chinese 里 `[gMASK]` 与 `eop` 的 id 都是 50007，是搞错了吗？**（THUDM/GLM#55）
+# **GLM-10B-Chinese 里 `[gMASK]` 和 `eop` 的 id 都是 50007，是弄错了吗？**（THUDM/GLM#55）
 # 没有哪一行会因此产生歧义：这个 id 作输入时只可能是掩码，作目标时只可能是结束标记。
-# 只是词嵌入（也就是输出层）里的同一个向量要身兼两职。Hugging Face 上的文件给 `[gMASK]` 换成 50009，
-# 并复制了那个向量；minglm 读入这些权重时也这样做。
+# 只是词向量表（它同时也是输出层）里的同一个向量得身兼两职。Hugging Face 上的文件给 `[gMASK]` 另分配了 50009，
+# 并把那个向量复制过去；minglm 读入这些权重时也这样做。
 
 # %% exact
 chinese = SpecialTokens(pad=50000, eos=50000, cls=50002, mask=50003, smask=50008, gmask=50007,
                         sop=50006, eop=50007)
-for spans, objective in (([(2, 4)], "token"), ([(3, 6)], "document")):
-    e = build_example([50002, 11, 12, 13, 14, 50000], spans, [0], chinese, objective)
-    learned = e.target_rows[e.targets == 50007].tolist()
-    print(f"{objective:8}  rows that read 50007: {np.flatnonzero(e.tokens == 50007).tolist()}"
-          f"   rows that learn it: {learned}   Part A: {e.part_a_len} rows")
+e = build_example([50002, 11, 12, 13, 14, 50000], [(3, 6)], [0], chinese, "document")
+print("reads ", *e.tokens, "  learns", *e.targets)
 
 # %% [markdown]
 # **Do later models still have two positions?** (mymusise/ChatGLM-Tuning#11, which quotes GLM-130B's
 # appendix) ChatGLM-6B does. GLM-130B went back to one: under `[MASK]` the answer keeps the mask's
 # position, and after `[gMASK]` numbers simply run on. For the two examples of this page:
 # %% [markdown] zh
-# **后来的模型还有两种位置吗？**（mymusise/ChatGLM-Tuning#11，其中引用了 GLM-130B 的附录）ChatGLM-6B 有。
-# GLM-130B 则回到一种：`[MASK]` 的答案一直停在掩码的位置，`[gMASK]` 之后则接着往下数。本页的两个例子会是：
+# **后来的模型还有两个位置吗？**（mymusise/ChatGLM-Tuning#11，其中引用了 GLM-130B 的附录）ChatGLM-6B 有。
+# GLM-130B 回到了一个：`[MASK]` 的答案始终用掩码的位置，`[gMASK]` 之后则接着往下数。换作本页的两个例子就是：
 
 # %% exact
 line("[MASK]", example.position_ids)
@@ -509,7 +461,7 @@ line("[gMASK]", range(len(chat.tokens)))
 # span ends in `eop`.
 # %% [markdown] zh
 # ## 练习
-# **1. 两行数字包含了全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
+# **1. 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 02 章相同。每个片段都以 `eop` 结束。
 
 # %%
@@ -534,8 +486,8 @@ def check_layout(layout):
 # `n` says which blank, counted from 0. Return `(token, position, block_position)` of the row that
 # asks for its first word.
 # %% [markdown] zh
-# **2. 询问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是含有若干 `[M]` 的词列表，`n`
-# 表示第几个空（从 0 数起）。返回询问该空第一个词的那一行：`(token, position, block_position)`。
+# **2. 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
+# `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
 
 # %%
 def check_first_row(first_row):
@@ -552,11 +504,15 @@ def check_first_row(first_row):
 
 # %% [markdown]
 # ## Read on
-# `minglm/infilling.py`: `build_example` makes both numbers in its last loop. `minglm/model.py`:
-# `hidden` adds the three vectors. `minglm/generate.py`: `fill(..., order=...)` asks for blanks in
-# any order. Why a row sees what it sees is the next chapter.
+# - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` makes both numbers in its last
+#   loop.
+# - [`minglm/model.py`](../minglm/model.py): `hidden` adds the three vectors.
+# - [`minglm/generate.py`](../minglm/generate.py): `fill(..., order=...)` asks for blanks in any
+#   order.
+# - Next: [why a row sees what it sees](04_who_sees_whom.md).
 # %% [markdown] zh
-# ## 继续阅读
-# `minglm/infilling.py`：`build_example` 在最后一个循环里生成这两个数字。`minglm/model.py`：`hidden`
-# 把三个向量相加。`minglm/generate.py`：`fill(..., order=...)` 可以按任意次序填空。一行为什么看得到这些、
-# 看不到那些，见下一章。
+# ## 接着读
+# - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 在最后一个循环里算出这两个编号。
+# - [`minglm/model.py`](../minglm/model.py)：`hidden` 把三个向量加起来。
+# - [`minglm/generate.py`](../minglm/generate.py)：`fill(..., order=...)` 可以按任意顺序填空。
+# - 下一章：[一行为什么能看到这些、看不到那些](04_who_sees_whom.zh.md)。

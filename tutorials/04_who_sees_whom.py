@@ -9,21 +9,21 @@
 # # 04 谁能看到谁
 # *掩码的形状从何而来？*
 #
-# 第 02、03 章得到了一个样本的所有行：Part A 是留了空的文本，Part B 是被挖掉的 span。
-# 还剩一个问题：哪一行可以看哪一行？答案来自两个要求，最后可以压缩成一个整数；
-# 而模型是否遵守它，可以直接测出来。
+# 第 02、03 章造出了一个样本的所有行：Part A 是挖空后的文本，Part B 是挖掉的片段。只剩一个问题：哪一行可以看哪一行？
+# 答案来自两个要求，最后缩成一个整数；模型有没有照办，还能当场检验。
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import ListedColormap
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # everything here is tiny
-INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
+LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 
 # %% [markdown]
 # ## The rows
@@ -31,8 +31,8 @@ INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 # blanked, the second span first in Part B. `[M]` is a blank, `[S]` starts a span, `[E]` ends one.
 # %% [markdown] zh
 # ## 有哪些行
-# 论文中的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，
-# 后一个 span 在 Part B 中排在前面。`[M]` 是空，`[S]` 表示 span 开始，`[E]` 表示 span 结束。
+# 论文的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，第二个片段在 Part B 里排在前面。
+# `[M]` 是空，`[S]` 表示片段开始，`[E]` 表示片段结束。
 
 # %% exact
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
@@ -46,8 +46,7 @@ print("part  ", *(f"{part:>3}" for part in d.part))
 # How the text became these rows, in eight frames. Full colour is what a frame adds. The last one
 # adds the mask, and this chapter is about it.
 # %% [markdown] zh
-# 下面分八步画出文本怎样变成这些行，颜色最浓的是这一步新加的内容。最后一步加上掩码，
-# 也就是本章的主题。
+# 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。最后一步加上掩码，本章讲的就是它。
 
 # %%
 draw("film", derivation=d, width=580)
@@ -68,24 +67,24 @@ draw("film", derivation=d, width=580)
 # 3. A row of Part B sees what was written before it in Part B, earlier spans included, and itself.
 # %% [markdown] zh
 # ## 什么时候知道什么
-# 设想自己就是 Part B 的某一行。第 6 行读到 `x5`，要说出 `x6`。真正填空的时候，
-# 手里有的是带空的文本，加上已经写下的内容；其余的还不存在。于是有两个要求：
+# 设身处地想一想 Part B 的某一行。第 6 行读到 `x5`，要说出 `x6`。真正填空的时候，手里只有带空的文本，
+# 加上已经写好的部分，其余的还不存在。于是有两个要求：
 #
-# - *谁也看不到还没写出来的东西。* 否则训练时见到的答案，生成时根本没有。
-# - *除此之外都可以看。* 否则就白白丢掉了已知的信息。
+# - *还没写出来的，谁也不能看。* 否则训练时看得到的答案，生成时却没有。
+# - *除此之外，全都可以看。* 否则就白白浪费了已知的信息。
 #
-# 写成三句话，每句对应图中的一块：
+# 写成三句话，每句对应图上的一块：
 #
-# 1. Part A 从一开始就在那里：谁都能看到它的全部，左右都行。
-# 2. Part A 在动笔之前就已读完：它看不到 Part B。
-# 3. Part B 的一行能看到 Part B 中在它之前写下的内容（包括前面的 span），以及它自己。
+# 1. Part A 从一开始就摆在那里：谁都能看到它的全部，左边右边都行。
+# 2. Part A 在动笔之前就已经读完：它看不到 Part B。
+# 3. Part B 的一行能看到 Part B 里写在它前面的内容（包括前面的片段），以及它自己。
 
 # %% [markdown]
 # ## By words
 # The three sentences as code, one question at a time: may row `i` look at row `j`?
 # %% [markdown] zh
-# ## 用句子写
-# 把三句话直接写成代码，一次只问一个问题：第 `i` 行可以看第 `j` 行吗？
+# ## 照着句子写
+# 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
 
 # %% exact
 def may_see(i, j):
@@ -109,11 +108,10 @@ for i in range(T):
 # ## By loops, and by one line
 # Loops open cells block by block. The line compares all rows with all keys at once.
 # %% [markdown] zh
-# 竖向是 query，横向是 key；`x` 表示可见。每一行中，可见的格子都是从第 0 个 key 开始的连续一段。
-# 请先记住这一点。
+# 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。先记住这一点。
 #
 # ## 用循环写，用一行写
-# 循环一块一块地打开格子；单行写法则把所有的行和所有的 key 一次比完。
+# 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
 
 # %% exact
 def by_loops(T, A):
@@ -148,17 +146,15 @@ print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 # In this formula $A$ is all that there is to know about a sample. `GLMMask` holds that integer and
 # the lengths of the samples, and makes a grid only when somebody wants to look at one.
 # %% [markdown] zh
-# 第 2 句在那一行里去哪儿了？它不用写了：Part A 的行满足 `i < A`，
-# 所以 `j <= i` 能打开的格子本来就都在 Part A 里。
+# 第 2 句到哪儿去了？不用写了：Part A 的行满足 `i < A`，`j <= i` 能打开的格子本来就都在 Part A 里。
 #
 # ## 用一个整数写
-# 既然一行中可见的总是最前面的若干个 key，那么只要说出有几个就够了。这个数取两者中较大的：
-# Part A 的全部，或者一直到这一行自己为止。
+# 既然一行可见的总是最前面的若干个 key，说出个数就够了。个数取两者中较大的：整个 Part A，或者从头到这一行为止。
 #
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
-# 对一个样本来说，要知道的只有 $A$。`GLMMask` 存的就是这个整数和各样本的长度；
-# 只有想看网格的时候，才会真的造出一张来。
+# 式子里关于样本的信息，只有 $A$ 这一个数。`GLMMask` 存的就是它，再加上各样本的长度；有人想看网格的时候，
+# 才真的造一张出来。
 
 # %% exact
 mask = GLMMask.packed([T], [A])
@@ -179,11 +175,11 @@ for part_a_len in (0, 5, 10):
 
 # %% [markdown]
 # The last lines turn the one dial there is: with 0 every row sees its past (GPT), with `T`
-# everything sees everything (BERT), between them lies GLM. The mask of our ten rows, with a
-# legend that says why a cell is open or shut:
+# everything sees everything (BERT), between them lies GLM. The mask of our ten rows, with
+# everything that belongs to a row beside it:
 # %% [markdown] zh
-# 最后几行转动了唯一的旋钮：取 0 时每行只看自己和过去（GPT），取 `T` 时全都互相可见（BERT），
-# 介于两者之间的就是 GLM。下面是这十行的掩码，图例说明每种格子为什么打开或关闭：
+# 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；介于两者之间的就是 GLM。
+# 下面是这十行的掩码，每行的 token、位置和目标都列在旁边：
 
 # %%
 draw("mask", derivation=d, width=620)
@@ -194,8 +190,8 @@ draw("mask", derivation=d, width=620)
 # neighbour: here our sample of ten rows, and one of six rows with a Part A of two.
 # %% [markdown] zh
 # ## 邻居
-# 一个 batch 是许多样本首尾相接。每个样本再多一个数（从哪里开始），就谁也看不到邻居了。
-# 这里是上面的十行样本，后面接一个六行、Part A 长为 2 的样本。
+# 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始，谁就都看不到邻居了。
+# 这里是上面的十行样本，后面接一个六行的样本，它的 Part A 长为 2。
 
 # %% exact
 two = GLMMask.packed([10, 6], [5, 2])
@@ -212,8 +208,8 @@ print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].s
 # say something else than before.
 # %% [markdown] zh
 # ## 一圈涟漪
-# 掩码是一个承诺：一行看不到的东西，就影响不了它。不是“几乎不影响”，而是一个比特都不变。
-# 所以可以从外部检验：取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
+# 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。
+# 所以从外面就能检验：取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
 
 # %% exact
 words = np.arange(11, 17)  # the ids of x1 ... x6
@@ -247,21 +243,20 @@ for j in (7, 9, 1):
 # `x6` moves itself and the two rows written after it; `x3` was written last and moves only itself;
 # `x2` in Part A moves everybody. How far the ripple of `x6` reaches:
 # %% [markdown] zh
-# `x6` 只影响自己和在它之后写下的两行；`x3` 最后才写，只影响自己；Part A 中的 `x2` 影响所有行。
+# 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
 # `x6` 的涟漪传到了哪里、有多大：
 
 # %%
 size = change(model, mask, 7)
 fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
-colours = [KINDS[kind].light or FAINT for kind in d.kind[:, 7]]
-ax.bar(range(T), np.maximum(size, 1e-6), color=colours, bottom=0)
+ax.bar(range(T), np.maximum(size, 1e-6), color=BLUE)
 for i in np.flatnonzero(size == 0):
-    ax.text(i, 1.6e-6, "0", ha="center", va="bottom", color=SOFT)
-ax.set(yscale="log", ylim=(1e-6, 10), xticks=range(T), ylabel="change of the output")
-ax.set_xticklabels([f"{token}\n{i}" for i, token in enumerate(d.tokens)])
-ax.axvline(A - 0.5, color=INK, lw=1.2)
+    ax.text(i, 1.6e-6, "0", ha="center", color=LOOK["soft"])
+ax.axvline(A - 0.5, color=LOOK["ink"], lw=1.2)
 ax.text(A - 0.6, 3, "Part A", ha="right")
 ax.text(A - 0.4, 3, "Part B", ha="left")
+ax.set(yscale="log", ylim=(1e-6, 10), ylabel="change of the output")
+ax.set_xticks(range(T), [f"{token}\n{i}" for i, token in enumerate(d.tokens)])
 ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = (
     "How far each row's output moves when x6 in row 7 is changed: exactly 0 in rows 0 to 6, most "
@@ -271,8 +266,7 @@ fig.alt_text = (
 # Do this for every token, and the mask comes back out of the model, measured: column `j` is what
 # moves when token `j` changes.
 # %% [markdown] zh
-# 对每个 token 都做一遍，就能从模型里把掩码重新*量*出来：
-# 第 `j` 列是改动第 `j` 个 token 时发生变化的行。
+# 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
 
 # %% exact
 def measured(model, mask):
@@ -294,13 +288,12 @@ for layers in (1, 2, 4):
 # learn, exactly as they were. It looks harmless. (`visible_keys` is all that the reference asks a
 # mask for, so a mutant is a few lines.)
 # %% [markdown] zh
-# ## 为什么层数再多也看不到更远
-# 这并非理所当然。在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：
-# 于是 `i` 间接知道了 `k`。两层合起来的掩码，是掩码与自身相乘。GLM 的掩码经得起这一乘：
-# 凡是 `i` 可以看的行，它自己看过的东西，`i` 本来也都可以看。
+# ## 为什么层数再多，也看不到更远
+# 这并非理所当然。在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
+# 两层合起来的掩码，就是掩码乘以它自己。GLM 的掩码经得起这一乘：`i` 能看第 `j` 行，那么 `j` 看过的，`i` 本来也都能看。
 #
-# 现在来破坏第 2 句：让 Part A 看到一切，而 Part B 的行（只有它们在学习）一格都不动。
-# 看上去并无害处。（reference 实现只向掩码要 `visible_keys`，所以造一个有错的掩码只要几行。）
+# 现在来破坏第 2 句：让 Part A 什么都能看，而 Part B 的行（只有它们在学）一格也不动。看上去没什么害处。
+# （参考实现 reference 只向掩码要 `visible_keys`，所以造一个错的掩码只要几行。）
 
 # %% exact
 class PartASeesAll(GLMMask):
@@ -321,24 +314,19 @@ cases = (("GLM's mask", mask, 1), ("GLM's mask", mask, 4),
          ("Part A sees all", leaky, 1), ("Part A sees all", leaky, 2))
 for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
     moved = measured(random_model(layers), which)
-    assert np.array_equal(moved, d.mask) == (which is mask)
-    for i in range(T):
-        for j in range(T):
-            wrong = moved[i, j] and not d.mask[i, j]
-            colour = INK if wrong else KINDS[d.kind[i, j]].light if moved[i, j] else FAINT
-            ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="white", lw=1))
-            if wrong:
-                ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
-    ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color=INK, lw=1.4)
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xticks=np.arange(T) + 0.5,
-           yticks=np.arange(T) + 0.5, xlabel="token that is changed")
+    wrong = moved & ~d.mask
+    assert wrong.any() == (which is leaky)
+    ax.pcolormesh(moved * 1 + wrong, cmap=ListedColormap([LOOK["faint"], BLUE, LOOK["ink"]]),
+                  vmin=0, vmax=2, edgecolors="white", linewidth=1)
+    for i, j in np.argwhere(wrong):
+        ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
+    ax.axhline(A, color=LOOK["ink"])
+    ax.axvline(A, color=LOOK["ink"])
+    ax.set(ylim=(T, 0), aspect="equal", xlabel="token that is changed", ylabel="row that moves")
     ax.set_title(f"{name}, {layers} layer{'s' * (layers > 1)}", size=11)
-    ax.set_xticklabels(d.tokens, size=8, rotation=90)
-    ax.set_yticklabels(d.tokens, size=8)
+    ax.set_xticks(np.arange(T) + 0.5, d.tokens, size=8, rotation=90)
+    ax.set_yticks(np.arange(T) + 0.5, d.tokens, size=8)
     ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-for ax in axes[:, 0]:
-    ax.set_ylabel("row that moves")
 fig.alt_text = (
     "Which rows move when which token changes, four times. Under GLM's mask the grid is the mask "
     "with 1 layer and with 4. If Part A sees all, its own rows move too with 1 layer, and with 2 "
@@ -354,12 +342,12 @@ fig.alt_text = (
 # This is also the shortest test of a mask there is, whatever computes it. Change a token, compare
 # bits.
 # %% [markdown] zh
-# `!` 是不该出现的涟漪。只有一层时，它停留在 Part A 之内，而 Part A 的行并不学习。
-# 有了两层就全漏了：`x6` 先传给 Part A，再从那里传到第 6 行，而第 6 行正要说出 `x6`。
-# 所以 Part A 不能看 Part B，并不是为了它自己，而是因为它会把答案传出去。
-# 这样训练，损失会很好看，一到真正生成就失败；第 05 章就会看到一个作弊的模型。
+# 打 `!` 的地方是不该有的涟漪。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
+# `x6` 先传给 Part A，再从那里传到第 6 行，而第 6 行要说的正是 `x6`。所以 Part A 不能看 Part B，
+# 不是为了它自己，而是因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行；
+# 第 05 章就会看到一个作弊的模型。
 #
-# 这也是检验掩码最短的办法，不管掩码由什么来计算：改一个 token，逐比特比较。
+# 这也是检验掩码最简短的办法，不管掩码由什么来算：改一个 token，逐比特比较。
 
 # %% [markdown]
 # ## Exercises
@@ -367,8 +355,8 @@ fig.alt_text = (
 # that give this list (a sample of at least one row). Some lists have two of them.
 # %% [markdown] zh
 # ## 练习
-# **1. 反推整数。** 写 `part_a_lens_of(visible_keys)`：给出能得到这个列表的*所有* `part_a_len`
-# （样本至少有一行）。有的列表对应两个值。
+# **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。
+# 有的列表对应两个值。
 
 # %%
 def check_part_a_lens_of(part_a_lens_of):
@@ -387,8 +375,8 @@ def check_part_a_lens_of(part_a_lens_of):
 # **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
 # `open_cells(T, A)` without a loop: this number is the work of attention.
 # %% [markdown] zh
-# **2. 数一数。** 一个 `T` 行、Part A 长为 `A` 的样本，有多少个格子是打开的？
-# 不用循环，写出 `open_cells(T, A)`：这个数就是注意力的计算量。
+# **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，写出 `open_cells(T, A)`：
+# 这个数就是注意力的计算量。
 
 # %%
 def check_open_cells(open_cells):
@@ -405,9 +393,8 @@ def check_open_cells(open_cells):
 # rows can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`.
 # One of the integers is wrong and still gives no answer away.
 # %% [markdown] zh
-# **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。各种情况下，
-# 哪些行能看到自己正要说出的 token？用 dict 作答，值是列表：`{6: [...], ...}`。
-# 其中有一个整数虽然错了，却没有泄露任何答案。
+# **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
+# 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
 
 # %%
 def check_cheating_rows(rows):
@@ -431,13 +418,13 @@ def check_cheating_rows(rows):
 #   each of them has to notice.
 # - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` says of a cell why
 #   it is open or shut.
-# - Next: chapter 05, what a shut cell does to the numbers.
+# - Next: [what a shut cell does to the numbers](05_attention_by_hand.md).
 # %% [markdown] zh
 # ## 接着读
-# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，
-#   还有 query 少于 key 的情形，带缓存生成时就是这样。
+# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
+#   带缓存生成时就是这样。
 # - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
-# - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须抓住的错误规则。
+# - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
 # - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9`
-#   会说明某个格子为什么打开或关闭。
-# - 下一章（第 05 章）：一个关闭的格子，在数值上意味着什么。
+#   说明某个格子为什么可见或不可见。
+# - 下一章：[一个不可见的格子，对数值做了什么](05_attention_by_hand.md)（英文）。

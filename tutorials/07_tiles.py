@@ -2,12 +2,12 @@
 # # 07 Tiles
 # *How is a (T, T) matrix never built?*
 #
-# Chapter 05 wrote attention as the paper does: all scores of a sample, a mask over them, a softmax
-# along each row. The scores are a (T, T) matrix, and with GLM's mask a good part of it is thrown
-# away. Here the same numbers come out of small pieces of that matrix, one at a time. None of them
-# is kept, pieces that nobody may see are not computed at all, and gradients work the same way.
-# Every fast kernel in `csrc/` does what the numpy code on this page does, with tiles of its own
-# size.
+# Chapter 05 wrote attention in one go: all scores of a sample, a mask over them, a softmax along
+# each row. The scores are a (T, T) matrix: it grows with the square of the length, and with GLM's
+# mask a good part of it is thrown away. Here the same numbers come out of small pieces of that
+# matrix, *tiles*, one at a time. None of them is kept, tiles that nobody may see are not computed
+# at all, and gradients work the same way. Every fast kernel in `csrc/` does what the numpy code on
+# this page does, with tiles of its own size.
 
 # %%
 import os
@@ -23,18 +23,7 @@ from minglm.viz.palette import KINDS, THEMES
 from minglm.viz.tile_figures import tile_facts
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
-BLUE, LIGHT, AMBER = (KINDS[kind].light for kind in ("AA", "BA", "BE"))
-SOFT = THEMES["light"]["soft"]
-
-# %% [markdown]
-# ## What a matrix costs
-# One head, float32: four bytes for each pair of a row and a key. A tile of 32 rows and 64 keys, as
-# the second rung of the CPU kernel takes them, costs the same whatever the length is.
-
-# %% exact
-print("     T   scores of one head   a tile of 32 x 64")
-for T in (128, 512, 4096, 65536):
-    print(f"{T:6}   {4 * T * T / 2**20:14,.2f} MiB   {4 * 32 * 64 / 2**20:13.3f} MiB")
+BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["faint"]
 
 # %% [markdown]
 # ## A softmax that has not seen everything yet
@@ -83,7 +72,7 @@ for t, ax in enumerate(axes):
     ax.set(xlim=(-0.8, 15.8), xticks=(0, 4, 8, 12), xlabel="key", ylim=(0, 1.15),
            title=f"tile {t}: l = {bars.sum():.2f}")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.axvspan(4 * t + 3.5, 15.8, color=THEMES["light"]["faint"], zorder=0)
+    ax.axvspan(4 * t + 3.5, 15.8, color=FAINT, zorder=0)
 axes[0].set_ylabel("exp(score - m)")
 fig.alt_text = ("Four panels, one a tile of four keys: the weights so far in units of the largest. "
                 "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor.")
@@ -103,18 +92,13 @@ def kind(i0, i1, j0, j1, part_a_len):
     return "partial"  # each row has its own last key
 
 
-A, T, SIDE = 10, 24, 4
-for i0 in range(0, T, SIDE):
-    kinds = [kind(i0, i0 + SIDE, j0, j0 + SIDE, A) for j0 in range(0, T, SIDE)]
-    print(f"rows {i0:2} to {i0 + SIDE - 1:2}   " + "  ".join(f"{name:7}" for name in kinds))
-
 # %% [markdown]
-# The library draws the same tiles from the same rule (it calls empty ones *skipped*). The line is
-# the edge of the mask; dots are the pairs that are seen in partial tiles.
+# The library draws what this rule makes of a small sample. The line is the edge of the mask; dots
+# are the pairs that are seen in partial tiles.
 
 # %%
-mask = GLMMask.packed([T], [A])
-fig_tiles(mask, tile=(SIDE, SIDE), width=700)
+A, T, SIDE = 10, 24, 4
+fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 
 # %% [markdown]
 # Is `kind` right? Looking at every pair says the same, for every Part A and for tiles that are not
@@ -122,7 +106,7 @@ fig_tiles(mask, tile=(SIDE, SIDE), width=700)
 
 # %% exact
 asked = 0
-for length, rows, keys in ((1, 1, 1), (7, 3, 5), (24, 4, 4), (24, 5, 3)):
+for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
     for part_a_len in range(length + 1):
         grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
         for i0 in range(0, length, rows):
@@ -140,18 +124,24 @@ print(f"{asked} tiles, the same answer from their corners as from every pair")
 # stops. `s` is the only piece of the score matrix that ever exists. `visits` notes what was done.
 
 # %%
+def scores_of(q, k, tile, part_a_len):
+    i0, i1, j0, j1 = tile
+    s = q[i0:i1] @ k[j0:j1].T / np.sqrt(q.shape[1])  # (rows, keys)
+    if kind(*tile, part_a_len) == "partial":  # the only place where a mask is looked at
+        seen = np.array([keys_of_row(i, part_a_len) for i in range(i0, i1)])
+        s = np.where(np.arange(j0, j1) < seen[:, None], s, -np.inf)
+    return s
+
+
 def forward(q, k, v, part_a_len, rows, keys, visits):
     T, D = q.shape
     out, lse = np.empty((T, D)), np.empty(T)
     for i0 in range(0, T, rows):
         i1 = min(i0 + rows, T)
-        seen = np.array([keys_of_row(i, part_a_len) for i in range(i0, i1)])
         m, ell, o = np.full(i1 - i0, -np.inf), np.zeros(i1 - i0), np.zeros((i1 - i0, D))
-        for j0 in range(0, seen[-1], keys):  # what lies beyond is empty
+        for j0 in range(0, keys_of_row(i1 - 1, part_a_len), keys):  # what lies beyond is empty
             j1 = min(j0 + keys, T)
-            s = q[i0:i1] @ k[j0:j1].T / np.sqrt(D)  # (rows, keys)
-            if j1 > seen[0]:  # a partial tile: the only place where a mask is looked at
-                s = np.where(np.arange(j0, j1) < seen[:, None], s, -np.inf)
+            s = scores_of(q, k, (i0, i1, j0, j1), part_a_len)
             new_m = np.maximum(m, s.max(1))
             shrink, p = np.exp(m - new_m), np.exp(s - new_m[:, None])
             o = shrink[:, None] * o + p @ v[j0:j1]
@@ -161,10 +151,8 @@ def forward(q, k, v, part_a_len, rows, keys, visits):
     return out, lse
 
 
-def at_once(q, k, v, part_a_len):  # chapter 05: the whole matrix
-    T, D = q.shape
-    seen = np.array([keys_of_row(i, part_a_len) for i in range(T)])
-    s = np.where(np.arange(T) < seen[:, None], q @ k.T / np.sqrt(D), -np.inf)
+def at_once(q, k, v, part_a_len):  # chapter 05: one tile as large as the sample
+    s = scores_of(q, k, (0, len(q), 0, len(k)), part_a_len)
     p = np.exp(s - s.max(1, keepdims=True))
     return p / p.sum(1, keepdims=True) @ v
 
@@ -173,8 +161,9 @@ rng = np.random.default_rng(0)
 q, k, v, grad = rng.normal(size=(4, T, 8))
 visits = []
 out, lse = forward(q, k, v, A, SIDE, SIDE, visits)
-print("largest difference", abs(out - at_once(q, k, v, A)).max())
-assert abs(out - at_once(q, k, v, A)).max() < 1e-14
+off = abs(out - at_once(q, k, v, A)).max()
+print(f"largest difference {off:.0e}")
+assert off < 1e-14
 
 # %% [markdown]
 # (In this code every row sees at least key 0, which is in its first tile, so $m$ is finite from
@@ -204,9 +193,9 @@ print("P    ", P.round(3), "\ndP   ", dP, "\ndelta", delta, "= P . dP =", (P @ d
 print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 
 # %% [markdown]
-# To raise the score of a key raises the output if its value is above the output, lowers it if
-# below, and does nothing if they are equal. The sum is zero: the same number added to all scores
-# changes nothing.
+# A larger score of a key raises the output if its value lies above the output, lowers it if below,
+# and does nothing if they are equal. The sum is zero: the same number added to all scores changes
+# nothing.
 #
 # In the backward pass it is a tile of *keys* that is owned. Each of its rows of $dK$ and $dV$ is a
 # sum over the rows that see it; those are walked along. What falls to $dQ$ is added up on the way.
@@ -220,19 +209,16 @@ def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
         j1 = min(j0 + keys, T)
         for i0 in range(0, T, rows):
             i1 = min(i0 + rows, T)
-            what = kind(i0, i1, j0, j1, part_a_len)
-            if what == "empty":
+            tile = i0, i1, j0, j1
+            if kind(*tile, part_a_len) == "empty":
                 continue
-            s = q[i0:i1] @ k[j0:j1].T / np.sqrt(D)
-            if what == "partial":
-                seen = np.array([keys_of_row(i, part_a_len) for i in range(i0, i1)])
-                s = np.where(np.arange(j0, j1) < seen[:, None], s, -np.inf)
+            s = scores_of(q, k, tile, part_a_len)
             p = np.exp(s - lse[i0:i1, None])  # the true weights at once: lse is known
-            ds = p * (grad[i0:i1] @ v[j0:j1].T - delta[i0:i1, None]) / np.sqrt(D)
+            ds = p * (grad[i0:i1] @ v[j0:j1].T - delta[i0:i1, None]) / np.sqrt(D)  # as in s
             dq[i0:i1] += ds @ k[j0:j1]
             dk[j0:j1] += ds.T @ q[i0:i1]
             dv[j0:j1] += p.T @ grad[i0:i1]
-            visits.append((i0, i1, j0, j1))
+            visits.append(tile)
     return dq, dk, dv
 
 
@@ -247,18 +233,17 @@ print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
-for ax, walk, title, owner in zip(
-    axes, (visits, visits_back),
-    ("forward: rows own m, l, o", "backward: keys own dK, dV"), (0, 2), strict=True,
-):
+for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
     for n, tile in enumerate(walk):
         i0, i1, j0, j1 = tile
-        colour = (BLUE, LIGHT)[tile[owner] // SIDE % 2]
-        ax.fill((j0, j1, j1, j0), (i0, i0, i1, i1), facecolor=colour, edgecolor="white", lw=2)
-        ax.text((j0 + j1) / 2, (i0 + i1) / 2, n, ha="center", va="center", fontsize=9,
-                color="white" if colour == BLUE else "black")
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="keys", title=title,
+        even = tile[owner] // SIDE % 2 == 0
+        ax.fill((j0, j1, j1, j0), (i0, i0, i1, i1), fc=BLUE if even else LIGHT, ec="white", lw=2)
+        ax.text(j0 + SIDE / 2, i0 + SIDE / 2, n, ha="center", va="center",
+                color="white" if even else "black")
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="keys",
            xticks=range(0, T + 1, SIDE), yticks=range(0, T + 1, SIDE))
+axes[0].set_title("forward: rows own m, l, o")
+axes[1].set_title("backward: keys own dK, dV")
 axes[0].set_ylabel("rows")
 fig.alt_text = ("The visited tiles of a mask with 24 rows and a Part A of 10, twice: forward they "
                 "are numbered along the rows, backward down the columns; empty ones have none.")
@@ -266,7 +251,8 @@ fig.alt_text = ("The visited tiles of a mask with 24 rows and a Part A of 10, tw
 # %% [markdown]
 # ## The same as the library, in float64
 # `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the
-# gradients. If the extension is built, the first rung of its ladder serves float64 as well.
+# gradients. If the extension is built, the first rung of its ladder serves float64 as well. The
+# numbers are the largest differences.
 
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
@@ -278,20 +264,18 @@ def by_minglm(backend, q, k, v, grad, mask):
 
 T, D = (77, 16) if FAST else (300, 32)
 q, k, v, grad = rng.normal(size=(4, T, D))
-for part_a_len in (0, 1, T // 3, T):  # GPT, GPT again, GLM, BERT
-    mask = GLMMask.packed([T], [part_a_len])
+for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
     out, lse = forward(q, k, v, part_a_len, 32, 64, [])
     ours = out, *backward(q, k, v, out, lse, grad, part_a_len, 32, 64, [])
     for backend in ("reference", "kernel:scalar"):
         try:
-            theirs = by_minglm(backend, q, k, v, grad, mask)
+            theirs = by_minglm(backend, q, k, v, grad, GLMMask.packed([T], [part_a_len]))
         except ValueError as why:
             print(f"{backend}: not here ({why})")
             continue
         off = [abs(x - y).max() for x, y in zip(ours, theirs, strict=True)]
-        print(f"part_a_len {part_a_len:3}  {backend:14}"
-              + "".join(f"  {name} {x:.0e}" for name, x in zip(("O", "dQ", "dK", "dV"), off,
-                                                               strict=True)))
+        print(f"part_a_len {part_a_len:3}  {backend:14} O {off[0]:.0e}  dQ {off[1]:.0e}"
+              f"  dK {off[2]:.0e}  dV {off[3]:.0e}")
         assert max(off) < 1e-12
 
 # %% [markdown]
@@ -309,49 +293,31 @@ for name, run in (("at once", lambda: at_once(q, k, v, T // 2)),
 
 # %% [markdown]
 # ## The work that is saved
-# Counted, not timed: pairs that are visited, as a share of the T x T pairs of a dense pass, for a
+# Counted, not timed: pairs of a row and a key, as a share of the T x T pairs of a dense pass, for a
 # sample of 512. `seen` is what any method has to compute; the rest of `visited` lies in partial
-# tiles. `tile_facts` is the library's count, and `forward` visits just those.
+# tiles. The tiles are those of `tiled.cpp`, 32 x 64, and larger ones. `tile_facts` is the library's
+# count, and `forward` visits just those tiles.
 
 # %% exact
 T = 512
-print("Part A   full  partial  empty    seen  visited")
-for part_a_len in (0, 128, 256, 384, 512):
-    mask = GLMMask.packed([T], [part_a_len])
-    _, number, pairs, _ = tile_facts(mask, 32, 64)
-    visits = []
-    forward(*np.zeros((3, T, 1)), part_a_len, 32, 64, visits)
-    assert len(visits) == number["full"] + number["partial"]
-    print(f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['skipped']:6}"
-          f" {pairs['seen'] / pairs['pairs']:7.1%} {pairs['visited'] / pairs['pairs']:8.1%}")
+for rows, keys in ((32, 64), (128, 128)):
+    print(f"tiles of {rows} x {keys}\nPart A   full  partial  empty    seen  visited")
+    for part_a_len in (0, 128, 256, 384, 512):
+        mask, visits = GLMMask.packed([T], [part_a_len]), []
+        _, number, pairs, _ = tile_facts(mask, rows, keys)
+        forward(*np.zeros((3, T, 1)), part_a_len, rows, keys, visits)
+        assert len(visits) == number["full"] + number["partial"]
+        print(f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['empty']:6}"
+              f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}")
 
 # %% [markdown]
-# From GPT on the left to BERT on the right. Smaller tiles hug the edge of the mask; larger ones
-# waste some pairs on it, and use what they load more often. Chapter 08 is about that trade.
-
-# %%
-fig, ax = plt.subplots(figsize=(7, 3.3), layout="constrained")
-shares = np.arange(T + 1)
-for side, colour, style in ((128, AMBER, "-"), (32, LIGHT, "-"), (1, BLUE, "--")):
-    visited = []
-    for part_a_len in shares:
-        last = np.maximum(part_a_len, np.minimum(np.arange(0, T, side) + side, T))
-        visited.append((np.ceil(last / side) * side * side).sum() / T**2)  # 512 is whole tiles
-    ax.plot(shares / T, visited, style, color=colour, lw=2,
-            label="what is seen" if side == 1 else f"visited in tiles of {side} x {side}")
-ax.axhline(1, color=SOFT, lw=1)
-ax.text(0.01, 1.02, "a dense pass", color=SOFT)
-ax.set(xlabel="Part A as a share of the sample", ylabel="pairs / (T x T)", ylim=(0.4, 1.1))
-ax.legend(frameon=False, loc="lower right")
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = ("The share of pairs visited against the length of Part A: from a half (GPT) to all "
-                "(BERT); larger tiles visit a little more than what is seen.")
-
-# %% [markdown]
+# 0 is GPT, 512 is BERT. Smaller tiles hug the edge of the mask; larger ones waste more pairs on it,
+# and use what they load more often.
+#
 # ## Exercises
 # **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
-# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them may have seen nothing
-# yet: $(-\infty, 0, 0)$; both may not.
+# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen
+# nothing yet: $(-\infty, 0, 0)$.
 
 # %%
 def check_merge(merge):

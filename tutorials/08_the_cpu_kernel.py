@@ -2,17 +2,15 @@
 # # 08 The CPU kernel
 # *How fast can a CPU go, and why?*
 #
-# Chapter 07 cut attention into tiles. `csrc/cpu` says the same in C++, as a ladder: each rung has
-# one idea more than the one below and gives the same answers. This chapter climbs it. Every rate
-# below was measured by the cell above it, on the machine that made this page; the text holds on
-# yours too, where the numbers will be others. Run it.
+# Chapter 07 cut attention into tiles. `csrc/cpu` says the same in C++, several times over: a
+# ladder, whose every rung has one idea more than the one below and gives the same answers. This
+# chapter climbs it. Every rate below was measured by the cell above it, on the machine that made
+# this page. On yours the numbers will be others: run it.
 
 # %%
 import math
 import os
-import re
 import statistics
-import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -32,71 +30,83 @@ FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cpu").is_dir()), None)
+KERNEL, why = next((usable, why) for name, usable, why in backends() if name == "kernel")
 
 print(timing.machine_line(timing.machine()))
-print("kernel:", next(why for name, _, why in backends() if name == "kernel"))
+print("kernel:", why)
 for rung in kernel_rungs():
     where = "not in this build" if not rung["built"] else "this machine cannot run it"
     serves = [dtype for dtype in ("float32", "bfloat16", "float64") if rung[dtype]]
     print(f"  {rung['name']:12}", ", ".join(serves) if rung["supported"] else where)
 
 # %% [markdown]
-# A rung that is missing there is left out below; without the extension only PyTorch is measured,
-# and `minglm info` says why.
+# A rung that is missing there is left out below; without the extension only PyTorch is measured.
+# `minglm info` says why.
 #
 # ## How work is counted
 # Only what is asked for counts: pairs of a row and a key that it sees. Such a pair costs $D$
 # multiply-adds for $q \cdot k$ and $D$ for its share of $P V$. A multiply-add is two operations,
-# so forward is $4D$ a pair and head, and backward is five more products of that size: $14D$ for
-# both. On paper, with 6 rows, a Part A of 4, one head of width 2:
+# so forward is $4D$ for each pair and head. Backward is five more products of $2D$ (chapter 07),
+# and both together are $14D$. On paper, with 6 rows, a Part A of 4, one head of width 2:
 
 # %% exact
+def one(T, part_a_len, heads=4, head_dim=64):
+    """One sample, as the library's bench describes it."""
+    mask = GLMMask.packed([T], [part_a_len])
+    return Shape("one sample", mask, heads, head_dim, kind="training", about="")
+
+
 pairs = [keys_of_row(i, 4) for i in range(6)]
 print("keys of each row", pairs, "-> pairs", sum(pairs), "of", 6 * 6)
 print("useful operations: forward", 4 * 2 * sum(pairs), "  with backward", 14 * 2 * sum(pairs))
 
-shape = Shape("paper", GLMMask.packed([6], [4]), heads=1, head_dim=2, kind="training", about="")
-assert shape.pairs == sum(pairs) and shape.flop(BOTH) == 14 * 2 * sum(pairs)
+paper = one(6, 4, heads=1, head_dim=2)
+assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 * sum(pairs)
 
 # %% [markdown]
-# What a method computes beyond that (hidden pairs, padding) is its own loss. So rates are
-# comparable.
+# What a method computes beyond that (hidden pairs, padding) is its own loss. Rates are in
+# GFLOP/s: $10^9$ useful operations a second.
 #
 # ## Below the first rung: loops in Python
 # The formulas, word by word. `kernel:scalar` is this in C++, in double precision.
 
 # %%
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
 def by_loops(q, k, v, part_a_len):
     out = []
-    for i, row in enumerate(q):
+    for i in range(len(q)):
         keys = range(keys_of_row(i, part_a_len))
-        s = [sum(a * b for a, b in zip(row, k[j], strict=True)) / math.sqrt(len(row)) for j in keys]
-        weights = [math.exp(x - max(s)) for x in s]
-        out.append([sum(w * v[j][d] for j, w in zip(keys, weights, strict=True)) / sum(weights)
-                    for d in range(len(row))])
+        s = [dot(q[i], k[j]) / math.sqrt(len(q[i])) for j in keys]
+        m = max(s)
+        p = [math.exp(x - m) for x in s]
+        total = sum(p)
+        out.append([sum(p[j] * v[j][d] for j in keys) / total for d in range(len(v[0]))])
     return out
 
 
-T, A, D = 24, 12, 32
-small = Shape("small", GLMMask.packed([T], [A]), 1, D, "training", "")
+small = one(24, 12, heads=1, head_dim=32)
 case = draw(small, torch.float64)
 q, k, v = (x[:, 0].tolist() for x in (case.q, case.k, case.v))
 want = masked_attention(case.q, case.k, case.v, small.mask, backend="reference")[:, 0]
-assert (torch.tensor(by_loops(q, k, v, A), dtype=torch.float64) - want).abs().max() < 1e-14
+assert (torch.tensor(by_loops(q, k, v, 12), dtype=torch.float64) - want).abs().max() < 1e-14
 
-seconds = statistics.median(timing.alternate({"": lambda: by_loops(q, k, v, A)}, 0.2)[""])
-loops_rate = small.flop(FORWARD) / seconds / 1e9
+seconds = timing.alternate({"loops": lambda: by_loops(q, k, v, 12)}, seconds=0.5)["loops"]
+loops_rate = small.flop(FORWARD) / statistics.median(seconds) / 1e9
 print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 
 # %% [markdown]
 # First the check, then the clock; it stays that way.
 #
 # ## What limits a product
-# A core multiplies and adds vectors in a single instruction, and can begin one or two of them
-# every cycle. But numbers must be in registers before. A dot product takes two from memory for
-# every multiply-add, and then loading is what one waits for. So compute a *tile* of the product at
-# once: for two rows of $A$ and three columns of $B$, each step along the inner dimension loads 2 +
-# 3 = 5 numbers and makes 6 multiply-adds. Count it:
+# A core computes on *registers*: it has 16 or 32 of them, each a vector of several numbers. One
+# instruction multiplies and adds whole vectors, and a core can begin one or two of these every
+# cycle. But their numbers must be loaded first. A dot product loads two numbers for every
+# multiply-add, and then loading is what one waits for. So compute a *tile* of the product at once:
+# for two rows of $A$ and three columns of $B$, each step along the inner dimension loads 2 + 3 = 5
+# numbers and makes 6 multiply-adds. Count it:
 
 # %% exact
 def product(a, b, rows, columns):
@@ -122,39 +132,30 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of
-# `W` numbers. A step loads `NV` vectors of one factor, and each of the 6 numbers of the other one,
-# copied to all places of a vector. That needs `MR * NV + NV + 1` registers:
+# `W` numbers. A step loads `NV` vectors of $B$, and one after the other the 6 numbers of $A$, each
+# copied to all places of one more vector. That takes `MR * NV + NV + 1` registers:
 
 # %%
-SETS = {"avx2": (8, 2, 16), "avx512": (16, 4, 32), "neon": (4, 4, 32)}  # W, NV, registers
-MR = 6
-for name, (W, NV, registers) in SETS.items():
-    print(f"{name:7} {MR} x {NV} vectors of {W:2}: {MR * NV + NV + 1} of {registers} registers, "
-          f"{MR * NV} vector multiply-adds for {MR + NV} loads")
-    if CSRC:  # the sources say so too
-        text = "".join(path.read_text() for path in CSRC.glob(f"cpu/{name}.*"))
-        assert re.search(rf"constexpr int W = {W}, NV = {NV};", text)
+for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
+    print(f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
+          f"{6 * NV} vector multiply-adds for {NV} + 6 loads")
 
-fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), width_ratios=(20, 68), layout="constrained")
-for ax, name in zip(axes, ("avx2", "avx512"), strict=True):
-    W, NV, _ = SETS[name]
-    for n in range(NV):
-        for r in range(-1, MR):
-            colour = LIGHT if r < 0 else BLUE
-            ax.add_patch(plt.Rectangle((n * W, r - 0.35 * (r < 0)), W - 0.6, 0.85, color=colour))
-    for r in range(MR):
-        ax.add_patch(plt.Rectangle((-3, r), 1.6, 0.85, color=AMBER))
-    ax.set(xlim=(-3.5, NV * W), ylim=(MR, -1.5), title=f"{name}: {MR} x {NV * W}",
-           xticks=range(0, NV * W + 1, W), yticks=[])
-    ax.spines[:].set_visible(False)
-axes[0].set_xlabel("columns")
-axes[1].set_xlabel("dark: the tile, in registers; light: a row of B; amber: a column of A")
-fig.alt_text = ("A tile of a product in registers: 6 rows by 2 vectors of 8 numbers for AVX2, "
-                "6 rows by 4 vectors of 16 for AVX-512, with the row and the column that one step "
-                "loads.")
+fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")  # avx512
+for n in range(4):
+    ax.barh(range(6), 15.6, left=16 * n, color=BLUE, align="edge")
+    ax.barh(-1.4, 15.6, left=16 * n, color=LIGHT, align="edge")
+ax.barh(range(6), 1.6, left=-3, color=AMBER, align="edge")
+for y, text, back, ink in ((-1, "a row of B: 4 loads", LIGHT, "black"),
+                           (2.9, "the tile of the product: 24 registers", BLUE, "white")):
+    ax.text(32, y, text, ha="center", va="center", color=ink,
+            bbox=dict(fc=back, ec="none", pad=2))
+ax.set(ylim=(6, -1.5), yticks=[], xticks=range(0, 65, 16), ylabel="a column of A:\n6 loads")
+ax.spines[:].set_visible(False)
+fig.alt_text = ("A tile of a product in registers, for AVX-512: 6 rows by 4 vectors of 16 numbers; "
+                "above it the row of B, left of it the column of A that one step loads.")
 
 # %% [markdown]
-# All five products of attention and its gradients go through one such loop. Here it is, once for
+# Every product of attention and of its gradients goes through one such loop. Here it is, once for
 # every instruction set (`broadcast`, `load` and `dot` are one instruction each):
 
 # %%
@@ -166,110 +167,111 @@ else:
     print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
 
 # %% [markdown]
-# Its inner loop reads memory in one direction, without gaps, because keys and values were *packed*
-# for it: copied once into panels as wide as the tile, and used for many rows. And `exp`, which is
-# no instruction at all, is a shift of the exponent and a polynomial (exercise 3).
+# It reads memory without gaps, because keys and values were *packed* for it: copied once into
+# panels as wide as the tile, and used for many rows. And `exp`, for which there is no instruction
+# here, is a shift of the exponent and a polynomial (exercise 3).
 #
 # ## The ladder, measured
 # One sample of which half is Part A, four heads of width 64, forward and backward. `Bench` does
-# what `minglm bench attention` does: every variant is checked against float64 first, output and
-# gradients, and may err twice as much as plain PyTorch does at that precision. What is wrong is
-# not timed. Then all run in turn, so that the machine's moods hit everybody. PyTorch's own
-# `scaled_dot_product_attention` gets its fastest of three forms: a boolean mask, a float mask, or
-# Part A's rows without a mask and Part B's with one.
+# what `minglm bench attention` does. It checks every variant against float64 first, output and
+# gradients: *error / fair* is its error as a share of what rounding may do (twice the error of
+# plain PyTorch, or 4 epsilon of the largest entry where that is more), and above 1 it is wrong and
+# not timed. Then all run in turn, round after round, so that the machine's moods hit everybody,
+# and medians are taken.
+# - *x PyTorch*: how many times as fast as PyTorch's fastest way. Its
+#   `scaled_dot_product_attention` (`sdpa`) may choose among three forms: a boolean mask, a float
+#   mask, or Part A's rows without a mask and Part B's with one.
+# - *x below*: how many times as fast as the rung below. `scalar` stands on the loops in Python,
+#   which ran forward alone, on one thread.
+# - *of GEMM*: the share of the rate of PyTorch's own large matrix product, timed in the same
+#   rounds. It says what this machine can do, but it is no law: small tiles that stay in the cache
+#   can be faster.
 
 # %%
 IDEAS = {
     "naive": "PyTorch: the whole matrix, mask, softmax", "sdpa": "PyTorch's fused attention",
     "scalar": "loops in C++, double precision", "tiled": "tiles, online softmax",
-    "avx2": "tiles in registers, vectors of 8", "avx512": "vectors of 16, twice the registers",
-    "avx512_bf16": "two bfloat16 products in one step", "neon": "vectors of 4",
+    "avx2": "a tile in registers, vectors of 8", "avx512": "vectors of 16, more registers",
+    "avx512_bf16": "two bfloat16 products in one step", "neon": "a tile in registers, vectors of 4",
 }
-T = 128 if FAST else 512
-mixed = Shape("half", GLMMask.packed([T], [T // 2]), 4, 64, "training", "")
-bench = Bench([rung for rung in kernel_rungs() if rung["supported"]], 0.4 if FAST else 6, True)
+half = one(128, 64) if FAST else one(512, 256)
+rungs = [rung for rung in kernel_rungs() if rung["supported"]]
+bench = Bench(rungs, seconds=0.4 if FAST else 8, patient=True)
 rates, gemm = {}, {}  # useful GFLOP/s, forward and backward
 for dtype in ("float32", "bfloat16"):
-    print(f"\n{dtype:12} GFLOP/s   of GEMM   x PyTorch   error / fair   idea")
-    found = {}
-    for row in bench.measure(mixed, dtype):
+    found = {}  # of each name the fastest: sdpa has several forms
+    for row in bench.measure(half, dtype):
+        assert row["status"] != "wrong", row["note"]
         name = row["variant"].removeprefix("kernel:").split()[0]
-        if row["status"] == "wrong":
-            print(f"{name:12} {row['note']}")
-        if row["status"] == "timed" and row[BOTH]["ms"] < found.get(name, row)[BOTH]["ms"] + 1e-9:
-            found[name] = row
-    for name, row in found.items():
-        x = row[BOTH]
-        print(f"{name:12} {x['gflop_per_s']:7.1f} {x['of_gemm']:9.2f} {x.get('ratio', 0):11.2f}"
-              f" {row['of_fair']:14.2f}   {IDEAS[name]}")
-        assert row["of_fair"] <= 1
+        if row["status"] == "timed":
+            found[name] = min(found.get(name, row), row, key=lambda row: row[BOTH]["ms"])
     rates[dtype] = {name: row[BOTH]["gflop_per_s"] for name, row in found.items()}
-    gemm[dtype] = statistics.median(row[BOTH]["gemm_gflop_per_s"] for row in found.values())
+    gemm[dtype] = found["naive"][BOTH]["gemm_gflop_per_s"]
+
+    print(f"\n{dtype:12} GFLOP/s  of GEMM  x PyTorch  x below  error / fair  idea")
+    below = loops_rate
+    for name, rate in rates[dtype].items():
+        row, step = found[name], ""
+        if row["variant"].startswith("kernel"):
+            step, below = f"{rate / below:.2f}", rate
+        print(f"{name:12} {rate:7.1f} {row[BOTH]['of_gemm']:8.2f} {row[BOTH]['ratio']:10.2f}"
+              f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}")
 
 # %% [markdown]
-# *GEMM* is the rate of this machine's best matrix product, timed in the same minutes: the ceiling
-# for code that does nothing else. *x PyTorch* is how many times as fast as the fastest of
-# PyTorch's ways. The picture counts in powers of ten: a rung's length against the one above it is
-# what its idea is worth here.
+# A bar twice as long is twice as fast; the loops in Python would be too short to be seen.
 
 # %%
-names = ["loops"] + [name for name in IDEAS if any(name in found for found in rates.values())]
-fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.4), layout="constrained")
-for ax, dtype in zip(axes, rates, strict=True):
-    found = {"loops": loops_rate} | rates[dtype]
-    for y, name in enumerate(names):
-        if name not in found:
-            ax.text(2e-3, y, "does not serve it", va="center", fontsize=8, color="#5A5F66")
-            continue
-        colour = RED if name in ("naive", "sdpa") else AMBER if name == "loops" else BLUE
-        ax.barh(y, found[name], color=colour, height=0.7, left=1e-3)
-        ax.text(found[name] * 1.2, y, f"{found[name]:.3g}", va="center", fontsize=8,
-                bbox=dict(facecolor="white", edgecolor="none", pad=1))
+names = [name for name in IDEAS if any(name in found for found in rates.values())]
+fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")
+for ax, (dtype, found) in zip(axes, rates.items(), strict=True):
+    longest = max(gemm[dtype], *found.values())
     ax.axvline(gemm[dtype], color="black", ls="--", lw=1, zorder=0)
-    ax.text(gemm[dtype], -0.75, "GEMM", ha="center", fontsize=8)
-    ax.set(xscale="log", xlim=(1e-3, 20 * max(gemm.values())), title=dtype + "\n",
-           xlabel="useful GFLOP/s")
+    ax.text(gemm[dtype], -0.7, "GEMM", ha="center", va="bottom", fontsize=9)
+    for y, name in enumerate(names):
+        rate = found.get(name, 0)
+        ax.barh(y, rate, color=RED if name in ("naive", "sdpa") else BLUE, height=0.7)
+        ax.text(rate + 0.02 * longest, y, f"{rate:.0f}" if rate else "does not serve it",
+                va="center", fontsize=9, bbox=dict(fc="white", ec="none", pad=1))
+    ax.set(xlim=(0, 1.2 * longest), ylim=(len(names) - 0.5, -0.6), xlabel="useful GFLOP/s",
+           title=dtype + "\n")
+    ax.set_yticks(range(len(names)), names)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_yticks(range(len(names)), names)
-axes[0].set_ylim(len(names) - 0.5, -0.6)
 best = {dtype: max(found, key=found.get) for dtype, found in rates.items()}
-fig.alt_text = (f"Useful GFLOP/s of every way to compute attention here, on a logarithmic axis: "
-                f"fastest are {best['float32']} in float32 and {best['bfloat16']} in bfloat16.")
+fig.alt_text = (f"Useful GFLOP/s of every way to compute attention here: fastest are "
+                f"{best['float32']} in float32 and {best['bfloat16']} in bfloat16. A dashed line "
+                "is the rate of a matrix product.")
 
 # %% [markdown]
-# (`loops` is forward alone, on a small sample, in Python's own double precision.)
-#
 # ## Does the mask pay?
-# The same length, more and more of it Part A. Each curve is measured against its own time for GPT,
-# where half of the pairs are seen. The dashed line is the work that there is (chapter 07). Which
-# method follows it? (At 1 every pair is seen, and PyTorch is given no mask at all.)
+# The same length, more and more of it Part A; forward only. The dashed line is the work that there
+# is (chapter 07): from 0, which is GPT, to 1, which is BERT, it doubles. Each method is compared
+# with its own time at 0, round by round. Which one follows the work? (`sdpa` gets a boolean mask
+# here, and at 1, where every pair is seen, none. PyTorch has one more way, `is_causal=True`, which
+# serves 0 alone.)
 
 # %%
-T = 256 if FAST else 1024
-methods = {"naive": "reference", "sdpa": "sdpa"}
-methods |= {"kernel": "kernel"} if backends()[0][1] else {}
-runs, work, shares = {}, [], (0, 0.25, 0.5, 0.75, 1)
+T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
+looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
+runs, work = {}, []
 for share in shares:
-    shape = Shape("", GLMMask.packed([T], [int(share * T)]), 4, 64, "training", "")
-    case = draw(shape, torch.float32)
-    work.append(shape.pairs / T**2)
-    truth = masked_attention(case.q, case.k, case.v, shape.mask, backend="reference")
-    for name, backend in methods.items():
-        variant = front_door(case, backend) if name != "sdpa" else sdpa(case, "bool", "by sample")
-        (out,), _ = variant.forward()
-        out = out if name != "sdpa" else out[0].transpose(0, 1)
-        assert torch.allclose(out, truth, atol=1e-5)
-        runs[name, share] = variant.forward
-taken = timing.alternate(runs, 0.5 if FAST else 12)
-fig, ax = plt.subplots(figsize=(7, 3.3), layout="constrained")
-ax.plot(shares, [x / work[0] for x in work], "--", color="black", lw=1.5, zorder=3,
-        label="work: pairs that are seen")
-for name, marker, colour in (("naive", "x", AMBER), ("sdpa", "D", RED), ("kernel", "o", BLUE)):
-    if name not in methods:
-        continue
-    times = [min(taken[name, share]) for share in shares]
-    ax.plot(shares, [t / times[0] for t in times], marker=marker, color=colour, lw=2, label=name)
-    print(f"{name:7}" + "".join(f"{1e3 * t:9.2f} ms" for t in times))
+    case = draw(one(T, int(share * T)), torch.float32)
+    ways = {"naive": front_door(case, "reference"), "sdpa": sdpa(case, "bool", "by sample")}
+    if KERNEL:
+        ways["kernel"] = front_door(case, "kernel")
+    outs = {name: way.gather(*way.forward())[0] for name, way in ways.items()}
+    assert all(torch.allclose(out, outs["naive"], atol=1e-5) for out in outs.values())
+    runs |= {(name, share): way.forward for name, way in ways.items()}
+    work.append(case.shape.pairs)
+taken = timing.alternate(runs, seconds=0.5 if FAST else 15)
+
+fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+ax.plot(shares, [x / work[0] for x in work], "--", color="black", label="work: pairs that are seen")
+print("Part A " + "".join(f"{share:12.2f}" for share in shares))
+for name, (marker, colour) in looks.items():
+    median = [statistics.median(taken[name, share]) for share in shares]
+    print(f"{name:7}" + "".join(f"{1e3 * seconds:9.2f} ms" for seconds in median))
+    grown = [timing.speedup(taken[name, share], taken[name, 0]).median for share in shares]
+    ax.plot(shares, grown, marker=marker, color=colour, lw=2, label=name)
 ax.set(xlabel="Part A as a share of the sample", ylabel="time / time at 0", ylim=(0, None),
        xticks=shares)
 ax.legend(frameon=False, loc="lower left", ncols=2)
@@ -279,48 +281,29 @@ fig.alt_text = ("Time of a forward pass against the share of Part A, for each me
 
 # %% [markdown]
 # ## Threads
-# A task is one head of one sample. Tasks touch nothing of each other's, so threads take the
-# longest that is left and never wait for a lock. A task larger than half of a thread's fair share
-# is cut: forward by rows, backward by tiles of keys, each thread adding its own $dQ$. Those are
-# summed in a fixed order at the end, so that results repeat bit for bit. On paper, for two
-# threads:
-
-# %% exact
-def plan(work, threads, may_cut=True):
-    """Which tasks are cut for all threads, who does the others: (cut, load of each thread)."""
-    cut = [x for x in work if may_cut and x > sum(work) / (2 * threads)]
-    loads = [sum(cut) / threads] * threads
-    for x in sorted((x for x in work if x not in cut), reverse=True):
-        loads[loads.index(min(loads))] += x  # whoever is free first takes the next
-    return cut, loads
-
-
-for work in ([120, 40, 30, 20], [30] * 6):
-    cut, loads = plan(work, 2)
-    print(f"tasks {work}: cut {cut}, loads {loads}; without cutting {plan(work, 2, False)[1]}")
+# A task is one head of one sample. Tasks touch nothing of each other's: whoever is free takes the
+# largest that is left. One that is larger than half of a thread's fair share is cut for all
+# threads, or the others would wait for it at the end: forward by rows, backward by tiles of keys,
+# with a $dQ$ for each thread. These are added in a fixed order, so at the same number of threads
+# results repeat bit for bit.
 
 # %%
-if backends()[0][1]:
-    shape = Shape("", GLMMask.packed([700, 300, 77], [350, 150, 0]), 3, 64, "training", "")
-    case = draw(shape, torch.float32)
-    first, again = (front_door(case, "kernel").both() for _ in range(2))
-    same = all(torch.equal(x, y) for x, y in zip(first[0] + list(first[1]),
-                                                 again[0] + list(again[1]), strict=True))
-    print("twice the same bits:", same)
-    assert same
-    before, seconds = torch.get_num_threads(), {}
-    for threads in sorted({1, before}):
-        torch.set_num_threads(threads)
-        run = front_door(case, "kernel").both
-        run()
-        began = time.perf_counter()
-        for _ in range(2 if FAST else 30):
-            run()
-        seconds[threads] = time.perf_counter() - began
-    torch.set_num_threads(before)
-    print(f"{before} threads: {seconds[1] / seconds[before]:.2f} times as fast as one")
-else:
-    print("no extension here: nothing to run on threads")
+mask, before = GLMMask.packed([700, 300, 77], [350, 150, 0]), torch.get_num_threads()
+case = draw(Shape("three samples", mask, 3, 64, "training", ""), torch.float32)
+both = front_door(case, "auto").both  # the kernel, where there is one
+
+
+def on(threads):
+    torch.set_num_threads(threads)
+    outs, grads = both()
+    return [*outs, *grads]
+
+
+assert all(torch.equal(x, y) for x, y in zip(on(before), on(before), strict=True))
+taken = timing.alternate({n: lambda n=n: on(n) for n in {1, before}}, seconds=0.3 if FAST else 5)
+torch.set_num_threads(before)
+times = timing.speedup(taken[1], taken[before]).median
+print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f}")
 
 # %% [markdown]
 # ## Exercises
@@ -338,32 +321,32 @@ def check_pairs(pairs):
 
 # %% [markdown]
 # **2. The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the
-# `vectors` and the one register that a step loads into), which makes the most multiply-adds for
-# each load? Give `(rows, vectors)`. (The library's is close to it, and its four vectors of 16 are
-# 64 columns: a common width of heads.)
+# `vectors` and the one more that a step loads into), which makes the most multiply-adds for each
+# load? Give `(rows, vectors)`. (The library's is close to it, and its four vectors of 16 are 64
+# columns: a common width of heads.)
 
 # %%
 def check_best_tile(tile):
+    def registers(rows, vectors):
+        return rows * vectors + vectors + 1
+
     def per_load(rows, vectors):
         return rows * vectors / (rows + vectors)
 
-    rows, vectors = tile
-    used = rows * vectors + vectors + 1
+    rows, vectors = map(int, tile)
+    used, mine = registers(rows, vectors), per_load(rows, vectors)
     assert used <= 32, f"{rows} x {vectors} needs {used} registers"
-    for r in range(1, 32):
-        for n in range(1, 32):
-            fits = r * n + n + 1 <= 32
-            assert not fits or per_load(r, n) <= per_load(rows, vectors), (
-                f"it fits and makes {per_load(rows, vectors):.2f}; another one makes more")
+    best = max(per_load(r, n) for r in range(1, 32) for n in range(1, 32) if registers(r, n) <= 32)
+    assert mine == best, f"{rows} x {vectors} fits and makes {mine:.2f}; another one makes more"
 
 
 # check_best_tile((..., ...))
 
 # %% [markdown]
 # **3. An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but
-# `+`, `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$. Two hints: $e^x = 2^{x \log_2 e}$;
-# and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ are enough for an error
-# below $10^{-7}$.
+# `+`, `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
+# $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ are
+# enough for an error below $10^{-7}$.
 
 # %%
 def check_exp(exp_of):

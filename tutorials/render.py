@@ -6,7 +6,7 @@
 A chapter is Python in cells; the first is markdown and begins with the title. A header says what a cell is:
 
     # %% [markdown]       English, each line begun by "# "
-    # %% [markdown] zh    the cell above it in Chinese
+    # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
     # %%                  code
     # %% exact            code that prints the same on every machine and in quick mode: --check compares it with the page
 
@@ -43,6 +43,8 @@ DPI, LARGEST = 120, 120 * 1024  # of a picture; in bytes
 OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
 WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
+MARK = "[\u3001-\u301f\uff01-\uff0f\uff1a-\uff20“”‘’…—]"  # Chinese punctuation
+WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
 
 
 class Wrong(Exception):
@@ -255,13 +257,34 @@ def links(chapter, chapters, zh):
     return " · ".join([*found, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
 
 
+def joined(text):
+    """Chinese markdown without the blanks that GitHub makes of newlines.
+
+    A newline between two Chinese letters or marks vanishes, and one between a mark and a word. All others stay, among them
+    those of code, formulas, headings and tables, and those before an item of a list.
+    """
+    lines = [""]
+    for line in text.split("\n"):
+        before, whole = lines[-1], "\n".join(lines)
+        is_open = len(re.findall(r"^\s*```", whole, re.M)) % 2 or whole.count("$$") % 2
+        prose = not is_open and not re.match(r"\s*[#|]|    ", before)
+        wide = re.search(f"{WIDE}$", before) and re.match(rf"\s*{WIDE}", line)
+        word = re.search(f"{MARK}$", before) and re.match(r"\s*(?!```|\d+[.)]\s)(\*{0,2}\w|[`\[])", line)
+        mark = re.search(r"[^$\s]$", before) and re.match(rf"\s*{MARK}", line)
+        if prose and (wide or word or mark):
+            lines[-1] += line.lstrip()
+        else:
+            lines.append(line)
+    return "\n".join(lines[1:])
+
+
 def markdown(chapter, chapters, outputs, zh=False):
     """A page as text."""
     number, bar = 0, links(chapter, chapters, zh)
     parts = [bar]
     for cell in chapter.cells:
         if cell.kind == ("zh" if zh else "en"):
-            parts.append(cell.text)
+            parts.append(joined(cell.text) if zh else cell.text)
         elif cell.kind in ("code", "exact"):
             parts.append(f"```python\n{cell.text}\n```")
             for output in outputs[number]:

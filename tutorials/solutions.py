@@ -244,11 +244,11 @@ def weights_that_overflow(scores, may_attend):
 
 
 SOLUTIONS["05_attention_by_hand"] = [
-    Exercise("check_weights_of_sat", right=[1 / 16, 1 / 4, 1 / 16, 1 / 8, 1 / 2, 0],
-             wrong=[[4 / 80, 16 / 80, 4 / 80, 8 / 80, 32 / 80, 16 / 80],  # no mask
-                    [1 / 8, 1 / 2, 1 / 8, 1 / 4, 0, 0],  # a row that does not see itself
-                    [1 / 16, 1 / 4, 1 / 16, 1 / 8, 1 / 2],
-                    [2 / 14, 4 / 14, 2 / 14, 3 / 14, 3 / 14, 0]]),
+    Exercise("check_weights_of_sat", right=[4 / 80, 16 / 80, 4 / 80, 8 / 80, 32 / 80, 16 / 80],
+             wrong=[[1 / 16, 1 / 4, 1 / 16, 1 / 8, 1 / 2, 0],  # under GLM's mask
+                    [2 / 28, 8 / 28, 2 / 28, 4 / 28, 8 / 28, 4 / 28],  # row 3
+                    [1 / 20, 4 / 20, 1 / 20, 2 / 20, 8 / 20],
+                    [2 / 20, 4 / 20, 2 / 20, 3 / 20, 5 / 20, 4 / 20]]),
     Exercise("check_foot_of_the_wall", right=-10000 - np.log(2),
              wrong=[-10000, -10000 + np.log(2), -5000, 0]),
     Exercise("check_weights_of", right=weights_of,
@@ -391,14 +391,6 @@ SOLUTIONS["10_full_pretraining"] = [
         wrong=[
             lambda step, warmup, peak: peak * step / warmup,  # the first step learns nothing
             lambda step, warmup, peak: peak,
-        ],
-    ),
-    Exercise(
-        "check_share",
-        right=lambda samples, rank, world: samples[rank::world],
-        wrong=[
-            lambda samples, rank, world: samples[rank * len(samples) // world : (rank + 1) * len(samples) // world],  # blocks
-            lambda samples, rank, world: samples[:: rank + 1],
         ],
     ),
 ]

@@ -53,7 +53,7 @@ FIGURES = {
         ("infilling", "model_figures", MODEL, "blanks being filled: the likeliest choices for each token"),
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
         ("spans", "run_figures", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
-        ("tiles", "tile_figures", TEXT, "the kernel's tiles: full, partial, skipped, and the work they save"),
+        ("tiles", "tile_figures", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
         ("attention", "bench", BENCH, "every way to compute attention, beside PyTorch's best"),
     )
 }

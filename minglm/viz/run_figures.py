@@ -21,6 +21,7 @@ DIVERGING = {
     }.items()
 }
 SAMPLES = 2000  # that F13 draws, at most
+ROOM = 0.75  # of the height of F13's panels belongs to what is drawn, the rest to the legend
 
 
 def two_panels(title, theme, width, height):
@@ -125,13 +126,15 @@ def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
     right.hist(shares, bins=edges, color=bar)
     for name, share, style in (("asked for", data.mask_ratio, "--"), ("mean", shares.mean(), ":")):
         label = f"{name}: {share:.1%}"
-        right.axvline(share, color=ink, linewidth=1.4, linestyle=style, label=label, gid=name.replace(" ", "-"))
+        how = dict(color=ink, linewidth=1.4, linestyle=style, label=label, gid=name.replace(" ", "-"))
+        right.axvline(share, ymax=ROOM, **how)
     dress(right, colours, "share of a text that is blanked", "share", "texts")
     for axis in (left.yaxis, right.xaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     right.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     for ax in (left, right):
-        ax.legend(frameon=False, fontsize=9, labelcolor=ink)
+        ax.set_ylim(0, ax.dataLim.y1 / (ROOM - 0.03))
+        ax.legend(frameon=False, fontsize=9, labelcolor=ink, loc="upper right", borderaxespad=0)
     fig.alt_text = (
         f"Spans of the token objective in {len(lengths):,} texts: {len(found):,} spans of {found.mean():.2f} tokens in the "
         f"mean (Poisson without zero: {law @ np.arange(1, most + 1):.2f}); {shares.mean():.1%} of a text is blanked in the "

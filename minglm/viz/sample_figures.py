@@ -9,6 +9,8 @@ from .grid import (
     LEAST_CELL,
     MOST_WORDS,
     cells,
+    counts,
+    legend,
     numbers,
     part_colours,
     part_heads,
@@ -21,6 +23,7 @@ from .grid import (
 )
 from .mask_figures import headline, need_glm, token_label
 from .palette import KINDS
+from .words import MODELS
 
 CHIP, GAP = 24, 5  # pixels: the height of a token's box, and between two of them
 
@@ -222,12 +225,15 @@ def lane_of_bars(canvas, d, lane, name, values, left, y, side, firsts, size):
 OLD = 0.35  # how much of its colour a cell keeps that an earlier step has added
 LANES = {
     "text": "text", "tokens": "reads", "targets": "learns", "position_ids": "position", "block_position_ids": "block",
-    "mask": "mask",
+    "mask": "",
 }  # fmt: skip
 
 
 def fig_film(d, *, theme="light", width=None):
-    """The derivation as a film: a panel for each step, on the same axes; what it adds is lit, what was there is pale."""
+    """The derivation as a film: a panel for each step, on the same axes; what it adds is lit, what was there is pale.
+
+    The mask comes last, and beside it, under the panels of its row, stands what its cells mean.
+    """
     canvas, T = Canvas(theme, width), max(len(d), len(d.text))
     names = {**LANES, "block_position_ids": "segment" if d.model == "unilm" else "block"}
     lanes = [lane for lane in LANES if any(lane in lights for *_, lights in d.steps)]
@@ -252,20 +258,18 @@ def fig_film(d, *, theme="light", width=None):
             head = f"{begin + i + 1}  {name}"
             canvas.text(x, y + 8, head, 10, bold=True, ha="left")
             heads.append(canvas.paragraph(x, y + 20, sentence, panel, SMALL, colour=canvas.look["soft"]))
-        top, with_mask = max(heads) + 8, any("mask" in lights for *_, lights in row)
+        top = max(heads) + 8
         for i, (*_, lights) in enumerate(row):
             at = top
             for lane in lanes:
-                if lane == "mask" and not with_mask:
-                    continue
-                if i == 0:
-                    middle = at + (high[lane] / 2 if lane != "mask" else 8)
-                    canvas.text(MARGIN + room - 8, middle, names[lane], SMALL, ha="right", colour=canvas.look["soft"])
                 where = (MARGIN + room + i * (panel + 20), at, side)
                 if lane == "mask":
-                    film_mask(canvas, d, bool(lights.get("mask")), *where, gid=f"cells-{begin + i}")
-                    at += len(d) * side
+                    if "mask" in lights:
+                        at = film_mask(canvas, d, *where, panel, beside=i * (panel + 20), gid=f"cells-{begin + i}")
                     continue
+                if i == 0:
+                    how = dict(ha="right", colour=canvas.look["soft"])
+                    canvas.text(MARGIN + room - 8, at + high[lane] / 2, names[lane], SMALL, **how)
                 new = set(lights.get(lane, ()))
                 film_lane(canvas, d, lane, new, before[lane], texts[lane] if words else None, *where, high[lane], size,
                           gid=f"{lane}-{begin + i}")  # fmt: skip
@@ -301,10 +305,13 @@ def film_lane(canvas, d, lane, new, old, texts, x, y, side, high, size, gid):
             canvas.text(x + (j + 0.5) * side, y + high / 2 + width_of(texts[j], size) / 2, texts[j], size, angle=90, colour=ink)
 
 
-def film_mask(canvas, d, lit, x, y, side, gid):
-    """The mask, or the place where it will stand."""
-    if lit:
-        cells(canvas, d.kind, x, y, side, gid=gid)
-        separators(canvas, d, x, y, side)
-    else:
-        canvas.box(x + 1, y, len(d) * side - 2, len(d) * side, edge=canvas.look["grid"], width=0.6, zorder=1)
+def film_mask(canvas, d, x, y, side, panel, beside, gid):
+    """The mask, and what its cells mean: left of it if there are that many pixels, else under it. Returns where they end."""
+    end = y + len(d) * side
+    cells(canvas, d.kind, x, y, side, gid=gid)
+    separators(canvas, d, x, y, side)
+    found = dict.fromkeys(counts(d.kind), "")
+    if beside:
+        columns = 2 if beside >= 2 * panel else 1
+        return max(end, legend(canvas, found, MODELS[d.model], x - beside, y + 8, beside - 12, columns))
+    return legend(canvas, found, MODELS[d.model], x, end + 12, panel)

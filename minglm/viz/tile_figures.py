@@ -1,4 +1,4 @@
-"""What the kernel makes of a mask (F14): full, partial and skipped tiles, as a picture and as text.
+"""What the kernel makes of a mask (F14): full, partial and empty tiles, as a picture and as text.
 
 Both read a Derivation or a GLMMask. The rule is that of csrc/mask.h.
 """
@@ -12,12 +12,12 @@ from .grid import marks
 from .mask_figures import LARGEST
 from .palette import KINDS
 
-TILE_KINDS = {"full": "BA", "partial": "BE", "skipped": ""}
+TILE_KINDS = {"full": "BA", "partial": "BE", "empty": ""}
 TILE_WORDS = {
     "full": "full: every pair is seen, nothing is compared", "partial": "partial: looked at pair by pair (dots: seen)",
-    "skipped": "skipped: never visited",
+    "empty": "empty: never visited",
 }  # fmt: skip
-TILE_SIGNS = {"unicode": {"full": "█", "partial": "▒", "skipped": "·"}, "ascii": {"full": "#", "partial": "+", "skipped": "."}}
+TILE_SIGNS = {"unicode": {"full": "█", "partial": "▒", "empty": "·"}, "ascii": {"full": "#", "partial": "+", "empty": "."}}
 
 
 def tiles(mask, rows, keys):
@@ -36,7 +36,7 @@ def tiles(mask, rows, keys):
             fewest, most = (min(len_k, keys_of_row(shift + i, A)) for i in (i0, i1 - 1))
             for j0 in range(0, len_k, keys):
                 j1 = min(j0 + keys, len_k)
-                kind = "full" if j1 <= fewest else "skipped" if j0 >= most else "partial"
+                kind = "full" if j1 <= fewest else "empty" if j0 >= most else "partial"
                 found.append((kind, q0 + i0, q0 + i1, k0 + j0, k0 + j1))
     return found
 
@@ -45,7 +45,7 @@ def tile_facts(mask, rows, keys):
     """What tiles save: tiles of each kind, pairs in the grid, visited and seen; and a sentence about them."""
     found, every = tiles(mask, rows, keys), int(mask.cu_seqlens_q[-1]) * int(mask.cu_seqlens_k[-1])
     number = {name: sum(kind == name for kind, *_ in found) for name in TILE_KINDS}
-    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in found if kind != "skipped")
+    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in found if kind != "empty")
     seen = int(mask.visible_keys().sum())
     saved, useful = 1 - visited / max(1, every), seen / max(1, visited)
     words = (
@@ -66,7 +66,7 @@ def mask_and_tile(what, tile):
 
 
 def fig_tiles(what, *, tile=None, theme="light", width=None):
-    """What the kernel makes of a mask: full, partial and skipped tiles, and the work that they save.
+    """What the kernel makes of a mask: full, partial and empty tiles, and the work that they save.
 
     what: a Derivation or a GLMMask. tile: (rows, keys), the kernel's 32 x 64 for a long one. `tiles_text` says the same.
     """
@@ -81,8 +81,8 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
     fills = {name: getattr(KINDS[kind], theme) if kind else canvas.look["back"] for name, kind in TILE_KINDS.items()}
     for kind, i0, i1, j0, j1 in found:
         x, top, w, h = left + j0 * side, y + i0 * side, (j1 - j0) * side, (i1 - i0) * side
-        canvas.box(x, top, w, h, fill=fills[kind], edge=canvas.look["grid" if kind == "skipped" else "back"], width=1.2,
-                   zorder=1 + (kind != "skipped"), gid=f"{kind}-{i0}-{j0}")  # fmt: skip
+        canvas.box(x, top, w, h, fill=fills[kind], edge=canvas.look["grid" if kind == "empty" else "back"], width=1.2,
+                   zorder=1 + (kind != "empty"), gid=f"{kind}-{i0}-{j0}")  # fmt: skip
         if kind == "partial" and side >= 7:  # pairs that are seen
             marks(canvas, "BE", np.argwhere(dense[i0:i1, j0:j1]), x, top, side)
     sample, _ = mask.rows()
