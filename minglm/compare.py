@@ -310,8 +310,8 @@ class Comparison:
         # room is left for what gpt and prefix write behind the text, and all read the same
         limit = self.plan.reads if isinstance(task, Cloze) else self.plan.max_positions // 2
         rows = {side: list(self.rows(cell.task, side).items()) for side in ("train", "dev")}
-        learn, choose = counts["learn"], counts["choose"]
-        train, dev = rows["train"], rows["dev"][: counts["report"]]
+        train, dev, choose = rows["train"], rows["dev"][: counts["report"]], counts["choose"]
+        learn = min(counts["learn"], len(train) - choose)
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
         read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
         settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)

@@ -1,10 +1,11 @@
-"""What the model in the box is worth: writes box.json beside this file. About an hour on two cores.
+"""What the model in the box is worth: writes box.json beside this file. About two hours on two cores.
 
     python tutorials/results/box.py
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -37,6 +38,10 @@ def evaluate(use, file):
 class Learning(Comparison):
     """The cells of `minglm compare` for one model, the box, and for random weights of its shape."""
 
+    def config_of(self, cell):
+        weights = {} if cell.pretrained is None else dict(box=hashlib.sha256((BOX / "model.safetensors").read_bytes()).hexdigest())
+        return super().config_of(cell) | weights
+
     def model(self, cell):
         model, tokenizer = read_model(BOX)
         if cell.pretrained is None:
@@ -48,7 +53,8 @@ class Learning(Comparison):
 def learned(seeds=2):
     """Each task learned by the box, and in the same way from random weights: what pretraining is good for."""
     config = read_model(BOX)[0].config
-    plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size)  # of the 512: pages of novels take their time
+    # of its 512 positions 192 are read: pages of novels take their time
+    plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size, learn=7600, epochs=8)
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
     todo = [Cell("glm", pretrained, task, seed) for seed in range(seeds) for task in TASKS for pretrained in (0, None)]
