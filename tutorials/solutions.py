@@ -469,11 +469,6 @@ SOLUTIONS["12_beyond"] = [
         ],
     ),
     Exercise(
-        "check_qkv_rows",
-        right=lambda C, H, G: C + 2 * G * C // H,
-        wrong=[lambda C, H, G: 3 * C, lambda C, H, G: C + G * C // H, lambda C, H, G: C + 2 * G],
-    ),
-    Exercise(
         "check_join_qkv",
         right=lambda pieces: torch.cat([torch.cat(thirds) for thirds in zip(*(p.chunk(3) for p in pieces), strict=True)]),
         wrong=[

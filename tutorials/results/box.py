@@ -39,8 +39,9 @@ class Learning(Comparison):
     """The cells of `minglm compare` for one model, the box, and for random weights of its shape."""
 
     def config_of(self, cell):
-        weights = {} if cell.pretrained is None else dict(box=hashlib.sha256((BOX / "model.safetensors").read_bytes()).hexdigest())
-        return super().config_of(cell) | weights
+        if cell.pretrained is None:
+            return super().config_of(cell)
+        return super().config_of(cell) | dict(box=hashlib.sha256((BOX / "model.safetensors").read_bytes()).hexdigest())
 
     def model(self, cell):
         model, tokenizer = read_model(BOX)
