@@ -176,7 +176,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # 4.0 M parameters, 8 MB in float16: the model that comes with minglm (tutorials/box.py says on which texts)
     "box": {
         "model": dict(vocab_size=8192, hidden_size=192, num_layers=5, num_heads=6, max_positions=512,
-                      dropout=0.05),  # fifteen passes over nine megabytes
+                      dropout=0.05),  # sixteen passes over nine megabytes
         # Many short blanks: where a blank stands is learned at each of its positions apart, so a small model must see
         # many. The paper's 15 % in spans of 3 show it a third as many, and far back in a text it then finds none.
         "data": dict(token=0.6, sentence=0.1, document=0.3, mask_ratio=0.3, mean_span_length=1.5),
