@@ -178,7 +178,9 @@ class Comparison:
 
     def __init__(self, plan, data, out):
         self.plan, self.data, self.out = plan, Path(data), Path(out)
-        for name in {*TEXTS_OF, *TASKS, "infill", "last_word"}:
+        if not self.data.is_dir():
+            raise MinglmError(f"--data: {self.data} is no folder; that of a clone, tutorials/data, is accepted")
+        for name in sorted({*TEXTS_OF, *TASKS, "infill", "last_word"}):
             if not (self.data / name).is_dir():
                 raise MinglmError(f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them")
         self.made = {}  # models in memory, the last one of each kind

@@ -15,8 +15,8 @@ from minglm.runs import BOX, read_model
 ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 RESULTS = ROOT / "tutorials" / "results"
-PAGE, THE_BOX, COMPARED = (
-    json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "box", "comparison")
+PAGE, THE_BOX, COMPARED, BLANKS = (
+    json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "box", "comparison", "blanks")
 )
 
 
@@ -68,6 +68,9 @@ def said_of_the_box():
     yield f"in {100 * tasks['last_word']['accuracy_bidirectional']['value']:.1f} % when the passage is Part A"
     labels = [share(tasks[name]["accuracy"]) for name in ("sentiment", "topic", "paraphrase")]
     yield f"{labels[0]}, {labels[1]} and {labels[2]}"
+    for x in THE_BOX["learned"]["tasks"].values():
+        ours, random = (f"{x[name]['score']:.1f} ± {x[name]['standard_error']:.1f}" for name in ("box", "random weights"))
+        yield f"| {ours} | {random} | {x['standard_errors_above_random']:+.1f} |"
     with open(BOX / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     yield f"{len(rows):,} steps, {sum(int(row['text_tokens']) for row in rows) / 1e6:.2f} M text tokens"
@@ -79,6 +82,9 @@ def said_of_the_comparison():
         return f"{found['score']:.{digits}f} ± {found['standard_error']:.{digits}f}" if found else "n/a"
 
     yield f"{COMPARED['done']} of {COMPARED['cells']} cells"
+    infill, text = (BLANKS["spans of 1.5, 30 %"][use]["result"] for use in ("infill", "text"))
+    yield f"restores {infill['score']:.1f} % ± {infill['standard_error']:.1f} and needs"
+    yield f"{text['score']:.2f} ± {text['standard_error']:.2f} bits a byte ([`blanks.json`]"
     for use, row in COMPARED["table"].items():
         for names in (("glm", "gpt", "bert", "prefix"), ("glm", "glm-ordered", "glm-1d", "glm-sentinels", "glm-head")):
             if names[1] == "gpt" or use in ("sentiment", "infill"):
@@ -102,6 +108,11 @@ def test_a_number_of_the_readme_comes_out_again_from_the_model_that_is_shipped()
     found = evaluate_last_word(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz"))
     for name, x in THE_BOX["tasks"]["last_word"]["metrics"].items():
         assert found["metrics"][name]["value"] == pytest.approx(x["value"], rel=2e-3, abs=1 / 146 + 1e-9), name  # one passage
+
+
+def test_pretraining_helps_by_more_than_two_standard_errors_on_four_of_five_tasks():
+    above = [x["standard_errors_above_random"] for x in THE_BOX["learned"]["tasks"].values()]
+    assert len(above) == 5 and sum(x > 2 for x in above) >= 4
 
 
 def test_the_box_was_measured_as_it_is_shipped():
