@@ -41,7 +41,7 @@ from .model import GLM
 from .perplexity import evaluate_last_word, evaluate_text
 from .pretrain import pretrain, stream_seed, write_whole
 from .report import clock
-from .rivals import LinearHead
+from .rivals import LinearHead, random_weights
 from .rows import read_rows
 from .runs import read_model
 from .scorer import evaluate_infill
@@ -295,10 +295,8 @@ class Comparison:
             if self.made.get("model", (None,))[0] != key:
                 self.made["model"] = key, read_model(key)
             return self.made["model"][1]
-        tokenizer = self.tokenizer()
-        torch.manual_seed(stream_seed(cell.seed, 0, 0, 1))
-        config = self.plan.pretraining(cell.family, 0, self.texts()).model
-        return GLM(dataclasses.replace(config, vocab_size=tokenizer.vocab_size)), tokenizer
+        tokenizer, config = self.tokenizer(), self.plan.pretraining(cell.family, 0, self.texts()).model
+        return random_weights(dataclasses.replace(config, vocab_size=tokenizer.vocab_size), cell.seed), tokenizer
 
     # uses
 

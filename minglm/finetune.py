@@ -30,7 +30,7 @@ from .errors import MinglmError
 from .layout import text_limit
 from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
 from .processes import keep_memory
-from .rivals import LinearHead, tf_idf
+from .rivals import LinearHead, random_weights, tf_idf
 from .rng import permutation
 from .rows import read_rows
 from .tasks import TASK, TextToText, ask_all, read_task, shipped_tasks
@@ -199,7 +199,7 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
             best = top[task.metric], scorer.model, found, dict(seed=seed, epoch=top["epoch"])
         if rivals:
             say(f"{RANDOM}, trained the same way")
-            scratch = ClozeScorer(from_random(base, seed), task.length_penalty)
+            scratch = ClozeScorer(random_weights(base.config, seed).to(device), task.length_penalty)
             fit(scratch, learned, read["dev"], settings, seed, task, say)
             answers.setdefault(RANDOM, []).append([int(p.argmax()) for p in predict(scratch, read["test"])])
         if not task.labels:
@@ -223,12 +223,6 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
         scores=table_of(answers, read["test"]), seeds=runs, **mistakes(task, rows["test"], read["test"], found),
     )  # fmt: skip
     return tuned, report
-
-
-def from_random(model, seed):
-    """A model of the same shape, on the same device, that has read nothing."""
-    torch.manual_seed(stream_seed(seed, 0, 0, 1))
-    return type(model)(model.config).to(device_of(model))
 
 
 def draw(task, questions, few_shot, seed):

@@ -116,12 +116,6 @@ def all_part_a(tokens, rows, targets, special):
     )  # fmt: skip
 
 
-def text_example(family, tokens, special):
-    """A text that is read for its states alone -> Example: by gpt from left to right, by all others as Part A."""
-    example = all_part_a(tokens, [], [], special)
-    return example if family != "gpt" else dataclasses.replace(example, part_a_len=0)
-
-
 # ---- use -----------------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +188,12 @@ def text_limit(config, to_text=False):
 def end_of(family, special):
     """The token that ends an answer: eop, and of a model that writes from left to right eos."""
     return special.eop if family in INFILLING else special.eos
+
+
+def text_example(family, tokens, special):
+    """A text that is read for its states alone -> Example: by gpt from left to right, by all others as Part A."""
+    example = all_part_a(tokens, [], [], special)
+    return example if family != "gpt" else dataclasses.replace(example, part_a_len=0)
 
 
 def answer_example(family, part_a, position, answer, special, objective="token", end=True):

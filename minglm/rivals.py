@@ -1,5 +1,5 @@
-"""What else one could use for a task: a linear head on the same model (the BERT way), logistic regression on TF-IDF; and for
-text to text a dictionary.
+"""What else one could use for a task: the same model from random weights, a linear head on it (the BERT way), logistic
+regression on TF-IDF; and for text to text a dictionary.
 """
 
 from collections import Counter, defaultdict
@@ -10,6 +10,14 @@ from torch import nn
 
 from .batch import pack
 from .cloze import columns, device_of, measure
+from .model import GLM
+from .pretrain import stream_seed
+
+
+def random_weights(config, seed):
+    """A GLM of that shape (a GLMConfig) that has read nothing, on the CPU; the same seed gives the same weights."""
+    torch.manual_seed(stream_seed(seed, 0, 0, 1))
+    return GLM(config)
 
 
 class LinearHead(nn.Module):

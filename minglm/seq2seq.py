@@ -22,11 +22,11 @@ from .arguments import add_rows, check_rows, positive, rows_asked
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, columns, device_of, task_of
 from .errors import MinglmError, note
-from .finetune import RANDOM, Aim, Finetuning, draw, fit, from_random, heading
+from .finetune import RANDOM, Aim, Finetuning, draw, fit, heading
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import text_limit
 from .pretrain import choose_device
-from .rivals import word_for_word
+from .rivals import random_weights, word_for_word
 from .rows import write_rows
 from .tasks import TextToText, ask_all, read_task, shipped_tasks
 
@@ -100,7 +100,7 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
         answers.setdefault(TUNED, []).append(said)
         if rivals:
             say(f"{RANDOM}, trained the same way")
-            scratch = TextScorer(from_random(base, seed))
+            scratch = TextScorer(random_weights(base.config, seed).to(device))
             fit(scratch, [read["train"][i] for i in chosen], read["dev"], settings, seed, task, say, TEXTS)
             answers.setdefault(RANDOM, []).append(generate(scratch.model, tokenizer, read[about], dials))
         answers.setdefault(WORDS, []).append(word_for_word([learned_from[i] for i in chosen], sources))

@@ -19,12 +19,16 @@ from minglm.compare import (
     cells,
     entry,
     helped,
+    pieces,
+    pretraining_texts,
     print_summary,
     summary,
     together,
     uses_of,
 )
+from minglm.runs import BOX
 from minglm.tasks import Cloze
+from minglm.tokenizer import Tokenizer
 from minglm.viz.comparison import fig_comparison
 
 TINY = dataclasses.replace(QUICK, steps=3, batch_tokens=128, vocab_size=400, max_positions=64, learn=8, learn_book_cloze=8,
@@ -118,6 +122,29 @@ def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
 
 
 # ---- doing them --------------------------------------------------------------------------------------------------------
+
+
+def test_chapters_become_short_and_long_documents_and_every_word_is_there_once():
+    text = "\n\n".join("\n".join(f"chapter {c} paragraph {n} has six" for n in range(40)) for c in range(3))
+    found = list(pieces(text, words=30))
+    assert " ".join(found).split() == text.split()
+    assert {len(document.split()) for document in found} == {6, 30}
+    assert all(len(set(document.split()[1::6])) == 1 for document in found)  # none runs on into the next chapter
+
+
+def test_texts_of_tasks_are_read_without_their_labels_and_two_of_a_row_together(data):
+    found = list(pretraining_texts(data))
+    for task, texts in (("paraphrase", ("a", "b")), ("modernise", ("src",)), ("topic", ("text",))):
+        rows = [json.loads(line) for line in lzma.open(data / task / "train.jsonl.xz", "rt")]
+        assert {" ".join(row[name] for name in texts) for row in rows} <= set(found)
+    targets = {json.loads(line)["tgt"] for line in lzma.open(data / "modernise" / "train.jsonl.xz", "rt")}
+    assert all(found) and not targets & set(found)
+
+
+@pytest.mark.parametrize("task", ["sentiment", "topic", "paraphrase"])
+def test_labels_are_one_token_for_the_box_or_learning_would_take_ten_times_as_long(task):
+    tokenizer = Tokenizer.from_pretrained(BOX)
+    assert all(len(tokenizer.encode(" " + word)) == 1 for word in TASKS[task].verbalizer.values())
 
 
 def test_every_cell_is_done_and_none_twice(done):
