@@ -202,8 +202,7 @@ for ax, title, found, colour in ((left, "before", before, SAND), (right, "after"
     ax.barh(list(found), found.values(), color=colour)
     ax.set(title=title, xlabel="probability of the answer")
 left.invert_yaxis()
-left.ticklabel_format(axis="x", style="plain")
-left.locator_params(axis="x", nbins=3)
+left.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
 right.set_xlim(0, 1)
 fig.alt_text = ("The probability of each of nine animals as the answer: about equal and near 0 "
                 "before training, mostly on cat after it.")

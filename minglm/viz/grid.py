@@ -104,8 +104,8 @@ def rise(texts, side, size=BODY):
 
 
 def upright(canvas, text, x, bottom, side, size, gid=None):
-    """A label over a column; a text that is no wider than the column, as one Chinese letter, needs not be turned."""
-    if width_of(text, size) <= side - 1:
+    """A label over a column, turned; a single letter, as a Chinese one, stands as it is where it fits."""
+    if len(text) == 1 and width_of(text, size) <= side - 1:
         canvas.text(x, bottom - height_of(size) / 2, text, size, gid=gid)
     else:
         canvas.text(x, bottom, text, size, angle=90, gid=gid)
