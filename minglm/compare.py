@@ -4,8 +4,9 @@ The small-scale version of the paper's tables 1 and 6. All are pretrained on the
 learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which each family reads as it can
 (layout.py). Beside every score stand chance, the most frequent label, and the same learning from random weights.
 
-A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a small file named by
-the hash of all that decides it. So a comparison may be interrupted at any time, and goes on where it was.
+A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line of cells.jsonl,
+with all that decides it. So a comparison may be interrupted at any time, and goes on where it was; on another machine too, for
+cells.jsonl is all it needs. Several processes may add to one folder.
 """
 
 import contextlib
@@ -174,7 +175,7 @@ def uses_of(family, pretrained):
 
 
 class Comparison:
-    """A folder of cells: texts/, models/ (the pretrained ones), cells/ (a result each)."""
+    """A folder: cells.jsonl (a result a line), texts/, models/ (the pretrained ones), log.txt."""
 
     def __init__(self, plan, data, out):
         self.plan, self.data, self.out = plan, Path(data), Path(out)
@@ -183,7 +184,8 @@ class Comparison:
         for name in sorted({*TEXTS_OF, *TASKS, "infill", "last_word"}):
             if not (self.data / name).is_dir():
                 raise MinglmError(f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them")
-        self.made = {}  # models in memory, the last one of each kind
+        self.file = self.out / "cells.jsonl"
+        self.made = {}  # what was read last: the model, the results
 
     def texts(self):
         """The file to pretrain on, a document a line; written at the first call."""
@@ -211,14 +213,16 @@ class Comparison:
             self.made["text"] = hashlib.sha256(self.texts().read_bytes()).hexdigest()
         return self.made["text"]
 
-    def path_of(self, cell):
-        key = json.dumps(self.config_of(cell), sort_keys=True)
-        return self.out / "cells" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    def key_of(self, cell):
+        return key_of(self.config_of(cell))
 
     def known(self, cell):
         """The result of a cell that was done, else None."""
-        path = self.path_of(cell)
-        return json.loads(path.read_text(encoding="utf-8"))["result"] if path.exists() else None
+        size = self.file.stat().st_size if self.file.exists() else 0
+        if self.made.get("results", (None,))[0] != size:  # it grows, and other processes may write to it too
+            lines = read_cells(self.file) if size else []
+            self.made["results"] = size, {key_of(line["config"]): line["result"] for line in lines}
+        return self.made["results"][1].get(self.key_of(cell))
 
     def run(self, wanted, minutes=None, say=print):
         """Do what is not done yet, in order; leaves after `minutes` (the cell that runs is finished)."""
@@ -233,9 +237,7 @@ class Comparison:
             with self.log(), contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext():
                 result = self.pretrain(cell) if cell.task is None else self.use(cell)
             result["seconds"] = round(time.monotonic() - started, 1)
-            path = self.path_of(cell)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(dict(config=self.config_of(cell), result=result, **origin()), indent=1) + "\n")
+            add_cell(self.file, dict(config=self.config_of(cell), result=result, **origin()))
             say(f"{n + 1:>4}/{len(left)}   {cell}   {shown(result)}   {clock(result['seconds'])}")
 
     @contextlib.contextmanager
@@ -254,7 +256,7 @@ class Comparison:
         return Tokenizer.from_pretrained(folder)
 
     def folder_of(self, cell):
-        return self.out / "models" / self.path_of(dataclasses.replace(cell, task=None, seed=0, head=False)).stem
+        return self.out / "models" / self.key_of(dataclasses.replace(cell, task=None, seed=0, head=False))
 
     def pretrain(self, cell):
         """Train one model -> what it cost, and what it learned."""
@@ -292,6 +294,8 @@ class Comparison:
         """(GLM, Tokenizer) of a cell: the pretrained one, or random weights."""
         if cell.pretrained is not None:
             key = self.folder_of(cell)
+            if not key.exists():  # pretrained on another machine, or deleted
+                self.pretrain(dataclasses.replace(cell, task=None, seed=0, head=False))
             if self.made.get("model", (None,))[0] != key:
                 self.made["model"] = key, read_model(key)
             return self.made["model"][1]
@@ -360,6 +364,30 @@ class Comparison:
     def rows(self, task, side):
         [path] = sorted((self.data / task).glob(f"{side}.jsonl*"))[:1] or [self.data / task / f"{side}.jsonl.xz"]
         return read_rows(path)
+
+
+def key_of(config):
+    """A short hash of all that decides a cell."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_cells(path):
+    """The lines of cells.jsonl; half a line, of a process that was killed, is a cell that is not done."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict) and {"config", "result"} <= line.keys()]
+
+
+def add_cell(path, line):
+    """Append a line at once, so that processes which share the file do not mix theirs."""
+    try:
+        with open(path, "a+b", buffering=0) as file:
+            torn = file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            file.write(b"\n" * bool(torn) + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise MinglmError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def quiet(_):
@@ -545,7 +573,7 @@ def compare_command(args):
     given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
     comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
     nothing = MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
-    if args.report and not (comparison.out / "cells").is_dir():
+    if args.report and not comparison.file.is_file():
         raise nothing
     if not args.report:
         comparison.out.mkdir(parents=True, exist_ok=True)
@@ -556,4 +584,4 @@ def compare_command(args):
     print_summary(found)
     write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
     save_figure(fig_comparison(found), comparison.out / "comparison.png")
-    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells/, models/, texts/, log.txt")
+    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")

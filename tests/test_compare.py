@@ -4,6 +4,8 @@ import dataclasses
 import json
 import lzma
 import math
+import multiprocessing
+import shutil
 import statistics
 
 import pytest
@@ -16,12 +18,15 @@ from minglm.compare import (
     Cell,
     Comparison,
     Plan,
+    add_cell,
     cells,
     entry,
     helped,
+    key_of,
     pieces,
     pretraining_texts,
     print_summary,
+    read_cells,
     summary,
     together,
     uses_of,
@@ -150,18 +155,24 @@ def test_labels_are_one_token_for_the_box_or_learning_would_take_ten_times_as_lo
 def test_every_cell_is_done_and_none_twice(done):
     comparison, wanted, said = done
     assert all(comparison.known(cell) is not None for cell in wanted) and len(said) == len(wanted)
-    before = {path: path.stat().st_mtime_ns for path in (comparison.out / "cells").iterdir()}
-    assert len(before) == len(wanted)
+    before = comparison.file.read_bytes()
+    assert len(before.splitlines()) == len(wanted)
     comparison.run(wanted, say=said.append)
-    assert len(said) == len(wanted)
-    assert {path: path.stat().st_mtime_ns for path in (comparison.out / "cells").iterdir()} == before
+    assert len(said) == len(wanted) and comparison.file.read_bytes() == before
+
+
+def lose(comparison, cell):
+    """Take a cell's line out of cells.jsonl."""
+    lines = [line for line in read_cells(comparison.file) if key_of(line["config"]) != comparison.key_of(cell)]
+    comparison.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert comparison.known(cell) is None
 
 
 def test_a_lost_cell_comes_out_as_before(done):
     comparison, wanted, _ = done
     [cell] = [cell for cell in wanted if (cell.family, cell.pretrained, cell.task) == ("glm", 0, "paraphrase")]
     before = comparison.known(cell)
-    comparison.path_of(cell).unlink()
+    lose(comparison, cell)
     comparison.run(wanted, say=lambda _: None)
     again = comparison.known(cell)
     assert {**again, "seconds": 0} == {**before, "seconds": 0}
@@ -169,10 +180,10 @@ def test_a_lost_cell_comes_out_as_before(done):
 
 def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
     comparison, *_ = done
-    path = comparison.path_of
+    path = comparison.key_of
 
     def other(cell, **change):
-        return Comparison(dataclasses.replace(TINY, **change), data, comparison.out).path_of(cell)
+        return Comparison(dataclasses.replace(TINY, **change), data, comparison.out).key_of(cell)
 
     model, use = Cell("glm", 0), Cell("glm", 0, "sentiment")
     assert len({path(model), path(use), path(Cell("gpt", 0)), path(Cell("glm", 1)), path(Cell("glm", 0, "sentiment", 1)),
@@ -181,6 +192,38 @@ def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
     assert other(model, epochs=9, learn=9, lr=1.0) == path(model)  # how it is used does not change how it is trained
     assert other(use, epochs=9) != path(use)
     assert other(use, pretraining_seeds=5, finetuning_seeds=5) == path(use)
+
+
+def test_another_machine_goes_on_from_the_cells_alone(done, data, tmp_path):
+    """A model that is not there is pretrained again, and gives what it gave."""
+    comparison, wanted, _ = done
+    there = Comparison(TINY, data, tmp_path / "there")
+    there.out.mkdir()
+    shutil.copy(comparison.file, there.file)
+    assert all(there.known(cell) == comparison.known(cell) for cell in wanted)
+    cell = Cell("glm-1d", 0, "sentiment")
+    lose(there, cell)
+    there.run(wanted, say=lambda _: None)
+    assert {**there.known(cell), "seconds": 0} == {**comparison.known(cell), "seconds": 0}
+    assert [path.name for path in (there.out / "models").iterdir()] == [there.folder_of(cell).name]
+
+
+def test_half_a_line_is_a_cell_to_be_done(done, data, tmp_path):
+    comparison, wanted, _ = done
+    there = Comparison(TINY, data, tmp_path)
+    there.file.write_bytes(comparison.file.read_bytes()[:-9])
+    lost = [cell for cell in wanted if there.known(cell) is None]
+    assert len(lost) == 1
+    add_cell(there.file, read_cells(comparison.file)[-1])
+    assert there.known(lost[0]) == comparison.known(lost[0])
+    assert len(read_cells(there.file)) == len(wanted) == len(there.file.read_bytes().splitlines()) - 1
+
+
+def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
+    path, lines = tmp_path / "cells.jsonl", [dict(config=n, result="x" * 5000) for n in range(200)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.starmap(add_cell, [(path, line) for line in lines], chunksize=1)
+    assert sorted(line["config"] for line in read_cells(path)) == list(range(200))
 
 
 def test_minutes_end_it_between_cells(data, tmp_path):
@@ -193,7 +236,7 @@ def test_an_interrupted_pretraining_is_begun_anew(done, tmp_path):
     comparison, *_ = done
     cell = Cell("glm", 0)
     before = comparison.known(cell)
-    comparison.path_of(cell).unlink()
+    lose(comparison, cell)
     (comparison.folder_of(cell) / "evaluation.json").unlink()  # as if it had been killed
     comparison.run([cell], say=lambda _: None)
     assert comparison.known(cell)["loss"] == pytest.approx(before["loss"], abs=1e-5)
