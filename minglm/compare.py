@@ -2,7 +2,8 @@
 
 The small-scale version of the paper's tables 1 and 6. All are pretrained on the same text tokens in as many steps, then each
 learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which each family reads as it can
-(layout.py). Beside every score stand chance, the most frequent label, and the same learning from random weights.
+(layout.py). Beside every score stand chance, the most frequent label, the same learning from random weights, and what comes
+of counting words (rivals.py: TF-IDF with logistic regression, a dictionary).
 
 A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line of cells.jsonl,
 with all that decides it. So a comparison may be interrupted at any time, and goes on where it was; on another machine too, for
@@ -14,6 +15,7 @@ import copy
 import csv
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import json
 import lzma
@@ -32,7 +34,7 @@ import torch
 from . import __version__
 from .arguments import positive
 from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
-from .cloze import ClozeScorer, measure, predict
+from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
@@ -42,7 +44,7 @@ from .model import GLM
 from .perplexity import evaluate_last_word, evaluate_text
 from .pretrain import pretrain, stream_seed, write_whole
 from .report import clock
-from .rivals import LinearHead, random_weights
+from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 from .rows import read_rows
 from .runs import read_model
 from .scorer import evaluate_infill
@@ -53,6 +55,7 @@ from .tokenizer import Tokenizer
 VERSION = 2  # part of every cell's hash; goes up when a cell would come out otherwise
 RIVALS = ("glm", "gpt", "bert", "prefix")
 ABLATIONS = ("glm-ordered", "glm-1d", "glm-sentinels")
+COUNTED = "words"  # no network: TF-IDF with logistic regression, or a dictionary; stands where the others have their family
 TEXTS_OF = ("austen", "scripture", "glosses", "sentiment", "topic", "paraphrase", "modernise")  # their train sides are read
 CHAPTERS = ("austen", "scripture")  # running text; the lines of the others have nothing to do with one another
 COMMAND = "minglm compare"
@@ -124,7 +127,7 @@ QUICK = Plan(
 
 @dataclass(frozen=True)
 class Cell:
-    """One pretraining (task is None), or one use of a model. pretrained: its seed, or None for random weights."""
+    """One pretraining (task is None), or one use of a model. pretrained: its seed, or None: nothing was read before."""
 
     family: str
     pretrained: int | None
@@ -133,7 +136,8 @@ class Cell:
     head: bool = False  # a linear head on Part A instead of the cloze
 
     def __str__(self):
-        model = "random weights" if self.pretrained is None else f"model {self.pretrained}"
+        nothing = "counted" if self.family == COUNTED else "random weights"
+        model = nothing if self.pretrained is None else f"model {self.pretrained}"
         use = "is pretrained" if self.task is None else f"{self.task}{' by a head' * self.head}, seed {self.seed}"
         return f"{self.family:<14} {model:<15} {use:<26}"
 
@@ -143,7 +147,7 @@ def cells(plan):
 
     Last comes what the three rivals learn from random weights, for the table has room for glm's alone.
     """
-    found, last = [], []
+    found, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)], []
     for seed in range(plan.pretraining_seeds):
         families = RIVALS + (ABLATIONS if seed == 0 else ())
         for family in families:
@@ -164,6 +168,8 @@ def uses_of(family, pretrained):
     """What a family is asked for. What it cannot do is missing, and the table says n/a there."""
     if family in ABLATIONS:
         return ["infill", "sentiment"]
+    if family == COUNTED:
+        return [task for task in TASKS if task != "book_cloze"]
     tasks = [task for task in TASKS if not (family == "bert" and task == "modernise")]
     if pretrained is None:
         return tasks
@@ -227,6 +233,9 @@ class Comparison:
     def run(self, wanted, minutes=None, say=print):
         """Do what is not done yet, in order; leaves after `minutes` (the cell that runs is finished)."""
         began, left = time.monotonic(), [cell for cell in wanted if self.known(cell) is None]
+        if importlib.util.find_spec("sklearn") is None and any(cell.family == COUNTED for cell in left):
+            say("left out    what counting words gives: that needs scikit-learn, pip install '.[tasks]'")
+            left = [cell for cell in left if cell.family != COUNTED]
         for n, cell in enumerate(left):
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 say(f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on")
@@ -306,10 +315,8 @@ class Comparison:
 
     def use(self, cell):
         """One use of a model -> {"score", "standard_error", "n", "metric", ...}."""
-        model, tokenizer = self.model(cell)
-        model = copy.deepcopy(model)
         if cell.task in UNTRAINED:
-            return self.untrained(cell.task, model, tokenizer)
+            return self.untrained(cell.task, *self.model(cell))
         task, counts = TASKS[cell.task], self.plan.rows(cell.task)
         # room is left for what gpt and prefix write behind the text, and all read the same
         limit = self.plan.reads if isinstance(task, Cloze) else self.plan.max_positions // 2
@@ -317,7 +324,12 @@ class Comparison:
         train, dev, choose = rows["train"], rows["dev"][: counts["report"]], counts["choose"]
         learn = min(counts["learn"], len(train) - choose)
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
+        counted = cell.family == COUNTED
+        model, tokenizer = self.model(dataclasses.replace(cell, family="glm") if counted else cell)
         read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
+        if counted:
+            return count_words(task, parts, read)
+        model = copy.deepcopy(model)
         settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
@@ -325,12 +337,9 @@ class Comparison:
             written = generate(model, tokenizer, read["dev"], dials_of(task))
             gold = [row[task.target].strip() for _, row in parts["dev"]]
             copied = [row["src"] for _, row in parts["dev"]]
-            counts = bleu_counts(written, gold)
-            score, error = jackknife(lambda rows: bleu_of(counts[rows]), len(gold))
-            return dict(
-                metric="BLEU", n=len(gold), score=score, standard_error=error, copying=bleu(copied, gold)["bleu"],
-                best_epoch=best(history, lambda h: -h["dev_loss"]), **dev_loss(scorer, read["dev"]),
-                example=dict(source=copied[0], ours=written[0], gold=gold[0]),
+            return written_score(written, gold) | dict(
+                copying=bleu(copied, gold)["bleu"], best_epoch=best(history, lambda h: -h["dev_loss"]),
+                **dev_loss(scorer, read["dev"]), example=dict(source=copied[0], ours=written[0], gold=gold[0]),
             )  # fmt: skip
         if cell.head:
             torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
@@ -338,13 +347,12 @@ class Comparison:
         else:
             scorer = ClozeScorer(model, task.length_penalty)
         history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, LABELS)
-        accuracy, n = measure(predict(scorer, read["dev"]), read["dev"])["accuracy"], len(read["dev"])
         gold = [q.gold for q in read["dev"]]
-        most = 100 * max(map(gold.count, gold)) / n if task.labels else None
-        return dict(metric="accuracy", n=n, score=100 * accuracy, standard_error=100 * math.sqrt(accuracy * (1 - accuracy) / n),
-                    best_epoch=best(history, lambda h: h["accuracy"]), whole=read["dev"][0].whole,
-                    chance=100 * statistics.fmean(1 / len(q.labels) for q in read["dev"]),
-                    most_frequent=most)  # fmt: skip
+        return labelled_score(predict(scorer, read["dev"]), read["dev"]) | dict(
+            best_epoch=best(history, lambda h: h["accuracy"]), whole=read["dev"][0].whole,
+            chance=100 * statistics.fmean(1 / len(q.labels) for q in read["dev"]),
+            most_frequent=100 * max(map(gold.count, gold)) / len(gold) if task.labels else None,
+        )  # fmt: skip
 
     def untrained(self, name, model, tokenizer):
         """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
@@ -388,6 +396,29 @@ def add_cell(path, line):
             file.write(b"\n" * bool(torn) + json.dumps(line, ensure_ascii=False).encode() + b"\n")
     except OSError as error:
         raise MinglmError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def count_words(task, parts, read):
+    """The same rows without a network. parts: {"learn", "choose", "dev"}: [(where, row)]; read: what a model reads of them."""
+    rows = {name: [row for _, row in part] for name, part in parts.items()}
+    if isinstance(task, TextToText):
+        written = word_for_word([(row["src"], row["tgt"]) for row in rows["learn"]], [row["src"] for row in rows["dev"]])
+        return written_score(written, [row[task.target].strip() for row in rows["dev"]])
+    said = tf_idf(task, rows["learn"], read["learn"], rows["choose"], read["choose"], rows["dev"])
+    return labelled_score(said, read["dev"])
+
+
+def labelled_score(found, questions):
+    """Accuracy in percent, as a cell's result. found: probabilities or numbers of labels."""
+    share, n = measure(found, questions)["accuracy"], len(questions)
+    return dict(metric="accuracy", n=n, score=100 * share, standard_error=100 * standard_error(share, n))
+
+
+def written_score(written, gold):
+    """BLEU, as a cell's result."""
+    counts = bleu_counts(written, gold)
+    score, error = jackknife(lambda rows: bleu_of(counts[rows]), len(gold))
+    return dict(metric="BLEU", n=len(gold), score=score, standard_error=error)
 
 
 def quiet(_):
@@ -457,11 +488,15 @@ def summary(comparison):
             continue
         name = "glm-head" if cell.head else cell.family
         row = table.setdefault(cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={}))
+        if cell.family == COUNTED:
+            row["words"] = {key: result[key] for key in ("score", "standard_error")}
+            continue
         row |= {key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None}
         row["pretrained" if cell.pretrained is not None else "random"].setdefault(name, []).append(result)
     for row in table.values():
         for kind in ("pretrained", "random"):
             row[kind] = {name: together(results) for name, results in row[kind].items()}
+    table = {use: table[use] for use in NAMES if use in table}
     costs = {}
     for cell in cells(plan):
         if cell.task is None and (result := comparison.known(cell)):
@@ -511,13 +546,15 @@ def print_summary(found):
     table = found["table"]
     print(f"compared    {found['done']} of {found['cells']} cells, {found['minutes']} minutes of work")
     heads = "".join(f"{family:>16}" for family in RIVALS)
-    print(f"\n{'':<26}{heads}{'chance':>9}{'majority':>10}")
+    print(f"\n{'':<26}{heads}{'chance':>9}{'majority':>10}{'counted':>9}")
     for use in NAMES:
         row = table.get(use)
         for kind, name in (("pretrained", NAMES[use]), ("random", "  from random weights"))[: 2 if use in TASKS else 1]:
             line = "".join(f"{entry(row, kind, family, use):>16}" for family in RIVALS)
             floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
-            print(f"{name:<26}{line}" + (f"{floor[0]:>9}{floor[1]:>10}" if kind == "pretrained" else ""))
+            floor.append(f"{row['words']['score']:.1f}" if row and "words" in row else "")
+            print(f"{name:<26}{line}" + (f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}" if kind == "pretrained" else ""))
+    print("counted: TF-IDF with logistic regression, of modernise a dictionary of words; no network")
     print("bert is told how many tokens a blank has; the others find it out")
     print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
     for use in ("sentiment", "infill"):

@@ -12,6 +12,7 @@ import pytest
 
 from minglm.compare import (
     ABLATIONS,
+    COUNTED,
     QUICK,
     RIVALS,
     TASKS,
@@ -65,7 +66,8 @@ def data(tmp_path_factory):
         rows("paraphrase", side, [dict(a="the king", b=f"the {WORDS[i]}", label=["yes", "no"][i % 2]) for i in n])
         rows("book_cloze", side, [dict(context="The king was there.", query="He saw the [BLANK].", candidates=WORDS[:5],
                                        answer=WORDS[i % 5]) for i in n])  # fmt: skip
-        rows("modernise", side, [dict(src=f"thou {WORDS[i]}", tgt=f"you {WORDS[i]}") for i in n])
+        pairs = [dict(src=f"thou {WORDS[i]} art in the house", tgt=f"you {WORDS[i]} are in the house") for i in n]
+        rows("modernise", side, pairs)
     rows("infill", "dev", [dict(text="The [BLANK] was in the house.", blanks=["king"], ratio=0.1)] * 3)
     rows("last_word", "dev", [dict(context="The king was in the", answer="house")] * 3)
     return folder
@@ -224,6 +226,28 @@ def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.starmap(add_cell, [(path, line) for line in lines], chunksize=1)
     assert sorted(line["config"] for line in read_cells(path)) == list(range(200))
+
+
+def test_counting_words_stands_beside_the_models(done, data):
+    """TF-IDF knows which words go with a label; a dictionary turns thou into you."""
+    pytest.importorskip("sklearn")
+    comparison, *_ = done
+    counted = [cell for cell in cells(TINY) if cell.family == COUNTED]
+    assert [cell.task for cell in counted] == ["sentiment", "topic", "paraphrase", "modernise"]
+    there = Comparison(TINY, data, comparison.out)
+    there.file = comparison.out / "counted.jsonl"
+    there.run(counted, say=lambda _: None)
+    table = summary(there)["table"]
+    assert table["modernise"]["words"]["score"] == pytest.approx(100) and table["sentiment"]["words"]["score"] == 100
+    assert list(table) == ["sentiment", "topic", "paraphrase", "modernise"]
+
+
+def test_without_scikit_learn_counting_words_is_left_out_and_said(done, data, monkeypatch):
+    comparison, *_ = done
+    there, said = Comparison(TINY, data, comparison.out), []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    there.run([cell for cell in cells(TINY) if cell.family == COUNTED], say=said.append)
+    assert len(said) == 1 and "scikit-learn" in said[0] and ".[tasks]" in said[0]
 
 
 def test_minutes_end_it_between_cells(data, tmp_path):

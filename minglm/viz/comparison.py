@@ -18,8 +18,8 @@ PANEL = 150, 200  # pixels: the least width of a panel, and its height
 def fig_comparison(found, *, theme="light", width=None):
     """The summary of a comparison (compare.py) as panels; a hollow point is the same learning from random weights.
 
-    Bars are one standard error. A dotted line is chance (of BLEU: copying the source). A model that cannot do something has
-    no point there. Ablations of GLM are two panels of their own.
+    Bars are one standard error. A dotted line is chance (of BLEU: copying the source), a dashed one what counting words gives.
+    A model that cannot do something has no point there. Ablations of GLM are two panels of their own.
     """
     colours, width = look(theme), width_in_pixels(width)
     table = found["table"]
@@ -43,9 +43,10 @@ def fig_comparison(found, *, theme="light", width=None):
                     )  # fmt: skip
                     if kind == "pretrained":
                         words.append(f"{' '.join(title.split())}, {names[name]}: {point['score']:.1f}")
-        floor = row.get("chance", row.get("copying"))
-        if floor is not None:
-            ax.axhline(floor, color=colours["soft"], linewidth=1, linestyle=":")
+        lines = {"chance": (row.get("chance", row.get("copying")), ":"), "words": (row.get("words", {}).get("score"), "--")}
+        for name, (height, style) in lines.items():
+            if height is not None:
+                ax.axhline(height, color=colours["soft"], linewidth=1, linestyle=style, gid=f"{use}-{name}")
         unit = {"accuracy": "%", "exact": "%"}.get(row["metric"], row["metric"])
         dress(ax, colours, TITLES.get(title, title), "", unit)
         ax.title.set_fontsize(9)

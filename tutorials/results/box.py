@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minglm import scorer
 from minglm.cli import main
-from minglm.compare import TASKS, Cell, Comparison, Plan, origin, together
+from minglm.compare import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
 from minglm.rivals import random_weights
 from minglm.runs import BOX, read_model
 
@@ -46,14 +46,14 @@ class Learning(Comparison):
 
 
 def learned(seeds=1):
-    """Each task learned by the box, and in the same way from random weights: what pretraining is good for."""
+    """Each task learned by the box, from random weights, and by counting words: what pretraining is good for."""
     config = read_model(BOX)[0].config
     # of its 512 positions 192 are read: pages of novels take their time
     plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size, learn=7600, epochs=8)
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
-    todo = [Cell("glm", pretrained, task, seed) for seed in range(seeds) for task in TASKS for pretrained in (0, None)]
-    learning.run(todo)
+    counted = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)]
+    learning.run(counted + [Cell("glm", start, task, seed) for seed in range(seeds) for task in TASKS for start in (0, None)])
     table = {task: {} for task in TASKS}
     for task in TASKS:
         for name, pretrained in (("box", 0), ("random weights", None)):
@@ -61,6 +61,8 @@ def learned(seeds=1):
             table[task][name] = together(found) | {key: found[0][key] for key in ("metric", "n")}
         floors = ("chance", "most_frequent", "copying")
         table[task] |= {key: found[0][key] for key in floors if found[0].get(key) is not None}
+        if words := learning.known(Cell(COUNTED, None, task)):
+            table[task]["words"] = {key: words[key] for key in ("score", "standard_error")}
         ours, random = table[task]["box"], table[task]["random weights"]
         error = math.hypot(ours["standard_error"], random["standard_error"])
         table[task]["standard_errors_above_random"] = (ours["score"] - random["score"]) / error

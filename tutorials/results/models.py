@@ -1,0 +1,70 @@
+"""The small presets, pretrained and looked at: writes models.json beside this file. A quarter of an hour on two cores.
+
+    python tutorials/results/models.py
+"""
+
+import contextlib
+import csv
+import io
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from minglm import scorer
+from minglm.bench import timing
+from minglm.cli import main
+from minglm.compare import origin
+
+HERE = Path(__file__).parent
+DATA = HERE.parent / "data"
+RUNS = {
+    "tiny": [],
+    "tiny without the kernel": ["--dtype", "float32", "--backend", "sdpa"],
+    "page": ["--preset", "page"],
+}
+USES = {"text": "austen/dev.txt.xz"} | {name: f"{name}/dev.jsonl.xz" for name in ("last_word", "infill", "book_cloze")}
+
+
+def call(*words):
+    """A command of minglm -> what it printed."""
+    with contextlib.redirect_stdout(printed := io.StringIO()):
+        assert main([*map(str, words)]) == 0, words
+    return printed.getvalue()
+
+
+def pretrained(arguments, run):
+    """What a pretraining cost and learned."""
+    began = time.monotonic()
+    call("pretrain", *arguments, "--out", run)
+    minutes = (time.monotonic() - began) / 60
+    with open(run / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    text_tokens, seconds = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
+    return dict(
+        command=" ".join(["minglm pretrain", *arguments]), steps=len(rows), text_tokens=int(text_tokens), minutes=minutes,
+        minutes_of_steps=seconds / 60, tokens_per_s=text_tokens / seconds,
+        evaluation=json.loads((run / "evaluation.json").read_text(encoding="utf-8")),
+    )  # fmt: skip
+
+
+def used(run):
+    """What it fills, writes, and scores without further learning."""
+    found = {name: json.loads(call("evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"))
+             for name, file in USES.items()}  # fmt: skip
+    return dict(
+        tasks={name: {key: x[key] for key in ("metrics", "yardsticks") if key in x} for name, x in found.items()},
+        fills={text: call("fill", "--model", run, text).splitlines()[0] for text in ("And God [MASK] the light [MASK].",)},
+        writes={text: call("write", "--model", run, text).strip() for text in ("Once upon a time",)},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    assert set(USES) <= set(scorer.task_names())
+    results = dict(**origin(), command="python tutorials/results/models.py", on=timing.machine(), models={})
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in RUNS.items():
+            run = Path(folder) / name.replace(" ", "-")
+            results["models"][name] = pretrained(arguments, run) | ({} if "without" in name else used(run))
+    (HERE / "models.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote       {HERE / 'models.json'}")

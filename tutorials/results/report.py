@@ -1,0 +1,317 @@
+"""Writes the tables of this folder's README.md and of the project's, out of the JSON files here.
+
+    python tutorials/results/report.py             make them anew
+    python tutorials/results/report.py --check     only say whether they are as the files have it
+
+A page marks where a table stands, `<!-- box: learned -->` before it and `<!-- end -->` behind it; what is between is ours. The
+name is that of a function below: the file that it reads, and what it makes of it.
+"""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+from minglm.bench import timing
+from minglm.compare import NAMES, RIVALS, TASKS, uses_of
+from minglm.runs import BOX
+
+HERE = Path(__file__).parent
+PAGES = HERE / "README.md", HERE.parent.parent / "README.md"
+MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n\n)(.*?)(\n\n<!-- end -->)", re.S)
+FAMILIES = dict(glm="GLM", gpt="GPT", bert="BERT", prefix="prefix LM")
+ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one position", "glm-sentinels": "sentinels",
+           "glm-head": "linear head"}  # fmt: skip
+KERNELS = {"float32": "kernel:avx512", "bfloat16": "kernel:avx512_bf16"}
+BOTH = "forward+backward"
+HELD_OUT = ["objective", "perplexity", "bits a byte", "unigram model", "ours / unigram", "Part A is noise", "noise / ours"]
+MADE = {}  # (file, name): the function that makes it
+
+
+def of(file):
+    """Marks a function that makes a table or a paragraph of FILE.json."""
+    def keep(function):
+        MADE[file, function.__name__] = function
+        return function
+
+    return keep
+
+
+# ---- small things ----------------------------------------------------------------------------------------------------------
+
+
+def table(heads, rows):
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def pm(found, digits=1):
+    """Example: pm({"score": 73.14, "standard_error": 1.4}) -> "73.1 ± 1.4"."""
+    return f"{found['score']:.{digits}f} ± {found['standard_error']:.{digits}f}"
+
+
+def value(metric):
+    """Example: value({"value": 1.443, "standard_error": 0.011}) -> "1.44 ± 0.01"."""
+    return pm(dict(score=metric["value"], standard_error=metric["standard_error"]), 2)
+
+
+def share(metric):
+    """Example: share({"value": 0.731, "standard_error": 0.014}) -> "73.1 % ± 1.4"."""
+    return f"{100 * metric['value']:.1f} % ± {100 * metric['standard_error']:.1f}"
+
+
+def number(found, key, words=""):
+    return f"{words}{found[key]:.1f}" if found.get(key) is not None else ""
+
+
+def stamped(found):
+    """Where and when, of a result with compare.py's `origin`."""
+    return (f"{found['day']}, commit {found['commit']}, PyTorch {found['torch']}, Python {found['python']}, "
+            f"{found['threads']} of {found['cores']} cores.")  # fmt: skip
+
+
+def benched(found):
+    """Where and when, of a bench."""
+    return timing.machine_line(found["machine"]) + "."
+
+
+def held_out(report):
+    """Rows under HELD_OUT."""
+    for name, x in report["objectives"].items():
+        ours, unigram, noise = (x[key] for key in ("perplexity", "unigram_perplexity", "noise_perplexity"))
+        yield [name, f"{ours:.1f}", f"{x['bits_per_byte']:.2f}", f"{unigram:.1f}", f"{ours / unigram:.2f}", f"{noise:.1f}",
+               f"{noise / ours:.2f}"]  # fmt: skip
+
+
+# ---- the box ---------------------------------------------------------------------------------------------------------------
+
+
+@of("box")
+def conditions(found):
+    return f"`{found['command']}`: {stamped(found)}"
+
+
+@of("box")
+def pretraining(found):
+    with open(BOX / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    tokens, minutes = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
+    told = f"{len(rows):,} steps, {tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps."
+    return f"{told} Held-out text of the same books:\n\n{table(HELD_OUT, held_out(found['pretraining']))}"
+
+
+@of("box")
+def untrained(found):
+    tasks = {name: x["metrics"] for name, x in found["tasks"].items()}
+    bzip2 = f"bzip2 {found['tasks']['text']['yardsticks']['bits_per_byte_of_bzip2']:.2f}"
+    rows = [[f"running text, {words}, bits a byte", value(x), f"{x['n']:,} bytes", bzip2]
+            for words, way in (("reading both ways", "bidirectional"), ("left to right", "left_to_right"))
+            for x in [tasks["text"][f"bits_per_byte_{way}"]]]  # fmt: skip
+    for name, task, metric, floor in (
+        ("blanks restored exactly", "infill", "exact_match", ""),
+        ("a word in novels, one of five", "book_cloze", "accuracy", "chance 20 %"),
+        ("the last word of a passage, left to right", "last_word", "accuracy_left_to_right", ""),
+        ("the last word, the passage as Part A", "last_word", "accuracy_bidirectional", ""),
+        ("sentiment", "sentiment", "accuracy", "chance 50 %"),
+        ("topic", "topic", "accuracy", "chance 10 %"),
+        ("paraphrase", "paraphrase", "accuracy", "chance 50 %"),
+    ):
+        rows.append([name, share(tasks[task][metric]), f"{tasks[task][metric]['n']:,}", floor])
+    return table(["use", "score", "of", "beside it"], rows)
+
+
+@of("box")
+def learned(found):
+    rows = []
+    for task, x in found["learned"]["tasks"].items():
+        floors = [number(x, "chance"), number(x, "most_frequent"), number(x, "copying")]
+        rows.append([NAMES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
+                     pm(x["words"]) if "words" in x else "", *floors])  # fmt: skip
+    heads = ["", "the box", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
+    return table(heads, rows)
+
+
+# ---- the comparison --------------------------------------------------------------------------------------------------------
+
+
+@of("comparison")
+def progress(found):
+    return (f"**{found['done']} of {found['cells']} cells are done**, {found['minutes']:.0f} minutes of work. "
+            f"`{found['command']}`: {stamped(found)}")  # fmt: skip
+
+
+@of("comparison")
+def families(found):
+    rows = []
+    for use, title in NAMES.items():
+        x = found["table"].get(use, {})
+        words = pm(x["words"]) if "words" in x else ""
+        floor = number(x, "chance") or number(x, "copying", "copying ")
+        rows.append([title, *(entry(found, "pretrained", family, use) for family in RIVALS), words, floor])
+        if use in TASKS:
+            rows.append(["from random weights", *(entry(found, "random", family, use) for family in RIVALS), "", ""])
+    return table(["", *FAMILIES.values(), "counting words", "chance"], rows)
+
+
+def entry(found, kind, name, use):
+    """Mean and error; n/a for what a family cannot do, ... for what is not done yet."""
+    if use not in uses_of(name.removesuffix("-head"), 0) or (name, use) == ("glm-head", "infill"):
+        return "n/a"
+    point = found["table"].get(use, {}).get(kind, {}).get(name)
+    return pm(point, 2 if use == "text" else 1) if point else "..."
+
+
+@of("comparison")
+def ablations(found):
+    rows = [[NAMES[use], *(entry(found, "pretrained", name, use) for name in ABLATED)] for use in ("sentiment", "infill")]
+    return table(["", *ABLATED.values()], rows)
+
+
+@of("comparison")
+def costs(found):
+    names = ABLATED | FAMILIES
+    rows = [[names[family], f"{x['text_tokens']:,.0f}", f"{x['learned_tokens']:,.0f}", f"{x['petaflop']:.3f}",
+             f"{x['training_seconds']:.0f}"] for family, x in found["pretraining"].items()]  # fmt: skip
+    return table(["", "text tokens", "learned", "PFLOP", "seconds"], rows)
+
+
+@of("blanks")
+def short_blanks(found):
+    titles = ("infilling, % exact", "infill", 1), ("running text, bits a byte", "text", 2)
+    rows = [[title, *(pm(plan[use]["result"], digits) for plan in found.values())] for title, use, digits in titles]
+    return table(["", *(f"{name}, commit {plan['text']['commit']}" for name, plan in found.items())], rows)
+
+
+# ---- the small presets -----------------------------------------------------------------------------------------------------
+
+
+@of("models")
+def runs(found):
+    rows = [[name, f"`{x['command']}`", f"{x['steps']:,}", f"{x['text_tokens']:,}", f"{x['minutes']:.1f}",
+             f"{x['minutes_of_steps']:.1f}", f"{x['tokens_per_s']:,.0f}"] for name, x in found["models"].items()]  # fmt: skip
+    heads = ["", "command", "steps", "text tokens", "minutes in all", "of steps", "text tokens a second"]
+    return f"`{found['command']}`: {benched(dict(machine=found['on']))}\n\n{table(heads, rows)}"
+
+
+@of("models")
+def perplexities(found):
+    return table(["", *HELD_OUT], [[name, *row] for name, x in found["models"].items() for row in held_out(x["evaluation"])])
+
+
+@of("models")
+def uses(found):
+    rows = []
+    for name, x in found["models"].items():
+        if "tasks" in x:
+            text, infill, cloze, last = (x["tasks"][task]["metrics"] for task in ("text", "infill", "book_cloze", "last_word"))
+            rows.append([name, value(text["bits_per_byte_bidirectional"]), share(infill["exact_match"]),
+                         share(cloze["accuracy"]), share(last["accuracy_left_to_right"])])  # fmt: skip
+    heads = "", "running text, bits a byte", "blanks restored exactly", "one of five words (chance 20 %)", "last word"
+    return table(list(heads), rows)
+
+
+@of("models")
+def said(found):
+    lines = []
+    for name, x in found["models"].items():
+        for verb in ("fills", "writes"):
+            lines += [f"- `{name}` {verb} *{' '.join(text.split())}*" for text in x.get(verb, {}).values()]
+    return "\n".join(lines)
+
+
+# ---- the kernel ------------------------------------------------------------------------------------------------------------
+
+
+@of("attention")
+def shapes(found):
+    heads = ["shape", *(f"{dtype}: {what}" for dtype in KERNELS
+                        for what in ("ms, PyTorch's best", "ms, kernel", "times as fast", "share of GEMM"))]  # fmt: skip
+    rows = []
+    for shape in found["shapes"]:
+        row = [f"`{shape['name']}`"]
+        for dtype, kernel in KERNELS.items():
+            timed = {x["variant"]: x[BOTH] for x in found["rows"]
+                     if (x["shape"], x["dtype"]) == (shape["name"], dtype) and x.get(BOTH)}  # fmt: skip
+            if kernel in timed:
+                ours, best = timed[kernel], timed[timed[kernel]["best_of_pytorch"]]
+                row += [f"{best['ms']:,.2f}", f"{ours['ms']:,.2f}", f"{ours['ratio']:.2f}", f"{ours['of_gemm']:.2f}"]
+        if len(row) == len(heads):  # else it is not trained with
+            rows.append(row)
+    return f"`minglm bench attention`: {benched(found)}\n\n{table(heads, rows)}"
+
+
+@of("attention")
+def in_short(found):
+    rows = [[dtype, f"{x['ratio_mean']:.2f}", f"{x['ratio_min']:.2f}", f"{x['of_gemm_mean']:.2f}"]
+            for dtype, x in found["summary"].items()]  # fmt: skip
+    return table(["", "times PyTorch's best, geometric mean", "at least", "share of the rate of matrix products"], rows)
+
+
+@of("training")
+def tokens_per_second(found):
+    rows = []
+    for x in found["tables"]:
+        by = {row["trainer"]: row for row in x["trainers"]}
+        ours = by["kernel"]
+        rows.append([f"`{x['preset']}`, {x['dtype']}, {x['text_tokens']:,.0f}",
+                     *(f"{row['tokens_per_s']:,.0f}" for row in by.values()), f"{ours['times_every_row']['median']:.2f}",
+                     f"{ours['times_learned_rows']['median']:.2f}", f"{ours['of_gemm']:.2f}", ours["steps"]])  # fmt: skip
+    heads = ["preset, dtype, text tokens a step", *by, "kernel / every row", "kernel / learned rows", "share of GEMM", "steps"]
+    rates = {x["dtype"]: f"{x['gemm_gflop_per_s']:,.0f} GFLOP/s in {x['dtype']}" for x in found["tables"]}
+    return f"`minglm bench train`: {benched(found)} Plain matrix products: {', '.join(rates.values())}.\n\n{table(heads, rows)}"
+
+
+@of("memory")
+def papers_models(found):
+    heads, rows = ["model", *(f"{dtype}, {backend}" for dtype in KERNELS for backend in ("reference", "kernel"))], []
+    for preset in ("base", "large"):
+        row = [f"`{preset}`"]
+        for dtype in KERNELS:
+            for backend in ("reference", "kernel"):
+                [x] = [x for x in found["steps"] if (x["preset"], x["dtype"], x["backend"]) == (preset, dtype, backend)]
+                row.append(f"{x['gigabytes']:.1f} GB, {x['text_tokens'] / x['seconds']:.0f} tokens/s")
+        rows.append(row)
+    return f"`{found['command']}`: {benched(dict(machine=found['on']))}\n\n{table(heads, rows)}"
+
+
+@of("memory")
+def long_sample(found):
+    x = found["long"]
+    took = f"{x['megabytes']:.0f} MB and {x['seconds']:.1f} seconds beside inputs and outputs"
+    return f"A sample of {x['tokens']:,} tokens trains: one head of 32, forward and backward, took {took}."
+
+
+@of("generate")
+def speeds(found):
+    rows = [[x["read"], x["write"], x["texts"], *(f"{x[how]['tokens_per_s']:,.0f}" for how in ("cache", "no cache")),
+             f"{x['times']['median']:.2f}"] for x in found["rows"]]  # fmt: skip
+    heads = ["read", "written", "texts at once", "cache", "no cache", "times"]
+    return f"`minglm bench generate`: {benched(found)}\n\n{table(heads, rows)}"
+
+
+# ---- the pages -------------------------------------------------------------------------------------------------------------
+
+
+def filled(text):
+    """A page with its tables made anew."""
+    def make(mark):
+        found = json.loads((HERE / f"{mark[2]}.json").read_text(encoding="utf-8"))
+        return mark[1] + MADE[mark[2], mark[3]](found) + mark[5]
+
+    assert text.count("<!-- end -->") == len(MARKED.findall(text)), "a mark without an end, or an end without a mark"
+    return MARKED.sub(make, text)
+
+
+if __name__ == "__main__":
+    stale = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if filled(text) != text:
+            stale.append(page)
+            if sys.argv[1:] != ["--check"]:
+                page.write_text(filled(text), encoding="utf-8")
+                print(f"wrote       {page}")
+    if sys.argv[1:] == ["--check"] and stale:
+        raise SystemExit(f"not what the files say: {', '.join(map(str, stale))}; report.py makes it so")
