@@ -335,7 +335,9 @@ fig_comparison(comparison, width=760)
 
 # %% [markdown]
 # Points are means with one standard error, hollow points are random weights, dotted lines are
-# chance (of BLEU: the copied source). Of running text less is better, of all else more.
+# chance (of BLEU: the copied source), dashed ones what counting words gives, with no network at
+# all. Of running text less is better, of all else more. What may be concluded from it, and what
+# not, is in [what was measured](results/README.md#one-network-four-families).
 #
 # ## Exercises
 # **1. Count.** Write `rows_read(part_a_len, lens)` -> `(without, with_cache)`: the rows that a

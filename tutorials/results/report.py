@@ -19,7 +19,7 @@ from minglm.runs import BOX
 
 HERE = Path(__file__).parent
 PAGES = HERE / "README.md", HERE.parent.parent / "README.md"
-MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n\n)(.*?)(\n\n<!-- end -->)", re.S)
+MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
 FAMILIES = dict(glm="GLM", gpt="GPT", bert="BERT", prefix="prefix LM")
 ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one position", "glm-sentinels": "sentinels",
            "glm-head": "linear head"}  # fmt: skip
@@ -298,7 +298,7 @@ def filled(text):
     """A page with its tables made anew."""
     def make(mark):
         found = json.loads((HERE / f"{mark[2]}.json").read_text(encoding="utf-8"))
-        return mark[1] + MADE[mark[2], mark[3]](found) + mark[5]
+        return f"{mark[1]}\n{MADE[mark[2], mark[3]](found)}\n{mark[5]}"
 
     assert text.count("<!-- end -->") == len(MARKED.findall(text)), "a mark without an end, or an end without a mark"
     return MARKED.sub(make, text)
