@@ -161,7 +161,7 @@ SECTIONS = {"model": GLMConfig, "data": DataConfig, "train": TrainConfig}
 
 # Only what depends on the size of the model; the rest are the defaults above.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # 1.1 M parameters: two to three minutes on two CPU cores, and small enough to travel inside one page of HTML
+    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of HTML
     "page": {
         # four heads of 32 learned a little more than two of 64, and more of it from the context
         "model": dict(vocab_size=2048, hidden_size=128, num_layers=4, num_heads=4, max_positions=128,

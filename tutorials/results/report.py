@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 from minglm.bench import timing
 from minglm.compare import NAMES, RIVALS, TASKS, uses_of
@@ -62,8 +63,8 @@ def share(metric):
     return f"{100 * metric['value']:.1f} % ± {100 * metric['standard_error']:.1f}"
 
 
-def number(found, key, words=""):
-    return f"{words}{found[key]:.1f}" if found.get(key) is not None else ""
+def number(found, key):
+    return f"{found[key]:.1f}" if found.get(key) is not None else ""
 
 
 def stamped(found):
@@ -148,11 +149,11 @@ def families(found):
     for use, title in NAMES.items():
         x = found["table"].get(use, {})
         words = pm(x["words"]) if "words" in x else ""
-        floor = number(x, "chance") or number(x, "copying", "copying ")
-        rows.append([title, *(entry(found, "pretrained", family, use) for family in RIVALS), words, floor])
+        floors = [number(x, "chance"), number(x, "most_frequent"), number(x, "copying")]
+        rows.append([title, *(entry(found, "pretrained", family, use) for family in RIVALS), words, *floors])
         if use in TASKS:
-            rows.append(["from random weights", *(entry(found, "random", family, use) for family in RIVALS), "", ""])
-    return table(["", *FAMILIES.values(), "counting words", "chance"], rows)
+            rows.append(["from random weights", *(entry(found, "random", family, use) for family in RIVALS), "", "", "", ""])
+    return table(["", *FAMILIES.values(), "counting words", "chance", "majority", "copying"], rows)
 
 
 def entry(found, kind, name, use):
@@ -217,7 +218,8 @@ def said(found):
     lines = []
     for name, x in found["models"].items():
         for verb in ("fills", "writes"):
-            lines += [f"- `{name}` {verb} *{' '.join(text.split())}*" for text in x.get(verb, {}).values()]
+            texts = (shorten(text, 160, placeholder=" ...") for text in x.get(verb, {}).values())
+            lines += [f"- `{name}` {verb} *{text}*" for text in texts]
     return "\n".join(lines)
 
 
