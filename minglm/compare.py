@@ -39,6 +39,7 @@ from .config import resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
 from .finetune import LABELS, Finetuning, fit
+from .info import cpu
 from .measures import bleu_counts, bleu_of, jackknife
 from .model import GLM
 from .perplexity import evaluate_last_word, evaluate_text
@@ -465,7 +466,7 @@ def origin():
     except OSError:
         commit = None
     return dict(minglm=__version__, commit=commit, torch=torch.__version__, python=platform.python_version(),
-                machine=platform.processor() or platform.machine(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+                machine=cpu()["name"], cores=os.cpu_count(), threads=torch.get_num_threads(),
                 day=time.strftime("%Y-%m-%d"))  # fmt: skip
 
 

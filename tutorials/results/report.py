@@ -69,8 +69,8 @@ def number(found, key):
 
 def stamped(found):
     """Where and when, of a result with compare.py's `origin`."""
-    return (f"{found['day']}, commit {found['commit']}, PyTorch {found['torch']}, Python {found['python']}, "
-            f"{found['threads']} of {found['cores']} cores.")  # fmt: skip
+    return (f"{found['day']}, {found['machine']}, {found['threads']} of {found['cores']} cores, commit {found['commit']}, "
+            f"PyTorch {found['torch']}, Python {found['python']}.")  # fmt: skip
 
 
 def benched(found):
