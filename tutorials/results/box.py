@@ -9,9 +9,11 @@ import hashlib
 import io
 import json
 import math
+import tempfile
 from pathlib import Path
 
 from minglm import scorer
+from minglm.checkpoint import save_pretrained
 from minglm.cli import main
 from minglm.compare import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
 from minglm.rivals import random_weights
@@ -24,13 +26,22 @@ USES = {"text": "austen/dev.txt.xz"} | {
 }
 
 
-def evaluate(use, file):
+def evaluate(use, file, model=BOX):
     """What `minglm evaluate --json` prints, without the predictions."""
     with contextlib.redirect_stdout(printed := io.StringIO()):
-        assert main(["evaluate", "--model", str(BOX), "--task", use, "--file", str(DATA / file), "--json"]) == 0
+        assert main(["evaluate", "--model", str(model), "--task", use, "--file", str(DATA / file), "--json"]) == 0
     found = json.loads(printed.getvalue())
     return dict(command=f"minglm evaluate --model minglm/box --task {use} --file tutorials/data/{file}",
                 metrics=found["metrics"], yardsticks=found["yardsticks"])  # fmt: skip
+
+
+def evaluate_random_weights():
+    """The metrics of random weights of the box's shape, by use: what comes of having read nothing."""
+    model, tokenizer = read_model(BOX)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder) / "random"
+        save_pretrained(random_weights(model.config, 0), folder, tokenizer)
+        return {use: evaluate(use, file, folder)["metrics"] for use, file in USES.items()}
 
 
 class Learning(Comparison):
@@ -74,7 +85,8 @@ if __name__ == "__main__":
     results = dict(
         **origin(), command="python tutorials/results/box.py",
         pretraining=json.loads((BOX / "evaluation.json").read_text(encoding="utf-8")),
-        tasks={use: evaluate(use, file) for use, file in USES.items()}, learned=learned(),
+        tasks={use: evaluate(use, file) for use, file in USES.items()}, random_weights=evaluate_random_weights(),
+        learned=learned(),
     )  # fmt: skip
     (HERE / "box.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote       {HERE / 'box.json'}")

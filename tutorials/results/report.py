@@ -27,6 +27,8 @@ ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one positio
 KERNELS = {"float32": "kernel:avx512", "bfloat16": "kernel:avx512_bf16"}
 BOTH = "forward+backward"
 HELD_OUT = ["objective", "perplexity", "bits a byte", "unigram model", "ours / unigram", "Part A is noise", "noise / ours"]
+YARDSTICKS = (("bits_per_byte_of_bzip2", "bzip2", ".2f"), ("accuracy_of_chance", "chance", ".0%"),
+              ("accuracy_of_most_frequent_label", "majority", ".1%"))  # fmt: skip
 MADE = {}  # (file, name): the function that makes it
 
 
@@ -105,22 +107,23 @@ def pretraining(found):
 
 @of("box")
 def untrained(found):
-    tasks = {name: x["metrics"] for name, x in found["tasks"].items()}
-    bzip2 = f"bzip2 {found['tasks']['text']['yardsticks']['bits_per_byte_of_bzip2']:.2f}"
-    rows = [[f"running text, {words}, bits a byte", value(x), f"{x['n']:,} bytes", bzip2]
-            for words, way in (("reading both ways", "bidirectional"), ("left to right", "left_to_right"))
-            for x in [tasks["text"][f"bits_per_byte_{way}"]]]  # fmt: skip
-    for name, task, metric, floor in (
-        ("blanks restored exactly", "infill", "exact_match", ""),
-        ("a word in novels, one of five", "book_cloze", "accuracy", "chance 20 %"),
-        ("the last word of a passage, left to right", "last_word", "accuracy_left_to_right", ""),
-        ("the last word, the passage as Part A", "last_word", "accuracy_bidirectional", ""),
-        ("sentiment", "sentiment", "accuracy", "chance 50 %"),
-        ("topic", "topic", "accuracy", "chance 10 %"),
-        ("paraphrase", "paraphrase", "accuracy", "chance 50 %"),
+    rows = []
+    for name, task, metric, shown in (
+        ("running text, reading both ways, bits a byte", "text", "bits_per_byte_bidirectional", value),
+        ("running text, left to right, bits a byte", "text", "bits_per_byte_left_to_right", value),
+        ("blanks restored exactly", "infill", "exact_match", share),
+        ("a word in novels, one of five", "book_cloze", "accuracy", share),
+        ("the last word of a passage, left to right", "last_word", "accuracy_left_to_right", share),
+        ("the last word, the passage as Part A", "last_word", "accuracy_bidirectional", share),
+        ("sentiment", "sentiment", "accuracy", share),
+        ("topic", "topic", "accuracy", share),
+        ("paraphrase", "paraphrase", "accuracy", share),
     ):
-        rows.append([name, share(tasks[task][metric]), f"{tasks[task][metric]['n']:,}", floor])
-    return table(["use", "score", "of", "beside it"], rows)
+        ours, nothing, yardsticks = found["tasks"][task], found["random_weights"][task], found["tasks"][task]["yardsticks"]
+        beside = [f"{words} {yardsticks[key]:{digits}}" for key, words, digits in YARDSTICKS if key in yardsticks]
+        x = ours["metrics"][metric]
+        rows.append([name, shown(x), shown(nothing[metric]), ", ".join(beside), f"{x['n']:,}"])
+    return table(["", "the box", "random weights", "beside it", "of"], rows)
 
 
 @of("box")
