@@ -146,7 +146,7 @@ class Cell:
 def cells(plan):
     """All cells, so ordered that a table of one seed is whole before the next seed begins; a model comes before its uses.
 
-    Last comes what the three rivals learn from random weights, for the table has room for glm's alone.
+    Last comes what the three rivals do from random weights: glm's say first whether pretraining helped.
     """
     found, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)], []
     for seed in range(plan.pretraining_seeds):
@@ -172,8 +172,6 @@ def uses_of(family, pretrained):
     if family == COUNTED:
         return [task for task in TASKS if task != "book_cloze"]
     tasks = [task for task in TASKS if not (family == "bert" and task == "modernise")]
-    if pretrained is None:
-        return tasks
     untrained = {"glm": ["infill", "last_word", "text"], "bert": ["infill"], "gpt": ["last_word", "text"]}
     return [*untrained.get(family, ["last_word", "text"]), *tasks]
 
@@ -325,12 +323,11 @@ class Comparison:
         train, dev, choose = rows["train"], rows["dev"][: counts["report"]], counts["choose"]
         learn = min(counts["learn"], len(train) - choose)
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
-        counted = cell.family == COUNTED
-        model, tokenizer = self.model(dataclasses.replace(cell, family="glm") if counted else cell)
+        tokenizer = self.tokenizer()
         read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
-        if counted:
+        if cell.family == COUNTED:
             return count_words(task, parts, read)
-        model = copy.deepcopy(model)
+        model = copy.deepcopy(self.model(cell)[0])
         settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
@@ -393,8 +390,10 @@ def add_cell(path, line):
     """Append a line at once, so that processes which share the file do not mix theirs."""
     try:
         with open(path, "a+b", buffering=0) as file:
-            torn = file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            file.write(b"\n" * bool(torn) + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+            torn = file.read(1) not in (b"", b"\n")  # half a line ends the file
+            file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
     except OSError as error:
         raise MinglmError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -490,7 +489,7 @@ def summary(comparison):
         name = "glm-head" if cell.head else cell.family
         row = table.setdefault(cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={}))
         if cell.family == COUNTED:
-            row["words"] = {key: result[key] for key in ("score", "standard_error")}
+            row[COUNTED] = {key: result[key] for key in ("score", "standard_error")}
             continue
         row |= {key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None}
         row["pretrained" if cell.pretrained is not None else "random"].setdefault(name, []).append(result)
@@ -550,10 +549,10 @@ def print_summary(found):
     print(f"\n{'':<26}{heads}{'chance':>9}{'majority':>10}{'counted':>9}")
     for use in NAMES:
         row = table.get(use)
-        for kind, name in (("pretrained", NAMES[use]), ("random", "  from random weights"))[: 2 if use in TASKS else 1]:
+        for kind, name in (("pretrained", NAMES[use]), ("random", "  from random weights")):
             line = "".join(f"{entry(row, kind, family, use):>16}" for family in RIVALS)
             floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
-            floor.append(f"{row['words']['score']:.1f}" if row and "words" in row else "")
+            floor.append(f"{row[COUNTED]['score']:.1f}" if row and COUNTED in row else "")
             print(f"{name:<26}{line}" + (f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}" if kind == "pretrained" else ""))
     print("counted: TF-IDF with logistic regression, of modernise a dictionary of words; no network")
     print("bert is told how many tokens a blank has; the others find it out")

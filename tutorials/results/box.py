@@ -18,6 +18,7 @@ from minglm.cli import main
 from minglm.compare import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
 from minglm.rivals import random_weights
 from minglm.runs import BOX, read_model
+from minglm.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"
@@ -50,6 +51,9 @@ class Learning(Comparison):
     def config_of(self, cell):
         name = "tokenizer.json" if cell.pretrained is None else "model.safetensors"  # what a result depends on besides
         return super().config_of(cell) | dict(box=hashlib.sha256((BOX / name).read_bytes()).hexdigest())
+
+    def tokenizer(self):
+        return Tokenizer.from_pretrained(BOX)
 
     def model(self, cell):
         model, tokenizer = read_model(BOX)

@@ -18,7 +18,6 @@ import torch
 
 from minglm.attention import masked_attention
 from minglm.batch import pack
-from minglm.bench import timing
 from minglm.compare import origin
 from minglm.config import resolve
 from minglm.infilling import build_example
@@ -96,7 +95,6 @@ if __name__ == "__main__":
             for name in ("loss", "gradient_norm", "loss_after"):
                 assert abs(ours[name] - theirs[name]) <= fair * abs(theirs[name]), f"{preset} {dtype}: {name}"
             print(*(json.dumps(step) for step in (ours, theirs)), sep="\n", flush=True)
-    results = dict(**origin(), command="python tutorials/results/memory.py", on=timing.machine(), steps=steps,
-                   long=apart(str(LONG)))  # fmt: skip
+    results = dict(**origin(), command="python tutorials/results/memory.py", steps=steps, long=apart(str(LONG)))
     (HERE / "memory.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote       {HERE / 'memory.json'}")

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from minglm import scorer
-from minglm.bench import timing
 from minglm.cli import main
 from minglm.compare import origin
 
@@ -61,7 +60,7 @@ def used(run):
 
 if __name__ == "__main__":
     assert set(USES) <= set(scorer.task_names())
-    results = dict(**origin(), command="python tutorials/results/models.py", on=timing.machine(), models={})
+    results = dict(**origin(), command="python tutorials/results/models.py", models={})
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in RUNS.items():
             run = Path(folder) / name.replace(" ", "-")

@@ -15,20 +15,17 @@ from pathlib import Path
 from textwrap import shorten
 
 from minglm.bench import timing
-from minglm.compare import NAMES, RIVALS, TASKS, uses_of
+from minglm.compare import COUNTED, NAMES, entry
 from minglm.runs import BOX
+from minglm.viz.comparison import ABLATED, MODELS
 
 HERE = Path(__file__).parent
 PAGES = HERE / "README.md", HERE.parent.parent / "README.md"
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
-FAMILIES = dict(glm="GLM", gpt="GPT", bert="BERT", prefix="prefix LM")
-ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one position", "glm-sentinels": "sentinels",
-           "glm-head": "linear head"}  # fmt: skip
-KERNELS = {"float32": "kernel:avx512", "bfloat16": "kernel:avx512_bf16"}
 BOTH = "forward+backward"
 HELD_OUT = ["objective", "perplexity", "bits a byte", "unigram model", "ours / unigram", "Part A is noise", "noise / ours"]
-YARDSTICKS = (("bits_per_byte_of_bzip2", "bzip2", ".2f"), ("accuracy_of_chance", "chance", ".0%"),
-              ("accuracy_of_most_frequent_label", "majority", ".1%"))  # fmt: skip
+YARDSTICKS = (("bits_per_byte_of_bzip2", "bzip2 {:.2f}", 1), ("accuracy_of_chance", "chance {:.0f} %", 100),
+              ("accuracy_of_most_frequent_label", "majority {:.1f} %", 100))  # fmt: skip
 MADE = {}  # (file, name): the function that makes it
 
 
@@ -65,16 +62,6 @@ def share(metric):
     return f"{100 * metric['value']:.1f} % ± {100 * metric['standard_error']:.1f}"
 
 
-def number(found, key):
-    return f"{found[key]:.1f}" if found.get(key) is not None else ""
-
-
-def stamped(found):
-    """Where and when, of a result with compare.py's `origin`."""
-    return (f"{found['day']}, {found['machine']}, {found['threads']} of {found['cores']} cores, commit {found['commit']}, "
-            f"PyTorch {found['torch']}, Python {found['python']}.")  # fmt: skip
-
-
 def benched(found):
     """Where and when, of a bench."""
     return timing.machine_line(found["machine"]) + "."
@@ -93,7 +80,10 @@ def held_out(report):
 
 @of("box")
 def conditions(found):
-    return f"`{found['command']}`: {stamped(found)}"
+    """How, where and when, of any result with compare.py's `origin`."""
+    threads = f"{found['threads']} thread{'s' * (found['threads'] > 1)}"
+    where = f"{found['day']}, {found['machine']}, {threads} on {found['cores']} cores"
+    return f"`{found['command']}`: {where}, commit {found['commit']}, PyTorch {found['torch']}, Python {found['python']}."
 
 
 @of("box")
@@ -120,7 +110,7 @@ def untrained(found):
         ("paraphrase", "paraphrase", "accuracy", share),
     ):
         ours, nothing, yardsticks = found["tasks"][task], found["random_weights"][task], found["tasks"][task]["yardsticks"]
-        beside = [f"{words} {yardsticks[key]:{digits}}" for key, words, digits in YARDSTICKS if key in yardsticks]
+        beside = [words.format(times * yardsticks[key]) for key, words, times in YARDSTICKS if key in yardsticks]
         x = ours["metrics"][metric]
         rows.append([name, shown(x), shown(nothing[metric]), ", ".join(beside), f"{x['n']:,}"])
     return table(["", "the box", "random weights", "beside it", "of"], rows)
@@ -130,9 +120,8 @@ def untrained(found):
 def learned(found):
     rows = []
     for task, x in found["learned"]["tasks"].items():
-        floors = [number(x, "chance"), number(x, "most_frequent"), number(x, "copying")]
         rows.append([NAMES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
-                     pm(x["words"]) if "words" in x else "", *floors])  # fmt: skip
+                     counted(x), *floors(x)])  # fmt: skip
     heads = ["", "the box", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
     return table(heads, rows)
 
@@ -142,8 +131,8 @@ def learned(found):
 
 @of("comparison")
 def progress(found):
-    return (f"**{found['done']} of {found['cells']} cells are done**, {found['minutes']:.0f} minutes of work. "
-            f"`{found['command']}`: {stamped(found)}")  # fmt: skip
+    cells = f"**{found['done']} of {found['cells']} cells are done**, {found['minutes']:.0f} minutes of work."
+    return f"{cells} {conditions(found)}"
 
 
 @of("comparison")
@@ -151,31 +140,34 @@ def families(found):
     rows = []
     for use, title in NAMES.items():
         x = found["table"].get(use, {})
-        words = pm(x["words"]) if "words" in x else ""
-        floors = [number(x, "chance"), number(x, "most_frequent"), number(x, "copying")]
-        rows.append([title, *(entry(found, "pretrained", family, use) for family in RIVALS), words, *floors])
-        if use in TASKS:
-            rows.append(["from random weights", *(entry(found, "random", family, use) for family in RIVALS), "", "", "", ""])
-    return table(["", *FAMILIES.values(), "counting words", "chance", "majority", "copying"], rows)
+        rows.append([title, *entries(x, "pretrained", MODELS, use), counted(x), *floors(x)])
+        rows.append(["from random weights", *entries(x, "random", MODELS, use), "", "", "", ""])
+    return table(["", *MODELS.values(), "counting words", "chance", "majority", "copying"], rows)
 
 
-def entry(found, kind, name, use):
-    """Mean and error; n/a for what a family cannot do, ... for what is not done yet."""
-    if use not in uses_of(name.removesuffix("-head"), 0) or (name, use) == ("glm-head", "infill"):
-        return "n/a"
-    point = found["table"].get(use, {}).get(kind, {}).get(name)
-    return pm(point, 2 if use == "text" else 1) if point else "..."
+def entries(row, kind, names, use):
+    """What `minglm compare` prints of these models."""
+    return [entry(row, kind, name, use).replace("+-", "±") for name in names]
+
+
+def counted(row):
+    return pm(row[COUNTED]) if COUNTED in row else ""
+
+
+def floors(row):
+    """Chance, the most frequent label, BLEU of copying; empty where there is none."""
+    return [f"{row[key]:.1f}" if key in row else "" for key in ("chance", "most_frequent", "copying")]
 
 
 @of("comparison")
 def ablations(found):
-    rows = [[NAMES[use], *(entry(found, "pretrained", name, use) for name in ABLATED)] for use in ("sentiment", "infill")]
+    rows = [[NAMES[use], *entries(found["table"][use], "pretrained", ABLATED, use)] for use in ("sentiment", "infill")]
     return table(["", *ABLATED.values()], rows)
 
 
 @of("comparison")
 def costs(found):
-    names = ABLATED | FAMILIES
+    names = ABLATED | MODELS
     rows = [[names[family], f"{x['text_tokens']:,.0f}", f"{x['learned_tokens']:,.0f}", f"{x['petaflop']:.3f}",
              f"{x['training_seconds']:.0f}"] for family, x in found["pretraining"].items()]  # fmt: skip
     return table(["", "text tokens", "learned", "PFLOP", "seconds"], rows)
@@ -196,7 +188,7 @@ def runs(found):
     rows = [[name, f"`{x['command']}`", f"{x['steps']:,}", f"{x['text_tokens']:,}", f"{x['minutes']:.1f}",
              f"{x['minutes_of_steps']:.1f}", f"{x['tokens_per_s']:,.0f}"] for name, x in found["models"].items()]  # fmt: skip
     heads = ["", "command", "steps", "text tokens", "minutes in all", "of steps", "text tokens a second"]
-    return f"`{found['command']}`: {benched(dict(machine=found['on']))}\n\n{table(heads, rows)}"
+    return f"{conditions(found)}\n\n{table(heads, rows)}"
 
 
 @of("models")
@@ -231,12 +223,13 @@ def said(found):
 
 @of("attention")
 def shapes(found):
-    heads = ["shape", *(f"{dtype}: {what}" for dtype in KERNELS
+    heads = ["shape", *(f"{dtype}: {what}" for dtype in found["summary"]
                         for what in ("ms, PyTorch's best", "ms, kernel", "times as fast", "share of GEMM"))]  # fmt: skip
     rows = []
     for shape in found["shapes"]:
         row = [f"`{shape['name']}`"]
-        for dtype, kernel in KERNELS.items():
+        for dtype in found["summary"]:
+            kernel = found["summary"][dtype]["variant"]
             timed = {x["variant"]: x[BOTH] for x in found["rows"]
                      if (x["shape"], x["dtype"]) == (shape["name"], dtype) and x.get(BOTH)}  # fmt: skip
             if kernel in timed:
@@ -270,15 +263,13 @@ def tokens_per_second(found):
 
 @of("memory")
 def papers_models(found):
-    heads, rows = ["model", *(f"{dtype}, {backend}" for dtype in KERNELS for backend in ("reference", "kernel"))], []
-    for preset in ("base", "large"):
-        row = [f"`{preset}`"]
-        for dtype in KERNELS:
-            for backend in ("reference", "kernel"):
-                [x] = [x for x in found["steps"] if (x["preset"], x["dtype"], x["backend"]) == (preset, dtype, backend)]
-                row.append(f"{x['gigabytes']:.1f} GB, {x['text_tokens'] / x['seconds']:.0f} tokens/s")
-        rows.append(row)
-    return f"`{found['command']}`: {benched(dict(machine=found['on']))}\n\n{table(heads, rows)}"
+    rows = {}
+    for x in found["steps"]:
+        took = f"{x['gigabytes']:.1f} GB, {x['text_tokens'] / x['seconds']:.0f} tokens/s"
+        rows.setdefault(f"`{x['preset']}`", {})[f"{x['dtype']}, {x['backend']}"] = took
+    heads = ["model", *next(iter(rows.values()))]
+    rows = [[preset, *row.values()] for preset, row in rows.items()]
+    return f"{conditions(found)}\n\n{table(heads, rows)}"
 
 
 @of("memory")
