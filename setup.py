@@ -1,19 +1,25 @@
-"""Builds minglm, with the extension minglm._C out of csrc/ where there is a C++ compiler.
+"""Builds minglm, with the extension minglm._C from csrc/ where there is a C++ compiler.
 
-    pip install .                          needs neither torch nor a GPU; without a compiler: the same package, pure Python
-    python setup.py build_ext --inplace    after a change in csrc/: compiles what the change touches, and nothing else
+    pip install -e .                       builds the extension in this folder; the same line again, after a change in csrc/,
+                                           compiles what the change touches and nothing else
+    python setup.py build_ext --inplace    the same without pip
+    pip install .                          a copy that no longer needs this folder
 
-CUDA kernels come along where there is an nvcc (class Nvcc says where it is looked for). It may come from PyPI; a package's
-extras are installed after the package is built, so that takes two steps:
+None of them needs torch or a GPU. Without a compiler the package is the same, in pure Python.
 
-    pip install '.[cuda-compiler]' && pip install .
+CUDA kernels are compiled where there is an nvcc (class Nvcc says where it is looked for): for the GPUs of this machine, or,
+where there is none, as PTX for compute capability 8.0, which the driver of any later GPU compiles at its first use. That
+takes seconds; every architecture takes minutes (MINGLM_CUDA_ARCHS=all). nvcc may come from PyPI; a package's extras are
+installed after the package is built, so that takes two steps:
+
+    pip install -e '.[cuda-compiler]' && pip install -e .
 
 How one library serves machines with different instruction sets: each set has a file of its own, compiled with flags of its own,
 and the library asks the CPU when it loads. Nothing is compiled with -march=native: that would not run on an older machine.
 
 Environment: CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS; MINGLM_REQUIRE_EXT=1 makes a missing extension an error.
 MINGLM_CUDA=1 makes missing CUDA kernels an error, =0 leaves them out; MINGLM_CUDA_HOME, CUDA_HOME: the folder of bin/nvcc;
-MINGLM_CUDA_ARCHS="80 90": what they are compiled for.
+MINGLM_CUDA_ARCHS: what they are compiled for, "80 90" or "all".
 Tested: g++ 12 and clang++ 14 on Linux, nvcc 13.0. Written with care but never run: clang on macOS, MSVC on Windows.
 """
 
@@ -39,7 +45,8 @@ SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler
     "avx512_bf16": ("x86_64", f"{AVX512} -mavx512bf16", "vdpbf16ps %zmm0, %zmm1, %zmm2"),
     "neon": ("aarch64", "", "nop"),
 }
-ARCHITECTURES = ("75", "80", "86", "90", "100", "120")  # of GPUs; older ones of a generation run on the newer ones of it
+ARCHITECTURES = ("75", "80", "86", "90", "100", "120")  # "all"; code for one runs on later ones of its generation
+PORTABLE = "80"  # as PTX, for a machine without a GPU: the first with bfloat16 in tensor cores
 BINDINGS = Path("csrc/bindings.cpp")
 KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels
 EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # and so does one of these
@@ -102,7 +109,7 @@ class Nvcc:
         if len(compiler.command) == 1:  # nvcc takes the path of a host compiler, not a command with words
             self.command += ["-ccbin", *compiler.command]
         self.version = next(iter(re.findall(r"V(\d+[.\d]*)", self.say("--version"))), "of unknown version")
-        self.archs = self.architectures()
+        self.archs, self.machine_code = self.architectures()
         # The linker is not nvcc, so it has to be told where the CUDA runtime is. Linked statically and kept to itself, it meets
         # neither the runtime of torch nor the want of a driver: that is an answer to a call, not an import that fails.
         (BUILD / "probe.cu").write_text(
@@ -128,24 +135,40 @@ class Nvcc:
         return done.stdout
 
     def architectures(self):
-        """Those of MINGLM_CUDA_ARCHS, else of ARCHITECTURES what this nvcc knows."""
+        """MINGLM_CUDA_ARCHS, else those of this machine's GPUs; and whether machine code is compiled for them, or PTX alone."""
         known = re.findall(r"\bcompute_(\d+)\b", self.say("--list-gpu-arch"))
         asked = os.environ.get("MINGLM_CUDA_ARCHS", "").split()
-        if unknown := [arch for arch in asked if arch not in known]:
-            sys.exit(f"minglm: error: MINGLM_CUDA_ARCHS: {unknown[0]}; nvcc {self.version} accepts {' '.join(known)}")
-        archs = sorted({*asked} or {*known} & {*ARCHITECTURES}, key=int)
-        if not archs:
+        if unknown := [arch for arch in asked if arch not in [*known, "all"]]:
+            accepted = f"nvcc {self.version} accepts all, or of {' '.join(known)}"
+            sys.exit(f"minglm: error: MINGLM_CUDA_ARCHS: {unknown[0]}; {accepted}")
+        everything = [arch for arch in ARCHITECTURES if arch in known]
+        if not everything:
             raise NoCuda(f"{self.command[0]}: {self.version} knows none of {' '.join(ARCHITECTURES)}")
-        return archs
+        if asked:
+            return (everything if "all" in asked else sorted({*asked}, key=int)), True
+        gpus = [max((arch for arch in known if int(arch) <= gpu), key=int, default=None) for gpu in visible_gpus()]
+        if archs := sorted({arch for arch in gpus if arch}, key=int):
+            return archs, True
+        return [PORTABLE if PORTABLE in known else everything[0]], False
 
-    def flags(self, archs):
-        """For each architecture its machine code, and the PTX of the last, which the drivers of GPUs to come compile."""
+    def flags(self, archs, machine_code=True):
+        """Machine code for each architecture (if asked for), and PTX of the last, which drivers compile for later GPUs."""
         host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
-        pairs = [(arch, f"sm_{arch}") for arch in archs] + [(archs[-1], f"compute_{archs[-1]}")]
+        pairs = [(arch, f"sm_{arch}") for arch in archs if machine_code] + [(archs[-1], f"compute_{archs[-1]}")]
         codes = [f"arch=compute_{arch},code={code}" for arch, code in pairs]
         # nvcc splits what it passes on at commas
         return ["-std=c++17", "-O3", *[word for flag in host for word in ("-Xcompiler", flag.replace(",", r"\,"))],
                 *[word for code in codes for word in ("-gencode", code)]]  # fmt: skip
+
+
+def visible_gpus():
+    """Compute capabilities of the GPUs that the driver shows, e.g. [90]; [] where there is no driver or no GPU."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=60)  # a driver that hangs is no GPU
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [int(major) * 10 + int(minor) for major, minor in re.findall(r"^(\d+)\.(\d)\s*$", said.stdout, re.M)]
 
 
 def find_nvcc():
@@ -164,7 +187,7 @@ def find_nvcc():
         places += sorted(Path(environment).glob("lib/python3*/site-packages/nvidia/cu*/bin"))
     if nvcc := shutil.which("nvcc", path=os.pathsep.join(map(str, places))):
         return nvcc
-    raise NoCuda("there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install '.[cuda-compiler]' && pip install .)")
+    raise NoCuda("there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.[cuda-compiler]' && pip install -e .)")
 
 
 def find_compiler():
@@ -230,7 +253,7 @@ def write_ninja(compiler, nvcc=None):
         import pybind11
     except ImportError:
         raise NoExtension("pybind11 is missing: pip install pybind11") from None
-    headers = [pybind11.get_include(), sysconfig.get_path("include")]
+    headers = [own_copy(Path(pybind11.get_include()), pybind11.__version__), sysconfig.get_path("include")]
     if not Path(headers[1], "Python.h").is_file():
         raise NoExtension(f"{headers[1]} holds no Python.h (Debian, Ubuntu: apt install python3-dev)")
 
@@ -246,25 +269,43 @@ def write_ninja(compiler, nvcc=None):
         link = [*(["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]), threads]
 
     parts = ["-DMINGLM_CUDA"] * (nvcc is not None) + ["-DMINGLM_EMULATED"] * bool(EMULATED)
+    # The slowest to compile come first, so that no core is left with one of them at the end. The bindings only pass addresses
+    # on, and the emulator spends its time in switching threads: neither runs faster at -O3, and both compile slower.
+    quick = [] if compiler.msvc else ["-O1"]
+    sources = {path: ["-O2", "-fno-openmp", "-pthread", "-Wno-unknown-pragmas"] for path in EMULATED}
+    sources |= {BINDINGS: quick + [f"-I{folder}" for folder in headers] + parts}
+    sources |= {Path(f"csrc/cpu/{name}.cpp"): known[name] for name in sets} | {path: [] for path in PLAIN}
     # subtle: of an inline function that several files hold, the linker keeps the first. So the order goes from the plainest
     # machine to the richest; in any other, code for AVX-512 could end up where every machine runs it.
-    sources = {BINDINGS: [f"-I{folder}" for folder in headers] + parts} | {path: [] for path in PLAIN}
-    sources |= {path: ["-fno-openmp", "-pthread", "-Wno-unknown-pragmas"] for path in EMULATED}
-    sources |= {Path(f"csrc/cpu/{name}.cpp"): known[name] for name in sets}
-    objects = {source: BUILD / source.with_suffix(".o") for source in sources}
+    plainest_first = [BINDINGS, *PLAIN, *EMULATED, *(Path(f"csrc/cpu/{name}.cpp") for name in sets)]
+    objects = {source: BUILD / source.with_suffix(".o") for source in plainest_first}
     lines = [f"builddir = {BUILD}", f"cxx = {quoted(compiler.command)}"]
     lines += [MSVC_RULES if compiler.msvc else GNU_RULES]
-    for source, more in sources.items():
-        lines += [f"build {objects[source]}: compile {source}", f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]
     if nvcc:
         objects = {KERNELS: KERNELS_OBJECT} | objects
         link += nvcc.link
-        lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs))}", NVCC_RULE]
+        lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs, nvcc.machine_code))}", NVCC_RULE]
         lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
+    for source, more in sources.items():
+        lines += [f"build {objects[source]}: compile {source}", f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]
     lines += [f"build {BUILD / MODULE}: link {' '.join(map(str, objects.values()))}"]
     lines += [f"  link = {quoted(link + words_of('LDFLAGS'))}"]
     (BUILD / "build.ninja").write_text("\n".join(lines) + "\n")
     return sets
+
+
+def own_copy(headers, version):
+    """The folder of our own copy of pybind11's headers.
+
+    pip brings them in a folder that lives for one build; compiled from there, the next build would have to compile again.
+    """
+    copy = BUILD / f"pybind11-{version}"
+    if not copy.is_dir():
+        unfinished = copy.with_name(f"{copy.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(headers, unfinished)
+        unfinished.rename(copy)
+    return copy
 
 
 def quoted(command):
@@ -292,8 +333,6 @@ def run_ninja(jobs, target):
 def build(compiler, jobs, nvcc=None):
     """Build the extension and try whether it loads; returns the instruction sets that are in it."""
     sets = write_ninja(compiler, nvcc)
-    if nvcc:  # alone and first: it uses as many cores itself, and is the likeliest to fail
-        run_ninja(jobs, KERNELS_OBJECT)
     run_ninja(jobs, BUILD / MODULE)
     load = f"import importlib.util as u; u.module_from_spec(u.spec_from_file_location('_C', {str(BUILD / MODULE)!r}))"
     tried = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
@@ -304,11 +343,11 @@ def build(compiler, jobs, nvcc=None):
 
 def build_with_cuda(compiler, jobs):
     """Build the extension, without CUDA kernels if anything is wrong with them; returns what the record of the build says."""
-    nvcc, cuda = None, dict(built=True, reason=None, nvcc=None, archs=[])
+    nvcc, cuda = None, dict(built=True, reason=None, nvcc=None, archs=[], machine_code=False)
     try:
         nvcc = Nvcc(compiler)
         sets = build(compiler, jobs, nvcc)
-        cuda |= dict(nvcc=nvcc.version, archs=[int(arch) for arch in nvcc.archs])
+        cuda |= dict(nvcc=nvcc.version, archs=[int(arch) for arch in nvcc.archs], machine_code=nvcc.machine_code)
     except NoExtension as why:
         if os.environ.get("MINGLM_CUDA") == "1":
             sys.exit(f"minglm: error: the CUDA kernels were not built: {why}")
@@ -322,7 +361,7 @@ class NinjaBuild(build_ext):
     """build_ext through ninja. Leaves _build_info.json beside the extension, or where it would have been."""
 
     def run(self):
-        cuda = dict(built=False, reason="there is no extension", nvcc=None, archs=[])
+        cuda = dict(built=False, reason="there is no extension", nvcc=None, archs=[], machine_code=False)
         info = dict(extension=False, reason=None, compiler=None, openmp=False, sets=[], cuda=cuda, emulated=False)
         if self.force:
             shutil.rmtree(BUILD, ignore_errors=True)

@@ -68,7 +68,8 @@ def cuda():
     count, driver = _C.cuda_devices() if built else (0, None)
     note = build_info().get("cuda", {})
     return dict(
-        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), reason=None if built else note.get("reason"),
+        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), machine_code=note.get("machine_code", True),
+        reason=None if built else note.get("reason"),
         devices=count, driver=driver, capability=_C.cuda_capability(0) if count else None,
         emulated=bool(getattr(_C, "emulated_built", False)),
     )  # fmt: skip
@@ -159,7 +160,7 @@ def attention_and_gradients(inputs, mask, backend):
 def advice(report):
     """The one thing that would improve this installation the most, in one line; None when there is nothing."""
     build, rungs, checkout = report["build"], report["rungs"], (HERE.parent / "csrc").is_dir()
-    build_again = f"cd {HERE.parent} && python setup.py build_ext --inplace" if checkout else "pip install . where minglm lies"
+    build_again = f"cd {HERE.parent} && pip install -e ." if checkout else "install minglm again"
     if wrong := [result["backend"] for result in report["self_test"] if not result["ok"]]:
         return f"{wrong[0]} computes wrong: do without it (--backend reference); {build_again}"
     if report["devices"][0]["auto"] is None:  # it names a rung that is not here
@@ -223,7 +224,8 @@ def cuda_line(cuda):
     if not cuda["built"]:
         return f"no kernels: {cuda['reason'] or 'this extension came without a note why'}"
     archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
-    return f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
+    line = f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
+    return line if cuda["machine_code"] else f"{line}, as PTX that the driver compiles at its first use (else: MINGLM_CUDA_ARCHS=all)"
 
 
 def threads_line(build, runtimes):

@@ -11,13 +11,15 @@ The Function stands outside the ops, for register_autograd costs twice as much a
 imports this module like any other; `has_kernel` says why nothing runs.
 """
 
+import importlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
 
-from .errors import MinglmError
+from .errors import MinglmError, note
 
 MAX_HEAD_DIM = 256
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
@@ -34,16 +36,28 @@ def _build_info():
 
 def _why_missing(error):
     """One line: why there is no extension."""
-    reason = _build_info().get("reason")
-    if reason or isinstance(error, ModuleNotFoundError):
-        return f"minglm._C was not built ({reason or 'in a checkout: python setup.py build_ext --inplace'})"
-    return f"minglm._C does not load ({str(error).splitlines()[0]})"
+    if not isinstance(error, ModuleNotFoundError):
+        return f"minglm._C does not load ({str(error).splitlines()[0]})"
+    if installed := _installed_copy():
+        return (f"{HERE} is a source folder without the compiled kernel, the copy in {installed} has it: "
+                f"run `pip install -e .` in {HERE.parent}, or start Python in another folder")  # fmt: skip
+    return f"minglm._C was not built ({_build_info().get('reason') or 'in a checkout: pip install -e .'})"
 
+
+def _installed_copy():
+    """The folder of a minglm elsewhere on sys.path that has the extension, or None."""
+    folders = (Path(entry or ".").resolve() / "minglm" for entry in sys.path)
+    return next((folder for folder in folders if folder != HERE and any(folder.glob("_C.*"))), None)
+
+
+HERE = Path(__file__).resolve().parent
 
 try:
-    from . import _C
+    _C = importlib.import_module("._C", __package__)
 except ImportError as error:
     _C, RUNGS, BEST, HOW = None, {}, {}, _why_missing(error)
+    if _installed_copy():
+        note(HOW)  # Python found the wrong one of two copies; training with it would be slow without a word
 else:
     HOW = f"compiled by {_C.compiler}, threads by {_C.cpu_threads_by()}"
     RUNGS = {rung["name"]: rung for rung in _C.cpu_rungs()}  # of this build

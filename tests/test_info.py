@@ -106,22 +106,25 @@ def with_cuda(devices, driver):
 
 
 def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
-    built = dict(built=True, nvcc="13.0.88", archs=[75, 80, 120])
+    built = dict(built=True, nvcc="13.0.88", archs=[75, 80, 120], machine_code=True)
     assert info.cuda_line(built) == "kernels by nvcc 13.0.88 for compute capability 7.5, 8.0, 12.0 and later"
+    ptx = info.cuda_line(built | dict(archs=[80], machine_code=False))
+    assert ptx.startswith("kernels by nvcc 13.0.88 for compute capability 8.0 and later, as PTX")
+    assert "MINGLM_CUDA_ARCHS=all" in ptx
     assert info.cuda_line(dict(built=False, reason="there is no nvcc")) == "no kernels: there is no nvcc"
     assert "no kernels" in info.cuda_line(dict(built=False, reason=None))
 
 
 def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
-    note = dict(built=False, reason="there is no nvcc", nvcc=None, archs=[])
+    note = dict(built=False, reason="there is no nvcc", nvcc=None, archs=[], machine_code=False)
     monkeypatch.setattr(info, "build_info", lambda: dict(cuda=note))
     for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
         monkeypatch.setattr(info, "_C", older)
         assert info.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
-    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=dict(built=True, reason=None, nvcc="13.0.88", archs=[80])))
+    note = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], machine_code=False)
+    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=note))
     monkeypatch.setattr(info, "_C", with_cuda(2, ""))
-    expected = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], devices=2, driver="", capability=90, emulated=True)
-    assert info.cuda() == expected
+    assert info.cuda() == note | dict(devices=2, driver="", capability=90, emulated=True)
 
 
 def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
@@ -174,7 +177,7 @@ def test_a_source_newer_than_the_extension_is_named(checkout):
     assert info.advice(report_of()) is None
     os.utime(checkout / "csrc" / "mask.h", (3000, 3000))
     assert info.advice(report_of()).startswith("csrc/mask.h is newer")
-    assert "build_ext --inplace" in info.advice(report_of())
+    assert "pip install -e ." in info.advice(report_of())
 
 
 @pytest.mark.parametrize("changed", CUDA)

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +31,33 @@ every_batch = pytest.mark.parametrize("samples", EVERYTHING.values(), ids=EVERYT
 def test_an_extension_that_is_required_is_there():
     # CI sets MINGLM_REQUIRE_EXT=1: then nothing in these files may be skipped for lack of it
     assert ops.rungs() or os.environ.get("MINGLM_REQUIRE_EXT") != "1", ops.HOW
+
+
+COPY = """
+import sys
+sys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", "")]
+import minglm.ops as ops
+print(ops.HOW)
+"""
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_source_folder_without_the_kernel_says_so_in_one_line_where_an_installed_copy_has_it(tmp_path, installed):
+    source, other = tmp_path / "clone" / "minglm", tmp_path / "site-packages" / "minglm"
+    left_out = shutil.ignore_patterns("_C.*", "_build_info.json", "box", "__pycache__")
+    shutil.copytree(Path(ops.__file__).parent, source, ignore=left_out)
+    if installed:
+        other.mkdir(parents=True)
+        (other / "_C.cpython-311-x86_64-linux-gnu.so").touch()
+    path = os.pathsep.join(map(str, (source.parent, other.parent)))
+    how = dict(env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-P", "-c", COPY], **how)
+    assert found.returncode == 0, found.stderr
+    [how] = found.stdout.splitlines()
+    notes = [line for line in found.stderr.splitlines() if "minglm: note: " in line]
+    assert "pip install -e ." in how and "circular" not in how + found.stderr
+    assert notes == ([f"minglm: note: {how}"] if installed else [])
+    assert (str(source) in how and str(other) in how) is installed
 
 
 def inputs(samples, dtype=torch.float64, width=3):

@@ -184,7 +184,8 @@ def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_th
         more = SETUP.SETS[name][1].split() if name in SETUP.SETS else []
         assert [word for word in words if word.startswith("-m")] == more, source
         assert "-O3" in words and "-fvisibility=hidden" in words and "-ffast-math" not in words
-    assert list(flags)[-3:] == [f"csrc/cpu/{name}.cpp" for name in ("avx2", "avx512", "avx512_bf16")]
+    [linked] = [line.split() for line in lines if ": link " in line]
+    assert [Path(path).stem for path in linked[-3:]] == ["avx2", "avx512", "avx512_bf16"]
     assert "csrc/cpu/neon.cpp" not in flags
 
 
@@ -204,9 +205,24 @@ def test_what_a_compiler_cannot_do_is_left_out(tree, refused, sets, openmp, flag
     assert flag in ninja.read_text(encoding="utf-8") and refused not in ninja.read_text(encoding="utf-8").split()
 
 
-def test_an_editable_install_builds_into_the_source_tree(tree):
+def test_an_editable_install_builds_into_the_source_tree_and_the_next_one_only_what_changed(tree):
     wheel = tree.hook("build_editable", MINGLM_REQUIRE_EXT="1")
     assert "editable" in wheel.name and tree.value() == 21 and tree.info()["extension"]
+    [build] = tree.root.glob("build/ninja-*")
+    made = {path: path.stat().st_mtime_ns for path in build.rglob("*.o")}
+    (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
+    tree.hook("build_editable", PYTHONPATH=str(moved_pybind11(tree.root / "elsewhere")))
+    assert tree.value() == 22
+    again = {path.name for path, when in made.items() if path.stat().st_mtime_ns != when}
+    assert again - {"probe.o"} == {"bindings.o"}
+
+
+def moved_pybind11(folder):
+    """pybind11 in another folder, as each build by pip has it in a folder of its own."""
+    import pybind11
+
+    shutil.copytree(Path(pybind11.__file__).parent, folder / "pybind11")
+    return folder
 
 
 # ---- without one --------------------------------------------------------------------------------------------------------
@@ -305,23 +321,53 @@ def codes(home):
 
 
 @LINUX
-def test_cuda_kernels_are_built_for_what_nvcc_knows_and_a_touched_cuh_compiles_them_alone(tree, nvcc):
-    done = tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), MAX_JOBS="2", CXXFLAGS="-DA=1,2")
+def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tree, nvcc):
+    everything = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2")
+    done = tree.run(*INPLACE, MAX_JOBS="2", **everything)
     assert compiled(done) >= {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp", "csrc/bindings.cpp"}
-    assert tree.info()["cuda"] == dict(built=True, reason=None, nvcc="13.0.88", archs=[75, 80, 100]) and tree.info()["emulated"]
+    cuda = dict(built=True, reason=None, nvcc="13.0.88", archs=[75, 80, 100], machine_code=True)
+    assert tree.info()["cuda"] == cuda and tree.info()["emulated"]
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, 5, 5)
     machine_codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 100)]
     assert codes(nvcc)[0] == [*machine_codes, "arch=compute_100,code=compute_100"]
     assert "--threads 2 " in codes(nvcc)[1] and "-ccbin g++ " in codes(nvcc)[1] and r"-Xcompiler -DA=1\,2 " in codes(nvcc)[1]
 
-    again = dict(MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2")
-    assert compiled(tree.run(*INPLACE, **again)) == set()
+    assert compiled(tree.run(*INPLACE, **everything)) == set()
     (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE, **again)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
+    assert compiled(tree.run(*INPLACE, **everything)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
     assert (tree.value("cuda"), tree.value("emulated")) == (6, 6)
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE, **again)) == {"csrc/bindings.cpp"}
+    assert compiled(tree.run(*INPLACE, **everything)) == {"csrc/bindings.cpp"}
     assert "csrc/bindings.cpp" in compiled(tree.run(*INPLACE)) and tree.value("cuda") is None  # MINGLM_CUDA=0
+
+
+def shows_gpus(folder, *capabilities):
+    """A PATH on which nvidia-smi shows these GPUs; without any, it fails as it does where there is no driver."""
+    folder.mkdir()
+    said = "; ".join(f"echo {capability}" for capability in capabilities) or "echo 'NVIDIA-SMI has failed'; exit 9"
+    program(folder / "nvidia-smi", said)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("gpus", "archs", "compiled_for"),
+    [
+        ((), [80], ["arch=compute_80,code=compute_80"]),
+        (("8.9",), [87], ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]),
+        (
+            ("10.0", "7.5", "10.0"), [75, 100],
+            ["arch=compute_75,code=sm_75", "arch=compute_100,code=sm_100", "arch=compute_100,code=compute_100"],
+        ),
+        (("7.0",), [80], ["arch=compute_80,code=compute_80"]),
+    ],
+)  # fmt: skip
+def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(tree, nvcc, gpus, archs, compiled_for):
+    path = shows_gpus(tree.root / "driver", *gpus)
+    tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), PATH=path)
+    assert codes(nvcc)[0] == compiled_for
+    cuda = tree.info()["cuda"]
+    assert cuda["archs"] == archs and cuda["machine_code"] is any("sm_" in code for code in compiled_for)
 
 
 @LINUX
@@ -332,7 +378,7 @@ def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(tree, nvcc)
     assert tree.info()["cuda"]["archs"] == [80, 87]
     for wrong, named in (("80 90", "90"), ("8.0", "8.0"), ("80,87", "80,87"), ("sm_80", "sm_80")):
         done = tree.run(*INPLACE, MINGLM_CUDA_ARCHS=wrong, check=False, **how)
-        error = f"minglm: error: MINGLM_CUDA_ARCHS: {named}; nvcc 13.0.88 accepts 75 80 87 100"
+        error = f"minglm: error: MINGLM_CUDA_ARCHS: {named}; nvcc 13.0.88 accepts all, or of 75 80 87 100"
         assert done.returncode == 1 and done.stderr.splitlines()[-1] == error
 
 
@@ -341,7 +387,7 @@ def no_nvcc(tree):
     setup = (tree.root / "setup.py").read_text(encoding="utf-8")
     (tree.root / "setup.py").write_text(setup.replace("site-packages/nvidia", "nowhere"), encoding="utf-8")
     compiler = program(tree.root / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-    return dict(PATH=str(tree.root), CXX=compiler), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install '.["
+    return dict(PATH=str(tree.root), CXX=compiler), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
 
 
 def no_such_home(tree):
