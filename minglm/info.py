@@ -225,7 +225,7 @@ def cuda_line(cuda):
         return f"no kernels: {cuda['reason'] or 'this extension came without a note why'}"
     archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
     line = f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
-    return line if cuda["machine_code"] else f"{line}, as PTX that the driver compiles at its first use (else: MINGLM_CUDA_ARCHS=all)"
+    return line if cuda["machine_code"] else f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
 
 
 def threads_line(build, runtimes):
