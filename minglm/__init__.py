@@ -16,10 +16,11 @@ if TYPE_CHECKING:  # for editors and type checkers; the same names as in HOMES
     from .errors import MinglmError
     from .generate import Filled, fill, score, write
     from .infilling import Example, build_example, restore
-    from .mask import GLMMask, keys_of_row
+    from .mask import GLMMask
     from .model import GLM
     from .model_config import GLMConfig
     from .rng import Rng
+    from .rule import keys_of_row
     from .seq2seq import rewrite
     from .spans import Span, sample_spans
     from .special import SpecialTokens
@@ -47,7 +48,7 @@ HOMES = {  # name: the module it comes from
     "embed": "embedding",
     "explain": "viz.derivation",
     "fill": "generate",
-    "keys_of_row": "mask",
+    "keys_of_row": "rule",
     "masked_attention": "attention",
     "pack": "batch",
     "restore": "infilling",

@@ -37,12 +37,13 @@ from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
+from .files.whole import write_whole
 from .finetune import LABELS, fit
 from .info import cpu
 from .measures import bleu_counts, bleu_of, jackknife
 from .model import GLM
 from .perplexity import evaluate_last_word, evaluate_text
-from .pretrain import pretrain, stream_seed, write_whole
+from .pretrain import pretrain, stream_seed
 from .report import clock
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 from .rows import read_rows

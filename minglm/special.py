@@ -1,8 +1,11 @@
-"""The tokens that are not text."""
+"""The tokens that are not text, and the characters that end a sentence."""
 
 from dataclasses import dataclass
 
 from .errors import MinglmError
+
+# A sentence ends with one of these. "3.14" and "Mr." count too: the rule is deliberately simple.
+SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The command line. One file for each group of commands, imported when one of them is typed.
 
-A file imports what a command needs when the command runs, so that --help and usage errors import no torch.
+A command checks what was typed, then imports what it needs: so --help and usage errors import no torch.
 Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 """
 

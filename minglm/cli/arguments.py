@@ -2,8 +2,8 @@
 
 import argparse
 
-from ..bench import check_writable
 from ..errors import MinglmError
+from ..files.whole import check_writable
 from ..rows import read_rows
 
 

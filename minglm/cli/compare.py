@@ -25,7 +25,7 @@ def add_compare(p):
 
 def compare_command(args):
     from ..compare import QUICK, Comparison, Plan, cells, print_summary, summary
-    from ..pretrain import write_whole
+    from ..files.whole import write_whole
     from ..processes import keep_memory
     from ..viz.comparison import fig_comparison
     from ..viz.figures import save_figure

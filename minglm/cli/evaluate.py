@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 from ..errors import MinglmError
+from ..files.whole import check_writable
 from ..runs import load, the_model
 from ..tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
@@ -53,13 +54,6 @@ def task_names():
 
 
 def evaluate_command(args):
-    from ..bench import check_writable
-    from ..corpus import find_files, read_documents
-    from ..perplexity import evaluate_last_word, evaluate_text
-    from ..pretrain import choose_device
-    from ..rows import read_rows, write_rows
-    from ..scorer import evaluate_cloze, evaluate_infill, evaluate_text_to_text
-
     name = args.task or _task_of(args.model)
     for option in ("mask", "stride", "text_key", "documents", "errors"):
         tasks = ("text", "last_word") if option == "mask" else ("text",)
@@ -69,6 +63,12 @@ def evaluate_command(args):
     check_writable("--out", args.out)
     if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
         raise MinglmError(f"--out: {args.out} is the file that is read; another one is accepted")
+    from ..corpus import find_files, read_documents
+    from ..perplexity import evaluate_last_word, evaluate_text
+    from ..pretrain import choose_device
+    from ..rows import read_rows, write_rows
+    from ..scorer import evaluate_cloze, evaluate_infill, evaluate_text_to_text
+
     files = find_files(args.file) if name == "text" else None
     rows = None if name == "text" else read_rows(args.file)
     model, tokenizer = load(args.model)

@@ -11,11 +11,12 @@ from .arguments import add_model, positive
 def fill_command(args):
     from ..generate import fill
     from ..viz.columns import charset_of, highlight, wants_colour
-    from ..viz.typed import parse_order
 
     model, tokenizer = load(args.model)
     dials = sampling(args) | dict(top=args.top)
     if args.order:
+        from ..viz.typed import parse_order
+
         blanks = sum(token in tokenizer.special.masks for token in tokenizer.encode(args.text, special=True))
         dials["order"] = parse_order(args.order, blanks)
     if args.json:

@@ -32,8 +32,6 @@ def add_looks(p):
 
 def plot_command(args):
     """Draw what was asked for and say where it is."""
-    from ..viz.canvas import save_figure
-
     is_bench = args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
@@ -44,6 +42,8 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
+    from ..viz.canvas import save_figure
+
     print(f"wrote       {save_figure(fig, out)}")
 
 

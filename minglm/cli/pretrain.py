@@ -42,14 +42,14 @@ def pretrain_command(args):
 
 
 def resume_command(args, overrides):
-    from ..pretrain import run_settings
-
     given = [name for name, value in (("--preset", args.preset), ("--config", args.config), ("--init", args.init)) if value]
     if given or overrides:
         first = (given or list(overrides))[0]
         raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
     if not args.out:
         raise MinglmError("--resume: which run? name its folder: minglm pretrain --out RUN --resume")
+    from ..pretrain import run_settings
+
     run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
 
 

@@ -5,19 +5,20 @@ import sys
 from pathlib import Path
 
 from ..errors import MinglmError, note
+from ..files.whole import check_writable, write_whole
 from ..runs import load
-from ..viz.figures import BENCH, FIGURES, RUN, RUNS
+from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find
 from .arguments import positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
 
 def show_command(args):
-    from ..viz.columns import charset_of, wants_colour
-    from ..viz.terminal import show
-
     refuse_together(args)
     if args.figure:
         return draw_command(args)
+    from ..viz.columns import charset_of, wants_colour
+    from ..viz.terminal import show
+
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
     width = args.width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     dials = drawing(args)
@@ -30,10 +31,9 @@ def show_command(args):
 
 def draw_command(args):
     """One figure of a text, or of a text and a model, as a file."""
-    from ..viz.figures import draw, find, save_figure
+    figure = find(args.figure)
     from ..viz.typed import read
 
-    figure = find(args.figure)
     model, tokenizer = load(args.model) if args.model else (None, None)
     has_blanks = model is not None and any(t in tokenizer.special.masks for t in tokenizer.encode(args.text, special=True))
     d = None
@@ -42,6 +42,8 @@ def draw_command(args):
         d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
+    from ..viz.canvas import save_figure
+
     print(f"wrote       {save_figure(fig, args.out or Path(f'{figure.name}.svg'))}")
 
 
@@ -101,20 +103,11 @@ def add_show(p):
 
 
 def explore_command(args):
-    from ..pretrain import write_whole
-    from ..viz.page import html
-    from ..viz.typed import read
-
+    if args.spans and args.text is None and not args.model:
+        raise MinglmError("--spans: of which text? name it: minglm explore TEXT --spans A:B")
+    check_writable("--out", args.out)
     how = (args.spans, args.order, args.objective)
-    if args.model:
-        page = explore_model(args, how)
-    else:
-        if args.text is None and args.spans:
-            raise MinglmError("--spans: of which text? name it: minglm explore TEXT --spans A:B")
-        page = html(None if args.text is None else read(args.text, *how, seed=args.seed).explain())
-    out = Path(args.out)
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise MinglmError(f"--out: {out} cannot be written; a file in a folder that exists is needed")
+    page, out = explore_model(args, how) if args.model else explore_text(args, how), Path(args.out)
     write_whole(out, page)
     print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: it opens with a double click, and needs no network")
     if args.open:
@@ -124,6 +117,14 @@ def explore_command(args):
             note(f"no browser could be started; open {out} yourself")
 
 
+def explore_text(args, how):
+    """The page without a model, opened at a text or at the paper's example."""
+    from ..viz.page import html
+    from ..viz.typed import read
+
+    return html(None if args.text is None else read(args.text, *how, seed=args.seed).explain())
+
+
 def explore_model(args, how):
     """The page with a model in it. A text with blanks is filled by the model; of another text, spans are blanked."""
     from ..generate import fill_ids
@@ -131,7 +132,8 @@ def explore_model(args, how):
     from ..viz.derivation import explain
     from ..viz.page import html
     from ..viz.page.weights import model_spec
-    from ..viz.typed import Sample, draw, parse_order, parse_spans
+    from ..viz.typed import Sample, parse_order, parse_spans
+    from ..viz.typed import draw as draw_spans
 
     model, tokenizer = load(args.model)
     special, text = tokenizer.special, args.text if args.text is not None else text_to_explore(args.model)
@@ -153,7 +155,7 @@ def explore_model(args, how):
             spans = parse_spans(spans)
             order = parse_order(order, len(spans))
         else:
-            spans, order, objective = draw(tokenizer.pieces(ids), objective, args.seed)
+            spans, order, objective = draw_spans(tokenizer.pieces(ids), objective, args.seed)
         sample = Sample(tokenizer.pieces(ids), spans, order, objective)
         sample.explain()  # refuses spans that do not fit
         mask, end, blanked = special.mask_of(objective), 0, []

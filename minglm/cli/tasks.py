@@ -25,15 +25,15 @@ def add_classify(p):
 
 
 def classify_command(args):
-    from ..cloze import predictions
-    from ..layout import text_limit
-    from ..pretrain import choose_device
-
     check_rows("classify", args)
     task = read_task(args.task or task_of(args.model, Cloze), Cloze)
     if args.text and not task.labels:
         raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
     rows = rows_asked(args, task)
+    from ..cloze import predictions
+    from ..layout import text_limit
+    from ..pretrain import choose_device
+
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
     questions = ask_all(task, tokenizer, rows, text_limit(model.config))
@@ -88,13 +88,13 @@ def add_rewrite(p):
 
 
 def rewrite_command(args):
+    check_rows("rewrite", args)
+    task = read_task(args.task or task_of(args.model, TextToText), TextToText)
     from ..layout import text_limit
     from ..pretrain import choose_device
     from ..rows import write_rows
     from ..seq2seq import compare, dials_of, generate, scores_line
 
-    check_rows("rewrite", args)
-    task = read_task(args.task or task_of(args.model, TextToText), TextToText)
     dials = dials_of(task, **{name: getattr(args, name) for name in
                               ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
     rows = rows_asked(args, task)
@@ -157,14 +157,6 @@ def add_finetune(p):
 
 
 def finetune_command(args):
-    from ..checkpoint import save_pretrained
-    from ..finetune import finetune
-    from ..pretrain import claim_folder
-    from ..processes import keep_memory
-    from ..rows import read_rows
-    from ..seq2seq import finetune_text
-
-    keep_memory()
     task = read_task(args.task)
     to_text = isinstance(task, TextToText)
     if args.label_smoothing is not None and not to_text:
@@ -173,6 +165,14 @@ def finetune_command(args):
     settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
+    from ..checkpoint import save_pretrained
+    from ..finetune import finetune
+    from ..pretrain import claim_folder
+    from ..processes import keep_memory
+    from ..rows import read_rows
+    from ..seq2seq import finetune_text
+
+    keep_memory()
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
     model, tokenizer = load(args.model)
     out = args.out or next_run(task.name)
