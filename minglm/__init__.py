@@ -1,49 +1,78 @@
-"""minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop."""
+"""minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop.
 
-from .attention import masked_attention
-from .batch import Batch, pack
-from .cloze import classify
-from .embedding import embed
-from .errors import MinglmError
-from .generate import Filled, fill, score, write
-from .infilling import Example, SpecialTokens, build_example, restore
-from .mask import GLMMask, keys_of_row
-from .model import GLM, GLMConfig
-from .rng import Rng
-from .seq2seq import rewrite
-from .spans import Span, sample_spans
-from .tasks import Cloze, TextToText
-from .tokenizer import Tokenizer
+The names below are imported when they are first used, so `import minglm` takes milliseconds and `from minglm import GLM` what
+torch takes.
+"""
+
 from .version import __version__
-from .viz.derivation import Derivation, explain
 
-__all__ = [
-    "GLM",
-    "Batch",
-    "Cloze",
-    "Derivation",
-    "Example",
-    "Filled",
-    "GLMConfig",
-    "GLMMask",
-    "MinglmError",
-    "Rng",
-    "Span",
-    "SpecialTokens",
-    "TextToText",
-    "Tokenizer",
-    "__version__",
-    "build_example",
-    "classify",
-    "embed",
-    "explain",
-    "fill",
-    "keys_of_row",
-    "masked_attention",
-    "pack",
-    "restore",
-    "rewrite",
-    "sample_spans",
-    "score",
-    "write",
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # for editors and type checkers; the same names as in HOMES
+    # ruff: noqa: F401
+    from .attention import masked_attention
+    from .batch import Batch, pack
+    from .cloze import classify
+    from .embedding import embed
+    from .errors import MinglmError
+    from .generate import Filled, fill, score, write
+    from .infilling import Example, build_example, restore
+    from .mask import GLMMask
+    from .model import GLM
+    from .model_config import GLMConfig
+    from .rng import Rng
+    from .rule import keys_of_row
+    from .seq2seq import rewrite
+    from .spans import Span, sample_spans
+    from .special import SpecialTokens
+    from .tasks import Cloze, TextToText
+    from .tokenizer import Tokenizer
+    from .viz.derivation import Derivation, explain
+
+HOMES = {  # name: the module it comes from
+    "GLM": "model",
+    "Batch": "batch",
+    "Cloze": "tasks",
+    "Derivation": "viz.derivation",
+    "Example": "infilling",
+    "Filled": "generate",
+    "GLMConfig": "model_config",
+    "GLMMask": "mask",
+    "MinglmError": "errors",
+    "Rng": "rng",
+    "Span": "spans",
+    "SpecialTokens": "special",
+    "TextToText": "tasks",
+    "Tokenizer": "tokenizer",
+    "build_example": "infilling",
+    "classify": "cloze",
+    "embed": "embedding",
+    "explain": "viz.derivation",
+    "fill": "generate",
+    "keys_of_row": "rule",
+    "masked_attention": "attention",
+    "pack": "batch",
+    "restore": "infilling",
+    "rewrite": "seq2seq",
+    "sample_spans": "spans",
+    "score": "generate",
+    "write": "generate",
+}
+
+__all__ = ["__version__", *HOMES]
+
+
+def __getattr__(name):
+    """A public name, or one of the modules they come from, imported on first use."""
+    from importlib import import_module
+
+    if name in HOMES:
+        value = getattr(import_module(f".{HOMES[name]}", __name__), name)
+        globals()[name] = value  # the next time it is found without a call
+        return value
+    if name in {home.partition(".")[0] for home in HOMES.values()}:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *HOMES})

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch.overrides import TorchFunctionMode
 
 from .errors import MinglmError, note
 from .model import GLM, GLMConfig
@@ -122,7 +123,10 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
     if unknown:
         note(f"{source}: ignored {listed(unknown)}: no weights of this model")
     if any(weight.is_meta for weight in weights.values()):
-        weights = model.to_empty(device=device).state_dict()
+        # what model.to_empty does, which imports sympy on the way
+        memory = {name: torch.empty(weight.shape, dtype=weight.dtype, device=device) for name, weight in weights.items()}
+        model.load_state_dict(memory, assign=True)
+        weights = model.state_dict()
     for name, weight in weights.items():
         weight.copy_(tensors[name])
 
@@ -170,12 +174,22 @@ def _write_model(folder, model, tokenizer, dtype=torch.float32):
 def build_model(config, tensors, source, device="cpu", spell=str):
     _check_layers(config, tensors, source, spell)  # before a damaged config makes us build a billion layers
     try:
-        with torch.device("meta"):  # shapes only: no memory and no random numbers before the weights fit
+        with torch.device("meta"), ShapesOnly():  # no memory and no random numbers before the weights fit
             model = GLM(config)
     except (OverflowError, RuntimeError, TypeError) as error:
         raise MinglmError(f"{source}: {config} cannot be built: {first_line(error)}") from error
     load_weights(model, tensors, source, device, spell)
     return model
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Skips in-place functions. On the meta device they have no values to write, only their cost:
+    `normal_` imports torch._dynamo there, which takes longer than importing torch itself.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        is_in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
+        return None if is_in_place else func(*args, **(kwargs or {}))
 
 
 def count_layers(tensors):

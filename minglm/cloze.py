@@ -8,13 +8,10 @@ The row of `sop` says how likely " good" and " bad" are: where each label is one
 read once for all of them. Nothing is new in the model, so it answers before it has seen one labelled text.
 """
 
-import json
 import math
 import statistics
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +19,11 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from .arguments import add_rows, check_rows, rows_asked
 from .batch import in_runs, pack
-from .errors import MinglmError, note
+from .errors import MinglmError
 from .generate import Reader, evaluating
 from .layout import rows_of, start_of, text_limit
-from .rows import write_rows
-from .tasks import TASK, Cloze, ask_all, read_task, shipped_tasks
+from .tasks import Cloze, ask_all, read_task
 
 MAX_ROWS = 8192  # of one batch, cached rows counted
 
@@ -169,60 +164,3 @@ def standard_error(share, n):
 def percent(share, error=None):
     """Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
     return f"{100 * share:.1f} %" + (f" +- {100 * error:.1f}" if error is not None else "")
-
-
-# ---- the command line ----------------------------------------------------------------------------------------------------
-
-
-def add_classify(commands):
-    """The command `classify`."""
-    p = commands.add_parser(
-        "classify", help="say what a text is: a blank is filled with the words of each label",
-        description="Says what a text is: a task's pattern asks, and the model fills the blank with the words of each label. "
-                    "Needs no labelled text; `minglm finetune` makes it better where there is some.",
-    )  # fmt: skip
-    p.set_defaults(run=classify_command)
-    add_rows(p, shipped_tasks(Cloze), "label a whole file", "where the labelled lines go")
-
-
-def classify_command(args):
-    from .pretrain import choose_device
-    from .runs import load
-
-    check_rows("classify", args)
-    task = read_task(args.task or task_of(args.model, Cloze), Cloze)
-    if args.text and not task.labels:
-        raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
-    rows = rows_asked(args, task)
-    model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
-    questions = ask_all(task, tokenizer, rows, text_limit(model.config))
-    if questions[0].whole and task.labels:
-        note(task.how_scored(tokenizer))
-    found = predictions(model, task, questions)
-    if args.file:
-        write_labelled(args.out, rows.values(), questions, found)
-    elif args.json:
-        print(json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
-    else:
-        for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
-            print(f"{100 * p:5.1f} %  {label}")
-
-
-def write_labelled(out, rows, questions, found):
-    """The rows again, each with `predicted` and `probabilities`: into a file, whole or not at all, or to stdout."""
-    write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
-                     for row, p in zip(rows, found, strict=True)])  # fmt: skip
-    to = sys.stdout if out else sys.stderr
-    known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
-    if known:
-        scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
-        error = standard_error(scores["accuracy"], len(known))
-        print(f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label", file=to)
-
-
-def task_of(directory, kind):
-    """The folder of a fine-tuned model, which knows its task. Raises MinglmError for any other."""
-    if directory and (Path(directory) / TASK).is_file():
-        return directory
-    raise MinglmError(f"--task: which? {', '.join(shipped_tasks(kind))}, or a TOML file")

@@ -32,18 +32,18 @@ from pathlib import Path
 import torch
 
 from . import __version__
-from .arguments import positive
 from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
 from .cloze import ClozeScorer, measure, predict, standard_error
-from .config import resolve
+from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
-from .finetune import LABELS, Finetuning, fit
+from .files.whole import write_whole
+from .finetune import LABELS, fit
 from .info import cpu
 from .measures import bleu_counts, bleu_of, jackknife
 from .model import GLM
 from .perplexity import evaluate_last_word, evaluate_text
-from .pretrain import pretrain, stream_seed, write_whole
+from .pretrain import pretrain, stream_seed
 from .report import clock
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 from .rows import read_rows
@@ -578,47 +578,3 @@ def entry(row, kind, name, use):
     found = row and row[kind].get(name)
     digits = 2 if use == "text" else 1
     return f"{found['score']:.{digits}f} +- {found['standard_error']:.{digits}f}" if found else "..."
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------------
-
-
-def add_compare(commands):
-    """The command `compare`."""
-    p = commands.add_parser(
-        "compare", help="GLM beside GPT, BERT and prefix LM: the same network, the same text, the same tasks",
-        description="Pretrains the same network as GLM, GPT, BERT and prefix LM, and three ablations of GLM, then has each "
-                    "learn the same tasks: hours on two cores. It may be stopped at any time; the same command goes on.",
-    )  # fmt: skip
-    p.set_defaults(run=compare_command)
-    p.add_argument("--data", default="tutorials/data", metavar="DIR", help="the folders of tasks and texts (tutorials/data)")
-    p.add_argument("--out", default="runs/compare", metavar="DIR", help="where cells, models and the table go (runs/compare)")
-    p.add_argument("--minutes", type=positive, metavar="M", help="begin no cell after so many minutes (default: all are done)")
-    p.add_argument("--quick", action="store_true", help="a few steps of tiny models: shows that all of it works, no more")
-    p.add_argument("--report", action="store_true", help="do nothing, print what is known so far")
-    p.add_argument("--pretraining-seeds", type=positive, metavar="N", help=f"models of each kind ({Plan.pretraining_seeds})")
-    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help=f"learnings of each task ({Plan.finetuning_seeds})")
-    p.add_argument("--steps", type=positive, metavar="N", help=f"of a pretraining ({Plan.steps:,})")
-
-
-def compare_command(args):
-    from .processes import keep_memory
-    from .viz.comparison import fig_comparison
-    from .viz.figures import save_figure
-
-    keep_memory()
-    given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
-    comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
-    nothing = MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
-    if args.report and not comparison.file.is_file():
-        raise nothing
-    if not args.report:
-        comparison.out.mkdir(parents=True, exist_ok=True)
-        comparison.run(cells(comparison.plan), args.minutes)
-    found = summary(comparison)
-    if not found["done"]:
-        raise nothing
-    print_summary(found)
-    write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
-    save_figure(fig_comparison(found), comparison.out / "comparison.png")
-    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from .errors import MinglmError
-from .model import GLMConfig
+from .model_config import GLMConfig
 
 
 class Rule(NamedTuple):
@@ -124,6 +124,39 @@ class TrainConfig:
 
     def __post_init__(self):
         _check_fields(self, "train")
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `make_optimizer` read."""
+
+    epochs: int = 10
+    batch: int = 32  # texts a step
+    lr: float = 3e-4  # for models of some million weights; those of a hundred million want 1e-5, as in the original
+    patience: int = 3  # epochs without a better one
+    dropout: float = 0.1  # the original's
+    warmup: float = 0.1  # share of the steps
+    decay: str = "linear"  # to 0
+    min_lr_ratio: float = 0.0
+    weight_decay: float = 0.1
+    table_lr_ratio: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    clip: float = 1.0
+    label_smoothing: float = 0.1  # of text to text only; the original's
+    dtype: str = "float32"  # of matrix products; bfloat16 is about twice as fast where the hardware has it
+    steps: int = 0  # all of them; known when the rows are counted
+
+    def __post_init__(self):
+        for name, fine, accepted in (
+            *((name, getattr(self, name) >= 1, "a whole number >= 1") for name in ("epochs", "batch", "patience")),
+            ("lr", 0 < self.lr < math.inf, "a number > 0"),
+            *((name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1") for name in ("dropout", "label_smoothing")),
+            ("dtype", self.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
+        ):
+            if not fine:
+                raise MinglmError(f"{name}: {getattr(self, name)} is not accepted; {accepted} is")
 
 
 # GLMConfig checks itself; model.py knows nothing of settings, so what they are is said here.

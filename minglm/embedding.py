@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .arguments import add_model
 from .batch import micro_batches, pack
 from .errors import MinglmError, note
 from .generate import evaluating
@@ -59,31 +58,3 @@ def most_similar(vectors, query, top=10):
     cosine = F.cosine_similarity(vectors - mean, (query - mean)[None], dim=1)
     best = np.argsort(-cosine.numpy(), kind="stable")[:top]
     return [(int(i), float(cosine[i])) for i in best]
-
-
-# ---- the command -----------------------------------------------------------------------------------------------------------
-
-
-def similar_command(args):
-    from .corpus import find_files, read_documents
-    from .runs import load
-
-    texts = [text for path in find_files(args.file) for text in read_documents(path, documents="line", text_key=args.text_key)]
-    if len(texts) < 2:
-        raise MinglmError(f"{args.file}: {len(texts)} texts in it; at least two lines are needed")
-    model, tokenizer = load(args.model)
-    vectors = embed(model, tokenizer, [*texts, args.query], pool=args.pool)
-    for i, cosine in most_similar(vectors[:-1], vectors[-1], args.top):
-        print(f"{cosine:6.3f}  {i + 1:>6}  {' '.join(texts[i].split())}")
-
-
-def add_similar(commands):
-    about = "the lines of a file that are most like a text, by the model's own vectors"
-    p = commands.add_parser("similar", help=about, description=f"Prints {about}: cosine, number of the line, the line.")
-    p.set_defaults(run=similar_command)
-    p.add_argument("file", metavar="FILE", help="a text a line: .txt, .jsonl, also .xz and .gz; empty lines do not count")
-    p.add_argument("query", metavar="QUERY", help="the text to compare with")
-    add_model(p)
-    p.add_argument("--top", type=int, default=10, metavar="N", help="how many lines (default 10)")
-    p.add_argument("--pool", default="mean", choices=POOLS, help="mean of the tokens' states (default), or the first token's")
-    p.add_argument("--text-key", default="text", metavar="KEY", help="key of the text in a line of .jsonl (default text)")

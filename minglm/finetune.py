@@ -5,16 +5,12 @@ rows; the best epoch is kept, and training stops when it is `patience` epochs ol
 untrained, logistic regression on TF-IDF, the most frequent label, and (if asked for) a linear head: whatever they say.
 """
 
-import contextlib
 import copy
-import json
 import math
-import shlex
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,56 +18,19 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .arguments import add_model, positive
 from .batch import ORDER, SAMPLING, in_runs
-from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
+from .config import Finetuning
 from .errors import MinglmError
 from .layout import text_limit
-from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
-from .processes import keep_memory
+from .pretrain import choose_device, learning_rate, make_optimizer, stream_seed
 from .rivals import LinearHead, random_weights, tf_idf
 from .rng import permutation
-from .rows import read_rows
-from .tasks import TASK, TextToText, ask_all, read_task, shipped_tasks
+from .tasks import ask_all
 
-REPORT = "report.json"
 MIN_STEPS = 20  # of an epoch: a handful of rows is passed several times, for dev is read after each epoch
 CLOZE, ZERO_SHOT, HEAD, RANDOM = "fine-tuned cloze", "zero-shot cloze", "linear head", "from random weights"
 TF_IDF, MAJORITY, CHANCE = "TF-IDF, logistic regression", "most frequent label", "chance"
-
-
-@dataclass(frozen=True)
-class Finetuning:
-    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `make_optimizer` read."""
-
-    epochs: int = 10
-    batch: int = 32  # texts a step
-    lr: float = 3e-4  # for models of some million weights; those of a hundred million want 1e-5, as in the original
-    patience: int = 3  # epochs without a better one
-    dropout: float = 0.1  # the original's
-    warmup: float = 0.1  # share of the steps
-    decay: str = "linear"  # to 0
-    min_lr_ratio: float = 0.0
-    weight_decay: float = 0.1
-    table_lr_ratio: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    clip: float = 1.0
-    label_smoothing: float = 0.1  # of text to text only; the original's
-    dtype: str = "float32"  # of matrix products; bfloat16 is about twice as fast where the hardware has it
-    steps: int = 0  # all of them; known when the rows are counted
-
-    def __post_init__(self):
-        for name, fine, accepted in (
-            *((name, getattr(self, name) >= 1, "a whole number >= 1") for name in ("epochs", "batch", "patience")),
-            ("lr", 0 < self.lr < math.inf, "a number > 0"),
-            *((name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1") for name in ("dropout", "label_smoothing")),
-            ("dtype", self.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
-        ):
-            if not fine:
-                raise MinglmError(f"{name}: {getattr(self, name)} is not accepted; {accepted} is")
 
 
 # ---- learning ------------------------------------------------------------------------------------------------------------
@@ -266,125 +225,3 @@ def mistakes(task, rows, questions, found, most=20):
             text = {column: row[column] for column in task.columns}
             wrong.append(dict(gold=gold, predicted=said, probability=float(p.max()), row=text))
     return dict(confusion=confusion, wrong=sorted(wrong, key=lambda w: -w["probability"])[:most])
-
-
-# ---- what a person sees --------------------------------------------------------------------------------------------------
-
-
-def heading(report):
-    """The line over a table of scores: which texts it is about, and how far to trust it."""
-    n, about = report["texts"][report["about"]], report["about"]
-    why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
-    return f"{about:<11} {n:,} texts that were not trained on{why}"
-
-
-def print_report(report):
-    """The table of scores, the confusion table and a few mistakes."""
-    print(heading(report))
-    width = max(map(len, report["scores"]))
-    for method, s in report["scores"].items():
-        f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""
-        seeds = f"   ({100 * s['between_seeds']:.1f} between seeds)" if s["between_seeds"] is not None else ""
-        print(f"            {method:<{width}}   accuracy {percent(s['accuracy'], s['standard_error']):>14}{f1}{seeds}")
-    if report["labels"] and TF_IDF not in report["scores"]:
-        print(f"            {TF_IDF}: scikit-learn is needed beside it; pip install 'minglm[tasks]'")
-    if labels := report["labels"]:
-        short = [label[:12] for label in labels]
-        side = max(len(x) for x in (*short, "is \\ said"))
-        cell = max(6, max(map(len, short)) + 1)
-        print(f"confusion   {'is / said':<{side}}" + "".join(f"{x:>{cell}}" for x in short))
-        for label, name in zip(labels, short, strict=True):
-            print(f"            {name:<{side}}" + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels))
-    for w in report["wrong"][:5]:
-        text = " | ".join(" ".join(x.split()) for x in w["row"].values())
-        text = text if len(text) <= 160 else f"{text[:157]}..."
-        print(f"wrong       {w['predicted']} ({percent(w['probability'])}), it is {w['gold']}: {text}")
-
-
-def add_finetune(commands):
-    """The command `finetune`."""
-    t = Finetuning()
-    p = commands.add_parser(
-        "finetune", help="learn a task from labelled rows, and be compared with what else one could use",
-        description="Learns a task from labelled rows, keeps the best epoch on dev, and prints its accuracy beside the "
-                    "untrained model's, TF-IDF's and the most frequent label's, a confusion table and mistakes. A task of "
-                    "text to text: BLEU, chrF, ROUGE beside a dictionary's and the copied source's, and examples.",
-    )  # fmt: skip
-    p.set_defaults(run=finetune_command)
-    p.add_argument("--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file")
-    p.add_argument("--train", required=True, metavar="FILE", help="rows to learn from: .jsonl, .jsonl.xz or .jsonl.gz")
-    p.add_argument("--dev", required=True, metavar="FILE", help="rows to choose the epoch by")
-    p.add_argument("--test", metavar="FILE", help="rows that nothing is chosen by, for the table (default: dev again)")
-    add_model(p)
-    p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
-    p.add_argument("--few-shot", type=positive, metavar="K",
-                   help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
-    p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run each; the best on dev is kept (0)")
-    p.add_argument("--rivals", action="store_true",
-                   help="learn from random weights as well, and with a linear head, the BERT way: three times as long")
-    p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N", help=f"passes over the rows ({t.epochs})")
-    p.add_argument("--patience", type=positive, default=t.patience, metavar="N",
-                   help=f"epochs without a better one ({t.patience})")
-    p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
-    p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
-    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X", help=f"while it learns ({t.dropout})")
-    p.add_argument("--label-smoothing", type=float, metavar="X", help=f"of text to text ({t.label_smoothing})")
-    p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
-                   help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
-
-
-def finetune_command(args):
-    from .runs import load, next_run, the_model
-    from .seq2seq import finetune_text, print_texts
-
-    keep_memory()
-    task = read_task(args.task)
-    to_text = isinstance(task, TextToText)
-    if args.label_smoothing is not None and not to_text:
-        raise MinglmError(f"--label-smoothing: is for text to text, and {task.name} chooses among labels; leave it out")
-    dials = ("epochs", "batch", "lr", "patience", "dropout", "label_smoothing", "dtype")
-    settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
-    if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
-        raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
-    train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
-    model, tokenizer = load(args.model)
-    out = args.out or next_run(task.name)
-    claim_folder(out)
-    try:
-        banner(args, settings, task, model, tokenizer, train, dev, out)
-        learn = finetune_text if to_text else finetune
-        tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
-                              few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
-        # before anything is written: a full disk shall not cost the numbers, too
-        (print_texts if to_text else print_report)(report)
-        text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
-        save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
-    finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # an empty folder alone can be removed
-    print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
-    print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
-    what = "TEXT" if (task.labels or to_text) and len(task.columns) == 1 else "--file FILE.jsonl"
-    print(f"try         minglm {'rewrite' if to_text else 'classify'} --model {shlex.quote(str(out))} {what}")
-
-
-def banner(args, settings, task, model, tokenizer, train, dev, out):
-    """What was chosen, and why."""
-    few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
-    if isinstance(task, TextToText):
-        dials = ", ".join(f"{name} {value}" for name, value in task.dials.items()) or "the likeliest token each time"
-        kind = [("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"), ("written", dials)]
-    else:
-        labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
-        kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
-    lines = [
-        ("minglm", f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)"),
-        ("pattern", repr(task.pattern)),
-        *kind,
-        ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
-        ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, {args.dtype}"),
-        ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
-                     f"dropout {args.dropout:g}, patience {args.patience}"),
-        ("model", f"{out}"),
-    ]
-    print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)

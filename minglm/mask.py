@@ -13,18 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .errors import MinglmError
-
-
-def keys_of_row(i, part_a_len):
-    """How many keys row `i` may attend to: all of Part A, and Part B up to itself.
-
-    Works on ints and on tensors. Rows before the first key (i < 0) see Part A only.
-
-    Example: part_a_len=4 -> rows 0..5 see 4, 4, 4, 4, 5, 6 keys.
-    """
-    if isinstance(i, torch.Tensor):
-        return torch.maximum(torch.as_tensor(part_a_len), i + 1)
-    return max(part_a_len, i + 1)
+from .rule import keys_of_row
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 from .errors import MinglmError
+from .files.whole import write_whole
 
 
 def read_rows(path):
@@ -39,8 +40,6 @@ def read_rows(path):
 
 def write_rows(out, rows):
     """Objects as JSON lines: into a file, whole or not at all, or (out=None) to stdout."""
-    from .pretrain import write_whole
-
     lines = []
     for row in rows:
         text = json.dumps(row, ensure_ascii=False)

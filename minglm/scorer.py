@@ -10,34 +10,20 @@ Each is a function that returns a dict: task, metrics {name: value, standard_err
 them against, meaning (a sentence), and predictions, a line for each row.
 """
 
-import contextlib
-import difflib
-import json
 import math
-import os
 import reprlib
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from .arguments import add_model, positive
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
-from .corpus import DOCUMENTS, ERRORS, find_files, read_documents
 from .errors import MinglmError, note
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import all_part_a, text_limit
-from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, number, text_in, told_where
-from .perplexity import MASKS, evaluate_last_word, evaluate_text
-from .rows import read_rows, write_rows
-from .tasks import BLANK, TASK, Cloze, ask_all, read_task, shipped_tasks
-
-OWN = ("text", "last_word", "infill")  # tasks that are no pattern
-
+from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, text_in, told_where
+from .tasks import BLANK, ask_all
 
 # ---- the blanks of a text ------------------------------------------------------------------------------------------------
 
@@ -233,106 +219,3 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
         predictions=[{**row, "written": text} for row, text in zip(rows.values(), written, strict=True)],
         meaning="BLEU, chrF and ROUGE from 0 to 100 against each row's target; copying is the source as it stands",
     )  # fmt: skip
-
-
-# ---- the command line ----------------------------------------------------------------------------------------------------
-
-
-def add_evaluate(commands):
-    """The command `evaluate`."""
-    about = "what a model is worth on a task or on running text: each number with its standard error"
-    p = commands.add_parser(
-        "evaluate", help=about, description=f"Says {about}.",
-        epilog="+- is one standard error: of an accuracy sqrt(p (1 - p) / n), of all else by the jackknife (up to 50 runs of "
-               "neighbouring rows or windows are left out in turn).",
-    )  # fmt: skip
-    p.set_defaults(run=evaluate_command)
-    p.add_argument("--task", metavar="TASK", help=f"{', '.join(task_names())}, or a TOML file "
-                                                  "(default: the one that the model was fine-tuned on)")
-    p.add_argument("--file", metavar="FILE", required=True,
-                   help="rows as .jsonl; for --task text also .txt or a folder; .xz and .gz too")
-    add_model(p)
-    p.add_argument("--out", metavar="FILE", help="a .jsonl: what the model said to each row (of text: what each document cost)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
-    p.add_argument("--mask", choices=MASKS, help="of text and last_word: the mask behind the prompt (default gMASK; a model "
-                                                 "that was trained with [MASK] alone wants MASK)")
-    text = p.add_argument_group("running text")
-    text.add_argument("--stride", type=positive, metavar="N", help="tokens from window to window (default: half of what the "
-                                                                   "model reads; fewer: longer prompts, more time)")
-    text.add_argument("--text-key", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
-    text.add_argument("--documents", choices=DOCUMENTS, help="what parts the documents of a .txt (default blank_line)")
-    text.add_argument("--errors", choices=ERRORS, help="bytes that are not UTF-8: stop (strict, the default), or replace them")
-
-
-def task_names():
-    """All tasks that `evaluate` knows by name."""
-    return [*OWN, *shipped_tasks()]
-
-
-def evaluate_command(args):
-    from .bench import check_writable
-    from .pretrain import choose_device
-    from .runs import load, the_model
-
-    name = args.task or _task_of(args.model)
-    for option in ("mask", "stride", "text_key", "documents", "errors"):
-        tasks = ("text", "last_word") if option == "mask" else ("text",)
-        if getattr(args, option) is not None and name not in tasks:
-            raise MinglmError(f"--{option.replace('_', '-')}: goes with --task {' or '.join(tasks)}, not with {name}")
-    task = None if name in OWN else _read_task(name)
-    check_writable("--out", args.out)
-    if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
-        raise MinglmError(f"--out: {args.out} is the file that is read; another one is accepted")
-    files = find_files(args.file) if name == "text" else None
-    rows = None if name == "text" else read_rows(args.file)
-    model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
-    given = {option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None}
-    if name == "text":
-        how = dict(text_key=args.text_key or "text", documents=args.documents or "blank_line", errors=args.errors or "strict")
-        documents = (document for file in files for document in read_documents(file, **how))
-        report = evaluate_text(model, tokenizer, documents, **given)
-    elif name == "last_word":
-        report = evaluate_last_word(model, tokenizer, rows, **given)
-    elif name == "infill":
-        report = evaluate_infill(model, tokenizer, rows)
-    elif isinstance(task, Cloze):
-        report = evaluate_cloze(model, tokenizer, task, rows)
-    else:
-        report = evaluate_text_to_text(model, tokenizer, task, rows)
-    predictions = report.pop("predictions")
-    report = dict(model=str(args.model or the_model()), file=args.file, **report)
-    if args.json:
-        print(json.dumps(report, allow_nan=False), flush=True)
-    else:
-        print_report(report)
-    if args.out:
-        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-            write_rows(args.out, predictions)
-
-
-def print_report(report):
-    """One table: each metric with its standard error and what it was counted over, then the yardsticks."""
-    print(f"{report['task']:<11} {report['file']}, by {report['model']}")
-    lines = [(name, number(name, m["value"], m["standard_error"]), f"{m['n']:,} {m['of']}")
-             for name, m in report["metrics"].items()]  # fmt: skip
-    lines += [(name, number(name, value), "") for name, value in report["yardsticks"].items()]
-    wide, wider = max(len(name) for name, *_ in lines), max(len(value) for _, value, _ in lines)
-    for name, value, of in lines:
-        print(f"            {name.replace('_', ' '):<{wide}}   {value:<{wider}}   {of}".rstrip())
-    print(textwrap.fill(report["meaning"], 120, initial_indent=" " * 12, subsequent_indent=" " * 12))
-
-
-def _task_of(directory):
-    if directory and (Path(directory) / TASK).is_file():
-        return str(directory)
-    raise MinglmError(f"--task: which? {', '.join(task_names())}, or a TOML file")
-
-
-def _read_task(name):
-    path = Path(name)
-    if name not in shipped_tasks() and path.suffix != ".toml" and not (path / TASK).is_file():
-        near = difflib.get_close_matches(name, task_names(), 1)
-        rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(task_names())}, or a TOML file"
-        raise MinglmError(f"--task: unknown task {reprlib.repr(name)}; {rest}")
-    return read_task(name)

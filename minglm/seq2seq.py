@@ -8,7 +8,6 @@ Nothing is new in the model: learning is the loss of pretraining on these rows, 
 """
 
 import copy
-import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,17 +17,16 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .arguments import add_rows, check_rows, positive, rows_asked
 from .batch import in_runs, pack
-from .cloze import MAX_ROWS, columns, device_of, task_of
+from .cloze import MAX_ROWS, columns, device_of
+from .config import Finetuning
 from .errors import MinglmError, note
-from .finetune import RANDOM, Aim, Finetuning, draw, fit, heading
+from .finetune import RANDOM, Aim, draw, fit
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import text_limit
 from .pretrain import choose_device
 from .rivals import random_weights, word_for_word
-from .rows import write_rows
-from .tasks import TextToText, ask_all, read_task, shipped_tasks
+from .tasks import TextToText, ask_all, read_task
 
 TUNED, COPY, WORDS = "fine-tuned GLM", "copying the source", "word for word, by a dictionary"
 NAMES = dict(bleu="BLEU", chrf="chrF", rouge1="ROUGE-1", rouge2="ROUGE-2", rougeL="ROUGE-L", exact="exact")
@@ -239,56 +237,3 @@ def scores_line(scores):
     """Example: scores_line({"bleu": 45.71, "exact": 1.0}) -> "BLEU 45.7   exact 1.0 %"."""
     return "   ".join(f"{NAMES[name]} {x:.1f}{' %' * (name == 'exact')}" for name, x in scores.items()
                       if name in NAMES and x is not None)  # fmt: skip
-
-
-# ---- what a person sees --------------------------------------------------------------------------------------------------
-
-
-def print_texts(report):
-    """The table of scores and a few examples."""
-    print(heading(report))
-    width = max(map(len, report["scores"]))
-    for method, scores in report["scores"].items():
-        between = scores["between_seeds"]
-        seeds = f"   (BLEU {between['bleu']:.1f} between seeds)" if between and between["bleu"] is not None else ""
-        print(f"            {method:<{width}}   {scores_line(scores)}{seeds}")
-    for example in report["examples"][:: max(1, len(report["examples"]) // 3)][:3]:
-        print("\n".join(f"{name:<11} {' '.join(text.split())}" for name, text in example.items()))
-
-
-def add_rewrite(commands):
-    """The command `rewrite`."""
-    p = commands.add_parser(
-        "rewrite", help="text to text: what a model that was fine-tuned for it makes of a text",
-        description="Writes what a task of text to text asks for: a modern sentence, a summary. `minglm finetune` makes a "
-                    "model for it; the folder knows its task and how answers are written.",
-    )  # fmt: skip
-    p.set_defaults(run=rewrite_command)
-    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its lines go, each with `written`")
-    p.add_argument("--beams", type=int, metavar="N", help="search with N beams (0: take token by token)")
-    p.add_argument("--length-penalty", type=float, metavar="P", help="of the search: log-probability / tokens ** P")
-    p.add_argument("--no-repeat-ngram", type=int, metavar="N", help="no N tokens in a row twice (0: they may)")
-    p.add_argument("--max-tokens", type=positive, metavar="N", help="of an answer")
-    p.add_argument("--min-tokens", type=int, metavar="N", help="of an answer")
-
-
-def rewrite_command(args):
-    from .runs import load
-
-    check_rows("rewrite", args)
-    task = read_task(args.task or task_of(args.model, TextToText), TextToText)
-    dials = dials_of(task, **{name: getattr(args, name) for name in
-                              ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
-    rows = rows_asked(args, task)
-    model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
-    found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
-    if not args.file:
-        print(json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
-        return
-    write_rows(args.out, [{**row, "written": text} for row, text in zip(rows.values(), found, strict=True)])
-    known = [(text, row[task.target]) for row, text in zip(rows.values(), found, strict=True)
-             if isinstance(row.get(task.target), str)]  # fmt: skip
-    if known:
-        scores = scores_line(compare(*zip(*known, strict=True)))
-        (print if args.out else note)(f"{scores}, of the {len(known):,} rows that have an answer")

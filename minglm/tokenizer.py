@@ -20,7 +20,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from .errors import MinglmError
-from .infilling import SpecialTokens
+from .special import SENTENCE_MARKS, SpecialTokens
 
 # The vocabulary begins with these, in the order of SpecialTokens' ids, ...
 SPECIAL_STRINGS = {
@@ -39,8 +39,6 @@ UNBROKEN = 30  # characters without a blank
 # A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of its models
 # that were trained with [MASK] alone use it for sentences and endings, too.
 STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
-# A sentence ends with one of these. "3.14" and "Mr." count too: a rule that one can see through.
-SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 
 
 # A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed behind.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, command, run_command
 
-from minglm.cli import Stream
+from minglm.cli.fill import Stream
 from minglm.config import PRESETS, keys
 
 ROOT = Path(__file__).parent.parent

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import minglm.viz.derivation as derivation_module
 from minglm import infilling
+from minglm import mask as mask_module
 from minglm.batch import SampleSource, cut_windows
 from minglm.config import DataConfig
 from minglm.errors import MinglmError
@@ -149,30 +150,26 @@ def test_the_relatives_know_neither_order_nor_objective():
 
 
 def test_nothing_is_worked_out_a_second_time(monkeypatch):
-    """explain goes through infilling.build_example, and every mask through GLMMask: what they say is what is shown."""
-    assert derivation_module.build_example is infilling.build_example and derivation_module.GLMMask is GLMMask
-    assert derivation_module.keys_of_row is keys_of_row
+    """explain goes through infilling.build_example, and every mask through keys_of_row: what they say is what is shown."""
+    assert derivation_module.build_example is infilling.build_example
+    assert derivation_module.keys_of_row is keys_of_row is mask_module.keys_of_row
     seen = []
 
     def build(tokens, *args):
         seen.append("build_example")
         return replace(build_example(tokens, *args), position_ids=build_example(tokens, *args).position_ids + 0)
 
-    def packed(seq_lens, part_a_lens):
-        seen.append((seq_lens, part_a_lens))
-        return GLMMask.packed(seq_lens, part_a_lens)
+    def rule(i, part_a_len):
+        seen.append((len(i), part_a_len))
+        return keys_of_row(i, part_a_len)
 
-    class Recorded:
-        pass
-
-    Recorded.packed = staticmethod(packed)
     monkeypatch.setattr(derivation_module, "build_example", build)
-    monkeypatch.setattr(derivation_module, "GLMMask", Recorded)
-    explain(*PAPER)
-    assert seen == ["build_example", ([10], [5])]
-    seen.clear()
-    explain(*PAPER, model="t5")
-    assert seen == ["build_example", ([11], [5])]
+    monkeypatch.setattr(derivation_module, "keys_of_row", rule)
+    for model, T, A in (("glm", 10, 5), ("t5", 11, 5)):
+        seen.clear()
+        d = explain(*PAPER, model=model)
+        assert seen == ["build_example", (T, A)]
+        assert (d.mask == GLMMask.packed([T], [A]).dense().numpy()).all()
 
 
 def test_the_rows_of_a_training_sample_are_shown_as_they_are():
@@ -276,35 +273,16 @@ def rules_with(future=">", part_a="<"):
     return rules
 
 
-def mask_with(more):
-    """A GLMMask whose Part A is a row longer or shorter than the sample's."""
-
-    class Shifted(GLMMask):
-        @classmethod
-        def packed(cls, seq_lens, part_a_lens):
-            return GLMMask.packed(seq_lens, [min(T, A + more) for T, A in zip(seq_lens, part_a_lens, strict=True)])
-
-    return Shifted
-
-
-class Inverted(GLMMask):
-    def dense(self):
-        return ~super().dense()
-
-
-class Future(GLMMask):
-    def dense(self):
-        return super().dense() | True
-
-
 MUTANTS = {
     "the rule of the future lets a row see the next": ("rules", rules_with(future=">=")),
     "the rule of Part A is one row too long": ("rules", rules_with(part_a="<=")),
     "answers and future are swapped": ("rules", lambda T, A: np.full((T, T), "future")),
-    "the mask's Part A is a row too long": ("GLMMask", mask_with(1)),
-    "the mask's Part A is a row too short": ("GLMMask", mask_with(-1)),
-    "the mask is inverted": ("GLMMask", Inverted),
-    "the mask is open everywhere": ("GLMMask", Future),
+    "the mask's Part A is a row too long": ("keys_of_row", lambda i, A: keys_of_row(i, A + 1)),
+    "the mask's Part A is a row too short": ("keys_of_row", lambda i, A: keys_of_row(i, A - 1)),
+    "a row sees the next": ("keys_of_row", lambda i, A: keys_of_row(i + 1, A)),
+    "a row does not see itself": ("keys_of_row", lambda i, A: keys_of_row(i - 1, A)),
+    "the mask is open everywhere": ("keys_of_row", lambda i, A: 0 * i + len(i)),
+    "the mask is shut everywhere": ("keys_of_row", lambda i, A: 0 * i),
     "earlier spans and the row's own are swapped": ("VISIBLE", {("A", "A"): "AA", ("B", "A"): "BA", ("B", "B"): "BS"}),
     "Part A's sight and Part B's are swapped": ("VISIBLE", {("A", "A"): "BA", ("B", "A"): "AA", ("B", "B"): "BE"}),
     "the two reasons to be hidden are swapped": ("HIDDEN", {("A", "B"): "BF", ("B", "B"): "AB"}),
@@ -313,7 +291,6 @@ MUTANTS = {
 
 def test_the_check_passes_where_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(derivation_module, "rules", rules_with())
-    monkeypatch.setattr(derivation_module, "GLMMask", mask_with(0))
     check_cells(explain(*PAPER))
 
 

@@ -1,6 +1,5 @@
 """Every figure: what is drawn is what the derivation, model or run says, it can be read at any width, files stay the same."""
 
-import argparse
 import io
 import json
 import math
@@ -27,7 +26,7 @@ from matplotlib.transforms import Affine2D
 
 from minglm import GLM, GLMMask, MinglmError, Tokenizer, build_example, explain, fill
 from minglm.bench.cases import BOTH
-from minglm.cli import main
+from minglm.cli import main, parser
 from minglm.generate import trace
 from minglm.viz import canvas, figures, mask_figures, model_figures, run_figures, sample_figures, tile_figures
 from minglm.viz.canvas import save_figure
@@ -36,7 +35,6 @@ from minglm.viz.derivation import derivation_of
 from minglm.viz.figures import FIGURES, draw
 from minglm.viz.grid import CODES
 from minglm.viz.palette import KINDS
-from minglm.viz.plot import add_plot
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")  # a letter without a font is one
 PAPER = explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0])
@@ -557,14 +555,11 @@ def test_what_cannot_be_drawn_is_told_in_one_line(how, match):
 @pytest.fixture(scope="module")
 def command():
     """The parser of `minglm plot` alone: command("RUN", ...) draws."""
-    parser = argparse.ArgumentParser()
-    add_plot(parser.add_subparsers())
-
     def run(*words):
-        args = parser.parse_args(["plot", *map(str, words)])
+        args = parser().parse_args(["plot", *map(str, words)])
         args.run(args)
 
-    run.help = lambda: parser.parse_args(["plot", "-h"])
+    run.help = lambda: parser().parse_args(["plot", "-h"])
     return run
 
 

@@ -10,8 +10,9 @@ import torch
 
 from minglm import GLM, MinglmError, Tokenizer
 from minglm import finetune as module
+from minglm.cli.tasks import print_report
 from minglm.cloze import ClozeScorer, classify, measure, predict
-from minglm.finetune import Finetuning, draw, finetune, fit, print_report, train_step
+from minglm.finetune import Finetuning, draw, finetune, fit, train_step
 from minglm.pretrain import make_optimizer
 from minglm.rivals import LinearHead, tf_idf
 from minglm.rng import Rng

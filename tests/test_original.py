@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, fill, write
 from minglm import original as module
-from minglm.convert import add_convert
+from minglm.cli import parser
 from minglm.original import from_original, original_name, read_original, rename
 
 PARITY = Path(__file__).parent / "data" / "thudm_parity_a.npz"
@@ -559,10 +559,8 @@ def test_objects_of_the_training_are_ignored_and_never_made(tmp_path, monkeypatc
 
 def convert(capsys, *args):
     """Run the command as the command line would -> what it printed."""
-    parser = argparse.ArgumentParser()
-    add_convert(parser.add_subparsers())
     capsys.readouterr()
-    args = parser.parse_args(["convert", *map(str, args)])
+    args = parser().parse_args(["convert", *map(str, args)])
     args.run(args)
     return capsys.readouterr()
 

@@ -21,7 +21,7 @@ from minglm import GLM, Tokenizer
 from minglm.attention import backends, best_backend
 from minglm.batch import pack
 from minglm.checkpoint import Checkpoints
-from minglm.cli import SHORT
+from minglm.cli.pretrain import SHORT
 from minglm.config import resolve
 from minglm.evaluation import evaluate
 from minglm.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed

@@ -1,6 +1,5 @@
 """The scorer: each number against a slow one in plain loops, its error against a formula, and what bad input is told."""
 
-import argparse
 import builtins
 import json
 import lzma
@@ -60,16 +59,10 @@ def model(small_run):
 
 
 @pytest.fixture
-def evaluate(capsys, monkeypatch):
+def evaluate(capsys):
     """Run `minglm evaluate ...` in this process -> .code, .out, .err."""
 
-    def parser():
-        p = argparse.ArgumentParser(prog="minglm")
-        module.add_evaluate(p.add_subparsers())
-        return p
-
     def run(*args):
-        monkeypatch.setattr(cli, "parser", parser)
         capsys.readouterr()
         try:
             code = cli.main(["evaluate", *map(str, args)])

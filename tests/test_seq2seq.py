@@ -1,6 +1,5 @@
 """Text to text: the rows are those of pretraining, the loss is the formula, and answers are what `fill` would write."""
 
-import argparse
 import builtins
 import json
 import math
@@ -11,6 +10,8 @@ import torch
 
 from minglm import GLM, MinglmError, Tokenizer, build_example, fill
 from minglm import finetune as finetune_module
+from minglm.cli import parser
+from minglm.cli.tasks import print_texts
 from minglm.finetune import Finetuning, draw, fit, train_step
 from minglm.generate import Dials, Draft
 from minglm.pretrain import make_optimizer
@@ -20,14 +21,12 @@ from minglm.seq2seq import (
     TEXTS,
     TextScorer,
     _text_of,
-    add_rewrite,
     bleu,
     compare,
     dev_loss,
     dials_of,
     finetune_text,
     generate,
-    print_texts,
     rewrite,
     rouge,
     scores_line,
@@ -412,9 +411,7 @@ def minglm_rewrite(capsys):
     """Run `rewrite` -> (stdout, stderr)."""
 
     def run(*words):
-        whole = argparse.ArgumentParser()
-        add_rewrite(whole.add_subparsers())
-        args = whole.parse_args(["rewrite", *map(str, words)])
+        args = parser().parse_args(["rewrite", *map(str, words)])
         capsys.readouterr()
         args.run(args)
         return capsys.readouterr()

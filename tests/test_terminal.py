@@ -17,7 +17,7 @@ from minglm.infilling import SpecialTokens
 from minglm.mask import GLMMask
 from minglm.rng import Rng
 from minglm.spans import Span
-from minglm.tokenizer import SENTENCE_MARKS
+from minglm.special import SENTENCE_MARKS
 from minglm.viz import Derivation, explain, highlight, render, show
 from minglm.viz.columns import charset_of, display_width, wants_colour
 from minglm.viz.derivation import why

@@ -23,10 +23,11 @@ import torch
 
 from ..attention import backends, kernel_rungs
 from ..errors import MinglmError, note
+from ..files.whole import check_writable
 from ..info import why_no_gpu
 from ..mask import GLMMask
-from . import check_writable, timing
-from .cases import BOTH, FLOP, FORWARD, QUICK, SHAPES, Shape, draw
+from . import BOTH, FLOP, FORWARD, timing
+from .cases import QUICK, SHAPES, Shape, draw
 from .check import DTYPES, dtypes_asked, errors, fair_errors, seconds_asked
 from .table import LEGEND, OURS, TITLE, shape_line, summary, summary_lines, table_lines
 from .variants import SDPA_FORMS, flash_attn, flex, front_door, sdpa
@@ -252,18 +253,6 @@ def seconds_of(function, clock=time.perf_counter):
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser):
-    parser.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
-    parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"some of {', '.join(SHAPES)} (default: all)")
-    parser.add_argument("--rungs", nargs="+", metavar="NAME",
-                        help="some of the kernel's rungs, however slow (default: all); emulated: "
-                        "the kernel for GPUs on the CPU (slow; not by default)")  # fmt: skip
-    parser.add_argument("--device", default="cpu", metavar="X", help="cpu (default) or cuda")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of timing, for each shape and dtype (default 2)")
-    parser.add_argument("--quick", action="store_true", help=f"a look in about a minute: {', '.join(QUICK)}")
-    parser.add_argument("--plot", metavar="FILE", help="a picture of the table (.png, .svg or .pdf)")
 
 
 def run(args):

@@ -11,9 +11,7 @@ from ..batch import cut_windows
 from ..mask import GLMMask
 from ..rng import Rng
 from ..spans import sample_spans
-
-FORWARD, BOTH = "forward", "forward+backward"
-FLOP = {FORWARD: 4, BOTH: 14}  # useful ones, a visible pair, a head, a unit of width
+from . import BOTH, FLOP, FORWARD
 
 
 @dataclass(frozen=True, eq=False)

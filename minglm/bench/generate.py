@@ -9,7 +9,7 @@ import statistics
 
 import torch
 
-from ..config import PRESETS, resolve
+from ..config import resolve
 from ..errors import MinglmError
 from ..generate import Dials, Draft, Gap, Reader, evaluating, write_blanks
 from ..infilling import SpecialTokens
@@ -92,11 +92,6 @@ def measure(model, shape, seconds):
     for name, runs in taken.items():
         found[name] = dict(tokens_per_s=texts * write / statistics.median(runs), runs=len(runs))
     return found | dict(times=timing.speedup(taken["no cache"], taken["cache"])._asdict())
-
-
-def add_arguments(parser):
-    parser.add_argument("--preset", default="tiny", metavar="NAME", help=f"shape of the model: {', '.join(PRESETS)}")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of timing for each line (default 5)")
 
 
 def run(args):

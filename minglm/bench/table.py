@@ -2,7 +2,7 @@
 
 import math
 
-from .cases import BOTH, FLOP
+from . import BOTH, FLOP
 
 OURS = ("kernel", "emulated")  # variants whose names begin like this are the kernel; the others are its rivals
 

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .. import model as model_module
 from ..attention import backends
 from ..batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
-from ..config import PRESETS, resolve
+from ..config import resolve
 from ..corpus import cached_corpus, default_cache, embedded_corpus, read_documents
 from ..errors import MinglmError
 from ..model import GLM
@@ -344,21 +344,6 @@ def table_lines(found):
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser):
-    defaults = ", ".join(f"{preset} {' and '.join(map(str, sizes))}" for preset, sizes in BATCH_TOKENS.items())
-    for option, kind, metavar, about in (
-        ("--preset", str, "NAME", f"some of {', '.join(PRESETS)} (default: {' '.join(BATCH_TOKENS)})"),
-        ("--batch-tokens", int, "N", f"text tokens of a step (default: {defaults})"),
-        ("--backends", str, "NAME", "of attention in our trainer (default: kernel sdpa reference)"),
-    ):
-        parser.add_argument(option, nargs="+", type=kind, metavar=metavar, help=about)
-    parser.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
-    parser.add_argument("--keep-memory", action="store_true",
-                        help="the padded trainers keep their memory between steps, as ours does")  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=30.0, metavar="S",
-                        help="of timing for each table (default 30)")  # fmt: skip
 
 
 def run(args):

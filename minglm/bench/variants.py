@@ -22,8 +22,7 @@ import torch.nn.functional as F
 
 from ..attention import masked_attention
 from ..errors import MinglmError
-from . import timing
-from .cases import FORWARD
+from . import FORWARD, timing
 
 SDPA_FORMS = [(form, layout) for layout in ("padded", "by sample") for form in ("bool", "float", "split")]
 

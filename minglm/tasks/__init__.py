@@ -19,9 +19,7 @@ from string import Formatter
 from typing import ClassVar
 
 from ..errors import MinglmError, note
-from ..generate import Dials
-from ..infilling import SpecialTokens
-from ..layout import answer_example
+from ..special import SpecialTokens
 
 MASK, BLANK = "[MASK]", "[BLANK]"
 OBJECTIVES = {"[gMASK]": "document", "[sMASK]": "sentence", MASK: "token"}  # what a mask was pretrained for
@@ -263,6 +261,8 @@ class TextToText(Task):
             whole = name != "length_penalty"
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not abs(value) < 1e9:
                 raise MinglmError(f"dials: {name}: {reprlib.repr(value)} is not accepted; a {'whole ' * whole}number is")
+        from ..generate import Dials  # here: the names of tasks, in --help, shall not cost an import of torch
+
         Dials(**self.dials)
 
     def ask(self, tokenizer, row, limit, labelled=False, encode=None):
@@ -307,6 +307,8 @@ class Question:
 
     def example(self, answer, family="glm", end=True):
         """Part A and one answer as a sample that a model of a family (layout.py) learns: an Example."""
+        from ..layout import answer_example
+
         return answer_example(family, self.part_a, self.position, answer, self.special, end=end)
 
 
@@ -327,6 +329,8 @@ class Pair:
 
     def example(self, family="glm"):
         """Part A and its targets as a sample that a model of a family (layout.py) learns: an Example."""
+        from ..layout import answer_example
+
         whole = self.targets[-1] == self.special.eop
         answer = self.targets[:-1] if whole else self.targets
         return answer_example(family, self.part_a, self.position, answer, self.special, self.objective, end=whole)

@@ -1,26 +1,29 @@
-"""Pictures of what GLM reads, sees and learns. matplotlib is imported only when a figure is asked for.
+"""Pictures of what GLM reads, sees and learns. Everything is imported when it is first used, matplotlib above all.
 
 derivation.py   one sample, row by row: the only thing that the renderings of a mask read
 words.py        every sentence that they share;   palette.py   every colour, pattern and glyph
 terminal.py     the sample as text, for `minglm show`;   typed.py   what a person types;   columns.py   what fits in a line
-figures.py      the fifteen figures: their names, who draws them, and `draw`;   plot.py   `minglm plot`
+figures.py      the fifteen figures: their names, who draws them, and `draw`
 page/           the explorer: one HTML file
 """
 
-from .columns import highlight
-from .derivation import Derivation, derivation_of, explain
-from .terminal import render, show
+from importlib import import_module
+
+HOMES = {  # name: the module it comes from; all fig_... are figures'
+    "Derivation": "derivation", "derivation_of": "derivation", "explain": "derivation",
+    "highlight": "columns", "render": "terminal", "show": "terminal", "save_curves": "curves",
+    **dict.fromkeys(("FIGURES", "draw", "save_figure", "tiles_text", "attention_of"), "figures"),
+}  # fmt: skip
 
 __all__ = ["Derivation", "derivation_of", "explain", "fig_curves", "highlight", "render", "save_curves", "show"]
 
 
 def __getattr__(name):
-    if name == "save_curves":
-        from .curves import save_curves
+    home = "figures" if name.startswith("fig_") else HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{home}", __name__), name)
 
-        return save_curves
-    if name.startswith("fig_") or name in ("FIGURES", "draw", "save_figure", "tiles_text", "attention_of"):
-        from . import figures
 
-        return getattr(figures, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__():
+    return sorted({*globals(), *__all__, *HOMES})

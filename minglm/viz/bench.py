@@ -5,7 +5,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..bench.cases import BOTH, FORWARD
+from ..bench import BOTH, FORWARD
 from ..bench.table import fastest_forms
 from .canvas import look, width_in_pixels
 

@@ -1,7 +1,7 @@
 """One sample row by row: tokens, both positions, targets, who sees whom and why, and the steps that lead there.
 
 Nothing is worked out here a second time: GLM's rows come from `infilling.build_example`, what is visible from
-`mask.GLMMask`, so a picture cannot disagree with what is trained. This page only gives every cell a name:
+`rule.keys_of_row`, as for GLMMask, so a picture cannot disagree with what is trained. This page only gives every cell a name:
 
     AA    Part A sees Part A                    AB   hidden: Part A never sees Part B
     BA    Part B sees Part A                    BF   hidden: Part B never sees what comes later in Part B
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import MinglmError
 from ..infilling import Example, SpecialTokens, build_example, restore
-from ..mask import GLMMask, keys_of_row
+from ..rule import keys_of_row
 from ..spans import OBJECTIVES, Span
 from .words import AMONG, BECAUSE, CELL, MAY, MODELS, STEPS
 
@@ -199,7 +199,7 @@ def derivation(model, objective, text, spans, order, *, tokens, part_a_len, bloc
     """The Derivation of rows that are known: parts, mask, kinds, rules and steps follow. piece: (T,), if not span_id."""
     T, A = len(tokens), part_a_len
     part = ("A",) * A + ("B",) * (T - A)
-    mask = GLMMask.packed([T], [A]).dense().numpy()
+    mask = np.arange(T) < keys_of_row(np.arange(T), A)[:, None]
     has_second = block_position_ids is not None
     known = dict(
         model=model, objective=objective, text=text, spans=tuple(spans), order=tuple(order), tokens=tokens, part=part,

@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..errors import MinglmError
-from .derivation import explain
 
 TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
 
@@ -108,6 +107,8 @@ def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme=
         example, tokens = in_tokens(derivation, tokenizer, text, model.config.max_positions)
         return figure.function(attention_of(model, example), tokens, **look)
     if name == "batch":  # the same text as three models read it: one integer each
+        from .derivation import explain
+
         d = derivation
         others = (explain(d.text, d.spans, d.order, d.objective, model=m) for m in ("bert", "gpt"))
         return figure.function([d, *others], **look)

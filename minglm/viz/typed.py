@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..errors import MinglmError
 from ..rng import Rng
 from ..spans import Span, sample_spans
+from ..special import SENTENCE_MARKS
 from .columns import characters
 from .derivation import EOS_TEXTS, explain
 from .words import MODELS
@@ -48,11 +49,9 @@ def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
 def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
     """Spans as training draws them from a document without cls: (spans, order, objective).
 
-    The page's button draws the same for a seed. A token ends a sentence if one of tokenizer.SENTENCE_MARKS is in it. A
+    The page's button draws the same for a seed. A token ends a sentence if one of special.SENTENCE_MARKS is in it. A
     text without a whole sentence serves the token objective instead.
     """
-    from ..tokenizer import SENTENCE_MARKS  # here: only who draws pays for the tokenizer library
-
     if not 0 < mask_ratio <= 1:
         raise MinglmError(f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1")
     if not 0 < mean_length <= 40:

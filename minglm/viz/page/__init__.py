@@ -18,8 +18,8 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from ...mask import keys_of_row
-from ...tokenizer import SENTENCE_MARKS
+from ...rule import keys_of_row
+from ...special import SENTENCE_MARKS
 from ..derivation import NAMES, Derivation, explain
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 from ..words import HIDDEN_MEANING, MEANING, WORDS

@@ -5,28 +5,23 @@ import json
 from pathlib import Path
 
 from ..errors import MinglmError
-from .figures import BENCH, FIGURES, RUN, RUNS, find
+from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find
 
 OF = {RUNS: "a run folder, or several", RUN: "a run folder", BENCH: "a file of `minglm bench attention --json FILE`"}
 
 
-def add_plot(commands):
-    """The command `plot`."""
+def add_plot(p):
     width = max(map(len, FIGURES))
     listed = [f"  {f.name:{width}}  {f.about}; of {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF]
     others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
-    p = commands.add_parser(
-        "plot", help="draw a run, several runs, or a bench, as .png, .svg or .pdf",
-        description="Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`.",
-        epilog="\n".join(["figures:", *listed, "", "minglm show TEXT --figure NAME --out FILE draws those of a text:", others]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    p.description = "Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`."
+    p.epilog = "\n".join(["figures:", *listed, "", "minglm show TEXT --figure NAME --out FILE draws those of a text:", others])
+    p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.set_defaults(run=plot_command)
     p.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a run folder (several for curves), or a bench's JSON")
     add_looks(p)
     p.add_argument("--figure", metavar="NAME", help="which one (default: curves of a run, attention of a bench)")
     p.add_argument("--out", metavar="FILE", type=Path, help="default: NAME.png in the run folder, or beside the JSON file")
-    return p
 
 
 def add_looks(p):
@@ -37,8 +32,6 @@ def add_looks(p):
 
 def plot_command(args):
     """Draw what was asked for and say where it is."""
-    from .canvas import save_figure
-
     is_bench = args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
@@ -49,6 +42,8 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
+    from ..viz.canvas import save_figure
+
     print(f"wrote       {save_figure(fig, out)}")
 
 
@@ -67,7 +62,7 @@ def draw_of(figure, paths, look):
         if not path.is_dir():
             raise MinglmError(f"{path}: no such folder; {OF[figure.needs]} is needed")
     if figure.name == "curves":
-        from .curves import fig_curves, fig_runs
+        from ..viz.curves import fig_curves, fig_runs
 
         files = [path / "metrics.csv" for path in paths]
         return fig_curves(files[0], **look) if len(files) == 1 else fig_runs(files, **look)

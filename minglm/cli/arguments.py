@@ -2,9 +2,9 @@
 
 import argparse
 
-from .bench import check_writable
-from .errors import MinglmError
-from .rows import read_rows
+from ..errors import MinglmError
+from ..files.whole import check_writable
+from ..rows import read_rows
 
 
 def positive(text):

@@ -3,12 +3,11 @@
 import shlex
 from pathlib import Path
 
-from .errors import note
+from ..errors import note
 
 
-def add_convert(commands):
-    about = "make a model folder of weights of the original GLM"
-    p = commands.add_parser("convert", help=about, description=f"{about.capitalize()} (Megatron, Hugging Face, plain files).")
+def add_convert(p):
+    p.description = "Make a model folder of weights of the original GLM (Megatron, Hugging Face, plain files)."
     p.set_defaults(run=convert_command)
     p.add_argument("path", metavar="PATH", help="a checkpoint folder of the training code, a Hugging Face folder, or a file")
     p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
@@ -20,10 +19,10 @@ def add_convert(commands):
 
 def convert_command(args):
     """Read everything, say what was found, then write the folder."""
-    from .checkpoint import listed
-    from .original import EOP_ROW, GMASK_ROW, build, read_original
-    from .original_tokenizers import find
-    from .tokenizer import Tokenizer
+    from ..checkpoint import listed
+    from ..original import EOP_ROW, GMASK_ROW, build, read_original
+    from ..original_tokenizers import find
+    from ..tokenizer import Tokenizer
 
     original = read_original(args.path)
     config = original.config(args.heads, args.gelu)
@@ -52,7 +51,7 @@ def convert_command(args):
 
 def beside(original, path):
     """The folder of Hugging Face weights, where it holds a tokenizer too."""
-    from .original_tokenizers import vocabularies
+    from ..original_tokenizers import vocabularies
 
     folder = path if path.is_dir() else path.parent
     return folder if original.is_hub and vocabularies(folder) else None

@@ -1,0 +1,48 @@
+"""`minglm compare`: GLM beside GPT, BERT and prefix LM."""
+
+import dataclasses
+import json
+
+from ..errors import MinglmError
+from .arguments import positive
+
+
+def add_compare(p):
+    p.description = (
+        "Pretrains the same network as GLM, GPT, BERT and prefix LM, and three ablations of GLM, then fine-tunes each on "
+        "the same tasks: hours on two cores. It can be stopped at any time; the same command resumes it."
+    )
+    p.set_defaults(run=compare_command)
+    p.add_argument("--data", default="tutorials/data", metavar="DIR", help="the folders of tasks and texts (tutorials/data)")
+    p.add_argument("--out", default="runs/compare", metavar="DIR", help="where cells, models and the table go (runs/compare)")
+    p.add_argument("--minutes", type=positive, metavar="M", help="begin no cell after so many minutes (default: all are done)")
+    p.add_argument("--quick", action="store_true", help="a few steps of tiny models: shows that all of it works, no more")
+    p.add_argument("--report", action="store_true", help="do nothing, print what is known so far")
+    p.add_argument("--pretraining-seeds", type=positive, metavar="N", help="models of each kind (2)")
+    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help="learnings of each task (3)")
+    p.add_argument("--steps", type=positive, metavar="N", help="of a pretraining (6,000)")
+
+
+def compare_command(args):
+    from ..compare import QUICK, Comparison, Plan, cells, print_summary, summary
+    from ..files.whole import write_whole
+    from ..processes import keep_memory
+    from ..viz.comparison import fig_comparison
+    from ..viz.figures import save_figure
+
+    keep_memory()
+    given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
+    comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
+    nothing = MinglmError(f"--report: {args.out} holds no cell of this comparison; leave --report out to begin it")
+    if args.report and not comparison.file.is_file():
+        raise nothing
+    if not args.report:
+        comparison.out.mkdir(parents=True, exist_ok=True)
+        comparison.run(cells(comparison.plan), args.minutes)
+    found = summary(comparison)
+    if not found["done"]:
+        raise nothing
+    print_summary(found)
+    write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
+    save_figure(fig_comparison(found), comparison.out / "comparison.png")
+    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")

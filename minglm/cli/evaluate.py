@@ -1,0 +1,126 @@
+"""`minglm evaluate`: what a model is worth on a task."""
+
+import contextlib
+import difflib
+import json
+import os
+import reprlib
+import sys
+import textwrap
+from pathlib import Path
+
+from ..errors import MinglmError
+from ..files.whole import check_writable
+from ..runs import load, the_model
+from ..tasks import TASK, Cloze, read_task, shipped_tasks
+from .arguments import add_model, positive
+
+OWN = ("text", "last_word", "infill")  # tasks without a pattern
+# The choices are spelled out: the modules they belong to import torch, and --help does without. A test compares them.
+MASKS = ("MASK", "sMASK", "gMASK")  # perplexity.MASKS
+DOCUMENTS, ERRORS = ("blank_line", "line", "file"), ("strict", "replace")  # corpus.DOCUMENTS, corpus.ERRORS
+
+
+def add_evaluate(p):
+    p.description = "Evaluates a model on a task or on running text: each number with its standard error."
+    p.epilog = (
+        "+- is one standard error: sqrt(p (1 - p) / n) for an accuracy, the jackknife for everything else (up to 50 "
+        "groups of neighbouring rows or windows are left out in turn)."
+    )
+    p.set_defaults(run=evaluate_command)
+    p.add_argument("--task", metavar="TASK", help=f"{', '.join(task_names())}, or a TOML file "
+                                                  "(default: the one that the model was fine-tuned on)")
+    p.add_argument("--file", metavar="FILE", required=True,
+                   help="rows as .jsonl; for --task text also .txt or a folder; .xz and .gz too")
+    add_model(p)
+    p.add_argument("--out", metavar="FILE",
+                   help="a .jsonl with the model's answer to each row (for text: the bits of each document)")
+    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--mask", choices=MASKS,
+                   help="for text and last_word: the mask after the prompt (default gMASK; use MASK for a model that was "
+                        "trained with [MASK] alone)")
+    text = p.add_argument_group("running text")
+    text.add_argument("--stride", type=positive, metavar="N",
+                      help="tokens from window to window (default: half of what the model reads; a smaller stride gives "
+                           "longer prompts and takes longer)")
+    text.add_argument("--text-key", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
+    text.add_argument("--documents", choices=DOCUMENTS, help="what separates the documents of a .txt (default blank_line)")
+    text.add_argument("--errors", choices=ERRORS, help="bytes that are not UTF-8: stop (strict, the default) or replace them")
+
+
+def task_names():
+    """All tasks that `evaluate` knows by name."""
+    return [*OWN, *shipped_tasks()]
+
+
+def evaluate_command(args):
+    name = args.task or _task_of(args.model)
+    for option in ("mask", "stride", "text_key", "documents", "errors"):
+        tasks = ("text", "last_word") if option == "mask" else ("text",)
+        if getattr(args, option) is not None and name not in tasks:
+            raise MinglmError(f"--{option.replace('_', '-')}: goes with --task {' or '.join(tasks)}, not with {name}")
+    task = None if name in OWN else _read_task(name)
+    check_writable("--out", args.out)
+    if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
+        raise MinglmError(f"--out: {args.out} is the file that is read; another one is accepted")
+    from ..corpus import find_files, read_documents
+    from ..perplexity import evaluate_last_word, evaluate_text
+    from ..pretrain import choose_device
+    from ..rows import read_rows, write_rows
+    from ..scorer import evaluate_cloze, evaluate_infill, evaluate_text_to_text
+
+    files = find_files(args.file) if name == "text" else None
+    rows = None if name == "text" else read_rows(args.file)
+    model, tokenizer = load(args.model)
+    model.to(choose_device("auto", None))
+    given = {option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None}
+    if name == "text":
+        how = dict(text_key=args.text_key or "text", documents=args.documents or "blank_line", errors=args.errors or "strict")
+        documents = (document for file in files for document in read_documents(file, **how))
+        report = evaluate_text(model, tokenizer, documents, **given)
+    elif name == "last_word":
+        report = evaluate_last_word(model, tokenizer, rows, **given)
+    elif name == "infill":
+        report = evaluate_infill(model, tokenizer, rows)
+    elif isinstance(task, Cloze):
+        report = evaluate_cloze(model, tokenizer, task, rows)
+    else:
+        report = evaluate_text_to_text(model, tokenizer, task, rows)
+    predictions = report.pop("predictions")
+    report = dict(model=str(args.model or the_model()), file=args.file, **report)
+    if args.json:
+        print(json.dumps(report, allow_nan=False), flush=True)
+    else:
+        print_report(report)
+    if args.out:
+        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+            write_rows(args.out, predictions)
+
+
+def print_report(report):
+    """One table: each metric with its standard error and what it was counted over, then the yardsticks."""
+    from ..measures import number
+
+    print(f"{report['task']:<11} {report['file']}, by {report['model']}")
+    lines = [(name, number(name, m["value"], m["standard_error"]), f"{m['n']:,} {m['of']}")
+             for name, m in report["metrics"].items()]  # fmt: skip
+    lines += [(name, number(name, value), "") for name, value in report["yardsticks"].items()]
+    wide, wider = max(len(name) for name, *_ in lines), max(len(value) for _, value, _ in lines)
+    for name, value, of in lines:
+        print(f"            {name.replace('_', ' '):<{wide}}   {value:<{wider}}   {of}".rstrip())
+    print(textwrap.fill(report["meaning"], 120, initial_indent=" " * 12, subsequent_indent=" " * 12))
+
+
+def _task_of(directory):
+    if directory and (Path(directory) / TASK).is_file():
+        return str(directory)
+    raise MinglmError(f"--task: which? {', '.join(task_names())}, or a TOML file")
+
+
+def _read_task(name):
+    path = Path(name)
+    if name not in shipped_tasks() and path.suffix != ".toml" and not (path / TASK).is_file():
+        near = difflib.get_close_matches(name, task_names(), 1)
+        rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(task_names())}, or a TOML file"
+        raise MinglmError(f"--task: unknown task {reprlib.repr(name)}; {rest}")
+    return read_task(name)

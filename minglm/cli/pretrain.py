@@ -1,0 +1,137 @@
+"""`minglm pretrain`."""
+
+import argparse
+import json
+import os
+import shlex
+from pathlib import Path
+
+from ..config import PRESETS, keys
+from ..errors import MinglmError
+from ..runs import next_run, read_model
+from .arguments import positive
+
+# Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
+SHORT = {
+    "--text": "data.text", "--text-key": "data.text_key", "--documents": "data.documents", "--errors": "data.errors",
+    "--objective": "model.family", "--steps": "train.steps", "--minutes": "train.minutes",
+    "--batch-tokens": "train.batch_tokens", "--lr": "train.lr", "--seed": "train.seed", "--dtype": "train.dtype",
+    "--device": "train.device", "--backend": "train.backend", "--compile": "train.compile",
+    "--checkpoint-activations": "train.checkpoint_activations", "--keep": "train.keep", "--log": "train.log",
+}  # fmt: skip
+
+
+def pretrain_command(args):
+    from ..config import resolve, to_toml
+
+    overrides = {SHORT.get(name, name.removeprefix("--")): value for name, value in args.settings}
+    if args.resume:
+        return resume_command(args, overrides)
+    if args.init and (clash := [key for key in overrides if key.startswith("model.") and key != "model.dropout"]):
+        raise MinglmError(f"{clash[0]}: the model's shape comes from --init {args.init}; leave it out")
+    config = resolve(args.preset, args.config, overrides)
+    init = read_init(args.init, config, overrides) if args.init else None
+    if init:
+        from dataclasses import replace
+
+        config = replace(config, model=init[0].config)
+    if args.print_config:
+        print(to_toml(config), end="")
+        return
+    run_and_close(config, args.out or next_run(config.preset), stop_at=args.stop_at, init=init)
+
+
+def resume_command(args, overrides):
+    given = [name for name, value in (("--preset", args.preset), ("--config", args.config), ("--init", args.init)) if value]
+    if given or overrides:
+        first = (given or list(overrides))[0]
+        raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
+    if not args.out:
+        raise MinglmError("--resume: which run? name its folder: minglm pretrain --out RUN --resume")
+    from ..pretrain import run_settings
+
+    run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
+
+
+def run_and_close(config, out, **how):
+    """Train, then say what was written and what to try."""
+    from ..pretrain import Interrupted, pretrain
+    from ..viz.curves import save_curves
+
+    try:
+        out = pretrain(config, out, draw_curves=save_curves, **how)
+    except Interrupted as stopped:
+        raise KeyboardInterrupt(str(stopped)) from None
+    if int(os.environ.get("RANK", 0)) == 0:
+        wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
+        print(f"wrote       {out}: {', '.join(wrote)}")
+        print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
+        print(f"see         minglm explore --model {shlex.quote(str(out))} --open")
+
+
+BLANK_TO_TRY = "And God [MASK] the light [MASK]."
+
+
+def blank_to_try(config, out):
+    """A text with a blank that suits what the model has read."""
+    samples = (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    if not config.data.text or not samples:
+        return BLANK_TO_TRY
+    return " ".join(json.loads(samples[-1])["text"].split())
+
+
+RUN_FILES = (
+    "model.safetensors", "config.json", "tokenizer.json", "run.toml", "metrics.csv", "samples.jsonl", "curves.png",
+    "evaluation.json", "checkpoints",
+)  # fmt: skip
+
+
+def read_init(directory, config, overrides):
+    """(GLM, Tokenizer) that a new run starts from."""
+    from dataclasses import replace
+
+    from ..model import GLM
+
+    model, tokenizer = read_model(directory)
+    if "model.dropout" in overrides:
+        weights, model = model.state_dict(), GLM(replace(model.config, dropout=config.model.dropout))
+        model.load_state_dict(weights)
+    return model, tokenizer
+
+
+def escape(text):
+    """argparse reads per cent signs of a help text as formats."""
+    return text.replace("%", "%%")
+
+
+class Setting(argparse.Action):
+    """Collects (option, value) pairs, in the order given."""
+
+    def __call__(self, parser, namespace, value, option=None):
+        namespace.settings = [*namespace.settings, (self.option_strings[0], True if self.nargs == 0 else value)]
+
+
+def add_pretrain(p):
+    p.description = "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about five minutes on two cores."
+    p.epilog = "Settings come from: default < preset < --config FILE < command line. --print-config shows them all."
+    p.formatter_class, p.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
+    p.set_defaults(run=pretrain_command, settings=[])
+    p.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default tiny)")
+    p.add_argument("--config", metavar="FILE", help="settings from a TOML file")
+    p.add_argument("--out", metavar="RUN", type=Path, help="the run folder (default runs/PRESET-NNN)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
+    p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
+    p.add_argument("--stop-at", metavar="K", type=positive, help="save and leave after step K of the schedule")
+    p.add_argument("--print-config", action="store_true", help="print the settings as TOML and leave")
+    known, settings = keys(), p.add_argument_group("settings")
+    for option, key in SHORT.items():
+        kind, about = known[key].type, known[key].help
+        if kind is bool:
+            settings.add_argument(option, action=Setting, nargs=0, help=escape(about))
+        else:
+            nargs = "+" if key == "data.text" else None
+            settings.add_argument(option, action=Setting, nargs=nargs, metavar="X", help=escape(about))
+    every = p.add_argument_group("every setting by its full name")
+    for key, about in known.items():
+        nargs = "+" if key == "data.text" else None
+        every.add_argument(f"--{key}", action=Setting, nargs=nargs, metavar="X", help=escape(f"{about.help} ({about.default})"))

@@ -1,0 +1,254 @@
+"""`minglm classify`, `minglm rewrite` and `minglm finetune`: tasks with a pattern."""
+
+import contextlib
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from ..config import Finetuning
+from ..errors import MinglmError, note
+from ..runs import load, next_run, the_model
+from ..tasks import TASK, Cloze, TextToText, ask_all, read_task, shipped_tasks
+from .arguments import add_model, add_rows, check_rows, positive, rows_asked
+
+REPORT = "report.json"
+
+
+def add_classify(p):
+    p.description = (
+        "Classifies a text: the task's pattern holds a blank, and the words of each label compete for it. Needs no labelled "
+        "text; with some, `minglm finetune` improves the model."
+    )
+    p.set_defaults(run=classify_command)
+    add_rows(p, shipped_tasks(Cloze), "label a whole file", "where the labelled lines go")
+
+
+def classify_command(args):
+    check_rows("classify", args)
+    task = read_task(args.task or task_of(args.model, Cloze), Cloze)
+    if args.text and not task.labels:
+        raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
+    rows = rows_asked(args, task)
+    from ..cloze import predictions
+    from ..layout import text_limit
+    from ..pretrain import choose_device
+
+    model, tokenizer = load(args.model)
+    model.to(choose_device("auto", None))
+    questions = ask_all(task, tokenizer, rows, text_limit(model.config))
+    if questions[0].whole and task.labels:
+        note(task.how_scored(tokenizer))
+    found = predictions(model, task, questions)
+    if args.file:
+        write_labelled(args.out, rows.values(), questions, found)
+    elif args.json:
+        print(json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
+    else:
+        for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
+            print(f"{100 * p:5.1f} %  {label}")
+
+
+def write_labelled(out, rows, questions, found):
+    """The rows again, each with `predicted` and `probabilities`: into a file, whole or not at all, or to stdout."""
+    import torch
+
+    from ..cloze import measure, percent, standard_error
+    from ..rows import write_rows
+
+    write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
+                     for row, p in zip(rows, found, strict=True)])  # fmt: skip
+    to = sys.stdout if out else sys.stderr
+    known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
+    if known:
+        scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
+        error = standard_error(scores["accuracy"], len(known))
+        print(f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label", file=to)
+
+
+def task_of(directory, kind):
+    """The folder of a fine-tuned model, which knows its task. Raises MinglmError for any other."""
+    if directory and (Path(directory) / TASK).is_file():
+        return directory
+    raise MinglmError(f"--task: which? {', '.join(shipped_tasks(kind))}, or a TOML file")
+
+
+def add_rewrite(p):
+    p.description = (
+        "Writes the answer of a text-to-text task: a modern sentence, a summary. `minglm finetune` trains a model for it, "
+        "and that model's folder holds its task and how answers are written."
+    )
+    p.set_defaults(run=rewrite_command)
+    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its lines go, each with `written`")
+    p.add_argument("--beams", type=int, metavar="N", help="search with N beams (0: take token by token)")
+    p.add_argument("--length-penalty", type=float, metavar="P", help="of the search: log-probability / tokens ** P")
+    p.add_argument("--no-repeat-ngram", type=int, metavar="N", help="no N tokens in a row twice (0: they may)")
+    p.add_argument("--max-tokens", type=positive, metavar="N", help="of an answer")
+    p.add_argument("--min-tokens", type=int, metavar="N", help="of an answer")
+
+
+def rewrite_command(args):
+    check_rows("rewrite", args)
+    task = read_task(args.task or task_of(args.model, TextToText), TextToText)
+    from ..layout import text_limit
+    from ..pretrain import choose_device
+    from ..rows import write_rows
+    from ..seq2seq import compare, dials_of, generate, scores_line
+
+    dials = dials_of(task, **{name: getattr(args, name) for name in
+                              ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
+    rows = rows_asked(args, task)
+    model, tokenizer = load(args.model)
+    model.to(choose_device("auto", None))
+    found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
+    if not args.file:
+        print(json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
+        return
+    write_rows(args.out, [{**row, "written": text} for row, text in zip(rows.values(), found, strict=True)])
+    known = [(text, row[task.target]) for row, text in zip(rows.values(), found, strict=True)
+             if isinstance(row.get(task.target), str)]  # fmt: skip
+    if known:
+        scores = scores_line(compare(*zip(*known, strict=True)))
+        (print if args.out else note)(f"{scores}, of the {len(known):,} rows that have an answer")
+
+
+def print_texts(report):
+    """The table of scores and a few examples."""
+    from ..seq2seq import scores_line
+
+    print(heading(report))
+    width = max(map(len, report["scores"]))
+    for method, scores in report["scores"].items():
+        between = scores["between_seeds"]
+        seeds = f"   (BLEU {between['bleu']:.1f} between seeds)" if between and between["bleu"] is not None else ""
+        print(f"            {method:<{width}}   {scores_line(scores)}{seeds}")
+    for example in report["examples"][:: max(1, len(report["examples"]) // 3)][:3]:
+        print("\n".join(f"{name:<11} {' '.join(text.split())}" for name, text in example.items()))
+
+
+def add_finetune(p):
+    t = Finetuning()
+    p.description = (
+        "Fine-tunes a model on labelled rows, keeps the best epoch on dev, and prints its accuracy with its baselines (the "
+        "model before fine-tuning, TF-IDF, the most frequent label), a confusion table and mistakes. For text to text: "
+        "BLEU, chrF and ROUGE, with a dictionary and the copied source as baselines, and examples."
+    )
+    p.set_defaults(run=finetune_command)
+    p.add_argument("--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file")
+    p.add_argument("--train", required=True, metavar="FILE", help="rows to learn from: .jsonl, .jsonl.xz or .jsonl.gz")
+    p.add_argument("--dev", required=True, metavar="FILE", help="rows to choose the epoch by")
+    p.add_argument("--test", metavar="FILE", help="rows that nothing is chosen by, for the table (default: dev again)")
+    add_model(p)
+    p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
+    p.add_argument("--few-shot", type=positive, metavar="K",
+                   help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
+    p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run each; the best on dev is kept (0)")
+    p.add_argument("--rivals", action="store_true",
+                   help="learn from random weights as well, and with a linear head, the BERT way: three times as long")
+    p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N", help=f"passes over the rows ({t.epochs})")
+    p.add_argument("--patience", type=positive, default=t.patience, metavar="N",
+                   help=f"epochs without a better one ({t.patience})")
+    p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
+    p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
+    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X", help=f"while it learns ({t.dropout})")
+    p.add_argument("--label-smoothing", type=float, metavar="X", help=f"of text to text ({t.label_smoothing})")
+    p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
+                   help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
+
+
+def finetune_command(args):
+    task = read_task(args.task)
+    to_text = isinstance(task, TextToText)
+    if args.label_smoothing is not None and not to_text:
+        raise MinglmError(f"--label-smoothing: is for text to text, and {task.name} chooses among labels; leave it out")
+    dials = ("epochs", "batch", "lr", "patience", "dropout", "label_smoothing", "dtype")
+    settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
+    if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
+        raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
+    from ..checkpoint import save_pretrained
+    from ..finetune import finetune
+    from ..pretrain import claim_folder
+    from ..processes import keep_memory
+    from ..rows import read_rows
+    from ..seq2seq import finetune_text
+
+    keep_memory()
+    train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
+    model, tokenizer = load(args.model)
+    out = args.out or next_run(task.name)
+    claim_folder(out)
+    try:
+        banner(args, settings, task, model, tokenizer, train, dev, out)
+        learn = finetune_text if to_text else finetune
+        tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
+                              few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
+        # before anything is written: a full disk shall not cost the numbers, too
+        (print_texts if to_text else print_report)(report)
+        text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
+        save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
+    finally:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # an empty folder alone can be removed
+    print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
+    print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
+    what = "TEXT" if (task.labels or to_text) and len(task.columns) == 1 else "--file FILE.jsonl"
+    print(f"try         minglm {'rewrite' if to_text else 'classify'} --model {shlex.quote(str(out))} {what}")
+
+
+def banner(args, settings, task, model, tokenizer, train, dev, out):
+    """What was chosen, and why."""
+    import torch
+
+    from ..pretrain import choose_device
+
+    few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
+    if isinstance(task, TextToText):
+        dials = ", ".join(f"{name} {value}" for name, value in task.dials.items()) or "the likeliest token each time"
+        kind = [("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"), ("written", dials)]
+    else:
+        labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
+        kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
+    lines = [
+        ("minglm", f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)"),
+        ("pattern", repr(task.pattern)),
+        *kind,
+        ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
+        ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, {args.dtype}"),
+        ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
+                     f"dropout {args.dropout:g}, patience {args.patience}"),
+        ("model", f"{out}"),
+    ]
+    print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)
+
+
+def heading(report):
+    """The line over a table of scores: which texts it is about, and how far to trust it."""
+    n, about = report["texts"][report["about"]], report["about"]
+    why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
+    return f"{about:<11} {n:,} texts that were not trained on{why}"
+
+
+def print_report(report):
+    """The table of scores, the confusion table and a few mistakes."""
+    from ..cloze import percent
+    from ..finetune import TF_IDF
+
+    print(heading(report))
+    width = max(map(len, report["scores"]))
+    for method, s in report["scores"].items():
+        f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""
+        seeds = f"   ({100 * s['between_seeds']:.1f} between seeds)" if s["between_seeds"] is not None else ""
+        print(f"            {method:<{width}}   accuracy {percent(s['accuracy'], s['standard_error']):>14}{f1}{seeds}")
+    if report["labels"] and TF_IDF not in report["scores"]:
+        print(f"            {TF_IDF}: scikit-learn is needed beside it; pip install 'minglm[tasks]'")
+    if labels := report["labels"]:
+        short = [label[:12] for label in labels]
+        side = max(len(x) for x in (*short, "is \\ said"))
+        cell = max(6, max(map(len, short)) + 1)
+        print(f"confusion   {'is / said':<{side}}" + "".join(f"{x:>{cell}}" for x in short))
+        for label, name in zip(labels, short, strict=True):
+            print(f"            {name:<{side}}" + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels))
+    for w in report["wrong"][:5]:
+        text = " | ".join(" ".join(x.split()) for x in w["row"].values())
+        text = text if len(text) <= 160 else f"{text[:157]}..."
+        print(f"wrong       {w['predicted']} ({percent(w['probability'])}), it is {w['gold']}: {text}")

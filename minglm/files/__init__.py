@@ -1,0 +1,1 @@
+"""Outputs: a file is there completely or not at all (whole.py)."""

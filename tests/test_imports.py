@@ -1,0 +1,167 @@
+"""What each command imports, and what it does without: seconds that a user feels, held without a clock.
+
+A process of its own runs some command lines through `main` and reports the modules that were imported by then.
+"""
+
+import ast
+import copy
+import inspect
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minglm
+from minglm.cli import COMMANDS, parser
+
+HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tqdm"}
+TRAINING = {f"minglm.{name}" for name in (
+    "pretrain", "finetune", "compare", "config", "corpus", "evaluation", "report", "processes", "rivals", "scorer", "bench",
+)}  # fmt: skip
+PICTURES = {f"minglm.viz.{name}" for name in ("derivation", "terminal", "figures", "canvas", "curves", "page")}
+
+REPORT = """
+import contextlib, io, json, sys
+from minglm.cli import main
+
+ran, before = [], set()
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            code = main(words)
+        except SystemExit as leaving:
+            code = leaving.code
+    ran.append([" ".join(words), code, sorted(set(sys.modules) - before)])
+    before = set(sys.modules)
+print(json.dumps(ran))
+"""
+
+
+def run(code, *args):
+    """What a program prints as JSON. It imports the minglm that is tested here, wherever it is started."""
+    environment = os.environ | {"PYTHONPATH": str(Path(minglm.__file__).parent.parent)}
+    words = [sys.executable, "-P", "-c", code, *args]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    return json.loads(result.stdout)
+
+
+def imported_by(*lines, code=0, without):
+    """Run command lines one after the other in a process of their own -> all modules that it imported.
+
+    Each line must end with this exit code, and import none of `without`.
+    """
+    every = set()
+    for line, found, modules in run(REPORT, json.dumps(lines)):
+        assert found == code, f"minglm {line}: exit code {found}"
+        assert not without & set(modules), f"minglm {line} imports {without & set(modules)}"
+        every |= set(modules)
+    return every
+
+
+def test_import_minglm_imports_two_small_modules():
+    modules = set(run("import json, sys, minglm; print(json.dumps(sorted(sys.modules)))"))
+    assert {name for name in modules if name.startswith("minglm")} == {"minglm", "minglm.version"}
+    assert not modules & (HEAVY | {"argparse", "dataclasses"})
+
+
+def test_every_help_does_without_torch_and_numpy():
+    lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    lines += [["bench", name, "--help"] for name in ("attention", "train", "generate")]
+    assert {f"minglm.cli.{file}" for file, _ in COMMANDS.values()} <= imported_by(*lines, without=HEAVY)
+
+
+def test_every_usage_error_does_without_torch_and_numpy(tmp_path):
+    lines = [
+        [], ["fil"], ["fill"], ["fill", "a [MASK]", "--tpo", "5"], ["fill", "a [MASK]", "--top", "x"], ["show"],
+        ["pretrain", "stray"], ["pretrain", "--train.learning_rate", "1"], ["pretrain", "--lr", "fast"],
+        ["pretrain", "--preset", "tinny"], ["pretrain", "--resume"], ["pretrain", "--config", str(tmp_path / "none.toml")],
+        ["show", "a b", "--step", "--json"], ["show", "a b", "--out", "x.svg"], ["show", "a b", "--figure", "masc"],
+        ["explore", "--spans", "0:1"], ["plot", ".", "--figure", "masc"], ["classify"], ["rewrite", "--task", "modernise"],
+        ["finetune", "--task", "sentiment"], ["evaluate", "--file", "x"], ["compare", "--steps", "0"], ["convert", "x"],
+        ["similar", "x"], ["info", "--jsn"], ["bench"], ["bench", "attenion"],
+    ]  # fmt: skip
+    imported_by(*lines, code=2, without=HEAVY)
+
+
+def test_text_and_pages_do_without_torch(tmp_path):
+    page = tmp_path / "glm.html"
+    views = [], ["--compare", "all"], ["--step"], ["--spans", "1:2", "--explain", "0,1"]
+    lines = [["show", "x1 x2 x3 x4", *view] for view in views]
+    imported_by(*lines, ["explore", "x1 x2 x3", "--out", str(page)], without=HEAVY - {"numpy"})
+    assert page.stat().st_size > 10_000
+
+
+def test_curves_are_plotted_without_torch(small_run, tmp_path):
+    words = ["plot", str(small_run), "--out", str(tmp_path / "curves.png")]
+    assert "matplotlib" in imported_by(words, without=HEAVY - {"numpy", "matplotlib"})
+
+
+def test_fill_imports_neither_training_nor_pictures_nor_the_compiler_of_torch(tmp_path):
+    box = str(Path(minglm.__file__).parent / "box")
+    lines = [["fill", "She was very [MASK] to see him.", "--model", box], ["write", "And", "--model", box]]
+    assert "torch" in imported_by(*lines, without={"torch._dynamo", "sympy", "matplotlib"} | TRAINING | PICTURES)
+
+
+# ---- import minglm stays what it was ---------------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_there_and_editors_see_the_same_ones():
+    [block] = [node for node in ast.parse(inspect.getsource(minglm)).body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == minglm.HOMES
+    for name, home in minglm.HOMES.items():
+        assert getattr(minglm, name) is getattr(sys.modules[f"minglm.{home}"], name)
+    assert {*minglm.HOMES, "__version__"} == set(minglm.__all__) <= set(dir(minglm))
+    assert not set(minglm.HOMES) & {path.stem for path in Path(minglm.__file__).parent.iterdir()}  # a module would hide it
+
+
+def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():
+    names = {}
+    exec("from minglm import *", names)
+    assert set(minglm.__all__) <= set(names)
+    with pytest.raises(AttributeError, match="no attribute 'GLMM'"):
+        _ = minglm.GLMM
+    with pytest.raises(ImportError):
+        exec("from minglm import GLMM")
+
+
+def test_modules_are_attributes_and_objects_can_be_pickled():
+    assert run("import json, minglm; print(json.dumps([minglm.tokenizer.__name__, minglm.viz.__name__]))") == [
+        "minglm.tokenizer", "minglm.viz"]  # fmt: skip
+    config = minglm.GLMConfig(10, 4, 1, 1, 8)
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
+    mask = pickle.loads(pickle.dumps(minglm.GLMMask.packed([3], [1])))
+    assert mask.dense().tolist() == minglm.GLMMask.packed([3], [1]).dense().tolist()
+
+
+# ---- what --help spells out, because it does without the module that it belongs to -----------------------------------------
+
+
+def test_what_a_help_spells_out_is_what_the_library_has():
+    from minglm import compare, corpus, embedding, layout, model_config, perplexity
+    from minglm.bench import cases, training
+    from minglm.cli import bench, evaluate, fill
+
+    assert model_config.FAMILIES == layout.FAMILIES
+    assert fill.POOLS == embedding.POOLS
+    assert (evaluate.MASKS, evaluate.DOCUMENTS, evaluate.ERRORS) == (tuple(perplexity.MASKS), corpus.DOCUMENTS, corpus.ERRORS)
+    assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (tuple(cases.SHAPES), cases.QUICK, training.BATCH_TOKENS)
+    plan = compare.Plan()
+    shown = {action.dest: action.help or "" for action in arguments("compare")}
+    assert f"({plan.pretraining_seeds})" in shown["pretraining_seeds"]
+    assert f"({plan.finetuning_seeds})" in shown["finetuning_seeds"]
+    assert f"({plan.steps:,})" in shown["steps"]
+
+
+def arguments(command):
+    """The actions of a command's parser."""
+    whole = parser()
+    [commands] = [action for action in whole._actions if action.dest == "==SUPPRESS=="]
+    with pytest.raises(SystemExit):
+        commands.choices[command].parse_known_args(["--help"])
+    return commands.choices[command]._actions
