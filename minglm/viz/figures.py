@@ -54,6 +54,7 @@ FIGURES = {
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
         ("spans", "run_figures", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
         ("tiles", "tile_figures", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
+        ("story", "story", TEXT, "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home"),
         ("attention", "bench", BENCH, "every way to compute attention, beside PyTorch's best"),
     )
 }
