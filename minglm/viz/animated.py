@@ -7,6 +7,7 @@ prefers-reduced-motion, or in a viewer that knows none) every element rests wher
 import os
 from dataclasses import dataclass, field
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from ..errors import MinglmError
@@ -52,7 +53,9 @@ class Loop:
 
     def moves(self, *stops, css_class="m"):
         """The attributes of an element that goes through stops: (second, css), in order."""
-        frames = "".join(f"{number(100 * t / self.seconds, 2)}%{{{css}}}" for t, css in stops)
+        alike = groupby(stops, key=lambda stop: stop[1])
+        percents = ((",".join(f"{number(100 * t / self.seconds, 2)}%" for t, _ in group), css) for css, group in alike)
+        frames = "".join(f"{when}{{{css}}}" for when, css in percents)
         name = self.names.setdefault(frames, f"k{len(self.names)}")
         return dict(class_=css_class, style=f"animation-name:{name}")
 
@@ -83,16 +86,15 @@ def tag(name, *inside, **attributes):
     return f"<{name}{written}>{''.join(inside)}</{name}>" if inside else f"<{name}{written}/>"
 
 
-def label(x, y, words, **how):
-    """A line of text whose letters stand around the height y. size: of the letters, unless a class says it."""
-    size = how.pop("size", None)
-    style = None if size is None else f"font-size:{number(size)}px"
-    return tag("text", escape(words, quote=False), x=float(x), y=float(y), dy=".35em", style=style, **how)
+def label(x, y, words, css_class):
+    """A line of text whose letters stand around the height y."""
+    return tag("text", escape(words, quote=False), x=float(x), y=float(y), dy=".35em", class_=css_class)
 
 
 def place(x, y, angle=0, scale=1):
-    """Where something stands, as CSS."""
-    return f"transform:translate({number(x)}px,{number(y)}px) rotate({number(angle)}deg) scale({number(scale, 2)})"
+    """Where something stands, as CSS: moved to (x, y), turned by `angle` degrees, enlarged."""
+    more = f" rotate({number(angle)}deg)" * bool(angle) + f" scale({number(scale, 2)})" * (scale != 1)
+    return f"transform:translate({number(x)}px,{number(y)}px){more}"
 
 
 def still(x, y, angle=0, scale=1):
@@ -101,8 +103,8 @@ def still(x, y, angle=0, scale=1):
     return f"translate({number(x)} {number(y)}){more}"
 
 
-def flight(here, there, start, end, aisle, n=14):
-    """[(second, css)] from one place to another: straight out, across in the aisle, and straight in; slow at both ends.
+def flight(here, there, start, end, aisle, n=12):
+    """[(second, css)] from one place to another in n steps: out, across in the aisle, and in; slow at both ends.
 
     here, there: (x, y, angle, scale), see `place`. aisle: the height of a Bezier curve's two inner points.
     """
