@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import MinglmError, note
 from ..files.whole import check_writable, write_whole
 from ..runs import load
-from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find
+from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find, save_figure
 from .arguments import positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
@@ -42,8 +42,6 @@ def draw_command(args):
         d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
-    from ..viz.canvas import save_figure
-
     print(f"wrote       {save_figure(fig, args.out or Path(f'{figure.name}.svg'))}")
 
 
@@ -93,12 +91,12 @@ def add_show(p):
     names = ", ".join(f.name for f in FIGURES.values() if f.needs not in (RUN, RUNS, BENCH))
     picture = p.add_argument_group("a picture instead of text", description=f"NAME: {names}, position_embeddings")
     picture.add_argument("--figure", metavar="NAME", help="write this figure")
-    picture.add_argument("--out", metavar="FILE", type=Path, help=".svg, .png or .pdf (default NAME.svg)")
+    picture.add_argument("--out", metavar="FILE", type=Path, help=".svg, .png or .pdf; story: .svg only (default NAME.svg)")
     picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures that look into one")
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
     p.add_argument("--width", type=positive, metavar="N",
-                   help="columns (default: those of the terminal; no limit in a file); of a figure: pixels (default 900)")
+                   help="columns (default: those of the terminal; no limit in a file); of a figure: pixels (default 900, story 720)")
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 

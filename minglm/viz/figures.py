@@ -1,4 +1,4 @@
-"""The fifteen figures: what each one is called, what it needs, and who draws it. matplotlib is imported when one is drawn.
+"""The sixteen figures: what each one is called, what it needs, and who draws it. matplotlib is imported when one is drawn.
 
     sample_figures.py   corruption F1, positions F2, film F4
     mask_figures.py     mask F3, family F5, shuffles F6, batch F7
@@ -7,10 +7,11 @@
     run_figures.py      position_embeddings F8, spans F13
     curves.py           curves F12
     bench.py            attention F15
+    story.py            story F16, which moves: storyboard.py plans it, animated.py writes the SVG, without matplotlib
     canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
 
-Every `fig_name(...)` returns a matplotlib Figure with `alt_text`, takes theme="light" or "dark" and width= in pixels, and
-leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure needs from what there is.
+Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark" and
+width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure needs from what there is.
 """
 
 import difflib
@@ -53,19 +54,29 @@ FIGURES = {
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
         ("spans", "run_figures", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
         ("tiles", "tile_figures", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
+        ("story", "story", TEXT, "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home"),
         ("attention", "bench", BENCH, "every way to compute attention, beside PyTorch's best"),
     )
 }
-HERE = {"save_figure": "canvas", "tiles_text": "tile_figures", "attention_of": "model_figures", "fig_runs": "curves"}
+HERE = {"tiles_text": "tile_figures", "attention_of": "model_figures", "fig_runs": "curves"}
 
 
 def __getattr__(name):
-    """fig_mask, ..., fig_attention, save_figure, tiles_text, attention_of: imported when they are asked for."""
+    """fig_mask, ..., fig_attention, tiles_text, attention_of: imported when they are asked for."""
     if name.removeprefix("fig_") in FIGURES and name.startswith("fig_"):
         return FIGURES[name.removeprefix("fig_")].function
     if name in HERE:
         return getattr(import_module(f".{HERE[name]}", __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def save_figure(fig, path):
+    """Write any figure: see `Animation.save` and `canvas.save_figure`. -> Path"""
+    if hasattr(fig, "svg"):
+        return fig.save(path)
+    from .canvas import save_figure as save
+
+    return save(fig, path)
 
 
 def find(name):

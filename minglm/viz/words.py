@@ -114,3 +114,15 @@ WORDS = {
     "rules": RULES, "cell": CELL, "because": BECAUSE, "may": [MAY[False], MAY[True]], "among": [AMONG[False], AMONG[True]],
     "steps": STEPS, "models": MODELS,
 }  # fmt: skip
+
+# The animation: the caption of each step.
+STORY = {
+    "spans": "Blank out {blanked} of {text}.",
+    "part_b": "Part B: the blanked words{order}; [S] starts each blank.",
+    "part_a": "Part A: one {mask} for each blank, however long.",
+    "positions": "Two positions: which blank, and where inside it.",
+    "rows_a": "Part A sees all of Part A.",
+    "rows_b": "Part B sees Part A and its own past, and learns the next token.",
+    "home": "[E] ends each blank, and the words go back.",
+    "end": "The whole mask is one number: Part A is {part_a} long.",
+}
