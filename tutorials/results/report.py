@@ -128,7 +128,7 @@ def headline(found):
     """The small table of the project's README."""
     baselines = dict(bzip2="bzip2", majority="majority", chance="chance", words="TF-IDF", dictionary="dictionary")
     titles = ("running text, bits per byte (lower is better)", "blanks restored exactly, %", "sentiment, not fine-tuned, %",
-              "sentiment, %", "topic, %", "paraphrase, %", "book cloze, %", "old to modern English, BLEU")  # fmt: skip
+              "sentiment, %", "topic, %", "paraphrase, %", "book cloze, %", "King James to modern English, BLEU")  # fmt: skip
     return headlines(found, ["", "bundled model", "random weights", "baseline"], titles, baselines)
 
 
@@ -137,7 +137,7 @@ def headline_zh(found):
     """The same table for README.zh.md."""
     baselines = dict(bzip2="bzip2", majority="多数类", chance="随机猜", words="TF-IDF", dictionary="逐词词典")
     titles = ("连续文本，每字节比特数（越低越好）", "空白完全还原，%", "情感分类，未微调，%",
-              "情感分类，%", "主题分类，%", "复述判断，%", "小说选词，%", "古英语译今，BLEU")  # fmt: skip
+              "情感分类，%", "主题分类，%", "复述判断，%", "小说选词，%", "钦定本英语译成现代英语，BLEU")  # fmt: skip
     return headlines(found, ["", "附带模型", "随机权重", "基线"], titles, baselines)
 
 
