@@ -1,4 +1,4 @@
-"""The command line, and the README's own lines."""
+"""The command line."""
 
 import json
 import re
@@ -186,67 +186,7 @@ def test_a_reader_that_leaves_early_is_no_error():
     process.wait(timeout=60)
 
 
-# ---- the README ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_chinese_readme_shows_commands_of_the_english_one():
-    chinese, english = (
-        [line.split(" # ")[0].strip() for line in readme_commands(name)] for name in ("README.zh.md", "README.md")
-    )
-    assert len(chinese) > 10 and set(chinese) <= set(english)
-    links = re.findall(r"\]\(([^)#:]+)[^)]*\)", (ROOT / "README.zh.md").read_text(encoding="utf-8"))
-    assert len(links) > 6 and all((ROOT / link).exists() for link in links if link != "https")
-
-
-def readme_commands(name="README.md"):
-    """The minglm lines of a README's code blocks."""
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(pip install \. && )?minglm ", line)]
-
-
-def test_the_readme_opens_with_two_commands_and_a_blank_being_filled(minglm, tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    fill = 'minglm fill "She was very [MASK] to see him." --top 5'
-    assert f"pip install . && {fill}\npip install '.[test]' && pytest\n" in text[:2500]
-    shown = re.search(rf"\$ {re.escape(fill)}\n(.*?)\n\$ ", text, re.S)[1]
-    monkeypatch.chdir(tmp_path)  # no run here, so the model in the box answers
-    found = minglm("fill", "She was very [MASK] to see him.", "--top", "5")
-    assert found.out.strip() == shown.strip()
-
-
-def test_the_readmes_commands_run(minglm, small_run, tmp_path, monkeypatch, text_file):
-    """Every command of the README, in a folder with a small run; training is cut to two steps of a small model."""
-    import shlex
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "tiny-001").symlink_to(small_run)
-    (tmp_path / "my_texts").mkdir()
-    (tmp_path / "my_texts" / "text.txt").write_text(text_file.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "runs" / "page-001").symlink_to(small_run)
-    (tmp_path / "lines.txt").write_text("a light\na night\na day\n", encoding="utf-8")
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
-    (tmp_path / "my.toml").write_text("[train]\nlr = 1e-3\n", encoding="utf-8")
-    lines = readme_commands()
-    assert len(lines) >= 6
-    parts = [part for line in lines for part in line.split(" && ") if part.startswith("minglm ")]
-    for line in parts:
-        words = shlex.split(line, comments=True)[1:]
-        if words[0] == "pretrain" and "--print-config" not in words and "--resume" not in words:
-            words += [*SMALL, "--steps", "2", "--text", str(text_file)] if "--init" not in words else ["--steps", "2"]
-        if words[0] in ("convert", "finetune", "rewrite"):  # tests/test_original.py, test_finetune.py and test_seq2seq.py do
-            words += ["--help"]
-        if words[0] == "compare":  # tests/test_compare.py does
-            words += ["--help"]
-        if words[0] == "bench":  # tests/test_bench_*.py run these; here it is enough that the options exist
-            words += ["--help"]
-        if words[0] == "pretrain" and "page" in words:  # so that runs/page-001 stays the small run
-            words += ["--out", "runs/page-002"]
-        result = minglm(*words)
-        assert result.code == 0, (line, result.err)
-    assert len(opened) == 2 and (tmp_path / "film.svg").is_file()
+# ---- figures --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Writes the tables of this folder's README.md and of the project's, out of the JSON files here.
+"""Writes the tables of the READMEs (this folder's and the project's two) from the JSON files in this folder.
 
-    python tutorials/results/report.py             make them anew
-    python tutorials/results/report.py --check     only say whether they are as the files have it
+    python tutorials/results/report.py             write every table
+    python tutorials/results/report.py --check     only check that the tables agree with the files
 
-A page marks where a table stands, `<!-- box: learned -->` before it and `<!-- end -->` behind it; what is between is ours. The
-name is that of a function below: the file that it reads, and what it makes of it.
+A page marks each table with `<!-- box: learned -->` before it and `<!-- end -->` after it; the text between them is generated.
+`box` is the file, `learned` the function below that makes the table.
 """
 
 import csv
@@ -20,10 +20,12 @@ from minglm.runs import BOX
 from minglm.viz.comparison import ABLATED, MODELS
 
 HERE = Path(__file__).parent
-PAGES = HERE / "README.md", HERE.parent.parent / "README.md"
+ROOT = HERE.parent.parent
+PAGES = HERE / "README.md", ROOT / "README.md", ROOT / "README.zh.md"
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
 BOTH = "forward+backward"
-HELD_OUT = ["objective", "perplexity", "bits a byte", "unigram model", "ours / unigram", "Part A is noise", "noise / ours"]
+HELD_OUT = ["objective", "perplexity", "bits per byte", "unigram model", "ours / unigram", "Part A is noise", "noise / ours"]
+TITLES = NAMES | dict(text="running text, bits per byte")
 YARDSTICKS = (("bits_per_byte_of_bzip2", "bzip2 {:.2f}", 1), ("accuracy_of_chance", "chance {:.0f} %", 100),
               ("accuracy_of_most_frequent_label", "majority {:.1f} %", 100))  # fmt: skip
 MADE = {}  # (file, name): the function that makes it
@@ -57,6 +59,11 @@ def value(metric):
     return pm(dict(score=metric["value"], standard_error=metric["standard_error"]), 2)
 
 
+def scaled(metric, times, digits):
+    """Example: scaled({"value": 0.731, "standard_error": 0.014}, 100, 1) -> "73.1 ± 1.4"."""
+    return pm({name: times * metric[key] for name, key in (("score", "value"), ("standard_error", "standard_error"))}, digits)
+
+
 def share(metric):
     """Example: share({"value": 0.731, "standard_error": 0.014}) -> "73.1 % ± 1.4"."""
     return f"{100 * metric['value']:.1f} % ± {100 * metric['standard_error']:.1f}"
@@ -75,7 +82,7 @@ def held_out(report):
                f"{noise / ours:.2f}"]  # fmt: skip
 
 
-# ---- the box ---------------------------------------------------------------------------------------------------------------
+# ---- the bundled model ----------------------------------------------------------------------------------------------------
 
 
 @of("box")
@@ -99,8 +106,8 @@ def pretraining(found):
 def untrained(found):
     rows = []
     for name, task, metric, shown in (
-        ("running text, reading both ways, bits a byte", "text", "bits_per_byte_bidirectional", value),
-        ("running text, left to right, bits a byte", "text", "bits_per_byte_left_to_right", value),
+        ("running text, reading both ways, bits per byte", "text", "bits_per_byte_bidirectional", value),
+        ("running text, left to right, bits per byte", "text", "bits_per_byte_left_to_right", value),
         ("blanks restored exactly", "infill", "exact_match", share),
         ("a word in novels, one of five", "book_cloze", "accuracy", share),
         ("the last word of a passage, left to right", "last_word", "accuracy_left_to_right", share),
@@ -113,16 +120,52 @@ def untrained(found):
         beside = [words.format(times * yardsticks[key]) for key, words, times in YARDSTICKS if key in yardsticks]
         x = ours["metrics"][metric]
         rows.append([name, shown(x), shown(nothing[metric]), ", ".join(beside), f"{x['n']:,}"])
-    return table(["", "the box", "random weights", "beside it", "of"], rows)
+    return table(["", "bundled model", "random weights", "for comparison", "of"], rows)
+
+
+@of("box")
+def headline(found):
+    """The small table of the project's README."""
+    baselines = dict(bzip2="bzip2", majority="majority", chance="chance", words="TF-IDF", dictionary="dictionary")
+    titles = ("running text, bits per byte (lower is better)", "blanks restored exactly, %", "sentiment, not fine-tuned, %",
+              "sentiment, %", "topic, %", "paraphrase, %", "book cloze, %", "King James to modern English, BLEU")  # fmt: skip
+    return headlines(found, ["", "bundled model", "random weights", "baseline"], titles, baselines)
+
+
+@of("box")
+def headline_zh(found):
+    """The same table for README.zh.md."""
+    baselines = dict(bzip2="bzip2", majority="多数类", chance="随机猜", words="TF-IDF", dictionary="逐词词典")
+    titles = ("连续文本，每字节比特数（越低越好）", "空白完全还原，%", "情感分类，未微调，%",
+              "情感分类，%", "主题分类，%", "复述判断，%", "小说选词，%", "钦定本英语译成现代英语，BLEU")  # fmt: skip
+    return headlines(found, ["", "附带模型", "随机权重", "基线"], titles, baselines)
+
+
+def headlines(found, heads, titles, baselines):
+    """Three rows before fine-tuning, then one row per task after it."""
+    rows = []
+    for task, metric, times, digits, key, baseline in (
+        ("text", "bits_per_byte_left_to_right", 1, 2, "bits_per_byte_of_bzip2", "bzip2"),
+        ("infill", "exact_match", 100, 1, None, None),
+        ("sentiment", "accuracy", 100, 1, "accuracy_of_most_frequent_label", "majority"),
+    ):
+        ours, nothing = found["tasks"][task], found["random_weights"][task]
+        simple = f"{baselines[baseline]} {times * ours['yardsticks'][key]:.{digits}f}" if key else ""
+        rows.append([*(scaled(x, times, digits) for x in (ours["metrics"][metric], nothing[metric])), simple])
+    for task, x in found["learned"]["tasks"].items():
+        simple = dict(book_cloze="chance", modernise="dictionary").get(task, "words")
+        number = f"{x['chance']:.1f}" if simple == "chance" else counted(x)
+        rows.append([pm(x["box"]), pm(x["random weights"]), f"{baselines[simple]} {number}"])
+    return table(heads, [[title, *row] for title, row in zip(titles, rows, strict=True)])
 
 
 @of("box")
 def learned(found):
     rows = []
     for task, x in found["learned"]["tasks"].items():
-        rows.append([NAMES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
+        rows.append([TITLES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
                      counted(x), *floors(x)])  # fmt: skip
-    heads = ["", "the box", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
+    heads = ["", "bundled model", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
     return table(heads, rows)
 
 
@@ -138,7 +181,7 @@ def progress(found):
 @of("comparison")
 def families(found):
     rows = []
-    for use, title in NAMES.items():
+    for use, title in TITLES.items():
         x = found["table"].get(use, {})
         rows.append([title, *entries(x, "pretrained", MODELS, use), counted(x), *floors(x)])
         rows.append(["from random weights", *entries(x, "random", MODELS, use), "", "", "", ""])
@@ -161,7 +204,7 @@ def floors(row):
 
 @of("comparison")
 def ablations(found):
-    rows = [[NAMES[use], *entries(found["table"][use], "pretrained", ABLATED, use)] for use in ("sentiment", "infill")]
+    rows = [[TITLES[use], *entries(found["table"][use], "pretrained", ABLATED, use)] for use in ("sentiment", "infill")]
     return table(["", *ABLATED.values()], rows)
 
 
@@ -175,7 +218,7 @@ def costs(found):
 
 @of("blanks")
 def short_blanks(found):
-    titles = ("infilling, % exact", "infill", 1), ("running text, bits a byte", "text", 2)
+    titles = ("infilling, % exact", "infill", 1), ("running text, bits per byte", "text", 2)
     rows = [[title, *(pm(plan[use]["result"], digits) for plan in found.values())] for title, use, digits in titles]
     return table(["", *(f"{name}, commit {plan['text']['commit']}" for name, plan in found.items())], rows)
 
@@ -187,7 +230,7 @@ def short_blanks(found):
 def runs(found):
     rows = [[name, f"`{x['command']}`", f"{x['steps']:,}", f"{x['text_tokens']:,}", f"{x['minutes']:.1f}",
              f"{x['minutes_of_steps']:.1f}", f"{x['tokens_per_s']:,.0f}"] for name, x in found["models"].items()]  # fmt: skip
-    heads = ["", "command", "steps", "text tokens", "minutes in all", "of steps", "text tokens a second"]
+    heads = ["", "command", "steps", "text tokens", "minutes in all", "of steps", "text tokens per second"]
     return f"{conditions(found)}\n\n{table(heads, rows)}"
 
 
@@ -204,7 +247,7 @@ def uses(found):
             text, infill, cloze, last = (x["tasks"][task]["metrics"] for task in ("text", "infill", "book_cloze", "last_word"))
             rows.append([name, value(text["bits_per_byte_bidirectional"]), share(infill["exact_match"]),
                          share(cloze["accuracy"]), share(last["accuracy_left_to_right"])])  # fmt: skip
-    heads = "", "running text, bits a byte", "blanks restored exactly", "one of five words (chance 20 %)", "last word"
+    heads = "", "running text, bits per byte", "blanks restored exactly", "one of five words (chance 20 %)", "last word"
     return table(list(heads), rows)
 
 
@@ -256,7 +299,8 @@ def tokens_per_second(found):
         rows.append([f"`{x['preset']}`, {x['dtype']}, {x['text_tokens']:,.0f}",
                      *(f"{row['tokens_per_s']:,.0f}" for row in by.values()), f"{ours['times_every_row']['median']:.2f}",
                      f"{ours['times_learned_rows']['median']:.2f}", f"{ours['of_gemm']:.2f}", ours["steps"]])  # fmt: skip
-    heads = ["preset, dtype, text tokens a step", *by, "kernel / every row", "kernel / learned rows", "share of GEMM", "steps"]
+    heads = ["preset, dtype, text tokens per step", *by, "kernel / every row", "kernel / learned rows", "share of GEMM",
+             "steps"]  # fmt: skip
     rates = {x["dtype"]: f"{x['gemm_gflop_per_s']:,.0f} GFLOP/s in {x['dtype']}" for x in found["tables"]}
     return f"`minglm bench train`: {benched(found)} Plain matrix products: {', '.join(rates.values())}.\n\n{table(heads, rows)}"
 
@@ -275,8 +319,8 @@ def papers_models(found):
 @of("memory")
 def long_sample(found):
     x = found["long"]
-    took = f"{x['megabytes']:.0f} MB and {x['seconds']:.1f} seconds beside inputs and outputs"
-    return f"A sample of {x['tokens']:,} tokens trains: one head of 32, forward and backward, took {took}."
+    took = f"{x['megabytes']:.0f} MB, not counting inputs and outputs, and {x['seconds']:.1f} seconds"
+    return f"Training works on a sample of {x['tokens']:,} tokens: one head of width 32, forward and backward, took {took}."
 
 
 @of("generate")
