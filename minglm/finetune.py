@@ -26,7 +26,7 @@ from .arguments import add_model, positive
 from .batch import ORDER, SAMPLING, in_runs
 from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
-from .errors import MinglmError
+from .errors import MinglmError, have
 from .layout import text_limit
 from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
 from .processes import keep_memory
@@ -183,6 +183,7 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     for label, name in enumerate(task.labels):
         if not any(q.gold == label for q in read["train"]):
             raise MinglmError(f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one")
+    counts_words = task.labels and have("sklearn", TF_IDF)
     base, answers, runs, best = copy.deepcopy(model).to(device), {}, [], None
     answers[ZERO_SHOT] = [[int(p.argmax()) for p in predict(ClozeScorer(base, task.length_penalty), read["test"])]]
     for seed in seeds:
@@ -210,8 +211,8 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
             head = LinearHead(copy.deepcopy(base), len(task.labels)).to(device)
             fit(head, learned, read["dev"], settings, seed, task, say)
             answers.setdefault(HEAD, []).append([int(p.argmax()) for p in predict(head, read["test"])])
-        said = tf_idf(task, [rows["train"][i] for i in chosen], learned, rows["dev"], read["dev"], rows["test"])
-        if said is not None:
+        if counts_words:
+            said = tf_idf(task, [rows["train"][i] for i in chosen], learned, rows["dev"], read["dev"], rows["test"])
             answers.setdefault(TF_IDF, []).append(said)
         most = np.bincount([q.gold for q in learned]).argmax()
         answers.setdefault(MAJORITY, []).append([most] * len(read["test"]))
@@ -286,8 +287,6 @@ def print_report(report):
         f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""
         seeds = f"   ({100 * s['between_seeds']:.1f} between seeds)" if s["between_seeds"] is not None else ""
         print(f"            {method:<{width}}   accuracy {percent(s['accuracy'], s['standard_error']):>14}{f1}{seeds}")
-    if report["labels"] and TF_IDF not in report["scores"]:
-        print(f"            {TF_IDF}: scikit-learn is needed beside it; pip install 'minglm[tasks]'")
     if labels := report["labels"]:
         short = [label[:12] for label in labels]
         side = max(len(x) for x in (*short, "is \\ said"))

@@ -10,8 +10,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -589,10 +588,9 @@ def all_disasters(folder):
 def disasters(tmp_path_factory):
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
-    code = f"import sys, pathlib; sys.path[:0] = {[str(HERE.parent), str(HERE)]!r}; import test_checkpoint; "
+    code = f"import sys, pathlib; sys.path[:0] = [{str(HERE)!r}]; import test_checkpoint; "
     code += f"test_checkpoint.all_disasters(pathlib.Path({str(tmp_path_factory.mktemp('disasters'))!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = python("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

@@ -4,10 +4,7 @@ import argparse
 import io
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import warnings
 from collections import Counter
 from itertools import permutations
@@ -18,6 +15,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import AxesImage, imread
@@ -480,8 +478,8 @@ d = explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0])
 figures.save_figure(figures.fig_mask(d), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 """
-    command = [sys.executable, "-c", script, tmp_path / "there.svg"]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    done = python("-c", script, tmp_path / "there.svg", env={"PYTHONHASHSEED": "7"})
+    assert done.returncode == 0, done.stderr
     here = save_figure(mask_figures.fig_mask(PAPER), tmp_path / "here.svg")
     assert (tmp_path / "there.svg").read_bytes() == here.read_bytes()
 

@@ -458,7 +458,7 @@ def test_bytes_that_are_no_text_are_an_error_of_one_line(kinds, tmp_path):
 
 
 def test_the_ids_and_texts_are_those_of_sentencepiece_itself(tmp_path):
-    sp = pytest.importorskip("sentencepiece")
+    sp = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed; pip install sentencepiece")
     lines = "起初，神创造天地。神说：要有光，就有了光。\nthe heaven and the earth, 3.14 ＡＢＣ\nAnd God said: ﬁne ①②③!\n"
     (tmp_path / "text.txt").write_text(lines * 30, encoding="utf-8")
     sp.SentencePieceTrainer.train(

@@ -8,15 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import need_browser
 
 import minglm
 from minglm.viz import page
 from minglm.viz.derivation import Derivation, explain, why
 from minglm.viz.typed import draw
-
-need_browser()
 
 PAPER = explain(*page.EXAMPLE)
 STEPS = [name for name, _, _ in PAPER.steps]
@@ -579,7 +575,7 @@ def test_print_leaves_the_picture_and_drops_the_controls(tab):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_to_mend(tab, theme):
+def test_axe_finds_nothing_to_mend(tab, axe, theme):
     tab.emulate_media(color_scheme=theme)
     tab.get_by_text("Sample spans, or type them").click()
     button(tab, "Where does the shape come from?").click()
@@ -588,16 +584,16 @@ def test_axe_finds_nothing_to_mend(tab, theme):
     copied(tab, "Copy JSON")
     tab.evaluate("complain('text: an error that is shown')")
     tab.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
-    found = Axe().run(tab)
+    found = axe(tab)
     assert found.violations_count == 0, found.generate_report()
     type_text(tab, " ".join("w" * 80))  # a canvas in place of each grid
-    found = Axe().run(tab, context="#mask, #compare")
+    found = axe(tab, context="#mask, #compare")
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_axe_would_find_something(tab):
+def test_axe_would_find_something(tab, axe):
     tab.evaluate("document.querySelector('main').append(el('img', {src: 'data:,'}))")
-    assert Axe().run(tab, options={"runOnly": ["image-alt"]}).violations_count == 1
+    assert axe(tab, options={"runOnly": ["image-alt"]}).violations_count == 1
 
 
 def test_tab_goes_through_the_page_in_reading_order(tab):

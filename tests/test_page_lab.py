@@ -1,5 +1,6 @@
 """The page's last region in a real browser: what a model does with a text there is what it does in Python."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import need_browser
 
 from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
@@ -16,9 +16,8 @@ from minglm.infilling import Example
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec
 
-need_browser()
-from axe_playwright_python.sync_playwright import Axe  # noqa: E402  (it is there when the line above says so)
-from playwright.sync_api import expect  # noqa: E402
+with contextlib.suppress(ImportError):  # without it all tests that need it are skipped: they need `browser`, too
+    from playwright.sync_api import expect
 
 TEXT = "Ben went home. The day was [MASK], and the night was [MASK]."
 HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e [MASK] <b>\u4f60\u597d</b>"
@@ -464,7 +463,7 @@ def test_it_runs_in_a_sandboxed_frame(browser, trained):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(lab, theme):
+def test_axe_finds_nothing(lab, axe, theme):
     lab.page.emulate_media(color_scheme=theme)
     lab.fill()
     lab.box.locator(".lab-word").first.click()
@@ -473,7 +472,7 @@ def test_axe_finds_nothing(lab, theme):
     expect(lab.button("fill")).to_be_disabled()
     lab.box.locator(".lab-column").nth(1).click()
     lab.quiet(0, 0)
-    found = Axe().run(lab.page, context="#model").response["violations"]
+    found = axe(lab.page, context="#model").response["violations"]
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
     lab.page.emulate_media(color_scheme=None)
 
