@@ -19,6 +19,8 @@ from minglm.viz.page.weights import live_spec, recorded_spec
 with contextlib.suppress(ImportError):  # without it all tests that need it are skipped: they need `browser`, too
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=60_000)  # a busy machine is no failure; its own 5 s are for people who wait
+
 TEXT = "Ben went home. The day was [MASK], and the night was [MASK]."
 HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e [MASK] <b>\u4f60\u597d</b>"
 
@@ -103,7 +105,7 @@ class Lab:
 
     def fill(self):
         self.press("fill")
-        expect(self.button("fill")).to_be_disabled(timeout=10_000)
+        expect(self.button("fill")).to_be_disabled()
         return self
 
     def text(self):
@@ -199,15 +201,19 @@ def test_the_sentence_says_where_the_row_stands_and_what_it_sees(lab, trained):
     assert chip.get_attribute("aria-label") == f"row {A + 1}: {piece}, position {position}, block position 2"
 
 
-def test_nothing_moves_by_itself_and_play_stops_when_told_to(lab):
-    steps = lab.box.locator(".lab-column")
-    lab.page.wait_for_timeout(300)
+def test_nothing_moves_by_itself_and_play_stops_when_told_to(pages, trained):
+    lab = pages.open(live_spec(*trained, text=TEXT, name="small"))
+    steps, clock = lab.box.locator(".lab-column"), lab.page.clock
+    clock.install(time=0)
+    clock.pause_at(1000)  # from here on its hands move when they are moved
+    clock.run_for(5000)
     assert steps.count() == 0
     lab.press("play")
     expect(steps).to_have_count(1)
-    expect(steps).to_have_count(2, timeout=3000)
+    clock.run_for(1000)
+    expect(steps).to_have_count(2)
     lab.press("pause")
-    lab.page.wait_for_timeout(1100)
+    clock.run_for(5000)
     assert steps.count() == 2
 
 
@@ -220,7 +226,7 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
     lab.box.locator(".lab-column").nth(1).click()
     other = next(bar for bar in lab.bars() if bar.id != greedy[1] and trained[1].byte_lengths()[bar.id])
     lab.box.locator(f'button[data-key="token-{other.id}"]').click()
-    expect(lab.button("fill")).to_be_disabled(timeout=10_000)
+    expect(lab.button("fill")).to_be_disabled()
     assert [bar.id for bar in lab.bars() if bar.chosen] == [other.id]
     taken = [int(step.locator("[data-chosen=true]").get_attribute("data-id")) for step in lab.box.locator(".lab-column").all()]
     assert taken[:2] == [greedy[0], other.id]
@@ -261,7 +267,7 @@ def test_a_word_changed_and_changed_back_gives_the_same_text(lab, trained):
         lab.page.keyboard.type(new)
         lab.page.keyboard.press("Enter")
         expect(lab.box.get_by_role("button", name=new, exact=True)).to_be_focused()
-        expect(lab.button("fill")).to_be_disabled(timeout=10_000)
+        expect(lab.button("fill")).to_be_disabled()
     assert lab.text() == drawn == fill(*trained, TEXT, temperature=1.2).text
 
 
