@@ -21,11 +21,14 @@ os.environ |= dict(
 )  # fmt: skip
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
 torch.set_num_threads(1)  # whatever loaded torch before
+settings.register_profile("minglm", deadline=None, derandomize=True, max_examples=25)  # the same examples on every machine
+settings.load_profile("minglm")
 
 # Forty short documents with much repetition: a model of a few thousand weights learns something from them in seconds.
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]

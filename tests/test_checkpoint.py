@@ -87,7 +87,7 @@ def error_of(function, *args, **kwargs):
 # ---- a saved model
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 50), *[st.integers(1, 3)] * 2, st.integers(1, 9), st.sampled_from(("tanh", "erf")))
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path_factory, vocab, heads, layers, positions, gelu):
     folder = tmp_path_factory.mktemp("m") / "model"
@@ -177,7 +177,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path, name):
     from_pretrained(tmp_path / "m")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(["model.safetensors", "config.json"]), st.floats(0, 0.4), st.integers(0, 255))
 def test_without_a_manifest_damage_is_still_our_error(tmp_path_factory, name, where, byte):
     folder = tmp_path_factory.mktemp("m")

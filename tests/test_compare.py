@@ -11,6 +11,7 @@ import statistics
 import pytest
 from conftest import hide, needs
 
+from minglm import finetune
 from minglm.compare import (
     ABLATIONS,
     COUNTED,
@@ -43,6 +44,14 @@ TINY = dataclasses.replace(QUICK, steps=3, batch_tokens=128, vocab_size=400, max
                            report=6, report_written=3)  # fmt: skip
 WORDS = [*"king water house night good poor yes no animal plant person object food".split(),
          *"body place substance action communication".split()]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Two steps of fine-tuning where it takes twenty at least: what is learned does not matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "MIN_STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,13 @@ from contextlib import contextmanager
 import pytest
 import torch
 from conftest import SMALL, python
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_attention import LAYOUTS, Sample, ignoring, mask_of
 
 from minglm import attention, ops
 from minglm.cli import main
 from minglm.mask import GLMMask, keys_of_row
-
-settings.register_profile("kernel", deadline=None, max_examples=20)
-settings.load_profile("kernel")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 SERVED = [(rung, dtype) for rung in ops.rungs() for dtype in DTYPES if ops.serves(dtype, rung)]

@@ -114,7 +114,7 @@ def collected(strategy, n):
     """n values of a strategy, the same every time: Python and the page then see them all in one call."""
     found = []
 
-    @settings(max_examples=n, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=n, )
     @given(strategy)
     def collect(value):
         found.append(value)

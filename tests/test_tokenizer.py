@@ -61,7 +61,7 @@ def tokenizer():
     return Tokenizer.train(TEXTS, 370)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(any_text)
 def test_any_text_survives_the_round_trip_byte_for_byte(tokenizer, text):
     ids = tokenizer.encode(text)
@@ -71,7 +71,7 @@ def test_any_text_survives_the_round_trip_byte_for_byte(tokenizer, text):
     assert tokenizer.encode_batch([text, text + "x"]) == [ids, tokenizer.encode(text + "x")]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(any_text)
 def test_our_decoder_agrees_with_the_library_s(tokenizer, text):
     ids = tokenizer.encode(text)
