@@ -15,7 +15,6 @@ import copy
 import csv
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import lzma
@@ -36,7 +35,7 @@ from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
 from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
-from .errors import MinglmError
+from .errors import MinglmError, have, need
 from .files.whole import write_whole
 from .finetune import LABELS, fit
 from .info import cpu
@@ -232,8 +231,9 @@ class Comparison:
     def run(self, wanted, minutes=None, say=print):
         """Do what is not done yet, in order; leaves after `minutes` (the cell that runs is finished)."""
         began, left = time.monotonic(), [cell for cell in wanted if self.known(cell) is None]
-        if importlib.util.find_spec("sklearn") is None and any(cell.family == COUNTED for cell in left):
-            say("left out    what counting words gives: that needs scikit-learn, pip install '.[tasks]'")
+        if any(isinstance(TASKS.get(cell.task), TextToText) for cell in left):
+            need("sacrebleu", "BLEU of text to text")  # before the hours it takes
+        if any(cell.family == COUNTED for cell in left) and not have("sklearn", "what counting words gives"):
             left = [cell for cell in left if cell.family != COUNTED]
         for n, cell in enumerate(left):
             if minutes is not None and time.monotonic() - began > 60 * minutes:

@@ -1,6 +1,16 @@
-"""How the user is told: the exception that carries one line, and the line that is no error."""
+"""How the user is told: the exception that carries one line, the line that is no error, and packages that may be missing."""
 
+import importlib
 import sys
+from pathlib import Path
+
+# A module that works without what it imports: the package that is missing then, and the extra of minglm that brings it.
+OPTIONAL = {
+    "sklearn": ("scikit-learn", "tasks"),
+    "sacrebleu": ("sacrebleu", "tasks"),
+    "rouge_score": ("rouge-score", "tasks"),
+    "torch.utils.tensorboard": ("tensorboard", "tensorboard"),
+}
 
 
 class MinglmError(ValueError):
@@ -13,3 +23,35 @@ class MinglmError(ValueError):
 def note(text):
     """One line on stderr: something that is no error, but that the user may want to know."""
     print(f"minglm: note: {text}", file=sys.stderr)
+
+
+# ---- packages that not everyone has --------------------------------------------------------------------------------------
+
+
+def missing(module):
+    """What to say where a module of OPTIONAL cannot be imported, with the line that installs it; None where it can."""
+    package, extra = OPTIONAL[module]
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return f"{package} is not installed; {how_to_install(extra)}"
+    return None
+
+
+def how_to_install(extra):
+    """The line that adds an extra to this copy. Example: "tasks" -> "pip install -e '.[tasks]'" in a clone."""
+    clone = (Path(__file__).parents[1] / "pyproject.toml").exists()
+    return f"pip install -e '.[{extra}]'" if clone else f"pip install 'minglm[{extra}]'"
+
+
+def need(module, what):
+    """Raise MinglmError where a module of OPTIONAL is missing. `what` cannot be had without it: call this before long work."""
+    if why := missing(module):
+        raise MinglmError(f"{what}: {why}")
+
+
+def have(module, what):
+    """Whether a module of OPTIONAL is there; where it is missing, a note says that `what` is left out."""
+    if why := missing(module):
+        note(f"{what} is left out: {why}")
+    return not why

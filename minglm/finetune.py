@@ -21,7 +21,7 @@ from tqdm import tqdm
 from .batch import ORDER, SAMPLING, in_runs
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
 from .config import Finetuning
-from .errors import MinglmError
+from .errors import MinglmError, have
 from .layout import text_limit
 from .pretrain import choose_device, learning_rate, make_optimizer, stream_seed
 from .rivals import LinearHead, random_weights, tf_idf
@@ -142,6 +142,7 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     for label, name in enumerate(task.labels):
         if not any(q.gold == label for q in read["train"]):
             raise MinglmError(f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one")
+    counts_words = task.labels and have("sklearn", TF_IDF)
     base, answers, runs, best = copy.deepcopy(model).to(device), {}, [], None
     answers[ZERO_SHOT] = [[int(p.argmax()) for p in predict(ClozeScorer(base, task.length_penalty), read["test"])]]
     for seed in seeds:
@@ -169,8 +170,8 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
             head = LinearHead(copy.deepcopy(base), len(task.labels)).to(device)
             fit(head, learned, read["dev"], settings, seed, task, say)
             answers.setdefault(HEAD, []).append([int(p.argmax()) for p in predict(head, read["test"])])
-        said = tf_idf(task, [rows["train"][i] for i in chosen], learned, rows["dev"], read["dev"], rows["test"])
-        if said is not None:
+        if counts_words:
+            said = tf_idf(task, [rows["train"][i] for i in chosen], learned, rows["dev"], read["dev"], rows["test"])
             answers.setdefault(TF_IDF, []).append(said)
         most = np.bincount([q.gold for q in learned]).argmax()
         answers.setdefault(MAJORITY, []).append([most] * len(read["test"]))

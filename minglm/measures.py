@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from .cloze import percent
-from .errors import MinglmError, note
+from .errors import MinglmError, need
 
 HIGHEST = 20.0  # nats: the original's bound of what it takes the exponential of
 GROUPS = 50  # of rows that are left out in turn
@@ -62,12 +62,10 @@ def number(name, value, error=None):
 
 
 def bleu_counts(candidates, references):
-    """What BLEU adds up over texts: (texts, 10), 4 matches, 4 totals, both lengths; None (and a note) without sacrebleu."""
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError:
-        note("BLEU is left out: sacrebleu is needed for it; pip install 'minglm[tasks]'")
-        return None
+    """What BLEU adds up over texts: (texts, 10), 4 matches, 4 totals, both lengths. Raises MinglmError without sacrebleu."""
+    need("sacrebleu", "BLEU")
+    from sacrebleu.metrics import BLEU
+
     scorer, counts = BLEU(effective_order=True), []
     for candidate, reference in zip(candidates, references, strict=True):
         x = scorer.sentence_score(candidate, [reference])

@@ -25,7 +25,7 @@ from .batch import DROPOUT, Batch, SampleSource, TrainingBatches, cut_windows, h
 from .checkpoint import Checkpoints
 from .config import resolve, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
-from .errors import MinglmError
+from .errors import MinglmError, need
 from .evaluation import evaluate, final_report, held_out_columns
 from .files.whole import cut_back, write_whole
 from .model import GLM
@@ -79,6 +79,8 @@ class Run:
     """A run folder being trained: settings, corpus, model, optimiser, checkpoints."""
 
     def __init__(self, config, out, world, resume, init):
+        if config.train.log == "tensorboard":
+            need("torch.utils.tensorboard", "train.log")
         self.out, self.world = out, world
         self.device = device = choose_device(config.train.device, world)
         self.checkpoints = Checkpoints(out, config.train.keep)
@@ -192,10 +194,8 @@ class Run:
         if not resume:
             csv.writer(self.metrics, lineterminator="\n").writerow(COLUMNS)
         if self.config.train.log == "tensorboard":
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise MinglmError("train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'") from None
+            from torch.utils.tensorboard import SummaryWriter
+
             self.tensorboard = SummaryWriter(self.out, purge_step=self.step)
 
     def close(self):

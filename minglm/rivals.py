@@ -10,6 +10,7 @@ from torch import nn
 
 from .batch import pack
 from .cloze import columns, device_of, measure
+from .errors import need
 from .model import GLM
 from .pretrain import stream_seed
 
@@ -52,15 +53,14 @@ class LinearHead(nn.Module):
 
 
 def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
-    """Labels (as numbers) that logistic regression on TF-IDF gives the test rows; None where scikit-learn is missing.
+    """Labels (as numbers) that logistic regression on TF-IDF gives the test rows. Raises MinglmError without scikit-learn.
 
     Words and pairs of words; its one dial, the strength of regularisation, is chosen on dev, as our epoch is.
     """
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        return None
+    need("sklearn", "TF-IDF")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
     train_texts, dev_texts, test_texts = (
         [" ".join(row[column] for column in task.columns) for row in rows] for rows in (train_rows, dev_rows, test_rows)
     )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
-from .errors import MinglmError, note
+from .errors import MinglmError, have, missing, note
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import all_part_a, text_limit
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, text_in, told_where
@@ -43,6 +43,7 @@ def evaluate_infill(model, tokenizer, rows):
     for where, row in rows.items():
         with told_where(where):
             read.append(with_blanks(tokenizer, row))
+    have("sacrebleu", "BLEU")
     told = model.config.family == "bert"
     if told:
         note("a model that was trained as bert cannot say how long an answer is: it was told, a mask for each token")
@@ -139,7 +140,7 @@ def in_pieces(ids, room):
 def infill_report(predictions, right, wholes, bare):
     """The report of `evaluate_infill` from its lines, the blanks that are right in each, the true texts, and the bare ones."""
     blanks, metrics, yardsticks = [len(line["blanks"]) for line in predictions], {}, {}
-    scored = bleu_counts([line["restored"] for line in predictions], wholes)
+    scored = None if missing("sacrebleu") else bleu_counts([line["restored"] for line in predictions], wholes)
     scored_bare = None if scored is None else bleu_counts(bare, wholes)
     ratios = [line.get("ratio") for line in predictions]
     parts = {"": np.arange(len(ratios))}
@@ -193,15 +194,16 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
 
     task: a TextToText. rows: {where it stands: row with the task's columns and its target}. Raises MinglmError as `ask_all`.
     """
-    from .seq2seq import compare, dials_of, generate
+    from .seq2seq import compare, dials_of, generate, tell_what_is_left_out
 
     pairs = ask_all(task, tokenizer, rows, text_limit(model.config, True), labelled=True)
+    tell_what_is_left_out()
     written = generate(model, tokenizer, pairs, dials_of(task))
     gold, n = [row[task.target] for row in rows.values()], len(rows)
     copies = [" ".join(row[column] for column in task.columns) for row in rows.values()]
 
-    def scores(said, kept, tell=False):
-        found = compare([said[i] for i in kept], [gold[i] for i in kept], tell)
+    def scores(said, kept):
+        found = compare([said[i] for i in kept], [gold[i] for i in kept])
         found["exact_match"] = found.pop("exact") / 100  # a share, as everywhere here
         return {name: value for name, value in found.items() if value is not None}
 
@@ -210,7 +212,7 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
     for group in groups if len(groups) > 1 else []:
         without.append(scores(written, np.setdiff1d(all_rows, group)))
     metrics = {}
-    for name, value in scores(written, all_rows, tell=True).items():
+    for name, value in scores(written, all_rows).items():
         spread = math.sqrt((len(groups) - 1) * float(np.var([w[name] for w in without]))) if without else None
         metrics[name] = metric(value, spread, n, "texts")
     return dict(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .batch import in_runs, pack
 from .cloze import MAX_ROWS, columns, device_of
 from .config import Finetuning
-from .errors import MinglmError, note
+from .errors import MinglmError, have, missing, need
 from .finetune import RANDOM, Aim, draw, fit
 from .generate import Dials, Draft, evaluating, fill_drafts
 from .layout import text_limit
@@ -87,6 +87,7 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
     texts = {name: len(pairs) for name, pairs in read.items()}
     about = "test" if test else "dev"
     sources, gold = zip(*(_source_and_gold(task, row) for row in (test or dev).values()), strict=True)
+    tell_what_is_left_out()
     learned_from, dials = [_source_and_gold(task, row) for row in train.values()], dials_of(task)
     base, answers, runs, best = copy.deepcopy(model).to(device), {}, [], None
     for seed in seeds:
@@ -132,7 +133,7 @@ def table_of(answers, gold):
 
     table = {}
     for method in filter(answers.get, (TUNED, RANDOM, WORDS, COPY)):
-        scores = [compare(said, gold, tell=method == COPY) for said in answers[method]]
+        scores = [compare(said, gold) for said in answers[method]]
         spread = over_seeds(statistics.stdev, scores) if len(scores) > 1 else None
         table[method] = over_seeds(statistics.fmean, scores) | dict(between_seeds=spread)
     return table
@@ -194,10 +195,9 @@ def rewrite(model, tokenizer, task, texts, **dials):
 def bleu(hypotheses, references):
     """{"bleu", "chrf"} of a corpus with one reference a text, 0 .. 100, as sacrebleu's defaults say (13a words, case kept)."""
     _check_lengths(hypotheses, references)
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError:
-        raise MinglmError("BLEU and chrF: sacrebleu is needed for them; pip install 'minglm[tasks]'") from None
+    need("sacrebleu", "BLEU and chrF")
+    from sacrebleu.metrics import BLEU, CHRF
+
     scores = dict(bleu=BLEU(force=True), chrf=CHRF())  # force: no warning about texts that look split into words
     return {name: metric.corpus_score(list(hypotheses), [list(references)]).score for name, metric in scores.items()}
 
@@ -205,25 +205,26 @@ def bleu(hypotheses, references):
 def rouge(hypotheses, references):
     """{"rouge1", "rouge2", "rougeL"}: mean F1 over the texts, 0 .. 100, words stemmed (rouge-score knows a-z and 0-9 only)."""
     _check_lengths(hypotheses, references)
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        raise MinglmError("ROUGE: rouge-score is needed for it; pip install 'minglm[tasks]'") from None
+    need("rouge_score", "ROUGE")
+    from rouge_score.rouge_scorer import RougeScorer
+
     scorer = RougeScorer(names := ["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     found = [scorer.score(gold, said) for said, gold in zip(hypotheses, references, strict=True)]
     return {name: 100 * statistics.fmean(f[name].fmeasure for f in found) for name in names}
 
 
-def compare(hypotheses, references, tell=True):
-    """{"bleu", "chrf", "rouge1", "rouge2", "rougeL", "exact"}, 0 .. 100; None where a library is missing (`tell`: a note)."""
+def tell_what_is_left_out():
+    """A note for each library of `compare` that is missing, before the work: one may still install it."""
+    have("sacrebleu", "BLEU and chrF")
+    have("rouge_score", "ROUGE")
+
+
+def compare(hypotheses, references):
+    """{"bleu", "chrf", "rouge1", "rouge2", "rougeL", "exact"}, 0 .. 100; None where a library is missing."""
     _check_lengths(hypotheses, references)
     scores = dict.fromkeys(NAMES)
-    for metric in (bleu, rouge):
-        try:
-            scores |= metric(hypotheses, references)
-        except MinglmError as error:
-            if tell:
-                note(str(error))
+    for module, metric in (("sacrebleu", bleu), ("rouge_score", rouge)):
+        scores |= {} if missing(module) else metric(hypotheses, references)
     same = [said.strip() == gold.strip() for said, gold in zip(hypotheses, references, strict=True)]
     return scores | dict(exact=100 * statistics.fmean(same))
 

@@ -5,14 +5,30 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
-from minglm.cli import main
+# For this process before torch is loaded, and for all that it starts. One thread each: shapes are small, and a process a core
+# runs beside this one. Where a test asks for more, they sleep while they wait: threads that spin on a core that another
+# process needs made the suite ten times as slow.
+# Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts in.
+HERE = Path(importlib.util.find_spec("minglm").origin).parents[1]
+os.environ |= dict(
+    OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1",
+    PYTHONPATH=os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
+)  # fmt: skip
 
-torch.set_num_threads(1)  # small shapes: a second thread would only wait
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from minglm.cli import main  # noqa: E402
+from minglm.errors import missing  # noqa: E402
+
+torch.set_num_threads(1)  # whatever loaded torch before
+settings.register_profile("minglm", deadline=None, derandomize=True, max_examples=25)  # the same examples on every machine
+settings.load_profile("minglm")
 
 # Forty short documents with much repetition: a model of a few thousand weights learns something from them in seconds.
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
@@ -68,34 +84,51 @@ def minglm(capsys):
     return run
 
 
-def command(*args, **options):
+def python(*words, env=None, **options):
+    """Run Python with these words in a process of its own -> subprocess.CompletedProcess with texts. env: beside this one's."""
+    environment = os.environ | (env or {})
+    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, **options)
+
+
+def command(*args, env=None, **options):
     """The command line as the words of a process of its own, and the options to start it with."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | options.pop("env", {})
-    return [sys.executable, "-m", "minglm", *map(str, args)], dict(env=environment, text=True) | options
+    return [sys.executable, "-m", "minglm", *map(str, args)], dict(env=os.environ | (env or {}), text=True) | options
 
 
 def run_command(*args, **options):
     """Run the command line in a process of its own -> subprocess.CompletedProcess."""
     words, options = command(*args, **options)
-    return subprocess.run(words, capture_output=True, timeout=120, **options)
+    return subprocess.run(words, capture_output=True, **options)
 
 
-# ---- a real browser ------------------------------------------------------------------------------------------------------
+# ---- what not every machine has ------------------------------------------------------------------------------------------
+
+
+def needs(module):
+    """A mark: the test needs an optional package. Without it, it is skipped with the line that installs the package."""
+    return pytest.mark.skipif(bool(missing(module)), reason=missing(module) or "")
+
+
+def hide(monkeypatch, *modules):
+    """As if these modules were not installed."""
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def no_browser():
+    """Why the tests of the page cannot run here, or None."""
+    for package in ("pytest_playwright", "axe_playwright_python"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed; pip install -e '.[browser]'"
+    return None if chromium() else "no Chromium on the PATH, as Debian's package chromium brings it"
 
 
 def need_browser():
-    """Called at the top of a test file that needs Chromium: skips it, with the reason, where there is none.
-
-    With MINGLM_REQUIRE_BROWSER=1 that is an error instead.
-    """
-    missing = [name for name in ("pytest_playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
-    reason = f"{missing[0]} is not installed: pip install '.[browser]'" if missing else ""
-    if not chromium():
-        reason = "no Chromium on the PATH, as Debian's package chromium brings it"
-    if reason and os.environ.get("MINGLM_REQUIRE_BROWSER") == "1":
+    """Skip the test that runs, with the reason, where there is no Chromium. With MINGLM_REQUIRE_BROWSER=1 that is an error."""
+    if (reason := no_browser()) and os.environ.get("MINGLM_REQUIRE_BROWSER") == "1":
         raise RuntimeError(reason)
     if reason:
-        pytest.skip(reason, allow_module_level=True)
+        pytest.skip(reason)
 
 
 def chromium():
@@ -104,8 +137,26 @@ def chromium():
     return next((path for path in found if path), None)
 
 
+if importlib.util.find_spec("pytest_playwright") is None:
+
+    @pytest.fixture(scope="session")
+    def browser():
+        """Stands for pytest-playwright's."""
+        need_browser()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """What looks for barriers in a page: axe(page) -> its complaints."""
+    need_browser()
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe().run
+
+
 @pytest.fixture(scope="session")
 def browser_type_launch_args():
     """pytest-playwright starts the system's Chromium, never a download of its own, and it looks up nothing."""
+    need_browser()
     quiet = ("gpu", "background-networking", "component-update", "sync")
     return dict(executable_path=chromium(), args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)])

@@ -8,16 +8,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minglm import attention, ops
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask, keys_of_row
-
-settings.register_profile("attention", deadline=None, max_examples=20)
-settings.load_profile("attention")
 
 IN_PYTHON = ("reference", "sdpa by sample", "sdpa padded")  # sdpa takes the second on a CPU and the third elsewhere
 RUNGS = {f"kernel:{name}": name for name in ops.rungs()}

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minglm.batch import SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
@@ -16,7 +16,6 @@ from minglm.config import DataConfig
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example, restore
 
-no_deadline = settings(deadline=None)  # a busy machine is no failure
 seeds = st.integers(0, 2**63 - 1)
 
 SPECIAL = SpecialTokens()
@@ -67,7 +66,6 @@ def test_a_document_is_cut_as_in_the_docstring():
     assert windows.sample_tokens().tolist() == [6, 6]
 
 
-@no_deadline
 @given(lengths_of_documents, st.integers(4, 30))
 def test_windows_cover_every_token_once_and_never_share_a_document(lengths, max_positions):
     ids, offsets, windows = corpus(lengths, max_positions)
@@ -79,7 +77,6 @@ def test_windows_cover_every_token_once_and_never_share_a_document(lengths, max_
     assert (windows.length >= 1).all()
 
 
-@no_deadline
 @given(lengths_of_documents, st.integers(4, 30))
 def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_positions):
     _, _, windows = corpus(lengths, max_positions)
@@ -91,7 +88,6 @@ def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_po
         assert mine.sum() == length + 1 + len(mine)
 
 
-@no_deadline
 @given(lengths_of_documents, st.integers(4, 30))
 def test_the_texts_of_the_windows_are_the_documents(lengths, max_positions):
     ids, offsets, windows = corpus(lengths, max_positions)
@@ -163,7 +159,6 @@ def test_held_out_spans_differ_by_window_and_by_objective():
 # Samples
 
 
-@no_deadline
 @given(lengths_of_documents, st.integers(4, 30), seeds, st.integers(0, 2**32 - 1))
 def test_every_window_makes_a_sample_that_fits_and_gives_its_text_back(lengths, max_positions, seed, epoch):
     ids, _, windows = corpus(lengths, max_positions)
@@ -177,7 +172,6 @@ def test_every_window_makes_a_sample_that_fits_and_gives_its_text_back(lengths, 
         assert example.block_position_ids.max() <= max_positions  # the tables have max_positions + 1 rows
 
 
-@no_deadline
 @given(lengths_of_documents, st.integers(4, 30), seeds)
 def test_no_special_token_is_ever_learned_but_eop_and_eos(lengths, max_positions, seed):
     ids, _, windows = corpus(lengths, max_positions)
@@ -266,7 +260,6 @@ def test_samples_are_packed_end_to_end_as_in_the_docstring():
     assert batch.mask.part_a_lens.tolist() == [5, 4] and batch.text_tokens == 11
 
 
-@no_deadline
 @given(st.lists(st.integers(0, 15), max_size=6), seeds)
 def test_every_sample_stands_whole_in_its_batch(which, seed):
     drawn = source(seed=seed)
@@ -306,7 +299,6 @@ def test_a_batch_moves_to_a_device_but_for_its_mask():
 sample_lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
 
 
-@no_deadline
 @given(sample_lengths, st.integers(1, 400), seeds, st.integers(0, 2**32 - 1))
 def test_an_epoch_visits_every_window_once_in_batches_that_are_never_empty(lengths, batch_tokens, seed, epoch):
     batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
@@ -318,7 +310,6 @@ def test_an_epoch_visits_every_window_once_in_batches_that_are_never_empty(lengt
     assert batches.windows_of((epoch + 1) * n)[0] == epoch + 1  # as many batches in every epoch
 
 
-@no_deadline
 @given(sample_lengths, st.integers(1, 400), seeds)
 def test_a_batch_misses_its_share_by_less_than_a_sample(lengths, batch_tokens, seed):
     batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
@@ -327,7 +318,6 @@ def test_a_batch_misses_its_share_by_less_than_a_sample(lengths, batch_tokens, s
     assert sum(sizes) / len(sizes) == pytest.approx(batches.share)
 
 
-@no_deadline
 @given(sample_lengths, st.integers(0, 360), seeds)
 def test_the_share_is_batch_tokens_but_for_cutting_an_epoch_evenly(lengths, more, seed):
     longest, total = max(lengths), sum(lengths)
@@ -372,7 +362,6 @@ def test_epochs_and_seeds_differ_in_their_order():
     assert len(orders) == 9
 
 
-@no_deadline
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), seeds)
 def test_a_batch_is_a_function_of_seed_and_step_however_it_is_asked_for(steps, seed):
     in_this_order = TrainingBatches(source(seed=seed), 40)
@@ -416,7 +405,6 @@ def test_the_ranks_share_the_global_batch_between_them(world):
     assert world < 40 or not all(shares)  # some of 40 ranks got nothing, which is legal
 
 
-@no_deadline
 @given(st.lists(st.integers(0, 15), max_size=12), st.integers(1, 80))
 def test_micro_batches_keep_every_sample_in_order_and_within_the_budget(which, max_tokens):
     drawn = source()

@@ -2,13 +2,13 @@
 
 import json
 import math
-import subprocess
 import sys
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import python
 
 from minglm import GLMMask, keys_of_row, masked_attention
 from minglm.attention import backends, kernel_rungs
@@ -176,7 +176,7 @@ def test_bad_arguments_are_one_line(minglm, tmp_path, monkeypatch, arguments, sa
 
 def test_other_commands_start_without_the_bench():
     code = "import sys, minglm.cli; minglm.cli.parser(); sys.exit(any('minglm.bench.' + x in sys.modules for x in sys.argv))"
-    assert subprocess.run([sys.executable, "-c", code, "attention", "training"]).returncode == 0
+    assert python("-c", code, "attention", "training").returncode == 0
 
 
 # ---- what is compared ------------------------------------------------------------------------------------------------------

@@ -10,8 +10,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +87,7 @@ def error_of(function, *args, **kwargs):
 # ---- a saved model
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 50), *[st.integers(1, 3)] * 2, st.integers(1, 9), st.sampled_from(("tanh", "erf")))
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path_factory, vocab, heads, layers, positions, gelu):
     folder = tmp_path_factory.mktemp("m") / "model"
@@ -178,7 +177,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path, name):
     from_pretrained(tmp_path / "m")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(["model.safetensors", "config.json"]), st.floats(0, 0.4), st.integers(0, 255))
 def test_without_a_manifest_damage_is_still_our_error(tmp_path_factory, name, where, byte):
     folder = tmp_path_factory.mktemp("m")
@@ -589,10 +588,9 @@ def all_disasters(folder):
 def disasters(tmp_path_factory):
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
-    code = f"import sys, pathlib; sys.path[:0] = {[str(HERE.parent), str(HERE)]!r}; import test_checkpoint; "
+    code = f"import sys, pathlib; sys.path[:0] = [{str(HERE)!r}]; import test_checkpoint; "
     code += f"test_checkpoint.all_disasters(pathlib.Path({str(tmp_path_factory.mktemp('disasters'))!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = python("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

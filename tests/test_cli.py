@@ -3,12 +3,11 @@
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, command, run_command
+from conftest import SMALL, command, python, run_command
 
 from minglm.cli.fill import Stream
 from minglm.config import PRESETS, keys
@@ -173,7 +172,7 @@ def test_a_long_text_is_cut_with_a_note(minglm, small_run):
 def test_python_m_minglm_is_minglm_and_importing_it_is_quiet():
     assert run_command("--version").stdout.startswith("minglm ")
     code = "import sys, minglm; assert not {'matplotlib', 'torch._dynamo'} & set(sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    result = python("-c", code)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
@@ -183,7 +182,7 @@ def test_a_reader_that_leaves_early_is_no_error():
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
-    process.wait(timeout=60)
+    process.wait()
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------------

@@ -285,7 +285,7 @@ hard = ['"', "\\", '"""', "a\r\nb", "\x7f", "\x00", "#", "😀"]
 texts = strategies.text(min_size=1) | strategies.sampled_from(hard)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=strategies.lists(texts), key=texts, cache=strategies.just("") | texts, backend=texts,
     lr=strategies.floats(0, exclude_min=True, allow_infinity=False),

@@ -114,7 +114,7 @@ def test_documents_are_separated_as_asked(tmp_path, chunk_bytes, ending):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(str.strip), max_size=6),
     st.integers(1, 9),
@@ -337,7 +337,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(pieces, max_size=40).map("".join), st.integers(8, 40))
 def test_a_long_text_is_cut_where_the_ids_do_not_change(tokenizer, text, size):
     with pytest.MonkeyPatch.context() as patch:

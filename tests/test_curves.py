@@ -1,10 +1,9 @@
 """The picture of a training run, from its metrics.csv."""
 
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from conftest import python
 
 from minglm.errors import MinglmError
 from minglm.viz import curves, fig_curves, save_curves
@@ -213,4 +212,4 @@ assert "matplotlib" not in sys.modules
 minglm.viz.fig_curves
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", check], check=True)
+    assert not python("-c", check).stderr

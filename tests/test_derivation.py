@@ -66,7 +66,7 @@ def glm_rows(tokens, spans, order, objective):
 
 
 @given(samples(), objectives)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_rows_are_those_of_a_walk_through_the_text(sample, objective):
     d = explain(*sample, objective)
     fields = (d.tokens, d.targets, d.word, d.span_id, d.position_ids, d.block_position_ids)
@@ -77,7 +77,7 @@ def test_the_rows_are_those_of_a_walk_through_the_text(sample, objective):
 
 
 @given(samples(), objectives)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_spans_and_order_are_read_off_the_rows(sample, objective):
     tokens, spans, order = sample
     special = SpecialTokens()
@@ -117,7 +117,7 @@ def test_the_relatives_rows_on_the_papers_example(model):
 
 
 @given(samples(), models)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_word_and_span_say_where_a_row_comes_from(sample, model):
     tokens, spans, _ = sample
     d = explain(*sample, model=model)
@@ -250,7 +250,7 @@ def check_cells(d):
 
 
 @given(samples(6), objectives, models)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kinds_and_rules_agree_with_the_mask(sample, objective, model):
     check_cells(explain(*sample, objective, model=model))
 
@@ -346,7 +346,7 @@ def test_why_says_it_in_a_sentence_for_every_kind():
 
 
 @given(samples(5), models)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_why_never_contradicts_the_mask(sample, model):
     d = explain(*sample, model=model)
     for i in range(len(d)):
@@ -368,7 +368,7 @@ def test_a_row_that_there_is_not_is_named(cell):
 
 
 @given(samples(), objectives, models)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_steps_build_every_lane_once_and_whole(sample, objective, model):
     tokens, spans, _ = sample
     d = explain(*sample, objective, model=model)
@@ -411,7 +411,7 @@ def test_the_sentences_of_the_papers_example():
 
 
 @given(samples(), objectives, models)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_json_and_back(sample, objective, model):
     d = explain(*sample, objective, model=model)
     data = json.loads(json.dumps(d.to_json()))
@@ -490,13 +490,13 @@ def refused_or_true(data):
 
 
 @given(ANYTHING)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_comes_for_a_derivation_is_a_minglm_error(data):
     refused_or_true(data)
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_field_of_any_kind_is_refused_unless_it_is_true(drawn):
     """Some place of a true derivation, however deep, holds something else."""
     data = json.loads(json.dumps(explain(*PAPER, model=drawn.draw(models)).to_json()))
@@ -515,7 +515,7 @@ def test_a_field_of_any_kind_is_refused_unless_it_is_true(drawn):
     "order": st.lists(st.integers(-1, 2), max_size=2) | ANYTHING,
     "objective": st.sampled_from(OBJECTIVES) | ANYTHING, "model": models | ANYTHING,
 }))  # fmt: skip
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_five_fields_that_all_follows_from_may_be_anything(data):
     with pytest.raises(MinglmError) as error:
         Derivation.from_json(data)

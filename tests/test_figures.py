@@ -3,10 +3,7 @@
 import io
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import warnings
 from collections import Counter
 from itertools import permutations
@@ -17,6 +14,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import AxesImage, imread
@@ -478,8 +476,8 @@ d = explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0])
 figures.save_figure(figures.fig_mask(d), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 """
-    command = [sys.executable, "-c", script, tmp_path / "there.svg"]
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
+    done = python("-c", script, tmp_path / "there.svg", env={"PYTHONHASHSEED": "7"})
+    assert done.returncode == 0, done.stderr
     here = save_figure(mask_figures.fig_mask(PAPER), tmp_path / "here.svg")
     assert (tmp_path / "there.svg").read_bytes() == here.read_bytes()
 
@@ -508,7 +506,7 @@ def samples(draw_from):
     return explain(words, spans, draw_from(st.permutations(range(len(spans)))))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(samples(), st.sampled_from(sorted(OF_A_TEXT)))
 def test_drawing_reads_nothing_but_the_derivation_and_leaves_it_alone(d, name):
     before = json.dumps(d.to_json())

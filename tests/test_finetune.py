@@ -1,18 +1,20 @@
 """Fine-tuning: a task is learned, the best epoch stays, a seed gives its weights again, and rivals are told as they are."""
 
-import builtins
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer
 from minglm import finetune as module
 from minglm.cli.tasks import print_report
 from minglm.cloze import ClozeScorer, classify, measure, predict
-from minglm.finetune import Finetuning, draw, finetune, fit, train_step
+from minglm.errors import how_to_install
+from minglm.finetune import TF_IDF, Finetuning, draw, finetune, fit, train_step
 from minglm.pretrain import make_optimizer
 from minglm.rivals import LinearHead, tf_idf
 from minglm.rng import Rng
@@ -212,8 +214,10 @@ def test_accuracy_and_macro_f1_by_hand():
     assert measure([torch.tensor([0.2, 0.5, 0.3])] * 4, asked)["accuracy"] == 0.25
 
 
+@needs("sklearn")
 def test_macro_f1_is_scikit_learns():
-    metrics = pytest.importorskip("sklearn.metrics")
+    from sklearn import metrics
+
     rng = Rng(5)
     for labels in (2, 3, 7):
         gold, said = ([rng.integer(labels) for _ in range(40)] for _ in range(2))
@@ -222,8 +226,8 @@ def test_macro_f1_is_scikit_learns():
         assert found["accuracy"] == pytest.approx(metrics.accuracy_score(gold, said))
 
 
+@needs("sklearn")
 def test_tf_idf_is_an_honest_rival(tokenizer):
-    pytest.importorskip("sklearn")
     rows = [list(sentences(n, seed).values()) for seed, n in ((0, 64), (1, 20), (2, 40))]
     asked = [questions(tokenizer, n, seed) for seed, n in ((0, 64), (1, 20), (2, 40))]
     said = tf_idf(TASK, rows[0], asked[0], rows[1], asked[1], rows[2])
@@ -233,18 +237,16 @@ def test_tf_idf_is_an_honest_rival(tokenizer):
 
 
 def test_without_scikit_learn_a_line_says_how_to_get_it(model, tokenizer, monkeypatch, capsys):
-    importer = builtins.__import__
-
-    def without(name, *rest, **more):
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return importer(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    settings = replace(QUICK, epochs=1)
-    _, report = finetune(model, tokenizer, TASK, sentences(8, 0), sentences(8, 1), settings=settings, say=quiet)
-    print_report(report)
-    assert "scikit-learn is needed beside it; pip install 'minglm[tasks]'" in capsys.readouterr().out
+    hide(monkeypatch, "sklearn")
+    line = f"scikit-learn is not installed; {how_to_install('tasks')}"
+    settings, told = replace(QUICK, epochs=1), []
+    def say(_):
+        told.append(capsys.readouterr().err)
+    _, report = finetune(model, tokenizer, TASK, sentences(8, 0), sentences(8, 1), settings=settings, say=say)
+    assert told[0] == f"minglm: note: {TF_IDF} is left out: {line}\n"  # before anything was learned
+    assert TF_IDF not in report["scores"]
+    with pytest.raises(MinglmError, match=re.escape(line)):
+        tf_idf(TASK, [], [], [], [], [])
 
 
 @pytest.mark.parametrize(

@@ -9,25 +9,20 @@ import functools
 import json
 import math
 import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import SMALL
-from hypothesis import given, settings
+from conftest import SMALL, python
+from hypothesis import given
 from hypothesis import strategies as st
 from test_attention import LAYOUTS, Sample, ignoring, mask_of
 
 from minglm import attention, ops
 from minglm.cli import main
 from minglm.mask import GLMMask, keys_of_row
-
-settings.register_profile("kernel", deadline=None, max_examples=20)
-settings.load_profile("kernel")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 SERVED = [(rung, dtype) for rung in ops.rungs() for dtype in DTYPES if ops.serves(dtype, rung)]
@@ -364,17 +359,17 @@ def test_python_goes_on_while_the_kernel_computes():
 
     clock = threading.Thread(target=tick)
     clock.start()
-    before, began = ticks[0], time.monotonic()
+    before = ticks[0]
     by_kernel("scalar", *numbers, mask)
-    passed, seconds = ticks[0] - before, time.monotonic() - began
+    passed = ticks[0] - before
     done.set()
     clock.join()
-    assert passed > 20, f"{passed} ticks of a millisecond in {seconds:.2f} s: the GIL is held"
+    assert passed > 20, f"{passed} ticks: the GIL is held"  # held, it is a few: those between the calls of PyTorch
 
 
 def run_python(code, *words, **environment):
     """Run code in a process of its own; what it prints is JSON."""
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=os.environ | environment)
+    done = python("-c", code, *words, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -411,7 +406,7 @@ for n in (1, 3):
 torch.set_num_threads(1)
 pools = {{os.path.realpath(line.split()[-1]) for line in open("/proc/self/maps") if "libgomp" in line}}
 print(json.dumps([seen, len(pools), ops._C.cpu_threads_by()]))"""
-    seen, pools, by = run_python(code, OMP_NUM_THREADS="1")
+    seen, pools, by = run_python(code)
     if by != "OpenMP":
         pytest.skip(f"threads by {by}")
     start = seen[0]
@@ -423,13 +418,11 @@ print(json.dumps([seen, len(pools), ops._C.cpu_threads_by()]))"""
 @pytest.mark.parametrize("T", [8192, pytest.param(65536, marks=slow)])
 def test_memory_grows_with_the_length_and_not_with_its_square(T):
     code = f"""{PREPARED}
-import time
 step(64)
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.time()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 step({T})
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.time() - began]))"""
-    kilobytes, seconds = run_python(code, OMP_NUM_THREADS="1" if T < 10_000 else str(os.cpu_count()))
-    print(f"{T} tokens, one head of 32, forward and backward: {kilobytes / 1024:.0f} MB more, {seconds:.1f} s")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"""
+    kilobytes = run_python(code, OMP_NUM_THREADS="1" if T < 10_000 else str(os.cpu_count()))
     assert kilobytes < 16 * 1024 + 20 * T * 32 * 4 / 1024  # out, three inputs, three gradients, g, and some of the kernel's own
 
 

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minglm.mask
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask, keys_of_row
-
-no_deadline = settings(deadline=None)  # a busy machine is no failure
 
 
 def grid_by_words(mask):
@@ -85,7 +83,6 @@ def test_keys_of_row_by_hand():
     assert [keys_of_row(i, 2) for i in (-3, -1)] == [2, 2] and keys_of_row(-3, 0) == 0
 
 
-@no_deadline
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 9)), min_size=1))
 def test_keys_of_row_says_the_same_of_tensors(pairs):
     i, part_a_len = torch.tensor(pairs).T
@@ -101,13 +98,11 @@ def test_the_papers_mask_by_hand():
     ]  # fmt: skip
 
 
-@no_deadline
 @given(ragged_masks())
 def test_the_dense_grid_is_what_three_statements_say(mask):
     check(mask, mask.dense())
 
 
-@no_deadline
 @given(ragged_masks())
 def test_visible_keys_counts_the_grid_row_by_row(mask):
     visible = mask.visible_keys()
@@ -115,7 +110,6 @@ def test_visible_keys_counts_the_grid_row_by_row(mask):
     assert visible.tolist() == grid_by_words(mask).sum(1).tolist()
 
 
-@no_deadline
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=4))
 def test_part_b_never_sees_the_future_and_part_a_never_sees_part_b(pairs):
     lens, part_a = [T for T, _ in pairs], [min(A, T) for T, A in pairs]
@@ -219,14 +213,12 @@ def test_a_wrong_cache_would_be_caught(wrong):
 # Ways to make one
 
 
-@no_deadline
 @given(st.lists(st.integers(0, 6), max_size=4))
 def test_gpt_is_the_lower_triangle_of_each_sample(lens):
     blocks = [np.tril(np.ones((T, T), dtype=bool)) for T in lens]
     assert np.array_equal(GLMMask.gpt(lens).dense(), torch.block_diag(*map(torch.tensor, blocks)) if lens else np.zeros((0, 0)))
 
 
-@no_deadline
 @given(st.lists(st.integers(0, 6), max_size=4))
 def test_bert_is_all_of_each_sample(lens):
     same = np.repeat(np.arange(len(lens)), lens)
@@ -255,7 +247,6 @@ def test_lengths_may_be_lists_arrays_or_tensors(kind):
             assert got.dtype == torch.int32 and got.device.type == "cpu" and got.tolist() == values
 
 
-@no_deadline
 @given(ragged_masks(), st.data())
 def test_fewer_queries_see_what_the_last_rows_saw(mask, data):
     len_q = [data.draw(st.integers(0, n)) for n in mask.len_q.tolist()]

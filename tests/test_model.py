@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,9 +22,6 @@ from minglm.infilling import build_example
 from minglm.mask import GLMMask
 from minglm.model import GLM, GLMConfig, shortest_suffixes
 from minglm.ops import has_kernel
-
-settings.register_profile("model", deadline=None, max_examples=25)
-settings.load_profile("model")
 
 # every width of this model is another number, so that a shape tells what a tensor is
 TINY = GLMConfig(vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, max_positions=16, dropout=0.0)

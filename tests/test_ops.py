@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import python
 from test_attention import LAYOUTS, Sample, mask_of, numbers
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -458,8 +459,7 @@ print(json.dumps([said, a.best_backend(), a.backends(), a.kernel_rungs(), ops.ru
 
 
 def test_everything_but_the_kernel_works_without_the_extension():
-    environment = {name: value for name, value in os.environ.items() if name != "MINGLM_KERNEL"}
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=environment)
+    done = python("-c", WITHOUT, env={"MINGLM_KERNEL": ""})
     assert done.returncode == 0, done.stderr
     said, best, backends, ladder, rungs, (usable, why) = json.loads(done.stdout)
     assert len(said) == 3 and all(line.startswith("backend: ") and why in line for line in said)

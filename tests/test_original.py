@@ -225,7 +225,7 @@ def test_every_published_form_gives_the_originals_numbers(parity, tmp_path, caps
     assert ("Hugging Face" in read_original(path).why_gelu) == (gelu == "erf")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 3), st.sampled_from([1, 2, 4]), st.integers(1, 9), st.integers(1, 3), st.integers(1, 9), st.randoms(),
     st.sampled_from(["", "module.", "glm.", "model.", "module.model.glm."]),

@@ -185,7 +185,7 @@ with_special = st.lists(
 anything = st.one_of(english, chinese, st.text(max_size=20))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(english)
 def test_the_ids_of_bert_are_those_of_two_other_implementations(kinds, text):
     path, tokenizer = kinds["bert"]
@@ -207,7 +207,7 @@ def test_the_ids_of_bert_where_unicode_is_delicate(kinds):
     assert tokenizer.encode(texts[0]) == [cafe, cafe, cafe]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(english, st.booleans())
 def test_the_ids_of_byte_level_bpe_are_those_of_two_other_implementations(kinds, text, roberta):
     path, tokenizer = kinds["roberta" if roberta else "gpt2"]
@@ -217,7 +217,7 @@ def test_the_ids_of_byte_level_bpe_are_those_of_two_other_implementations(kinds,
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(chinese)
 def test_the_ids_of_sentencepiece_are_those_of_its_rules(kinds, text):
     tokenizer = kinds["chinese"][1]
@@ -228,7 +228,7 @@ def test_the_ids_of_sentencepiece_are_those_of_its_rules(kinds, text):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(with_special)
 def test_special_tokens_are_recognised_as_the_original_does(kinds, kind, text):
     path, _ = kinds[kind]
@@ -314,7 +314,7 @@ def test_an_added_tokens_file_has_the_last_word(kinds, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(anything)
 def test_what_is_saved_is_the_same_tokenizer(kinds, tmp_path_factory, kind, text):
     folder = tmp_path_factory.mktemp("t")
@@ -330,7 +330,7 @@ def test_what_is_saved_is_the_same_tokenizer(kinds, tmp_path_factory, kind, text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(anything)
 def test_the_text_of_some_ids_begins_the_text_of_more(kinds, kind, text):
     tokenizer = kinds[kind][1]
@@ -426,7 +426,7 @@ def test_a_vocabulary_of_another_kind_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind, name", [("bert", "vocab.txt"), ("gpt2", "vocab.json"), ("gpt2", "merges.txt"), ("chinese", "")])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_file_is_one_line_or_a_tokenizer(kinds, tmp_path_factory, kind, name, data):
     source, folder = kinds[kind][0], tmp_path_factory.mktemp("x") / "t"
@@ -458,7 +458,7 @@ def test_bytes_that_are_no_text_are_an_error_of_one_line(kinds, tmp_path):
 
 
 def test_the_ids_and_texts_are_those_of_sentencepiece_itself(tmp_path):
-    sp = pytest.importorskip("sentencepiece")
+    sp = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed; pip install sentencepiece")
     lines = "起初，神创造天地。神说：要有光，就有了光。\nthe heaven and the earth, 3.14 ＡＢＣ\nAnd God said: ﬁne ①②③!\n"
     (tmp_path / "text.txt").write_text(lines * 30, encoding="utf-8")
     sp.SentencePieceTrainer.train(
@@ -471,7 +471,7 @@ def test_the_ids_and_texts_are_those_of_sentencepiece_itself(tmp_path):
 
     characters = [*"起初神创造天地说要有光就了，。：the and God 3.14ＡＢﬁ①!龘😀\n\t\u3000", "<n>"]
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(st.lists(st.sampled_from(characters), max_size=20))
     def check(parts):
         ids = theirs.encode("".join(parts))

@@ -112,7 +112,7 @@ class Tree:
     def run(self, *words, check=True, **variables):
         """Python in the tree, in a process of its own; without CUDA unless a variable says something else about it."""
         kept = {name: value for name, value in os.environ.items() if name not in OURS} | {"MINGLM_CUDA": "0"}
-        how = dict(cwd=self.root, env=kept | variables, capture_output=True, text=True, timeout=200)
+        how = dict(cwd=self.root, env=kept | variables, capture_output=True, text=True)
         done = subprocess.run([sys.executable, *words], **how)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done

@@ -1,5 +1,6 @@
 """The page's last region in a real browser: what a model does with a text there is what it does in Python."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import need_browser
 
 from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
@@ -16,9 +16,10 @@ from minglm.infilling import Example
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec
 
-need_browser()
-from axe_playwright_python.sync_playwright import Axe  # noqa: E402  (it is there when the line above says so)
-from playwright.sync_api import expect  # noqa: E402
+with contextlib.suppress(ImportError):  # without it all tests that need it are skipped: they need `browser`, too
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)  # a busy machine is no failure; its own 5 s are for people who wait
 
 TEXT = "Ben went home. The day was [MASK], and the night was [MASK]."
 HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e [MASK] <b>\u4f60\u597d</b>"
@@ -104,7 +105,7 @@ class Lab:
 
     def fill(self):
         self.press("fill")
-        expect(self.button("fill")).to_be_disabled(timeout=10_000)
+        expect(self.button("fill")).to_be_disabled()
         return self
 
     def text(self):
@@ -200,15 +201,19 @@ def test_the_sentence_says_where_the_row_stands_and_what_it_sees(lab, trained):
     assert chip.get_attribute("aria-label") == f"row {A + 1}: {piece}, position {position}, block position 2"
 
 
-def test_nothing_moves_by_itself_and_play_stops_when_told_to(lab):
-    steps = lab.box.locator(".lab-column")
-    lab.page.wait_for_timeout(300)
+def test_nothing_moves_by_itself_and_play_stops_when_told_to(pages, trained):
+    lab = pages.open(live_spec(*trained, text=TEXT, name="small"))
+    steps, clock = lab.box.locator(".lab-column"), lab.page.clock
+    clock.install(time=0)
+    clock.pause_at(1000)  # from here on its hands move when they are moved
+    clock.run_for(5000)
     assert steps.count() == 0
     lab.press("play")
     expect(steps).to_have_count(1)
-    expect(steps).to_have_count(2, timeout=3000)
+    clock.run_for(1000)
+    expect(steps).to_have_count(2)
     lab.press("pause")
-    lab.page.wait_for_timeout(1100)
+    clock.run_for(5000)
     assert steps.count() == 2
 
 
@@ -221,7 +226,7 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
     lab.box.locator(".lab-column").nth(1).click()
     other = next(bar for bar in lab.bars() if bar.id != greedy[1] and trained[1].byte_lengths()[bar.id])
     lab.box.locator(f'button[data-key="token-{other.id}"]').click()
-    expect(lab.button("fill")).to_be_disabled(timeout=10_000)
+    expect(lab.button("fill")).to_be_disabled()
     assert [bar.id for bar in lab.bars() if bar.chosen] == [other.id]
     taken = [int(step.locator("[data-chosen=true]").get_attribute("data-id")) for step in lab.box.locator(".lab-column").all()]
     assert taken[:2] == [greedy[0], other.id]
@@ -262,7 +267,7 @@ def test_a_word_changed_and_changed_back_gives_the_same_text(lab, trained):
         lab.page.keyboard.type(new)
         lab.page.keyboard.press("Enter")
         expect(lab.box.get_by_role("button", name=new, exact=True)).to_be_focused()
-        expect(lab.button("fill")).to_be_disabled(timeout=10_000)
+        expect(lab.button("fill")).to_be_disabled()
     assert lab.text() == drawn == fill(*trained, TEXT, temperature=1.2).text
 
 
@@ -464,7 +469,7 @@ def test_it_runs_in_a_sandboxed_frame(browser, trained):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(lab, theme):
+def test_axe_finds_nothing(lab, axe, theme):
     lab.page.emulate_media(color_scheme=theme)
     lab.fill()
     lab.box.locator(".lab-word").first.click()
@@ -473,7 +478,7 @@ def test_axe_finds_nothing(lab, theme):
     expect(lab.button("fill")).to_be_disabled()
     lab.box.locator(".lab-column").nth(1).click()
     lab.quiet(0, 0)
-    found = Axe().run(lab.page, context="#model").response["violations"]
+    found = axe(lab.page, context="#model").response["violations"]
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
     lab.page.emulate_media(color_scheme=None)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXT, need_browser
+from conftest import TEXT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +20,6 @@ from minglm.rng import Rng
 from minglm.tokenizer import byte_of_character
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
-
-need_browser()
 
 MODEL_JS = Path(weights.__file__).with_name("model.js").read_text(encoding="utf-8")
 REPEATS = "aa a\u3000a\U000e0001a\x85\x85 bread" * 90  # "aaa" has two ways, and some unprintable characters are one token
@@ -116,7 +114,7 @@ def collected(strategy, n):
     """n values of a strategy, the same every time: Python and the page then see them all in one call."""
     found = []
 
-    @settings(max_examples=n, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=n, )
     @given(strategy)
     def collect(value):
         found.append(value)

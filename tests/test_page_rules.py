@@ -4,7 +4,6 @@ import json
 import random
 
 import pytest
-from conftest import need_browser
 
 from minglm import Rng, Span, sample_spans
 from minglm.viz import page
@@ -12,8 +11,6 @@ from minglm.viz.columns import characters
 from minglm.viz.derivation import EOS_TEXTS, explain, why
 from minglm.viz.typed import draw, split
 from minglm.viz.words import MODELS
-
-need_browser()
 
 AWKWARD = [
     "春眠",

@@ -23,6 +23,7 @@ from minglm.batch import pack
 from minglm.checkpoint import Checkpoints
 from minglm.cli.pretrain import SHORT
 from minglm.config import resolve
+from minglm.errors import how_to_install
 from minglm.evaluation import evaluate
 from minglm.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
 from minglm.processes import Interrupt, World, keep_memory
@@ -195,7 +196,8 @@ def test_recomputed_activations_change_nothing(minglm, text_file, tmp_path):
 def test_tensorboard_missing_is_a_clear_error(minglm, text_file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     result = minglm(*small(text_file, "--steps", 1, "--log", "tensorboard", "--out", tmp_path / "run"))
-    assert result.code == 2 and "pip install 'minglm[tensorboard]'" in result.err
+    line = f"minglm: error: train.log: tensorboard is not installed; {how_to_install('tensorboard')}\n"
+    assert (result.code, result.err, result.out) == (2, line, "") and not (tmp_path / "run").exists()
 
 
 # ---- resume ----------------------------------------------------------------------------------------------------------
@@ -257,14 +259,14 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("die_at", [30, 37, 44])
-def test_a_run_killed_while_it_saves_resumes_bit_for_bit(text_file, whole_run, tmp_path, die_at):
+def test_a_run_killed_while_it_saves_resumes_bit_for_bit(minglm, text_file, whole_run, tmp_path, die_at):
     out = tmp_path / "run"
     words, options = command(*small(text_file, *HARD, "--steps", 20, "--out", out))
     words[1:3] = ["-c", KILLED_WHILE_SAVING, str(die_at)]
-    killed = subprocess.run(words, capture_output=True, timeout=120, **options)
+    killed = subprocess.run(words, capture_output=True, **options)
     assert killed.returncode == -signal.SIGKILL
     GLM.from_pretrained(out)
-    assert run_command("pretrain", "--out", out, "--resume").returncode == 0
+    assert minglm("pretrain", "--out", out, "--resume").code == 0
     same_run(out, whole_run)
 
 
@@ -304,14 +306,14 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
 def torchrun(processes, *args):
     words, options = command(*args)
     words[1:3] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "minglm"]
-    return subprocess.run(words, capture_output=True, timeout=200, **options)
+    return subprocess.run(words, capture_output=True, **options)
 
 
-def test_two_processes_and_accumulation_give_the_loss_curve_of_one(text_file, tmp_path):
+def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_file, tmp_path):
     """Batches of one or a few samples: shares are unequal, and with one sample the second process learns from no row."""
     args = small(text_file, "--model.dropout", "0", "--steps", 12, "--lr", "1e-2", "--batch-tokens", "80")
-    assert run_command(*args, "--out", tmp_path / "one").returncode == 0
-    assert run_command(*args, "--train.micro_batch_tokens", 1, "--out", tmp_path / "accumulated").returncode == 0
+    assert minglm(*args, "--out", tmp_path / "one").code == 0
+    assert minglm(*args, "--train.micro_batch_tokens", 1, "--out", tmp_path / "accumulated").code == 0
     two = torchrun(2, *args, "--out", tmp_path / "two")
     assert two.returncode == 0, two.stderr
     assert "2 processes" in two.stdout
@@ -440,7 +442,7 @@ def start_long_run(text_file, out):
 def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
     process = start_long_run(text_file, tmp_path / "run")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130 and "Traceback" not in err
     assert "--resume" in err
     saved = Checkpoints(tmp_path / "run").steps()[-1]
@@ -454,7 +456,8 @@ from minglm import pretrain
 from minglm.cli import main
 def endless(run):
     print("step begun", flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(1)
 pretrain.train_step = endless
 sys.exit(main(sys.argv[1:]))
 """
@@ -468,7 +471,7 @@ def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
     process.send_signal(signal.SIGINT)
     assert any("once more to leave at once" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate()
     assert process.returncode == -signal.SIGINT
     GLM.from_pretrained(tmp_path / "run")  # what was saved before is there
 
@@ -513,9 +516,9 @@ def test_after_a_run_ctrl_c_is_what_it_was():
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(text_file, tmp_path):
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(minglm, text_file, tmp_path):
     out = tmp_path / "run"
-    assert run_command(*small(text_file, "--steps", 4, "--stop-at", 2, "--out", out)).returncode == 0
+    assert minglm(*small(text_file, "--steps", 4, "--stop-at", 2, "--out", out)).code == 0
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
     def limit():

@@ -6,12 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minglm.rng import Rng, permutation, philox
-
-no_deadline = settings(deadline=None)  # a busy machine is no failure
 
 words32 = st.integers(0, 2**32 - 1)
 
@@ -52,7 +50,6 @@ def test_the_known_answers_come_out_of_arrays_too():
     assert np.stack(philox(counters, keys)).T.tolist() == [list(hexes(answer)) for _, _, answer in KNOWN_ANSWERS]
 
 
-@no_deadline
 @given(st.lists(st.tuples(words32, words32, words32, words32), min_size=1, max_size=5), st.tuples(words32, words32))
 def test_ints_and_arrays_scramble_alike(counters, key):
     at_once = philox(tuple(np.array(counters, dtype=np.uint64).T), key)
@@ -62,7 +59,6 @@ def test_ints_and_arrays_scramble_alike(counters, key):
 # A stream
 
 
-@no_deadline
 @given(st.integers(0, 2**64 - 1), words32, words32, words32)
 def test_a_stream_is_the_blocks_of_its_name_in_order(seed, a, b, c):
     key = (seed % 2**32, seed // 2**32)
@@ -71,7 +67,6 @@ def test_a_stream_is_the_blocks_of_its_name_in_order(seed, a, b, c):
     assert [rng.word() for _ in range(12)] == list(blocks)
 
 
-@no_deadline
 @given(st.lists(st.booleans(), max_size=30))
 def test_a_stream_does_not_know_what_others_drew(turns):
     one, other = Rng(5, 1), Rng(5, 2)
@@ -129,7 +124,6 @@ def test_the_remainder_of_a_word_alone_would_be_caught():
         check_even([3 * biased_integer(rng, n) // n for _ in range(3000)], range(3))
 
 
-@no_deadline
 @given(st.integers(1, 2**32), st.integers(0, 2**64 - 1))
 def test_integers_lie_below_n(n, seed):
     rng = Rng(seed)
@@ -160,7 +154,6 @@ def test_swapping_with_any_place_would_be_caught():
         check_even(orders_of(naive_shuffle), itertools.permutations(range(4)))
 
 
-@no_deadline
 @given(st.lists(st.integers()), st.integers(0, 2**64 - 1))
 def test_shuffle_keeps_all_items_and_returns_the_list_it_was_given(items, seed):
     before = Counter(items)
@@ -171,7 +164,6 @@ def test_shuffle_keeps_all_items_and_returns_the_list_it_was_given(items, seed):
 # permutation
 
 
-@no_deadline
 @given(st.integers(0, 60), st.integers(0, 2**64 - 1), words32, words32, words32)
 def test_permutation_sorts_by_the_first_two_words_of_each_block(n, seed, a, b, c):
     order = permutation(n, seed, a, b, c).tolist()

@@ -1,17 +1,19 @@
 """Text to text: the rows are those of pretraining, the loss is the formula, and answers are what `fill` would write."""
 
-import builtins
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer, build_example, fill
 from minglm import finetune as finetune_module
 from minglm.cli import parser
 from minglm.cli.tasks import print_texts
+from minglm.errors import how_to_install
 from minglm.finetune import Finetuning, draw, fit, train_step
 from minglm.generate import Dials, Draft
 from minglm.pretrain import make_optimizer
@@ -31,6 +33,7 @@ from minglm.seq2seq import (
     rouge,
     scores_line,
     table_of,
+    tell_what_is_left_out,
     text_losses,
 )
 from minglm.tasks import Cloze, TextToText, ask_all, read_task, shipped_tasks
@@ -287,8 +290,8 @@ def test_no_pairs_give_no_texts(model, tokenizer):
 # ---- how good an answer is -----------------------------------------------------------------------------------------------
 
 
+@needs("sacrebleu")
 def test_bleu_by_hand_and_of_the_library():
-    pytest.importorskip("sacrebleu")
     assert bleu(["a b c d e"], ["a b c d f"])["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
     assert bleu(["a b c d"], ["a b c d e"])["bleu"] == pytest.approx(100 * math.exp(1 - 5 / 4))  # too short
     assert bleu(["so it is now"], ["so it is now"]) == dict(bleu=pytest.approx(100), chrf=pytest.approx(100))
@@ -300,28 +303,23 @@ def test_bleu_by_hand_and_of_the_library():
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(said, [gold]).score)
 
 
+@needs("rouge_score")
 def test_rouge_by_hand():
-    pytest.importorskip("rouge_score")
     found = rouge(["the cat sat"], ["the cat sat down"])  # 3 of 3 and 3 of 4 words; 2 of 2 and 2 of 3 pairs
     assert found == dict(rouge1=pytest.approx(600 / 7), rouge2=pytest.approx(80), rougeL=pytest.approx(600 / 7))
     assert rouge(["b a", "x"], ["a b", "x"])["rougeL"] == pytest.approx((50 + 100) / 2)
 
 
 def test_scores_without_the_libraries_are_exact_matches_and_a_line(monkeypatch, capsys):
-    importer = builtins.__import__
-
-    def without(name, *rest, **more):
-        if name.startswith(("sacrebleu", "rouge_score")):
-            raise ImportError(name)
-        return importer(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    for metric, named in ((bleu, "sacrebleu"), (rouge, "rouge-score")):
-        with pytest.raises(MinglmError, match=rf"{named} is needed for it|{named} is needed for them"):
+    hide(monkeypatch, "sacrebleu", "rouge_score")
+    for metric, named in ((bleu, "BLEU and chrF: sacrebleu"), (rouge, "ROUGE: rouge-score")):
+        with pytest.raises(MinglmError, match=re.escape(f"{named} is not installed; {how_to_install('tasks')}")):
             metric(["a"], ["a"])
     scores = compare(["a ", "b"], ["a", "c"])
     assert scores == dict(bleu=None, chrf=None, rouge1=None, rouge2=None, rougeL=None, exact=50)
-    assert capsys.readouterr().err.count("pip install 'minglm[tasks]'") == 2
+    tell_what_is_left_out()
+    notes = capsys.readouterr().err.splitlines()
+    assert [line.partition(" is left out: ")[0] for line in notes] == ["minglm: note: BLEU and chrF", "minglm: note: ROUGE"]
     assert scores_line(scores) == "exact 50.0 %"
 
 

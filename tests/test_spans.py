@@ -6,15 +6,13 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import minglm.spans
 from minglm.errors import MinglmError
 from minglm.rng import Rng
 from minglm.spans import OBJECTIVES, Span, sample_spans
-
-no_deadline = settings(deadline=None)  # a busy machine is no failure
 
 WORD, STOP = 10, 11  # a token of a sentence, and one that ends it
 SENTENCE_ENDS = [False] * 11 + [True]
@@ -63,7 +61,6 @@ def check_token_spans(spans, tokens, has_cls, has_eos, mask_ratio=0.15, max_leng
 # token
 
 
-@no_deadline
 @given(texts(), seeds, st.sampled_from([0.01, 0.15, 0.5, 0.99]), st.sampled_from([2, 5, 40]))
 def test_token_spans_keep_apart_and_spare_cls_and_eos(text, seed, mask_ratio, max_length):
     tokens, has_cls, has_eos = text
@@ -172,7 +169,6 @@ def sentences_by_pattern(tokens, has_cls, has_eos, starts_sentence):
     return [Span(start + has_cls, end + has_cls) for start, end in pieces]
 
 
-@no_deadline
 @given(texts(), seeds, st.booleans(), st.sampled_from([0.15, 0.6]))
 def test_sentence_spans_are_whole_sentences(text, seed, starts_sentence, mask_ratio):
     tokens, has_cls, has_eos = text
@@ -218,7 +214,6 @@ def test_every_sentence_is_chosen_sooner_or_later():
 # document
 
 
-@no_deadline
 @given(texts(), seeds, st.sampled_from([(0.5, 1.0), (0.25, 0.25), (0.01, 0.3), (1.0, 1.0)]))
 def test_a_document_span_is_one_and_ends_the_text(text, seed, ratio):
     tokens, has_cls, has_eos = text
@@ -243,14 +238,12 @@ def test_document_spans_cover_all_shares_from_half_to_all_alike():
 # all of them
 
 
-@no_deadline
 @given(texts(), seeds, st.sampled_from(["token", "document"]))
 def test_every_text_gets_a_span(text, seed, objective):
     tokens, has_cls, has_eos = text
     assert sample_spans(tokens, objective, Rng(seed), has_cls=has_cls, has_eos=has_eos)
 
 
-@no_deadline
 @given(texts(), seeds, st.sampled_from(OBJECTIVES))
 def test_spans_are_a_function_of_the_stream(text, seed, objective):
     tokens, has_cls, has_eos = text

@@ -123,7 +123,7 @@ def test_a_derivation_that_went_through_json_looks_the_same(model):
 
 @given(samples(st.sampled_from(AWKWARD) | WORDS), st.sampled_from([*MODELS]), st.integers(1, 90),
        st.sampled_from(["unicode", "ascii"]), st.booleans())  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_view_is_wider_than_the_terminal(sample, model, width, charset, colour):
     d = explain(*sample, model=model)
     for name, text in views(d, width=width, charset=charset, colour=colour).items():
@@ -138,7 +138,7 @@ def test_no_view_is_wider_than_the_terminal(sample, model, width, charset, colou
 
 
 @given(samples(), st.sampled_from(["token", "sentence", "document"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_ascii_table_reads_back_as_the_mask(sample, objective):
     example = explain(*sample, objective)
     T, A = len(example), example.part_a_len
@@ -146,7 +146,7 @@ def test_the_ascii_table_reads_back_as_the_mask(sample, objective):
 
 
 @given(samples(), st.integers(1, 90), st.sampled_from(["unicode", "ascii"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_line_is_wider_than_the_terminal(sample, width, charset):
     example = explain(*sample)
     text = render(example, width=width, charset=charset)
@@ -161,7 +161,7 @@ def test_no_line_is_wider_than_the_terminal(sample, width, charset):
 
 
 @given(samples(st.sampled_from(AWKWARD)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wide_and_combining_letters_keep_the_columns(sample):
     example = explain(*sample)
     table = render(example).split("\n\n")[0].split("\n")
@@ -426,7 +426,7 @@ def test_the_film_has_a_title_and_a_sentence_for_each_step_and_ends_in_the_table
 
 
 @given(samples(), st.sampled_from([*MODELS]), st.integers(30, 90) | st.none())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_film_marks_what_each_step_adds(sample, model, width):
     """As many ^ as the step lights cells that show something; in colour as many cells are inverse, and no ^ is left."""
     tokens, spans, order = sample
@@ -463,7 +463,7 @@ def test_all_families_stand_side_by_side_with_what_they_read_and_cannot():
 
 
 @given(samples(), st.lists(st.sampled_from([*MODELS]), min_size=1, max_size=6), st.integers(60, 160) | st.none())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width):
     """Cut the band at the columns of its titles: each piece holds the glyphs of its mask, and what the rows say."""
     tokens, spans, order = sample

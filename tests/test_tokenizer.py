@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tokenizers
+from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +61,7 @@ def tokenizer():
     return Tokenizer.train(TEXTS, 370)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(any_text)
 def test_any_text_survives_the_round_trip_byte_for_byte(tokenizer, text):
     ids = tokenizer.encode(text)
@@ -72,7 +71,7 @@ def test_any_text_survives_the_round_trip_byte_for_byte(tokenizer, text):
     assert tokenizer.encode_batch([text, text + "x"]) == [ids, tokenizer.encode(text + "x")]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(any_text)
 def test_our_decoder_agrees_with_the_library_s(tokenizer, text):
     ids = tokenizer.encode(text)
@@ -139,19 +138,8 @@ def test_training_twice_gives_the_same_file_in_any_process(tokenizer, tmp_path):
         "import sys, json; from minglm.tokenizer import Tokenizer; "
         "print(Tokenizer.train(json.load(sys.stdin), 370).fingerprint)"
     )
-    environment = {
-        **os.environ,
-        "PYTHONHASHSEED": "7",
-        "RAYON_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    other = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps(TEXTS),
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    environment = {"PYTHONHASHSEED": "7", "RAYON_NUM_THREADS": "1"}
+    other = python("-c", program, input=json.dumps(TEXTS), env=environment)
     assert other.stdout.strip() == tokenizer.fingerprint, other.stderr
 
 
@@ -287,19 +275,13 @@ def test_numpy_ids_decode_too(tokenizer):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_importing_encoding_and_forking_print_nothing():
+def test_importing_encoding_and_forking_print_nothing(monkeypatch):
     program = (
         "import os; from minglm.tokenizer import Tokenizer\n"
         "t = Tokenizer.train(['a b c'] * 100, 300); t.encode_batch(['a b c'] * 1000)\n"
         "if os.fork() == 0: t.encode_batch(['a b c'] * 1000); os._exit(0)\n"
         "os._exit(os.wait()[1])"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "TOKENIZERS_PARALLELISM"}
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    run = python("-c", program)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -93,11 +93,13 @@ def rewrite_command(args):
     from ..layout import text_limit
     from ..pretrain import choose_device
     from ..rows import write_rows
-    from ..seq2seq import compare, dials_of, generate, scores_line
+    from ..seq2seq import compare, dials_of, generate, scores_line, tell_what_is_left_out
 
     dials = dials_of(task, **{name: getattr(args, name) for name in
                               ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
     rows = rows_asked(args, task)
+    if any(isinstance(row.get(task.target), str) for row in rows.values()):
+        tell_what_is_left_out()
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
     found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
@@ -231,7 +233,6 @@ def heading(report):
 def print_report(report):
     """The table of scores, the confusion table and a few mistakes."""
     from ..cloze import percent
-    from ..finetune import TF_IDF
 
     print(heading(report))
     width = max(map(len, report["scores"]))
@@ -239,8 +240,6 @@ def print_report(report):
         f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""
         seeds = f"   ({100 * s['between_seeds']:.1f} between seeds)" if s["between_seeds"] is not None else ""
         print(f"            {method:<{width}}   accuracy {percent(s['accuracy'], s['standard_error']):>14}{f1}{seeds}")
-    if report["labels"] and TF_IDF not in report["scores"]:
-        print(f"            {TF_IDF}: scikit-learn is needed beside it; pip install 'minglm[tasks]'")
     if labels := report["labels"]:
         short = [label[:12] for label in labels]
         side = max(len(x) for x in (*short, "is \\ said"))

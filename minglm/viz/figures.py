@@ -11,7 +11,8 @@
     canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
 
 Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark" and
-width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure needs from what there is.
+width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure needs from
+what there is.
 """
 
 import difflib
