@@ -96,7 +96,7 @@ def add_show(p):
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
     p.add_argument("--width", type=positive, metavar="N",
-                   help="columns (default: the terminal's; no limit in a file); of a figure: pixels (default 900, story 720)")
+                   help="columns (default: the terminal's; no limit in a file); of a figure: pixels (default 900)")
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 

@@ -28,7 +28,7 @@ class Animation:
         return self.svg
 
     def save(self, path):
-        """Write it as .svg, atomically -> Path. Raises MinglmError for another ending, or where no file can be written."""
+        """Write it as .svg, atomically -> Path. Another ending, or no place to write to, is a MinglmError."""
         path = Path(path)
         if path.suffix.lower() != ".svg":
             raise MinglmError(f"{path}: an animation is written as .svg only; name a file that ends in .svg")
@@ -53,26 +53,27 @@ class Loop:
 
     def moves(self, *stops, css_class="m"):
         """The attributes of an element that goes through stops: (second, css), in order."""
-        alike = groupby(stops, key=lambda stop: stop[1])
-        percents = ((",".join(f"{number(100 * t / self.seconds, 2)}%" for t, _ in group), css) for css, group in alike)
-        frames = "".join(f"{when}{{{css}}}" for when, css in percents)
+        percents = [(f"{number(100 * t / self.seconds, 2)}%", css) for t, css in stops]
+        alike = groupby(percents, key=lambda percent: percent[1])  # neighbours that say the same share a rule
+        frames = "".join(f"{','.join(when for when, _ in group)}{{{css}}}" for css, group in alike)
         name = self.names.setdefault(frames, f"k{len(self.names)}")
         return dict(class_=css_class, style=f"animation-name:{name}")
 
     def shows(self, start, end=None, fade=0.3):
-        """The attributes of an element that can be seen from `start` on, or until `end` only: then it rests unseen."""
+        """The attributes of an element that is seen from `start` on; with `end` only until then."""
         stops = [(0, "opacity:0"), (start, "opacity:0"), (start + fade, "opacity:1")]
         if end is None:
             return self.moves(*stops, (self.seconds, "opacity:1"))
         stops += [(end - fade, "opacity:1"), (end, "opacity:0"), (self.seconds, "opacity:0")]
-        return self.moves(*stops, css_class="m h")
+        return self.moves(*stops, css_class="m h")  # h: the finished picture is without it
 
     def css(self):
         """The rules that `moves` and `shows` stand on; class f is for paths that bring their own easing."""
-        frames = "".join(f"@keyframes {name}{{{frames}}}" for frames, name in self.names.items())
+        every = f"animation:{number(self.seconds, 2)}s ease-in-out infinite"
         return (
-            f".m,.f{{animation:{number(self.seconds, 2)}s ease-in-out infinite}}.f{{animation-timing-function:linear}}"
-            f".h{{opacity:0}}{frames}@media(prefers-reduced-motion:reduce){{.m,.f{{animation:none!important}}}}"
+            f".m,.f{{{every}}}.f{{animation-timing-function:linear}}.h{{opacity:0}}"
+            + "".join(f"@keyframes {name}{{{frames}}}" for frames, name in self.names.items())
+            + "@media(prefers-reduced-motion:reduce){.m,.f{animation:none!important}}"
         )
 
 
@@ -81,9 +82,12 @@ def tag(name, *inside, **attributes):
 
     inside: elements, or text that has been escaped already.
     """
-    words = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    written = "".join(f' {key}="{escape(number(v) if isinstance(v, float) else str(v))}"' for key, v in words.items())
-    return f"<{name}{written}>{''.join(inside)}</{name}>" if inside else f"<{name}{written}/>"
+    words = [name]
+    for key, value in attributes.items():
+        if value is not None:
+            value = number(value) if isinstance(value, float) else escape(str(value))
+            words.append(f'{key.rstrip("_").replace("_", "-")}="{value}"')
+    return f"<{' '.join(words)}>{''.join(inside)}</{name}>" if inside else f"<{' '.join(words)}/>"
 
 
 def label(x, y, words, css_class):
@@ -104,7 +108,7 @@ def still(x, y, angle=0, scale=1):
 
 
 def flight(here, there, start, end, aisle, n=12):
-    """[(second, css)] from one place to another in n steps: out, across in the aisle, and in; slow at both ends.
+    """[(second, css)] from a place to another in n steps: out, across in the aisle, in; slow at both ends.
 
     here, there: (x, y, angle, scale), see `place`. aisle: the height of a Bezier curve's two inner points.
     """
@@ -125,7 +129,7 @@ def number(x, digits=1):
 
 
 def ems(text):
-    """About how wide a text is, in sizes of its letters: rather too wide, because the reader's font is not known."""
+    """About how wide a text is, in sizes of its letters: rather too wide, as the font is not known."""
     return sum(
         0.98 if display_width(c) > 1 or c in WIDE else 0.38 if c in NARROW else 0.68 if c.isupper() else 0.62
         for c in text if display_width(c)

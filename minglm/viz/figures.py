@@ -10,9 +10,9 @@
     story.py            story F16, which moves: storyboard.py plans it, animated.py writes the SVG, without matplotlib
     canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
 
-Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark" and
-width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure needs from
-what there is.
+Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark"
+and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure
+needs from what there is.
 """
 
 import difflib

@@ -1,6 +1,6 @@
-"""How GLM learns from a sentence, as an animation: blanks fly out, the mask grows row by row, the blanks fly home.
+"""How GLM learns from a sentence, as an animation: blanks fly out, the mask grows, the blanks fly home.
 
-When and where is planned in storyboard.py; this file draws it. Every element rests where the last picture has it, and
+storyboard.py plans when and where; this file draws it. Every element rests as the last picture has it, and
 every motion ends there. Neither torch nor matplotlib is needed.
 """
 
@@ -46,8 +46,9 @@ class Story:
         self.p, self.steps, self.captions = Places(d, width), timeline(d), captions(d)
         self.seconds = sum(self.steps["end"])
         self.loop = Loop(self.seconds)
-        self.outlined = self.steps["spans"][0] + 0.6  # seconds: when the blanks are marked
-        self.part_b, self.part_a = sum(self.steps["part_b"]) - 0.5, self.steps["part_a"][0] + 0.4  # ... and Parts begin
+        # Seconds: blanks are outlined; Part B is complete; Part A comes down, and has come; the end begins.
+        self.outlined, self.part_b = self.steps["spans"][0] + 0.6, sum(self.steps["part_b"]) - 0.5
+        self.part_a, self.moved = self.steps["part_a"][0] + 0.4, self.steps["part_a"][0] + 1.1
         self.leaving = self.seconds - 0.5
         self.span_of = {i: k for k, span in enumerate(d.spans) for i in range(*span)}
         self.mask_row = [int((d.span_id[: self.A] == k).argmax()) for k in range(len(d.spans))]
@@ -55,17 +56,19 @@ class Story:
         self.strips = {}  # {the cells of a row: their name}, because equal rows are kept once
 
     def animation(self):
-        """All of it. The sentence comes alone, in the middle, and makes room for the rest; at the end it goes back."""
+        """All of it. The sentence is alone in the middle, makes room, and at the end goes back there."""
         p, up = self.p, self.steps["part_b"][0]
         alone, above = place(0, p.height / 2 - p.aisle + p.big * p.thick / 2), place(0, 0)
         glide = [(0, alone), (up, alone), (up + 0.5, above), (self.leaving, above), (self.seconds, alone)]
         drawn = [*self.heads(), *self.positions(), *self.grid(), *self.sentences()]
         sentence = [*self.kept_words(), tag("g", *self.holes(), **self.leaves()), *self.flyers()]
         moving = [tag("g", *drawn, **self.leaves()), tag("g", *sentence, **self.loop.moves(*glide))]
-        back, words = tag("rect", width=p.width, height=p.height, rx=10, fill=self.look["back"]), in_words(self.d)
-        title, about = tag("title", clean(words.partition(". ")[0]), id="title"), tag("desc", clean(words), id="words")
+        words = in_words(self.d)
+        title = tag("title", clean(words.partition(". ")[0]), id="title")
+        title += tag("desc", clean(words), id="words")
+        back = tag("rect", width=p.width, height=p.height, rx=10, fill=self.look["back"])
         svg = tag(
-            "svg", *(f"\n{part}" for part in (title, about, self.style(), self.cells(), back, *moving)), "\n",
+            "svg", *(f"\n{part}" for part in (title, self.style(), self.cells(), back, *moving)), "\n",
             xmlns="http://www.w3.org/2000/svg", width=p.width, height=p.height,
             viewBox=f"0 0 {p.width} {p.height}", role="img", aria_labelledby="title words",
         )  # fmt: skip
@@ -77,15 +80,18 @@ class Story:
 
     def style(self):
         """Letters, spans, and all motion. On a phone captions are as large as the longest one allows."""
-        p, spans, rules = self.p, range(len(self.d.spans)), [f"text{{font-family:{FONTS};text-anchor:middle}}"]
+        p = self.p
         room = (p.width - 2 * PAD) / max(map(ems, self.captions.values()))
-        sizes = {"text": p.size, ".s": 12, ".n": min(14, p.pitch * 0.6), ".r": min(p.size, p.high * 0.7), ".c": min(20, room)}
+        sizes = {"text": p.size, ".s": 12, ".n": min(14, p.pitch * 0.6), ".r": min(p.size, p.high * 0.7)}
+        sizes[".c"] = min(20, room)
+        rules = [f"text{{font-family:{FONTS};text-anchor:middle;fill:{self.look['ink']}}}"]
         rules += [f"{name}{{font-size:{number(size)}px}}" for name, size in sizes.items()]
-        rules += [f"text{{fill:{self.look['ink']}}}.b{{font-weight:600}}.e{{text-anchor:end}}.l{{text-anchor:start}}"]
-        for k in spans:
+        rules += [".b{font-weight:600}.e{text-anchor:end}.l{text-anchor:start}"]
+        rules += [f"@media(max-width:480px){{.c{{font-size:{number(min(26, room))}px}}.s{{font-size:14px}}}}"]
+        for k in range(len(self.d.spans)):
+            colour = SPAN_COLOURS[k % len(SPAN_COLOURS)]
             dashes = DASHES[SPAN_OUTLINES[k % len(SPAN_OUTLINES)]]
-            rules.append(f".o{k}{{stroke:{SPAN_COLOURS[k % len(SPAN_COLOURS)]};stroke-width:2;stroke-dasharray:{dashes}}}")
-        rules.append(f"@media(max-width:480px){{.c{{font-size:{number(min(26, room))}px}}.s{{font-size:14px}}}}")
+            rules.append(f".o{k}{{stroke:{colour};stroke-width:2;stroke-dasharray:{dashes}}}")
         return tag("style", *rules, self.loop.css())
 
     # ---- the sentence ----
@@ -102,15 +108,17 @@ class Story:
         p, masked = self.p, self.steps["part_a"][0]
         for k, span in enumerate(self.d.spans):
             x, y, w = p.hole(span)
-            edges = [(still(*p.at_home(i)), self.box(p.wide(p.words[i]), **self.outline(k))) for i in range(*span)]
-            name = label(x, y - p.big * p.thick / 2 - 10, blank_name(k, w), "s b")
-            yield tag("g", *(tag("g", edge, transform=at) for at, edge in edges), name, **self.loop.shows(self.outlined))
+            marks = [label(x, y - p.big * p.thick / 2 - 10, blank_name(k, w), "s b")]
+            for i in range(*span):
+                edge = self.box(p.wide(p.words[i]), **self.outline(k))
+                marks.append(tag("g", edge, transform=still(*p.at_home(i))))
+            yield tag("g", *marks, **self.loop.shows(self.outlined))
             mask = self.chip(w / p.big, p.tokens[self.mask_row[k]], **self.outline(k, self.look["back"]))
             away = self.loop.shows(masked, self.flights(k)[1][1] + 0.1)
             yield tag("g", tag("g", mask, transform=still(x, y, 0, p.big)), **away)
 
     def flyers(self):
-        """The blanked words: from the sentence into Part B, where `arriving` takes over, and home at the end."""
+        """The blanked words: out to Part B, where `arriving` takes over, and home at the end."""
         for i, k in self.span_of.items():
             (out, landed), (back, arrived) = self.flights(k)
             j = self.rows_of[k][1 + i - self.d.spans[k].start]  # subtle: the first row of a span is its [S]
@@ -129,7 +137,7 @@ class Story:
             yield tag("g", drawn, id=f"word-{i}", transform=still(*home), **motion)
 
     def flights(self, k):
-        """When the words of span k fly out, and when home: ((start, end), (start, end)). One span after the other."""
+        """When span k flies out, and when home: ((start, end), (start, end)). One span at a time."""
         n, turn = len(self.d.spans), self.d.order.index(k)
         (start, length), (home, back) = self.steps["part_b"], self.steps["home"]
         each, each_back = (length - 1) / n, (back - 0.2) / n
@@ -139,32 +147,35 @@ class Story:
     # ---- over the mask: tokens and positions ----
 
     def heads(self):
-        """Both parts: their names, brackets over spans, and every token, outlined at first, filled when it is seen."""
-        p, moved = self.p, self.part_a + 0.7
-        for part, a, b, start in (("A", 0, self.A, moved), ("B", self.A, len(self.d), self.part_b)):
+        """Both parts: their names, brackets over spans, and tokens: outlined first, filled when seen."""
+        p = self.p
+        for part, a, b, start in (("A", 0, self.A, self.moved), ("B", self.A, len(self.d), self.part_b)):
             x, w = p.left + a * p.pitch + 1.5, (b - a) * p.pitch - 3
             bar = tag("rect", x=x, y=float(p.parts), width=w, height=4, rx=2, fill=self.colour(part))
             name = label(x + w / 2, p.parts - 10, f"Part {part}", "s b")
             yield tag("g", bar, name, **self.loop.shows(start))
         for k, rows in enumerate(self.rows_of):
-            yield self.bracket(k, self.mask_row[k], 1, moved) + self.bracket(k, rows[0], len(rows), self.part_b)
+            yield self.bracket(k, self.mask_row[k], 1, self.moved)
+            yield self.bracket(k, rows[0], len(rows), self.part_b)
         for j in range(len(self.d)):
             yield self.arriving(j) + self.lit(j)
 
     def bracket(self, k, first, rows, start):
         """The name of a blank over the columns from `first` on."""
         x, w = self.p.left + first * self.p.pitch + 3, rows * self.p.pitch - 6
-        line = tag("path", d=f"M{number(x)} {number(self.p.brackets + 4)}v-4h{number(w)}v4", **self.outline(k))
+        path = f"M{number(x)} {number(self.p.brackets + 4)}v-4h{number(w)}v4"
         name = label(x + w / 2, self.p.brackets - 8, blank_name(k, w), "s")
-        return tag("g", line, name, **self.loop.shows(start))
+        return tag("g", tag("path", d=path, **self.outline(k)), name, **self.loop.shows(start))
 
     def arriving(self, j):
-        """A token of Part A comes down from the sentence; one of Part B takes over from its flyer, an [S] appears."""
+        """A token of Part A comes down from the sentence; in Part B a word takes over from its flyer."""
         p, k, i = self.p, int(self.d.span_id[j]), int(self.d.word[j])
-        chip = self.chip(p.wide(p.tokens[j]), p.tokens[j], **(self.outline(k, self.look["back"]) if k >= 0 else {}))
+        edge = self.outline(k, self.look["back"]) if k >= 0 else {}
+        chip = self.chip(p.wide(p.tokens[j]), p.tokens[j], **edge)
         named = dict(id=f"head-{j}", transform=still(*p.head(j)))
         if j >= self.A:
-            when = self.loop.shows(self.flights(k)[0][1] - 0.05, fade=0.05) if i >= 0 else self.loop.shows(self.part_b)
+            landed, shows = self.flights(k)[0][1], self.loop.shows
+            when = shows(landed - 0.05, fade=0.05) if i >= 0 else shows(self.part_b)
             return tag("g", tag("g", chip, **when), **named)
         here = place(*(p.at_home(i) if i >= 0 else (*p.hole(self.d.spans[k])[:2], 0, p.big)))
         there, start = f"{place(*p.head(j))};opacity:1", self.part_a
@@ -181,7 +192,7 @@ class Story:
         return tag("g", tag("g", chip, transform=still(*head)), **self.loop.shows(self.turn(first), fade=0.2))
 
     def positions(self):
-        """Two rows of numbers. The first are underlined in their span's colour: in Part B they repeat that of its [M]."""
+        """Two rows of numbers. In a span's colour is underlined what its [M] and its rows of Part B share."""
         p, (start, length) = self.p, self.steps["positions"]
         for lane, values in enumerate((self.d.position_ids, self.d.block_position_ids)):
             y = p.numbers + 19 * lane
@@ -196,10 +207,11 @@ class Story:
     # ---- the mask ----
 
     def grid(self):
-        """Empty cells, then a group for each row: its token, its cells, what it learns; a frame is around the last one."""
+        """Empty cells; for each row its token, its cells, what it learns; a frame around the newest."""
         d, p, T = self.d, self.p, len(self.d)
         yield self.board()
-        yield tag("g", label(p.end + 7, p.row(self.A - 1), "learns", "s l"), **self.loop.shows(self.turn(self.A)))
+        learns = label(p.end + 7, p.row(self.A - 1), "learns", "s l")
+        yield tag("g", learns, **self.loop.shows(self.turn(self.A)))
         for i in range(T):
             cells = "".join(tag("use", href=f"#{d.kind[i, j]}", x=p.left + j * p.pitch) for j in range(T))
             strip = tag("use", href="#" + self.strips.setdefault(cells, f"cells-{len(self.strips)}"))
@@ -243,10 +255,10 @@ class Story:
         p, side, drawn = self.p, min(self.p.pitch, self.p.high), []
         for name, kind in KINDS.items():
             fill, ink, sign = getattr(kind, self.theme), kind.ink[self.theme], SIGNS[kind.pattern]
-            box = tag("rect", x=1.5, y=1.5, width=p.pitch - 3, height=p.high - 3, rx=2, fill=fill) if fill else ""
-            look = dict(fill="none", stroke=ink, color=ink, stroke_width=".06")
+            box = dict(x=1.5, y=1.5, width=p.pitch - 3, height=p.high - 3, rx=2, fill=fill or "none")
             where = still((p.pitch - side) / 2, (p.high - side) / 2, 0, side)
-            drawn.append(tag("g", box, tag("g", sign, transform=where, **look) if sign else "", id=name))
+            mark = tag("g", sign, transform=where, fill="none", stroke=ink, color=ink, stroke_width=".06")
+            drawn.append(tag("g", tag("rect", **box), mark, id=name))
         return tag("defs", *drawn, *(tag("g", cells, id=name) for cells, name in self.strips.items()))
 
     def sentences(self):
@@ -287,8 +299,9 @@ def in_words(d):
     part_a, part_b = " ".join(d.tokens[: d.part_a_len]), " ".join(d.tokens[d.part_a_len :])
     one, two = (" ".join(map(str, ids)) for ids in (d.position_ids, d.block_position_ids))
     return (
-        f"How GLM learns from a sentence, as an animation. The sentence: {' '.join(d.text)}. Part A, with one "
-        f"{MASK_NAMES[d.objective]} for each blank: {part_a}. Part B, the blanked words: {part_b}. It learns: "
-        f"{' '.join(filter(None, d.targets))}. Position 1: {one}. Position 2: {two}. {int(d.mask.sum())} of "
-        f"{d.mask.size} cells of the mask are open: Part A sees Part A; Part B sees Part A and its own past."
+        f"How GLM learns from a sentence, as an animation. The sentence: {' '.join(d.text)}. "
+        f"Part A, with one {MASK_NAMES[d.objective]} for each blank: {part_a}. "
+        f"Part B, the blanked words: {part_b}. It learns: {' '.join(filter(None, d.targets))}. "
+        f"Position 1: {one}. Position 2: {two}. {int(d.mask.sum())} of {d.mask.size} cells of the mask are "
+        "open: Part A sees Part A; Part B sees Part A and its own past."
     )

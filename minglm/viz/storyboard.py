@@ -6,16 +6,16 @@ from .columns import printable, shorten
 from .derivation import MASK_NAMES, count
 from .words import STORY
 
-MOST_ROWS = 28  # more could not be read, and the file of an ordinary text would grow past 60 KB
-CHIP, PAD, LEFT, RIGHT = 32, 16, 86, 76  # pixels: height of a token's box, margin, room for labels beside the mask
+MOST_ROWS = 24  # more would be hard to read, and the file would grow past 60 KB
+CHIP, PAD, LEFT, RIGHT = 32, 16, 86, 76  # pixels: height of a token's box, margin, room beside the mask
 
 
 def timeline(d):
-    """{step: (start, length)} in seconds. Many blanks or rows go faster, so that any text takes about as long."""
+    """{step: (start, length)} in seconds. Many blanks or rows go faster: any text takes about as long."""
     spans, rows = len(d.spans), len(d) - d.part_a_len
     lengths = {
-        "spans": 1.4, "part_b": 1.0 + min(0.8 * spans, 2), "part_a": 1.6, "positions": 1.7, "rows_a": 1.0,
-        "rows_b": min(0.45 * rows, 4), "home": 0.2 + min(0.6 * spans, 2), "end": 1.8,
+        "spans": 1.4, "part_b": 1 + min(0.7 * spans, 2), "part_a": 1.5, "positions": 1.6, "rows_a": 1,
+        "rows_b": max(1.8, min(0.42 * rows, 3.4)), "home": 0.2 + max(1, min(0.55 * spans, 2)), "end": 1.6,
     }  # fmt: skip
     steps, now = {}, 0
     for name, length in lengths.items():
@@ -37,8 +37,9 @@ def captions(d):
 class Places:
     """Where everything stands, in pixels from the top left.
 
-    words, tokens: as they are drawn. size: of their letters; big: how much larger the sentence is written. pitch, high: of
-    a cell. upright: whether tokens that are wider than their column stand on their side. home: (x, y) of the words.
+    words, tokens: as they are drawn. size: of their letters; big: how much larger the sentence is written.
+    pitch, high: of a cell. upright: whether tokens that are wider than their column stand on their side.
+    home: (x, y) of each word.
     """
 
     def __init__(self, d, width):
@@ -46,10 +47,11 @@ class Places:
         most = min(MOST_ROWS, room // 12)
         if T > most:
             wider = " or a larger --width" * (most < MOST_ROWS)
-            raise MinglmError(f"figure story: {T} rows came; {width} pixels hold {most}: take a shorter text{wider}")
+            fits = f"{width} pixels hold {most}; take a shorter text{wider}"
+            raise MinglmError(f"figure story: {T} rows came, {fits}")
         self.width, self.pitch, self.high = width, min(64, 10 * room // T / 10), max(14, min(24, 260 // T))
-        self.words, self.tokens = ([shown(t) for t in texts] for texts in (d.text, d.tokens))
-        self.size = min(18, (self.pitch - 16) / max(map(ems, (*self.words, *self.tokens))))
+        self.words, self.tokens = [shown(text) for text in d.text], [shown(token) for token in d.tokens]
+        self.size = min(18, (self.pitch - 12) / max(map(ems, (*self.words, *self.tokens))))
         self.upright = self.size < 12.5
         if self.upright:
             self.size = min(14, self.pitch * 0.75)
@@ -70,7 +72,7 @@ class Places:
         return max(18 if self.upright else 26, ems(text) * self.size + 9)
 
     def lines(self):
-        """The middle of every word of the sentence, in centred lines, and the height at which words fly: under them."""
+        """{word: its middle} in centred lines, and the height at which words fly: under them."""
         lines, x = [[]], 0
         for i, w in enumerate(self.big * self.wide(word) for word in self.words):
             if x and x + w > self.width - 2 * PAD:
@@ -89,7 +91,7 @@ class Places:
         return *self.home[i], 0, self.big
 
     def hole(self, span):
-        """The middle (x, y) and the width of a blank in the sentence; of its part on the first line, if it is broken."""
+        """(x, y, width) of a blank in the sentence, around (x, y); of a broken one on its first line."""
         line = [i for i in range(*span) if self.home[i][1] == self.home[span.start][1]]
         half = [self.big * self.wide(self.words[i]) / 2 for i in (line[0], line[-1])]
         a, b = self.home[line[0]][0] - half[0], self.home[line[-1]][0] + half[1]

@@ -122,7 +122,7 @@ STORY = {
     "part_a": "Part A: one {mask} for each blank, however long.",
     "positions": "Two positions: which blank, and where inside it.",
     "rows_a": "Part A sees all of Part A.",
-    "rows_b": "Part B sees Part A and its own past, and learns the next token.",
+    "rows_b": "Part B sees Part A and its own past; it learns the next token.",
     "home": "[E] ends each blank, and the words go back.",
     "end": "The whole mask is one number: Part A is {part_a} long.",
 }
