@@ -20,8 +20,9 @@ from minglm.batch import pack
 from minglm.errors import MinglmError
 from minglm.infilling import build_example
 from minglm.mask import GLMMask
-from minglm.model import GLM, GLMConfig, shortest_suffixes
+from minglm.model import GLM, GLMConfig
 from minglm.ops import has_kernel
+from minglm.suffixes import shortest_suffixes
 
 settings.register_profile("model", deadline=None, max_examples=25)
 settings.load_profile("model")
