@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from .arguments import add_rows, check_rows, rows_asked
 from .batch import in_runs, pack
-from .checks import finite
+from .checks import check_pair, finite
 from .errors import MinglmError, note
 from .layout import rows_of, start_of, text_limit
 from .modules import evaluating

@@ -28,8 +28,8 @@ def read_rows(path):
     except MinglmError:
         raise
     except (ValueError, RecursionError) as error:  # not JSON, not utf-8, a number of 5,000 digits
-        reason = getattr(error, "msg", None) or str(error).split(";")[0]
-        raise MinglmError(f"{path}:{number}: not JSON ({reason}); {accepted}") from None
+        why = getattr(error, "msg", None) or str(error).split(";")[0]
+        raise MinglmError(f"{path}:{number}: not JSON ({why}); {accepted}") from None
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise MinglmError(f"{path}: cannot be read: {reason(error)}") from None
     if not rows:

@@ -27,7 +27,7 @@ def the_model():
 
 
 def read_model(directory):
-    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint. Raises MinglmError unless they match in size."""
+    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint; they match in size."""
     from .checkpoint import model_folder
     from .checks import check_pair
     from .model import GLM
