@@ -4,13 +4,14 @@
     sdpa        PyTorch's own scaled_dot_product_attention with a boolean mask
     kernel      csrc/: no hidden pair is computed and no mask exists; kernel:RUNG asks for one rung of its ladder
     emulated    the kernel for GPUs, carried out on a CPU a thread at a time: to be stepped through, and for tests
-    auto        kernel where it serves, else sdpa; never another result
+    auto        kernel where it serves, else sdpa (under transforms of torch.func: reference); never another result
 
 Every backend gives every argument the same meaning. Attention probabilities are never dropped.
 """
 
 import functools
 import math
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,20 @@ from .mask import GLMMask
 def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     """softmax(scale q k^T + mask) v for every sample of a packed batch, head by head.
 
-    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale is 1 / sqrt(D) unless given.
+    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one number, which gets its
+    gradient; 1 / sqrt(D) unless given.
     A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of the ladder, as
     in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa", "reference", or "emulated", "emulated:SCHEDULE" (in-order,
     reverse, pct:SEED: how the threads of the GPU take turns).
     Raises MinglmError when shapes, dtypes or the backend do not fit.
     """
     _check(q, k, v, mask)
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    if backend == "auto":
+    if isinstance(scale, torch.Tensor):  # a part of q from here on, so every backend passes its gradient
+        q, scale = q * _one_number(scale), 1.0
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else _checked(scale)
+    if backend == "auto" and ops.is_transformed(q, k, v):
+        backend = "reference"  # plain PyTorch, which every transform knows
+    elif backend == "auto":
         backend = best_backend(q.dtype, q.device, q.shape[-1])[0]
         on_gpu = q.device.type == "cuda"
         if not all(ops.last_is_contiguous(x) and (not on_gpu or ops.cuda_can_load(x)) for x in (q, k, v)):
@@ -128,6 +134,20 @@ def _padded(mask, room_q, room_k, device):
     rows = runs(range(0, len(grid) * room_q, room_q), mask.len_q)
     keys = runs(mask.cu_seqlens_k[:-1].tolist(), mask.len_k)
     return rows, keys, runs(range(0, len(grid) * room_k, room_k), mask.len_k), grid.to(device)
+
+
+def _one_number(scale):
+    if scale.numel() != 1 or not scale.is_floating_point():
+        raise MinglmError(f"scale: {tuple(scale.shape)} of {scale.dtype}; a number or a tensor of one number is accepted")
+    return scale.reshape(())
+
+
+def _checked(scale):
+    if torch.compiler.is_compiling():
+        return scale
+    if not (isinstance(scale, Real) and math.isfinite(scale)):
+        raise MinglmError(f"scale: {scale!r} is not accepted; a finite number or a tensor of one number is")
+    return float(scale)
 
 
 def _check(q, k, v, mask):

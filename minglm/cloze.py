@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from .batch import in_runs, pack
+from .checks import check_pair, finite
 from .errors import MinglmError
-from .generate import Reader, evaluating
 from .layout import rows_of, start_of, text_limit
+from .modules import evaluating
+from .reader import Reader
 from .tasks import Cloze, ask_all, read_task
 
 MAX_ROWS = 8192  # of one batch, cached rows counted
@@ -68,7 +69,7 @@ class ClozeScorer(nn.Module):
         family = self.model.config.family  # any answer will do: the row that says its one token is asked for, and no end
         batch = pack([q.example(q.answers[0], family, end=False) for q in questions]).to(words.device)
         states = self.model.hidden(*columns(batch), rows=batch.target_rows)  # (S, C)
-        return F.linear(states, self.model.token_embedding(words)).float()
+        return self.model.head(states, words).float()
 
     def read_all(self, questions):
         """log P of each answer, one training sample for each, so that gradients flow: (all answers,)."""
@@ -103,13 +104,11 @@ def columns(batch):
 @torch.no_grad()
 def predict(scorer, questions):
     """The probabilities of each question's labels: a list of (labels,) tensors, in the order of the questions."""
-    found = []
-    with evaluating(scorer), tqdm(total=len(questions), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
+    found, scorer = [], evaluating(scorer)
+    with tqdm(total=len(questions), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
         for run in in_runs(questions, scorer.rows, MAX_ROWS):
-            for question, row in zip(run, scorer(run).softmax(-1).cpu(), strict=True):
-                if not row.isfinite().all():
-                    raise MinglmError("the model's scores are not finite, so it cannot choose; has its training diverged?")
-                found.append(row[: len(question.labels)])
+            for question, row in zip(run, scorer(run).cpu(), strict=True):
+                found.append(finite(row[: len(question.labels)]).softmax(-1))
             bar.update(len(run))
     return found
 
@@ -120,6 +119,7 @@ def classify(model, tokenizer, task, texts):
     task: a Cloze, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text where the task has
     one column. Raises MinglmError as `Cloze.ask` does.
     """
+    check_pair(model, tokenizer)
     task = task if isinstance(task, Cloze) else read_task(task, Cloze)
     single = isinstance(texts, str | Mapping)
     rows = {}

@@ -30,12 +30,12 @@ from pathlib import Path
 
 import torch
 
-from . import __version__
+from . import __version__, strict_json
 from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
 from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
-from .errors import MinglmError, have, need
+from .errors import MinglmError, have, need, reason
 from .files.whole import write_whole
 from .finetune import LABELS, fit
 from .info import cpu
@@ -393,9 +393,9 @@ def add_cell(path, line):
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
             torn = file.read(1) not in (b"", b"\n")  # half a line ends the file
-            file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
+            file.write(b"\n" * torn + strict_json.dumps(line).encode() + b"\n")
     except OSError as error:
-        raise MinglmError(f"{path}: cannot be written: {error.strerror}") from None
+        raise MinglmError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def count_words(task, parts, read):

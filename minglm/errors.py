@@ -19,6 +19,17 @@ class MinglmError(ValueError):
     The command line prints it without a traceback and exits with code 2.
     """
 
+    def __str__(self):
+        """The message in one line, never an empty one."""
+        return " ".join(super().__str__().splitlines()).strip() or reason(self.__cause__ or self)
+
+
+def reason(error):
+    """What an exception says, in one line: the system's words, its own first line, or its kind where it says nothing."""
+    lines = [] if isinstance(error, MinglmError) else str(error).splitlines()
+    said = getattr(error, "strerror", None) or next((line.strip() for line in lines if line.strip()), None)
+    return said or f"{type(error).__name__} without a message"
+
 
 def note(text):
     """One line on stderr: something that is no error, but that the user may want to know."""

@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .batch import ORDER, SAMPLING, in_runs
+from .checks import check_pair
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
 from .config import Finetuning
 from .errors import MinglmError, have
@@ -133,6 +134,7 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     model from random weights.
     Raises MinglmError when rows do not fit the task or a label has no row.
     """
+    check_pair(model, tokenizer)
     limit, device = text_limit(model.config), choose_device("auto", None)
     read = {name: ask_all(task, tokenizer, rows, limit, labelled=True)
             for name, rows in (("train", train), ("dev", dev), ("test", test)) if rows}  # fmt: skip

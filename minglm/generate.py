@@ -7,18 +7,21 @@ A step reads one row a text. Texts of any lengths go together, packed, and each 
 
 import math
 import re
-from contextlib import contextmanager
-from copy import copy
+import reprlib
+import sys
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import torch
 
 from .batch import SAMPLING, in_runs
+from .checks import check_pair
 from .errors import MinglmError, note
 from .layout import Start, end_of, next_row, read_before, rows_of, start_of
-from .model import Cache
+from .reader import Reader, log_probabilities
 from .rng import Rng
 
+MOST_BEAMS = 1000  # each holds the rows of its text in a cache of its own
 MAX_ROWS = 16_384  # of the caches of texts that are filled together: 200 MB for a model like `tiny`
 
 
@@ -70,7 +73,8 @@ class Dials:
     temperature 0 takes the likeliest token each time (greedy); above, tokens are drawn, from the top_k likeliest (0: all)
     and from the fewest that hold top_p of the probability. beams > 0 searches instead (see `beam_search`) and keeps the
     `top` best. length_penalty p divides the log-probability of a whole filling by its number of tokens ** p.
-    min_tokens, max_tokens: of a blank; max_tokens is 40 for [MASK] unless given, otherwise as many as positions allow.
+    min_tokens, max_tokens: of a blank; max_tokens is 40 for [MASK] unless given (or min_tokens, if that is more), otherwise as
+    many as positions allow. Raises MinglmError for any other value, NaN and infinities too.
     no_repeat_ngram: no n tokens in a row come twice in one blank (0: they may). repetition_penalty: a token that the blank
     holds already has its log-probability multiplied by this (1: nothing; Keskar et al. 2019, arXiv 1909.05858, in logs).
     """
@@ -88,20 +92,24 @@ class Dials:
     repetition_penalty: float = 1.0
 
     def __post_init__(self):
-        for name, fine, accepted in (
-            ("top", self.top >= 1, "a whole number >= 1"),
-            ("temperature", 0 <= self.temperature < math.inf, "0 (greedy) or a number above it"),
-            ("top_k", self.top_k >= 0, "0 (all) or a whole number above it"),
-            ("top_p", 0 < self.top_p <= 1, "a number above 0, at most 1"),
-            ("max_tokens", self.max_tokens is None or self.max_tokens >= 1, "a whole number >= 1"),
-            ("min_tokens", self.min_tokens >= 0, "a whole number >= 0"),
-            ("beams", self.beams >= 0, "0 (no search) or a whole number above it"),
-            ("length_penalty", math.isfinite(self.length_penalty), "a number"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (repeat freely) or a whole number above it"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
+        beams, finite, tiny = MOST_BEAMS, sys.float_info.max, sys.float_info.min
+        for name, kind, least, most, accepted in (
+            ("top", Integral, 1, beams, f"a whole number from 1 to {beams}"),
+            ("temperature", Real, 0, finite, "0 (greedy) or a number above it"),
+            ("top_k", Integral, 0, 2**31, "0 (all) or a whole number above it"),
+            ("top_p", Real, tiny, 1, "a number above 0, at most 1"),
+            ("seed", Integral, -(2**63), 2**64 - 1, "a whole number of 64 bits"),
+            ("max_tokens", Integral, 1, 2**31, "a whole number >= 1"),
+            ("min_tokens", Integral, 0, 2**31, "a whole number >= 0"),
+            ("beams", Integral, 0, beams, f"0 (no search) or a whole number up to {beams}"),
+            ("length_penalty", Real, -10, 10, "a number from -10 to 10"),
+            ("no_repeat_ngram", Integral, 0, 2**31, "0 (repeat freely) or a whole number above it"),
+            ("repetition_penalty", Real, tiny, 1000, "a number above 0, at most 1000"),
         ):
-            if not fine:
-                raise MinglmError(f"{name}: {getattr(self, name)} is not accepted; {accepted} is")
+            value = getattr(self, name)
+            fine = isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most
+            if not fine and not (name == "max_tokens" and value is None):
+                raise MinglmError(f"{name}: {reprlib.repr(value)} is not accepted; {accepted} is")
         for name in ("top", "beams"):
             if getattr(self, name) > 1 and self.temperature > 0:
                 raise MinglmError(f"{name}: {getattr(self, name)} searches and draws nothing, so it does not go with "
@@ -125,7 +133,7 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
     Raises MinglmError when there is no blank, or when one lies so far ahead that it cannot be read.
     """
     dials = Dials(**dials)
-    texts = [text] if isinstance(text, str) else text
+    texts = texts_of(text, "text")
     drafts = [Draft(model, tokenizer, one, dials, order, number, may_cut=True) for number, one in enumerate(texts)]
     filled = [_assemble(tokenizer, draft) for draft in fill_drafts(model, drafts, dials, on_token)]
     return filled[0] if isinstance(text, str) else filled
@@ -137,7 +145,8 @@ def write(model, tokenizer, text, *, on_token=None, **dials):
     A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are those of `fill`.
     """
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
-    dials = Dials(**{"max_tokens": limit, **{name: value for name, value in dials.items() if value is not None}})
+    dials = {name: value for name, value in dials.items() if value is not None}
+    dials = Dials(**{"max_tokens": max(limit, dials.get("min_tokens", 0))} | dials)
     room = max(0, limit - 2 - (special.gmask == special.mask))  # cls, the mask, and an eos where no mask runs on
     if len(tokens) > room:
         note(f"the first {len(tokens) - room} tokens of the text were cut: this model reads {limit}")
@@ -157,8 +166,11 @@ def score(model, tokenizer, text, answers):
     """How likely given answers are, for a text with blanks: -> one Filling for each blank, its log-probabilities filled in.
 
     answers: a text for each blank, in the order of the text; each blank sees the answers before it. An answer gets the blank
-    in front of it that its mask took. Raises MinglmError when their numbers differ.
+    in front of it that its mask took. Raises MinglmError when their numbers differ, and TypeError when answers is a text.
     """
+    if isinstance(answers, str) or not isinstance(text, str):
+        kinds = f"{type(text).__name__} and {type(answers).__name__}"
+        raise TypeError(f"text, answers: a text and a list of texts are accepted, {kinds} given")
     draft = Draft(model, tokenizer, text, Dials())
     if len(answers) != len(draft.blanks):
         raise MinglmError(f"answers: {len(answers)} for {len(draft.blanks)} blanks; one for each is needed")
@@ -235,6 +247,7 @@ class Draft:
     """
 
     def __init__(self, model, tokenizer, text, dials, order=None, number=0, may_cut=False):
+        check_pair(model, tokenizer)
         self.number = number  # among the texts that are filled together
         special, positions, family = tokenizer.special, model.config.max_positions, model.config.family
         self.special, masks = special, special.masks
@@ -269,7 +282,10 @@ class Draft:
             stops = {special.eop, special.eos} if self.ids[i] == special.gmask else {special.eop}
             start = start_of(family, part_a, i + 1, special)
             most = positions - start.positions[-1] if start.step else positions - 1  # what the tables of positions hold
-            limit = min(dials.max_tokens or (40 if self.ids[i] == special.mask else positions), most)
+            if dials.min_tokens > most:
+                raise MinglmError(f"min_tokens: {dials.min_tokens} is more than this model's positions allow here ({most})")
+            usual = 40 if self.ids[i] == special.mask else positions
+            limit = min(dials.max_tokens or max(usual, dials.min_tokens), most)
             spaced_here = bool(spaced and spaced[number])
             self.blanks.append(Gap(self.ids[i], i + 1, start, frozenset(stops), limit, number, spaced_here))
         if order is not None and sorted(order) != list(range(len(where))):
@@ -285,53 +301,6 @@ class Draft:
 def room_of(draft, answers):
     """Rows that given answers (lists of ids) to the blanks of a draft take."""
     return sum(len(gap.start.tokens) + len(tokens) for gap, tokens in zip(draft.blanks, answers, strict=True))
-
-
-class Reader:
-    """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B."""
-
-    def __init__(self, model, drafts, room=None):
-        self.model, parts_a = model, [draft.part_a for draft in drafts]
-        room = room or [draft.room() for draft in drafts]
-        rooms = [len(part_a) + rows for part_a, rows in zip(parts_a, room, strict=True)]
-        self.cache = Cache(model, [draft.part_a_len for draft in drafts], rooms)
-        if any(parts_a):
-            self.read([(part_a, range(len(part_a)), [0] * len(part_a)) for part_a in parts_a], want=False)
-
-    def fork(self, samples):
-        """The same texts, picked and repeated as `samples` says, to be read on without this Reader noticing."""
-        other = copy(self)
-        other.cache = copy(self.cache)
-        other.cache.select(samples)
-        return other
-
-    @torch.inference_mode()
-    def read(self, rows, want="last"):
-        """Read new rows of each text: S times (tokens, positions, block positions), any of which may be empty.
-
-        want: "last" -> log P(next token) after the last new row of every text that has one, (R, V); "all" -> after every
-        new row, (N, V); False -> None.
-        """
-        lens = [len(tokens) for tokens, _, _ in rows]
-        mask, device = self.cache.next(lens), next(self.model.parameters()).device
-        columns = [torch.tensor([x for row in rows for x in row[c]], dtype=torch.int64, device=device) for c in range(3)]
-        ends = torch.tensor(lens).cumsum(0)[torch.tensor(lens) > 0] - 1
-        wanted = torch.arange(sum(lens)) if want == "all" else ends if want else ends[:0]
-        with evaluating(self.model):
-            logits = self.model(*columns, mask, rows=wanted.to(device), cache=self.cache)
-        return logits.float().log_softmax(-1).cpu() if want else None
-
-
-def log_probabilities(reader, start, answers, end):
-    """Natural logs of the probabilities of each answer's tokens and of `end` after them: a list for each of the S answers.
-
-    The reader has read one text for each answer, and these answers afterwards.
-    """
-    first = len(start.tokens) - 1  # the row that says an answer's first token
-    log_p = reader.read([rows_of(start, tokens) for tokens in answers], want="all")
-    log_p = torch.cat([x[first:] for x in log_p.split([first + 1 + len(tokens) for tokens in answers])])
-    targets = torch.tensor([t for tokens in answers for t in (*tokens, end)])
-    return [x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])]
 
 
 def fill_drafts(model, drafts, dials, on_token=None):
@@ -391,11 +360,15 @@ def bar(log_p, is_text, stops, tokens, dials):
 
 def choose(log_p, dials, rng=None):
     """One token of log-probabilities (V,): the likeliest at temperature 0, else drawn from what top_k and top_p leave."""
+    best = log_p.max()
+    if best == -math.inf:
+        raise MinglmError("min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted")
     if dials.temperature == 0:
         return int(log_p.argmax())
-    p, token = (log_p.double() / dials.temperature).softmax(-1).sort(descending=True, stable=True)
+    # subtle: the likeliest at 0, so that no temperature, however low, makes all of them -inf
+    p, token = ((log_p - best).double() / dials.temperature).softmax(-1).sort(descending=True, stable=True)
     if dials.top_k:
-        p[dials.top_k :] = 0
+        p[min(dials.top_k, len(p)) :] = 0
     # the fewest tokens that hold top_p: one goes when those before it hold that much already
     p[p.cumsum(0) - p >= dials.top_p * p.sum()] = 0
     drawn = torch.searchsorted(p.cumsum(0), rng.uniform() * p.sum(), right=True)
@@ -460,22 +433,20 @@ def beam_search(reader, gap, is_text, dials):
         running, sums = [hypothesis for _, _, hypothesis, _ in going_on], torch.tensor([value for *_, value in going_on])
         reader.cache.select([beam for beam, *_ in going_on])
         log_p = reader.read([next_row(gap.start, tokens) for _, _, (tokens, _), _ in going_on])
+    if not kept:
+        raise MinglmError("min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted")
     return [filling for _, _, filling in kept]
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def evaluating(model):
-    """The model without dropout; afterwards every module is in the mode it was in, come what may."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+def texts_of(texts, name):
+    """A list of texts; a text alone is a list of one. Raises TypeError for anything else, and for anything else in it."""
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if others := [type(text).__name__ for text in texts if not isinstance(text, str)]:
+        raise TypeError(f"{name}: a text or a list of texts is accepted, {others[0]} given")
+    return texts
 
 
 def _spaces_before(masks, text):

@@ -18,9 +18,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import masked_attention
+from .checks import check_pair, check_plain, finite
 from .errors import MinglmError
-from .mask import GLMMask
 from .model_config import GLMConfig as GLMConfig  # its other name: minglm.model.GLMConfig
+from .modules import evaluating, table_of
+from .suffixes import plan, row_multiple
 
 
 class Layer(nn.Module):
@@ -43,64 +45,22 @@ class Layer(nn.Module):
 
         The mask's queries must be those R rows. keep: a function from these keys and values to all that were ever read.
         """
-        q, k, v = self.project(x, rows)
+        q, k, v = self.project(x)
+        if rows is not None:
+            x, q = x.index_select(0, rows), q.index_select(0, rows)
         if keep is not None:
             k, v = keep(k, v)
-        attended = masked_attention(q, k, v, mask, backend=backend).flatten(1)  # (R, C)
-        return self.combine(x if rows is None else x.index_select(0, rows), attended)
+        return self.combine(x, masked_attention(q, k, v, mask, backend=backend).flatten(1))
+
+    def project(self, x):
+        """Queries, keys and values of all rows: (N, H, D) each."""
+        N, C = x.shape
+        return self.qkv(self.norm1(x)).view(N, 3, self.num_heads, C // self.num_heads).unbind(1)
 
     def combine(self, x, attended):
         """What attention brought joins the residual, then the MLP's thought does: (R, C), (R, C) -> (R, C)."""
         x = x + self.dropout(self.out(attended))
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))
-
-    def project(self, x, rows=None):
-        """Queries of the wanted rows, keys and values of all rows: (R, H, D), (N, H, D), (N, H, D)."""
-        C, H, h = x.shape[1], self.num_heads, self.norm1(x)
-        if rows is None:
-            return self.qkv(h).view(len(x), 3, H, C // H).unbind(1)
-        q = F.linear(h.index_select(0, rows), self.qkv.weight[:C], self.qkv.bias[:C]).view(len(rows), H, C // H)
-        k, v = F.linear(h, self.qkv.weight[C:], self.qkv.bias[C:]).view(len(x), 2, H, C // H).unbind(1)
-        return q, k, v
-
-
-class Cache:
-    """The keys and values of all that was read, so that a new row is all that a step computes.
-
-    part_a_lens, room: for each of S samples, how long its Part A is and how many rows it may come to. Read with
-    `mask = cache.next(len_q)`, then `model(..., mask, cache=cache)`: first Part A as a whole, then Part B as it is written.
-    Part A never sees Part B, so nothing that was read has to be read again.
-    """
-
-    def __init__(self, model, part_a_lens, room):
-        like, config = model.token_embedding.weight, model.config
-        self.part_a_lens, self.used = torch.tensor(part_a_lens), torch.zeros(len(room), dtype=torch.int64)
-        self.cu_seqlens_k = F.pad(torch.tensor(room).cumsum(0), (1, 0))
-        rows, head_dim = int(self.cu_seqlens_k[-1]), config.hidden_size // config.num_heads
-        shape = config.num_layers, 2, rows, config.num_heads, head_dim
-        self.kv = torch.empty(shape, dtype=like.dtype, device=like.device)  # what nobody has written is never read
-
-    def next(self, len_q):
-        """The GLMMask under which the next len_q[s] rows of each sample are read, all that was read before being keys."""
-        cu_seqlens_q = F.pad(torch.tensor(len_q).cumsum(0), (1, 0))
-        mask = GLMMask(cu_seqlens_q, self.cu_seqlens_k, self.part_a_lens, self.used + torch.tensor(len_q))
-        self.used = mask.len_k.long()
-        sample, i = mask.rows()
-        self.slots = (self.cu_seqlens_k[sample] + i).to(self.kv.device)
-        return mask
-
-    def keep(self, layer, k, v):
-        """Write the new rows of a layer: (N, H, D) each -> everything that was read there, (room, H, D) each."""
-        self.kv[layer, 0, self.slots], self.kv[layer, 1, self.slots] = k.to(self.kv.dtype), v.to(self.kv.dtype)
-        return self.kv[layer, 0].to(k.dtype), self.kv[layer, 1].to(v.dtype)
-
-    def select(self, samples):
-        """Go on with these samples, in this order and as often as they are named: the beams that survive. Equal rooms only."""
-        room = self.cu_seqlens_k.diff()
-        S, n = len(room), len(samples)
-        self.kv = self.kv.unflatten(2, (S, int(room[0])))[:, :, samples].flatten(2, 3)
-        self.part_a_lens, self.used = self.part_a_lens[samples], self.used[samples]
-        self.cu_seqlens_k = torch.arange(n + 1) * room[0]
 
 
 class GLM(nn.Module):
@@ -142,28 +102,33 @@ class GLM(nn.Module):
         tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending. cache: a Cache,
         mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
         """
-        N, multiple = len(tokens), 1 if cache else row_multiple(tokens.device)
-        tokens, position_ids, block_position_ids, mask = fill_up(tokens, position_ids, block_position_ids, mask, multiple)
-        last_rows, last_mask, wanted = None, mask, rows
-        if rows is not None and self.prune:
-            last_rows, last_mask, wanted = shortest_suffixes(mask, rows, multiple)
-        x = self.token_embedding(tokens) + self.position_embedding(position_ids)
-        x = self.dropout(x + self.block_position_embedding(block_position_ids))  # (N, C)
-        *earlier, last = [partial(cache.keep, n) if cache else None for n in range(len(self.layers))]
-        for layer, keep in zip(self.layers[:-1], earlier, strict=True):
-            x = self.run(layer, x, mask, keep=keep)
-        x = self.run(self.layers[-1], x, last_mask, last_rows, last)
-        return self.final_norm(x[:N] if wanted is None else x.index_select(0, wanted))
+        multiple = 1 if cache else row_multiple(tokens.device)
+        prune = self.prune and isinstance(self.layers[-1], Layer)  # another module may know nothing of rows
+        todo = plan((tokens, position_ids, block_position_ids), mask, rows, multiple, prune)
+        x = self.embed(*todo.columns)
+        for n, layer in enumerate(self.layers):
+            is_last, keep = n + 1 == len(self.layers), partial(cache.keep, n) if cache else None
+            x = self.run(layer, x, *((todo.last_mask, todo.last_rows) if is_last else (todo.mask, None)), keep)
+        return self.final_norm(x if todo.wanted is None else x.index_select(0, todo.wanted))
 
-    def run(self, layer, x, mask, rows=None, keep=None):
+    def embed(self, tokens, position_ids, block_position_ids):
+        """What the first layer reads: (N,) int64 three times -> (N, C)."""
+        x = self.token_embedding(tokens) + self.position_embedding(position_ids)
+        return self.dropout(x + self.block_position_embedding(block_position_ids))
+
+    def run(self, layer, x, mask, rows, keep):
         if self.checkpoint_activations and self.training:
             return checkpoint(layer, x, mask, self.backend, rows, keep, use_reentrant=False)
         return layer(x, mask, self.backend, rows, keep)
 
+    def head(self, states, tokens=None):
+        """Scores of every token (or of `tokens` only) as the next one: (R, C) -> logits (R, V)."""
+        table = table_of(self.token_embedding, self.config.vocab_size)  # (V, C)
+        return F.linear(states, table if tokens is None else F.embedding(tokens, table))
+
     def forward(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
         """Scores of every token as the next one: logits (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
-        states = self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache)
-        return F.linear(states, self.token_embedding.weight)
+        return self.head(self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache))
 
     def loss(self, batch, reduction="mean"):
         """Cross-entropy of the learned rows of a Batch, in nats; logits of other rows are never computed.
@@ -182,6 +147,14 @@ class GLM(nn.Module):
             raise MinglmError(f'reduction: {reduction!r} is not accepted; "mean", "sum" or "none" is')
         return losses.sum() if reduction == "sum" else losses.sum() / max(1, len(losses))
 
+    def queries_and_keys(self, x, layer):
+        """What is compared in one layer that reads x (N, C), to be looked at: (N, H, D) twice."""
+        if not hasattr(self.layers[layer], "project"):
+            kind = type(self.layers[layer]).__name__
+            raise MinglmError(f"layers.{layer}: it was replaced by a {kind}, whose attention cannot be looked at")
+        q, k, _ = self.layers[layer].project(x)
+        return q, k
+
     @torch.no_grad()
     def attention_weights(self, batch, layer):
         """Who looked at whom in one layer, for pictures: a list of (H, T, T), one per sample of the batch.
@@ -190,26 +163,23 @@ class GLM(nn.Module):
         """
         if not -len(self.layers) <= layer < len(self.layers):
             raise MinglmError(f"layer: {layer} is not one of the {len(self.layers)} layers")
-        x = self.token_embedding(batch.tokens) + self.position_embedding(batch.position_ids)
-        x = x + self.block_position_embedding(batch.block_position_ids)
-        training, _ = self.training, self.eval()
-        try:
-            for earlier in self.layers[: layer % len(self.layers)]:
-                x = earlier(x, batch.mask, self.backend)
-            q, k, _ = self.layers[layer].project(x)
-        finally:
-            self.train(training)
+        model = evaluating(self)
+        x = model.embed(batch.tokens, batch.position_ids, batch.block_position_ids)
+        for earlier in model.layers[: layer % len(model.layers)]:
+            x = earlier(x, batch.mask, model.backend)
+        q, k = model.queries_and_keys(x, layer)
         lens, weights = batch.mask.len_q.tolist(), []
         for qs, ks, visible in zip(q.split(lens), k.split(lens), batch.mask.visible_keys().split(lens), strict=True):
             may_attend = (torch.arange(len(ks)) < visible[:, None]).to(x.device)  # (T, T)
             scores = torch.einsum("qhd,khd->hqk", qs, ks) / math.sqrt(q.shape[-1])
-            weights.append(scores.masked_fill(~may_attend, -math.inf).softmax(-1))
+            weights.append(finite(scores).masked_fill(~may_attend, -math.inf).softmax(-1))
         return weights
 
     def compile(self, **options):
         """torch.compile what works row by row, once for any number of rows; the attention backends stay as they are."""
         project, combine = (torch.compile(f, dynamic=True, **options) for f in (Layer.project, Layer.combine))
-        for layer in self.layers:  # methods, so that a copy of the model computes with its own weights
+        for layer in filter(lambda module: isinstance(module, Layer), self.modules()):
+            # methods, so that a copy of the model computes with its own weights
             layer.project, layer.combine = MethodType(project, layer), MethodType(combine, layer)
 
     def num_parameters(self):
@@ -227,6 +197,9 @@ class GLM(nn.Module):
         """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
         from .checkpoint import save_pretrained
 
+        check_plain(self)
+        if tokenizer is not None:
+            check_pair(self, tokenizer)
         save_pretrained(self, directory, tokenizer)
 
     @classmethod
@@ -235,45 +208,3 @@ class GLM(nn.Module):
         from .original import from_original
 
         return from_original(path_or_state_dict, config)
-
-
-def row_multiple(device):
-    """What the numbers of rows are rounded up to: 16 in bfloat16 on a CPU, else 1.
-
-    There oneDNN prepares a matrix product for the shape it meets, which takes about as long as the product itself, and keeps
-    what it has prepared. A batch of packed samples hardly ever has the same number of rows twice; in sixteens it does.
-    """
-    return 16 if device.type == "cpu" and torch.is_autocast_enabled("cpu") else 1
-
-
-def fill_up(tokens, position_ids, block_position_ids, mask, multiple):
-    """The batch with one more sample at its end, of fewer than `multiple` rows that nobody sees and nobody learns from."""
-    extra = -len(tokens) % multiple
-    if not extra:
-        return tokens, position_ids, block_position_ids, mask
-    tokens, position_ids, block_position_ids = (F.pad(x, (0, extra)) for x in (tokens, position_ids, block_position_ids))
-    return tokens, position_ids, block_position_ids, mask.remember(("filled", extra), lambda: mask.with_sample(extra))
-
-
-def shortest_suffixes(mask, rows, multiple=1):
-    """The rows a last layer must compute so that `rows` come out: in each sample, everything from its first wanted row on.
-
-    A few more, from the first samples that have them, make it a multiple of `multiple` rows.
-    mask: GLMMask, rows: (R,) int64 ascending -> the suffix rows (R',) int64, the GLMMask whose queries they are, and
-    where among them the wanted rows stand, (R,) int64.
-
-    Example: one sample of 6 rows, rows = [4, 5] -> [4, 5], a mask with 2 queries and 6 keys, [0, 1].
-    """
-    start = mask.cu_seqlens_q.long()
-    host = rows.cpu()
-    sample = torch.searchsorted(start, host, right=True) - 1
-    first = start[1:].scatter_reduce(0, sample, host, "amin")  # (S,) samples without wanted rows keep their end
-    spare = first - start[:-1]  # rows that nobody wants
-    more = (-int((start[1:] - first).sum()) % multiple - spare.cumsum(0) + spare).clamp(min=0).minimum(spare)
-    first = first - more
-    len_q = start[1:] - first
-    which = torch.repeat_interleave(torch.arange(len(len_q)), len_q)
-    end_of_suffix = len_q.cumsum(0)
-    shift = first - (end_of_suffix - len_q)  # suffix row j of sample s is packed row j + shift[s]
-    suffix = torch.arange(len(which)) + shift[which]
-    return suffix.to(rows.device), mask.with_queries(len_q), (host - shift[sample]).to(rows.device)

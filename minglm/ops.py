@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.autograd import forward_ad
 
 from .errors import MinglmError, note
 
@@ -144,6 +145,7 @@ def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
     (H, Nq), float32 (float64 where the inputs are), -inf for a row that sees nothing; it has no gradient.
     Raises MinglmError for whatever the kernel cannot serve.
     """
+    _refuse_transforms(q, k, v)
     usable, why = has_kernel(q.device)
     if not usable:
         raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
@@ -161,11 +163,27 @@ def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
     schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED" (csrc/cuda_on_cpu/schedule.h); no result
     may depend on it. Raises MinglmError for whatever these kernels cannot serve, with a report when they do something illegal.
     """
+    _refuse_transforms(q, k, v)
     usable, why = has_emulator()
     if not usable or q.device.type != "cpu":
         why = "it takes those on the CPU" if usable else why
         raise MinglmError(f"backend: 'emulated' cannot serve tensors on {q.device}: {why}")
     return _attend(q, k, v, _lengths(mask), scale, f"{EMULATED}{schedule or 'in-order'}", return_lse)
+
+
+def is_transformed(*tensors):
+    """Whether torch.func (grad, vmap, jvp, jacrev, ...) or forward-mode autograd is at work on these tensors."""
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+
+
+def _refuse_transforms(*tensors):
+    if is_transformed(*tensors):
+        raise MinglmError("backend: the kernel serves no transforms of torch.func and no forward-mode gradients; 'auto' and "
+                          "'reference' do")  # fmt: skip
 
 
 EMULATED = "emulated:"  # a rung of the ops that begins like this is a schedule of the emulator

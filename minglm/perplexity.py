@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .batch import in_runs, pack
-from .cloze import MAX_ROWS, columns, standard_error
+from .checks import check_pair, finite
+from .cloze import MAX_ROWS, columns, device_of, standard_error
 from .corpus import encode_documents
 from .errors import MinglmError, note
-from .generate import evaluating
 from .layout import answer_example, refuse_bert
 from .measures import jackknife, mean_of, metric, perplexity, text_in, told_where
+from .modules import evaluating
 
 MASKS = {"MASK": "mask", "sMASK": "smask", "gMASK": "gmask"}  # the argument: the name among the special tokens
 READINGS = ("bidirectional", "left_to_right")
@@ -35,20 +36,18 @@ def read_answers(model, examples):
 
     Examples may come without end. Raises MinglmError when the model's scores are not finite.
     """
-    table = model.token_embedding.weight
+    model, device = evaluating(model), device_of(model)
     with tqdm(disable=None, unit="sample", leave=False, dynamic_ncols=True) as bar:
         for run in in_runs(examples, lambda example: len(example.tokens), MAX_ROWS):
-            batch = pack(run).to(table.device)
-            with torch.inference_mode(), evaluating(model):
+            batch = pack(run).to(device)
+            with torch.inference_mode():
                 states, nats, best = model.hidden(*columns(batch), rows=batch.target_rows), [], []  # (M, C)
                 for some, targets in zip(states.split(LOGIT_ROWS), batch.targets.split(LOGIT_ROWS), strict=True):
-                    logits = F.linear(some, table)
+                    logits = model.head(some)
                     logits = logits if logits.dtype == torch.float64 else logits.float()
                     nats.append(F.cross_entropy(logits, targets, reduction="none").cpu())
                     best.append(logits.argmax(-1).cpu())
-            nats, best = torch.cat(nats), torch.cat(best)
-            if not nats.isfinite().all():
-                raise MinglmError("the model's scores are not finite; has its training diverged?")
+            nats, best = finite(torch.cat(nats)), torch.cat(best)
             lens = [len(example.targets) for example in run]
             yield from zip((x.numpy() for x in nats.split(lens)), (x.numpy() for x in best.split(lens)), strict=True)
             bar.update(len(run))
@@ -86,6 +85,7 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
     first token is given and not scored, so its bytes do not count. Documents under 2 tokens are skipped, with a note.
     Raises MinglmError when no document has 2 tokens.
     """
+    check_pair(model, tokenizer)
     most, special, blank = model.config.max_positions - 1, tokenizer.special, mask_id(tokenizer, mask)
     family = refuse_bert(model.config.family)
     if most < 2:
@@ -157,6 +157,7 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
     which is the likeliest, given those before it; what follows it does not matter. A context that is too long keeps its
     end, the same for both readings. Raises MinglmError for rows that are no such passages.
     """
+    check_pair(model, tokenizer)
     special, positions, blank = tokenizer.special, model.config.max_positions, mask_id(tokenizer, mask)
     family = refuse_bert(model.config.family)
     if positions < 3:

@@ -27,13 +27,16 @@ def the_model():
 
 
 def read_model(directory):
-    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint."""
+    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint; they match in size."""
     from .checkpoint import model_folder
+    from .checks import check_pair
     from .model import GLM
     from .tokenizer import Tokenizer
 
     folder = model_folder(directory)
-    return GLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
+    model, tokenizer = GLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
+    check_pair(model, tokenizer)
+    return model, tokenizer
 
 
 def newest_run(runs=Path("runs")):

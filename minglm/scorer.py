@@ -18,11 +18,13 @@ import torch
 from tqdm import tqdm
 
 from .batch import in_runs, pack
+from .checks import check_pair, finite
 from .cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
 from .errors import MinglmError, have, missing, note
-from .generate import Dials, Draft, evaluating, fill_drafts
+from .generate import Dials, Draft, fill_drafts
 from .layout import all_part_a, text_limit
 from .measures import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, text_in, told_where
+from .modules import evaluating
 from .tasks import BLANK, ask_all
 
 # ---- the blanks of a text ------------------------------------------------------------------------------------------------
@@ -37,6 +39,7 @@ def evaluate_infill(model, tokenizer, rows):
     their blanks left out are the yardstick. A text that is longer than the model reads is read in equal pieces. Raises
     MinglmError for rows that are no such texts.
     """
+    check_pair(model, tokenizer)
     special, room, read = tokenizer.special, model.config.max_positions - 2, []
     if room < 1:
         raise MinglmError(f"max_positions: {room + 2} is too few for a text with a blank; 3 are needed")
@@ -117,16 +120,15 @@ def with_a_mask_for_each_token(tokenizer, ids, blanks):
 @torch.inference_mode()
 def likeliest_words(model, tokenizer, pieces):
     """The likeliest word under each mask of each piece, all at once, as BERT says it: [[one token of a mask]]."""
-    special, found = tokenizer.special, []
+    special, found, model = tokenizer.special, [], evaluating(model)
     no_text = torch.from_numpy(tokenizer.byte_lengths() == 0)
     for run in in_runs(pieces, len, MAX_ROWS):
         rows = [[special.cls, *piece, special.eos] for piece in run]
         masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
         unknown = [[special.mask] * len(at) for at in masks]  # what the rows are to say does not matter: they are asked
         batch = pack([all_part_a(*parts, special) for parts in zip(rows, masks, unknown, strict=True)]).to(device_of(model))
-        with evaluating(model):
-            best = model(*columns(batch), rows=batch.target_rows).cpu().masked_fill(no_text, -math.inf).argmax(-1).tolist()
-        words = iter(best)
+        logits = finite(model(*columns(batch), rows=batch.target_rows).cpu())
+        words = iter(logits.masked_fill(no_text, -math.inf).argmax(-1).tolist())
         found += [[[next(words)] for _ in at] for at in masks]
     return found
 
@@ -169,6 +171,7 @@ def evaluate_cloze(model, tokenizer, task, rows):
 
     task: a Cloze. rows: {where it stands: row}. Raises MinglmError as `ask_all` does.
     """
+    check_pair(model, tokenizer)
     questions = ask_all(task, tokenizer, rows, text_limit(model.config), labelled=True)
     found = predict(ClozeScorer(model, task.length_penalty), questions)
     scores, n = measure(found, questions), len(questions)

@@ -18,12 +18,14 @@ from torch import nn
 from tqdm import tqdm
 
 from .batch import in_runs, pack
+from .checks import check_pair, finite
 from .cloze import MAX_ROWS, columns, device_of
 from .config import Finetuning
 from .errors import MinglmError, have, missing, need
 from .finetune import RANDOM, Aim, draw, fit
-from .generate import Dials, Draft, evaluating, fill_drafts
+from .generate import Dials, Draft, fill_drafts
 from .layout import text_limit
+from .modules import evaluating
 from .pretrain import choose_device
 from .rivals import random_weights, word_for_word
 from .tasks import TextToText, ask_all, read_task
@@ -63,9 +65,9 @@ def count_targets(pairs):
 @torch.no_grad()
 def dev_loss(scorer, pairs):
     """{"dev_loss"}: the mean over all targets of -log p, in nats; nothing is smoothed here."""
-    with evaluating(scorer):
-        total = sum(float(F.cross_entropy(*scorer(run), reduction="sum")) for run in in_runs(pairs, scorer.rows, MAX_ROWS))
-    return dict(dev_loss=total / count_targets(pairs))
+    scorer = evaluating(scorer)
+    losses = [F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, MAX_ROWS)]
+    return dict(dev_loss=sum(finite(torch.stack(losses), "the model's losses on dev").tolist()) / count_targets(pairs))
 
 
 # An epoch is chosen by the loss on dev, which costs a reading; BLEU of as many texts would cost their writing, and is noisier.
@@ -81,6 +83,7 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
     few_shot: learn from so many rows only, drawn by seed. rivals: the same from random weights as well.
     Raises MinglmError when rows do not fit the task.
     """
+    check_pair(model, tokenizer)
     limit, device = text_limit(model.config, True), choose_device("auto", None)
     read = {name: ask_all(task, tokenizer, rows, limit, labelled=True)
             for name, rows in (("train", train), ("dev", dev), ("test", test)) if rows}  # fmt: skip
@@ -153,6 +156,7 @@ def generate(model, tokenizer, pairs, dials):
 
     dials: Dials. Their beams search one text at a time, the beams side by side.
     """
+    check_pair(model, tokenizer)
     most, texts = dials.max_tokens or model.config.max_positions, [""] * len(pairs)
     alike = sorted(range(len(pairs)), key=lambda i: len(pairs[i].part_a))  # those that go together end together, about
     with tqdm(total=len(pairs), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:

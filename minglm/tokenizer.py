@@ -19,7 +19,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from .errors import MinglmError
+from .errors import MinglmError, reason
 from .special import SENTENCE_MARKS, SpecialTokens
 
 # The vocabulary begins with these, in the order of SpecialTokens' ids, ...
@@ -53,6 +53,7 @@ class Tokenizer:
 
     vocab_size V; special: the SpecialTokens of this vocabulary, known by their strings. What a token's bytes are is told
     by the file's decoder: byte-level, or WordPiece or SentencePiece, where each word brings the blank on its left.
+    Nothing of a Tokenizer changes when it is used, so threads may share one. `library` belongs to it from now on.
 
     Example: Tokenizer.train(["aa aa"], 281) learns one merge, "aa"; encode("aaa") is then [280, 88].
     """
@@ -65,6 +66,7 @@ class Tokenizer:
             raise MinglmError(f"{name}: lacks {', '.join(missing)}, which a tokenizer for GLM has")
         library.no_truncation()  # settings that a file may carry, and that would lose text or add to it
         library.no_padding()
+        library.encode_special_tokens = True  # set once: what it encodes is text, "[MASK]" too. See `_typed` for the other
         self._library = library
         self.special = SpecialTokens(**ids)
         self.vocab_size = library.get_vocab_size()
@@ -78,6 +80,7 @@ class Tokenizer:
 
         vocab_size counts the 24 special rows and the 256 bytes; too little text gives fewer than asked for.
         """
+        _check_list(texts, "texts")
         if vocab_size < MIN_VOCAB_SIZE:
             raise MinglmError(f"vocab_size: {vocab_size} given, at least {MIN_VOCAB_SIZE} accepted "
                               "(24 special tokens and 256 bytes)")
@@ -100,9 +103,9 @@ class Tokenizer:
         try:
             library = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise MinglmError(f"{path}: {error.strerror}; a folder with this file is accepted") from error
+            raise MinglmError(f"{path}: {reason(error)}; a folder with this file is accepted") from error
         except Exception as error:  # what the library raises is a bare Exception
-            raise MinglmError(f"{path}: not a tokenizer.json ({error})") from error
+            raise MinglmError(f"{path}: not a tokenizer.json ({reason(error)})") from error
         return cls(library, str(path))
 
     @classmethod
@@ -127,7 +130,7 @@ class Tokenizer:
             half_written.write_text(self._library.to_str(pretty=True), encoding="utf-8")
             os.replace(half_written, path)
         except OSError as error:
-            raise MinglmError(f"{path}: cannot be written: {error.strerror}") from error
+            raise MinglmError(f"{path}: cannot be written: {reason(error)}") from error
 
     @property
     def fingerprint(self) -> str:
@@ -142,14 +145,14 @@ class Tokenizer:
         _check_text(text)
         if special and (unknown := [string for string in self._no_row if string in text]):
             raise MinglmError(f"text: {unknown[0]} means nothing to this model; of the blanks, [MASK] is accepted")
-        self._library.encode_special_tokens = not special  # subtle: tokenizer.json does not hold this switch
-        return self._library.encode(text, add_special_tokens=False).ids
+        library = self._typed if special else self._library
+        return library.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """`[encode(text) for text in texts]`, on all cores."""
+        _check_list(texts, "texts")
         for text in texts:
             _check_text(text)
-        self._library.encode_special_tokens = True
         return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -159,6 +162,7 @@ class Tokenizer:
         case, accents and where blanks were ("Paris." -> "paris ."), SentencePiece folds characters and runs of blanks.
         Whatever the kind, decode(ids[:n]) begins decode(ids), but for half a character.
         """
+        _check_list(ids, "ids")
         text = b"".join(self._bytes_of(i) for i in ids).decode("utf-8", errors="replace")
         return text if self._is_byte_level else text.removeprefix(" ")  # the blank that the encoder put there
 
@@ -169,6 +173,7 @@ class Tokenizer:
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """`token_str` of each id."""
+        _check_list(ids, "ids")
         return [self.token_str(i) for i in ids]
 
     def byte_lengths(self) -> np.ndarray:
@@ -188,6 +193,14 @@ class Tokenizer:
         ends = [any(mark in token for mark in marks) for token in self._token_bytes]
         return np.array(ends, dtype=bool) & ~self._is_special  # (V,)
 
+    def __reduce__(self):
+        return Tokenizer, (self._library,)  # subtle: a library forgets its switch when it is copied, so __init__ sets it again
+
+    @cached_property
+    def _typed(self):
+        """The library that recognises special tokens. Two libraries, since one switch could be flipped by another thread."""
+        return tokenizers.Tokenizer.from_str(self._library.to_str())
+
     @cached_property
     def _byte_lengths(self):
         lengths = np.array([len(token) for token in self._token_bytes], dtype=np.int64)  # (V,)
@@ -197,6 +210,11 @@ class Tokenizer:
         if not 0 <= id < self.vocab_size:
             raise MinglmError(f"token id: {id} given, 0 to {self.vocab_size - 1} accepted")
         return self._token_bytes[id]
+
+
+def _check_list(items, name):
+    if isinstance(items, str | bytes):
+        raise TypeError(f"{name}: a list is accepted, {type(items).__name__} given")
 
 
 def _check_text(text):

@@ -15,7 +15,7 @@ from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, generate, pack,
 from minglm.generate import Dials, Draft, Gap, Reader, beam_search, choose, write_blanks
 from minglm.infilling import SpecialTokens, build_example
 from minglm.layout import rows_of, start_of
-from minglm.model import Cache
+from minglm.reader import Cache
 from minglm.rng import Rng
 
 
@@ -39,10 +39,8 @@ class Scripted:
 
     def __init__(self, tokenizer, answers, max_positions=32):
         self.tokenizer, self.answers, self.read = tokenizer, answers, ([], [], [])
-        self.config = SimpleNamespace(max_positions=max_positions, hidden_size=2, num_heads=1, num_layers=1, family="glm")
-        self.token_embedding, self.training = SimpleNamespace(weight=torch.zeros(1, 2)), False
-        self.parameters = lambda: iter([torch.zeros(1)])
-        self.eval, self.modules = lambda: self, lambda: iter([])
+        self.config = SimpleNamespace(vocab_size=tokenizer.vocab_size, max_positions=max_positions, family="glm")
+        self.parameters, self.modules = lambda: iter([torch.zeros(1)]), lambda: iter([])
 
     def __call__(self, tokens, positions, block_positions, mask, rows, cache):
         for whole, new in zip(self.read, (tokens, positions, block_positions), strict=True):
@@ -318,7 +316,7 @@ def test_a_batch_gives_every_text_what_it_gets_alone(model, tokenizer, dials):
 def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monkeypatch):
     texts, rooms, seen = TEXTS * 4, [], set()
     make = Cache.__init__
-    monkeypatch.setattr(Cache, "__init__", lambda self, model, a, room: rooms.append(sum(room)) or make(self, model, a, room))
+    monkeypatch.setattr(Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room))
     monkeypatch.setattr(generate, "MAX_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
@@ -338,7 +336,7 @@ def test_with_the_cache_every_row_is_what_the_whole_gives(model, tokenizer, back
     model.eval()
     with torch.inference_mode():
         whole = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
-        cache, done, lens = Cache(model, A, [t + 2 for t in T]), [0, 0, 0], list(A)
+        cache, done, lens = Cache(A, [t + 2 for t in T]), [0, 0, 0], list(A)
         while any(lens):
             rows = torch.cat([torch.arange(a + d, a + d + n) for a, d, n in zip(start, done, lens, strict=False)])
             columns = (x[rows] for x in (batch.tokens, batch.position_ids, batch.block_position_ids))
@@ -350,7 +348,7 @@ def test_with_the_cache_every_row_is_what_the_whole_gives(model, tokenizer, back
 
 
 def test_a_cache_without_room_says_so_and_loses_nothing(model):
-    cache = Cache(model, [3], [5])
+    cache = Cache([3], [5])
     cache.next([3])
     with pytest.raises(MinglmError, match="seqlens_k"):
         cache.next([3])

@@ -263,8 +263,8 @@ def test_left_to_right_models_fill_no_blank_with_words_behind_it(family, tokeniz
 def test_left_to_right_models_stop_where_their_positions_end(tokenizer):
     model = model_of("gpt", tokenizer.vocab_size, positions=12)
     ids = tokenizer.encode("he saw it")
-    [draft] = fill_drafts(model, [Draft(model, tokenizer, [*ids, tokenizer.special.gmask], Dials(min_tokens=99))],
-                          Dials(min_tokens=99))  # fmt: skip
+    dials, asked = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
+    [draft] = fill_drafts(model, [Draft(model, tokenizer, asked, dials)], dials)
     assert len(ids) + len(draft.blanks[0].tokens) == 12  # cls is row 0, and the table has a row more than positions
 
 

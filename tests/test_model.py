@@ -20,8 +20,9 @@ from minglm.batch import pack
 from minglm.errors import MinglmError
 from minglm.infilling import build_example
 from minglm.mask import GLMMask
-from minglm.model import GLM, GLMConfig, shortest_suffixes
+from minglm.model import GLM, GLMConfig
 from minglm.ops import has_kernel
+from minglm.suffixes import shortest_suffixes
 
 # every width of this model is another number, so that a shape tells what a tensor is
 TINY = GLMConfig(vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, max_positions=16, dropout=0.0)

@@ -25,7 +25,7 @@ from minglm.cloze import ClozeScorer, classify, measure, percent, predict, stand
 from minglm.compare import print_summary
 from minglm.finetune import Finetuning, fit
 from minglm.generate import fill, write
-from minglm.model import Cache
+from minglm.reader import Cache
 from minglm.rivals import LinearHead
 from minglm.rows import read_rows
 from minglm.runs import BOX, read_model
@@ -144,7 +144,7 @@ class OnlyNew:
 
     def __init__(self, part_a, room=100):
         A = len(part_a)
-        self.cache, self.read = Cache(model, [A], [A + room]), [A]
+        self.cache, self.read = Cache([A], [A + room]), [A]
         with torch.no_grad():
             model(torch.tensor(part_a), torch.arange(A), torch.zeros(A, dtype=torch.int64),
                   self.cache.next([A]), cache=self.cache)

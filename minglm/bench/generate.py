@@ -11,11 +11,13 @@ import torch
 
 from ..config import resolve
 from ..errors import MinglmError
-from ..generate import Dials, Draft, Gap, Reader, evaluating, write_blanks
+from ..generate import Dials, Draft, Gap, write_blanks
 from ..infilling import SpecialTokens
 from ..layout import start_of
 from ..mask import GLMMask
 from ..model import GLM
+from ..modules import evaluating
+from ..reader import Reader
 from . import timing
 from .check import seconds_asked
 
@@ -29,7 +31,7 @@ class Forgetful(Reader):
     """A Reader that keeps nothing but the tokens: each step reads every text from its beginning."""
 
     def __init__(self, model, drafts):
-        self.model = model
+        self.model = evaluating(model)
         self.texts = [([], [], []) for _ in drafts]
         self.part_a_lens = [len(draft.part_a) for draft in drafts]
         self.read([(d.part_a, range(len(d.part_a)), [0] * len(d.part_a)) for d in drafts], want=False)
@@ -45,8 +47,7 @@ class Forgetful(Reader):
         lens = [len(tokens) for (tokens, _, _), _ in reading]
         columns = [torch.tensor([x for text, _ in reading for x in text[c]]) for c in range(3)]
         mask = GLMMask.packed(lens, [A for _, A in reading])
-        with evaluating(self.model):
-            logits = self.model(*columns, mask, rows=torch.tensor(lens).cumsum(0) - 1)
+        logits = self.model(*columns, mask, rows=torch.tensor(lens).cumsum(0) - 1)
         return logits.float().log_softmax(-1)
 
 

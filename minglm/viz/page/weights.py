@@ -11,13 +11,14 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ...batch import pack
+from ...checks import check_pair, check_plain, finite
 from ...errors import MinglmError
-from ...generate import Dials, Draft, evaluating, fill
+from ...generate import Dials, Draft, fill
 from ...infilling import Example
 from ...mask import keys_of_row
+from ...modules import evaluating
 from ...tokenizer import SPECIAL_STRINGS, byte_of_character
 
 MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens
@@ -36,6 +37,7 @@ def model_spec(model, tokenizer, text="", name=""):
 def live_spec(model, tokenizer, text="", name=""):
     """The weights in float16, tensor after tensor, and the tokenizer. text: what the page begins with."""
     _check(model, tokenizer)
+    check_plain(model)  # the page computes with them itself
     tensors = model.state_dict()
     halves = [_float16(key, value) for key, value in tensors.items()]
     spec = _head("live", model, tokenizer, text, name)
@@ -53,11 +55,11 @@ def recorded_spec(model, tokenizer, text, name=""):
     """
     _check(model, tokenizer)
     Draft(model, tokenizer, text, Dials())  # refuses a text that is too long, for the page shows all of it
-    with evaluating(model):
-        filled = fill(model, tokenizer, text)
-        example, chosen = _whole_reading(tokenizer, text, filled)
-        states, attention = _look_inside(model, example)
-        lens = _lens(model, tokenizer, states, chosen)
+    model = evaluating(model)
+    filled = fill(model, tokenizer, text)
+    example, chosen = _whole_reading(tokenizer, text, filled)
+    states, attention = _look_inside(model, example)
+    lens = _lens(model, tokenizer, states, chosen)
     spec = _head("recorded", model, tokenizer, text, name)
     recording = {"tokens": tokenizer.encode(text, special=True), "chosen": chosen, "lens": lens, "attention": attention}
     spec["recording"] = recording
@@ -119,8 +121,7 @@ def _head(kind, model, tokenizer, text, name):
 
 def _check(model, tokenizer):
     """Raise MinglmError for a model that cannot be shown."""
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise MinglmError(f"tokenizer: it has {tokenizer.vocab_size} tokens, the model has {model.config.vocab_size}")
+    check_pair(model, tokenizer)
     if model.config.family != "glm":
         raise MinglmError(f"model: it was trained as {model.config.family}; a page shows models that were trained as glm")
     for name, tensor in model.state_dict().items():
@@ -160,13 +161,12 @@ def _look_inside(model, example):
     batch = pack([example]).to(next(model.parameters()).device)
     A, T = example.part_a_len, len(example.tokens)
     sees = torch.arange(T) < keys_of_row(torch.arange(T), A)[:, None]  # (T, T)
-    x = model.token_embedding(batch.tokens) + model.position_embedding(batch.position_ids)
-    x = x + model.block_position_embedding(batch.block_position_ids)
+    x = model.embed(batch.tokens, batch.position_ids, batch.block_position_ids)
     states, attention = [x[A:]], []
     for number, layer in enumerate(model.layers):
-        q, k, _ = layer.project(x)  # each (T, H, D)
+        q, k = model.queries_and_keys(x, number)  # each (T, H, D)
         scores = torch.einsum("qhd,khd->hqk", q, k).float().cpu() / math.sqrt(q.shape[-1])
-        weights = scores.masked_fill(~sees, -math.inf).softmax(-1)  # (H, T, T)
+        weights = finite(scores).masked_fill(~sees, -math.inf).softmax(-1)  # (H, T, T)
         attention.append({"layer": number, "base64": _base64((weights[:, sees] * 255).round().byte().numpy())})
         x = layer(x, batch.mask, model.backend)
         states.append(x[A:])
@@ -178,7 +178,7 @@ def _lens(model, tokenizer, states, chosen):
     """The final norm and the head on every state, not just the last (see `recorded_spec`); completes `chosen`."""
     is_text, lens = torch.from_numpy(tokenizer.byte_lengths() > 0), []
     for number, x in reversed(list(enumerate(states))):
-        log_p = F.linear(model.final_norm(x), model.token_embedding.weight).float().cpu().log_softmax(-1)  # (T - A, V)
+        log_p = finite(model.head(model.final_norm(x)).float().cpu().log_softmax(-1))  # (T - A, V)
         if number == len(model.layers):
             for row, stops in enumerate(chosen):
                 if isinstance(stops, tuple):  # the last row of a blank: the likeliest stop, or a token that found no room
