@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 
 from . import __version__, strict_json
-from .batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
+from .batch import TrainingBatches, pack, sources
 from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
@@ -290,9 +290,7 @@ class Comparison:
         model, tokenizer = self.model(cell)
         config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
         corpus = cached_corpus([self.texts()], tokenizer, documents="line")
-        windows, _ = hold_out(cut_windows(corpus.offsets, config.model.max_positions))
-        source = SampleSource(corpus.ids, windows, config.data, tokenizer.sentence_ends(), tokenizer.special,
-                              cell.pretrained, cell.family)  # fmt: skip
+        source, _ = sources(corpus, tokenizer, config)
         batches = TrainingBatches(source, config.train.batch_tokens)
         steps = min(most, self.plan.steps)
         counts = [sum(useful_flop(model.config, pack([e for _, e in batches.examples(k)]))) for k in range(steps)]

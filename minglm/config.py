@@ -58,6 +58,10 @@ class DataConfig:
     errors: str = setting("strict", one_of("strict", "replace"),
                           "bytes that are not utf-8: stop, so that nothing is lost unseen, or replace them")
     cache: str = setting("", ANY, "folder of token files; empty: minglm in $XDG_CACHE_HOME, else in ~/.cache")
+    samples: str = setting("windows", one_of("windows", "sentences"),
+                           "windows as long as the model reads, or runs of sentences of many lengths, drawn anew every epoch")
+    spread: float = setting(1.0, AT_LEAST_0, "of samples of sentences: n or more come with probability n ** (-1 / spread); "
+                                             "0: single sentences")
     held_out_every: int = setting(20, Rule(">= 2", lambda x: x >= 2),
                                   "one document in so many is held out; 20 leaves 95 % to learn from")
     token: float = setting(0.5, AT_LEAST_0, "weight of the token objective ([MASK]); .5 .3 .2: GLM-2B's")
@@ -101,6 +105,10 @@ class TrainConfig:
                                   "the decay ends at this share of the peak; above 0, so it still learns")
     warmup: float = setting(0.05, BELOW_1, "share of the steps over which the learning rate rises from 0")
     decay: str = setting("cosine", one_of("cosine", "linear"), "how the learning rate falls after warm-up")
+    optimizer: str = setting("adamw", one_of("adamw", "muon"), "muon: orthogonal steps for the matrices of the layers, "
+                                                                "AdamW for the rest; adamw: the original's, for all")
+    muon_lr_ratio: float = setting(1.0, ABOVE_0, "with muon the matrices learn at lr times this")
+    momentum: float = setting(0.95, BELOW_1, "Muon's memory of gradients")
     weight_decay: float = setting(0.1, AT_LEAST_0, "of all weights but biases and LayerNorms")
     beta1: float = setting(0.9, BELOW_1, "AdamW's memory of gradients")
     beta2: float = setting(0.98, BELOW_1, "AdamW's memory of squared gradients; 0.999 adapts late")

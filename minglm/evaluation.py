@@ -80,7 +80,7 @@ def unigram(run, objective, most=300_000):
     """log P of every token by its count among training targets (eop included, one added to each), (V,)."""
     counts, epoch = np.ones(run.tokenizer.vocab_size), 0
     while counts.sum() < most and epoch < 4:
-        for w in range(len(run.training)):
+        for w in range(len(run.source.in_epoch(0))):
             np.add.at(counts, run.source.example(w, objective, Rng(1, w, epoch, NOISE)).targets, 1)
             if counts.sum() >= most:
                 break

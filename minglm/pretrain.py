@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .attention import best_backend
-from .batch import DROPOUT, Batch, SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
+from .batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
 from .checkpoint import Checkpoints
 from .config import resolve, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
@@ -29,6 +29,7 @@ from .errors import MinglmError, need
 from .evaluation import evaluate, final_report, held_out_columns
 from .files.whole import cut_back, write_whole
 from .model import GLM
+from .optimizer import Muon, Together
 from .processes import Interrupt, keep_memory, processes
 from .report import COLUMNS, banner, print_scores, report_step, show_sample
 from .rng import Rng
@@ -107,10 +108,8 @@ class Run:
         self.model.to(device).train()
         self.model.backend = config.train.backend
         self.model.checkpoint_activations = config.train.checkpoint_activations
-        special, ends, seed = self.tokenizer.special, self.tokenizer.sentence_ends(), config.train.seed
-        family = config.model.family
-        self.source = SampleSource(self.corpus.ids, self.training, config.data, ends, special, seed, family)
-        self.held_out_source = SampleSource(self.corpus.ids, self.held_out, config.data, ends, special, family=family)
+        self.source, self.held_out_source = sources(self.corpus, self.tokenizer, config)
+        self.training, self.held_out = self.source.windows, self.held_out_source.windows
         self.batches = TrainingBatches(self.source, config.train.batch_tokens)
 
         self.step, self.best = 0, math.inf
@@ -138,7 +137,7 @@ class Run:
         world.barrier()
 
     def read_corpus(self, config):
-        """Tokenizer (trained unless there is one), token file, windows to train on and windows held out."""
+        """Tokenizer (trained unless there is one) and token file."""
         data = config.data
         self.files = find_files(data.text) if data.text else [embedded_corpus()]
         if self.tokenizer is None:
@@ -149,8 +148,6 @@ class Run:
         self.corpus = cached_corpus(
             self.files, self.tokenizer, cache, text_key=data.text_key, documents=data.documents, errors=data.errors
         )
-        windows = cut_windows(self.corpus.offsets, config.model.max_positions)
-        self.training, self.held_out = hold_out(windows, data.held_out_every)
 
     def decide(self, config):
         """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
@@ -317,7 +314,7 @@ def learning_rate(step, t):
 
 
 def make_optimizer(model, t):
-    """AdamW; LayerNorms and biases are not decayed, tables are (as in the original).
+    """AdamW, or Muon for the matrices and AdamW for the rest; LayerNorms and biases are not decayed, tables are.
 
     The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
     these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
@@ -326,12 +323,14 @@ def make_optimizer(model, t):
     tables = [p for name, p in named if "embedding" in name]
     matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
     vectors = [p for _, p in named if p.dim() == 1]
-    groups = [
-        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
-        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
-        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
-    ]
-    return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+    muon = t.optimizer == "muon"
+    tables = dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio)
+    matrices = dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=t.muon_lr_ratio if muon else 1.0)
+    vectors = dict(params=vectors, weight_decay=0.0, lr_ratio=1.0)
+    groups = [tables, vectors] if muon else [tables, matrices, vectors]
+    adamw = torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
+    return Together(muon=Muon([matrices], t.lr, t.momentum, dtype=dtype), adamw=adamw) if muon else adamw
 
 
 def stream_seed(seed, step, rank, number):

@@ -27,7 +27,8 @@ def banner(run, resume):
     mixture = f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"
     shares, drawn = {o: [0, 0] for o in OBJECTIVES + run.source.objectives}, 0
     fallbacks = 0
-    for objective, e in (run.source.draw(0, w) for w in range(min(256, len(run.training)))):
+    samples = len(run.source.in_epoch(0))
+    for objective, e in (run.source.draw(0, w) for w in range(min(256, samples))):
         shares[e.objective][0] += len(e.targets) - int((e.targets == e.special.eop).sum())
         shares[e.objective][1] += e.text_len
         fallbacks += objective != e.objective
@@ -40,7 +41,7 @@ def banner(run, resume):
     lines = [
         ("minglm", f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}"),
         ("text", f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)"),
-        ("samples", f"{len(run.training):,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
+        ("samples", f"{samples:,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
         ("objective", f"{c.model.family}" + (f": {mixture}" if run.source.objectives == OBJECTIVES else "")),
         ("masked", f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)"),
         ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if cuda else " (no CUDA GPU is used)")),

@@ -65,11 +65,18 @@ class Rng:
 
 
 def permutation(n, seed, a=0, b=0, c=0):
-    """A keyed permutation of 0 .. n-1: sort by the first two words of block i. Returns (n,) int64.
+    """A keyed permutation of 0 .. n-1: sort by the first two words of block i. Returns (n,) int64."""
+    high, low, _, _ = blocks(n, seed, a, b, c)
+    return np.argsort((high << np.uint64(32)) | low, kind="stable")
 
-    Draws from counters (i, a, b, c), all at once in numpy.
-    """
+
+def uniforms(n, seed, a=0, b=0, c=0):
+    """n floats in [0, 1), each a function of its own index: the first word of block i / 2^32. Returns (n,) float64."""
+    return blocks(n, seed, a, b, c)[0] / 2**32
+
+
+def blocks(n, seed, a=0, b=0, c=0):
+    """Philox blocks for counters (i, a, b, c), i = 0 .. n-1, all at once in numpy: four (n,) uint64 arrays of words."""
     i, seed = np.arange(n, dtype=np.uint64), int(seed)
     counter = (i, *(np.full(n, int(word) & MASK32, dtype=np.uint64) for word in (a, b, c)))
-    high, low, _, _ = philox(counter, (seed & MASK32, (seed >> 32) & MASK32))
-    return np.argsort((high << np.uint64(32)) | low, kind="stable")
+    return philox(counter, (seed & MASK32, (seed >> 32) & MASK32))

@@ -3,6 +3,7 @@
     text            bits per byte and perplexity of running text, by sliding windows (perplexity.py)
     last_word       is the last word of a passage the model's first choice? (perplexity.py)
     infill          the blanks of a text: restored exactly, and BLEU of the whole text
+    everyday        is the filling of a blank one that a person would accept?
     sentiment ...   a task of classification (cloze.py): accuracy and macro F1
     modernise ...   a task of text to text (seq2seq.py): BLEU, chrF, ROUGE
 
@@ -161,6 +162,53 @@ def infill_report(predictions, right, wholes, bare):
         meaning="exact match is of blanks; BLEU (sacrebleu, 13a) is of whole texts, what was given counts, so compare it with "
                 "that of the texts whose blanks are left out",
     )  # fmt: skip
+
+
+# ---- what a person would accept ------------------------------------------------------------------------------------------
+
+
+def evaluate_everyday(model, tokenizer, rows):
+    """Share of texts whose greedy filling is accepted, and share with an accepted one among the five likeliest whole fillings.
+
+    rows: {where it stands: {"text" with one [MASK], "accept": [answers that a person would accept]}}. Case, outer spaces and
+    final punctuation do not count. Raises MinglmError for rows that are no such texts, or too long for the model.
+    """
+    greedy, five, accepted = [], [], []
+    for where, row in rows.items():
+        with told_where(where):
+            accepted.append(accepted_answers(row))
+            ids = tokenizer.encode(text_in(row, "text"), special=True)
+            if sum(token in tokenizer.special.masks for token in ids) != 1 or tokenizer.special.mask not in ids:
+                raise MinglmError(f"text: {reprlib.repr(row['text'])} is not accepted; a text with one [MASK] is")
+            for drafts, dials in ((greedy, Dials()), (five, Dials(top=5))):
+                drafts.append(Draft(model, tokenizer, ids, dials))
+    fill_drafts(model, greedy, Dials())
+    predictions = []
+    for row, one, several in zip(rows.values(), greedy, tqdm(five, disable=None, unit="text", leave=False), strict=True):
+        fill_drafts(model, [several], Dials(top=5))
+        likeliest = [tokenizer.decode(tokens).strip() for tokens, *_ in several.blanks[0].found]
+        predictions.append({**row, "filled": tokenizer.decode(one.blanks[0].tokens).strip(), "likeliest": likeliest})
+    right = [[as_answer(line["filled"]) in known, not known.isdisjoint(map(as_answer, line["likeliest"]))]
+             for line, known in zip(predictions, accepted, strict=True)]  # fmt: skip
+    n, shares = len(right), [sum(column) / len(right) for column in zip(*right, strict=True)]
+    metrics = {name: metric(share, standard_error(share, n), n, "texts")
+               for name, share in zip(("accuracy", "accuracy_in_five"), shares, strict=True)}  # fmt: skip
+    return dict(task="everyday", metrics=metrics, yardsticks={}, predictions=predictions,
+                meaning="the share of texts whose blank is filled as a person would accept it: greedily, and by one of the "
+                        "five likeliest whole fillings")  # fmt: skip
+
+
+def accepted_answers(row):
+    """The set of a row's accepted answers, as `as_answer` has them."""
+    answers = row.get("accept")
+    if not isinstance(answers, list) or not answers or not all(isinstance(x, str) and as_answer(x) for x in answers):
+        raise MinglmError(f"accept: {reprlib.repr(answers)} is not accepted; a list of answers is")
+    return set(map(as_answer, answers))
+
+
+def as_answer(text):
+    """An answer without case, outer spaces and final punctuation.  Example: " The door. " -> "the door"."""
+    return text.strip().rstrip(".!?,;:").rstrip().lower()
 
 
 # ---- tasks with a pattern ------------------------------------------------------------------------------------------------

@@ -193,6 +193,16 @@ class Tokenizer:
         ends = [any(mark in token for mark in marks) for token in self._token_bytes]
         return np.array(ends, dtype=bool) & ~self._is_special  # (V,)
 
+    def openers(self) -> np.ndarray:
+        """For each token the one that begins a text with the same word: (V,) ids. It lacks the leading space, where there is
+        such a token, else it is the token itself.
+
+        Example: with "he" and " he" in the vocabulary, openers()[id of " he"] is the id of "he", and openers()[id of "he"] too.
+        """
+        ids = {token: i for i, token in enumerate(self._token_bytes) if not self._is_special[i]}
+        openers = [ids.get(token.removeprefix(b" "), i) for i, token in enumerate(self._token_bytes)]
+        return np.where(self._is_special, np.arange(self.vocab_size), openers)
+
     def __reduce__(self):
         return Tokenizer, (self._library,)  # subtle: a library forgets its switch when it is copied, so __init__ sets it again
 

@@ -11,10 +11,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minglm.batch import SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
-from minglm.config import DataConfig
+from minglm.batch import (
+    SampleSource,
+    TrainingBatches,
+    Windows,
+    cut_sentences,
+    cut_windows,
+    hold_out,
+    micro_batches,
+    pack,
+    sources,
+)
+from minglm.config import DataConfig, resolve
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example, restore
+from minglm.rng import Rng
 
 seeds = st.integers(0, 2**63 - 1)
 
@@ -39,7 +50,10 @@ def source(lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, stops=Tr
 
 def lengths_only(lengths, seed=0):
     """What TrainingBatches needs to know of a source to choose windows."""
-    return SimpleNamespace(windows=SimpleNamespace(sample_tokens=lambda: np.array(lengths)), seed=seed)
+    lengths = np.array(lengths, dtype=np.int64)
+    ends = np.ones(len(lengths), dtype=bool)
+    windows = Windows(np.cumsum(lengths) - lengths, lengths - 2, ends, ends, ends, np.arange(len(lengths)))
+    return SimpleNamespace(windows=windows, in_epoch=lambda epoch: windows, seed=seed)
 
 
 def same(a, b):
@@ -105,6 +119,127 @@ def test_a_million_tokens_are_cut_into_windows():
     windows = cut_windows(np.array([0, 1_000_000]), 256)
     assert len(windows) == math.ceil(1_000_001 / 255) and windows.length.sum() == 1_000_000
     assert windows.sample_tokens().max() <= 256 and windows.ends.sum() == windows.starts.sum() == 1
+
+
+# Sentences
+
+
+def sentences_of(lengths, max_positions, spread=1.0):
+    """Random documents of these lengths: (ids, offsets, Sentences)."""
+    ids, offsets, _ = corpus(lengths, max_positions)
+    return ids, offsets, cut_sentences(ids, offsets, SENTENCE_ENDS, max_positions, spread)
+
+
+def in_sentences(lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, spread=1.0, openers=None, **dials):
+    ids, _, sentences = sentences_of(lengths, max_positions, spread)
+    settings = DataConfig(samples="sentences", spread=spread, **dials)
+    return SampleSource(ids, sentences, settings, SENTENCE_ENDS, seed=seed, openers=openers)
+
+
+def test_documents_are_cut_into_sentences_as_in_the_docstring_and_marks_in_a_row_end_one():
+    a, b, c = 20, 21, 22
+    ids = np.array([a, b, STOP, c, STOP, a, STOP, STOP, b, a, b, c, a])
+    sentences = cut_sentences(ids, np.array([0, 5, 13]), SENTENCE_ENDS, 6)
+    assert sentences.start.tolist() == [0, 3, 5, 8, 10] and sentences.length.tolist() == [3, 2, 3, 2, 3]
+    assert sentences.document.tolist() == [0, 0, 1, 1, 1]
+    assert sentences.starts.tolist() == [True, False, True, False, False]
+    assert sentences.ends.tolist() == [False, True, False, False, True]
+    assert sentences.closed.tolist() == [True, True, True, False, True]  # five tokens and no mark: two pieces of at most four
+
+
+@given(lengths_of_documents, st.integers(4, 30), seeds, st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
+def test_every_epoch_has_every_text_token_once_in_samples_that_fit(lengths, max_positions, seed, epoch, spread):
+    ids, offsets, sentences = sentences_of(lengths, max_positions, spread)
+    windows = sentences.in_epoch(seed, epoch)
+    stretches = zip(windows.document, windows.start, windows.length, strict=True)
+    covered = [(d, t) for d, start, n in stretches for t in range(start, start + n)]
+    assert covered == [(d, t) for d in range(len(lengths)) for t in range(offsets[d], offsets[d + 1])]
+    assert np.array_equal(windows.starts, np.isin(windows.start, offsets[:-1]))
+    assert np.array_equal(windows.ends, np.isin(windows.start + windows.length, offsets[1:]))
+    assert (windows.length >= 1).all() and windows.sample_tokens().max() <= max_positions
+    assert set(windows.start) <= set(sentences.start) and (windows.closed | ~windows.ends).all()
+    fewest, longest = sentences.bounds()
+    assert fewest <= windows.sample_tokens().sum() and longest >= windows.sample_tokens().max()
+
+
+def test_no_spread_is_single_sentences_and_a_wide_one_as_many_as_fit():
+    _, _, sentences = sentences_of([60] * 5, 200, 0.0)
+    assert sentences.in_epoch(1, 2).start.tolist() == sentences.start.tolist()
+    wide = sentences_of([60] * 5, 200, 1e9)[2].in_epoch(1, 2)
+    assert wide.length.tolist() == [60] * 5
+
+
+def test_n_sentences_or_more_come_with_probability_n_to_the_power_of_minus_one_over_spread():
+    ids = np.full(60_000, STOP)
+    ids[::2] = 20  # two tokens for each sentence
+    for spread in (0.5, 1.0):
+        windows = cut_sentences(ids, np.array([0, 60_000]), SENTENCE_ENDS, 512, spread).in_epoch(3, 0)
+        for n in (1, 2, 3, 10):
+            share = np.mean(windows.length[:-1] >= 2 * n)
+            assert share == pytest.approx(n ** (-1 / spread), abs=4 * 0.5 / len(windows) ** 0.5)
+
+
+def test_epochs_and_seeds_cut_elsewhere_and_the_same_ones_alike():
+    sentences = sentences_of([60] * 20, 64)[2]
+    cuts = {(seed, epoch): tuple(sentences.in_epoch(seed, epoch).start) for seed in (0, 1, 2**40) for epoch in range(3)}
+    assert len(set(cuts.values())) == 9
+    assert all(tuple(sentences.in_epoch(*key).start) == cut for key, cut in cuts.items())
+
+
+def test_a_text_in_the_middle_of_a_document_is_closed_by_eos_unless_it_is_written_on():
+    drawn = in_sentences([60] * 8, 64, token=1, sentence=1, document=1)
+    windows = drawn.in_epoch(0)
+    inside = [w for w in range(len(windows)) if not windows.ends[w]]
+    assert inside and all(drawn.text(w)[-1] == SPECIAL.eos for w in inside)
+    for w in inside:
+        read, written = drawn.example(w, "token", Rng(0)), drawn.example(w, "document", Rng(0))
+        assert restore(read).tolist() == drawn.text(w).tolist()
+        assert restore(written).tolist() == drawn.text(w)[:-1].tolist() and SPECIAL.eop not in written.targets
+    for w in np.flatnonzero(windows.ends):
+        assert drawn.example(w, "document", Rng(0)).targets[-2:].tolist() == [SPECIAL.eos, SPECIAL.eop]
+
+
+def test_a_sentence_that_begins_a_sample_begins_like_a_text():
+    openers = np.arange(VOCABULARY)
+    openers[20:30] = range(30, 40)
+    ids = np.array([20, 25, STOP, 21, 22, STOP, 23, 24])
+    sentences = cut_sentences(ids, np.array([0, 8]), SENTENCE_ENDS, 16, 0.0)
+    drawn = SampleSource(ids, sentences, DataConfig(samples="sentences"), SENTENCE_ENDS, openers=openers)
+    assert [drawn.text(w).tolist() for w in range(3)] == [[1, 30, 25, STOP, 2], [1, 31, 22, STOP, 2], [1, 33, 24, 2]]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 40])
+def test_samples_of_sentences_resume_anywhere_and_are_shared_between_ranks(world):
+    batches = TrainingBatches(in_sentences(seed=5), 40)
+    for step in (0, 7, 3 * batches.per_epoch + 1, 2):
+        alone = TrainingBatches(in_sentences(seed=5), 40)
+        whole = alone.examples(step)
+        assert whole and all_same(batches.examples(step), whole)
+        shares = [alone.examples(step, rank, world) for rank in range(world)]
+        dealt = [sample for turn in itertools.zip_longest(*shares) for sample in turn if sample is not None]
+        assert all_same(dealt, whole)
+
+
+@given(lengths_of_documents, st.integers(1, 200), seeds)
+def test_epochs_of_sentences_have_equally_many_batches_and_none_is_empty(lengths, batch_tokens, seed):
+    batches = TrainingBatches(in_sentences(lengths, 16, seed), batch_tokens)
+    for epoch in range(4):
+        drawn = [batches.windows_of(epoch * batches.per_epoch + k)[1] for k in range(batches.per_epoch)]
+        assert all(drawn)
+        assert sorted(w for windows in drawn for w in windows) == list(range(len(batches.source.in_epoch(epoch))))
+
+
+def test_the_held_out_documents_are_those_of_windows_and_their_samples_the_same_in_every_run():
+    ids, offsets, sentences = sentences_of([25] * 45, 16)
+    assert set(hold_out(sentences)[1].document) == set(hold_out(cut_windows(offsets, 16))[1].document)
+    tokenizer = SimpleNamespace(sentence_ends=lambda: SENTENCE_ENDS, openers=lambda: np.arange(VOCABULARY), special=SPECIAL)
+    held = []
+    for seed in ("1", "2"):
+        how = {"data.samples": "sentences", "model.max_positions": "16", "train.seed": seed}
+        training, held_out = sources(SimpleNamespace(ids=ids, offsets=offsets), tokenizer, resolve("tiny", overrides=how))
+        assert training.seed == int(seed) and not set(training.windows.document) & set(held_out.windows.document)
+        held.append([held_out.held_out(w, "token") for w in range(len(held_out.windows))])
+    assert len(held[0]) >= 4 and all(same(a, b) for a, b in zip(*held, strict=True))
 
 
 # Held-out text

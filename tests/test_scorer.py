@@ -20,7 +20,7 @@ from minglm.errors import how_to_install
 from minglm.measures import bleu_counts, bleu_of, jackknife, mean_of, perplexity
 from minglm.measures import number as shown
 from minglm.perplexity import evaluate_last_word, evaluate_text, windows
-from minglm.scorer import evaluate_cloze, evaluate_infill, in_pieces, with_blanks
+from minglm.scorer import evaluate_cloze, evaluate_everyday, evaluate_infill, in_pieces, with_blanks
 from minglm.tasks import Cloze, ask_all, read_task
 
 DOCUMENTS = [
@@ -417,6 +417,58 @@ def test_of_many_rows_runs_of_neighbours_are_left_out():
     assert error == pytest.approx(math.sqrt(4 / 5 * sum((y - statistics.fmean(without)) ** 2 for y in without)))
 
 
+# ---- what a person would accept --------------------------------------------------------------------------------------------
+
+EVERYDAY = [
+    dict(text="Anna went to the [MASK].", accept=["house", "Town"]),
+    dict(text="Ben said [MASK] to Clara.", accept=["so"]),
+    dict(text="The day was [MASK]", accept=["long"]),
+]
+
+
+def test_an_answer_counts_without_case_outer_spaces_and_final_punctuation(model, tokenizer, monkeypatch):
+    greedy = [" HOUSE. ", " no", " long!?"]
+    likeliest = [["day", "night", "town"], ["a", "b", "so so"], ["long"]]
+
+    def fill_drafts(model, drafts, dials):
+        for draft in drafts:
+            row = [row["text"] for row in EVERYDAY].index(tokenizer.decode(draft.ids).replace("[MASK]", " [MASK]"))
+            draft.blanks[0].tokens = tokenizer.encode(greedy[row])
+            draft.blanks[0].found = [(tokenizer.encode(text), [], True) for text in likeliest[row]][: dials.top]
+        return drafts
+
+    monkeypatch.setattr(module, "fill_drafts", fill_drafts)
+    report = evaluate_everyday(model, tokenizer, numbered(EVERYDAY))
+    assert report["metrics"]["accuracy"] == dict(value=2 / 3, standard_error=standard_error(2 / 3, 3), n=3, of="texts")
+    assert value(report, "accuracy_in_five") == 2 / 3
+    assert [line["filled"] for line in report["predictions"]] == ["HOUSE.", "no", "long!?"]
+    assert report["predictions"][0]["likeliest"] == ["day", "night", "town"]
+
+
+def test_everyday_blanks_are_filled_as_fill_does(model, tokenizer):
+    for row, line in zip(EVERYDAY, evaluate_everyday(model, tokenizer, numbered(EVERYDAY))["predictions"], strict=True):
+        assert line["filled"] == fill(model, tokenizer, row["text"]).blanks[0].text.strip()
+        five = fill(model, tokenizer, row["text"], top=5).blanks[0].alternatives
+        assert line["likeliest"] == [filling.text.strip() for filling in five] and len(five) == 5
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (dict(text="no blank"), "FILE:1: text: 'no blank' is not accepted; a text with one [MASK] is"),
+    (dict(text="[MASK] and [MASK]"), "a text with one [MASK] is"),
+    (dict(text="[sMASK]"), "a text with one [MASK] is"),
+    (dict(text=3), "FILE:1: text: 3 is not accepted"),
+    (dict(accept=[]), "FILE:1: accept: [] is not accepted; a list of answers is"),
+    (dict(accept="so"), "accept: 'so' is not accepted"),
+    (dict(accept=["so", "!"]), "a list of answers is"),
+    (dict(accept=None), "accept: None is not accepted"),
+    (dict(text="bread " * 99 + "[MASK]"), "FILE:1: text: 1"),
+])  # fmt: skip
+def test_what_is_no_everyday_row_is_told_where_it_stands(model, tokenizer, change, message):
+    with pytest.raises(MinglmError) as caught:
+        evaluate_everyday(model, tokenizer, {"FILE:1": EVERYDAY[0] | change})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
 # ---- the command line ------------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +477,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     lines(folder / "infill.jsonl", INFILL)
     lines(folder / "last.jsonl", LAST)
+    lines(folder / "everyday.jsonl", EVERYDAY)
     lines(folder / "kinds.jsonl", kinds())
     (folder / "text.txt").write_text("\n\n".join(DOCUMENTS), encoding="utf-8")
     (folder / "text.txt.xz").write_bytes(lzma.compress("\n\n".join(DOCUMENTS).encode()))
@@ -441,6 +494,7 @@ def files(tmp_path_factory):
     ("text", "text.txt", ["bits per byte bidirectional", "per word left to right", "windows of 63 tokens, 32 apart"]),
     ("last_word", "last.jsonl", ["accuracy left to right", "5 passages"]),
     ("infill", "infill.jsonl", ["exact match at 50%", "4 blanks"]),
+    ("everyday", "everyday.jsonl", ["accuracy in five", "3 texts"]),
     ("{}/kind.toml", "kinds.jsonl", ["accuracy", "macro f1", "accuracy of most frequent label 66.7 %"]),
 ])  # fmt: skip
 def test_a_task_prints_the_same_numbers_twice_and_as_json(evaluate, small_run, files, tmp_path, task, file, words):
@@ -457,7 +511,7 @@ def test_a_task_prints_the_same_numbers_twice_and_as_json(evaluate, small_run, f
     for name, m in report["metrics"].items():
         assert shown(name, m["value"], m["standard_error"]) in table.out and f"{m['n']:,} {m['of']}" in table.out
     said = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert len(said) == {"text.txt": 4, "kinds.jsonl": 30}.get(file, len(INFILL) if file == "infill.jsonl" else len(LAST))
+    assert len(said) == dict(text=4, kinds=30, infill=len(INFILL), last=len(LAST), everyday=len(EVERYDAY))[file.split(".")[0]]
     assert f"wrote       {out}: {len(said)} rows" in found.err
 
 
@@ -476,8 +530,8 @@ def test_running_text_may_be_packed_or_jsonl(evaluate, small_run, files):
 @pytest.mark.parametrize(("args", "told"), [
     (("--task", "last-word", "--file", "last.jsonl"), "unknown task 'last-word'; did you mean last_word?"),
     (("--task", "sentimant", "--file", "last.jsonl"), "did you mean sentiment?"),
-    (("--task", "qqq", "--file", "last.jsonl"), "accepted: text, last_word, infill, "),
-    (("--file", "last.jsonl"), "--task: which? text, last_word, infill, "),
+    (("--task", "qqq", "--file", "last.jsonl"), "accepted: text, last_word, infill, everyday, "),
+    (("--file", "last.jsonl"), "--task: which? text, last_word, infill, everyday, "),
     (("--task", "last_word", "--file", "none.jsonl"), "none.jsonl: cannot be read"),
     (("--task", "text", "--file", "none.txt"), "none.txt: no such file"),
     (("--task", "last_word", "--file", "empty.jsonl"), "empty.jsonl: no row in it"),

@@ -304,7 +304,7 @@ def test_order_counts_spans_in_the_order_of_the_text_however_they_were_typed():
 def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     """SampleSource on a document without cls, and the same seed: the same spans, order and objective."""
     special = SpecialTokens()
-    monkeypatch.setattr(SampleSource, "text", lambda self, w: np.array([*self.ids, *[special.eos] * ends]))
+    monkeypatch.setattr(SampleSource, "text", lambda self, w, epoch: np.array([*self.ids, *[special.eos] * ends]))
     monkeypatch.setattr("minglm.layout.sample_spans", without_cls)
     words = ["And", "God.", "said", "光。", "was", "good", "so!", "it", "is", "一"]
     ids = np.arange(len(words)) + 10

@@ -238,6 +238,16 @@ def test_sentence_ends_are_the_tokens_that_hold_a_mark(tokenizer):
     assert not bytes_only.sentence_ends()[bytes_only.encode("。")].any()
 
 
+def test_openers_lack_the_leading_space_where_there_is_such_a_token(tokenizer):
+    openers = tokenizer.openers()
+    assert openers.shape == (370,) and openers[:24].tolist() == list(range(24))
+    (spaced,), (bare,) = tokenizer.encode(" the"), tokenizer.encode("the")
+    assert openers[spaced] == openers[bare] == bare
+    alone = [i for i in range(24, 370) if tokenizer.decode([i]).startswith(" ") and openers[i] == i]
+    strings = {tokenizer.decode([i]) for i in range(24, 370)}
+    assert alone and not any(tokenizer.decode([i])[1:] in strings for i in alone)
+
+
 def test_lengths_in_bytes_count_text_only(tokenizer):
     lengths = tokenizer.byte_lengths()
     assert lengths.shape == (370,) and lengths.dtype == np.int64

@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from .. import model as model_module
 from ..attention import backends
-from ..batch import SampleSource, TrainingBatches, cut_windows, hold_out, pack
+from ..batch import TrainingBatches, pack, sources
 from ..config import resolve
 from ..corpus import cached_corpus, default_cache, embedded_corpus, read_documents
 from ..errors import MinglmError
@@ -52,9 +52,7 @@ def training_batches(config, batch_tokens):
     tokenizer = Tokenizer.train(read_documents(embedded_corpus()), config.model.vocab_size)
     config = replace(config, model=replace(config.model, vocab_size=tokenizer.vocab_size))
     corpus = cached_corpus([embedded_corpus()], tokenizer, default_cache())
-    windows, _ = hold_out(cut_windows(corpus.offsets, config.model.max_positions), config.data.held_out_every)
-    ends, special = tokenizer.sentence_ends(), tokenizer.special
-    source = SampleSource(corpus.ids, windows, config.data, ends, special, config.train.seed)
+    source, _ = sources(corpus, tokenizer, config)
     return config, [TrainingBatches(source, n) for n in batch_tokens]
 
 

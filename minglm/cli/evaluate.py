@@ -15,7 +15,7 @@ from ..runs import load, the_model
 from ..tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
 
-OWN = ("text", "last_word", "infill")  # tasks without a pattern
+OWN = ("text", "last_word", "infill", "everyday")  # tasks without a pattern
 # The choices are spelled out: the modules they belong to import torch, and --help does without. A test compares them.
 MASKS = ("MASK", "sMASK", "gMASK")  # perplexity.MASKS
 DOCUMENTS, ERRORS = ("blank_line", "line", "file"), ("strict", "replace")  # corpus.DOCUMENTS, corpus.ERRORS
@@ -67,7 +67,7 @@ def evaluate_command(args):
     from ..perplexity import evaluate_last_word, evaluate_text
     from ..pretrain import choose_device
     from ..rows import read_rows, write_rows
-    from ..scorer import evaluate_cloze, evaluate_infill, evaluate_text_to_text
+    from ..scorer import evaluate_cloze, evaluate_everyday, evaluate_infill, evaluate_text_to_text
 
     files = find_files(args.file) if name == "text" else None
     rows = None if name == "text" else read_rows(args.file)
@@ -82,6 +82,8 @@ def evaluate_command(args):
         report = evaluate_last_word(model, tokenizer, rows, **given)
     elif name == "infill":
         report = evaluate_infill(model, tokenizer, rows)
+    elif name == "everyday":
+        report = evaluate_everyday(model, tokenizer, rows)
     elif isinstance(task, Cloze):
         report = evaluate_cloze(model, tokenizer, task, rows)
     else:

@@ -88,7 +88,7 @@ def read_bench(path):
 
 def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
-    from ..batch import cut_windows
+    from ..batch import cut_as
     from ..checkpoint import model_folder
     from ..corpus import cached_corpus, default_cache, embedded_corpus, find_files
     from ..pretrain import run_settings
@@ -100,4 +100,5 @@ def span_settings(run):
     cache = Path(data.cache).expanduser() if data.cache else default_cache()
     how = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
     corpus = cached_corpus(files, tokenizer, cache, **how)
-    return cut_windows(corpus.offsets, config.model.max_positions).sample_tokens().tolist(), data
+    windows = cut_as(data, corpus.ids, corpus.offsets, tokenizer.sentence_ends(), config.model.max_positions)
+    return windows.in_epoch(config.train.seed, 0).sample_tokens().tolist(), data

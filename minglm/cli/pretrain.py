@@ -15,7 +15,8 @@ from .arguments import positive
 SHORT = {
     "--text": "data.text", "--text-key": "data.text_key", "--documents": "data.documents", "--errors": "data.errors",
     "--objective": "model.family", "--steps": "train.steps", "--minutes": "train.minutes",
-    "--batch-tokens": "train.batch_tokens", "--lr": "train.lr", "--seed": "train.seed", "--dtype": "train.dtype",
+    "--batch-tokens": "train.batch_tokens", "--lr": "train.lr", "--optimizer": "train.optimizer",
+    "--seed": "train.seed", "--dtype": "train.dtype",
     "--device": "train.device", "--backend": "train.backend", "--compile": "train.compile",
     "--checkpoint-activations": "train.checkpoint_activations", "--keep": "train.keep", "--log": "train.log",
 }  # fmt: skip
