@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 from .errors import MinglmError
 from .model_config import GLMConfig
@@ -155,6 +155,7 @@ class Finetuning:
     label_smoothing: float = 0.1  # of text to text only; the original's
     dtype: str = "float32"  # of matrix products; bfloat16 is about twice as fast where the hardware has it
     steps: int = 0  # all of them; known when the rows are counted
+    optimizer: ClassVar[str] = "adamw"  # Muon was not tried on tasks
 
     def __post_init__(self):
         for name, fine, accepted in (
