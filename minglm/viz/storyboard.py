@@ -51,7 +51,7 @@ class Places:
             raise MinglmError(f"figure story: {T} rows came, {fits}")
         self.width, self.pitch, self.high = width, min(64, 10 * room // T / 10), max(14, min(24, 260 // T))
         self.words, self.tokens = [shown(text) for text in d.text], [shown(token) for token in d.tokens]
-        self.size = min(18, (self.pitch - 12) / max(map(ems, (*self.words, *self.tokens))))
+        self.size = min(18, (self.pitch - 14) / max(map(ems, (*self.words, *self.tokens))))
         self.upright = self.size < 12.5
         if self.upright:
             self.size = min(14, self.pitch * 0.75)
