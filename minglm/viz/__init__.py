@@ -4,6 +4,7 @@ derivation.py   one sample, row by row: the only thing that the renderings of a 
 words.py        every sentence that they share;   palette.py   every colour, pattern and glyph
 terminal.py     the sample as text, for `minglm show`;   typed.py   what a person types;   columns.py   what fits in a line
 figures.py      the sixteen figures: their names, who draws them, and `draw`
+story.py        the figure that moves: planned in storyboard.py, written by animated.py without matplotlib
 page/           the explorer: one HTML file
 """
 
