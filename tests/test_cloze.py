@@ -496,12 +496,12 @@ def test_the_labelled_file_appears_whole_or_not_at_all(minglm, small_run, task_f
         (["--task", "sentimant", "so"], "unknown task 'sentimant'; did you mean sentiment?"),
         (["--task", "xyz", "so"], "accepted: book_cloze, paraphrase, sentiment, topic, or a TOML file"),
         (["--task", "no.toml", "so"], "no.toml: No such file"),
-        (["--task", "sentiment"], "give a TEXT or --file FILE"),
-        (["--task", "sentiment", "so", "--file", "x.jsonl"], "one of them"),
-        (["--task", "sentiment", "so", "--out", "x.jsonl"], "--out: goes with --file"),
-        (["--task", "book_cloze", "so"], "brings its candidates in 'candidates'; give rows with --file"),
+        (["--task", "sentiment"], "give either a TEXT or --file FILE"),
+        (["--task", "sentiment", "so", "--file", "x.jsonl"], "give either a TEXT or --file FILE"),
+        (["--task", "sentiment", "so", "--out", "x.jsonl"], "--out needs --file"),
+        (["--task", "book_cloze", "so"], "each row has its own candidates, in 'candidates'; give rows with --file"),
         (["--task", "sentiment", "--file", "no.jsonl"], "no.jsonl: cannot be read: No such file"),
-        (["so"], "--task: which? book_cloze, paraphrase, sentiment, topic, or a TOML file"),
+        (["so"], "--task is missing; accepted: book_cloze, paraphrase, sentiment, topic, or a TOML file"),
     ],
 )
 def test_what_cannot_be_classified_is_told_in_one_line(minglm, small_run, words, told):

@@ -531,7 +531,7 @@ def test_running_text_may_be_packed_or_jsonl(evaluate, small_run, files):
     (("--task", "last-word", "--file", "last.jsonl"), "unknown task 'last-word'; did you mean last_word?"),
     (("--task", "sentimant", "--file", "last.jsonl"), "did you mean sentiment?"),
     (("--task", "qqq", "--file", "last.jsonl"), "accepted: text, last_word, infill, everyday, "),
-    (("--file", "last.jsonl"), "--task: which? text, last_word, infill, everyday, "),
+    (("--file", "last.jsonl"), "--task is missing; accepted: text, last_word, infill, everyday, "),
     (("--task", "last_word", "--file", "none.jsonl"), "none.jsonl: cannot be read"),
     (("--task", "text", "--file", "none.txt"), "none.txt: no such file"),
     (("--task", "last_word", "--file", "empty.jsonl"), "empty.jsonl: no row in it"),
@@ -549,7 +549,7 @@ def test_running_text_may_be_packed_or_jsonl(evaluate, small_run, files):
     (("--task", "text", "--file", "text.txt", "--stride", "64"), "stride: 64 is not accepted; a whole number from 1 to 62 is"),
     (("--task", "text", "--file", "text.txt", "--stride", "0"), "'0' is not accepted; a whole number >= 1 is"),
     (("--task", "infill", "--file", "infill.jsonl", "--out", "."), "--out: . cannot be written"),
-    (("--task", "infill", "--file", "infill.jsonl", "--out", "infill.jsonl"), "is the file that is read"),
+    (("--task", "infill", "--file", "infill.jsonl", "--out", "infill.jsonl"), "is also the input file"),
 ])  # fmt: skip
 def test_what_cannot_be_used_is_told_in_one_line_with_code_2(evaluate, small_run, files, monkeypatch, args, told):
     monkeypatch.chdir(files)

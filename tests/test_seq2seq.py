@@ -461,10 +461,10 @@ def test_a_task_is_learned_from_files_and_its_folder_rewrites(minglm, minglm_rew
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "rewrite: what?"),
-        (["so", "--file", "x.jsonl"], "rewrite: what?"),
-        (["so", "--out", "x"], "--out: goes with --file"),
-        (["so"], "--task: which? modernise, summary, text2text, or a TOML file"),
+        ([], "rewrite: give either a TEXT or --file FILE"),
+        (["so", "--file", "x.jsonl"], "rewrite: give either a TEXT or --file FILE"),
+        (["so", "--out", "x"], "--out needs --file"),
+        (["so"], "--task is missing; accepted: modernise, summary, text2text, or a TOML file"),
         (["so", "--task", "modernize"], "unknown task 'modernize'; did you mean modernise?"),
         (["so", "--task", "sentiment"], "a task that chooses among labels; minglm classify serves it"),
         (["so", "so", "--task", "modernise"], "modernise: 2 texts given; it takes 1: src"),

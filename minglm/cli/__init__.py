@@ -12,22 +12,23 @@ from importlib import import_module
 from ..errors import MinglmError
 from ..version import __version__
 
-COMMANDS = {  # command: (its file, what `minglm --help` says about it); the file's add_COMMAND adds its arguments
+# command: (its file, its line in `minglm --help`). The file's function add_COMMAND adds the arguments.
+COMMANDS = {
     "pretrain": ("pretrain", "train a GLM; without arguments: the preset tiny on the embedded corpus, about five minutes"),
     "fill": ("fill", "fill the blanks of a text"),
     "write": ("fill", "continue a text"),
     "show": ("show", "Part A, Part B, both positions, targets and mask of a text, as a table"),
-    "explore": ("show", "one interactive page: the derivation, the mask, the relatives; with --model, a model alive in it"),
-    "plot": ("plot", "draw a run, several runs, or a bench, as .png, .svg or .pdf"),
-    "classify": ("tasks", "say what a text is: a blank is filled with the words of each label"),
-    "rewrite": ("tasks", "text to text: what a model that was fine-tuned for it makes of a text"),
-    "finetune": ("tasks", "learn a task from labelled rows, and be compared with what else one could use"),
-    "evaluate": ("evaluate", "what a model is worth on a task or on running text: each number with its standard error"),
-    "compare": ("compare", "GLM beside GPT, BERT and prefix LM: the same network, the same text, the same tasks"),
-    "similar": ("fill", "the lines of a file that are most like a text, by the model's own vectors"),
-    "convert": ("convert", "make a model folder of weights of the original GLM"),
-    "info": ("info", "versions, instruction sets, which attention runs where and why, a self-test, and what would improve it"),
-    "bench": ("bench", "check, then time: attention, training end to end, or writing"),
+    "explore": ("show", "an interactive page: the derivation, the mask, related models; with --model, a model runs in it"),
+    "plot": ("plot", "draw a run, several runs, or a benchmark, as .png, .svg or .pdf"),
+    "classify": ("tasks", "classify a text: the words of each label compete for a blank"),
+    "rewrite": ("tasks", "text to text, with a model that was fine-tuned for it"),
+    "finetune": ("tasks", "fine-tune a model on labelled rows, and compare it with baselines"),
+    "evaluate": ("evaluate", "evaluate a model on a task or on running text; every number has a standard error"),
+    "compare": ("compare", "GLM against GPT, BERT and prefix LM: the same network, the same text, the same tasks"),
+    "similar": ("fill", "the lines of a file that are most similar to a text, by the model's vectors"),
+    "convert": ("convert", "convert weights of the original GLM into a model folder"),
+    "info": ("info", "versions, instruction sets, which attention runs and why, a self-test, and what to improve"),
+    "bench": ("bench", "benchmark attention, training end to end, or generation; results are checked before they are timed"),
 }
 
 
@@ -79,7 +80,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def refuse_unknown(whole, args, unknown):
-    """An option or word that no command has: the error names the nearest setting where there are settings."""
+    """Exit with an error about an unknown option or word; for pretrain it names the nearest setting."""
     name = next((word for word in unknown if word.startswith("--")), None)
     if args.command == "pretrain" and name:
         from ..config import resolve

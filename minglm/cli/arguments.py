@@ -1,4 +1,4 @@
-"""What several commands take: whole numbers, and texts or a file of rows for a task."""
+"""Arguments that several commands share: whole numbers, a model, and texts or a file of rows for a task."""
 
 import argparse
 
@@ -15,33 +15,34 @@ def positive(text):
 
 
 def add_model(p):
-    """--model of a command that uses one (`runs.load`)."""
-    about = "a model or run folder (default: the newest run under ./runs, else the tiny model that comes with minglm)"
+    """Add --model, which `runs.load` reads."""
+    about = "a model or run folder (default: the newest run under ./runs, else the small bundled model)"
     p.add_argument("--model", metavar="DIR", help=about)
 
 
 def add_rows(p, tasks, file, out):
-    """TEXT, --task, --model, --file, --out and --json of a command that answers texts. tasks: names that ship with minglm."""
-    p.add_argument("text", metavar="TEXT", nargs="*", help="one for each column of the task's pattern")
+    """Add TEXT, --task, --model, --file, --out and --json. tasks: names of the tasks that come with minglm."""
+    p.add_argument("text", metavar="TEXT", nargs="*", help="one text for each column of the task's pattern")
     p.add_argument("--task", metavar="TASK",
-                   help=f"{', '.join(tasks)}, or a TOML file (default: the one that the model was fine-tuned on)")
+                   help=f"{', '.join(tasks)}, or a TOML file (default: the task that the model was "
+                        "fine-tuned on)")
     add_model(p)
     p.add_argument("--file", metavar="FILE", help=f"{file}: .jsonl, .jsonl.xz or .jsonl.gz")
     p.add_argument("--out", metavar="FILE", help=f"{out} (default: stdout)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def check_rows(command, args):
     """Raise MinglmError unless there is a TEXT or a --file, and --out can be written."""
     if bool(args.text) == bool(args.file):
-        raise MinglmError(f"{command}: what? give a TEXT or --file FILE, one of them")
+        raise MinglmError(f"{command}: give either a TEXT or --file FILE")
     if args.out and not args.file:
-        raise MinglmError("--out: goes with --file; a single text is printed")
+        raise MinglmError("--out needs --file; the answer to a single text is printed")
     check_writable("--out", args.out)
 
 
 def rows_asked(args, task):
-    """{where it stands: row} of the file or of the texts, one for each column. Raises MinglmError where they do not fit."""
+    """{where: row} of the file, or of the texts, one for each column. Raises MinglmError for another number of texts."""
     if args.text and len(args.text) != len(task.columns):
         raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
     return read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}

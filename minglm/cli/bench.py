@@ -41,7 +41,8 @@ def add_attention(p):
                    help="some of the kernel's implementations, however slow (default: all but emulated); emulated: the "
                         "GPU kernel on the CPU (slow)")
     p.add_argument("--device", default="cpu", metavar="X", help="cpu (default) or cuda")
-    p.add_argument("--seconds", type=float, metavar="S", help="timing per shape and dtype, in seconds (default 2)")
+    p.add_argument("--seconds", type=float, metavar="S",
+                   help="timing per shape and dtype, in seconds (default 2)")
     p.add_argument("--quick", action="store_true", help=f"about a minute: {', '.join(QUICK)}")
     p.add_argument("--plot", metavar="FILE", help="draw the table (.png, .svg or .pdf)")
 
@@ -50,18 +51,22 @@ def add_train(p):
     sizes = ", ".join(f"{preset} {' and '.join(map(str, sizes))}" for preset, sizes in BATCH_TOKENS.items())
     p.add_argument("--preset", nargs="+", metavar="NAME",
                    help=f"some of {', '.join(PRESETS)} (default: {' '.join(BATCH_TOKENS)})")
-    p.add_argument("--batch-tokens", nargs="+", type=int, metavar="N", help=f"text tokens per step (default: {sizes})")
+    p.add_argument("--batch-tokens", nargs="+", type=int, metavar="N",
+                   help=f"text tokens per step (default: {sizes})")
     p.add_argument("--backends", nargs="+", metavar="NAME",
                    help="attention backends of our trainer (default: kernel sdpa reference)")
     p.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
     p.add_argument("--keep-memory", action="store_true",
                    help="let the padded trainers keep their memory between steps, as ours does")
-    p.add_argument("--seconds", type=float, default=30.0, metavar="S", help="timing per table, in seconds (default 30)")
+    p.add_argument("--seconds", type=float, default=30.0, metavar="S",
+                   help="timing per table, in seconds (default 30)")
 
 
 def add_generate(p):
-    p.add_argument("--preset", default="tiny", metavar="NAME", help=f"the model's shape: {', '.join(PRESETS)} (default tiny)")
-    p.add_argument("--seconds", type=float, default=5.0, metavar="S", help="timing per line, in seconds (default 5)")
+    p.add_argument("--preset", default="tiny", metavar="NAME",
+                   help=f"the model's shape: {', '.join(PRESETS)} (default tiny)")
+    p.add_argument("--seconds", type=float, default=5.0, metavar="S",
+                   help="timing per line, in seconds (default 5)")
 
 
 def bench_command(args):

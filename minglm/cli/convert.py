@@ -1,4 +1,4 @@
-"""`minglm convert`: a model folder of weights and a tokenizer of the original GLM."""
+"""`minglm convert`: original GLM weights and tokenizers as a model folder."""
 
 import shlex
 from pathlib import Path
@@ -7,18 +7,21 @@ from ..errors import note
 
 
 def add_convert(p):
-    p.description = "Make a model folder of weights of the original GLM (Megatron, Hugging Face, plain files)."
+    p.description = "Convert weights of the original GLM (Megatron, Hugging Face, plain files) into a model folder."
     p.set_defaults(run=convert_command)
-    p.add_argument("path", metavar="PATH", help="a checkpoint folder of the training code, a Hugging Face folder, or a file")
+    p.add_argument("path", metavar="PATH",
+                   help="a checkpoint folder of the training code, a Hugging Face folder, or a file")
     p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
-    about = "vocab.txt, vocab.json, a .model, or their folder (default: what lies beside Hugging Face weights)"
+    about = "vocab.txt, vocab.json, a .model, or their folder (default: what is next to Hugging Face weights)"
     p.add_argument("--tokenizer", metavar="PATH", help=about)
-    p.add_argument("--gelu", choices=["tanh", "erf"], help="default: erf for Hugging Face's forms, tanh for all others")
-    p.add_argument("--heads", metavar="N", type=int, help="default: as a config.json says, else hidden size / 64")
+    p.add_argument("--gelu", choices=["tanh", "erf"],
+                   help="default: erf for Hugging Face weights, tanh for all others")
+    p.add_argument("--heads", metavar="N", type=int,
+                   help="attention heads (default: from config.json, else hidden size / 64)")
 
 
 def convert_command(args):
-    """Read everything, say what was found, then write the folder."""
+    """Read everything, print what it is, then write the folder."""
     from ..checkpoint import listed
     from ..original import EOP_ROW, GMASK_ROW, build, read_original
     from ..original_tokenizers import find
@@ -50,7 +53,7 @@ def convert_command(args):
 
 
 def beside(original, path):
-    """The folder of Hugging Face weights, where it holds a tokenizer too."""
+    """The folder of Hugging Face weights if it has a tokenizer, else None."""
     from ..original_tokenizers import vocabularies
 
     folder = path if path.is_dir() else path.parent

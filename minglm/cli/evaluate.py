@@ -29,13 +29,13 @@ def add_evaluate(p):
     )
     p.set_defaults(run=evaluate_command)
     p.add_argument("--task", metavar="TASK", help=f"{', '.join(task_names())}, or a TOML file "
-                                                  "(default: the one that the model was fine-tuned on)")
+                                                  "(default: the task that the model was fine-tuned on)")
     p.add_argument("--file", metavar="FILE", required=True,
-                   help="rows as .jsonl; for --task text also .txt or a folder; .xz and .gz too")
+                   help="rows as .jsonl; for --task text also a .txt or a folder; .xz and .gz work too")
     add_model(p)
     p.add_argument("--out", metavar="FILE",
                    help="a .jsonl with the model's answer to each row (for text: the bits of each document)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")
     p.add_argument("--mask", choices=MASKS,
                    help="for text and last_word: the mask after the prompt (default gMASK; use MASK for a model that was "
                         "trained with [MASK] alone)")
@@ -44,12 +44,14 @@ def add_evaluate(p):
                       help="tokens from window to window (default: half of what the model reads; a smaller stride gives "
                            "longer prompts and takes longer)")
     text.add_argument("--text-key", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
-    text.add_argument("--documents", choices=DOCUMENTS, help="what separates the documents of a .txt (default blank_line)")
-    text.add_argument("--errors", choices=ERRORS, help="bytes that are not UTF-8: stop (strict, the default) or replace them")
+    text.add_argument("--documents", choices=DOCUMENTS,
+                      help="what separates the documents of a .txt (default blank_line)")
+    text.add_argument("--errors", choices=ERRORS,
+                      help="bytes that are not UTF-8: stop (strict, the default) or replace them")
 
 
 def task_names():
-    """All tasks that `evaluate` knows by name."""
+    """The names of all tasks that `evaluate` knows."""
     return [*OWN, *shipped_tasks()]
 
 
@@ -62,7 +64,7 @@ def evaluate_command(args):
     task = None if name in OWN else _read_task(name)
     check_writable("--out", args.out)
     if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
-        raise MinglmError(f"--out: {args.out} is the file that is read; another one is accepted")
+        raise MinglmError(f"--out: {args.out} is also the input file; give another name")
     from ..corpus import find_files, read_documents
     from ..perplexity import evaluate_last_word, evaluate_text
     from ..pretrain import choose_device
@@ -100,7 +102,7 @@ def evaluate_command(args):
 
 
 def print_report(report):
-    """One table: each metric with its standard error and what it was counted over, then the yardsticks."""
+    """Print each metric with its standard error and sample size, then the yardsticks."""
     from ..measures import number
 
     print(f"{report['task']:<11} {report['file']}, by {report['model']}")
@@ -116,7 +118,7 @@ def print_report(report):
 def _task_of(directory):
     if directory and (Path(directory) / TASK).is_file():
         return str(directory)
-    raise MinglmError(f"--task: which? {', '.join(task_names())}, or a TOML file")
+    raise MinglmError(f"--task is missing; accepted: {', '.join(task_names())}, or a TOML file")
 
 
 def _read_task(name):

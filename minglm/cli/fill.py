@@ -1,4 +1,4 @@
-"""`minglm fill`, `minglm write` and `minglm similar`: what a model says."""
+"""`minglm fill`, `minglm write` and `minglm similar`: use a model on a text."""
 
 import json
 import sys
@@ -43,20 +43,20 @@ class Stream:
         self.shown = ""
 
     def show(self, text):
-        """The line as it stands; half of a character at its end waits for the other half."""
+        """Print what is new; half of a character at the end waits for its other half."""
         text = text.rstrip("\ufffd")
         if text.startswith(self.shown) and text != self.shown:
             print(text[len(self.shown) :], end="", flush=True)
             self.shown = text
 
     def end(self, text):
-        """The finished line; anew where it is no continuation of what was shown."""
+        """Print the rest of the finished line, or all of it if it does not continue what was shown."""
         anew = not text.startswith(self.shown)
         print("\n" * anew + text[0 if anew else len(self.shown) :])
 
 
 def stream_blanks(stream, tokenizer, text, look):
-    """A function for fill's on_token: shows the text up to the blank that is being filled, and what stands in it so far."""
+    """A function for fill's on_token: shows the text up to the blank being filled, and the tokens in it so far."""
     from ..viz.columns import BRACKETS, highlight
 
     end_of_blank = "\x1b[0m" if look["colour"] else BRACKETS[look["charset"]][1]
@@ -78,7 +78,7 @@ def stream_blanks(stream, tokenizer, text, look):
 
 
 def wants_stream(args):
-    """Whether tokens are printed as they come: on a terminal, and wherever --stream asks for it."""
+    """Whether tokens are printed as they come: on a terminal, or with --stream."""
     return args.stream or sys.stdout.isatty()
 
 
@@ -111,7 +111,7 @@ def write_command(args):
 
 
 def sampling(args):
-    """The dials that fill and write share."""
+    """The values of the options that fill and write share."""
     return {name: getattr(args, name) for name in DIALS}
 
 
@@ -127,34 +127,46 @@ def add_fill(p):
     p.set_defaults(run=fill_command)
     example = '"And God [MASK] the light [MASK]."'
     p.add_argument("text", metavar="TEXT",
-                   help=f"a text with [MASK] (some words), [sMASK] (a sentence) or [gMASK] (the rest), e.g. {example}")
+                   help="a text with [MASK] (some words), [sMASK] (a sentence) or [gMASK] (the rest), e.g. "
+                        f"{example}")
     add_dials(p)
-    p.add_argument("--top", type=int, default=1, metavar="N", help="search the N likeliest whole fillings of each blank")
-    p.add_argument("--order", metavar="2,1", help="in which the blanks are filled, from 1 (default: left to right)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--top", type=int, default=1, metavar="N",
+                   help="print the N most likely complete fillings of each blank")
+    p.add_argument("--order", metavar="2,1",
+                   help="order in which the blanks are filled, counted from 1 (default: left to right)")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def add_write(p):
-    p.description = "Continue a text through [gMASK]."
+    p.description = "Continue a text, by filling a [gMASK] at its end."
     p.set_defaults(run=write_command)
-    p.add_argument("text", metavar="TEXT", help="how it begins")
+    p.add_argument("text", metavar="TEXT", help="the beginning of the text")
     add_dials(p)
 
 
 def add_dials(p):
     """What fill and write share: the model, and how a blank is written."""
     add_model(p)
-    p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: the likeliest token (default); above: draw")
-    p.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens only (0: all)")
-    p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that hold so much")
-    p.add_argument("--seed", type=int, default=0, help="of the draws")
-    p.add_argument("--max-tokens", type=positive, metavar="N", help="of one blank")
-    p.add_argument("--min-tokens", type=int, default=1, metavar="N", help="of one blank")
-    p.add_argument("--beams", type=int, default=0, metavar="N", help="search with N beams instead of taking token by token")
-    p.add_argument("--length-penalty", type=float, default=0.0, metavar="P", help="score: log-probability / tokens ** P")
-    p.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N tokens in a row twice in one blank")
-    p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: fewer tokens come again")
-    p.add_argument("--stream", action="store_true", help="print tokens as they come, as on a terminal, into a pipe too")
+    p.add_argument("--temperature", type=float, default=0.0, metavar="T",
+                   help="0: always the most likely token (default); above 0: sample")
+    p.add_argument("--top-k", type=int, default=0, metavar="K",
+                   help="sample from the K most likely tokens (0: all)")
+    p.add_argument("--top-p", type=float, default=1.0, metavar="P",
+                   help="sample from the fewest tokens whose probabilities sum to P")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling (default 0)")
+    p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in one blank")
+    p.add_argument("--min-tokens", type=int, default=1, metavar="N",
+                   help="fewest tokens in one blank (default 1)")
+    p.add_argument("--beams", type=int, default=0, metavar="N",
+                   help="beam search with N beams (default 0: none)")
+    p.add_argument("--length-penalty", type=float, default=0.0, metavar="P",
+                   help="beams are scored by log-probability / tokens ** P")
+    p.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N",
+                   help="no sequence of N tokens appears twice in one blank")
+    p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R",
+                   help="above 1: repeat fewer tokens")
+    p.add_argument("--stream", action="store_true",
+                   help="print tokens as they come, even into a pipe or file")
 
 
 def similar_command(args):
@@ -173,10 +185,12 @@ def similar_command(args):
 def add_similar(p):
     p.description = "Prints the lines of a file whose vectors are most similar to a text's: cosine, line number, line."
     p.set_defaults(run=similar_command)
-    p.add_argument("file", metavar="FILE", help="a text a line: .txt, .jsonl, also .xz and .gz; empty lines do not count")
+    p.add_argument("file", metavar="FILE",
+                   help="one text per line: .txt or .jsonl, also .xz and .gz; empty lines do not count")
     p.add_argument("query", metavar="QUERY", help="the text to compare with")
     add_model(p)
     p.add_argument("--top", type=int, default=10, metavar="N", help="how many lines (default 10)")
     p.add_argument("--pool", default="mean", choices=POOLS,
                    help="mean of the tokens' states (default), or the first token's")
-    p.add_argument("--text-key", default="text", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
+    p.add_argument("--text-key", default="text", metavar="KEY",
+                   help="key of the text in a line of .jsonl (default text)")

@@ -20,4 +20,4 @@ def add_info(p):
         "installation."
     )
     p.set_defaults(run=info_command)
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")

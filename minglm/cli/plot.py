@@ -1,4 +1,4 @@
-"""`minglm plot`: the picture of a run, of several, or of a bench. What can be drawn is in figures.py."""
+"""`minglm plot`: draw a run, several runs, or a benchmark. viz/figures.py lists the figures."""
 
 import argparse
 import json
@@ -15,23 +15,27 @@ def add_plot(p):
     listed = [f"  {f.name:{width}}  {f.about}; of {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF]
     others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
     p.description = "Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`."
-    p.epilog = "\n".join(["figures:", *listed, "", "minglm show TEXT --figure NAME --out FILE draws those of a text:", others])
+    rest = "minglm show TEXT --figure NAME --out FILE draws the figures of a text:"
+    p.epilog = "\n".join(["figures:", *listed, "", rest, others])
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.set_defaults(run=plot_command)
-    p.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a run folder (several for curves), or a bench's JSON")
+    p.add_argument("paths", metavar="PATH", nargs="+", type=Path,
+                   help="a run folder (several for curves), or the JSON file of a benchmark")
     add_looks(p)
-    p.add_argument("--figure", metavar="NAME", help="which one (default: curves of a run, attention of a bench)")
-    p.add_argument("--out", metavar="FILE", type=Path, help="default: NAME.png in the run folder, or beside the JSON file")
+    p.add_argument("--figure", metavar="NAME",
+                   help="which figure (default: curves for a run, attention for a benchmark)")
+    p.add_argument("--out", metavar="FILE", type=Path,
+                   help="default: NAME.png in the run folder, or next to the JSON file")
 
 
 def add_looks(p):
-    """--theme and --width of a picture."""
+    """Add --theme and --width."""
     p.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default light)")
     p.add_argument("--width", metavar="PX", type=int, help="width of the picture in pixels (default 900)")
 
 
 def plot_command(args):
-    """Draw what was asked for and say where it is."""
+    """Draw the figure and print where it was written."""
     is_bench = args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
@@ -48,7 +52,7 @@ def plot_command(args):
 
 
 def default_out(paths, name):
-    """Where a picture goes that nobody gave a name."""
+    """The file that is written without --out."""
     if len(paths) > 1:
         return Path(f"{name}.png")
     return paths[0].with_suffix(".png") if paths[0].is_file() else paths[0] / f"{name}.png"

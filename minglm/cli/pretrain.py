@@ -48,14 +48,14 @@ def resume_command(args, overrides):
         first = (given or list(overrides))[0]
         raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
     if not args.out:
-        raise MinglmError("--resume: which run? name its folder: minglm pretrain --out RUN --resume")
+        raise MinglmError("--resume needs the folder of the run: minglm pretrain --out RUN --resume")
     from ..pretrain import run_settings
 
     run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
 
 
 def run_and_close(config, out, **how):
-    """Train, then say what was written and what to try."""
+    """Train, then print what was written and what to try next."""
     from ..pretrain import Interrupted, pretrain
     from ..viz.curves import save_curves
 
@@ -74,7 +74,7 @@ BLANK_TO_TRY = "And God [MASK] the light [MASK]."
 
 
 def blank_to_try(config, out):
-    """A text with a blank that suits what the model has read."""
+    """A text with a blank, in the style of the training text."""
     samples = (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     if not config.data.text or not samples:
         return BLANK_TO_TRY
@@ -101,7 +101,7 @@ def read_init(directory, config, overrides):
 
 
 def escape(text):
-    """argparse reads per cent signs of a help text as formats."""
+    """A help text with its per cent signs doubled, because argparse reads them as formats."""
     return text.replace("%", "%%")
 
 
@@ -114,16 +114,20 @@ class Setting(argparse.Action):
 
 def add_pretrain(p):
     p.description = "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about five minutes on two cores."
-    p.epilog = "Settings come from: default < preset < --config FILE < command line. --print-config shows them all."
+    p.epilog = (
+        "Later sources override earlier ones: defaults, preset, --config FILE, command line.\n"
+        "--print-config shows every setting."
+    )
     p.formatter_class, p.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
     p.set_defaults(run=pretrain_command, settings=[])
     p.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default tiny)")
     p.add_argument("--config", metavar="FILE", help="settings from a TOML file")
     p.add_argument("--out", metavar="RUN", type=Path, help="the run folder (default runs/PRESET-NNN)")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --out, bit for bit")
+    p.add_argument("--resume", action="store_true",
+                   help="resume the run in --out; the result is the same, bit for bit")
     p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
-    p.add_argument("--stop-at", metavar="K", type=positive, help="save and leave after step K of the schedule")
-    p.add_argument("--print-config", action="store_true", help="print the settings as TOML and leave")
+    p.add_argument("--stop-at", metavar="K", type=positive, help="save and stop after step K of the schedule")
+    p.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     known, settings = keys(), p.add_argument_group("settings")
     for option, key in SHORT.items():
         kind, about = known[key].type, known[key].help
@@ -135,4 +139,5 @@ def add_pretrain(p):
     every = p.add_argument_group("every setting by its full name")
     for key, about in known.items():
         nargs = "+" if key == "data.text" else None
-        every.add_argument(f"--{key}", action=Setting, nargs=nargs, metavar="X", help=escape(f"{about.help} ({about.default})"))
+        every.add_argument(f"--{key}", action=Setting, nargs=nargs, metavar="X",
+                           help=escape(f"{about.help} ({about.default})"))

@@ -46,12 +46,12 @@ def draw_command(args):
 
 
 def drawing(args):
-    """The dials of `show` for spans that are drawn; None where they were not given."""
+    """The options for spans that are drawn at random; None for those that were not given."""
     return dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
 
 
 def refuse_together(args):
-    """Two options of `show` of which one would be without effect: an error that names both."""
+    """Raise MinglmError for two options of which one would have no effect; it names both."""
     given = {"--" + name.replace("_", "-") for name, value in vars(args).items() if value is not None and value is not False}
     given.add(f"--objective {args.objective}")
     for one, other, reason in (
@@ -76,38 +76,48 @@ def add_show(p):
     p.description = "Shows Part A, Part B, both positions, targets and mask of a text, as a table. Needs no model."
     p.epilog = "Rows, columns and positions count from 0, spans in --order from 1. NO_COLOR and FORCE_COLOR are obeyed."
     p.set_defaults(run=show_command)
-    p.add_argument("text", metavar="TEXT", help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without blanks: characters')
-    p.add_argument("--spans", metavar="A:B,C:D", help="words to blank; from 0, end not included (default: they are drawn)")
-    p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1 (default: 1,2,..., drawn if spans are)")
-    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
-    drawn = p.add_argument_group("spans that are drawn, as in training")
-    drawn.add_argument("--seed", type=int, metavar="N", help="another seed draws others (default 0)")
+    p.add_argument("text", metavar="TEXT",
+                   help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without spaces is read as characters')
+    p.add_argument("--spans", metavar="A:B,C:D",
+                   help="words to blank, counted from 0, end not included (default: random)")
+    p.add_argument("--order", metavar="2,1",
+                   help="order of the spans in Part B, counted from 1 (default: 1,2,...; random spans: "
+                        "random)")
+    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"],
+                   help="which mask token")
+    drawn = p.add_argument_group("random spans, drawn as in training")
+    drawn.add_argument("--seed", type=int, metavar="N", help="seed of the random spans (default 0)")
     drawn.add_argument("--ratio", type=float, metavar="R", help="share of the text to blank (default 0.15)")
-    drawn.add_argument("--mean-length", type=float, metavar="L", help="of token spans: lambda of their Poisson law (default 3)")
-    views = p.add_argument_group("another view than the table")
+    drawn.add_argument("--mean-length", type=float, metavar="L",
+                       help="mean length of token spans: lambda of the Poisson distribution (default 3)")
+    views = p.add_argument_group("other views than the table")
     views.add_argument("--step", action="store_true", help="the derivation step by step")
-    views.add_argument("--explain", metavar="ROW,COL", help="why one cell of the mask is open or shut, e.g. 9,6")
-    views.add_argument("--compare", metavar="M,M", help="GLM beside bert, gpt, prefix, unilm, t5 or all, on the same text")
+    views.add_argument("--explain", metavar="ROW,COL",
+                       help="why one cell of the mask is open or closed, e.g. 9,6")
+    views.add_argument("--compare", metavar="M,M",
+                       help="compare GLM with bert, gpt, prefix, unilm, t5 or all, on the same text")
     names = ", ".join(f.name for f in FIGURES.values() if f.needs not in (RUN, RUNS, BENCH))
     picture = p.add_argument_group("a picture instead of text", description=f"NAME: {names}, position_embeddings")
-    picture.add_argument("--figure", metavar="NAME", help="write this figure")
-    picture.add_argument("--out", metavar="FILE", type=Path, help=".svg, .png or .pdf; story: .svg only (default NAME.svg)")
-    picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures that look into one")
+    picture.add_argument("--figure", metavar="NAME", help="write this figure to a file")
+    picture.add_argument("--out", metavar="FILE", type=Path,
+                         help=".svg, .png or .pdf; story: .svg only (default NAME.svg)")
+    picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures of a model")
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
-    p.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+    p.add_argument("--json", action="store_true", help="print one line of JSON")
     p.add_argument("--width", type=positive, metavar="N",
-                   help="columns (default: the terminal's; no limit in a file); of a figure: pixels (default 900)")
+                   help="width in columns (default: the terminal's; unlimited in a file); of a figure: in "
+                        "pixels (default 900)")
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 
 def explore_command(args):
     if args.spans and args.text is None and not args.model:
-        raise MinglmError("--spans: of which text? name it: minglm explore TEXT --spans A:B")
+        raise MinglmError("--spans needs a text: minglm explore TEXT --spans A:B")
     check_writable("--out", args.out)
     how = (args.spans, args.order, args.objective)
     page, out = explore_model(args, how) if args.model else explore_text(args, how), Path(args.out)
     write_whole(out, page)
-    print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: it opens with a double click, and needs no network")
+    print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: open it with a double click; it works offline")
     if args.open:
         import webbrowser
 
@@ -124,7 +134,7 @@ def explore_text(args, how):
 
 
 def explore_model(args, how):
-    """The page with a model in it. A text with blanks is filled by the model; of another text, spans are blanked."""
+    """The page with a model in it. The model fills the blanks of the text; a text without blanks gets some."""
     from ..generate import fill_ids
     from ..spans import Span
     from ..viz.derivation import explain
@@ -139,7 +149,7 @@ def explore_model(args, how):
     blanks = [token for token in ids if token in special.masks]
     if blanks:
         if args.spans:
-            raise MinglmError("--spans: the text has blanks already; one or the other")
+            raise MinglmError("--spans: the text already has blanks; give one or the other")
         whole, spans = [], []
         for token, gap in zip_blanks(ids, fill_ids(model, tokenizer, ids), special.masks):
             answer = gap.tokens if gap else [token]
@@ -172,7 +182,7 @@ def zip_blanks(ids, gaps, masks):
 
 
 def text_to_explore(directory):
-    """A text with a blank that suits what the model of a run has read."""
+    """A text with a blank, in the style of a run's training text."""
     from ..config import resolve
 
     run = Path(directory)
@@ -188,11 +198,14 @@ def add_explore(p):
     )
     p.set_defaults(run=explore_command)
     p.add_argument("text", metavar="TEXT", nargs="?",
-                   help="words (default: the paper's example); with --model it may hold [MASK]")
-    p.add_argument("--model", metavar="RUN", help="a model or run folder; up to 1.4 M parameters it runs live in the page")
+                   help="words (default: the paper's example); with --model it can contain [MASK]")
+    p.add_argument("--model", metavar="RUN",
+                   help="a model or run folder; up to 1.4 M parameters it runs live in the page")
     p.add_argument("--out", metavar="FILE", default="glm.html", help="the page (default glm.html)")
     p.add_argument("--open", action="store_true", help="open it in the browser")
-    p.add_argument("--spans", metavar="A:B,C:D", help="words (of a model: tokens) to blank; from 0 (default: they are drawn)")
-    p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, from 1")
-    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"], help="which mask token")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of spans that are drawn")
+    p.add_argument("--spans", metavar="A:B,C:D",
+                   help="words (with --model: tokens) to blank, counted from 0 (default: random)")
+    p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, counted from 1")
+    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"],
+                   help="which mask token")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random spans")

@@ -21,14 +21,14 @@ def add_classify(p):
         "text; with some, `minglm finetune` improves the model."
     )
     p.set_defaults(run=classify_command)
-    add_rows(p, shipped_tasks(Cloze), "label a whole file", "where the labelled lines go")
+    add_rows(p, shipped_tasks(Cloze), "classify a whole file", "where the labelled rows go")
 
 
 def classify_command(args):
     check_rows("classify", args)
     task = read_task(args.task or task_of(args.model, Cloze), Cloze)
     if args.text and not task.labels:
-        raise MinglmError(f"{task.name}: each row brings its candidates in {task.verbalizer!r}; give rows with --file")
+        raise MinglmError(f"{task.name}: each row has its own candidates, in {task.verbalizer!r}; give rows with --file")
     rows = rows_asked(args, task)
     from ..cloze import predictions
     from ..layout import text_limit
@@ -50,7 +50,7 @@ def classify_command(args):
 
 
 def write_labelled(out, rows, questions, found):
-    """The rows again, each with `predicted` and `probabilities`: into a file, whole or not at all, or to stdout."""
+    """Write the rows, each with `predicted` and `probabilities`, to a file or to stdout; then print the accuracy."""
     import torch
 
     from ..cloze import measure, percent, standard_error
@@ -67,10 +67,10 @@ def write_labelled(out, rows, questions, found):
 
 
 def task_of(directory, kind):
-    """The folder of a fine-tuned model, which knows its task. Raises MinglmError for any other."""
+    """The folder of a fine-tuned model, which holds its task. Raises MinglmError for any other model."""
     if directory and (Path(directory) / TASK).is_file():
         return directory
-    raise MinglmError(f"--task: which? {', '.join(shipped_tasks(kind))}, or a TOML file")
+    raise MinglmError(f"--task is missing; accepted: {', '.join(shipped_tasks(kind))}, or a TOML file")
 
 
 def add_rewrite(p):
@@ -79,12 +79,14 @@ def add_rewrite(p):
         "and that model's folder holds its task and how answers are written."
     )
     p.set_defaults(run=rewrite_command)
-    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its lines go, each with `written`")
-    p.add_argument("--beams", type=int, metavar="N", help="search with N beams (0: take token by token)")
-    p.add_argument("--length-penalty", type=float, metavar="P", help="of the search: log-probability / tokens ** P")
-    p.add_argument("--no-repeat-ngram", type=int, metavar="N", help="no N tokens in a row twice (0: they may)")
-    p.add_argument("--max-tokens", type=positive, metavar="N", help="of an answer")
-    p.add_argument("--min-tokens", type=int, metavar="N", help="of an answer")
+    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its rows go, each with `written`")
+    p.add_argument("--beams", type=int, metavar="N", help="beam search with N beams (0: none)")
+    p.add_argument("--length-penalty", type=float, metavar="P",
+                   help="beams are scored by log-probability / tokens ** P")
+    p.add_argument("--no-repeat-ngram", type=int, metavar="N",
+                   help="no sequence of N tokens appears twice (0: it may)")
+    p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in an answer")
+    p.add_argument("--min-tokens", type=int, metavar="N", help="fewest tokens in an answer")
 
 
 def rewrite_command(args):
@@ -136,24 +138,32 @@ def add_finetune(p):
         "BLEU, chrF and ROUGE, with a dictionary and the copied source as baselines, and examples."
     )
     p.set_defaults(run=finetune_command)
-    p.add_argument("--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file")
-    p.add_argument("--train", required=True, metavar="FILE", help="rows to learn from: .jsonl, .jsonl.xz or .jsonl.gz")
-    p.add_argument("--dev", required=True, metavar="FILE", help="rows to choose the epoch by")
-    p.add_argument("--test", metavar="FILE", help="rows that nothing is chosen by, for the table (default: dev again)")
+    p.add_argument("--task", required=True, metavar="TASK",
+                   help=f"{', '.join(shipped_tasks())}, or a TOML file")
+    p.add_argument("--train", required=True, metavar="FILE",
+                   help="rows to train on: .jsonl, .jsonl.xz or .jsonl.gz")
+    p.add_argument("--dev", required=True, metavar="FILE", help="rows that decide which epoch is kept")
+    p.add_argument("--test", metavar="FILE", help="held-out rows for the table (default: the dev rows)")
     add_model(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
     p.add_argument("--few-shot", type=positive, metavar="K",
-                   help="learn from K rows of each label (text to text: K in all) only, drawn by seed")
-    p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run each; the best on dev is kept (0)")
+                   help="train on K random rows per label (text to text: K in all)")
+    p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N",
+                   help="one run per seed; the best on dev is kept (default 0)")
     p.add_argument("--rivals", action="store_true",
-                   help="learn from random weights as well, and with a linear head, the BERT way: three times as long")
-    p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N", help=f"passes over the rows ({t.epochs})")
+                   help="more baselines: training from random weights, and a linear head as for BERT; takes "
+                        "three times as long")
+    p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N",
+                   help=f"most passes over the rows ({t.epochs})")
     p.add_argument("--patience", type=positive, default=t.patience, metavar="N",
-                   help=f"epochs without a better one ({t.patience})")
-    p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts a step ({t.batch})")
-    p.add_argument("--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)")
-    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X", help=f"while it learns ({t.dropout})")
-    p.add_argument("--label-smoothing", type=float, metavar="X", help=f"of text to text ({t.label_smoothing})")
+                   help=f"stop after N epochs without an improvement ({t.patience})")
+    p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts per step ({t.batch})")
+    p.add_argument("--lr", type=float, default=t.lr, metavar="X",
+                   help=f"peak learning rate ({t.lr}; large models: 1e-5)")
+    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X",
+                   help=f"dropout during training ({t.dropout})")
+    p.add_argument("--label-smoothing", type=float, metavar="X",
+                   help=f"for text to text ({t.label_smoothing})")
     p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
                    help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
 
@@ -162,7 +172,7 @@ def finetune_command(args):
     task = read_task(args.task)
     to_text = isinstance(task, TextToText)
     if args.label_smoothing is not None and not to_text:
-        raise MinglmError(f"--label-smoothing: is for text to text, and {task.name} chooses among labels; leave it out")
+        raise MinglmError(f"--label-smoothing is for text to text; {task.name} chooses among labels, so leave it out")
     dials = ("epochs", "batch", "lr", "patience", "dropout", "label_smoothing", "dtype")
     settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
@@ -184,7 +194,7 @@ def finetune_command(args):
         learn = finetune_text if to_text else finetune
         tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
                               few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
-        # before anything is written: a full disk shall not cost the numbers, too
+        # print first, so a full disk does not lose the results
         (print_texts if to_text else print_report)(report)
         text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
@@ -198,7 +208,7 @@ def finetune_command(args):
 
 
 def banner(args, settings, task, model, tokenizer, train, dev, out):
-    """What was chosen, and why."""
+    """Print the settings of the run."""
     import torch
 
     from ..pretrain import choose_device
@@ -224,7 +234,7 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
 
 
 def heading(report):
-    """The line over a table of scores: which texts it is about, and how far to trust it."""
+    """The line above a table of scores: which texts they are from, and how far to trust them."""
     n, about = report["texts"][report["about"]], report["about"]
     why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
     return f"{about:<11} {n:,} texts that were not trained on{why}"
