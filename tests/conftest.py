@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,6 +105,13 @@ def run_command(*args, **options):
 # ---- what not every machine has ------------------------------------------------------------------------------------------
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What was skipped and how to get it, a line for each reason."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason, n in reasons.most_common():
+        terminalreporter.write_line(f"{n} skipped: {reason.removeprefix('Skipped: ')}")
+
+
 def needs(module):
     """A mark: the test needs an optional package. Without it, it is skipped with the line that installs the package."""
     return pytest.mark.skipif(bool(missing(module)), reason=missing(module) or "")
@@ -113,6 +121,15 @@ def hide(monkeypatch, *modules):
     """As if these modules were not installed."""
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
+
+
+def need_compiler(*names):
+    """The C++ compiler of this machine, one of `names` where only those will do; the test is skipped where there is none."""
+    names = names or tuple(filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))
+    if found := next(filter(shutil.which, names), None):
+        return found
+    why = f"no C++ compiler ({', '.join(names)}); Debian, Ubuntu: apt install g++"
+    raise pytest.skip.Exception(why, _use_item_location=True)
 
 
 def no_browser():
