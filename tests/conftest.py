@@ -48,6 +48,15 @@ SMALL = (
 )
 
 
+# The files that take longest, which are begun first: no process shall work through one of them when all else is done.
+LONG = "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda".split()
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Token files of the tests go to a folder of their own."""
