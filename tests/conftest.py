@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,15 @@ SMALL = (
     *("--model.vocab_size", "400", "--model.hidden_size", "32", "--model.num_layers", "2", "--model.num_heads", "2"),
     *("--model.max_positions", "64", "--batch-tokens", "256", "--dtype", "float32", "--train.eval_samples", "2"),
 )
+
+
+# The files that take longest, which are begun first: no process shall work through one of them when all else is done.
+LONG = "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda".split()
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,6 +114,13 @@ def run_command(*args, **options):
 # ---- what not every machine has ------------------------------------------------------------------------------------------
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What was skipped and how to get it, a line for each reason."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason, n in reasons.most_common():
+        terminalreporter.write_line(f"{n} skipped: {reason.removeprefix('Skipped: ')}")
+
+
 def needs(module):
     """A mark: the test needs an optional package. Without it, it is skipped with the line that installs the package."""
     return pytest.mark.skipif(bool(missing(module)), reason=missing(module) or "")
@@ -113,6 +130,15 @@ def hide(monkeypatch, *modules):
     """As if these modules were not installed."""
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
+
+
+def need_compiler(*names):
+    """The C++ compiler of this machine, one of `names` where only those will do; the test is skipped where there is none."""
+    names = names or tuple(filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))
+    if found := next(filter(shutil.which, names), None):
+        return found
+    why = f"no C++ compiler ({', '.join(names)}); Debian, Ubuntu: apt install g++"
+    raise pytest.skip.Exception(why, _use_item_location=True)
 
 
 def no_browser():

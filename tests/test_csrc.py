@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import need_compiler
 
 ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
@@ -46,9 +47,7 @@ class Toolbox:
     """The compiler, and the objects of check_cases in a folder."""
 
     def __init__(self, folder):
-        self.command = next((c for c in ([os.environ.get("CXX"), "c++", "g++", "clang++"]) if c and shutil.which(c)), None)
-        if self.command is None:
-            pytest.skip("no C++ compiler (CXX, c++, g++, clang++)")
+        self.command = need_compiler()
         machine = self.run(self.command, "-dumpmachine").split("-")[0]
         self.sets = [name for name, (architecture, _, _) in SETS.items() if architecture == machine and self.knows(name)]
         self.without = [f"-DMINGLM_NO_{name.upper()}" for name in SETS if name not in self.sets]
@@ -73,7 +72,7 @@ class Toolbox:
     def compile(self, source, *flags):
         made = self.folder / f"{source.stem}.o"
         own = SETS[source.stem][1].split() if source.stem in self.sets else self.without
-        common = ["-std=c++17", "-O1", "-fno-math-errno", "-DMINGLM_STD_THREAD", "-pthread"]
+        common = ["-std=c++17", "-O0", "-fno-math-errno", "-DMINGLM_STD_THREAD", "-pthread"]
         self.run(self.command, *common, *own, *flags, "-c", source, "-o", made)
         return made
 

@@ -1,6 +1,5 @@
 """The emulator that carries out CUDA kernels on a CPU: csrc/tests/check_simt.cpp, built as it is and under the sanitizers."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import need_compiler
 
 CSRC = Path(__file__).parents[1] / "csrc"
 SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
@@ -24,9 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """Build name -> the program, or why there is none."""
-    compiler = next((c for c in (os.environ.get("CXX"), "c++", "g++", "clang++") if c and shutil.which(c)), None)
-    if compiler is None:
-        pytest.skip("no C++ compiler (CXX, c++, g++, clang++)")
+    compiler = need_compiler()
     folder = tmp_path_factory.mktemp("simt")
 
     def run(*words, **options):

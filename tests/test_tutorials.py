@@ -77,11 +77,28 @@ def rendered(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def check_once():
+    """render.run for --check, whose outputs are kept: what a chapter prints is asked of each pair of files once."""
+    real, known = render.run, {}
+
+    def run(chapter, folder, solutions=None, limit=None):
+        if limit is None:  # its pictures are wanted, too
+            return real(chapter, folder, solutions, limit)
+        key = chapter.path.name, chapter.path.read_bytes(), Path(solutions).exists() and Path(solutions).read_bytes(), limit
+        if key not in known:
+            known[key] = real(chapter, folder, solutions, limit)
+        return known[key]
+
+    return run
+
+
 @pytest.fixture
-def course(rendered, tmp_path, capfd):
+def course(rendered, check_once, tmp_path, capfd, monkeypatch):
     """A copy of it: course.read(name), course.edit(name, old, new), course.run(*arguments) -> .code, .out, .err."""
     folder = tmp_path / "course"
     shutil.copytree(rendered, folder)
+    monkeypatch.setattr(render, "run", check_once)
 
     def edit(name, old, new):
         text = (folder / name).read_text(encoding="utf-8")
@@ -324,7 +341,7 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
 )
 def test_check_catches(course, name, old, new, said):
     course.edit(name, old, new)
-    run = course.run("--check", "--limit", "1.5" if "sleep" in new else "60")
+    run = course.run("--check", "--limit", "1.5" if "sleep" in new else "600")
     assert run.code == 1 and said in run.out and "FAILED" in run.out
     assert all(line.startswith(("00_counting", "01_picture", "chapters: 2")) for line in run.out.splitlines())
 
