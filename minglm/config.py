@@ -71,6 +71,9 @@ class DataConfig:
                                 "share of a sample that token or sentence spans cover; the paper's")
     mean_span_length: float = setting(3.0, ABOVE_0, "lambda of the Poisson law of span lengths; the paper's")
     max_span_length: int = setting(40, AT_LEAST_1, "every token span is shorter (1: of one token); the original's")
+    blanks: str = setting("budget", one_of("budget", "drawn"),
+                          "token spans are drawn until mask_ratio is covered, as the paper's, or a number of them that tells "
+                          "nothing of their lengths: in short samples a budget does")
     document_min_ratio: float = setting(0.5, UP_TO_1, "smallest share a [gMASK] span covers; the paper's")
     document_max_ratio: float = setting(1.0, UP_TO_1, "largest share a [gMASK] span covers; the paper's")
 
