@@ -28,7 +28,7 @@ from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
 from .errors import MinglmError
 from .layout import text_limit
-from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
+from .pretrain import choose_device, claim_folder, learning_rate, make_adamw, parameter_groups, stream_seed
 from .processes import keep_memory
 from .rivals import LinearHead, random_weights, tf_idf
 from .rng import permutation
@@ -43,7 +43,7 @@ TF_IDF, MAJORITY, CHANCE = "TF-IDF, logistic regression", "most frequent label",
 
 @dataclass(frozen=True)
 class Finetuning:
-    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `make_optimizer` read."""
+    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `parameter_groups` read."""
 
     epochs: int = 10
     batch: int = 32  # texts a step
@@ -115,7 +115,7 @@ def fit(scorer, train, dev, settings, seed, task, say=print, aim=LABELS):
     for module in scorer.modules():
         if isinstance(module, nn.Dropout):
             module.p = settings.dropout
-    optimizer = make_optimizer(scorer, settings)
+    optimizer = make_adamw(parameter_groups(scorer, settings), settings)
     order = cache(lambda n: permutation(len(train), seed, n, 0, ORDER).tolist())
     history = [dict(epoch=0, loss=None) | aim.judge(scorer, dev)]
     best, kept = 0, weights_of(scorer)
