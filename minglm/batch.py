@@ -255,6 +255,7 @@ class SampleSource:
             mask_ratio=s.mask_ratio,
             mean_length=s.mean_span_length,
             max_length=s.max_span_length,
+            blanks=s.blanks,
             document_ratio=(s.document_min_ratio, s.document_max_ratio),
             sentence_ends=self.sentence_ends,
             starts_sentence=self.begins_sentence(w, epoch),

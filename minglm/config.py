@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from .errors import MinglmError
 from .model_config import GLMConfig
@@ -71,6 +71,9 @@ class DataConfig:
                                 "share of a sample that token or sentence spans cover; the paper's")
     mean_span_length: float = setting(3.0, ABOVE_0, "lambda of the Poisson law of span lengths; the paper's")
     max_span_length: int = setting(40, AT_LEAST_1, "every token span is shorter (1: of one token); the original's")
+    blanks: str = setting("budget", one_of("budget", "drawn"),
+                          "token spans are drawn until mask_ratio is covered, as the paper's, or a number of them that tells "
+                          "nothing of their lengths: in short samples a budget does")
     document_min_ratio: float = setting(0.5, UP_TO_1, "smallest share a [gMASK] span covers; the paper's")
     document_max_ratio: float = setting(1.0, UP_TO_1, "largest share a [gMASK] span covers; the paper's")
 
@@ -136,7 +139,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `make_optimizer` read."""
+    """How a task is learned. Fields beyond the first five are those that `learning_rate` and `parameter_groups` read."""
 
     epochs: int = 10
     batch: int = 32  # texts a step
@@ -155,7 +158,6 @@ class Finetuning:
     label_smoothing: float = 0.1  # of text to text only; the original's
     dtype: str = "float32"  # of matrix products; bfloat16 is about twice as fast where the hardware has it
     steps: int = 0  # all of them; known when the rows are counted
-    optimizer: ClassVar[str] = "adamw"  # Muon was not tried on tasks
 
     def __post_init__(self):
         for name, fine, accepted in (

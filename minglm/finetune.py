@@ -24,7 +24,7 @@ from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, 
 from .config import Finetuning
 from .errors import MinglmError, have
 from .layout import text_limit
-from .pretrain import choose_device, learning_rate, make_optimizer, stream_seed
+from .pretrain import choose_device, learning_rate, make_adamw, parameter_groups, stream_seed
 from .rivals import LinearHead, random_weights, tf_idf
 from .rng import permutation
 from .tasks import ask_all
@@ -75,7 +75,7 @@ def fit(scorer, train, dev, settings, seed, task, say=print, aim=LABELS):
     for module in scorer.modules():
         if isinstance(module, nn.Dropout):
             module.p = settings.dropout
-    optimizer = make_optimizer(scorer, settings)
+    optimizer = make_adamw(parameter_groups(scorer, settings), settings)
     order = cache(lambda n: permutation(len(train), seed, n, 0, ORDER).tolist())
     history = [dict(epoch=0, loss=None) | aim.judge(scorer, dev)]
     best, kept = 0, weights_of(scorer)

@@ -314,7 +314,22 @@ def learning_rate(step, t):
 
 
 def make_optimizer(model, t):
-    """AdamW, or Muon for the matrices and AdamW for the rest; LayerNorms and biases are not decayed, tables are.
+    """The optimiser that a TrainConfig asks for: AdamW, or Muon for the matrices and AdamW for the rest."""
+    tables, matrices, vectors = parameter_groups(model, t)
+    if t.optimizer == "adamw":
+        return make_adamw([tables, matrices, vectors], t)
+    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
+    muon = Muon([matrices | dict(lr_ratio=t.muon_lr_ratio)], t.lr, t.momentum, dtype=dtype)
+    return Together(muon=muon, adamw=make_adamw([tables, vectors], t))
+
+
+def make_adamw(groups, t):
+    """AdamW of groups of parameters; t: settings with lr, beta1, beta2 and eps."""
+    return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+
+
+def parameter_groups(model, t):
+    """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
 
     The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
     these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
@@ -323,14 +338,11 @@ def make_optimizer(model, t):
     tables = [p for name, p in named if "embedding" in name]
     matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
     vectors = [p for _, p in named if p.dim() == 1]
-    muon = t.optimizer == "muon"
-    tables = dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio)
-    matrices = dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=t.muon_lr_ratio if muon else 1.0)
-    vectors = dict(params=vectors, weight_decay=0.0, lr_ratio=1.0)
-    groups = [tables, vectors] if muon else [tables, matrices, vectors]
-    adamw = torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
-    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
-    return Together(muon=Muon([matrices], t.lr, t.momentum, dtype=dtype), adamw=adamw) if muon else adamw
+    return (
+        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
+        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
+    )
 
 
 def stream_seed(seed, step, rank, number):

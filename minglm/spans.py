@@ -33,6 +33,7 @@ def sample_spans(
     mask_ratio=0.15,
     mean_length=3.0,
     max_length=40,
+    blanks="budget",
     document_ratio=(0.5, 1.0),
     sentence_ends=None,
     starts_sentence=True,
@@ -40,8 +41,9 @@ def sample_spans(
     """Spans to blank, in text order: at least one, unless the objective is "sentence" and there is no whole sentence.
 
     tokens: ids. has_cls, has_eos: whether the first token is cls and the last is eos; cls is never blanked, eos only as
-    the end of a document span. sentence_ends: for every id of the vocabulary, whether it ends a sentence;
-    starts_sentence: whether a sentence begins at the first text token (False in the middle of a cut document).
+    the end of a document span. blanks: how many token spans there are, "budget" or "drawn" (see `token_spans`).
+    sentence_ends: for every id of the vocabulary, whether it ends a sentence; starts_sentence: whether a sentence begins
+    at the first text token (False in the middle of a cut document).
     """
     first, end = int(has_cls), len(tokens) - int(has_eos)
     if end <= first:
@@ -50,7 +52,8 @@ def sample_spans(
         return [document_span(first, len(tokens), rng, *document_ratio)]
     budget = max(1, int(mask_ratio * len(tokens)))
     if objective == "token":
-        return token_spans(first, end, budget, rng, mean_length, max_length)
+        count = span_count(mask_ratio * len(tokens), rng, mean_length, max_length) if blanks == "drawn" else None
+        return token_spans(first, end, budget, rng, mean_length, max_length, count)
     if objective == "sentence":
         if sentence_ends is None:
             raise MinglmError("sentence_ends: the sentence objective needs to know which tokens end a sentence")
@@ -59,8 +62,21 @@ def sample_spans(
     raise MinglmError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}")
 
 
-def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40):
+def span_count(budget, rng, mean_length=3.0, max_length=40):
+    """A number of token spans that cover `budget` tokens on average, drawn evenly from 1 to about twice that number.
+
+    Example: 6 tokens in spans of 2 on average -> 1, 2, 3, 4 or 5.
+    """
+    cdf = poisson_cdf(mean_length, max_length)
+    mean = len(cdf) - sum(cdf[:-1])  # of a length: the sum of P(length > n)
+    return 1 + rng.integer(max(1, round(2 * budget / mean) - 1))
+
+
+def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40, count=None):
     """Short spans in [first, end), at least one token apart, until `budget` tokens are blanked (the last may overshoot).
+
+    count: so many spans instead, whatever their lengths. A budget lets a model guess lengths: the only blank of a sentence,
+    for example, must hold all of it, and so a model trained with budgets on short texts writes too much into one blank.
 
     Lengths are Poisson(mean_length) without zero, below max_length (40 means at most 39, as in the original). Where they
     go: shrink every span and the gap behind it to a point, throw the points into the room that is left, and blow them up.
@@ -69,7 +85,7 @@ def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40):
     """
     cdf = poisson_cdf(mean_length, max_length)
     lengths, blanked = [], 0
-    while blanked < budget:
+    while blanked < budget if count is None else len(lengths) < count:
         room = end - first - blanked - len(lengths)  # each span so far takes its tokens and one gap
         if room < 1:
             break  # a text of a few tokens: what fits is blanked

@@ -35,6 +35,7 @@ RANGES = {
     "data.documents": (["blank_line", "line", "file"], ["", "lines"]),
     "data.errors": (["strict", "replace"], ["", "ignore"]),
     "data.cache": (["", "/tmp/x"], []),
+    "data.blanks": (["budget", "drawn"], ["", "any"]),
     "data.samples": (["windows", "sentences"], ["", "sentence"]),
     "data.spread": ([0.0, 9.0], [-0.1]),
     "data.held_out_every": ([2, 100], [1, 0, -2]),

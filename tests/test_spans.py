@@ -134,6 +134,40 @@ def test_the_share_that_is_blanked_is_the_originals(length, ratio, draws):
         assert sum(map(len, drawn)) / draws == pytest.approx(24.6, abs=0.5)
 
 
+def drawn_spans(length, draws, **dials):
+    dials = dict(mask_ratio=0.3, mean_length=1.5) | dials
+    return [sample_spans(objective="token", rng=Rng(seed, 5), **plain(length), **dials) for seed in range(draws)]
+
+
+def test_the_only_blank_of_a_text_tells_its_length_with_a_budget_and_not_with_a_drawn_number():
+    """14 tokens and 30 %: a budget of 4, so a single blank must hold 4 at least."""
+    single = {blanks: Counter(text[0].end - text[0].start for text in drawn_spans(14, 6000, blanks=blanks) if len(text) == 1)
+              for blanks in ("budget", "drawn")}  # fmt: skip
+    assert single["budget"] and min(single["budget"]) == 4
+    n = single["drawn"].total()
+    assert n > 1200
+    for length in (1, 2, 3):
+        p = poisson(length, 1.5)
+        assert single["drawn"][length] / n == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n)), length
+
+
+@pytest.mark.parametrize(("length", "most"), [(14, 3), (60, 18), (200, 61)])
+def test_a_drawn_number_of_spans_is_any_from_one_to_twice_the_share_and_the_share_is_kept(length, most):
+    spans = drawn_spans(length, 1500, blanks="drawn")
+    counts = Counter(map(len, spans))
+    assert set(counts) == set(range(1, most + 1))
+    assert max(counts.values()) < 1500 / most + 6 * math.sqrt(1500 / most)
+    shares = [sum(span.end - span.start for span in one) / length for one in spans]
+    assert sum(shares) / 1500 == pytest.approx(0.3, abs=0.06 if length == 14 else 0.02)
+    assert all(one.end < other.start for text in spans for one, other in itertools.pairwise(text))
+
+
+def test_a_drawn_number_of_spans_is_as_many_as_fit_a_short_text():
+    for length in (3, 4, 5):
+        for text in drawn_spans(length, 50, blanks="drawn", mask_ratio=0.9):
+            assert 1 <= len(text) and all(1 <= span.start < span.end <= length - 1 for span in text)
+
+
 def test_long_spans_stand_at_the_end_of_a_text_as_often_as_at_its_start():
     # drawing stops with the span that passes the budget, and that is a long one: it must not always be the last in the text
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(128)) for seed in range(1000)]
