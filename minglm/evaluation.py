@@ -10,6 +10,9 @@ import numpy as np
 import torch
 
 from .batch import NOISE, micro_batches, pack
+from .checks import finite
+from .measures import bounded_exp
+from .modules import evaluating
 from .rng import Rng
 from .spans import OBJECTIVES
 
@@ -26,8 +29,8 @@ class Score:
 
     @property
     def perplexity(self):
-        """exp(nats per target)."""
-        return math.exp(self.nats / self.targets)
+        """exp(nats per target), bounded (see `measures.perplexity`)."""
+        return bounded_exp(self.nats / self.targets)
 
     @property
     def bits_per_byte(self):
@@ -38,11 +41,12 @@ class Score:
 def evaluate(run, most, noise=False):
     """Score of each objective on up to `most` held-out samples, spread evenly; spans are the same in every run.
 
-    noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay).
+    noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay). Raises MinglmError when
+    a loss is not finite.
     """
+    model = evaluating(run.model)
     chosen = spread(len(run.held_out), most)
     byte_lengths, scores = torch.from_numpy(run.tokenizer.byte_lengths()), {}
-    run.model.eval()
     for objective in run.source.objectives:
         total = torch.zeros(3, dtype=torch.float64)
         mine = chosen[run.world.rank :: run.world.size]
@@ -52,12 +56,11 @@ def evaluate(run, most, noise=False):
         for micro in micro_batches(examples, run.config.train.micro_batch_tokens):
             batch = pack(micro)
             with torch.inference_mode(), run.autocast():
-                nats = float(run.model.loss(batch.to(run.device), "sum"))
+                nats = float(finite(model.loss(batch.to(run.device), "sum"), "the losses of held-out text"))
             total += torch.tensor([nats, len(batch.targets), int(byte_lengths[batch.targets].sum())])
         run.world.sum(total)
         if total[1]:
             scores[objective] = Score(float(total[0]), int(total[1]), int(total[2]))
-    run.model.train()
     return scores
 
 
@@ -109,7 +112,7 @@ def final_report(run):
             perplexity=score.perplexity,
             bits_per_byte=score.bits_per_byte,
             targets=score.targets,
-            unigram_perplexity=math.exp(-log_p[targets].mean()),
+            unigram_perplexity=bounded_exp(-log_p[targets].mean()),
             noise_perplexity=noisy[objective].perplexity,
         )
     return report

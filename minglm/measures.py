@@ -18,6 +18,12 @@ def metric(value, error, n, of):
     return dict(value=value, standard_error=error, n=n, of=of)
 
 
+def perplexity_metric(nats, tokens, n, of, factor=1.0):
+    """The metric of a `perplexity`; at_bound: it is the bound, so the true one is larger."""
+    value, error = perplexity(nats, tokens, factor)
+    return metric(value, error, n, of) | dict(at_bound=is_bound(value))
+
+
 def jackknife(statistic, n, most=GROUPS):
     """(value, standard error) of a statistic that takes the indices of the rows that count, an array.
 
@@ -46,14 +52,26 @@ def perplexity(nats, tokens, factor=1.0):
     The error is that of the mean times the slope of exp there: exp itself would let single rows run away with it.
     """
     mean, error = jackknife(mean_of(nats, tokens), len(nats))
-    value = math.exp(min(HIGHEST, factor * mean))
-    return value, None if error is None or factor * mean > HIGHEST else value * factor * error
+    value = bounded_exp(factor * mean)
+    return value, None if error is None or is_bound(value) else value * factor * error
+
+
+def bounded_exp(nats):
+    """exp(nats), but never more than exp(HIGHEST)."""
+    return math.exp(min(HIGHEST, nats))
+
+
+def is_bound(perplexity):
+    """Whether a perplexity is the bound, so that the true one may be any larger number."""
+    return perplexity >= math.exp(HIGHEST)
 
 
 def number(name, value, error=None):
-    """A metric as people read it. Example: number("accuracy", 0.712, 0.014) -> "71.2 % +- 1.4"."""
+    """A metric as people read it. Example: number("accuracy", 0.712, 0.014) -> "71.2 % +- 1.4". A bound shows as one."""
     if name.startswith(("accuracy", "macro_f1", "exact_match")):
         return percent(value, error)
+    if "perplexity" in name and is_bound(value):
+        return f"over {value:,.0f}, its bound"
     digits = 3 if name.startswith("bits") else 1 if value < 1e6 else 0
     return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if error is not None else "")
 

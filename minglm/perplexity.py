@@ -19,7 +19,7 @@ from .cloze import MAX_ROWS, columns, device_of, standard_error
 from .corpus import encode_documents
 from .errors import MinglmError, note
 from .layout import answer_example, refuse_bert
-from .measures import jackknife, mean_of, metric, perplexity, text_in, told_where
+from .measures import jackknife, mean_of, metric, perplexity_metric, text_in, told_where
 from .modules import evaluating
 
 MASKS = {"MASK": "mask", "sMASK": "smask", "gMASK": "gmask"}  # the argument: the name among the special tokens
@@ -130,10 +130,10 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
         bits = np.array(costs) / math.log(2)
         metrics |= {
             f"bits_per_byte_{reading}": metric(*jackknife(mean_of(bits, n_bytes), len(units)), int(n_bytes.sum()), "bytes"),
-            f"perplexity_{reading}": metric(*perplexity(costs, tokens), n, "tokens"),
+            f"perplexity_{reading}": perplexity_metric(costs, tokens, n, "tokens"),
         }
         if words > 0:  # a text without white space is one word
-            metrics[f"perplexity_per_word_{reading}"] = metric(*perplexity(costs, tokens, n / words), words, "words")
+            metrics[f"perplexity_per_word_{reading}"] = perplexity_metric(costs, tokens, words, "words", n / words)
         of_document = np.bincount(number, weights=costs)
         for text in read:
             text[f"nats_{reading}"] = float(of_document[text["document"]])
@@ -195,7 +195,7 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
         share = sum(right) / n
         metrics |= {
             f"accuracy_{reading}": metric(share, standard_error(share, n), n, "passages"),
-            f"word_perplexity_{reading}": metric(*perplexity(nats, np.ones(n)), n, "passages"),
+            f"word_perplexity_{reading}": perplexity_metric(nats, np.ones(n), n, "passages"),
         }
     return dict(
         task="last_word", metrics=metrics, yardsticks={}, cut=cut, mask=mask, predictions=predictions,
