@@ -18,7 +18,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import lzma
 import math
 import os
 import platform
@@ -38,6 +37,7 @@ from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
+from .files.text import text_chunks
 from .finetune import LABELS, Finetuning, fit
 from .info import cpu
 from .measures import bleu_counts, bleu_of, jackknife
@@ -355,7 +355,7 @@ class Comparison:
     def untrained(self, name, model, tokenizer):
         """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
         if name == "text":
-            text = lzma.open(self.data / "austen" / "dev.txt.xz", "rt", encoding="utf-8").read()
+            text = "".join(text_chunks(self.data / "austen" / "dev.txt.xz"))
             documents = [part for part in text.split("\n\n") if part.strip()][: max(1, self.plan.report // 50)]
             metrics = evaluate_text(model, tokenizer, documents)["metrics"]
             found = metrics["bits_per_byte_left_to_right"]
@@ -437,7 +437,7 @@ def pretraining_texts(data):
             for row in read_rows(path).values():
                 yield " ".join(row[key] for key in ("text", "a", "b", "src") if key in row)
         else:
-            text = lzma.open(path, "rt", encoding="utf-8").read()
+            text = "".join(text_chunks(path))
             yield from pieces(text) if name in CHAPTERS else filter(None, text.split("\n"))
 
 

@@ -27,6 +27,7 @@ from .config import resolve, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
 from .errors import MinglmError
 from .evaluation import evaluate, final_report, held_out_columns
+from .files.whole import cut_back, write_whole
 from .model import GLM
 from .processes import Interrupt, keep_memory, processes
 from .report import COLUMNS, banner, print_scores, report_step, show_sample
@@ -395,20 +396,3 @@ def run_settings(out):
     if not (Path(out) / SETTINGS).is_file():
         raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
     return resolve(file=Path(out) / SETTINGS)
-
-
-def write_whole(path, text):
-    """Write a text file under another name and rename it: it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise MinglmError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def cut_back(path, keep):
-    """Drop the lines of a text file that `keep` refuses (and a half-written last one): a resumed run repeats them."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_whole(path, "".join(line for line in lines if line.endswith("\n") and keep(line)))

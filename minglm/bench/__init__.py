@@ -15,9 +15,8 @@ import contextlib
 import importlib
 import json
 import sys
-from pathlib import Path
 
-from ..errors import MinglmError
+from ..files.whole import check_writable, write_whole
 
 BENCHES = {  # command: (module, what it does)
     "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),
@@ -62,14 +61,8 @@ def bench_command(args):
         if to_stdout:
             sys.stdout.write(text)
         else:
-            Path(args.json).write_text(text, encoding="utf-8")
+            write_whole(args.json, text)
             print(f"wrote       {args.json}")
     if not result.get("ok", True):
         sys.stdout.flush()
         raise SystemExit(1)
-
-
-def check_writable(option, path):
-    """A file that cannot be written is told before minutes of measuring, not after."""
-    if path and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
-        raise MinglmError(f"{option}: {path} cannot be written; a file in a folder that exists is needed")
