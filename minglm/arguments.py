@@ -2,8 +2,8 @@
 
 import argparse
 
-from .bench import check_writable
 from .errors import MinglmError
+from .files.whole import check_writable, is_stdout
 from .rows import read_rows
 
 
@@ -38,6 +38,8 @@ def check_rows(command, args):
     if args.out and not args.file:
         raise MinglmError("--out: goes with --file; a single text is printed")
     check_writable("--out", args.out)
+    if args.out and is_stdout(args.out):  # so that nothing else is printed there
+        args.out = None
 
 
 def rows_asked(args, task):

@@ -20,7 +20,7 @@ from .convert import add_convert
 from .embedding import add_similar
 from .errors import MinglmError, note
 from .finetune import add_finetune
-from .runs import load, next_run, read_model
+from .runs import load, read_model
 from .scorer import add_evaluate
 from .seq2seq import add_rewrite
 from .viz.plot import add_plot
@@ -89,19 +89,18 @@ def pretrain_command(args):
     if args.print_config:
         print(to_toml(config), end="")
         return
-    run_and_close(config, args.out or next_run(config.preset), stop_at=args.stop_at, init=init)
+    run_and_close(config, args.out, stop_at=args.stop_at, init=init)
 
 
 def resume_command(args, overrides):
-    from .pretrain import run_settings
+    from .pretrain import resumed_settings
 
-    given = [name for name, value in (("--preset", args.preset), ("--config", args.config), ("--init", args.init)) if value]
-    if given or overrides:
-        first = (given or list(overrides))[0]
-        raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
     if not args.out:
         raise MinglmError("--resume: which run? name its folder: minglm pretrain --out RUN --resume")
-    run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
+    if args.init:
+        raise MinglmError("--init: a resumed run goes on from its own checkpoint; leave it out")
+    config = resumed_settings(args.out, overrides, args.preset, args.config)
+    run_and_close(config, args.out, stop_at=args.stop_at, resume=True)
 
 
 def run_and_close(config, out, **how):

@@ -7,7 +7,7 @@ of counting words (rivals.py: TF-IDF with logistic regression, a dictionary).
 
 A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line of cells.jsonl,
 with all that decides it. So a comparison may be interrupted at any time, and goes on where it was; on another machine too, for
-cells.jsonl is all it needs. Several processes may add to one folder.
+cells.jsonl is all it needs. One process at a time writes to a folder.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError
+from .files.lock import claimed
 from .files.text import text_chunks
 from .finetune import LABELS, Finetuning, fit
 from .info import cpu
@@ -613,8 +614,8 @@ def compare_command(args):
     if args.report and not comparison.file.is_file():
         raise nothing
     if not args.report:
-        comparison.out.mkdir(parents=True, exist_ok=True)
-        comparison.run(cells(comparison.plan), args.minutes)
+        with claimed(comparison.out):
+            comparison.run(cells(comparison.plan), args.minutes)
     found = summary(comparison)
     if not found["done"]:
         raise nothing

@@ -20,6 +20,14 @@ def add_convert(commands):
 
 def convert_command(args):
     """Read everything, say what was found, then write the folder."""
+    from .files.lock import claimed
+
+    with claimed(args.out):
+        convert(args)
+
+
+def convert(args):
+    """`convert_command`, with the folder to itself."""
     from .checkpoint import listed
     from .original import EOP_ROW, GMASK_ROW, build, read_original
     from .original_tokenizers import find

@@ -10,6 +10,7 @@ batches of documents are encoded and appended. On disk a corpus is a folder of t
 The ids are those of the text alone; cls and eos come when samples are cut (batch.py).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -197,17 +198,29 @@ def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", document
     try:
         return build_corpus(files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors,
                             progress=progress)
-    except MinglmError:
-        try:  # another process may have built the same entry meanwhile
+    except MinglmError as error:
+        with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
             return open_corpus(entry)
-        except MinglmError:
-            pass
+        if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):  # not of a text
+            raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
 
 
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/minglm, else ~/.cache/minglm."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minglm"
+    return cache_folder("")
+
+
+def cache_folder(setting) -> Path:
+    """Where token files are kept: the setting data.cache, or where the system keeps caches ("")."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(setting).expanduser() if setting else Path(home).expanduser() / "minglm"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        raise MinglmError(f"{setting or home}: there is no home folder; {ANOTHER_CACHE}") from None
+
+
+ANOTHER_CACHE = "--data.cache DIR (or XDG_CACHE_HOME) names another place for token files"
 
 
 # Finding

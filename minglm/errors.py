@@ -1,6 +1,6 @@
 """How the user is told: the exception that carries one line, and the line that is no error."""
 
-import sys
+from .streams import say
 
 
 class MinglmError(ValueError):
@@ -12,4 +12,4 @@ class MinglmError(ValueError):
 
 def note(text):
     """One line on stderr: something that is no error, but that the user may want to know."""
-    print(f"minglm: note: {text}", file=sys.stderr)
+    say(f"minglm: note: {text}")

@@ -5,7 +5,6 @@ rows; the best epoch is kept, and training stops when it is `patience` epochs ol
 untrained, logistic regression on TF-IDF, the most frequent label, and (if asked for) a linear head: whatever they say.
 """
 
-import contextlib
 import copy
 import json
 import math
@@ -28,7 +27,7 @@ from .checkpoint import save_pretrained
 from .cloze import MAX_ROWS, ClozeScorer, device_of, measure, percent, predict, standard_error
 from .errors import MinglmError
 from .layout import text_limit
-from .pretrain import choose_device, claim_folder, learning_rate, make_optimizer, stream_seed
+from .pretrain import begun, choose_device, learning_rate, make_optimizer, stream_seed
 from .processes import keep_memory
 from .rivals import LinearHead, random_weights, tf_idf
 from .rng import permutation
@@ -334,7 +333,7 @@ def add_finetune(commands):
 
 
 def finetune_command(args):
-    from .runs import load, next_run, the_model
+    from .runs import load, the_model
     from .seq2seq import finetune_text, print_texts
 
     keep_memory()
@@ -348,9 +347,7 @@ def finetune_command(args):
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
     model, tokenizer = load(args.model)
-    out = args.out or next_run(task.name)
-    claim_folder(out)
-    try:
+    with begun(args.out, task.name) as out:
         banner(args, settings, task, model, tokenizer, train, dev, out)
         learn = finetune_text if to_text else finetune
         tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
@@ -359,9 +356,6 @@ def finetune_command(args):
         (print_texts if to_text else print_report)(report)
         text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
-    finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # an empty folder alone can be removed
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
     what = "TEXT" if (task.labels or to_text) and len(task.columns) == 1 else "--file FILE.jsonl"

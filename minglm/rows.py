@@ -6,7 +6,7 @@ import sys
 
 from .errors import MinglmError, note
 from .files.text import json_objects, text_chunks
-from .files.whole import is_stdout, write_whole
+from .files.whole import beside, write_whole
 
 
 def read_rows(path):
@@ -33,6 +33,6 @@ def write_rows(out, rows):
         lines.append(text + "\n")
     if out:
         write_whole(out, "".join(lines))
-        print(f"wrote       {out}: {len(lines):,} rows", file=sys.stderr if is_stdout(out) else sys.stdout)
+        print(f"wrote       {out}: {len(lines):,} rows", file=beside(out))
     else:
         sys.stdout.writelines(lines)

@@ -270,7 +270,7 @@ def task_names():
 
 
 def evaluate_command(args):
-    from .bench import check_writable
+    from .files.whole import beside, check_writable, is_stdout
     from .pretrain import choose_device
     from .runs import load, the_model
 
@@ -303,11 +303,12 @@ def evaluate_command(args):
     predictions = report.pop("predictions")
     report = dict(model=str(args.model or the_model()), file=args.file, **report)
     if args.json:
-        print(json.dumps(report, allow_nan=False), flush=True)
+        print(json.dumps(report, allow_nan=False), file=beside(args.out), flush=True)
     else:
-        print_report(report)
+        with contextlib.redirect_stdout(beside(args.out)):
+            print_report(report)
     if args.out:
-        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr) if args.json and not is_stdout(args.out) else contextlib.nullcontext():
             write_rows(args.out, predictions)
 
 

@@ -53,9 +53,14 @@ def check_writable(option, path):
 
 def is_stdout(path):
     """Whether a path leads to this process's standard output, as /dev/stdout does, wherever that goes."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by an object without a descriptor
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # closed, or without a descriptor; no path
         return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
     return False
+
+
+def beside(path):
+    """The stream for what is to be said about an output: stdout, unless the output itself goes there."""
+    return sys.stderr if is_stdout(path) else sys.stdout
 
 
 def cut_back(path, keep):
@@ -95,6 +100,8 @@ def _write_straight(path, data):
 
 def _replace(path, data):
     """Write beside the file under another name, then rename: readers see the old file or the new one."""
+    if path.is_symlink():  # subtle: of links in a circle, realpath gives one of them back
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     part = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
     try:
         with open(part, "wb") as file:

@@ -37,6 +37,7 @@ def add_looks(p):
 
 def plot_command(args):
     """Draw what was asked for and say where it is."""
+    from ..files.whole import beside
     from .canvas import save_figure
 
     is_bench = args.paths[0].suffix == ".json"
@@ -49,7 +50,7 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
-    print(f"wrote       {save_figure(fig, out)}")
+    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
 
 def default_out(paths, name):
@@ -95,14 +96,13 @@ def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
     from ..batch import cut_windows
     from ..checkpoint import model_folder
-    from ..corpus import cached_corpus, default_cache, embedded_corpus, find_files
+    from ..corpus import cache_folder, cached_corpus, embedded_corpus, find_files
     from ..pretrain import run_settings
     from ..tokenizer import Tokenizer
 
     config = run_settings(run)
     data, tokenizer = config.data, Tokenizer.from_pretrained(model_folder(run))
     files = find_files(data.text) if data.text else [embedded_corpus()]
-    cache = Path(data.cache).expanduser() if data.cache else default_cache()
     how = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
-    corpus = cached_corpus(files, tokenizer, cache, **how)
+    corpus = cached_corpus(files, tokenizer, cache_folder(data.cache), **how)
     return cut_windows(corpus.offsets, config.model.max_positions).sample_tokens().tolist(), data
