@@ -5,7 +5,6 @@ Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 
 import argparse
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -23,6 +22,7 @@ from .finetune import add_finetune
 from .runs import load, read_model
 from .scorer import add_evaluate
 from .seq2seq import add_rewrite
+from .streams import say, usable_streams
 from .viz.plot import add_plot
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -35,6 +35,7 @@ SHORT = {
 }  # fmt: skip
 
 
+@usable_streams()
 def main(argv=None):
     """Run one command; returns the exit code."""
     try:
@@ -44,17 +45,16 @@ def main(argv=None):
         args.run(args)
         sys.stdout.flush()
     except MinglmError as error:
-        print(f"minglm: error: {error}", file=sys.stderr)
+        say(f"minglm: error: {error}")
         return 2
     except BrokenPipeError:  # the reader of a pipe has left, as in `minglm ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        print(f"minglm: {error or 'interrupted'}", file=sys.stderr)
+        say(f"minglm: {error or 'interrupted'}")
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"minglm: error: {where}{error.strerror or error}", file=sys.stderr)
+        say(f"minglm: error: {where}{error.strerror or error}")
         return 2
     return 0
 
@@ -106,13 +106,14 @@ def resume_command(args, overrides):
 def run_and_close(config, out, **how):
     """Train, then say what was written and what to try."""
     from .pretrain import Interrupted, pretrain
+    from .processes import is_first
     from .viz.curves import save_curves
 
     try:
         out = pretrain(config, out, draw_curves=save_curves, **how)
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
-    if int(os.environ.get("RANK", 0)) == 0:
+    if is_first():
         wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
         print(f"wrote       {out}: {', '.join(wrote)}")
         print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
@@ -327,6 +328,7 @@ def show_command(args):
 
 def draw_command(args):
     """One figure of a text, or of a text and a model, as a file."""
+    from .files.whole import beside
     from .viz.figures import draw, find, save_figure
     from .viz.typed import read
 
@@ -339,7 +341,8 @@ def draw_command(args):
         d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
-    print(f"wrote       {save_figure(fig, args.out or Path(f'{figure.name}.svg'))}")
+    out = args.out or Path(f"{figure.name}.svg")
+    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
 
 def drawing(args):
@@ -406,7 +409,7 @@ def add_show(commands):
 
 
 def explore_command(args):
-    from .pretrain import write_whole
+    from .files.whole import beside, check_writable, write_whole
     from .viz.page import html
     from .viz.typed import read
 
@@ -418,10 +421,10 @@ def explore_command(args):
             raise MinglmError("--spans: of which text? name it: minglm explore TEXT --spans A:B")
         page = html(None if args.text is None else read(args.text, *how, seed=args.seed).explain())
     out = Path(args.out)
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise MinglmError(f"--out: {out} cannot be written; a file in a folder that exists is needed")
+    check_writable("--out", out)
     write_whole(out, page)
-    print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: it opens with a double click, and needs no network")
+    size = f"{len(page.encode()) / 1000:,.0f} KB"
+    print(f"wrote       {out}, {size}: it opens with a double click, and needs no network", file=beside(out))
     if args.open:
         import webbrowser
 

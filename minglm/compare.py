@@ -252,7 +252,8 @@ class Comparison:
     @contextlib.contextmanager
     def log(self):
         """What a cell prints goes to out/log.txt."""
-        with open(self.out / "log.txt", "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        log = open(self.out / "log.txt", "a", encoding="utf-8", errors="backslashreplace")
+        with log, contextlib.redirect_stdout(log):
             yield
 
     # models

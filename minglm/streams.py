@@ -25,8 +25,13 @@ def usable_streams():
     try:
         yield
     finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                give_up(stream)
         for stream, errors in changed:
-            with contextlib.suppress(OSError, ValueError):  # it may be full, or closed by now
+            with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors=errors)
 
 
