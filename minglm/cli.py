@@ -50,11 +50,11 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of a pipe has left, as in `minglm ... | head`
         return 1
     except KeyboardInterrupt as error:
-        say(f"minglm: {error or 'interrupted'}")
+        say(f"minglm: {str(error) or 'interrupted'}")
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        say(f"minglm: error: {where}{error.strerror or error}")
+        say(f"minglm: error: {where}{error.strerror or str(error) or type(error).__name__}")
         return 2
     return 0
 
