@@ -25,6 +25,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .errors import MinglmError, note
+from .files.lock import contents
 from .model import GLM, GLMConfig
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
@@ -43,7 +44,7 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
     """
     directory = Path(os.path.realpath(directory))
     with _one_line(f"cannot write {directory}"):
-        found = {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+        found = {*contents(directory)} if directory.exists() else set()
         strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
         if strange:
             raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "

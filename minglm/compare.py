@@ -7,7 +7,7 @@ of counting words (rivals.py: TF-IDF with logistic regression, a dictionary).
 
 A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line of cells.jsonl,
 with all that decides it. So a comparison may be interrupted at any time, and goes on where it was; on another machine too, for
-cells.jsonl is all it needs. Several processes may add to one folder.
+cells.jsonl is all it needs. One process at a time writes to a folder.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import lzma
 import math
 import os
 import platform
@@ -36,6 +35,7 @@ from .cloze import ClozeScorer, measure, predict, standard_error
 from .config import Finetuning, resolve
 from .corpus import cached_corpus, read_documents
 from .errors import MinglmError, have, need, reason
+from .files.text import text_chunks
 from .files.whole import write_whole
 from .finetune import LABELS, fit
 from .info import cpu
@@ -251,7 +251,8 @@ class Comparison:
     @contextlib.contextmanager
     def log(self):
         """What a cell prints goes to out/log.txt."""
-        with open(self.out / "log.txt", "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        log = open(self.out / "log.txt", "a", encoding="utf-8", errors="backslashreplace")
+        with log, contextlib.redirect_stdout(log):
             yield
 
     # models
@@ -353,7 +354,7 @@ class Comparison:
     def untrained(self, name, model, tokenizer):
         """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
         if name == "text":
-            text = lzma.open(self.data / "austen" / "dev.txt.xz", "rt", encoding="utf-8").read()
+            text = "".join(text_chunks(self.data / "austen" / "dev.txt.xz"))
             documents = [part for part in text.split("\n\n") if part.strip()][: max(1, self.plan.report // 50)]
             metrics = evaluate_text(model, tokenizer, documents)["metrics"]
             found = metrics["bits_per_byte_left_to_right"]
@@ -435,7 +436,7 @@ def pretraining_texts(data):
             for row in read_rows(path).values():
                 yield " ".join(row[key] for key in ("text", "a", "b", "src") if key in row)
         else:
-            text = lzma.open(path, "rt", encoding="utf-8").read()
+            text = "".join(text_chunks(path))
             yield from pieces(text) if name in CHAPTERS else filter(None, text.split("\n"))
 
 

@@ -314,7 +314,7 @@ def resolve(preset: str | None = None, file: str | Path | None = None,
 
     Example: `resolve("small", overrides={"train.lr": "3e-4", "data.text": ["a.txt"]}).train.lr` -> 0.0003.
     """
-    file_preset, from_file = _read_toml(file) if file is not None else (None, {})
+    file_preset, from_file = read_toml(file) if file is not None else (None, {})
     preset = _check_preset(preset if preset is not None else file_preset or "tiny")
     values = {f"{section}.{name}": v for section, g in PRESETS[preset].items() for name, v in g.items()}
     values |= from_file
@@ -345,7 +345,7 @@ def _toml_value(value) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _read_toml(file) -> tuple[str | None, dict[str, Any]]:
+def read_toml(file) -> tuple[str | None, dict[str, Any]]:
     """The preset that a file names, if any, and its settings by dotted key; every error names the file."""
     wanted = "a TOML file with tables [model], [data], [train] is accepted"
     try:

@@ -10,16 +10,13 @@ batches of documents are encoded and appended. On disk a corpus is a folder of t
 The ids are those of the text alone; cls and eos come when samples are cut (batch.py).
 """
 
-import codecs
-import gzip
+import contextlib
 import hashlib
 import json
-import lzma
 import os
 import re
 import shutil
 import uuid
-import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,9 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import MinglmError
+from .errors import MinglmError, note
+from .files.text import json_objects, lines, name_of, one_line_end, packing_of, text_chunks
 
-ENDINGS = (".txt", ".txt.xz", ".txt.gz", ".jsonl", ".jsonl.xz", ".jsonl.gz")
+ENDINGS = (".txt", ".txt.xz", ".txt.gz", ".jsonl", ".jsonl.xz", ".jsonl.gz", ".ndjson", ".json")
 DOCUMENTS = ("blank_line", "line", "file")
 ERRORS = ("strict", "replace")
 MIN_TOKENS = 4  # a shorter document has no room for a span between two tokens that stay, and is skipped
@@ -37,6 +35,8 @@ CHUNK_BYTES = 1 << 20  # read at a time
 BATCH_CHARS = 1 << 20  # encoded at a time: the library holds some hundred bytes a token
 MAX_DOCUMENT_CHARS = 1 << 26  # a document that is longer goes on as another one, so that it fits into memory
 FORMAT = 1  # of the three files; part of a cached corpus's name
+READER = 2  # how text becomes documents, likewise
+SEPARATOR = "<|endoftext|>"  # parts documents in many published text files, and is text of none
 
 
 def embedded_corpus() -> Path:
@@ -47,20 +47,25 @@ def embedded_corpus() -> Path:
 def find_files(paths) -> list[Path]:
     """The text files that `paths` stand for: files as given, the files below folders in sorted order.
 
-    A file that comes twice is read once; hidden ones in a folder are left out. A bare .xz or .gz (`wiki.xz`)
-    counts as text, `photos.tar.gz` does not.
+    A file that comes twice is read once; hidden ones in a folder are left out, linked folders are searched. A bare
+    .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. In a folder, a .json is left out: name it to have
+    its lines read. What a folder has besides text is told in a note.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
     found = []
     for path in map(Path, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
         if os.path.isdir(path):
-            inside = _files_below(path)
+            inside, others = _files_below(path)
+            left_out = f"left out: {_few(others)}" if others else ""
             if not inside:
-                raise MinglmError(f"{path}: no text file in this folder; {accepted}")
+                raise MinglmError(f"{path}: no text file in this folder; {accepted}" + f"; {left_out}" * bool(others))
+            if others:
+                note(f"{path}: {left_out}")
             found += inside
         elif not os.path.exists(path):
             raise MinglmError(f"{path}: no such file or folder; {accepted}")
         elif _kind(path) is None:
+            packing_of(path)  # raises, where that is the reason
             raise MinglmError(f"{path}: not a text file by its name; {accepted}")
         else:
             found.append(path)
@@ -76,11 +81,11 @@ def read_documents(path, *, text_key="text", documents="blank_line", errors="str
                    on_read=None) -> Iterator[str]:
     r"""The documents of one file, one after the other.
 
-    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and
-    wherever a document would be longer than MAX_DOCUMENT_CHARS; every line of a .jsonl is one document,
-    under `text_key`. A byte order mark is dropped and \r\n becomes \n. errors: "strict" stops at what is not
-    UTF-8, "replace" puts U+FFFD there. on_read(n) is told how many bytes were read from disk since it was
-    last called.
+    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and in any case
+    at <|endoftext|> and wherever a document would be longer than MAX_DOCUMENT_CHARS. Every line of a .jsonl is one
+    document, under `text_key`; null there is an empty one, and so counts as skipped. Byte order marks where a line
+    begins are dropped, \r\n and \r become \n. errors: "strict" stops at what is not UTF-8, "replace" puts U+FFFD
+    there. on_read(n): n more bytes were read from the disk.
 
     Example: "a\nb\n\n\nc\n" holds "a\nb" and "c".
     """
@@ -89,8 +94,9 @@ def read_documents(path, *, text_key="text", documents="blank_line", errors="str
         raise MinglmError(f"documents: {documents!r} given, accepted: {', '.join(DOCUMENTS)}")
     if errors not in ERRORS:
         raise MinglmError(f"errors: {errors!r} given, accepted: {', '.join(ERRORS)}")
-    chunks = _text_chunks(path, errors, on_read)
-    if _kind(path) == "jsonl":
+    advice = "UTF-8 is accepted, --errors replace goes on"
+    chunks = text_chunks(path, errors, CHUNK_BYTES, on_read, advice)
+    if _kind(path) in ("jsonl", "json"):
         return _json_documents(path, chunks, text_key, errors)
     return _text_documents(chunks, documents)
 
@@ -183,7 +189,7 @@ def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", document
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir)
     states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
-    key = json.dumps([FORMAT, states, text_key, documents, errors, tokenizer.fingerprint])
+    key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
     entry = cache_dir / hashlib.sha256(key.encode()).hexdigest()
     try:
         return open_corpus(entry)
@@ -192,42 +198,74 @@ def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", document
     try:
         return build_corpus(files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors,
                             progress=progress)
-    except MinglmError:
-        try:  # another process may have built the same entry meanwhile
+    except MinglmError as error:
+        with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
             return open_corpus(entry)
-        except MinglmError:
-            pass
+        if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):  # not of a text
+            raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
 
 
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/minglm, else ~/.cache/minglm."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minglm"
+    return cache_folder("")
+
+
+def cache_folder(setting) -> Path:
+    """Where token files are kept: the setting data.cache, or where the system keeps caches ("")."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(setting).expanduser() if setting else Path(home).expanduser() / "minglm"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        raise MinglmError(f"{setting or home}: there is no home folder; {ANOTHER_CACHE}") from None
+
+
+ANOTHER_CACHE = "--data.cache DIR (or XDG_CACHE_HOME) names another place for token files"
 
 
 # Finding
 
 
 def _kind(path):
-    """ "text", "jsonl" or None, by the name alone."""
+    """ "text", "jsonl", "json" or None, by the name alone; .json is lines of JSON too, but in a folder often settings."""
     name, ending = path.name.lower(), ""
     if name.endswith((".xz", ".gz")):
         name, ending = name[:-3], name[-3:]
-    if name.endswith(".jsonl"):
-        return "jsonl"
+    kinds = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
     bare = bool(ending) and "." not in name
-    return "text" if name.endswith(".txt") or bare else None
+    return "text" if bare else kinds.get(os.path.splitext(name)[1])
 
 
 def _files_below(folder):
+    """(text files, other files) in a folder and those below it, linked ones too; each real folder is searched once."""
     def refuse(error):
         raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    files = []
-    for where, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    files, seen = [], {_identity(folder)}
+    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and _is_new(Path(where, name), seen)]
         files += [Path(where, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in files if _kind(path) and path.is_file())
+    texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl") and path.is_file()]
+    return texts, sorted({*files} - {*texts})
+
+
+def _identity(path):
+    found = _stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _is_new(folder, seen):
+    """Whether a folder has not been seen yet; it has then. Links may lead to the same one twice, or in circles."""
+    identity = _identity(folder)
+    is_new = identity not in seen
+    seen.add(identity)
+    return is_new
+
+
+def _few(files, most=3):
+    """Example: "a.md, b.png, c.json and 5 more"."""
+    names = ", ".join(path.name for path in files[:most])
+    return names + (f" and {len(files) - most} more" if len(files) > most else "")
 
 
 def _stat(path):
@@ -244,70 +282,29 @@ def _names(files):
 # Reading
 
 
-def _text_chunks(path, errors, on_read):
-    """The text of a file, CHUNK_BYTES of it at a time, without a byte order mark."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    offset, first = 0, True  # offset: bytes given to the decoder so far
-    for data in _byte_chunks(path, on_read):
-        held = len(decoder.getstate()[0])  # subtle: the start of a character that the last chunk cut off
-        try:
-            text = decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            at = offset - held + error.start
-            raise MinglmError(f"{path}: not UTF-8 at byte {at} (0x{error.object[error.start]:02x}); "
-                              "UTF-8 is accepted, --errors replace goes on") from error
-        offset += len(data)
-        if first and text:
-            text, first = text.removeprefix("\ufeff"), False
-        yield text
-
-
-def _byte_chunks(path, on_read):
-    """The bytes of a file, uncompressed, and b"" at the end."""
-    opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix.lower())
-    try:
-        with open(path, "rb") as raw:
-            stream, position = opener(raw) if opener else raw, 0
-            while True:
-                data = stream.read(CHUNK_BYTES)
-                if on_read:
-                    on_read(raw.tell() - position)
-                    position = raw.tell()
-                yield data
-                if not data:
-                    return
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise MinglmError(f"{path}: broken or cut short: {error}") from error
-    except OSError as error:
-        raise MinglmError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _lines(chunks, limit=None):
-    r"""The lines of a text without their \n or \r\n; a line longer than `limit` is cut."""
-    parts, length = [], 0  # of the line that is not complete yet
+def _separators_alone(chunks):
+    """A text with each SEPARATOR on a line of its own, in as many pieces."""
+    held = ""  # the end of the last chunk, where it may be the beginning of a separator
     for chunk in chunks:
-        *complete, rest = chunk.split("\n")
-        for line in complete:
-            yield "".join([*parts, line]).removesuffix("\r")
-            parts, length = [], 0
-        parts.append(rest)
-        length += len(rest)
-        if limit is not None and length > limit:
-            yield "".join(parts)
-            parts, length = [], 0
-    yield "".join(parts)
+        text = (held + chunk).replace(SEPARATOR, f"\n{SEPARATOR}\n")
+        cut = len(text) - max(n for n in range(len(SEPARATOR)) if text.endswith(SEPARATOR[:n]))
+        held = text[cut:]
+        yield text[:cut]
+    yield held
 
 
 def _text_documents(chunks, documents):
-    lines, length = [], 0  # of the document that is not complete yet
-    for line in _lines(chunks, MAX_DOCUMENT_CHARS):
-        lines.append(line)
-        length += len(line) + 1
-        ends = documents == "line" or documents == "blank_line" and not line.strip()
+    found, length = [], 0  # the lines of the document that is not complete yet
+    for line in lines(_separators_alone(chunks), MAX_DOCUMENT_CHARS):
+        is_separator = line == SEPARATOR
+        if not is_separator:
+            found.append(line)
+            length += len(line) + 1
+        ends = is_separator or documents == "line" or documents == "blank_line" and not line.strip()
         if ends or length > MAX_DOCUMENT_CHARS:
-            yield from _joined(lines)
-            lines, length = [], 0
-    yield from _joined(lines)
+            yield from _joined(found)
+            found, length = [], 0
+    yield from _joined(found)
 
 
 def _joined(lines):
@@ -319,30 +316,17 @@ def _joined(lines):
         yield text
 
 
-_JSON_NAMES = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
-               bool: "true or false", type(None): "null"}
-
-
 def _json_documents(path, chunks, text_key, errors):
-    for number, line in enumerate(_lines(chunks), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", error)  # without the line number, which would always be 1
-            raise MinglmError(f"{where}: not JSON ({reason}); one object a line is accepted") from error
-        if not isinstance(record, dict):
-            found = _JSON_NAMES[type(record)]
-            raise MinglmError(f"{where}: holds {found}; an object with the key {text_key!r} is accepted")
+    for where, record in json_objects(path, chunks):
+        if record is None:
+            record = {text_key: None}
         if text_key not in record:
             keys = ", ".join(map(repr, record)) or "none"
             raise MinglmError(f"{where}: no key {text_key!r}; the keys there are: {keys}")
-        text = record[text_key]
+        text = "" if record[text_key] is None else record[text_key]
         if not isinstance(text, str):
-            raise MinglmError(f"{where}: {text_key!r} holds {_JSON_NAMES[type(text)]}; a string is accepted")
-        text = text.replace("\r\n", "\n")
+            raise MinglmError(f"{where}: {text_key!r} holds {name_of(text)}; a string is accepted")
+        text = one_line_end(text)
         try:
             text.encode()
         except UnicodeEncodeError as error:  # "\ud800": JSON can write half a character, UTF-8 cannot

@@ -1,8 +1,9 @@
 """How the user is told: the exception that carries one line, the line that is no error, and packages that may be missing."""
 
 import importlib
-import sys
 from pathlib import Path
+
+from .streams import say
 
 # A module that works without what it imports: the package that is missing then, and the extra of minglm that brings it.
 OPTIONAL = {
@@ -33,7 +34,7 @@ def reason(error):
 
 def note(text):
     """One line on stderr: something that is no error, but that the user may want to know."""
-    print(f"minglm: note: {text}", file=sys.stderr)
+    say(f"minglm: note: {text}")
 
 
 # ---- packages that not everyone has --------------------------------------------------------------------------------------

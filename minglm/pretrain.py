@@ -8,11 +8,13 @@ So neither the number of processes (torchrun) nor the micro-batch changes what i
 import csv
 import json
 import math
-import os
+import re
+import shlex
+import shutil
 import statistics
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +24,19 @@ from tqdm import tqdm
 
 from .attention import best_backend
 from .batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
-from .checkpoint import Checkpoints
-from .config import resolve, to_toml
-from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
-from .errors import MinglmError, need
+from .checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
+from .config import read_toml, resolve, to_toml
+from .corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
+from .errors import MinglmError, need, note
 from .evaluation import evaluate, final_report, held_out_columns
+from .files.lock import claimed, contents, locked
 from .files.whole import cut_back, write_whole
 from .model import GLM
 from .optimizer import Muon, Together
-from .processes import Interrupt, keep_memory, processes
+from .processes import Interrupt, keep_memory, local_rank, processes
 from .report import COLUMNS, banner, print_scores, report_step, show_sample
 from .rng import Rng
+from .streams import open_closed
 from .tokenizer import Tokenizer
 
 SETTINGS, METRICS, SAMPLES, REPORT = "run.toml", "metrics.csv", "samples.jsonl", "evaluation.json"
@@ -42,16 +46,18 @@ class Interrupted(Exception):
     """Ctrl-C, after the checkpoint was saved."""
 
 
-def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=None):
+def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_curves=None):
     """Train a GLM as `config` (RunConfig) says and leave a run folder at `out`; returns the folder.
 
+    out: None takes the next free runs/PRESET-NNN. No other process can write to the folder meanwhile.
     resume: go on with the run in `out` (its own run.toml is the config then). init: (GLM, Tokenizer) to start from.
     stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
     Raises MinglmError (bad input, a loss that is not finite, a disk that is full) and Interrupted (Ctrl-C).
     """
     keep_memory()
-    with processes() as world:
-        run = Run(config, Path(out), world, resume, init)
+    open_closed()
+    with processes() as world, folder_of(out, config.preset, world, resume) as out:
+        run = Run(config, out, world, resume, init)
         try:
             stop = min(run.config.train.steps, stop_at or run.config.train.steps)
             if run.step > stop:
@@ -69,7 +75,7 @@ def pretrain(config, out, *, resume=False, init=None, stop_at=None, draw_curves=
             run.close()
         if interrupt.agreed:
             done = f"saved step {run.step} of {run.config.train.steps}"
-            raise Interrupted(f"{done}; go on with: minglm pretrain --out {out} --resume")
+            raise Interrupted(f"{done}; go on with: minglm pretrain --out {shlex.quote(str(out))} --resume")
         return run.out
 
 
@@ -85,11 +91,10 @@ class Run:
         self.out, self.world = out, world
         self.device = device = choose_device(config.train.device, world)
         self.checkpoints = Checkpoints(out, config.train.keep)
-        where, state = None, None
+        self.writer = summary_writer() if world.first and config.train.log == "tensorboard" else None
+        where, state, resume = None, None, resume and has_begun(out)
         if resume:
             where, state = self.checkpoints.load_state()
-        elif world.first:
-            claim_folder(out)
         world.barrier()
 
         # the corpus: the first process writes the token file, the others find it
@@ -98,10 +103,13 @@ class Run:
         else:
             self.tokenizer = Tokenizer.from_pretrained(where) if resume else None
         with world.first_goes_first():
-            self.read_corpus(config)
+            self.read_corpus(config, resume)
         config = replace(config, model=replace(config.model, vocab_size=self.tokenizer.vocab_size))
         if state and state["corpus"] != self.corpus.fingerprint:
-            raise MinglmError(f"data.text: the corpus has changed since {out} was started; resume needs the same texts")
+            said = ", ".join(data_text(config)) or "the embedded corpus"
+            before = ", ".join(data_text(run_settings(out))) or "the embedded corpus"
+            what = f"{said} is another text than {before}, with which" if said != before else f"{said} has changed since"
+            raise MinglmError(f"data.text: {what} {out} was started; resume needs the same corpus")
 
         torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
         self.model = GLM.from_pretrained(where) if resume else model if init else GLM(config.model)
@@ -130,24 +138,28 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
         self.metrics = self.samples = self.tensorboard = None
         if world.first:
+            if not resume:
+                self.save()  # before run.toml, which says that there is something to go on with
             self.open_files(resume)
             banner(self, resume)
-            if not resume:
-                self.save()
         world.barrier()
 
-    def read_corpus(self, config):
+    def read_corpus(self, config, resume):
         """Tokenizer (trained unless there is one) and token file."""
         data = config.data
-        self.files = find_files(data.text) if data.text else [embedded_corpus()]
+        try:
+            self.files = find_files(data.text) if data.text else [embedded_corpus()]
+        except MinglmError as error:
+            again = f"minglm pretrain --out {shlex.quote(str(self.out))} --resume --text PATH"
+            raise MinglmError(f"{error}" + f"; if the text has moved, say where to: {again}" * resume) from None
         if self.tokenizer is None:
             dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
             texts = (text for path in self.files for text in read_documents(path, **dials))
             self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty())
-        cache = Path(data.cache).expanduser() if data.cache else default_cache()
         self.corpus = cached_corpus(
-            self.files, self.tokenizer, cache, text_key=data.text_key, documents=data.documents, errors=data.errors
-        )
+            self.files, self.tokenizer, cache_folder(data.cache),
+            text_key=data.text_key, documents=data.documents, errors=data.errors,
+        )  # fmt: skip
 
     def decide(self, config):
         """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
@@ -179,21 +191,19 @@ class Run:
         return pack(examples)
 
     def open_files(self, resume):
-        """metrics.csv and samples.jsonl, cut back to the checkpoint's step; run.toml."""
+        """run.toml; metrics.csv and samples.jsonl, cut back to the checkpoint's step."""
         if resume:
             cut_back(self.out / METRICS, lambda line: line.startswith("step") or int(line.split(",")[0]) <= self.step)
             cut_back(self.out / SAMPLES, lambda line: json.loads(line)["step"] <= self.step)
-        else:
-            text = replace(self.config.data, text=tuple(str(Path(p).resolve()) for p in self.config.data.text))
-            write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=text)))
+        data = replace(self.config.data, text=data_text(self.config))
+        write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=data)))
         self.metrics = open(self.out / METRICS, "a", newline="", encoding="utf-8")
         self.samples = open(self.out / SAMPLES, "a", encoding="utf-8")
-        if not resume:
+        if self.metrics.tell() == 0:
             csv.writer(self.metrics, lineterminator="\n").writerow(COLUMNS)
-        if self.config.train.log == "tensorboard":
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.tensorboard = SummaryWriter(self.out, purge_step=self.step)
+            self.metrics.flush()
+        if self.writer:
+            self.tensorboard = self.writer(self.out, purge_step=self.step)
 
     def close(self):
         for file in (self.metrics, self.samples, self.tensorboard):
@@ -384,26 +394,127 @@ def time_step(model, batches, dtypes, at_most=6.0):
 def choose_device(name, world):
     """The torch.device a process trains on; "auto" is its own GPU where there is one."""
     if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
     return torch.device(name)
 
 
-def claim_folder(out):
-    """Make the run folder; one that holds anything is refused."""
+def summary_writer():
+    """The class that writes for TensorBoard."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        found = sorted(p.name for p in out.iterdir())
-    except OSError as error:
-        raise MinglmError(f"{out}: cannot be made a run folder: {error.strerror}") from None
-    if found:
-        what = "holds another run; --resume goes on with it" if SETTINGS in found else f"holds other files ({found[0]}, ...)"
-        raise MinglmError(f"{out}: {what}; a new run needs a new or empty folder")
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MinglmError("train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'") from None
+    return SummaryWriter
+
+
+# ---- the folder of a run ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def folder_of(out, preset, world, resume):
+    """The run folder, which no other process may write to until the block ends; all processes of `world` get the same."""
+    with ExitStack() as stack:
+        if world.first:
+            folder = stack.enter_context(locked(run_folder(out)) if resume else begun(out, preset))
+        if out is not None:
+            folder = Path(out)
+        elif world.size > 1:
+            number = torch.tensor([int(folder.name.rpartition("-")[2]) if world.first else 0])
+            world.broadcast(number)
+            folder = Path("runs", f"{preset}-{int(number):03}")
+        yield folder
+
+
+@contextmanager
+def begun(out, name):
+    """A new folder for this process alone, without what a run has left there that ended before its first checkpoint."""
+    with claimed(out, name) as folder:
+        clear_unbegun(folder)
+        if found := contents(folder):
+            another = "holds another run; --resume goes on with it"
+            what = another if SETTINGS in found else f"holds other files ({found[0]}, ...)"
+            raise MinglmError(f"{folder}: {what}; a new run needs a new or empty folder")
+        try:
+            yield folder
+        finally:
+            clear_unbegun(folder)
+
+
+def clear_unbegun(folder):
+    """Remove what is in a folder if all of it is the beginning of a run that cannot be resumed, for it has no run.toml."""
+    checkpoints, found = folder / "checkpoints", contents(folder)
+    own = "|".join((WEIGHTS, CONFIG, TOKENIZER))
+    ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in found)
+    if ours and checkpoints.is_dir() and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir()):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        for name in found:
+            with suppress(OSError):
+                (folder / name).unlink()
+
+
+BEGINNING = r"(\.tmp-|\.old-)?(last|best|step-00000000)"  # of checkpoints/: no step has been done yet
+
+
+def has_begun(out):
+    """Whether there is a checkpoint to go on with; without one, a run that has done no step begins again."""
+    checkpoints = Checkpoints(out)
+    if checkpoints.steps() or checkpoints.pointed("last"):
+        return True
+    metrics = out / METRICS
+    return metrics.is_file() and metrics.read_bytes().count(b"\n") > 1
+
+
+def run_folder(out):
+    """The same folder, if it holds a run."""
+    if not (Path(out) / SETTINGS).is_file():
+        raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
+    return out
+
+
+def data_text(config):
+    """The paths of data.text, as they are found from everywhere."""
+    return tuple(str(Path(p).resolve()) for p in config.data.text)
 
 
 def run_settings(out):
     """The RunConfig that a run folder was started with."""
-    if not (Path(out) / SETTINGS).is_file():
-        raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
-    return resolve(file=Path(out) / SETTINGS)
+    return resolve(file=Path(run_folder(out)) / SETTINGS)
+
+
+# Settings that a run decides once, when it begins: the same words on --resume mean what came of them.
+DECIDED = {
+    "train.dtype": lambda said, own: said == "auto",
+    "train.minutes": lambda said, own: own == 0,  # they became train.steps
+    "model.vocab_size": lambda said, own: said > own,  # too little text for more
+}
+
+
+def resumed_settings(out, overrides, preset=None, file=None):
+    """The RunConfig of a run that goes on. What is given again must be the run's own.
+
+    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError for any
+    other difference, with both values.
+    """
+    own = run_settings(out)
+    file_preset, from_file = read_toml(file) if file else (None, {})
+    overrides = from_file | overrides
+    said = resolve(preset or file_preset, Path(out) / SETTINGS, overrides)
+    if said.preset != own.preset:
+        raise _differs("preset", said.preset, own.preset, out)
+    for key in overrides:
+        section, name = key.split(".")
+        given, kept = (getattr(getattr(config, section), name) for config in (said, own))
+        if given == kept or key in ("data.text", "data.cache"):
+            continue
+        if key not in DECIDED or not DECIDED[key](given, kept):
+            raise _differs(key, given, kept, out)
+        came = f"train.steps {own.train.steps:,}" if key == "train.minutes" else kept
+        note(f"{key}: {given} was decided when the run began: {came}")
+    return replace(own, data=replace(own.data, text=said.data.text, cache=said.data.cache))
+
+
+def _differs(key, said, own, out):
+    what = f"{key}: {said} is given, and {out} was started with {own}"
+    return MinglmError(f"{what}; a resumed run keeps its settings: leave it out, or give the same")

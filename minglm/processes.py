@@ -3,11 +3,14 @@
 import ctypes
 import os
 import signal
-import sys
+import threading
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+
+from .errors import MinglmError
+from .streams import say
 
 
 class World:
@@ -47,19 +50,54 @@ class World:
 
 @contextmanager
 def processes():
-    """The World of this process; joins the group that torchrun has set up, and leaves it at the end."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size == 1:
+    """The World of this process; joins the group that torchrun has set up, and leaves it at the end.
+
+    Raises MinglmError when more than one process is announced and the variables that torchrun sets are not all there.
+    """
+    size = _number("WORLD_SIZE", 1, least=1)
+    if size == 1:  # whatever else is left in the environment
         yield World(0, 1)
         return
-    cuda = torch.cuda.is_available()
+    rank, cuda = _number("RANK", None), torch.cuda.is_available()
+    _number("MASTER_PORT", None)
+    if not os.environ.get("MASTER_ADDR") or rank >= size:
+        wrong = f"RANK is {rank}" if rank >= size else "MASTER_ADDR is not set"
+        raise MinglmError(f"{wrong}, and WORLD_SIZE is {size}; {TORCHRUN}")
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
+        torch.cuda.set_device(_number("LOCAL_RANK", None))
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise MinglmError(f"the {size} processes do not find each other: {reason}; {TORCHRUN}") from error
     try:
         yield World(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
+
+
+TORCHRUN = "start them with torchrun, or unset WORLD_SIZE to train with one process"
+
+
+def local_rank():
+    """Which of this machine's processes this one is, and so which GPU it takes."""
+    return 0 if _number("WORLD_SIZE", 1, least=1) == 1 else _number("LOCAL_RANK", None)
+
+
+def is_first():
+    """Whether this process is the one that prints and writes."""
+    return _number("WORLD_SIZE", 1, least=1) == 1 or _number("RANK", None) == 0
+
+
+def _number(name, default, least=0):
+    """A variable of torchrun as a whole number; an empty one counts as not set."""
+    text = os.environ.get(name, "").strip()
+    if not text and default is not None:
+        return default
+    if not text.isdecimal() or int(text) < least:
+        what = f"is {text[:40]!r}; a whole number >= {least} is accepted" if text else "is not set, and WORLD_SIZE is above 1"
+        raise MinglmError(f"{name} {what}: {TORCHRUN}")
+    return int(text)
 
 
 def keep_memory():
@@ -84,7 +122,9 @@ class Interrupt:
         self.world, self.happened, self.agreed = world, False, False
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        # Python takes handlers from the main thread alone; in another one, Ctrl-C is that one's business
+        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self.before = {s: signal.signal(s, self.note) for s in signals}
         return self
 
     def note(self, number, frame):
@@ -92,7 +132,7 @@ class Interrupt:
         for s in self.before:
             signal.signal(s, signal.SIG_DFL)
         if self.world.first:
-            print("\nstopping after this step and saving; once more to leave at once", file=sys.stderr, flush=True)
+            say("\nstopping after this step and saving; once more to leave at once")
 
     def agree(self):
         """Ask after a step whether to stop: `agreed` is then the same in all processes."""
@@ -102,4 +142,4 @@ class Interrupt:
 
     def __exit__(self, *error):
         for s, handler in self.before.items():
-            signal.signal(s, handler)
+            signal.signal(s, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import sys
 
 import numpy as np
 import torch
@@ -69,8 +68,7 @@ def report_step(run, row, left, bar):
         print(f"step {run.step:>{len(str(t.steps))}}/{t.steps}  {dials}  {clock(left)} left", flush=True)
     if "held_out" in row:
         parts = "  ".join(f"{o} {float(row[f'held_out_{o}']):.3f}" for o in OBJECTIVES if f"held_out_{o}" in row)
-        bar.write(f"held out    {float(row['held_out']):.3f} nats a token   {parts}", file=sys.stdout)
-        sys.stdout.flush()
+        print_above(bar, f"held out    {float(row['held_out']):.3f} nats a token   {parts}")
     if run.tensorboard:
         for name in COLUMNS[1:]:
             if name in row:
@@ -96,8 +94,13 @@ def show_sample(run, bar):
     run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     run.samples.flush()
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
-    bar.write(f"a blank     {one_line}   (it was: {' '.join(truth.split())})", file=sys.stdout)
-    sys.stdout.flush()
+    print_above(bar, f"a blank     {one_line}   (it was: {' '.join(truth.split())})")
+
+
+def print_above(bar, text):
+    """A line on stdout, above a bar on the same terminal."""
+    with bar.external_write_mode():
+        print(text, flush=True)
 
 
 def words_in_the_middle(pieces, most=3):

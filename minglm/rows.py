@@ -1,45 +1,30 @@
-"""Rows of a data set: JSON, one object a line; read plain or packed (.xz, .gz), written plain."""
+"""Rows of a data set: JSON, one object a line; plain or packed (.xz, .gz)."""
 
-import gzip
-import lzma
 import re
 import sys
-import zlib
-from pathlib import Path
 
 from . import strict_json
-from .errors import MinglmError, reason
-from .files.whole import write_whole
+from .errors import MinglmError, note
+from .files.text import json_objects, text_chunks
+from .files.whole import beside, write_whole
 
 
 def read_rows(path):
-    """The objects of a .jsonl, .jsonl.xz or .jsonl.gz -> {"FILE:LINE": object}, in order. Empty lines are skipped.
+    """The objects of a .jsonl, plain or packed -> {"FILE:LINE": object}, in order. Lines that are empty or null are skipped.
 
     Raises MinglmError when the file cannot be read, holds anything else, or nothing.
     """
-    rows, accepted = {}, "one JSON object a line is accepted"
-    opener = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    rows[f"{path}:{number}"] = row = strict_json.loads(line.decode("utf-8-sig"))
-                    if not isinstance(row, dict):
-                        raise MinglmError(f"{path}:{number}: holds no object; {accepted}")
-    except MinglmError:
-        raise
-    except (ValueError, RecursionError) as error:  # not JSON, not utf-8, a number of 5,000 digits
-        why = getattr(error, "msg", None) or str(error).split(";")[0]
-        raise MinglmError(f"{path}:{number}: not JSON ({why}); {accepted}") from None
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise MinglmError(f"{path}: cannot be read: {reason(error)}") from None
+    found = dict(json_objects(path, text_chunks(path)))
+    rows = {where: row for where, row in found.items() if row is not None}
     if not rows:
-        raise MinglmError(f"{path}: no row in it; {accepted}")
+        raise MinglmError(f"{path}: no row in it; one JSON object on each line is accepted")
+    if len(rows) < len(found):
+        note(f"{path}: {len(found) - len(rows):,} of {len(found):,} lines are null and were skipped")
     return rows
 
 
 def write_rows(out, rows):
-    """Objects as JSON lines: into a file, whole or not at all, or (out=None) to stdout."""
+    """Objects as JSON lines: into a file, whole or not at all (packed, if its name says so), or (out=None) to stdout."""
     lines = []
     for row in rows:
         text = strict_json.dumps(row, ensure_ascii=False)
@@ -47,7 +32,7 @@ def write_rows(out, rows):
             text = strict_json.dumps(row)
         lines.append(text + "\n")
     if out:
-        write_whole(Path(out), "".join(lines))
-        print(f"wrote       {out}: {len(lines):,} rows")
+        write_whole(out, "".join(lines))
+        print(f"wrote       {out}: {len(lines):,} rows", file=beside(out))
     else:
         sys.stdout.writelines(lines)

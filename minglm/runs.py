@@ -1,5 +1,6 @@
-"""Which model a command means, and what the next run is called: folders under ./runs, and the model in the box."""
+"""Which model a command means: folders under ./runs, and the model in the box."""
 
+import json
 from pathlib import Path
 
 from .errors import note
@@ -10,6 +11,8 @@ BOX = Path(__file__).with_name("box")  # a model that comes with minglm
 def load(directory):
     """(GLM, Tokenizer) of a folder, of the newest run, or of the box; stderr says which."""
     if directory is None:
+        for folder in foreign_models():
+            note(f"{folder} is passed over: its config.json is not one of minglm")
         directory = the_model()
         note(f"the model is {directory}" + (f": {ABOUT_THE_BOX}" if directory == BOX else ""))
     return read_model(directory)
@@ -41,12 +44,24 @@ def read_model(directory):
 
 def newest_run(runs=Path("runs")):
     """The newest finished run under ./runs, else the newest that has saved a step, else None."""
-    found = [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
+    found = [p for p in with_weights(runs) if is_ours(p)]
     finished = [p for p in found if (p / "evaluation.json").is_file()]
     return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime, default=None)
 
 
-def next_run(preset, runs=Path("runs")):
-    """The next free name runs/PRESET-NNN."""
-    taken = [int(p.name[len(preset) + 1 :]) for p in runs.glob(f"{preset}-*") if p.name[len(preset) + 1 :].isdigit()]
-    return runs / f"{preset}-{max(taken, default=0) + 1:03}"
+def foreign_models(runs=Path("runs")):
+    """The folders under ./runs that hold a model of another program: Hugging Face's weights have the same name."""
+    return sorted(p for p in with_weights(runs) if not is_ours(p))
+
+
+def with_weights(runs):
+    return [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
+
+
+def is_ours(folder):
+    """Whether the config.json of a folder says that its model is one of minglm."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == "minglm"

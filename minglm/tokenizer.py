@@ -20,6 +20,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from .errors import MinglmError, reason
+from .files.whole import write_whole
 from .special import SENTENCE_MARKS, SpecialTokens
 
 # The vocabulary begins with these, in the order of SpecialTokens' ids, ...
@@ -126,11 +127,9 @@ class Tokenizer:
         path = Path(directory) / "tokenizer.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            half_written = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            half_written.write_text(self._library.to_str(pretty=True), encoding="utf-8")
-            os.replace(half_written, path)
         except OSError as error:
             raise MinglmError(f"{path}: cannot be written: {reason(error)}") from error
+        write_whole(path, self._library.to_str(pretty=True))
 
     @property
     def fingerprint(self) -> str:

@@ -364,7 +364,7 @@ def test_rows_are_read_plain_and_packed(tmp_path):
     [
         ("x.jsonl", b"{}\n[1]\n", "x.jsonl:2: holds no object"),
         ("x.jsonl", b'{"a": \n', "x.jsonl:1: not JSON"),
-        ("x.jsonl", b"\xff\n", "x.jsonl:1: not JSON"),
+        ("x.jsonl", b"\xff\n", "x.jsonl: not UTF-8 at byte 0"),
         ("x.jsonl", b"[" * 100_000, "x.jsonl:1: not JSON"),
         ("x.jsonl", b'{"a": 1' + b"0" * 5000 + b"}", "x.jsonl:1: not JSON"),
         ("x.jsonl", b"\n\n", "no row in it"),

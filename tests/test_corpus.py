@@ -101,24 +101,30 @@ def test_documents_are_separated_as_asked(tmp_path, chunk_bytes, ending):
     path = written(
         tmp_path / f"corpus{ending}", "\n\none\n two \n\n \t\n\nthree\u2028four\r\nfive\rsix\r\n\r\n神 seven"
     )
-    assert list(read_documents(path)) == ["one\n two ", "three\u2028four\nfive\rsix", "神 seven"]
+    assert list(read_documents(path)) == ["one\n two ", "three\u2028four\nfive\nsix", "神 seven"]
     assert list(read_documents(path, documents="line")) == [
         "one",
         " two ",
         "three\u2028four",
-        "five\rsix",
+        "five",
+        "six",
         "神 seven",
     ]
     assert list(read_documents(path, documents="file")) == [
-        "one\n two \n\n \t\n\nthree\u2028four\nfive\rsix\n\n神 seven"
+        "one\n two \n\n \t\n\nthree\u2028four\nfive\nsix\n\n神 seven"
     ]
+
+
+def begins_a_line(text):
+    """Whether it can be a document: not empty, and without the mark that no line begins with."""
+    return text.strip() and not text.startswith("\ufeff")
 
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(str.strip), max_size=6),
+    st.lists(st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(begins_a_line), max_size=6),
     st.integers(1, 9),
-    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"]),
 )
 def test_documents_come_back_however_the_bytes_are_cut(tmp_path_factory, documents, size, newline):
     path = tmp_path_factory.getbasetemp() / "cut.txt"
@@ -130,9 +136,9 @@ def test_documents_come_back_however_the_bytes_are_cut(tmp_path_factory, documen
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
-def test_a_byte_order_mark_is_dropped_at_the_start_only(tmp_path, chunk_bytes, name):
-    text = "\ufeffa\n\n\ufeffb" if name == "x.txt" else '\ufeff{"text": "a"}\n{"text": "\ufeffb"}'
-    assert list(read_documents(written(tmp_path / name, text))) == ["a", "\ufeffb"]
+def test_a_byte_order_mark_is_dropped_where_a_line_begins_only(tmp_path, chunk_bytes, name):
+    text = "\ufeffa\n\n\ufeff\ufeffb\ufeff" if name == "x.txt" else '\ufeff{"text": "a"}\n\ufeff{"text": "b\ufeff"}'
+    assert list(read_documents(written(tmp_path / name, text))) == ["a", "b\ufeff"]
 
 
 @pytest.mark.parametrize("ending", [".txt", ".txt.xz", ".txt.gz"])
@@ -171,11 +177,9 @@ def test_lines_of_json_give_their_text(tmp_path, chunk_bytes):
         ("[1]", "a list"),
         ('"text"', "a string"),
         ("7", "a number"),
-        ("null", "null"),
         ('{"body": 1, "id": 2}', "no key 'text'; the keys there are: 'body', 'id'"),
         ("{}", "none"),
         ('{"text": 3}', "holds a number"),
-        ('{"text": null}', "holds null"),
         ('{"text": {}}', "holds an object"),
         ("[" * 100_000, "not JSON"),
         (r'{"text": "ab\ud800"}', r"ud800.*--errors replace"),
@@ -258,7 +262,7 @@ def test_every_document_comes_back_from_the_file_of_ids(tmp_path, tokenizer):
     texts = [
         "And God said, Let there be light.",
         CHINESE,
-        "a [MASK] b <|endoftext|> [CLS]",
+        "a [MASK] b <|spare0|> [CLS]",
         "😀\0 e\u0301\ttabs",
     ]
     corpus = build(tmp_path, tokenizer, "\n\n".join(texts))

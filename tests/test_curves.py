@@ -127,7 +127,7 @@ def test_the_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert picture.stat().st_ino != file  # a new file took the name; the old one was never half written
 
     def disk_is_full(self, file, **kwargs):
-        file.write_bytes(before[:100])
+        file.write(before[:100])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(curves.Figure, "savefig", disk_is_full)

@@ -5,11 +5,11 @@ Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
 """
 
 import argparse
-import os
 import sys
 from importlib import import_module
 
 from ..errors import MinglmError
+from ..streams import say, usable_streams
 from ..version import __version__
 
 # command: (its file, its line in `minglm --help`). The file's function add_COMMAND adds the arguments.
@@ -32,6 +32,7 @@ COMMANDS = {
 }
 
 
+@usable_streams()
 def main(argv=None):
     """Run one command; returns the exit code."""
     try:
@@ -41,17 +42,16 @@ def main(argv=None):
         args.run(args)
         sys.stdout.flush()
     except MinglmError as error:
-        print(f"minglm: error: {error}", file=sys.stderr)
+        say(f"minglm: error: {error}")
         return 2
     except BrokenPipeError:  # the reader of a pipe has left, as in `minglm ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        print(f"minglm: {error or 'interrupted'}", file=sys.stderr)
+        say(f"minglm: {str(error) or 'interrupted'}")
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"minglm: error: {where}{error.strerror or error}", file=sys.stderr)
+        say(f"minglm: error: {where}{error.strerror or str(error) or type(error).__name__}")
         return 2
     return 0
 

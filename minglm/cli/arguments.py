@@ -3,7 +3,7 @@
 import argparse
 
 from ..errors import MinglmError
-from ..files.whole import check_writable
+from ..files.whole import check_writable, is_stdout
 from ..rows import read_rows
 
 
@@ -39,6 +39,8 @@ def check_rows(command, args):
     if args.out and not args.file:
         raise MinglmError("--out needs --file; the answer to a single text is printed")
     check_writable("--out", args.out)
+    if args.out and is_stdout(args.out):  # so that nothing else is printed there
+        args.out = None
 
 
 def rows_asked(args, task):

@@ -5,10 +5,9 @@ import contextlib
 import json
 import sys
 from importlib import import_module
-from pathlib import Path
 
 from ..config import PRESETS
-from ..files.whole import check_writable
+from ..files.whole import check_writable, write_whole
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
     "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),
@@ -80,7 +79,7 @@ def bench_command(args):
         if to_stdout:
             sys.stdout.write(text)
         else:
-            Path(args.json).write_text(text, encoding="utf-8")
+            write_whole(args.json, text)
             print(f"wrote       {args.json}")
     if not result.get("ok", True):
         sys.stdout.flush()

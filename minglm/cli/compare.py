@@ -30,6 +30,7 @@ def add_compare(p):
 
 def compare_command(args):
     from ..compare import QUICK, Comparison, Plan, cells, print_summary, summary
+    from ..files.lock import claimed
     from ..files.whole import write_whole
     from ..processes import keep_memory
     from ..viz.comparison import fig_comparison
@@ -42,8 +43,8 @@ def compare_command(args):
     if args.report and not comparison.file.is_file():
         raise nothing
     if not args.report:
-        comparison.out.mkdir(parents=True, exist_ok=True)
-        comparison.run(cells(comparison.plan), args.minutes)
+        with claimed(comparison.out):
+            comparison.run(cells(comparison.plan), args.minutes)
     found = summary(comparison)
     if not found["done"]:
         raise nothing

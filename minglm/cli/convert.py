@@ -22,6 +22,14 @@ def add_convert(p):
 
 def convert_command(args):
     """Read everything, print what it is, then write the folder."""
+    from ..files.lock import claimed
+
+    with claimed(args.out):
+        convert(args)
+
+
+def convert(args):
+    """`convert_command`, with the folder to itself."""
     from ..checkpoint import listed
     from ..original import EOP_ROW, GMASK_ROW, build, read_original
     from ..original_tokenizers import find

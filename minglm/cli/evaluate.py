@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 from ..errors import MinglmError
-from ..files.whole import check_writable
+from ..files.whole import beside, check_writable, is_stdout
 from ..runs import load, the_model
 from ..tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
@@ -93,11 +93,12 @@ def evaluate_command(args):
     predictions = report.pop("predictions")
     report = dict(model=str(args.model or the_model()), file=args.file, **report)
     if args.json:
-        print(json.dumps(report, allow_nan=False), flush=True)
+        print(json.dumps(report, allow_nan=False), file=beside(args.out), flush=True)
     else:
-        print_report(report)
+        with contextlib.redirect_stdout(beside(args.out)):
+            print_report(report)
     if args.out:
-        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr) if args.json and not is_stdout(args.out) else contextlib.nullcontext():
             write_rows(args.out, predictions)
 
 

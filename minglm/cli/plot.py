@@ -36,6 +36,7 @@ def add_looks(p):
 
 def plot_command(args):
     """Draw the figure and print where it was written."""
+    from ..files.whole import beside
     is_bench = args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
@@ -48,7 +49,7 @@ def plot_command(args):
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
     from ..viz.canvas import save_figure
 
-    print(f"wrote       {save_figure(fig, out)}")
+    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
 
 def default_out(paths, name):
@@ -94,15 +95,14 @@ def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
     from ..batch import cut_as
     from ..checkpoint import model_folder
-    from ..corpus import cached_corpus, default_cache, embedded_corpus, find_files
+    from ..corpus import cache_folder, cached_corpus, embedded_corpus, find_files
     from ..pretrain import run_settings
     from ..tokenizer import Tokenizer
 
     config = run_settings(run)
     data, tokenizer = config.data, Tokenizer.from_pretrained(model_folder(run))
     files = find_files(data.text) if data.text else [embedded_corpus()]
-    cache = Path(data.cache).expanduser() if data.cache else default_cache()
     how = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
-    corpus = cached_corpus(files, tokenizer, cache, **how)
+    corpus = cached_corpus(files, tokenizer, cache_folder(data.cache), **how)
     windows = cut_as(data, corpus.ids, corpus.offsets, tokenizer.sentence_ends(), config.model.max_positions)
     return windows.in_epoch(config.train.seed, 0).sample_tokens().tolist(), data

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import os
 import shlex
 from pathlib import Path
 
 from ..config import PRESETS, keys
 from ..errors import MinglmError
-from ..runs import next_run, read_model
+from ..runs import read_model
 from .arguments import positive
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -39,31 +38,31 @@ def pretrain_command(args):
     if args.print_config:
         print(to_toml(config), end="")
         return
-    run_and_close(config, args.out or next_run(config.preset), stop_at=args.stop_at, init=init)
+    run_and_close(config, args.out, stop_at=args.stop_at, init=init)
 
 
 def resume_command(args, overrides):
-    given = [name for name, value in (("--preset", args.preset), ("--config", args.config), ("--init", args.init)) if value]
-    if given or overrides:
-        first = (given or list(overrides))[0]
-        raise MinglmError(f"{first}: a resumed run keeps its settings; only --stop-at goes with --resume")
     if not args.out:
         raise MinglmError("--resume needs the folder of the run: minglm pretrain --out RUN --resume")
-    from ..pretrain import run_settings
+    if args.init:
+        raise MinglmError("--init: a resumed run continues from its own checkpoint; leave it out")
+    from ..pretrain import resumed_settings
 
-    run_and_close(run_settings(args.out), args.out, stop_at=args.stop_at, resume=True)
+    config = resumed_settings(args.out, overrides, args.preset, args.config)
+    run_and_close(config, args.out, stop_at=args.stop_at, resume=True)
 
 
 def run_and_close(config, out, **how):
     """Train, then print what was written and what to try next."""
     from ..pretrain import Interrupted, pretrain
+    from ..processes import is_first
     from ..viz.curves import save_curves
 
     try:
         out = pretrain(config, out, draw_curves=save_curves, **how)
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
-    if int(os.environ.get("RANK", 0)) == 0:
+    if is_first():
         wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
         print(f"wrote       {out}: {', '.join(wrote)}")
         print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..errors import MinglmError, note
-from ..files.whole import check_writable, write_whole
+from ..files.whole import beside, check_writable, write_whole
 from ..runs import load
 from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find, save_figure
 from .arguments import positive
@@ -42,7 +42,8 @@ def draw_command(args):
         d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
-    print(f"wrote       {save_figure(fig, args.out or Path(f'{figure.name}.svg'))}")
+    out = args.out or Path(f"{figure.name}.svg")
+    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
 
 def drawing(args):
@@ -117,7 +118,8 @@ def explore_command(args):
     how = (args.spans, args.order, args.objective)
     page, out = explore_model(args, how) if args.model else explore_text(args, how), Path(args.out)
     write_whole(out, page)
-    print(f"wrote       {out}, {len(page.encode()) / 1000:,.0f} KB: open it with a double click; it works offline")
+    size = f"{len(page.encode()) / 1000:,.0f} KB"
+    print(f"wrote       {out}, {size}: open it with a double click; it works offline", file=beside(out))
     if args.open:
         import webbrowser
 

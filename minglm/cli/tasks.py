@@ -1,6 +1,5 @@
 """`minglm classify`, `minglm rewrite` and `minglm finetune`: tasks with a pattern."""
 
-import contextlib
 import json
 import shlex
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from ..config import Finetuning
 from ..errors import MinglmError, note
-from ..runs import load, next_run, the_model
+from ..runs import load, the_model
 from ..tasks import TASK, Cloze, TextToText, ask_all, read_task, shipped_tasks
 from .arguments import add_model, add_rows, check_rows, positive, rows_asked
 
@@ -179,7 +178,7 @@ def finetune_command(args):
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
     from ..checkpoint import save_pretrained
     from ..finetune import finetune
-    from ..pretrain import claim_folder
+    from ..pretrain import begun
     from ..processes import keep_memory
     from ..rows import read_rows
     from ..seq2seq import finetune_text
@@ -187,9 +186,7 @@ def finetune_command(args):
     keep_memory()
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
     model, tokenizer = load(args.model)
-    out = args.out or next_run(task.name)
-    claim_folder(out)
-    try:
+    with begun(args.out, task.name) as out:
         banner(args, settings, task, model, tokenizer, train, dev, out)
         learn = finetune_text if to_text else finetune
         tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
@@ -198,9 +195,6 @@ def finetune_command(args):
         (print_texts if to_text else print_report)(report)
         text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
-    finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # an empty folder alone can be removed
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
     what = "TEXT" if (task.labels or to_text) and len(task.columns) == 1 else "--file FILE.jsonl"

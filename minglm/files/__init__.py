@@ -1,1 +1,1 @@
-"""Outputs: a file is there completely or not at all (whole.py)."""
+"""Files: text in (text.py), outputs out, complete or not at all (whole.py), and whose folder it is (lock.py)."""

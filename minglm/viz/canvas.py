@@ -4,8 +4,7 @@ A figure that is made of cells, words and lines is laid out by hand, in pixels f
 measured before they are placed, and nothing covers anything. Figures with axes and ticks take `look` and `save_figure`.
 """
 
-import contextlib
-import os
+import io
 import pathlib
 import re
 from functools import cache, lru_cache
@@ -19,6 +18,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
 
 from ..errors import MinglmError
+from ..files.whole import write_whole
 from .columns import printable
 from .palette import SPAN_COLOURS, SPAN_OUTLINES, THEMES
 
@@ -227,16 +227,10 @@ def save_figure(fig, path):
     }
     if suffix not in metadata:
         raise MinglmError(f"{path}: a picture's name ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{suffix}")
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "minglm", "svg.fonttype": "path"}):
-            fig.savefig(unfinished, metadata={name: text for name, text in metadata[suffix].items() if text or name in FIXED})
-        os.replace(unfinished, path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise MinglmError(f"{path}: cannot be written ({error.strerror}); a file in a folder that exists is needed") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    metadata = {name: text for name, text in metadata[suffix].items() if text or name in FIXED}
+    with matplotlib.rc_context({"svg.hashsalt": "minglm", "svg.fonttype": "path"}):
+        fig.savefig(picture := io.BytesIO(), format=suffix[1:], metadata=metadata)
+    write_whole(path, picture.getvalue())
     return path
 
 
