@@ -173,7 +173,8 @@ def similar_command(args):
     from ..corpus import find_files, read_documents
     from ..embedding import embed, most_similar
 
-    texts = [text for path in find_files(args.file) for text in read_documents(path, documents="line", text_key=args.text_key)]
+    texts = [text for path in find_files(args.file)
+             for text in read_documents(path, documents="line", text_key=args.text_key) if text]  # fmt: skip
     if len(texts) < 2:
         raise MinglmError(f"{args.file}: {len(texts)} texts in it; at least two lines are needed")
     model, tokenizer = load(args.model)

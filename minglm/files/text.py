@@ -6,12 +6,12 @@ r"""Text from files: one reader for corpora and for records, so that a name or a
 """
 
 import codecs
-import json
 import lzma
 import re
 import zlib
 from pathlib import Path
 
+from .. import strict_json
 from ..errors import MinglmError
 
 CHUNK_BYTES = 1 << 20  # read at a time
@@ -181,7 +181,7 @@ def json_objects(path, chunks):
             continue
         where, accepted = f"{path}:{number}", "one JSON object on each line is accepted"
         try:
-            value = json.loads(line)
+            value = strict_json.loads(line)
         except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
             reason = getattr(error, "msg", None) or str(error).split(";")[0]  # without the line number, always 1
             raise MinglmError(f"{where}: not JSON ({reason}); {accepted}") from error
