@@ -63,7 +63,7 @@ def need(module, what):
 
 
 def have(module, what):
-    """Whether a module of OPTIONAL is there; where it is missing, a note says that `what` is left out."""
+    """Whether a module of OPTIONAL is there; where it is missing, a note says that `what` is missing from what comes."""
     if why := missing(module):
-        note(f"{what} is left out: {why}")
+        note(f"without {what}: {why}")
     return not why

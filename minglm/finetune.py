@@ -144,11 +144,11 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     for label, name in enumerate(task.labels):
         if not any(q.gold == label for q in read["train"]):
             raise MinglmError(f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one")
-    counts_words = task.labels and have("sklearn", TF_IDF)
+    drawn = [draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"])) for seed in seeds]
+    counts_words = task.labels and have("sklearn", TF_IDF)  # a note, where it is not, before the work
     base, answers, runs, best = copy.deepcopy(model).to(device), {}, [], None
     answers[ZERO_SHOT] = [[int(p.argmax()) for p in predict(ClozeScorer(base, task.length_penalty), read["test"])]]
-    for seed in seeds:
-        chosen = draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"]))
+    for seed, chosen in zip(seeds, drawn, strict=True):
         learned = [read["train"][i] for i in chosen]
         say(f"seed {seed:<6} {len(learned):,} texts to learn from")
         scorer = ClozeScorer(copy.deepcopy(base), task.length_penalty)

@@ -90,11 +90,11 @@ def finetune_text(model, tokenizer, task, train, dev, *, settings=Finetuning(), 
     texts = {name: len(pairs) for name, pairs in read.items()}
     about = "test" if test else "dev"
     sources, gold = zip(*(_source_and_gold(task, row) for row in (test or dev).values()), strict=True)
+    drawn = [draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"])) for seed in seeds]
     tell_what_is_left_out()
     learned_from, dials = [_source_and_gold(task, row) for row in train.values()], dials_of(task)
     base, answers, runs, best = copy.deepcopy(model).to(device), {}, [], None
-    for seed in seeds:
-        chosen = draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"]))
+    for seed, chosen in zip(seeds, drawn, strict=True):
         say(f"seed {seed:<6} {len(chosen):,} texts to learn from")
         scorer = TextScorer(copy.deepcopy(base))
         history = fit(scorer, [read["train"][i] for i in chosen], read["dev"], settings, seed, task, say, TEXTS)

@@ -259,7 +259,7 @@ def test_without_scikit_learn_counting_words_is_left_out_and_said(data, tmp_path
     hide(monkeypatch, "sklearn")
     there, said = Comparison(TINY, data, tmp_path), []
     there.run([Cell(COUNTED, None, task) for task in ("sentiment", "topic")], say=said.append)
-    line = f"what counting words gives is left out: scikit-learn is not installed; {how_to_install('tasks')}"
+    line = f"without what counting words gives: scikit-learn is not installed; {how_to_install('tasks')}"
     assert capsys.readouterr().err == f"minglm: note: {line}\n" and not said and not there.file.exists()
 
 

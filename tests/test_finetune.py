@@ -243,7 +243,7 @@ def test_without_scikit_learn_a_line_says_how_to_get_it(model, tokenizer, monkey
     def say(_):
         told.append(capsys.readouterr().err)
     _, report = finetune(model, tokenizer, TASK, sentences(8, 0), sentences(8, 1), settings=settings, say=say)
-    assert told[0] == f"minglm: note: {TF_IDF} is left out: {line}\n"  # before anything was learned
+    assert told[0] == f"minglm: note: without {TF_IDF}: {line}\n"  # before anything was learned
     assert TF_IDF not in report["scores"]
     with pytest.raises(MinglmError, match=re.escape(line)):
         tf_idf(TASK, [], [], [], [], [])

@@ -4,19 +4,24 @@ The package is the real one; csrc/ is a stand-in that compiles in a second, and 
 real thing in environments without torch, which takes the network.
 """
 
+import ast
 import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import need_compiler
+
+from minglm import errors
 
 ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("minglm_setup", ROOT / "setup.py")
@@ -551,3 +556,26 @@ def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
     shared = [line for line in symbols.splitlines() if line.split()[1] in "WwVvu"]
     assert not shared
     assert f"minglm::{name}_rung" in symbols
+
+
+def test_every_import_is_of_a_dependency_or_of_a_package_that_an_extra_brings():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    always, extras = project["dependencies"], project["optional-dependencies"]
+    known = {re.match(r"[\w-]+", requirement)[0] for requirement in always} | {"minglm", *sys.stdlib_module_names}
+    known |= {module.partition(".")[0] for module in errors.OPTIONAL}
+    known |= {"flash_attn"}  # a rival that `bench attention` measures where there is one; it is built on a machine with a GPU
+    for path in (ROOT / "minglm").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert {name.partition(".")[0] for name in names} <= known, f"{path}, line {node.lineno}: {names}"
+    for package, extra in errors.OPTIONAL.values():
+        assert any(re.match(r"[\w-]+", requirement)[0] == package for requirement in extras[extra]), package
+
+
+def test_an_extra_is_installed_where_the_package_came_from(monkeypatch, tmp_path):
+    (tmp_path / "minglm").mkdir()
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "minglm" / "errors.py"))
+    assert errors.how_to_install("tasks") == "pip install 'minglm[tasks]'"
+    (tmp_path / "pyproject.toml").touch()
+    assert errors.how_to_install("tasks") == "pip install -e '.[tasks]'"

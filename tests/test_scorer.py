@@ -322,7 +322,7 @@ def test_without_sacrebleu_the_rest_is_told_and_bleu_is_named(model, tokenizer, 
     report = evaluate_infill(model, tokenizer, numbered(INFILL))
     assert set(report["metrics"]) == {"exact_match", "exact_match_at_10%", "exact_match_at_50%"} and not report["yardsticks"]
     err = capsys.readouterr().err
-    assert err == f"minglm: note: BLEU is left out: sacrebleu is not installed; {how_to_install('tasks')}\n"
+    assert err == f"minglm: note: without BLEU: sacrebleu is not installed; {how_to_install('tasks')}\n"
 
 
 def test_a_text_that_is_too_long_is_read_in_pieces_and_comes_back_whole(model, tokenizer, capsys):

@@ -341,9 +341,10 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
 )
 def test_check_catches(course, name, old, new, said):
     course.edit(name, old, new)
-    run = course.run("--check", "--limit", "1.5" if "sleep" in new else "600")
+    chapter = ["00"] * (name == "solutions.py" and new != "01_picture")  # the other one could say nothing about it
+    run = course.run(*chapter, "--check", "--limit", "1.5" if "sleep" in new else "600")
     assert run.code == 1 and said in run.out and "FAILED" in run.out
-    assert all(line.startswith(("00_counting", "01_picture", "chapters: 2")) for line in run.out.splitlines())
+    assert all(line.startswith(("00_counting", "01_picture", "chapters: ")) for line in run.out.splitlines())
 
 
 @pytest.mark.parametrize(
