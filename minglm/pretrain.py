@@ -23,6 +23,7 @@ from tqdm import tqdm
 from .attention import best_backend
 from .batch import DROPOUT, Batch, SampleSource, TrainingBatches, cut_windows, hold_out, micro_batches, pack
 from .checkpoint import Checkpoints
+from .checks import check_pair
 from .config import resolve, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
 from .errors import MinglmError
@@ -78,6 +79,8 @@ class Run:
     """A run folder being trained: settings, corpus, model, optimiser, checkpoints."""
 
     def __init__(self, config, out, world, resume, init):
+        if init:
+            check_pair(*init)
         self.out, self.world = out, world
         self.device = device = choose_device(config.train.device, world)
         self.checkpoints = Checkpoints(out, config.train.keep)
