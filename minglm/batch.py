@@ -305,19 +305,20 @@ class TrainingBatches:
         # subtle: never so many batches that one of them could be empty
         self.per_epoch = max(1, min(-(-total // batch_tokens), fewest // longest))
         self.share = total / self.per_epoch
-        self._epoch, self._order, self._cuts = None, None, None
+        self._kept = None, None, None  # an epoch, its order, its cuts: set together, so that threads may share them
 
     def windows_of(self, step):
         """(epoch, the windows of that step's global batch in order)."""
         epoch, k = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
+        kept, order, cuts = self._kept
+        if epoch != kept:
             lengths = self.source.in_epoch(epoch).sample_tokens()
             order = permutation(len(lengths), self.source.seed, epoch, 0, ORDER)
             begins = np.cumsum(lengths[order]) - lengths[order]
             batch = np.minimum(begins // (lengths.sum() / self.per_epoch), self.per_epoch - 1)
-            self._epoch, self._order = epoch, order
-            self._cuts = np.searchsorted(batch, np.arange(self.per_epoch + 1))
-        return epoch, self._order[self._cuts[k] : self._cuts[k + 1]].tolist()
+            cuts = np.searchsorted(batch, np.arange(self.per_epoch + 1))
+            self._kept = epoch, order, cuts
+        return epoch, order[cuts[k] : cuts[k + 1]].tolist()
 
     def examples(self, step, rank=0, world=1):
         """This rank's share of a step's global batch: list of (objective drawn, Example). The ranks' shares are disjoint."""

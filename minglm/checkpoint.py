@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,12 +25,14 @@ import safetensors.torch
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .checks import check_plain
 from .errors import MinglmError, note
 from .files.lock import contents
 from .model import GLM, GLMConfig
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
 MANIFEST = "manifest.json"
+LOADING = threading.Lock()  # what is allowed while a torch file is read is a list of torch's, the same for all threads
 FORMAT = 1  # of config.json; a reader refuses what it does not know
 
 
@@ -160,6 +163,7 @@ def verify(directory):
 def _write_model(folder, model, tokenizer, dtype=torch.float32):
     while not isinstance(model, GLM):  # subtle: DDP and torch.compile wrap it, and prefix all names
         model = model.module if hasattr(model, "module") else model._orig_mod
+    check_plain(model)
     state = model.state_dict()
     weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
@@ -230,7 +234,7 @@ def load_plain(path, allowed=()):
 
     allowed: classes and functions, or (one of them, the name it goes by in the file).
     """
-    with torch.serialization.safe_globals(list(allowed)):
+    with LOADING, torch.serialization.safe_globals(list(allowed)):
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise TypeError(f"holds a {type(state).__name__}; accepted: a dict")

@@ -161,7 +161,8 @@ class Finetuning:
 
     def __post_init__(self):
         for name, fine, accepted in (
-            *((name, getattr(self, name) >= 1, "a whole number >= 1") for name in ("epochs", "batch", "patience")),
+            *((name, type(getattr(self, name)) is int and getattr(self, name) >= 1, "a whole number >= 1")
+              for name in ("epochs", "batch", "patience")),
             ("lr", 0 < self.lr < math.inf, "a number > 0"),
             *((name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1") for name in ("dropout", "label_smoothing")),
             ("dtype", self.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),

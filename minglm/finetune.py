@@ -132,7 +132,8 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     task: a Cloze. train, dev, test: {where it stands: row}; the table is about test, or about dev where there is none.
     few_shot: learn from so many rows of each label only, drawn by seed. rivals: train a linear head as well, and the same
     model from random weights.
-    Raises MinglmError when rows do not fit the task or a label has no row.
+    Raises MinglmError when rows do not fit the task or a label has no row. The model itself stays as it is. One at a time in a
+    process: dropout draws from torch's own generator, which all threads share.
     """
     check_pair(model, tokenizer)
     limit, device = text_limit(model.config), choose_device("auto", None)

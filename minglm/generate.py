@@ -92,18 +92,18 @@ class Dials:
     repetition_penalty: float = 1.0
 
     def __post_init__(self):
-        beams, finite, tiny = MOST_BEAMS, sys.float_info.max, sys.float_info.min
+        beams, finite, tiny, any_ = MOST_BEAMS, sys.float_info.max, math.ulp(0.0), math.inf
         for name, kind, least, most, accepted in (
             ("top", Integral, 1, beams, f"a whole number from 1 to {beams}"),
             ("temperature", Real, 0, finite, "0 (greedy) or a number above it"),
-            ("top_k", Integral, 0, 2**31, "0 (all) or a whole number above it"),
+            ("top_k", Integral, 0, any_, "0 (all) or a whole number above it"),
             ("top_p", Real, tiny, 1, "a number above 0, at most 1"),
             ("seed", Integral, -(2**63), 2**64 - 1, "a whole number of 64 bits"),
-            ("max_tokens", Integral, 1, 2**31, "a whole number >= 1"),
-            ("min_tokens", Integral, 0, 2**31, "a whole number >= 0"),
+            ("max_tokens", Integral, 1, any_, "a whole number >= 1"),
+            ("min_tokens", Integral, 0, any_, "a whole number >= 0"),
             ("beams", Integral, 0, beams, f"0 (no search) or a whole number up to {beams}"),
             ("length_penalty", Real, -10, 10, "a number from -10 to 10"),
-            ("no_repeat_ngram", Integral, 0, 2**31, "0 (repeat freely) or a whole number above it"),
+            ("no_repeat_ngram", Integral, 0, any_, "0 (repeat freely) or a whole number above it"),
             ("repetition_penalty", Real, tiny, 1000, "a number above 0, at most 1000"),
         ):
             value = getattr(self, name)
@@ -283,7 +283,8 @@ class Draft:
             start = start_of(family, part_a, i + 1, special)
             most = positions - start.positions[-1] if start.step else positions - 1  # what the tables of positions hold
             if dials.min_tokens > most:
-                raise MinglmError(f"min_tokens: {dials.min_tokens} is more than this model's positions allow here ({most})")
+                given = reprlib.repr(dials.min_tokens)
+                raise MinglmError(f"min_tokens: {given} is more than this model's positions allow here ({most})")
             usual = 40 if self.ids[i] == special.mask else positions
             limit = min(dials.max_tokens or max(usual, dials.min_tokens), most)
             spaced_here = bool(spaced and spaced[number])

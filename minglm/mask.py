@@ -24,6 +24,8 @@ class GLMMask:
     part_a_lens: (S,) int32.
     seqlens_k: optional (S,) int32, the keys of sample s are only the first seqlens_k[s] (a cache with room to grow).
 
+    Threads may share a mask: its lengths never change, and what it remembers follows from them.
+
     Queries are aligned to the end of their sample's keys: row r of sample s is i = len_k - len_q + r. Raises MinglmError
     when the lengths contradict each other; they are checked here, once, on the host.
     """

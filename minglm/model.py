@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import masked_attention
-from .checks import check_pair, check_plain, finite
+from .checks import check_pair, finite
 from .errors import MinglmError
 from .model_config import GLMConfig as GLMConfig  # its other name: minglm.model.GLMConfig
 from .modules import evaluating, table_of
@@ -68,6 +68,9 @@ class GLM(nn.Module):
 
     `model.prune`: the last layer computes only the rows that are asked for (on by default; the result is the same).
     `model.checkpoint_activations`: keep one (N, C) per layer for the backward pass and recompute the rest.
+
+    Threads may share a model, in either mode, to fill, score, classify or embed: none of these changes it. What changes it (to
+    train it, load weights, move it, compile it, set the attributes above) is for one thread while no other uses it.
     """
 
     def __init__(self, config):
@@ -197,7 +200,6 @@ class GLM(nn.Module):
         """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
         from .checkpoint import save_pretrained
 
-        check_plain(self)
         if tokenizer is not None:
             check_pair(self, tokenizer)
         save_pretrained(self, directory, tokenizer)

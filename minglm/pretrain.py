@@ -25,6 +25,7 @@ from tqdm import tqdm
 from .attention import best_backend
 from .batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
 from .checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
+from .checks import check_pair
 from .config import read_toml, resolve, to_toml
 from .corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
 from .errors import MinglmError, need, note
@@ -88,6 +89,8 @@ class Run:
     def __init__(self, config, out, world, resume, init):
         if config.train.log == "tensorboard":
             need("torch.utils.tensorboard", "train.log")
+        if init:
+            check_pair(*init)
         self.out, self.world = out, world
         self.device = device = choose_device(config.train.device, world)
         self.checkpoints = Checkpoints(out, config.train.keep)

@@ -51,7 +51,10 @@ class Cache:
 
 
 class Reader:
-    """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B."""
+    """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B.
+
+    A Reader serves one thread. Several may share its model: each reads through a view of its own (`evaluating`).
+    """
 
     def __init__(self, model, drafts, room=None):
         self.model, parts_a = evaluating(model), [draft.part_a for draft in drafts]

@@ -234,6 +234,8 @@ def compare(hypotheses, references):
 
 
 def _check_lengths(hypotheses, references):
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise TypeError("hypotheses, references: lists of texts are accepted, str given")
     if not references or len(hypotheses) != len(references):
         raise MinglmError(f"hypotheses: {len(hypotheses)} for {len(references)} references; one for each is needed")
 

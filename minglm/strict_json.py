@@ -19,13 +19,15 @@ def dumps(value, **how):
 
 
 def loads(text):
-    """`json.loads(text)`. Raises ValueError for NaN, Infinity and numbers too large to be finite, like 1e999."""
+    """`json.loads(text)`. Raises ValueError for NaN and Infinity, and for numbers that are too large, like 1e999."""
     return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
 def _finite(digits):
     number = float(digits)
-    return number if math.isfinite(number) else _refuse(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{reprlib.repr(digits)[1:-1]} is too large a number")
+    return number
 
 
 def _refuse(word):

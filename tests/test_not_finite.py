@@ -183,7 +183,7 @@ EDGES = [math.nan, math.inf, -math.inf, -1, 1e400, "1", None, True, [1], 10**400
                                   "min_tokens", "max_tokens", "no_repeat_ngram", "seed"])  # fmt: skip
 def test_a_dial_at_the_edge_is_named_where_it_is_read(model, tokenizer, dial):
     fine = {"length_penalty": [-1], "seed": [-1], "max_tokens": [None]}.get(dial, [])
-    fine += [-1] if dial == "seed" else []
+    fine += [10**400] if dial in ("top_k", "min_tokens", "max_tokens", "no_repeat_ngram") else []
     for value in EDGES:
         if value in fine:
             continue
@@ -192,6 +192,16 @@ def test_a_dial_at_the_edge_is_named_where_it_is_read(model, tokenizer, dial):
     for value in (2.5, 0.5) if dial in ("top", "top_k", "beams", "min_tokens", "max_tokens", "no_repeat_ngram", "seed") else ():
         with pytest.raises(MinglmError, match=f"^{dial}: {value} is not accepted"):
             Dials(**{dial: value})
+
+
+@pytest.mark.parametrize("dials", [
+    dict(top_k=10**400), dict(max_tokens=10**400), dict(no_repeat_ngram=10**400), dict(top_p=5e-324),
+    dict(repetition_penalty=5e-324), dict(repetition_penalty=1000),
+])  # fmt: skip
+def test_dials_as_large_or_small_as_they_may_be_give_a_text(model, tokenizer, dials):
+    assert fill(model, tokenizer, TEXT, **{"max_tokens": 3} | dials).blanks[1].answer.tokens
+    with pytest.raises(MinglmError, match=r"min_tokens: 1000\d*\.\.\.\d* is more than this model's positions allow"):
+        fill(model, tokenizer, TEXT, min_tokens=10**400)
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-9])

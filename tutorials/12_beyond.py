@@ -183,7 +183,7 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 #
 # `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself:
 # base, large, 410M, 515M, 2B, 10B and the Chinese ones. They cannot read the later models, which
-# are other networks. No published file was at hand when this page was made, so a checkpoint is made
+# are other networks. No published weights were at hand when this page was made, so a checkpoint is made
 # up here, laid out as the original training code does it. First, a small GLM learns four sentences
 # by heart, with a vocabulary in the form of BERT's `vocab.txt`.
 

@@ -109,6 +109,8 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
     for name, value, accepted in (("objective", objective, OBJECTIVES), ("model", model, MODELS)):
         if value not in accepted:
             raise MinglmError(f"{name} {value!r} is not accepted: it is one of {', '.join(accepted)}")
+    if isinstance(tokens, str):
+        raise TypeError("tokens: a list of words is accepted, str given")
     if not len(tokens):
         raise MinglmError("tokens: none came; at least one is needed")
     special = SpecialTokens()
