@@ -220,13 +220,15 @@ class SampleSource:
         self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
         self.sentence_ends, self.special, self.family = sentence_ends, special, family
         self.objectives, self.openers = objectives_of(family), openers
-        self._epoch, self._windows = None, None
+        self._kept = None, None  # an epoch and its windows, set together, so that threads may share them
 
     def in_epoch(self, epoch):
         """The Windows of an epoch."""
-        if epoch != self._epoch:
-            self._epoch, self._windows = epoch, self.windows.in_epoch(self.seed, epoch)
-        return self._windows
+        kept, windows = self._kept
+        if epoch != kept:
+            windows = self.windows.in_epoch(self.seed, epoch)
+            self._kept = epoch, windows
+        return windows
 
     def begins_sentence(self, w, epoch=0):
         """Whether a sentence begins with window w of an epoch."""

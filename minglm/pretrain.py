@@ -211,7 +211,8 @@ class Run:
     def close(self):
         for file in (self.metrics, self.samples, self.tensorboard):
             if file:
-                file.close()
+                with suppress(OSError):  # every line was flushed, and what the disk did not take has been told
+                    file.close()
 
     def save(self, best=False):
         """A checkpoint of this step (first process only)."""

@@ -3,10 +3,12 @@
 import csv
 import json
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from .errors import MinglmError
 from .generate import fill_ids
 from .layout import INFILLING
 from .measures import bounded_exp, is_bound
@@ -57,8 +59,8 @@ def banner(run, resume):
 
 def report_step(run, row, left, bar):
     """One flushed line of metrics.csv; one line (or the bar) for the person; TensorBoard if asked."""
-    csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
-    run.metrics.flush()
+    with writing(run.metrics):
+        csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
     t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
     loss, lr, norm = (float(row[name]) for name in ("loss", "lr", "grad_norm"))
     dials = f"loss {loss:.3f}  lr {lr:.2e}  grad {norm:.2f}  {speed:,.0f} tokens/s"
@@ -91,10 +93,21 @@ def show_sample(run, bar):
         [gap] = fill_ids(run.model, run.tokenizer, [*before, mask, *after], max_tokens=10)
     left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, gap.tokens))
     record = dict(step=run.step, text=f"{left} {name}{right}", filled=filled, truth=truth, log_probability=sum(gap.scores))
-    run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
-    run.samples.flush()
+    with writing(run.samples):
+        run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
     print_above(bar, f"a blank     {one_line}   (it was: {' '.join(truth.split())})")
+
+
+@contextmanager
+def writing(file):
+    """Lines of a run's table or samples, flushed. Raises MinglmError when the disk does not take them."""
+    try:
+        yield
+        file.flush()
+    except OSError as error:
+        reason = f"{error.strerror or error}; --resume goes on from the last checkpoint"
+        raise MinglmError(f"{file.name}: cannot be written: {reason}") from error
 
 
 def print_above(bar, text):

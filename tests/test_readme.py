@@ -66,7 +66,7 @@ def test_the_readme_stays_short():
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_its_first_sh_block_is_the_two_lines_that_a_stranger_copies(page):
     assert re.findall(r"^```sh\n(.*?)^```$", read(page), re.M | re.S)[0] == INSTALL
-    assert "`pip install -e '.[test,browser,tasks]' && pytest`" in read(page)
+    assert "`pip install -e '.[test,browser,tasks,interop]' && pytest`" in read(page)
 
 
 def test_the_chinese_readme_follows_the_english_one():

@@ -1,6 +1,7 @@
 """From every moment of a run there is a way on: --resume, or a folder that is free again."""
 
 import csv
+import io
 import os
 import shutil
 import signal
@@ -278,3 +279,26 @@ def test_the_header_of_the_table_is_there_from_the_first_moment(text_file, tmp_p
     assert main(words(text_file, tmp_path / "run")) == 130
     assert Checkpoints(tmp_path / "run").steps() == [0]
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith("step,loss,")
+
+
+def test_a_disk_that_fills_under_way_is_named_and_the_run_goes_on_later(text_file, whole, tmp_path, monkeypatch, capsys):
+    out, lines = tmp_path / "run", []
+
+    class Full(io.TextIOWrapper):
+        def flush(self):
+            lines.append(1)
+            if len(lines) > 2:  # the header, step 1, ...
+                raise OSError(28, "No space left on device")
+            super().flush()
+
+    def opened(path, mode="r", **options):
+        if Path(path).name == "metrics.csv" and mode == "a":
+            return Full(open(path, "ab"), encoding="utf-8", newline="")
+        return open(path, mode, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("minglm.pretrain.open", opened, raising=False)
+        assert main(words(text_file, out)) == 2
+    said = capsys.readouterr().err
+    assert f"{out / 'metrics.csv'}: cannot be written: No space left on device; --resume" in said and "Traceback" not in said
+    assert main(words(text_file, out, "--resume")) == 0 and losses(out) == losses(whole)

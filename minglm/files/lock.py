@@ -46,7 +46,7 @@ def claimed(folder, name="", runs=Path("runs")):
 
     If it was made here and is empty when the block ends, it is removed again, and so are the parents that it needed.
     """
-    with _one_line(folder or runs):
+    with _one_line(runs if folder is None else folder):
         folder, made, handle = _claim(folder, name, runs)
     try:
         yield folder
@@ -63,7 +63,7 @@ def contents(folder):
 def _claim(folder, name, runs):
     """(folder, the folders that had to be made, the innermost first, handle of the lock)."""
     for attempt in itertools.count():
-        chosen = Path(folder) if folder else _next(name, runs)
+        chosen = _next(name, runs) if folder is None else Path(folder)
         real = Path(os.path.realpath(chosen))  # a link to what is not there yet, too
         made = [path for path in (real, *real.parents) if not path.exists()]
         try:
@@ -74,7 +74,7 @@ def _claim(folder, name, runs):
             if attempt == 100:
                 raise
         except FileExistsError:
-            if folder or not real.is_dir():
+            if folder is not None or not real.is_dir():
                 raise
 
 
