@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from ..config import PRESETS
-from ..files.whole import check_writable, write_whole
+from ..files.whole import beside, check_writable, write_whole
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
     "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),
@@ -80,7 +80,7 @@ def bench_command(args):
             sys.stdout.write(text)
         else:
             write_whole(args.json, text)
-            print(f"wrote       {args.json}")
+            print(f"wrote       {args.json}", file=beside(args.json))
     if not result.get("ok", True):
         sys.stdout.flush()
         raise SystemExit(1)

@@ -4,13 +4,13 @@ The file holds no script, no font and no link, so it also moves inside an <img>.
 prefers-reduced-motion, or in a viewer that knows none) every element rests where its own attributes put it.
 """
 
-import os
 from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
 from ..errors import MinglmError
+from ..files.whole import write_whole
 from .columns import display_width, printable
 
 FONTS = 'system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,"Noto Sans",sans-serif'
@@ -28,19 +28,11 @@ class Animation:
         return self.svg
 
     def save(self, path):
-        """Write it as .svg, atomically -> Path. Another ending, or no place to write to, is a MinglmError."""
+        """Write it as .svg -> Path. Raises MinglmError for another ending, and where it cannot be written."""
         path = Path(path)
         if path.suffix.lower() != ".svg":
             raise MinglmError(f"{path}: an animation is written as .svg only; name a file that ends in .svg")
-        part = path.with_name(f".{path.stem}.{os.getpid()}.svg")
-        try:
-            part.write_text(self.svg, encoding="utf-8", newline="\n")
-            os.replace(part, path)
-        except OSError as error:
-            if part.is_file():
-                part.unlink()
-            reason = f"cannot be written ({error.strerror}); a file in a folder that exists is needed"
-            raise MinglmError(f"{path}: {reason}") from None
+        write_whole(path, self.svg)
         return path
 
 
