@@ -37,8 +37,8 @@ class Cache:
         """Write the new rows of a layer: (N, H, D) each -> everything that was read there, (room, H, D) each."""
         if layer not in self.kv:  # uninitialised on purpose: slots are written before they are read
             self.kv[layer] = k.new_empty(2, int(self.cu_seqlens_k[-1]), *k.shape[1:])
-        kv, slots = self.kv[layer], self.slots.to(k.device)
-        kv[0, slots], kv[1, slots] = k.to(kv.dtype), v.to(kv.dtype)
+        kv, self.slots = self.kv[layer], self.slots.to(k.device)
+        kv[0, self.slots], kv[1, self.slots] = k.to(kv.dtype), v.to(kv.dtype)
         return kv[0].to(k.dtype), kv[1].to(v.dtype)
 
     def select(self, samples):
