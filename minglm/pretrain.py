@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .attention import best_backend
 from .batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
 from .checkpoint import Checkpoints
-from .config import resolve, to_toml
+from .config import settings_of_run, to_toml
 from .corpus import cached_corpus, default_cache, embedded_corpus, find_files, read_documents
 from .errors import MinglmError
 from .evaluation import evaluate, final_report, held_out_columns
@@ -405,7 +405,7 @@ def run_settings(out):
     """The RunConfig that a run folder was started with."""
     if not (Path(out) / SETTINGS).is_file():
         raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
-    return resolve(file=Path(out) / SETTINGS)
+    return settings_of_run(Path(out) / SETTINGS)
 
 
 def write_whole(path, text):
