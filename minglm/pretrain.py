@@ -26,7 +26,7 @@ from .attention import best_backend
 from .batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
 from .checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
 from .checks import check_pair
-from .config import read_toml, resolve, to_toml
+from .config import read_toml, resolve, settings_of_run, to_toml
 from .corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
 from .errors import MinglmError, need, note
 from .evaluation import evaluate, final_report, held_out_columns
@@ -484,7 +484,9 @@ def data_text(config):
 
 def run_settings(out):
     """The RunConfig that a run folder was started with."""
-    return resolve(file=Path(run_folder(out)) / SETTINGS)
+    return settings_of_run(Path(run_folder(out)) / SETTINGS)
+
+
 
 
 # Settings that a run decides once, when it begins: the same words on --resume mean what came of them.

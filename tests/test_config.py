@@ -15,6 +15,7 @@ from minglm.config import (
     keys,
     num_parameters,
     resolve,
+    settings_of_run,
     to_toml,
 )
 from minglm.errors import MinglmError
@@ -356,3 +357,12 @@ def test_the_default_preset_keeps_the_promises_of_its_results():
     weights = (config.data.token, config.data.sentence, config.data.document)
     assert config.data.token / sum(weights) >= 0.4
     assert config.train.minutes == 0
+
+
+def test_the_settings_of_an_older_run_are_what_it_did_and_not_what_its_preset_says_today(toml):
+    """Before there were samples of sentences, drawn blanks and Muon, a run.toml could not name them."""
+    now = resolve("box")
+    text = "\n".join(line for line in to_toml(now).splitlines() if line.split(" ")[0] not in {"samples", "blanks", "optimizer"})
+    old = settings_of_run(toml(text))
+    assert (old.data.samples, old.data.blanks, old.train.optimizer) == ("windows", "budget", "adamw")
+    assert settings_of_run(toml(to_toml(now))) == now != old

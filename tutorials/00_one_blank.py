@@ -238,9 +238,9 @@ for animal, (place, food) in ANIMALS.items():
 print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
-# ## A model that has read books
-# The same network with more weights comes with minglm. It has read five novels of Jane Austen and
-# the Bible. The three likeliest answers for each blank:
+# ## A model that has read stories
+# The same network with more weights comes with minglm. It has read simple stories. The three
+# likeliest answers for each blank:
 
 # %%
 box, its_tokenizer = read_model(BOX)

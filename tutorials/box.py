@@ -1,11 +1,10 @@
-"""The recipe of the model in the box: texts, cut into documents of many lengths; then `minglm pretrain --preset box`.
+"""The recipe of the bundled model, minglm/box: one command, which goes on where it was stopped.
 
-    python tutorials/box.py                  the texts: build/box/*.jsonl
-    python tutorials/box.py --ship RUN       a finished run, halved to float16, becomes minglm/box/
+    python tutorials/box.py --stories FOLDER      texts to build/box, two rounds of pretraining to runs/box-001 and runs/box-002
+    python tutorials/box.py --ship                the second run, halved to float16, becomes minglm/box/
 
-Who fills a blank types a sentence, and a model that has read only pages finds a sentence strange. So each chapter is cut anew:
-a paragraph becomes single sentences, or stays, or runs on into the next ones up to a page. Verses in an old and a new wording
-stand side by side, so that what one of them says helps to read the other.
+FOLDER holds train.txt.xz and classics.train.txt.xz, one story (or passage) per line in UTF-8. They are no part of this
+repository; minglm/box/ORIGIN.md says where anyone gets them. The other texts are in tutorials/data.
 """
 
 import argparse
@@ -13,102 +12,86 @@ import json
 import lzma
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import torch
 
 from minglm.checkpoint import save_pretrained
-from minglm.rng import Rng
+from minglm.cli import main
 from minglm.rows import read_rows
-from minglm.runs import read_model
+from minglm.runs import BOX, read_model
 
 HERE = Path(__file__).parent
-TEXTS = ("austen", "scripture")
-PAGE = 340  # words: about what 512 tokens hold
-SENTENCE_END = re.compile(r"""(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?]["')]*\s+(?=["'(]*[A-Z])""")
+STORIES = {"train": 1, "classics.train": 5}  # one line in so many is read: simple modern English first,
+TEXTS = {"austen": 6, "scripture": 12}  # then one chapter in so many of the novels and of the Bible,
+PAIRS = 16  # and one verse in so many in an old and a new wording
+# The second round goes on from the first. The first drew blanks by a budget: its only blank in a sentence had to be a long one,
+# so it wrote too much into single blanks (everyday blanks: none of 30 filled acceptably greedily, 11 among five).
+ROUNDS = {"box-001": ("--seed", "1234", "--data.blanks", "budget"), "box-002": ("--seed", "1235", "--steps", "6500")}
 
 
-def documents(text, rng):
-    """Cut chapters (parted by empty lines, a paragraph a line) into sentences, paragraphs and pages, drawn by `rng`."""
-    for chapter in re.split(r"\n\s*\n", text):
-        paragraphs = [line for line in chapter.split("\n") if line.strip()]
-        while paragraphs:
-            u = rng.uniform()
-            if u < 0.2:
-                page = [paragraphs.pop(0)]
-                while paragraphs and len(" ".join([*page, paragraphs[0]]).split()) <= PAGE:
-                    page.append(paragraphs.pop(0))
-                yield "\n".join(page)
-            elif u < 0.6:
-                yield paragraphs.pop(0)
-            else:
-                yield from sentences(paragraphs.pop(0))
-
-
-def sentences(paragraph):
-    """The sentences of a paragraph; a title such as "Mr." ends none."""
-    start = 0
-    for end in SENTENCE_END.finditer(paragraph):
-        yield paragraph[start : end.end()].rstrip()
-        start = end.end()
-    yield paragraph[start:]
-
-
-def write_texts(folder):
+def write_texts(stories, folder):
+    """All texts as `folder`/NAME.jsonl, one document per line."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(TEXTS):
+    for name, every in STORIES.items():
+        lines = lzma.open(stories / f"{name}.txt.xz", "rt", encoding="utf-8").read().splitlines()
+        write_documents(folder / f"{name}.jsonl", lines[::every])
+    for name, every in TEXTS.items():
         text = lzma.open(HERE / "data" / name / "train.txt.xz", "rt", encoding="utf-8").read()
-        found = list(documents(text, Rng(0, number)))
-        write_documents(folder / f"{name}.jsonl", found)
-    rows = read_rows(HERE / "data" / "paraphrase" / "train.jsonl.xz").values()
-    write_documents(folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in rows])  # whatever their label
+        write_documents(folder / f"{name}.jsonl", re.split(r"\n\s*\n", text.strip())[::every])
+    pairs = list(read_rows(HERE / "data" / "paraphrase" / "train.jsonl.xz").values())[::PAIRS]
+    write_documents(folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in pairs])  # whatever their label
 
 
-def write_documents(path, found):
-    path.write_text("".join(json.dumps({"text": document}) + "\n" for document in found), encoding="utf-8")
-    print(f"wrote       {path}: {len(found):,} documents")
+def write_documents(path, documents):
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
+    words = sum(len(text.split()) for text in documents)
+    print(f"wrote       {path}: {len(documents):,} documents, {words:,} words")
 
 
-def ship(run, box):
-    """A finished run as the model in the box: float16 weights, and what tells where they come from."""
-    model, tokenizer = read_model(run)
-    settings = (run / "run.toml").read_text(encoding="utf-8")
-    more = {
-        "run.toml": re.sub("^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE),
-        **{name: (run / name).read_text(encoding="utf-8") for name in ("metrics.csv", "evaluation.json")},
-        "ORIGIN.md": ORIGIN.format(parameters=model.num_parameters() / 1e6),
-    }
+def commands(texts, runs):
+    """The `minglm pretrain` commands that are still to be done, in order; a run that has begun is resumed."""
+    before = ()
+    for name, more in ROUNDS.items():
+        run = runs / name
+        if (run / "run.toml").is_file() and not (run / "evaluation.json").is_file():
+            yield ["pretrain", "--out", str(run), "--resume"]
+        elif not run.exists():
+            yield ["pretrain", "--preset", "box", "--text", str(texts), "--out", str(run), *before, *more]
+        before = ("--init", str(run))
+
+
+def ship(runs, box):
+    """The last run as the bundled model: float16 weights, and what says where they come from."""
+    first, last = (runs / name for name in ROUNDS)
+    model, tokenizer = read_model(last)
+    written_by_hand = {name: box / name for name in ("ORIGIN.md", "CREDITS.tsv")}
+    more = {name: path.read_text(encoding="utf-8") for name, path in written_by_hand.items()}
+    more["evaluation.json"] = (last / "evaluation.json").read_text(encoding="utf-8")
+    for suffix, run in ((".first", first), ("", last)):
+        settings = (run / "run.toml").read_text(encoding="utf-8")
+        more[f"run{suffix}.toml"] = re.sub("^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE)
+        more[f"metrics{suffix}.csv"] = (run / "metrics.csv").read_text(encoding="utf-8")
     shutil.rmtree(box, ignore_errors=True)
     save_pretrained(model, box, tokenizer, more, torch.float16)
     print(f"wrote       {box}: {sum(f.stat().st_size for f in box.iterdir()):,} bytes")
 
 
-ORIGIN = """\
-A tiny GLM of {parameters:.1f} M parameters, so that `minglm fill` works right after it is installed. It has read nine
-megabytes of two kinds of old English, knows the words that may follow one another there, and little else. Not for
-any serious use.
-
-Trained from scratch by minglm, in float16 here (MIT licence, as minglm), on texts in the public domain; all are in the
-repository, under tutorials/data, with notes of their origin:
-- austen/train.txt.xz: five novels of Jane Austen
-- scripture/train.txt.xz: the Bible in modern English, derived from the text of the World English Bible, which its
-  authors dedicated to the public domain ("World English Bible" is a trademark of eBible.org; an edited text is not
-  called by that name)
-- paraphrase/train.jsonl.xz: verses of the Bible in an old and a modern wording, without the labels
-The recipe:
-
-    python tutorials/box.py                                            # the texts, cut into documents: build/box
-    minglm pretrain --preset box --text build/box --out runs/box-001   # run.toml and metrics.csv here are this run's
-    python tutorials/box.py --ship runs/box-001                        # minglm/box
-"""
-
-
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--stories", metavar="FOLDER", type=Path, help="where train.txt.xz and classics.train.txt.xz are")
     p.add_argument("--out", type=Path, default=Path("build/box"), help="folder of the texts (build/box)")
-    p.add_argument("--ship", metavar="RUN", type=Path, help="make minglm/box out of a finished run")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (runs)")
+    p.add_argument("--ship", action="store_true", help="make minglm/box of the finished runs")
     args = p.parse_args()
     if args.ship:
-        ship(args.ship, HERE.parent / "minglm" / "box")
+        ship(args.runs, BOX)
+    elif not args.stories:
+        p.error("--stories: which folder? minglm/box/ORIGIN.md says what it holds")
     else:
-        write_texts(args.out)
+        if not args.out.exists():
+            write_texts(args.stories, args.out)
+        for command in commands(args.out, args.runs):
+            if code := main(command):
+                sys.exit(code)
