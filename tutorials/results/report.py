@@ -88,11 +88,13 @@ def conditions(found):
 
 @of("box")
 def pretraining(found):
-    with open(BOX / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = []
+    for name in ("metrics.first.csv", "metrics.csv"):
+        with open(BOX / name, encoding="utf-8") as file:
+            rows += csv.DictReader(file)
     tokens, minutes = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
-    told = f"{len(rows):,} steps, {tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps."
-    return f"{told} Held-out text of the same books:\n\n{table(HELD_OUT, held_out(found['pretraining']))}"
+    told = f"{len(rows):,} steps in two rounds, {tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps."
+    return f"{told} Held-out documents of its texts:\n\n{table(HELD_OUT, held_out(found['pretraining']))}"
 
 
 @of("box")
@@ -122,8 +124,35 @@ def learned(found):
     for task, x in found["learned"]["tasks"].items():
         rows.append([NAMES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
                      counted(x), *floors(x)])  # fmt: skip
-    heads = ["", "the box", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
-    return table(heads, rows)
+    x = found["learned"]
+    heads = ["", x["model"], "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
+    return f"`{x['command']}`: {x['day']}, commit {x['commit']}.\n\n{table(heads, rows)}"
+
+
+@of("boxes")
+def compared(found):
+    before, now = (found["models"][name] for name in ("before", "now"))
+    rows = []
+    for name, task, metric, shown in (
+        ("everyday blanks, filled acceptably", "everyday", "accuracy", share),
+        ("everyday blanks, among the five likeliest", "everyday", "accuracy_in_five", share),
+        ("held-out stories, reading both ways, bits per byte", "stories", "bits_per_byte_bidirectional", value),
+        ("held-out stories, left to right, bits per byte", "stories", "bits_per_byte_left_to_right", value),
+        ("held-out chapters of Jane Austen, both ways, bits per byte", "novels", "bits_per_byte_bidirectional", value),
+        ("blanks of 10 % restored exactly", "infill", "exact_match_at_10%", share),
+        ("blanks of 10 %, BLEU", "infill", "bleu_at_10%", value),
+    ):
+        numbers = [model[task]["metrics"][metric] for model in (before, now)]
+        beside = now["infill"]["yardsticks"].get(f"{metric}_of_blanks_left_out")
+        beside = f"blanks left out {beside:.1f}" if beside else ""
+        rows.append([name, *map(shown, numbers), beside, f"{numbers[1]['n']:,}"])
+    names = [f"{name}, {model['parameters'] / 1e6:.1f} M" for name, model in (("before", before), ("now", now))]
+    return f"{conditions(found)}\n\n{table(['', *names, 'compare', 'of'], rows)}"
+
+
+@of("boxes")
+def written(found):
+    return "\n".join(f"{number}. {' '.join(text.split())}" for number, text in enumerate(found["models"]["now"]["writes"], 1))
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------------
