@@ -14,6 +14,7 @@ from minglm.compare import Comparison, Plan, summary
 from minglm.perplexity import evaluate_last_word
 from minglm.rows import read_rows
 from minglm.runs import BOX, read_model
+from minglm.scorer import evaluate_everyday
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "tutorials" / "results"
@@ -63,6 +64,14 @@ def test_a_number_of_the_readme_comes_out_again_from_the_model_that_is_shipped()
     found = evaluate_last_word(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz"))
     for name, x in THE_BOX["tasks"]["last_word"]["metrics"].items():
         assert found["metrics"][name]["value"] == pytest.approx(x["value"], rel=2e-3, abs=1 / 146 + 1e-9), name  # one passage
+
+
+def test_the_everyday_score_comes_out_again_and_is_above_that_of_the_model_before():
+    models = json.loads((RESULTS / "boxes.json").read_text(encoding="utf-8"))["models"]
+    found = evaluate_everyday(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "everyday" / "dev.jsonl.xz"))["metrics"]
+    for name, before in models["before"]["everyday"]["metrics"].items():
+        now = models["now"]["everyday"]["metrics"][name]["value"]
+        assert found[name]["value"] == pytest.approx(now, abs=1 / 30 + 1e-9) and now > before["value"] + 2 / 30, name
 
 
 def test_what_is_said_of_verses_that_stand_elsewhere_too_is_so():

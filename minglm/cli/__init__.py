@@ -8,7 +8,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from ..errors import MinglmError
+from ..errors import MinglmError, reason
 from ..streams import say, usable_streams
 from ..version import __version__
 
@@ -51,7 +51,7 @@ def main(argv=None):
         return 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        say(f"minglm: error: {where}{error.strerror or str(error) or type(error).__name__}")
+        say(f"minglm: error: {where}{reason(error)}")
         return 2
     return 0
 

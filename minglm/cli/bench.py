@@ -2,10 +2,10 @@
 
 import argparse
 import contextlib
-import json
 import sys
 from importlib import import_module
 
+from .. import strict_json
 from ..config import PRESETS
 from ..files.whole import beside, check_writable, write_whole
 
@@ -75,7 +75,7 @@ def bench_command(args):
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         result = import_module(f"..bench.{args.bench}", __package__).run(args)
     if args.json:
-        text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+        text = strict_json.dumps(result, indent=1) + "\n"
         if to_stdout:
             sys.stdout.write(text)
         else:

@@ -1,8 +1,8 @@
 """`minglm compare`: GLM against GPT, BERT and prefix LM."""
 
 import dataclasses
-import json
 
+from .. import strict_json
 from ..errors import MinglmError
 from .arguments import positive
 
@@ -49,6 +49,6 @@ def compare_command(args):
     if not found["done"]:
         raise nothing
     print_summary(found)
-    write_whole(comparison.out / "comparison.json", json.dumps(found, indent=1) + "\n")
+    write_whole(comparison.out / "comparison.json", strict_json.dumps(found, indent=1) + "\n")
     save_figure(fig_comparison(found), comparison.out / "comparison.png")
     print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")

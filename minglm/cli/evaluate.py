@@ -2,13 +2,13 @@
 
 import contextlib
 import difflib
-import json
 import os
 import reprlib
 import sys
 import textwrap
 from pathlib import Path
 
+from .. import strict_json
 from ..errors import MinglmError
 from ..files.whole import beside, check_writable, is_stdout
 from ..runs import load, the_model
@@ -93,7 +93,7 @@ def evaluate_command(args):
     predictions = report.pop("predictions")
     report = dict(model=str(args.model or the_model()), file=args.file, **report)
     if args.json:
-        print(json.dumps(report, allow_nan=False), file=beside(args.out), flush=True)
+        print(strict_json.dumps(report), file=beside(args.out), flush=True)
     else:
         with contextlib.redirect_stdout(beside(args.out)):
             print_report(report)

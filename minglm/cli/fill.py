@@ -1,8 +1,8 @@
 """`minglm fill`, `minglm write` and `minglm similar`: use a model on a text."""
 
-import json
 import sys
 
+from .. import strict_json
 from ..errors import MinglmError
 from ..runs import load
 from .arguments import add_model, positive
@@ -20,7 +20,7 @@ def fill_command(args):
         blanks = sum(token in tokenizer.special.masks for token in tokenizer.encode(args.text, special=True))
         dials["order"] = parse_order(args.order, blanks)
     if args.json:
-        print(json.dumps(as_json(fill(model, tokenizer, args.text, **dials)), ensure_ascii=False))
+        print(strict_json.dumps(as_json(fill(model, tokenizer, args.text, **dials)), ensure_ascii=False))
         return
     look = dict(colour=wants_colour(sys.stdout), charset=charset_of(sys.stdout))
     stream = Stream()

@@ -1,10 +1,10 @@
 """`minglm classify`, `minglm rewrite` and `minglm finetune`: tasks with a pattern."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
 
+from .. import strict_json
 from ..config import Finetuning
 from ..errors import MinglmError, note
 from ..runs import load, the_model
@@ -42,7 +42,7 @@ def classify_command(args):
     if args.file:
         write_labelled(args.out, rows.values(), questions, found)
     elif args.json:
-        print(json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
+        print(strict_json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
     else:
         for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
             print(f"{100 * p:5.1f} %  {label}")
@@ -105,7 +105,7 @@ def rewrite_command(args):
     model.to(choose_device("auto", None))
     found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
     if not args.file:
-        print(json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
+        print(strict_json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
         return
     write_rows(args.out, [{**row, "written": text} for row, text in zip(rows.values(), found, strict=True)])
     known = [(text, row[task.target]) for row, text in zip(rows.values(), found, strict=True)
@@ -193,7 +193,7 @@ def finetune_command(args):
                               few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
         # print first, so a full disk does not lose the results
         (print_texts if to_text else print_report)(report)
-        text = json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
+        text = strict_json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")

@@ -95,11 +95,13 @@ def conditions(found):
 
 @of("box")
 def pretraining(found):
-    with open(BOX / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = []
+    for name in ("metrics.first.csv", "metrics.csv"):
+        with open(BOX / name, encoding="utf-8") as file:
+            rows += csv.DictReader(file)
     tokens, minutes = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
-    told = f"{len(rows):,} steps, {tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps."
-    return f"{told} Held-out text of the same books:\n\n{table(HELD_OUT, held_out(found['pretraining']))}"
+    told = f"{len(rows):,} steps in two rounds, {tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps."
+    return f"{told} Held-out documents of its texts:\n\n{table(HELD_OUT, held_out(found['pretraining']))}"
 
 
 @of("box")
@@ -126,24 +128,32 @@ def untrained(found):
 @of("box")
 def headline(found):
     """The small table of the project's README."""
-    baselines = dict(bzip2="bzip2", majority="majority", chance="chance", words="TF-IDF", dictionary="dictionary")
-    titles = ("running text, bits per byte (lower is better)", "blanks restored exactly, %", "sentiment, not fine-tuned, %",
+    baselines = dict(bzip2="bzip2", majority="majority", chance="chance", words="TF-IDF", dictionary="dictionary",
+                     before="the model before it")  # fmt: skip
+    titles = ("everyday blanks filled acceptably, %", "the same, among five fillings, %",
+              "chapters of Jane Austen, bits per byte (lower is better)", "blanks restored exactly, %",
+              "sentiment, not fine-tuned, %",
               "sentiment, %", "topic, %", "paraphrase, %", "book cloze, %", "King James to modern English, BLEU")  # fmt: skip
-    return headlines(found, ["", "bundled model", "random weights", "baseline"], titles, baselines)
+    return headlines(found, ["", "pretrained", "random weights", "baseline"], titles, baselines)
 
 
 @of("box")
 def headline_zh(found):
     """The same table for README.zh.md."""
-    baselines = dict(bzip2="bzip2", majority="多数类", chance="随机猜", words="TF-IDF", dictionary="逐词词典")
-    titles = ("连续文本，每字节比特数（越低越好）", "空白完全还原，%", "情感分类，未微调，%",
+    baselines = dict(bzip2="bzip2", majority="多数类", chance="随机猜", words="TF-IDF", dictionary="逐词词典",
+                     before="上一个模型")  # fmt: skip
+    titles = ("日常句子填空可接受，%", "同上，前五个答案之一，%",
+              "简·奥斯汀的章节，每字节比特数（越低越好）", "空白完全还原，%", "情感分类，未微调，%",
               "情感分类，%", "主题分类，%", "复述判断，%", "小说选词，%", "钦定本英语译成现代英语，BLEU")  # fmt: skip
-    return headlines(found, ["", "附带模型", "随机权重", "基线"], titles, baselines)
+    return headlines(found, ["", "预训练", "随机权重", "基线"], titles, baselines)
 
 
 def headlines(found, heads, titles, baselines):
-    """Three rows before fine-tuning, then one row per task after it."""
-    rows = []
+    """Five rows before fine-tuning, then one row per task after it."""
+    before, now = (model["everyday"]["metrics"] for model in map(json.loads((HERE / "boxes.json").read_text())["models"].get,
+                                                                 ("before", "now")))  # fmt: skip
+    rows = [[scaled(now[name], 100, 1), "", f"{baselines['before']} {scaled(before[name], 100, 1)}"]
+            for name in ("accuracy", "accuracy_in_five")]  # fmt: skip
     for task, metric, times, digits, key, baseline in (
         ("text", "bits_per_byte_left_to_right", 1, 2, "bits_per_byte_of_bzip2", "bzip2"),
         ("infill", "exact_match", 100, 1, None, None),
@@ -165,8 +175,35 @@ def learned(found):
     for task, x in found["learned"]["tasks"].items():
         rows.append([TITLES[task], pm(x["box"]), pm(x["random weights"]), f"{x['standard_errors_above_random']:+.1f}",
                      counted(x), *floors(x)])  # fmt: skip
-    heads = ["", "bundled model", "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
-    return table(heads, rows)
+    x = found["learned"]
+    heads = ["", x["model"], "random weights", "difference / error", "counting words", "chance", "majority", "copying"]
+    return f"`{x['command']}`: {x['day']}, commit {x['commit']}.\n\n{table(heads, rows)}"
+
+
+@of("boxes")
+def compared(found):
+    before, now = (found["models"][name] for name in ("before", "now"))
+    rows = []
+    for name, task, metric, shown in (
+        ("everyday blanks, filled acceptably", "everyday", "accuracy", share),
+        ("everyday blanks, among the five likeliest", "everyday", "accuracy_in_five", share),
+        ("held-out stories, reading both ways, bits per byte", "stories", "bits_per_byte_bidirectional", value),
+        ("held-out stories, left to right, bits per byte", "stories", "bits_per_byte_left_to_right", value),
+        ("held-out chapters of Jane Austen, both ways, bits per byte", "novels", "bits_per_byte_bidirectional", value),
+        ("blanks of 10 % restored exactly", "infill", "exact_match_at_10%", share),
+        ("blanks of 10 %, BLEU", "infill", "bleu_at_10%", value),
+    ):
+        numbers = [model[task]["metrics"][metric] for model in (before, now)]
+        beside = now["infill"]["yardsticks"].get(f"{metric}_of_blanks_left_out")
+        beside = f"blanks left out {beside:.1f}" if beside else ""
+        rows.append([name, *map(shown, numbers), beside, f"{numbers[1]['n']:,}"])
+    names = [f"{name}, {model['parameters'] / 1e6:.1f} M" for name, model in (("before", before), ("now", now))]
+    return f"{conditions(found)}\n\n{table(['', *names, 'compare', 'of'], rows)}"
+
+
+@of("boxes")
+def written(found):
+    return "\n".join(f"{number}. {' '.join(text.split())}" for number, text in enumerate(found["models"]["now"]["writes"], 1))
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------------
