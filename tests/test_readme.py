@@ -163,7 +163,7 @@ def test_the_python_example_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         exec(example, {})
-    assert re.fullmatch(r"And God .+ the light .+\. \['.+', '.+'\]\n", shown.getvalue())
+    assert re.fullmatch(r"The cat drank some .+ and went to .+\. \['.+', '.+'\]\n", shown.getvalue())
 
 
 # ---- its tables ----------------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ DIALS = (
 def add_fill(p):
     p.description = "Fill every blank of a text, one after the other; each sees the earlier answers."
     p.set_defaults(run=fill_command)
-    example = '"And God [MASK] the light [MASK]."'
+    example = '"The cat drank some [MASK] and went to [MASK]."'
     p.add_argument("text", metavar="TEXT",
                    help="a text with [MASK] (some words), [sMASK] (a sentence) or [gMASK] (the rest), e.g. "
                         f"{example}")
