@@ -5,8 +5,8 @@
 # A trained GLM can do one thing: say which token comes next in a row of Part B. This chapter makes
 # everything else out of that. First a blank is filled by a loop, then by the same loop with a
 # cache, then by the library. A text that goes on is a blank at its end. A label is a blank with few
-# words to choose from. The model is the small one that comes with `minglm`: it has read the Bible
-# and five novels of Jane Austen, and knows little else.
+# words to choose from. The model is the small one that comes with `minglm`: it has read simple
+# stories, and knows little else.
 
 # %%
 import json
@@ -305,7 +305,7 @@ for method, said in found.items():
 # %% [markdown]
 # A number after +- is one standard error. Below about two of them these rows cannot tell two
 # methods apart, and another seed may turn them round. A model of a few million weights that has
-# read old novels and the Bible knows little of films; the paper compares the two on a large one
+# read simple stories knows little of films; the paper compares the two on a large one
 # (its table 6).
 #
 # **Text to text** is the same once more: the source is Part A with a `[gMASK]`, the target is what
