@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.checkpoint import model_folder, verify
-from minglm.cli import SHORT
+from minglm.cli.pretrain import SHORT
 from minglm.config import resolve, settings_of_run
 from minglm.generate import fill_ids
 from minglm.rows import read_rows
