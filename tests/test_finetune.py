@@ -15,7 +15,7 @@ from minglm.cli.tasks import print_report
 from minglm.cloze import ClozeScorer, classify, measure, predict
 from minglm.errors import how_to_install
 from minglm.finetune import TF_IDF, Finetuning, draw, finetune, fit, train_step
-from minglm.pretrain import make_optimizer
+from minglm.pretrain import make_adamw, parameter_groups
 from minglm.rivals import LinearHead, tf_idf
 from minglm.rng import Rng
 from minglm.tasks import Cloze, ask_all, read_task
@@ -170,7 +170,7 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
         scorer = ClozeScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10)
-        loss = train_step(scorer, asked, make_optimizer(scorer, settings), settings, 0, 0)
+        loss = train_step(scorer, asked, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0)
         steps.append((loss, torch.cat([p.detach().flatten() for p in scorer.parameters()])))
     assert steps[0][0] == pytest.approx(steps[1][0], abs=1e-5)
     torch.testing.assert_close(steps[0][1], steps[1][1], atol=1e-4, rtol=0)

@@ -16,7 +16,7 @@ from minglm.cli.tasks import print_texts
 from minglm.errors import how_to_install
 from minglm.finetune import Finetuning, draw, fit, train_step
 from minglm.generate import Dials, Draft
-from minglm.pretrain import make_optimizer
+from minglm.pretrain import make_adamw, parameter_groups
 from minglm.rivals import word_for_word
 from minglm.rng import Rng
 from minglm.seq2seq import (
@@ -175,7 +175,7 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10, label_smoothing=0.1)
-        loss = train_step(scorer, read, make_optimizer(scorer, settings), settings, 0, 0, TEXTS)
+        loss = train_step(scorer, read, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0, TEXTS)
         steps.append((loss, torch.cat([p.detach().flatten() for p in scorer.parameters()])))
     assert steps[0][0] == pytest.approx(steps[1][0], abs=1e-5)
     torch.testing.assert_close(steps[0][1], steps[1][1], atol=1e-4, rtol=0)

@@ -15,7 +15,7 @@ import minglm.checkpoint
 from minglm.checkpoint import Checkpoints
 from minglm.cli import main
 from minglm.config import resolve
-from minglm.errors import MinglmError
+from minglm.errors import MinglmError, how_to_install
 from minglm.pretrain import clear_unbegun, resumed_settings, run_settings
 
 STEPS = ("--steps", "3", "--train.save_every", "2", "--train.eval_every", "9", "--train.sample_every", "2")
@@ -52,7 +52,7 @@ def no_document(text_file, tmp_path, monkeypatch):
 
 def no_tensorboard(text_file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    return words(text_file, tmp_path / "deep" / "run", "--log", "tensorboard"), "pip install 'minglm[tensorboard]'"
+    return words(text_file, tmp_path / "deep" / "run", "--log", "tensorboard"), how_to_install("tensorboard")
 
 
 def no_gpu(text_file, tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def ctrl_c(text_file, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minglm.pretrain.cut_windows", interrupted)
+    monkeypatch.setattr("minglm.pretrain.sources", interrupted)
     return words(text_file, tmp_path / "deep" / "run"), "interrupted"
 
 
