@@ -79,6 +79,7 @@ def test_the_self_test_catches(wrong, monkeypatch, minglm):
     assert not json.loads(minglm("info", "--json").out)["self_test"][0]["ok"]
 
 
+@pytest.mark.usefixtures("any_rung")
 def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     shutil.copytree(HERE, tmp_path / "minglm", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
     why = "there is no C++ compiler"

@@ -24,6 +24,8 @@ from minglm.model import GLM, GLMConfig
 from minglm.ops import has_kernel
 from minglm.suffixes import shortest_suffixes
 
+pytestmark = pytest.mark.usefixtures("any_rung")
+
 # every width of this model is another number, so that a shape tells what a tensor is
 TINY = GLMConfig(vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, max_positions=16, dropout=0.0)
 BACKENDS = ("reference", "sdpa", *(["kernel"] if has_kernel()[0] else []))

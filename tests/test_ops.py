@@ -19,6 +19,7 @@ from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask
 
+pytestmark = pytest.mark.usefixtures("any_rung")
 needs_kernel = pytest.mark.skipif(not ops.rungs(), reason=ops.HOW)
 EVERYTHING = {  # blind rows, empty samples, suffixes, more queries than keys, a cache with room
     "training": [Sample(5, 5, 3), Sample(0, 0, 0), Sample(3, 3, 0)],

@@ -10,6 +10,8 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, build_example, masked_attention, pack
 from minglm.ops import has_emulator, has_kernel
 
+pytestmark = pytest.mark.usefixtures("any_rung")
+
 MASK = GLMMask.packed([12, 8], [5, 3])
 BACKENDS = ["reference", "sdpa", "auto", *["kernel"] * has_kernel()[0]]
 
