@@ -24,7 +24,7 @@ def read_rows(path):
 
 
 def write_rows(out, rows):
-    """Objects as JSON lines: into a file, whole or not at all (packed, if its name says so), or (out=None) to stdout."""
+    """Objects as JSON lines: written to a file atomically (packed, if its name says so), or (out=None) to stdout."""
     lines = []
     for row in rows:
         text = strict_json.dumps(row, ensure_ascii=False)

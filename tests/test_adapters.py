@@ -253,7 +253,7 @@ def test_an_average_of_models_fills_and_scores(model, tokenizer):
     assert_same(scores(average.module, tokenizer), scores(moved, tokenizer))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="pip install peft")
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="pip install -e '.[interop]'")
 @pytest.mark.parametrize("targets", [["qkv"], "all-linear", ["qkv", "token_embedding"]])
 def test_adapters_of_peft_are_their_merged_weights_and_learn_everywhere(model, tokenizer, targets):
     import peft

@@ -56,7 +56,7 @@ def claimed(folder, name="", runs=Path("runs")):
 
 
 def contents(folder):
-    """The names in a folder but for the lock, sorted."""
+    """The names in a folder except the lock, sorted."""
     return sorted(name for name in os.listdir(folder) if name != LOCK)
 
 
