@@ -23,12 +23,11 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch.overrides import TorchFunctionMode
 
-from .checks import check_plain
-from .errors import MinglmError, note
+from .errors import MinglmError, first_line, listed, note
 from .files.lock import contents
-from .model import GLM, GLMConfig
+from .model_config import GLMConfig
+from .weights import build_model, check_plain, unwrapped
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
 MANIFEST = "manifest.json"
@@ -58,12 +57,12 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
                 (folder / name).write_text(text, encoding="utf-8")
 
 
-def from_pretrained(directory, device="cpu"):
-    """A GLM in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
+def from_pretrained(kind, directory, device="cpu"):
+    """A model of class `kind` (GLM) in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
     folder = model_folder(directory)
     with _one_line(f"cannot read {folder}"):
         config, path = read_config(folder / CONFIG), folder / WEIGHTS
-        return build_model(config, read_safetensors(path), path, device).eval()
+        return build_model(kind, config, read_safetensors(path), path, device)
 
 
 def model_folder(directory):
@@ -104,37 +103,6 @@ def read_config(path):
         raise MinglmError(f"{path}: {error}") from error
 
 
-def load_weights(model, tensors, source, device="cpu", spell=str):
-    """Copy named tensors into a model: each weight in its shape; others are ignored with a note.
-
-    Any floating dtype is accepted; the model keeps its own. source: what errors call the tensors. spell: how
-    they write a weight's name. A model on the meta device gets memory on `device` once all has been checked.
-    """
-    _check_layers(model.config, tensors, source, spell)
-    weights = model.state_dict()
-    missing = [name for name in weights if name not in tensors]
-    if missing:
-        more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
-        raise MinglmError(f"{source}: weight {spell(missing[0])} is missing{more}")
-    for name, weight in weights.items():
-        given = tensors[name]
-        if given.shape != weight.shape:
-            raise MinglmError(f"{source}: {spell(name)} has shape {tuple(given.shape)}, "
-                              f"the config asks for {tuple(weight.shape)}")
-        if not given.is_floating_point():
-            raise MinglmError(f"{source}: {spell(name)} has type {given.dtype}; accepted: floating point")
-    unknown = sorted(tensors.keys() - weights.keys())
-    if unknown:
-        note(f"{source}: ignored {listed(unknown)}: no weights of this model")
-    if any(weight.is_meta for weight in weights.values()):
-        # what model.to_empty does, which imports sympy on the way
-        memory = {name: torch.empty(weight.shape, dtype=weight.dtype, device=device) for name, weight in weights.items()}
-        model.load_state_dict(memory, assign=True)
-        weights = model.state_dict()
-    for name, weight in weights.items():
-        weight.copy_(tensors[name])
-
-
 def verify(directory):
     """Compare a folder with its manifest.json: True, False when it has none; any difference is an error."""
     path = directory / MANIFEST
@@ -161,8 +129,7 @@ def verify(directory):
 
 
 def _write_model(folder, model, tokenizer, dtype=torch.float32):
-    while not isinstance(model, GLM):  # subtle: DDP and torch.compile wrap it, and prefix all names
-        model = model.module if hasattr(model, "module") else model._orig_mod
+    model = unwrapped(model)
     check_plain(model)
     state = model.state_dict()
     weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
@@ -174,40 +141,6 @@ def _write_model(folder, model, tokenizer, dtype=torch.float32):
             tokenizer.save_pretrained(folder)
         except MinglmError as error:
             raise error.__cause__ or error from None  # the disk's own error, without our temporary name
-
-
-def build_model(config, tensors, source, device="cpu", spell=str):
-    _check_layers(config, tensors, source, spell)  # before a damaged config makes us build a billion layers
-    try:
-        with torch.device("meta"), ShapesOnly():  # no memory and no random numbers before the weights fit
-            model = GLM(config)
-    except (OverflowError, RuntimeError, TypeError) as error:
-        raise MinglmError(f"{source}: {config} cannot be built: {first_line(error)}") from error
-    load_weights(model, tensors, source, device, spell)
-    return model
-
-
-class ShapesOnly(TorchFunctionMode):
-    """Skips in-place functions. On the meta device they have no values to write, only their cost:
-    `normal_` imports torch._dynamo there, which takes longer than importing torch itself.
-    """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        is_in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
-        return None if is_in_place else func(*args, **(kwargs or {}))
-
-
-def count_layers(tensors):
-    return len({match[1] for name in tensors if (match := re.match(r"layers\.(\d+)\.", name))})
-
-
-def _check_layers(config, tensors, source, spell):
-    """Fewer layers are a missing weight; more would load silently as another model: an error too."""
-    found, wanted = count_layers(tensors), config.num_layers
-    if found != wanted:
-        name = spell(f"layers.{min(found, wanted)}.norm1.weight")
-        what = "is missing" if found < wanted else "is one too many"
-        raise MinglmError(f"{source}: {found} layers, the config asks for {wanted}: weight {name} {what}")
 
 
 def read_safetensors(path):
@@ -496,13 +429,3 @@ def _disk_error(error):
     return None
 
 
-def first_line(error):
-    if "weights_only" in str(error):  # torch goes on to advise switching the protection off: not here
-        culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
-        return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def listed(names, most=12):
-    """Names in one line.  Example: ["a", "b", "c"], most=2 -> "a, b and 1 more"."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

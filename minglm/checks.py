@@ -1,6 +1,5 @@
-"""What is made sure before numbers leave a model: they are finite, its ids are the tokenizer's, a file can hold its weights."""
+"""What is made sure before numbers leave a model: they are finite, and its ids are the tokenizer's."""
 
-import torch
 
 from .errors import MinglmError
 
@@ -17,16 +16,3 @@ def check_pair(model, tokenizer):
     if tokenizer.vocab_size != model.config.vocab_size:
         raise MinglmError(f"tokenizer: it has {tokenizer.vocab_size:,} tokens, the model has {model.config.vocab_size:,}; the "
                           "tokenizer that was saved with the model is accepted")  # fmt: skip
-
-
-def check_plain(model):
-    """Raise MinglmError for a GLM with other weights than those of its config: no reader could make them a model again."""
-    from .model import GLM
-
-    with torch.device("meta"):
-        plain = GLM(model.config).state_dict().keys()
-    if other := sorted(plain ^ model.state_dict().keys()):
-        part = max((name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")), key=len, default="")
-        what = f"{part or 'model'} ({type(model.get_submodule(part)).__name__})"
-        raise MinglmError(f"{what}: it was changed, and a file holds the plain weights of a GLM; merge adapters, make pruning "
-                          "permanent or remove what wraps it, then it can be saved")  # fmt: skip

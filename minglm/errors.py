@@ -1,6 +1,7 @@
 """How the user is told: the exception that carries one line, the line that is no error, and packages that may be missing."""
 
 import importlib
+import re
 from pathlib import Path
 
 from .streams import say
@@ -67,3 +68,15 @@ def have(module, what):
     if why := missing(module):
         note(f"without {what}: {why}")
     return not why
+
+
+def first_line(error):
+    if "weights_only" in str(error):  # torch goes on to advise switching the protection off: not here
+        culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
+        return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def listed(names, most=12):
+    """Names in one line.  Example: ["a", "b", "c"], most=2 -> "a, b and 1 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,6 @@ and the GLMMask tells it.
 """
 
 import math
-from functools import partial
 from types import MethodType
 
 import torch
@@ -105,14 +104,12 @@ class GLM(nn.Module):
         tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending. cache: a Cache,
         mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
         """
-        multiple = 1 if cache else row_multiple(tokens.device)
         prune = self.prune and isinstance(self.layers[-1], Layer)  # another module may know nothing of rows
-        todo = plan((tokens, position_ids, block_position_ids), mask, rows, multiple, prune)
+        todo = plan((tokens, position_ids, block_position_ids), mask, rows, prune, cache)
         x = self.embed(*todo.columns)
-        for n, layer in enumerate(self.layers):
-            is_last, keep = n + 1 == len(self.layers), partial(cache.keep, n) if cache else None
-            x = self.run(layer, x, *((todo.last_mask, todo.last_rows) if is_last else (todo.mask, None)), keep)
-        return self.final_norm(x if todo.wanted is None else x.index_select(0, todo.wanted))
+        for layer, how in zip(self.layers, todo.of_layers(len(self.layers), cache), strict=True):
+            x = self.run(layer, x, *how)
+        return self.final_norm(todo.chosen(x))
 
     def embed(self, tokens, position_ids, block_position_ids):
         """What the first layer reads: (N,) int64 three times -> (N, C)."""
@@ -194,7 +191,7 @@ class GLM(nn.Module):
         """A GLM from a folder with model.safetensors and config.json, or from a run folder (its last checkpoint)."""
         from .checkpoint import from_pretrained
 
-        return from_pretrained(directory, device)
+        return from_pretrained(cls, directory, device)
 
     def save_pretrained(self, directory, tokenizer=None):
         """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
@@ -209,4 +206,4 @@ class GLM(nn.Module):
         """A GLM with the original's weights: a Megatron or Hugging Face folder, a file or a state dict (`original.py`)."""
         from .original import from_original
 
-        return from_original(path_or_state_dict, config)
+        return from_original(cls, path_or_state_dict, config)

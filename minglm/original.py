@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .checkpoint import build_model, count_layers, first_line, listed, load_plain, read_json, read_safetensors
-from .errors import MinglmError, note
-from .model import GLMConfig
+from .checkpoint import load_plain, read_json, read_safetensors
+from .errors import MinglmError, first_line, listed, note
+from .model_config import GLMConfig
+from .weights import build_model, count_layers
 
 NAMES = {  # module there -> module here; weight and bias are called the same
     "word_embeddings": "token_embedding",
@@ -73,8 +74,8 @@ class Original:
         return GLMConfig(V, C, max(1, count_layers(self.tensors)), num_heads, positions, gelu=gelu or self.gelu)
 
 
-def from_original(path_or_state_dict, config=None):
-    """A GLM in eval mode with the weights of the original code, which go by their original names.
+def from_original(kind, path_or_state_dict, config=None):
+    """A model of class `kind` (GLM) in eval mode with the weights of the original code, which go by their original names.
 
     Takes a folder or a file as in the module's first lines, or a state dict of tensors or arrays. Prefixes of wrappers
     (module. model. glm.) are stripped; heads and other keys are ignored with one note; a missing weight is an error.
@@ -88,18 +89,18 @@ def from_original(path_or_state_dict, config=None):
         note(f"{original.source}: ignored {listed(original.ignored)}: not part of the backbone")
     if original.gmask_moved:
         note(f"{original.source}: row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}")
-    return build(original, config or original.config())
+    return build(kind, original, config or original.config())
 
 
-def build(original, config):
-    """The GLM in eval mode of what `read_original` found."""
+def build(kind, original, config):
+    """The model of class `kind` (GLM) in eval mode of what `read_original` found."""
     tensors = dict(original.tensors)
     for name in ("position_embedding.weight", "block_position_embedding.weight"):
         (rows, C), wanted = tensors[name].shape, config.max_positions + 1
         if rows < wanted:
             note(f"{original.source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh")
             tensors[name] = torch.cat([tensors[name].float(), 0.02 * torch.randn(wanted - rows, C)])
-    return build_model(config, tensors, original.source, spell=original_name).eval()
+    return build_model(kind, config, tensors, original.source, spell=original_name)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Only some rows of a batch are asked for their next token: those of Part B. Every
 because each is a key of others, but the last layer has to compute only the rows that are asked for.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,10 +22,20 @@ class Plan(NamedTuple):
     last_mask: GLMMask  # its queries are those rows
     wanted: torch.Tensor | None  # where among them the wanted rows stand; None: they are the wanted ones
 
+    def of_layers(self, n, cache=None):
+        """(mask, rows, keep) as each of n layers takes them: all rows, and in the last layer those that are left to compute."""
+        for layer in range(n):
+            keep = partial(cache.keep, layer) if cache else None
+            yield (self.last_mask, self.last_rows, keep) if layer + 1 == n else (self.mask, None, keep)
 
-def plan(columns, mask, rows, multiple, prune):
-    """The Plan for a batch of which only `rows` (R,) are wanted (None: all). multiple: of the numbers of rows."""
-    N = len(columns[0])
+    def chosen(self, x):
+        """The wanted rows of what the last layer gave."""
+        return x if self.wanted is None else x.index_select(0, self.wanted)
+
+
+def plan(columns, mask, rows, prune, cache=None):
+    """The Plan for a batch of which only `rows` (R,) are wanted (None: all). prune: the last layer computes no others."""
+    N, multiple = len(columns[0]), 1 if cache else row_multiple(columns[0].device)
     columns, mask = fill_up(columns, mask, multiple)
     if rows is not None and prune:
         return Plan(columns, mask, *shortest_suffixes(mask, rows, multiple))

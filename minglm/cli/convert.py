@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from ..errors import note
+from ..errors import listed, note
 
 
 def add_convert(p):
@@ -30,14 +30,14 @@ def convert_command(args):
 
 def convert(args):
     """`convert_command`, with the folder to itself."""
-    from ..checkpoint import listed
+    from ..model import GLM
     from ..original import EOP_ROW, GMASK_ROW, build, read_original
     from ..original_tokenizers import find
     from ..tokenizer import Tokenizer
 
     original = read_original(args.path)
     config = original.config(args.heads, args.gelu)
-    model, C = build(original, config), config.hidden_size
+    model, C = build(GLM, original, config), config.hidden_size
     size = f"{config.num_layers} layers, width {C:,}, {config.vocab_size:,} tokens, {config.max_positions:,} positions"
     heads = "--heads" if args.heads else "config.json" if original.num_heads else "as all published GLMs have them"
     print(f"weights     {original.source}: {original.layout}")

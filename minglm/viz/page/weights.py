@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from ...batch import pack
-from ...checks import check_pair, check_plain, finite
+from ...checks import check_pair, finite
 from ...errors import MinglmError
 from ...generate import Dials, Draft, fill
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...modules import evaluating
 from ...tokenizer import SPECIAL_STRINGS, byte_of_character
+from ...weights import check_plain
 
 MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens
 MAX_ATTENTION = 2_500_000  # characters of base64
