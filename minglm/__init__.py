@@ -11,51 +11,51 @@ if TYPE_CHECKING:  # for editors and type checkers; the same names as in HOMES
     # ruff: noqa: F401
     from .attention import masked_attention
     from .batch import Batch, pack
-    from .cloze import classify
-    from .embedding import embed
+    from .data.tokenizer import Tokenizer
     from .errors import MinglmError
-    from .generate import Filled, fill, score, write
     from .infilling import Example, build_example, restore
     from .mask import GLMMask
     from .model import GLM
     from .model_config import GLMConfig
     from .rng import Rng
     from .rule import keys_of_row
-    from .seq2seq import rewrite
     from .spans import Span, sample_spans
     from .special import SpecialTokens
-    from .tasks import Cloze, TextToText
-    from .tokenizer import Tokenizer
+    from .use.cloze import classify
+    from .use.embedding import embed
+    from .use.generate import Filled, fill, score, write
+    from .use.rewrite import rewrite
+    from .use.tasks import Cloze, TextToText
     from .viz.derivation import Derivation, explain
 
 HOMES = {  # name: the module it comes from
     "GLM": "model",
     "Batch": "batch",
-    "Cloze": "tasks",
+    "Cloze": "use.tasks",
     "Derivation": "viz.derivation",
     "Example": "infilling",
-    "Filled": "generate",
+    "Filled": "use.generate",
     "GLMConfig": "model_config",
     "GLMMask": "mask",
     "MinglmError": "errors",
     "Rng": "rng",
     "Span": "spans",
     "SpecialTokens": "special",
-    "TextToText": "tasks",
-    "Tokenizer": "tokenizer",
+    "TextToText": "use.tasks",
+    "Tokenizer": "data.tokenizer",
     "build_example": "infilling",
-    "classify": "cloze",
-    "embed": "embedding",
+    "classify": "use.cloze",
+    "embed": "use.embedding",
     "explain": "viz.derivation",
-    "fill": "generate",
+    "fill": "use.generate",
     "keys_of_row": "rule",
     "masked_attention": "attention",
     "pack": "batch",
     "restore": "infilling",
-    "rewrite": "seq2seq",
+    "rewrite": "use.rewrite",
     "sample_spans": "spans",
-    "score": "generate",
-    "write": "generate",
+    "score": "use.generate",
+    "write": "use.generate",
 }
 
 __all__ = ["__version__", *HOMES]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from .errors import MinglmError
+from .families import objectives_of, training_example
 from .infilling import SpecialTokens
-from .layout import objectives_of, training_example
 from .mask import GLMMask
 from .rng import Rng, permutation, uniforms
 

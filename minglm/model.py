@@ -189,13 +189,13 @@ class GLM(nn.Module):
     @classmethod
     def from_pretrained(cls, directory, device="cpu"):
         """A GLM from a folder with model.safetensors and config.json, or from a run folder (its last checkpoint)."""
-        from .checkpoint import from_pretrained
+        from .files.checkpoint import from_pretrained
 
         return from_pretrained(cls, directory, device)
 
     def save_pretrained(self, directory, tokenizer=None):
         """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
-        from .checkpoint import save_pretrained
+        from .files.checkpoint import save_pretrained
 
         if tokenizer is not None:
             check_pair(self, tokenizer)
@@ -204,6 +204,6 @@ class GLM(nn.Module):
     @classmethod
     def from_original(cls, path_or_state_dict, config=None):
         """A GLM with the original's weights: a Megatron or Hugging Face folder, a file or a state dict (`original.py`)."""
-        from .original import from_original
+        from .original.weights import from_original
 
         return from_original(cls, path_or_state_dict, config)

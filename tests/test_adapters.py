@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from minglm import GLM, Cloze, GLMConfig, MinglmError, Tokenizer, classify, embed, fill, pack, score
+from minglm.compare.rivals import LinearHead
 from minglm.infilling import build_example
 from minglm.modules import evaluating, table_of
-from minglm.rivals import LinearHead
-from minglm.tasks import ask_all
+from minglm.use.tasks import ask_all
 
 TASK = Cloze("{text} It was [MASK].", {"good": "cat", "bad": "dog"})
 TEXT = "the [MASK] sat on [MASK]."

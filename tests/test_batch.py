@@ -22,10 +22,10 @@ from minglm.batch import (
     pack,
     sources,
 )
-from minglm.config import DataConfig, resolve
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example, restore
 from minglm.rng import Rng
+from minglm.train.config import DataConfig, resolve
 
 seeds = st.integers(0, 2**63 - 1)
 

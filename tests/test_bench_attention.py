@@ -15,7 +15,7 @@ from minglm.attention import backends, kernel_rungs
 from minglm.bench import attention, cases, check, timing, variants
 from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw
 from minglm.errors import MinglmError
-from minglm.viz.bench import fig_attention
+from minglm.viz.figures.speed import fig_attention
 
 RUNGS = [rung["name"] for rung in kernel_rungs() if rung["supported"]]
 needs_emulator = pytest.mark.skipif(

@@ -8,7 +8,7 @@ import torch
 from minglm import GLM, GLMConfig
 from minglm.bench import generate
 from minglm.bench.generate import Forgetful, Reader, check, measure, writes
-from minglm.reader import Cache
+from minglm.use.reader import Cache
 
 SHAPE = (12, 9, 3)
 

@@ -13,9 +13,9 @@ from minglm.attention import backends
 from minglm.bench import padded, timing, training
 from minglm.bench.padded import PaddedGLM, pad, padded_step
 from minglm.bench.training import EVERY, LEARNED, PARTS, useful_flop
-from minglm.config import RunConfig, resolve
 from minglm.errors import MinglmError
-from minglm.pretrain import make_optimizer
+from minglm.train.config import RunConfig, resolve
+from minglm.train.pretrain import make_optimizer
 
 SHAPE = GLMConfig(vocab_size=400, hidden_size=32, num_layers=2, num_heads=2, max_positions=64, dropout=0.0)
 SERVING = [name for name, serves, _ in backends() if serves and name != "emulated"]
@@ -176,7 +176,7 @@ def test_all_trainers_see_the_same_samples_step_by_step(small_preset, minglm, mo
 
         return call
 
-    monkeypatch.setattr("minglm.pretrain.pack", note("ours", pack))
+    monkeypatch.setattr("minglm.train.pretrain.pack", note("ours", pack))
     monkeypatch.setattr(padded, "pad", note("padded", pad))
     args = ("--preset", "tiny", "--seconds", 0.01, "--dtype", "float32", "--backends", "sdpa")
     assert minglm("bench", "train", *args).code == 0

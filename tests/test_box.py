@@ -11,13 +11,13 @@ import pytest
 from safetensors import safe_open
 
 from minglm import GLM, MinglmError, Tokenizer, fill
-from minglm.checkpoint import model_folder, verify
 from minglm.cli.pretrain import SHORT
-from minglm.config import resolve, settings_of_run
-from minglm.generate import fill_ids
-from minglm.rows import read_rows
-from minglm.runs import BOX, load, the_model
-from minglm.scorer import evaluate_everyday
+from minglm.files.checkpoint import model_folder, verify
+from minglm.files.jsonl import read_rows
+from minglm.measure.evaluate import evaluate_everyday
+from minglm.train.config import resolve, settings_of_run
+from minglm.use.generate import fill_ids
+from minglm.use.models import BOX, load, the_model
 
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "tutorials" / "box.py"

@@ -22,9 +22,9 @@ from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minglm import checkpoint
-from minglm.checkpoint import Checkpoints, from_pretrained, save_pretrained
 from minglm.errors import MinglmError
+from minglm.files import checkpoint
+from minglm.files.checkpoint import Checkpoints, from_pretrained, save_pretrained
 from minglm.model import GLM, GLMConfig
 
 HERE = Path(__file__).parent

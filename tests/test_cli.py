@@ -10,7 +10,7 @@ import pytest
 from conftest import SMALL, command, python, run_command
 
 from minglm.cli.fill import Stream
-from minglm.config import PRESETS, keys
+from minglm.train.config import PRESETS, keys
 
 ROOT = Path(__file__).parent.parent
 

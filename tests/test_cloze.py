@@ -13,11 +13,11 @@ import torch
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, build_example, pack
 from minglm.batch import in_runs
-from minglm.cloze import ClozeScorer, classify, predict, predictions
+from minglm.compare.rivals import LinearHead
+from minglm.files.jsonl import read_rows
 from minglm.infilling import SpecialTokens
-from minglm.rivals import LinearHead
-from minglm.rows import read_rows
-from minglm.tasks import Cloze, Question, _shortened, ask_all, read_task, shipped_tasks
+from minglm.use.cloze import ClozeScorer, classify, predict, predictions
+from minglm.use.tasks import Cloze, Question, _shortened, ask_all, read_task, shipped_tasks
 
 ONE = Cloze("{text} It was [MASK].", {"positive": "good", "negative": "long", "so so": "day"})
 WHOLE = replace(ONE, verbalizer={"positive": "good", "negative": "a long day", "none": "night, and Iris"})

@@ -11,8 +11,7 @@ import statistics
 import pytest
 from conftest import hide, needs
 
-from minglm import finetune
-from minglm.compare import (
+from minglm.compare.cells import (
     ABLATIONS,
     COUNTED,
     QUICK,
@@ -34,11 +33,12 @@ from minglm.compare import (
     together,
     uses_of,
 )
+from minglm.data.tokenizer import Tokenizer
 from minglm.errors import how_to_install, missing
-from minglm.runs import BOX
-from minglm.tasks import Cloze
-from minglm.tokenizer import Tokenizer
-from minglm.viz.comparison import fig_comparison
+from minglm.train import finetune
+from minglm.use.models import BOX
+from minglm.use.tasks import Cloze
+from minglm.viz.figures.comparison import fig_comparison
 
 TINY = dataclasses.replace(QUICK, steps=3, batch_tokens=128, vocab_size=400, max_positions=64, learn=8, learn_book_cloze=8,
                            report=6, report_written=3)  # fmt: skip

@@ -8,12 +8,12 @@ import subprocess
 
 import pytest
 
-import minglm.corpus
-from minglm.corpus import find_files, read_documents
+import minglm.data.corpus
+from minglm.data.corpus import find_files, read_documents
 from minglm.errors import MinglmError
+from minglm.files.jsonl import read_rows, write_rows
 from minglm.files.text import byte_chunks, packing_of, text_chunks
 from minglm.files.whole import packed
-from minglm.rows import read_rows, write_rows
 
 ONE, TWO = b"first half, of some words\n\n" * 30, b"second half, of other words\n\n" * 30
 PACK = {".xz": lzma.compress, ".gz": lambda data: gzip.compress(data, mtime=0)}
@@ -127,7 +127,7 @@ def test_records_and_corpora_read_the_same_file(tmp_path, monkeypatch, data, nam
     path = given(tmp_path / name, packed(name, data))
     assert list(read_rows(path).values()) == ROWS
     for size in (1, 2, 3, 1 << 20):
-        monkeypatch.setattr(minglm.corpus, "CHUNK_BYTES", size)
+        monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
         assert list(read_documents(path)) == [row["text"] for row in ROWS]
 
 
@@ -173,7 +173,7 @@ def test_a_text_with_carriage_returns_alone_has_its_documents(tmp_path):
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
 @pytest.mark.parametrize("documents", ["blank_line", "line", "file"])
 def test_end_of_text_parts_documents_and_is_text_of_none(tmp_path, monkeypatch, documents, size):
-    monkeypatch.setattr(minglm.corpus, "CHUNK_BYTES", size)
+    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
     text = b"<|endoftext|>\nOnce there was.\n<|endoftext|>\n\nThe second.<|endoftext|>The <|end third.\r\n<|endoftext|>"
     assert list(read_documents(given(tmp_path / "stories.txt", text), documents=documents)) == [
         "Once there was.",

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 
-from minglm.config import (
+from minglm.errors import MinglmError
+from minglm.model import GLM, GLMConfig
+from minglm.train.config import (
     MODEL_HELP,
     PRESETS,
     DataConfig,
@@ -18,8 +20,6 @@ from minglm.config import (
     settings_of_run,
     to_toml,
 )
-from minglm.errors import MinglmError
-from minglm.model import GLM, GLMConfig
 
 # key -> (values that are accepted, values of the right type that are not)
 RANGES = {

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import minglm.corpus
-from minglm.corpus import (
+import minglm.data.corpus
+from minglm.data.corpus import (
     build_corpus,
     cached_corpus,
     default_cache,
@@ -23,8 +23,8 @@ from minglm.corpus import (
     open_corpus,
     read_documents,
 )
+from minglm.data.tokenizer import Tokenizer
 from minglm.errors import MinglmError
-from minglm.tokenizer import Tokenizer
 
 CHINESE = "起初，神创造天地。神说：“要有光”，就有了光。"
 
@@ -38,7 +38,7 @@ def tokenizer():
 
 @pytest.fixture(params=[1, 2, 3, 7, 1 << 20])
 def chunk_bytes(request, monkeypatch):
-    monkeypatch.setattr(minglm.corpus, "CHUNK_BYTES", request.param)
+    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", request.param)
 
 
 def written(path, content):
@@ -130,7 +130,7 @@ def test_documents_come_back_however_the_bytes_are_cut(tmp_path_factory, documen
     path = tmp_path_factory.getbasetemp() / "cut.txt"
     path.write_bytes(b"\xef\xbb\xbf" + (newline * 2).join(documents).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minglm.corpus, "CHUNK_BYTES", size)
+        patch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
         assert list(read_documents(path)) == documents
         assert list(read_documents(path, documents="line")) == documents
 
@@ -229,8 +229,8 @@ def test_a_setting_that_is_not_known_is_refused_before_anything_is_read(tmp_path
 
 @pytest.mark.parametrize("documents", ["blank_line", "line", "file"])
 def test_an_endless_document_is_read_in_bounded_parts_and_nothing_is_lost(tmp_path, monkeypatch, documents):
-    monkeypatch.setattr(minglm.corpus, "CHUNK_BYTES", 64)
-    monkeypatch.setattr(minglm.corpus, "MAX_DOCUMENT_CHARS", 200)
+    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(minglm.data.corpus, "MAX_DOCUMENT_CHARS", 200)
     for text in ("abcdefghij" * 100, "abcdefghi\n" * 100, "神" * 1000):
         parts = list(read_documents(written(tmp_path / "endless.txt", text), documents=documents))
         assert max(map(len, parts)) <= 200 + 64 + 1
@@ -345,8 +345,8 @@ pieces = st.sampled_from(
 @given(st.lists(pieces, max_size=40).map("".join), st.integers(8, 40))
 def test_a_long_text_is_cut_where_the_ids_do_not_change(tokenizer, text, size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minglm.corpus, "BATCH_CHARS", size)
-        cuts = [0, *minglm.corpus._cuts(text), len(text)]
+        patch.setattr(minglm.data.corpus, "BATCH_CHARS", size)
+        cuts = [0, *minglm.data.corpus._cuts(text), len(text)]
     parts = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
     assert (
         "".join(parts) == text
@@ -368,13 +368,13 @@ def test_a_long_text_is_cut_where_the_ids_do_not_change(tokenizer, text, size):
 
 
 def test_the_example_of_a_cut(monkeypatch):
-    monkeypatch.setattr(minglm.corpus, "BATCH_CHARS", 8)
-    assert minglm.corpus._cuts("to be or not") == [8]
-    assert minglm.corpus._cuts("to be or\n not to") == [8]
-    assert minglm.corpus._cuts("to be  orly") == [5]
-    assert minglm.corpus._cuts("to be or") == minglm.corpus._cuts("") == []
-    assert minglm.corpus._cuts("x" * 20) == [8, 16]
-    assert minglm.corpus._cuts("天地。神说要有光就有") == [3]
+    monkeypatch.setattr(minglm.data.corpus, "BATCH_CHARS", 8)
+    assert minglm.data.corpus._cuts("to be or not") == [8]
+    assert minglm.data.corpus._cuts("to be or\n not to") == [8]
+    assert minglm.data.corpus._cuts("to be  orly") == [5]
+    assert minglm.data.corpus._cuts("to be or") == minglm.data.corpus._cuts("") == []
+    assert minglm.data.corpus._cuts("x" * 20) == [8, 16]
+    assert minglm.data.corpus._cuts("天地。神说要有光就有") == [3]
 
 
 def test_batches_and_chunks_of_any_size_give_the_same_corpus(tmp_path, tokenizer, monkeypatch):
@@ -383,8 +383,8 @@ def test_batches_and_chunks_of_any_size_give_the_same_corpus(tmp_path, tokenizer
     )
     whole = build(tmp_path, tokenizer, text)
     for chunk, batch in [(1, 100), (5, 101), (64, 250), (1 << 20, 60)]:
-        monkeypatch.setattr(minglm.corpus, "CHUNK_BYTES", chunk)
-        monkeypatch.setattr(minglm.corpus, "BATCH_CHARS", batch)
+        monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(minglm.data.corpus, "BATCH_CHARS", batch)
         corpus = build(tmp_path, tokenizer, text, "y.txt.xz")
         assert (
             corpus.fingerprint == whole.fingerprint
@@ -395,7 +395,7 @@ def test_batches_and_chunks_of_any_size_give_the_same_corpus(tmp_path, tokenizer
 
 @pytest.mark.parametrize("text", ["light and " * 100_000, "神" * 1_000_000])
 def test_a_document_of_a_million_characters_is_one_document(tmp_path, tokenizer, monkeypatch, text):
-    monkeypatch.setattr(minglm.corpus, "BATCH_CHARS", 50_000)
+    monkeypatch.setattr(minglm.data.corpus, "BATCH_CHARS", 50_000)
     calls, encode_batch = [], tokenizer.encode_batch
     monkeypatch.setattr(
         tokenizer, "encode_batch", lambda texts: calls.append(sum(map(len, texts))) or encode_batch(texts)
@@ -504,9 +504,9 @@ def test_a_corpus_that_was_cut_short_is_an_error(tmp_path, tokenizer):
 
 
 def counted_builds(monkeypatch):
-    builds, build_corpus = [], minglm.corpus.build_corpus
+    builds, build_corpus = [], minglm.data.corpus.build_corpus
     monkeypatch.setattr(
-        minglm.corpus, "build_corpus", lambda *a, **k: builds.append(a) or build_corpus(*a, **k)
+        minglm.data.corpus, "build_corpus", lambda *a, **k: builds.append(a) or build_corpus(*a, **k)
     )
     return builds
 

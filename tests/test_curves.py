@@ -6,8 +6,9 @@ import pytest
 from conftest import python
 
 from minglm.errors import MinglmError
-from minglm.viz import curves, fig_curves, save_curves
-from minglm.viz.curves import extremes, smooth
+from minglm.viz import fig_curves, save_curves
+from minglm.viz.figures import curves
+from minglm.viz.figures.curves import extremes, smooth
 
 COLUMNS = (
     "step,loss,lr,grad_norm,text_tokens,learned_tokens,masked,fallbacks,seconds,"

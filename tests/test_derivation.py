@@ -13,11 +13,11 @@ import minglm.viz.derivation as derivation_module
 from minglm import infilling
 from minglm import mask as mask_module
 from minglm.batch import SampleSource, cut_windows
-from minglm.config import DataConfig
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example
 from minglm.mask import GLMMask, keys_of_row
 from minglm.spans import OBJECTIVES, Span
+from minglm.train.config import DataConfig
 from minglm.viz import Derivation, derivation_of, explain
 from minglm.viz.derivation import KINDS, NAMES, spans_of, why
 from minglm.viz.words import MODELS, RULES, STEPS

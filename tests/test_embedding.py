@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, embed
-from minglm.embedding import most_similar
+from minglm.use.embedding import most_similar
 
 TEXTS = ["the cat sat on the mat", "a", "the dog", "the cat sat on the mat and the dog sat on the cat"]
 

@@ -25,13 +25,18 @@ from matplotlib.transforms import Affine2D
 from minglm import GLM, GLMMask, MinglmError, Tokenizer, build_example, explain, fill
 from minglm.bench.cases import BOTH
 from minglm.cli import main, parser
-from minglm.generate import trace
-from minglm.viz import canvas, figures, mask_figures, model_figures, run_figures, sample_figures, tile_figures
-from minglm.viz.canvas import save_figure
-from minglm.viz.curves import fig_runs, read_metrics, smooth
+from minglm.use.generate import trace
+from minglm.viz import figures
 from minglm.viz.derivation import derivation_of
-from minglm.viz.figures import FIGURES, draw
-from minglm.viz.grid import CODES
+from minglm.viz.figures import FIGURES, canvas, draw
+from minglm.viz.figures import masks as mask_figures
+from minglm.viz.figures import models as model_figures
+from minglm.viz.figures import runs as run_figures
+from minglm.viz.figures import samples as sample_figures
+from minglm.viz.figures import tiles as tile_figures
+from minglm.viz.figures.canvas import save_figure
+from minglm.viz.figures.curves import fig_runs, read_metrics, smooth
+from minglm.viz.figures.grid import CODES
 from minglm.viz.palette import KINDS
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")  # a letter without a font is one

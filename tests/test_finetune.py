@@ -10,15 +10,15 @@ import torch
 from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer
-from minglm import finetune as module
 from minglm.cli.tasks import print_report
-from minglm.cloze import ClozeScorer, classify, measure, predict
+from minglm.compare.rivals import LinearHead, tf_idf
 from minglm.errors import how_to_install
-from minglm.finetune import TF_IDF, Finetuning, draw, finetune, fit, train_step
-from minglm.pretrain import make_adamw, parameter_groups
-from minglm.rivals import LinearHead, tf_idf
 from minglm.rng import Rng
-from minglm.tasks import Cloze, ask_all, read_task
+from minglm.train import finetune as module
+from minglm.train.finetune import TF_IDF, Finetuning, draw, finetune, fit, train_step
+from minglm.train.pretrain import make_adamw, parameter_groups
+from minglm.use.cloze import ClozeScorer, classify, measure, predict
+from minglm.use.tasks import Cloze, ask_all, read_task
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
 WORDS = {"food": ["bread", "water"], "other": ["the key", "a horse"]}  # which a model can learn from few texts

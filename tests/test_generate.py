@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, generate, pack, score, write
-from minglm.generate import Dials, Draft, Gap, Reader, beam_search, choose, write_blanks
+from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, pack, score, write
+from minglm.families import rows_of, start_of
 from minglm.infilling import SpecialTokens, build_example
-from minglm.layout import rows_of, start_of
-from minglm.reader import Cache
 from minglm.rng import Rng
+from minglm.use import generate
+from minglm.use.generate import Dials, Draft, Gap, Reader, beam_search, choose, write_blanks
+from minglm.use.reader import Cache
 
 
 @pytest.fixture(scope="module")

@@ -135,8 +135,8 @@ def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():
 
 
 def test_modules_are_attributes_and_objects_can_be_pickled():
-    assert run("import json, minglm; print(json.dumps([minglm.tokenizer.__name__, minglm.viz.__name__]))") == [
-        "minglm.tokenizer", "minglm.viz"]  # fmt: skip
+    assert run("import json, minglm; print(json.dumps([minglm.data.tokenizer.__name__, minglm.viz.__name__]))") == [
+        "minglm.data.tokenizer", "minglm.viz"]  # fmt: skip
     config = minglm.GLMConfig(10, 4, 1, 1, 8)
     assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
     mask = pickle.loads(pickle.dumps(minglm.GLMMask.packed([3], [1])))
@@ -147,9 +147,14 @@ def test_modules_are_attributes_and_objects_can_be_pickled():
 
 
 def test_what_a_help_spells_out_is_what_the_library_has():
-    from minglm import compare, corpus, embedding, layout, model_config, perplexity
+    from minglm import families as layout
+    from minglm import model_config
     from minglm.bench import cases, training
     from minglm.cli import bench, evaluate, fill
+    from minglm.compare import cells as compare
+    from minglm.data import corpus
+    from minglm.measure import perplexity
+    from minglm.use import embedding
 
     assert model_config.FAMILIES == layout.FAMILIES
     assert fill.POOLS == embedding.POOLS

@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import run_command
 
-from minglm import info
 from minglm.attention import kernel_rungs, masked_attention
+from minglm.cli import report as info
 
 HERE = Path(info.__file__).parent
 

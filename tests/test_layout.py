@@ -9,12 +9,7 @@ import torch
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, explain, fill, pack, write
 from minglm.batch import SampleSource, TrainingBatches, cut_windows
-from minglm.cloze import ClozeScorer, predict
-from minglm.config import resolve
-from minglm.finetune import Finetuning, fit
-from minglm.generate import Dials, Draft, fill_drafts
-from minglm.infilling import SpecialTokens
-from minglm.layout import (
+from minglm.families import (
     FAMILIES,
     INFILLING,
     WORDS,
@@ -25,10 +20,15 @@ from minglm.layout import (
     sentinel,
     training_example,
 )
-from minglm.perplexity import evaluate_last_word, evaluate_text
+from minglm.infilling import SpecialTokens
+from minglm.measure.evaluate import evaluate_infill
+from minglm.measure.perplexity import evaluate_last_word, evaluate_text
 from minglm.rng import Rng
-from minglm.scorer import evaluate_infill
-from minglm.tasks import Cloze, TextToText, ask_all
+from minglm.train.config import resolve
+from minglm.train.finetune import Finetuning, fit
+from minglm.use.cloze import ClozeScorer, predict
+from minglm.use.generate import Dials, Draft, fill_drafts
+from minglm.use.tasks import Cloze, TextToText, ask_all
 
 S = SpecialTokens()
 VOCABULARY = 64
@@ -450,7 +450,7 @@ def test_an_unknown_objective_is_one_line(tmp_path, minglm):
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
 @pytest.mark.parametrize("task", [TASK, SPLIT], ids=["one token", "several"])
 def test_a_text_as_long_as_the_model_leaves_room_for_its_label(family, task, tokenizer):
-    from minglm import cloze
+    from minglm.use import cloze
 
     model = model_of(family, tokenizer.vocab_size, positions=32)
     found = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
@@ -459,7 +459,7 @@ def test_a_text_as_long_as_the_model_leaves_room_for_its_label(family, task, tok
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
 def test_a_text_as_long_as_the_model_leaves_room_for_its_answer(family, tokenizer):
-    from minglm.layout import text_limit
+    from minglm.families import text_limit
 
     model = model_of(family, tokenizer.vocab_size, positions=32)
     row = {"src": "he saw it. " * 60, "tgt": "she saw no film. " * 60}

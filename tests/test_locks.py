@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from minglm.config import resolve
 from minglm.errors import MinglmError
 from minglm.files.lock import LOCK, claimed, contents, locked
-from minglm.pretrain import pretrain
+from minglm.train.config import resolve
+from minglm.train.pretrain import pretrain
 
 ROOT = Path(__file__).parents[1]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -152,8 +152,8 @@ def test_a_run_keeps_its_folder_until_it_has_ended(text_file, tmp_path):
 
 
 def test_a_model_that_replaces_its_folder_leaves_no_lock(small_run, tmp_path):
-    from minglm.checkpoint import save_pretrained
-    from minglm.runs import read_model
+    from minglm.files.checkpoint import save_pretrained
+    from minglm.use.models import read_model
 
     model, tokenizer = read_model(small_run)
     for _ in range(2):  # a new folder, then an earlier model

@@ -7,32 +7,19 @@ import math
 import pytest
 import torch
 
-from minglm import (
-    GLM,
-    Cloze,
-    GLMConfig,
-    MinglmError,
-    TextToText,
-    Tokenizer,
-    classify,
-    embed,
-    fill,
-    rewrite,
-    score,
-    strict_json,
-    write,
-)
-from minglm.cloze import ClozeScorer
-from minglm.embedding import most_similar
-from minglm.finetune import finetune
-from minglm.generate import Dials, choose, fill_ids, trace
-from minglm.measures import number, perplexity_metric
-from minglm.perplexity import evaluate_last_word, evaluate_text
-from minglm.rows import read_rows, write_rows
-from minglm.runs import read_model
-from minglm.scorer import evaluate_cloze, evaluate_infill, evaluate_text_to_text
-from minglm.seq2seq import TextScorer, dev_loss, finetune_text
-from minglm.tasks import ask_all
+from minglm import GLM, Cloze, GLMConfig, MinglmError, TextToText, Tokenizer, classify, embed, fill, rewrite, score, write
+from minglm.files import strict_json
+from minglm.files.jsonl import read_rows, write_rows
+from minglm.measure.evaluate import evaluate_cloze, evaluate_infill, evaluate_text_to_text
+from minglm.measure.metrics import number, perplexity_metric
+from minglm.measure.perplexity import evaluate_last_word, evaluate_text
+from minglm.train.finetune import finetune
+from minglm.use.cloze import ClozeScorer
+from minglm.use.embedding import most_similar
+from minglm.use.generate import Dials, choose, fill_ids, trace
+from minglm.use.models import read_model
+from minglm.use.rewrite import TextScorer, dev_loss, finetune_text
+from minglm.use.tasks import ask_all
 from minglm.viz.page.weights import recorded_spec
 
 TEXT = "the [MASK] sat on the [MASK]."

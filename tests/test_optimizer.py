@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from minglm import GLM
-from minglm.config import resolve
-from minglm.optimizer import Muon, Together, orthogonalised
-from minglm.pretrain import make_optimizer, pretrain
+from minglm.train.config import resolve
+from minglm.train.optimizer import Muon, Together, orthogonalised
+from minglm.train.pretrain import make_optimizer, pretrain
 
 SHAPES = [(8, 8), (24, 8), (8, 32), (1, 5)]
 

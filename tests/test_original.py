@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, fill, write
-from minglm import original as module
 from minglm.cli import parser
-from minglm.original import from_original, original_name, read_original, rename
+from minglm.original import weights as module
+from minglm.original.weights import from_original, original_name, read_original, rename
 
 PARITY = Path(__file__).parent / "data" / "thudm_parity_a.npz"
 TRACKER = "latest_checkpointed_iteration.txt"

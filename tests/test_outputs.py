@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from minglm.errors import MinglmError
+from minglm.files.jsonl import read_rows
 from minglm.files.whole import check_writable, cut_back, is_stdout, write_whole
-from minglm.rows import read_rows
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
 NULL, FULL = (1, 3), (1, 7)  # device numbers of /dev/null and /dev/full

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
-from minglm.generate import Dials, Draft
 from minglm.infilling import Example
+from minglm.use.generate import Dials, Draft
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec
 

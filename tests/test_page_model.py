@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill
 from minglm.batch import SAMPLING, pack
-from minglm.generate import Dials, Draft
+from minglm.data.tokenizer import byte_of_character
 from minglm.infilling import build_example
 from minglm.rng import Rng
-from minglm.tokenizer import byte_of_character
+from minglm.use.generate import Dials, Draft
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
 

@@ -20,15 +20,15 @@ from conftest import SMALL, TEXT, command, run_command
 from minglm import GLM, Tokenizer
 from minglm.attention import backends, best_backend
 from minglm.batch import pack
-from minglm.checkpoint import Checkpoints
 from minglm.cli import main
 from minglm.cli.pretrain import SHORT
-from minglm.config import resolve
 from minglm.errors import how_to_install
-from minglm.evaluation import evaluate
-from minglm.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
-from minglm.processes import Interrupt, World
-from minglm.report import COLUMNS, words_in_the_middle
+from minglm.files.checkpoint import Checkpoints
+from minglm.measure.held_out import evaluate
+from minglm.train.config import resolve
+from minglm.train.distributed import Interrupt, World
+from minglm.train.log import COLUMNS, words_in_the_middle
+from minglm.train.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
 
 
 def rows(run):
@@ -479,7 +479,7 @@ def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
 
 STILL_MAPPED = """
 import sys, torch
-from minglm.processes import keep_memory
+from minglm.train.distributed import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 tensor = torch.ones(1 << 21)  # 8 MiB

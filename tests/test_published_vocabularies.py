@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from minglm import Tokenizer
-from minglm.rows import read_rows
+from minglm.files.jsonl import read_rows
 
 ORIGINAL = os.environ.get("MINGLM_ORIGINAL")
 if not ORIGINAL:

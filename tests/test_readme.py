@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from minglm.config import PRESETS, num_parameters, resolve
+from minglm.train.config import PRESETS, num_parameters, resolve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from minglm.compare import Comparison, Plan, summary
-from minglm.perplexity import evaluate_last_word
-from minglm.rows import read_rows
-from minglm.runs import BOX, read_model
-from minglm.scorer import evaluate_everyday
+from minglm.compare.cells import Comparison, Plan, summary
+from minglm.files.jsonl import read_rows
+from minglm.measure.evaluate import evaluate_everyday
+from minglm.measure.perplexity import evaluate_last_word
+from minglm.use.models import BOX, read_model
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "tutorials" / "results"

@@ -12,16 +12,17 @@ import pytest
 import torch
 from conftest import hide, needs
 
-from minglm import GLM, MinglmError, Span, Tokenizer, build_example, cli, fill, pack, seq2seq
-from minglm import perplexity as perplexity_module
-from minglm import scorer as module
-from minglm.cloze import ClozeScorer, classify, measure, predict, standard_error
+from minglm import GLM, MinglmError, Span, Tokenizer, build_example, cli, fill, pack
 from minglm.errors import how_to_install
-from minglm.measures import bleu_counts, bleu_of, jackknife, mean_of, perplexity
-from minglm.measures import number as shown
-from minglm.perplexity import evaluate_last_word, evaluate_text, windows
-from minglm.scorer import evaluate_cloze, evaluate_everyday, evaluate_infill, in_pieces, with_blanks
-from minglm.tasks import Cloze, ask_all, read_task
+from minglm.measure import evaluate as module
+from minglm.measure import perplexity as perplexity_module
+from minglm.measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, in_pieces, with_blanks
+from minglm.measure.metrics import bleu_counts, bleu_of, jackknife, mean_of, perplexity
+from minglm.measure.metrics import number as shown
+from minglm.measure.perplexity import evaluate_last_word, evaluate_text, windows
+from minglm.use import rewrite as seq2seq
+from minglm.use.cloze import ClozeScorer, classify, measure, predict, standard_error
+from minglm.use.tasks import Cloze, ask_all, read_task
 
 DOCUMENTS = [
     "Anna went to the house of Ben. There Anna asked for water! \"I have water,\" said Ben.\n" * 4,

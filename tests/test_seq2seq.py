@@ -10,16 +10,16 @@ import torch
 from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer, build_example, fill
-from minglm import finetune as finetune_module
 from minglm.cli import parser
 from minglm.cli.tasks import print_texts
+from minglm.compare.rivals import word_for_word
 from minglm.errors import how_to_install
-from minglm.finetune import Finetuning, draw, fit, train_step
-from minglm.generate import Dials, Draft
-from minglm.pretrain import make_adamw, parameter_groups
-from minglm.rivals import word_for_word
 from minglm.rng import Rng
-from minglm.seq2seq import (
+from minglm.train import finetune as finetune_module
+from minglm.train.finetune import Finetuning, draw, fit, train_step
+from minglm.train.pretrain import make_adamw, parameter_groups
+from minglm.use.generate import Dials, Draft
+from minglm.use.rewrite import (
     TEXTS,
     TextScorer,
     _text_of,
@@ -36,7 +36,7 @@ from minglm.seq2seq import (
     tell_what_is_left_out,
     text_losses,
 )
-from minglm.tasks import Cloze, TextToText, ask_all, read_task, shipped_tasks
+from minglm.use.tasks import Cloze, TextToText, ask_all, read_task, shipped_tasks
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix"]
 LAST = TextToText("{src} [gMASK]", name="turn")
@@ -260,7 +260,7 @@ def test_what_was_learned_is_what_is_read_when_an_answer_is_written(model, token
 
 
 def test_many_texts_come_back_in_their_order(model, tokenizer, monkeypatch):
-    from minglm import seq2seq
+    from minglm.use import rewrite as seq2seq
 
     rows = [" ".join(NAMES[: n % 5]) + f" {n}" for n in (3, 9, 1, 7, 4)]
     found = rewrite(model, tokenizer, LAST, rows, max_tokens=5)

@@ -17,11 +17,11 @@ from matplotlib.image import imread
 from matplotlib.testing.compare import calculate_rms
 
 from minglm import MinglmError, explain
-from minglm.viz import animated, figures, story, storyboard
-from minglm.viz.figures import draw, save_figure
+from minglm.viz import figures
+from minglm.viz.figures import animated, draw, save_figure, story, storyboard
+from minglm.viz.figures.story import fig_story
+from minglm.viz.figures.storyboard import Places, captions, shown, timeline
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
-from minglm.viz.story import fig_story
-from minglm.viz.storyboard import Places, captions, shown, timeline
 
 STARS = explain("We see the stars at night".split(), [(2, 4), (5, 6)], [1, 0])
 ENGLISH = explain(
@@ -336,7 +336,7 @@ def test_the_help_names_it(minglm):
 
 
 def test_it_needs_no_matplotlib(monkeypatch, tmp_path):
-    for name in ("matplotlib", "minglm.viz.canvas", "minglm.viz.grid"):
+    for name in ("matplotlib", "minglm.viz.figures.canvas", "minglm.viz.figures.grid"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it is an ImportError
     assert save_figure(draw("story", derivation=STARS, theme="dark", width=800), tmp_path / "a.svg").read_text("utf-8")
     for module in (story, storyboard, animated):

@@ -11,13 +11,13 @@ import pytest
 from conftest import SMALL, command
 
 from minglm.cli import main
-from minglm.config import resolve
-from minglm.corpus import cache_folder
+from minglm.data.corpus import cache_folder
 from minglm.errors import MinglmError, note
-from minglm.pretrain import pretrain
-from minglm.processes import Interrupt, World, is_first, local_rank, processes
-from minglm.runs import load, newest_run, the_model
 from minglm.streams import open_closed, usable_streams
+from minglm.train.config import resolve
+from minglm.train.distributed import Interrupt, World, is_first, local_rank, processes
+from minglm.train.pretrain import pretrain
+from minglm.use.models import load, newest_run, the_model
 
 CHINESE = "起初 😀"
 

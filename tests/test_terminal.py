@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minglm.batch import SampleSource, cut_windows
-from minglm.config import DataConfig
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens
 from minglm.mask import GLMMask
 from minglm.rng import Rng
 from minglm.spans import Span
 from minglm.special import SENTENCE_MARKS
+from minglm.train.config import DataConfig
 from minglm.viz import Derivation, explain, highlight, render, show
 from minglm.viz.columns import charset_of, display_width, wants_colour
 from minglm.viz.derivation import why
@@ -305,7 +305,7 @@ def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     """SampleSource on a document without cls, and the same seed: the same spans, order and objective."""
     special = SpecialTokens()
     monkeypatch.setattr(SampleSource, "text", lambda self, w, epoch: np.array([*self.ids, *[special.eos] * ends]))
-    monkeypatch.setattr("minglm.layout.sample_spans", without_cls)
+    monkeypatch.setattr("minglm.families.sample_spans", without_cls)
     words = ["And", "God.", "said", "光。", "was", "good", "so!", "it", "is", "一"]
     ids = np.arange(len(words)) + 10
     windows = cut_windows([0, len(words) + 1], 99)

@@ -13,10 +13,10 @@ from torch import nn
 
 from minglm import GLM, Cloze, GLMConfig, GLMMask, MinglmError, Tokenizer, classify, embed, fill, masked_attention, score
 from minglm.batch import SampleSource, TrainingBatches, cut_windows
-from minglm.checkpoint import LOADING, load_plain
-from minglm.config import resolve
+from minglm.files.checkpoint import LOADING, load_plain
 from minglm.modules import evaluating
 from minglm.spans import Span
+from minglm.train.config import resolve
 
 THREADS = 8
 TEXTS = [f"{who} [MASK] sat on {where} [MASK]." for who in ("the", "a cat and", "dog", "cat") for where in ("the", "", "mat")]

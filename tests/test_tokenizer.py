@@ -10,10 +10,10 @@ from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import minglm.tokenizer
+import minglm.data.tokenizer
+from minglm.data.tokenizer import MIN_VOCAB_SIZE, SPARE_STRINGS, SPECIAL_STRINGS, Tokenizer
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens
-from minglm.tokenizer import MIN_VOCAB_SIZE, SPARE_STRINGS, SPECIAL_STRINGS, Tokenizer
 
 TEXTS = [
     "And God said, Let there be light: and there was light. Was it good? It was good!\n" * 20,
@@ -135,7 +135,7 @@ def test_training_twice_gives_the_same_file_in_any_process(tokenizer, tmp_path):
     assert Tokenizer.train(iter(TEXTS), 370).fingerprint == tokenizer.fingerprint
     assert Tokenizer.train(TEXTS[:1], 370).fingerprint != tokenizer.fingerprint
     program = (
-        "import sys, json; from minglm.tokenizer import Tokenizer; "
+        "import sys, json; from minglm.data.tokenizer import Tokenizer; "
         "print(Tokenizer.train(json.load(sys.stdin), 370).fingerprint)"
     )
     environment = {"PYTHONHASHSEED": "7", "RAYON_NUM_THREADS": "1"}
@@ -149,13 +149,13 @@ def test_training_reads_no_further_than_its_bounds(monkeypatch):
             taken.append(text)
             yield text
 
-    monkeypatch.setattr(minglm.tokenizer, "TRAIN_CHARS", 1000)
-    monkeypatch.setattr(minglm.tokenizer, "TRAIN_CHARS_UNBROKEN", 300)
+    monkeypatch.setattr(minglm.data.tokenizer, "TRAIN_CHARS", 1000)
+    monkeypatch.setattr(minglm.data.tokenizer, "TRAIN_CHARS_UNBROKEN", 300)
     words, clauses = [], []
-    read = list(minglm.tokenizer._enough_text(texts("in the beginning " * 3, words)))
+    read = list(minglm.data.tokenizer._enough_text(texts("in the beginning " * 3, words)))
     assert sum(map(len, read)) == 1000 and len(words) < 1000
     read = list(
-        minglm.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses))
+        minglm.data.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses))
     )  # 35 characters without a blank
     assert 300 <= sum(map(len, read)) < 400 and len(clauses) < 1000
 
@@ -287,7 +287,7 @@ def test_numpy_ids_decode_too(tokenizer):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_importing_encoding_and_forking_print_nothing(monkeypatch):
     program = (
-        "import os; from minglm.tokenizer import Tokenizer\n"
+        "import os; from minglm.data.tokenizer import Tokenizer\n"
         "t = Tokenizer.train(['a b c'] * 100, 300); t.encode_batch(['a b c'] * 1000)\n"
         "if os.fork() == 0: t.encode_batch(['a b c'] * 1000); os._exit(0)\n"
         "os._exit(os.wait()[1])"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, TEXT
 
-import minglm.checkpoint
-from minglm.checkpoint import Checkpoints
+import minglm.files.checkpoint
 from minglm.cli import main
-from minglm.config import resolve
 from minglm.errors import MinglmError, how_to_install
-from minglm.pretrain import clear_unbegun, resumed_settings, run_settings
+from minglm.files.checkpoint import Checkpoints
+from minglm.train.config import resolve
+from minglm.train.pretrain import clear_unbegun, resumed_settings, run_settings
 
 STEPS = ("--steps", "3", "--train.save_every", "2", "--train.eval_every", "9", "--train.sample_every", "2")
 
@@ -64,7 +64,7 @@ def full_disk(name):
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(minglm.checkpoint if name.startswith("_") else minglm.checkpoint.torch, name, full)
+        monkeypatch.setattr(minglm.files.checkpoint if name.startswith("_") else minglm.files.checkpoint.torch, name, full)
         return words(text_file, tmp_path / "deep" / "run"), "No space left on device"
 
     return cause
@@ -74,17 +74,17 @@ def ctrl_c(text_file, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minglm.pretrain.sources", interrupted)
+    monkeypatch.setattr("minglm.train.pretrain.sources", interrupted)
     return words(text_file, tmp_path / "deep" / "run"), "interrupted"
 
 
 def no_settings(text_file, tmp_path, monkeypatch):
-    def full(path, text, write=minglm.pretrain.write_whole):
+    def full(path, text, write=minglm.train.pretrain.write_whole):
         if path.name == "run.toml":
             raise MinglmError(f"{path}: cannot be written: No space left on device")
         write(path, text)
 
-    monkeypatch.setattr("minglm.pretrain.write_whole", full)
+    monkeypatch.setattr("minglm.train.pretrain.write_whole", full)
     return words(text_file, tmp_path / "deep" / "run"), "run.toml: cannot be written"
 
 
@@ -275,7 +275,7 @@ def test_the_header_of_the_table_is_there_from_the_first_moment(text_file, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minglm.pretrain.train", stop)
+    monkeypatch.setattr("minglm.train.pretrain.train", stop)
     assert main(words(text_file, tmp_path / "run")) == 130
     assert Checkpoints(tmp_path / "run").steps() == [0]
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith("step,loss,")
@@ -297,7 +297,7 @@ def test_a_disk_that_fills_under_way_is_named_and_the_run_goes_on_later(text_fil
         return open(path, mode, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("minglm.pretrain.open", opened, raising=False)
+        patch.setattr("minglm.train.pretrain.open", opened, raising=False)
         assert main(words(text_file, out)) == 2
     said = capsys.readouterr().err
     assert f"{out / 'metrics.csv'}: cannot be written: No space left on device; --resume" in said and "Traceback" not in said

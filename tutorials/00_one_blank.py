@@ -15,20 +15,8 @@ from itertools import product
 import matplotlib.pyplot as plt
 import torch
 
-from minglm import (
-    GLM,
-    GLMConfig,
-    Rng,
-    Span,
-    Tokenizer,
-    build_example,
-    explain,
-    fill,
-    pack,
-    sample_spans,
-    score,
-)
-from minglm.runs import BOX, read_model
+from minglm import GLM, GLMConfig, Rng, Span, Tokenizer, build_example, explain, fill, pack, sample_spans, score
+from minglm.use.models import BOX, read_model
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
 

@@ -23,18 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import (
-    GLM,
-    GLMConfig,
-    GLMMask,
-    Rng,
-    SpecialTokens,
-    build_example,
-    explain,
-    keys_of_row,
-    pack,
-    sample_spans,
-)
+from minglm import GLM, GLMConfig, GLMMask, Rng, SpecialTokens, build_example, explain, keys_of_row, pack, sample_spans
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 import minglm
 from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, keys_of_row, pack
-from minglm.config import PRESETS, num_parameters
+from minglm.train.config import PRESETS, num_parameters
 from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"

@@ -19,8 +19,8 @@ import torch
 
 from minglm import GLMMask, keys_of_row, masked_attention
 from minglm.viz.figures import fig_tiles
+from minglm.viz.figures.tiles import tile_facts
 from minglm.viz.palette import KINDS, THEMES
-from minglm.viz.tile_figures import tile_facts
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["faint"]

@@ -24,10 +24,10 @@ import torch
 
 from minglm import GLM, Tokenizer, pack
 from minglm.batch import SampleSource, TrainingBatches, cut_windows, micro_batches
-from minglm.config import resolve
-from minglm.corpus import embedded_corpus, read_documents
+from minglm.data.corpus import embedded_corpus, read_documents
 from minglm.ops import has_kernel
-from minglm.pretrain import learning_rate, pretrain
+from minglm.train.config import resolve
+from minglm.train.pretrain import learning_rate, pretrain
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share

@@ -21,17 +21,17 @@ import torch
 from matplotlib.colors import ListedColormap
 
 from minglm import GLMMask, build_example
-from minglm.cloze import ClozeScorer, classify, measure, percent, predict, standard_error
-from minglm.compare import print_summary
-from minglm.finetune import Finetuning, fit
-from minglm.generate import fill, write
-from minglm.reader import Cache
-from minglm.rivals import LinearHead
-from minglm.rows import read_rows
-from minglm.runs import BOX, read_model
-from minglm.tasks import TextToText, ask_all, read_task
-from minglm.viz.comparison import fig_comparison
+from minglm.compare.cells import print_summary
+from minglm.compare.rivals import LinearHead
+from minglm.files.jsonl import read_rows
+from minglm.train.finetune import Finetuning, fit
+from minglm.use.cloze import ClozeScorer, classify, measure, percent, predict, standard_error
+from minglm.use.generate import fill, write
+from minglm.use.models import BOX, read_model
+from minglm.use.reader import Cache
+from minglm.use.tasks import TextToText, ask_all, read_task
 from minglm.viz.figures import draw
+from minglm.viz.figures.comparison import fig_comparison
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"

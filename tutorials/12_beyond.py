@@ -22,7 +22,7 @@ import torch
 
 import minglm
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example
-from minglm.original import original_name
+from minglm.original.weights import original_name
 from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from minglm.checkpoint import save_pretrained
 from minglm.cli import main
-from minglm.rows import read_rows
-from minglm.runs import BOX, read_model
+from minglm.files.checkpoint import save_pretrained
+from minglm.files.jsonl import read_rows
+from minglm.use.models import BOX, read_model
 
 HERE = Path(__file__).parent
 STORIES = {"train": 1, "classics.train": 5}  # one line in so many is read: simple modern English first,

@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 
 from ..attention import backends, kernel_rungs
+from ..cli.report import why_no_gpu
 from ..errors import MinglmError, note
 from ..files.whole import check_writable
-from ..info import why_no_gpu
 from ..mask import GLMMask
 from . import BOTH, FLOP, FORWARD, timing
 from .cases import QUICK, SHAPES, Shape, draw
@@ -278,7 +278,7 @@ def run(args):
     )  # fmt: skip
     print("\n".join(["", *summary_lines(result)]))
     if args.plot:
-        from ..viz.bench import fig_attention
+        from ..viz.figures.speed import fig_attention
 
         fig_attention(result).savefig(args.plot)
         print(f"wrote       {args.plot}")

@@ -9,15 +9,15 @@ import statistics
 
 import torch
 
-from ..config import resolve
 from ..errors import MinglmError
-from ..generate import Dials, Draft, Gap, write_blanks
+from ..families import start_of
 from ..infilling import SpecialTokens
-from ..layout import start_of
 from ..mask import GLMMask
 from ..model import GLM
 from ..modules import evaluating
-from ..reader import Reader
+from ..train.config import resolve
+from ..use.generate import Dials, Draft, Gap, write_blanks
+from ..use.reader import Reader
 from . import timing
 from .check import seconds_asked
 

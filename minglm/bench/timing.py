@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..info import cpu
+from ..cli.report import cpu
 
 # Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))

@@ -25,13 +25,13 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .. import model as model_module
 from ..attention import backends
 from ..batch import TrainingBatches, pack, sources
-from ..config import resolve
-from ..corpus import cached_corpus, default_cache, embedded_corpus, read_documents
+from ..data.corpus import cached_corpus, default_cache, embedded_corpus, read_documents
+from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError
 from ..model import GLM
-from ..pretrain import SumLoss, learning_rate, make_optimizer, train_step
-from ..processes import World, keep_memory
-from ..tokenizer import Tokenizer
+from ..train.config import resolve
+from ..train.distributed import World, keep_memory
+from ..train.pretrain import SumLoss, learning_rate, make_optimizer, train_step
 from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
 from .padded import PaddedGLM, pad, padded_step

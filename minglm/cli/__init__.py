@@ -83,7 +83,7 @@ def refuse_unknown(whole, args, unknown):
     """Exit with an error about an unknown option or word; for pretrain it names the nearest setting."""
     name = next((word for word in unknown if word.startswith("--")), None)
     if args.command == "pretrain" and name:
-        from ..config import resolve
+        from ..train.config import resolve
 
         resolve(overrides={name.removeprefix("--").partition("=")[0]: ""})  # raises: no such setting
     whole.error(f"{unknown[0]!r} is not accepted; see minglm --help")

@@ -3,8 +3,8 @@
 import argparse
 
 from ..errors import MinglmError
+from ..files.jsonl import read_rows
 from ..files.whole import check_writable, is_stdout
-from ..rows import read_rows
 
 
 def positive(text):

@@ -5,9 +5,9 @@ import contextlib
 import sys
 from importlib import import_module
 
-from .. import strict_json
-from ..config import PRESETS
+from ..files import strict_json
 from ..files.whole import beside, check_writable, write_whole
+from ..train.config import PRESETS
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
     "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),

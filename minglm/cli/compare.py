@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from .. import strict_json
 from ..errors import MinglmError
+from ..files import strict_json
 from .arguments import positive
 
 
@@ -29,12 +29,12 @@ def add_compare(p):
 
 
 def compare_command(args):
-    from ..compare import QUICK, Comparison, Plan, cells, print_summary, summary
+    from ..compare.cells import QUICK, Comparison, Plan, cells, print_summary, summary
     from ..files.lock import claimed
     from ..files.whole import write_whole
-    from ..processes import keep_memory
-    from ..viz.comparison import fig_comparison
+    from ..train.distributed import keep_memory
     from ..viz.figures import save_figure
+    from ..viz.figures.comparison import fig_comparison
 
     keep_memory()
     given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}

@@ -30,10 +30,10 @@ def convert_command(args):
 
 def convert(args):
     """`convert_command`, with the folder to itself."""
+    from ..data.tokenizer import Tokenizer
     from ..model import GLM
-    from ..original import EOP_ROW, GMASK_ROW, build, read_original
-    from ..original_tokenizers import find
-    from ..tokenizer import Tokenizer
+    from ..original.vocabularies import find
+    from ..original.weights import EOP_ROW, GMASK_ROW, build, read_original
 
     original = read_original(args.path)
     config = original.config(args.heads, args.gelu)
@@ -62,7 +62,7 @@ def convert(args):
 
 def beside(original, path):
     """The folder of Hugging Face weights if it has a tokenizer, else None."""
-    from ..original_tokenizers import vocabularies
+    from ..original.vocabularies import vocabularies
 
     folder = path if path.is_dir() else path.parent
     return folder if original.is_hub and vocabularies(folder) else None

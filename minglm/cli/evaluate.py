@@ -8,11 +8,11 @@ import sys
 import textwrap
 from pathlib import Path
 
-from .. import strict_json
 from ..errors import MinglmError
+from ..files import strict_json
 from ..files.whole import beside, check_writable, is_stdout
-from ..runs import load, the_model
-from ..tasks import TASK, Cloze, read_task, shipped_tasks
+from ..use.models import load, the_model
+from ..use.tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
 
 OWN = ("text", "last_word", "infill", "everyday")  # tasks without a pattern
@@ -65,11 +65,11 @@ def evaluate_command(args):
     check_writable("--out", args.out)
     if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
         raise MinglmError(f"--out: {args.out} is also the input file; give another name")
-    from ..corpus import find_files, read_documents
-    from ..perplexity import evaluate_last_word, evaluate_text
-    from ..pretrain import choose_device
-    from ..rows import read_rows, write_rows
-    from ..scorer import evaluate_cloze, evaluate_everyday, evaluate_infill, evaluate_text_to_text
+    from ..data.corpus import find_files, read_documents
+    from ..files.jsonl import read_rows, write_rows
+    from ..measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, evaluate_text_to_text
+    from ..measure.perplexity import evaluate_last_word, evaluate_text
+    from ..train.pretrain import choose_device
 
     files = find_files(args.file) if name == "text" else None
     rows = None if name == "text" else read_rows(args.file)
@@ -104,7 +104,7 @@ def evaluate_command(args):
 
 def print_report(report):
     """Print each metric with its standard error and sample size, then the yardsticks."""
-    from ..measures import number
+    from ..measure.metrics import number
 
     print(f"{report['task']:<11} {report['file']}, by {report['model']}")
     lines = [(name, number(name, m["value"], m["standard_error"]), f"{m['n']:,} {m['of']}")

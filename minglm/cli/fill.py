@@ -2,14 +2,14 @@
 
 import sys
 
-from .. import strict_json
 from ..errors import MinglmError
-from ..runs import load
+from ..files import strict_json
+from ..use.models import load
 from .arguments import add_model, positive
 
 
 def fill_command(args):
-    from ..generate import fill
+    from ..use.generate import fill
     from ..viz.columns import charset_of, highlight, wants_colour
 
     model, tokenizer = load(args.model)
@@ -101,7 +101,7 @@ def probability(log_p):
 
 
 def write_command(args):
-    from ..generate import write
+    from ..use.generate import write
 
     model, tokenizer = load(args.model)
     dials, stream = sampling(args), Stream()
@@ -170,8 +170,8 @@ def add_dials(p):
 
 
 def similar_command(args):
-    from ..corpus import find_files, read_documents
-    from ..embedding import embed, most_similar
+    from ..data.corpus import find_files, read_documents
+    from ..use.embedding import embed, most_similar
 
     texts = [text for path in find_files(args.file)
              for text in read_documents(path, documents="line", text_key=args.text_key) if text]  # fmt: skip

@@ -6,7 +6,7 @@ from ..errors import MinglmError
 
 
 def info_command(args):
-    from ..info import collect, show
+    from .report import collect, show
 
     report = collect()
     print(json.dumps(report, ensure_ascii=False) if args.json else show(report))

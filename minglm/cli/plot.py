@@ -47,7 +47,7 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
-    from ..viz.canvas import save_figure
+    from ..viz.figures.canvas import save_figure
 
     print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
@@ -67,7 +67,7 @@ def draw_of(figure, paths, look):
         if not path.is_dir():
             raise MinglmError(f"{path}: no such folder; {OF[figure.needs]} is needed")
     if figure.name == "curves":
-        from ..viz.curves import fig_curves, fig_runs
+        from ..viz.figures.curves import fig_curves, fig_runs
 
         files = [path / "metrics.csv" for path in paths]
         return fig_curves(files[0], **look) if len(files) == 1 else fig_runs(files, **look)
@@ -94,10 +94,10 @@ def read_bench(path):
 def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
     from ..batch import cut_as
-    from ..checkpoint import model_folder
-    from ..corpus import cache_folder, cached_corpus, embedded_corpus, find_files
-    from ..pretrain import run_settings
-    from ..tokenizer import Tokenizer
+    from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files
+    from ..data.tokenizer import Tokenizer
+    from ..files.checkpoint import model_folder
+    from ..train.pretrain import run_settings
 
     config = run_settings(run)
     data, tokenizer = config.data, Tokenizer.from_pretrained(model_folder(run))

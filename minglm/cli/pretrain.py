@@ -5,9 +5,9 @@ import json
 import shlex
 from pathlib import Path
 
-from ..config import PRESETS, keys
 from ..errors import MinglmError
-from ..runs import read_model
+from ..train.config import PRESETS, keys
+from ..use.models import read_model
 from .arguments import positive
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
@@ -22,7 +22,7 @@ SHORT = {
 
 
 def pretrain_command(args):
-    from ..config import resolve, to_toml
+    from ..train.config import resolve, to_toml
 
     overrides = {SHORT.get(name, name.removeprefix("--")): value for name, value in args.settings}
     if args.resume:
@@ -46,7 +46,7 @@ def resume_command(args, overrides):
         raise MinglmError("--resume needs the folder of the run: minglm pretrain --out RUN --resume")
     if args.init:
         raise MinglmError("--init: a resumed run continues from its own checkpoint; leave it out")
-    from ..pretrain import resumed_settings
+    from ..train.pretrain import resumed_settings
 
     config = resumed_settings(args.out, overrides, args.preset, args.config)
     run_and_close(config, args.out, stop_at=args.stop_at, resume=True)
@@ -54,9 +54,9 @@ def resume_command(args, overrides):
 
 def run_and_close(config, out, **how):
     """Train, then print what was written and what to try next."""
-    from ..pretrain import Interrupted, pretrain
-    from ..processes import is_first
-    from ..viz.curves import save_curves
+    from ..train.distributed import is_first
+    from ..train.pretrain import Interrupted, pretrain
+    from ..viz.figures.curves import save_curves
 
     try:
         out = pretrain(config, out, draw_curves=save_curves, **how)

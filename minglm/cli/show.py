@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
-from ..runs import load
+from ..use.models import load
 from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find, save_figure
 from .arguments import positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
@@ -137,8 +137,8 @@ def explore_text(args, how):
 
 def explore_model(args, how):
     """The page with a model in it. The model fills the blanks of the text; a text without blanks gets some."""
-    from ..generate import fill_ids
     from ..spans import Span
+    from ..use.generate import fill_ids
     from ..viz.derivation import explain
     from ..viz.page import html
     from ..viz.page.weights import model_spec
@@ -185,7 +185,7 @@ def zip_blanks(ids, gaps, masks):
 
 def text_to_explore(directory):
     """A text with a blank, in the style of a run's training text."""
-    from ..config import resolve
+    from ..train.config import resolve
 
     run = Path(directory)
     if not (run / "samples.jsonl").is_file() or not (run / "run.toml").is_file():

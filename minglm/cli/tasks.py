@@ -4,11 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from .. import strict_json
-from ..config import Finetuning
 from ..errors import MinglmError, note
-from ..runs import load, the_model
-from ..tasks import TASK, Cloze, TextToText, ask_all, read_task, shipped_tasks
+from ..files import strict_json
+from ..train.config import Finetuning
+from ..use.models import load, the_model
+from ..use.tasks import TASK, Cloze, TextToText, ask_all, read_task, shipped_tasks
 from .arguments import add_model, add_rows, check_rows, positive, rows_asked
 
 REPORT = "report.json"
@@ -29,9 +29,9 @@ def classify_command(args):
     if args.text and not task.labels:
         raise MinglmError(f"{task.name}: each row has its own candidates, in {task.verbalizer!r}; give rows with --file")
     rows = rows_asked(args, task)
-    from ..cloze import predictions
-    from ..layout import text_limit
-    from ..pretrain import choose_device
+    from ..families import text_limit
+    from ..train.pretrain import choose_device
+    from ..use.cloze import predictions
 
     model, tokenizer = load(args.model)
     model.to(choose_device("auto", None))
@@ -52,8 +52,8 @@ def write_labelled(out, rows, questions, found):
     """Write the rows, each with `predicted` and `probabilities`, to a file or to stdout; then print the accuracy."""
     import torch
 
-    from ..cloze import measure, percent, standard_error
-    from ..rows import write_rows
+    from ..files.jsonl import write_rows
+    from ..use.cloze import measure, percent, standard_error
 
     write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
                      for row, p in zip(rows, found, strict=True)])  # fmt: skip
@@ -91,10 +91,10 @@ def add_rewrite(p):
 def rewrite_command(args):
     check_rows("rewrite", args)
     task = read_task(args.task or task_of(args.model, TextToText), TextToText)
-    from ..layout import text_limit
-    from ..pretrain import choose_device
-    from ..rows import write_rows
-    from ..seq2seq import compare, dials_of, generate, scores_line, tell_what_is_left_out
+    from ..families import text_limit
+    from ..files.jsonl import write_rows
+    from ..train.pretrain import choose_device
+    from ..use.rewrite import compare, dials_of, generate, scores_line, tell_what_is_left_out
 
     dials = dials_of(task, **{name: getattr(args, name) for name in
                               ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
@@ -117,7 +117,7 @@ def rewrite_command(args):
 
 def print_texts(report):
     """The table of scores and a few examples."""
-    from ..seq2seq import scores_line
+    from ..use.rewrite import scores_line
 
     print(heading(report))
     width = max(map(len, report["scores"]))
@@ -176,12 +176,12 @@ def finetune_command(args):
     settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
-    from ..checkpoint import save_pretrained
-    from ..finetune import finetune
-    from ..pretrain import begun
-    from ..processes import keep_memory
-    from ..rows import read_rows
-    from ..seq2seq import finetune_text
+    from ..files.checkpoint import save_pretrained
+    from ..files.jsonl import read_rows
+    from ..train.distributed import keep_memory
+    from ..train.finetune import finetune
+    from ..train.pretrain import begun
+    from ..use.rewrite import finetune_text
 
     keep_memory()
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
@@ -205,7 +205,7 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
     """Print the settings of the run."""
     import torch
 
-    from ..pretrain import choose_device
+    from ..train.pretrain import choose_device
 
     few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
     if isinstance(task, TextToText):
@@ -236,7 +236,7 @@ def heading(report):
 
 def print_report(report):
     """The table of scores, the confusion table and a few mistakes."""
-    from ..cloze import percent
+    from ..use.cloze import percent
 
     print(heading(report))
     width = max(map(len, report["scores"]))

@@ -11,8 +11,8 @@ import re
 import zlib
 from pathlib import Path
 
-from .. import strict_json
 from ..errors import MinglmError
+from . import strict_json
 
 CHUNK_BYTES = 1 << 20  # read at a time
 PACKED = (".xz", ".gz")  # what is read and written

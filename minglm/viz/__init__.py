@@ -3,8 +3,7 @@
 derivation.py   one sample, row by row: the only thing that the renderings of a mask read
 words.py        every sentence that they share;   palette.py   every colour, pattern and glyph
 terminal.py     the sample as text, for `minglm show`;   typed.py   what a person types;   columns.py   what fits in a line
-figures.py      the sixteen figures: their names, who draws them, and `draw`
-story.py        the figure that moves: planned in storyboard.py, written by animated.py without matplotlib
+figures/        the sixteen figures: their names, who draws them, and `draw`
 page/           the explorer: one HTML file
 """
 
@@ -12,7 +11,7 @@ from importlib import import_module
 
 HOMES = {  # name: the module it comes from; all fig_... are figures'
     "Derivation": "derivation", "derivation_of": "derivation", "explain": "derivation",
-    "highlight": "columns", "render": "terminal", "show": "terminal", "save_curves": "curves",
+    "highlight": "columns", "render": "terminal", "show": "terminal", "save_curves": "figures.curves",
     **dict.fromkeys(("FIGURES", "draw", "save_figure", "tiles_text", "attention_of"), "figures"),
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ from .columns import (
     shorten,
     style,
     wrap,
-)  # fmt: skip
+)
 from .derivation import MASK_NAMES, why
 from .typed import parse_cell, parse_models, read
 from .words import HIDDEN_MEANING, MEANING, MODELS, RULES

@@ -15,13 +15,13 @@ import math
 import tempfile
 from pathlib import Path
 
-from minglm import scorer
-from minglm.checkpoint import save_pretrained
 from minglm.cli import main
-from minglm.compare import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
-from minglm.rivals import random_weights
-from minglm.runs import BOX, read_model
-from minglm.tokenizer import Tokenizer
+from minglm.compare.cells import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
+from minglm.compare.rivals import random_weights
+from minglm.data.tokenizer import Tokenizer
+from minglm.files.checkpoint import save_pretrained
+from minglm.measure import evaluate as scorer
+from minglm.use.models import BOX, read_model
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 
 from minglm.cli import main
-from minglm.compare import origin
-from minglm.runs import BOX, read_model
+from minglm.compare.cells import origin
+from minglm.use.models import BOX, read_model
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"

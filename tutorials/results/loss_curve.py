@@ -15,8 +15,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from minglm.config import resolve
-from minglm.pretrain import pretrain
+from minglm.train.config import resolve
+from minglm.train.pretrain import pretrain
 
 HERE, BACKENDS = Path(__file__).parent, ("reference", "kernel")
 

@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from minglm import scorer
 from minglm.cli import main
-from minglm.compare import origin
+from minglm.compare.cells import origin
+from minglm.measure import evaluate as scorer
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"

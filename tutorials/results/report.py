@@ -15,9 +15,9 @@ from pathlib import Path
 from textwrap import shorten
 
 from minglm.bench import timing
-from minglm.compare import COUNTED, NAMES, entry
-from minglm.runs import BOX
-from minglm.viz.comparison import ABLATED, MODELS
+from minglm.compare.cells import COUNTED, NAMES, entry
+from minglm.use.models import BOX
+from minglm.viz.figures.comparison import ABLATED, MODELS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

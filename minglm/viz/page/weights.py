@@ -14,12 +14,12 @@ import torch
 
 from ...batch import pack
 from ...checks import check_pair, finite
+from ...data.tokenizer import SPECIAL_STRINGS, byte_of_character
 from ...errors import MinglmError
-from ...generate import Dials, Draft, fill
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...modules import evaluating
-from ...tokenizer import SPECIAL_STRINGS, byte_of_character
+from ...use.generate import Dials, Draft, fill
 from ...weights import check_plain
 
 MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens

@@ -1,0 +1,1 @@
+"""GLM beside its rivals: the same network trained as GPT, BERT and prefix LM, and baselines."""

@@ -1,0 +1,93 @@
+"""What else one could use for a task: the same model from random weights, a linear head on it (the BERT way), logistic
+regression on TF-IDF; and for text to text a dictionary.
+"""
+
+from collections import Counter, defaultdict
+from difflib import SequenceMatcher
+
+import torch
+from torch import nn
+
+from ..batch import pack
+from ..errors import need
+from ..model import GLM
+from ..train.pretrain import stream_seed
+from ..use.cloze import columns, device_of, measure
+
+
+def random_weights(config, seed):
+    """A GLM of that shape (a GLMConfig) that has read nothing, on the CPU; the same seed gives the same weights."""
+    torch.manual_seed(stream_seed(seed, 0, 0, 1))
+    return GLM(config)
+
+
+class LinearHead(nn.Module):
+    """The BERT way, as a rival: one row's state, tanh(pool(state)), and a linear map to the labels.
+
+    pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part A).
+    """
+
+    def __init__(self, model, labels, pool_at="cls", dropout=0.0):
+        super().__init__()
+        C = model.config.hidden_size
+        self.model, self.pool_at = model, pool_at
+        self.pool, self.out, self.dropout = nn.Linear(C, C), nn.Linear(C, labels), nn.Dropout(dropout)
+        for layer in (self.pool, self.out):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def rows(self, question):
+        """How many rows a question takes in a batch."""
+        return len(question.part_a) + 1
+
+    def forward(self, questions):
+        """Questions -> scores (S, labels)."""
+        family = self.model.config.family
+        batch = pack([question.example(question.answers[0], family, end=False) for question in questions])
+        first = batch.mask.cu_seqlens_q[:-1].long()  # (S,)
+        sop = first + batch.mask.part_a_lens
+        rows = {"cls": first, "sop": sop, "end": sop - 1}[self.pool_at]
+        batch = batch.to(device_of(self.model))
+        states = self.model.hidden(*columns(batch), rows=rows.to(batch.tokens.device))  # (S, C)
+        return self.out(self.dropout(torch.tanh(self.pool(states)))).float()
+
+
+def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
+    """Labels (as numbers) that logistic regression on TF-IDF gives the test rows. Raises MinglmError without scikit-learn.
+
+    Words and pairs of words; its one dial, the strength of regularisation, is chosen on dev, as our epoch is.
+    """
+    need("sklearn", "TF-IDF")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    train_texts, dev_texts, test_texts = (
+        [" ".join(row[column] for column in task.columns) for row in rows] for rows in (train_rows, dev_rows, test_rows)
+    )
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    try:
+        x, gold = vectors.fit_transform(train_texts), [q.gold for q in train]
+    except ValueError:  # not one word in all texts, so nothing to go by
+        return [Counter(q.gold for q in train).most_common(1)[0][0]] * len(test_rows)
+    fitted = [LogisticRegression(C=C, max_iter=1000).fit(x, gold) for C in (1, 10, 100)]
+    best = max(fitted, key=lambda f: measure(f.predict(vectors.transform(dev_texts)), dev)[task.metric])
+    return best.predict(vectors.transform(test_texts)).tolist()
+
+
+def word_for_word(pairs, sources, most=20_000, longest=200):
+    """Each source with every word as it most often came out in training pairs (source, target): a dictionary, learned.
+
+    difflib aligns the two texts of a pair; words that stay, or are replaced by as many, are counted one to one. The first
+    `most` pairs are read, and `longest` words of each. White space becomes one blank.
+
+    Example: word_for_word([("he saith so", "he says so")], ["she saith"]) -> ["she says"]
+    """
+    counts = defaultdict(Counter)
+    for source, target in pairs[:most]:
+        a, b = source.split()[:longest], target.split()[:longest]
+        for _, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            if i_end - i == j_end - j:
+                for word, becomes in zip(a[i:i_end], b[j:j_end], strict=True):
+                    counts[word][becomes] += 1
+    dictionary = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+    return [" ".join(dictionary.get(word, word) for word in text.split()) for text in sources]

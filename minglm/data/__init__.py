@@ -1,0 +1,1 @@
+"""Text in, samples out: tokenizer, corpus, and which sample is read when."""

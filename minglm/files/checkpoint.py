@@ -1,0 +1,431 @@
+"""Models and training states on disk: a kill or a full disk costs only the last few steps.
+
+    a saved model    model.safetensors  config.json  tokenizer.json  manifest.json (sizes and SHA-256 sums)
+    a checkpoint     the same, and state.pt: whatever else training needs to go on
+    a run folder     checkpoints/step-00000100/ ...      one checkpoint each
+                     checkpoints/last, checkpoints/best  text files that name one of them
+                     model.safetensors  config.json  tokenizer.json: those of `last`
+
+Every folder is written under a temporary name beside its own, synced, and renamed whole. Nothing that is
+loaded can run code: weights are safetensors or npz, and torch files are read with weights_only=True.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from ..errors import MinglmError, first_line, listed, note
+from ..model_config import GLMConfig
+from ..weights import build_model, check_plain, unwrapped
+from .lock import contents
+
+WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
+MANIFEST = "manifest.json"
+LOADING = threading.Lock()  # what is allowed while a torch file is read is a list of torch's, the same for all threads
+FORMAT = 1  # of config.json; a reader refuses what it does not know
+
+
+# ---- a saved model -----------------------------------------------------------------------------------------
+
+
+def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.float32):
+    """Write a model (and its tokenizer) as a folder that appears whole or not at all. more: {name: text} of further files.
+
+    dtype: of the weights in the file; float16 halves it, and what is loaded is float32 in any case.
+    An empty folder or an earlier saved model of that name is replaced; anything else there is an error.
+    """
+    directory = Path(os.path.realpath(directory))
+    with _one_line(f"cannot write {directory}"):
+        found = {*contents(directory)} if directory.exists() else set()
+        strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
+        if strange:
+            raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
+                              "an empty folder, or a saved model to replace")
+        with _written_whole(directory) as folder:
+            _write_model(folder, model, tokenizer, dtype)
+            for name, text in (more or {}).items():
+                (folder / name).write_text(text, encoding="utf-8")
+
+
+def from_pretrained(kind, directory, device="cpu"):
+    """A model of class `kind` (GLM) in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
+    folder = model_folder(directory)
+    with _one_line(f"cannot read {folder}"):
+        config, path = read_config(folder / CONFIG), folder / WEIGHTS
+        return build_model(kind, config, read_safetensors(path), path, device)
+
+
+def model_folder(directory):
+    """The folder that `from_pretrained` reads, where the tokenizer.json that belongs to the weights is too.
+
+    Every file is compared with manifest.json first; a folder without one gets a note on stderr.
+    """
+    folder, run = _settled(Path(directory)), Checkpoints(directory)
+    with _one_line(f"cannot read {directory}"):
+        if run.steps() or run.pointed("last"):
+            return run.verified("last")
+        for name in (WEIGHTS, CONFIG):
+            if not (folder / name).is_file():
+                accepted = f"a folder with {WEIGHTS} and {CONFIG}, or a run folder"
+                raise MinglmError(f"{folder / name}: not found; accepted: {accepted}")
+        if not verify(folder):
+            note(f"{folder}: no {MANIFEST}, so it is loaded unchecked")
+        return folder
+
+
+def read_config(path):
+    """The GLMConfig in a config.json; a key too many, too few, or of a wrong type is an error."""
+    values = read_json(path)
+    kind, version = values.pop("model_type", None), values.pop("format", None)
+    if kind != "minglm":
+        raise MinglmError(f'{path}: model_type is {kind!r}; accepted: "minglm" '
+                          "(weights of the original code: GLM.from_original)")
+    if version != FORMAT:
+        raise MinglmError(f"{path}: format is {version!r}; accepted: {FORMAT}")
+    wanted = {field.name for field in fields(GLMConfig)}
+    for problem, names in (("unknown", values.keys() - wanted), ("missing", wanted - values.keys() - {"family"})):
+        if names:
+            raise MinglmError(f"{path}: {problem} {listed(sorted(names))}; "
+                              f"accepted: {listed(sorted(wanted))}")
+    try:
+        return GLMConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise MinglmError(f"{path}: {error}") from error
+
+
+def verify(directory):
+    """Compare a folder with its manifest.json: True, False when it has none; any difference is an error."""
+    path = directory / MANIFEST
+    if not path.exists():
+        return False
+    files = read_json(path)
+    try:
+        files = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+    except (KeyError, TypeError, ValueError):
+        files = {}
+    if not {WEIGHTS, CONFIG} <= files.keys() or any(Path(name).name != name for name in files):
+        raise MinglmError(f"{path}: damaged: it must give bytes and sha256 of {WEIGHTS} and {CONFIG}")
+    for name, (size, sha256) in files.items():
+        file = directory / name
+        if not file.is_file():
+            raise MinglmError(f"{file}: not found, though {MANIFEST} lists it")
+        came = file.stat().st_size
+        if came < size:
+            raise MinglmError(f"{file}: {came:,} of {size:,} bytes: cut short; copy it again")
+        if came > size or _sha256(file) != sha256:
+            what = f"{came:,} bytes for {size:,}" if came > size else f"checksum differs from {MANIFEST}"
+            raise MinglmError(f"{file}: {what}: damaged, or changed after it was saved")
+    return True
+
+
+def _write_model(folder, model, tokenizer, dtype=torch.float32):
+    model = unwrapped(model)
+    check_plain(model)
+    state = model.state_dict()
+    weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
+    config = {"model_type": "minglm", "format": FORMAT, **asdict(model.config)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if tokenizer is not None:
+        try:
+            tokenizer.save_pretrained(folder)
+        except MinglmError as error:
+            raise error.__cause__ or error from None  # the disk's own error, without our temporary name
+
+
+def read_safetensors(path):
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # a damaged header raises SafetensorError, but also KeyError, ValueError, ...
+        raise MinglmError(f"{path}: no safetensors file that can be read: {first_line(error)}") from error
+
+
+def read_json(path):
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MinglmError(f"{path}: not found") from error
+    except (RecursionError, ValueError) as error:
+        raise MinglmError(f"{path}: damaged: not JSON ({first_line(error)})") from error
+    if not isinstance(values, dict):
+        raise MinglmError(f"{path}: damaged: holds a {type(values).__name__}; accepted: a JSON object")
+    return values
+
+
+def load_plain(path, allowed=()):
+    """The dict in a torch file, read without running code: tensors, plain values, and what `allowed` names.
+
+    allowed: classes and functions, or (one of them, the name it goes by in the file).
+    """
+    with LOADING, torch.serialization.safe_globals(list(allowed)):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(f"holds a {type(state).__name__}; accepted: a dict")
+    return state
+
+
+# ---- checkpoints of a run ----------------------------------------------------------------------------------
+
+
+class Checkpoints:
+    """The checkpoints of one run folder: run_dir/checkpoints/step-00000100/ and so on.
+
+    keep: how many of the newest stay; `last` and `best` always do. One process writes, any number may read.
+    """
+
+    def __init__(self, run_dir, keep=2):
+        if keep < 1:
+            raise MinglmError(f"keep: {keep} given; accepted: at least 1 checkpoint")
+        self.run_dir, self.folder, self.keep = Path(run_dir), Path(run_dir) / "checkpoints", keep
+
+    def save(self, step, model, tokenizer, state, best=False):
+        """Write one checkpoint, point `last` (and `best`) to it, drop old ones -> its folder.
+
+        state: what training needs besides the weights: tensors, numbers, strings, None, and dicts, lists and
+        tuples of them. If the disk fails, the earlier checkpoints stand untouched; the error names the last.
+        """
+        _check_plain(state)
+        directory = self.folder / f"step-{step:08d}"
+        with _one_line(f"cannot write {directory}", self._last_complete):
+            self._sweep()
+            with _written_whole(directory) as folder:
+                _write_model(folder, model, tokenizer)
+                with open(folder / STATE, "wb") as file:
+                    torch.save(state, file)
+            # subtle: `best` first. After a kill in between, a resume from the old `last` comes here again.
+            for pointer in ("best", "last") if best else ("last",):
+                self._point(pointer, directory)
+            self._publish(directory)
+            self._prune(step)
+        return directory
+
+    def load_state(self, which="last"):
+        """(folder, state) of checkpoint "last", "best" or a step number, after every file was verified."""
+        directory = self.verified(which)
+        try:
+            return directory, load_plain(directory / STATE)
+        except Exception as error:  # a damaged or hostile file can raise nearly anything
+            raise MinglmError(f"{directory / STATE}: no training state that is safe to read: "
+                              f"{first_line(error)}{self._another(directory)}") from error
+
+    def steps(self):
+        """The steps that have a complete checkpoint, ascending."""
+        names = {entry.name.removeprefix(".old-") for entry in self._entries()}
+        return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{8,18}", name))
+
+    def pointed(self, pointer):
+        """What the file `last` or `best` says, or None."""
+        path = self.folder / pointer
+        return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
+
+    def verified(self, which="last"):
+        """The folder of checkpoint "last", "best" or a step number, after every file was verified."""
+        name = f"step-{which:08d}" if isinstance(which, int) else self.pointed(which)
+        if name is None and which == "last" and self.steps():  # a kill before the very first pointer
+            name = f"step-{self.steps()[-1]:08d}"
+        if name is None:
+            raise MinglmError(f"{self.folder / which}: not found; accepted: a folder with a checkpoint")
+        is_step = re.fullmatch(r"step-\d{8,18}", name)  # and not, say, the path of something else
+        directory = _settled(self.folder / (name if is_step else "no-such-step"))
+        with _one_line(f"cannot read {directory}"):
+            try:
+                if not directory.is_dir():
+                    raise MinglmError(f"{self.folder / str(which)}: there is no checkpoint {name[:40]!r}")
+                if not verify(directory):
+                    raise MinglmError(f"{directory / MANIFEST}: not found")
+            except MinglmError as error:
+                raise MinglmError(f"{error}{self._another(directory)}") from error
+        return directory
+
+    def _another(self, damaged):
+        """What an error about one checkpoint adds: which other one is complete, and how to go on from it."""
+        came = int((re.search(r"\d{8,18}$", damaged.name) or ["-1"])[0])
+        older_first = sorted(self.steps(), key=lambda step: (step < came, step), reverse=True)
+        for step in older_first:
+            with suppress(MinglmError, OSError):
+                if step != came and verify(_settled(self.folder / f"step-{step:08d}")):
+                    age = "an older" if step < came else "another"
+                    return (f"; {age} complete checkpoint is there: write step-{step:08d} into "
+                            f"{self.folder / 'last'} to go on from it")
+        return "; no other complete checkpoint is there"
+
+    def _last_complete(self):
+        with suppress(MinglmError):
+            return f"; the last complete checkpoint is {self.verified('last')}"
+        return "; there is no complete checkpoint yet"
+
+    def _entries(self):
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def _sweep(self):
+        """Clear away what a kill has left half done."""
+        for entry in self._entries():
+            if entry.name.startswith((".tmp-", ".old-")):
+                _recover(self.folder / entry.name[5:])
+
+    def _point(self, pointer, directory):
+        temporary = self.folder / f".tmp-{pointer}"
+        try:
+            temporary.write_text(directory.name + "\n", encoding="utf-8")
+            _sync(temporary)
+            os.replace(temporary, self.folder / pointer)
+            _sync(self.folder)
+        finally:
+            _remove(temporary)
+
+    def _publish(self, directory):
+        """Make the run folder's own files those of a checkpoint: links where the disk can, else copies."""
+        for name in (WEIGHTS, CONFIG, TOKENIZER):
+            source, temporary = directory / name, self.run_dir / f".tmp-{name}"
+            _remove(temporary)  # subtle: copying onto a link that a kill left would change its target
+            if not source.exists():
+                continue
+            try:
+                try:
+                    os.link(source, temporary)
+                except OSError:
+                    shutil.copyfile(source, temporary)
+                    _sync(temporary)
+                os.replace(temporary, self.run_dir / name)
+            finally:
+                _remove(temporary)
+        _sync(self.run_dir)
+
+    def _prune(self, now):
+        # Steps after this one were given up when the run resumed from an earlier one: they go first.
+        newest_first = sorted(self.steps(), key=lambda step: (step <= now, step), reverse=True)
+        for step in newest_first[self.keep :]:
+            directory = self.folder / f"step-{step:08d}"
+            if directory.name not in (self.pointed("last"), self.pointed("best")):
+                temporary = _aside(directory)[0]
+                with suppress(OSError):
+                    os.rename(directory, temporary)  # a kill must not leave half a folder under its own name
+                _remove(temporary)
+
+
+def _check_plain(value, where="state"):
+    """Refuse at saving what could not be read at resuming, when it would be too late."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key, f"a key of {where}")
+            _check_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (str, int, float, bool, bytes, type(None), torch.Tensor, torch.nn.Parameter):
+        raise TypeError(f"{where} is a {type(value).__name__}, which could not be read back")
+
+
+# ---- whole or not at all -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _written_whole(directory):
+    """Gives a temporary folder to fill, which becomes `directory`, with its manifest; or nothing changes.
+
+    A folder cannot be renamed onto a full one, so an earlier one steps aside as .old-NAME for a moment.
+    Readers look there too (`_settled`), and the next writer tidies up (`_recover`).
+    """
+    temporary, old = _aside(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    _recover(directory)
+    try:
+        temporary.mkdir()
+        yield temporary
+        manifest = {}
+        for path in sorted(temporary.iterdir()):
+            _sync(path)
+            manifest[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        _sync(temporary / MANIFEST)
+        _sync(temporary)
+        if directory.exists():
+            os.rename(directory, old)
+        os.rename(temporary, directory)
+        _sync(directory.parent)
+    finally:
+        _recover(directory)
+
+
+def _aside(directory):
+    return directory.with_name(f".tmp-{directory.name}"), directory.with_name(f".old-{directory.name}")
+
+
+def _settled(directory):
+    """Where to read `directory`: itself, or .old-NAME after a kill in the middle of a replacement."""
+    old = _aside(Path(os.path.realpath(directory)))[1]
+    return old if not directory.exists() and old.is_dir() else directory
+
+
+def _recover(directory):
+    """After a kill or an error: drop what is half written, put back (or drop) what stepped aside."""
+    temporary, old = _aside(directory)
+    _remove(temporary)
+    if old.exists() and not directory.exists():
+        os.rename(old, directory)
+    elif old.exists():
+        os.rename(old, temporary)  # subtle: as long as it is called .old-NAME it must be complete
+        _remove(temporary)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sync(path):
+    """Wait until a file, or the names in a folder, have reached the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot sync a folder
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the disk cannot sync
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _one_line(what, hint=lambda: ""):
+    """Turns a failing disk into a MinglmError: what could not be done, why, and what is still there."""
+    try:
+        yield
+    except MinglmError:
+        raise
+    except Exception as error:
+        if reason := _disk_error(error):
+            raise MinglmError(f"{what}: {reason}{hint()}") from error
+        raise
+
+
+def _disk_error(error):
+    """The system's own words, or None. torch buries the OSError under its own, Rust libraries in a text."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            return os.strerror(int(number[1]))
+        error = error.__cause__ or error.__context__
+    return None
+
+

@@ -1,0 +1,38 @@
+"""Rows of a data set: JSON, one object a line; plain or packed (.xz, .gz)."""
+
+import re
+import sys
+
+from ..errors import MinglmError, note
+from . import strict_json
+from .text import json_objects, text_chunks
+from .whole import beside, write_whole
+
+
+def read_rows(path):
+    """The objects of a .jsonl, plain or packed -> {"FILE:LINE": object}, in order. Lines that are empty or null are skipped.
+
+    Raises MinglmError when the file cannot be read, holds anything else, or nothing.
+    """
+    found = dict(json_objects(path, text_chunks(path)))
+    rows = {where: row for where, row in found.items() if row is not None}
+    if not rows:
+        raise MinglmError(f"{path}: no row in it; one JSON object on each line is accepted")
+    if len(rows) < len(found):
+        note(f"{path}: {len(found) - len(rows):,} of {len(found):,} lines are null and were skipped")
+    return rows
+
+
+def write_rows(out, rows):
+    """Objects as JSON lines: written to a file atomically (packed, if its name says so), or (out=None) to stdout."""
+    lines = []
+    for row in rows:
+        text = strict_json.dumps(row, ensure_ascii=False)
+        if re.search("[\ud800-\udfff]", text):  # half a character in a column that is not read: only ASCII can tell
+            text = strict_json.dumps(row)
+        lines.append(text + "\n")
+    if out:
+        write_whole(out, "".join(lines))
+        print(f"wrote       {out}: {len(lines):,} rows", file=beside(out))
+    else:
+        sys.stdout.writelines(lines)

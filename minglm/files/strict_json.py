@@ -1,0 +1,42 @@
+"""JSON as its standard has it: NaN and the infinities are no numbers there, so they are neither written nor read."""
+
+import json
+import math
+import reprlib
+from collections.abc import Mapping
+
+from ..errors import MinglmError
+
+
+def dumps(value, **how):
+    """`json.dumps(value, **how)`. Raises MinglmError that says where a number stands which is not finite."""
+    try:
+        return json.dumps(value, allow_nan=False, **how)
+    except ValueError:
+        if place := _not_finite(value):
+            raise MinglmError(f"{place}: no number that JSON has") from None
+        raise
+
+
+def loads(text):
+    """`json.loads(text)`. Raises ValueError for NaN and Infinity, and for numbers that are too large, like 1e999."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _finite(digits):
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{reprlib.repr(digits)[1:-1]} is too large a number")
+    return number
+
+
+def _refuse(word):
+    raise ValueError(f"{reprlib.repr(word)} is no number that JSON has")
+
+
+def _not_finite(value, where="value"):
+    """Where the first number stands that is not finite, or None. Example: {"a": [1, nan]} -> "value['a'][1] is nan"."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{where} is {value}"
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next(filter(None, (_not_finite(item, f"{where}[{key!r}]") for key, item in items)), None)

@@ -1,0 +1,389 @@
+"""Weights of the original GLM, in the forms in which they were published.
+
+    latest_checkpointed_iteration.txt, 250000/mp_rank_00_model_states.pt, mp_rank_01...    the training code: Megatron
+    config.json, pytorch_model.bin or model.safetensors, or an index of several            the Hugging Face hub
+    one file of tensors (torch, .safetensors, .npz), or a state dict in memory
+
+A Megatron checkpoint may be cut into ranks, each with its share of every large matrix; here they are put together again.
+Unpickling runs no code: a file may hold tensors, plain values and the few things that `allowed` names, else it is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import MinglmError, first_line, listed, note
+from ..files.checkpoint import load_plain, read_json, read_safetensors
+from ..model_config import GLMConfig
+from ..weights import build_model, count_layers
+
+NAMES = {  # module there -> module here; weight and bias are called the same
+    "word_embeddings": "token_embedding",
+    "transformer.position_embeddings": "position_embedding",
+    "transformer.block_position_embeddings": "block_position_embedding",
+    "transformer.layers.{i}.input_layernorm": "layers.{i}.norm1",
+    "transformer.layers.{i}.attention.query_key_value": "layers.{i}.qkv",
+    "transformer.layers.{i}.attention.dense": "layers.{i}.out",
+    "transformer.layers.{i}.post_attention_layernorm": "layers.{i}.norm2",
+    "transformer.layers.{i}.mlp.dense_h_to_4h": "layers.{i}.up",
+    "transformer.layers.{i}.mlp.dense_4h_to_h": "layers.{i}.down",
+    "transformer.final_layernorm": "final_norm",
+}
+SAT_NAMES = {  # SwissArmyTransformer calls two of them otherwise
+    "transformer.word_embeddings": "token_embedding",
+    "mixins.block_position_embedding.block_position_embeddings": "block_position_embedding",
+}
+PREFIX = re.compile(r"^((module|model|glm)\.)*")  # of wrappers: DDP and deepspeed; cloze and classifier; Hugging Face
+RANK_FILE = re.compile(r"mp_rank_(\d+)_model_states\.pt")
+HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+ACCEPTED = (
+    "accepted: a folder with latest_checkpointed_iteration.txt or mp_rank_00_model_states.pt, a Hugging Face folder, "
+    "or a .npz, .safetensors or torch file of weights"
+)
+# 10B-chinese alone has a table of this shape, and in its training [gMASK] and eop shared row 50007. The Hugging Face form
+# has a copy in row 50009, which that training did not use; so has ours.
+SHARED_GMASK, EOP_ROW, GMASK_ROW = (50048, 4096), 50007, 50009
+
+
+@dataclass
+class Original:
+    """What was found: tensors by our names, where, and what the shapes do not show."""
+
+    source: str
+    layout: str  # in words: which form, how many ranks, which names
+    tensors: dict
+    ignored: list = field(default_factory=list)  # keys that are no part of the backbone
+    is_hub: bool = False  # of the Hugging Face hub's form
+    num_heads: int | None = None  # None: the source does not say
+    gelu: str = "tanh"
+    why_gelu: str = "as the training code computes"
+    gmask_moved: bool = False
+
+    def config(self, num_heads=None, gelu=None):
+        """The GLMConfig that the shapes ask for; what is not given is as the source says, or hidden_size / 64 heads."""
+        V, C = self.tensors["token_embedding.weight"].shape
+        num_heads = self.num_heads if num_heads is None else num_heads
+        if num_heads is None and C % 64:
+            raise MinglmError(f"{self.source}: hidden size {C}, no multiple of 64: give a config (minglm convert --heads N)")
+        num_heads = C // 64 if num_heads is None else num_heads
+        positions = len(self.tensors["position_embedding.weight"]) - 1
+        return GLMConfig(V, C, max(1, count_layers(self.tensors)), num_heads, positions, gelu=gelu or self.gelu)
+
+
+def from_original(kind, path_or_state_dict, config=None):
+    """A model of class `kind` (GLM) in eval mode with the weights of the original code, which go by their original names.
+
+    Takes a folder or a file as in the module's first lines, or a state dict of tensors or arrays. Prefixes of wrappers
+    (module. model. glm.) are stripped; heads and other keys are ignored with one note; a missing weight is an error.
+    Without a config it is read off the shapes and, for what they do not show, off the source: num_heads from the
+    config.json of a Hugging Face folder, else hidden_size / 64, as in every published GLM; gelu "erf" for the Hugging
+    Face forms, as that code computes, "tanh" for all others; dropout is 0.1. If the config has more positions than
+    the weights, the rows above start fresh.
+    """
+    original = read_original(path_or_state_dict)
+    if original.ignored:
+        note(f"{original.source}: ignored {listed(original.ignored)}: not part of the backbone")
+    if original.gmask_moved:
+        note(f"{original.source}: row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}")
+    return build(kind, original, config or original.config())
+
+
+def build(kind, original, config):
+    """The model of class `kind` (GLM) in eval mode of what `read_original` found."""
+    tensors = dict(original.tensors)
+    for name in ("position_embedding.weight", "block_position_embedding.weight"):
+        (rows, C), wanted = tensors[name].shape, config.max_positions + 1
+        if rows < wanted:
+            note(f"{original.source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh")
+            tensors[name] = torch.cat([tensors[name].float(), 0.02 * torch.randn(wanted - rows, C)])
+    return build_model(kind, config, tensors, original.source, spell=original_name)
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------------
+
+
+def read_original(path_or_state_dict):
+    """Find, read and put together the weights -> Original. Raises MinglmError for whatever is missing or does not fit."""
+    if isinstance(path_or_state_dict, Mapping):
+        original = gather([("state dict", path_or_state_dict)], "state dict", "a state dict")
+    else:
+        original = read_path(Path(path_or_state_dict))
+    check(original)
+    table = original.tensors["token_embedding.weight"]
+    if tuple(table.shape) == SHARED_GMASK and not torch.equal(table[GMASK_ROW], table[EOP_ROW]):
+        original.tensors["token_embedding.weight"] = table = table.clone()
+        table[GMASK_ROW], original.gmask_moved = table[EOP_ROW], True
+    return original
+
+
+def read_path(path):
+    """What a file or folder holds -> Original, not yet checked."""
+    files = find(path)
+    if RANK_FILE.fullmatch(files[0].name):
+        return read_ranks(files, path)
+    if not is_hub(files[0]):
+        return gather([(str(path), load(path))], str(path), f"one file, {path.name}")
+    names = listed([file.name for file in files], 3)
+    original = gather([(str(path), read_hub(files))], str(path), f"Hugging Face, {names}", is_hub=True)
+    if (config := files[0].with_name("config.json")).is_file():
+        read_hub_config(original, config)
+    return original
+
+
+def read_ranks(files, path):
+    """A Megatron checkpoint -> Original, after a look at whether its files belong together."""
+    parts = [(str(file), load(file)) for file in files]
+    steps = [step(part) for _, part in parts]
+    if len(set(steps)) > 1:
+        found = listed([f"{file.name}: {at}" for file, at in zip(files, steps, strict=True)])
+        raise MinglmError(f"{files[0].parent}: files of different iterations ({found}); accepted: those of one checkpoint")
+    world = parts[0][1].get("mp_world_size")
+    if isinstance(world, int) and world != len(files):
+        raise MinglmError(f"{files[0].parent}: {len(files)} of {world} ranks; accepted: all of them in one folder")
+    layout = f"Megatron, {len(files)} rank{'s' if files[1:] else ''}"
+    return gather(parts, str(path), layout + (f" of iteration {steps[0]}" if steps[0] is not None else ""))
+
+
+def step(state):
+    """The iteration that a file says it is of; None where it does not."""
+    found = state.get("iteration", state.get("global_steps"))
+    return found if isinstance(found, int | str) else None
+
+
+def find(path):
+    """The files of a checkpoint, in order: all ranks of a Megatron one, one file, or the index and shards of the hub."""
+    folder = path
+    if path.is_dir():
+        for name in ("latest_checkpointed_iteration.txt", "latest"):
+            if (path / name).is_file():
+                tag = (path / name).read_text(encoding="utf-8", errors="replace").strip()
+                if not re.fullmatch(r"\w[\w.-]{0,99}", tag) or not (path / tag).is_dir():
+                    raise MinglmError(f"{path / name}: names {tag[:40]!r}; accepted: the name of a folder beside it")
+                folder = path / tag
+                break
+    elif not path.is_file():
+        raise MinglmError(f"{path}: not found; {ACCEPTED}")
+    elif RANK_FILE.fullmatch(path.name):
+        folder = path.parent
+    elif not path.name.endswith(".index.json"):
+        return [path]
+    if folder.is_dir():
+        ranks = {int(match[1]): file for file in folder.iterdir() if (match := RANK_FILE.fullmatch(file.name))}
+        if ranks:
+            for rank in range(max(ranks) + 1):
+                if rank not in ranks:
+                    missing = folder / f"mp_rank_{rank:02}_model_states.pt"
+                    raise MinglmError(f"{missing}: not found, though {ranks[max(ranks)].name} is there")
+            return [ranks[rank] for rank in sorted(ranks)]
+        path = next((folder / name for name in HUB_FILES if (folder / name).is_file()), None)
+        if path is None:
+            raise MinglmError(f"{folder}: no weights in this folder; {ACCEPTED}")
+    if path.name.endswith(".index.json"):
+        where = read_json(path).get("weight_map")
+        if not isinstance(where, dict) or not all(isinstance(f, str) and f and Path(f).name == f for f in where.values()):
+            raise MinglmError(f"{path}: accepted: a weight_map from keys to files beside it")
+        return [path, *(path.with_name(name) for name in sorted(set(where.values())))]
+    return [path]
+
+
+def is_hub(file):
+    return file.name in HUB_FILES or file.name.endswith(".index.json")
+
+
+def read_hub(files):
+    """The state dict of one file, or of an index and the shards that it names."""
+    if len(files) == 1:
+        return load(files[0])
+    index, *shards = files
+    wanted, state = read_json(index)["weight_map"], {}
+    for file in shards:
+        part = load(file)
+        if missing := [key for key, name in wanted.items() if name == file.name and key not in part]:
+            raise MinglmError(f"{file}: lacks {listed(missing, 3)}, which {index.name} says is there")
+        state |= {key: part[key] for key in part if wanted.get(key) == file.name}
+    return state
+
+
+def read_hub_config(original, path):
+    """Take num_heads from a config.json, which must not contradict the weights."""
+    values = read_json(path)
+    if values.get("model_type") == "minglm":
+        raise MinglmError(f"{path}: a model of minglm, which --model and GLM.from_pretrained read")
+    table = original.tensors.get("token_embedding.weight")
+    came, shape = values.get("hidden_size"), tuple(table.shape) if table is not None else ()
+    if came is not None and len(shape) == 2 and came != shape[1]:
+        raise MinglmError(f"{path}: hidden_size is {came!r}, the weights have {shape[1]}")
+    heads = values.get("num_attention_heads")
+    if heads is not None and (type(heads) is not int or heads < 1):
+        raise MinglmError(f"{path}: num_attention_heads is {heads!r}; accepted: a whole number of at least 1")
+    original.num_heads = heads
+
+
+# ---- unpickling -----------------------------------------------------------------------------------------------------------
+
+
+class Ignored:
+    """Stands where training kept an object that no weight needs; takes anything and does nothing with it."""
+
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
+
+    def __setstate__(self, state):
+        pass
+
+
+def allowed():
+    """What a file of the original may hold besides tensors and plain values: (what it is taken for, its name there)."""
+    loss_scalers = [f"{module}.loss_scaler.{name}" for module in ("fp16", "deepspeed.runtime.fp16")
+                    for name in ("LossScaler", "DynamicLossScaler")]  # fmt: skip
+    ignored = [(Ignored, name) for name in ("argparse.Namespace", *loss_scalers)]
+    # states of generators hold numpy arrays and scalars; the module was renamed in numpy 2
+    array, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    made = [(f, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core")
+            for f, name in ((array, "_reconstruct"), (scalar, "scalar"))]  # fmt: skip
+    kinds = [type(np.dtype(kind)) for kind in ("?", "u1", "i4", "u4", "i8", "u8", "f4", "f8")]
+    return [*ignored, *made, np.ndarray, np.dtype, *kinds]
+
+
+def load(path):
+    """What a .npz, .safetensors or torch file holds: a dict."""
+    if not path.is_file():
+        raise MinglmError(f"{path}: not found; {ACCEPTED}")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        return load_plain(path, allowed())
+    except Exception as error:  # a damaged or hostile file can raise nearly anything
+        raise MinglmError(f"{path}: no weights that are safe to read: {first_line(error)}") from error
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------------
+
+
+def rename(state_dict, source="state dict"):
+    """The backbone of an original state dict under our names, as tensors, and the keys that are left out.
+
+    Example: {"glm.word_embeddings.weight": E, "glm.dense.weight": D} -> {"token_embedding.weight": E}, ["glm.dense.weight"]
+    """
+    tensors, unknown = {}, []
+    for key, value in unwrapped(state_dict).items():
+        name = translated(PREFIX.sub("", str(key)), NAMES | SAT_NAMES)
+        if name is None:
+            unknown.append(str(key))
+            continue
+        if name in tensors:
+            raise MinglmError(f"{source}: two keys mean {original_name(name)}; {key} is the second")
+        try:
+            tensors[name] = plain(value) if isinstance(value, torch.Tensor) else torch.tensor(np.array(value))
+        except (TypeError, ValueError) as error:
+            raise MinglmError(f"{source}: {key} is not an array of numbers") from error
+    return tensors, unknown
+
+
+def plain(tensor):
+    """The tensor, unless it is of a kind that no weight is, or pretends to more numbers than it holds."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
+        raise TypeError("no plain tensor")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise TypeError("fewer numbers than its shape")
+    return tensor.detach()
+
+
+def unwrapped(state_dict):
+    """The dict of tensors itself, out of what a checkpoint wraps around it."""
+    for key in ("module", "model", "state_dict") * 3:  # not without end: a hostile file may hold itself
+        if isinstance(state_dict.get(key), Mapping):
+            state_dict = state_dict[key]
+    return state_dict
+
+
+def original_name(name):
+    """What the original code calls one of our weights.
+
+    Example: "layers.3.qkv.bias" -> "transformer.layers.3.attention.query_key_value.bias"
+    """
+    return translated(name, {here: original for original, here in NAMES.items()})
+
+
+def translated(name, table):
+    module, _, kind = name.rpartition(".")
+    number = re.search(r"(?<=layers\.)\d+(?=\.)", module)
+    known = table.get(module[: number.start()] + "{i}" + module[number.end() :] if number else module)
+    if known is None or kind not in ("weight", "bias"):
+        return None
+    return f"{known.replace('{i}', number[0]) if number else known}.{kind}"
+
+
+# ---- putting ranks together -----------------------------------------------------------------------------------------------
+
+
+def gather(parts, source, layout, is_hub=False):
+    """Original of the state dicts [(file, state dict)] of one checkpoint, rank after rank."""
+    keys = [str(key) for _, part in parts for key in unwrapped(part)]
+    renamed = [rename(part, file) for file, part in parts]
+    tensors = {}
+    for name in sorted(set().union(*(part for part, _ in renamed))):
+        for (file, _), (part, _) in zip(parts, renamed, strict=True):
+            if name not in part:
+                raise MinglmError(f"{file}: weight {original_name(name)} is missing")
+        tensors[name] = joined(name, [part.pop(name) for part, _ in renamed], source)
+    prefixes = sorted({PREFIX.match(key)[0] for key in keys} - {""})
+    is_sat = any(PREFIX.sub("", key).startswith("mixins.") for key in keys)
+    layout += f", names after {listed(prefixes)}" if prefixes else ""
+    layout += ", names of SwissArmyTransformer" if is_sat else ""
+    ignored = list(dict.fromkeys(key for _, unknown in renamed for key in unknown))
+    original = Original(source, layout, tensors, ignored, is_hub)
+    if not is_sat and (is_hub or any("glm." in prefix for prefix in prefixes)):
+        original.gelu, original.why_gelu = "erf", "as the Hugging Face code computes"
+    return original
+
+
+def joined(name, pieces, source):
+    """One weight from its pieces on each rank.
+
+    Megatron cuts qkv (in each of its thirds), up and the tokens along the first dimension, the weights of out and down
+    along the second. All else is on every rank, and alike.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    shapes = [str(tuple(piece.shape)) for piece in pieces]
+    if len(set(shapes)) > 1:
+        raise MinglmError(f"{source}: {original_name(name)} has shapes {listed(shapes)} on ranks 0 to {len(pieces) - 1}")
+    module, kind = name.split(".")[-2:]
+    try:
+        if module == "qkv":
+            thirds = [piece.chunk(3) for piece in pieces]  # Q, K and V of each rank
+            return torch.cat([third for same in zip(*thirds, strict=True) for third in same])
+        if module in ("token_embedding", "up"):
+            return torch.cat(pieces)
+        if module in ("out", "down") and kind == "weight":
+            return torch.cat(pieces, dim=1)
+    except (IndexError, RuntimeError) as error:
+        raise MinglmError(f"{source}: {original_name(name)} has shape {shapes[0]} on every rank: cannot be joined") from error
+    for rank, piece in enumerate(pieces):
+        if not torch.allclose(piece.float(), pieces[0].float(), rtol=1e-2, atol=1e-3):
+            raise MinglmError(f"{source}: {original_name(name)} is not the same on ranks 0 and {rank}: not of one checkpoint")
+    return pieces[0]
+
+
+def check(original):
+    """Raise MinglmError where a table is missing or is none, or where ranks are missing."""
+    for name in ("token_embedding.weight", "position_embedding.weight", "block_position_embedding.weight"):
+        if name not in original.tensors:
+            raise MinglmError(f"{original.source}: weight {original_name(name)} is missing")
+        if original.tensors[name].dim() != 2:
+            shape = tuple(original.tensors[name].shape)
+            raise MinglmError(f"{original.source}: {original_name(name)} has shape {shape}; accepted: two dimensions")
+    C, qkv = original.tensors["token_embedding.weight"].shape[1], original.tensors.get("layers.0.qkv.weight")
+    if qkv is not None and qkv.dim() == 2 and qkv.shape[1] == C and 0 < len(qkv) < 3 * C:
+        raise MinglmError(
+            f"{original.source}: {original_name('layers.0.qkv.weight')} has {len(qkv)} of {3 * C} rows: ranks are missing; "
+            "accepted: the files mp_rank_00_model_states.pt, mp_rank_01... of all ranks in one folder"
+        )

@@ -1,0 +1,145 @@
+"""The processes that train together, how they keep their memory, and how they are asked to stop."""
+
+import ctypes
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from ..errors import MinglmError
+from ..streams import say
+
+
+class World:
+    """The processes that train together: one, or as many as torchrun started."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size, self.first = rank, size, rank == 0
+
+    def sum(self, tensor):
+        """Add a CPU tensor up over all processes, in place."""
+        self._reduce(lambda t: dist.all_reduce(t), tensor)
+
+    def broadcast(self, tensor):
+        """Give every process the first one's CPU tensor, in place."""
+        self._reduce(lambda t: dist.broadcast(t, 0), tensor)
+
+    def _reduce(self, operation, tensor):
+        if self.size > 1:
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            moved = tensor.to(device)
+            operation(moved)
+            tensor.copy_(moved)
+
+    def barrier(self):
+        """Wait for all processes."""
+        self.sum(torch.zeros(1))
+
+    @contextmanager
+    def first_goes_first(self):
+        """The first process runs the block, then the others: what it wrote, they find."""
+        if not self.first:
+            self.barrier()
+        yield
+        if self.first:
+            self.barrier()
+
+
+@contextmanager
+def processes():
+    """The World of this process; joins the group that torchrun has set up, and leaves it at the end.
+
+    Raises MinglmError when more than one process is announced and the variables that torchrun sets are not all there.
+    """
+    size = _number("WORLD_SIZE", 1, least=1)
+    if size == 1:  # whatever else is left in the environment
+        yield World(0, 1)
+        return
+    rank, cuda = _number("RANK", None), torch.cuda.is_available()
+    _number("MASTER_PORT", None)
+    if not os.environ.get("MASTER_ADDR") or rank >= size:
+        wrong = f"RANK is {rank}" if rank >= size else "MASTER_ADDR is not set"
+        raise MinglmError(f"{wrong}, and WORLD_SIZE is {size}; {TORCHRUN}")
+    if cuda:
+        torch.cuda.set_device(_number("LOCAL_RANK", None))
+    try:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise MinglmError(f"the {size} processes do not find each other: {reason}; {TORCHRUN}") from error
+    try:
+        yield World(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+TORCHRUN = "start them with torchrun, or unset WORLD_SIZE to train with one process"
+
+
+def local_rank():
+    """Which of this machine's processes this one is, and so which GPU it takes."""
+    return 0 if _number("WORLD_SIZE", 1, least=1) == 1 else _number("LOCAL_RANK", None)
+
+
+def is_first():
+    """Whether this process is the one that prints and writes."""
+    return _number("WORLD_SIZE", 1, least=1) == 1 or _number("RANK", None) == 0
+
+
+def _number(name, default, least=0):
+    """A variable of torchrun as a whole number; an empty one counts as not set."""
+    text = os.environ.get(name, "").strip()
+    if not text and default is not None:
+        return default
+    if not text.isdecimal() or int(text) < least:
+        what = f"is {text[:40]!r}; a whole number >= {least} is accepted" if text else "is not set, and WORLD_SIZE is above 1"
+        raise MinglmError(f"{name} {what}: {TORCHRUN}")
+    return int(text)
+
+
+def keep_memory():
+    """Ask glibc to keep the memory that tensors leave behind, for the next step needs as much again; elsewhere a no-op.
+
+    Otherwise large tensors go back to the system at once, and each page of the next ones costs a fault when it is first
+    touched: in virtual machines a few microseconds, and there are thousands of them in a step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    mallopt(trim_threshold, -1)
+    mallopt(mmap_max, 0)
+
+
+class Interrupt:
+    """The first Ctrl-C (or SIGTERM) asks for a checkpoint and an end; the second ends the process at once."""
+
+    def __init__(self, world):
+        self.world, self.happened, self.agreed = world, False, False
+
+    def __enter__(self):
+        # Python takes handlers from the main thread alone; in another one, Ctrl-C is that one's business
+        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self.before = {s: signal.signal(s, self.note) for s in signals}
+        return self
+
+    def note(self, number, frame):
+        self.happened = True
+        for s in self.before:
+            signal.signal(s, signal.SIG_DFL)
+        if self.world.first:
+            say("\nstopping after this step and saving; once more to leave at once")
+
+    def agree(self):
+        """Ask after a step whether to stop: `agreed` is then the same in all processes."""
+        flag = torch.tensor([float(self.happened)])
+        self.world.sum(flag)
+        self.agreed = bool(flag[0])
+
+    def __exit__(self, *error):
+        for s, handler in self.before.items():
+            signal.signal(s, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python

@@ -1,0 +1,526 @@
+"""Pretraining: from settings to a run folder. Read `pretrain` first: it is the job from top to bottom.
+
+One step: the global batch is a function of (seed, step); each process takes its share in micro-batches; every micro-batch
+backpropagates the sum of its token losses / M, with M the learned rows of the whole global batch; clip; AdamW.
+So neither the number of processes (torchrun) nor the micro-batch changes what is learned.
+"""
+
+import csv
+import json
+import math
+import re
+import shlex
+import shutil
+import statistics
+import sys
+import time
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..attention import best_backend
+from ..batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
+from ..checks import check_pair
+from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
+from ..data.tokenizer import Tokenizer
+from ..errors import MinglmError, need, note
+from ..files.checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
+from ..files.lock import claimed, contents, locked
+from ..files.whole import cut_back, write_whole
+from ..measure.held_out import evaluate, final_report, held_out_columns
+from ..model import GLM
+from ..rng import Rng
+from ..streams import open_closed
+from .config import read_toml, resolve, settings_of_run, to_toml
+from .distributed import Interrupt, keep_memory, local_rank, processes
+from .log import COLUMNS, banner, print_scores, report_step, show_sample
+from .optimizer import Muon, Together
+
+SETTINGS, METRICS, SAMPLES, REPORT = "run.toml", "metrics.csv", "samples.jsonl", "evaluation.json"
+
+
+class Interrupted(Exception):
+    """Ctrl-C, after the checkpoint was saved."""
+
+
+def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_curves=None):
+    """Train a GLM as `config` (RunConfig) says and leave a run folder at `out`; returns the folder.
+
+    out: None takes the next free runs/PRESET-NNN. No other process can write to the folder meanwhile.
+    resume: go on with the run in `out` (its own run.toml is the config then). init: (GLM, Tokenizer) to start from.
+    stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
+    Raises MinglmError (bad input, a loss that is not finite, a disk that is full) and Interrupted (Ctrl-C).
+    """
+    keep_memory()
+    open_closed()
+    with processes() as world, folder_of(out, config.preset, world, resume) as out:
+        run = Run(config, out, world, resume, init)
+        try:
+            stop = min(run.config.train.steps, stop_at or run.config.train.steps)
+            if run.step > stop:
+                raise MinglmError(f"{out}: already at step {run.step}, which is past {stop}")
+            with Interrupt(world) as interrupt:
+                train(run, stop, interrupt)
+            if run.step == run.config.train.steps:
+                report = final_report(run)
+                if world.first:
+                    write_whole(run.out / REPORT, json.dumps(report, indent=2) + "\n")
+                    print_scores(report)
+            if draw_curves and world.first:
+                draw_curves(run.out)
+        finally:
+            run.close()
+        if interrupt.agreed:
+            done = f"saved step {run.step} of {run.config.train.steps}"
+            raise Interrupted(f"{done}; go on with: minglm pretrain --out {shlex.quote(str(out))} --resume")
+        return run.out
+
+
+# ---- one run: everything between the settings and the first step ------------------------------------------------------
+
+
+class Run:
+    """A run folder being trained: settings, corpus, model, optimiser, checkpoints."""
+
+    def __init__(self, config, out, world, resume, init):
+        if config.train.log == "tensorboard":
+            need("torch.utils.tensorboard", "train.log")
+        if init:
+            check_pair(*init)
+        self.out, self.world = out, world
+        self.device = device = choose_device(config.train.device, world)
+        self.checkpoints = Checkpoints(out, config.train.keep)
+        self.writer = summary_writer() if world.first and config.train.log == "tensorboard" else None
+        where, state, resume = None, None, resume and has_begun(out)
+        if resume:
+            where, state = self.checkpoints.load_state()
+        world.barrier()
+
+        # the corpus: the first process writes the token file, the others find it
+        if init:
+            model, self.tokenizer = init
+        else:
+            self.tokenizer = Tokenizer.from_pretrained(where) if resume else None
+        with world.first_goes_first():
+            self.read_corpus(config, resume)
+        config = replace(config, model=replace(config.model, vocab_size=self.tokenizer.vocab_size))
+        if state and state["corpus"] != self.corpus.fingerprint:
+            said = ", ".join(data_text(config)) or "the embedded corpus"
+            before = ", ".join(data_text(run_settings(out))) or "the embedded corpus"
+            what = f"{said} is another text than {before}, with which" if said != before else f"{said} has changed since"
+            raise MinglmError(f"data.text: {what} {out} was started; resume needs the same corpus")
+
+        torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
+        self.model = GLM.from_pretrained(where) if resume else model if init else GLM(config.model)
+        self.model.to(device).train()
+        self.model.backend = config.train.backend
+        self.model.checkpoint_activations = config.train.checkpoint_activations
+        self.source, self.held_out_source = sources(self.corpus, self.tokenizer, config)
+        self.training, self.held_out = self.source.windows, self.held_out_source.windows
+        self.batches = TrainingBatches(self.source, config.train.batch_tokens)
+
+        self.step, self.best = 0, math.inf
+        self.seconds_a_token, config = self.decide(config)  # dtype and steps, where they are left open
+        self.config, self.dtype = config, config.train.dtype
+        self.backend, self.backend_reason = config.train.backend, "as asked"
+        if self.backend == "auto":
+            head_dim = config.model.hidden_size // config.model.num_heads
+            self.backend, self.backend_reason = best_backend(getattr(torch, self.dtype), device, head_dim)
+        self.optimizer = make_optimizer(self.model, config.train)
+        self.loss = SumLoss(self.model)
+        if world.size > 1:
+            self.loss = nn.parallel.DistributedDataParallel(self.loss, device_ids=[device] if device.type == "cuda" else None)
+        if config.train.compile:
+            self.model.compile()
+        if state:
+            self.step, self.best = state["step"], state["best"]
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.metrics = self.samples = self.tensorboard = None
+        if world.first:
+            if not resume:
+                self.save()  # before run.toml, which says that there is something to go on with
+            self.open_files(resume)
+            banner(self, resume)
+        world.barrier()
+
+    def read_corpus(self, config, resume):
+        """Tokenizer (trained unless there is one) and token file."""
+        data = config.data
+        try:
+            self.files = find_files(data.text) if data.text else [embedded_corpus()]
+        except MinglmError as error:
+            again = f"minglm pretrain --out {shlex.quote(str(self.out))} --resume --text PATH"
+            raise MinglmError(f"{error}" + f"; if the text has moved, say where to: {again}" * resume) from None
+        if self.tokenizer is None:
+            dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
+            texts = (text for path in self.files for text in read_documents(path, **dials))
+            self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty())
+        self.corpus = cached_corpus(
+            self.files, self.tokenizer, cache_folder(data.cache),
+            text_key=data.text_key, documents=data.documents, errors=data.errors,
+        )  # fmt: skip
+
+    def decide(self, config):
+        """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
+        t, why = config.train, "as asked"
+        batches = [self.first_samples(step).to(self.device) for step in range(8)]
+        timed = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
+        dtype = t.dtype
+        if dtype == "auto":
+            gain = timed["float32"] / timed["bfloat16"]
+            dtype = "bfloat16" if gain >= 1.15 else "float32"
+            why = f"a step in bfloat16 was measured {gain:.2f} times as fast as in float32"
+        self.dtype_reason, seconds = why, timed[dtype]
+        decided = torch.tensor([seconds, dtype == "bfloat16"], dtype=torch.float64)
+        self.world.broadcast(decided)
+        seconds, dtype = float(decided[0]), "bfloat16" if decided[1] else "float32"
+        t = replace(t, dtype=dtype)
+        if t.minutes:
+            a_step = seconds * self.batches.share / self.world.size
+            t = replace(t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / a_step)))  # a tenth for evaluation
+        return seconds, replace(config, train=t)
+
+    def first_samples(self, step, most=2048):
+        """The first samples of a step's global batch as a Batch of up to `most` text tokens."""
+        examples, tokens = [], 0
+        for _, example in self.batches.examples(step):
+            if not examples or tokens + example.text_len <= most:
+                examples.append(example)
+                tokens += example.text_len
+        return pack(examples)
+
+    def open_files(self, resume):
+        """run.toml; metrics.csv and samples.jsonl, cut back to the checkpoint's step."""
+        if resume:
+            cut_back(self.out / METRICS, lambda line: line.startswith("step") or int(line.split(",")[0]) <= self.step)
+            cut_back(self.out / SAMPLES, lambda line: json.loads(line)["step"] <= self.step)
+        data = replace(self.config.data, text=data_text(self.config))
+        write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=data)))
+        self.metrics = open(self.out / METRICS, "a", newline="", encoding="utf-8")
+        self.samples = open(self.out / SAMPLES, "a", encoding="utf-8")
+        if self.metrics.tell() == 0:
+            csv.writer(self.metrics, lineterminator="\n").writerow(COLUMNS)
+            self.metrics.flush()
+        if self.writer:
+            self.tensorboard = self.writer(self.out, purge_step=self.step)
+
+    def close(self):
+        for file in (self.metrics, self.samples, self.tensorboard):
+            if file:
+                with suppress(OSError):  # every line was flushed, and what the disk did not take has been told
+                    file.close()
+
+    def save(self, best=False):
+        """A checkpoint of this step (first process only)."""
+        if self.world.first:
+            state = dict(step=self.step, best=self.best, corpus=self.corpus.fingerprint, optimizer=self.optimizer.state_dict())
+            self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best)
+
+    def autocast(self):
+        """Matrix products in bfloat16, if that is the run's dtype."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+
+class SumLoss(nn.Module):
+    """The sum of a batch's token losses as a module, for DistributedDataParallel wraps modules."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch):
+        return self.model.loss(batch, "sum")
+
+
+# ---- the loop -----------------------------------------------------------------------------------------------------------
+
+
+def train(run, stop, interrupt):
+    """Steps run.step, ..., stop - 1, with evaluation, samples and checkpoints on their way."""
+    t, world = run.config.train, run.world
+    bar = tqdm(total=t.steps, initial=run.step, disable=None if world.first else True, unit="step", dynamic_ncols=True)
+    began, first_step = time.monotonic(), run.step
+    while run.step < stop and not interrupt.agreed:
+        started = time.monotonic()
+        row = train_step(run)
+        run.step += 1
+        row |= dict(step=run.step, seconds=round(time.monotonic() - started, 3))
+        last = run.step == t.steps
+        if last or run.step % t.eval_every == 0:
+            row |= {name: f"{nats:.6f}" for name, nats in held_out_columns(evaluate(run, t.eval_samples)).items()}
+        improved = float(row.get("held_out", math.inf)) < run.best
+        if improved:
+            run.best = float(row["held_out"])
+        if world.first:
+            left = (time.monotonic() - began) / (run.step - first_step) * (t.steps - run.step)
+            report_step(run, row, left, bar)
+        if last or run.step % t.sample_every == 0:
+            show_sample(run, bar)
+        interrupt.agree()
+        if improved or run.step == stop or run.step % t.save_every == 0 or interrupt.agreed:
+            run.save(best=improved)
+    bar.close()
+
+
+def train_step(run):
+    """One optimiser step on the global batch of run.step; returns its columns of metrics.csv."""
+    t, world, step = run.config.train, run.world, run.step
+    drawn = run.batches.examples(step, world.rank, world.size)
+    examples = [example for _, example in drawn]
+    counts = torch.tensor(
+        [
+            sum(len(e.targets) for e in examples),
+            sum(e.text_len for e in examples),
+            sum(len(e.targets) - sum(e.targets == e.special.eop) for e in examples),
+            sum(objective != e.objective for objective, e in drawn),
+        ],
+        dtype=torch.float64,
+    )
+    world.sum(counts)
+    learned, text_tokens, blanked, fallbacks = (int(n) for n in counts)
+
+    lr = learning_rate(step, t)
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr * group["lr_ratio"]
+    total = torch.zeros((), dtype=torch.float64)
+    runs = micro_batches(examples, t.micro_batch_tokens)
+    for number, micro in enumerate(runs):
+        torch.manual_seed(stream_seed(t.seed, step + 1, world.rank, number))  # dropout
+        batch = pack(micro).to(run.device)
+        is_last = number == len(runs) - 1
+        with nullcontext() if is_last or world.size == 1 else run.loss.no_sync():
+            with run.autocast():
+                loss = run.loss(batch)
+            (loss * (world.size / learned)).backward()  # subtle: DDP averages over processes, so each counts `size` times
+        total += loss.detach().double().cpu()
+    world.sum(total)
+    mean = float(total) / learned
+    norm = float(nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf))
+    if not (math.isfinite(mean) and math.isfinite(norm)):
+        raise MinglmError(
+            f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm}); the last good one is "
+            f"{run.checkpoints.verified()}. A lower train.lr, a longer train.warmup or train.dtype float32 may help"
+        )
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    masked = round(blanked / text_tokens, 4)
+    return dict(
+        loss=f"{mean:.6f}", lr=f"{lr:.6g}", grad_norm=f"{norm:.4f}", text_tokens=text_tokens,
+        learned_tokens=learned, masked=masked, fallbacks=fallbacks,
+    )  # fmt: skip
+
+
+def learning_rate(step, t):
+    """The rate of step 0, 1, ...: up in a line over the warm-up, then down to min_lr_ratio of the peak, never below.
+
+    t: TrainConfig. The first step already learns (the original's first step has rate 0).
+    """
+    warmup = int(t.warmup * t.steps)
+    if step < warmup:
+        return t.lr * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, t.steps - 1 - warmup))
+    fall = (1 + math.cos(math.pi * progress)) / 2 if t.decay == "cosine" else 1 - progress
+    return t.lr * (t.min_lr_ratio + (1 - t.min_lr_ratio) * fall)
+
+
+def make_optimizer(model, t):
+    """The optimiser that a TrainConfig asks for: AdamW, or Muon for the matrices and AdamW for the rest."""
+    tables, matrices, vectors = parameter_groups(model, t)
+    if t.optimizer == "adamw":
+        return make_adamw([tables, matrices, vectors], t)
+    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
+    muon = Muon([matrices | dict(lr_ratio=t.muon_lr_ratio)], t.lr, t.momentum, dtype=dtype)
+    return Together(muon=muon, adamw=make_adamw([tables, vectors], t))
+
+
+def make_adamw(groups, t):
+    """AdamW of groups of parameters; t: settings with lr, beta1, beta2 and eps."""
+    return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+
+
+def parameter_groups(model, t):
+    """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
+
+    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
+    these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
+    """
+    named = list(model.named_parameters())
+    tables = [p for name, p in named if "embedding" in name]
+    matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
+    vectors = [p for _, p in named if p.dim() == 1]
+    return (
+        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
+        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
+    )
+
+
+def stream_seed(seed, step, rank, number):
+    """A seed for torch, keyed by (seed, step, rank, micro-batch): dropout needs no history either."""
+    rng = Rng(seed, number, step, DROPOUT + 256 * rank)
+    return rng.word() << 31 | rng.word() >> 1  # 63 bits
+
+
+def time_step(model, batches, dtypes, at_most=6.0):
+    """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
+
+    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch. Each batch runs
+    once before it is timed: some libraries prepare for every new shape, and in training the shapes repeat.
+    """
+
+    def run(batch, dtype):
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = model.loss(batch)
+        loss.backward()
+        if batch.tokens.device.type == "cuda":
+            torch.cuda.synchronize()
+        model.zero_grad(set_to_none=True)
+
+    timed, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
+    for batch in batches:
+        for dtype in dtypes:
+            run(batch, dtype)
+            started = time.perf_counter()
+            run(batch, dtype)
+            timed[dtype].append((time.perf_counter() - started) / batch.text_tokens)
+        if time.perf_counter() - began > at_most:
+            break
+    return {dtype: statistics.median(seconds) for dtype, seconds in timed.items()}
+
+
+# ---- the machine --------------------------------------------------------------------------------------------------------
+
+
+def choose_device(name, world):
+    """The torch.device a process trains on; "auto" is its own GPU where there is one."""
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
+    return torch.device(name)
+
+
+def summary_writer():
+    """The class that writes for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MinglmError("train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'") from None
+    return SummaryWriter
+
+
+# ---- the folder of a run ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def folder_of(out, preset, world, resume):
+    """The run folder, which no other process may write to until the block ends; all processes of `world` get the same."""
+    with ExitStack() as stack:
+        if world.first:
+            folder = stack.enter_context(locked(run_folder(out)) if resume else begun(out, preset))
+        if out is not None:
+            folder = Path(out)
+        elif world.size > 1:
+            number = torch.tensor([int(folder.name.rpartition("-")[2]) if world.first else 0])
+            world.broadcast(number)
+            folder = Path("runs", f"{preset}-{int(number):03}")
+        yield folder
+
+
+@contextmanager
+def begun(out, name):
+    """A new folder for this process alone, without what a run has left there that ended before its first checkpoint."""
+    with claimed(out, name) as folder:
+        clear_unbegun(folder)
+        if found := contents(folder):
+            another = "holds another run; --resume goes on with it"
+            what = another if SETTINGS in found else f"holds other files ({found[0]}, ...)"
+            raise MinglmError(f"{folder}: {what}; a new run needs a new or empty folder")
+        try:
+            yield folder
+        finally:
+            clear_unbegun(folder)
+
+
+def clear_unbegun(folder):
+    """Remove what is in a folder if all of it is the beginning of a run that cannot be resumed, for it has no run.toml."""
+    checkpoints, found = folder / "checkpoints", contents(folder)
+    own = "|".join((WEIGHTS, CONFIG, TOKENIZER))
+    ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in found)
+    if ours and checkpoints.is_dir() and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir()):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        for name in found:
+            with suppress(OSError):
+                (folder / name).unlink()
+
+
+BEGINNING = r"(\.tmp-|\.old-)?(last|best|step-00000000)"  # of checkpoints/: no step has been done yet
+
+
+def has_begun(out):
+    """Whether there is a checkpoint to go on with; without one, a run that has done no step begins again."""
+    checkpoints = Checkpoints(out)
+    if checkpoints.steps() or checkpoints.pointed("last"):
+        return True
+    metrics = out / METRICS
+    return metrics.is_file() and metrics.read_bytes().count(b"\n") > 1
+
+
+def run_folder(out):
+    """The same folder, if it holds a run."""
+    if not (Path(out) / SETTINGS).is_file():
+        raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
+    return out
+
+
+def data_text(config):
+    """The paths of data.text, as they are found from everywhere."""
+    return tuple(str(Path(p).resolve()) for p in config.data.text)
+
+
+def run_settings(out):
+    """The RunConfig that a run folder was started with."""
+    return settings_of_run(Path(run_folder(out)) / SETTINGS)
+
+
+
+
+# Settings that a run decides once, when it begins: the same words on --resume mean what came of them.
+DECIDED = {
+    "train.dtype": lambda said, own: said == "auto",
+    "train.minutes": lambda said, own: own == 0,  # they became train.steps
+    "model.vocab_size": lambda said, own: said > own,  # too little text for more
+}
+
+
+def resumed_settings(out, overrides, preset=None, file=None):
+    """The RunConfig of a run that goes on. What is given again must be the run's own.
+
+    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError for any
+    other difference, with both values.
+    """
+    own = run_settings(out)
+    file_preset, from_file = read_toml(file) if file else (None, {})
+    overrides = from_file | overrides
+    said = resolve(preset or file_preset, Path(out) / SETTINGS, overrides)
+    if said.preset != own.preset:
+        raise _differs("preset", said.preset, own.preset, out)
+    for key in overrides:
+        section, name = key.split(".")
+        given, kept = (getattr(getattr(config, section), name) for config in (said, own))
+        if given == kept or key in ("data.text", "data.cache"):
+            continue
+        if key not in DECIDED or not DECIDED[key](given, kept):
+            raise _differs(key, given, kept, out)
+        came = f"train.steps {own.train.steps:,}" if key == "train.minutes" else kept
+        note(f"{key}: {given} was decided when the run began: {came}")
+    return replace(own, data=replace(own.data, text=said.data.text, cache=said.data.cache))
+
+
+def _differs(key, said, own, out):
+    what = f"{key}: {said} is given, and {out} was started with {own}"
+    return MinglmError(f"{what}; a resumed run keeps its settings: leave it out, or give the same")

@@ -1,0 +1,1 @@
+"""What a trained model is for: fill, write, score, classify, rewrite, embed."""

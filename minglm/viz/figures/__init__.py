@@ -1,0 +1,127 @@
+"""The sixteen figures: what each one is called, what it needs, and who draws it. matplotlib is imported when one is drawn.
+
+    samples.py          corruption F1, positions F2, film F4
+    masks.py            mask F3, family F5, shuffles F6, batch F7
+    tiles.py            tiles F14, and tiles_text
+    models.py           heads F9, query F10, infilling F11
+    runs.py             position_embeddings F8, spans F13
+    curves.py           curves F12
+    speed.py            attention F15
+    story.py            story F16, which moves: storyboard.py plans it, animated.py writes the SVG, without matplotlib
+    canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
+
+Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark"
+and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure
+needs from what there is.
+"""
+
+import difflib
+from importlib import import_module
+from typing import NamedTuple
+
+from ...errors import MinglmError
+
+TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
+
+
+class Figure(NamedTuple):
+    """A figure: its name, the module that draws it, what it needs, and one sentence about it."""
+
+    name: str
+    module: str
+    needs: str
+    about: str
+
+    @property
+    def function(self):
+        """`fig_name`."""
+        return getattr(import_module(f".{self.module}", __package__), f"fig_{self.name}")
+
+
+FIGURES = {
+    name: Figure(name, *rest)
+    for name, *rest in (
+        ("corruption", "samples", TEXT, "from the text to Part A and Part B"),
+        ("positions", "samples", TEXT, "both positions of every row, as bars"),
+        ("mask", "masks", TEXT, "tokens, both positions and who may see whom, in one aligned picture"),
+        ("film", "samples", TEXT, "the steps from a text to a sample, a panel each"),
+        ("family", "masks", TEXT, "the masks of BERT, GPT, prefix LM, UniLM, T5 and GLM on the same text"),
+        ("shuffles", "masks", TEXT, "the mask in every order of the spans"),
+        ("batch", "masks", TEXT, "samples packed end to end, and the few integers that the kernel gets"),
+        ("position_embeddings", "runs", RUN, "how alike the embeddings of every two positions are"),
+        ("heads", "models", MODEL, "what every head of every layer looks at"),
+        ("query", "models", MODEL, "what one row looks at, a bar for each key"),
+        ("infilling", "models", MODEL, "blanks being filled: the likeliest choices for each token"),
+        ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
+        ("spans", "runs", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
+        ("tiles", "tiles", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
+        ("story", "story", TEXT, "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home"),
+        ("attention", "speed", BENCH, "every way to compute attention, beside PyTorch's best"),
+    )
+}
+HERE = {"tiles_text": "tiles", "attention_of": "models", "fig_runs": "curves"}
+
+
+def __getattr__(name):
+    """fig_mask, ..., fig_attention, tiles_text, attention_of: imported when they are asked for."""
+    if name.removeprefix("fig_") in FIGURES and name.startswith("fig_"):
+        return FIGURES[name.removeprefix("fig_")].function
+    if name in HERE:
+        return getattr(import_module(f".{HERE[name]}", __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def save_figure(fig, path):
+    """Write any figure: see `Animation.save` and `canvas.save_figure`. -> Path"""
+    if hasattr(fig, "svg"):
+        return fig.save(path)
+    from .canvas import save_figure as save
+
+    return save(fig, path)
+
+
+def find(name):
+    """The Figure of a name; MinglmError with the nearest name if there is none."""
+    plain = str(name).removeprefix("fig_").replace("-", "_")
+    if plain in FIGURES:
+        return FIGURES[plain]
+    near = difflib.get_close_matches(plain, FIGURES, 1, cutoff=0.5)
+    rest = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIGURES)}"
+    raise MinglmError(f"unknown figure {name!r}; {rest}")
+
+
+def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme="light", width=None, **dials):
+    """The figure of that name, from a derivation (of words) or from one and a model with its tokenizer. -> matplotlib Figure
+
+    text: what the derivation was made of, as typed, so that its blanks reach the tokenizer; for "infilling" a text with
+    [MASK] does without a derivation. dials: those of the figure, e.g. layer=, head= and row= of "query", tile= of "tiles".
+    """
+    figure, look = find(name), dict(theme=theme, width=width, **dials)
+    name = figure.name
+    if figure.needs in (RUNS, BENCH) or name == "spans":
+        raise MinglmError(f"figure {name} is not of a text but of {figure.needs}: minglm plot PATH --figure {name}")
+    if figure.needs != TEXT and model is None:
+        raise MinglmError(f"figure {name} needs a model: --model RUN")
+    if name == "position_embeddings":
+        return figure.function(model, **look)
+    if name == "infilling" and derivation is None and text:
+        return figure.function(model, tokenizer, text, **look)
+    if derivation is None:
+        raise MinglmError(f"figure {name} needs a text and its spans")
+    if name == "infilling":
+        from .models import with_blanks
+
+        typed, truth = with_blanks(derivation, tokenizer, text)
+        return figure.function(model, tokenizer, typed, truth=truth, **look)
+    if figure.needs == MODEL:
+        from .models import attention_of, in_tokens
+
+        example, tokens = in_tokens(derivation, tokenizer, text, model.config.max_positions)
+        return figure.function(attention_of(model, example), tokens, **look)
+    if name == "batch":  # the same text as three models read it: one integer each
+        from ..derivation import explain
+
+        d = derivation
+        others = (explain(d.text, d.spans, d.order, d.objective, model=m) for m in ("bert", "gpt"))
+        return figure.function([d, *others], **look)
+    return figure.function(derivation, **look)
