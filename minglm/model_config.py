@@ -38,3 +38,28 @@ class GLMConfig:
             raise MinglmError(f'model.gelu: {self.gelu!r} is not accepted; "tanh" or "erf" is')
         if self.family not in FAMILIES:
             raise MinglmError(f"model.family: {self.family!r} is not accepted; one of {', '.join(FAMILIES)} is")
+
+
+def useful_flop(config, batch):
+    """Multiplications and additions of matrix products and attention that one step cannot do without: (GEMMs, attention).
+
+    A weight costs 2 a row forward and 4 backward. All rows pass all layers but the last, of which they only need keys and
+    values; rows of Part B (all of them learn) pass it whole, and the head. Attention costs 4 C a visible pair forward, and
+    10 C backward.
+    """
+    C, V, layers = config.hidden_size, config.vocab_size, config.num_layers
+    N, M = len(batch.tokens), len(batch.targets)
+    weights_rows = 12 * C * C * N * (layers - 1) + 2 * C * C * N + 10 * C * C * M + C * V * M
+    visible = batch.mask.visible_keys()
+    pairs = int(visible.sum()) * (layers - 1) + int(visible[batch.target_rows].sum())
+    return 6 * weights_rows, 14 * C * pairs
+
+
+def num_parameters(model: GLMConfig) -> int:
+    """The weights of a GLM, the tied head counted once: V h + 2 (P + 1) h + N (12 h^2 + 13 h) + 2 h.
+
+    Example: V=10, h=2, N=1, P=3 -> 20 + 16 + 74 + 4 = 114.
+    """
+    h = model.hidden_size
+    tables = (model.vocab_size + 2 * (model.max_positions + 1)) * h
+    return tables + model.num_layers * (12 * h * h + 13 * h) + 2 * h

@@ -66,3 +66,7 @@ def _view(module, views):
     children = {name: child if child is None else _view(child, views) for name, child in module._modules.items()}
     vars(view).update(state, training=False, _modules=children)
     return view
+
+
+def device_of(model):
+    return next(model.parameters()).device

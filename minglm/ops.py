@@ -12,7 +12,6 @@ imports this module like any other; `has_kernel` says why nothing runs.
 """
 
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -21,18 +20,13 @@ import torch
 from torch.autograd import forward_ad
 
 from .errors import MinglmError, note
+from .machine import HERE, build_info
 
 MAX_HEAD_DIM = 256
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 CUDA_HEAD_DIMS = (32, 64, 96, 128)
 LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # every rung there is, in this build or not
-
-
-def _build_info():
-    """What setup.py wrote when it built the extension, or could not; empty in a checkout that was never built."""
-    file = Path(__file__).with_name("_build_info.json")
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _why_missing(error):
@@ -42,7 +36,7 @@ def _why_missing(error):
     if installed := _installed_copy():
         return (f"{HERE} is a source folder without the compiled kernel, the copy in {installed} has it: "
                 f"run `pip install -e .` in {HERE.parent}, or start Python in another folder")  # fmt: skip
-    return f"minglm._C was not built ({_build_info().get('reason') or 'in a checkout: pip install -e .'})"
+    return f"minglm._C was not built ({build_info().get('reason') or 'in a checkout: pip install -e .'})"
 
 
 def _installed_copy():
@@ -51,7 +45,6 @@ def _installed_copy():
     return next((folder for folder in folders if folder != HERE and any(folder.glob("_C.*"))), None)
 
 
-HERE = Path(__file__).resolve().parent
 
 try:
     _C = importlib.import_module("._C", __package__)
@@ -75,7 +68,7 @@ def has_kernel(device="cpu"):
         count, why = _cuda_devices()
         return count > 0, "compiled by nvcc" if count else why
     if _C is not None and kind != "cpu":
-        why = _build_info().get("cuda", {}).get("reason") if kind == "cuda" else None
+        why = build_info().get("cuda", {}).get("reason") if kind == "cuda" else None
         return False, f"this build has no kernel for {kind}{f' ({why})' if why else ''}"
     return _C is not None, HOW
 
@@ -366,3 +359,25 @@ def last_is_contiguous(x):
 
 def _kind(x):
     return f"{tuple(x.shape)} of {x.dtype} on {x.device}"
+
+
+def cuda():
+    """The CUDA kernels: for what they were built, or why not; what the driver says; whether they can be emulated on the CPU."""
+    built = bool(getattr(_C, "cuda_built", False))
+    count, driver = _C.cuda_devices() if built else (0, None)
+    note = build_info().get("cuda", {})
+    return dict(
+        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), machine_code=note.get("machine_code", True),
+        reason=None if built else note.get("reason"),
+        devices=count, driver=driver, capability=_C.cuda_capability(0) if count else None,
+        emulated=bool(getattr(_C, "emulated_built", False)),
+    )  # fmt: skip
+
+
+def why_no_gpu():
+    """One line: PyTorch sees no GPU, and what our own CUDA runtime, if the build has it, sees."""
+    there = cuda()
+    if there["devices"]:
+        need = "is built without CUDA" if torch.version.cuda is None else f"is built for CUDA {torch.version.cuda}"
+        return f"PyTorch sees no GPU, the driver shows {there['devices']}: this PyTorch {need}"
+    return f"PyTorch sees no GPU{', and the driver: ' + there['driver'] if there['driver'] else ''}"

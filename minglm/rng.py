@@ -80,3 +80,13 @@ def blocks(n, seed, a=0, b=0, c=0):
     i, seed = np.arange(n, dtype=np.uint64), int(seed)
     counter = (i, *(np.full(n, int(word) & MASK32, dtype=np.uint64) for word in (a, b, c)))
     return philox(counter, (seed & MASK32, (seed >> 32) & MASK32))
+
+
+# What a stream of random numbers is for: the last word of its counter.
+ORDER, SPANS, HELD_OUT, NOISE, DROPOUT, SAMPLING, CUTS = range(7)
+
+
+def stream_seed(seed, step, rank, number):
+    """A seed for torch, keyed by (seed, step, rank, micro-batch): dropout needs no history either."""
+    rng = Rng(seed, number, step, DROPOUT + 256 * rank)
+    return rng.word() << 31 | rng.word() >> 1  # 63 bits

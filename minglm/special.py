@@ -35,3 +35,29 @@ class SpecialTokens:
         if objective not in masks:
             raise MinglmError(f"objective: {objective!r} is not one of {', '.join(masks)}")
         return masks[objective]
+
+
+# The vocabulary begins with these, in the order of SpecialTokens' ids, ...
+SPECIAL_STRINGS = {
+    "pad": "[PAD]", "cls": "[CLS]", "eos": "<|endoftext|>",
+    "mask": "[MASK]", "smask": "[sMASK]", "gmask": "[gMASK]",
+    "sop": "<|startofpiece|>", "eop": "<|endofpiece|>",
+}
+
+
+SPARE_STRINGS = tuple(f"<|spare{i}|>" for i in range(16))  # ... and rows for experiments
+
+
+# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of its models
+# that were trained with [MASK] alone use it for sentences and endings, too.
+STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
+
+
+def byte_of_character():
+    """GPT-2's alphabet of bytes in tokenizer.json: printable Latin-1 is itself, the rest is U+0100 and up.
+
+    Example: "A" -> 65, "Ġ" (U+0120) -> 32, the blank.
+    """
+    itself = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in itself]
+    return {chr(byte): byte for byte in itself} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -11,17 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minglm.batch import (
-    SampleSource,
-    TrainingBatches,
-    Windows,
-    cut_sentences,
-    cut_windows,
-    hold_out,
-    micro_batches,
-    pack,
-    sources,
-)
+from minglm.batch import micro_batches, pack
+from minglm.data.samples import SampleSource, TrainingBatches, Windows, cut_sentences, cut_windows, hold_out, sources
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example, restore
 from minglm.rng import Rng

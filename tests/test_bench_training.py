@@ -12,10 +12,11 @@ from minglm import GLM, GLMConfig, build_example, pack
 from minglm.attention import backends
 from minglm.bench import padded, timing, training
 from minglm.bench.padded import PaddedGLM, pad, padded_step
-from minglm.bench.training import EVERY, LEARNED, PARTS, useful_flop
+from minglm.bench.training import EVERY, LEARNED, PARTS
 from minglm.errors import MinglmError
+from minglm.model_config import useful_flop
 from minglm.train.config import RunConfig, resolve
-from minglm.train.pretrain import make_optimizer
+from minglm.train.optimizer import make_optimizer
 
 SHAPE = GLMConfig(vocab_size=400, hidden_size=32, num_layers=2, num_heads=2, max_positions=64, dropout=0.0)
 SERVING = [name for name, serves, _ in backends() if serves and name != "emulated"]

@@ -22,8 +22,9 @@ from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minglm import weights as weights_module
 from minglm.errors import MinglmError
-from minglm.files import checkpoint
+from minglm.files import checkpoint, whole
 from minglm.files.checkpoint import Checkpoints, from_pretrained, save_pretrained
 from minglm.model import GLM, GLMConfig
 
@@ -75,7 +76,7 @@ def leftovers(folder):
 
 def rewrite_manifest(folder):
     """What someone does who means a change: the manifest agrees with the files again."""
-    sums = {p.name: {"bytes": p.stat().st_size, "sha256": checkpoint._sha256(p)}
+    sums = {p.name: {"bytes": p.stat().st_size, "sha256": whole.sha256_of(p)}
             for p in folder.iterdir() if p.name != "manifest.json"}
     (folder / "manifest.json").write_text(json.dumps(sums))
 
@@ -146,7 +147,7 @@ def test_weights_of_another_float_type_become_float32(tmp_path, dtype):
 
 def test_whole_numbers_are_no_weights(tmp_path):
     tensors = {name: t.to(torch.int8) for name, t in filled(1).state_dict().items()}
-    assert "int8" in error_of(checkpoint.load_weights, GLM(TINY), tensors, "here")
+    assert "int8" in error_of(weights_module.load_weights, GLM(TINY), tensors, "here")
 
 
 def test_a_folder_without_a_manifest_loads_with_one_note(tmp_path, capsys):
@@ -234,9 +235,9 @@ def test_each_missing_weight_is_named_and_each_unknown_one_is_noted(tmp_path, ca
     weights = GLM(TINY).state_dict()
     for name in weights:
         rest = {other: t for other, t in weights.items() if other != name}
-        assert error_of(checkpoint.load_weights, GLM(TINY), rest, "here") == f"here: weight {name} is missing"
+        assert error_of(weights_module.load_weights, GLM(TINY), rest, "here") == f"here: weight {name} is missing"
     more = {**weights, "head.weight": torch.ones(1), "odd": torch.ones(1)}
-    checkpoint.load_weights(GLM(TINY), more, "here")
+    weights_module.load_weights(GLM(TINY), more, "here")
     assert capsys.readouterr().err == "minglm: note: here: ignored head.weight, odd: no weights of this model\n"
 
 

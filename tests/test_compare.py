@@ -22,17 +22,13 @@ from minglm.compare.cells import (
     Plan,
     add_cell,
     cells,
-    entry,
-    helped,
     key_of,
     pieces,
     pretraining_texts,
-    print_summary,
     read_cells,
-    summary,
-    together,
     uses_of,
 )
+from minglm.compare.table import entry, helped, print_summary, summary, together
 from minglm.data.tokenizer import Tokenizer
 from minglm.errors import how_to_install, missing
 from minglm.train import finetune

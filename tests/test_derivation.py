@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import minglm.viz.derivation as derivation_module
 from minglm import infilling
 from minglm import mask as mask_module
-from minglm.batch import SampleSource, cut_windows
+from minglm.data.samples import SampleSource, cut_windows
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example
 from minglm.mask import GLMMask, keys_of_row

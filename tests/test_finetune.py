@@ -11,13 +11,16 @@ from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer
 from minglm.cli.tasks import print_report
+from minglm.compare.finetuned import Labels, draw, finetune
 from minglm.compare.rivals import LinearHead, tf_idf
 from minglm.errors import how_to_install
+from minglm.measure.metrics import measure
 from minglm.rng import Rng
 from minglm.train import finetune as module
-from minglm.train.finetune import TF_IDF, Finetuning, draw, finetune, fit, train_step
-from minglm.train.pretrain import make_adamw, parameter_groups
-from minglm.use.cloze import ClozeScorer, classify, measure, predict
+from minglm.train.config import Finetuning
+from minglm.train.finetune import LabelScorer, fit, train_step
+from minglm.train.optimizer import make_adamw, parameter_groups
+from minglm.use.cloze import classify, predict
 from minglm.use.tasks import Cloze, ask_all, read_task
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
@@ -123,7 +126,7 @@ def test_rows_with_their_own_candidates_are_learned_too(model, tokenizer, capsys
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, tokenizer):
     settings, found = replace(QUICK, epochs=1, dropout=0.2), []
     for seed in (3, 3, 4):
-        scorer = ClozeScorer(GLM(model.config))
+        scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         torch.rand(7)  # what happened before does not matter
         fit(scorer, questions(tokenizer), questions(tokenizer, 8, 1), settings, seed, TASK, quiet)
@@ -141,7 +144,7 @@ def test_the_best_epoch_stays_and_training_stops_when_it_is_old(model, tokenizer
 
     monkeypatch.setattr(module, "measure", scripted)
     said, settings = [], replace(QUICK, epochs=9)
-    history = fit(ClozeScorer(model), questions(tokenizer), questions(tokenizer, 4), settings, 0, TASK, said.append)
+    history = fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), settings, 0, TASK, said.append)
     assert [epoch["accuracy"] for epoch in history] == [0.4, 0.5, 0.7, 0.6, 0.7, 0.6]  # an equal one is no better one
     assert torch.equal(model.final_norm.weight, weights[2]) and not torch.equal(weights[2], weights[5])
     assert [line.endswith("best") for line in said] == [True, True, False, False, False]
@@ -150,7 +153,7 @@ def test_the_best_epoch_stays_and_training_stops_when_it_is_old(model, tokenizer
 def test_training_that_never_helps_leaves_the_model_as_it_was(model, tokenizer, monkeypatch):
     monkeypatch.setattr(module, "measure", lambda found, asked: dict(accuracy=0.5, macro_f1=0.5))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    fit(ClozeScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, patience=1), 0, TASK, quiet)
+    fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, patience=1), 0, TASK, quiet)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
@@ -158,7 +161,7 @@ def test_what_is_watched_is_the_tasks_metric(model, tokenizer, monkeypatch):
     values = iter([(0.5, 0.1), (0.9, 0.2), (0.8, 0.3), (0.9, 0.2), (0.9, 0.2), (0.9, 0.2)])
     monkeypatch.setattr(module, "measure", lambda *_: dict(zip(("accuracy", "macro_f1"), next(values), strict=True)))
     task, said = replace(TASK, metric="macro_f1"), []
-    fit(ClozeScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, epochs=5), 0, task, said.append)
+    fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, epochs=5), 0, task, said.append)
     assert [line.endswith("best") for line in said] == [True, True, False, False, False]
 
 
@@ -167,7 +170,7 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
     asked, steps = questions(tokenizer, 9, task=replace(TASK, verbalizer=verbalizer)), []
     for most in (10**6, 40):
         monkeypatch.setattr(module, "MAX_ROWS", most)
-        scorer = ClozeScorer(GLM(model.config))
+        scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10)
         loss = train_step(scorer, asked, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0)
@@ -179,7 +182,7 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
 
 def test_a_loss_that_is_not_finite_stops_with_one_line(model, tokenizer):
     with pytest.raises(MinglmError, match="not finite"):
-        fit(ClozeScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, lr=1e30), 0, TASK, quiet)
+        fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, lr=1e30), 0, TASK, quiet)
 
 
 @pytest.mark.parametrize("pool", ["cls", "sop", "end"])
@@ -243,8 +246,8 @@ def test_without_scikit_learn_a_line_says_how_to_get_it(model, tokenizer, monkey
     def say(_):
         told.append(capsys.readouterr().err)
     _, report = finetune(model, tokenizer, TASK, sentences(8, 0), sentences(8, 1), settings=settings, say=say)
-    assert told[0] == f"minglm: note: without {TF_IDF}: {line}\n"  # before anything was learned
-    assert TF_IDF not in report["scores"]
+    assert told[0] == f"minglm: note: without {Labels.TF_IDF}: {line}\n"  # before anything was learned
+    assert Labels.TF_IDF not in report["scores"]
     with pytest.raises(MinglmError, match=re.escape(line)):
         tf_idf(TASK, [], [], [], [], [])
 

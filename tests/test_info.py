@@ -3,17 +3,17 @@
 import json
 import os
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import run_command
 
+from minglm import ops
 from minglm.attention import kernel_rungs, masked_attention
 from minglm.cli import report as info
 
-HERE = Path(info.__file__).parent
+HERE = info.HERE
 
 
 def test_info_says_versions_rungs_and_what_auto_takes(minglm):
@@ -72,7 +72,7 @@ def test_the_self_test_catches(wrong, monkeypatch, minglm):
         chosen = masked_attention if backend == "reference" else wrong
         return chosen(q, k, v, mask, backend=backend)
 
-    monkeypatch.setattr(info, "masked_attention", attention)
+    monkeypatch.setattr("minglm.attention.masked_attention", attention)
     assert not any(result["ok"] for result in info.self_test() if result["dtype"] == "float32")
     result = minglm("info")
     assert result.code == 2 and "self-test failed" in result.err and "computes wrong" in result.out
@@ -117,23 +117,23 @@ def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
 
 def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
     note = dict(built=False, reason="there is no nvcc", nvcc=None, archs=[], machine_code=False)
-    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=note))
+    monkeypatch.setattr(ops, "build_info", lambda: dict(cuda=note))
     for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
-        monkeypatch.setattr(info, "_C", older)
-        assert info.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
+        monkeypatch.setattr(ops, "_C", older)
+        assert ops.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
     note = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], machine_code=False)
-    monkeypatch.setattr(info, "build_info", lambda: dict(cuda=note))
-    monkeypatch.setattr(info, "_C", with_cuda(2, ""))
-    assert info.cuda() == note | dict(devices=2, driver="", capability=90, emulated=True)
+    monkeypatch.setattr(ops, "build_info", lambda: dict(cuda=note))
+    monkeypatch.setattr(ops, "_C", with_cuda(2, ""))
+    assert ops.cuda() == note | dict(devices=2, driver="", capability=90, emulated=True)
 
 
 def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(info, "_C", None)
+    monkeypatch.setattr(ops, "_C", None)
     assert info.device("cuda")["reason"] == "PyTorch sees no GPU"
-    monkeypatch.setattr(info, "_C", with_cuda(0, "no CUDA-capable device is detected"))
+    monkeypatch.setattr(ops, "_C", with_cuda(0, "no CUDA-capable device is detected"))
     assert info.device("cuda")["reason"] == "PyTorch sees no GPU, and the driver: no CUDA-capable device is detected"
-    monkeypatch.setattr(info, "_C", with_cuda(1, ""))
+    monkeypatch.setattr(ops, "_C", with_cuda(1, ""))
     for version, built in ((None, "is built without CUDA"), ("13.0", "is built for CUDA 13.0")):
         monkeypatch.setattr(torch.version, "cuda", version)
         assert info.device("cuda")["reason"] == f"PyTorch sees no GPU, the driver shows 1: this PyTorch {built}"

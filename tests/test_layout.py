@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, explain, fill, pack, write
-from minglm.batch import SampleSource, TrainingBatches, cut_windows
+from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.families import (
     FAMILIES,
     INFILLING,
@@ -24,8 +24,8 @@ from minglm.infilling import SpecialTokens
 from minglm.measure.evaluate import evaluate_infill
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text
 from minglm.rng import Rng
-from minglm.train.config import resolve
-from minglm.train.finetune import Finetuning, fit
+from minglm.train.config import Finetuning, resolve
+from minglm.train.finetune import LabelScorer, fit
 from minglm.use.cloze import ClozeScorer, predict
 from minglm.use.generate import Dials, Draft, fill_drafts
 from minglm.use.tasks import Cloze, TextToText, ask_all
@@ -337,7 +337,7 @@ def test_every_family_learns_a_task(family, tokenizer):
     rows = {n: {"text": text, "label": label} for n, (text, label) in enumerate(labelled)}
     questions = ask_all(TASK, tokenizer, rows, 64, labelled=True)
     torch.manual_seed(0)
-    scorer = ClozeScorer(GLM(GLMConfig(tokenizer.vocab_size, 32, 2, 2, 64, dropout=0.0, family=family)))
+    scorer = LabelScorer(GLM(GLMConfig(tokenizer.vocab_size, 32, 2, 2, 64, dropout=0.0, family=family)))
     settings = Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0)
     history = fit(scorer, questions, questions, settings, 0, TASK, say=lambda _: None)
     assert max(h["accuracy"] for h in history) == 1.0

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from minglm import GLM, Cloze, GLMConfig, MinglmError, TextToText, Tokenizer, classify, embed, fill, rewrite, score, write
+from minglm.compare.finetuned import finetune
 from minglm.files import strict_json
 from minglm.files.jsonl import read_rows, write_rows
 from minglm.measure.evaluate import evaluate_cloze, evaluate_infill, evaluate_text_to_text
 from minglm.measure.metrics import number, perplexity_metric
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text
-from minglm.train.finetune import finetune
+from minglm.train.finetune import TextScorer
 from minglm.use.cloze import ClozeScorer
 from minglm.use.embedding import most_similar
 from minglm.use.generate import Dials, choose, fill_ids, trace
 from minglm.use.models import read_model
-from minglm.use.rewrite import TextScorer, dev_loss, finetune_text
 from minglm.use.tasks import ask_all
 from minglm.viz.page.weights import recorded_spec
 
@@ -73,8 +73,8 @@ USES = {
     "evaluate cloze": lambda m, t: evaluate_cloze(m, t, LABELS, ROWS),
     "evaluate text to text": lambda m, t: evaluate_text_to_text(m, t, REWRITE, PAIRS),
     "finetune": lambda m, t: finetune(m, t, LABELS, ROWS, ROWS, say=lambda _: None),
-    "finetune to text": lambda m, t: finetune_text(m, t, REWRITE, PAIRS, PAIRS, say=lambda _: None),
-    "loss on dev": lambda m, t: dev_loss(TextScorer(m), ask_all(REWRITE, t, PAIRS, 32, labelled=True)),
+    "finetune to text": lambda m, t: finetune(m, t, REWRITE, PAIRS, PAIRS, say=lambda _: None),
+    "loss on dev": lambda m, t: TextScorer(m).judge(ask_all(REWRITE, t, PAIRS, 32, labelled=True)),
     "attention weights": lambda m, t: m.attention_weights(batch_of(t), 1),
 }
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, Tokenizer, embed, explain, fill, score
+from minglm.measure.metrics import bleu, compare
 from minglm.measure.perplexity import evaluate_text
-from minglm.use.rewrite import bleu, compare
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 
 from minglm import GLM
 from minglm.train.config import resolve
-from minglm.train.optimizer import Muon, Together, orthogonalised
-from minglm.train.pretrain import make_optimizer, pretrain
+from minglm.train.optimizer import Muon, Together, make_optimizer, orthogonalised
+from minglm.train.pretrain import pretrain
 
 SHAPES = [(8, 8), (24, 8), (8, 32), (1, 5)]
 

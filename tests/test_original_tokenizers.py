@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minglm import GLM, GLMConfig, MinglmError, SpecialTokens, Tokenizer, fill, write
-from minglm.data.tokenizer import byte_of_character
+from minglm.special import byte_of_character
 
 MASKS = ("[MASK]", "[sMASK]", "[gMASK]")
 

@@ -11,10 +11,10 @@ import pytest
 
 import minglm
 from minglm.viz import page
-from minglm.viz.derivation import Derivation, explain, why
+from minglm.viz.derivation import EXAMPLE, Derivation, explain, why
 from minglm.viz.typed import draw
 
-PAPER = explain(*page.EXAMPLE)
+PAPER = explain(*EXAMPLE)
 STEPS = [name for name, _, _ in PAPER.steps]
 MODELS = ("bert", "gpt", "prefix", "unilm", "t5")
 WIDE = dict(width=1440, height=900)
@@ -38,7 +38,7 @@ document.addEventListener("securitypolicyviolation", (event) => violations.push(
 def explorer(browser, tmp_path_factory):
     """One page for all tests of this file, offline, with what it asked for and what it complained of."""
     path = tmp_path_factory.mktemp("page") / "explorer.html"
-    path.write_text(page.html(), encoding="utf-8")
+    path.write_text(page.html(PAPER), encoding="utf-8")
     context = browser.new_context(viewport=WIDE, offline=True, accept_downloads=True, color_scheme="light")
     tab, requests, errors = context.new_page(), [], []
     tab.on("request", lambda request: requests.append(request.url))
@@ -119,7 +119,7 @@ def test_its_own_policy_blocks_a_script_a_handler_a_style_and_a_request(tab, exp
 
 
 def test_the_page_is_small():
-    assert len(page.html().encode()) <= 150_000
+    assert len(page.html(PAPER).encode()) <= 150_000
 
 
 # ---- the story ------------------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def marked(tab):
 def test_a_pair_of_words_is_crossed_in_every_model(tab):
     for name in ("prefix LM", "UniLM"):
         tab.get_by_label(name, exact=True).check()
-    others = {model: explain(*page.EXAMPLE, model=model) for model in MODELS}
+    others = {model: explain(*EXAMPLE, model=model) for model in MODELS}
     tab.locator("#grid td[data-i='6'][data-j='9']").hover()  # x5 looks at x3: words 4 and 2
     where = {model: [list(d.word).index(4), list(d.word).index(2)] for model, d in (("glm", PAPER), *others.items())}
     assert marked(tab) == where
@@ -471,7 +471,7 @@ def test_a_pair_of_words_is_crossed_in_every_model(tab):
 def test_differences_only_leaves_the_pairs_of_words_that_one_model_sees_and_the_other_does_not(tab):
     tab.get_by_label("differences only").check()
     for model in ("bert", "gpt", "t5"):
-        d, clear = explain(*page.EXAMPLE, model=model), set()
+        d, clear = explain(*EXAMPLE, model=model), set()
         for i, a in enumerate(d.word):
             for j, b in enumerate(d.word):
                 if a >= 0 and b >= 0 and d.mask[i, j] != PAPER.mask[list(PAPER.word).index(a), list(PAPER.word).index(b)]:
@@ -722,7 +722,7 @@ def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
 
 def test_in_the_frame_of_a_notebook_it_works_the_same(browser, tmp_path):
     path = tmp_path / "notebook.html"
-    path.write_text(f"<!doctype html><style>td {{display: none}}</style>{page.iframe(page.html())}", encoding="utf-8")
+    path.write_text(f"<!doctype html><style>td {{display: none}}</style>{page.iframe(page.html(PAPER))}", encoding="utf-8")
     errors, requests, other = [], [], browser.new_page(viewport=WIDE)
     other.on("pageerror", lambda error: errors.append(str(error)))
     other.on("request", lambda request: requests.append(request.url))

@@ -13,6 +13,7 @@ from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
 from minglm.infilling import Example
 from minglm.use.generate import Dials, Draft
+from minglm.viz.derivation import EXAMPLE, explain
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec
 
@@ -40,7 +41,7 @@ def pages(browser, tmp_path_factory):
 
     def open_page(spec, **options):
         path = tmp_path_factory.mktemp("page") / "glm.html"
-        path.write_text(html(model=spec), encoding="utf-8")
+        path.write_text(html(explain(*EXAMPLE), spec), encoding="utf-8")
         contexts.append(browser.new_context(offline=True, **options))
         page = contexts[-1].new_page()
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
@@ -461,7 +462,7 @@ def test_a_live_model_says_so_and_how_large_it_is(lab, trained):
 
 def test_it_runs_in_a_sandboxed_frame(browser, trained):
     page = browser.new_page()
-    page.set_content(iframe(html(model=live_spec(*trained, text=TEXT))))
+    page.set_content(iframe(html(explain(*EXAMPLE), live_spec(*trained, text=TEXT))))
     frame = page.frame_locator("iframe").locator("#model")
     frame.get_by_role("button", name="step ▶").click()
     expect(frame.locator(".lab-column")).to_have_count(1)

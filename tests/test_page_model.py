@@ -1,4 +1,4 @@
-"""The GLM of the page says what the GLM of PyTorch says: model.js, in a real browser, beside the library."""
+"""The GLM of the page says what the GLM of PyTorch says: glm.js, in a real browser, beside the library."""
 
 import copy
 import json
@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill
-from minglm.batch import SAMPLING, pack
-from minglm.data.tokenizer import byte_of_character
+from minglm.batch import pack
 from minglm.infilling import build_example
-from minglm.rng import Rng
+from minglm.rng import SAMPLING, Rng
+from minglm.special import byte_of_character
 from minglm.use.generate import Dials, Draft
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
 
-MODEL_JS = Path(weights.__file__).with_name("model.js").read_text(encoding="utf-8")
+MODEL_JS = Path(weights.__file__).with_name("glm.js").read_text(encoding="utf-8")
 REPEATS = "aa a\u3000a\U000e0001a\x85\x85 bread" * 90  # "aaa" has two ways, and some unprintable characters are one token
 CHINESE = "从前有一只小猫，它住在一座很大的房子里。小猫说：“我要去看海！”"
 TEXTS = [
@@ -49,7 +49,7 @@ function rowsOf({tokens, position_ids, block_position_ids, part_a_len, targets})
 
 @pytest.fixture(scope="module")
 def page(browser):
-    """A blank page that has read model.js; it must not complain."""
+    """A blank page that has read glm.js; it must not complain."""
     page, complaints = browser.new_page(), []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.add_script_tag(content=f'"use strict";\n{MODEL_JS}\n{HELPERS}')

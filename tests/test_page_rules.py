@@ -8,7 +8,7 @@ import pytest
 from minglm import Rng, Span, sample_spans
 from minglm.viz import page
 from minglm.viz.columns import characters
-from minglm.viz.derivation import EOS_TEXTS, explain, why
+from minglm.viz.derivation import EOS_TEXTS, EXAMPLE, explain, why
 from minglm.viz.typed import draw, split
 from minglm.viz.words import MODELS
 
@@ -34,7 +34,7 @@ OBJECTIVES = ("token", "sentence", "document")
 def javascript(browser, tmp_path_factory):
     """javascript("f", list) -> [f(item) for item in list], computed in the page, everything as JSON."""
     path = tmp_path_factory.mktemp("page") / "explorer.html"
-    path.write_text(page.html(), encoding="utf-8")
+    path.write_text(page.html(explain(*EXAMPLE)), encoding="utf-8")
     tab = browser.new_page()
     tab.goto(path.as_uri())
 

@@ -25,10 +25,12 @@ from minglm.cli.pretrain import SHORT
 from minglm.errors import how_to_install
 from minglm.files.checkpoint import Checkpoints
 from minglm.measure.held_out import evaluate
+from minglm.rng import stream_seed
 from minglm.train.config import resolve
 from minglm.train.distributed import Interrupt, World
 from minglm.train.log import COLUMNS, words_in_the_middle
-from minglm.train.pretrain import Run, cut_back, learning_rate, make_optimizer, pretrain, stream_seed
+from minglm.train.optimizer import learning_rate, make_optimizer
+from minglm.train.pretrain import Run, cut_back, pretrain
 
 
 def rows(run):

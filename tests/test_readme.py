@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from minglm.train.config import PRESETS, num_parameters, resolve
+from minglm.model_config import num_parameters
+from minglm.train.config import PRESETS, resolve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minglm.compare.cells import Comparison, Plan, summary
+from minglm.compare.cells import Comparison, Plan
+from minglm.compare.table import summary
 from minglm.files.jsonl import read_rows
 from minglm.measure.evaluate import evaluate_everyday
 from minglm.measure.perplexity import evaluate_last_word

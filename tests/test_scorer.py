@@ -17,11 +17,11 @@ from minglm.errors import how_to_install
 from minglm.measure import evaluate as module
 from minglm.measure import perplexity as perplexity_module
 from minglm.measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, in_pieces, with_blanks
-from minglm.measure.metrics import bleu_counts, bleu_of, jackknife, mean_of, perplexity
+from minglm.measure.metrics import bleu_counts, bleu_of, jackknife, mean_of, measure, perplexity, standard_error
 from minglm.measure.metrics import number as shown
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text, windows
 from minglm.use import rewrite as seq2seq
-from minglm.use.cloze import ClozeScorer, classify, measure, predict, standard_error
+from minglm.use.cloze import ClozeScorer, classify, predict
 from minglm.use.tasks import Cloze, ask_all, read_task
 
 DOCUMENTS = [

@@ -11,31 +11,18 @@ from conftest import hide, needs
 
 from minglm import GLM, MinglmError, Tokenizer, build_example, fill
 from minglm.cli import parser
-from minglm.cli.tasks import print_texts
+from minglm.cli.tasks import print_report
+from minglm.compare.finetuned import draw, finetune, text_table
 from minglm.compare.rivals import word_for_word
 from minglm.errors import how_to_install
+from minglm.measure.metrics import bleu, compare, rouge, scores_line, tell_what_is_left_out
 from minglm.rng import Rng
 from minglm.train import finetune as finetune_module
-from minglm.train.finetune import Finetuning, draw, fit, train_step
-from minglm.train.pretrain import make_adamw, parameter_groups
+from minglm.train.config import Finetuning
+from minglm.train.finetune import TextScorer, fit, train_step
+from minglm.train.optimizer import make_adamw, parameter_groups
 from minglm.use.generate import Dials, Draft
-from minglm.use.rewrite import (
-    TEXTS,
-    TextScorer,
-    _text_of,
-    bleu,
-    compare,
-    dev_loss,
-    dials_of,
-    finetune_text,
-    generate,
-    rewrite,
-    rouge,
-    scores_line,
-    table_of,
-    tell_what_is_left_out,
-    text_losses,
-)
+from minglm.use.rewrite import _text_of, dials_of, generate, rewrite
 from minglm.use.tasks import Cloze, TextToText, ask_all, read_task, shipped_tasks
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix"]
@@ -145,7 +132,7 @@ def test_what_a_text_says_is_text(tokenizer):
 
 def test_the_smoothed_loss_is_its_formula(model, tokenizer):
     scorer, read = TextScorer(model.double().eval()), pairs(tokenizer, 5)
-    losses = text_losses(scorer, read, replace(QUICK, label_smoothing=0.1))
+    losses = scorer.losses(read, replace(QUICK, label_smoothing=0.1))
     expected = []
     for pair in read:  # each alone, and with pencil and paper
         logits, targets = scorer([pair])
@@ -155,9 +142,9 @@ def test_the_smoothed_loss_is_its_formula(model, tokenizer):
             log_p = [x - log_z for x in row]
             expected.append(0.9 * -log_p[target] + 0.1 * -math.fsum(log_p) / len(log_p))
     torch.testing.assert_close(losses.detach(), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
-    plain = text_losses(scorer, read, QUICK)
-    assert len(plain) == TEXTS.count(read)
-    assert dev_loss(scorer, read)["dev_loss"] == pytest.approx(float(plain.detach().mean()), rel=1e-12)
+    plain = scorer.losses(read, QUICK)
+    assert len(plain) == scorer.count(read)
+    assert scorer.judge(read)["dev_loss"] == pytest.approx(float(plain.detach().mean()), rel=1e-12)
 
 
 def test_the_loss_is_that_of_pretraining(model, tokenizer):
@@ -165,7 +152,7 @@ def test_the_loss_is_that_of_pretraining(model, tokenizer):
 
     read = pairs(tokenizer, 5)
     batch = pack([pair.example() for pair in read])
-    torch.testing.assert_close(text_losses(TextScorer(model), read, QUICK), model.loss(batch, "none"), rtol=0, atol=0)
+    torch.testing.assert_close(TextScorer(model).losses(read, QUICK), model.loss(batch, "none"), rtol=0, atol=0)
 
 
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch):
@@ -175,7 +162,7 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10, label_smoothing=0.1)
-        loss = train_step(scorer, read, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0, TEXTS)
+        loss = train_step(scorer, read, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0)
         steps.append((loss, torch.cat([p.detach().flatten() for p in scorer.parameters()])))
     assert steps[0][0] == pytest.approx(steps[1][0], abs=1e-5)
     torch.testing.assert_close(steps[0][1], steps[1][1], atol=1e-4, rtol=0)
@@ -187,7 +174,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         torch.rand(7)  # what happened before does not matter
-        fit(scorer, pairs(tokenizer), pairs(tokenizer, 4), replace(QUICK, epochs=1, dropout=0.2), seed, LAST, quiet, TEXTS)
+        fit(scorer, pairs(tokenizer), pairs(tokenizer, 4), replace(QUICK, epochs=1, dropout=0.2), seed, LAST, quiet)
         found.append(torch.cat([p.detach().flatten() for p in scorer.parameters()]))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
@@ -195,16 +182,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
 def test_the_epoch_with_the_lowest_loss_on_dev_stays(model, tokenizer):
     read, said = pairs(tokenizer, 16), []
     scorer, dev = TextScorer(model), pairs(tokenizer, 8, 1)
-    history = fit(scorer, read, dev, replace(QUICK, epochs=6, lr=3e-2, patience=2), 0, LAST, said.append, TEXTS)
+    history = fit(scorer, read, dev, replace(QUICK, epochs=6, lr=3e-2, patience=2), 0, LAST, said.append)
     best = min(epoch["dev_loss"] for epoch in history)
-    assert dev_loss(scorer, dev)["dev_loss"] == best < history[0]["dev_loss"]
-    assert "a token" in said[0] and any(line.endswith("best") for line in said)
+    assert scorer.judge(dev)["dev_loss"] == best < history[0]["dev_loss"]
+    assert "per token" in said[0] and any(line.endswith("best") for line in said)
 
 
 def test_a_toy_language_is_learned_and_the_model_given_stays_as_it_was(model, tokenizer, capsys):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     test = turned(30, 2)
-    tuned, report = finetune_text(model, tokenizer, LAST, turned(128, 0), turned(30, 1), test=test, say=quiet,
+    tuned, report = finetune(model, tokenizer, LAST, turned(128, 0), turned(30, 1), test=test, say=quiet,
                                   settings=replace(QUICK, epochs=12))  # fmt: skip
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     scores = report["scores"]
@@ -215,7 +202,7 @@ def test_a_toy_language_is_learned_and_the_model_given_stays_as_it_was(model, to
         scores["fine-tuned GLM"]["exact"])  # fmt: skip
     assert rewrite(tuned, tokenizer, LAST, test["row 0"]["src"]) == said[0] == report["examples"][0]["ours"]
     json.dumps(report)
-    print_texts(report)
+    print_report(report)
     out = capsys.readouterr().out
     for words in ("test        30 texts", "copying the source", "exact", "source      ", "ours        ", "gold        "):
         assert words in out
@@ -223,11 +210,11 @@ def test_a_toy_language_is_learned_and_the_model_given_stays_as_it_was(model, to
 
 def test_seeds_and_few_rows(model, tokenizer, capsys):
     how = dict(settings=replace(QUICK, epochs=1), seeds=(0, 1), few_shot=10, rivals=True, say=quiet)
-    _, report = finetune_text(model, tokenizer, LAST, turned(40, 0), turned(6, 1), **how)
+    _, report = finetune(model, tokenizer, LAST, turned(40, 0), turned(6, 1), **how)
     assert [run["texts"] for run in report["seeds"]] == [10, 10] and report["about"] == "dev"
     assert report["scores"]["fine-tuned GLM"]["between_seeds"]["exact"] >= 0
     assert report["scores"]["from random weights"]["between_seeds"]["exact"] >= 0
-    print_texts(report)
+    print_report(report)
     assert "the epoch was chosen on them" in capsys.readouterr().out
     with pytest.raises(MinglmError, match="--few-shot: 17 given; there are 16 rows in all"):
         draw(LAST, pairs(tokenizer), 17, 0)
@@ -277,7 +264,7 @@ def test_the_tasks_dials_hold_unless_others_are_given():
 
 
 def test_the_means_over_seeds_count_zeros_too():
-    table = table_of({"fine-tuned GLM": [["a"], ["b"]], "word for word, by a dictionary": [["a"]],
+    table = text_table({"fine-tuned GLM": [["a"], ["b"]], "word for word, by a dictionary": [["a"]],
                       "copying the source": [["b"]]}, ["b"])  # fmt: skip
     assert table["fine-tuned GLM"]["exact"] == 50 and table["fine-tuned GLM"]["between_seeds"]["exact"] > 70
     assert table["copying the source"]["exact"] == 100 and table["copying the source"]["between_seeds"] is None

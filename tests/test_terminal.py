@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minglm.batch import SampleSource, cut_windows
+from minglm.data.samples import SampleSource, cut_windows
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens
 from minglm.mask import GLMMask

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from minglm import GLM, Cloze, GLMConfig, GLMMask, MinglmError, Tokenizer, classify, embed, fill, masked_attention, score
-from minglm.batch import SampleSource, TrainingBatches, cut_windows
+from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.files.checkpoint import LOADING, load_plain
 from minglm.modules import evaluating
 from minglm.spans import Span

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minglm.data.tokenizer
-from minglm.data.tokenizer import MIN_VOCAB_SIZE, SPARE_STRINGS, SPECIAL_STRINGS, Tokenizer
+from minglm.data.tokenizer import MIN_VOCAB_SIZE, Tokenizer
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens
+from minglm.special import SPARE_STRINGS, SPECIAL_STRINGS
 
 TEXTS = [
     "And God said, Let there be light: and there was light. Was it good? It was good!\n" * 20,

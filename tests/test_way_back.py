@@ -16,7 +16,7 @@ from minglm.cli import main
 from minglm.errors import MinglmError, how_to_install
 from minglm.files.checkpoint import Checkpoints
 from minglm.train.config import resolve
-from minglm.train.pretrain import clear_unbegun, resumed_settings, run_settings
+from minglm.train.folders import clear_unbegun, resumed_settings, run_settings
 
 STEPS = ("--steps", "3", "--train.save_every", "2", "--train.eval_every", "9", "--train.sample_every", "2")
 
@@ -64,7 +64,7 @@ def full_disk(name):
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(minglm.files.checkpoint if name.startswith("_") else minglm.files.checkpoint.torch, name, full)
+        monkeypatch.setattr(name, full)
         return words(text_file, tmp_path / "deep" / "run"), "No space left on device"
 
     return cause
@@ -88,7 +88,8 @@ def no_settings(text_file, tmp_path, monkeypatch):
     return words(text_file, tmp_path / "deep" / "run"), "run.toml: cannot be written"
 
 
-CAUSES = [no_text, no_document, no_tensorboard, no_gpu, full_disk("save"), full_disk("_sha256"), ctrl_c, no_settings]
+FULL_DISKS = [full_disk("torch.save"), full_disk("minglm.files.whole.sha256_of")]
+CAUSES = [no_text, no_document, no_tensorboard, no_gpu, *FULL_DISKS, ctrl_c, no_settings]
 
 
 @pytest.mark.parametrize("cause", CAUSES)

@@ -23,11 +23,13 @@ import numpy as np
 import torch
 
 from minglm import GLM, Tokenizer, pack
-from minglm.batch import SampleSource, TrainingBatches, cut_windows, micro_batches
+from minglm.batch import micro_batches
 from minglm.data.corpus import embedded_corpus, read_documents
+from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.ops import has_kernel
 from minglm.train.config import resolve
-from minglm.train.pretrain import learning_rate, pretrain
+from minglm.train.optimizer import learning_rate
+from minglm.train.pretrain import pretrain
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share

@@ -21,11 +21,13 @@ import torch
 from matplotlib.colors import ListedColormap
 
 from minglm import GLMMask, build_example
-from minglm.compare.cells import print_summary
 from minglm.compare.rivals import LinearHead
+from minglm.compare.table import print_summary
 from minglm.files.jsonl import read_rows
-from minglm.train.finetune import Finetuning, fit
-from minglm.use.cloze import ClozeScorer, classify, measure, percent, predict, standard_error
+from minglm.measure.metrics import measure, percent, standard_error
+from minglm.train.config import Finetuning
+from minglm.train.finetune import LabelScorer, fit
+from minglm.use.cloze import classify, predict
 from minglm.use.generate import fill, write
 from minglm.use.models import BOX, read_model
 from minglm.use.reader import Cache
@@ -291,7 +293,7 @@ def questions(file, most):
 train, dev = questions("train.jsonl.xz", LEARN), questions("dev.jsonl.xz", DEV)
 choose, report = dev[::2], dev[1::2]
 torch.manual_seed(0)
-scorers = {"cloze": ClozeScorer(deepcopy(model)), "linear head": LinearHead(deepcopy(model), 2)}
+scorers = {"cloze": LabelScorer(deepcopy(model)), "linear head": LinearHead(deepcopy(model), 2)}
 found = {"cloze, untrained": predict(scorers["cloze"], report)}
 for method, scorer in scorers.items():
     print(f"{method}: {len(train)} rows to learn from, {len(choose)} to choose the epoch by")

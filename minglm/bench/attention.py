@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 
 from ..attention import backends, kernel_rungs
-from ..cli.report import why_no_gpu
 from ..errors import MinglmError, note
 from ..files.whole import check_writable
 from ..mask import GLMMask
+from ..ops import why_no_gpu
 from . import BOTH, FLOP, FORWARD, timing
 from .cases import QUICK, SHAPES, Shape, draw
 from .check import DTYPES, dtypes_asked, errors, fair_errors, seconds_asked
@@ -277,11 +277,6 @@ def run(args):
         seconds=seconds, shapes=[shape.as_json() for shape in shapes], rows=rows, summary=summary(rows, shapes),
     )  # fmt: skip
     print("\n".join(["", *summary_lines(result)]))
-    if args.plot:
-        from ..viz.figures.speed import fig_attention
-
-        fig_attention(result).savefig(args.plot)
-        print(f"wrote       {args.plot}")
     return result
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..batch import cut_windows
+from ..data.samples import cut_windows
 from ..mask import GLMMask
 from ..rng import Rng
 from ..spans import sample_spans

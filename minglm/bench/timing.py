@@ -4,16 +4,11 @@ A machine is not equally fast from one second to the next. So whatever is compar
 ratio is taken round by round before its median: both sides of it had the same machine.
 """
 
-import datetime
-import os
-import platform
 import statistics
 import time
 from typing import NamedTuple
 
 import torch
-
-from ..cli.report import cpu
 
 # Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
@@ -111,29 +106,3 @@ def gemm_name(shape):
     """Example: (2048, 2048, 2048) -> "gemm 2048x2048x2048"."""
     return "gemm " + "x".join(map(str, shape))
 
-
-def machine(device="cpu"):
-    """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known.
-
-    On a GPU, "gpu" is its name and compute capability.
-    """
-    here = cpu()
-    gpu = {}
-    if torch.device(device).type == "cuda":
-        gpu["gpu"] = "{} (capability {}.{})".format(torch.cuda.get_device_name(), *torch.cuda.get_device_capability())
-    return gpu | {
-        "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
-        "cores": here["cores"],
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "date": datetime.date.today().isoformat(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def machine_line(about):
-    """machine() in one line."""
-    gpu = f"{about['gpu']}, " if "gpu" in about else ""
-    return gpu + "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)

@@ -24,14 +24,17 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from .. import model as model_module
 from ..attention import backends
-from ..batch import TrainingBatches, pack, sources
+from ..batch import pack
 from ..data.corpus import cached_corpus, default_cache, embedded_corpus, read_documents
+from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError
 from ..model import GLM
+from ..model_config import useful_flop
 from ..train.config import resolve
 from ..train.distributed import World, keep_memory
-from ..train.pretrain import SumLoss, learning_rate, make_optimizer, train_step
+from ..train.optimizer import learning_rate, make_optimizer
+from ..train.pretrain import SumLoss, train_step
 from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
 from .padded import PaddedGLM, pad, padded_step
@@ -184,21 +187,6 @@ def check(config, batches, weights, ready, dtype_name):
 
 
 # ---- how much work, and where the time goes --------------------------------------------------------------------------------
-
-
-def useful_flop(config, batch):
-    """Multiplications and additions of matrix products and attention that one step cannot do without: (GEMMs, attention).
-
-    A weight costs 2 a row forward and 4 backward. All rows pass all layers but the last, of which they only need keys and
-    values; rows of Part B (all of them learn) pass it whole, and the head. Attention costs 4 C a visible pair forward, and
-    10 C backward.
-    """
-    C, V, layers = config.hidden_size, config.vocab_size, config.num_layers
-    N, M = len(batch.tokens), len(batch.targets)
-    weights_rows = 12 * C * C * N * (layers - 1) + 2 * C * C * N + 10 * C * C * M + C * V * M
-    visible = batch.mask.visible_keys()
-    pairs = int(visible.sum()) * (layers - 1) + int(visible[batch.target_rows].sum())
-    return 6 * weights_rows, 14 * C * pairs
 
 
 PARTS = ("linear layers", "attention", "norm and GELU", "head and loss", "casts", "optimiser", "the rest")

@@ -74,6 +74,11 @@ def bench_command(args):
     check_writable("--json", None if to_stdout else args.json)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         result = import_module(f"..bench.{args.bench}", __package__).run(args)
+        if getattr(args, "plot", None):
+            from ..viz.figures.speed import fig_attention
+
+            fig_attention(result).savefig(args.plot)
+            print(f"wrote       {args.plot}")
     if args.json:
         text = strict_json.dumps(result, indent=1) + "\n"
         if to_stdout:

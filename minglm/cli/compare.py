@@ -29,7 +29,8 @@ def add_compare(p):
 
 
 def compare_command(args):
-    from ..compare.cells import QUICK, Comparison, Plan, cells, print_summary, summary
+    from ..compare.cells import QUICK, Comparison, Plan, cells
+    from ..compare.table import print_summary, summary
     from ..files.lock import claimed
     from ..files.whole import write_whole
     from ..train.distributed import keep_memory

@@ -69,12 +69,12 @@ def evaluate_command(args):
     from ..files.jsonl import read_rows, write_rows
     from ..measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, evaluate_text_to_text
     from ..measure.perplexity import evaluate_last_word, evaluate_text
-    from ..train.pretrain import choose_device
+    from ..train.distributed import choose_device
 
     files = find_files(args.file) if name == "text" else None
     rows = None if name == "text" else read_rows(args.file)
     model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
+    model.to(choose_device("auto"))
     given = {option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None}
     if name == "text":
         how = dict(text_key=args.text_key or "text", documents=args.documents or "blank_line", errors=args.errors or "strict")

@@ -93,11 +93,11 @@ def read_bench(path):
 
 def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
-    from ..batch import cut_as
     from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files
+    from ..data.samples import cut_as
     from ..data.tokenizer import Tokenizer
     from ..files.checkpoint import model_folder
-    from ..train.pretrain import run_settings
+    from ..train.folders import run_settings
 
     config = run_settings(run)
     data, tokenizer = config.data, Tokenizer.from_pretrained(model_folder(run))

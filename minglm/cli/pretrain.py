@@ -46,7 +46,7 @@ def resume_command(args, overrides):
         raise MinglmError("--resume needs the folder of the run: minglm pretrain --out RUN --resume")
     if args.init:
         raise MinglmError("--init: a resumed run continues from its own checkpoint; leave it out")
-    from ..train.pretrain import resumed_settings
+    from ..train.folders import resumed_settings
 
     config = resumed_settings(args.out, overrides, args.preset, args.config)
     run_and_close(config, args.out, stop_at=args.stop_at, resume=True)

@@ -1,33 +1,24 @@
 """What this installation is, what it can do on this machine, and whether it computes right: `minglm info`."""
 
-import json
 import math
 import os
 import platform
-import re
-from pathlib import Path
 
 import numpy
 import torch
 
-from ..attention import backends, best_backend, kernel_rungs, masked_attention
+from ..attention import attention_and_gradients, backends, best_backend, kernel_rungs
 from ..bench.check import DTYPES, errors, fair_errors
 from ..errors import MinglmError
+from ..machine import HERE, NEEDS, build_info, cpu, openmp_runtimes
 from ..mask import GLMMask
-from ..ops import _C
+from ..ops import cuda, why_no_gpu
 from ..version import __version__
 
-HERE = Path(__file__).parents[1]
 VARIABLES = (  # our own, and those of others that decide how many threads or which GPUs there are
     "MINGLM_KERNEL", "MINGLM_REQUIRE_EXT", "MINGLM_CUDA", "MINGLM_CUDA_HOME", "MINGLM_CUDA_ARCHS", "MINGLM_FAST",
     "MINGLM_REQUIRE_BROWSER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
-NEEDS = {  # rung: what /proc/cpuinfo calls the instructions it needs
-    "avx2": {"avx2", "fma"},
-    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
-    "avx512_bf16": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"},
-    "neon": {"asimd"},
-}
 
 
 def collect():
@@ -43,47 +34,6 @@ def collect():
     return report | dict(advice=advice(report))
 
 
-def cpu():
-    """The processor: its name, its cores that this process may use, and the rungs whose instructions it has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    name = re.search(r"^model name\s*: (.*)", text, re.M)
-    flags = set(" ".join(re.findall(r"^(?:flags|Features)\s*: (.*)", text, re.M)).split())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    sets = [rung for rung, needed in NEEDS.items() if needed <= flags]
-    return dict(name=name[1] if name else platform.processor() or platform.machine(), cores=cores, sets=sets)
-
-
-def build_info():
-    """What setup.py wrote when it built the extension, or could not; empty in a checkout that was never built."""
-    file = HERE / "_build_info.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def cuda():
-    """The CUDA kernels: for what they were built, or why not; what the driver says; whether they can be emulated on the CPU."""
-    built = bool(getattr(_C, "cuda_built", False))
-    count, driver = _C.cuda_devices() if built else (0, None)
-    note = build_info().get("cuda", {})
-    return dict(
-        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), machine_code=note.get("machine_code", True),
-        reason=None if built else note.get("reason"),
-        devices=count, driver=driver, capability=_C.cuda_capability(0) if count else None,
-        emulated=bool(getattr(_C, "emulated_built", False)),
-    )  # fmt: skip
-
-
-def openmp_runtimes():
-    """Files of the OpenMP runtimes in this process. Two of them would mean two pools of threads for the same cores."""
-    try:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return sorted(set(re.findall(r"\S*/lib(?:g|i)?omp\S*\.so\S*", maps)))
-
-
 def device(kind):
     """What masked_attention does on a kind of device: what "auto" takes and why, and what else there is."""
     if kind == "cuda" and not torch.cuda.is_available():
@@ -95,15 +45,6 @@ def device(kind):
         auto, reason = None, str(error)
     there = [dict(name=name, usable=usable, reason=why) for name, usable, why in backends(kind)]
     return dict(device=kind, name=name, auto=auto, reason=reason, backends=there)
-
-
-def why_no_gpu():
-    """One line: PyTorch sees no GPU, and what our own CUDA runtime, if the build has it, sees."""
-    there = cuda()
-    if there["devices"]:
-        need = "is built without CUDA" if torch.version.cuda is None else f"is built for CUDA {torch.version.cuda}"
-        return f"PyTorch sees no GPU, the driver shows {there['devices']}: this PyTorch {need}"
-    return f"PyTorch sees no GPU{', and the driver: ' + there['driver'] if there['driver'] else ''}"
 
 
 # ---- the self-test ------------------------------------------------------------------------------------------------------
@@ -142,16 +83,6 @@ def self_test():
 def backends_to_test(dtype):
     """sdpa, and every rung that runs here and serves the dtype, whatever MINGLM_KERNEL says."""
     return ["sdpa", *(f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype])]
-
-
-def attention_and_gradients(inputs, mask, backend):
-    """{name: tensor} of the attention of (q, k, v) and its gradients; inputs: q, k, v and the gradient of the result."""
-    *qkv, grad = inputs
-    qkv = [x.detach().requires_grad_() for x in qkv]
-    with torch.enable_grad():
-        out = masked_attention(*qkv, mask, backend=backend)
-    grads = torch.autograd.grad(out, qkv, grad)
-    return dict(zip(("out", "grad q", "grad k", "grad v"), (out.detach(), *grads), strict=True))
 
 
 # ---- what to do about it ------------------------------------------------------------------------------------------------

@@ -129,10 +129,11 @@ def explore_command(args):
 
 def explore_text(args, how):
     """The page without a model, opened at a text or at the paper's example."""
+    from ..viz.derivation import EXAMPLE, explain
     from ..viz.page import html
     from ..viz.typed import read
 
-    return html(None if args.text is None else read(args.text, *how, seed=args.seed).explain())
+    return html(explain(*EXAMPLE) if args.text is None else read(args.text, *how, seed=args.seed).explain())
 
 
 def explore_model(args, how):

@@ -30,11 +30,11 @@ def classify_command(args):
         raise MinglmError(f"{task.name}: each row has its own candidates, in {task.verbalizer!r}; give rows with --file")
     rows = rows_asked(args, task)
     from ..families import text_limit
-    from ..train.pretrain import choose_device
+    from ..train.distributed import choose_device
     from ..use.cloze import predictions
 
     model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
+    model.to(choose_device("auto"))
     questions = ask_all(task, tokenizer, rows, text_limit(model.config))
     if questions[0].whole and task.labels:
         note(task.how_scored(tokenizer))
@@ -53,7 +53,7 @@ def write_labelled(out, rows, questions, found):
     import torch
 
     from ..files.jsonl import write_rows
-    from ..use.cloze import measure, percent, standard_error
+    from ..measure.metrics import measure, percent, standard_error
 
     write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
                      for row, p in zip(rows, found, strict=True)])  # fmt: skip
@@ -93,8 +93,9 @@ def rewrite_command(args):
     task = read_task(args.task or task_of(args.model, TextToText), TextToText)
     from ..families import text_limit
     from ..files.jsonl import write_rows
-    from ..train.pretrain import choose_device
-    from ..use.rewrite import compare, dials_of, generate, scores_line, tell_what_is_left_out
+    from ..measure.metrics import compare, scores_line, tell_what_is_left_out
+    from ..train.distributed import choose_device
+    from ..use.rewrite import dials_of, generate
 
     dials = dials_of(task, **{name: getattr(args, name) for name in
                               ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
@@ -102,7 +103,7 @@ def rewrite_command(args):
     if any(isinstance(row.get(task.target), str) for row in rows.values()):
         tell_what_is_left_out()
     model, tokenizer = load(args.model)
-    model.to(choose_device("auto", None))
+    model.to(choose_device("auto"))
     found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
     if not args.file:
         print(strict_json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
@@ -113,20 +114,6 @@ def rewrite_command(args):
     if known:
         scores = scores_line(compare(*zip(*known, strict=True)))
         (print if args.out else note)(f"{scores}, of the {len(known):,} rows that have an answer")
-
-
-def print_texts(report):
-    """The table of scores and a few examples."""
-    from ..use.rewrite import scores_line
-
-    print(heading(report))
-    width = max(map(len, report["scores"]))
-    for method, scores in report["scores"].items():
-        between = scores["between_seeds"]
-        seeds = f"   (BLEU {between['bleu']:.1f} between seeds)" if between and between["bleu"] is not None else ""
-        print(f"            {method:<{width}}   {scores_line(scores)}{seeds}")
-    for example in report["examples"][:: max(1, len(report["examples"]) // 3)][:3]:
-        print("\n".join(f"{name:<11} {' '.join(text.split())}" for name, text in example.items()))
 
 
 def add_finetune(p):
@@ -176,23 +163,20 @@ def finetune_command(args):
     settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
         raise MinglmError(f"--seeds: {bad[0]} is not accepted; whole numbers from 0 to 2**63 - 1 are")
+    from ..compare.finetuned import finetune
     from ..files.checkpoint import save_pretrained
     from ..files.jsonl import read_rows
     from ..train.distributed import keep_memory
-    from ..train.finetune import finetune
-    from ..train.pretrain import begun
-    from ..use.rewrite import finetune_text
+    from ..train.folders import begun
 
     keep_memory()
     train, dev, test = (read_rows(path) if path else None for path in (args.train, args.dev, args.test))
     model, tokenizer = load(args.model)
     with begun(args.out, task.name) as out:
         banner(args, settings, task, model, tokenizer, train, dev, out)
-        learn = finetune_text if to_text else finetune
-        tuned, report = learn(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
-                              few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
-        # print first, so a full disk does not lose the results
-        (print_texts if to_text else print_report)(report)
+        tuned, report = finetune(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
+                                 few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
+        print_report(report)  # first, so a full disk does not lose the results
         text = strict_json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
@@ -205,7 +189,7 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
     """Print the settings of the run."""
     import torch
 
-    from ..train.pretrain import choose_device
+    from ..train.distributed import choose_device
 
     few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
     if isinstance(task, TextToText):
@@ -219,7 +203,7 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
         ("pattern", repr(task.pattern)),
         *kind,
         ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
-        ("device", f"{choose_device('auto', None)}, {torch.get_num_threads()} threads, {args.dtype}"),
+        ("device", f"{choose_device('auto')}, {torch.get_num_threads()} threads, {args.dtype}"),
         ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
                      f"dropout {args.dropout:g}, patience {args.patience}"),
         ("model", f"{out}"),
@@ -234,16 +218,29 @@ def heading(report):
     return f"{about:<11} {n:,} texts that were not trained on{why}"
 
 
-def print_report(report):
-    """The table of scores, the confusion table and a few mistakes."""
-    from ..use.cloze import percent
+def line_of(scores):
+    """The scores of one method, in one line."""
+    from ..measure.metrics import percent, scores_line
 
+    between = scores["between_seeds"]
+    if "accuracy" not in scores:
+        bleu = between["bleu"] if between else None
+        return scores_line(scores) + (f"   (BLEU {bleu:.1f} between seeds)" if bleu is not None else "")
+    f1 = f"   macro F1 {percent(scores['macro_f1']):>7}" if scores["macro_f1"] is not None else ""
+    seeds = f"   ({100 * between:.1f} between seeds)" if between is not None else ""
+    return f"accuracy {percent(scores['accuracy'], scores['standard_error']):>14}{f1}{seeds}"
+
+
+def print_report(report):
+    """The table of scores; then the confusion table and a few mistakes, or a few examples."""
     print(heading(report))
     width = max(map(len, report["scores"]))
-    for method, s in report["scores"].items():
-        f1 = f"   macro F1 {percent(s['macro_f1']):>7}" if s["macro_f1"] is not None else ""
-        seeds = f"   ({100 * s['between_seeds']:.1f} between seeds)" if s["between_seeds"] is not None else ""
-        print(f"            {method:<{width}}   accuracy {percent(s['accuracy'], s['standard_error']):>14}{f1}{seeds}")
+    for method, scores in report["scores"].items():
+        print(f"            {method:<{width}}   {line_of(scores)}")
+    if "examples" in report:
+        for example in report["examples"][:: max(1, len(report["examples"]) // 3)][:3]:
+            print("\n".join(f"{name:<11} {' '.join(text.split())}" for name, text in example.items()))
+        return
     if labels := report["labels"]:
         short = [label[:12] for label in labels]
         side = max(len(x) for x in (*short, "is \\ said"))
@@ -251,6 +248,8 @@ def print_report(report):
         print(f"confusion   {'is / said':<{side}}" + "".join(f"{x:>{cell}}" for x in short))
         for label, name in zip(labels, short, strict=True):
             print(f"            {name:<{side}}" + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels))
+    from ..measure.metrics import percent
+
     for w in report["wrong"][:5]:
         text = " | ".join(" ".join(x.split()) for x in w["row"].values())
         text = text if len(text) <= 160 else f"{text[:157]}..."

@@ -17,39 +17,37 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from .. import __version__
-from ..batch import TrainingBatches, pack, sources
-from ..cli.report import cpu
+from ..batch import pack
 from ..data.corpus import cached_corpus, read_documents
+from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, have, need, reason
 from ..files import strict_json
 from ..files.jsonl import read_rows
 from ..files.text import text_chunks
 from ..files.whole import write_whole
+from ..machine import origin
 from ..measure.evaluate import evaluate_infill
-from ..measure.metrics import bleu_counts, bleu_of, jackknife
+from ..measure.metrics import bleu, bleu_counts, bleu_of, jackknife, measure, standard_error
 from ..measure.perplexity import evaluate_last_word, evaluate_text
 from ..model import GLM
+from ..rng import stream_seed
 from ..train.config import Finetuning, resolve
-from ..train.finetune import LABELS, fit
+from ..train.finetune import LabelScorer, TextScorer, fit
 from ..train.log import clock
-from ..train.pretrain import pretrain, stream_seed
-from ..use.cloze import ClozeScorer, measure, predict, standard_error
+from ..train.pretrain import pretrain
+from ..use.cloze import predict
 from ..use.models import read_model
-from ..use.rewrite import TEXTS, TextScorer, bleu, dev_loss, dials_of, generate
+from ..use.rewrite import dials_of, generate
 from ..use.tasks import Cloze, TextToText, ask_all, read_task
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 
@@ -287,7 +285,7 @@ class Comparison:
 
     def flop(self, cell, most=64):
         """Useful floating-point operations of a pretraining: the mean of `most` steps, times the steps."""
-        from ..bench.training import useful_flop  # other commands start without the bench
+        from ..model_config import useful_flop  # other commands start without the bench
 
         model, tokenizer = self.model(cell)
         config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
@@ -331,20 +329,20 @@ class Comparison:
         settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
-            history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, TEXTS)
+            history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
             written = generate(model, tokenizer, read["dev"], dials_of(task))
             gold = [row[task.target].strip() for _, row in parts["dev"]]
             copied = [row["src"] for _, row in parts["dev"]]
             return written_score(written, gold) | dict(
                 copying=bleu(copied, gold)["bleu"], best_epoch=best(history, lambda h: -h["dev_loss"]),
-                **dev_loss(scorer, read["dev"]), example=dict(source=copied[0], ours=written[0], gold=gold[0]),
+                **scorer.judge(read["dev"]), example=dict(source=copied[0], ours=written[0], gold=gold[0]),
             )  # fmt: skip
         if cell.head:
             torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
             scorer = LinearHead(model, len(task.labels))
         else:
-            scorer = ClozeScorer(model, task.length_penalty)
-        history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet, LABELS)
+            scorer = LabelScorer(model, task.length_penalty)
+        history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
         gold = [q.gold for q in read["dev"]]
         return labelled_score(predict(scorer, read["dev"]), read["dev"]) | dict(
             best_epoch=best(history, lambda h: h["accuracy"]), whole=read["dev"][0].whole,
@@ -457,18 +455,6 @@ def pieces(text, words=90):
         yield from page
 
 
-def origin():
-    """What a result is stamped with: version, commit where there is one, machine, threads, day."""
-    try:
-        git = ["git", "-C", str(Path(__file__).parents[1]), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
-    except OSError:
-        commit = None
-    return dict(minglm=__version__, commit=commit, torch=torch.__version__, python=platform.python_version(),
-                machine=cpu()["name"], cores=os.cpu_count(), threads=torch.get_num_threads(),
-                day=time.strftime("%Y-%m-%d"))  # fmt: skip
-
-
 def shown(result):
     if "score" in result:
         error = f" +- {result['standard_error']:.1f}" if result["standard_error"] is not None else ""
@@ -478,103 +464,3 @@ def shown(result):
 
 # ---- what it says --------------------------------------------------------------------------------------------------------
 
-
-def summary(comparison):
-    """All results so far as one dict, ready for JSON: the main table, the ablations, what pretraining cost, and a verdict."""
-    plan, table = comparison.plan, {}
-    for cell in cells(plan):
-        result = comparison.known(cell)
-        if cell.task is None or result is None:
-            continue
-        name = "glm-head" if cell.head else cell.family
-        row = table.setdefault(cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={}))
-        if cell.family == COUNTED:
-            row[COUNTED] = {key: result[key] for key in ("score", "standard_error")}
-            continue
-        row |= {key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None}
-        row["pretrained" if cell.pretrained is not None else "random"].setdefault(name, []).append(result)
-    for row in table.values():
-        for kind in ("pretrained", "random"):
-            row[kind] = {name: together(results) for name, results in row[kind].items()}
-    table = {use: table[use] for use in NAMES if use in table}
-    costs = {}
-    for cell in cells(plan):
-        if cell.task is None and (result := comparison.known(cell)):
-            costs.setdefault(cell.family, []).append(result)
-    pretraining = {
-        family: dict(models=len(found), **{name: statistics.fmean(result[name] for result in found) for name in
-                                           ("text_tokens", "learned_tokens", "petaflop", "training_seconds")})
-        for family, found in costs.items()
-    }  # fmt: skip
-    done = [comparison.known(cell) is not None for cell in cells(plan)]
-    seconds = sum(result["seconds"] for cell in cells(plan) if (result := comparison.known(cell)))
-    return dict(plan=asdict(plan), cells=len(done), done=sum(done), minutes=round(seconds / 60, 1), table=table,
-                pretraining=pretraining, helped=helped(table), command=COMMAND, **origin())  # fmt: skip
-
-
-def together(results):
-    """Several runs of one thing as one: mean, its standard error, the deviation between runs, and how many there were.
-
-    The error joins what the number of dev texts leaves open and what the runs do: sqrt(s_text^2 + s_runs^2 / runs).
-    """
-    scores, errors = [r["score"] for r in results], [r["standard_error"] or 0.0 for r in results]
-    between = statistics.stdev(scores) if len(scores) > 1 else None
-    error = math.sqrt(statistics.fmean(errors) ** 2 + (between or 0.0) ** 2 / len(scores))
-    return dict(score=statistics.fmean(scores), standard_error=error, between_runs=between, runs=len(scores))
-
-
-def helped(table):
-    """Of each task that was learned: by how much the pretrained GLM is above the same learning from random weights."""
-    found = {}
-    for task in TASKS:
-        ours, random = (table.get(task, {}).get(kind, {}).get("glm") for kind in ("pretrained", "random"))
-        if ours and random:
-            error = math.hypot(ours["standard_error"], random["standard_error"])
-            difference = ours["score"] - random["score"]
-            found[task] = dict(difference=difference, standard_errors=difference / error if error else None)
-    return found
-
-
-NAMES = dict(
-    sentiment="sentiment, %", topic="topic, %", paraphrase="paraphrase, %", book_cloze="book cloze, %",
-    modernise="modernise, BLEU", infill="infilling, % exact", last_word="last word, %", text="running text, bits a byte",
-)  # fmt: skip
-
-
-def print_summary(found):
-    """The two tables, what pretraining cost, and what pretraining was good for."""
-    table = found["table"]
-    print(f"compared    {found['done']} of {found['cells']} cells, {found['minutes']} minutes of work")
-    heads = "".join(f"{family:>16}" for family in RIVALS)
-    print(f"\n{'':<26}{heads}{'chance':>9}{'majority':>10}{'counted':>9}")
-    for use in NAMES:
-        row = table.get(use)
-        for kind, name in (("pretrained", NAMES[use]), ("random", "  from random weights")):
-            line = "".join(f"{entry(row, kind, family, use):>16}" for family in RIVALS)
-            floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
-            floor.append(f"{row[COUNTED]['score']:.1f}" if row and COUNTED in row else "")
-            print(f"{name:<26}{line}" + (f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}" if kind == "pretrained" else ""))
-    print("counted: TF-IDF with logistic regression, of modernise a dictionary of words; no network")
-    print("bert is told how many tokens a blank has; the others find it out")
-    print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
-    for use in ("sentiment", "infill"):
-        row = table.get(use)
-        line = [entry(row, "pretrained", name, use) for name in ("glm", *ABLATIONS, "glm-head")]
-        print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line))
-    print(f"\n{'pretraining, a model':<26}{'text tokens':>16}{'learned':>16}{'PFLOP':>16}{'seconds':>16}")
-    for family, cost in found["pretraining"].items():
-        print(f"{family:<26}{cost['text_tokens']:>16,.0f}{cost['learned_tokens']:>16,.0f}{cost['petaflop']:>16.3f}"
-              f"{cost['training_seconds']:>16.0f}")  # fmt: skip
-    if found["helped"]:
-        print("\nabove random weights (glm), in standard errors: "
-              + ", ".join(f"{task} {x['standard_errors'] or 0:+.1f}" for task, x in found["helped"].items()))  # fmt: skip
-
-
-def entry(row, kind, name, use):
-    """A table's entry: mean +- standard error, "n/a" for what a model cannot do, "..." for what is not done yet."""
-    family = name.removesuffix("-head")
-    if use not in uses_of(family, 0) or (name, use) == ("glm-head", "infill"):
-        return "n/a"
-    found = row and row[kind].get(name)
-    digits = 2 if use == "text" else 1
-    return f"{found['score']:.{digits}f} +- {found['standard_error']:.{digits}f}" if found else "..."

@@ -8,11 +8,13 @@ from difflib import SequenceMatcher
 import torch
 from torch import nn
 
-from ..batch import pack
+from ..batch import columns, pack
 from ..errors import need
+from ..measure.metrics import measure
 from ..model import GLM
-from ..train.pretrain import stream_seed
-from ..use.cloze import columns, device_of, measure
+from ..modules import device_of
+from ..rng import stream_seed
+from ..train.finetune import LearnsLabels
 
 
 def random_weights(config, seed):
@@ -21,7 +23,7 @@ def random_weights(config, seed):
     return GLM(config)
 
 
-class LinearHead(nn.Module):
+class LinearHead(LearnsLabels, nn.Module):
     """The BERT way, as a rival: one row's state, tanh(pool(state)), and a linear map to the labels.
 
     pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part A).

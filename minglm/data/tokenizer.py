@@ -21,15 +21,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ..errors import MinglmError, reason
 from ..files.whole import write_whole
-from ..special import SENTENCE_MARKS, SpecialTokens
+from ..special import SENTENCE_MARKS, SPARE_STRINGS, SPECIAL_STRINGS, STAND_INS, SpecialTokens, byte_of_character
 
-# The vocabulary begins with these, in the order of SpecialTokens' ids, ...
-SPECIAL_STRINGS = {
-    "pad": "[PAD]", "cls": "[CLS]", "eos": "<|endoftext|>",
-    "mask": "[MASK]", "smask": "[sMASK]", "gmask": "[gMASK]",
-    "sop": "<|startofpiece|>", "eop": "<|endofpiece|>",
-}
-SPARE_STRINGS = tuple(f"<|spare{i}|>" for i in range(16))  # ... and rows for experiments
 MIN_VOCAB_SIZE = len(SPECIAL_STRINGS) + len(SPARE_STRINGS) + 256
 # Merges are learned from the first TRAIN_CHARS characters. The trainer holds every different word in memory:
 # few in English, but where no blank stands between words (Chinese), a whole clause is one word, and hardly
@@ -37,9 +30,6 @@ MIN_VOCAB_SIZE = len(SPECIAL_STRINGS) + len(SPARE_STRINGS) + 256
 TRAIN_CHARS = 200_000_000
 TRAIN_CHARS_UNBROKEN = 5_000_000
 UNBROKEN = 30  # characters without a blank
-# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of its models
-# that were trained with [MASK] alone use it for sentences and endings, too.
-STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
 
 
 # A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed behind.
@@ -271,12 +261,3 @@ def _bytes_of_tokens(library, name, is_byte_level):
             raise MinglmError(f"{name}: token {i} is not one of byte-level BPE, which is accepted") from error
     return token_bytes, is_special
 
-
-def byte_of_character():
-    """GPT-2's alphabet of bytes in tokenizer.json: printable Latin-1 is itself, the rest is U+0100 and up.
-
-    Example: "A" -> 65, "Ġ" (U+0120) -> 32, the blank.
-    """
-    itself = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in itself]
-    return {chr(byte): byte for byte in itself} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -10,14 +10,12 @@ Every folder is written under a temporary name beside its own, synced, and renam
 loaded can run code: weights are safetensors or npz, and torch files are read with weights_only=True.
 """
 
-import errno
-import hashlib
 import json
 import os
 import re
 import shutil
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -28,9 +26,10 @@ from ..errors import MinglmError, first_line, listed, note
 from ..model_config import GLMConfig
 from ..weights import build_model, check_plain, unwrapped
 from .lock import contents
+from .strict_json import read_json
+from .whole import MANIFEST, aside, folder_whole, one_line, recover, remove, settled, sha256_of, sync_path
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
-MANIFEST = "manifest.json"
 LOADING = threading.Lock()  # what is allowed while a torch file is read is a list of torch's, the same for all threads
 FORMAT = 1  # of config.json; a reader refuses what it does not know
 
@@ -45,13 +44,13 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
     An empty folder or an earlier saved model of that name is replaced; anything else there is an error.
     """
     directory = Path(os.path.realpath(directory))
-    with _one_line(f"cannot write {directory}"):
+    with one_line(f"cannot write {directory}"):
         found = {*contents(directory)} if directory.exists() else set()
         strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
         if strange:
             raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
                               "an empty folder, or a saved model to replace")
-        with _written_whole(directory) as folder:
+        with folder_whole(directory) as folder:
             _write_model(folder, model, tokenizer, dtype)
             for name, text in (more or {}).items():
                 (folder / name).write_text(text, encoding="utf-8")
@@ -60,7 +59,7 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
 def from_pretrained(kind, directory, device="cpu"):
     """A model of class `kind` (GLM) in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
     folder = model_folder(directory)
-    with _one_line(f"cannot read {folder}"):
+    with one_line(f"cannot read {folder}"):
         config, path = read_config(folder / CONFIG), folder / WEIGHTS
         return build_model(kind, config, read_safetensors(path), path, device)
 
@@ -70,8 +69,8 @@ def model_folder(directory):
 
     Every file is compared with manifest.json first; a folder without one gets a note on stderr.
     """
-    folder, run = _settled(Path(directory)), Checkpoints(directory)
-    with _one_line(f"cannot read {directory}"):
+    folder, run = settled(Path(directory)), Checkpoints(directory)
+    with one_line(f"cannot read {directory}"):
         if run.steps() or run.pointed("last"):
             return run.verified("last")
         for name in (WEIGHTS, CONFIG):
@@ -122,7 +121,7 @@ def verify(directory):
         came = file.stat().st_size
         if came < size:
             raise MinglmError(f"{file}: {came:,} of {size:,} bytes: cut short; copy it again")
-        if came > size or _sha256(file) != sha256:
+        if came > size or sha256_of(file) != sha256:
             what = f"{came:,} bytes for {size:,}" if came > size else f"checksum differs from {MANIFEST}"
             raise MinglmError(f"{file}: {what}: damaged, or changed after it was saved")
     return True
@@ -148,18 +147,6 @@ def read_safetensors(path):
         return safetensors.torch.load_file(path)
     except Exception as error:  # a damaged header raises SafetensorError, but also KeyError, ValueError, ...
         raise MinglmError(f"{path}: no safetensors file that can be read: {first_line(error)}") from error
-
-
-def read_json(path):
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise MinglmError(f"{path}: not found") from error
-    except (RecursionError, ValueError) as error:
-        raise MinglmError(f"{path}: damaged: not JSON ({first_line(error)})") from error
-    if not isinstance(values, dict):
-        raise MinglmError(f"{path}: damaged: holds a {type(values).__name__}; accepted: a JSON object")
-    return values
 
 
 def load_plain(path, allowed=()):
@@ -196,9 +183,9 @@ class Checkpoints:
         """
         _check_plain(state)
         directory = self.folder / f"step-{step:08d}"
-        with _one_line(f"cannot write {directory}", self._last_complete):
+        with one_line(f"cannot write {directory}", self._last_complete):
             self._sweep()
-            with _written_whole(directory) as folder:
+            with folder_whole(directory) as folder:
                 _write_model(folder, model, tokenizer)
                 with open(folder / STATE, "wb") as file:
                     torch.save(state, file)
@@ -236,8 +223,8 @@ class Checkpoints:
         if name is None:
             raise MinglmError(f"{self.folder / which}: not found; accepted: a folder with a checkpoint")
         is_step = re.fullmatch(r"step-\d{8,18}", name)  # and not, say, the path of something else
-        directory = _settled(self.folder / (name if is_step else "no-such-step"))
-        with _one_line(f"cannot read {directory}"):
+        directory = settled(self.folder / (name if is_step else "no-such-step"))
+        with one_line(f"cannot read {directory}"):
             try:
                 if not directory.is_dir():
                     raise MinglmError(f"{self.folder / str(which)}: there is no checkpoint {name[:40]!r}")
@@ -253,7 +240,7 @@ class Checkpoints:
         older_first = sorted(self.steps(), key=lambda step: (step < came, step), reverse=True)
         for step in older_first:
             with suppress(MinglmError, OSError):
-                if step != came and verify(_settled(self.folder / f"step-{step:08d}")):
+                if step != came and verify(settled(self.folder / f"step-{step:08d}")):
                     age = "an older" if step < came else "another"
                     return (f"; {age} complete checkpoint is there: write step-{step:08d} into "
                             f"{self.folder / 'last'} to go on from it")
@@ -271,23 +258,23 @@ class Checkpoints:
         """Clear away what a kill has left half done."""
         for entry in self._entries():
             if entry.name.startswith((".tmp-", ".old-")):
-                _recover(self.folder / entry.name[5:])
+                recover(self.folder / entry.name[5:])
 
     def _point(self, pointer, directory):
         temporary = self.folder / f".tmp-{pointer}"
         try:
             temporary.write_text(directory.name + "\n", encoding="utf-8")
-            _sync(temporary)
+            sync_path(temporary)
             os.replace(temporary, self.folder / pointer)
-            _sync(self.folder)
+            sync_path(self.folder)
         finally:
-            _remove(temporary)
+            remove(temporary)
 
     def _publish(self, directory):
         """Make the run folder's own files those of a checkpoint: links where the disk can, else copies."""
         for name in (WEIGHTS, CONFIG, TOKENIZER):
             source, temporary = directory / name, self.run_dir / f".tmp-{name}"
-            _remove(temporary)  # subtle: copying onto a link that a kill left would change its target
+            remove(temporary)  # subtle: copying onto a link that a kill left would change its target
             if not source.exists():
                 continue
             try:
@@ -295,11 +282,11 @@ class Checkpoints:
                     os.link(source, temporary)
                 except OSError:
                     shutil.copyfile(source, temporary)
-                    _sync(temporary)
+                    sync_path(temporary)
                 os.replace(temporary, self.run_dir / name)
             finally:
-                _remove(temporary)
-        _sync(self.run_dir)
+                remove(temporary)
+        sync_path(self.run_dir)
 
     def _prune(self, now):
         # Steps after this one were given up when the run resumed from an earlier one: they go first.
@@ -307,10 +294,10 @@ class Checkpoints:
         for step in newest_first[self.keep :]:
             directory = self.folder / f"step-{step:08d}"
             if directory.name not in (self.pointed("last"), self.pointed("best")):
-                temporary = _aside(directory)[0]
+                temporary = aside(directory)[0]
                 with suppress(OSError):
                     os.rename(directory, temporary)  # a kill must not leave half a folder under its own name
-                _remove(temporary)
+                remove(temporary)
 
 
 def _check_plain(value, where="state"):
@@ -327,105 +314,4 @@ def _check_plain(value, where="state"):
 
 
 # ---- whole or not at all -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _written_whole(directory):
-    """Gives a temporary folder to fill, which becomes `directory`, with its manifest; or nothing changes.
-
-    A folder cannot be renamed onto a full one, so an earlier one steps aside as .old-NAME for a moment.
-    Readers look there too (`_settled`), and the next writer tidies up (`_recover`).
-    """
-    temporary, old = _aside(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    _recover(directory)
-    try:
-        temporary.mkdir()
-        yield temporary
-        manifest = {}
-        for path in sorted(temporary.iterdir()):
-            _sync(path)
-            manifest[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        _sync(temporary / MANIFEST)
-        _sync(temporary)
-        if directory.exists():
-            os.rename(directory, old)
-        os.rename(temporary, directory)
-        _sync(directory.parent)
-    finally:
-        _recover(directory)
-
-
-def _aside(directory):
-    return directory.with_name(f".tmp-{directory.name}"), directory.with_name(f".old-{directory.name}")
-
-
-def _settled(directory):
-    """Where to read `directory`: itself, or .old-NAME after a kill in the middle of a replacement."""
-    old = _aside(Path(os.path.realpath(directory)))[1]
-    return old if not directory.exists() and old.is_dir() else directory
-
-
-def _recover(directory):
-    """After a kill or an error: drop what is half written, put back (or drop) what stepped aside."""
-    temporary, old = _aside(directory)
-    _remove(temporary)
-    if old.exists() and not directory.exists():
-        os.rename(old, directory)
-    elif old.exists():
-        os.rename(old, temporary)  # subtle: as long as it is called .old-NAME it must be complete
-        _remove(temporary)
-
-
-def _remove(path):
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _sync(path):
-    """Wait until a file, or the names in a folder, have reached the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot sync a folder
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # the disk cannot sync
-            raise
-    finally:
-        os.close(handle)
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _one_line(what, hint=lambda: ""):
-    """Turns a failing disk into a MinglmError: what could not be done, why, and what is still there."""
-    try:
-        yield
-    except MinglmError:
-        raise
-    except Exception as error:
-        if reason := _disk_error(error):
-            raise MinglmError(f"{what}: {reason}{hint()}") from error
-        raise
-
-
-def _disk_error(error):
-    """The system's own words, or None. torch buries the OSError under its own, Rust libraries in a text."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
-        if number := re.search(r"\(os error (\d+)\)", str(error)):
-            return os.strerror(int(number[1]))
-        error = error.__cause__ or error.__context__
-    return None
-
 

@@ -1,7 +1,9 @@
 """Rows of a data set: JSON, one object a line; plain or packed (.xz, .gz)."""
 
 import re
+import reprlib
 import sys
+from contextlib import contextmanager
 
 from ..errors import MinglmError, note
 from . import strict_json
@@ -36,3 +38,22 @@ def write_rows(out, rows):
         print(f"wrote       {out}: {len(lines):,} rows", file=beside(out))
     else:
         sys.stdout.writelines(lines)
+
+
+@contextmanager
+def told_where(where):
+    """Errors inside it begin with where the row stands."""
+    try:
+        yield
+    except MinglmError as error:
+        raise MinglmError(f"{where}: {error}") from None
+
+
+def text_in(row, column):
+    """The text of a row's column."""
+    if column not in row:
+        names = ", ".join(map(repr, list(row)[:12])) or "none"
+        raise MinglmError(f"no column {column!r}; the columns there are: {names[:200]}")
+    if not isinstance(row[column], str):
+        raise MinglmError(f"{column}: {reprlib.repr(row[column])} is not accepted; a text is")
+    return row[column]

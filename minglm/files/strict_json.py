@@ -5,7 +5,7 @@ import math
 import reprlib
 from collections.abc import Mapping
 
-from ..errors import MinglmError
+from ..errors import MinglmError, first_line
 
 
 def dumps(value, **how):
@@ -40,3 +40,16 @@ def _not_finite(value, where="value"):
         return None if math.isfinite(value) else f"{where} is {value}"
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     return next(filter(None, (_not_finite(item, f"{where}[{key!r}]") for key, item in items)), None)
+
+
+def read_json(path):
+    """The JSON object in a file, as a dict. Raises MinglmError when there is none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MinglmError(f"{path}: not found") from error
+    except (RecursionError, ValueError) as error:
+        raise MinglmError(f"{path}: damaged: not JSON ({first_line(error)})") from error
+    if not isinstance(values, dict):
+        raise MinglmError(f"{path}: damaged: holds a {type(values).__name__}; accepted: a JSON object")
+    return values

@@ -7,12 +7,16 @@ A name that ends in .gz or .xz is written packed.
 import contextlib
 import errno
 import gzip
+import hashlib
+import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import sys
 import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import MinglmError
@@ -34,6 +38,7 @@ def write_whole(path, content):
         raise MinglmError(f"{path}: cannot be written: {error.strerror or error}{hint}") from error
 
 
+MANIFEST = "manifest.json"  # of a folder: sizes and SHA-256 sums of its files
 NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -136,3 +141,104 @@ def sync(handle):
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
+
+
+
+# ---- folders ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def folder_whole(directory):
+    """Gives a temporary folder to fill, which becomes `directory`, with its manifest; or nothing changes.
+
+    A folder cannot be renamed onto a full one, so an earlier one steps aside as .old-NAME for a moment.
+    Readers look there too (`settled`), and the next writer tidies up (`recover`).
+    """
+    temporary, old = aside(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    recover(directory)
+    try:
+        temporary.mkdir()
+        yield temporary
+        manifest = {}
+        for path in sorted(temporary.iterdir()):
+            sync_path(path)
+            manifest[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        sync_path(temporary / MANIFEST)
+        sync_path(temporary)
+        if directory.exists():
+            os.rename(directory, old)
+        os.rename(temporary, directory)
+        sync_path(directory.parent)
+    finally:
+        recover(directory)
+
+
+def aside(directory):
+    return directory.with_name(f".tmp-{directory.name}"), directory.with_name(f".old-{directory.name}")
+
+
+def settled(directory):
+    """Where to read `directory`: itself, or .old-NAME after a kill in the middle of a replacement."""
+    old = aside(Path(os.path.realpath(directory)))[1]
+    return old if not directory.exists() and old.is_dir() else directory
+
+
+def recover(directory):
+    """After a kill or an error: drop what is half written, put back (or drop) what stepped aside."""
+    temporary, old = aside(directory)
+    remove(temporary)
+    if old.exists() and not directory.exists():
+        os.rename(old, directory)
+    elif old.exists():
+        os.rename(old, temporary)  # subtle: as long as it is called .old-NAME it must be complete
+        remove(temporary)
+
+
+def remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def sync_path(path):
+    """Wait until a file, or the names in a folder, have reached the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot sync a folder
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def one_line(what, hint=lambda: ""):
+    """Turns a failing disk into a MinglmError: what could not be done, why, and what is still there."""
+    try:
+        yield
+    except MinglmError:
+        raise
+    except Exception as error:
+        if reason := disk_error(error):
+            raise MinglmError(f"{what}: {reason}{hint()}") from error
+        raise
+
+
+def disk_error(error):
+    """The system's own words, or None. torch buries the OSError under its own, Rust libraries in a text."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            return os.strerror(int(number[1]))
+        error = error.__cause__ or error.__context__
+    return None

@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..batch import in_runs, pack
+from ..batch import columns, in_runs, pack
 from ..checks import check_pair, finite
 from ..errors import MinglmError, have, missing, note
 from ..families import all_part_a, text_limit
-from ..modules import evaluating
-from ..use.cloze import MAX_ROWS, ClozeScorer, columns, device_of, measure, predict, standard_error
+from ..files.jsonl import text_in, told_where
+from ..modules import device_of, evaluating
+from ..use.cloze import MAX_ROWS, ClozeScorer, predict
 from ..use.generate import Dials, Draft, fill_drafts
 from ..use.tasks import BLANK, ask_all
-from .metrics import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, metric, text_in, told_where
+from .metrics import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, measure, metric, standard_error
 
 # ---- the blanks of a text ------------------------------------------------------------------------------------------------
 
@@ -245,7 +246,8 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
 
     task: a TextToText. rows: {where it stands: row with the task's columns and its target}. Raises MinglmError as `ask_all`.
     """
-    from ..use.rewrite import compare, dials_of, generate, tell_what_is_left_out
+    from ..use.rewrite import dials_of, generate
+    from .metrics import compare, tell_what_is_left_out
 
     pairs = ask_all(task, tokenizer, rows, text_limit(model.config, True), labelled=True)
     tell_what_is_left_out()

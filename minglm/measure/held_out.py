@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..batch import NOISE, micro_batches, pack
+from ..batch import micro_batches, pack
 from ..checks import finite
 from ..modules import evaluating
-from ..rng import Rng
+from ..rng import NOISE, Rng
 from ..spans import OBJECTIVES
 from .metrics import bounded_exp
 

@@ -1,13 +1,12 @@
 """What every scorer needs: a number and how sure it is, BLEU, and rows that hold what they must."""
 
 import math
-import reprlib
-from contextlib import contextmanager
+import statistics
 
 import numpy as np
+import torch
 
-from ..errors import MinglmError, need
-from ..use.cloze import percent
+from ..errors import MinglmError, have, missing, need
 
 HIGHEST = 20.0  # nats: the original's bound of what it takes the exponential of
 GROUPS = 50  # of rows that are left out in turn
@@ -102,20 +101,79 @@ def bleu_of(counts):
 # ---- rows that are not as they should be ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def told_where(where):
-    """Errors inside it begin with where the row stands."""
-    try:
-        yield
-    except MinglmError as error:
-        raise MinglmError(f"{where}: {error}") from None
+def measure(found, questions):
+    """{"accuracy", "macro_f1"} of probabilities (or label numbers) of questions that know their gold label.
+
+    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own candidates.
+    """
+    pairs = [(q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p)) for q, p in zip(questions, found, strict=True)]
+    right = sum(a == b for a, b in pairs)
+    f1 = []
+    for label in {label for pair in pairs for label in pair}:
+        both = sum(a == b == label for a, b in pairs)
+        f1.append(2 * both / sum((a == label) + (b == label) for a, b in pairs))
+    same = all(q.labels == questions[0].labels for q in questions)
+    return dict(accuracy=right / len(pairs), macro_f1=statistics.fmean(f1) if same else None)
 
 
-def text_in(row, column):
-    """The text of a row's column."""
-    if column not in row:
-        names = ", ".join(map(repr, list(row)[:12])) or "none"
-        raise MinglmError(f"no column {column!r}; the columns there are: {names[:200]}")
-    if not isinstance(row[column], str):
-        raise MinglmError(f"{column}: {reprlib.repr(row[column])} is not accepted; a text is")
-    return row[column]
+def standard_error(share, n):
+    """Of a share that was counted over n texts: sqrt(p (1 - p) / n)."""
+    return math.sqrt(share * (1 - share) / n)
+
+
+def percent(share, error=None):
+    """Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
+    return f"{100 * share:.1f} %" + (f" +- {100 * error:.1f}" if error is not None else "")
+
+
+NAMES = dict(bleu="BLEU", chrf="chrF", rouge1="ROUGE-1", rouge2="ROUGE-2", rougeL="ROUGE-L", exact="exact")
+
+
+def bleu(hypotheses, references):
+    """{"bleu", "chrf"} of a corpus with one reference a text, 0 .. 100, as sacrebleu's defaults say (13a words, case kept)."""
+    _check_lengths(hypotheses, references)
+    need("sacrebleu", "BLEU and chrF")
+    from sacrebleu.metrics import BLEU, CHRF
+
+    scores = dict(bleu=BLEU(force=True), chrf=CHRF())  # force: no warning about texts that look split into words
+    return {name: metric.corpus_score(list(hypotheses), [list(references)]).score for name, metric in scores.items()}
+
+
+def rouge(hypotheses, references):
+    """{"rouge1", "rouge2", "rougeL"}: mean F1 over the texts, 0 .. 100, words stemmed (rouge-score knows a-z and 0-9 only)."""
+    _check_lengths(hypotheses, references)
+    need("rouge_score", "ROUGE")
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(names := ["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    found = [scorer.score(gold, said) for said, gold in zip(hypotheses, references, strict=True)]
+    return {name: 100 * statistics.fmean(f[name].fmeasure for f in found) for name in names}
+
+
+def tell_what_is_left_out():
+    """A note for each library of `compare` that is missing, before the work: one may still install it."""
+    have("sacrebleu", "BLEU and chrF")
+    have("rouge_score", "ROUGE")
+
+
+def compare(hypotheses, references):
+    """{"bleu", "chrf", "rouge1", "rouge2", "rougeL", "exact"}, 0 .. 100; None where a library is missing."""
+    _check_lengths(hypotheses, references)
+    scores = dict.fromkeys(NAMES)
+    for module, metric in (("sacrebleu", bleu), ("rouge_score", rouge)):
+        scores |= {} if missing(module) else metric(hypotheses, references)
+    same = [said.strip() == gold.strip() for said, gold in zip(hypotheses, references, strict=True)]
+    return scores | dict(exact=100 * statistics.fmean(same))
+
+
+def _check_lengths(hypotheses, references):
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise TypeError("hypotheses, references: lists of texts are accepted, str given")
+    if not references or len(hypotheses) != len(references):
+        raise MinglmError(f"hypotheses: {len(hypotheses)} for {len(references)} references; one for each is needed")
+
+
+def scores_line(scores):
+    """Example: scores_line({"bleu": 45.71, "exact": 1.0}) -> "BLEU 45.7   exact 1.0 %"."""
+    return "   ".join(f"{NAMES[name]} {x:.1f}{' %' * (name == 'exact')}" for name, x in scores.items()
+                      if name in NAMES and x is not None)  # fmt: skip

@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ..batch import in_runs, pack
+from ..batch import columns, in_runs, pack
 from ..checks import check_pair, finite
 from ..data.corpus import encode_documents
 from ..errors import MinglmError, note
 from ..families import answer_example, refuse_bert
-from ..modules import evaluating
-from ..use.cloze import MAX_ROWS, columns, device_of, standard_error
-from .metrics import jackknife, mean_of, metric, perplexity_metric, text_in, told_where
+from ..files.jsonl import text_in, told_where
+from ..modules import device_of, evaluating
+from ..use.cloze import MAX_ROWS
+from .metrics import jackknife, mean_of, metric, perplexity_metric, standard_error
 
 MASKS = {"MASK": "mask", "sMASK": "smask", "gMASK": "gmask"}  # the argument: the name among the special tokens
 READINGS = ("bidirectional", "left_to_right")

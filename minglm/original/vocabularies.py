@@ -19,8 +19,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from ..data.tokenizer import SPECIAL_STRINGS, byte_of_character
 from ..errors import MinglmError
+from ..special import SPECIAL_STRINGS, byte_of_character
 
 EOS, CLS, MASK, SMASK, GMASK = (SPECIAL_STRINGS[key] for key in ("eos", "cls", "mask", "smask", "gmask"))
 SOP, EOP = SPECIAL_STRINGS["sop"], SPECIAL_STRINGS["eop"]

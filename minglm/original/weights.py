@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from ..errors import MinglmError, first_line, listed, note
-from ..files.checkpoint import load_plain, read_json, read_safetensors
+from ..files.checkpoint import load_plain, read_safetensors
+from ..files.strict_json import read_json
 from ..model_config import GLMConfig
 from ..weights import build_model, count_layers
 

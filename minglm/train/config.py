@@ -271,16 +271,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def num_parameters(model: GLMConfig) -> int:
-    """The weights of a GLM, the tied head counted once: V h + 2 (P + 1) h + N (12 h^2 + 13 h) + 2 h.
-
-    Example: V=10, h=2, N=1, P=3 -> 20 + 16 + 74 + 4 = 114.
-    """
-    h = model.hidden_size
-    tables = (model.vocab_size + 2 * (model.max_positions + 1)) * h
-    return tables + model.num_layers * (12 * h * h + 13 * h) + 2 * h
-
-
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
               tuple[str, ...]: "a list of texts"}
 

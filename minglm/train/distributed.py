@@ -143,3 +143,12 @@ class Interrupt:
     def __exit__(self, *error):
         for s, handler in self.before.items():
             signal.signal(s, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
+
+
+def choose_device(name):
+    """The torch.device a process trains on; "auto" is its own GPU where there is one."""
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
+    return torch.device(name)

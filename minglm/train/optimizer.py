@@ -78,3 +78,48 @@ class Together:
     def load_state_dict(self, state):
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[name])
+
+
+def learning_rate(step, t):
+    """The rate of step 0, 1, ...: up in a line over the warm-up, then down to min_lr_ratio of the peak, never below.
+
+    t: TrainConfig. The first step already learns (the original's first step has rate 0).
+    """
+    warmup = int(t.warmup * t.steps)
+    if step < warmup:
+        return t.lr * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, t.steps - 1 - warmup))
+    fall = (1 + math.cos(math.pi * progress)) / 2 if t.decay == "cosine" else 1 - progress
+    return t.lr * (t.min_lr_ratio + (1 - t.min_lr_ratio) * fall)
+
+
+def make_optimizer(model, t):
+    """The optimiser that a TrainConfig asks for: AdamW, or Muon for the matrices and AdamW for the rest."""
+    tables, matrices, vectors = parameter_groups(model, t)
+    if t.optimizer == "adamw":
+        return make_adamw([tables, matrices, vectors], t)
+    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
+    muon = Muon([matrices | dict(lr_ratio=t.muon_lr_ratio)], t.lr, t.momentum, dtype=dtype)
+    return Together(muon=muon, adamw=make_adamw([tables, vectors], t))
+
+
+def make_adamw(groups, t):
+    """AdamW of groups of parameters; t: settings with lr, beta1, beta2 and eps."""
+    return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+
+
+def parameter_groups(model, t):
+    """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
+
+    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
+    these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
+    """
+    named = list(model.named_parameters())
+    tables = [p for name, p in named if "embedding" in name]
+    matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
+    vectors = [p for _, p in named if p.dim() == 1]
+    return (
+        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
+        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
+    )

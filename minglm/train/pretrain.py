@@ -8,39 +8,35 @@ So neither the number of processes (torchrun) nor the micro-batch changes what i
 import csv
 import json
 import math
-import re
 import shlex
-import shutil
 import statistics
 import sys
 import time
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from ..attention import best_backend
-from ..batch import DROPOUT, Batch, TrainingBatches, micro_batches, pack, sources
+from ..batch import Batch, micro_batches, pack
 from ..checks import check_pair
 from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
+from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
-from ..errors import MinglmError, need, note
-from ..files.checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
-from ..files.lock import claimed, contents, locked
+from ..errors import MinglmError, need
+from ..files.checkpoint import Checkpoints
 from ..files.whole import cut_back, write_whole
 from ..measure.held_out import evaluate, final_report, held_out_columns
 from ..model import GLM
-from ..rng import Rng
+from ..rng import stream_seed
 from ..streams import open_closed
-from .config import read_toml, resolve, settings_of_run, to_toml
-from .distributed import Interrupt, keep_memory, local_rank, processes
+from .config import to_toml
+from .distributed import Interrupt, choose_device, keep_memory, processes
+from .folders import METRICS, REPORT, SAMPLES, SETTINGS, data_text, folder_of, has_begun, run_settings
 from .log import COLUMNS, banner, print_scores, report_step, show_sample
-from .optimizer import Muon, Together
-
-SETTINGS, METRICS, SAMPLES, REPORT = "run.toml", "metrics.csv", "samples.jsonl", "evaluation.json"
+from .optimizer import learning_rate, make_optimizer
 
 
 class Interrupted(Exception):
@@ -92,7 +88,7 @@ class Run:
         if init:
             check_pair(*init)
         self.out, self.world = out, world
-        self.device = device = choose_device(config.train.device, world)
+        self.device = device = choose_device(config.train.device)
         self.checkpoints = Checkpoints(out, config.train.keep)
         self.writer = summary_writer() if world.first and config.train.log == "tensorboard" else None
         where, state, resume = None, None, resume and has_begun(out)
@@ -314,57 +310,6 @@ def train_step(run):
     )  # fmt: skip
 
 
-def learning_rate(step, t):
-    """The rate of step 0, 1, ...: up in a line over the warm-up, then down to min_lr_ratio of the peak, never below.
-
-    t: TrainConfig. The first step already learns (the original's first step has rate 0).
-    """
-    warmup = int(t.warmup * t.steps)
-    if step < warmup:
-        return t.lr * (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, t.steps - 1 - warmup))
-    fall = (1 + math.cos(math.pi * progress)) / 2 if t.decay == "cosine" else 1 - progress
-    return t.lr * (t.min_lr_ratio + (1 - t.min_lr_ratio) * fall)
-
-
-def make_optimizer(model, t):
-    """The optimiser that a TrainConfig asks for: AdamW, or Muon for the matrices and AdamW for the rest."""
-    tables, matrices, vectors = parameter_groups(model, t)
-    if t.optimizer == "adamw":
-        return make_adamw([tables, matrices, vectors], t)
-    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
-    muon = Muon([matrices | dict(lr_ratio=t.muon_lr_ratio)], t.lr, t.momentum, dtype=dtype)
-    return Together(muon=muon, adamw=make_adamw([tables, vectors], t))
-
-
-def make_adamw(groups, t):
-    """AdamW of groups of parameters; t: settings with lr, beta1, beta2 and eps."""
-    return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
-
-
-def parameter_groups(model, t):
-    """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
-
-    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
-    these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
-    """
-    named = list(model.named_parameters())
-    tables = [p for name, p in named if "embedding" in name]
-    matrices = [p for name, p in named if p.dim() > 1 and "embedding" not in name]
-    vectors = [p for _, p in named if p.dim() == 1]
-    return (
-        dict(params=tables, weight_decay=t.weight_decay, lr_ratio=t.table_lr_ratio),
-        dict(params=matrices, weight_decay=t.weight_decay, lr_ratio=1.0),
-        dict(params=vectors, weight_decay=0.0, lr_ratio=1.0),
-    )
-
-
-def stream_seed(seed, step, rank, number):
-    """A seed for torch, keyed by (seed, step, rank, micro-batch): dropout needs no history either."""
-    rng = Rng(seed, number, step, DROPOUT + 256 * rank)
-    return rng.word() << 31 | rng.word() >> 1  # 63 bits
-
-
 def time_step(model, batches, dtypes, at_most=6.0):
     """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
 
@@ -395,15 +340,6 @@ def time_step(model, batches, dtypes, at_most=6.0):
 # ---- the machine --------------------------------------------------------------------------------------------------------
 
 
-def choose_device(name, world):
-    """The torch.device a process trains on; "auto" is its own GPU where there is one."""
-    if name == "auto":
-        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
-    return torch.device(name)
-
-
 def summary_writer():
     """The class that writes for TensorBoard."""
     try:
@@ -415,112 +351,3 @@ def summary_writer():
 
 # ---- the folder of a run ------------------------------------------------------------------------------------------------
 
-
-@contextmanager
-def folder_of(out, preset, world, resume):
-    """The run folder, which no other process may write to until the block ends; all processes of `world` get the same."""
-    with ExitStack() as stack:
-        if world.first:
-            folder = stack.enter_context(locked(run_folder(out)) if resume else begun(out, preset))
-        if out is not None:
-            folder = Path(out)
-        elif world.size > 1:
-            number = torch.tensor([int(folder.name.rpartition("-")[2]) if world.first else 0])
-            world.broadcast(number)
-            folder = Path("runs", f"{preset}-{int(number):03}")
-        yield folder
-
-
-@contextmanager
-def begun(out, name):
-    """A new folder for this process alone, without what a run has left there that ended before its first checkpoint."""
-    with claimed(out, name) as folder:
-        clear_unbegun(folder)
-        if found := contents(folder):
-            another = "holds another run; --resume goes on with it"
-            what = another if SETTINGS in found else f"holds other files ({found[0]}, ...)"
-            raise MinglmError(f"{folder}: {what}; a new run needs a new or empty folder")
-        try:
-            yield folder
-        finally:
-            clear_unbegun(folder)
-
-
-def clear_unbegun(folder):
-    """Remove what is in a folder if all of it is the beginning of a run that cannot be resumed, for it has no run.toml."""
-    checkpoints, found = folder / "checkpoints", contents(folder)
-    own = "|".join((WEIGHTS, CONFIG, TOKENIZER))
-    ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in found)
-    if ours and checkpoints.is_dir() and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir()):
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        for name in found:
-            with suppress(OSError):
-                (folder / name).unlink()
-
-
-BEGINNING = r"(\.tmp-|\.old-)?(last|best|step-00000000)"  # of checkpoints/: no step has been done yet
-
-
-def has_begun(out):
-    """Whether there is a checkpoint to go on with; without one, a run that has done no step begins again."""
-    checkpoints = Checkpoints(out)
-    if checkpoints.steps() or checkpoints.pointed("last"):
-        return True
-    metrics = out / METRICS
-    return metrics.is_file() and metrics.read_bytes().count(b"\n") > 1
-
-
-def run_folder(out):
-    """The same folder, if it holds a run."""
-    if not (Path(out) / SETTINGS).is_file():
-        raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
-    return out
-
-
-def data_text(config):
-    """The paths of data.text, as they are found from everywhere."""
-    return tuple(str(Path(p).resolve()) for p in config.data.text)
-
-
-def run_settings(out):
-    """The RunConfig that a run folder was started with."""
-    return settings_of_run(Path(run_folder(out)) / SETTINGS)
-
-
-
-
-# Settings that a run decides once, when it begins: the same words on --resume mean what came of them.
-DECIDED = {
-    "train.dtype": lambda said, own: said == "auto",
-    "train.minutes": lambda said, own: own == 0,  # they became train.steps
-    "model.vocab_size": lambda said, own: said > own,  # too little text for more
-}
-
-
-def resumed_settings(out, overrides, preset=None, file=None):
-    """The RunConfig of a run that goes on. What is given again must be the run's own.
-
-    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError for any
-    other difference, with both values.
-    """
-    own = run_settings(out)
-    file_preset, from_file = read_toml(file) if file else (None, {})
-    overrides = from_file | overrides
-    said = resolve(preset or file_preset, Path(out) / SETTINGS, overrides)
-    if said.preset != own.preset:
-        raise _differs("preset", said.preset, own.preset, out)
-    for key in overrides:
-        section, name = key.split(".")
-        given, kept = (getattr(getattr(config, section), name) for config in (said, own))
-        if given == kept or key in ("data.text", "data.cache"):
-            continue
-        if key not in DECIDED or not DECIDED[key](given, kept):
-            raise _differs(key, given, kept, out)
-        came = f"train.steps {own.train.steps:,}" if key == "train.minutes" else kept
-        note(f"{key}: {given} was decided when the run began: {came}")
-    return replace(own, data=replace(own.data, text=said.data.text, cache=said.data.cache))
-
-
-def _differs(key, said, own, out):
-    what = f"{key}: {said} is given, and {out} was started with {own}"
-    return MinglmError(f"{what}; a resumed run keeps its settings: leave it out, or give the same")

@@ -9,7 +9,6 @@ read once for all of them. Nothing is new in the model, so it answers before it 
 """
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,11 +17,11 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from ..batch import in_runs, pack
+from ..batch import columns, in_runs, pack
 from ..checks import check_pair, finite
 from ..errors import MinglmError
 from ..families import rows_of, start_of, text_limit
-from ..modules import evaluating
+from ..modules import device_of, evaluating
 from .reader import Reader
 from .tasks import Cloze, ask_all, read_task
 
@@ -92,15 +91,6 @@ class ClozeScorer(nn.Module):
         return torch.stack([x.sum() for x in log_p])
 
 
-def device_of(model):
-    return next(model.parameters()).device
-
-
-def columns(batch):
-    """What GLM.hidden takes of a Batch."""
-    return batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask
-
-
 @torch.no_grad()
 def predict(scorer, questions):
     """The probabilities of each question's labels: a list of (labels,) tensors, in the order of the questions."""
@@ -140,27 +130,3 @@ def predictions(model, task, questions):
 
 # ---- how good an answer is -----------------------------------------------------------------------------------------------
 
-
-def measure(found, questions):
-    """{"accuracy", "macro_f1"} of probabilities (or label numbers) of questions that know their gold label.
-
-    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own candidates.
-    """
-    pairs = [(q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p)) for q, p in zip(questions, found, strict=True)]
-    right = sum(a == b for a, b in pairs)
-    f1 = []
-    for label in {label for pair in pairs for label in pair}:
-        both = sum(a == b == label for a, b in pairs)
-        f1.append(2 * both / sum((a == label) + (b == label) for a, b in pairs))
-    same = all(q.labels == questions[0].labels for q in questions)
-    return dict(accuracy=right / len(pairs), macro_f1=statistics.fmean(f1) if same else None)
-
-
-def standard_error(share, n):
-    """Of a share that was counted over n texts: sqrt(p (1 - p) / n)."""
-    return math.sqrt(share * (1 - share) / n)
-
-
-def percent(share, error=None):
-    """Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
-    return f"{100 * share:.1f} %" + (f" +- {100 * error:.1f}" if error is not None else "")

@@ -14,11 +14,11 @@ from numbers import Integral, Real
 
 import torch
 
-from ..batch import SAMPLING, in_runs
+from ..batch import in_runs
 from ..checks import check_pair
 from ..errors import MinglmError, note
 from ..families import Start, end_of, next_row, read_before, rows_of, start_of
-from ..rng import Rng
+from ..rng import SAMPLING, Rng
 from .reader import Reader, log_probabilities
 
 MOST_BEAMS = 1000  # each holds the rows of its text in a cache of its own

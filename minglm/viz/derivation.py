@@ -19,14 +19,12 @@ from ..errors import MinglmError
 from ..infilling import Example, SpecialTokens, build_example, restore
 from ..rule import keys_of_row
 from ..spans import OBJECTIVES, Span
-from .words import AMONG, BECAUSE, CELL, MAY, MODELS, STEPS
+from .words import AMONG, BECAUSE, CELL, MAY, MODELS, NAMES, STEPS
 
 VERSION = 2  # of to_json(); goes up when a field changes its meaning
 FIRST_WORD = 100  # explain() numbers the words of a text from here, well clear of the special tokens
 EOS_TEXTS = ("[EOS]", "<|endoftext|>")
-NAMES = {
-    "pad": "[PAD]", "cls": "[CLS]", "eos": "[EOS]", "mask": "[M]", "smask": "[sM]", "gmask": "[gM]", "sop": "[S]", "eop": "[E]",
-}  # fmt: skip
+EXAMPLE = (("x1", "x2", "x3", "x4", "x5", "x6"), ((2, 3), (4, 6)), (1, 0))  # the paper's figure 2
 MASK_NAMES = {"token": "[M]", "sentence": "[sM]", "document": "[gM]"}
 VISIBLE = {("A", "A"): "AA", ("B", "A"): "BA", ("B", "B"): "BE"}
 HIDDEN = {("A", "B"): "AB", ("B", "B"): "BF"}

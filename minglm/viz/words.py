@@ -126,3 +126,8 @@ STORY = {
     "home": "[E] ends each blank, and the words go back.",
     "end": "The whole mask is one number: Part A is {part_a} long.",
 }
+
+# What the special tokens are called in pictures.
+NAMES = {
+    "pad": "[PAD]", "cls": "[CLS]", "eos": "[EOS]", "mask": "[M]", "smask": "[sM]", "gmask": "[gM]", "sop": "[S]", "eop": "[E]",
+}  # fmt: skip

@@ -16,10 +16,12 @@ import tempfile
 from pathlib import Path
 
 from minglm.cli import main
-from minglm.compare.cells import COUNTED, TASKS, Cell, Comparison, Plan, origin, together, uses_of
+from minglm.compare.cells import COUNTED, TASKS, Cell, Comparison, Plan, uses_of
 from minglm.compare.rivals import random_weights
+from minglm.compare.table import together
 from minglm.data.tokenizer import Tokenizer
 from minglm.files.checkpoint import save_pretrained
+from minglm.machine import origin
 from minglm.measure import evaluate as scorer
 from minglm.use.models import BOX, read_model
 

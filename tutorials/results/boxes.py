@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from minglm.cli import main
-from minglm.compare.cells import origin
+from minglm.machine import origin
 from minglm.use.models import BOX, read_model
 
 HERE = Path(__file__).parent

@@ -18,12 +18,12 @@ import torch
 
 from minglm.attention import masked_attention
 from minglm.batch import pack
-from minglm.compare.cells import origin
 from minglm.infilling import build_example
+from minglm.machine import origin
 from minglm.mask import GLMMask
 from minglm.model import GLM
 from minglm.train.config import resolve
-from minglm.train.pretrain import make_optimizer
+from minglm.train.optimizer import make_optimizer
 
 HERE = Path(__file__).parent
 FIRST_TEXT_ID = 24

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from minglm.cli import main
-from minglm.compare.cells import origin
+from minglm.machine import origin
 from minglm.measure import evaluate as scorer
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@
                                                          texts.js     tokens, spans and the texts that the page brings along
     with a model:                                        ui.js        the state, and what happens when somebody acts
     lab.css         how the model's region looks         compare.js   other models on the same text
-    model.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
+    glm.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
     lab.js          what it is asked to do
 """
 
@@ -20,22 +20,19 @@ from importlib.resources import files
 
 from ...rule import keys_of_row
 from ...special import SENTENCE_MARKS
-from ..derivation import NAMES, Derivation, explain
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
-from ..words import HIDDEN_MEANING, MEANING, WORDS
+from ..words import HIDDEN_MEANING, MEANING, NAMES, WORDS
 
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
-MODEL_SCRIPTS = ("derive.js", "model.js", *SCRIPTS[1:], "lab.js")
-EXAMPLE = (("x1", "x2", "x3", "x4", "x5", "x6"), ((2, 3), (4, 6)), (1, 0))  # the paper's figure 2
+MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
-def html(derivation: Derivation | None = None, model: dict | None = None) -> str:
-    """The page as one text, opened at a derivation (the paper's example if None).
+def html(derivation, model: dict | None = None) -> str:
+    """The page as one text, opened at a Derivation.
 
     model: what `weights.model_spec` gave, to be run or shown in the page. The page's own content security policy lets
     nothing in but what is written here: no request leaves it, and no text that is shown in it can become code.
     """
-    derivation = derivation or explain(*EXAMPLE)
     data = {
         "derivation": derivation.to_json(), "model": model, "words": WORDS, "names": NAMES,
         "kinds": {name: kind._asdict() for name, kind in KINDS.items()},

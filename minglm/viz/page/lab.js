@@ -4,7 +4,7 @@
 //          change a word, a new run repeats the steps before it, and the old one stays beside it to be compared with.
 //   Lab    the controls and what they show: text, candidates, rows, steps, attention, layers.
 //
-// model.js computes, a Run holds all that is drawn, and ui.js calls startLab(section, app).
+// glm.js computes, a Run holds all that is drawn, and ui.js calls startLab(section, app).
 const startLab = (() => {
 
 const SAMPLING = 5; // the stream of random numbers that minglm.fill draws from (batch.py)

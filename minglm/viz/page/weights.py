@@ -14,11 +14,11 @@ import torch
 
 from ...batch import pack
 from ...checks import check_pair, finite
-from ...data.tokenizer import SPECIAL_STRINGS, byte_of_character
 from ...errors import MinglmError
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...modules import evaluating
+from ...special import SPECIAL_STRINGS, byte_of_character
 from ...use.generate import Dials, Draft, fill
 from ...weights import check_plain
 
@@ -29,7 +29,7 @@ TOP, LENS_TOP = 10, 5  # likeliest tokens kept of a row's output, and of an earl
 
 
 def model_spec(model, tokenizer, text="", name=""):
-    """The dict that `glmModel` of model.js reads: `live_spec` for a model small enough, else `recorded_spec` of `text`."""
+    """The dict that `glmModel` of glm.js reads: `live_spec` for a model small enough, else `recorded_spec` of `text`."""
     if model.num_parameters() <= MAX_LIVE_PARAMETERS:
         return live_spec(model, tokenizer, text, name)
     return recorded_spec(model, tokenizer, text, name)
@@ -74,7 +74,7 @@ def recorded_spec(model, tokenizer, text, name=""):
 
 
 def tokenizer_spec(tokenizer):
-    """What `GlmTokenizer` of model.js reads. Ids of any tokenizer become text in the page; only byte-level BPE encodes there.
+    """What `GlmTokenizer` of glm.js reads. Ids of any tokenizer become text in the page; only byte-level BPE encodes there.
 
     tokens: V strings, the bytes of each token in GPT-2's alphabet (a special one: itself). merges: [left, right, left, ...],
     ids in order of rank, or None where the page could not cut texts just as this tokenizer does. added: of each special

@@ -1,0 +1,272 @@
+"""Which stretch of the corpus is read when: windows, their order, and the batch of every step."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import MinglmError
+from ..families import objectives_of, training_example
+from ..infilling import SpecialTokens
+from ..rng import CUTS, HELD_OUT, ORDER, SPANS, Rng, permutation, uniforms
+
+RUNS_ON = ("document", "gpt", "prefix")  # objectives under which a text is continued
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Stretches of documents, one a sample: n of them, all (n,) arrays.
+
+    start: first token in the corpus; length: text tokens (cls and eos not counted); starts: whether it begins a document;
+    ends: whether it ends one; closed: whether eos stands behind it; document: its number.
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    closed: np.ndarray
+    document: np.ndarray
+
+    def __len__(self):
+        return len(self.start)
+
+    def __getitem__(self, which):
+        """The windows of an index array or boolean array."""
+        names = ("start", "length", "starts", "ends", "closed", "document")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def sample_tokens(self):
+        """Tokens of each sample's text, cls and eos counted, (n,)."""
+        return self.length + 1 + self.closed
+
+    def in_epoch(self, seed, epoch):
+        """The windows of an epoch: here the same ones in every epoch."""
+        return self
+
+    def bounds(self):
+        """(fewest tokens that an epoch can have, most tokens that a sample can have), over all epochs and seeds."""
+        tokens = self.sample_tokens()
+        return int(tokens.sum()), int(tokens.max())
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences(Windows):
+    """The sentences of documents; `in_epoch` joins them to windows of many lengths, others in every epoch.
+
+    most: text tokens of a window. spread: a window begins at any sentence and takes the next 1 / u ** spread of its document
+    (rounded down), u uniform between 0 and 1, or as many as fit: n sentences or more with probability n ** (-1 / spread).
+    """
+
+    most: int
+    spread: float
+
+    def in_epoch(self, seed, epoch):
+        """The sentences joined to the windows of an epoch, a function of (seed, epoch): every sentence is in one of them."""
+        n, ends = len(self), self.start + self.length
+        u = 1 - uniforms(n, seed, epoch, 0, CUTS)  # subtle: in (0, 1]
+        with np.errstate(over="ignore"):
+            wanted = np.arange(n) + np.minimum(u**-self.spread, n).astype(np.int64)
+        fitting = np.searchsorted(ends, self.start + self.most, side="right")
+        end_of_document = np.searchsorted(self.document, self.document, side="right")
+        after = np.minimum(np.minimum(wanted, fitting), end_of_document).tolist()
+        chosen, i = [], 0
+        while i < n:
+            chosen.append(i)
+            i = after[i]
+        first, last = np.array(chosen, dtype=np.int64), np.array([*chosen[1:], n][: len(chosen)], dtype=np.int64) - 1
+        start = self.start[first]
+        return Windows(start, ends[last] - start, self.starts[first], self.ends[last], self.closed[last], self.document[first])
+
+    def bounds(self):
+        """As of windows; an epoch has at least one cls for each document, and a window no more than its document."""
+        documents, ends = np.unique(self.document, return_index=True)[1], int(self.closed.sum() > 0)
+        longest = np.add.reduceat(self.length, documents).max() if len(documents) else 0
+        return int(self.length.sum()) + 2 * len(documents), min(self.most, int(longest)) + 1 + ends
+
+
+def cut_windows(offsets, max_positions):
+    """Cut every document into the fewest windows that fit, all about equally long.
+
+    offsets: (documents + 1,) where documents begin in the corpus. A window takes cls and at most max_positions - 1 tokens,
+    eos included where the document ends.
+
+    Example: one document of 9 tokens and eos, max_positions = 6 -> two windows of 5 tokens, the second 4 and eos.
+    """
+    offsets = np.asarray(offsets, dtype=np.int64)
+    lengths = np.diff(offsets) + 1  # eos counts
+    pieces = -(-lengths // (max_positions - 1))
+    document = np.repeat(np.arange(len(lengths)), pieces)
+    first = np.cumsum(pieces) - pieces
+    piece = np.arange(len(document)) - first[document]
+    a = lengths[document] * piece // pieces[document]
+    b = lengths[document] * (piece + 1) // pieces[document]
+    ends = piece + 1 == pieces[document]
+    return Windows(offsets[:-1][document] + a, b - a - ends, piece == 0, ends, ends, document)
+
+
+def cut_sentences(ids, offsets, sentence_ends, max_positions, spread=1.0):
+    """Cut every document into its sentences -> Sentences, with eos behind each; marks in a row end one sentence.
+
+    ids: the corpus, 1-D; offsets as in `cut_windows`; sentence_ends: (V,) bool. A sentence of more than max_positions - 2
+    tokens (cls and eos must fit too) is cut into the fewest pieces that fit, about equally long, with eos behind the last.
+
+    Example: a document "a b . c ." -> sentences of 3 and 2 tokens.
+    """
+    offsets, most = np.asarray(offsets, dtype=np.int64), max_positions - 2
+    marks = sentence_ends[ids]
+    marks[:-1] &= ~marks[1:]
+    marks[offsets[1:] - 1] = True
+    after = np.flatnonzero(marks) + 1
+    lengths = np.diff(after, prepend=0)
+    pieces = -(-lengths // most)
+    sentence = np.repeat(np.arange(len(after)), pieces)
+    piece = np.arange(len(sentence)) - (np.cumsum(pieces) - pieces)[sentence]
+    a, b = (lengths[sentence] * (piece + k) // pieces[sentence] for k in (0, 1))
+    start = (after - lengths)[sentence] + a
+    document = np.searchsorted(offsets, start, side="right") - 1
+    starts, ends = np.isin(start, offsets[:-1]), np.isin(start + b - a, offsets[1:])
+    return Sentences(start, b - a, starts, ends, piece + 1 == pieces[sentence], document, most, spread)
+
+
+def cut_as(settings, ids, offsets, sentence_ends, max_positions):
+    """The windows (or Sentences) of a corpus as settings (DataConfig) ask for them."""
+    if settings.samples == "windows":
+        return cut_windows(offsets, max_positions)
+    return cut_sentences(ids, offsets, sentence_ends, max_positions, settings.spread)
+
+
+def hold_out(windows, every=20):
+    """Split into (training, held-out) windows: every `every`-th document is held out.
+
+    With fewer documents than that, the last of them; with one document, its last twentieth, at least a window; a single
+    window is trained on and nothing is held out.
+    """
+    documents = windows.document[-1] + 1 if len(windows) else 0
+    if documents >= every:
+        held_out = windows.document % every == every - 1
+    elif documents > 1:
+        held_out = windows.document == documents - 1
+    else:
+        held_out = np.arange(len(windows)) >= len(windows) - max(1, len(windows) // every)
+        held_out &= len(windows) > 1
+    return windows[~held_out], windows[held_out]
+
+
+class SampleSource:
+    """Draws samples from the windows of a corpus.
+
+    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool; family: see layout.py.
+    openers: (V,) ids, what a token becomes at the beginning of a sentence that begins a sample (None: it stays).
+    """
+
+    def __init__(self, ids, windows, settings, sentence_ends, special=SpecialTokens(), seed=0, family="glm",  # noqa: B008
+                 openers=None):  # fmt: skip
+        self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
+        self.sentence_ends, self.special, self.family = sentence_ends, special, family
+        self.objectives, self.openers = objectives_of(family), openers
+        self._kept = None, None  # an epoch and its windows, set together, so that threads may share them
+
+    def in_epoch(self, epoch):
+        """The Windows of an epoch."""
+        kept, windows = self._kept
+        if epoch != kept:
+            windows = self.windows.in_epoch(self.seed, epoch)
+            self._kept = epoch, windows
+        return windows
+
+    def begins_sentence(self, w, epoch=0):
+        """Whether a sentence begins with window w of an epoch."""
+        windows = self.in_epoch(epoch)
+        return bool(windows.starts[w] or self.sentence_ends[self.ids[windows.start[w] - 1]])
+
+    def text(self, w, epoch=0):
+        """The tokens of window w of an epoch: cls, text, and eos where the window is closed. int64."""
+        windows, special = self.in_epoch(epoch), self.special
+        text = self.ids[windows.start[w] : windows.start[w] + windows.length[w]]
+        text = np.concatenate([[special.cls], text, [special.eos] * int(windows.closed[w])]).astype(np.int64)
+        if self.openers is not None and self.begins_sentence(w, epoch):
+            text[1] = self.openers[text[1]]
+        return text
+
+    def example(self, w, objective, rng, epoch=0):
+        """Window w of an epoch as an Example. A window without a whole sentence serves the token objective instead.
+
+        An eos in the middle of a document closes a text that is only read; where writing goes on, the text does too.
+        """
+        tokens, s, windows = self.text(w, epoch), self.settings, self.in_epoch(epoch)
+        if objective in RUNS_ON and windows.closed[w] and not windows.ends[w]:
+            tokens = tokens[:-1]
+        dials = dict(
+            has_eos=bool(tokens[-1] == self.special.eos),
+            mask_ratio=s.mask_ratio,
+            mean_length=s.mean_span_length,
+            max_length=s.max_span_length,
+            blanks=s.blanks,
+            document_ratio=(s.document_min_ratio, s.document_max_ratio),
+            sentence_ends=self.sentence_ends,
+            starts_sentence=self.begins_sentence(w, epoch),
+        )
+        return training_example(self.family, tokens, objective, rng, self.special, len(self.sentence_ends), dials)
+
+    def draw(self, epoch, w):
+        """(objective drawn from the mixture, Example) of window w in an epoch; the Example knows what it became."""
+        rng, s = Rng(self.seed, w, epoch, SPANS), self.settings
+        if len(self.objectives) == 1:
+            return self.family, self.example(w, self.family, rng, epoch)
+        u = rng.uniform() * (s.token + s.sentence + s.document)
+        objective = "token" if u < s.token else "sentence" if u < s.token + s.sentence else "document"
+        return objective, self.example(w, objective, rng, epoch)
+
+    def held_out(self, w, objective):
+        """The fixed sample of window w for an objective, the same in every run: its spans do not depend on the seed."""
+        return self.example(w, objective, Rng(0, w, self.objectives.index(objective), HELD_OUT))
+
+
+def sources(corpus, tokenizer, config):
+    """The SampleSources of a Corpus as a RunConfig asks for them: (to train on, held out, the same in every run)."""
+    data, ends = config.data, tokenizer.sentence_ends()
+    windows = cut_as(data, corpus.ids, corpus.offsets, ends, config.model.max_positions)
+    training, held_out = hold_out(windows, data.held_out_every)
+    openers = tokenizer.openers() if data.samples == "sentences" else None
+    how = dict(special=tokenizer.special, family=config.model.family, openers=openers)
+    return (SampleSource(corpus.ids, training, data, ends, seed=config.train.seed, **how),
+            SampleSource(corpus.ids, held_out.in_epoch(0, 0), data, ends, **how))  # fmt: skip
+
+
+class TrainingBatches:
+    """The global batch of every step, as a function of (seed, step).
+
+    An epoch's order of windows is cut where the running count of text tokens passes a multiple of the epoch's share: its
+    tokens divided by its number of batches. So every epoch has equally many batches of equal shares, at most `batch_tokens`
+    (except for a text too short for that; and where windows are drawn anew, epochs differ a little), and a batch misses its
+    share by less than a sample either way. share: that of the first epoch.
+    """
+
+    def __init__(self, source, batch_tokens):
+        self.source = source
+        if not len(source.windows):
+            raise MinglmError("the corpus has no sample to train on")
+        total = int(source.in_epoch(0).sample_tokens().sum())
+        fewest, longest = source.windows.bounds()
+        # subtle: never so many batches that one of them could be empty
+        self.per_epoch = max(1, min(-(-total // batch_tokens), fewest // longest))
+        self.share = total / self.per_epoch
+        self._kept = None, None, None  # an epoch, its order, its cuts: set together, so that threads may share them
+
+    def windows_of(self, step):
+        """(epoch, the windows of that step's global batch in order)."""
+        epoch, k = divmod(step, self.per_epoch)
+        kept, order, cuts = self._kept
+        if epoch != kept:
+            lengths = self.source.in_epoch(epoch).sample_tokens()
+            order = permutation(len(lengths), self.source.seed, epoch, 0, ORDER)
+            begins = np.cumsum(lengths[order]) - lengths[order]
+            batch = np.minimum(begins // (lengths.sum() / self.per_epoch), self.per_epoch - 1)
+            cuts = np.searchsorted(batch, np.arange(self.per_epoch + 1))
+            self._kept = epoch, order, cuts
+        return epoch, order[cuts[k] : cuts[k + 1]].tolist()
+
+    def examples(self, step, rank=0, world=1):
+        """This rank's share of a step's global batch: list of (objective drawn, Example). The ranks' shares are disjoint."""
+        epoch, windows = self.windows_of(step)
+        return [self.source.draw(epoch, w) for w in windows[rank::world]]
