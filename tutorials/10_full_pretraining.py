@@ -309,7 +309,7 @@ def check_warm(warm):
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/pretrain.py`](../minglm/pretrain.py): `train_step` is a step from the batch to AdamW.
+# - [`minglm/train/pretrain.py`](../minglm/train/pretrain.py): `train_step` is a step from the batch to AdamW.
 # - [`minglm/batch.py`](../minglm/batch.py): `TrainingBatches`, the batch of any step.
-# - [`minglm/evaluation.py`](../minglm/evaluation.py): what the held-out numbers are compared with.
+# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared with.
 # - Chapter 11: what a pretrained model is good for.

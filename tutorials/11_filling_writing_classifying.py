@@ -401,8 +401,8 @@ def check_label_probabilities(label_probabilities):
 
 # %% [markdown]
 # ## Read on
-# [`minglm/generate.py`](../minglm/generate.py): `write_blanks` is the loop, `beam_search` the
+# [`minglm/use/generate.py`](../minglm/use/generate.py): `write_blanks` is the loop, `beam_search` the
 # search, `choose` the temperature. [`minglm/model.py`](../minglm/model.py): `Cache`.
-# [`minglm/cloze.py`](../minglm/cloze.py): `at_sop` and `read_part_a_once`, for words of several
-# tokens. [`minglm/finetune.py`](../minglm/finetune.py): `fit`. What later models made of all this
+# [`minglm/use/cloze.py`](../minglm/use/cloze.py): `at_sop` and `read_part_a_once`, for words of several
+# tokens. [`minglm/train/finetune.py`](../minglm/train/finetune.py): `fit`. What later models made of all this
 # is the next chapter.

@@ -358,7 +358,7 @@ def check_rotary_2d(rotary_2d):
 
 # %% [markdown]
 # **2.** Put ranks together again. Write `join_qkv(pieces)`, the whole `query_key_value` matrix from
-# the pieces of all ranks (a list of tensors). Do not look into `minglm/original.py` first.
+# the pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
 
 
 # %%
@@ -423,8 +423,8 @@ def check_join_qkv(join_qkv):
 #
 # ## Read on
 #
-# - [`minglm/original.py`](../minglm/original.py): `NAMES`, `joined`, and `allowed`, the list of
-#   what a file may hold. [`minglm/original_tokenizers.py`](../minglm/original_tokenizers.py): the
+# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list of
+#   what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py): the
 #   three kinds of vocabulary.
 # - [`tests/test_original.py`](../tests/test_original.py): every published form, and the recorded
 #   numbers of the original code.

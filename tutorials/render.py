@@ -406,7 +406,7 @@ def main(arguments=None):
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the chapters are (that of this file)")
     parser.add_argument("--solutions", type=Path, help="answers to the exercises (solutions.py beside the chapters)")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds that a chapter may take in --check (60)")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which --check takes a chapter for stuck (600)")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.child:
