@@ -45,13 +45,24 @@ SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler
     "avx512_bf16": ("x86_64", f"{AVX512} -mavx512bf16", "vdpbf16ps %zmm0, %zmm1, %zmm2"),
     "neon": ("aarch64", "", "nop"),
 }
-ARCHITECTURES = ("75", "80", "86", "90", "100", "120")  # "all"; code for one runs on later ones of its generation
+ARCHITECTURES = (
+    "75",
+    "80",
+    "86",
+    "90",
+    "100",
+    "120",
+)  # "all"; code for one runs on later ones of its generation
 PORTABLE = "80"  # as PTX, for a machine without a GPU: the first with bfloat16 in tensor cores
 BINDINGS = Path("csrc/bindings.cpp")
 KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels
-EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # and so does one of these
+EMULATED = (
+    sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []
+)  # and so does one of these
 PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
-BUILD = Path("build", f"ninja-{sysconfig.get_platform()}-{sys.implementation.cache_tag}")  # kept from one build to the next
+BUILD = Path(
+    "build", f"ninja-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+)  # kept from one build to the next
 KERNELS_OBJECT = BUILD / KERNELS.with_suffix(".o")
 MODULE = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
 
@@ -70,15 +81,21 @@ class Compiler:
     def __init__(self):
         self.command = find_compiler()
         self.msvc = Path(self.command[0]).stem == "cl"
-        asked = subprocess.run([*self.command, *([] if self.msvc else ["--version"])], capture_output=True, text=True)
-        self.version = next(iter((asked.stderr if self.msvc else asked.stdout).splitlines()), shlex.join(self.command))
+        asked = subprocess.run(
+            [*self.command, *([] if self.msvc else ["--version"])], capture_output=True, text=True
+        )
+        self.version = next(
+            iter((asked.stderr if self.msvc else asked.stdout).splitlines()), shlex.join(self.command)
+        )
         if self.msvc:
             self.machine, self.openmp = platform.machine(), False
             return
         if not self.accepts("int probe;", "-std=c++17"):
             raise NoExtension(f"{shlex.join(self.command)} does not compile C++17: {self.complaint}")
         targets = {"x86_64": "__x86_64__", "aarch64": "__aarch64__"}
-        self.machine = next((name for name, macro in targets.items() if self.accepts(f"int probe = {macro};")), "other")
+        self.machine = next(
+            (name for name, macro in targets.items() if self.accepts(f"int probe = {macro};")), "other"
+        )
         # PyTorch runs on libgomp, which is g++'s; the OpenMP of clang++ would be a second pool of threads on the same cores
         code = "#include <omp.h>\nint probe() { return omp_get_max_threads(); }"
         clang = self.accepts("int probe = __clang__;")
@@ -89,7 +106,9 @@ class Compiler:
         BUILD.mkdir(parents=True, exist_ok=True)
         (BUILD / "probe.cpp").write_text(code + "\n")
         command = [*self.command, *words_of("CXXFLAGS"), *flags, *([] if link else ["-c"])]
-        tried = subprocess.run([*command, BUILD / "probe.cpp", "-o", BUILD / "probe.o"], capture_output=True, text=True)
+        tried = subprocess.run(
+            [*command, BUILD / "probe.cpp", "-o", BUILD / "probe.o"], capture_output=True, text=True
+        )
         self.complaint = first_error(tried.stderr)
         return tried.returncode == 0
 
@@ -117,17 +136,23 @@ class Nvcc:
             "int probe(int* n) { kernel<<<1, 1>>>(n); return cudaGetDeviceCount(n); }\n"
         )
         plan = self.say("--dryrun", "-c", str(BUILD / "probe.cu"))
-        folders = re.findall(r'"-L(.*?)"', plan) + [f"{top}/lib" for top in re.findall(r"\bTOP=(.*)", plan)]  # PyPI: lib
+        folders = re.findall(r'"-L(.*?)"', plan) + [
+            f"{top}/lib" for top in re.findall(r"\bTOP=(.*)", plan)
+        ]  # PyPI: lib
         self.link = [f"-L{os.path.realpath(folder)}" for folder in folders if os.path.isdir(folder)]
         self.link += ["-lcudart_static", "-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]
         self.say(*self.flags(self.archs[-1:]), "-c", str(BUILD / "probe.cu"), "-o", str(BUILD / "probe.cu.o"))
-        if not compiler.accepts("int other;", "-fPIC", "-shared", str(BUILD / "probe.cu.o"), *self.link, link=True):
+        if not compiler.accepts(
+            "int other;", "-fPIC", "-shared", str(BUILD / "probe.cu.o"), *self.link, link=True
+        ):
             raise NoCuda(f"{self.command[0]}: what it compiles does not link: {compiler.complaint}")
 
     def say(self, *words):
         """What nvcc answers."""
         try:
-            done = subprocess.run([*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            done = subprocess.run(
+                [*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
         except OSError as error:
             raise NoCuda(f"{self.command[0]}: {error.strerror}") from None
         if done.returncode:
@@ -146,7 +171,9 @@ class Nvcc:
             raise NoCuda(f"{self.command[0]}: {self.version} knows none of {' '.join(ARCHITECTURES)}")
         if asked:
             return (everything if "all" in asked else sorted({*asked}, key=int)), True
-        gpus = [max((arch for arch in known if int(arch) <= gpu), key=int, default=None) for gpu in visible_gpus()]
+        gpus = [
+            max((arch for arch in known if int(arch) <= gpu), key=int, default=None) for gpu in visible_gpus()
+        ]
         if archs := sorted({arch for arch in gpus if arch}, key=int):
             return archs, True
         return [PORTABLE if PORTABLE in known else everything[0]], False
@@ -154,21 +181,31 @@ class Nvcc:
     def flags(self, archs, machine_code=True):
         """Machine code for each architecture (if asked for), and PTX of the last, which drivers compile for later GPUs."""
         host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
-        pairs = [(arch, f"sm_{arch}") for arch in archs if machine_code] + [(archs[-1], f"compute_{archs[-1]}")]
+        pairs = [(arch, f"sm_{arch}") for arch in archs if machine_code] + [
+            (archs[-1], f"compute_{archs[-1]}")
+        ]
         codes = [f"arch=compute_{arch},code={code}" for arch, code in pairs]
         # nvcc splits what it passes on at commas
-        return ["-std=c++17", "-O3", *[word for flag in host for word in ("-Xcompiler", flag.replace(",", r"\,"))],
-                *[word for code in codes for word in ("-gencode", code)]]  # fmt: skip
+        return [
+            "-std=c++17",
+            "-O3",
+            *[word for flag in host for word in ("-Xcompiler", flag.replace(",", r"\,"))],
+            *[word for code in codes for word in ("-gencode", code)],
+        ]
 
 
 def visible_gpus():
     """Compute capabilities of the GPUs that the driver shows, e.g. [90]; [] where there is no driver or no GPU."""
     try:
         asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=60)  # a driver that hangs is no GPU
+        said = subprocess.run(
+            asked, capture_output=True, text=True, timeout=60
+        )  # a driver that hangs is no GPU
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [int(major) * 10 + int(minor) for major, minor in re.findall(r"^(\d+)\.(\d)\s*$", said.stdout, re.M)]
+    return [
+        int(major) * 10 + int(minor) for major, minor in re.findall(r"^(\d+)\.(\d)\s*$", said.stdout, re.M)
+    ]
 
 
 def find_nvcc():
@@ -187,7 +224,9 @@ def find_nvcc():
         places += sorted(Path(environment).glob("lib/python3*/site-packages/nvidia/cu*/bin"))
     if nvcc := shutil.which("nvcc", path=os.pathsep.join(map(str, places))):
         return nvcc
-    raise NoCuda("there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.[cuda-compiler]' && pip install -e .)")
+    raise NoCuda(
+        "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.[cuda-compiler]' && pip install -e .)"
+    )
 
 
 def find_compiler():
@@ -197,11 +236,15 @@ def find_compiler():
             raise NoExtension(f"CXX={os.environ['CXX']}: there is no such program")
         return asked
     cc = os.environ.get("CC", "")
-    brother = re.sub(r"(gcc|clang)(?=[-.\d]*$)", lambda found: {"gcc": "g++", "clang": "clang++"}[found[1]], cc)
+    brother = re.sub(
+        r"(gcc|clang)(?=[-.\d]*$)", lambda found: {"gcc": "g++", "clang": "clang++"}[found[1]], cc
+    )
     for command in [shlex.split(brother) if brother != cc else [], ["g++"], ["clang++"], ["c++"], ["cl"]]:
         if command and shutil.which(command[0]):
             return command
-    raise NoExtension("there is no C++ compiler (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)")
+    raise NoExtension(
+        "there is no C++ compiler (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)"
+    )
 
 
 def words_of(variable):
@@ -212,7 +255,9 @@ def words_of(variable):
 def first_error(output):
     """The line of a compiler's output that says what is wrong."""
     lines = output.strip().splitlines() or ["it says nothing"]
-    return next((line for line in lines if re.search(r"\b(error|fatal)\b[: ]|undefined reference", line)), lines[-1])
+    return next(
+        (line for line in lines if re.search(r"\b(error|fatal)\b[: ]|undefined reference", line)), lines[-1]
+    )
 
 
 GNU_RULES = """
@@ -259,14 +304,26 @@ def write_ninja(compiler, nvcc=None):
 
     # MSVC compiles no vector files: they use the vector types of g++ and clang++.
     known = {name: more.split() for name, (machine, more, _) in SETS.items() if machine == compiler.machine}
-    sets = [name for name, more in known.items() if compiler.accepts(f'void probe() {{ asm("{SETS[name][2]}"); }}', *more)]
+    sets = [
+        name
+        for name, more in known.items()
+        if compiler.accepts(f'void probe() {{ asm("{SETS[name][2]}"); }}', *more)
+    ]
     if compiler.msvc:
-        flags, link = ["/nologo", "/O2", "/std:c++17", "/EHsc", "/MD"], ["/link", f"/LIBPATH:{Path(sys.base_prefix, 'libs')}"]
+        flags, link = (
+            ["/nologo", "/O2", "/std:c++17", "/EHsc", "/MD"],
+            ["/link", f"/LIBPATH:{Path(sys.base_prefix, 'libs')}"],
+        )
     else:
-        threads = "-fopenmp" if compiler.openmp else "-pthread"  # parallel.cpp takes std::thread where OpenMP is off
+        threads = (
+            "-fopenmp" if compiler.openmp else "-pthread"
+        )  # parallel.cpp takes std::thread where OpenMP is off
         flags = ["-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", threads]
         flags += [f"-DMINGLM_NO_{name.upper()}" for name in known if name not in sets]
-        link = [*(["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]), threads]
+        link = [
+            *(["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]),
+            threads,
+        ]
 
     parts = ["-DMINGLM_CUDA"] * (nvcc is not None) + ["-DMINGLM_EMULATED"] * bool(EMULATED)
     # The slowest to compile come first, so that no core is left with one of them at the end. The bindings only pass addresses
@@ -287,7 +344,10 @@ def write_ninja(compiler, nvcc=None):
         lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs, nvcc.machine_code))}", NVCC_RULE]
         lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
     for source, more in sources.items():
-        lines += [f"build {objects[source]}: compile {source}", f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]
+        lines += [
+            f"build {objects[source]}: compile {source}",
+            f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}",
+        ]
     lines += [f"build {BUILD / MODULE}: link {' '.join(map(str, objects.values()))}"]
     lines += [f"  link = {quoted(link + words_of('LDFLAGS'))}"]
     (BUILD / "build.ninja").write_text("\n".join(lines) + "\n")
@@ -347,7 +407,9 @@ def build_with_cuda(compiler, jobs):
     try:
         nvcc = Nvcc(compiler)
         sets = build(compiler, jobs, nvcc)
-        cuda |= dict(nvcc=nvcc.version, archs=[int(arch) for arch in nvcc.archs], machine_code=nvcc.machine_code)
+        cuda |= dict(
+            nvcc=nvcc.version, archs=[int(arch) for arch in nvcc.archs], machine_code=nvcc.machine_code
+        )
     except NoExtension as why:
         if os.environ.get("MINGLM_CUDA") == "1":
             sys.exit(f"minglm: error: the CUDA kernels were not built: {why}")
@@ -362,7 +424,9 @@ class NinjaBuild(build_ext):
 
     def run(self):
         cuda = dict(built=False, reason="there is no extension", nvcc=None, archs=[], machine_code=False)
-        info = dict(extension=False, reason=None, compiler=None, openmp=False, sets=[], cuda=cuda, emulated=False)
+        info = dict(
+            extension=False, reason=None, compiler=None, openmp=False, sets=[], cuda=cuda, emulated=False
+        )
         if self.force:
             shutil.rmtree(BUILD, ignore_errors=True)
         try:
@@ -374,7 +438,9 @@ class NinjaBuild(build_ext):
             if insists or "build_ext" in self.distribution.commands:
                 sys.exit(f"minglm: error: the extension was not built: {why}")
             print(f"minglm: note: installing without the compiled kernel: {why}", file=sys.stderr)
-            self.extensions = self.distribution.ext_modules = []  # from here on this is a package in pure Python
+            self.extensions = (
+                self.distribution.ext_modules
+            ) = []  # from here on this is a package in pure Python
             info |= dict(reason=str(why))
         for folder in [Path(self.build_lib, "minglm"), *([Path("minglm")] if self.inplace else [])]:
             folder.mkdir(parents=True, exist_ok=True)
@@ -390,7 +456,9 @@ class Wheel(bdist_wheel):
     """A wheel is bound to a platform only if the extension is in it, and that is known when it is built."""
 
     def run(self):
-        shutil.rmtree(self.get_finalized_command("build").build_lib, ignore_errors=True)  # modules that are no more
+        shutil.rmtree(
+            self.get_finalized_command("build").build_lib, ignore_errors=True
+        )  # modules that are no more
         self.run_command("build")
         self.skip_build, self.root_is_pure = True, not self.distribution.has_ext_modules()
         super().run()

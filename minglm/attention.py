@@ -85,7 +85,8 @@ def sdpa(q, k, v, mask, scale):
 def _sdpa_by_sample(q, k, v, mask, scale):
     grids = mask.remember("grids", lambda: _grids(mask))
     q, k, v = (
-        x.split(cu.diff().tolist()) for x, cu in zip((q, k, v), (mask.cu_seqlens_q, *[mask.cu_seqlens_k] * 2), strict=True)
+        x.split(cu.diff().tolist())
+        for x, cu in zip((q, k, v), (mask.cu_seqlens_q, *[mask.cu_seqlens_k] * 2), strict=True)
     )
     out = []
     for qs, ks, vs, may_attend in zip(q, k, v, grids, strict=True):
@@ -102,13 +103,17 @@ def _sdpa_padded(q, k, v, mask, scale):
     samples, room_q, room_k = len(mask.part_a_lens), int(mask.len_q.max()), int(mask.len_k.max())
     if room_k == 0:
         return q * 0
-    row_slot, keys, key_slot, grid = mask.remember(("padded", q.device), lambda: _padded(mask, room_q, room_k, q.device))
+    row_slot, keys, key_slot, grid = mask.remember(
+        ("padded", q.device), lambda: _padded(mask, room_q, room_k, q.device)
+    )
 
     def pad(x, slot, room):
         padded = x.new_zeros(samples * room, *x.shape[1:]).index_copy(0, slot, x)
         return padded.view(samples, room, *x.shape[1:]).transpose(1, 2)  # (S, H, room, D)
 
-    if mask.seqlens_k is not None:  # a cache with room to grow: what lies in the room may be anything, NaN too
+    if (
+        mask.seqlens_k is not None
+    ):  # a cache with room to grow: what lies in the room may be anything, NaN too
         k, v = k.index_select(0, keys), v.index_select(0, keys)
     q, k, v = pad(q, row_slot, room_q), pad(k, key_slot, room_k), pad(v, key_slot, room_k)
     out = F.scaled_dot_product_attention(q, k, v, grid, scale=scale)
@@ -118,7 +123,9 @@ def _sdpa_padded(q, k, v, mask, scale):
 def _grids(mask):
     """For each sample: (len_q, len_k) bool, True = may attend; a row that sees nothing is given key 0, to be zeroed later."""
     visible = mask.visible_keys().clamp(min=1).split(mask.len_q.tolist())
-    return [torch.arange(keys) < rows[:, None] for rows, keys in zip(visible, mask.len_k.tolist(), strict=True)]
+    return [
+        torch.arange(keys) < rows[:, None] for rows, keys in zip(visible, mask.len_k.tolist(), strict=True)
+    ]
 
 
 def _padded(mask, room_q, room_k, device):
@@ -129,7 +136,9 @@ def _padded(mask, room_q, room_k, device):
         grid[s, 0, : may_attend.shape[0], : may_attend.shape[1]] = may_attend
 
     def runs(starts, lens):
-        return torch.cat([torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]).to(device)
+        return torch.cat(
+            [torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]
+        ).to(device)
 
     rows = runs(range(0, len(grid) * room_q, room_q), mask.len_q)
     keys = runs(mask.cu_seqlens_k[:-1].tolist(), mask.len_k)
@@ -138,7 +147,9 @@ def _padded(mask, room_q, room_k, device):
 
 def _one_number(scale):
     if scale.numel() != 1 or not scale.is_floating_point():
-        raise MinglmError(f"scale: {tuple(scale.shape)} of {scale.dtype}; a number or a tensor of one number is accepted")
+        raise MinglmError(
+            f"scale: {tuple(scale.shape)} of {scale.dtype}; a number or a tensor of one number is accepted"
+        )
     return scale.reshape(())
 
 
@@ -153,9 +164,16 @@ def _checked(scale):
 def _check(q, k, v, mask):
     if not isinstance(mask, GLMMask):
         raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
-    if any(x.dim() != 3 for x in (q, k, v)) or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
+    if (
+        any(x.dim() != 3 for x in (q, k, v))
+        or k.shape != v.shape
+        or q.shape[1:] != k.shape[1:]
+        or not q.shape[-1]
+    ):
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed")
+        raise MinglmError(
+            f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed"
+        )
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device and q.is_floating_point()):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
@@ -168,8 +186,11 @@ def _check(q, k, v, mask):
 
 
 BACKENDS = {
-    "kernel": ops.kernel_attention, "sdpa": sdpa, "reference": reference, "emulated": ops.emulated_attention
-}  # fmt: skip
+    "kernel": ops.kernel_attention,
+    "sdpa": sdpa,
+    "reference": reference,
+    "emulated": ops.emulated_attention,
+}
 
 
 # ---- what serves here, for banners and `minglm info` ---------------------------------------------------------------------
@@ -189,7 +210,10 @@ def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
     elif dtype == torch.float64:
         usable, why = False, "in float64 the kernel has only its slowest rung, for checks"
     elif usable and not ops.serves(dtype, asked):
-        usable, why = False, f"the kernel{f' of MINGLM_KERNEL={asked}' if asked else ''} does not serve {dtype}"
+        usable, why = (
+            False,
+            f"the kernel{f' of MINGLM_KERNEL={asked}' if asked else ''} does not serve {dtype}",
+        )
     elif usable and head_dim > ops.MAX_HEAD_DIM:
         usable, why = False, f"the kernel serves heads up to a width of {ops.MAX_HEAD_DIM}, not {head_dim}"
     if not usable:
@@ -207,10 +231,18 @@ def _serves_on_cuda(dtype, device, head_dim):
     if dtype not in ops.CUDA_DTYPES:
         return False, f"the kernel for GPUs does not serve {dtype}"
     if head_dim not in ops.CUDA_HEAD_DIMS:
-        return False, f"the kernel for GPUs serves head widths {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}"
+        return (
+            False,
+            f"the kernel for GPUs serves head widths {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}",
+        )
     if (major, minor) < needed:
-        return False, f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
-    wrong = _wrong_on_cuda(dtype, torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index))
+        return (
+            False,
+            f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}",
+        )
+    wrong = _wrong_on_cuda(
+        dtype, torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    )
     return not wrong, wrong or "it passed its test against the reference on this device"
 
 
@@ -232,11 +264,15 @@ def wrong_by(backend, dtype, device):
         truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
         found = attention_and_gradients(inputs, mask, backend)
     except Exception as error:  # whatever it is, there is another backend
-        return f"it failed its test: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return (
+            f"it failed its test: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
     for name, true in truth.items():
         error = float((found[name].double() - true).abs().max() / true.abs().max())
         if not error <= (1e-4 if dtype == torch.float32 else 0.02):
-            return f"it failed its test against the reference: {name} is off by {error:.1g} of the largest entry"
+            return (
+                f"it failed its test against the reference: {name} is off by {error:.1g} of the largest entry"
+            )
     return None
 
 
@@ -258,7 +294,9 @@ def backends(device="cpu"):
             ops.asked_rung()
         except MinglmError as error:
             usable, why = False, str(error)
-    emulator = ops.has_emulator() if torch.device(device).type == "cpu" else (False, "it takes tensors on the CPU")
+    emulator = (
+        ops.has_emulator() if torch.device(device).type == "cpu" else (False, "it takes tensors on the CPU")
+    )
     per = "a padded batch in one call" if torch.device(device).type != "cpu" else "one call a sample"
     return [
         ("kernel", usable, why),

@@ -1,6 +1,5 @@
 """What is made sure before numbers leave a model: they are finite, and its ids are the tokenizer's."""
 
-
 from .errors import MinglmError
 
 
@@ -14,5 +13,7 @@ def finite(scores, what="the model's scores"):
 def check_pair(model, tokenizer):
     """Raise MinglmError unless the model has a row for each token of the tokenizer, and no other."""
     if tokenizer.vocab_size != model.config.vocab_size:
-        raise MinglmError(f"tokenizer: it has {tokenizer.vocab_size:,} tokens, the model has {model.config.vocab_size:,}; the "
-                          "tokenizer that was saved with the model is accepted")  # fmt: skip
+        raise MinglmError(
+            f"tokenizer: it has {tokenizer.vocab_size:,} tokens, the model has {model.config.vocab_size:,}; the "
+            "tokenizer that was saved with the model is accepted"
+        )

@@ -23,7 +23,12 @@ from .errors import MinglmError
 from .infilling import Example, build_example
 from .spans import OBJECTIVES, document_span, sample_spans
 
-INFILLING = ("glm", "glm-ordered", "glm-1d", "glm-sentinels")  # these have blanks, and a Part B to write them in
+INFILLING = (
+    "glm",
+    "glm-ordered",
+    "glm-1d",
+    "glm-sentinels",
+)  # these have blanks, and a Part B to write them in
 FAMILIES = (*INFILLING, "gpt", "bert", "prefix")
 SENTINELS = range(8, 24)  # ids: the spare rows of a vocabulary that minglm has trained
 WORDS = 24  # the first id that is text
@@ -83,9 +88,16 @@ def continuation(tokens, start, part_a_len, special, family):
     tokens = np.asarray(tokens, dtype=np.int64)
     T = len(tokens) - 1
     return Example(
-        tokens=tokens[:-1], position_ids=np.arange(T), block_position_ids=np.zeros(T, dtype=np.int64), targets=tokens[start:],
-        part_a_len=part_a_len, text_len=len(tokens), objective=family, special=special, target_rows=np.arange(start - 1, T),
-    )  # fmt: skip
+        tokens=tokens[:-1],
+        position_ids=np.arange(T),
+        block_position_ids=np.zeros(T, dtype=np.int64),
+        targets=tokens[start:],
+        part_a_len=part_a_len,
+        text_len=len(tokens),
+        objective=family,
+        special=special,
+        target_rows=np.arange(start - 1, T),
+    )
 
 
 def bert_example(tokens, rng, special, vocab_size, mask_ratio, has_eos):
@@ -111,9 +123,16 @@ def all_part_a(tokens, rows, targets, special):
     tokens, rows, targets = (np.array(x, dtype=np.int64) for x in (tokens, rows, targets))
     T = len(tokens)
     return Example(
-        tokens=tokens, position_ids=np.arange(T), block_position_ids=np.zeros(T, dtype=np.int64), targets=targets,
-        part_a_len=T, text_len=T, objective="bert", special=special, target_rows=rows,
-    )  # fmt: skip
+        tokens=tokens,
+        position_ids=np.arange(T),
+        block_position_ids=np.zeros(T, dtype=np.int64),
+        targets=targets,
+        part_a_len=T,
+        text_len=T,
+        objective="bert",
+        special=special,
+        target_rows=rows,
+    )
 
 
 # ---- use -----------------------------------------------------------------------------------------------------------------
@@ -132,7 +151,9 @@ class Start(NamedTuple):
 def refuse_bert(family):
     """The family again; MinglmError for bert, which writes nothing."""
     if family == "bert":
-        raise MinglmError("a model that was trained as bert writes nothing; classify, similar and finetune on labels accept it")
+        raise MinglmError(
+            "a model that was trained as bert writes nothing; classify, similar and finetune on labels accept it"
+        )
     return family
 
 
@@ -152,13 +173,21 @@ def rows_of(start, tokens):
     steps = range(1, len(tokens) + 1)
     positions = [start.positions[-1] + start.step * n for n in steps]
     block_positions = [start.block_positions[-1] + start.block_step * n for n in steps]
-    return [*start.tokens, *tokens], [*start.positions, *positions], [*start.block_positions, *block_positions]
+    return (
+        [*start.tokens, *tokens],
+        [*start.positions, *positions],
+        [*start.block_positions, *block_positions],
+    )
 
 
 def next_row(start, tokens):
     """The last of a blank's rows, that of the last token."""
     n = len(tokens)
-    return [tokens[-1]], [start.positions[-1] + start.step * n], [start.block_positions[-1] + start.block_step * n]
+    return (
+        [tokens[-1]],
+        [start.positions[-1] + start.step * n],
+        [start.block_positions[-1] + start.block_step * n],
+    )
 
 
 def read_before(family, part_a, special):
@@ -218,5 +247,8 @@ def answer_example(family, part_a, position, answer, special, objective="token",
         position_ids=np.array([*range(A), *positions], dtype=np.int64),
         block_position_ids=np.array([0] * A + block_positions, dtype=np.int64),
         targets=np.array(targets, dtype=np.int64),
-        part_a_len=A, text_len=A + len(targets) - 1, objective=objective, special=special,
-    )  # fmt: skip
+        part_a_len=A,
+        text_len=A + len(targets) - 1,
+        objective=objective,
+        special=special,
+    )

@@ -99,7 +99,9 @@ def check_spans(length, spans, order):
             )
         end = span.end
     if sorted(order) != list(range(len(spans))):
-        raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {len(spans) - 1}, one entry for each span")
+        raise MinglmError(
+            f"order {list(order)} is not a permutation of 0 .. {len(spans) - 1}, one entry for each span"
+        )
 
 
 def restore(example):
@@ -110,7 +112,10 @@ def restore(example):
     A = example.part_a_len
     filling = {}
     for position, block_position, target in zip(
-        example.position_ids[A:].tolist(), example.block_position_ids[A:].tolist(), example.targets.tolist(), strict=True
+        example.position_ids[A:].tolist(),
+        example.block_position_ids[A:].tolist(),
+        example.targets.tolist(),
+        strict=True,
     ):
         if block_position == 1:
             filling[position] = []

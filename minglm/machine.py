@@ -29,9 +29,16 @@ def origin():
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     except OSError:
         commit = None
-    return dict(minglm=__version__, commit=commit, torch=torch.__version__, python=platform.python_version(),
-                machine=cpu()["name"], cores=os.cpu_count(), threads=torch.get_num_threads(),
-                day=time.strftime("%Y-%m-%d"))  # fmt: skip
+    return dict(
+        minglm=__version__,
+        commit=commit,
+        torch=torch.__version__,
+        python=platform.python_version(),
+        machine=cpu()["name"],
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        day=time.strftime("%Y-%m-%d"),
+    )
 
 
 def machine(device="cpu"):
@@ -42,23 +49,33 @@ def machine(device="cpu"):
     here = cpu()
     gpu = {}
     if torch.device(device).type == "cuda":
-        gpu["gpu"] = "{} (capability {}.{})".format(torch.cuda.get_device_name(), *torch.cuda.get_device_capability())
-    return gpu | {
-        "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
-        "cores": here["cores"],
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "date": datetime.date.today().isoformat(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
+        gpu["gpu"] = "{} (capability {}.{})".format(
+            torch.cuda.get_device_name(), *torch.cuda.get_device_capability()
+        )
+    return (
+        gpu
+        | {
+            "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
+            "cores": here["cores"],
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "date": datetime.date.today().isoformat(),
+            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        }
+    )
 
 
 def machine_line(about):
     """machine() in one line."""
     gpu = f"{about['gpu']}, " if "gpu" in about else ""
-    return gpu + "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(**about)
+    return (
+        gpu
+        + "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(
+            **about
+        )
+    )
 
 
 def cpu():

@@ -43,7 +43,9 @@ class GLMMask:
         for name in ("cu_seqlens_q", "cu_seqlens_k"):
             cu = getattr(self, name)
             if len(cu) != len(self.part_a_lens) + 1:
-                raise MinglmError(f"{name}: {len(cu)} entries for {len(self.part_a_lens)} samples; samples + 1 are needed")
+                raise MinglmError(
+                    f"{name}: {len(cu)} entries for {len(self.part_a_lens)} samples; samples + 1 are needed"
+                )
             if cu[0] != 0 or (cu.diff() < 0).any():
                 raise MinglmError(f"{name}: {_short(cu)} must start at 0 and never fall")
         room = self.cu_seqlens_k.diff()
@@ -51,10 +53,14 @@ class GLMMask:
             if len(self.seqlens_k) != len(room):
                 raise MinglmError(f"seqlens_k: {len(self.seqlens_k)} entries for {len(room)} samples")
             if (self.seqlens_k < 0).any() or (self.seqlens_k > room).any():
-                raise MinglmError(f"seqlens_k: {_short(self.seqlens_k)} must lie between 0 and {_short(room)}")
+                raise MinglmError(
+                    f"seqlens_k: {_short(self.seqlens_k)} must lie between 0 and {_short(room)}"
+                )
         if (self.part_a_lens < 0).any() or (self.part_a_lens > self.len_k).any():
             keys = _short(self.len_k)
-            raise MinglmError(f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {keys}")
+            raise MinglmError(
+                f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {keys}"
+            )
 
     @classmethod
     def packed(cls, seq_lens, part_a_lens):
@@ -132,10 +138,14 @@ def _int32(name, values):
     if values.numel() == 0:
         values = values.to(torch.int32)
     if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
-        raise MinglmError(f"{name}: {values.dtype} of shape {tuple(values.shape)}; a 1-D row of integers is needed")
+        raise MinglmError(
+            f"{name}: {values.dtype} of shape {tuple(values.shape)}; a 1-D row of integers is needed"
+        )
     if len(values) and int(values.long().abs().max()) >= 2**31:
         raise MinglmError(f"{name}: {_short(values)} do not fit into 32 bits")
-    return values.to("cpu", torch.int32, copy=True).contiguous()  # a copy: nobody changes a checked mask from outside
+    return values.to(
+        "cpu", torch.int32, copy=True
+    ).contiguous()  # a copy: nobody changes a checked mask from outside
 
 
 def _short(values):

@@ -151,7 +151,9 @@ class GLM(nn.Module):
         """What is compared in one layer that reads x (N, C), to be looked at: (N, H, D) twice."""
         if not hasattr(self.layers[layer], "project"):
             kind = type(self.layers[layer]).__name__
-            raise MinglmError(f"layers.{layer}: it was replaced by a {kind}, whose attention cannot be looked at")
+            raise MinglmError(
+                f"layers.{layer}: it was replaced by a {kind}, whose attention cannot be looked at"
+            )
         q, k, _ = self.layers[layer].project(x)
         return q, k
 
@@ -169,7 +171,9 @@ class GLM(nn.Module):
             x = earlier(x, batch.mask, model.backend)
         q, k = model.queries_and_keys(x, layer)
         lens, weights = batch.mask.len_q.tolist(), []
-        for qs, ks, visible in zip(q.split(lens), k.split(lens), batch.mask.visible_keys().split(lens), strict=True):
+        for qs, ks, visible in zip(
+            q.split(lens), k.split(lens), batch.mask.visible_keys().split(lens), strict=True
+        ):
             may_attend = (torch.arange(len(ks)) < visible[:, None]).to(x.device)  # (T, T)
             scores = torch.einsum("qhd,khd->hqk", qs, ks) / math.sqrt(q.shape[-1])
             weights.append(finite(scores).masked_fill(~may_attend, -math.inf).softmax(-1))

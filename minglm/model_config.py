@@ -31,13 +31,23 @@ class GLMConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise MinglmError(f"model.{name}: {value!r} is not accepted; a whole number of at least 1 is")
         if self.hidden_size % self.num_heads:
-            raise MinglmError(f"model.hidden_size: {self.hidden_size} is not a multiple of model.num_heads = {self.num_heads}")
-        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise MinglmError(f"model.dropout: {self.dropout!r} is not accepted; a number from 0 to below 1 is")
+            raise MinglmError(
+                f"model.hidden_size: {self.hidden_size} is not a multiple of model.num_heads = {self.num_heads}"
+            )
+        if (
+            isinstance(self.dropout, bool)
+            or not isinstance(self.dropout, int | float)
+            or not 0 <= self.dropout < 1
+        ):
+            raise MinglmError(
+                f"model.dropout: {self.dropout!r} is not accepted; a number from 0 to below 1 is"
+            )
         if self.gelu not in ("tanh", "erf"):
             raise MinglmError(f'model.gelu: {self.gelu!r} is not accepted; "tanh" or "erf" is')
         if self.family not in FAMILIES:
-            raise MinglmError(f"model.family: {self.family!r} is not accepted; one of {', '.join(FAMILIES)} is")
+            raise MinglmError(
+                f"model.family: {self.family!r} is not accepted; one of {', '.join(FAMILIES)} is"
+            )
 
 
 def useful_flop(config, batch):

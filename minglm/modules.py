@@ -52,18 +52,24 @@ def _can_be_viewed(module):
 
 def _view(module, views):
     """A shallow copy of a module and of all below it. views: {id: view} of those that are done, as modules may be shared."""
-    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper holds on to the module that it wraps
+    module = getattr(
+        module, "_orig_mod", module
+    )  # torch.compile's wrapper holds on to the module that it wraps
     if id(module) in views:
         return views[id(module)]
     if not _can_be_viewed(module):
         kind = type(module).__name__
-        raise MinglmError(f"{kind}: its forward was replaced, so it cannot be used while it trains; call model.eval() first")
+        raise MinglmError(
+            f"{kind}: its forward was replaced, so it cannot be used while it trains; call model.eval() first"
+        )
     views[id(module)] = view = object.__new__(type(module))
     state = vars(module).copy()
     for name, value in state.items():
         if isinstance(value, MethodType) and value.__self__ is module:  # as `GLM.compile` sets them
             state[name] = MethodType(value.__func__, view)
-    children = {name: child if child is None else _view(child, views) for name, child in module._modules.items()}
+    children = {
+        name: child if child is None else _view(child, views) for name, child in module._modules.items()
+    }
     vars(view).update(state, training=False, _modules=children)
     return view
 

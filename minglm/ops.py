@@ -26,7 +26,14 @@ MAX_HEAD_DIM = 256
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 CUDA_HEAD_DIMS = (32, 64, 96, 128)
-LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # every rung there is, in this build or not
+LADDER = (
+    "scalar",
+    "tiled",
+    "avx2",
+    "avx512",
+    "avx512_bf16",
+    "neon",
+)  # every rung there is, in this build or not
 
 
 def _why_missing(error):
@@ -34,8 +41,10 @@ def _why_missing(error):
     if not isinstance(error, ModuleNotFoundError):
         return f"minglm._C does not load ({str(error).splitlines()[0]})"
     if installed := _installed_copy():
-        return (f"{HERE} is a source folder without the compiled kernel, the copy in {installed} has it: "
-                f"run `pip install -e .` in {HERE.parent}, or start Python in another folder")  # fmt: skip
+        return (
+            f"{HERE} is a source folder without the compiled kernel, the copy in {installed} has it: "
+            f"run `pip install -e .` in {HERE.parent}, or start Python in another folder"
+        )
     return f"minglm._C was not built ({build_info().get('reason') or 'in a checkout: pip install -e .'})"
 
 
@@ -43,7 +52,6 @@ def _installed_copy():
     """The folder of a minglm elsewhere on sys.path that has the extension, or None."""
     folders = (Path(entry or ".").resolve() / "minglm" for entry in sys.path)
     return next((folder for folder in folders if folder != HERE and any(folder.glob("_C.*"))), None)
-
 
 
 try:
@@ -55,7 +63,9 @@ except ImportError as error:
 else:
     HOW = f"compiled by {_C.compiler}, threads by {_C.cpu_threads_by()}"
     RUNGS = {rung["name"]: rung for rung in _C.cpu_rungs()}  # of this build
-    BEST = {dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()}  # the fastest of this machine
+    BEST = {
+        dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()
+    }  # the fastest of this machine
 
 
 # ---- what there is ------------------------------------------------------------------------------------------------------
@@ -89,7 +99,10 @@ def has_emulator():
     """Whether csrc/cuda can be carried out on the CPU, and why (not): (bool, one line)."""
     if _C is None:
         return False, HOW
-    return _C.emulated_built, "csrc/cuda on the CPU, a thread at a time" if _C.emulated_built else "it is built on Linux only"
+    return (
+        _C.emulated_built,
+        "csrc/cuda on the CPU, a thread at a time" if _C.emulated_built else "it is built on Linux only",
+    )
 
 
 def rungs():
@@ -113,7 +126,9 @@ def choose_rung(dtype, name=None):
     name = _known(name, f"backend: 'kernel:{name}'") if name else asked_rung()
     if not serves(dtype, name):
         served = ", ".join(other for kind, other in DTYPES.items() if serves(kind, name))
-        raise MinglmError(f"q, k, v: {dtype}; {f'the rung {name} of ' if name else ''}the kernel serves {served}")
+        raise MinglmError(
+            f"q, k, v: {dtype}; {f'the rung {name} of ' if name else ''}the kernel serves {served}"
+        )
     return name or BEST[dtype]
 
 
@@ -170,13 +185,17 @@ def is_transformed(*tensors):
         return False
     if torch._C._are_functorch_transforms_active():
         return True
-    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+    return forward_ad._current_level >= 0 and any(
+        forward_ad.unpack_dual(x).tangent is not None for x in tensors
+    )
 
 
 def _refuse_transforms(*tensors):
     if is_transformed(*tensors):
-        raise MinglmError("backend: the kernel serves no transforms of torch.func and no forward-mode gradients; 'auto' and "
-                          "'reference' do")  # fmt: skip
+        raise MinglmError(
+            "backend: the kernel serves no transforms of torch.func and no forward-mode gradients; 'auto' and "
+            "'reference' do"
+        )
 
 
 EMULATED = "emulated:"  # a rung of the ops that begins like this is a schedule of the emulator
@@ -217,7 +236,9 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_out, _):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise MinglmError("create_graph: True; the kernel has no second derivatives, backend='reference' has them")
+            raise MinglmError(
+                "create_graph: True; the kernel has no second derivatives, backend='reference' has them"
+            )
         if grad_out is None:
             return (None,) * 9
         grads = torch.ops.minglm._attention_backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.rung)
@@ -226,7 +247,9 @@ class _Attention(torch.autograd.Function):
 
 # ---- the private ops ----------------------------------------------------------------------------------------------------
 
-_LENGTHS = "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k, float scale, str rung"
+_LENGTHS = (
+    "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k, float scale, str rung"
+)
 _library = torch.library.Library("minglm", "DEF")
 _library.define(f"_attention_forward(Tensor q, Tensor k, Tensor v, {_LENGTHS}) -> (Tensor, Tensor)")
 _library.define(
@@ -272,7 +295,9 @@ def _forward_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, s
     return q.new_empty(q.shape), q.new_empty((q.shape[1], q.shape[0]), dtype=_lse_dtype(q))
 
 
-def _backward_fake(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+def _backward_fake(
+    grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung
+):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
@@ -335,7 +360,9 @@ def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
         if x.device.type not in ("cpu", "cuda") or x.device != q.device:
             raise MinglmError(f"{name}: on {x.device}; {q.device if x is not q else 'cpu or cuda'} is needed")
         if not last_is_contiguous(x):
-            raise MinglmError(f"{name}: strides {x.stride()}; the kernel accepts any but for the last, which must be 1")
+            raise MinglmError(
+                f"{name}: strides {x.stride()}; the kernel accepts any but for the last, which must be 1"
+            )
     samples = part_a_lens.numel()
     lengths = dict(cu_seqlens_q=(cu_seqlens_q, samples + 1), cu_seqlens_k=(cu_seqlens_k, samples + 1))
     lengths |= dict(part_a_lens=(part_a_lens, samples), seqlens_k=(seqlens_k, samples))
@@ -343,7 +370,9 @@ def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
         if x is None:
             continue
         if x.dtype != torch.int32 or x.shape != (entries,) or not x.is_contiguous() or x.device != q.device:
-            raise MinglmError(f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on {q.device} is needed")
+            raise MinglmError(
+                f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on {q.device} is needed"
+            )
     return getattr(_C, dtypes[q.dtype]), (samples, heads, width, q.shape[0], k.shape[0])
 
 
@@ -367,17 +396,26 @@ def cuda():
     count, driver = _C.cuda_devices() if built else (0, None)
     note = build_info().get("cuda", {})
     return dict(
-        built=built, nvcc=note.get("nvcc"), archs=note.get("archs", []), machine_code=note.get("machine_code", True),
+        built=built,
+        nvcc=note.get("nvcc"),
+        archs=note.get("archs", []),
+        machine_code=note.get("machine_code", True),
         reason=None if built else note.get("reason"),
-        devices=count, driver=driver, capability=_C.cuda_capability(0) if count else None,
+        devices=count,
+        driver=driver,
+        capability=_C.cuda_capability(0) if count else None,
         emulated=bool(getattr(_C, "emulated_built", False)),
-    )  # fmt: skip
+    )
 
 
 def why_no_gpu():
     """One line: PyTorch sees no GPU, and what our own CUDA runtime, if the build has it, sees."""
     there = cuda()
     if there["devices"]:
-        need = "is built without CUDA" if torch.version.cuda is None else f"is built for CUDA {torch.version.cuda}"
+        need = (
+            "is built without CUDA"
+            if torch.version.cuda is None
+            else f"is built for CUDA {torch.version.cuda}"
+        )
         return f"PyTorch sees no GPU, the driver shows {there['devices']}: this PyTorch {need}"
     return f"PyTorch sees no GPU{', and the driver: ' + there['driver'] if there['driver'] else ''}"

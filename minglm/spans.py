@@ -47,16 +47,22 @@ def sample_spans(
     """
     first, end = int(has_cls), len(tokens) - int(has_eos)
     if end <= first:
-        raise MinglmError(f"tokens: {len(tokens)} of them leave nothing to blank; at least one text token is needed")
+        raise MinglmError(
+            f"tokens: {len(tokens)} of them leave nothing to blank; at least one text token is needed"
+        )
     if objective == "document":
         return [document_span(first, len(tokens), rng, *document_ratio)]
     budget = max(1, int(mask_ratio * len(tokens)))
     if objective == "token":
-        count = span_count(mask_ratio * len(tokens), rng, mean_length, max_length) if blanks == "drawn" else None
+        count = (
+            span_count(mask_ratio * len(tokens), rng, mean_length, max_length) if blanks == "drawn" else None
+        )
         return token_spans(first, end, budget, rng, mean_length, max_length, count)
     if objective == "sentence":
         if sentence_ends is None:
-            raise MinglmError("sentence_ends: the sentence objective needs to know which tokens end a sentence")
+            raise MinglmError(
+                "sentence_ends: the sentence objective needs to know which tokens end a sentence"
+            )
         sentences = whole_sentences(tokens, first, end, has_eos, sentence_ends, starts_sentence)
         return sentence_spans(sentences, budget, rng)
     raise MinglmError(f"objective: {objective!r} is not one of {', '.join(OBJECTIVES)}")

@@ -39,9 +39,14 @@ class SpecialTokens:
 
 # The vocabulary begins with these, in the order of SpecialTokens' ids, ...
 SPECIAL_STRINGS = {
-    "pad": "[PAD]", "cls": "[CLS]", "eos": "<|endoftext|>",
-    "mask": "[MASK]", "smask": "[sMASK]", "gmask": "[gMASK]",
-    "sop": "<|startofpiece|>", "eop": "<|endofpiece|>",
+    "pad": "[PAD]",
+    "cls": "[CLS]",
+    "eos": "<|endoftext|>",
+    "mask": "[MASK]",
+    "smask": "[sMASK]",
+    "gmask": "[gMASK]",
+    "sop": "<|startofpiece|>",
+    "eop": "<|endofpiece|>",
 }
 
 

@@ -18,8 +18,11 @@ def usable_streams():
     U+8D77 as \\u8d77 in six characters of ASCII. An encoding with its own way (PYTHONIOENCODING=ascii:replace) keeps it.
     """
     open_closed()
-    changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if getattr(s, "errors", None) in ("strict", "surrogateescape")
-               and hasattr(s, "reconfigure")]  # fmt: skip
+    changed = [
+        (s, s.errors)
+        for s in (sys.stdout, sys.stderr)
+        if getattr(s, "errors", None) in ("strict", "surrogateescape") and hasattr(s, "reconfigure")
+    ]
     for stream, _ in changed:
         stream.reconfigure(errors="minglm.json")
     try:

@@ -74,7 +74,9 @@ def shortest_suffixes(mask, rows, multiple=1):
     start = mask.cu_seqlens_q.long()
     host = rows.cpu()
     sample = torch.searchsorted(start, host, right=True) - 1
-    first = start[1:].scatter_reduce(0, sample, host, "amin")  # (S,) samples without wanted rows keep their end
+    first = start[1:].scatter_reduce(
+        0, sample, host, "amin"
+    )  # (S,) samples without wanted rows keep their end
     spare = first - start[:-1]  # rows that are not wanted
     more = (-int((start[1:] - first).sum()) % multiple - spare.cumsum(0) + spare).clamp(min=0).minimum(spare)
     first = first - more

@@ -45,8 +45,10 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
     for name, weight in weights.items():
         given = tensors[name]
         if given.shape != weight.shape:
-            raise MinglmError(f"{source}: {spell(name)} has shape {tuple(given.shape)}, "
-                              f"the config asks for {tuple(weight.shape)}")
+            raise MinglmError(
+                f"{source}: {spell(name)} has shape {tuple(given.shape)}, "
+                f"the config asks for {tuple(weight.shape)}"
+            )
         if not given.is_floating_point():
             raise MinglmError(f"{source}: {spell(name)} has type {given.dtype}; accepted: floating point")
     unknown = sorted(tensors.keys() - weights.keys())
@@ -54,7 +56,10 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
         note(f"{source}: ignored {listed(unknown)}: no weights of this model")
     if any(weight.is_meta for weight in weights.values()):
         # what model.to_empty does, which imports sympy on the way
-        memory = {name: torch.empty(weight.shape, dtype=weight.dtype, device=device) for name, weight in weights.items()}
+        memory = {
+            name: torch.empty(weight.shape, dtype=weight.dtype, device=device)
+            for name, weight in weights.items()
+        }
         model.load_state_dict(memory, assign=True)
         weights = model.state_dict()
     for name, weight in weights.items():
@@ -84,15 +89,27 @@ def unwrapped(model):
 
 def names_of_weights(config):
     """The names of all weights of a GLM with this config: what a file of it holds."""
-    tables = [f"{name}.weight" for name in ("token_embedding", "position_embedding", "block_position_embedding")]
-    parts = [f"layers.{i}.{part}" for i in range(config.num_layers) for part in ("norm1", "qkv", "out", "norm2", "up", "down")]
+    tables = [
+        f"{name}.weight" for name in ("token_embedding", "position_embedding", "block_position_embedding")
+    ]
+    parts = [
+        f"layers.{i}.{part}"
+        for i in range(config.num_layers)
+        for part in ("norm1", "qkv", "out", "norm2", "up", "down")
+    ]
     return tables + [f"{part}.{name}" for part in (*parts, "final_norm") for name in ("weight", "bias")]
 
 
 def check_plain(model):
     """Raise MinglmError for a GLM with other weights than those of its config: no reader could make them a model again."""
     if other := sorted(set(names_of_weights(model.config)) ^ model.state_dict().keys()):
-        part = max((name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")), key=len, default="")
+        part = max(
+            (name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")),
+            key=len,
+            default="",
+        )
         what = f"{part or 'model'} ({type(model.get_submodule(part)).__name__})"
-        raise MinglmError(f"{what}: it was changed, and a file holds the plain weights of a GLM; merge adapters, make pruning "
-                          "permanent or remove what wraps it, then it can be saved")  # fmt: skip
+        raise MinglmError(
+            f"{what}: it was changed, and a file holds the plain weights of a GLM; merge adapters, make pruning "
+            "permanent or remove what wraps it, then it can be saved"
+        )

@@ -17,9 +17,12 @@ import pytest
 # Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts in.
 HERE = Path(importlib.util.find_spec("minglm").origin).parents[1]
 os.environ |= dict(
-    OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1",
+    OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="passive",
+    PYTHONSAFEPATH="1",
+    PYTHONUNBUFFERED="1",
     PYTHONPATH=os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
-)  # fmt: skip
+)
 if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
     # PyTorch's attention asks oneDNN, which knows nothing of that variable, and then lacks its own code for AVX-512
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -31,23 +34,43 @@ from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
 torch.set_num_threads(1)  # whatever loaded torch before
-settings.register_profile("minglm", deadline=None, derandomize=True, max_examples=25)  # the same examples on every machine
+settings.register_profile(
+    "minglm", deadline=None, derandomize=True, max_examples=25
+)  # the same examples on every machine
 settings.load_profile("minglm")
 
 # Forty short documents with much repetition: a model of a few thousand weights learns something from them in seconds.
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
 THINGS = ["bread", "water", "a horse", "the key"]
 TEXT = "\n\n".join(
-    f"{name} went to the house of {friend}. There {name} asked for {thing}! \"I have {thing},\" said {friend}.\n"
+    f'{name} went to the house of {friend}. There {name} asked for {thing}! "I have {thing}," said {friend}.\n'
     f"So {name} took {thing} and went home. The day was long, and the night was good."
     for i, name in enumerate(NAMES)
     for j, thing in enumerate(THINGS)
     for friend in [NAMES[(i + j + 1) % len(NAMES)]]
-)  # fmt: skip
+)
 
 SMALL = (
-    *("--model.vocab_size", "400", "--model.hidden_size", "32", "--model.num_layers", "2", "--model.num_heads", "2"),
-    *("--model.max_positions", "64", "--batch-tokens", "256", "--dtype", "float32", "--train.eval_samples", "2"),
+    *(
+        "--model.vocab_size",
+        "400",
+        "--model.hidden_size",
+        "32",
+        "--model.num_layers",
+        "2",
+        "--model.num_heads",
+        "2",
+    ),
+    *(
+        "--model.max_positions",
+        "64",
+        "--batch-tokens",
+        "256",
+        "--dtype",
+        "float32",
+        "--train.eval_samples",
+        "2",
+    ),
 )
 
 
@@ -84,7 +107,12 @@ def text_file(tmp_path_factory):
 def small_run(tmp_path_factory, text_file):
     """The folder of a finished run: 30 steps of a small model on TEXT."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    assert main(["pretrain", "--text", str(text_file), "--out", str(out), "--steps", "30", "--lr", "1e-2", *SMALL]) == 0
+    assert (
+        main(
+            ["pretrain", "--text", str(text_file), "--out", str(out), "--steps", "30", "--lr", "1e-2", *SMALL]
+        )
+        == 0
+    )
     return out
 
 
@@ -106,12 +134,16 @@ def minglm(capsys):
 def python(*words, env=None, **options):
     """Run Python with these words in a process of its own -> subprocess.CompletedProcess with texts. env: beside this one's."""
     environment = os.environ | (env or {})
-    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, **options)
+    return subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, **options
+    )
 
 
 def command(*args, env=None, **options):
     """The command line as the words of a process of its own, and the options to start it with."""
-    return [sys.executable, "-m", "minglm", *map(str, args)], dict(env=os.environ | (env or {}), text=True) | options
+    return [sys.executable, "-m", "minglm", *map(str, args)], dict(
+        env=os.environ | (env or {}), text=True
+    ) | options
 
 
 def run_command(*args, **options):
@@ -194,4 +226,7 @@ def browser_type_launch_args():
     """pytest-playwright starts the system's Chromium, never a download of its own, and it looks up nothing."""
     need_browser()
     quiet = ("gpu", "background-networking", "component-update", "sync")
-    return dict(executable_path=chromium(), args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)])
+    return dict(
+        executable_path=chromium(),
+        args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)],
+    )

@@ -49,7 +49,9 @@ def scores(model, tokenizer):
         "logits": model(*columns(batch()), rows=batch().target_rows).detach(),
         "fill": torch.tensor([p for blank in filled.blanks for p in blank.answer.log_probabilities]),
         "score": torch.tensor(score(model, tokenizer, TEXT, ["cat", "mat"])[1].log_probabilities),
-        "classify": torch.tensor(list(classify(model, tokenizer, TASK, "the cat sat.").probabilities.values())),
+        "classify": torch.tensor(
+            list(classify(model, tokenizer, TASK, "the cat sat.").probabilities.values())
+        ),
         "embed": embed(model, tokenizer, "the cat sat"),
     }
 
@@ -60,7 +62,9 @@ def columns(batch):
 
 def assert_same(ours, theirs):
     for name in theirs:
-        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            ours[name], theirs[name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 class LoRA(nn.Module):
@@ -97,41 +101,56 @@ def test_lora_in_every_linear_layer_is_its_merged_weights_in_every_use(model, to
     merged = with_each(lora, ("qkv", "out", "up", "down"), LoRA.merged)
     plain, ours = scores(model, tokenizer), scores(lora, tokenizer)
     assert_same(ours, scores(merged, tokenizer))
-    assert all(not torch.allclose(ours[name], plain[name], atol=1e-3) for name in ("logits", "score", "classify", "embed"))
+    assert all(
+        not torch.allclose(ours[name], plain[name], atol=1e-3)
+        for name in ("logits", "score", "classify", "embed")
+    )
 
 
 @pytest.mark.parametrize("pruned", [True, False])
 def test_every_adapter_learns_in_the_last_layer_too(model, pruned):
     lora = with_each(model, ("qkv", "out", "up", "down"), LoRA).requires_grad_(False)
     lora.prune = pruned
-    adapters = {name: p.requires_grad_() for name, p in lora.named_parameters() if name.endswith((".a", ".b"))}
+    adapters = {
+        name: p.requires_grad_() for name, p in lora.named_parameters() if name.endswith((".a", ".b"))
+    }
     lora.loss(batch()).backward()
-    assert len(adapters) == 16 and all(p.grad is not None and p.grad.abs().max() > 0 for p in adapters.values())
+    assert len(adapters) == 16 and all(
+        p.grad is not None and p.grad.abs().max() > 0 for p in adapters.values()
+    )
 
 
 @pytest.mark.parametrize("use", ["loss", "fill", "score", "classify", "embed", "head"])
 def test_hooks_of_every_part_are_called_in_every_use(model, tokenizer, use):
     uses = dict(
-        loss=lambda: model.loss(batch()), fill=lambda: fill(model, tokenizer, TEXT, max_tokens=1),
-        score=lambda: score(model, tokenizer, TEXT, ["cat", "mat"]), embed=lambda: embed(model, tokenizer, "a cat"),
+        loss=lambda: model.loss(batch()),
+        fill=lambda: fill(model, tokenizer, TEXT, max_tokens=1),
+        score=lambda: score(model, tokenizer, TEXT, ["cat", "mat"]),
+        embed=lambda: embed(model, tokenizer, "a cat"),
         classify=lambda: classify(model, tokenizer, TASK, "a cat."),
         head=lambda: LinearHead(model, 2)(ask_all(TASK, tokenizer, {"1": {"text": "a cat."}}, 32)),
-    )  # fmt: skip
+    )
     called = {}
     for name, module in model.named_modules():
         if not isinstance(module, GLM | nn.ModuleList):
             module.register_forward_hook(lambda *_, name=name: called.setdefault(name, []).append("after"))
-            module.register_forward_pre_hook(lambda *_, name=name: called.setdefault(name, []).append("before"))
+            module.register_forward_pre_hook(
+                lambda *_, name=name: called.setdefault(name, []).append("before")
+            )
     uses[use]()
     expected = {name for name, module in model.named_modules() if not isinstance(module, GLM | nn.ModuleList)}
     assert called.keys() == expected and "layers.1.qkv" in expected
     assert all(calls[:2] == ["before", "after"] for calls in called.values())
 
 
-@pytest.mark.parametrize("part", [f"layers.1.{part}" for part in PARTS] + ["layers.1", "final_norm", "token_embedding"])
+@pytest.mark.parametrize(
+    "part", [f"layers.1.{part}" for part in PARTS] + ["layers.1", "final_norm", "token_embedding"]
+)
 def test_full_backward_hooks_hear_the_gradient(model, part):
     heard = []
-    model.get_submodule(part).register_full_backward_hook(lambda module, before, after: heard.append(after[0].abs().max()))
+    model.get_submodule(part).register_full_backward_hook(
+        lambda module, before, after: heard.append(after[0].abs().max())
+    )
     model.loss(batch()).backward()
     assert heard and heard[0] > 0
 
@@ -167,7 +186,11 @@ def test_parametrized_and_pruned_weights_are_what_every_use_sees(model, tokenize
     changed, plain = copy.deepcopy(model), copy.deepcopy(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would have the new weight_norm
-        for module in [changed.token_embedding] if part == "token_embedding" else [getattr(x, part) for x in changed.layers]:
+        for module in (
+            [changed.token_embedding]
+            if part == "token_embedding"
+            else [getattr(x, part) for x in changed.layers]
+        ):
             PARAMETRIZED[kind](module)
     changed.eval()
     changed.loss(batch())  # old hooks make the weight when the module is called
@@ -183,7 +206,9 @@ def test_parametrized_and_pruned_weights_are_what_every_use_sees(model, tokenize
 def test_quantised_linear_layers_are_called_in_every_use(model, tokenizer):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao will move to torchao
-        quantised = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8)
+        quantised = torch.ao.quantization.quantize_dynamic(
+            copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8
+        )
     ours, plain = scores(quantised, tokenizer), scores(model, tokenizer)
     for name, x in ours.items():
         assert x.isfinite().all() and not torch.equal(x, plain[name]), name
@@ -202,8 +227,17 @@ class Around(nn.Module):
         return self.inner(*args, **kwargs)
 
 
-@pytest.mark.parametrize("part", [*(f"layers.1.{part}" for part in PARTS), "layers.0", "layers.1", "token_embedding",
-                                  "position_embedding", "final_norm"])  # fmt: skip
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(f"layers.1.{part}" for part in PARTS),
+        "layers.0",
+        "layers.1",
+        "token_embedding",
+        "position_embedding",
+        "final_norm",
+    ],
+)
 def test_any_part_may_be_wrapped(model, tokenizer, part):
     wrapped = copy.deepcopy(model)
     wrapped.set_submodule(part, Around(wrapped.get_submodule(part)))
@@ -240,7 +274,9 @@ def test_an_embedding_with_an_adapter_is_the_head_too(model, tokenizer):
 
 
 def test_an_average_of_models_fills_and_scores(model, tokenizer):
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5))
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5)
+    )
     moved = copy.deepcopy(model)
     with torch.no_grad():
         for weight in moved.parameters():
@@ -300,10 +336,15 @@ def test_attention_of_a_replaced_layer_is_refused_by_name(model):
         model.attention_weights(batch(), 1)
 
 
-@pytest.mark.parametrize("change", [
-    lambda m: with_each(m, ("qkv", "down"), LoRA), lambda m: prune.l1_unstructured(m.layers[1].qkv, "weight", 0.3) and m or m,
-    lambda m: parametrizations.spectral_norm(m.layers[0].up) and m or m, lambda m: m.compile(backend="eager") or m,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: with_each(m, ("qkv", "down"), LoRA),
+        lambda m: prune.l1_unstructured(m.layers[1].qkv, "weight", 0.3) and m or m,
+        lambda m: parametrizations.spectral_norm(m.layers[0].up) and m or m,
+        lambda m: m.compile(backend="eager") or m,
+    ],
+)
 def test_a_view_of_a_changed_model_computes_what_the_model_does(model, change):
     changed = change(copy.deepcopy(model)).eval()
     expected = changed.loss(batch(), "none")

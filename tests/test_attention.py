@@ -16,7 +16,11 @@ from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask, keys_of_row
 
-IN_PYTHON = ("reference", "sdpa by sample", "sdpa padded")  # sdpa takes the second on a CPU and the third elsewhere
+IN_PYTHON = (
+    "reference",
+    "sdpa by sample",
+    "sdpa padded",
+)  # sdpa takes the second on a CPU and the third elsewhere
 RUNGS = {f"kernel:{name}": name for name in ops.rungs()}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -28,7 +32,9 @@ def serves(path, dtype):
 
 PATHS = [path for path in (*IN_PYTHON, *RUNGS) if serves(path, torch.float32)]
 every_path = pytest.mark.parametrize("path", PATHS)
-every_path_in_python = pytest.mark.parametrize("path", IN_PYTHON)  # the kernel's rule cannot be replaced: see test_kernel.py
+every_path_in_python = pytest.mark.parametrize(
+    "path", IN_PYTHON
+)  # the kernel's rule cannot be replaced: see test_kernel.py
 
 
 class Sample(NamedTuple):
@@ -52,7 +58,13 @@ batches = st.lists(a_sample(), max_size=4)
 EDGES = {
     "no sample": [],
     "only empty samples": [Sample(0, 0, 0)] * 2,
-    "empty samples among others": [Sample(0, 0, 0), Sample(5, 5, 3), Sample(0, 0, 0), Sample(2, 2, 1), Sample(0, 0, 0)],
+    "empty samples among others": [
+        Sample(0, 0, 0),
+        Sample(5, 5, 3),
+        Sample(0, 0, 0),
+        Sample(2, 2, 1),
+        Sample(0, 0, 0),
+    ],
     "one row": [Sample(1, 1, 0)],
     "GPT": [Sample(6, 6, 0), Sample(3, 3, 0)],
     "BERT": [Sample(6, 6, 6), Sample(3, 3, 3)],
@@ -116,7 +128,9 @@ def by_the_rule(q, k, v, g, samples, scale):
                 truth["dq"][row, h] = scale * dS @ K
                 truth["dk"][keys, h] += scale * np.outer(dS, Q)
 
-                P = P * (1 + abs(scale) * (abs(K) @ abs(Q)).max())  # a score's rounding error is magnified by exp
+                P = P * (
+                    1 + abs(scale) * (abs(K) @ abs(Q)).max()
+                )  # a score's rounding error is magnified by exp
                 size["out"][row, h] = P @ abs(V)
                 size["dv"][keys, h] += np.outer(P, abs(G))
                 dP = abs(V) @ abs(G)
@@ -132,7 +146,9 @@ def attend(path, q, k, v, g, mask, **options):
     """What a path gives: {"out", "dq", "dk", "dv"} as tensors."""
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     patched = path == "sdpa padded"
-    swap = mock.patch.object(attention, "_sdpa_by_sample", attention._sdpa_padded) if patched else nullcontext()
+    swap = (
+        mock.patch.object(attention, "_sdpa_by_sample", attention._sdpa_padded) if patched else nullcontext()
+    )
     with swap:
         out = masked_attention(q, k, v, mask, backend=path.split()[0], **options)
     assert out.shape == q.shape and out.dtype == q.dtype and out.device == q.device
@@ -147,7 +163,9 @@ def attend(path, q, k, v, g, mask, **options):
 ROUNDINGS = 6
 
 
-def check(path, samples, heads=2, width=4, seed=0, dtype=torch.float32, scale=None, layout="plain", device="cpu"):
+def check(
+    path, samples, heads=2, width=4, seed=0, dtype=torch.float32, scale=None, layout="plain", device="cpu"
+):
     """Output and gradients of a path agree with the loops, as closely as the dtype's rounding allows."""
     q, k, v, g = numbers(samples, heads, width, seed, dtype)
     truth, size = by_the_rule(q, k, v, g, samples, 1 / math.sqrt(width) if scale is None else scale)
@@ -183,7 +201,9 @@ LAYOUTS = {"plain": lambda x: x, "fused": fused, "heads first": heads_first, "wi
 # ---- agreement with the rule
 
 
-@pytest.mark.parametrize(("path", "dtype"), [(p, d) for p in (*IN_PYTHON, *RUNGS) for d in DTYPES if serves(p, d)], ids=str)
+@pytest.mark.parametrize(
+    ("path", "dtype"), [(p, d) for p in (*IN_PYTHON, *RUNGS) for d in DTYPES if serves(p, d)], ids=str
+)
 @given(
     samples=batches,
     heads=st.integers(1, 3),
@@ -218,7 +238,9 @@ def test_layouts_are_what_they_claim_to_be(layout):
     assert torch.equal(LAYOUTS[layout](x), x) and LAYOUTS[layout](x).is_contiguous() == (layout == "plain")
 
 
-@pytest.mark.parametrize("samples", [EDGES["GLM"], EDGES["more queries than keys"]], ids=["GLM", "more queries"])
+@pytest.mark.parametrize(
+    "samples", [EDGES["GLM"], EDGES["more queries than keys"]], ids=["GLM", "more queries"]
+)
 def test_gradients_of_the_reference_are_slopes_of_its_output(samples):
     q, k, v, _ = (x.double().requires_grad_() for x in numbers(samples, heads=1, width=2))
     mask = mask_of(samples)
@@ -234,8 +256,12 @@ def test_scale_is_one_over_the_root_of_the_width_unless_given(path):
     samples = EDGES["GLM"]
     q, k, v, g = numbers(samples, width=9)
     mask = mask_of(samples)
-    assert torch.equal(attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=1 / 3)["out"])
-    assert not torch.equal(attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=0.5)["out"])
+    assert torch.equal(
+        attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=1 / 3)["out"]
+    )
+    assert not torch.equal(
+        attend(path, q, k, v, g, mask)["out"], attend(path, q, k, v, g, mask, scale=0.5)["out"]
+    )
 
 
 @every_path
@@ -259,7 +285,10 @@ def test_a_sample_does_not_notice_its_neighbours(path, samples, which, seed):
     samples = [*samples, Sample(4, 4, 2)]
     which %= len(samples)
     rows = slice(a := sum(s.len_q for s in samples[:which]), a + samples[which].len_q)
-    keys = slice(a := sum(s.len_k + s.unused for s in samples[:which]), a + samples[which].len_k + samples[which].unused)
+    keys = slice(
+        a := sum(s.len_k + s.unused for s in samples[:which]),
+        a + samples[which].len_k + samples[which].unused,
+    )
     mine = dict(out=rows, dq=rows, dk=keys, dv=keys)
 
     ours, theirs = numbers(samples, seed=seed), numbers(samples, seed=seed + 1)
@@ -323,7 +352,9 @@ def ignoring(part):
             "the row itself": keys_of_row(i - 1, A),
             "the present: the next row is seen": keys_of_row(i + 1, A),
             "Part B: only Part A is seen": A,
-            "that queries stand at the end of the keys": keys_of_row(i - (self.len_k - self.len_q).long()[sample], A),
+            "that queries stand at the end of the keys": keys_of_row(
+                i - (self.len_k - self.len_q).long()[sample], A
+            ),
         }[part]
         return wrong.clamp(min=0).minimum(T)
 
@@ -356,7 +387,13 @@ def test_a_wrong_rule_is_caught(path, part, monkeypatch):
 @every_path_in_python
 def test_one_wrong_cell_is_caught(path, monkeypatch):
     right = GLMMask.visible_keys
-    for row, by in ((0, -1), (3, +1), (4, -1), (5, +1)):  # either side of the end of Part A, and within Part B
+    for row, by in (
+        (0, -1),
+        (3, +1),
+        (4, -1),
+        (5, +1),
+    ):  # either side of the end of Part A, and within Part B
+
         def wrong(self, row=row, by=by):
             visible = right(self)
             visible[row] += by

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minglm.batch import micro_batches, pack
-from minglm.data.samples import SampleSource, TrainingBatches, Windows, cut_sentences, cut_windows, hold_out, sources
+from minglm.data.samples import (
+    SampleSource,
+    TrainingBatches,
+    Windows,
+    cut_sentences,
+    cut_windows,
+    hold_out,
+    sources,
+)
 from minglm.errors import MinglmError
 from minglm.infilling import SpecialTokens, build_example, restore
 from minglm.rng import Rng
@@ -30,7 +38,9 @@ lengths_of_documents = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 def corpus(lengths, max_positions, stops=True):
     """Random documents of these lengths: (ids, offsets, windows)."""
     offsets = np.cumsum([0, *lengths])
-    ids = np.random.default_rng(0).integers(FIRST_WORD if stops else STOP + 1, VOCABULARY, offsets[-1], dtype=np.uint16)
+    ids = np.random.default_rng(0).integers(
+        FIRST_WORD if stops else STOP + 1, VOCABULARY, offsets[-1], dtype=np.uint16
+    )
     return ids, offsets, cut_windows(offsets, max_positions)
 
 
@@ -88,7 +98,9 @@ def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_po
     assert windows.sample_tokens().max() <= max_positions
     for d, length in enumerate(lengths):
         mine = windows[windows.document == d].sample_tokens()
-        assert len(mine) == math.ceil((length + 1) / (max_positions - 1))  # eos counts, and every window has a cls
+        assert len(mine) == math.ceil(
+            (length + 1) / (max_positions - 1)
+        )  # eos counts, and every window has a cls
         assert mine.max() - mine.min() <= 1
         assert mine.sum() == length + 1 + len(mine)
 
@@ -121,7 +133,9 @@ def sentences_of(lengths, max_positions, spread=1.0):
     return ids, offsets, cut_sentences(ids, offsets, SENTENCE_ENDS, max_positions, spread)
 
 
-def in_sentences(lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, spread=1.0, openers=None, **dials):
+def in_sentences(
+    lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, spread=1.0, openers=None, **dials
+):
     ids, _, sentences = sentences_of(lengths, max_positions, spread)
     settings = DataConfig(samples="sentences", spread=spread, **dials)
     return SampleSource(ids, sentences, settings, SENTENCE_ENDS, seed=seed, openers=openers)
@@ -135,11 +149,25 @@ def test_documents_are_cut_into_sentences_as_in_the_docstring_and_marks_in_a_row
     assert sentences.document.tolist() == [0, 0, 1, 1, 1]
     assert sentences.starts.tolist() == [True, False, True, False, False]
     assert sentences.ends.tolist() == [False, True, False, False, True]
-    assert sentences.closed.tolist() == [True, True, True, False, True]  # five tokens and no mark: two pieces of at most four
+    assert sentences.closed.tolist() == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]  # five tokens and no mark: two pieces of at most four
 
 
-@given(lengths_of_documents, st.integers(4, 30), seeds, st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
-def test_every_epoch_has_every_text_token_once_in_samples_that_fit(lengths, max_positions, seed, epoch, spread):
+@given(
+    lengths_of_documents,
+    st.integers(4, 30),
+    seeds,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+)
+def test_every_epoch_has_every_text_token_once_in_samples_that_fit(
+    lengths, max_positions, seed, epoch, spread
+):
     ids, offsets, sentences = sentences_of(lengths, max_positions, spread)
     windows = sentences.in_epoch(seed, epoch)
     stretches = zip(windows.document, windows.start, windows.length, strict=True)
@@ -172,7 +200,11 @@ def test_n_sentences_or_more_come_with_probability_n_to_the_power_of_minus_one_o
 
 def test_epochs_and_seeds_cut_elsewhere_and_the_same_ones_alike():
     sentences = sentences_of([60] * 20, 64)[2]
-    cuts = {(seed, epoch): tuple(sentences.in_epoch(seed, epoch).start) for seed in (0, 1, 2**40) for epoch in range(3)}
+    cuts = {
+        (seed, epoch): tuple(sentences.in_epoch(seed, epoch).start)
+        for seed in (0, 1, 2**40)
+        for epoch in range(3)
+    }
     assert len(set(cuts.values())) == 9
     assert all(tuple(sentences.in_epoch(*key).start) == cut for key, cut in cuts.items())
 
@@ -196,7 +228,11 @@ def test_a_sentence_that_begins_a_sample_begins_like_a_text():
     ids = np.array([20, 25, STOP, 21, 22, STOP, 23, 24])
     sentences = cut_sentences(ids, np.array([0, 8]), SENTENCE_ENDS, 16, 0.0)
     drawn = SampleSource(ids, sentences, DataConfig(samples="sentences"), SENTENCE_ENDS, openers=openers)
-    assert [drawn.text(w).tolist() for w in range(3)] == [[1, 30, 25, STOP, 2], [1, 31, 22, STOP, 2], [1, 33, 24, 2]]
+    assert [drawn.text(w).tolist() for w in range(3)] == [
+        [1, 30, 25, STOP, 2],
+        [1, 31, 22, STOP, 2],
+        [1, 33, 24, 2],
+    ]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 40])
@@ -217,18 +253,26 @@ def test_epochs_of_sentences_have_equally_many_batches_and_none_is_empty(lengths
     for epoch in range(4):
         drawn = [batches.windows_of(epoch * batches.per_epoch + k)[1] for k in range(batches.per_epoch)]
         assert all(drawn)
-        assert sorted(w for windows in drawn for w in windows) == list(range(len(batches.source.in_epoch(epoch))))
+        assert sorted(w for windows in drawn for w in windows) == list(
+            range(len(batches.source.in_epoch(epoch)))
+        )
 
 
 def test_the_held_out_documents_are_those_of_windows_and_their_samples_the_same_in_every_run():
     ids, offsets, sentences = sentences_of([25] * 45, 16)
     assert set(hold_out(sentences)[1].document) == set(hold_out(cut_windows(offsets, 16))[1].document)
-    tokenizer = SimpleNamespace(sentence_ends=lambda: SENTENCE_ENDS, openers=lambda: np.arange(VOCABULARY), special=SPECIAL)
+    tokenizer = SimpleNamespace(
+        sentence_ends=lambda: SENTENCE_ENDS, openers=lambda: np.arange(VOCABULARY), special=SPECIAL
+    )
     held = []
     for seed in ("1", "2"):
         how = {"data.samples": "sentences", "model.max_positions": "16", "train.seed": seed}
-        training, held_out = sources(SimpleNamespace(ids=ids, offsets=offsets), tokenizer, resolve("tiny", overrides=how))
-        assert training.seed == int(seed) and not set(training.windows.document) & set(held_out.windows.document)
+        training, held_out = sources(
+            SimpleNamespace(ids=ids, offsets=offsets), tokenizer, resolve("tiny", overrides=how)
+        )
+        assert training.seed == int(seed) and not set(training.windows.document) & set(
+            held_out.windows.document
+        )
         held.append([held_out.held_out(w, "token") for w in range(len(held_out.windows))])
     assert len(held[0]) >= 4 and all(same(a, b) for a, b in zip(*held, strict=True))
 
@@ -236,9 +280,18 @@ def test_the_held_out_documents_are_those_of_windows_and_their_samples_the_same_
 # Held-out text
 
 
-@pytest.mark.parametrize(("documents", "held_out"), [
-    (2, [1]), (3, [2]), (19, [18]), (20, [19]), (21, [19]), (45, [19, 39]), (100, [19, 39, 59, 79, 99]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("documents", "held_out"),
+    [
+        (2, [1]),
+        (3, [2]),
+        (19, [18]),
+        (20, [19]),
+        (21, [19]),
+        (45, [19, 39]),
+        (100, [19, 39, 59, 79, 99]),
+    ],
+)
 def test_every_twentieth_document_is_held_out_and_at_least_the_last(documents, held_out):
     _, _, windows = corpus([25] * documents, 16)
     training, held = hold_out(windows)
@@ -247,7 +300,9 @@ def test_every_twentieth_document_is_held_out_and_at_least_the_last(documents, h
     assert len(training) + len(held) == len(windows) and not {*training.document} & {*held.document}
 
 
-@pytest.mark.parametrize(("tokens", "windows", "held_out"), [(10, 1, 0), (20, 2, 1), (200, 14, 1), (3000, 201, 10)])
+@pytest.mark.parametrize(
+    ("tokens", "windows", "held_out"), [(10, 1, 0), (20, 2, 1), (200, 14, 1), (3000, 201, 10)]
+)
 def test_of_one_document_the_end_is_held_out(tokens, windows, held_out):
     _, _, all_windows = corpus([tokens], 16)
     assert len(all_windows) == windows
@@ -350,7 +405,9 @@ def test_a_sentence_counts_as_whole_when_the_window_before_ends_one():
 
 
 def test_part_b_holds_the_spans_in_every_order_alike():
-    drawn = source([13], 16, token=1, sentence=0, document=0, mask_ratio=0.3, max_span_length=2, mean_span_length=1.5)
+    drawn = source(
+        [13], 16, token=1, sentence=0, document=0, mask_ratio=0.3, max_span_length=2, mean_span_length=1.5
+    )
     orders = Counter()
     for epoch in range(900):
         _, example = drawn.draw(epoch, 0)
@@ -368,9 +425,14 @@ def test_the_dials_reach_the_spans():
     short = source([500], 600, token=1, sentence=0, document=0, max_span_length=3, mean_span_length=2.5)
     long = source([500], 600, token=1, sentence=0, document=0, mean_span_length=20.0)
     # sop has block position 1, the n-th token n + 1; spans are shorter than max_span_length
-    assert short.draw(0, 0)[1].block_position_ids.max() == 1 + 2 and long.draw(0, 0)[1].block_position_ids.max() > 15
+    assert (
+        short.draw(0, 0)[1].block_position_ids.max() == 1 + 2
+        and long.draw(0, 0)[1].block_position_ids.max() > 15
+    )
     exact = source([99], 200, token=0, sentence=0, document=1, document_min_ratio=0.3, document_max_ratio=0.3)
-    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {1 + 70 + 1}  # cls, 70 % of text and eos, mask
+    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {
+        1 + 70 + 1
+    }  # cls, 70 % of text and eos, mask
 
 
 # Packing
@@ -398,11 +460,15 @@ def test_every_sample_stands_whole_in_its_batch(which, seed):
         learned = (batch.target_rows >= edges[k]) & (batch.target_rows < edges[k + 1])
         for name in ("tokens", "position_ids", "block_position_ids"):
             assert getattr(batch, name)[rows].tolist() == getattr(example, name).tolist(), name
-        assert (batch.target_rows[learned] - edges[k]).tolist() == [*range(example.part_a_len, len(example.tokens))]
+        assert (batch.target_rows[learned] - edges[k]).tolist() == [
+            *range(example.part_a_len, len(example.tokens))
+        ]
         assert batch.targets[learned].tolist() == example.targets.tolist()
         assert batch.mask.part_a_lens[k] == example.part_a_len
     assert batch.target_rows.tolist() == sorted(batch.target_rows.tolist())
-    assert len(batch.targets) == len(batch.target_rows) and batch.text_tokens == sum(e.text_len for e in examples)
+    assert len(batch.targets) == len(batch.target_rows) and batch.text_tokens == sum(
+        e.text_len for e in examples
+    )
 
 
 def test_no_sample_at_all_gives_a_batch_of_no_rows():
@@ -416,7 +482,10 @@ def test_a_batch_moves_to_a_device_but_for_its_mask():
     batch = pack([source().draw(0, 0)[1]])
     moved = batch.to("meta")
     for name in ("tokens", "position_ids", "block_position_ids", "target_rows", "targets"):
-        assert getattr(moved, name).device.type == "meta" and getattr(moved, name).shape == getattr(batch, name).shape
+        assert (
+            getattr(moved, name).device.type == "meta"
+            and getattr(moved, name).shape == getattr(batch, name).shape
+        )
     assert moved.mask is batch.mask and moved.text_tokens == batch.text_tokens
 
 
@@ -426,7 +495,9 @@ sample_lengths = st.lists(st.integers(2, 40), min_size=1, max_size=60)
 
 
 @given(sample_lengths, st.integers(1, 400), seeds, st.integers(0, 2**32 - 1))
-def test_an_epoch_visits_every_window_once_in_batches_that_are_never_empty(lengths, batch_tokens, seed, epoch):
+def test_an_epoch_visits_every_window_once_in_batches_that_are_never_empty(
+    lengths, batch_tokens, seed, epoch
+):
     batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
     n = batches.per_epoch
     drawn = [batches.windows_of(epoch * n + k) for k in range(n)]
@@ -455,12 +526,19 @@ def test_the_share_is_batch_tokens_but_for_cutting_an_epoch_evenly(lengths, more
     assert n > total / batch_tokens - 1  # and at most one too few
 
 
-@pytest.mark.parametrize(("lengths", "batch_tokens", "per_epoch"), [
-    ([5], 1, 1), ([5], 5, 1), ([5], 1000, 1),
-    ([7] * 27, 95, 2),  # 189 tokens, just under 2 x 95
-    ([95, 94], 95, 1),  # the same, but a cut might leave one batch empty
-    ([10] * 100, 100, 10), ([256] * 80, 2048, 10), ([1, 40, 1, 1, 1], 5, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lengths", "batch_tokens", "per_epoch"),
+    [
+        ([5], 1, 1),
+        ([5], 5, 1),
+        ([5], 1000, 1),
+        ([7] * 27, 95, 2),  # 189 tokens, just under 2 x 95
+        ([95, 94], 95, 1),  # the same, but a cut might leave one batch empty
+        ([10] * 100, 100, 10),
+        ([256] * 80, 2048, 10),
+        ([1, 40, 1, 1, 1], 5, 1),
+    ],
+)
 def test_tiny_and_even_corpora_have_as_many_batches_as_they_should(lengths, batch_tokens, per_epoch):
     batches = TrainingBatches(lengths_only(lengths), batch_tokens)
     assert batches.per_epoch == per_epoch
@@ -499,9 +577,13 @@ def test_a_batch_is_a_function_of_seed_and_step_however_it_is_asked_for(steps, s
 
 def test_spans_of_a_window_differ_from_epoch_to_epoch_and_seed_to_seed():
     drawn = {
-        tuple(source([200] * 3, 256, seed=seed, token=1, sentence=0, document=0).draw(epoch, w)[1].position_ids)
-        for seed in (0, 1) for epoch in range(3) for w in range(3)
-    }  # fmt: skip
+        tuple(
+            source([200] * 3, 256, seed=seed, token=1, sentence=0, document=0).draw(epoch, w)[1].position_ids
+        )
+        for seed in (0, 1)
+        for epoch in range(3)
+        for w in range(3)
+    }
     assert len(drawn) == 18
 
 
@@ -509,7 +591,9 @@ def test_no_sample_is_dropped():
     drawn = source(token=1, sentence=1, document=1)
     batches = TrainingBatches(drawn, 60)
     for epoch in range(3):
-        samples = [e for k in range(batches.per_epoch) for _, e in batches.examples(epoch * batches.per_epoch + k)]
+        samples = [
+            e for k in range(batches.per_epoch) for _, e in batches.examples(epoch * batches.per_epoch + k)
+        ]
         assert len(samples) == len(drawn.windows)
         assert sum(e.text_len for e in samples) == drawn.windows.sample_tokens().sum()
         texts = Counter(tuple(restore(e)) for e in samples)

@@ -19,7 +19,8 @@ from minglm.viz.figures.speed import fig_attention
 
 RUNGS = [rung["name"] for rung in kernel_rungs() if rung["supported"]]
 needs_emulator = pytest.mark.skipif(
-    not any(name == "emulated" and usable for name, usable, _ in backends()), reason="needs a build with the emulator"
+    not any(name == "emulated" and usable for name, usable, _ in backends()),
+    reason="needs a build with the emulator",
 )
 MIXED = GLMMask.packed([5, 40, 1, 33], [2, 40, 0, 0])
 MASKS = {
@@ -50,7 +51,9 @@ def wrong_kernel(monkeypatch):
 
     def attend(q, k, v, mask, *, scale, backend):
         if backend == "kernel:wrong":
-            mask = GLMMask(mask.cu_seqlens_q, mask.cu_seqlens_k, (mask.part_a_lens - 1).clamp(min=0), mask.seqlens_k)
+            mask = GLMMask(
+                mask.cu_seqlens_q, mask.cu_seqlens_k, (mask.part_a_lens - 1).clamp(min=0), mask.seqlens_k
+            )
         return masked_attention(q, k, v, mask, scale=scale, backend="reference")
 
     rungs = [dict(name=name, supported=True, float32=True, bfloat16=True) for name in ("right", "wrong")]
@@ -66,13 +69,27 @@ def test_every_variant_is_checked_and_timed_and_the_json_says_so(tiny, minglm, t
     result = minglm("bench", "attention", "--seconds", 0.01, *files)
     assert result.code == 0, result.err
     found = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
-    assert found["ok"] and found["bench"] == "attention" and found["machine"]["threads"] == torch.get_num_threads()
+    assert (
+        found["ok"]
+        and found["bench"] == "attention"
+        and found["machine"]["threads"] == torch.get_num_threads()
+    )
     assert [shape["name"] for shape in found["shapes"]] == list(tiny)
     for shape in found["shapes"]:
         for dtype in ("float32", "bfloat16"):
-            rows = {row["variant"]: row for row in found["rows"] if (row["shape"], row["dtype"]) == (shape["name"], dtype)}
-            kernel = {f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype]}
-            assert rows.keys() == {"naive", *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS), *kernel}
+            rows = {
+                row["variant"]: row
+                for row in found["rows"]
+                if (row["shape"], row["dtype"]) == (shape["name"], dtype)
+            }
+            kernel = {
+                f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype]
+            }
+            assert rows.keys() == {
+                "naive",
+                *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS),
+                *kernel,
+            }
             passes = [FORWARD] if shape["kind"] == "decoding" else [FORWARD, BOTH]
             for row in rows.values():
                 assert row["status"] in ("timed", "slow form") and 0 <= row["of_fair"] <= 1
@@ -106,13 +123,21 @@ def check_numbers(row, shape, passes):
 
 
 def test_a_wrong_kernel_is_refused_and_not_timed(tiny, wrong_kernel, minglm):
-    result = minglm("bench", "attention", "--seconds", 0.01, "--dtype", "float32", "--shapes", "small-a", "--json")
+    result = minglm(
+        "bench", "attention", "--seconds", 0.01, "--dtype", "float32", "--shapes", "small-a", "--json"
+    )
     assert result.code == 1
     rows = {row["variant"]: row for row in json.loads(result.out)["rows"]}
     assert rows["kernel:right"]["status"] == "timed" and BOTH in rows["kernel:right"]
     wrong = rows["kernel:wrong"]
-    assert wrong["status"] == "wrong" and wrong["of_fair"] > 1000 and FORWARD not in wrong and BOTH not in wrong
-    [line] = [line for line in result.err.splitlines() if line.split()[2:3] == ["kernel:wrong"] and "would be fair" in line]
+    assert (
+        wrong["status"] == "wrong" and wrong["of_fair"] > 1000 and FORWARD not in wrong and BOTH not in wrong
+    )
+    [line] = [
+        line
+        for line in result.err.splitlines()
+        if line.split()[2:3] == ["kernel:wrong"] and "would be fair" in line
+    ]
     assert line.split()[:2] == ["small-a", "float32"] and "WRONG" in line and "ms" not in line
 
 
@@ -122,7 +147,9 @@ def test_a_kernel_of_nans_is_refused(tiny, wrong_kernel, minglm, monkeypatch):
         return out * math.nan if backend == "kernel:wrong" else out
 
     monkeypatch.setattr(variants, "masked_attention", attend)
-    result = minglm("bench", "attention", "--seconds", 0.01, "--dtype", "bfloat16", "--shapes", "decode", "--json")
+    result = minglm(
+        "bench", "attention", "--seconds", 0.01, "--dtype", "bfloat16", "--shapes", "decode", "--json"
+    )
     [wrong] = [row for row in json.loads(result.out)["rows"] if row["variant"] == "kernel:wrong"]
     assert result.code == 1 and wrong["status"] == "wrong" and wrong["error"]["out"] is None
 
@@ -132,7 +159,9 @@ def test_what_would_take_too_long_is_skipped_with_a_reason(tiny, wrong_kernel, m
     arguments = ("bench", "attention", "--seconds", 0.01, "--dtype", "float32", "--shapes", "decode")
     [line] = [line for line in minglm(*arguments).out.splitlines() if "kernel:right" in line]
     assert "skipped: about" in line and "--rungs" in line
-    [line] = [line for line in minglm(*arguments, "--rungs", "right").out.splitlines() if "kernel:right" in line]
+    [line] = [
+        line for line in minglm(*arguments, "--rungs", "right").out.splitlines() if "kernel:right" in line
+    ]
     assert "skipped" not in line
     long = draw(Shape("long", GLMMask.packed([16384], [1]), 2, 8, "training", ""), torch.float32)
     bench = attention.Bench([], 1)
@@ -146,7 +175,9 @@ def test_without_a_kernel_pytorch_is_still_measured(tiny, minglm, monkeypatch):
     monkeypatch.setattr(attention, "kernel_rungs", lambda: [])
     monkeypatch.setattr(attention, "backends", lambda: [("kernel", False, "no compiler was found")])
     result = minglm("bench", "attention", "--seconds", 0.01, "--dtype", "float32", "--shapes", "small-a")
-    assert result.code == 0 and "kernel      no compiler was found" in result.out and "kernel:" not in result.out
+    assert (
+        result.code == 0 and "kernel      no compiler was found" in result.out and "kernel:" not in result.out
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +189,9 @@ def test_without_a_kernel_pytorch_is_still_measured(tiny, minglm, monkeypatch):
         (("--device", "cuda:0"), "cpu, cuda"),
         (("--device", "tpu"), "cpu, cuda"),
         pytest.param(
-            ("--device", "cuda"), "PyTorch sees no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+            ("--device", "cuda"),
+            "PyTorch sees no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU"),
         ),
         (("--seconds", "0"), "> 0"),
         (("--seconds", "nan"), "> 0"),
@@ -187,7 +220,9 @@ def test_flop_are_those_of_a_count_pair_by_pair(mask):
     shape = Shape("x", mask, 3, 16, "training", "")
     pairs = sum(
         key < min(len_k, keys_of_row(len_k - len_q + r, part_a_len))
-        for len_q, len_k, part_a_len in zip(mask.len_q.tolist(), mask.len_k.tolist(), mask.part_a_lens.tolist(), strict=True)
+        for len_q, len_k, part_a_len in zip(
+            mask.len_q.tolist(), mask.len_k.tolist(), mask.part_a_lens.tolist(), strict=True
+        )
         for r in range(len_q)
         for key in range(len_k)
     )
@@ -203,7 +238,9 @@ def test_every_form_of_pytorchs_attention_is_glms(mask, form, layout):
     case = draw(Shape("x", mask, 2, 8, "training", ""), torch.float64)
     q, k, v = (x.clone().requires_grad_() for x in (case.q, case.k, case.v))
     out = masked_attention(q, k, v, mask, backend="reference")
-    expected = dict(zip(attention.TENSORS, (out, *torch.autograd.grad(out, (q, k, v), case.grad_out)), strict=True))
+    expected = dict(
+        zip(attention.TENSORS, (out, *torch.autograd.grad(out, (q, k, v), case.grad_out)), strict=True)
+    )
     if form == "truth":
         got = attention.truth(case, chunk=7)
     else:
@@ -212,11 +249,16 @@ def test_every_form_of_pytorchs_attention_is_glms(mask, form, layout):
         [forward] = variant.gather(*variant.forward())
         torch.testing.assert_close(forward, got["out"])
     for name in attention.TENSORS:
-        torch.testing.assert_close(got[name], expected[name].detach(), msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            got[name], expected[name].detach(), msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_what_is_fair_follows_from_the_ordinary_error_and_from_the_size():
-    true = {"out": torch.tensor([1.0, -3.0], dtype=torch.float64), "dq": torch.tensor([0.5], dtype=torch.float64)}
+    true = {
+        "out": torch.tensor([1.0, -3.0], dtype=torch.float64),
+        "dq": torch.tensor([0.5], dtype=torch.float64),
+    }
     eps = torch.finfo(torch.float32).eps
     fair = check.fair_errors(true, torch.float32, {"out": 1e-3, "dq": math.inf})
     assert fair == {"out": 2e-3, "dq": 4 * eps * 0.5}
@@ -224,7 +266,9 @@ def test_what_is_fair_follows_from_the_ordinary_error_and_from_the_size():
     assert check.errors(got, true) == {"out": 0.5, "dq": math.inf}
 
 
-@pytest.mark.parametrize("name, share", [("t256-a85", 0.82), ("t512-a50", 0.5), ("t2048-a85", 0.82), ("t2048-a50", 0.5)])
+@pytest.mark.parametrize(
+    "name, share", [("t256-a85", 0.82), ("t512-a50", 0.5), ("t2048-a85", 0.82), ("t2048-a50", 0.5)]
+)
 def test_the_mixtures_are_what_their_names_say(name, share):
     shape = SHAPES[name]()
     lens, part_a_lens = shape.mask.len_k, shape.mask.part_a_lens
@@ -273,10 +317,14 @@ def flash_attn_varlen_func(q, k, v, cu_q, cu_k, longest_q, longest_k, *, softmax
     assert all(cu.dtype == torch.int32 for cu in (cu_q, cu_k))
     assert (longest_q, longest_k) == (cu_q.diff().max(), cu_k.diff().max())
     out = []
-    for qs, ks, vs in zip(*(x.split(cu.diff().tolist()) for x, cu in ((q, cu_q), (k, cu_k), (v, cu_k))), strict=True):
+    for qs, ks, vs in zip(
+        *(x.split(cu.diff().tolist()) for x, cu in ((q, cu_q), (k, cu_k), (v, cu_k))), strict=True
+    ):
         scores = softmax_scale * torch.einsum("qhd,khd->hqk", qs, ks)
         hidden = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1 + len(ks) - len(qs))
-        out.append(torch.einsum("hqk,khd->qhd", scores.masked_fill(hidden & causal, -math.inf).softmax(-1), vs))
+        out.append(
+            torch.einsum("hqk,khd->qhd", scores.masked_fill(hidden & causal, -math.inf).softmax(-1), vs)
+        )
     return torch.cat(out)
 
 
@@ -334,11 +382,19 @@ def test_on_a_gpu_what_cannot_be_built_is_skipped_and_the_rest_is_timed(pretende
     result = minglm("bench", "attention", "--device", "cuda", "--seconds", 0.01, *shapes, *files)
     assert result.code == 0, result.err
     found = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
-    assert found["machine"]["gpu"] == "GPU of the test (capability 9.0)" and found["machine"]["gpu"] in result.out
+    assert (
+        found["machine"]["gpu"] == "GPU of the test (capability 9.0)"
+        and found["machine"]["gpu"] in result.out
+    )
     rows = {(row["shape"], row["dtype"], row["variant"]): row for row in found["rows"]}
     for dtype in ("float32", "bfloat16"):
         names = {variant for shape, kind, variant in rows if (shape, kind) == ("glm", dtype)}
-        assert names == {"naive", *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS), "flex", "kernel"}
+        assert names == {
+            "naive",
+            *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS),
+            "flex",
+            "kernel",
+        }
         kernel, flex = rows["glm", dtype, "kernel"], rows["glm", dtype, "flex"]
         assert kernel["status"] == "timed" and kernel[BOTH]["best_of_pytorch"] != "kernel"
         assert (flex["status"], flex["note"]) == ("skipped", "RuntimeError: no compiler was found")
@@ -356,7 +412,17 @@ def test_the_rungs_of_a_cpu_are_not_taken_on_a_gpu(pretended_gpu, minglm):
 def test_the_emulator_is_timed_only_if_it_is_asked_for(tiny, minglm, monkeypatch):
     shape = Shape("glm", GLMMask.packed([90, 40], [50, 40]), 2, 32, "mixture", "")
     monkeypatch.setattr(attention, "SHAPES", {"glm": lambda: shape, "small-a": tiny["small-a"]})
-    arguments = ("bench", "attention", "--seconds", 0.01, "--dtype", "bfloat16", "--json", "--rungs", "emulated")
+    arguments = (
+        "bench",
+        "attention",
+        "--seconds",
+        0.01,
+        "--dtype",
+        "bfloat16",
+        "--json",
+        "--rungs",
+        "emulated",
+    )
     rows = {(row["shape"], row["variant"]): row for row in json.loads(minglm(*arguments).out)["rows"]}
     assert rows["glm", "emulated"]["status"] == "timed" and rows["glm", "emulated"]["of_fair"] <= 1
     assert rows["glm", "emulated"][BOTH]["best_of_pytorch"] != "emulated"
@@ -416,7 +482,9 @@ def test_the_gemm_rate_is_the_best_of_the_medians(monkeypatch):
 def test_the_machine_is_named_in_one_line():
     about = timing.machine()
     line = timing.machine_line(about)
-    assert torch.__version__ in line and f"{torch.get_num_threads()} threads" in line and about["date"] in line
+    assert (
+        torch.__version__ in line and f"{torch.get_num_threads()} threads" in line and about["date"] in line
+    )
     assert "\n" not in line and about["cores"] >= 1
 
 
@@ -426,10 +494,18 @@ def test_the_machine_is_named_in_one_line():
 def test_bars_and_marks_are_what_was_measured():
     def row(variant, ratio, share, status="timed"):
         found = dict(ms=1 / ratio, ratio=ratio, of_gemm=share) if status == "timed" else None
-        return dict(shape="s", dtype="float32", variant=variant, status=status) | ({BOTH: found} if found else {})
+        return dict(shape="s", dtype="float32", variant=variant, status=status) | (
+            {BOTH: found} if found else {}
+        )
 
-    rows = [row("naive", 0.5, 0.2), row("sdpa bool padded", 0.8, 0.3), row("sdpa split padded", 1.0, 0.4),
-            row("kernel:tiled", 0.7, 0.25), row("kernel:avx2", 2.5, 0.9), row("kernel:scalar", 1, 1, "wrong")]  # fmt: skip
+    rows = [
+        row("naive", 0.5, 0.2),
+        row("sdpa bool padded", 0.8, 0.3),
+        row("sdpa split padded", 1.0, 0.4),
+        row("kernel:tiled", 0.7, 0.25),
+        row("kernel:avx2", 2.5, 0.9),
+        row("kernel:scalar", 1, 1, "wrong"),
+    ]
     machine = dict(cpu="a processor", threads=2, torch="2.13", date="2026-11-22")
     fig = fig_attention(dict(rows=rows, shapes=[dict(name="s", kind="mixture")], machine=machine, summary={}))
     ratios, shares = fig.axes
@@ -438,7 +514,11 @@ def test_bars_and_marks_are_what_was_measured():
         (shares, 0.9, {"naive": 0.2, "sdpa": 0.4, "tiled": 0.25, "avx2": 0.9}),
     ):
         assert [(patch.get_gid(), patch.get_width()) for patch in ax.patches] == [("avx2", bar)]
-        drawn = {line.get_gid().removesuffix(" mark"): float(line.get_xdata()[0]) for line in ax.lines if line.get_gid()}
+        drawn = {
+            line.get_gid().removesuffix(" mark"): float(line.get_xdata()[0])
+            for line in ax.lines
+            if line.get_gid()
+        }
         assert drawn == marks and ax.get_xlim()[1] > bar
     assert [label.get_text() for label in ratios.get_yticklabels()] == ["s\nwrong: scalar"]
     assert "a processor" in fig.get_suptitle() and "fastest rung" in fig.alt_text

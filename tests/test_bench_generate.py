@@ -43,9 +43,15 @@ def test_a_cache_that_forgets_is_not_timed(model, monkeypatch):
 
 def test_the_command_prints_a_line_for_each_shape(minglm, monkeypatch, tmp_path):
     monkeypatch.setattr(generate, "SHAPES", ((8, 4, 1), (8, 4, 2), (1000, 4, 1)))
-    result = minglm("bench", "generate", "--preset", "tiny", "--seconds", "0.2", "--json", tmp_path / "found.json")
+    result = minglm(
+        "bench", "generate", "--preset", "tiny", "--seconds", "0.2", "--json", tmp_path / "found.json"
+    )
     assert result.code == 0 and result.out.count("±") == 3
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["ok"] and [row["texts"] for row in found["rows"]] == [1, 2] and found["rows"][0]["cache"]["tokens_per_s"] > 0
+    assert (
+        found["ok"]
+        and [row["texts"] for row in found["rows"]] == [1, 2]
+        and found["rows"][0]["cache"]["tokens_per_s"] > 0
+    )
     assert minglm("bench", "generate", "--seconds", "0").code == 2
     assert minglm("bench", "generate", "--preset", "tiney").code == 2

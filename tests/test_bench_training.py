@@ -63,7 +63,9 @@ def test_a_padded_batch_holds_the_samples_and_nothing_that_learns_besides():
     for s, (a, b) in enumerate([(0, 10), (10, 15), (15, 50)]):
         for name in ("tokens", "position_ids", "block_position_ids"):
             row = getattr(batch, name)[s]
-            assert row[: b - a].tolist() == getattr(packed, name)[a:b].tolist() and not row[b - a :].any(), name
+            assert row[: b - a].tolist() == getattr(packed, name)[a:b].tolist() and not row[b - a :].any(), (
+                name
+            )
         assert torch.equal(batch.may_attend[s, 0, : b - a, : b - a], dense[a:b, a:b])
         assert not batch.may_attend[s, 0, : b - a, b - a :].any()  # no row sees padding
 
@@ -81,7 +83,9 @@ def test_padded_loss_and_gradients_are_those_of_our_model_with_the_same_weights(
         gradients = {name: p.grad for name, p in ours.named_parameters()}
         for name, p in theirs.named_parameters():
             largest = float(gradients[name].abs().max())
-            torch.testing.assert_close(p.grad, gradients[name], rtol=0, atol=10 * tolerance * largest, msg=name)
+            torch.testing.assert_close(
+                p.grad, gradients[name], rtol=0, atol=10 * tolerance * largest, msg=name
+            )
 
 
 @pytest.mark.parametrize("every_row", [True, False])
@@ -96,14 +100,18 @@ def test_padded_trainers_learn_the_same_as_ours_step_by_step(every_row):
         norm = torch.nn.utils.clip_grad_norm_(ours.parameters(), 0.5)
         mine.step()
         mine.zero_grad()
-        assert padded_step(theirs, other, examples(), torch.float64, 0.5) == pytest.approx((loss.item(), norm.item()), rel=1e-9)
+        assert padded_step(theirs, other, examples(), torch.float64, 0.5) == pytest.approx(
+            (loss.item(), norm.item()), rel=1e-9
+        )
 
 
 def test_padded_trainers_drop_out_where_ours_does():
     theirs, shapes = padded_of(model_of(dropout=0.3), True), []
     for module in theirs.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.register_forward_hook(lambda module, inputs, out: shapes.append((module.p, tuple(out.shape))))
+            module.register_forward_hook(
+                lambda module, inputs, out: shapes.append((module.p, tuple(out.shape)))
+            )
     theirs(pad(examples()))
     assert shapes == [(0.3, (3, 35, 32))] * 5
 
@@ -116,7 +124,9 @@ def small_data():
     """The settings of `tiny` with a model of a few thousand weights, and batches of 128 text tokens."""
     real = resolve("tiny")
     data = replace(real.data, token=0.5, sentence=0.0, document=0.5)
-    config = RunConfig(model=SHAPE, data=data, train=replace(real.train, batch_tokens=64, micro_batch_tokens=512))
+    config = RunConfig(
+        model=SHAPE, data=data, train=replace(real.train, batch_tokens=64, micro_batch_tokens=512)
+    )
     return config, training.training_batches(config, [128])
 
 
@@ -143,7 +153,9 @@ def small_preset(small_data, monkeypatch):
 
 def test_every_trainer_is_checked_timed_and_profiled_and_the_json_says_so(small_preset, minglm, tmp_path):
     path = tmp_path / "a.json"
-    found = minglm("bench", "train", "--preset", "tiny", "--batch-tokens", 128, "--seconds", 0.01, "--json", path)
+    found = minglm(
+        "bench", "train", "--preset", "tiny", "--batch-tokens", 128, "--seconds", 0.01, "--json", path
+    )
     assert found.code == 0, found.err
     result = json.loads(path.read_text())
     casts = []
@@ -249,7 +261,10 @@ def test_useful_work_is_what_the_reference_multiplies():
         model.loss(batch).backward()
     linear, attention = useful_flop(SHAPE, batch)
     lens, asked = [10, 5, 35], [5, 2, 15]
-    C, cells = SHAPE.hidden_size, sum(T * T for T in lens) + sum(q * T for q, T in zip(asked, lens, strict=True))
+    C, cells = (
+        SHAPE.hidden_size,
+        sum(T * T for T in lens) + sum(q * T for q, T in zip(asked, lens, strict=True)),
+    )
     unused_queries = 6 * C * C * (sum(lens) - sum(asked))
     # autograd keeps the scores, so QK^T is computed once
     assert counter.get_total_flops() == linear + unused_queries + 12 * C * cells

@@ -55,14 +55,22 @@ def test_its_files_are_whole_and_tell_where_it_comes_from():
     assert {"ORIGIN.md", "CREDITS.tsv", "evaluation.json", "tokenizer.json"} < names
     assert {"metrics.first.csv", "run.first.toml", "metrics.csv", "run.toml"} < names
     origin = (BOX / "ORIGIN.md").read_text(encoding="utf-8")
-    for words in ("public domain", "CDLA", "CC BY 4.0", "CREDITS.tsv", "python tutorials/box.py --stories FOLDER"):
+    for words in (
+        "public domain",
+        "CDLA",
+        "CC BY 4.0",
+        "CREDITS.tsv",
+        "python tutorials/box.py --stories FOLDER",
+    ):
         assert words in origin, words
 
 
 def test_every_storybook_is_credited():
     lines = [line.split("\t") for line in (BOX / "CREDITS.tsv").read_text(encoding="utf-8").splitlines()]
     assert lines[0] == ["title", "text by", "illustrations by (not used)", "licence", "repository", "file"]
-    assert len(lines) > 580 and all(len(line) == 6 and "CC" in line[3] and "NC" not in line[3] for line in lines[1:])
+    assert len(lines) > 580 and all(
+        len(line) == 6 and "CC" in line[3] and "NC" not in line[3] for line in lines[1:]
+    )
 
 
 def test_its_settings_are_those_of_the_preset_and_its_rounds_those_of_the_recipe(recipe):
@@ -71,8 +79,12 @@ def test_its_settings_are_those_of_the_preset_and_its_rounds_those_of_the_recipe
         overrides = {"data.text": ["build/box"]} | dict(zip(keys, more[1::2], strict=True))
         made, wanted = settings_of_run(BOX / f"run{suffix}.toml"), resolve("box", overrides=overrides)
         assert made.model == wanted.model and made.data == wanted.data, name
-        assert made.train == replace(wanted.train, dtype=made.train.dtype), name  # measured on the machine that trained it
-        assert (BOX / f"metrics{suffix}.csv").read_text().splitlines()[-1].startswith(f"{wanted.train.steps},"), name
+        assert made.train == replace(wanted.train, dtype=made.train.dtype), (
+            name
+        )  # measured on the machine that trained it
+        assert (
+            (BOX / f"metrics{suffix}.csv").read_text().splitlines()[-1].startswith(f"{wanted.train.steps},")
+        ), name
 
 
 def test_fill_right_after_the_installation_uses_it_and_says_so(minglm, tmp_path, monkeypatch):
@@ -101,14 +113,20 @@ def test_a_run_of_ones_own_comes_before_it(tmp_path, monkeypatch, small_run):
 def test_which_model_is_used_is_told_on_stderr(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     load(None)
-    assert re.fullmatch(r"minglm: note: the model is .*minglm.box: the tiny one [^\n]*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"minglm: note: the model is .*minglm.box: the tiny one [^\n]*\n", capsys.readouterr().err
+    )
     load(BOX)
     assert capsys.readouterr().err == ""
 
 
 def test_it_looks_at_what_stands_around_a_blank(box):
     """Not a model that says the most frequent word everywhere: other neighbours, other answers."""
-    texts = ["She was very [MASK] to see him.", "And God [MASK] the light.", "He went to the [MASK] of the king."]
+    texts = [
+        "She was very [MASK] to see him.",
+        "And God [MASK] the light.",
+        "He went to the [MASK] of the king.",
+    ]
     assert len({filled.blanks[0].answer.text for filled in fill(*box, texts)}) == 3
 
 
@@ -116,7 +134,10 @@ def test_a_long_text_keeps_its_end_and_the_number_cut_is_told(box, capsys):
     long = "the king said to them, " * 200 + "She was very [MASK] to see him."
     filled = fill(*box, long)
     tokens = len(box[1].encode(long, special=True)) + 2
-    assert f"the first {tokens - 512} tokens of the text were not read: this model reads 512" in capsys.readouterr().err
+    assert (
+        f"the first {tokens - 512} tokens of the text were not read: this model reads 512"
+        in capsys.readouterr().err
+    )
     assert filled.text == long.replace(" [MASK]", filled.blanks[0].answer.text)
     assert "".join(piece for piece, _ in filled.pieces) == filled.text
     [gap] = fill_ids(*box, box[1].encode(long, special=True)[tokens - 512 :])
@@ -124,7 +145,9 @@ def test_a_long_text_keeps_its_end_and_the_number_cut_is_told(box, capsys):
 
 
 def test_a_blank_that_cannot_be_read_is_an_error(box):
-    with pytest.raises(MinglmError, match=r"longer than this model reads \(512\), and the first blank stands at token 1$"):
+    with pytest.raises(
+        MinglmError, match=r"longer than this model reads \(512\), and the first blank stands at token 1$"
+    ):
         fill(*box, "[MASK] " + "the king said to them, " * 200)
 
 
@@ -141,10 +164,17 @@ def write_stories(folder):
 
 def test_the_recipe_writes_its_texts_stories_first(recipe, tmp_path, capsys):
     recipe.write_texts(write_stories(tmp_path / "stories"), tmp_path / "texts")
-    texts = {path.stem: [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
-             for path in (tmp_path / "texts").iterdir()}  # fmt: skip
+    texts = {
+        path.stem: [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in (tmp_path / "texts").iterdir()
+    }
     assert {name: len(lines) for name, lines in texts.items()} == {
-        "train": 10, "classics.train": 2, "austen": 38, "scripture": 91, "paraphrase": 500}  # fmt: skip
+        "train": 10,
+        "classics.train": 2,
+        "austen": 38,
+        "scripture": 91,
+        "paraphrase": 500,
+    }
     assert texts["train"][3] == "Story 3 of train. It ends."
     assert texts["classics.train"][1] == "Story 5 of classics.train. It ends."
     assert not any("\n\n" in text or not text.strip() for lines in texts.values() for text in lines)

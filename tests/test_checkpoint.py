@@ -76,8 +76,11 @@ def leftovers(folder):
 
 def rewrite_manifest(folder):
     """What someone does who means a change: the manifest agrees with the files again."""
-    sums = {p.name: {"bytes": p.stat().st_size, "sha256": whole.sha256_of(p)}
-            for p in folder.iterdir() if p.name != "manifest.json"}
+    sums = {
+        p.name: {"bytes": p.stat().st_size, "sha256": whole.sha256_of(p)}
+        for p in folder.iterdir()
+        if p.name != "manifest.json"
+    }
     (folder / "manifest.json").write_text(json.dumps(sums))
 
 
@@ -213,16 +216,19 @@ def test_a_file_cut_short_is_named_with_its_sizes(tmp_path):
     assert f"{path}: not found" in error_of(from_pretrained, tmp_path / "m")
 
 
-@pytest.mark.parametrize("field, value, first", [
-    ("vocab_size", 41, "token_embedding.weight has shape (40, 8), the config asks for (41, 8)"),
-    ("hidden_size", 16, "token_embedding.weight has shape (40, 8), the config asks for (40, 16)"),
-    ("max_positions", 9, "position_embedding.weight has shape (11, 8), the config asks for (10, 8)"),
-    ("num_layers", 3, "weight layers.2.norm1.weight is missing"),
-    ("num_layers", 1, "weight layers.1.norm1.weight is one too many"),
-    ("num_layers", 10**9, "weight layers.2.norm1.weight is missing"),
-    ("vocab_size", 10**30, "cannot be built"),
-    ("hidden_size", 10**18, "cannot be built"),
-])
+@pytest.mark.parametrize(
+    "field, value, first",
+    [
+        ("vocab_size", 41, "token_embedding.weight has shape (40, 8), the config asks for (41, 8)"),
+        ("hidden_size", 16, "token_embedding.weight has shape (40, 8), the config asks for (40, 16)"),
+        ("max_positions", 9, "position_embedding.weight has shape (11, 8), the config asks for (10, 8)"),
+        ("num_layers", 3, "weight layers.2.norm1.weight is missing"),
+        ("num_layers", 1, "weight layers.1.norm1.weight is one too many"),
+        ("num_layers", 10**9, "weight layers.2.norm1.weight is missing"),
+        ("vocab_size", 10**30, "cannot be built"),
+        ("hidden_size", 10**18, "cannot be built"),
+    ],
+)
 def test_a_config_of_another_shape_names_the_first_weight(tmp_path, field, value, first):
     save_pretrained(GLM(TINY), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -235,22 +241,42 @@ def test_each_missing_weight_is_named_and_each_unknown_one_is_noted(tmp_path, ca
     weights = GLM(TINY).state_dict()
     for name in weights:
         rest = {other: t for other, t in weights.items() if other != name}
-        assert error_of(weights_module.load_weights, GLM(TINY), rest, "here") == f"here: weight {name} is missing"
+        assert (
+            error_of(weights_module.load_weights, GLM(TINY), rest, "here")
+            == f"here: weight {name} is missing"
+        )
     more = {**weights, "head.weight": torch.ones(1), "odd": torch.ones(1)}
     weights_module.load_weights(GLM(TINY), more, "here")
-    assert capsys.readouterr().err == "minglm: note: here: ignored head.weight, odd: no weights of this model\n"
+    assert (
+        capsys.readouterr().err == "minglm: note: here: ignored head.weight, odd: no weights of this model\n"
+    )
 
 
-@pytest.mark.parametrize("change, says", [
-    ("not json", "not JSON"), ("[]", "list"), ("", "not JSON"), (b"\xff\xfe\xfa", "not JSON"),
-    ("[" * 99999, "not JSON"), ({"model_type": "glm"}, "from_original"), ({"model_type": None}, "model_type"),
-    ({"format": 2}, "format is 2"), ({"colour": 1}, "unknown colour"), ({"gelu": ...}, "missing gelu"),
-    ({"vocab_size": ...}, "missing vocab_size"), ({"hidden_size": None}, "hidden_size"),
-    ({"hidden_size": "8"}, "hidden_size"), ({"num_heads": 3}, "hidden_size"),
-    ({"num_layers": True}, "num_layers"), ({"num_layers": 2.0}, "num_layers"),
-    ({"dropout": "much"}, "dropout"), ({"dropout": float("nan")}, "dropout"), ({"gelu": "relu"}, "gelu"),
-    ({"gelu": ["tanh"]}, "gelu"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ("not json", "not JSON"),
+        ("[]", "list"),
+        ("", "not JSON"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        ("[" * 99999, "not JSON"),
+        ({"model_type": "glm"}, "from_original"),
+        ({"model_type": None}, "model_type"),
+        ({"format": 2}, "format is 2"),
+        ({"colour": 1}, "unknown colour"),
+        ({"gelu": ...}, "missing gelu"),
+        ({"vocab_size": ...}, "missing vocab_size"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"hidden_size": "8"}, "hidden_size"),
+        ({"num_heads": 3}, "hidden_size"),
+        ({"num_layers": True}, "num_layers"),
+        ({"num_layers": 2.0}, "num_layers"),
+        ({"dropout": "much"}, "dropout"),
+        ({"dropout": float("nan")}, "dropout"),
+        ({"gelu": "relu"}, "gelu"),
+        ({"gelu": ["tanh"]}, "gelu"),
+    ],
+)
 def test_a_bad_config_is_one_clear_line(tmp_path, change, says):
     save_pretrained(GLM(TINY), tmp_path)
     path = tmp_path / "config.json"
@@ -559,8 +585,10 @@ def fill_the_disk(folder):
         for step in (20, 10):
             message = error_of(save, folder / "run", 20, step=step, size=100_000)
             steps = f"{folder}/run/checkpoints/step-"
-            assert message == (f"cannot write {steps}{step:08d}: File too large; "
-                               f"the last complete checkpoint is {steps}00000010")
+            assert message == (
+                f"cannot write {steps}{step:08d}: File too large; "
+                f"the last complete checkpoint is {steps}00000010"
+            )
             assert before == {str(p): p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file()}
         if limit < model:
             message = error_of(save_pretrained, filled(1), folder / "m")
@@ -660,6 +688,7 @@ def test_everything_is_synced_before_it_is_renamed(tmp_path, monkeypatch):
                 if ".tmp-" in str(source) and ".tmp-" not in str(target):
                     assert key in synced, f"{path} was not synced before {source} became {target}"
             real(source, target)
+
         return rename
 
     monkeypatch.setattr(os, "fsync", fsync)

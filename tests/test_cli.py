@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 def test_fill_prints_the_text_with_its_blanks_marked(minglm, small_run):
     result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben. So Anna [MASK] home.")
     assert result.code == 0
-    assert re.fullmatch(r"Anna went to the ?⟦.+⟧ of Ben\. So Anna ?⟦.+⟧ home\.", result.out.strip().replace("\n", " "))
+    assert re.fullmatch(
+        r"Anna went to the ?⟦.+⟧ of Ben\. So Anna ?⟦.+⟧ home\.", result.out.strip().replace("\n", " ")
+    )
 
 
 def test_top_lists_five_whole_fillings_with_their_probability(minglm, small_run):
@@ -43,7 +45,9 @@ def test_what_is_streamed_is_what_is_printed(minglm, small_run, monkeypatch, tex
     monkeypatch.setenv("FORCE_COLOR", colour)
     words = ("fill", "--model", small_run, text, "--temperature", 1.5, "--max-tokens", 8, "--seed")
     shown = []
-    monkeypatch.setattr(Stream, "show", lambda self, so_far, show=Stream.show: shown.append(so_far) or show(self, so_far))
+    monkeypatch.setattr(
+        Stream, "show", lambda self, so_far, show=Stream.show: shown.append(so_far) or show(self, so_far)
+    )
     count = 0
     for seed in range(6):
         shown.clear()
@@ -68,7 +72,18 @@ def test_blanks_are_filled_in_the_order_that_is_typed(minglm, small_run):
 
 
 def test_a_search_with_beams_takes_the_dials_of_the_original(minglm, small_run):
-    dials = ("--beams", 3, "--length-penalty", 0.7, "--min-tokens", 2, "--no-repeat-ngram", 2, "--repetition-penalty", 1.2)
+    dials = (
+        "--beams",
+        3,
+        "--length-penalty",
+        0.7,
+        "--min-tokens",
+        2,
+        "--no-repeat-ngram",
+        2,
+        "--repetition-penalty",
+        1.2,
+    )
     result = minglm("fill", "--model", small_run, "Anna went to the [MASK] of Ben.", *dials, "--json")
     [blank] = json.loads(result.out)["blanks"]
     assert len(blank["tokens"]) >= 2 and len(blank["alternatives"]) == 3
@@ -77,9 +92,13 @@ def test_a_search_with_beams_takes_the_dials_of_the_original(minglm, small_run):
 
 
 def test_write_continues_a_text(minglm, small_run):
-    result = minglm("write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3)
+    result = minglm(
+        "write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3
+    )
     assert result.code == 0 and result.out.startswith("Anna went to")
-    again = minglm("write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3)
+    again = minglm(
+        "write", "--model", small_run, "Anna went to", "--max-tokens", 8, "--temperature", 0.8, "--seed", 3
+    )
     assert again.out == result.out
 
 
@@ -116,9 +135,15 @@ def test_every_preset_prints_its_settings(minglm):
 def test_settings_come_from_default_preset_file_and_command_line_in_this_order(minglm, tmp_path):
     file = tmp_path / "my.toml"
     file.write_text("[train]\nlr = 0.5\nclip = 0.25\n", encoding="utf-8")
-    result = minglm("pretrain", "--preset", "small", "--config", file, "--lr", "0.125", "--compile", "--print-config")
+    result = minglm(
+        "pretrain", "--preset", "small", "--config", file, "--lr", "0.125", "--compile", "--print-config"
+    )
     settings = tomllib.loads(result.out)
-    assert settings["train"]["lr"] == 0.125 and settings["train"]["clip"] == 0.25 and settings["train"]["compile"] is True
+    assert (
+        settings["train"]["lr"] == 0.125
+        and settings["train"]["clip"] == 0.25
+        and settings["train"]["compile"] is True
+    )
     assert settings["model"]["hidden_size"] == 512 and settings["train"]["beta1"] == 0.9
 
 
@@ -160,7 +185,9 @@ def test_wrong_models_and_texts_are_one_line(minglm, small_run, tmp_path):
     ):
         result = minglm(*words)
         assert result.code == 2, words
-        assert result.err.startswith("minglm: error: ") and len(result.err.strip().splitlines()) == 1, result.err
+        assert result.err.startswith("minglm: error: ") and len(result.err.strip().splitlines()) == 1, (
+            result.err
+        )
         assert not result.out
 
 
@@ -203,7 +230,12 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_a_figure_that_cannot_be_drawn_is_one_line(minglm, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     result = minglm("show", "a b c", "--spans", "1:2", *words)
-    assert result.code == 2 and says in result.err and result.err.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert (
+        result.code == 2
+        and says in result.err
+        and result.err.count("\n") == 1
+        and not list(tmp_path.iterdir())
+    )
 
 
 @pytest.mark.parametrize("figure", ["mask", "heads", "query", "infilling", "position_embeddings", "tiles"])

@@ -22,7 +22,12 @@ from minglm.use.tasks import Cloze, Question, _shortened, ask_all, read_task, sh
 ONE = Cloze("{text} It was [MASK].", {"positive": "good", "negative": "long", "so so": "day"})
 WHOLE = replace(ONE, verbalizer={"positive": "good", "negative": "a long day", "none": "night, and Iris"})
 OWN = Cloze("{page} {text}", "choices", label="answer", shorten={"page": "start"})
-TEXTS = ["Anna took the key.", "The house was long!", "", "Ben asked for water and bread and a horse and went home. " * 2]
+TEXTS = [
+    "Anna took the key.",
+    "The house was long!",
+    "",
+    "Ben asked for water and bread and a horse and went home. " * 2,
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,15 @@ def model(small_run):
 
 
 def own(text="A [BLANK] for Ben.", **more):
-    return dict(page="The day was long.", text=text, choices=["horse", "key to the house", "night"], answer="night") | more
+    return (
+        dict(
+            page="The day was long.",
+            text=text,
+            choices=["horse", "key to the house", "night"],
+            answer="night",
+        )
+        | more
+    )
 
 
 def ask(task, tokenizer, row, limit=64, **how):
@@ -54,14 +67,23 @@ def test_a_row_becomes_part_a_with_one_mask_and_its_labels_become_answers(tokeni
     question, special = ask(ONE, tokenizer, "Anna went home.", labelled=False), tokenizer.special
     assert tokenizer.decode(question.part_a) == "[CLS]Anna went home. It was[MASK].<|endoftext|>"
     assert question.part_a[question.position] == special.mask
-    assert question.part_a == [special.cls, *tokenizer.encode("Anna went home. It was [MASK].", special=True), special.eos]
+    assert question.part_a == [
+        special.cls,
+        *tokenizer.encode("Anna went home. It was [MASK].", special=True),
+        special.eos,
+    ]
     assert [tokenizer.decode(answer) for answer in question.answers] == [" good", " long", " day"]
     assert not question.whole and question.gold is None and question.cut == 0
 
 
 def test_an_answer_has_the_blank_that_its_mask_took(tokenizer):
-    for pattern, answer in (("{text}: [MASK]", " good"), ("{text}:[MASK]", "good"), ("[MASK]: {text}", "good"),
-                            ("{text} [MASK]", " good"), ("{text}\n[MASK]", " good")):  # fmt: skip
+    for pattern, answer in (
+        ("{text}: [MASK]", " good"),
+        ("{text}:[MASK]", "good"),
+        ("[MASK]: {text}", "good"),
+        ("{text} [MASK]", " good"),
+        ("{text}\n[MASK]", " good"),
+    ):
         question = ask(replace(ONE, pattern=pattern), tokenizer, "so")
         assert tokenizer.decode(question.answers[0]) == answer
     # the text has no say in it, or labels of one token would be other tokens in other rows
@@ -94,7 +116,11 @@ def test_the_longest_column_is_shortened_token_by_token(tokenizer):
         question = ask(ONE, tokenizer, words, limit)
         assert len(question.part_a) == limit and question.cut == len(uncut.part_a) - limit
         kept = tokenizer.encode(words)[: len(tokenizer.encode(words)) - question.cut]
-        assert question.part_a == [tokenizer.special.cls, *kept, *uncut.part_a[1 + len(tokenizer.encode(words)) :]]
+        assert question.part_a == [
+            tokenizer.special.cls,
+            *kept,
+            *uncut.part_a[1 + len(tokenizer.encode(words)) :],
+        ]
         assert question.part_a[question.position] == tokenizer.special.mask
     page = ask(OWN, tokenizer, own(page=words), 14)
     text = tokenizer.decode(page.part_a)
@@ -129,14 +155,24 @@ def brute_force(model, question, penalty=0.0):
     return torch.tensor(scores)
 
 
-@pytest.mark.parametrize("task", [ONE, WHOLE, replace(WHOLE, length_penalty=1.0), OWN], ids=["one", "whole", "penalty", "own"])
+@pytest.mark.parametrize(
+    "task", [ONE, WHOLE, replace(WHOLE, length_penalty=1.0), OWN], ids=["one", "whole", "penalty", "own"]
+)
 def test_probabilities_are_those_of_full_forward_passes_and_sum_to_one(model, tokenizer, task):
-    rows = [own(f"{text[:40]} [BLANK] so") for text in TEXTS] if task is OWN else [{"text": text} for text in TEXTS]
-    questions, scorer = [ask(task, tokenizer, row) for row in rows], ClozeScorer(model, task.length_penalty).eval()
+    rows = (
+        [own(f"{text[:40]} [BLANK] so") for text in TEXTS]
+        if task is OWN
+        else [{"text": text} for text in TEXTS]
+    )
+    questions, scorer = (
+        [ask(task, tokenizer, row) for row in rows],
+        ClozeScorer(model, task.length_penalty).eval(),
+    )
     with torch.no_grad():
         scores = scorer(questions).log_softmax(-1)
-    for question, row, found, said in zip(questions, scores, predict(scorer, questions), predictions(model, task, questions),
-                                          strict=True):  # fmt: skip
+    for question, row, found, said in zip(
+        questions, scores, predict(scorer, questions), predictions(model, task, questions), strict=True
+    ):
         wanted = brute_force(model, question, task.length_penalty).log_softmax(0)
         torch.testing.assert_close(row, wanted, atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(found, wanted.exp(), atol=1e-5, rtol=1e-4)
@@ -157,7 +193,9 @@ def test_a_batch_says_what_its_texts_are_told_alone(model, tokenizer, task):
 @pytest.mark.parametrize("task", [ONE, WHOLE], ids=["one", "whole"])
 def test_the_order_of_the_labels_does_not_matter(model, tokenizer, task):
     turned = replace(task, verbalizer=dict(reversed(task.verbalizer.items())))
-    for a, b in zip(classify(model, tokenizer, task, TEXTS), classify(model, tokenizer, turned, TEXTS), strict=True):
+    for a, b in zip(
+        classify(model, tokenizer, task, TEXTS), classify(model, tokenizer, turned, TEXTS), strict=True
+    ):
         assert list(a.probabilities) == list(b.probabilities)[::-1]
         assert a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
     words = own()["choices"]
@@ -172,7 +210,9 @@ def test_rows_may_bring_different_numbers_of_candidates(model, tokenizer):
         assert sum(said.probabilities.values()) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("task", [ONE, WHOLE, replace(WHOLE, length_penalty=0.7)], ids=["one", "whole", "penalty"])
+@pytest.mark.parametrize(
+    "task", [ONE, WHOLE, replace(WHOLE, length_penalty=0.7)], ids=["one", "whole", "penalty"]
+)
 def test_training_learns_from_the_scores_that_are_used(model, tokenizer, task):
     questions = [ask(task, tokenizer, text) for text in TEXTS]
     scorer = ClozeScorer(model, task.length_penalty).eval()
@@ -185,7 +225,9 @@ def test_training_learns_from_the_scores_that_are_used(model, tokenizer, task):
 
 def test_part_a_is_read_once_for_all_candidates(model, tokenizer, monkeypatch):
     question, read, hidden = ask(WHOLE, tokenizer, TEXTS[0]), [], model.hidden
-    monkeypatch.setattr(model, "hidden", lambda tokens, *rest, **how: read.append(len(tokens)) or hidden(tokens, *rest, **how))
+    monkeypatch.setattr(
+        model, "hidden", lambda tokens, *rest, **how: read.append(len(tokens)) or hidden(tokens, *rest, **how)
+    )
     predict(ClozeScorer(model), [question] * 3)
     assert read == [3 * len(question.part_a), 3 * sum(len(answer) + 1 for answer in question.answers)]
     read.clear()
@@ -218,7 +260,10 @@ def original():
     """(model, recorded outputs) of the original code's classification."""
     data = Path(__file__).parent / "data"
     values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
-    shape = (values[n] for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length"))
+    shape = (
+        values[n]
+        for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length")
+    )
     model = GLM.from_original(data / "thudm_parity_a.npz", GLMConfig(*shape, dropout=0.0)).eval()
     return model, dict(np.load(data / "thudm_parity_tasks_a.npz"))
 
@@ -229,9 +274,13 @@ SPECIAL = SpecialTokens(pad=0, cls=1, eos=0, mask=2, smask=3, gmask=4, sop=5, eo
 def single(recorded):
     """The questions of the fixture's sections `single` and `classify`."""
     words = [[int(word)] for word in recorded["single/verbalizer_ids"]]
-    for ids, positions, A in zip(*(recorded[f"single/{n}"] for n in ("input_ids", "position_ids", "sep")), strict=True):
+    for ids, positions, A in zip(
+        *(recorded[f"single/{n}"] for n in ("input_ids", "position_ids", "sep")), strict=True
+    ):
         assert ids[A] == SPECIAL.sop and positions[1, A] == 1
-        yield Question(ids[:A].tolist(), int(positions[0, A]), ["a", "b", "c"], words, False, None, 0, SPECIAL)
+        yield Question(
+            ids[:A].tolist(), int(positions[0, A]), ["a", "b", "c"], words, False, None, 0, SPECIAL
+        )
 
 
 def test_the_originals_single_token_cloze(original):
@@ -239,9 +288,13 @@ def test_the_originals_single_token_cloze(original):
     questions = list(single(recorded))
     with torch.no_grad():
         scores = ClozeScorer(model)(questions)
-    torch.testing.assert_close(scores, torch.from_numpy(recorded["single/label_logits"]), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        scores, torch.from_numpy(recorded["single/label_logits"]), atol=1e-4, rtol=1e-5
+    )
     for question, log_p in zip(questions, recorded["single/label_log_softmax"], strict=True):
-        torch.testing.assert_close(brute_force(model, question), torch.from_numpy(log_p), atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(
+            brute_force(model, question), torch.from_numpy(log_p), atol=1e-4, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("penalty", [0, 1])
@@ -249,14 +302,25 @@ def test_the_originals_single_token_cloze(original):
 def test_the_originals_multi_token_cloze(original, penalty, gradients):
     model, recorded = original
     ids, positions, seps, targets, scored = (
-        recorded[f"multi/{name}"] for name in ("input_ids", "position_ids", "sep", "target_ids", "logit_mask"))  # fmt: skip
+        recorded[f"multi/{name}"] for name in ("input_ids", "position_ids", "sep", "target_ids", "logit_mask")
+    )
     questions = []
     for n in range(len(ids)):
         answers = [targets[n, c][scored[n, c] == 1].tolist() for c in range(len(ids[n]))]
         assert all(answer[-1] == SPECIAL.eop for answer in answers)
         A = int(seps[n, 0])
-        questions.append(Question(ids[n, 0, :A].tolist(), int(positions[n, 0, 0, A]), ["a", "b", "c"],
-                                  [answer[:-1] for answer in answers], True, None, 0, SPECIAL))  # fmt: skip
+        questions.append(
+            Question(
+                ids[n, 0, :A].tolist(),
+                int(positions[n, 0, 0, A]),
+                ["a", "b", "c"],
+                [answer[:-1] for answer in answers],
+                True,
+                None,
+                0,
+                SPECIAL,
+            )
+        )
     with torch.set_grad_enabled(gradients):
         scores = ClozeScorer(model, float(penalty))(questions).detach()
     wanted = recorded["multi/scores_length_penalty_1" if penalty else "multi/scores"]
@@ -267,13 +331,18 @@ def test_the_originals_multi_token_cloze(original, penalty, gradients):
 def test_the_originals_linear_heads(original, pool, called):
     model, recorded = original
     head = LinearHead(model, 3, pool).eval()
-    weights = {name: torch.from_numpy(recorded[f"classify/weight/{theirs}.{what}"])
-               for ours, theirs in (("pool", "pool_layer"), ("out", "multichoice_head"))
-               for what in ("weight", "bias") for name in [f"{ours}.{what}"]}  # fmt: skip
+    weights = {
+        name: torch.from_numpy(recorded[f"classify/weight/{theirs}.{what}"])
+        for ours, theirs in (("pool", "pool_layer"), ("out", "multichoice_head"))
+        for what in ("weight", "bias")
+        for name in [f"{ours}.{what}"]
+    }
     head.load_state_dict(weights, strict=False)
     with torch.no_grad():
         scores = head(list(single(recorded)))
-    torch.testing.assert_close(scores, torch.from_numpy(recorded[f"classify/logits_pool_{called}"]), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        scores, torch.from_numpy(recorded[f"classify/logits_pool_{called}"]), atol=1e-4, rtol=1e-5
+    )
 
 
 # ---- tasks and rows in files -----------------------------------------------------------------------------------------------
@@ -281,7 +350,9 @@ def test_the_originals_linear_heads(original, pool, called):
 
 def test_the_shipped_tasks_are_tasks_and_survive_the_way_through_toml(tmp_path):
     assert list(shipped_tasks(Cloze)) == ["book_cloze", "paraphrase", "sentiment", "topic"]
-    strange = replace(ONE, pattern='"{a b}"\t\\ 起[MASK]\x7f', shorten={"a b": "end"}, length_penalty=1, name="x y")
+    strange = replace(
+        ONE, pattern='"{a b}"\t\\ 起[MASK]\x7f', shorten={"a b": "end"}, length_penalty=1, name="x y"
+    )
     for task in (*map(read_task, shipped_tasks()), ONE, OWN, strange):
         path = tmp_path / "task.toml"
         path.write_text(task.to_toml(), encoding="utf-8")
@@ -289,7 +360,9 @@ def test_the_shipped_tasks_are_tasks_and_survive_the_way_through_toml(tmp_path):
 
 
 def test_the_shipped_tasks_ask_about_the_columns_and_labels_of_their_data():
-    found = {task.name: (task.columns, task.labels, task.label) for task in map(read_task, shipped_tasks(Cloze))}
+    found = {
+        task.name: (task.columns, task.labels, task.label) for task in map(read_task, shipped_tasks(Cloze))
+    }
     topics = "animal plant person object food body_part place substance action communication".split()
     assert found == {
         "sentiment": (["text"], ["negative", "positive"], "label"),
@@ -301,10 +374,16 @@ def test_the_shipped_tasks_ask_about_the_columns_and_labels_of_their_data():
 
 def test_a_new_task_needs_no_code(tmp_path, tokenizer, model):
     path = tmp_path / "mine.toml"
-    path.write_text('pattern = "{title}: {text} It was [MASK]."\n[verbalizer]\nx = "good"\ny = "long"', encoding="utf-8-sig")
+    path.write_text(
+        'pattern = "{title}: {text} It was [MASK]."\n[verbalizer]\nx = "good"\ny = "long"',
+        encoding="utf-8-sig",
+    )
     task = read_task(path)
     assert task.name == "mine" and task.columns == ["title", "text"] and task.labels == ["x", "y"]
-    assert set(classify(model, tokenizer, str(path), dict(title="Anna", text="Ben")).probabilities) == {"x", "y"}
+    assert set(classify(model, tokenizer, str(path), dict(title="Anna", text="Ben")).probabilities) == {
+        "x",
+        "y",
+    }
 
 
 @pytest.mark.parametrize(
@@ -347,7 +426,9 @@ def test_a_file_that_is_no_task_is_refused_in_one_line(tmp_path, toml, words):
     path.write_bytes(toml if isinstance(toml, bytes) else toml.encode())
     with pytest.raises(MinglmError) as error:
         read_task(path)
-    assert words in str(error.value) and str(error.value).startswith(str(path)) and len(str(error.value)) < 400
+    assert (
+        words in str(error.value) and str(error.value).startswith(str(path)) and len(str(error.value)) < 400
+    )
     assert "\n" not in str(error.value).removeprefix(str(path)) or words == "not TOML"
 
 
@@ -356,7 +437,10 @@ def test_rows_are_read_plain_and_packed(tmp_path):
     for name, opened in (("x.jsonl", open), ("x.jsonl.xz", lzma.open), ("x.jsonl.gz", gzip.open)):
         with opened(tmp_path / name, "wb") as file:
             file.write(text.encode())
-        assert read_rows(tmp_path / name) == {f"{tmp_path / name}:1": {"a": 1}, f"{tmp_path / name}:3": {"a": "起"}}
+        assert read_rows(tmp_path / name) == {
+            f"{tmp_path / name}:1": {"a": 1},
+            f"{tmp_path / name}:3": {"a": "起"},
+        }
 
 
 @pytest.mark.parametrize(
@@ -392,7 +476,11 @@ def test_a_file_without_rows_is_refused_in_one_line(tmp_path, name, content, wor
         (ONE, {"text": None}, "text: None"),
         (ONE, {"text": "\ud800", "label": "positive"}, "not valid unicode"),
         (ONE, {"text": "so"}, "no column 'label'"),
-        (ONE, {"text": "so", "label": "postive"}, "label: 'postive' is no label of this task; did you mean positive?"),
+        (
+            ONE,
+            {"text": "so", "label": "postive"},
+            "label: 'postive' is no label of this task; did you mean positive?",
+        ),
         (ONE, {"text": "so", "label": 10**400}, "no label of this task"),
         (ONE, {"text": "so", "label": 1e999}, "accepted: positive, negative, so so"),
         (ONE, {"text": "so", "label": ["positive"]}, "no label"),
@@ -403,7 +491,11 @@ def test_a_file_without_rows_is_refused_in_one_line(tmp_path, name, content, wor
         (OWN, own(choices=["night", ""]), "two or more texts"),
         (OWN, own(choices=["night", 3]), "two or more texts"),
         (OWN, own(choices=["night", "day " * 99]), "at most 63 are accepted as an answer"),
-        (OWN, own(answer="x"), "answer: 'x' is no label of this task; accepted: horse, key to the house, night"),
+        (
+            OWN,
+            own(answer="x"),
+            "answer: 'x' is no label of this task; accepted: horse, key to the house, night",
+        ),
     ],
 )
 def test_a_row_that_does_not_fit_its_task_is_refused_in_one_line(tokenizer, task, row, words):
@@ -421,7 +513,9 @@ def test_a_label_may_be_a_number(tokenizer):
 def test_a_verbalizer_that_the_tokenizer_splits_is_told(tokenizer):
     assert ONE.how_scored(tokenizer) == "each label is one token: the row of sop compares them"
     n = len(tokenizer.encode(" a long day"))
-    assert WHOLE.how_scored(tokenizer).startswith(f"the tokenizer splits 'a long day' into {n} tokens, 'night, and Iris' into")
+    assert WHOLE.how_scored(tokenizer).startswith(
+        f"the tokenizer splits 'a long day' into {n} tokens, 'night, and Iris' into"
+    )
     assert "scored as a whole" in WHOLE.how_scored(tokenizer)
     assert replace(WHOLE, length_penalty=1.0).how_scored(tokenizer).endswith("divided by their number ** 1.0")
     assert OWN.how_scored(tokenizer).startswith("each candidate as a whole")
@@ -441,7 +535,11 @@ def test_a_text_is_classified(minglm, small_run, task_file):
     said = minglm("classify", "--model", small_run, "--task", task_file, TEXTS[0])
     assert said.code == 0, said.err
     shares = [float(line.split()[0]) for line in said.out.splitlines()]
-    assert len(shares) == 3 and shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=0.2)
+    assert (
+        len(shares) == 3
+        and shares == sorted(shares, reverse=True)
+        and sum(shares) == pytest.approx(100, abs=0.2)
+    )
     found = json.loads(minglm("classify", "--model", small_run, "--task", task_file, TEXTS[0], "--json").out)
     assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
     assert said.out.splitlines()[0].endswith(found["label"])
@@ -462,7 +560,9 @@ def test_a_whole_file_is_labelled(minglm, small_run, task_file, tmp_path):
     said = minglm("classify", "--model", small_run, "--task", task_file, "--file", source, "--out", out)
     assert said.code == 0 and "wrote" in said.out and "of the 4 rows that have a label" in said.out
     labelled = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert [{k: v for k, v in row.items() if k not in ("predicted", "probabilities")} for row in labelled] == rows
+    assert [
+        {k: v for k, v in row.items() if k not in ("predicted", "probabilities")} for row in labelled
+    ] == rows
     for text, row in zip(TEXTS, labelled, strict=True):
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
         alone = minglm("classify", "--model", small_run, "--task", task_file, "--json", text)
@@ -486,7 +586,17 @@ def test_the_labelled_file_appears_whole_or_not_at_all(minglm, small_run, task_f
         m.setattr("os.replace", full)
         said = minglm("classify", "--model", small_run, "--task", task_file, "--file", source, "--out", out)
     assert said.code == 2 and "No space left" in said.err and out.read_text() == "as it was"
-    said = minglm("classify", "--model", small_run, "--task", task_file, "--file", source, "--out", tmp_path / "no" / "x")
+    said = minglm(
+        "classify",
+        "--model",
+        small_run,
+        "--task",
+        task_file,
+        "--file",
+        source,
+        "--out",
+        tmp_path / "no" / "x",
+    )
     assert said.code == 2 and "--out" in said.err and said.err.count("\n") == 1
 
 
@@ -499,7 +609,10 @@ def test_the_labelled_file_appears_whole_or_not_at_all(minglm, small_run, task_f
         (["--task", "sentiment"], "give either a TEXT or --file FILE"),
         (["--task", "sentiment", "so", "--file", "x.jsonl"], "give either a TEXT or --file FILE"),
         (["--task", "sentiment", "so", "--out", "x.jsonl"], "--out needs --file"),
-        (["--task", "book_cloze", "so"], "each row has its own candidates, in 'candidates'; give rows with --file"),
+        (
+            ["--task", "book_cloze", "so"],
+            "each row has its own candidates, in 'candidates'; give rows with --file",
+        ),
         (["--task", "sentiment", "--file", "no.jsonl"], "no.jsonl: cannot be read: No such file"),
         (["so"], "--task is missing; accepted: book_cloze, paraphrase, sentiment, topic, or a TOML file"),
     ],

@@ -36,10 +36,21 @@ from minglm.use.models import BOX
 from minglm.use.tasks import Cloze
 from minglm.viz.figures.comparison import fig_comparison
 
-TINY = dataclasses.replace(QUICK, steps=3, batch_tokens=128, vocab_size=400, max_positions=64, learn=8, learn_book_cloze=8,
-                           report=6, report_written=3)  # fmt: skip
-WORDS = [*"king water house night good poor yes no animal plant person object food".split(),
-         *"body place substance action communication".split()]  # fmt: skip
+TINY = dataclasses.replace(
+    QUICK,
+    steps=3,
+    batch_tokens=128,
+    vocab_size=400,
+    max_positions=64,
+    learn=8,
+    learn_book_cloze=8,
+    report=6,
+    report_written=3,
+)
+WORDS = [
+    *"king water house night good poor yes no animal plant person object food".split(),
+    *"body place substance action communication".split(),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,20 +71,43 @@ def data(tmp_path_factory):
         lines = "".join(json.dumps(row) + "\n" for row in found)
         (folder / task / f"{side}.jsonl.xz").write_bytes(lzma.compress(lines.encode()))
 
-    text = "\n".join(f"The {a} was in the {b}, and it was no {a}. So they said yes." for a in WORDS for b in WORDS[:6])
+    text = "\n".join(
+        f"The {a} was in the {b}, and it was no {a}. So they said yes." for a in WORDS for b in WORDS[:6]
+    )
     for name in ("austen", "scripture", "glosses"):
         (folder / name).mkdir()
         for side in ("train", "dev"):
             (folder / name / f"{side}.txt.xz").write_bytes(lzma.compress((text + "\n\n" + text).encode()))
     for side in ("train", "dev"):
         n = range(12)
-        rows("sentiment", side, [dict(text=f"the {WORDS[i]} film", label=["positive", "negative"][i % 2]) for i in n])
+        rows(
+            "sentiment",
+            side,
+            [dict(text=f"the {WORDS[i]} film", label=["positive", "negative"][i % 2]) for i in n],
+        )
         labels = TASKS["topic"].labels
         rows("topic", side, [dict(text=f"a {WORDS[i]}", label=labels[i % len(labels)]) for i in n])
-        rows("paraphrase", side, [dict(a="the king", b=f"the {WORDS[i]}", label=["yes", "no"][i % 2]) for i in n])
-        rows("book_cloze", side, [dict(context="The king was there.", query="He saw the [BLANK].", candidates=WORDS[:5],
-                                       answer=WORDS[i % 5]) for i in n])  # fmt: skip
-        pairs = [dict(src=f"thou {WORDS[i]} art in the house", tgt=f"you {WORDS[i]} are in the house") for i in n]
+        rows(
+            "paraphrase",
+            side,
+            [dict(a="the king", b=f"the {WORDS[i]}", label=["yes", "no"][i % 2]) for i in n],
+        )
+        rows(
+            "book_cloze",
+            side,
+            [
+                dict(
+                    context="The king was there.",
+                    query="He saw the [BLANK].",
+                    candidates=WORDS[:5],
+                    answer=WORDS[i % 5],
+                )
+                for i in n
+            ],
+        )
+        pairs = [
+            dict(src=f"thou {WORDS[i]} art in the house", tgt=f"you {WORDS[i]} are in the house") for i in n
+        ]
         rows("modernise", side, pairs)
     rows("infill", "dev", [dict(text="The [BLANK] was in the house.", blanks=["king"], ratio=0.1)] * 3)
     rows("last_word", "dev", [dict(context="The king was in the", answer="house")] * 3)
@@ -84,8 +118,12 @@ def data(tmp_path_factory):
 def done(data, tmp_path_factory):
     """A comparison of which a part is done: glm, bert, one ablation, and random weights."""
     comparison = Comparison(TINY, data, tmp_path_factory.mktemp("out"))
-    wanted = [cell for cell in cells(TINY) if cell.family in ("glm", "bert", "gpt", "glm-1d")
-              and not (cell.task == "modernise" and missing("sacrebleu"))]  # fmt: skip
+    wanted = [
+        cell
+        for cell in cells(TINY)
+        if cell.family in ("glm", "bert", "gpt", "glm-1d")
+        and not (cell.task == "modernise" and missing("sacrebleu"))
+    ]
     said = []
     comparison.run(wanted, say=said.append)
     return comparison, wanted, said
@@ -100,18 +138,28 @@ def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
     for family in RIVALS:
         assert [cell.pretrained for cell in found if cell.family == family and cell.task is None] == [0, 1]
         for task in uses_of(family, 0):
-            ours = [c for c in found if (c.family, c.task, c.head) == (family, task, False) and c.pretrained is not None]
+            ours = [
+                c
+                for c in found
+                if (c.family, c.task, c.head) == (family, task, False) and c.pretrained is not None
+            ]
             seeds = [(cell.pretrained, cell.seed) for cell in ours]
             expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] if task in TASKS else [(0, 0), (1, 0)]
             assert sorted(seeds) == expected
-        random = {(cell.task, cell.seed) for cell in found if cell.family == family and cell.pretrained is None}
+        random = {
+            (cell.task, cell.seed) for cell in found if cell.family == family and cell.pretrained is None
+        }
         assert random == {(task, seed) for task in uses_of(family, None) for seed in range(3)}
 
 
 def test_ablations_are_of_one_model_on_sentiment_and_infilling():
     for family in ABLATIONS:
         found = [cell for cell in cells(Plan()) if cell.family == family]
-        assert {cell.pretrained for cell in found} == {0} and {cell.task for cell in found} == {None, "sentiment", "infill"}
+        assert {cell.pretrained for cell in found} == {0} and {cell.task for cell in found} == {
+            None,
+            "sentiment",
+            "infill",
+        }
     assert sum(cell.head for cell in cells(Plan())) == 3
 
 
@@ -125,7 +173,11 @@ def test_a_model_is_trained_before_it_is_used():
 
 def test_what_a_family_cannot_do_is_not_asked():
     assert not {"modernise", "last_word", "text"} & set(uses_of("bert", 0)) and "infill" in uses_of("bert", 0)
-    assert "infill" not in uses_of("gpt", 0) and "infill" not in uses_of("prefix", 0) and "text" in uses_of("gpt", 0)
+    assert (
+        "infill" not in uses_of("gpt", 0)
+        and "infill" not in uses_of("prefix", 0)
+        and "text" in uses_of("gpt", 0)
+    )
     assert set(uses_of("glm", 0)) == {*TASKS, "infill", "last_word", "text"}
 
 
@@ -144,7 +196,9 @@ def test_chapters_become_short_and_long_documents_and_every_word_is_there_once()
     found = list(pieces(text, words=30))
     assert " ".join(found).split() == text.split()
     assert {len(document.split()) for document in found} == {6, 30}
-    assert all(len(set(document.split()[1::6])) == 1 for document in found)  # none runs on into the next chapter
+    assert all(
+        len(set(document.split()[1::6])) == 1 for document in found
+    )  # none runs on into the next chapter
 
 
 def test_texts_of_tasks_are_read_without_their_labels_and_two_of_a_row_together(data):
@@ -156,7 +210,9 @@ def test_texts_of_tasks_are_read_without_their_labels_and_two_of_a_row_together(
     assert all(found) and not targets & set(found)
 
 
-@pytest.mark.parametrize("task", ["sentiment", "paraphrase"])  # two of topic's ten labels are no words of simple stories
+@pytest.mark.parametrize(
+    "task", ["sentiment", "paraphrase"]
+)  # two of topic's ten labels are no words of simple stories
 def test_labels_are_one_token_for_the_box_or_learning_would_take_ten_times_as_long(task):
     tokenizer = Tokenizer.from_pretrained(BOX)
     assert all(len(tokenizer.encode(" " + word)) == 1 for word in TASKS[task].verbalizer.values())
@@ -173,14 +229,18 @@ def test_every_cell_is_done_and_none_twice(done):
 
 def lose(comparison, cell):
     """Take a cell's line out of cells.jsonl."""
-    lines = [line for line in read_cells(comparison.file) if key_of(line["config"]) != comparison.key_of(cell)]
+    lines = [
+        line for line in read_cells(comparison.file) if key_of(line["config"]) != comparison.key_of(cell)
+    ]
     comparison.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert comparison.known(cell) is None
 
 
 def test_a_lost_cell_comes_out_as_before(done):
     comparison, wanted, _ = done
-    [cell] = [cell for cell in wanted if (cell.family, cell.pretrained, cell.task) == ("glm", 0, "paraphrase")]
+    [cell] = [
+        cell for cell in wanted if (cell.family, cell.pretrained, cell.task) == ("glm", 0, "paraphrase")
+    ]
     before = comparison.known(cell)
     lose(comparison, cell)
     comparison.run(wanted, say=lambda _: None)
@@ -196,10 +256,24 @@ def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
         return Comparison(dataclasses.replace(TINY, **change), data, comparison.out).key_of(cell)
 
     model, use = Cell("glm", 0), Cell("glm", 0, "sentiment")
-    assert len({path(model), path(use), path(Cell("gpt", 0)), path(Cell("glm", 1)), path(Cell("glm", 0, "sentiment", 1)),
-                path(Cell("glm", 0, "sentiment", head=True)), path(Cell("glm", None, "sentiment"))}) == 7  # fmt: skip
+    assert (
+        len(
+            {
+                path(model),
+                path(use),
+                path(Cell("gpt", 0)),
+                path(Cell("glm", 1)),
+                path(Cell("glm", 0, "sentiment", 1)),
+                path(Cell("glm", 0, "sentiment", head=True)),
+                path(Cell("glm", None, "sentiment")),
+            }
+        )
+        == 7
+    )
     assert other(model, steps=4) != path(model) and other(use, steps=4) != path(use)
-    assert other(model, epochs=9, learn=9, lr=1.0) == path(model)  # how it is used does not change how it is trained
+    assert other(model, epochs=9, learn=9, lr=1.0) == path(
+        model
+    )  # how it is used does not change how it is trained
     assert other(use, epochs=9) != path(use)
     assert other(use, pretraining_seeds=5, finetuning_seeds=5) == path(use)
 
@@ -231,7 +305,9 @@ def test_half_a_line_is_a_cell_to_be_done(done, data, tmp_path):
 
 def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
     path, lines = tmp_path / "cells.jsonl", [dict(config=n, result="x" * 5000) for n in range(200)]
-    with multiprocessing.get_context("fork").Pool(4) as pool:  # none of them computes, so none needs a Python of its own
+    with multiprocessing.get_context("fork").Pool(
+        4
+    ) as pool:  # none of them computes, so none needs a Python of its own
         pool.starmap(add_cell, [(path, line) for line in lines], chunksize=1)
     assert sorted(line["config"] for line in read_cells(path)) == list(range(200))
 
@@ -247,7 +323,10 @@ def test_counting_words_stands_beside_the_models(done, data):
     there.file = comparison.out / "counted.jsonl"
     there.run(counted, say=lambda _: None)
     table = summary(there)["table"]
-    assert table["modernise"]["words"]["score"] == pytest.approx(100) and table["sentiment"]["words"]["score"] == 100
+    assert (
+        table["modernise"]["words"]["score"] == pytest.approx(100)
+        and table["sentiment"]["words"]["score"] == 100
+    )
     assert list(table) == ["sentiment", "topic", "paraphrase", "modernise"]
 
 
@@ -297,10 +376,18 @@ def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
 
 
 def test_several_runs_become_one_number():
-    runs = [dict(score=70.0, standard_error=1.0), dict(score=72.0, standard_error=1.2), dict(score=77.0, standard_error=0.8)]
+    runs = [
+        dict(score=70.0, standard_error=1.0),
+        dict(score=72.0, standard_error=1.2),
+        dict(score=77.0, standard_error=0.8),
+    ]
     found = together(runs)
     between = statistics.stdev([70.0, 72.0, 77.0])
-    assert found["score"] == pytest.approx(73.0) and found["between_runs"] == pytest.approx(between) and found["runs"] == 3
+    assert (
+        found["score"] == pytest.approx(73.0)
+        and found["between_runs"] == pytest.approx(between)
+        and found["runs"] == 3
+    )
     assert found["standard_error"] == pytest.approx(math.sqrt(1.0**2 + between**2 / 3))
     assert together(runs[:1]) == dict(score=70.0, standard_error=1.0, between_runs=None, runs=1)
 
@@ -310,8 +397,17 @@ def test_pretraining_helps_by_so_many_standard_errors():
         ours, random = dict(score=ours, standard_error=3.0), dict(score=random, standard_error=4.0)
         return dict(pretrained=dict(glm=ours), random=dict(glm=random))
 
-    found = helped(dict(sentiment=row(70, 60), topic=row(50, 60), infill=row(1, 2), paraphrase=dict(pretrained={}, random={})))
-    assert found == dict(sentiment=dict(difference=10, standard_errors=2.0), topic=dict(difference=-10, standard_errors=-2.0))
+    found = helped(
+        dict(
+            sentiment=row(70, 60),
+            topic=row(50, 60),
+            infill=row(1, 2),
+            paraphrase=dict(pretrained={}, random={}),
+        )
+    )
+    assert found == dict(
+        sentiment=dict(difference=10, standard_errors=2.0), topic=dict(difference=-10, standard_errors=-2.0)
+    )
 
 
 @needs("sacrebleu")
@@ -331,7 +427,15 @@ def test_the_tables_say_what_is_known_what_is_not_and_what_cannot_be(done, capsy
     assert found["pretraining"]["bert"]["text_tokens"] == glm["text_tokens"]  # equal text tokens for all
     print_summary(found)
     printed = capsys.readouterr().out
-    for part in ("sentiment, %", "modernise, BLEU", "n/a", "...", "PFLOP", "linear head", "above random weights"):
+    for part in (
+        "sentiment, %",
+        "modernise, BLEU",
+        "n/a",
+        "...",
+        "PFLOP",
+        "linear head",
+        "above random weights",
+    ):
         assert part in printed
     assert max(map(len, printed.splitlines())) < 160
 
@@ -341,6 +445,11 @@ def test_the_picture_has_a_point_for_each_model(done):
     for theme in ("light", "dark"):
         fig = fig_comparison(found, theme=theme, width=700)
         ids = {artist.get_gid() for ax in fig.axes for artist in ax.findobj() if artist.get_gid()}
-        assert {"sentiment-pretrained-glm", "sentiment-random-glm", "infill-pretrained-bert", "text-pretrained-gpt"} <= ids
+        assert {
+            "sentiment-pretrained-glm",
+            "sentiment-random-glm",
+            "infill-pretrained-bert",
+            "text-pretrained-gpt",
+        } <= ids
         assert "infill-pretrained-gpt" not in ids
         assert "sentiment, GLM" in fig.alt_text

@@ -156,7 +156,14 @@ def test_packed_bytes_under_a_plain_name_are_no_text_with_errors_replaced_either
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1 << 20])
 def test_line_ends_and_marks_do_not_depend_on_how_a_file_is_cut(tmp_path, size):
-    data = BOM + "one\r\rtwo\r\nthree\r\r\nfour\ufefffour\n".encode() + BOM + b"five\r" + BOM + b"six\r\n\nseven\r"
+    data = (
+        BOM
+        + "one\r\rtwo\r\nthree\r\r\nfour\ufefffour\n".encode()
+        + BOM
+        + b"five\r"
+        + BOM
+        + b"six\r\n\nseven\r"
+    )
     text = "".join(text_chunks(given(tmp_path / "x.txt", data), size=size))
     assert text == "one\n\ntwo\nthree\nfour\ufefffour\nfive\nsix\n\nseven\n"
 
@@ -190,10 +197,18 @@ def test_end_of_text_keeps_the_paragraphs_of_a_story_together_where_files_are_do
 
 
 def test_null_is_skipped_and_counted(tmp_path, capsys, minglm, small_run):
-    lines = b'{"text": "There was light in the day."}', b'{"text": null}', b"null", b'{"text": "It was good."}'
+    lines = (
+        b'{"text": "There was light in the day."}',
+        b'{"text": null}',
+        b"null",
+        b'{"text": "It was good."}',
+    )
     path = given(tmp_path / "x.jsonl", b"\n".join(lines))
     assert list(read_documents(path)) == ["There was light in the day.", "", "", "It was good."]
-    assert len(read_rows(path)) == 3 and "x.jsonl: 1 of 4 lines are null and were skipped" in capsys.readouterr().err
+    assert (
+        len(read_rows(path)) == 3
+        and "x.jsonl: 1 of 4 lines are null and were skipped" in capsys.readouterr().err
+    )
     result = minglm("evaluate", "--task", "text", "--file", path, "--model", small_run)
     assert result.code == 0 and "2 of 4 documents were skipped" in result.err
     result = minglm("similar", path, "light", "--model", small_run)
@@ -213,7 +228,9 @@ def test_linked_folders_are_searched_and_every_real_one_once(tmp_path):
     (corpus / "circle").symlink_to(".")
     (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path)
     found = find_files(corpus)
-    assert {path.resolve().name for path in found} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(found) == 4
+    assert {path.resolve().name for path in found} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(
+        found
+    ) == 4
 
 
 def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
@@ -221,7 +238,10 @@ def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
         given(tmp_path / name, b"{}")
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
     assert find_files(tmp_path) == [tmp_path / "a.txt"]
-    assert capsys.readouterr().err == f"minglm: note: {tmp_path}: left out: b.jsonl.zst, gone.txt, meta.json and 1 more\n"
+    assert (
+        capsys.readouterr().err
+        == f"minglm: note: {tmp_path}: left out: b.jsonl.zst, gone.txt, meta.json and 1 more\n"
+    )
     assert find_files(tmp_path / "meta.json") == [tmp_path / "meta.json"]  # named, it is read
     (tmp_path / "a.txt").unlink()
     with pytest.raises(MinglmError, match=r"no text file in this folder; .*; left out: b\.jsonl\.zst"):
@@ -233,7 +253,9 @@ def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
 # ---- what is written is packed as its name says ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "magic"), [("l.jsonl.gz", b"\x1f\x8b"), ("l.jsonl.XZ", b"\xfd7"), ("l.jsonl", b'{"')])
+@pytest.mark.parametrize(
+    ("name", "magic"), [("l.jsonl.gz", b"\x1f\x8b"), ("l.jsonl.XZ", b"\xfd7"), ("l.jsonl", b'{"')]
+)
 def test_rows_are_written_as_their_name_says_and_read_again(tmp_path, name, magic):
     rows = [{"text": "a fine film", "n": 1}, {"text": "起初"}]
     write_rows(tmp_path / name, rows)

@@ -10,7 +10,16 @@ from hypothesis import settings as hypothesis_settings
 from minglm.errors import MinglmError
 from minglm.model import GLM, GLMConfig
 from minglm.model_config import num_parameters
-from minglm.train.config import MODEL_HELP, PRESETS, DataConfig, TrainConfig, keys, resolve, settings_of_run, to_toml
+from minglm.train.config import (
+    MODEL_HELP,
+    PRESETS,
+    DataConfig,
+    TrainConfig,
+    keys,
+    resolve,
+    settings_of_run,
+    to_toml,
+)
 
 # key -> (values that are accepted, values of the right type that are not)
 RANGES = {
@@ -134,10 +143,16 @@ def test_without_a_preset_it_is_tiny():
 
 
 def test_texts_from_the_command_line_become_what_the_setting_holds():
-    config = resolve(overrides={
-        "train.lr": "3e-4", "train.steps": "12", "train.compile": "True", "train.minutes": "5",
-        "train.log": "tensorboard", "data.text": "a, b.txt",
-    })
+    config = resolve(
+        overrides={
+            "train.lr": "3e-4",
+            "train.steps": "12",
+            "train.compile": "True",
+            "train.minutes": "5",
+            "train.log": "tensorboard",
+            "data.text": "a, b.txt",
+        }
+    )
     assert config.train.lr == 3e-4 and config.train.steps == 12 and config.train.compile is True
     assert type(config.train.minutes) is float
     assert config.data.text == ("a, b.txt",)  # one name, comma and all
@@ -174,10 +189,17 @@ def test_values_of_another_type_are_refused(key, value):
     assert message.startswith(f"{key}: ") and keys()[key].accepted in message
 
 
-@pytest.mark.parametrize(("kind", "name", "value"), [
-    (DataConfig, "held_out_every", 1), (DataConfig, "token", math.nan), (DataConfig, "text", [b"a"]),
-    (TrainConfig, "lr", -1), (TrainConfig, "compile", 1), (TrainConfig, "steps", 2.0),
-])
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (DataConfig, "held_out_every", 1),
+        (DataConfig, "token", math.nan),
+        (DataConfig, "text", [b"a"]),
+        (TrainConfig, "lr", -1),
+        (TrainConfig, "compile", 1),
+        (TrainConfig, "steps", 2.0),
+    ],
+)
 def test_a_config_built_by_hand_is_checked_too(kind, name, value):
     config = resolve().data if kind is DataConfig else resolve().train
     with pytest.raises(MinglmError, match=name):
@@ -187,9 +209,11 @@ def test_a_config_built_by_hand_is_checked_too(kind, name, value):
 def test_an_error_names_the_setting_what_came_and_what_is_accepted():
     assert error_of(overrides={"train.lr": -1}) == "train.lr: -1 is not accepted; a number > 0"
     assert error_of(overrides={"train.decay": "step"}) == (
-        "train.decay: step is not accepted; a text (cosine or linear)")
+        "train.decay: step is not accepted; a text (cosine or linear)"
+    )
     assert error_of(overrides={"train.batch_tokens": "100"}) == (
-        "train.batch_tokens: 100 is not accepted; a whole number >= model.max_positions (128)")
+        "train.batch_tokens: 100 is not accepted; a whole number >= model.max_positions (128)"
+    )
 
 
 def test_a_whole_number_serves_where_a_number_is_due():
@@ -211,16 +235,19 @@ def test_a_mixture_needs_one_objective():
 # Unknown names
 
 
-@pytest.mark.parametrize(("came", "nearest"), [
-    ("train.learning_rate", "train.lr"),
-    ("lr", "train.lr"),
-    ("train.mask_ratio", "data.mask_ratio"),
-    ("optimizer.lr", "train.lr"),
-    ("train.wieght_decay", "train.weight_decay"),
-    ("eval-every", "train.eval_every"),
-    ("model.n_layer", "model.num_layers"),
-    ("data.tokens", "data.token"),
-])
+@pytest.mark.parametrize(
+    ("came", "nearest"),
+    [
+        ("train.learning_rate", "train.lr"),
+        ("lr", "train.lr"),
+        ("train.mask_ratio", "data.mask_ratio"),
+        ("optimizer.lr", "train.lr"),
+        ("train.wieght_decay", "train.weight_decay"),
+        ("eval-every", "train.eval_every"),
+        ("model.n_layer", "model.num_layers"),
+        ("data.tokens", "data.token"),
+    ],
+)
 def test_an_unknown_setting_is_an_error_that_names_the_nearest(came, nearest):
     assert error_of(overrides={came: "1"}) == f"unknown setting {came}; did you mean {nearest}?"
 
@@ -236,25 +263,28 @@ def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     assert "unknown preset" in error_of(preset="")
 
 
-@pytest.mark.parametrize(("text", "part"), [
-    ("[trian]\nlr = 1.0\n", "unknown section trian; did you mean train?"),
-    ("[qqq]\nlr = 1.0\n", "unknown section qqq; accepted: model, data, train"),
-    ("lr = 1.0\n", "unknown setting lr; did you mean train.lr?"),
-    ("[train]\nlearning_rate = 1.0\n", "unknown setting train.learning_rate; did you mean train.lr?"),
-    ('presets = "tiny"\n', "unknown setting presets; did you mean preset?"),
-    ('preset = "tinny"\n', "unknown preset tinny; did you mean tiny?"),
-    ("preset = 3\n", "unknown preset 3; accepted: page, box, tiny, small, base, large"),
-    ("preset = [1]\n", "unknown preset [1]; accepted:"),
-    ("model = 3\n", "model: 3 is not accepted; a table [model]"),
-    ("[train.lr]\npeak = 1.0\n", "train.lr: {'peak': 1.0} is not accepted; a number > 0"),
-    ("[train]\nlr = -1\n", "train.lr: -1 is not accepted; a number > 0"),
-    ("[train]\nlr = nan\n", "train.lr: nan is not accepted; a number > 0"),
-    ("[train]\nlr = \n", "not TOML: Invalid value (at line 2, column 6)"),
-    ("[train]\nlr = 1.0\nlr = 2.0\n", "line 3"),
-    ("[train]\nsteps = " + "9" * 5000, "not TOML"),
-    ("[data]\ntext = " + "[" * 5000, "not TOML"),
-    (b"[data]\ncache = '\xff'\n", "not utf-8 at byte 16"),
-])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[trian]\nlr = 1.0\n", "unknown section trian; did you mean train?"),
+        ("[qqq]\nlr = 1.0\n", "unknown section qqq; accepted: model, data, train"),
+        ("lr = 1.0\n", "unknown setting lr; did you mean train.lr?"),
+        ("[train]\nlearning_rate = 1.0\n", "unknown setting train.learning_rate; did you mean train.lr?"),
+        ('presets = "tiny"\n', "unknown setting presets; did you mean preset?"),
+        ('preset = "tinny"\n', "unknown preset tinny; did you mean tiny?"),
+        ("preset = 3\n", "unknown preset 3; accepted: page, box, tiny, small, base, large"),
+        ("preset = [1]\n", "unknown preset [1]; accepted:"),
+        ("model = 3\n", "model: 3 is not accepted; a table [model]"),
+        ("[train.lr]\npeak = 1.0\n", "train.lr: {'peak': 1.0} is not accepted; a number > 0"),
+        ("[train]\nlr = -1\n", "train.lr: -1 is not accepted; a number > 0"),
+        ("[train]\nlr = nan\n", "train.lr: nan is not accepted; a number > 0"),
+        ("[train]\nlr = \n", "not TOML: Invalid value (at line 2, column 6)"),
+        ("[train]\nlr = 1.0\nlr = 2.0\n", "line 3"),
+        ("[train]\nsteps = " + "9" * 5000, "not TOML"),
+        ("[data]\ntext = " + "[" * 5000, "not TOML"),
+        (b"[data]\ncache = '\xff'\n", "not utf-8 at byte 16"),
+    ],
+)
 def test_a_bad_settings_file_is_one_line_that_names_file_and_place(toml, text, part):
     file = toml(text)
     message = error_of(file=file)
@@ -285,17 +315,30 @@ texts = strategies.text(min_size=1) | strategies.sampled_from(hard)
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    names=strategies.lists(texts), key=texts, cache=strategies.just("") | texts, backend=texts,
+    names=strategies.lists(texts),
+    key=texts,
+    cache=strategies.just("") | texts,
+    backend=texts,
     lr=strategies.floats(0, exclude_min=True, allow_infinity=False),
     ratio=strategies.floats(0, 1, exclude_max=True),
-    seed=strategies.integers(0, 2**63 - 1), compile=strategies.booleans(),
+    seed=strategies.integers(0, 2**63 - 1),
+    compile=strategies.booleans(),
 )
 def test_any_settings_survive_their_file(toml, names, key, cache, backend, lr, ratio, seed, compile):
-    config = resolve("small", overrides={
-        "data.text": names, "data.text_key": key, "data.cache": cache, "train.backend": backend,
-        "train.lr": lr, "model.dropout": ratio, "train.warmup": ratio, "train.seed": seed,
-        "train.compile": compile,
-    })
+    config = resolve(
+        "small",
+        overrides={
+            "data.text": names,
+            "data.text_key": key,
+            "data.cache": cache,
+            "train.backend": backend,
+            "train.lr": lr,
+            "model.dropout": ratio,
+            "train.warmup": ratio,
+            "train.seed": seed,
+            "train.compile": compile,
+        },
+    )
     back = resolve(file=toml(to_toml(config)))
     assert back == config
     assert math.copysign(1, back.model.dropout) == math.copysign(1, config.model.dropout)
@@ -327,17 +370,31 @@ def test_presets_leave_out_what_is_a_default():
 # Sizes
 
 
-@pytest.mark.parametrize(("preset", "low", "high"), [
-    ("page", 0.9e6, 1.5e6), ("tiny", 5e6, 8e6), ("small", 25e6, 35e6), ("base", 109.25e6, 109.35e6),
-    ("large", 334.65e6, 334.75e6),
-])
+@pytest.mark.parametrize(
+    ("preset", "low", "high"),
+    [
+        ("page", 0.9e6, 1.5e6),
+        ("tiny", 5e6, 8e6),
+        ("small", 25e6, 35e6),
+        ("base", 109.25e6, 109.35e6),
+        ("large", 334.65e6, 334.75e6),
+    ],
+)
 def test_presets_have_the_size_they_promise(preset, low, high):
-    assert low <= num_parameters(resolve(preset).model) <= high  # base, large: counted from the shapes of the original
+    assert (
+        low <= num_parameters(resolve(preset).model) <= high
+    )  # base, large: counted from the shapes of the original
 
 
-@pytest.mark.parametrize("config", [
-    GLMConfig(10, 2, 1, 1, 3), GLMConfig(11, 6, 3, 2, 7), resolve("tiny").model,
-], ids=["by hand", "odd", "tiny"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        GLMConfig(10, 2, 1, 1, 3),
+        GLMConfig(11, 6, 3, 2, 7),
+        resolve("tiny").model,
+    ],
+    ids=["by hand", "odd", "tiny"],
+)
 def test_the_formula_counts_what_the_model_holds(config):
     assert num_parameters(config) == sum(weight.numel() for weight in GLM(config).parameters())
 
@@ -353,7 +410,11 @@ def test_the_default_preset_keeps_the_promises_of_its_results():
 def test_the_settings_of_an_older_run_are_what_it_did_and_not_what_its_preset_says_today(toml):
     """Before there were samples of sentences, drawn blanks and Muon, a run.toml could not name them."""
     now = resolve("box")
-    text = "\n".join(line for line in to_toml(now).splitlines() if line.split(" ")[0] not in {"samples", "blanks", "optimizer"})
+    text = "\n".join(
+        line
+        for line in to_toml(now).splitlines()
+        if line.split(" ")[0] not in {"samples", "blanks", "optimizer"}
+    )
     old = settings_of_run(toml(text))
     assert (old.data.samples, old.data.blanks, old.train.optimizer) == ("windows", "budget", "adamw")
     assert settings_of_run(toml(to_toml(now))) == now != old

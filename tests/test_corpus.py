@@ -122,7 +122,9 @@ def begins_a_line(text):
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(begins_a_line), max_size=6),
+    st.lists(
+        st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(begins_a_line), max_size=6
+    ),
     st.integers(1, 9),
     st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"]),
 )
@@ -137,7 +139,11 @@ def test_documents_come_back_however_the_bytes_are_cut(tmp_path_factory, documen
 
 @pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
 def test_a_byte_order_mark_is_dropped_where_a_line_begins_only(tmp_path, chunk_bytes, name):
-    text = "\ufeffa\n\n\ufeff\ufeffb\ufeff" if name == "x.txt" else '\ufeff{"text": "a"}\n\ufeff{"text": "b\ufeff"}'
+    text = (
+        "\ufeffa\n\n\ufeff\ufeffb\ufeff"
+        if name == "x.txt"
+        else '\ufeff{"text": "a"}\n\ufeff{"text": "b\ufeff"}'
+    )
     assert list(read_documents(written(tmp_path / name, text))) == ["a", "b\ufeff"]
 
 

@@ -49,12 +49,18 @@ class Toolbox:
     def __init__(self, folder):
         self.command = need_compiler()
         machine = self.run(self.command, "-dumpmachine").split("-")[0]
-        self.sets = [name for name, (architecture, _, _) in SETS.items() if architecture == machine and self.knows(name)]
+        self.sets = [
+            name
+            for name, (architecture, _, _) in SETS.items()
+            if architecture == machine and self.knows(name)
+        ]
         self.without = [f"-DMINGLM_NO_{name.upper()}" for name in SETS if name not in self.sets]
         self.folder = folder
         sources = [p for p in CSRC.glob("cpu/*.cpp") if p.stem not in SETS or p.stem in self.sets]
         with ThreadPoolExecutor(2) as pool:
-            self.objects = list(pool.map(self.compile, sorted(sources, key=lambda p: p.stem not in self.sets)))
+            self.objects = list(
+                pool.map(self.compile, sorted(sources, key=lambda p: p.stem not in self.sets))
+            )
             self.objects += [self.compile(CSRC / "tests" / "check_cases.cpp", "-O0")]
         self.program = self.link("check_cases", self.objects)
 
@@ -99,12 +105,23 @@ def test_the_recorded_cases_are_what_recording_them_again_gives(tmp_path):
     old, new = record_cases.read(CASES), record_cases.read(fresh)
     assert [c["name"] for c in old] == [c["name"] for c in new] == list(record_cases.CASES)
     for a, b in zip(old, new, strict=True):
-        for name in (*record_cases.COUNTS, "scale", "cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k"):
+        for name in (
+            *record_cases.COUNTS,
+            "scale",
+            "cu_seqlens_q",
+            "cu_seqlens_k",
+            "part_a_lens",
+            "seqlens_k",
+        ):
             np.testing.assert_array_equal(a[name], b[name], f"{name} of {a['name']}")
         for name in record_cases.NAMES:
-            np.testing.assert_allclose(a[name], b[name], 1e-12 if a["wide"] else 1e-6, 1e-14, err_msg=f"{name} of {a['name']}")
+            np.testing.assert_allclose(
+                a[name], b[name], 1e-12 if a["wide"] else 1e-6, 1e-14, err_msg=f"{name} of {a['name']}"
+            )
         # the error of PyTorch, which decides about budgets, depends on the machine
-        assert (a["budgets"] <= 4 * np.abs(b["budgets"])).all() and (b["budgets"] <= 4 * np.abs(a["budgets"])).all(), a["name"]
+        assert (a["budgets"] <= 4 * np.abs(b["budgets"])).all() and (
+            b["budgets"] <= 4 * np.abs(a["budgets"])
+        ).all(), a["name"]
         assert ((a["budgets"] < 0) == (b["budgets"] < 0)).all()
 
 
@@ -114,12 +131,23 @@ def test_the_recorded_cases_hold_every_kind_that_the_kernels_must_serve():
     samples = [
         (len_q, len_k, part_a)
         for c in cases
-        for len_q, len_k, part_a in zip(np.diff(c["cu_seqlens_q"]), c["seqlens_k"], c["part_a_lens"], strict=True)
+        for len_q, len_k, part_a in zip(
+            np.diff(c["cu_seqlens_q"]), c["seqlens_k"], c["part_a_lens"], strict=True
+        )
     ]
     square = {len_k for len_q, len_k, _ in samples if len_q == len_k}
     assert square >= {0, 1, 2, 5, 31, 64, 65, 130}
     assert {c["head_dim"] for c in cases} >= {8, 32, 64, 80, 256}
-    kinds = {"A = 0": 0, "A = 1": 0, "A between": 0, "A = T": 0, "suffix": 0, "one query": 0, "more queries": 0, "no query": 0}
+    kinds = {
+        "A = 0": 0,
+        "A = 1": 0,
+        "A between": 0,
+        "A = T": 0,
+        "suffix": 0,
+        "one query": 0,
+        "more queries": 0,
+        "no query": 0,
+    }
     for len_q, len_k, part_a in samples:
         kinds["A = 0"] += part_a == 0 and len_k > 1
         kinds["A = 1"] += part_a == 1 and len_k > 1
@@ -172,15 +200,25 @@ def test_a_wrong_expectation_is_caught(toolbox, tmp_path, answer):
     wrong.flat[wrong.size // 2] += 8 * case["budgets"][:2].max()
     record_cases.write(cases, tmp_path / "wrong.bin")
     done = check(toolbox.program, tmp_path / "wrong.bin", "tiled")
-    assert done.returncode == 1 and f"tiled: MISS {answer} of 'GLM', float32, 1 threads" in done.stdout, done.stdout
+    assert done.returncode == 1 and f"tiled: MISS {answer} of 'GLM', float32, 1 threads" in done.stdout, (
+        done.stdout
+    )
     assert "bfloat16" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(
     "right, wrong, shown_by",
     [
-        ("part_a_len > i + 1 ? part_a_len : i + 1", "part_a_len > i + 2 ? part_a_len : i + 2", "a leak of the future"),
-        ("part_a_len > i + 1 ? part_a_len : i + 1", "part_a_len > i ? part_a_len : i", "a row that misses itself"),
+        (
+            "part_a_len > i + 1 ? part_a_len : i + 1",
+            "part_a_len > i + 2 ? part_a_len : i + 2",
+            "a leak of the future",
+        ),
+        (
+            "part_a_len > i + 1 ? part_a_len : i + 1",
+            "part_a_len > i ? part_a_len : i",
+            "a row that misses itself",
+        ),
         ("part_a_len > i + 1 ? part_a_len : i + 1", "i + 1", "a Part A that is causal"),
     ],
 )
@@ -213,7 +251,12 @@ def test_csrc_includes_neither_torch_nor_python_outside_the_bindings():
 
 
 def test_files_with_an_instruction_set_of_their_own_include_no_code_of_the_standard_library():
-    harmless = {"<cstddef>", "<cstdint>", "<immintrin.h>", "<arm_neon.h>"}  # types only, and functions that are always inlined
+    harmless = {
+        "<cstddef>",
+        "<cstdint>",
+        "<immintrin.h>",
+        "<arm_neon.h>",
+    }  # types only, and functions that are always inlined
     files = [p for p in sources() if p.stem in SETS]
     assert files
     for path in files:
@@ -235,13 +278,17 @@ def test_no_object_with_an_instruction_set_of_its_own_defines_what_the_linker_co
         assert weak(made) == [], made.stem
         exported = re.findall(r"^\S+ [TDRBG] (.+)$", toolbox.run("nm", "-C", made), re.MULTILINE)
         assert exported == [f"minglm::{made.stem}_rung"]
-    assert weak(next(made for made in toolbox.objects if made.stem == "cpu"))  # std::vector: so the look does see them
+    assert weak(
+        next(made for made in toolbox.objects if made.stem == "cpu")
+    )  # std::vector: so the look does see them
 
 
 def test_the_sanitizers_compile_with_the_flags_of_the_build():
     script = 'eval "$(grep -E "^(avx512=|declare -A flags=)" "$0")"; for s in "${!flags[@]}"; do echo "$s=${flags[$s]}"; done'
     said = subprocess.run(["bash", "-c", script, SANITIZE], capture_output=True, text=True, check=True).stdout
-    assert dict(line.split("=", 1) for line in said.splitlines()) == {name: flags for name, (_, flags, _) in SETS.items()}
+    assert dict(line.split("=", 1) for line in said.splitlines()) == {
+        name: flags for name, (_, flags, _) in SETS.items()
+    }
 
 
 def test_the_readme_of_csrc_names_every_file_and_its_commands_exist():

@@ -119,7 +119,9 @@ def test_a_rule_that_is_wrong_by_one_key_is_noticed():
 @emulated
 def test_shared_memory_has_no_bank_conflicts_and_whole_sectors_are_read_and_written():
     for width in ops.CUDA_HEAD_DIMS:
-        mask = GLMMask.packed([256, 128], [70, 128])  # whole tiles: rows that stick out are read twice from the same place
+        mask = GLMMask.packed(
+            [256, 128], [70, 128]
+        )  # whole tiles: rows that stick out are read twice from the same place
         numbers = random_numbers(mask, 2, width, torch.bfloat16)
         before = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -140,14 +142,18 @@ def test_a_small_model_trains_on_the_emulator_as_it_does_on_the_reference():
     losses = {}
     for backend in ("reference", "emulated"):
         torch.manual_seed(0)
-        model = GLM(GLMConfig(vocab_size=50, hidden_size=64, num_layers=2, num_heads=2, max_positions=32, dropout=0.0))
+        model = GLM(
+            GLMConfig(vocab_size=50, hidden_size=64, num_layers=2, num_heads=2, max_positions=32, dropout=0.0)
+        )
         model.backend = backend
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
         tokens, positions = torch.randint(50, (40,)), torch.arange(40) % 20
         mask = GLMMask.packed([20, 20], [12, 5])
         losses[backend] = []
         for _ in range(3):
-            loss = torch.nn.functional.cross_entropy(model(tokens, positions, positions // 2, mask), tokens.roll(-1))
+            loss = torch.nn.functional.cross_entropy(
+                model(tokens, positions, positions // 2, mask), tokens.roll(-1)
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -160,7 +166,10 @@ def test_a_small_model_trains_on_the_emulator_as_it_does_on_the_reference():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (dict(dtype=torch.float64), r"^q, k, v: torch.float64, .*all float32, bfloat16, float16 alike are accepted$"),
+        (
+            dict(dtype=torch.float64),
+            r"^q, k, v: torch.float64, .*all float32, bfloat16, float16 alike are accepted$",
+        ),
         (dict(width=48), "^q, k, v: head width 48; the CUDA kernels serve 32, 64, 96 and 128$"),
         (dict(backend="emulated:sometimes"), "sometimes"),
         (dict(backend="emulated:"), "^backend: 'emulated:' is not one of "),
@@ -202,9 +211,13 @@ def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
     lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
     addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
     with pytest.raises(RuntimeError, match="^CUDA: CUDA driver version is insufficient"):
-        ops._C.cuda_forward(0, 0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+        ops._C.cuda_forward(
+            0, 0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr()
+        )
     with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
-        ops._C.cuda_forward(0, 0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr())
+        ops._C.cuda_forward(
+            0, 0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr()
+        )
 
 
 @built_for_cuda
@@ -229,7 +242,9 @@ def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_cap
 
         return run
 
-    extension = SimpleNamespace(**{name: getattr(ops._C, name) for name in dir(ops._C) if not name.startswith("__")})
+    extension = SimpleNamespace(
+        **{name: getattr(ops._C, name) for name in dir(ops._C) if not name.startswith("__")}
+    )
     extension.cuda_forward, extension.cuda_backward = fake("forward"), fake("backward")
     gpu = SimpleNamespace(type="cuda", index=3)
 
@@ -242,7 +257,9 @@ def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_cap
 
     call = ops._call
     monkeypatch.setattr(ops, "_C", extension)
-    monkeypatch.setattr(ops, "_call", lambda direction, rung, device, *rest: call(direction, rung, gpu, *rest))
+    monkeypatch.setattr(
+        ops, "_call", lambda direction, rung, device, *rest: call(direction, rung, gpu, *rest)
+    )
     monkeypatch.setattr(torch.cuda, "device", current)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=1234))
@@ -256,10 +273,17 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     for dtype in DTYPES.values():
         assert attention.wrong_by("emulated", dtype, "cpu") is None
     right = attention.BACKENDS["emulated"]
-    monkeypatch.setitem(attention.BACKENDS, "emulated", lambda q, k, v, *rest: right(q, k, v.roll(1, 0), *rest))
-    assert "it failed its test against the reference: out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
+    monkeypatch.setitem(
+        attention.BACKENDS, "emulated", lambda q, k, v, *rest: right(q, k, v.roll(1, 0), *rest)
+    )
+    assert "it failed its test against the reference: out is off by" in attention.wrong_by(
+        "emulated", torch.bfloat16, "cpu"
+    )
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
-    assert attention.wrong_by("emulated", torch.bfloat16, "cpu") == "it failed its test: ZeroDivisionError: division by zero"
+    assert (
+        attention.wrong_by("emulated", torch.bfloat16, "cpu")
+        == "it failed its test: ZeroDivisionError: division by zero"
+    )
 
 
 WRAPPERS = """
@@ -291,13 +315,24 @@ extern "C" __global__ void loads(uint32_t* out, const void* global) {
 """
 
 
-@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc on the PATH; pip install -e '.[cuda-compiler]' brings one")
+@pytest.mark.skipif(
+    not shutil.which("nvcc"), reason="no nvcc on the PATH; pip install -e '.[cuda-compiler]' brings one"
+)
 def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp_path):
     """The emulator never sees the PTX of device.h: here it is read, with the order of every operand."""
     need_compiler("g++")  # nvcc calls it
     (tmp_path / "wrappers.cu").write_text(WRAPPERS)
     cuda = Path(__file__).parent.parent / "csrc" / "cuda"
-    command = ["nvcc", "-std=c++17", "-ptx", "-arch=sm_80", f"-I{cuda}", tmp_path / "wrappers.cu", "-o", tmp_path / "out.ptx"]
+    command = [
+        "nvcc",
+        "-std=c++17",
+        "-ptx",
+        "-arch=sm_80",
+        f"-I{cuda}",
+        tmp_path / "wrappers.cu",
+        "-o",
+        tmp_path / "out.ptx",
+    ]
     subprocess.run(command, check=True)
     text = (tmp_path / "out.ptx").read_text()
     loaded = dict(re.findall(r"ld\.param\.[bf]32\s+(%\w+), \[packs_param_([12])\]", text))
@@ -321,5 +356,7 @@ def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp
     assert re.search(r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16;", text)
     assert "cp.async.commit_group;" in text and "cp.async.wait_group 1;" in text
     for transposed in ("", "trans."):
-        assert re.search(rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16 {four}, \[%r\d+\];", text)
+        assert re.search(
+            rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16 {four}, \[%r\d+\];", text
+        )
     assert "ex2.approx.ftz.f32" in text

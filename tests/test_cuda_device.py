@@ -27,7 +27,11 @@ def test_the_kernels_are_right_at_every_edge_of_a_tile(name, dtype):
 @every_dtype
 @pytest.mark.parametrize("width", ops.CUDA_HEAD_DIMS)
 def test_every_head_width_is_right(width, dtype):
-    for mask in (GLMMask.packed([65, 17, 130], [20, 17, 0]), MASKS["caches"], GLMMask.packed([1500, 700], [900, 0])):
+    for mask in (
+        GLMMask.packed([65, 17, 130], [20, 17, 0]),
+        MASKS["caches"],
+        GLMMask.packed([1500, 700], [900, 0]),
+    ):
         assert_right(on_gpu(mask, 3, width, DTYPES[dtype]), mask)
 
 

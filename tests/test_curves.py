@@ -1,6 +1,5 @@
 """The picture of a training run, from its metrics.csv."""
 
-
 import numpy as np
 import pytest
 from conftest import python
@@ -25,7 +24,18 @@ def write_metrics(folder, steps, every=10, spikes=False):
         norm = (30 if spikes and step % 50 == 7 else 1) * rng.uniform(0.8, 1.2)
         held = [f"{loss + d:.4f}" for d in (0.1, -0.3, 0.2, 0.4)] if every and step % every == 0 else [""] * 4
         seconds = f"{rng.uniform(1, 2):.4f}"
-        row = [step, f"{loss:.5f}", f"{1e-3 * step / steps:.3g}", f"{norm:.4f}", 4096, 1300, 0.31, 0, seconds, *held]
+        row = [
+            step,
+            f"{loss:.5f}",
+            f"{1e-3 * step / steps:.3g}",
+            f"{norm:.4f}",
+            4096,
+            1300,
+            0.31,
+            0,
+            seconds,
+            *held,
+        ]
         lines.append(",".join(map(str, row)))
     folder.mkdir(exist_ok=True)
     path = folder / "metrics.csv"
@@ -64,7 +74,10 @@ def test_panels_share_the_steps_and_name_what_they_show(tmp_path):
     names = [ax.get_title(loc="left") for ax in fig.axes]
     assert names == ["loss, nats a token", "learning rate", "gradient norm", "text tokens a second"]
     assert len({ax.get_xlim() for ax in fig.axes}) == 1
-    assert fig.get_suptitle() == "run" and fig_curves(tmp_path / "run" / "metrics.csv", title="").get_suptitle() == ""
+    assert (
+        fig.get_suptitle() == "run"
+        and fig_curves(tmp_path / "run" / "metrics.csv", title="").get_suptitle() == ""
+    )
 
 
 def test_the_alt_text_says_where_the_run_ended(tmp_path):
@@ -104,7 +117,9 @@ def test_no_text_covers_another_or_leaves_the_picture(tmp_path, width, spikes):
     fig = fig_curves(write_metrics(tmp_path / "a-run-with-a-name", 200, spikes=spikes), width=width)
     texts = texts_of(fig)
     assert tuple((fig.get_size_inches() * fig.dpi).round()) == (width, 700)
-    assert {"a-run-with-a-name", "step", "100", "gradient norm"} <= {words for words, _ in texts} and len(texts) > 20
+    assert {"a-run-with-a-name", "step", "100", "gradient norm"} <= {words for words, _ in texts} and len(
+        texts
+    ) > 20
     for i, (words, box) in enumerate(texts):
         assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= 700, words
         for other_words, other in texts[:i]:
@@ -124,7 +139,9 @@ def test_the_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     picture = save_curves(tmp_path / "run")
     assert picture == tmp_path / "run" / "curves.png"
     before, file = picture.read_bytes(), picture.stat().st_ino
-    assert before.startswith(b"\x89PNG") and save_curves(str(tmp_path / "run")).read_bytes() == before  # byte for byte
+    assert (
+        before.startswith(b"\x89PNG") and save_curves(str(tmp_path / "run")).read_bytes() == before
+    )  # byte for byte
     assert picture.stat().st_ino != file  # a new file took the name; the old one was never half written
 
     def disk_is_full(self, file, **kwargs):

@@ -23,7 +23,15 @@ from minglm.viz.derivation import KINDS, NAMES, spans_of, why
 from minglm.viz.words import MODELS, RULES, STEPS
 
 PAPER = (["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
-RULE_OF = {"AA": "part_a", "BA": "part_a", "AB": "answers", "BE": "past", "BS": "past", "self": "past", "BF": "future"}
+RULE_OF = {
+    "AA": "part_a",
+    "BA": "part_a",
+    "AB": "answers",
+    "BE": "past",
+    "BS": "past",
+    "self": "past",
+    "BF": "future",
+}
 
 
 @st.composite
@@ -70,8 +78,13 @@ def glm_rows(tokens, spans, order, objective):
 def test_the_rows_are_those_of_a_walk_through_the_text(sample, objective):
     d = explain(*sample, objective)
     fields = (d.tokens, d.targets, d.word, d.span_id, d.position_ids, d.block_position_ids)
-    assert list(zip(*(f if isinstance(f, tuple) else f.tolist() for f in fields), strict=True)) == glm_rows(*sample, objective)
-    assert (list(d.text), list(d.spans), list(d.order)) == sample and (d.model, d.objective) == ("glm", objective)
+    assert list(zip(*(f if isinstance(f, tuple) else f.tolist() for f in fields), strict=True)) == glm_rows(
+        *sample, objective
+    )
+    assert (list(d.text), list(d.spans), list(d.order)) == sample and (d.model, d.objective) == (
+        "glm",
+        objective,
+    )
     assert d.part == tuple("B" if b else "A" for b in d.block_position_ids)
     assert d.part_a_len == d.part.count("A") == len(sample[0]) - sum(b - a - 1 for a, b in sample[1])
 
@@ -89,7 +102,18 @@ def test_the_papers_example_row_by_row():
     d = explain(*PAPER)
     assert d.tokens == ("x1", "x2", "[M]", "x4", "[M]", "[S]", "x5", "x6", "[S]", "x3")
     assert d.targets == ("", "", "", "", "", "x5", "x6", "[E]", "x3", "[E]")
-    assert d.word.tolist() == [0, 1, -1, 3, -1, -1, 4, 5, -1, 2] and d.span_id.tolist() == [-1, -1, 0, -1, 1, 1, 1, 1, 0, 0]
+    assert d.word.tolist() == [0, 1, -1, 3, -1, -1, 4, 5, -1, 2] and d.span_id.tolist() == [
+        -1,
+        -1,
+        0,
+        -1,
+        1,
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
     assert d.position_ids.tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 2, 2]
     assert d.block_position_ids.tolist() == [0, 0, 0, 0, 0, 1, 2, 3, 1, 2]
     assert d.second_position == "block position" and d.part_a_len == 5 and len(d) == 10
@@ -99,10 +123,23 @@ PAPERS_RELATIVES = {
     "bert": ("x1 x2 [M] x4 [M] [M]", ". . x3 . x5 x6", 6, "0 1 2 3 4 5", "0 0 0 0 0 0", ""),
     "gpt": ("x1 x2 x3 x4 x5 x6", "x2 x3 x4 x5 x6 .", 0, "0 1 2 3 4 5", "0 0 0 0 0 0", ""),
     "prefix": ("x1 x2 x3 x4 x5 x6", ". x3 x4 x5 x6 .", 2, "0 1 2 3 4 5", "0 0 0 0 0 0", ""),
-    "unilm": ("x1 x2 [EOS] [M] x4 [M] [M] [EOS]", ". . . x3 . x5 x6 .", 3, "0 1 2 3 4 5 6 7", "0 0 0 1 1 1 1 1", "segment"),
-    "t5": ("x1 x2 <X0> x4 <X1> [S] <X0> x3 <X1> x5 x6", ". . . . . <X0> x3 <X1> x5 x6 <X2>", 5, "0 1 2 3 4 0 1 2 3 4 5",
-           "0 0 0 0 0 0 0 0 0 0 0", ""),
-}  # fmt: skip
+    "unilm": (
+        "x1 x2 [EOS] [M] x4 [M] [M] [EOS]",
+        ". . . x3 . x5 x6 .",
+        3,
+        "0 1 2 3 4 5 6 7",
+        "0 0 0 1 1 1 1 1",
+        "segment",
+    ),
+    "t5": (
+        "x1 x2 <X0> x4 <X1> [S] <X0> x3 <X1> x5 x6",
+        ". . . . . <X0> x3 <X1> x5 x6 <X2>",
+        5,
+        "0 1 2 3 4 0 1 2 3 4 5",
+        "0 0 0 0 0 0 0 0 0 0 0",
+        "",
+    ),
+}
 
 
 @pytest.mark.parametrize("model", PAPERS_RELATIVES)
@@ -111,7 +148,10 @@ def test_the_relatives_rows_on_the_papers_example(model):
     d = explain(*PAPER, model=model)
     assert " ".join(d.tokens) == tokens and " ".join(t or "." for t in d.targets) == targets
     assert (d.part_a_len, d.second_position, d.order) == (part_a_len, name, (0, 1))
-    assert " ".join(map(str, d.position_ids)) == positions and " ".join(map(str, d.block_position_ids)) == seconds
+    assert (
+        " ".join(map(str, d.position_ids)) == positions
+        and " ".join(map(str, d.block_position_ids)) == seconds
+    )
     sees = [max(part_a_len, i + 1) for i in range(len(d))]
     assert d.mask.sum(1).tolist() == sees and all(d.mask[i, :n].all() for i, n in enumerate(sees))
 
@@ -142,7 +182,10 @@ def test_a_text_without_spans_and_one_that_is_all_span(model):
 def test_the_relatives_know_neither_order_nor_objective():
     tokens, spans, _ = PAPER
     for model in PAPERS_RELATIVES:
-        one, other = explain(tokens, spans, [1, 0], "document", model=model), explain(tokens, spans, [0, 1], model=model)
+        one, other = (
+            explain(tokens, spans, [1, 0], "document", model=model),
+            explain(tokens, spans, [0, 1], model=model),
+        )
         assert one.to_json() == other.to_json()
 
 
@@ -157,7 +200,9 @@ def test_nothing_is_worked_out_a_second_time(monkeypatch):
 
     def build(tokens, *args):
         seen.append("build_example")
-        return replace(build_example(tokens, *args), position_ids=build_example(tokens, *args).position_ids + 0)
+        return replace(
+            build_example(tokens, *args), position_ids=build_example(tokens, *args).position_ids + 0
+        )
 
     def rule(i, part_a_len):
         seen.append((len(i), part_a_len))
@@ -187,14 +232,19 @@ def test_the_rows_of_a_training_sample_are_shown_as_they_are():
             drawn.add(example.objective)
             d = derivation_of(example, str)
             assert [names.get(i) or str(i) for i in example.tokens.tolist()] == list(d.tokens)
-            assert [names.get(i) or str(i) for i in example.targets.tolist()] == list(d.targets[d.part_a_len :])
+            assert [names.get(i) or str(i) for i in example.targets.tolist()] == list(
+                d.targets[d.part_a_len :]
+            )
             assert example.position_ids.tolist() == d.position_ids.tolist()
             assert example.block_position_ids.tolist() == d.block_position_ids.tolist()
             assert (GLMMask.packed([len(d)], [example.part_a_len]).dense().numpy() == d.mask).all()
             assert [names.get(i) or str(i) for i in source.text(w).tolist()] == list(d.text)
             again = build_example(source.text(w), d.spans, d.order, special, d.objective)
             assert again.tokens.tolist() == example.tokens.tolist() and d.objective == example.objective
-            assert Derivation.from_json(d.to_json()).to_json() == explain(d.text, d.spans, d.order, d.objective).to_json()
+            assert (
+                Derivation.from_json(d.to_json()).to_json()
+                == explain(d.text, d.spans, d.order, d.objective).to_json()
+            )
     assert drawn == set(OBJECTIVES)
 
 
@@ -211,11 +261,16 @@ def test_ids_are_explained_as_ids_and_special_tokens_by_name():
 @pytest.mark.parametrize(
     "typed, named",
     [
-        (dict(objective="words"), "'words'"), (dict(model="xlnet"), "'xlnet'"), (dict(tokens=[]), "tokens"),
-        (dict(spans=[(0, 9)]), "0:9"), (dict(spans=[(1, 1)]), "1:1"), (dict(spans=[(0, 2), (1, 3)], order=[0, 1]), "1:3"),
-        (dict(order=[0, 0]), "[0, 0]"), (dict(order=[]), "[]"),
+        (dict(objective="words"), "'words'"),
+        (dict(model="xlnet"), "'xlnet'"),
+        (dict(tokens=[]), "tokens"),
+        (dict(spans=[(0, 9)]), "0:9"),
+        (dict(spans=[(1, 1)]), "1:1"),
+        (dict(spans=[(0, 2), (1, 3)], order=[0, 1]), "1:3"),
+        (dict(order=[0, 0]), "[0, 0]"),
+        (dict(order=[]), "[]"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_explained_is_named(typed, named):
     given_ = dict(tokens=["a", "b", "c"], spans=[(1, 2)], order=[0]) | typed
     with pytest.raises(MinglmError) as error:
@@ -246,7 +301,12 @@ def check_cells(d):
             assert d.rule[i, j] == RULE_OF[d.kind[i, j]]
             numbers = {"i": i, "j": j, "part_a_len": A}
             assert [name for name, rule in RULES.items() if eval(rule["code"], numbers)] == [d.rule[i, j]]
-            assert d.mask[i, j] == RULES[d.rule[i, j]]["open"] == (j < keys_of_row(i, A)) == (d.kind[i, j] not in ("AB", "BF"))
+            assert (
+                d.mask[i, j]
+                == RULES[d.rule[i, j]]["open"]
+                == (j < keys_of_row(i, A))
+                == (d.kind[i, j] not in ("AB", "BF"))
+            )
 
 
 @given(samples(6), objectives, models)
@@ -268,7 +328,9 @@ def rules_with(future=">", part_a="<"):
     def rules(T, A):
         i, j = np.arange(T)[:, None], np.arange(T)
         shut = np.where(i < A, "answers", "future")
-        return np.where(compare[part_a](j, A), "part_a", np.where(~compare[future](j, i) & (i >= A), "past", shut))
+        return np.where(
+            compare[part_a](j, A), "part_a", np.where(~compare[future](j, i) & (i >= A), "past", shut)
+        )
 
     return rules
 
@@ -283,8 +345,14 @@ MUTANTS = {
     "a row does not see itself": ("keys_of_row", lambda i, A: keys_of_row(i - 1, A)),
     "the mask is open everywhere": ("keys_of_row", lambda i, A: 0 * i + len(i)),
     "the mask is shut everywhere": ("keys_of_row", lambda i, A: 0 * i),
-    "earlier spans and the row's own are swapped": ("VISIBLE", {("A", "A"): "AA", ("B", "A"): "BA", ("B", "B"): "BS"}),
-    "Part A's sight and Part B's are swapped": ("VISIBLE", {("A", "A"): "BA", ("B", "A"): "AA", ("B", "B"): "BE"}),
+    "earlier spans and the row's own are swapped": (
+        "VISIBLE",
+        {("A", "A"): "AA", ("B", "A"): "BA", ("B", "B"): "BS"},
+    ),
+    "Part A's sight and Part B's are swapped": (
+        "VISIBLE",
+        {("A", "A"): "BA", ("B", "A"): "AA", ("B", "B"): "BE"},
+    ),
     "the two reasons to be hidden are swapped": ("HIDDEN", {("A", "B"): "BF", ("B", "B"): "AB"}),
 }
 
@@ -304,24 +372,27 @@ def test_a_changed_rule_is_noticed(mutant, monkeypatch):
 
 PAPERS_REASONS = {
     (0, 3): "x1 (row 0) may see x4 (row 3): both are in Part A, which sees itself left and right. "
-            "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 3 is among them.",
+    "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 3 is among them.",
     (2, 2): "[M] (row 2) may see [M] (row 2): every row sees itself. "
-            "Row 2 sees the first max(5, 2 + 1) = 5 keys, and 2 is among them.",
+    "Row 2 sees the first max(5, 2 + 1) = 5 keys, and 2 is among them.",
     (6, 0): "x5 (row 6) may see x1 (row 0): Part B sees all of Part A. "
-            "Row 6 sees the first max(5, 6 + 1) = 7 keys, and 0 is among them.",
+    "Row 6 sees the first max(5, 6 + 1) = 7 keys, and 0 is among them.",
     (9, 6): "x3 (row 9) may see x5 (row 6): the span of x5 comes earlier in Part B. "
-            "Row 9 sees the first max(5, 9 + 1) = 10 keys, and 6 is among them.",
+    "Row 9 sees the first max(5, 9 + 1) = 10 keys, and 6 is among them.",
     (7, 6): "x6 (row 7) may see x5 (row 6): x5 comes earlier in the same span. "
-            "Row 7 sees the first max(5, 7 + 1) = 8 keys, and 6 is among them.",
+    "Row 7 sees the first max(5, 7 + 1) = 8 keys, and 6 is among them.",
     (5, 5): "[S] (row 5) may see [S] (row 5): every row sees itself. "
-            "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 5 is among them.",
+    "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 5 is among them.",
     (0, 5): "x1 (row 0) may not see [S] (row 5): Part A never sees Part B, where the answers stand. "
-            "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 5 is not among them.",
-    (5, 9): "[S] (row 5) may not see x3 (row 9): the span of x3 comes later in Part B and is not written yet. "
-            "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 9 is not among them.",
+    "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 5 is not among them.",
+    (
+        5,
+        9,
+    ): "[S] (row 5) may not see x3 (row 9): the span of x3 comes later in Part B and is not written yet. "
+    "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 9 is not among them.",
     (5, 7): "[S] (row 5) may not see x6 (row 7): x6 comes later in the same span and is not written yet. "
-            "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 7 is not among them.",
-}  # fmt: skip
+    "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 7 is not among them.",
+}
 RELATIVES_REASONS = {
     ("bert", 0, 5): "both are in the text, which sees itself left and right",
     ("gpt", 4, 1): "x2 comes earlier in the same text",
@@ -352,15 +423,23 @@ def test_why_never_contradicts_the_mask(sample, model):
     for i in range(len(d)):
         for j in range(len(d)):
             sentence = why(d, i, j)
-            opened = f"(row {i}) may see {d.tokens[j]} (row {j})" in sentence and f"and {j} is among them." in sentence
-            shut = f"(row {i}) may not see {d.tokens[j]} (row {j})" in sentence and f"and {j} is not among them." in sentence
+            opened = (
+                f"(row {i}) may see {d.tokens[j]} (row {j})" in sentence
+                and f"and {j} is among them." in sentence
+            )
+            shut = (
+                f"(row {i}) may not see {d.tokens[j]} (row {j})" in sentence
+                and f"and {j} is not among them." in sentence
+            )
             assert (opened, shut) == (d.mask[i, j], not d.mask[i, j]) and "{" not in sentence
             assert f" = {d.mask[i].sum()} keys" in sentence
 
 
 @pytest.mark.parametrize("cell", [(10, 0), (0, 10), (-1, 0), (0, -1)])
 def test_a_row_that_there_is_not_is_named(cell):
-    with pytest.raises(MinglmError, match="(row|column) -?[0-9]+ is not accepted: rows and columns count from 0 to 9"):
+    with pytest.raises(
+        MinglmError, match="(row|column) -?[0-9]+ is not accepted: rows and columns count from 0 to 9"
+    ):
         why(explain(*PAPER), *cell)
 
 
@@ -374,7 +453,9 @@ def test_the_steps_build_every_lane_once_and_whole(sample, objective, model):
     d = explain(*sample, objective, model=model)
     lights = {name: lit for name, _, lit in d.steps}
     T, A = len(d), d.part_a_len
-    assert [name for name, _, _ in d.steps] == [name for name, _ in STEPS["glm" if model == "glm" else "others"]]
+    assert [name for name, _, _ in d.steps] == [
+        name for name, _ in STEPS["glm" if model == "glm" else "others"]
+    ]
     assert lights["tokens"] == {"text": list(range(len(tokens)))}
     assert lights["spans"] == {"text": [i for i in range(len(tokens)) if any(a <= i < b for a, b in spans)]}
     # each row of tokens is lit by exactly one step, and so is every row that learns; then positions, then the mask
@@ -390,7 +471,9 @@ def test_the_steps_build_every_lane_once_and_whole(sample, objective, model):
     if model == "glm":
         assert lights["masks"]["tokens"] == list(range(A))
         assert lights["pieces"]["tokens"] == [i for i in range(T) if d.tokens[i] == "[S]"]
-        assert [d.tokens[i] for i in lights["order"]["tokens"]] == [t for i, t in enumerate(d.tokens) if i >= A and t != "[S]"]
+        assert [d.tokens[i] for i in lights["order"]["tokens"]] == [
+            t for i, t in enumerate(d.tokens) if i >= A and t != "[S]"
+        ]
 
 
 def test_the_sentences_of_the_papers_example():
@@ -426,7 +509,10 @@ def test_json_is_plain_and_has_a_version():
     data = explain(["x1", "x2", "x3"], [(1, 2)], [0]).to_json()
     assert data["version"] == 2 and set(data) == {"version", *Derivation.__dataclass_fields__}
     assert data["tokens"] == ["x1", "[M]", "x3", "[S]", "x2"] and data["targets"] == ["", "", "", "x2", "[E]"]
-    assert data["kind"][4] == ["BA", "BA", "BA", "BS", "self"] and data["rule"][4] == ["part_a"] * 3 + ["past"] * 2
+    assert (
+        data["kind"][4] == ["BA", "BA", "BA", "BS", "self"]
+        and data["rule"][4] == ["part_a"] * 3 + ["past"] * 2
+    )
     assert data["mask"][0] == [True, True, True, False, False] and data["spans"] == [[1, 2]]
     assert json.loads(json.dumps(data, allow_nan=False)) == data
 
@@ -473,11 +559,21 @@ def test_a_field_that_is_missing_is_refused(field):
 
 
 # what JSON can hold, and what comes near to the truth
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.sampled_from(["", "x1", "A", "token", "glm", "t5", "AA"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "spans", "a"]), inner, max_size=3),
-    max_leaves=8,
-) | st.integers()  # fmt: skip
+ANYTHING = (
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-3, 9)
+        | st.floats()
+        | st.sampled_from(["", "x1", "A", "token", "glm", "t5", "AA"]),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["text", "spans", "a"]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    )
+    | st.integers()
+)
 
 
 def refused_or_true(data):
@@ -509,12 +605,18 @@ def test_a_field_of_any_kind_is_refused_unless_it_is_true(drawn):
     refused_or_true(data)
 
 
-@given(st.fixed_dictionaries({
-    "version": st.just(2), "text": st.lists(st.sampled_from(["a", "b", "[EOS]", "[M]"]), max_size=4) | ANYTHING,
-    "spans": st.lists(st.lists(st.integers(-1, 4), min_size=2, max_size=2), max_size=2) | ANYTHING,
-    "order": st.lists(st.integers(-1, 2), max_size=2) | ANYTHING,
-    "objective": st.sampled_from(OBJECTIVES) | ANYTHING, "model": models | ANYTHING,
-}))  # fmt: skip
+@given(
+    st.fixed_dictionaries(
+        {
+            "version": st.just(2),
+            "text": st.lists(st.sampled_from(["a", "b", "[EOS]", "[M]"]), max_size=4) | ANYTHING,
+            "spans": st.lists(st.lists(st.integers(-1, 4), min_size=2, max_size=2), max_size=2) | ANYTHING,
+            "order": st.lists(st.integers(-1, 2), max_size=2) | ANYTHING,
+            "objective": st.sampled_from(OBJECTIVES) | ANYTHING,
+            "model": models | ANYTHING,
+        }
+    )
+)
 @settings(max_examples=120)
 def test_the_five_fields_that_all_follows_from_may_be_anything(data):
     with pytest.raises(MinglmError) as error:

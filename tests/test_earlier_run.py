@@ -20,7 +20,10 @@ def run(tmp_path, monkeypatch):
 
 
 def test_an_earlier_run_loads(run):
-    model, tokenizer = GLM.from_pretrained(run), Tokenizer.from_pretrained(run / "checkpoints" / "step-00000006")
+    model, tokenizer = (
+        GLM.from_pretrained(run),
+        Tokenizer.from_pretrained(run / "checkpoints" / "step-00000006"),
+    )
     assert model.config.vocab_size == tokenizer.vocab_size == 280
     assert main(["fill", "--model", str(run), "The sun [MASK] over the hill."]) == 0
 

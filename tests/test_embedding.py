@@ -28,8 +28,12 @@ def test_a_vector_is_the_mean_or_the_first_of_part_as_states(model, tokenizer, p
     for text, vector in zip(TEXTS, vectors, strict=True):
         ids = torch.tensor([tokenizer.special.cls, *tokenizer.encode(text)[:14], tokenizer.special.eos])
         with torch.no_grad():
-            states = model.hidden(ids, torch.arange(len(ids)), torch.zeros_like(ids), GLMMask.bert([len(ids)]))
-        torch.testing.assert_close(vector, states[0] if pool == "first" else states[1:-1].mean(0), atol=1e-5, rtol=0)
+            states = model.hidden(
+                ids, torch.arange(len(ids)), torch.zeros_like(ids), GLMMask.bert([len(ids)])
+            )
+        torch.testing.assert_close(
+            vector, states[0] if pool == "first" else states[1:-1].mean(0), atol=1e-5, rtol=0
+        )
     model.train()
 
 
@@ -38,7 +42,9 @@ def test_gpt_reads_a_text_as_it_learned_to(tokenizer):
     ids = torch.tensor([tokenizer.special.cls, *tokenizer.encode("the cat sat"), tokenizer.special.eos])
     with torch.no_grad():
         states = model.hidden(ids, torch.arange(len(ids)), torch.zeros_like(ids), GLMMask.gpt([len(ids)]))
-    torch.testing.assert_close(embed(model, tokenizer, ["the cat sat"])[0], states[1:-1].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        embed(model, tokenizer, ["the cat sat"])[0], states[1:-1].mean(0), atol=1e-5, rtol=0
+    )
     with pytest.raises(MinglmError, match="trained as gpt sees no other; mean is accepted"):
         embed(model, tokenizer, ["the cat sat"], pool="first")
 
@@ -58,16 +64,28 @@ def test_a_long_text_keeps_its_beginning_and_is_counted(model, tokenizer, capsys
 
 
 def test_neighbours_come_best_first():
-    vectors = torch.tensor([[9.0, 1.0], [9.0, 3.0], [9.0, -2.0], [9.0, -3.0]])  # alike but for the second number
+    vectors = torch.tensor(
+        [[9.0, 1.0], [9.0, 3.0], [9.0, -2.0], [9.0, -3.0]]
+    )  # alike but for the second number
     found = most_similar(vectors, torch.tensor([9.0, 2.0]), top=3)
-    assert [i for i, _ in found] == [0, 1, 2] and found[0][1] == pytest.approx(1) and found[2][1] == pytest.approx(-1)
+    assert (
+        [i for i, _ in found] == [0, 1, 2]
+        and found[0][1] == pytest.approx(1)
+        and found[2][1] == pytest.approx(-1)
+    )
 
 
 def test_similar_prints_lines_of_a_file(minglm, small_run, tmp_path):
-    (tmp_path / "lines.txt").write_text("Anna went home.\n\nBen asked for bread.\nAnna went to the house of Ben.\n")
+    (tmp_path / "lines.txt").write_text(
+        "Anna went home.\n\nBen asked for bread.\nAnna went to the house of Ben.\n"
+    )
     result = minglm("similar", tmp_path / "lines.txt", "Anna went home.", "--model", small_run, "--top", 2)
     first, second = result.out.splitlines()
-    assert result.code == 0 and first.split(maxsplit=2) == ["1.000", "1", "Anna went home."] and len(second.split()) > 3
+    assert (
+        result.code == 0
+        and first.split(maxsplit=2) == ["1.000", "1", "Anna went home."]
+        and len(second.split()) > 3
+    )
     (tmp_path / "one.txt").write_text("Anna\n")
     for file, words in (("none.txt", "no such file"), ("one.txt", "at least two")):
         result = minglm("similar", tmp_path / file, "Anna", "--model", small_run)

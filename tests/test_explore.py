@@ -13,7 +13,7 @@ from minglm.viz.page import html, iframe
 
 def data_of(page):
     """The JSON that a page opens with."""
-    return json.loads(re.search(r'<script[^>]*application/json[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+    return json.loads(re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)[1])
 
 
 def write_page(minglm, tmp_path, *words):
@@ -54,7 +54,9 @@ def test_spans_of_a_text_without_blanks_become_the_models_blanks(minglm, tmp_pat
     text = "Anna went to the house of Ben."
     tokenizer = Tokenizer.from_pretrained(small_run)
     data, _ = write_page(minglm, tmp_path, text, "--model", small_run, "--spans", "1:3,4:5", "--order", "2,1")
-    assert data["derivation"]["text"] == tokenizer.pieces(tokenizer.encode(text)) and data["derivation"]["order"] == [1, 0]
+    assert data["derivation"]["text"] == tokenizer.pieces(tokenizer.encode(text)) and data["derivation"][
+        "order"
+    ] == [1, 0]
     ids, mask = tokenizer.encode(text), tokenizer.special.mask
     assert tokenizer.encode(data["model"]["text"], special=True) == [ids[0], mask, ids[3], mask, *ids[5:]]
     data, _ = write_page(minglm, tmp_path, text, "--model", small_run)  # drawn
@@ -104,7 +106,14 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
         (("a b", "--out", "no/such/folder/x.html"), "a file in a folder that exists"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line_and_nothing_is_written(minglm, tmp_path, monkeypatch, small_run, words, says):
+def test_what_cannot_be_shown_is_one_line_and_nothing_is_written(
+    minglm, tmp_path, monkeypatch, small_run, words, says
+):
     monkeypatch.chdir(tmp_path)
     result = minglm("explore", *(small_run if word == "RUN" else word for word in words))
-    assert result.code == 2 and says in result.err and result.err.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert (
+        result.code == 2
+        and says in result.err
+        and result.err.count("\n") == 1
+        and not list(tmp_path.iterdir())
+    )

@@ -39,23 +39,34 @@ from minglm.viz.figures.curves import fig_runs, read_metrics, smooth
 from minglm.viz.figures.grid import CODES
 from minglm.viz.palette import KINDS
 
-pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")  # a letter without a font is one
+pytestmark = pytest.mark.filterwarnings(
+    "error::UserWarning", "error::RuntimeWarning"
+)  # a letter without a font is one
 PAPER = explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0])
 ENGLISH = explain(
     "The old man went slowly down to the river and sat there until evening came , thinking of the long war .".split(),
-    [(3, 5), (9, 12), (18, 20)], [2, 0, 1],
-)  # fmt: skip
+    [(3, 5), (9, 12), (18, 20)],
+    [2, 0, 1],
+)
 CHINESE = explain(list("春眠不觉晓处处闻啼鸟夜来风雨声"), [(2, 5), (10, 12)], [1, 0])
 ODD = explain(
     ["a", "internationalisation-of-everything", "$\\frac$", "b", "\u202e", "c\n", "", "😀"],
-    [(1, 2), (4, 5), (5, 6), (6, 8)], [3, 1, 0, 2],
-)  # fmt: skip
+    [(1, 2), (4, 5), (5, 6), (6, 8)],
+    [3, 1, 0, 2],
+)
 SAMPLES = {
-    "paper": PAPER, "english": ENGLISH, "chinese": CHINESE, "odd": ODD, "one word": explain(["word"], [], []),
-    "one span": explain(["x"], [(0, 1)], [0]), "document": explain(["a", "b", "c", "[EOS]"], [(1, 4)], [0], "document"),
+    "paper": PAPER,
+    "english": ENGLISH,
+    "chinese": CHINESE,
+    "odd": ODD,
+    "one word": explain(["word"], [], []),
+    "one span": explain(["x"], [(0, 1)], [0]),
+    "document": explain(["a", "b", "c", "[EOS]"], [(1, 4)], [0], "document"),
     "long": explain([f"w{i}" for i in range(60)], [(3, 5), (20, 29), (40, 41), (57, 59)], [2, 0, 3, 1]),
-}  # fmt: skip
-OF_A_TEXT = {name: f for name, f in FIGURES.items() if f.needs == figures.TEXT and name != "story"}  # see test_story.py
+}
+OF_A_TEXT = {
+    name: f for name, f in FIGURES.items() if f.needs == figures.TEXT and name != "story"
+}  # see test_story.py
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +99,11 @@ def by_gid(fig):
 
 def words_of(fig, prefix):
     """The texts whose name is prefix-0, prefix-1, ..., in order."""
-    named = {gid: t.get_text() for gid, t in by_gid(fig).items() if isinstance(t, Text) and gid.rpartition("-")[0] == prefix}
+    named = {
+        gid: t.get_text()
+        for gid, t in by_gid(fig).items()
+        if isinstance(t, Text) and gid.rpartition("-")[0] == prefix
+    }
     return [named[gid] for gid in sorted(named, key=lambda gid: int(gid.rpartition("-")[2]))]
 
 
@@ -139,18 +154,31 @@ def check_readable(fig, width):
     outside = (boxes[:, 0] < 0) | (boxes[:, 1] < 0) | (boxes[:, 2] > wide) | (boxes[:, 3] > high)
     assert not outside.any(), texts[outside.argmax()]
     left, bottom, right, top = boxes.T
-    apart = (left[:, None] >= right) | (right[:, None] <= left) | (bottom[:, None] >= top) | (top[:, None] <= bottom)
+    apart = (
+        (left[:, None] >= right)
+        | (right[:, None] <= left)
+        | (bottom[:, None] >= top)
+        | (top[:, None] <= bottom)
+    )
     np.fill_diagonal(apart, True)
     assert apart.all(), [texts[i] for i in np.argwhere(~apart)[0]]
     assert len(fig.alt_text) > 40 and fig.alt_text.endswith(".") and "\n" not in fig.alt_text
 
 
 @pytest.mark.parametrize("name", OF_A_TEXT)
-@pytest.mark.parametrize("sample, width, theme", [
-    ("paper", 460, "light"), ("paper", 900, "dark"), ("english", 460, "dark"),
-    ("chinese", 460, "light"), ("odd", 460, "light"), ("one word", 460, "light"), ("one span", 900, "light"),
-    ("long", 460, "light"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "sample, width, theme",
+    [
+        ("paper", 460, "light"),
+        ("paper", 900, "dark"),
+        ("english", 460, "dark"),
+        ("chinese", 460, "light"),
+        ("odd", 460, "light"),
+        ("one word", 460, "light"),
+        ("one span", 900, "light"),
+        ("long", 460, "light"),
+    ],
+)
 def test_nothing_covers_anything(name, sample, width, theme):
     check_readable(draw(name, derivation=SAMPLES[sample], theme=theme, width=width), width)
 
@@ -160,7 +188,9 @@ def test_nothing_covers_anything_in_what_a_model_does(model, tokenizer, seen, wi
     look = dict(width=width, theme=theme)
     check_readable(model_figures.fig_heads(seen.weights, seen.d, **look), width)
     check_readable(model_figures.fig_query(seen.weights, seen.d, row=2, **look), width)
-    check_readable(draw("infilling", model=model, tokenizer=tokenizer, text="And [MASK] saw [MASK].", **look), width)
+    check_readable(
+        draw("infilling", model=model, tokenizer=tokenizer, text="And [MASK] saw [MASK].", **look), width
+    )
     check_readable(draw("position_embeddings", model=model, **look), width)
     check_readable(run_figures.fig_spans([40, 64, 9] * 20, **look), width)
 
@@ -179,12 +209,16 @@ def test_the_mask_is_the_derivations(sample):
     found = by_gid(fig := mask_figures.fig_mask(d))
     assert found["cells"].get_array().tolist() == codes(d.kind)
     assert words_of(fig, "key") == words_of(fig, "query") == list(d.tokens)
-    assert words_of(fig, "position") == list(map(str, d.position_ids)) and len(words_of(fig, "block-position")) == len(d)
+    assert words_of(fig, "position") == list(map(str, d.position_ids)) and len(
+        words_of(fig, "block-position")
+    ) == len(d)
     assert words_of(fig, "target") == [t for t in d.targets if t]
     for name, n in Counter(d.kind.ravel().tolist()).items():
         assert found[f"count-{name}"].get_text() == str(n)
         assert found[f"swatch-{name}"].get_array().tolist() == [[CODES[name]]]
-    assert f"{int(d.mask.sum())} of {len(d) ** 2} cells are open" in fig.alt_text and all(t in fig.alt_text for t in d.tokens)
+    assert f"{int(d.mask.sum())} of {len(d) ** 2} cells are open" in fig.alt_text and all(
+        t in fig.alt_text for t in d.tokens
+    )
 
 
 def test_a_long_text_keeps_its_brackets_and_loses_its_labels():
@@ -237,13 +271,17 @@ def test_the_film_lights_what_each_step_adds():
     old = set()
     for n, (_, _, lights) in enumerate(PAPER.steps):
         for lane in ("text", "tokens", "targets", "position_ids", "block_position_ids"):
-            cells = {int(gid.rpartition("-")[2]): p for gid, p in found.items() if gid.startswith(f"{lane}-{n}-")}
+            cells = {
+                int(gid.rpartition("-")[2]): p for gid, p in found.items() if gid.startswith(f"{lane}-{n}-")
+            }
             lit = {j for j, patch in cells.items() if patch.get_facecolor()[3] == 1}
             new = set(lights.get(lane, ()))
             assert lit == new and set(cells) == new | {j for where, j in old if where == lane}
             old |= {(lane, j) for j in new}
     assert found["cells-7"].get_array().tolist() == codes(PAPER.kind) and "cells-6" not in found
-    assert [name for name in CODES if f"swatch-{name}" in found] == [name for name in CODES if (PAPER.kind == name).any()]
+    assert [name for name in CODES if f"swatch-{name}" in found] == [
+        name for name in CODES if (PAPER.kind == name).any()
+    ]
 
 
 def test_the_family_has_every_mask_and_t5_has_three_blocks():
@@ -272,7 +310,9 @@ def test_shuffles_outline_the_pairs_that_change():
         differ = int((here != first).sum())
         assert f"{differ} cells differ" in fig.alt_text and (f"differs-{n}" in found) == bool(differ)
     assert "cells-6" not in found
-    assert "the first 6 of 24 orders" in " ".join(t.get_text() for t in mask_figures.fig_shuffles(ODD).findobj(Text))
+    assert "the first 6 of 24 orders" in " ".join(
+        t.get_text() for t in mask_figures.fig_shuffles(ODD).findobj(Text)
+    )
 
 
 def key(d, i):
@@ -281,7 +321,11 @@ def key(d, i):
 
 
 def test_a_batch_is_what_the_kernel_gets():
-    samples = [PAPER, explain("a b c".split(), [], [], model="bert"), explain("a b c d".split(), [], [], model="gpt")]
+    samples = [
+        PAPER,
+        explain("a b c".split(), [], [], model="bert"),
+        explain("a b c d".split(), [], [], model="gpt"),
+    ]
     mask = GLMMask.packed([10, 3, 4], [5, 3, 0])
     found = by_gid(fig := mask_figures.fig_batch(samples))
     drawn = found["cells"].get_array()
@@ -296,7 +340,11 @@ def test_a_batch_is_what_the_kernel_gets():
     assert "cu_seqlens = [0, 10, 13, 17]; part_a_lens = [5, 3, 0]" in fig.alt_text
 
 
-MASKS = [GLMMask.packed([10], [5]), GLMMask.packed([7, 1, 12], [3, 1, 0]), GLMMask.packed([9, 6], [4, 6]).with_queries([2, 6])]
+MASKS = [
+    GLMMask.packed([10], [5]),
+    GLMMask.packed([7, 1, 12], [3, 1, 0]),
+    GLMMask.packed([9, 6], [4, 6]).with_queries([2, 6]),
+]
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=["one", "three", "suffixes"])
@@ -318,10 +366,15 @@ def test_tiles_are_those_of_the_dense_mask(mask, tile):
 def test_the_picture_of_tiles_and_its_text_say_the_same():
     found, text = by_gid(fig := tile_figures.fig_tiles(PAPER)), tile_figures.tiles_text(PAPER)
     assert text.splitlines()[:3] == ["█▒·", "█▒·", "██▒"] and "4 full" in text and "16% of the FLOPs" in text
-    drawn = Counter(gid.partition("-")[0] for gid in found if gid.partition("-")[0] in ("full", "partial", "empty"))
+    drawn = Counter(
+        gid.partition("-")[0] for gid in found if gid.partition("-")[0] in ("full", "partial", "empty")
+    )
     assert drawn == {"full": 4, "partial": 3, "empty": 2}
     assert [found[f"count-{kind}"].get_text() for kind in ("full", "partial", "empty")] == ["4", "3", "2"]
-    assert tile_figures.tiles_text(PAPER, charset="ascii").isascii() and "4 full, 3 partial, 2 empty" in fig.alt_text
+    assert (
+        tile_figures.tiles_text(PAPER, charset="ascii").isascii()
+        and "4 full, 3 partial, 2 empty" in fig.alt_text
+    )
     check_readable(tile_figures.fig_tiles(MASKS[1], tile=(4, 8), width=460), 460)
     with pytest.raises(MinglmError, match="tile"):
         tile_figures.fig_tiles(PAPER, tile=(0, 4))
@@ -341,10 +394,15 @@ def test_heads_are_the_models_weights_and_nothing_is_drawn_where_the_mask_is_shu
     assert "2 layers with 2 heads" in fig.alt_text
 
 
-@pytest.mark.parametrize("spoil, match", [
-    (lambda w: w * 0.5, "sum to 1"), (lambda w: w * math.nan, "sum to 1"), (lambda w: w[:, :, :, ::-1].copy(), "hides"),
-    (lambda w: w[0], "shape"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, match",
+    [
+        (lambda w: w * 0.5, "sum to 1"),
+        (lambda w: w * math.nan, "sum to 1"),
+        (lambda w: w[:, :, :, ::-1].copy(), "hides"),
+        (lambda w: w[0], "shape"),
+    ],
+)
 def test_weights_that_cannot_be_are_refused(seen, spoil, match):
     for fig in (model_figures.fig_heads, model_figures.fig_query):
         with pytest.raises(MinglmError, match=match):
@@ -375,7 +433,9 @@ def test_the_trace_is_what_the_filling_was_chosen_from(model, tokenizer, text):
         assert [step.taken for step in steps][: len(answer.tokens)] == answer.tokens
         assert len(steps) == len(answer.tokens) + answer.complete
         special = tokenizer.special
-        for n, step in enumerate(steps):  # what may not come has no probability: special tokens, and an end at the beginning
+        for n, step in enumerate(
+            steps
+        ):  # what may not come has no probability: special tokens, and an end at the beginning
             assert not step.log_p[[special.pad, special.mask, special.sop]].isfinite().any()
             assert step.log_p[special.eop].isfinite() == (n > 0)
         for step, log_p in zip(steps, answer.log_probabilities, strict=True):
@@ -389,16 +449,26 @@ def test_the_infilling_shows_choices_the_taken_one_and_the_truth(model, tokenize
     filled = fill(model, tokenizer, text, max_tokens=2)
     steps = trace(model, tokenizer, text, filled, top=4)[0]
     truth = [[steps[0].taken, *truth[0]]]  # the first token is met, the second is not
-    found = by_gid(fig := model_figures.fig_infilling(model, tokenizer, text, filled=filled, truth=truth, top=4))
-    bars = {gid: p.get_width() for gid, p in found.items() if gid.startswith("p-0-0-") and p.get_width() > 1.01}
+    found = by_gid(
+        fig := model_figures.fig_infilling(model, tokenizer, text, filled=filled, truth=truth, top=4)
+    )
+    bars = {
+        gid: p.get_width() for gid, p in found.items() if gid.startswith("p-0-0-") and p.get_width() > 1.01
+    }
     wide = {f"p-0-0-{token}": math.exp(log_p) for token, log_p in steps[0].choices}
     assert set(bars) <= set(wide) and bars
     scale = {round(bars[gid] / wide[gid], 3) for gid in bars}
     assert len(scale) == 1
-    assert {"taken-0-0", "taken-0-1", "true-0-0", "true-0-1"} <= set(found) and f"p-0-1-{truth[0][1]}" in found
+    assert {"taken-0-0", "taken-0-1", "true-0-0", "true-0-1"} <= set(
+        found
+    ) and f"p-0-1-{truth[0][1]}" in found
     assert repr(filled.text) in fig.alt_text
-    other = [[truth[0][1], steps[1].taken]]  # the first token is missed: what would have come next cannot be said
-    assert "true-0-1" not in by_gid(model_figures.fig_infilling(model, tokenizer, text, filled=filled, truth=other))
+    other = [
+        [truth[0][1], steps[1].taken]
+    ]  # the first token is missed: what would have come next cannot be said
+    assert "true-0-1" not in by_gid(
+        model_figures.fig_infilling(model, tokenizer, text, filled=filled, truth=other)
+    )
 
 
 def test_words_become_the_tokens_that_fill_reads(model, tokenizer):
@@ -462,7 +532,9 @@ def test_the_legend_of_spans_lies_over_everything_that_is_drawn(dials, width):
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
 def test_a_file_is_the_same_every_time_and_carries_the_words(tmp_path, suffix):
-    one, two = (save_figure(mask_figures.fig_mask(CHINESE, width=460), tmp_path / f"{n}.{suffix}") for n in (1, 2))
+    one, two = (
+        save_figure(mask_figures.fig_mask(CHINESE, width=460), tmp_path / f"{n}.{suffix}") for n in (1, 2)
+    )
     assert one.read_bytes() == two.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"1.{suffix}", f"2.{suffix}"]
     if suffix == "svg":
@@ -541,14 +613,19 @@ def test_there_are_sixteen_figures_and_each_has_a_function():
         figures.fig_nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("how, match", [
-    (dict(name="maks"), "did you mean mask"), (dict(name="heads", derivation=PAPER), "--model"),
-    (dict(name="mask"), "needs a text"), (dict(name="curves"), "minglm plot"),
-    (dict(name="spans", derivation=PAPER), "minglm plot"),
-    (dict(name="mask", derivation=PAPER, theme="sepia"), "light, dark"),
-    (dict(name="mask", derivation=PAPER, width=5), "width: 5"),
-    (dict(name="shuffles", derivation=explain(["a"], [], [], model="bert")), "'glm' is needed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "how, match",
+    [
+        (dict(name="maks"), "did you mean mask"),
+        (dict(name="heads", derivation=PAPER), "--model"),
+        (dict(name="mask"), "needs a text"),
+        (dict(name="curves"), "minglm plot"),
+        (dict(name="spans", derivation=PAPER), "minglm plot"),
+        (dict(name="mask", derivation=PAPER, theme="sepia"), "light, dark"),
+        (dict(name="mask", derivation=PAPER, width=5), "width: 5"),
+        (dict(name="shuffles", derivation=explain(["a"], [], [], model="bert")), "'glm' is needed"),
+    ],
+)
 def test_what_cannot_be_drawn_is_told_in_one_line(how, match):
     with pytest.raises(MinglmError, match=match) as error:
         draw(**how)
@@ -558,6 +635,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(how, match):
 @pytest.fixture(scope="module")
 def command():
     """The parser of `minglm plot` alone: command("RUN", ...) draws."""
+
     def run(*words):
         args = parser().parse_args(["plot", *map(str, words)])
         args.run(args)
@@ -572,16 +650,24 @@ def test_a_run_is_plotted(command, small_run, tmp_path, capsys):
     command(small_run)
     assert capsys.readouterr().out == f"wrote       {small_run / 'curves.png'}\n"
     for name in ("spans", "position-embeddings"):
-        command(small_run, "--figure", name, "--out", tmp_path / f"{name}.svg", "--theme", "dark", "--width", 640)
+        command(
+            small_run, "--figure", name, "--out", tmp_path / f"{name}.svg", "--theme", "dark", "--width", 640
+        )
         assert (tmp_path / f"{name}.svg").stat().st_size > 5000
     command(small_run, small_run, "--out", tmp_path / "two.png")
     assert (tmp_path / "two.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("words, match", [
-    (["--figure", "mask"], "minglm show"), (["--figure", "curvs"], "did you mean curves"), (["--figure", "attention"], "bench"),
-    (["nowhere"], "nowhere"), ([".", "--figure", "spans"], "2 came"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, match",
+    [
+        (["--figure", "mask"], "minglm show"),
+        (["--figure", "curvs"], "did you mean curves"),
+        (["--figure", "attention"], "bench"),
+        (["nowhere"], "nowhere"),
+        ([".", "--figure", "spans"], "2 came"),
+    ],
+)
 def test_what_cannot_be_plotted_is_told_in_one_line(command, small_run, words, match):
     with pytest.raises(MinglmError, match=match) as error:
         command(small_run, *words)
@@ -591,7 +677,9 @@ def test_what_cannot_be_plotted_is_told_in_one_line(command, small_run, words, m
 def test_a_bench_is_plotted_and_another_json_refused(command, tmp_path):
     row = dict(shape="s", dtype="float32", variant="kernel:avx2", status="timed")
     machine = dict(cpu="a processor", threads=2, torch="2.13", date="2026-11-22")
-    found = dict(rows=[row | {BOTH: dict(ms=1.0, ratio=2.0, of_gemm=0.5)}], shapes=[dict(name="s", kind="mixture")])
+    found = dict(
+        rows=[row | {BOTH: dict(ms=1.0, ratio=2.0, of_gemm=0.5)}], shapes=[dict(name="s", kind="mixture")]
+    )
     (tmp_path / "b.json").write_text(json.dumps(found | dict(machine=machine, summary={})))
     command(tmp_path / "b.json")
     assert (tmp_path / "b.png").stat().st_size > 5000
@@ -643,22 +731,36 @@ def test_the_picture_of_the_readme_is_that_of_the_papers_example(theme):
     svg = (Path(__file__).parents[1] / f"tutorials/results/glm-{theme}.svg").read_text(encoding="utf-8")
     fig = mask_figures.fig_mask(PAPER, theme=theme)
     assert f"<dc:description>{fig.alt_text}</dc:description>" in svg
-    assert f'fill: {canvas.look(theme)["back"].lower()}' in svg and f"fill: {getattr(KINDS['AA'], theme).lower()}" in svg
+    assert (
+        f"fill: {canvas.look(theme)['back'].lower()}" in svg
+        and f"fill: {getattr(KINDS['AA'], theme).lower()}" in svg
+    )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
     """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --theme dark --out glm-dark.svg."""
-    kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"glm-{theme}.svg").read_text(encoding="utf-8")
-    now = save_figure(mask_figures.fig_mask(PAPER, theme=theme), tmp_path / "now.svg").read_text(encoding="utf-8")
+    kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"glm-{theme}.svg").read_text(
+        encoding="utf-8"
+    )
+    now = save_figure(mask_figures.fig_mask(PAPER, theme=theme), tmp_path / "now.svg").read_text(
+        encoding="utf-8"
+    )
 
-    def drawn(text):  # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
-        return re.findall(r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"', text)
+    def drawn(
+        text,
+    ):  # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
+        return re.findall(
+            r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"',
+            text,
+        )
 
     assert drawn(kept) == drawn(now) and len(drawn(now)) > 100
 
 
-@pytest.mark.skipif(not matplotlib.__version__.startswith("3.11."), reason="other letters than matplotlib 3.11's")
+@pytest.mark.skipif(
+    not matplotlib.__version__.startswith("3.11."), reason="other letters than matplotlib 3.11's"
+)
 @pytest.mark.parametrize("name", ["mask", "family"])
 def test_the_mask_and_the_family_look_as_when_somebody_last_looked_at_them(tmp_path, name):
     """Kept with: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --width 460 --out mask.png."""

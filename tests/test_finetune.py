@@ -24,7 +24,10 @@ from minglm.use.cloze import classify, predict
 from minglm.use.tasks import Cloze, ask_all, read_task
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
-WORDS = {"food": ["bread", "water"], "other": ["the key", "a horse"]}  # which a model can learn from few texts
+WORDS = {
+    "food": ["bread", "water"],
+    "other": ["the key", "a horse"],
+}  # which a model can learn from few texts
 TASK = Cloze("{text} It was [MASK].", {"food": "good", "other": "long"}, name="kind")
 OWN = Cloze("{text}", "choices", label="answer", name="which")
 QUICK = Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0)
@@ -74,8 +77,17 @@ def quiet(*_):
 
 def test_an_easy_task_is_learned_and_the_model_given_stays_as_it_was(model, tokenizer):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    tuned, report = finetune(model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), test=sentences(40, 2),
-                             settings=QUICK, rivals=True, say=quiet)  # fmt: skip
+    tuned, report = finetune(
+        model,
+        tokenizer,
+        TASK,
+        sentences(64, 0),
+        sentences(32, 1),
+        test=sentences(40, 2),
+        settings=QUICK,
+        rivals=True,
+        say=quiet,
+    )
     scores = report["scores"]
     assert scores["fine-tuned cloze"]["accuracy"] > 0.85
     assert scores["linear head"]["accuracy"] > 0.85
@@ -93,28 +105,39 @@ def test_an_easy_task_is_learned_and_the_model_given_stays_as_it_was(model, toke
 
 def test_learning_in_bfloat16_is_learning_and_weights_stay_float32(model, tokenizer):
     settings = replace(QUICK, dtype="bfloat16")
-    tuned, report = finetune(model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), settings=settings, say=quiet)
+    tuned, report = finetune(
+        model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), settings=settings, say=quiet
+    )
     assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.85
     plain, _ = finetune(model, tokenizer, TASK, sentences(64, 0), sentences(32, 1), settings=QUICK, say=quiet)
-    same = [torch.equal(a, b) for a, b in zip(tuned.state_dict().values(), plain.state_dict().values(), strict=True)]
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(tuned.state_dict().values(), plain.state_dict().values(), strict=True)
+    ]
     assert not any(same) and {p.dtype for p in tuned.parameters()} == {next(model.parameters()).dtype}
 
 
 def test_words_of_several_tokens_are_learned_too(model, tokenizer):
     task = replace(TASK, verbalizer={"food": "good bread", "other": "a long day"})
     assert questions(tokenizer, 2, task=task)[0].whole
-    _, report = finetune(model, tokenizer, task, sentences(64, 0), sentences(32, 1), settings=QUICK, say=quiet)
+    _, report = finetune(
+        model, tokenizer, task, sentences(64, 0), sentences(32, 1), settings=QUICK, say=quiet
+    )
     assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.85
 
 
 def test_rows_with_their_own_candidates_are_learned_too(model, tokenizer, capsys):
     def rows(n, seed):
-        return {where: dict(text=f"{row['text']} So [BLANK] it was.", answer=answer, choices=choices)
-                for i, (where, row) in enumerate(sentences(n, seed).items())
-                for choices in [["bread", "a horse", "the house"][: 2 + i % 2]]
-                for answer in [choices[row["label"] == "other"]]}  # fmt: skip
+        return {
+            where: dict(text=f"{row['text']} So [BLANK] it was.", answer=answer, choices=choices)
+            for i, (where, row) in enumerate(sentences(n, seed).items())
+            for choices in [["bread", "a horse", "the house"][: 2 + i % 2]]
+            for answer in [choices[row["label"] == "other"]]
+        }
 
-    tuned, report = finetune(model, tokenizer, OWN, rows(48, 0), rows(32, 1), settings=QUICK, say=quiet, rivals=True)
+    tuned, report = finetune(
+        model, tokenizer, OWN, rows(48, 0), rows(32, 1), settings=QUICK, say=quiet, rivals=True
+    )
     assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.8
     # labels that change have no linear head, and none that is the most frequent
     assert set(report["scores"]) == {"fine-tuned cloze", "zero-shot cloze", "from random weights", "chance"}
@@ -144,8 +167,17 @@ def test_the_best_epoch_stays_and_training_stops_when_it_is_old(model, tokenizer
 
     monkeypatch.setattr(module, "measure", scripted)
     said, settings = [], replace(QUICK, epochs=9)
-    history = fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), settings, 0, TASK, said.append)
-    assert [epoch["accuracy"] for epoch in history] == [0.4, 0.5, 0.7, 0.6, 0.7, 0.6]  # an equal one is no better one
+    history = fit(
+        LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), settings, 0, TASK, said.append
+    )
+    assert [epoch["accuracy"] for epoch in history] == [
+        0.4,
+        0.5,
+        0.7,
+        0.6,
+        0.7,
+        0.6,
+    ]  # an equal one is no better one
     assert torch.equal(model.final_norm.weight, weights[2]) and not torch.equal(weights[2], weights[5])
     assert [line.endswith("best") for line in said] == [True, True, False, False, False]
 
@@ -153,19 +185,39 @@ def test_the_best_epoch_stays_and_training_stops_when_it_is_old(model, tokenizer
 def test_training_that_never_helps_leaves_the_model_as_it_was(model, tokenizer, monkeypatch):
     monkeypatch.setattr(module, "measure", lambda found, asked: dict(accuracy=0.5, macro_f1=0.5))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, patience=1), 0, TASK, quiet)
+    fit(
+        LabelScorer(model),
+        questions(tokenizer),
+        questions(tokenizer, 4),
+        replace(QUICK, patience=1),
+        0,
+        TASK,
+        quiet,
+    )
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
 def test_what_is_watched_is_the_tasks_metric(model, tokenizer, monkeypatch):
     values = iter([(0.5, 0.1), (0.9, 0.2), (0.8, 0.3), (0.9, 0.2), (0.9, 0.2), (0.9, 0.2)])
-    monkeypatch.setattr(module, "measure", lambda *_: dict(zip(("accuracy", "macro_f1"), next(values), strict=True)))
+    monkeypatch.setattr(
+        module, "measure", lambda *_: dict(zip(("accuracy", "macro_f1"), next(values), strict=True))
+    )
     task, said = replace(TASK, metric="macro_f1"), []
-    fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, epochs=5), 0, task, said.append)
+    fit(
+        LabelScorer(model),
+        questions(tokenizer),
+        questions(tokenizer, 4),
+        replace(QUICK, epochs=5),
+        0,
+        task,
+        said.append,
+    )
     assert [line.endswith("best") for line in said] == [True, True, False, False, False]
 
 
-@pytest.mark.parametrize("verbalizer", [TASK.verbalizer, {"food": "good bread", "other": "long"}], ids=["one", "whole"])
+@pytest.mark.parametrize(
+    "verbalizer", [TASK.verbalizer, {"food": "good bread", "other": "long"}], ids=["one", "whole"]
+)
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch, verbalizer):
     asked, steps = questions(tokenizer, 9, task=replace(TASK, verbalizer=verbalizer)), []
     for most in (10**6, 40):
@@ -173,16 +225,25 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
         scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10)
-        loss = train_step(scorer, asked, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0)
+        loss = train_step(
+            scorer, asked, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0
+        )
         steps.append((loss, torch.cat([p.detach().flatten() for p in scorer.parameters()])))
     assert steps[0][0] == pytest.approx(steps[1][0], abs=1e-5)
     torch.testing.assert_close(steps[0][1], steps[1][1], atol=1e-4, rtol=0)
 
 
-
 def test_a_loss_that_is_not_finite_stops_with_one_line(model, tokenizer):
     with pytest.raises(MinglmError, match="not finite"):
-        fit(LabelScorer(model), questions(tokenizer), questions(tokenizer, 4), replace(QUICK, lr=1e30), 0, TASK, quiet)
+        fit(
+            LabelScorer(model),
+            questions(tokenizer),
+            questions(tokenizer, 4),
+            replace(QUICK, lr=1e30),
+            0,
+            TASK,
+            quiet,
+        )
 
 
 @pytest.mark.parametrize("pool", ["cls", "sop", "end"])
@@ -243,8 +304,10 @@ def test_without_scikit_learn_a_line_says_how_to_get_it(model, tokenizer, monkey
     hide(monkeypatch, "sklearn")
     line = f"scikit-learn is not installed; {how_to_install('tasks')}"
     settings, told = replace(QUICK, epochs=1), []
+
     def say(_):
         told.append(capsys.readouterr().err)
+
     _, report = finetune(model, tokenizer, TASK, sentences(8, 0), sentences(8, 1), settings=settings, say=say)
     assert told[0] == f"minglm: note: without {Labels.TF_IDF}: {line}\n"  # before anything was learned
     assert Labels.TF_IDF not in report["scores"]
@@ -275,16 +338,56 @@ def test_settings_that_mean_nothing_are_refused(dials, words):
 
 def test_a_task_is_learned_from_files_and_its_folder_classifies(minglm, small_run, data, tmp_path):
     out = tmp_path / "kind"
-    words = ["finetune", "--model", small_run, "--task", data / "kind.toml", "--train", data / "train.jsonl", "--dev",
-             data / "dev.jsonl", "--test", data / "test.jsonl", "--out", out, "--epochs", "3", "--batch", "8", "--lr", "3e-3",
-             "--seeds", "0", "1", "--few-shot", "24"]  # fmt: skip
+    words = [
+        "finetune",
+        "--model",
+        small_run,
+        "--task",
+        data / "kind.toml",
+        "--train",
+        data / "train.jsonl",
+        "--dev",
+        data / "dev.jsonl",
+        "--test",
+        data / "test.jsonl",
+        "--out",
+        out,
+        "--epochs",
+        "3",
+        "--batch",
+        "8",
+        "--lr",
+        "3e-3",
+        "--seeds",
+        "0",
+        "1",
+        "--few-shot",
+        "24",
+    ]
     said = minglm(*words)
     assert said.code == 0, said.err
-    for text in ("each label is one token", "48 texts to learn from", "epoch 1", "best", "fine-tuned cloze", "zero-shot cloze",
-                 "most frequent label", "between seeds", "is / said", f"wrote       {out}", "test        40 "):  # fmt: skip
+    for text in (
+        "each label is one token",
+        "48 texts to learn from",
+        "epoch 1",
+        "best",
+        "fine-tuned cloze",
+        "zero-shot cloze",
+        "most frequent label",
+        "between seeds",
+        "is / said",
+        f"wrote       {out}",
+        "test        40 ",
+    ):
         assert text in said.out, text
     assert {p.name for p in out.iterdir()} == {
-        "model.safetensors", "config.json", "tokenizer.json", "manifest.json", "task.toml", "report.json"}  # fmt: skip
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "manifest.json",
+        "task.toml",
+        "report.json",
+    }
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert [run["seed"] for run in report["seeds"]] == [0, 1] and report["few_shot"] == 24
     assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.7
@@ -299,21 +402,46 @@ def test_a_task_is_learned_from_files_and_its_folder_classifies(minglm, small_ru
 @pytest.mark.parametrize(
     ("file", "line", "told"),
     [
-        ("train", '{"text": "so", "label": "foods"}', "train.jsonl:2: label: 'foods' is no label of this task; did you mean"),
-        ("train", '{"txt": "so", "label": "food"}', "train.jsonl:2: no column 'text'; the columns there are: 'txt', 'label'"),
+        (
+            "train",
+            '{"text": "so", "label": "foods"}',
+            "train.jsonl:2: label: 'foods' is no label of this task; did you mean",
+        ),
+        (
+            "train",
+            '{"txt": "so", "label": "food"}',
+            "train.jsonl:2: no column 'text'; the columns there are: 'txt', 'label'",
+        ),
         ("train", '{"text": "so"}', "train.jsonl:2: no column 'label'"),
-        ("train", '{"text": "so", "label": "food"}', "train: no row with the label 'other'; each of food, other needs at l"),
+        (
+            "train",
+            '{"text": "so", "label": "food"}',
+            "train: no row with the label 'other'; each of food, other needs at l",
+        ),
         ("dev", '{"text": "so", "label": 1e400}', "dev.jsonl:2: not JSON (1e400 is too large a number)"),
         ("dev", "[]", "dev.jsonl:2: holds no object"),
     ],
 )
-def test_rows_that_do_not_fit_are_told_in_one_line_and_leave_nothing(minglm, small_run, data, tmp_path, file, line, told):
+def test_rows_that_do_not_fit_are_told_in_one_line_and_leave_nothing(
+    minglm, small_run, data, tmp_path, file, line, told
+):
     good = '{"text": "so", "label": "food"}\n'
     for name in ("train", "dev"):
         more = line if name == file else '{"text": "so", "label": "other"}'
         (tmp_path / f"{name}.jsonl").write_text(f"{good}{more}\n", encoding="utf-8")
-    said = minglm("finetune", "--model", small_run, "--task", data / "kind.toml", "--train", tmp_path / "train.jsonl",
-                  "--dev", tmp_path / "dev.jsonl", "--out", tmp_path / "out")  # fmt: skip
+    said = minglm(
+        "finetune",
+        "--model",
+        small_run,
+        "--task",
+        data / "kind.toml",
+        "--train",
+        tmp_path / "train.jsonl",
+        "--dev",
+        tmp_path / "dev.jsonl",
+        "--out",
+        tmp_path / "out",
+    )
     assert said.code == 2 and told in said.err and said.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -330,8 +458,15 @@ def test_rows_that_do_not_fit_are_told_in_one_line_and_leave_nothing(minglm, sma
     ],
 )
 def test_dials_that_do_not_fit_are_told_in_one_line(minglm, small_run, data, tmp_path, words, told):
-    given = dict([("--task", data / "kind.toml"), ("--train", data / "train.jsonl"), ("--dev", data / "dev.jsonl"),
-                  ("--model", small_run), ("--out", tmp_path / "out")]) | dict([words])  # fmt: skip
+    given = dict(
+        [
+            ("--task", data / "kind.toml"),
+            ("--train", data / "train.jsonl"),
+            ("--dev", data / "dev.jsonl"),
+            ("--model", small_run),
+            ("--out", tmp_path / "out"),
+        ]
+    ) | dict([words])
     said = minglm("finetune", *(x for pair in given.items() for x in pair))
     assert said.code == 2 and told in said.err and said.err.count("\n") == 1
     assert not (tmp_path / "out").exists()

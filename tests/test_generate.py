@@ -40,7 +40,9 @@ class Scripted:
 
     def __init__(self, tokenizer, answers, max_positions=32):
         self.tokenizer, self.answers, self.read = tokenizer, answers, ([], [], [])
-        self.config = SimpleNamespace(vocab_size=tokenizer.vocab_size, max_positions=max_positions, family="glm")
+        self.config = SimpleNamespace(
+            vocab_size=tokenizer.vocab_size, max_positions=max_positions, family="glm"
+        )
         self.parameters, self.modules = lambda: iter([torch.zeros(1)]), lambda: iter([])
 
     def __call__(self, tokens, positions, block_positions, mask, rows, cache):
@@ -68,12 +70,20 @@ def next_of(reader, start, answers):
 
 def test_every_blank_is_filled_and_the_text_reads_on(tokenizer):
     text = "the [MASK] sat on [MASK]."
-    positions = [1 + i for i, t in enumerate(tokenizer.encode(text, special=True)) if t == tokenizer.special.mask]
+    positions = [
+        1 + i for i, t in enumerate(tokenizer.encode(text, special=True)) if t == tokenizer.special.mask
+    ]
     answers = dict(zip(positions, [tokenizer.encode(" cat"), tokenizer.encode(" the mat")], strict=True))
     filled = fill(Scripted(tokenizer, answers), tokenizer, text)
     assert filled.text == "the cat sat on the mat."
     assert [blank.text for blank in filled.blanks] == [" cat", " the mat"]
-    assert filled.pieces == [("the", False), (" cat", True), (" sat on", False), (" the mat", True), (".", False)]
+    assert filled.pieces == [
+        ("the", False),
+        (" cat", True),
+        (" sat on", False),
+        (" the mat", True),
+        (".", False),
+    ]
     assert all(blank.answer.complete and blank.mask == "[MASK]" for blank in filled.blanks)
 
 
@@ -143,13 +153,18 @@ def test_draws_follow_temperature_top_k_and_top_p():
     rng, n = Rng(1), 4000
 
     def shares(**dials):
-        drawn = torch.bincount(torch.tensor([choose(log_p, Dials(**dials), rng) for _ in range(n)]), minlength=4) / n
+        drawn = (
+            torch.bincount(torch.tensor([choose(log_p, Dials(**dials), rng) for _ in range(n)]), minlength=4)
+            / n
+        )
         return drawn.tolist()
 
     assert shares(temperature=1.0) == pytest.approx([0.15, 0.5, 0.1, 0.25], abs=0.03)
     assert shares(temperature=1.0, top_k=2) == pytest.approx([0, 2 / 3, 0, 1 / 3], abs=0.03)
     assert shares(temperature=1.0, top_p=0.75) == pytest.approx([0, 2 / 3, 0, 1 / 3], abs=0.03)
-    assert shares(temperature=1.0, top_p=0.76) == pytest.approx([0.15 / 0.9, 0.5 / 0.9, 0, 0.25 / 0.9], abs=0.03)
+    assert shares(temperature=1.0, top_p=0.76) == pytest.approx(
+        [0.15 / 0.9, 0.5 / 0.9, 0, 0.25 / 0.9], abs=0.03
+    )
     squared = [p**2 for p in (0.15, 0.5, 0.1, 0.25)]
     assert shares(temperature=0.5) == pytest.approx([p / sum(squared) for p in squared], abs=0.03)
 
@@ -212,7 +227,9 @@ def test_beam_search_finds_the_likeliest_whole_fillings(model, tokenizer):
     for (a, b), row in zip(likely, third, strict=True):
         scored[(a, b)] = float(first[a] + second[a - 24, b] + row[eop])
     best = sorted(scored, key=scored.get, reverse=True)[:5]
-    assert scored[best[-1]] > float(pairs.topk(6000).values[-1])  # no pair that was left out could be among them
+    assert scored[best[-1]] > float(
+        pairs.topk(6000).values[-1]
+    )  # no pair that was left out could be among them
     found = beam_search(reader, gap, draft.is_text, dials)
     complete = [(tuple(tokens), sum(scores)) for tokens, scores, _ in found][:5]
     assert [tokens for tokens, _ in complete] == best
@@ -231,8 +248,12 @@ def test_top_lists_whole_fillings_best_first_and_takes_the_best(model, tokenizer
 
 
 def test_a_beam_is_at_least_as_likely_as_greedy(model, tokenizer):
-    greedy, beam = (fill(model, tokenizer, "the [MASK] sat.", beams=beams, max_tokens=3).blanks[0] for beams in (0, 5))
-    [whole] = score(model, tokenizer, "the[MASK] sat.", [greedy.text])  # its end included, also where it met the limit
+    greedy, beam = (
+        fill(model, tokenizer, "the [MASK] sat.", beams=beams, max_tokens=3).blanks[0] for beams in (0, 5)
+    )
+    [whole] = score(
+        model, tokenizer, "the[MASK] sat.", [greedy.text]
+    )  # its end included, also where it met the limit
     assert beam.answer.log_probability >= whole.log_probability - 1e-4
 
 
@@ -252,7 +273,9 @@ def test_a_long_text_keeps_its_end_unless_a_blank_is_in_its_beginning(model, tok
     assert "tokens of the text were cut: this model reads 32" in capsys.readouterr().err
     assert fill(model, tokenizer, long + "[MASK]", max_tokens=2).text.startswith("the cat the cat ")
     assert "tokens of the text were not read: this model reads 32" in capsys.readouterr().err
-    with pytest.raises(MinglmError, match=r"longer than this model reads \(32\), and the first blank stands at token 1"):
+    with pytest.raises(
+        MinglmError, match=r"longer than this model reads \(32\), and the first blank stands at token 1"
+    ):
         fill(model, tokenizer, "[MASK]" + long)
 
 
@@ -299,7 +322,13 @@ def test_dials_that_mean_nothing_are_refused(model, tokenizer, text, dials, word
 
 # ---- the cache, batches, order, repetition, scores ---------------------------------------------------------------------------
 
-TEXTS = ["the [MASK] sat on [MASK].", "[MASK]", "the cat and the [MASK] sat", "the [gMASK]", "[sMASK] the dog [MASK] on"]
+TEXTS = [
+    "the [MASK] sat on [MASK].",
+    "[MASK]",
+    "the cat and the [MASK] sat",
+    "the [gMASK]",
+    "[sMASK] the dog [MASK] on",
+]
 
 
 @pytest.mark.parametrize("dials", [{}, dict(temperature=2.0, seed=4), dict(no_repeat_ngram=2, min_tokens=3)])
@@ -317,7 +346,9 @@ def test_a_batch_gives_every_text_what_it_gets_alone(model, tokenizer, dials):
 def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monkeypatch):
     texts, rooms, seen = TEXTS * 4, [], set()
     make = Cache.__init__
-    monkeypatch.setattr(Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room))
+    monkeypatch.setattr(
+        Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room)
+    )
     monkeypatch.setattr(generate, "MAX_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
@@ -330,16 +361,26 @@ def test_with_the_cache_every_row_is_what_the_whole_gives(model, tokenizer, back
     rng = Rng(3)
     examples = [
         build_example([8 + rng.integer(200) for _ in range(n)], spans, order)
-        for n, spans, order in ((9, [(1, 3), (5, 8)], [1, 0]), (4, [(0, 1)], [0]), (12, [(2, 3), (4, 9)], [0, 1]))
+        for n, spans, order in (
+            (9, [(1, 3), (5, 8)], [1, 0]),
+            (4, [(0, 1)], [0]),
+            (12, [(2, 3), (4, 9)], [0, 1]),
+        )
     ]
     batch, model.backend = pack(examples), backend
-    A, T, start = [e.part_a_len for e in examples], [len(e.tokens) for e in examples], batch.mask.cu_seqlens_q.tolist()
+    A, T, start = (
+        [e.part_a_len for e in examples],
+        [len(e.tokens) for e in examples],
+        batch.mask.cu_seqlens_q.tolist(),
+    )
     model.eval()
     with torch.inference_mode():
         whole = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
         cache, done, lens = Cache(A, [t + 2 for t in T]), [0, 0, 0], list(A)
         while any(lens):
-            rows = torch.cat([torch.arange(a + d, a + d + n) for a, d, n in zip(start, done, lens, strict=False)])
+            rows = torch.cat(
+                [torch.arange(a + d, a + d + n) for a, d, n in zip(start, done, lens, strict=False)]
+            )
             columns = (x[rows] for x in (batch.tokens, batch.position_ids, batch.block_position_ids))
             found = model(*columns, cache.next(lens), cache=cache)
             torch.testing.assert_close(found, whole[rows], atol=2e-4, rtol=1e-5)
@@ -372,7 +413,11 @@ def test_no_run_of_tokens_comes_twice_and_no_blank_is_too_short(tokenizer):
     cat, dog = tokenizer.encode(" cat"), tokenizer.encode(" dog")
     stutter = Scripted(tokenizer, {i: (cat + dog) * 9 for i in range(9)})
     for n in (1, 2, 3):
-        tokens = fill(stutter, tokenizer, "the [MASK]", max_tokens=20, min_tokens=20, no_repeat_ngram=n).blanks[0].answer.tokens
+        tokens = (
+            fill(stutter, tokenizer, "the [MASK]", max_tokens=20, min_tokens=20, no_repeat_ngram=n)
+            .blanks[0]
+            .answer.tokens
+        )
         runs = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
         assert len(tokens) == 20 and len(set(runs)) == len(runs)
     short = Scripted(tokenizer, {i: cat for i in range(9)})
@@ -426,20 +471,31 @@ def original():
     """(model, recorded outputs) of the original code's generation."""
     data = Path(__file__).parent / "data"
     values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
-    shape = (values[n] for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length"))
+    shape = (
+        values[n]
+        for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length")
+    )
     model = GLM.from_original(data / "thudm_parity_a.npz", GLMConfig(*shape, dropout=0.0))
     return model, dict(np.load(data / "thudm_parity_tasks_a.npz"))
 
 
 def gap_of(mask, position, stops, limit, number=0, sop=5):
     """A Gap as `Draft` makes it, of a vocabulary that has its own sop."""
-    return Gap(mask, position, start_of("glm", [], position, SpecialTokens(sop=sop)), frozenset(stops), limit, number)
+    return Gap(
+        mask, position, start_of("glm", [], position, SpecialTokens(sop=sop)), frozenset(stops), limit, number
+    )
 
 
 def draft_of(part_a, gaps, vocabulary=211):
     """A Draft out of ids, as if a tokenizer had made it: the recordings have none."""
     draft = object.__new__(Draft)
-    draft.part_a, draft.part_a_len, draft.blanks, draft.todo, draft.number = part_a, len(part_a), gaps, gaps, 0
+    draft.part_a, draft.part_a_len, draft.blanks, draft.todo, draft.number = (
+        part_a,
+        len(part_a),
+        gaps,
+        gaps,
+        0,
+    )
     draft.is_text = torch.ones(vocabulary, dtype=torch.bool)
     return draft
 
@@ -447,9 +503,14 @@ def draft_of(part_a, gaps, vocabulary=211):
 def test_the_original_codes_greedy_fillings_come_out(original):
     model, recorded = original
     compared = 0
-    for context, output in zip(recorded["greedy/contexts"].tolist(), recorded["greedy/outputs"].tolist(), strict=True):
+    for context, output in zip(
+        recorded["greedy/contexts"].tolist(), recorded["greedy/outputs"].tolist(), strict=True
+    ):
         part_a = [t for t in context if t >= 0]
-        gaps = [gap_of(2, i, {0, 6}, 8, n) for n, i in enumerate(i for i, t in enumerate(part_a) if t in (2, 3, 4))]
+        gaps = [
+            gap_of(2, i, {0, 6}, 8, n)
+            for n, i in enumerate(i for i, t in enumerate(part_a) if t in (2, 3, 4))
+        ]
         reader = Reader(model, [draft_of(part_a, gaps)])
         for gap in gaps:
             write_blanks(reader, [draft_of(part_a, [gap])], Dials(min_tokens=0))
@@ -465,13 +526,21 @@ def test_the_original_codes_beam_searches_come_out(original):
     runs = json.loads(str(recorded["config"]))["sections"]["beam"]["runs"]
     assert len(runs) == 5
     for name, r in runs.items():
-        dials = Dials(beams=r["num_beams"], length_penalty=r["length_penalty"], min_tokens=r["min_tgt_length"],
-                      no_repeat_ngram=r["no_repeat_ngram_size"], max_tokens=r["max_new_tokens"])  # fmt: skip
+        dials = Dials(
+            beams=r["num_beams"],
+            length_penalty=r["length_penalty"],
+            min_tokens=r["min_tgt_length"],
+            no_repeat_ngram=r["no_repeat_ngram_size"],
+            max_tokens=r["max_new_tokens"],
+        )
         for n, ids in enumerate(recorded["beam/input_ids"].tolist()):
             A = int(recorded["beam/sep"][n])
             gap = gap_of(2, int(recorded["beam/position_ids"][n, 0, A]), {4}, r["max_new_tokens"])
             draft = draft_of(ids[:A], [gap])
             tokens, scores, _ = beam_search(Reader(model, [draft]), gap, draft.is_text, dials)[0]
             assert tokens == [t for t in recorded[f"beam/{name}/predictions"][n].tolist() if t >= 0]
-            wanted, divisor = float(recorded[f"beam/{name}/scores"][n]), max(1, len(tokens)) ** dials.length_penalty
+            wanted, divisor = (
+                float(recorded[f"beam/{name}/scores"][n]),
+                max(1, len(tokens)) ** dials.length_penalty,
+            )
             assert sum(scores) / divisor == pytest.approx(wanted, abs=1e-4), (name, n)

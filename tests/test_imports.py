@@ -19,7 +19,14 @@ import minglm
 from minglm.cli import COMMANDS, parser
 
 HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tqdm"}
-TRAINING = {"minglm.train", "minglm.compare", "minglm.measure", "minglm.bench", "minglm.data.corpus", "minglm.data.samples"}
+TRAINING = {
+    "minglm.train",
+    "minglm.compare",
+    "minglm.measure",
+    "minglm.bench",
+    "minglm.data.corpus",
+    "minglm.data.samples",
+}
 PICTURES = {f"minglm.viz.{name}" for name in ("derivation", "terminal", "figures", "page")}
 
 REPORT = """
@@ -75,14 +82,34 @@ def test_every_help_does_without_torch_and_numpy():
 
 def test_every_usage_error_does_without_torch_and_numpy(tmp_path):
     lines = [
-        [], ["fil"], ["fill"], ["fill", "a [MASK]", "--tpo", "5"], ["fill", "a [MASK]", "--top", "x"], ["show"],
-        ["pretrain", "stray"], ["pretrain", "--train.learning_rate", "1"], ["pretrain", "--lr", "fast"],
-        ["pretrain", "--preset", "tinny"], ["pretrain", "--resume"], ["pretrain", "--config", str(tmp_path / "none.toml")],
-        ["show", "a b", "--step", "--json"], ["show", "a b", "--out", "x.svg"], ["show", "a b", "--figure", "masc"],
-        ["explore", "--spans", "0:1"], ["plot", ".", "--figure", "masc"], ["classify"], ["rewrite", "--task", "modernise"],
-        ["finetune", "--task", "sentiment"], ["evaluate", "--file", "x"], ["compare", "--steps", "0"], ["convert", "x"],
-        ["similar", "x"], ["info", "--jsn"], ["bench"], ["bench", "attenion"],
-    ]  # fmt: skip
+        [],
+        ["fil"],
+        ["fill"],
+        ["fill", "a [MASK]", "--tpo", "5"],
+        ["fill", "a [MASK]", "--top", "x"],
+        ["show"],
+        ["pretrain", "stray"],
+        ["pretrain", "--train.learning_rate", "1"],
+        ["pretrain", "--lr", "fast"],
+        ["pretrain", "--preset", "tinny"],
+        ["pretrain", "--resume"],
+        ["pretrain", "--config", str(tmp_path / "none.toml")],
+        ["show", "a b", "--step", "--json"],
+        ["show", "a b", "--out", "x.svg"],
+        ["show", "a b", "--figure", "masc"],
+        ["explore", "--spans", "0:1"],
+        ["plot", ".", "--figure", "masc"],
+        ["classify"],
+        ["rewrite", "--task", "modernise"],
+        ["finetune", "--task", "sentiment"],
+        ["evaluate", "--file", "x"],
+        ["compare", "--steps", "0"],
+        ["convert", "x"],
+        ["similar", "x"],
+        ["info", "--jsn"],
+        ["bench"],
+        ["bench", "attenion"],
+    ]
     imported_by(*lines, code=2, without=HEAVY)
 
 
@@ -106,7 +133,9 @@ def test_curves_are_plotted_without_torch(tmp_path):
 def test_fill_imports_neither_training_nor_pictures_nor_the_compiler_of_torch(tmp_path):
     box = str(Path(minglm.__file__).parent / "box")
     lines = [["fill", "She was very [MASK] to see him.", "--model", box], ["write", "And", "--model", box]]
-    assert "torch" in imported_by(*lines, without={"torch._dynamo", "sympy", "matplotlib"} | TRAINING | PICTURES)
+    assert "torch" in imported_by(
+        *lines, without={"torch._dynamo", "sympy", "matplotlib"} | TRAINING | PICTURES
+    )
 
 
 # ---- import minglm stays what it was ---------------------------------------------------------------------------------------
@@ -119,7 +148,9 @@ def test_every_public_name_is_there_and_editors_see_the_same_ones():
     for name, home in minglm.HOMES.items():
         assert getattr(minglm, name) is getattr(sys.modules[f"minglm.{home}"], name)
     assert {*minglm.HOMES, "__version__"} == set(minglm.__all__) <= set(dir(minglm))
-    assert not set(minglm.HOMES) & {path.stem for path in Path(minglm.__file__).parent.iterdir()}  # a module would hide it
+    assert not set(minglm.HOMES) & {
+        path.stem for path in Path(minglm.__file__).parent.iterdir()
+    }  # a module would hide it
 
 
 def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():
@@ -134,7 +165,9 @@ def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():
 
 def test_modules_are_attributes_and_objects_can_be_pickled():
     assert run("import json, minglm; print(json.dumps([minglm.model.__name__, minglm.viz.__name__]))") == [
-        "minglm.model", "minglm.viz"]  # fmt: skip
+        "minglm.model",
+        "minglm.viz",
+    ]
     config = minglm.GLMConfig(10, 4, 1, 1, 8)
     assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
     mask = pickle.loads(pickle.dumps(minglm.GLMMask.packed([3], [1])))
@@ -156,8 +189,16 @@ def test_what_a_help_spells_out_is_what_the_library_has():
 
     assert model_config.FAMILIES == layout.FAMILIES
     assert fill.POOLS == embedding.POOLS
-    assert (evaluate.MASKS, evaluate.DOCUMENTS, evaluate.ERRORS) == (tuple(perplexity.MASKS), corpus.DOCUMENTS, corpus.ERRORS)
-    assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (tuple(cases.SHAPES), cases.QUICK, training.BATCH_TOKENS)
+    assert (evaluate.MASKS, evaluate.DOCUMENTS, evaluate.ERRORS) == (
+        tuple(perplexity.MASKS),
+        corpus.DOCUMENTS,
+        corpus.ERRORS,
+    )
+    assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (
+        tuple(cases.SHAPES),
+        cases.QUICK,
+        training.BATCH_TOKENS,
+    )
     plan = compare.Plan()
     shown = {action.dest: action.help or "" for action in arguments("compare")}
     assert f"({plan.pretraining_seeds})" in shown["pretraining_seeds"]

@@ -63,8 +63,11 @@ def check(example, text, spans, order, special=SPECIAL, objective="token"):
     """An Example is what the formulas say, in every field."""
     tokens, positions, blocks, targets, part_a_len = by_formula(text, spans, order, special, objective)
     for name, truth in (
-        ("tokens", tokens), ("position_ids", positions), ("block_position_ids", blocks), ("targets", targets),
-    ):  # fmt: skip
+        ("tokens", tokens),
+        ("position_ids", positions),
+        ("block_position_ids", blocks),
+        ("targets", targets),
+    ):
         got = getattr(example, name)
         assert got.dtype == np.int64 and got.tolist() == truth.tolist(), name
     assert example.part_a_len == part_a_len
@@ -101,7 +104,10 @@ def test_order_counts_spans_in_text_order_however_they_are_given():
 
 
 def test_each_objective_has_its_mask_token():
-    tokens = {objective: build_example([X1, X2], [(0, 1)], [0], objective=objective).tokens[0] for objective in OBJECTIVES}
+    tokens = {
+        objective: build_example([X1, X2], [(0, 1)], [0], objective=objective).tokens[0]
+        for objective in OBJECTIVES
+    }
     assert tokens == {"token": SPECIAL.mask, "sentence": SPECIAL.smask, "document": SPECIAL.gmask}
 
 
@@ -113,7 +119,10 @@ def test_a_document_span_ends_in_eop_only_where_the_document_ends():
     example = build_example(cut, [(2, 4)], [0], objective="document")
     assert example.tokens[example.part_a_len :].tolist() == [S, X2]
     assert example.targets.tolist() == [X2, X3]  # the last token is a target, and nothing follows
-    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [X2, E]  # not at the cut
+    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [
+        X2,
+        E,
+    ]  # not at the cut
     for objective in ("token", "sentence"):
         assert build_example(cut, [(2, 4)], [0], objective=objective).targets.tolist() == [X2, X3, E]
 
@@ -128,11 +137,18 @@ def test_a_text_without_spans_is_part_a_alone():
 # The original's rows
 
 OBJECTIVE = {
-    "bert": "token", "gap_sentence": "sentence", "generation": "document", "generation_suffix": "document",
-}  # fmt: skip
+    "bert": "token",
+    "gap_sentence": "sentence",
+    "generation": "document",
+    "generation_suffix": "document",
+}
 OTHER_LAYOUTS = {
-    "token_no_block_position", "token_sentinel", "token_dblock", "token_random_position", "masked_lm"
-}  # fmt: skip
+    "token_no_block_position",
+    "token_sentinel",
+    "token_dblock",
+    "token_random_position",
+    "masked_lm",
+}
 
 
 def fixture_rows():
@@ -143,9 +159,15 @@ def fixture_rows():
             continue
         kinds = case["strategy"].get("task_mask", False)
         special = SpecialTokens(
-            pad=ids["pad"], cls=ids["ENC"], eos=ids["eos"], sop=ids["sop"], eop=ids["eop"], mask=ids["MASK"],
-            smask=ids["sMASK"] if kinds else ids["MASK"], gmask=ids["gMASK"] if kinds else ids["MASK"],
-        )  # fmt: skip
+            pad=ids["pad"],
+            cls=ids["ENC"],
+            eos=ids["eos"],
+            sop=ids["sop"],
+            eop=ids["eop"],
+            mask=ids["MASK"],
+            smask=ids["sMASK"] if kinds else ids["MASK"],
+            gmask=ids["gMASK"] if kinds else ids["MASK"],
+        )
         for k, row in enumerate(case["rows"]):
             text, suffix = row["text"], row["task"] == "generation_suffix"
             if suffix:
@@ -155,7 +177,9 @@ def fixture_rows():
             order = [spans.index(span) for span in generated]
             # the original never adds eop to a suffix, even where the document ends: to us, then, no token is its end
             row_special = replace(special, eos=-1) if suffix else special
-            out = {key: case["out"][key][k] for key in ("tokens", "targets", "loss_mask", "position_id", "sep")}
+            out = {
+                key: case["out"][key][k] for key in ("tokens", "targets", "loss_mask", "position_id", "sep")
+            }
             yield f"{case['name']}-{k}", text, spans, order, OBJECTIVE[row["task"]], row_special, suffix, out
 
 
@@ -167,18 +191,26 @@ def test_every_row_of_the_fixture_is_compared_but_for_other_layouts():
     rows = {case["name"]: len(case["rows"]) for case in FIXTURE["cases"]}
     assert rows.keys() >= OTHER_LAYOUTS and sum(rows[name] for name in OTHER_LAYOUTS) == 8
     assert sum(rows.values()) == 28 + 8
-    assert all(len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"])  # none was dropped there
+    assert all(
+        len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"]
+    )  # none was dropped there
 
 
 @pytest.mark.parametrize(
-    ("text", "spans", "order", "objective", "special", "suffix", "out"), [row[1:] for row in ROWS],
+    ("text", "spans", "order", "objective", "special", "suffix", "out"),
+    [row[1:] for row in ROWS],
     ids=[row[0] for row in ROWS],
-)  # fmt: skip
+)
 def test_the_originals_rows_come_out(text, spans, order, objective, special, suffix, out):
     example = build_example(text, spans, order, special, objective)
     T, A = len(example.tokens), example.part_a_len
     assert A == out["sep"]
-    padded = [example.tokens, [0] * A + example.targets.tolist(), example.position_ids, example.block_position_ids]
+    padded = [
+        example.tokens,
+        [0] * A + example.targets.tolist(),
+        example.position_ids,
+        example.block_position_ids,
+    ]
     # targets of Part A are copies of its tokens there, with loss 0; what is behind T is padding with 0
     original = [out["tokens"], [0] * A + out["targets"][A:], *out["position_id"]]
     for ours, theirs in zip(padded, original, strict=True):
@@ -240,26 +272,32 @@ def without_eop(text, spans, order):
     keep = example.targets != SPECIAL.eop
     rows[example.part_a_len :] = keep
     names = ("tokens", "position_ids", "block_position_ids")
-    return replace(example, targets=example.targets[keep], **{name: getattr(example, name)[rows] for name in names})
+    return replace(
+        example, targets=example.targets[keep], **{name: getattr(example, name)[rows] for name in names}
+    )
 
 
 WRONG_EXAMPLES = {
     "sop has block position 0": lambda *a: part_b(build_example(*a), block_position_ids=lambda b: b - 1),
-    "block positions run on": lambda *a: part_b(build_example(*a), block_position_ids=lambda b: 1 + np.arange(len(b))),
-    "positions of the mask counted from 1": lambda *a: part_b(build_example(*a), position_ids=lambda p: p + 1),
+    "block positions run on": lambda *a: part_b(
+        build_example(*a), block_position_ids=lambda b: 1 + np.arange(len(b))
+    ),
+    "positions of the mask counted from 1": lambda *a: part_b(
+        build_example(*a), position_ids=lambda p: p + 1
+    ),
     "positions in the text instead of Part A": positions_in_the_text,
     "positions go on inside a span": lambda *a: part_b(
-        (e := build_example(*a)), position_ids=lambda p: p + e.block_position_ids[e.part_a_len :] - 1),
+        (e := build_example(*a)), position_ids=lambda p: p + e.block_position_ids[e.part_a_len :] - 1
+    ),
     "order ignored": lambda text, spans, order: build_example(text, spans, sorted(order)),
     "order inverted": lambda text, spans, order: build_example(text, spans, np.argsort(order).tolist()),
     "a mask for every token": a_mask_for_every_token,
     "another mask token": lambda *a: build_example(*a, replace(SPECIAL, mask=SPECIAL.smask)),
     "sop for eop": lambda *a: build_example(*a, replace(SPECIAL, eop=SPECIAL.sop)),
     "eop never learned": without_eop,
-    "targets are the inputs": lambda *a: replace(
-        (e := build_example(*a)), targets=e.tokens[e.part_a_len :]),
+    "targets are the inputs": lambda *a: replace((e := build_example(*a)), targets=e.tokens[e.part_a_len :]),
     "Part A one longer": lambda *a: replace((e := build_example(*a)), part_a_len=e.part_a_len + 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("wrong", WRONG_EXAMPLES.values(), ids=WRONG_EXAMPLES)
@@ -304,17 +342,20 @@ def test_masks_and_ends_that_stand_in_the_text_are_no_blanks():
 # What is not accepted
 
 
-@pytest.mark.parametrize(("spans", "named"), [
-    ([(1, 1)], "span 1:1"),
-    ([(2, 1)], "span 2:1"),
-    ([(-1, 1)], "span -1:1"),
-    ([(3, 5)], "span 3:5"),
-    ([(4, 5)], "span 4:5"),
-    ([(0, 2), (1, 3)], "span 1:3"),
-    ([(0, 4), (1, 2)], "span 1:2"),
-    ([(1, 3), (1, 3)], "span 1:3"),
-    ([(2, 4), (0, 3)], "span 2:4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spans", "named"),
+    [
+        ([(1, 1)], "span 1:1"),
+        ([(2, 1)], "span 2:1"),
+        ([(-1, 1)], "span -1:1"),
+        ([(3, 5)], "span 3:5"),
+        ([(4, 5)], "span 4:5"),
+        ([(0, 2), (1, 3)], "span 1:3"),
+        ([(0, 4), (1, 2)], "span 1:2"),
+        ([(1, 3), (1, 3)], "span 1:3"),
+        ([(2, 4), (0, 3)], "span 2:4"),
+    ],
+)
 def test_spans_that_do_not_fit_are_an_error_that_names_the_span(spans, named):
     with pytest.raises(MinglmError, match=f"^{named} is not accepted: .*lie in 0:4"):
         build_example([X1, X2, X3, X4], spans, list(range(len(spans))))

@@ -35,8 +35,13 @@ def test_json_says_the_same_for_programs(minglm, monkeypatch):
 def test_the_self_test_runs_every_rung_of_this_machine_in_every_dtype():
     results = info.self_test()
     here = [rung for rung in kernel_rungs() if rung["supported"]]
-    expected = {(f"kernel:{rung['name']}", dtype) for rung in here for dtype in ("float32", "bfloat16") if rung[dtype]}
-    assert {(r["backend"], r["dtype"]) for r in results} == expected | {("sdpa", "float32"), ("sdpa", "bfloat16")}
+    expected = {
+        (f"kernel:{rung['name']}", dtype) for rung in here for dtype in ("float32", "bfloat16") if rung[dtype]
+    }
+    assert {(r["backend"], r["dtype"]) for r in results} == expected | {
+        ("sdpa", "float32"),
+        ("sdpa", "bfloat16"),
+    }
     assert all(result["ok"] and 0 <= result["share"] <= 1 for result in results)
 
 
@@ -93,7 +98,9 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     report = json.loads(result.stdout)
     assert report["folder"] == str(tmp_path / "minglm") and report["devices"][0]["auto"] == "sdpa"
     assert why in report["devices"][0]["reason"] and why in report["advice"]
-    assert not any(rung["built"] for rung in report["rungs"]) and all(result["ok"] for result in report["self_test"])
+    assert not any(rung["built"] for rung in report["rungs"]) and all(
+        result["ok"] for result in report["self_test"]
+    )
     assert f"none: {why}" in info.show(report)
 
 
@@ -132,11 +139,16 @@ def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
     monkeypatch.setattr(ops, "_C", None)
     assert info.device("cuda")["reason"] == "PyTorch sees no GPU"
     monkeypatch.setattr(ops, "_C", with_cuda(0, "no CUDA-capable device is detected"))
-    assert info.device("cuda")["reason"] == "PyTorch sees no GPU, and the driver: no CUDA-capable device is detected"
+    assert (
+        info.device("cuda")["reason"]
+        == "PyTorch sees no GPU, and the driver: no CUDA-capable device is detected"
+    )
     monkeypatch.setattr(ops, "_C", with_cuda(1, ""))
     for version, built in ((None, "is built without CUDA"), ("13.0", "is built for CUDA 13.0")):
         monkeypatch.setattr(torch.version, "cuda", version)
-        assert info.device("cuda")["reason"] == f"PyTorch sees no GPU, the driver shows 1: this PyTorch {built}"
+        assert (
+            info.device("cuda")["reason"] == f"PyTorch sees no GPU, the driver shows 1: this PyTorch {built}"
+        )
 
 
 # ---- the one thing to improve -------------------------------------------------------------------------------------------
@@ -146,9 +158,13 @@ def report_of(**changes):
     """A report in which nothing is left to improve, but for the changes."""
     rungs = [dict(name=name, built=True) for name in ("scalar", "avx2")]
     report = dict(
-        build=dict(extension=True, reason=None, compiler="g++ 12", sets=["avx2"]), cpu=dict(sets=["avx2"]), rungs=rungs,
-        self_test=[dict(backend="kernel:avx2", ok=True)], environment={}, devices=[dict(auto="kernel:avx2")],
-    )  # fmt: skip
+        build=dict(extension=True, reason=None, compiler="g++ 12", sets=["avx2"]),
+        cpu=dict(sets=["avx2"]),
+        rungs=rungs,
+        self_test=[dict(backend="kernel:avx2", ok=True)],
+        environment={},
+        devices=[dict(auto="kernel:avx2")],
+    )
     return report | changes
 
 
@@ -158,7 +174,14 @@ CUDA = ("csrc/cuda/forward.cuh", "csrc/cuda/launch.cu", "csrc/cuda_on_cpu/simt.h
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A folder that looks like a checkout whose extension was built after its sources were written."""
-    for name in ("csrc/mask.h", "csrc/cpu/scalar.cpp", "csrc/cpu/avx512.cpp", "csrc/README.md", *CUDA, "minglm/_C.so"):
+    for name in (
+        "csrc/mask.h",
+        "csrc/cpu/scalar.cpp",
+        "csrc/cpu/avx512.cpp",
+        "csrc/README.md",
+        *CUDA,
+        "minglm/_C.so",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000, 1000))
@@ -199,7 +222,9 @@ def test_a_gpu_without_kernels_is_the_first_thing_to_improve(checkout):
 
 def test_a_set_that_the_compiler_lacked_is_named(checkout):
     rungs = [*report_of()["rungs"], dict(name="avx512", built=False)]
-    assert "newer than g++ 12 could build avx512" in info.advice(report_of(cpu=dict(sets=["avx2", "avx512"]), rungs=rungs))
+    assert "newer than g++ 12 could build avx512" in info.advice(
+        report_of(cpu=dict(sets=["avx2", "avx512"]), rungs=rungs)
+    )
     assert info.advice(report_of(rungs=rungs)) is None  # this processor could not run it
 
 

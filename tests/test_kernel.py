@@ -26,8 +26,12 @@ from minglm.mask import GLMMask, keys_of_row
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 SERVED = [(rung, dtype) for rung in ops.rungs() for dtype in DTYPES if ops.serves(dtype, rung)]
-every_rung = pytest.mark.parametrize("rung", [rung for rung in ops.rungs() if ops.serves(torch.float32, rung)])
-every_rung_and_dtype = pytest.mark.parametrize(("rung", "dtype"), SERVED, ids=[f"{rung}-{str(d)[6:]}" for rung, d in SERVED])
+every_rung = pytest.mark.parametrize(
+    "rung", [rung for rung in ops.rungs() if ops.serves(torch.float32, rung)]
+)
+every_rung_and_dtype = pytest.mark.parametrize(
+    ("rung", "dtype"), SERVED, ids=[f"{rung}-{str(d)[6:]}" for rung, d in SERVED]
+)
 needs_kernel = pytest.mark.skipif(not ops.rungs(), reason=ops.HOW)
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="reads /proc")
 slow = pytest.mark.skipif(os.environ.get("MINGLM_SLOW") != "1", reason="takes minutes: MINGLM_SLOW=1")
@@ -57,7 +61,10 @@ def random_numbers(mask, heads, width, dtype, seed=0):
     """q, k, v and the gradient of the output; what lies in the room of a cache is NaN."""
     random = torch.Generator().manual_seed(seed)
     n_q, n_k = int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
-    q, k, v, g = (torch.randn(n, heads, width, generator=random, dtype=torch.float64).to(dtype) for n in (n_q, n_k, n_k, n_q))
+    q, k, v, g = (
+        torch.randn(n, heads, width, generator=random, dtype=torch.float64).to(dtype)
+        for n in (n_q, n_k, n_k, n_q)
+    )
     for first, used, end in zip(mask.cu_seqlens_k[:-1], mask.len_k, mask.cu_seqlens_k[1:], strict=True):
         k[first + used : end] = v[first + used : end] = math.nan
     return q, k, v, g
@@ -68,7 +75,9 @@ def by_kernel(rung, q, k, v, g, mask):
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     out, lse = ops.kernel_attention(q, k, v, mask, 1 / math.sqrt(q.shape[-1]), rung, return_lse=True)
     grads = torch.autograd.grad(out, (q, k, v), g)
-    assert lse.dtype == (torch.float64 if q.dtype == torch.float64 else torch.float32) and not lse.requires_grad
+    assert (
+        lse.dtype == (torch.float64 if q.dtype == torch.float64 else torch.float32) and not lse.requires_grad
+    )
     assert all(x.dtype == q.dtype for x in (out, *grads))
     return dict(out=out.detach(), lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
 
@@ -103,7 +112,9 @@ def truth_and_budget(numbers, mask, others=0):
     """
     dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
     eps, budget = torch.finfo(dtype).eps, {}
-    for seed in range(others + 1 if dtype == torch.float32 else 1):  # elsewhere one draw has always been enough
+    for seed in range(
+        others + 1 if dtype == torch.float32 else 1
+    ):  # elsewhere one draw has always been enough
         drawn = random_numbers(mask, heads, width, dtype, seed) if seed else numbers
         exact, naive = by_reference(*(x.double() for x in drawn), mask), by_reference(*drawn, mask)
         truth = truth if seed else exact  # noqa: F821
@@ -120,7 +131,9 @@ def compare(got, truth, budget):
         y = got[name].double()
         assert y.shape == x.shape and torch.equal(y.isfinite(), x.isfinite()), f"{name} is not finite"
         off = (y - x)[x.isfinite()].abs()
-        assert (off <= budget[name]).all(), f"{name} is off by {off.max():.2e}, and {budget[name]:.2e} would be fair"
+        assert (off <= budget[name]).all(), (
+            f"{name} is off by {off.max():.2e}, and {budget[name]:.2e} would be fair"
+        )
 
 
 # ---- agreement with float64
@@ -129,14 +142,18 @@ def compare(got, truth, budget):
 @functools.cache
 def problem(dtype, width, part_a, queries):
     """One sample of every length: (q, k, v, g, mask), truth, budget."""
-    mask = GLMMask.packed(LENGTHS, [PART_A[part_a](T) for T in LENGTHS]).with_queries([QUERIES[queries](T) for T in LENGTHS])
+    mask = GLMMask.packed(LENGTHS, [PART_A[part_a](T) for T in LENGTHS]).with_queries(
+        [QUERIES[queries](T) for T in LENGTHS]
+    )
     numbers = random_numbers(mask, 2, width, dtype)
     return (*numbers, mask), *truth_and_budget(numbers, mask, others=7)
 
 
 # Every mask at one width, every width at two masks: which keys a row sees, and how long a row is, meet in no line of a kernel.
 GRID = [
-    pytest.param(rung, dtype, width, part_a, queries, id=f"{rung}-{str(dtype)[6:]}-{width}-{part_a}-{queries}")
+    pytest.param(
+        rung, dtype, width, part_a, queries, id=f"{rung}-{str(dtype)[6:]}-{width}-{part_a}-{queries}"
+    )
     for rung, dtype in SERVED
     for width in (8, 32, 64, 80, 128)
     for part_a in PART_A
@@ -158,7 +175,9 @@ def test_every_rung_is_as_exact_as_its_precision_allows(rung, dtype, width, part
 
 @st.composite
 def a_long_sample(draw):
-    len_k = draw(st.one_of(st.integers(0, 9), st.integers(0, 150), st.sampled_from([47, 48, 49, 63, 64, 65, 96, 128])))
+    len_k = draw(
+        st.one_of(st.integers(0, 9), st.integers(0, 150), st.sampled_from([47, 48, 49, 63, 64, 65, 96, 128]))
+    )
     len_q = draw(st.sampled_from([len_k, draw(st.integers(0, len_k)), draw(st.integers(0, 150))]))
     part_a = draw(st.one_of(st.sampled_from([0, len_k, min(64, len_k)]), st.integers(0, len_k)))
     return Sample(len_q, len_k, part_a, draw(st.sampled_from([0, 0, 1, 70])))
@@ -191,7 +210,15 @@ def test_any_packing_is_as_exact_as_its_precision_allows(rung, dtype, samples, h
 @every_rung_and_dtype
 def test_samples_longer_than_any_block_are_as_exact(rung, dtype):
     # queries, keys, Part A: the vector kernel walks along keys in blocks of 512 and keeps a row's state between them
-    samples = [(1100, 1100, 600), (300, 1030, 0), (1, 1100, 300), (2, 700, 700), (513, 513, 0), (512, 512, 100), (700, 600, 0)]
+    samples = [
+        (1100, 1100, 600),
+        (300, 1030, 0),
+        (1, 1100, 300),
+        (2, 700, 700),
+        (513, 513, 0),
+        (512, 512, 100),
+        (700, 600, 0),
+    ]
     samples = samples[3:] if rung == "scalar" else samples
     mask = mask_of([Sample(*sample) for sample in samples])
     numbers = random_numbers(mask, 1, 24, dtype)
@@ -316,7 +343,9 @@ def test_one_wrong_cell_is_caught(rung, row, monkeypatch):
 # ---- threads
 
 
-@pytest.mark.parametrize("samples", [[700], [300, 5, 280], [64] * 5], ids=["one long sample", "some long", "all alike"])
+@pytest.mark.parametrize(
+    "samples", [[700], [300, 5, 280], [64] * 5], ids=["one long sample", "some long", "all alike"]
+)
 @every_rung_and_dtype
 def test_any_number_of_threads_gives_the_truth_and_always_the_same_bits(rung, dtype, samples):
     mask = GLMMask.packed(samples, [T // 3 for T in samples])
@@ -326,7 +355,9 @@ def test_any_number_of_threads_gives_the_truth_and_always_the_same_bits(rung, dt
         with threads(n):
             first, again = (by_kernel(rung, *numbers, mask) for _ in range(2))
         compare(first, truth, budget)
-        assert all(torch.equal(first[name], again[name]) for name in first), f"{n} threads do not repeat themselves"
+        assert all(torch.equal(first[name], again[name]) for name in first), (
+            f"{n} threads do not repeat themselves"
+        )
 
 
 @every_rung
@@ -366,7 +397,9 @@ def test_python_goes_on_while_the_kernel_computes():
     passed = ticks[0] - before
     done.set()
     clock.join()
-    assert passed > 20, f"{passed} ticks: the GIL is held"  # held, it is a few: those between the calls of PyTorch
+    assert passed > 20, (
+        f"{passed} ticks: the GIL is held"
+    )  # held, it is a few: those between the calls of PyTorch
 
 
 def run_python(code, *words, **environment):
@@ -393,7 +426,9 @@ def step(T, D=32):
 
 @needs_kernel
 @needs_proc
-@pytest.mark.parametrize("torch_first", [True, False], ids=["torch starts its threads first", "the kernel does"])
+@pytest.mark.parametrize(
+    "torch_first", [True, False], ids=["torch starts its threads first", "the kernel does"]
+)
 def test_torch_and_the_kernel_share_one_pool_of_threads(torch_first):
     code = f"""{PREPARED}
 count = lambda: len(os.listdir("/proc/self/task"))
@@ -412,7 +447,9 @@ print(json.dumps([seen, len(pools), ops._C.cpu_threads_by()]))"""
     if by != "OpenMP":
         pytest.skip(f"threads by {by}")
     start = seen[0]
-    assert seen == [start, start, start + 2, start + 2], "threads in the process: one thread, then three, shared"
+    assert seen == [start, start, start + 2, start + 2], (
+        "threads in the process: one thread, then three, shared"
+    )
     assert pools == 1
 
 
@@ -425,7 +462,9 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 step({T})
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"""
     kilobytes = run_python(code, OMP_NUM_THREADS="1" if T < 10_000 else str(os.cpu_count()))
-    assert kilobytes < 16 * 1024 + 20 * T * 32 * 4 / 1024  # out, three inputs, three gradients, g, and some of the kernel's own
+    assert (
+        kilobytes < 16 * 1024 + 20 * T * 32 * 4 / 1024
+    )  # out, three inputs, three gradients, g, and some of the kernel's own
 
 
 # ---- what it is for
@@ -435,7 +474,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"""
 def test_training_on_the_kernel_gives_the_curve_of_the_reference(tmp_path, text_file):
     losses = {}
     for backend in ("reference", "kernel"):
-        words = ["pretrain", "--text", str(text_file), "--out", str(tmp_path / backend), "--steps", "50", "--lr", "1e-2"]
+        words = [
+            "pretrain",
+            "--text",
+            str(text_file),
+            "--out",
+            str(tmp_path / backend),
+            "--steps",
+            "50",
+            "--lr",
+            "1e-2",
+        ]
         assert main([*words, "--backend", backend, "--model.dropout", "0", *SMALL]) == 0
         with open(tmp_path / backend / "metrics.csv", encoding="utf-8") as file:
             losses[backend] = [float(row["loss"]) for row in csv.DictReader(file)]

@@ -25,7 +25,10 @@ LAYERS = """
 """
 LEVEL = {name: n for n, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()}
 ROOT = Path(minglm.__file__).parent
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in ROOT.rglob("*.py")
+}
 
 
 def level(module):
@@ -46,7 +49,12 @@ def imports(module):
 
 
 def test_every_import_points_down():
-    up = [f"{module} -> {other}" for module in MODULES for other in imports(module) if level(other) > level(module)]
+    up = [
+        f"{module} -> {other}"
+        for module in MODULES
+        for other in imports(module)
+        if level(other) > level(module)
+    ]
     assert not up
 
 

@@ -32,8 +32,15 @@ from minglm.use.tasks import Cloze, TextToText, ask_all
 
 S = SpecialTokens()
 VOCABULARY = 64
-DIALS = dict(has_eos=True, mask_ratio=0.15, mean_length=3.0, max_length=40, document_ratio=(0.5, 1.0),
-             sentence_ends=np.arange(VOCABULARY) == 30, starts_sentence=True)  # fmt: skip
+DIALS = dict(
+    has_eos=True,
+    mask_ratio=0.15,
+    mean_length=3.0,
+    max_length=40,
+    document_ratio=(0.5, 1.0),
+    sentence_ends=np.arange(VOCABULARY) == 30,
+    starts_sentence=True,
+)
 TEXT = [S.cls, *range(31, 59), S.eos]
 
 
@@ -78,7 +85,11 @@ def test_rows_are_those_of_the_pictures(family, seed):
 
 def test_gpt_learns_every_token_but_the_first_from_the_row_before_it():
     e = drawn("gpt", 0)
-    assert e.part_a_len == 0 and e.targets.tolist() == TEXT[1:] and e.target_rows.tolist() == list(range(len(TEXT) - 1))
+    assert (
+        e.part_a_len == 0
+        and e.targets.tolist() == TEXT[1:]
+        and e.target_rows.tolist() == list(range(len(TEXT) - 1))
+    )
     assert not e.block_position_ids.any()
 
 
@@ -104,7 +115,9 @@ def test_bert_hides_fifteen_per_cent_and_leaves_the_rest_as_it_was():
         counts += masked.sum(), (~masked & ~left).sum(), left.sum()
         assert (now[~masked] >= WORDS).all()
     share = counts / counts.sum()
-    expected = np.array([0.8, 0.1 * (VOCABULARY - WORDS - 1) / (VOCABULARY - WORDS), 0.1 + 0.1 / (VOCABULARY - WORDS)])
+    expected = np.array(
+        [0.8, 0.1 * (VOCABULARY - WORDS - 1) / (VOCABULARY - WORDS), 0.1 + 0.1 / (VOCABULARY - WORDS)]
+    )
     assert np.abs(share - expected).max() < 4 * np.sqrt(0.25 / counts.sum())
 
 
@@ -115,14 +128,19 @@ def test_ablations_differ_from_glm_in_what_their_name_says_and_in_nothing_else()
         flat, named = drawn("glm-1d", seed), drawn("glm-sentinels", seed)
         A = glm.part_a_len
         for e in (flat, named):
-            assert e.targets.tolist() == glm.targets.tolist() and e.position_ids.tolist() == glm.position_ids.tolist()
+            assert (
+                e.targets.tolist() == glm.targets.tolist()
+                and e.position_ids.tolist() == glm.position_ids.tolist()
+            )
             assert e.part_a_len == A and e.tokens[A:].tolist() == glm.tokens[A:].tolist()
         assert flat.tokens.tolist() == glm.tokens.tolist() and not flat.block_position_ids.any()
         assert named.block_position_ids.tolist() == glm.block_position_ids.tolist()
         blanks = np.flatnonzero(glm.tokens[:A] == S.mask)
         assert named.tokens[blanks].tolist() == [8 + n for n in range(len(blanks))]
         ordered = drawn("glm-ordered", seed)
-        starts = ordered.position_ids[ordered.part_a_len :][ordered.block_position_ids[ordered.part_a_len :] == 1]
+        starts = ordered.position_ids[ordered.part_a_len :][
+            ordered.block_position_ids[ordered.part_a_len :] == 1
+        ]
         assert (np.diff(starts) > 0).all()
         assert sorted(ordered.targets.tolist()) == sorted(glm.targets.tolist())  # the same spans
         shuffled |= ordered.targets.tolist() != glm.targets.tolist()
@@ -135,7 +153,12 @@ def test_the_seventeenth_sentinel_is_the_first_again():
 
 def test_continuation_by_hand():
     e = continuation([5, 6, 7, 8], 2, 2, S, "prefix")
-    assert (e.tokens.tolist(), e.target_rows.tolist(), e.targets.tolist(), e.part_a_len) == ([5, 6, 7], [1, 2], [7, 8], 2)
+    assert (e.tokens.tolist(), e.target_rows.tolist(), e.targets.tolist(), e.part_a_len) == (
+        [5, 6, 7],
+        [1, 2],
+        [7, 8],
+        2,
+    )
 
 
 def test_a_packed_batch_asks_the_rows_of_each_sample():
@@ -186,7 +209,9 @@ def test_every_family_learns_a_batch_by_heart(family):
 
 
 def test_an_unknown_family_is_told_what_is_accepted():
-    with pytest.raises(MinglmError, match="model.family: 'bart' is not accepted; one of glm, glm-ordered, .*prefix"):
+    with pytest.raises(
+        MinglmError, match="model.family: 'bart' is not accepted; one of glm, glm-ordered, .*prefix"
+    ):
         GLMConfig(8, 4, 1, 1, 4, family="bart")
 
 
@@ -226,9 +251,17 @@ def greedy(model, tokenizer, text, most):
     for n in range(most):
         may = is_text.clone()
         may[[tokenizer.special.eos, tokenizer.special.eop]] = n > 0
-        e = continuation([*ids, *said, 0], len(ids) + n, A if model.config.family == "prefix" else 0, tokenizer.special, "gpt")
+        e = continuation(
+            [*ids, *said, 0],
+            len(ids) + n,
+            A if model.config.family == "prefix" else 0,
+            tokenizer.special,
+            "gpt",
+        )
         batch = pack([e])
-        logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, batch.target_rows)[-1]
+        logits = model(
+            batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, batch.target_rows
+        )[-1]
         token = int(logits.masked_fill(~may, -torch.inf).argmax())
         if token in (tokenizer.special.eos, tokenizer.special.eop):
             break
@@ -255,7 +288,9 @@ def test_left_to_right_models_write_on_with_a_cache_as_without(family, tokenizer
 def test_left_to_right_models_fill_no_blank_with_words_behind_it(family, tokenizer):
     model = model_of(family, tokenizer.vocab_size)
     for text in ("he [MASK] it", "he [MASK]", "[gMASK] he", "[MASK] he [gMASK]"):
-        with pytest.raises(MinglmError, match=f"trained as {family} writes on, and sees nothing behind a blank"):
+        with pytest.raises(
+            MinglmError, match=f"trained as {family} writes on, and sees nothing behind a blank"
+        ):
             fill(model, tokenizer, text)
     assert fill(model, tokenizer, "he saw [gMASK]", max_tokens=3).text.startswith("he saw")
 
@@ -265,14 +300,19 @@ def test_left_to_right_models_stop_where_their_positions_end(tokenizer):
     ids = tokenizer.encode("he saw it")
     dials, asked = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
     [draft] = fill_drafts(model, [Draft(model, tokenizer, asked, dials)], dials)
-    assert len(ids) + len(draft.blanks[0].tokens) == 12  # cls is row 0, and the table has a row more than positions
+    assert (
+        len(ids) + len(draft.blanks[0].tokens) == 12
+    )  # cls is row 0, and the table has a row more than positions
 
 
 def test_bert_writes_nothing_and_says_so(tokenizer):
     model = model_of("bert", tokenizer.vocab_size)
-    for use in (lambda: fill(model, tokenizer, "he [MASK] it"), lambda: write(model, tokenizer, "he"),
-                lambda: evaluate_text(model, tokenizer, ["he saw it was no"]),
-                lambda: evaluate_last_word(model, tokenizer, {"1": {"context": "he saw", "answer": "it"}})):  # fmt: skip
+    for use in (
+        lambda: fill(model, tokenizer, "he [MASK] it"),
+        lambda: write(model, tokenizer, "he"),
+        lambda: evaluate_text(model, tokenizer, ["he saw it was no"]),
+        lambda: evaluate_last_word(model, tokenizer, {"1": {"context": "he saw", "answer": "it"}}),
+    ):
         with pytest.raises(MinglmError, match="trained as bert writes nothing"):
             use()
 
@@ -287,12 +327,17 @@ def test_ablations_fill_what_a_full_reading_says(family, tokenizer):
     e = answer_example(family, part_a, gap.position, gap.tokens, tokenizer.special)
     batch = pack([e])
     with torch.no_grad():
-        log_p = model(*[getattr(batch, n) for n in ("tokens", "position_ids", "block_position_ids", "mask")],
-                      batch.target_rows).log_softmax(-1)  # fmt: skip
+        log_p = model(
+            *[getattr(batch, n) for n in ("tokens", "position_ids", "block_position_ids", "mask")],
+            batch.target_rows,
+        ).log_softmax(-1)
     for n, token in enumerate(gap.tokens):
         assert float(log_p[n, token]) == pytest.approx(gap.scores[n], abs=1e-4)
     if family == "glm-sentinels":
-        assert [t for t in e.tokens[: e.part_a_len] if 8 <= t < 24] == [8, 9] and tokenizer.special.mask not in e.tokens
+        assert [t for t in e.tokens[: e.part_a_len] if 8 <= t < 24] == [
+            8,
+            9,
+        ] and tokenizer.special.mask not in e.tokens
     if family == "glm-1d":
         assert not e.block_position_ids.any()
 
@@ -313,7 +358,9 @@ def by_hand(model, question, answer, whole):
         rows, part_a_len = text[:-1], len(before) if family == "prefix" else 0
         asked = [(i - 1, text[i]) for i in range(len(before), len(text))]
     zeros = torch.zeros(len(rows), dtype=torch.int64)
-    log_p = model(torch.tensor(rows), torch.arange(len(rows)), zeros, GLMMask.packed([len(rows)], [part_a_len])).log_softmax(-1)
+    log_p = model(
+        torch.tensor(rows), torch.arange(len(rows)), zeros, GLMMask.packed([len(rows)], [part_a_len])
+    ).log_softmax(-1)
     return sum(float(log_p[i, token]) for i, token in asked)
 
 
@@ -333,7 +380,12 @@ def test_labels_score_as_each_family_reads_them(family, task, tokenizer):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_a_task(family, tokenizer):
-    labelled = [("he saw it", "plus"), ("she saw no film", "minus"), ("it film", "plus"), ("no no", "minus")] * 2
+    labelled = [
+        ("he saw it", "plus"),
+        ("she saw no film", "minus"),
+        ("it film", "plus"),
+        ("no no", "minus"),
+    ] * 2
     rows = {n: {"text": text, "label": label} for n, (text, label) in enumerate(labelled)}
     questions = ask_all(TASK, tokenizer, rows, 64, labelled=True)
     torch.manual_seed(0)
@@ -345,11 +397,17 @@ def test_every_family_learns_a_task(family, tokenizer):
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bert"])
 def test_text_to_text_ends_where_each_family_knows_an_end(family, tokenizer):
-    [pair] = ask_all(TextToText("{src} [gMASK]"), tokenizer, {"1": {"src": "he saw", "tgt": "it"}}, 32, labelled=True)
+    [pair] = ask_all(
+        TextToText("{src} [gMASK]"), tokenizer, {"1": {"src": "he saw", "tgt": "it"}}, 32, labelled=True
+    )
     e = pair.example(family)
     end = tokenizer.special.eop if family in INFILLING else tokenizer.special.eos
     assert e.targets.tolist() == [*tokenizer.encode(" it"), end]
-    assert tokenizer.special.gmask in e.tokens if family in INFILLING else tokenizer.special.gmask not in e.tokens
+    assert (
+        tokenizer.special.gmask in e.tokens
+        if family in INFILLING
+        else tokenizer.special.gmask not in e.tokens
+    )
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
@@ -358,7 +416,9 @@ def test_running_text_costs_what_each_token_costs(family, tokenizer):
     model, text = model_of(family, tokenizer.vocab_size), "he saw it was no film"
     ids = tokenizer.encode(text)
     report = evaluate_text(model, tokenizer, [text])
-    e = continuation([tokenizer.special.cls, *ids], 2, 2 if family == "prefix" else 0, tokenizer.special, family)
+    e = continuation(
+        [tokenizer.special.cls, *ids], 2, 2 if family == "prefix" else 0, tokenizer.special, family
+    )
     with torch.no_grad():
         nats = float(model.loss(pack([e]), "sum"))
     assert report["predictions"][0]["nats_left_to_right"] == pytest.approx(nats, rel=1e-5)
@@ -405,7 +465,11 @@ def test_bert_is_told_how_long_an_answer_is_and_says_each_token_at_once(tokenize
 
 def test_left_to_right_models_restore_no_blanks(tokenizer):
     with pytest.raises(MinglmError, match="trained as gpt writes on"):
-        evaluate_infill(model_of("gpt", tokenizer.vocab_size), tokenizer, {"1": dict(text="he [BLANK] it", blanks=["saw"])})
+        evaluate_infill(
+            model_of("gpt", tokenizer.vocab_size),
+            tokenizer,
+            {"1": dict(text="he [BLANK] it", blanks=["saw"])},
+        )
 
 
 def test_a_page_shows_glm_alone(tokenizer):
@@ -420,12 +484,36 @@ def test_a_page_shows_glm_alone(tokenizer):
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "prefix", "glm-sentinels"])
 def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family, tmp_path, minglm):
-    sizes = ["--model.vocab_size", "300", "--model.hidden_size", "16", "--model.num_layers", "1", "--model.num_heads", "2"]
+    sizes = [
+        "--model.vocab_size",
+        "300",
+        "--model.hidden_size",
+        "16",
+        "--model.num_layers",
+        "1",
+        "--model.num_heads",
+        "2",
+    ]
     text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"He saw {n} films. She saw none of them, and it was good." for n in range(40)))
+    text.write_text(
+        "\n\n".join(f"He saw {n} films. She saw none of them, and it was good." for n in range(40))
+    )
     run = tmp_path / "run"
-    how = ["--steps", "4", "--batch-tokens", "256", "--model.max_positions", "64", "--dtype", "float32", "--text", str(text)]
-    done = minglm("pretrain", "--objective", family, *sizes, *how, "--train.sample_every", "2", "--out", str(run))
+    how = [
+        "--steps",
+        "4",
+        "--batch-tokens",
+        "256",
+        "--model.max_positions",
+        "64",
+        "--dtype",
+        "float32",
+        "--text",
+        str(text),
+    ]
+    done = minglm(
+        "pretrain", "--objective", family, *sizes, *how, "--train.sample_every", "2", "--out", str(run)
+    )
     assert done.code == 0, done.err
     assert f"objective   {family}" in done.out
     assert GLM.from_pretrained(run).config.family == family
@@ -441,7 +529,11 @@ def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family,
 
 def test_an_unknown_objective_is_one_line(tmp_path, minglm):
     told = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
-    assert told.code == 2 and "'bart' is not accepted; one of glm" in told.err and not (tmp_path / "run").exists()
+    assert (
+        told.code == 2
+        and "'bart' is not accepted; one of glm" in told.err
+        and not (tmp_path / "run").exists()
+    )
 
 
 # ---- long texts -----------------------------------------------------------------------------------------------------------
@@ -463,7 +555,9 @@ def test_a_text_as_long_as_the_model_leaves_room_for_its_answer(family, tokenize
 
     model = model_of(family, tokenizer.vocab_size, positions=32)
     row = {"src": "he saw it. " * 60, "tgt": "she saw no film. " * 60}
-    [pair] = ask_all(TextToText("{src} [gMASK]"), tokenizer, {"1": row}, text_limit(model.config, True), labelled=True)
+    [pair] = ask_all(
+        TextToText("{src} [gMASK]"), tokenizer, {"1": row}, text_limit(model.config, True), labelled=True
+    )
     assert torch.isfinite(model.loss(pack([pair.example(family)])))
 
 
@@ -474,7 +568,12 @@ def test_a_given_answer_is_scored_with_the_end_that_the_family_has_learned(famil
     model = model_of(family, tokenizer.vocab_size)
     [found] = score(model, tokenizer, "he saw [gMASK]", ["it was"])
     ids, answer = [tokenizer.special.cls, *tokenizer.encode("he saw")], tokenizer.encode(" it was")
-    e = continuation([*ids, *answer, tokenizer.special.eos], len(ids), len(ids) if family == "prefix" else 0,
-                     tokenizer.special, family)  # fmt: skip
+    e = continuation(
+        [*ids, *answer, tokenizer.special.eos],
+        len(ids),
+        len(ids) if family == "prefix" else 0,
+        tokenizer.special,
+        family,
+    )
     with torch.no_grad():
         assert found.log_probability == pytest.approx(-float(model.loss(pack([e]), "sum")), abs=1e-3)

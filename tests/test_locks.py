@@ -93,13 +93,21 @@ def test_a_lock_ends_with_its_process_even_by_kill_9(tmp_path):
 def test_where_a_folder_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
-    for name in ("file", "pipe", "file/run", "x" * 300):  # (an empty name is the folder one is in, as everywhere)
+    for name in (
+        "file",
+        "pipe",
+        "file/run",
+        "x" * 300,
+    ):  # (an empty name is the folder one is in, as everywhere)
         with pytest.raises(MinglmError, match="cannot be written to: ") as error, claimed(tmp_path / name):
             pass
         assert "\n" not in str(error.value)
     with pytest.raises(MinglmError, match="cannot be written to: "), claimed(None, "tiny", tmp_path / "file"):
         pass
-    with pytest.raises(MinglmError, match="gone: cannot be written to: No such file"), locked(tmp_path / "gone"):
+    with (
+        pytest.raises(MinglmError, match="gone: cannot be written to: No such file"),
+        locked(tmp_path / "gone"),
+    ):
         pass
 
 
@@ -114,7 +122,9 @@ def test_a_disk_without_locks_is_told_and_used(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", ["pretrain", "resume", "finetune", "compare", "convert"])
-def test_every_command_that_writes_a_folder_is_refused_while_another_writes_it(command, minglm, small_run, tmp_path):
+def test_every_command_that_writes_a_folder_is_refused_while_another_writes_it(
+    command, minglm, small_run, tmp_path
+):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "good", "label": "positive"}\n{"text": "bad", "label": "negative"}\n')
     held = small_run if command == "resume" else tmp_path / "held"
@@ -130,13 +140,17 @@ def test_every_command_that_writes_a_folder_is_refused_while_another_writes_it(c
     with locked(held) if command == "resume" else claimed(held):
         result = minglm(*words, "--out", tmp_path / "link")
         assert result.code == 2 and result.err.count(" is writing it; ") == 1
-        assert result.err.splitlines()[-1].startswith(f"minglm: error: {tmp_path / 'link'}: process {os.getpid()} ")
+        assert result.err.splitlines()[-1].startswith(
+            f"minglm: error: {tmp_path / 'link'}: process {os.getpid()} "
+        )
     assert (held.exists() and sorted(os.listdir(held))) == before
 
 
 def test_a_run_keeps_its_folder_until_it_has_ended(text_file, tmp_path):
     values = {name.removeprefix("--"): value for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
-    values = {{"batch-tokens": "train.batch_tokens", "dtype": "train.dtype"}.get(k, k): v for k, v in values.items()}
+    values = {
+        {"batch-tokens": "train.batch_tokens", "dtype": "train.dtype"}.get(k, k): v for k, v in values.items()
+    }
     config = resolve(overrides=values | {"data.text": [str(text_file)], "train.steps": 1})
     refused = []
 

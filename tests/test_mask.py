@@ -30,7 +30,11 @@ def grid_by_counting(mask):
     grid = np.zeros((int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])), dtype=bool)
     row = 0
     for len_q, len_k, first, part_a_len in zip(
-        mask.len_q.tolist(), mask.len_k.tolist(), mask.cu_seqlens_k.tolist(), mask.part_a_lens.tolist(), strict=False
+        mask.len_q.tolist(),
+        mask.len_k.tolist(),
+        mask.cu_seqlens_k.tolist(),
+        mask.part_a_lens.tolist(),
+        strict=False,
     ):
         for i in range(len_k - len_q, len_k):
             grid[row, first : first + min(len_k, keys_of_row(i, part_a_len))] = True
@@ -64,8 +68,14 @@ def check(mask, grid):
 @st.composite
 def ragged_masks(draw):
     """Any legal mask of up to four samples: empty ones, more or fewer queries than keys, room in the cache."""
-    samples = draw(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), max_size=4))
-    len_q, len_k, part_a, room = (list(column) for column in zip(*samples, strict=True)) if samples else ([], [], [], [])
+    samples = draw(
+        st.lists(
+            st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), max_size=4
+        )
+    )
+    len_q, len_k, part_a, room = (
+        (list(column) for column in zip(*samples, strict=True)) if samples else ([], [], [], [])
+    )
     part_a = [min(a, k) for a, k in zip(part_a, len_k, strict=True)]
     if draw(st.booleans()):
         room_k, seqlens_k = [k + r for k, r in zip(len_k, room, strict=True)], len_k
@@ -93,9 +103,17 @@ def test_keys_of_row_says_the_same_of_tensors(pairs):
 def test_the_papers_mask_by_hand():
     grid = GLMMask.packed([10], [5]).dense().int().tolist()
     assert ["".join("x" if cell else "." for cell in row) for row in grid] == [
-        "xxxxx.....", "xxxxx.....", "xxxxx.....", "xxxxx.....", "xxxxx.....",
-        "xxxxxx....", "xxxxxxx...", "xxxxxxxx..", "xxxxxxxxx.", "xxxxxxxxxx",
-    ]  # fmt: skip
+        "xxxxx.....",
+        "xxxxx.....",
+        "xxxxx.....",
+        "xxxxx.....",
+        "xxxxx.....",
+        "xxxxxx....",
+        "xxxxxxx...",
+        "xxxxxxxx..",
+        "xxxxxxxxx.",
+        "xxxxxxxxxx",
+    ]
 
 
 @given(ragged_masks())
@@ -123,19 +141,23 @@ def test_part_b_never_sees_the_future_and_part_a_never_sees_part_b(pairs):
         start += T
 
 
-@pytest.mark.parametrize("mask", [
-    GLMMask.packed([], []),
-    GLMMask.packed([0], [0]),
-    GLMMask.packed([0, 3, 0], [0, 2, 0]),
-    GLMMask.packed([1, 1], [0, 1]),
-    GLMMask([0, 1], [0, 6], [3]),  # a step of decoding
-    GLMMask([0, 5], [0, 2], [1]),  # more queries than keys: the first three see Part A only
-    GLMMask([0, 3], [0, 2], [0]),  # ... and nothing, where there is none
-    GLMMask([0, 2], [0, 0], [0]),  # no keys at all
-    GLMMask([0, 0], [0, 4], [2]),  # no queries at all
-    GLMMask([0, 2, 3], [0, 8, 12], [2, 0], seqlens_k=[5, 1]),  # caches with room to grow
-    GLMMask([0, 2], [0, 4], [0], seqlens_k=[0]),
-], ids=range(11))  # fmt: skip
+@pytest.mark.parametrize(
+    "mask",
+    [
+        GLMMask.packed([], []),
+        GLMMask.packed([0], [0]),
+        GLMMask.packed([0, 3, 0], [0, 2, 0]),
+        GLMMask.packed([1, 1], [0, 1]),
+        GLMMask([0, 1], [0, 6], [3]),  # a step of decoding
+        GLMMask([0, 5], [0, 2], [1]),  # more queries than keys: the first three see Part A only
+        GLMMask([0, 3], [0, 2], [0]),  # ... and nothing, where there is none
+        GLMMask([0, 2], [0, 0], [0]),  # no keys at all
+        GLMMask([0, 0], [0, 4], [2]),  # no queries at all
+        GLMMask([0, 2, 3], [0, 8, 12], [2, 0], seqlens_k=[5, 1]),  # caches with room to grow
+        GLMMask([0, 2], [0, 4], [0], seqlens_k=[0]),
+    ],
+    ids=range(11),
+)
 def test_edges_are_what_three_statements_say(mask):
     check(mask, mask.dense())
 
@@ -216,7 +238,9 @@ def test_a_wrong_cache_would_be_caught(wrong):
 @given(st.lists(st.integers(0, 6), max_size=4))
 def test_gpt_is_the_lower_triangle_of_each_sample(lens):
     blocks = [np.tril(np.ones((T, T), dtype=bool)) for T in lens]
-    assert np.array_equal(GLMMask.gpt(lens).dense(), torch.block_diag(*map(torch.tensor, blocks)) if lens else np.zeros((0, 0)))
+    assert np.array_equal(
+        GLMMask.gpt(lens).dense(), torch.block_diag(*map(torch.tensor, blocks)) if lens else np.zeros((0, 0))
+    )
 
 
 @given(st.lists(st.integers(0, 6), max_size=4))
@@ -235,14 +259,28 @@ def test_part_a_of_length_0_is_gpt_and_of_length_T_is_bert():
     assert GLMMask.packed([4, 3], [4, 3]).dense().equal(GLMMask.bert([4, 3]).dense())
 
 
-@pytest.mark.parametrize("kind", [
-    list, tuple, np.array, torch.tensor,
-    lambda x: np.array(x, dtype=np.int32), lambda x: torch.tensor(x, dtype=torch.uint8),
-    lambda x: torch.tensor([[n, 0] for n in x])[:, 0],  # strided
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        tuple,
+        np.array,
+        torch.tensor,
+        lambda x: np.array(x, dtype=np.int32),
+        lambda x: torch.tensor(x, dtype=torch.uint8),
+        lambda x: torch.tensor([[n, 0] for n in x])[:, 0],  # strided
+    ],
+)
 def test_lengths_may_be_lists_arrays_or_tensors(kind):
-    for mask in (GLMMask.packed(kind([4, 3]), kind([2, 0])), GLMMask(kind([0, 4, 7]), kind([0, 4, 7]), kind([2, 0]))):
-        for name, values in (("cu_seqlens_q", [0, 4, 7]), ("cu_seqlens_k", [0, 4, 7]), ("part_a_lens", [2, 0])):
+    for mask in (
+        GLMMask.packed(kind([4, 3]), kind([2, 0])),
+        GLMMask(kind([0, 4, 7]), kind([0, 4, 7]), kind([2, 0])),
+    ):
+        for name, values in (
+            ("cu_seqlens_q", [0, 4, 7]),
+            ("cu_seqlens_k", [0, 4, 7]),
+            ("part_a_lens", [2, 0]),
+        ):
             got = getattr(mask, name)
             assert got.dtype == torch.int32 and got.device.type == "cpu" and got.tolist() == values
 
@@ -251,7 +289,9 @@ def test_lengths_may_be_lists_arrays_or_tensors(kind):
 def test_fewer_queries_see_what_the_last_rows_saw(mask, data):
     len_q = [data.draw(st.integers(0, n)) for n in mask.len_q.tolist()]
     fewer = mask.with_queries(len_q)
-    last = [end - n + r for end, n in zip(mask.cu_seqlens_q[1:].tolist(), len_q, strict=True) for r in range(n)]
+    last = [
+        end - n + r for end, n in zip(mask.cu_seqlens_q[1:].tolist(), len_q, strict=True) for r in range(n)
+    ]
     assert fewer.len_q.tolist() == len_q and fewer.len_k.equal(mask.len_k)
     assert np.array_equal(fewer.dense(), grid_by_words(mask)[last])
 
@@ -261,7 +301,9 @@ def test_what_is_derived_is_derived_once_and_by_key():
     for key in ("a", "a", "b", "a"):
         assert mask.remember(key, lambda key=key: calls.append(key) or key) == key
     assert calls == ["a", "b"]
-    assert mask.with_queries([1]).remember("a", lambda: "other") == "other"  # another mask remembers nothing of it
+    assert (
+        mask.with_queries([1]).remember("a", lambda: "other") == "other"
+    )  # another mask remembers nothing of it
 
 
 def test_a_mask_cannot_be_changed():
@@ -272,25 +314,40 @@ def test_a_mask_cannot_be_changed():
 # What is not accepted
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (dict(cu_seqlens_q=[0, 2]), "^cu_seqlens_q: 2 entries for 2 samples"),
-    (dict(cu_seqlens_k=[0, 4, 7, 9]), "^cu_seqlens_k: 4 entries for 2 samples"),
-    (dict(cu_seqlens_q=[]), "^cu_seqlens_q: 0 entries"),
-    (dict(cu_seqlens_q=[1, 4, 7]), r"^cu_seqlens_q: \[1, 4, 7\] must start at 0"),
-    (dict(cu_seqlens_k=[0, 5, 4]), r"^cu_seqlens_k: \[0, 5, 4\] must .* never fall"),
-    (dict(seqlens_k=[4]), "^seqlens_k: 1 entries for 2 samples"),
-    (dict(seqlens_k=[4, 4]), r"^seqlens_k: \[4, 4\] must lie between 0 and \[4, 3\]"),
-    (dict(seqlens_k=[4, -1]), "^seqlens_k: .* must lie between 0"),
-    (dict(part_a_lens=[2, 4]), r"^part_a_lens: \[2, 4\] must lie between 0 and the samples' keys \[4, 3\]"),
-    (dict(part_a_lens=[-1, 0]), r"^part_a_lens: \[-1, 0\] must lie between 0"),
-    (dict(seqlens_k=[1, 3]), r"^part_a_lens: \[2, 0\] .* keys \[1, 3\]"),  # fits the room, not the keys in it
-    (dict(part_a_lens=[2.0, 0.0]), "^part_a_lens: torch.float32 .* integers"),
-    (dict(part_a_lens=[True, False]), "^part_a_lens: torch.bool"),
-    (dict(part_a_lens=[[2, 0]]), r"^part_a_lens: .* of shape \(1, 2\); a 1-D row"),
-    (dict(part_a_lens=2), r"^part_a_lens: .* of shape \(\)"),
-    (dict(cu_seqlens_k=list(range(0, 90, 10)), cu_seqlens_q=[0] * 9, part_a_lens=[11] * 8), "^part_a_lens"),
-    (dict(cu_seqlens_k=list(range(0, 110, 10)), cu_seqlens_q=[0] * 11, part_a_lens=[11] * 10), r"11, \.\.\.\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(cu_seqlens_q=[0, 2]), "^cu_seqlens_q: 2 entries for 2 samples"),
+        (dict(cu_seqlens_k=[0, 4, 7, 9]), "^cu_seqlens_k: 4 entries for 2 samples"),
+        (dict(cu_seqlens_q=[]), "^cu_seqlens_q: 0 entries"),
+        (dict(cu_seqlens_q=[1, 4, 7]), r"^cu_seqlens_q: \[1, 4, 7\] must start at 0"),
+        (dict(cu_seqlens_k=[0, 5, 4]), r"^cu_seqlens_k: \[0, 5, 4\] must .* never fall"),
+        (dict(seqlens_k=[4]), "^seqlens_k: 1 entries for 2 samples"),
+        (dict(seqlens_k=[4, 4]), r"^seqlens_k: \[4, 4\] must lie between 0 and \[4, 3\]"),
+        (dict(seqlens_k=[4, -1]), "^seqlens_k: .* must lie between 0"),
+        (
+            dict(part_a_lens=[2, 4]),
+            r"^part_a_lens: \[2, 4\] must lie between 0 and the samples' keys \[4, 3\]",
+        ),
+        (dict(part_a_lens=[-1, 0]), r"^part_a_lens: \[-1, 0\] must lie between 0"),
+        (
+            dict(seqlens_k=[1, 3]),
+            r"^part_a_lens: \[2, 0\] .* keys \[1, 3\]",
+        ),  # fits the room, not the keys in it
+        (dict(part_a_lens=[2.0, 0.0]), "^part_a_lens: torch.float32 .* integers"),
+        (dict(part_a_lens=[True, False]), "^part_a_lens: torch.bool"),
+        (dict(part_a_lens=[[2, 0]]), r"^part_a_lens: .* of shape \(1, 2\); a 1-D row"),
+        (dict(part_a_lens=2), r"^part_a_lens: .* of shape \(\)"),
+        (
+            dict(cu_seqlens_k=list(range(0, 90, 10)), cu_seqlens_q=[0] * 9, part_a_lens=[11] * 8),
+            "^part_a_lens",
+        ),
+        (
+            dict(cu_seqlens_k=list(range(0, 110, 10)), cu_seqlens_q=[0] * 11, part_a_lens=[11] * 10),
+            r"11, \.\.\.\]",
+        ),
+    ],
+)
 def test_lengths_that_contradict_each_other_are_an_error(arguments, message):
     good = dict(cu_seqlens_q=[0, 4, 7], cu_seqlens_k=[0, 4, 7], part_a_lens=[2, 0])
     GLMMask(**good)
@@ -299,14 +356,17 @@ def test_lengths_that_contradict_each_other_are_an_error(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: GLMMask.packed([3, -1], [0, 0]),
-    lambda: GLMMask.packed([3], [0, 0]),
-    lambda: GLMMask.packed([3.5], [0]),
-    lambda: GLMMask.prefix([3], [4]),
-    lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1]),
-    lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1, -1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GLMMask.packed([3, -1], [0, 0]),
+        lambda: GLMMask.packed([3], [0, 0]),
+        lambda: GLMMask.packed([3.5], [0]),
+        lambda: GLMMask.prefix([3], [4]),
+        lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1]),
+        lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1, -1]),
+    ],
+)
 def test_every_way_to_make_one_checks(make):
     with pytest.raises(MinglmError):
         make()

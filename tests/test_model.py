@@ -71,7 +71,9 @@ def assert_same(ours, theirs, **tolerance):
     """Two {name: tensor} agree name by name."""
     assert ours.keys() == theirs.keys()
     for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], **tolerance, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            ours[name], theirs[name], **tolerance, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 # ---- weights
@@ -80,10 +82,19 @@ def assert_same(ours, theirs, **tolerance):
 def test_weights_have_their_published_names_and_shapes():
     V, C, P = TINY.vocab_size, TINY.hidden_size, TINY.max_positions
     layer = {
-        "norm1.weight": (C,), "norm1.bias": (C,), "norm2.weight": (C,), "norm2.bias": (C,),
-        "qkv.weight": (3 * C, C), "qkv.bias": (3 * C,), "out.weight": (C, C), "out.bias": (C,),
-        "up.weight": (4 * C, C), "up.bias": (4 * C,), "down.weight": (C, 4 * C), "down.bias": (C,),
-    }  # fmt: skip
+        "norm1.weight": (C,),
+        "norm1.bias": (C,),
+        "norm2.weight": (C,),
+        "norm2.bias": (C,),
+        "qkv.weight": (3 * C, C),
+        "qkv.bias": (3 * C,),
+        "out.weight": (C, C),
+        "out.bias": (C,),
+        "up.weight": (4 * C, C),
+        "up.bias": (4 * C,),
+        "down.weight": (C, 4 * C),
+        "down.bias": (C,),
+    }
     expected = {f"layers.{i}.{name}": shape for i in range(TINY.num_layers) for name, shape in layer.items()}
     expected |= {"final_norm.weight": (C,), "final_norm.bias": (C,), "token_embedding.weight": (V, C)}
     expected |= {"position_embedding.weight": (P + 1, C), "block_position_embedding.weight": (P + 1, C)}
@@ -93,7 +104,10 @@ def test_weights_have_their_published_names_and_shapes():
 @pytest.mark.parametrize("shape", [(41, 12, 2, 3, 16), (100, 32, 5, 4, 7), (9, 4, 1, 1, 1)])
 def test_number_of_parameters_is_the_formula(shape):
     V, C, layers, _, P = shape
-    assert GLM(GLMConfig(*shape)).num_parameters() == V * C + 2 * (P + 1) * C + layers * (12 * C * C + 13 * C) + 2 * C
+    assert (
+        GLM(GLMConfig(*shape)).num_parameters()
+        == V * C + 2 * (P + 1) * C + layers * (12 * C * C + 13 * C) + 2 * C
+    )
 
 
 def test_weights_start_small_and_smaller_where_they_write_to_the_residual():
@@ -113,17 +127,24 @@ def test_weights_start_small_and_smaller_where_they_write_to_the_residual():
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_starts_at_the_logarithm_of_the_vocabulary(seed):
     torch.manual_seed(seed)
-    model = GLM(GLMConfig(vocab_size=1000, hidden_size=64, num_layers=2, num_heads=4, max_positions=16)).eval()
+    model = GLM(
+        GLMConfig(vocab_size=1000, hidden_size=64, num_layers=2, num_heads=4, max_positions=16)
+    ).eval()
     assert model.loss(pack(three_samples())).item() == pytest.approx(math.log(1000), abs=0.1)
 
 
 BAD_CONFIGS = [
-    *[(name, value) for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
-      for value in (0, -1, 1.5, True, "8", None)],
-    ("hidden_size", 13), ("num_heads", 5),
+    *[
+        (name, value)
+        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
+        for value in (0, -1, 1.5, True, "8", None)
+    ],
+    ("hidden_size", 13),
+    ("num_heads", 5),
     *[("dropout", value) for value in (-0.1, 1, 1.0, math.nan, "0.1", None, True)],
-    ("gelu", "relu"), ("gelu", None),
-]  # fmt: skip
+    ("gelu", "relu"),
+    ("gelu", None),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_CONFIGS)
@@ -145,7 +166,9 @@ def test_a_token_moves_the_rows_that_see_it_and_no_bit_of_any_other(backend, rul
     if rule != "GLM":
         part_a_lens = [0] * 3 if rule == "GPT" else lens
         batch = dataclasses.replace(batch, mask=GLMMask.packed(lens, part_a_lens))
-    place = [(s, i) for s, n in enumerate(lens) for i in range(n)]  # of every row: its sample, its index there
+    place = [
+        (s, i) for s, n in enumerate(lens) for i in range(n)
+    ]  # of every row: its sample, its index there
     with torch.no_grad():
         before = model(*inputs(batch))
         for changed, (sample, j) in enumerate(place):
@@ -199,7 +222,9 @@ def test_the_last_row_of_the_position_tables_is_used_and_nothing_lies_beyond():
     mask = GLMMask.packed([2], [1])
 
     def logits(position, block_position):
-        return model(torch.tensor([8, 6]), torch.tensor([0, position]), torch.tensor([0, block_position]), mask)
+        return model(
+            torch.tensor([8, 6]), torch.tensor([0, position]), torch.tensor([0, block_position]), mask
+        )
 
     inner = logits(P - 1, P - 1)
     assert not torch.equal(logits(P, P - 1)[1], inner[1]) and not torch.equal(logits(P - 1, P)[1], inner[1])
@@ -218,7 +243,11 @@ def test_the_two_gelus_differ_and_are_what_they_say():
         layer.down.register_forward_hook(lambda module, inputs, out: heard.update(down=inputs[0]))
         heard[gelu] = model(*inputs(batch))
         x = heard["up"].double()
-        inside = torch.erf(x / 2**0.5) if gelu == "erf" else torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))
+        inside = (
+            torch.erf(x / 2**0.5)
+            if gelu == "erf"
+            else torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))
+        )
         torch.testing.assert_close(heard["down"].double(), x * (1 + inside) / 2, rtol=1e-5, atol=1e-6)
     assert 1e-6 < (heard["tanh"] - heard["erf"]).abs().max().item() < 1e-1
 
@@ -228,14 +257,17 @@ def test_the_two_gelus_differ_and_are_what_they_say():
 
 def some_rows(which, mask):
     """Ascending rows of the three samples, by what is said of them."""
-    return torch.tensor({
-        "Part B": torch.where(mask.rows()[1] >= mask.part_a_lens[mask.rows()[0]])[0].tolist(),
-        "some in the middle": [1, 4, 7, 8, 11, 17, 20],
-        "none of one sample": [3, 8, 9, 25],
-        "one row": [12],
-        "every row": list(range(26)),
-        "none": [],
-    }[which], dtype=torch.int64)  # fmt: skip
+    return torch.tensor(
+        {
+            "Part B": torch.where(mask.rows()[1] >= mask.part_a_lens[mask.rows()[0]])[0].tolist(),
+            "some in the middle": [1, 4, 7, 8, 11, 17, 20],
+            "none of one sample": [3, 8, 9, 25],
+            "one row": [12],
+            "every row": list(range(26)),
+            "none": [],
+        }[which],
+        dtype=torch.int64,
+    )
 
 
 every_choice_of_rows = pytest.mark.parametrize(
@@ -333,7 +365,9 @@ def test_suffixes_can_be_rounded_up_to_a_multiple_of_rows(lens, fraction, seed):
     assert set(shortest.tolist()) <= set(suffix.tolist()) and torch.equal(suffix[wanted], rows)
     assert len(suffix) == min(sum(lens), -(-len(shortest) // 8) * 8)
     ends = torch.tensor(lens).cumsum(0)
-    assert suffix.tolist() == [i for end, n in zip(ends, queries.len_q, strict=True) for i in range(end - n, end)]
+    assert suffix.tolist() == [
+        i for end, n in zip(ends, queries.len_q, strict=True) for i in range(end - n, end)
+    ]
 
 
 @pytest.mark.parametrize("prune", [True, False])
@@ -341,7 +375,9 @@ def test_rounding_rows_up_changes_nothing(prune, monkeypatch):
     model, batch = model_of(num_layers=3).double(), pack(three_samples())
     plain = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
     monkeypatch.setattr(model_module, "row_multiple", lambda device: 16)
-    filled = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
+    filled = logits_and_gradients(model, batch, batch.target_rows, prune) | {
+        "loss": model.loss(batch, "none")
+    }
     assert model(*inputs(batch)).shape[0] == 26
     assert_same(filled, plain, rtol=1e-12, atol=1e-12)
 
@@ -364,7 +400,12 @@ def test_in_bfloat16_every_matrix_product_has_a_round_number_of_rows():
 
 def test_the_example_of_shortest_suffixes_is_true():
     suffix, mask, where = shortest_suffixes(GLMMask.packed([6], [4]), torch.tensor([4, 5]))
-    assert (suffix.tolist(), mask.len_q.tolist(), mask.len_k.tolist(), where.tolist()) == ([4, 5], [2], [6], [0, 1])
+    assert (suffix.tolist(), mask.len_q.tolist(), mask.len_k.tolist(), where.tolist()) == (
+        [4, 5],
+        [2],
+        [6],
+        [0, 1],
+    )
 
 
 class Tallest(TorchDispatchMode):
@@ -375,7 +416,12 @@ class Tallest(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for x in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(x, torch.Tensor) and x.dim() > 1 and x.shape[-1] == TINY.vocab_size and len(x) != TINY.hidden_size:
+            if (
+                isinstance(x, torch.Tensor)
+                and x.dim() > 1
+                and x.shape[-1] == TINY.vocab_size
+                and len(x) != TINY.hidden_size
+            ):
                 self.rows = max(self.rows, x.numel() // x.shape[-1])
         return result
 
@@ -397,7 +443,9 @@ def test_logits_of_rows_that_learn_nothing_are_never_computed(prune):
 def test_the_loss_is_the_cross_entropy_of_the_learned_rows_in_each_reduction():
     model, batch = model_of().double(), pack(three_samples())
     log_p = model(*inputs(batch)).log_softmax(-1)
-    nats = -torch.stack([log_p[row, target] for row, target in zip(batch.target_rows, batch.targets, strict=True)])
+    nats = -torch.stack(
+        [log_p[row, target] for row, target in zip(batch.target_rows, batch.targets, strict=True)]
+    )
     for reduction, expected in dict(none=nats, sum=nats.sum(), mean=nats.mean()).items():
         torch.testing.assert_close(model.loss(batch, reduction), expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(model.loss(batch), model.loss(batch, "mean"))
@@ -408,7 +456,9 @@ def test_the_loss_is_the_cross_entropy_of_the_learned_rows_in_each_reduction():
 def test_logits_are_read_with_the_embedding_and_nothing_else():
     model, batch = model_of().double(), pack(three_samples())
     h = model.hidden(*inputs(batch))
-    torch.testing.assert_close(model(*inputs(batch)), h @ model.token_embedding.weight.T, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        model(*inputs(batch)), h @ model.token_embedding.weight.T, rtol=1e-12, atol=1e-12
+    )
     x = (h - model.final_norm.bias) / model.final_norm.weight
     torch.testing.assert_close(x.mean(1), torch.zeros_like(x[:, 0]), rtol=0, atol=1e-12)
     torch.testing.assert_close(x.square().mean(1), torch.ones_like(x[:, 0]), rtol=1e-3, atol=0)
@@ -417,7 +467,9 @@ def test_logits_are_read_with_the_embedding_and_nothing_else():
 def test_the_loss_of_a_model_in_bfloat16_is_counted_in_float32():
     batch = pack(three_samples())
     loss = model_of().bfloat16().loss(batch)
-    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(model_of().loss(batch).item(), rel=0.05)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(
+        model_of().loss(batch).item(), rel=0.05
+    )
 
 
 @every_backend

@@ -7,7 +7,20 @@ import math
 import pytest
 import torch
 
-from minglm import GLM, Cloze, GLMConfig, MinglmError, TextToText, Tokenizer, classify, embed, fill, rewrite, score, write
+from minglm import (
+    GLM,
+    Cloze,
+    GLMConfig,
+    MinglmError,
+    TextToText,
+    Tokenizer,
+    classify,
+    embed,
+    fill,
+    rewrite,
+    score,
+    write,
+)
 from minglm.compare.finetuned import finetune
 from minglm.files import strict_json
 from minglm.files.jsonl import read_rows, write_rows
@@ -68,8 +81,12 @@ USES = {
     "classify, whole answers": lambda m, t: classify(m, t, WHOLE, "a cat"),
     "rewrite": lambda m, t: rewrite(m, t, REWRITE, "a cat"),
     "evaluate text": lambda m, t: evaluate_text(m, t, "the cat sat on the mat"),
-    "evaluate last_word": lambda m, t: evaluate_last_word(m, t, {"1": {"context": "the cat sat on the", "answer": "mat"}}),
-    "evaluate infill": lambda m, t: evaluate_infill(m, t, {"1": {"text": "the [BLANK] sat", "blanks": ["cat"]}}),
+    "evaluate last_word": lambda m, t: evaluate_last_word(
+        m, t, {"1": {"context": "the cat sat on the", "answer": "mat"}}
+    ),
+    "evaluate infill": lambda m, t: evaluate_infill(
+        m, t, {"1": {"text": "the [BLANK] sat", "blanks": ["cat"]}}
+    ),
     "evaluate cloze": lambda m, t: evaluate_cloze(m, t, LABELS, ROWS),
     "evaluate text to text": lambda m, t: evaluate_text_to_text(m, t, REWRITE, PAIRS),
     "finetune": lambda m, t: finetune(m, t, LABELS, ROWS, ROWS, say=lambda _: None),
@@ -104,7 +121,9 @@ def test_scores_that_overflow_are_refused_too(model, tokenizer, use):
         USES[use](broken, tokenizer)
 
 
-@pytest.mark.parametrize("use", ["fill", "fill, searched", "write", "score", "classify, whole answers", "rewrite"])
+@pytest.mark.parametrize(
+    "use", ["fill", "fill, searched", "write", "score", "classify, whole answers", "rewrite"]
+)
 def test_a_single_infinite_score_is_refused_though_it_is_not_chosen(model, tokenizer, use):
     broken = copy.deepcopy(model)
     one_token_impossible(broken)
@@ -112,7 +131,9 @@ def test_a_single_infinite_score_is_refused_though_it_is_not_chosen(model, token
         USES[use](broken, tokenizer)
 
 
-def test_a_label_without_a_finite_score_is_refused_though_the_probabilities_are_numbers(model, tokenizer, monkeypatch):
+def test_a_label_without_a_finite_score_is_refused_though_the_probabilities_are_numbers(
+    model, tokenizer, monkeypatch
+):
     scores = torch.tensor([[0.0, -math.inf]])
     monkeypatch.setattr(ClozeScorer, "forward", lambda self, questions: scores)
     with pytest.raises(MinglmError, match="not finite"):
@@ -148,16 +169,25 @@ def test_vectors_that_are_not_finite_have_no_rank(bad):
         most_similar(vectors, torch.ones(3))
 
 
-@pytest.mark.parametrize("command", [
-    ("fill", TEXT, "--json"), ("fill", TEXT, "--temperature", "1"), ("fill", TEXT, "--top", "2"), ("write", "the cat"),
-    ("classify", "a cat", "--task", "sentiment"), ("rewrite", "a cat", "--task", "modernise"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fill", TEXT, "--json"),
+        ("fill", TEXT, "--temperature", "1"),
+        ("fill", TEXT, "--top", "2"),
+        ("write", "the cat"),
+        ("classify", "a cat", "--task", "sentiment"),
+        ("rewrite", "a cat", "--task", "modernise"),
+    ],
+)
 def test_commands_end_in_one_line_and_code_2(minglm, model, tokenizer, tmp_path, command):
     broken = copy.deepcopy(model)
     nan_weight(broken)
     broken.save_pretrained(tmp_path / "nan", tokenizer)
     run = minglm(*command, "--model", tmp_path / "nan")
-    assert (run.code, run.out) == (2, "") and run.err.splitlines()[-1].startswith("minglm: error: the model's scores are not")
+    assert (run.code, run.out) == (2, "") and run.err.splitlines()[-1].startswith(
+        "minglm: error: the model's scores are not"
+    )
 
 
 # ---- dials
@@ -166,8 +196,22 @@ def test_commands_end_in_one_line_and_code_2(minglm, model, tokenizer, tmp_path,
 EDGES = [math.nan, math.inf, -math.inf, -1, 1e400, "1", None, True, [1], 10**400]
 
 
-@pytest.mark.parametrize("dial", ["temperature", "top_p", "length_penalty", "repetition_penalty", "top", "top_k", "beams",
-                                  "min_tokens", "max_tokens", "no_repeat_ngram", "seed"])  # fmt: skip
+@pytest.mark.parametrize(
+    "dial",
+    [
+        "temperature",
+        "top_p",
+        "length_penalty",
+        "repetition_penalty",
+        "top",
+        "top_k",
+        "beams",
+        "min_tokens",
+        "max_tokens",
+        "no_repeat_ngram",
+        "seed",
+    ],
+)
 def test_a_dial_at_the_edge_is_named_where_it_is_read(model, tokenizer, dial):
     fine = {"length_penalty": [-1], "seed": [-1], "max_tokens": [None]}.get(dial, [])
     fine += [10**400] if dial in ("top_k", "min_tokens", "max_tokens", "no_repeat_ngram") else []
@@ -176,18 +220,31 @@ def test_a_dial_at_the_edge_is_named_where_it_is_read(model, tokenizer, dial):
             continue
         with pytest.raises(MinglmError, match=f"^{dial}: .*is not accepted; .+ is$"):
             fill(model, tokenizer, TEXT, **{dial: value})
-    for value in (2.5, 0.5) if dial in ("top", "top_k", "beams", "min_tokens", "max_tokens", "no_repeat_ngram", "seed") else ():
+    for value in (
+        (2.5, 0.5)
+        if dial in ("top", "top_k", "beams", "min_tokens", "max_tokens", "no_repeat_ngram", "seed")
+        else ()
+    ):
         with pytest.raises(MinglmError, match=f"^{dial}: {value} is not accepted"):
             Dials(**{dial: value})
 
 
-@pytest.mark.parametrize("dials", [
-    dict(top_k=10**400), dict(max_tokens=10**400), dict(no_repeat_ngram=10**400), dict(top_p=5e-324),
-    dict(repetition_penalty=5e-324), dict(repetition_penalty=1000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "dials",
+    [
+        dict(top_k=10**400),
+        dict(max_tokens=10**400),
+        dict(no_repeat_ngram=10**400),
+        dict(top_p=5e-324),
+        dict(repetition_penalty=5e-324),
+        dict(repetition_penalty=1000),
+    ],
+)
 def test_dials_as_large_or_small_as_they_may_be_give_a_text(model, tokenizer, dials):
     assert fill(model, tokenizer, TEXT, **{"max_tokens": 3} | dials).blanks[1].answer.tokens
-    with pytest.raises(MinglmError, match=r"min_tokens: 1000\d*\.\.\.\d* is more than this model's positions allow"):
+    with pytest.raises(
+        MinglmError, match=r"min_tokens: 1000\d*\.\.\.\d* is more than this model's positions allow"
+    ):
         fill(model, tokenizer, TEXT, min_tokens=10**400)
 
 
@@ -234,10 +291,18 @@ def test_a_minimum_above_the_usual_limit_raises_the_limit(tokenizer, dials):
         fill(model, tokenizer, "the [MASK]", min_tokens=50, max_tokens=49)
 
 
-@pytest.mark.parametrize("use", [lambda *a, **d: fill(*a, "the [MASK]", **d), lambda *a, **d: write(*a, "the cat", **d),
-                                 lambda *a, **d: rewrite(*a, REWRITE, "a cat", **d)])  # fmt: skip
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda *a, **d: fill(*a, "the [MASK]", **d),
+        lambda *a, **d: write(*a, "the cat", **d),
+        lambda *a, **d: rewrite(*a, REWRITE, "a cat", **d),
+    ],
+)
 def test_a_minimum_beyond_the_positions_names_them(model, tokenizer, use):
-    with pytest.raises(MinglmError, match=r"min_tokens: 32 is more than this model's positions allow here \(31\)"):
+    with pytest.raises(
+        MinglmError, match=r"min_tokens: 32 is more than this model's positions allow here \(31\)"
+    ):
         use(model, tokenizer, min_tokens=32)
     assert use(model, tokenizer, min_tokens=31)
 
@@ -249,11 +314,15 @@ def test_a_minimum_beyond_the_positions_names_them(model, tokenizer, use):
 @pytest.mark.parametrize("use", [use for use in USES if use not in ("attention weights", "loss on dev")])
 def test_a_tokenizer_of_another_size_is_refused_in_every_use(model, tokenizer, use, more):
     other = GLM(GLMConfig(tokenizer.vocab_size + more, 16, 2, 2, 32)).eval()
-    with pytest.raises(MinglmError, match=f"tokenizer: it has {tokenizer.vocab_size} tokens, the model has {298 + more}; "):
+    with pytest.raises(
+        MinglmError, match=f"tokenizer: it has {tokenizer.vocab_size} tokens, the model has {298 + more}; "
+    ):
         USES[use](other, tokenizer)
 
 
-def test_a_folder_whose_tokenizer_has_another_size_is_neither_written_nor_read(minglm, model, tokenizer, tmp_path):
+def test_a_folder_whose_tokenizer_has_another_size_is_neither_written_nor_read(
+    minglm, model, tokenizer, tmp_path
+):
     other = Tokenizer.train(["nothing"], 280)
     with pytest.raises(MinglmError, match="tokenizer: it has 280 tokens, the model has 298"):
         model.save_pretrained(tmp_path / "model", other)
@@ -261,7 +330,12 @@ def test_a_folder_whose_tokenizer_has_another_size_is_neither_written_nor_read(m
     other.save_pretrained(tmp_path / "model")
     with pytest.raises(MinglmError, match="tokenizer: it has 280 tokens, the model has 298"):
         read_model(tmp_path / "model")
-    for command in (("fill", TEXT), ("write", "a"), ("classify", "a", "--task", "sentiment"), ("explore", TEXT)):
+    for command in (
+        ("fill", TEXT),
+        ("write", "a"),
+        ("classify", "a", "--task", "sentiment"),
+        ("explore", TEXT),
+    ):
         run = minglm(*command, "--model", tmp_path / "model")
         assert run.code == 2 and "tokenizer: it has 280 tokens, the model has 298" in run.err
 
@@ -276,7 +350,9 @@ def test_numbers_that_json_does_not_have_are_named_and_not_written(tmp_path, bad
     with pytest.raises(MinglmError, match="no number that JSON has"):
         write_rows(tmp_path / "rows.jsonl", [{"a": 1.0}, {"score": bad}])
     assert not (tmp_path / "rows.jsonl").exists()
-    assert json.loads(strict_json.dumps({"a": [1.5, None, "é"]}, ensure_ascii=False)) == {"a": [1.5, None, "é"]}
+    assert json.loads(strict_json.dumps({"a": [1.5, None, "é"]}, ensure_ascii=False)) == {
+        "a": [1.5, None, "é"]
+    }
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -301,7 +377,10 @@ def test_a_message_is_never_empty_and_always_one_line(said):
 
     assert str(MinglmError(said)).strip() and str(MinglmError("a\nb")) == "a b"
     assert reason(EOFError(said)) == "EOFError without a message"
-    assert reason(FileNotFoundError(2, "No such file")) == "No such file" and reason(ValueError("\nwhy\nso")) == "why"
+    assert (
+        reason(FileNotFoundError(2, "No such file")) == "No such file"
+        and reason(ValueError("\nwhy\nso")) == "why"
+    )
     try:
         raise MinglmError("") from EOFError("too short")
     except MinglmError as error:

@@ -29,7 +29,9 @@ def test_a_text_alone_is_embedded_as_one_vector(model, tokenizer):
 
 
 def test_what_is_filled_is_a_text_or_texts(model, tokenizer):
-    assert [f.text for f in fill(model, tokenizer, ("a [MASK]",))] == [fill(model, tokenizer, "a [MASK]").text]
+    assert [f.text for f in fill(model, tokenizer, ("a [MASK]",))] == [
+        fill(model, tokenizer, "a [MASK]").text
+    ]
     for wrong in (["a [MASK]", 5], [["a [MASK]"]], [None], [b"a [MASK]"]):
         with pytest.raises(TypeError, match="text: a text or a list of texts is accepted"):
             fill(model, tokenizer, wrong)
@@ -44,11 +46,20 @@ def test_answers_are_a_list_and_the_text_is_one(model, tokenizer):
         score(model, tokenizer, ["[MASK] saw [MASK]."], ["he", "it"])
 
 
-@pytest.mark.parametrize("use", [
-    lambda t: t.encode_batch("abc"), lambda t: t.decode("12"), lambda t: t.decode(b"12"), lambda t: t.pieces("12"),
-    lambda t: Tokenizer.train("the cat sat", 300), lambda t: t.encode(["a"]), lambda t: bleu("abc", "abd"),
-    lambda t: compare(["abc"], "a"), lambda t: explain("x1 x2 x3", [(0, 1)], [0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda t: t.encode_batch("abc"),
+        lambda t: t.decode("12"),
+        lambda t: t.decode(b"12"),
+        lambda t: t.pieces("12"),
+        lambda t: Tokenizer.train("the cat sat", 300),
+        lambda t: t.encode(["a"]),
+        lambda t: bleu("abc", "abd"),
+        lambda t: compare(["abc"], "a"),
+        lambda t: explain("x1 x2 x3", [(0, 1)], [0]),
+    ],
+)
 def test_letters_are_no_list_of_texts_or_ids(tokenizer, use):
     with pytest.raises(TypeError, match="accepted"):
         use(tokenizer)
@@ -56,4 +67,8 @@ def test_letters_are_no_list_of_texts_or_ids(tokenizer, use):
 
 def test_a_document_alone_is_one_document(model, tokenizer):
     text = "the cat sat on the mat"
-    assert evaluate_text(model, tokenizer, text)["documents"] == evaluate_text(model, tokenizer, [text])["documents"] == 1
+    assert (
+        evaluate_text(model, tokenizer, text)["documents"]
+        == evaluate_text(model, tokenizer, [text])["documents"]
+        == 1
+    )

@@ -44,7 +44,9 @@ print(ops.HOW)
 
 
 @pytest.mark.parametrize("installed", [False, True])
-def test_a_source_folder_without_the_kernel_says_so_in_one_line_where_an_installed_copy_has_it(tmp_path, installed):
+def test_a_source_folder_without_the_kernel_says_so_in_one_line_where_an_installed_copy_has_it(
+    tmp_path, installed
+):
     source, other = tmp_path / "clone" / "minglm", tmp_path / "site-packages" / "minglm"
     left_out = shutil.ignore_patterns("_C.*", "_build_info.json", "box", "__pycache__")
     shutil.copytree(Path(ops.__file__).parent, source, ignore=left_out)
@@ -83,14 +85,19 @@ def test_gradients_are_slopes_of_the_output(samples):
     leaves = [x.detach().requires_grad_() for x in leaves]
 
     def output(q, k, v):
-        return masked_attention(*(LAYOUTS["heads first"](x) for x in (q, k, v)), mask, backend="kernel:scalar")
+        return masked_attention(
+            *(LAYOUTS["heads first"](x) for x in (q, k, v)), mask, backend="kernel:scalar"
+        )
 
     assert torch.autograd.gradcheck(output, leaves)
 
 
 @needs_kernel
 def test_gradients_reach_a_fused_projection():
-    qkv, mask = torch.randn(8, 3, 2, 4, dtype=torch.float64, requires_grad=True), GLMMask.packed([5, 3], [2, 3])
+    qkv, mask = (
+        torch.randn(8, 3, 2, 4, dtype=torch.float64, requires_grad=True),
+        GLMMask.packed([5, 3], [2, 3]),
+    )
     assert torch.autograd.gradcheck(lambda x: masked_attention(*x.unbind(1), mask, backend="kernel"), qkv)
 
 
@@ -101,7 +108,9 @@ def test_the_ops_keep_what_they_promise_to_pytorch(samples):
     forward = op_arguments(*qkv, mask)
     out, lse = torch.ops.minglm._attention_forward(*forward)
     torch.library.opcheck(torch.ops.minglm._attention_forward, forward)
-    torch.library.opcheck(torch.ops.minglm._attention_backward, (torch.randn_like(out), *qkv, out, lse, *forward[3:]))
+    torch.library.opcheck(
+        torch.ops.minglm._attention_backward, (torch.randn_like(out), *qkv, out, lse, *forward[3:])
+    )
 
 
 @needs_kernel
@@ -112,13 +121,17 @@ def test_the_bare_ops_are_never_asked_for_a_gradient_they_lack():
 
         def __torch_dispatch__(self, op, types, args=(), kwargs=None):
             if op.namespace == "minglm":
-                recorded = torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in args)
+                recorded = torch.is_grad_enabled() and any(
+                    isinstance(x, torch.Tensor) and x.requires_grad for x in args
+                )
                 self.calls.append((op.__name__.split(".")[0], recorded))
             return op(*args, **(kwargs or {}))
 
     q, k, v, mask = inputs(EVERYTHING["training"], torch.float32)
     for learned in ("", "q", "k", "v", "qkv"):
-        leaves = [x.detach().requires_grad_(name in learned) for name, x in zip("qkv", (q, k, v), strict=True)]
+        leaves = [
+            x.detach().requires_grad_(name in learned) for name, x in zip("qkv", (q, k, v), strict=True)
+        ]
         with Watch() as watch:
             watch.calls.clear()
             out = masked_attention(*leaves, mask, backend="kernel")
@@ -146,7 +159,10 @@ def test_the_log_sum_exp_comes_on_request_and_has_no_gradient():
     assert lse.shape == (2, 9) and lse.dtype == torch.float64 and not lse.requires_grad
     assert (lse.isneginf() == (mask.visible_keys() == 0)).all()
     assert torch.autograd.grad(out.sum(), q)[0].isfinite().all()
-    row, scores = 4, 0.5 * q[4, 1].detach() @ k[2, 1]  # the first of two samples' keys that row 4 sees is key 2, the only one
+    row, scores = (
+        4,
+        0.5 * q[4, 1].detach() @ k[2, 1],
+    )  # the first of two samples' keys that row 4 sees is key 2, the only one
     assert mask.visible_keys()[row] == 1 and torch.allclose(lse[1, row], scores)
 
 
@@ -162,8 +178,14 @@ def test_a_gradient_of_any_layout_is_understood(layout):
     }[layout]
     for rung in ops.rungs():
         leaf = q.detach().requires_grad_()
-        grads = [torch.autograd.grad(ops.kernel_attention(leaf, k, v, mask, 0.5, rung), leaf, x)[0]
-                 for x in (g, g.contiguous())] if ops.serves(torch.float32, rung) else [g, g]  # fmt: skip
+        grads = (
+            [
+                torch.autograd.grad(ops.kernel_attention(leaf, k, v, mask, 0.5, rung), leaf, x)[0]
+                for x in (g, g.contiguous())
+            ]
+            if ops.serves(torch.float32, rung)
+            else [g, g]
+        )
         assert torch.equal(*grads)
 
 
@@ -172,8 +194,10 @@ def test_queries_may_come_from_another_tensor_than_keys():
     mask = GLMMask.packed([6, 4], [3, 1]).with_queries([2, 4])
     q = torch.randn(6, 2, 8, requires_grad=True)
     kv = torch.randn(10, 2, 2, 8, requires_grad=True)
-    got, truth = (torch.autograd.grad(masked_attention(q, *kv.unbind(1), mask, backend=name).square().sum(), (q, kv))
-                  for name in ("kernel", "reference"))  # fmt: skip
+    got, truth = (
+        torch.autograd.grad(masked_attention(q, *kv.unbind(1), mask, backend=name).square().sum(), (q, kv))
+        for name in ("kernel", "reference")
+    )
     for x, y in zip(got, truth, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
 
@@ -181,7 +205,9 @@ def test_queries_may_come_from_another_tensor_than_keys():
 @needs_kernel
 def test_autocast_gives_the_kernel_bfloat16():
     torch.manual_seed(0)
-    model = GLM(GLMConfig(vocab_size=32, hidden_size=32, num_layers=2, num_heads=2, max_positions=16, dropout=0.0))
+    model = GLM(
+        GLMConfig(vocab_size=32, hidden_size=32, num_layers=2, num_heads=2, max_positions=16, dropout=0.0)
+    )
     tokens, positions, mask = torch.arange(12), torch.arange(12), GLMMask.packed([12], [5])
     results = {}
     for model.backend in ("kernel", "reference"):
@@ -211,7 +237,8 @@ def test_a_compiled_model_holds_the_kernel_in_one_graph(backend, dynamic):
     for lens in ([7, 0, 5], [9, 0, 5]):
         mask, x = GLMMask.packed(lens, [3, 0, 5]), torch.randn(sum(lens), 3, 2, 8, requires_grad=True)
         (got, got_grad), (want, want_grad) = (
-            (out.detach(), torch.autograd.grad(out.sum(), x)[0]) for out in (compiled(x, mask), layer(x, mask))
+            (out.detach(), torch.autograd.grad(out.sum(), x)[0])
+            for out in (compiled(x, mask), layer(x, mask))
         )
         assert torch.equal(got, want) and torch.equal(got_grad, want_grad)
 
@@ -245,10 +272,14 @@ def test_every_rung_of_this_machine_can_be_asked_for_by_name(monkeypatch):
         assert served("kernel", dtype).shape == by_name.shape
         assert attention.best_backend(dtype)[0] == f"kernel:{name}" and ops.choose_rung(dtype) == name
         chosen = {rung["name"]: rung["chosen_for"] for rung in attention.kernel_rungs()}
-        assert ops.DTYPES[dtype] in chosen[name] and not any(dtypes for other, dtypes in chosen.items() if other != name)
+        assert ops.DTYPES[dtype] in chosen[name] and not any(
+            dtypes for other, dtypes in chosen.items() if other != name
+        )
 
 
-@pytest.mark.parametrize("name", ["avx1024", "neon" if sys.platform == "linux" and os.uname().machine == "x86_64" else "avx2"])
+@pytest.mark.parametrize(
+    "name", ["avx1024", "neon" if sys.platform == "linux" and os.uname().machine == "x86_64" else "avx2"]
+)
 def test_a_rung_that_this_machine_lacks_is_an_error_that_names_those_it_has(name, monkeypatch):
     has = ", ".join(ops.rungs()) or "no rung"
     if ops.rungs():
@@ -268,9 +299,13 @@ def test_a_rung_that_this_machine_lacks_is_an_error_that_names_those_it_has(name
 
 @needs_kernel
 def test_a_rung_that_lacks_the_dtype_says_so_and_auto_goes_on(monkeypatch):
-    with pytest.raises(MinglmError, match="^q, k, v: torch.float64; the rung tiled of the kernel serves float32, bfloat16$"):
+    with pytest.raises(
+        MinglmError, match="^q, k, v: torch.float64; the rung tiled of the kernel serves float32, bfloat16$"
+    ):
         served("kernel:tiled", torch.float64)
-    with pytest.raises(MinglmError, match="^q, k, v: torch.float16; the kernel serves float32, bfloat16, float64$"):
+    with pytest.raises(
+        MinglmError, match="^q, k, v: torch.float16; the kernel serves float32, bfloat16, float64$"
+    ):
         served("kernel", torch.float16)
     monkeypatch.setenv("MINGLM_KERNEL", "tiled")
     with pytest.raises(MinglmError, match="the rung tiled of the kernel serves"):
@@ -339,7 +374,9 @@ def test_backends_and_rungs_are_listed_with_reasons(monkeypatch):
 def raw(**changes):
     """Arguments of the bare op, all good but for the changes."""
     good = dict(q=torch.randn(6, 2, 8), k=torch.randn(6, 2, 8), v=torch.randn(6, 2, 8))
-    good |= dict(cu_seqlens_q=ints(0, 4, 6), cu_seqlens_k=ints(0, 4, 6), part_a_lens=ints(2, 0), seqlens_k=None)
+    good |= dict(
+        cu_seqlens_q=ints(0, 4, 6), cu_seqlens_k=ints(0, 4, 6), part_a_lens=ints(2, 0), seqlens_k=None
+    )
     return good | dict(scale=0.3, rung="tiled") | changes
 
 
@@ -357,9 +394,21 @@ BAD = {
     "other heads": ("q, k, v", dict(q=x(6, 3, 8)), "(Nq, H, D)"),
     "k and v unlike": ("q, k, v", dict(v=x(5, 2, 8)), "(Nq, H, D)"),
     "mixed dtypes": ("q, k, v", dict(q=x(6, 2, 8, dtype=torch.bfloat16)), "alike"),
-    "float16": ("q, k, v", {name: x(6, 2, 8, dtype=torch.float16) for name in "qkv"}, "float32, bfloat16, float64"),
-    "whole numbers": ("q, k, v", {name: x(6, 2, 8, dtype=torch.int64) for name in "qkv"}, "float32, bfloat16, float64"),
-    "heads too wide": ("q, k, v", {name: x(6, 2, 257) for name in "qkv"}, "head width 257; the kernel accepts 1 to 256"),
+    "float16": (
+        "q, k, v",
+        {name: x(6, 2, 8, dtype=torch.float16) for name in "qkv"},
+        "float32, bfloat16, float64",
+    ),
+    "whole numbers": (
+        "q, k, v",
+        {name: x(6, 2, 8, dtype=torch.int64) for name in "qkv"},
+        "float32, bfloat16, float64",
+    ),
+    "heads too wide": (
+        "q, k, v",
+        {name: x(6, 2, 257) for name in "qkv"},
+        "head width 257; the kernel accepts 1 to 256",
+    ),
     "heads of no width": ("q, k, v", {name: x(6, 2, 0) for name in "qkv"}, "head width 0"),
     "q width first": ("q", dict(q=x(6, 8, 2).transpose(1, 2)), "the last, which must be 1"),
     "k by twos": ("k", dict(k=x(6, 2, 16)[..., ::2]), "(32, 16, 2)"),
@@ -374,11 +423,27 @@ BAD = {
     "a start that is not 0": ("cu_seqlens_k", dict(cu_seqlens_k=ints(1, 4, 6)), "starts at 1; 0 is needed"),
     "lengths that fall": ("cu_seqlens_q", dict(cu_seqlens_q=ints(0, 7, 6)), "falls from 7 to 6 for sample 1"),
     "a negative end": ("cu_seqlens_q", dict(cu_seqlens_q=ints(0, -4, 6)), "falls from 0 to -4 for sample 0"),
-    "more rows than q has": ("cu_seqlens_q", dict(cu_seqlens_q=ints(0, 4, 7)), "ends at 7, but there are 6 rows"),
-    "fewer keys than k has": ("cu_seqlens_k", dict(cu_seqlens_k=ints(0, 4, 5)), "ends at 5, but there are 6 rows"),
-    "Part A larger than the sample": ("part_a_lens", dict(part_a_lens=ints(2, 3)), "3 for sample 1; 0 to its keys, 2,"),
+    "more rows than q has": (
+        "cu_seqlens_q",
+        dict(cu_seqlens_q=ints(0, 4, 7)),
+        "ends at 7, but there are 6 rows",
+    ),
+    "fewer keys than k has": (
+        "cu_seqlens_k",
+        dict(cu_seqlens_k=ints(0, 4, 5)),
+        "ends at 5, but there are 6 rows",
+    ),
+    "Part A larger than the sample": (
+        "part_a_lens",
+        dict(part_a_lens=ints(2, 3)),
+        "3 for sample 1; 0 to its keys, 2,",
+    ),
     "a negative Part A": ("part_a_lens", dict(part_a_lens=ints(-1, 2)), "-1 for sample 0"),
-    "Part A beyond the used keys": ("part_a_lens", dict(seqlens_k=ints(1, 2)), "2 for sample 0; 0 to its keys, 1,"),
+    "Part A beyond the used keys": (
+        "part_a_lens",
+        dict(seqlens_k=ints(1, 2)),
+        "2 for sample 0; 0 to its keys, 1,",
+    ),
     "more keys used than there is room": ("seqlens_k", dict(seqlens_k=ints(2, 3)), "3 for sample 1; 0 to 2"),
     "a negative number of keys": ("seqlens_k", dict(seqlens_k=ints(4, -1)), "-1 for sample 1"),
     "an unknown rung": ("rung avx1024", dict(rung="avx1024"), "not in this build"),
@@ -396,7 +461,9 @@ def test_an_argument_that_does_not_fit_is_named(name, change, says):
     assert "\n" not in str(error.value)
     q, k, v, *rest = raw(**change).values()  # and backward looks again
     with pytest.raises(MinglmError, match=f"^{name}\\b"):
-        torch.ops.minglm._attention_backward(q, q, k, v, q, x(q.shape[1] if q.dim() > 1 else 1, q.shape[0]), *rest)
+        torch.ops.minglm._attention_backward(
+            q, q, k, v, q, x(q.shape[1] if q.dim() > 1 else 1, q.shape[0]), *rest
+        )
 
 
 @needs_kernel
@@ -421,7 +488,9 @@ def test_what_backward_gets_must_fit_too(name, change):
 @needs_kernel
 def test_tensors_of_a_device_without_a_kernel_are_refused():
     q, mask = torch.zeros(4, 1, 8, device="meta"), GLMMask.packed([4], [2])
-    with pytest.raises(MinglmError, match="^backend: the kernel cannot serve tensors on meta: .*no kernel for meta$"):
+    with pytest.raises(
+        MinglmError, match="^backend: the kernel cannot serve tensors on meta: .*no kernel for meta$"
+    ):
         masked_attention(q, q, q, mask, backend="kernel")
 
 

@@ -49,12 +49,16 @@ def test_it_steps_as_the_muon_of_pytorch_does(shape, monkeypatch):
 
 
 def test_the_matrices_of_the_layers_are_muons_and_all_else_is_adamws():
-    config = resolve("tiny", overrides={"train.optimizer": "muon", "train.muon_lr_ratio": "3", "model.num_layers": "1"})
+    config = resolve(
+        "tiny", overrides={"train.optimizer": "muon", "train.muon_lr_ratio": "3", "model.num_layers": "1"}
+    )
     model = GLM(config.model)
     made = make_optimizer(model, config.train)
     names = {id(p): name for name, p in model.named_parameters()}
-    held = {kind: {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
-            for kind, optimizer in made.optimisers.items()}  # fmt: skip
+    held = {
+        kind: {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
+        for kind, optimizer in made.optimisers.items()
+    }
     assert held["muon"] == {f"layers.0.{name}.weight" for name in ("qkv", "out", "up", "down")}
     assert held["muon"] | held["adamw"] == set(names.values()) and not held["muon"] & held["adamw"]
     assert [group["lr_ratio"] for group in made.param_groups] == [3, 8, 1]
@@ -71,13 +75,29 @@ def test_adamw_is_the_default_and_its_state_is_that_of_pytorch():
 @pytest.fixture
 def tiny_muon(tmp_path):
     text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"The cat {n} sat. A dog {n} ran away! Who saw it?" for n in range(60)), encoding="utf-8")
-    return resolve("tiny", overrides={
-        "data.text": [str(text)], "data.cache": str(tmp_path / "cache"), "data.samples": "sentences",
-        "train.optimizer": "muon", "train.steps": "6", "train.batch_tokens": "64", "train.dtype": "float32",
-        "train.save_every": "3", "train.eval_every": "3", "model.max_positions": "32", "model.vocab_size": "300",
-        "model.hidden_size": "32", "model.num_layers": "2", "model.num_heads": "2", "model.dropout": "0.1",
-    })  # fmt: skip
+    text.write_text(
+        "\n\n".join(f"The cat {n} sat. A dog {n} ran away! Who saw it?" for n in range(60)), encoding="utf-8"
+    )
+    return resolve(
+        "tiny",
+        overrides={
+            "data.text": [str(text)],
+            "data.cache": str(tmp_path / "cache"),
+            "data.samples": "sentences",
+            "train.optimizer": "muon",
+            "train.steps": "6",
+            "train.batch_tokens": "64",
+            "train.dtype": "float32",
+            "train.save_every": "3",
+            "train.eval_every": "3",
+            "model.max_positions": "32",
+            "model.vocab_size": "300",
+            "model.hidden_size": "32",
+            "model.num_layers": "2",
+            "model.num_heads": "2",
+            "model.dropout": "0.1",
+        },
+    )
 
 
 def test_a_run_with_muon_on_sentences_resumes_bit_for_bit(tiny_muon, tmp_path):
@@ -87,7 +107,10 @@ def test_a_run_with_muon_on_sentences_resumes_bit_for_bit(tiny_muon, tmp_path):
     pretrain(tiny_muon, parts, resume=True)
     a, b = (GLM.from_pretrained(run).state_dict() for run in (whole, parts))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    curves = [[line.split(",")[:4] for line in (run / "metrics.csv").read_text().splitlines()] for run in (whole, parts)]
+    curves = [
+        [line.split(",")[:4] for line in (run / "metrics.csv").read_text().splitlines()]
+        for run in (whole, parts)
+    ]
     assert curves[0] == curves[1] and len(curves[0]) == 7
 
 

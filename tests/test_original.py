@@ -41,24 +41,33 @@ def keys_of(V, h, P, layers):
     }
     for i in range(layers):
         layer = {
-            "input_layernorm.weight": (h,), "input_layernorm.bias": (h,),
-            "attention.query_key_value.weight": (3 * h, h), "attention.query_key_value.bias": (3 * h,),
-            "attention.dense.weight": (h, h), "attention.dense.bias": (h,),
-            "post_attention_layernorm.weight": (h,), "post_attention_layernorm.bias": (h,),
-            "mlp.dense_h_to_4h.weight": (4 * h, h), "mlp.dense_h_to_4h.bias": (4 * h,),
-            "mlp.dense_4h_to_h.weight": (h, 4 * h), "mlp.dense_4h_to_h.bias": (h,),
-        }  # fmt: skip
+            "input_layernorm.weight": (h,),
+            "input_layernorm.bias": (h,),
+            "attention.query_key_value.weight": (3 * h, h),
+            "attention.query_key_value.bias": (3 * h,),
+            "attention.dense.weight": (h, h),
+            "attention.dense.bias": (h,),
+            "post_attention_layernorm.weight": (h,),
+            "post_attention_layernorm.bias": (h,),
+            "mlp.dense_h_to_4h.weight": (4 * h, h),
+            "mlp.dense_h_to_4h.bias": (4 * h,),
+            "mlp.dense_4h_to_h.weight": (h, 4 * h),
+            "mlp.dense_4h_to_h.bias": (h,),
+        }
         shapes |= {f"transformer.layers.{i}.{name}": shape for name, shape in layer.items()}
     return shapes
 
 
 def random_weights(V=128, h=64, P=16, layers=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return {key: 0.3 * torch.randn(shape, generator=generator) for key, shape in keys_of(V, h, P, layers).items()}
+    return {
+        key: 0.3 * torch.randn(shape, generator=generator) for key, shape in keys_of(V, h, P, layers).items()
+    }
 
 
 def cut(key, w, rank, ranks):
     """The piece of one weight that a rank of Megatron holds."""
+
     def piece(w, dim=0):
         size = w.shape[dim] // ranks
         return w.narrow(dim, rank * size, size).clone()
@@ -76,10 +85,15 @@ def cut(key, w, rank, ranks):
 def training_state():
     """What lies beside the weights in a Megatron file."""
     return {
-        "random_rng_state": random.getstate(), "np_rng_state": np.random.get_state(), "torch_rng_state": torch.get_rng_state(),
-        "rng_tracker_states": {"model-parallel-rng": torch.get_rng_state()}, "lr_scheduler": {"end_lr": np.float64(0.1)},
-        "skipped_steps": 0, "csr_tensor_module_names": {"word_embeddings"}, "args": argparse.Namespace(lr=1e-4, betas=(1, 2)),
-    }  # fmt: skip
+        "random_rng_state": random.getstate(),
+        "np_rng_state": np.random.get_state(),
+        "torch_rng_state": torch.get_rng_state(),
+        "rng_tracker_states": {"model-parallel-rng": torch.get_rng_state()},
+        "lr_scheduler": {"end_lr": np.float64(0.1)},
+        "skipped_steps": 0,
+        "csr_tensor_module_names": {"word_embeddings"},
+        "args": argparse.Namespace(lr=1e-4, betas=(1, 2)),
+    }
 
 
 def write_megatron(folder, weights, ranks=1, tag="250000", iteration=250000, **more):
@@ -87,7 +101,11 @@ def write_megatron(folder, weights, ranks=1, tag="250000", iteration=250000, **m
     (folder / tag).mkdir(parents=True)
     (folder / TRACKER).write_text(tag)
     for rank in range(ranks):
-        state = {"iteration": iteration, "module": {k: cut(k, w, rank, ranks) for k, w in weights.items()}, **training_state()}
+        state = {
+            "iteration": iteration,
+            "module": {k: cut(k, w, rank, ranks) for k, w in weights.items()},
+            **training_state(),
+        }
         torch.save(state | more, folder / tag / f"mp_rank_{rank:02}_model_states.pt")
     return folder
 
@@ -115,9 +133,8 @@ def sat_names(weights):
     """The same weights as SwissArmyTransformer calls them."""
     renamed = {
         "word_embeddings.weight": "transformer.word_embeddings.weight",
-        "transformer.block_position_embeddings.weight":
-            "mixins.block_position_embedding.block_position_embeddings.weight",
-    }  # fmt: skip
+        "transformer.block_position_embeddings.weight": "mixins.block_position_embedding.block_position_embeddings.weight",
+    }
     return {renamed.get(key, key): w for key, w in weights.items()}
 
 
@@ -130,26 +147,51 @@ def file(path, state):
     return path
 
 
-HUB_FORMS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors", "model.safetensors.index.json")
+HUB_FORMS = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
 FORMS = {  # name -> (writes weights below a folder and returns the path to read, the gelu that this form has)
-    **{f"Megatron, {n} ranks": (lambda where, w, n=n: write_megatron(where, w, n), "tanh") for n in (1, 2, 4)},
-    "one rank's file": (lambda where, w: write_megatron(where, w, 2) / "250000" / "mp_rank_01_model_states.pt", "tanh"),
+    **{
+        f"Megatron, {n} ranks": (lambda where, w, n=n: write_megatron(where, w, n), "tanh") for n in (1, 2, 4)
+    },
+    "one rank's file": (
+        lambda where, w: write_megatron(where, w, 2) / "250000" / "mp_rank_01_model_states.pt",
+        "tanh",
+    ),
     "the folder of a tag": (lambda where, w: write_megatron(where, w, 2) / "250000", "tanh"),
-    **{f"hub, {form}": (lambda where, w, form=form: write_hub(where / "x", w, form), "erf") for form in HUB_FORMS},
-    "hub, the file alone": (lambda where, w: write_hub(where / "x", w, "pytorch_model.bin") / "pytorch_model.bin", "erf"),
-    "saved by the port": (lambda where, w: write_hub(where / "x", prefixed("glm.", w), "pytorch_model.bin"), "erf"),
+    **{
+        f"hub, {form}": (lambda where, w, form=form: write_hub(where / "x", w, form), "erf")
+        for form in HUB_FORMS
+    },
+    "hub, the file alone": (
+        lambda where, w: write_hub(where / "x", w, "pytorch_model.bin") / "pytorch_model.bin",
+        "erf",
+    ),
+    "saved by the port": (
+        lambda where, w: write_hub(where / "x", prefixed("glm.", w), "pytorch_model.bin"),
+        "erf",
+    ),
     "cloze wrapper": (lambda where, w: file(where / "w.pt", {"module": prefixed("model.", w)}), "tanh"),
     "DDP wrapper": (lambda where, w: write_megatron(where, prefixed("module.", w), 2), "tanh"),
     "SAT": (lambda where, w: write_megatron(where, sat_names(w), 2), "tanh"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
 def parity():
     arrays = dict(np.load(PARITY))
     values = json.loads(str(arrays["config"]))
-    config = GLMConfig(values["vocab_size"], values["hidden_size"], values["num_layers"],
-                       values["num_attention_heads"], values["max_sequence_length"], dropout=0.0)  # fmt: skip
+    config = GLMConfig(
+        values["vocab_size"],
+        values["hidden_size"],
+        values["num_layers"],
+        values["num_attention_heads"],
+        values["max_sequence_length"],
+        dropout=0.0,
+    )
     weights = {name[5:]: torch.from_numpy(arrays[name[5:]]) for name in arrays if name.startswith("grad/")}
     assert {key: tuple(w.shape) for key, w in weights.items()} == keys_of(211, 64, 64, 3)
     return arrays, config, weights
@@ -168,7 +210,9 @@ def same(model, weights):
     """Whether a model holds these original weights, to the last bit."""
     state = model.state_dict()
     names = {original_name(name) for name in state}
-    return names == set(weights) and all(torch.equal(w, weights[original_name(name)]) for name, w in state.items())
+    return names == set(weights) and all(
+        torch.equal(w, weights[original_name(name)]) for name, w in state.items()
+    )
 
 
 def error_of(function, *args, **kwargs):
@@ -211,7 +255,9 @@ def test_a_wrong_gelu_would_be_noticed(parity):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_published_form_gives_the_originals_numbers(parity, tmp_path, capsys, form):
     arrays, config, weights = parity
-    weights = weights | {"word_embeddings.weight": torch.cat([weights["word_embeddings.weight"], torch.ones(1, 64)])}
+    weights = weights | {
+        "word_embeddings.weight": torch.cat([weights["word_embeddings.weight"], torch.ones(1, 64)])
+    }
     config = GLMConfig(**{**vars(config), "vocab_size": 212})  # a table that 1, 2 and 4 ranks can share
     layout, gelu = FORMS[form]
     path = layout(tmp_path, weights)
@@ -227,14 +273,23 @@ def test_every_published_form_gives_the_originals_numbers(parity, tmp_path, caps
 
 @settings(max_examples=25)
 @given(
-    st.integers(1, 3), st.sampled_from([1, 2, 4]), st.integers(1, 9), st.integers(1, 3), st.integers(1, 9), st.randoms(),
+    st.integers(1, 3),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.randoms(),
     st.sampled_from(["", "module.", "glm.", "model.", "module.model.glm."]),
-)  # fmt: skip
-def test_cut_and_put_together_again_nothing_is_lost(tmp_path_factory, width, ranks, tokens, layers, positions, rng, prefix):
+)
+def test_cut_and_put_together_again_nothing_is_lost(
+    tmp_path_factory, width, ranks, tokens, layers, positions, rng, prefix
+):
     weights = random_weights(4 * tokens, 64 * width, positions, layers)
     keys = list(weights)
     rng.shuffle(keys)
-    folder = write_megatron(tmp_path_factory.mktemp("m"), prefixed(prefix, {key: weights[key] for key in keys}), ranks)
+    folder = write_megatron(
+        tmp_path_factory.mktemp("m"), prefixed(prefix, {key: weights[key] for key in keys}), ranks
+    )
     assert same(from_original(folder), weights)
 
 
@@ -242,7 +297,9 @@ def test_qkv_is_cut_in_each_third(tmp_path):
     """What a reader that joins whole pieces would get wrong: Q of rank 1 stands before K of rank 0."""
     weights = random_weights(h=64)
     folder = write_megatron(tmp_path, weights, 2) / "250000"
-    pieces = [torch.load(folder / f"mp_rank_0{r}_model_states.pt", weights_only=False)["module"] for r in (0, 1)]
+    pieces = [
+        torch.load(folder / f"mp_rank_0{r}_model_states.pt", weights_only=False)["module"] for r in (0, 1)
+    ]
     key = "transformer.layers.0.attention.query_key_value.bias"
     assert not torch.equal(torch.cat([p[key] for p in pieces]), weights[key])
     assert torch.equal(from_original(folder).layers[0].qkv.bias, weights[key])
@@ -275,7 +332,12 @@ def test_a_state_dict_and_plain_files_are_read_too(tmp_path, capsys):
 
 def test_heads_come_from_a_hub_config_which_may_not_contradict_the_weights(tmp_path):
     weights = random_weights()
-    assert from_original(write_hub(tmp_path / "a", weights, "pytorch_model.bin", num_attention_heads=4)).config.num_heads == 4
+    assert (
+        from_original(
+            write_hub(tmp_path / "a", weights, "pytorch_model.bin", num_attention_heads=4)
+        ).config.num_heads
+        == 4
+    )
     for config, says in (
         (dict(hidden_size=4096), "hidden_size is 4096, the weights have 64"),
         (dict(num_attention_heads="4"), "num_attention_heads is '4'"),
@@ -287,7 +349,9 @@ def test_heads_come_from_a_hub_config_which_may_not_contradict_the_weights(tmp_p
         assert f"{folder / 'config.json'}: damaged" in error_of(from_original, folder)
     assert "give a config" in error_of(from_original, random_weights(h=40))
     assert from_original(random_weights(h=40), GLMConfig(128, 40, 2, 4, 16)).config.num_heads == 4
-    assert read_original(random_weights(h=40)).config(num_heads=4, gelu="erf") == GLMConfig(128, 40, 2, 4, 16, gelu="erf")
+    assert read_original(random_weights(h=40)).config(num_heads=4, gelu="erf") == GLMConfig(
+        128, 40, 2, 4, 16, gelu="erf"
+    )
 
 
 def test_short_position_tables_grow_fresh_rows_and_long_ones_are_an_error(parity, capsys):
@@ -311,7 +375,11 @@ def test_gmask_gets_the_row_that_it_shared_with_eop(tmp_path, monkeypatch, capsy
     before = table.clone()
     if is_hub:
         table[50009] = table[50007]
-    path = write_hub(tmp_path / "x", weights, "pytorch_model.bin") if is_hub else write_megatron(tmp_path, weights, 2)
+    path = (
+        write_hub(tmp_path / "x", weights, "pytorch_model.bin")
+        if is_hub
+        else write_megatron(tmp_path, weights, 2)
+    )
     found = from_original(path).token_embedding.weight
     assert torch.equal(found[50009], before[50007]) and not torch.equal(before[50009], before[50007])
     assert torch.equal(found[:50009], before[:50009]) and torch.equal(found[50010:], before[50010:])
@@ -319,15 +387,22 @@ def test_gmask_gets_the_row_that_it_shared_with_eop(tmp_path, monkeypatch, capsy
     if not is_hub:
         from_original(weights)
         assert torch.equal(table, before), "the caller's own tensor was changed"
-        assert torch.equal(from_original(random_weights(50048, 128, 4, 1)).token_embedding.weight[50009],
-                           random_weights(50048, 128, 4, 1)["word_embeddings.weight"][50009])  # fmt: skip
+        assert torch.equal(
+            from_original(random_weights(50048, 128, 4, 1)).token_embedding.weight[50009],
+            random_weights(50048, 128, 4, 1)["word_embeddings.weight"][50009],
+        )
 
 
 @pytest.mark.parametrize("form", ["Megatron", "pytorch_model.bin", "model.safetensors.index.json"])
 def test_heads_of_other_tasks_are_ignored_with_one_note(tmp_path, capsys, form):
     weights = random_weights()
-    extra = {"pool_layer.weight": (64, 64), "multichoice_head.bias": (1,), "dense.weight": (64, 64), "out_proj.bias": (2,),
-             "prompt_spell.lstm_head.weight_ih_l0": (8, 8)}  # fmt: skip
+    extra = {
+        "pool_layer.weight": (64, 64),
+        "multichoice_head.bias": (1,),
+        "dense.weight": (64, 64),
+        "out_proj.bias": (2,),
+        "prompt_spell.lstm_head.weight_ih_l0": (8, 8),
+    }
     both = weights | {key: torch.ones(shape) for key, shape in extra.items()}
     path = write_megatron(tmp_path, both, 2) if form == "Megatron" else write_hub(tmp_path / "x", both, form)
     assert same(from_original(path), weights)
@@ -356,7 +431,9 @@ def test_ranks_that_do_not_belong_together_are_refused(tmp_path):
     third = files[2].read_bytes()
     files[2].unlink()  # a hole
     for path in (folder, folder.parent, files[0]):
-        assert f"{files[2]}: not found, though mp_rank_03_model_states.pt is there" in error_of(from_original, path)
+        assert f"{files[2]}: not found, though mp_rank_03_model_states.pt is there" in error_of(
+            from_original, path
+        )
     files[2].write_bytes(third)
     files[3].unlink()  # the last one: only the shapes tell
     assert "has 144 of 192 rows: ranks are missing" in error_of(from_original, folder)
@@ -378,18 +455,41 @@ def test_ranks_that_do_not_belong_together_are_refused(tmp_path):
 def write_alone(folder, checkpoint):
     """The first rank of a checkpoint, moved to where no other is."""
     folder.mkdir()
-    return (checkpoint / "250000" / "mp_rank_00_model_states.pt").rename(folder / "mp_rank_00_model_states.pt")
+    return (checkpoint / "250000" / "mp_rank_00_model_states.pt").rename(
+        folder / "mp_rank_00_model_states.pt"
+    )
 
 
-@pytest.mark.parametrize("change, says", [
-    (lambda m: m.pop("transformer.final_layernorm.bias"), "weight transformer.final_layernorm.bias is missing"),
-    (lambda m: m.update({"word_embeddings.weight": torch.ones(3, 64)}), "has shapes (64, 64), (3, 64) on ranks 0 to 1"),
-    (lambda m: m.update({"transformer.layers.0.attention.dense.weight": torch.tensor(1.0)}), "has shapes (64, 32), () on"),
-    (lambda m: m.update({"word_embeddings.weight": "text"}), "is not an array of numbers"),
-    (lambda m: m.update({"module.word_embeddings.weight": torch.ones(64, 64)}), "two keys mean word_embeddings.weight"),
-    (lambda m: m.update({"word_embeddings.weight": torch.ones(64, 64).to_sparse()}), "is not an array of numbers"),
-    (lambda m: m.update({"word_embeddings.weight": torch.ones(1).expand(10**9, 10**6)}), "is not an array of numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (
+            lambda m: m.pop("transformer.final_layernorm.bias"),
+            "weight transformer.final_layernorm.bias is missing",
+        ),
+        (
+            lambda m: m.update({"word_embeddings.weight": torch.ones(3, 64)}),
+            "has shapes (64, 64), (3, 64) on ranks 0 to 1",
+        ),
+        (
+            lambda m: m.update({"transformer.layers.0.attention.dense.weight": torch.tensor(1.0)}),
+            "has shapes (64, 32), () on",
+        ),
+        (lambda m: m.update({"word_embeddings.weight": "text"}), "is not an array of numbers"),
+        (
+            lambda m: m.update({"module.word_embeddings.weight": torch.ones(64, 64)}),
+            "two keys mean word_embeddings.weight",
+        ),
+        (
+            lambda m: m.update({"word_embeddings.weight": torch.ones(64, 64).to_sparse()}),
+            "is not an array of numbers",
+        ),
+        (
+            lambda m: m.update({"word_embeddings.weight": torch.ones(1).expand(10**9, 10**6)}),
+            "is not an array of numbers",
+        ),
+    ],
+)
 def test_a_rank_that_is_wrong_is_named(tmp_path, change, says):
     path = write_megatron(tmp_path, random_weights(), 2) / "250000" / "mp_rank_01_model_states.pt"
     state = torch.load(path, weights_only=False)
@@ -399,11 +499,17 @@ def test_a_rank_that_is_wrong_is_named(tmp_path, change, says):
     assert says in message and str(tmp_path) in message
 
 
-@pytest.mark.parametrize("name, shape", [
-    ("transformer.layers.1.attention.query_key_value.bias", (191,)), ("word_embeddings.weight", (128, 63)),
-    ("transformer.final_layernorm.weight", (64, 1)), ("transformer.layers.0.mlp.dense_h_to_4h.weight", (64, 256)),
-    ("transformer.block_position_embeddings.weight", (18, 64)), ("word_embeddings.weight", (64,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("transformer.layers.1.attention.query_key_value.bias", (191,)),
+        ("word_embeddings.weight", (128, 63)),
+        ("transformer.final_layernorm.weight", (64, 1)),
+        ("transformer.layers.0.mlp.dense_h_to_4h.weight", (64, 256)),
+        ("transformer.block_position_embeddings.weight", (18, 64)),
+        ("word_embeddings.weight", (64,)),
+    ],
+)
 def test_shapes_that_do_not_fit_are_one_clear_line(tmp_path, name, shape):
     weights = random_weights() | {name: torch.ones(shape)}
     message = error_of(from_original, file(tmp_path / "w.pt", weights), GLMConfig(128, 64, 2, 1, 16))
@@ -411,7 +517,10 @@ def test_shapes_that_do_not_fit_are_one_clear_line(tmp_path, name, shape):
     assert str(tmp_path / "w.pt") in error_of(from_original, tmp_path / "w.pt")
     for one in range(4):  # all ranks have the same wrong shape
         weights[name] = torch.ones(()) if one == 3 else torch.ones((5,) * (one + 1))
-        parts = [{k: weights[k] if k == name else cut(k, w, rank, 2) for k, w in weights.items()} for rank in (0, 1)]
+        parts = [
+            {k: weights[k] if k == name else cut(k, w, rank, 2) for k, w in weights.items()}
+            for rank in (0, 1)
+        ]
         for rank, part in enumerate(parts):
             file(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": part})
         error_of(from_original, tmp_path / "mp_rank_00_model_states.pt", GLMConfig(128, 64, 2, 1, 16))
@@ -420,8 +529,14 @@ def test_shapes_that_do_not_fit_are_one_clear_line(tmp_path, name, shape):
 def test_half_a_file_is_named(tmp_path):
     weights = random_weights(32, 64, 4, 1)
     paths = [write_megatron(tmp_path / "m", weights, 2) / "250000" / "mp_rank_01_model_states.pt"]
-    paths += [write_hub(tmp_path / form[:6], weights, form) / form for form in ("pytorch_model.bin", "model.safetensors")]
-    paths += [write_hub(tmp_path / "x", weights, "model.safetensors.index.json") / "model-00002-of-00002.safetensors"]
+    paths += [
+        write_hub(tmp_path / form[:6], weights, form) / form
+        for form in ("pytorch_model.bin", "model.safetensors")
+    ]
+    paths += [
+        write_hub(tmp_path / "x", weights, "model.safetensors.index.json")
+        / "model-00002-of-00002.safetensors"
+    ]
     np.savez(tmp_path / "w.npz", **{key: w.numpy() for key, w in weights.items()})
     old = tmp_path / "old.pt"
     torch.save({"module": weights}, old, _use_new_zipfile_serialization=False)
@@ -444,7 +559,9 @@ def test_an_index_that_points_astray_is_refused(tmp_path):
         index.write_text(json.dumps({"weight_map": good["weight_map"] | {"word_embeddings.weight": where}}))
         assert f"{index}: accepted: a weight_map" in error_of(from_original, folder)
     (tmp_path / "aside").rename(folder / "pytorch_model-00002-of-00002.bin")
-    index.write_text(json.dumps({"weight_map": good["weight_map"] | {"more.weight": "pytorch_model-00001-of-00002.bin"}}))
+    index.write_text(
+        json.dumps({"weight_map": good["weight_map"] | {"more.weight": "pytorch_model-00001-of-00002.bin"}})
+    )
     assert "lacks more.weight" in error_of(from_original, folder)
     for text in ("[]", "{", '{"weight_map": []}'):
         index.write_text(text)
@@ -491,10 +608,18 @@ def hostile(mark):
     array[0] = run
     call = Calls(eval, f"open({str(mark)!r}, 'w')")
     return {
-        "at the top": run, "builtins": call, "in a list": [1, [run]], "as a key": {(1, run): 2}, "as a value": {"module": run},
+        "at the top": run,
+        "builtins": call,
+        "in a list": [1, [run]],
+        "as a key": {(1, run): 2},
+        "as a value": {"module": run},
         "in the arguments of an allowed class": Calls(collections.OrderedDict, [("a", call)]),
-        "in the arguments of a tensor's maker": Calls(torch._utils._rebuild_parameter, run, False, collections.OrderedDict()),
-        "as the maker of a tensor": Calls(torch._tensor._rebuild_from_type_v2, os.system, torch.Tensor, (f"touch {mark}",), {}),
+        "in the arguments of a tensor's maker": Calls(
+            torch._utils._rebuild_parameter, run, False, collections.OrderedDict()
+        ),
+        "as the maker of a tensor": Calls(
+            torch._tensor._rebuild_from_type_v2, os.system, torch.Tensor, (f"touch {mark}",), {}
+        ),
         "in the state of a namespace": argparse.Namespace(a=run),
         "as the state of an allowed class": Calls(collections.OrderedDict, state={"a": call}),
         "as the state of an unknown class": Calls(Unknown, state={"a": 1}),
@@ -505,7 +630,7 @@ def hostile(mark):
         "through torch.load": Calls(torch.load, str(mark)),
         "through an import": Calls(__import__, "antigravity"),
         "a function as a value": {"f": os.system},
-    }  # fmt: skip
+    }
 
 
 def test_a_hostile_pickle_never_runs(tmp_path):
@@ -532,21 +657,29 @@ def test_a_hostile_pickle_never_runs(tmp_path):
     endless = {"module": {}}
     endless["module"]["module"] = endless
     assert "is missing" in error_of(from_original, file(tmp_path / "w.pt", endless))
-    assert "it asks for posix.system" in error_of(from_original, file(tmp_path / "w.pt", {"a": hostile(mark)["at the top"]}))
+    assert "it asks for posix.system" in error_of(
+        from_original, file(tmp_path / "w.pt", {"a": hostile(mark)["at the top"]})
+    )
 
 
 def test_objects_of_the_training_are_ignored_and_never_made(tmp_path, monkeypatch):
     """A loss scaler of the original's fp16 package, which is not installed here and must not be looked for."""
     made = []
     fp16, loss_scaler = types.ModuleType("fp16"), types.ModuleType("fp16.loss_scaler")
-    scaler = type("DynamicLossScaler", (), {"__module__": "fp16.loss_scaler", "__setstate__": lambda self, s: made.append(s)})
+    scaler = type(
+        "DynamicLossScaler",
+        (),
+        {"__module__": "fp16.loss_scaler", "__setstate__": lambda self, s: made.append(s)},
+    )
     loss_scaler.DynamicLossScaler = fp16.loss_scaler = scaler
     monkeypatch.setitem(sys.modules, "fp16", fp16)
     monkeypatch.setitem(sys.modules, "fp16.loss_scaler", loss_scaler)
     state = scaler()
     state.cur_scale = 2.0**32
     weights = random_weights()
-    path = write_megatron(tmp_path, weights, 1, optimizer={"loss_scaler": state, "state": {0: {"exp_avg": torch.ones(2)}}})
+    path = write_megatron(
+        tmp_path, weights, 1, optimizer={"loss_scaler": state, "state": {0: {"exp_avg": torch.ones(2)}}}
+    )
     assert same(from_original(path), weights) and not made
     monkeypatch.delitem(sys.modules, "fp16.loss_scaler")
     assert same(from_original(path), weights)
@@ -565,7 +698,19 @@ def convert(capsys, *args):
     return capsys.readouterr()
 
 
-BERT = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz.,", "the", "##s", "cat", "sat"]
+BERT = [
+    "[PAD]",
+    "[unused0]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnopqrstuvwxyz.,",
+    "the",
+    "##s",
+    "cat",
+    "sat",
+]
 
 
 def test_a_converted_checkpoint_fills_blanks(tmp_path, capsys):
@@ -574,9 +719,14 @@ def test_a_converted_checkpoint_fills_blanks(tmp_path, capsys):
     (tmp_path / "vocab.txt").write_text("\n".join(BERT))
     out = convert(capsys, folder, "--out", tmp_path / "out", "--tokenizer", tmp_path / "vocab.txt").out
     for line in (
-        "Megatron, 2 ranks of iteration 250000", "2 layers, width 64, 128 tokens, 16 positions", "1 of width 64", "tanh",
-        "pool_layer.bias", f"{tmp_path / 'vocab.txt'}: pad 0, cls 3, eos 0, mask 5, smask 5, gmask 5, sop 38", "minglm fill",
-    ):  # fmt: skip
+        "Megatron, 2 ranks of iteration 250000",
+        "2 layers, width 64, 128 tokens, 16 positions",
+        "1 of width 64",
+        "tanh",
+        "pool_layer.bias",
+        f"{tmp_path / 'vocab.txt'}: pad 0, cls 3, eos 0, mask 5, smask 5, gmask 5, sop 38",
+        "minglm fill",
+    ):
         assert line in out, out
     model, tokenizer = GLM.from_pretrained(tmp_path / "out"), Tokenizer.from_pretrained(tmp_path / "out")
     assert same(model, weights) and tokenizer.vocab_size == model.config.vocab_size == 128
@@ -590,10 +740,15 @@ def test_a_converted_checkpoint_fills_blanks(tmp_path, capsys):
 def test_convert_takes_the_tokenizer_beside_hub_weights_and_the_gelu_that_is_asked_for(tmp_path, capsys):
     folder = write_hub(tmp_path / "x", random_weights(), "pytorch_model.bin", num_attention_heads=2)
     found = convert(capsys, folder, "--out", tmp_path / "a")
-    assert "erf (as the Hugging Face code computes)" in found.out and "2 of width 32 (config.json)" in found.out
+    assert (
+        "erf (as the Hugging Face code computes)" in found.out and "2 of width 32 (config.json)" in found.out
+    )
     assert "no tokenizer" in found.err and not (tmp_path / "a" / "tokenizer.json").exists()
     (folder / "vocab.txt").write_text("\n".join(BERT))
-    assert f"{folder / 'vocab.txt'}: " in convert(capsys, folder, "--out", tmp_path / "b", "--gelu", "tanh", "--heads", 4).out
+    assert (
+        f"{folder / 'vocab.txt'}: "
+        in convert(capsys, folder, "--out", tmp_path / "b", "--gelu", "tanh", "--heads", 4).out
+    )
     config = GLM.from_pretrained(tmp_path / "b").config
     assert (config.gelu, config.num_heads) == ("tanh", 4) and (tmp_path / "b" / "tokenizer.json").exists()
 
@@ -606,9 +761,10 @@ def test_a_conversion_that_fails_writes_nothing(tmp_path, capsys):
     for args, says in (
         ((folder, "--tokenizer", tmp_path / "vocab.txt"), "140 tokens, the model's table has 128 rows"),
         ((folder, "--tokenizer", tmp_path / "nothing"), "not found"),
-        ((folder, "--heads", 5), "num_heads = 5"), ((folder, "--heads", 0), "num_heads"),
+        ((folder, "--heads", 5), "num_heads = 5"),
+        ((folder, "--heads", 0), "num_heads"),
         ((tmp_path / "nothing",), "not found"),
-    ):  # fmt: skip
+    ):
         assert says in error_of(convert, capsys, *args, "--out", tmp_path / "out")
         assert not (tmp_path / "out").exists()
     assert "holds thesis.txt" in error_of(convert, capsys, folder, "--out", tmp_path / "thesis")

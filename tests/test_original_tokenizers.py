@@ -26,7 +26,16 @@ MASKS = ("[MASK]", "[sMASK]", "[gMASK]")
 
 def bert_file(folder, words):
     """vocab.txt with [PAD] 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103 as in BERT's."""
-    lines = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused99]", *words]
+    lines = [
+        "[PAD]",
+        *(f"[unused{i}]" for i in range(99)),
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "[unused99]",
+        *words,
+    ]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -42,12 +51,15 @@ def bpe_files(folder, merges, roberta=False):
         strings = [*text, "<|endoftext|>"]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({s: i for i, s in enumerate(strings)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8"
+    )
     return folder
 
 
 def field(number, value):
     """One field of a protocol buffer message."""
+
     def varint(n):
         return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
 
@@ -69,13 +81,53 @@ def sp_file(path, pieces, model_type=2, normaliser=b"", more=()):
     return path
 
 
-WORDS = [*"abcdefghijklmnopqrstuvwxyz0123456789.,!?-'[]", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"),
-         "the", "cat", "sat", "mat", "on", "##at", "##ing", "cafe", "中", "国"]  # fmt: skip
+WORDS = [
+    *"abcdefghijklmnopqrstuvwxyz0123456789.,!?-'[]",
+    *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"),
+    "the",
+    "cat",
+    "sat",
+    "mat",
+    "on",
+    "##at",
+    "##ing",
+    "cafe",
+    "中",
+    "国",
+]
 # learned from the first letters of some words, so that merges build on merges
-MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "c"), ("a", "t"), ("Ġc", "at"), ("i", "n"), ("in", "g"), ("Ã", "©"),
-          ("Ġ", "Ġ")]  # fmt: skip
-PIECES = ["▁中", "国", "中国", "的", "首都", "▁北京", "北京", "是", "▁t", "he", "▁the", "ca", "▁cat", "aa", "..", "...",
-          "▁", *"中北京首都abcdefghijklmnopqrstuvwxyz.,!"]  # fmt: skip
+MERGES = [
+    ("t", "h"),
+    ("th", "e"),
+    ("Ġ", "the"),
+    ("Ġ", "c"),
+    ("a", "t"),
+    ("Ġc", "at"),
+    ("i", "n"),
+    ("in", "g"),
+    ("Ã", "©"),
+    ("Ġ", "Ġ"),
+]
+PIECES = [
+    "▁中",
+    "国",
+    "中国",
+    "的",
+    "首都",
+    "▁北京",
+    "北京",
+    "是",
+    "▁t",
+    "he",
+    "▁the",
+    "ca",
+    "▁cat",
+    "aa",
+    "..",
+    "...",
+    "▁",
+    *"中北京首都abcdefghijklmnopqrstuvwxyz.,!",
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +135,11 @@ def kinds(tmp_path_factory):
     """{kind: (path, Tokenizer)} of every published kind, with small vocabularies."""
     where = tmp_path_factory.mktemp("tokenizers")
     paths = {
-        "bert": bert_file(where / "bert", WORDS), "gpt2": bpe_files(where / "gpt2", MERGES),
-        "roberta": bpe_files(where / "roberta", MERGES, roberta=True), "chinese": sp_file(where / "cog-pretrain.model", PIECES),
-    }  # fmt: skip
+        "bert": bert_file(where / "bert", WORDS),
+        "gpt2": bpe_files(where / "gpt2", MERGES),
+        "roberta": bpe_files(where / "roberta", MERGES, roberta=True),
+        "chinese": sp_file(where / "cog-pretrain.model", PIECES),
+    }
     return {kind: (path, Tokenizer.from_original(path)) for kind, path in paths.items()}
 
 
@@ -104,7 +158,9 @@ def error_of(function, *args, **kwargs):
 
 def plain_bert(text, vocab):
     """WordPiece in the words of its description: clean, split, then the longest piece that fits, from the left."""
-    text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    text = "".join(
+        " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C"
+    )
     text = text.replace("\ufffd", "")
     text = "".join(f" {c} " if "\u4e00" <= c <= "\u9fff" else c for c in text).lower()
     text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
@@ -114,7 +170,9 @@ def plain_bert(text, vocab):
     for word in words:
         pieces, start = [], 0
         while start < len(word):
-            fits = [n for n in range(start + 1, len(word) + 1) if ("##" if start else "") + word[start:n] in vocab]
+            fits = [
+                n for n in range(start + 1, len(word) + 1) if ("##" if start else "") + word[start:n] in vocab
+            ]
             if not fits:
                 pieces = [vocab["[UNK]"]]
                 break
@@ -151,7 +209,11 @@ def plain_sp(text, pieces=PIECES):
     text = re.sub(" +", " ", text).strip(" ")
     symbols = re.findall("<n>|.", ("▁" + text.replace(" ", "▁")) if text else "", re.S)
     score = {piece: -i for i, piece in enumerate(pieces)}
-    while joint := [(score[a + b], -i) for i, (a, b) in enumerate(zip(symbols, symbols[1:], strict=False)) if a + b in score]:
+    while joint := [
+        (score[a + b], -i)
+        for i, (a, b) in enumerate(zip(symbols, symbols[1:], strict=False))
+        if a + b in score
+    ]:
         i = -max(joint)[1]
         symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
     ids = [3 if s == "<n>" else 4 - score[s] if s in score else 0 for s in symbols]
@@ -172,13 +234,35 @@ def original_way(text, special, encode, lstrip=True):
 
 
 english = st.lists(
-    st.sampled_from([
-        "the", "The", " the", " cat", "at", "ing", "'s", "[", "MASK", "]", " ", "  ", "\n", ".", "3", "é", "É", "x", "-", "!",
-    ]), max_size=15,
-).map("".join)  # fmt: skip
-chinese = st.lists(st.sampled_from([*PIECES, " ", "  ", "龘", "😀", "<n>", "<", "n", ">", "[", "\n"]), max_size=15).map(
-    lambda parts: "".join(parts).replace("▁", " ")
-)
+    st.sampled_from(
+        [
+            "the",
+            "The",
+            " the",
+            " cat",
+            "at",
+            "ing",
+            "'s",
+            "[",
+            "MASK",
+            "]",
+            " ",
+            "  ",
+            "\n",
+            ".",
+            "3",
+            "é",
+            "É",
+            "x",
+            "-",
+            "!",
+        ]
+    ),
+    max_size=15,
+).map("".join)
+chinese = st.lists(
+    st.sampled_from([*PIECES, " ", "  ", "龘", "😀", "<n>", "<", "n", ">", "[", "\n"]), max_size=15
+).map(lambda parts: "".join(parts).replace("▁", " "))
 with_special = st.lists(
     st.one_of(english, chinese, st.sampled_from([*MASKS, " [MASK]", "[CLS]", "<|endofpiece|>"])), max_size=6
 ).map("".join)
@@ -199,8 +283,16 @@ def test_the_ids_of_bert_are_those_of_two_other_implementations(kinds, text):
 def test_the_ids_of_bert_where_unicode_is_delicate(kinds):
     path, tokenizer = kinds["bert"]
     vocab = {line: i for i, line in enumerate((path / "vocab.txt").read_text().splitlines())}
-    texts = ["Café CAFÉ cafe\u0301", "中国the", "a\u200bt\u00adh\0e\ufffd", "x" * 100 + " " + "x" * 101,
-             "the\u3000cat\u2028sat", "«the»", "", " \t\n"]  # fmt: skip
+    texts = [
+        "Café CAFÉ cafe\u0301",
+        "中国the",
+        "a\u200bt\u00adh\0e\ufffd",
+        "x" * 100 + " " + "x" * 101,
+        "the\u3000cat\u2028sat",
+        "«the»",
+        "",
+        " \t\n",
+    ]
     for text in texts:
         assert tokenizer.encode(text) == plain_bert(text, vocab), text
     cafe = vocab["cafe"]
@@ -233,8 +325,14 @@ def test_the_ids_of_sentencepiece_are_those_of_its_rules(kinds, text):
 def test_special_tokens_are_recognised_as_the_original_does(kinds, kind, text):
     path, _ = kinds[kind]
     tokenizer = Tokenizer.from_original(path, task_masks=True)
-    special = {s: getattr(tokenizer.special, name) for s, name in
-               (*zip(MASKS, ("mask", "smask", "gmask"), strict=True), ("[CLS]", "cls"), ("<|endofpiece|>", "eop"))}  # fmt: skip
+    special = {
+        s: getattr(tokenizer.special, name)
+        for s, name in (
+            *zip(MASKS, ("mask", "smask", "gmask"), strict=True),
+            ("[CLS]", "cls"),
+            ("<|endofpiece|>", "eop"),
+        )
+    }
 
     def encode(part):
         return tokenizer.encode(part)
@@ -263,9 +361,10 @@ def full_size(tmp_path_factory):
     merges = [(a, b) for a in alphabet for b in alphabet][:50000]
     return {
         "bert": bert_file(where / "bert", [f"w{i}" for i in range(30522 - 105)]),
-        "gpt2": bpe_files(where / "gpt2", merges), "roberta": bpe_files(where / "roberta", merges, roberta=True),
+        "gpt2": bpe_files(where / "gpt2", merges),
+        "roberta": bpe_files(where / "roberta", merges, roberta=True),
         "chinese": sp_file(where / "cog-pretrain.model", [chr(0x20000 + i) for i in range(49996)]),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("kind, task_masks", PUBLISHED)
@@ -281,8 +380,9 @@ def test_special_ids_and_rows_are_those_of_the_published_models(full_size, kind,
     text_vocab, textless = {  # rows of the file, and those of them that no text gives
         "bert": (30522, 104),  # [PAD], [CLS], [SEP], [MASK], 100 unused
         "roberta": (50265, 9),  # <s>, <pad>, </s>, <unk>, <|endoftext|>, three made-up words, <mask>
-        "gpt2": (50257, 1), "chinese": (50000, 2),  # <|endoftext|>; <s>, </s>
-    }[kind]  # fmt: skip
+        "gpt2": (50257, 1),
+        "chinese": (50000, 2),  # <|endoftext|>; <s>, </s>
+    }[kind]
     assert (lengths > 0).sum() == text_vocab - textless
     assert not lengths[text_vocab:].any()
     assert tokenizer.encode("a[MASK]", special=True)[-1] == ids[3]
@@ -291,23 +391,49 @@ def test_special_ids_and_rows_are_those_of_the_published_models(full_size, kind,
 def test_an_added_tokens_file_has_the_last_word(kinds, tmp_path):
     bert, gpt2 = (shutil.copytree(kinds[kind][0], tmp_path / kind) for kind in ("bert", "gpt2"))
     n = len((bert / "vocab.txt").read_text().splitlines())
-    added = {"<|startofpiece|>": n + 5, "<|endofpiece|>": n, "[gMASK]": n + 2, "[sMASK]": n + 3, "[MASK]": 103, "<other>": 7}
+    added = {
+        "<|startofpiece|>": n + 5,
+        "<|endofpiece|>": n,
+        "[gMASK]": n + 2,
+        "[sMASK]": n + 3,
+        "[MASK]": 103,
+        "<other>": 7,
+    }
     (bert / "added_tokens.json").write_text(json.dumps(added))
     assert Tokenizer.from_original(bert).special == SpecialTokens(0, 101, 0, 103, n + 3, n + 2, n + 5, n)
     assert Tokenizer.from_original(bert / "vocab.txt").special.gmask == n + 2
     (bert / "added_tokens.json").write_text(json.dumps({"<|startofpiece|>": n, "<|endofpiece|>": n + 1}))
     assert Tokenizer.from_original(bert).special == Tokenizer.from_original(kinds["bert"][0]).special
     for text, says in (
-        ("[]", "accepted: a JSON object"), ('{"<|startofpiece|>": "1"}', "accepted: a JSON object"), ("{", "no tokenizer"),
-        ('{"<|startofpiece|>": 300, "<|endofpiece|>": 300}', "each id once"), ('{"[sMASK]": 110}', "id 110, which is 'f'"),
-        ('{"<|startofpiece|>": 300}', "lacks <|endofpiece|>"), ('{"<|startofpiece|>": 10000000000}', "accepted: a JSON object"),
-    ):  # fmt: skip
+        ("[]", "accepted: a JSON object"),
+        ('{"<|startofpiece|>": "1"}', "accepted: a JSON object"),
+        ("{", "no tokenizer"),
+        ('{"<|startofpiece|>": 300, "<|endofpiece|>": 300}', "each id once"),
+        ('{"[sMASK]": 110}', "id 110, which is 'f'"),
+        ('{"<|startofpiece|>": 300}', "lacks <|endofpiece|>"),
+        ('{"<|startofpiece|>": 10000000000}', "accepted: a JSON object"),
+    ):
         (bert / "added_tokens.json").write_text(text)
         assert says in error_of(Tokenizer.from_original, bert)
-    (gpt2 / "added_tokens.json").write_text(json.dumps({s: 300 + i for i, s in enumerate(
-        ["<|startofpiece|>", "<|endofpiece|>", "[CLS]", "[MASK]", "[SEP]", "[UNK]"])}))  # fmt: skip
+    (gpt2 / "added_tokens.json").write_text(
+        json.dumps(
+            {
+                s: 300 + i
+                for i, s in enumerate(
+                    ["<|startofpiece|>", "<|endofpiece|>", "[CLS]", "[MASK]", "[SEP]", "[UNK]"]
+                )
+            }
+        )
+    )
     special = Tokenizer.from_original(gpt2).special  # as a model without task masks would have it
-    assert (special.sop, special.eop, special.cls, special.mask, special.smask, special.gmask) == (300, 301, 302, 303, 303, 303)
+    assert (special.sop, special.eop, special.cls, special.mask, special.smask, special.gmask) == (
+        300,
+        301,
+        302,
+        303,
+        303,
+        303,
+    )
 
 
 # ---- what the rest of minglm relies on
@@ -322,11 +448,15 @@ def test_what_is_saved_is_the_same_tokenizer(kinds, tmp_path_factory, kind, text
     tokenizer.save_pretrained(folder)
     again = Tokenizer.from_pretrained(folder)
     assert again.special == tokenizer.special and again.fingerprint == tokenizer.fingerprint
-    assert again.vocab_size == tokenizer.vocab_size and (again.byte_lengths() == tokenizer.byte_lengths()).all()
+    assert (
+        again.vocab_size == tokenizer.vocab_size and (again.byte_lengths() == tokenizer.byte_lengths()).all()
+    )
     for special in (False, True):
         assert again.encode(text + " [MASK]", special) == tokenizer.encode(text + " [MASK]", special)
     plain = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))  # a standard file
-    assert plain.encode(text + " [MASK]", add_special_tokens=False).ids == tokenizer.encode(text + " [MASK]", special=True)
+    assert plain.encode(text + " [MASK]", add_special_tokens=False).ids == tokenizer.encode(
+        text + " [MASK]", special=True
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -337,7 +467,9 @@ def test_the_text_of_some_ids_begins_the_text_of_more(kinds, kind, text):
     ids = tokenizer.encode(text)
     whole = tokenizer.decode(ids)
     assert all(whole.startswith(tokenizer.decode(ids[:n]).rstrip("\ufffd")) for n in range(len(ids)))
-    assert tokenizer.byte_lengths()[ids].sum() == len(whole.encode()) + (0 if kind in ("gpt2", "roberta") else bool(ids))
+    assert tokenizer.byte_lengths()[ids].sum() == len(whole.encode()) + (
+        0 if kind in ("gpt2", "roberta") else bool(ids)
+    )
     assert (tokenizer.byte_lengths()[ids] > 0).all()  # a text is text, what is unknown too
     if kind in ("gpt2", "roberta"):
         assert whole == text
@@ -389,18 +521,26 @@ def test_a_path_without_a_tokenizer_names_what_is_accepted(kinds, tmp_path):
     both = shutil.copytree(kinds["bert"][0], tmp_path / "both")
     shutil.copy(kinds["gpt2"][0] / "vocab.json", both)
     assert "holds vocab.txt, vocab.json" in error_of(Tokenizer.from_original, both)
-    assert f"{both / 'merges.txt'}: cannot be read: No such file" in error_of(Tokenizer.from_original, both / "vocab.json")
+    assert f"{both / 'merges.txt'}: cannot be read: No such file" in error_of(
+        Tokenizer.from_original, both / "vocab.json"
+    )
 
 
 def test_a_vocabulary_of_another_kind_is_refused(tmp_path):
-    for words, says in ((["[UNK]"], "lacks [PAD], [CLS]"), (["the", "the"], "'the' comes twice"), (["The"], "BERT uncased")):
+    for words, says in (
+        (["[UNK]"], "lacks [PAD], [CLS]"),
+        (["the", "the"], "'the' comes twice"),
+        (["The"], "BERT uncased"),
+    ):
         folder = bert_file(tmp_path / "bert", words)
         if words == ["[UNK]"]:
             (folder / "vocab.txt").write_text("[UNK]\nthe\n")
         assert says in error_of(Tokenizer.from_original, folder)
     folder = bert_file(tmp_path / "bert", WORDS)
     used = 105 + len(WORDS) + 2
-    assert f"{used} tokens, the model's table has {used - 1} rows" in error_of(Tokenizer.from_original, folder, used - 1)
+    assert f"{used} tokens, the model's table has {used - 1} rows" in error_of(
+        Tokenizer.from_original, folder, used - 1
+    )
     assert "not of one model" in error_of(Tokenizer.from_original, folder, 50304)
     assert Tokenizer.from_original(folder, used).vocab_size == used
 
@@ -408,24 +548,43 @@ def test_a_vocabulary_of_another_kind_is_refused(tmp_path):
     good = json.loads((gpt2 / "vocab.json").read_text())
     without = {s: i for s, i in good.items() if s != "<|endoftext|>"}
     for vocab, says in (
-        ([], "JSON object"), ({"a": "0"}, "JSON object"), ({"a": 0, "b": 0}, "each id once"), ({"a": True}, "JSON object"),
-        ({"a": 10**9}, "JSON object"), ({"a": -1}, "JSON object"), ({"model": {"vocab": good}}, "JSON object"), ({}, "lacks"),
-        (without, "lacks <|endoftext|>"), (without | {"<mask>": 5000}, "lacks <s>, </s>"),
-    ):  # fmt: skip
+        ([], "JSON object"),
+        ({"a": "0"}, "JSON object"),
+        ({"a": 0, "b": 0}, "each id once"),
+        ({"a": True}, "JSON object"),
+        ({"a": 10**9}, "JSON object"),
+        ({"a": -1}, "JSON object"),
+        ({"model": {"vocab": good}}, "JSON object"),
+        ({}, "lacks"),
+        (without, "lacks <|endoftext|>"),
+        (without | {"<mask>": 5000}, "lacks <s>, </s>"),
+    ):
         (gpt2 / "vocab.json").write_text(json.dumps(vocab))
         assert says in error_of(Tokenizer.from_original, gpt2)
     (gpt2 / "vocab.json").write_text(json.dumps(good))
-    for merges, says in (("#version: 0.2\na b c\n", "'a b c' is not two tokens"), ("z q\n", "no tokenizer that can be read")):
+    for merges, says in (
+        ("#version: 0.2\na b c\n", "'a b c' is not two tokens"),
+        ("z q\n", "no tokenizer that can be read"),
+    ):
         (gpt2 / "merges.txt").write_text(merges)
         assert says in error_of(Tokenizer.from_original, gpt2)
 
-    for how in (dict(model_type=1), dict(normaliser=field(3, 0)), dict(normaliser=field(4, 0)), dict(normaliser=field(5, 0)),
-                dict(more=[("<0x00>", 0.0, 6)]), dict(more=[("<unk2>", 0.0, 2)])):  # fmt: skip
+    for how in (
+        dict(model_type=1),
+        dict(normaliser=field(3, 0)),
+        dict(normaliser=field(4, 0)),
+        dict(normaliser=field(5, 0)),
+        dict(more=[("<0x00>", 0.0, 6)]),
+        dict(more=[("<unk2>", 0.0, 2)]),
+    ):
         assert "accepted: a SentencePiece model of type BPE" in error_of(
-            Tokenizer.from_original, sp_file(tmp_path / "x.model", PIECES, **how))  # fmt: skip
+            Tokenizer.from_original, sp_file(tmp_path / "x.model", PIECES, **how)
+        )
 
 
-@pytest.mark.parametrize("kind, name", [("bert", "vocab.txt"), ("gpt2", "vocab.json"), ("gpt2", "merges.txt"), ("chinese", "")])
+@pytest.mark.parametrize(
+    "kind, name", [("bert", "vocab.txt"), ("gpt2", "vocab.json"), ("gpt2", "merges.txt"), ("chinese", "")]
+)
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_file_is_one_line_or_a_tokenizer(kinds, tmp_path_factory, kind, name, data):
@@ -438,7 +597,9 @@ def test_a_damaged_file_is_one_line_or_a_tokenizer(kinds, tmp_path_factory, kind
     file = folder / name
     whole = file.read_bytes()
     cut = data.draw(st.integers(0, len(whole) - 1))
-    file.write_bytes(data.draw(st.sampled_from([whole[:cut], whole[:cut] + bytes([whole[cut] ^ 129]) + whole[cut + 1 :]])))
+    file.write_bytes(
+        data.draw(st.sampled_from([whole[:cut], whole[:cut] + bytes([whole[cut] ^ 129]) + whole[cut + 1 :]]))
+    )
     try:
         Tokenizer.from_original(folder)
     except MinglmError as error:
@@ -458,13 +619,20 @@ def test_bytes_that_are_no_text_are_an_error_of_one_line(kinds, tmp_path):
 
 
 def test_the_ids_and_texts_are_those_of_sentencepiece_itself(tmp_path):
-    sp = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed; pip install sentencepiece")
+    sp = pytest.importorskip(
+        "sentencepiece", reason="sentencepiece is not installed; pip install sentencepiece"
+    )
     lines = "起初，神创造天地。神说：要有光，就有了光。\nthe heaven and the earth, 3.14 ＡＢＣ\nAnd God said: ﬁne ①②③!\n"
     (tmp_path / "text.txt").write_text(lines * 30, encoding="utf-8")
     sp.SentencePieceTrainer.train(
-        input=str(tmp_path / "text.txt"), model_prefix=str(tmp_path / "m"), vocab_size=130, model_type="bpe",
-        user_defined_symbols=["<n>"], character_coverage=1.0, minloglevel=3,
-    )  # fmt: skip
+        input=str(tmp_path / "text.txt"),
+        model_prefix=str(tmp_path / "m"),
+        vocab_size=130,
+        model_type="bpe",
+        user_defined_symbols=["<n>"],
+        character_coverage=1.0,
+        minloglevel=3,
+    )
     theirs = sp.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
     ours, n = Tokenizer.from_original(tmp_path / "m.model"), len(theirs)
     assert (ours.special.eos, ours.special.cls, ours.special.gmask) == (n, n + 2, n + 9)

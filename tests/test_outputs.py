@@ -54,11 +54,27 @@ def files(tmp_path_factory, small_run):
 
 
 COMMANDS = {  # name of the output: words
-    "labelled.jsonl": lambda f, run: ("classify", "--task", "sentiment", "--file", f / "rows.jsonl", "--model", run),
+    "labelled.jsonl": lambda f, run: (
+        "classify",
+        "--task",
+        "sentiment",
+        "--file",
+        f / "rows.jsonl",
+        "--model",
+        run,
+    ),
     "rewritten.jsonl": lambda f, run: (
         *("rewrite", "--task", "modernise", "--file", f / "src.jsonl", "--model", run, "--max-tokens", 2),
     ),
-    "evaluated.jsonl": lambda f, run: ("evaluate", "--task", "last_word", "--file", f / "last.jsonl", "--model", run),
+    "evaluated.jsonl": lambda f, run: (
+        "evaluate",
+        "--task",
+        "last_word",
+        "--file",
+        f / "last.jsonl",
+        "--model",
+        run,
+    ),
     "page.html": lambda f, run: ("explore", "a b c"),
     "mask.svg": lambda f, run: ("show", "a b c d", "--spans", "1:2", "--figure", "mask"),
     "curves.png": lambda f, run: ("plot", run),
@@ -131,6 +147,7 @@ def test_a_file_that_is_replaced_keeps_its_rights_and_a_new_one_gets_the_usual(t
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EPERM])
 def test_a_file_that_cannot_be_renamed_onto_is_written_where_it_is(tmp_path, monkeypatch, code):
     """A single file mounted into a container, say."""
+
     def refuse(*_):
         raise OSError(code, os.strerror(code))
 
@@ -149,7 +166,10 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
 
     (tmp_path / "x").write_text("old")
     for name in ("fsync", "replace"):
-        with monkeypatch.context() as patch, pytest.raises(MinglmError, match="x: cannot be written: No space left"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(MinglmError, match="x: cannot be written: No space left"),
+        ):
             patch.setattr(os, name, full)
             write_whole(tmp_path / "x", "new")
     assert (tmp_path / "x").read_text() == "old" and os.listdir(tmp_path) == ["x"]
@@ -175,7 +195,9 @@ def test_standard_output_by_another_name_is_standard_output(minglm, files, tmp_p
 
 def test_a_log_is_cut_back_at_line_ends_alone_whatever_a_kill_has_left_in_it(tmp_path):
     path = tmp_path / "samples.jsonl"
-    lines = [json.dumps(dict(step=step, text="a\u2028b\x85c"), ensure_ascii=False).encode() for step in (1, 2, 3)]
+    lines = [
+        json.dumps(dict(step=step, text="a\u2028b\x85c"), ensure_ascii=False).encode() for step in (1, 2, 3)
+    ]
     path.write_bytes(b"\n".join([lines[0], bytes(40), b"[1]", lines[1], lines[2]]) + b"\n" + lines[2][:18])
     cut_back(path, lambda line: json.loads(line)["step"] <= 2)
     assert path.read_bytes() == lines[0] + b"\n" + lines[1] + b"\n"

@@ -83,7 +83,16 @@ int value_of_the_kernel() { return 20; }
 """
 
 
-OURS = ("CC", "CXX", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "MINGLM_REQUIRE_EXT", "MINGLM_CUDA", "MINGLM_CUDA_HOME")
+OURS = (
+    "CC",
+    "CXX",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "MAX_JOBS",
+    "MINGLM_REQUIRE_EXT",
+    "MINGLM_CUDA",
+    "MINGLM_CUDA_HOME",
+)
 OURS += ("MINGLM_CUDA_ARCHS", "CUDA_HOME", "VIRTUAL_ENV")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="CUDA is built on Linux alone")
 INPLACE = ("setup.py", "build_ext", "--inplace")
@@ -104,7 +113,12 @@ def source(tmp_path):
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, root)
     shutil.copytree(ROOT / "minglm", root / "minglm", ignore=shutil.ignore_patterns(*BUILT))
-    files = {"bindings.cpp": BINDINGS, "value.h": "#define VALUE 1\n", "cpu/cpu.cpp": KERNEL, "cpu/vector.inc": "return 20;\n"}
+    files = {
+        "bindings.cpp": BINDINGS,
+        "value.h": "#define VALUE 1\n",
+        "cpu/cpu.cpp": KERNEL,
+        "cpu/vector.inc": "return 20;\n",
+    }
     files |= {"cuda/launch.cu": LAUNCH, "cuda/kernels.cuh": "#define KERNELS 5\n"}
     files |= {"cuda_on_cpu/emulated.cpp": '#define DEVICE emulated\n#include "../cuda/launch.cu"\n'}
     files |= {f"cpu/{name}.cpp": f'int {name}() {{\n#include "vector.inc"\n}}\n' for name in SETUP.SETS}
@@ -133,7 +147,9 @@ class Tree:
     def hook(self, name, **how):
         """Call a hook of the build backend, as pip does; returns the path of what it made."""
         out = str(self.root.parent / "out")
-        code = f"import sys, setuptools.build_meta as backend; print(backend.{name}({out!r}), file=sys.stderr)"
+        code = (
+            f"import sys, setuptools.build_meta as backend; print(backend.{name}({out!r}), file=sys.stderr)"
+        )
         done = self.run("-c", code, **how)
         return done if done.returncode else Path(out, done.stderr.split()[-1])
 
@@ -165,8 +181,15 @@ def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree
     done = tree.run(*INPLACE)
     sets = tree.info()["sets"]
     emulated = {"csrc/cuda_on_cpu/emulated.cpp"} if sys.platform == "linux" else set()
-    assert compiled(done) == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)} | emulated
-    assert tree.value() == 21 and tree.value("emulated") == (5 if emulated else None) and tree.value("cuda") is None
+    assert (
+        compiled(done)
+        == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)} | emulated
+    )
+    assert (
+        tree.value() == 21
+        and tree.value("emulated") == (5 if emulated else None)
+        and tree.value("cuda") is None
+    )
     assert compiled(tree.run(*INPLACE)) == set()
 
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
@@ -191,7 +214,11 @@ def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_th
     tree.run(*INPLACE)
     [ninja] = tree.root.glob("build/ninja-*/build.ninja")
     lines = ninja.read_text(encoding="utf-8").splitlines()
-    flags = {line.split()[-1]: after.split() for line, after in zip(lines, lines[1:], strict=False) if ": compile " in line}
+    flags = {
+        line.split()[-1]: after.split()
+        for line, after in zip(lines, lines[1:], strict=False)
+        if ": compile " in line
+    }
     for source, words in flags.items():
         name = Path(source).stem
         more = SETUP.SETS[name][1].split() if name in SETUP.SETS else []
@@ -215,7 +242,9 @@ def test_what_a_compiler_cannot_do_is_left_out(tree, refused, sets, openmp, flag
     tree.run(*INPLACE, CXX=program(tree.root / "old-g++", old), MAX_JOBS="1")
     assert tree.info()["sets"] == sets and tree.info()["openmp"] is openmp and tree.info()["extension"]
     [ninja] = tree.root.glob("build/ninja-*/build.ninja")
-    assert flag in ninja.read_text(encoding="utf-8") and refused not in ninja.read_text(encoding="utf-8").split()
+    assert (
+        flag in ninja.read_text(encoding="utf-8") and refused not in ninja.read_text(encoding="utf-8").split()
+    )
 
 
 def test_an_editable_install_builds_into_the_source_tree_and_the_next_one_only_what_changed(tree):
@@ -263,18 +292,25 @@ def test_each_reason_is_one_line_and_an_error_if_the_extension_is_required(sourc
     if why == "compiler":
         how, expected = dict(PATH=str(tree.root)), "there is no C++ compiler"
     elif why == "broken":
-        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int value_of_the_kernel() { return 1 }\n", encoding="utf-8")
+        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text(
+            "int value_of_the_kernel() { return 1 }\n", encoding="utf-8"
+        )
         expected = "csrc/cpu/cpu.cpp:1:"
     elif why == "Python.h":
         setup = (tree.root / "setup.py").read_text(encoding="utf-8")
-        (tree.root / "setup.py").write_text(setup.replace('sysconfig.get_path("include")', '"/nowhere"'), encoding="utf-8")
+        (tree.root / "setup.py").write_text(
+            setup.replace('sysconfig.get_path("include")', '"/nowhere"'), encoding="utf-8"
+        )
         expected = "/nowhere holds no Python.h"
     else:  # pybind11 or ninja cannot be imported, and no ninja is on the PATH
         shadow = tree.root / "shadow"
         shadow.mkdir()
         (shadow / f"{why}.py").write_text("raise ImportError\n", encoding="utf-8")
         compiler = program(shadow / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-        how, expected = dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler), f"{why} is missing: pip install {why}"
+        how, expected = (
+            dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler),
+            f"{why} is missing: pip install {why}",
+        )
     wheel = tree.hook("build_wheel", **how)
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as files:
@@ -337,7 +373,9 @@ def codes(home):
 
 @LINUX
 def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tree, nvcc):
-    everything = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2")
+    everything = dict(
+        MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2"
+    )
     done = tree.run(*INPLACE, MAX_JOBS="2", **everything)
     assert compiled(done) >= {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp", "csrc/bindings.cpp"}
     cuda = dict(built=True, reason=None, nvcc="13.0.88", archs=[75, 80, 100], machine_code=True)
@@ -345,11 +383,18 @@ def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tre
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, 5, 5)
     machine_codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 100)]
     assert codes(nvcc)[0] == [*machine_codes, "arch=compute_100,code=compute_100"]
-    assert "--threads 2 " in codes(nvcc)[1] and "-ccbin g++ " in codes(nvcc)[1] and r"-Xcompiler -DA=1\,2 " in codes(nvcc)[1]
+    assert (
+        "--threads 2 " in codes(nvcc)[1]
+        and "-ccbin g++ " in codes(nvcc)[1]
+        and r"-Xcompiler -DA=1\,2 " in codes(nvcc)[1]
+    )
 
     assert compiled(tree.run(*INPLACE, **everything)) == set()
     (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE, **everything)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
+    assert compiled(tree.run(*INPLACE, **everything)) == {
+        "csrc/cuda/launch.cu",
+        "csrc/cuda_on_cpu/emulated.cpp",
+    }
     assert (tree.value("cuda"), tree.value("emulated")) == (6, 6)
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
     assert compiled(tree.run(*INPLACE, **everything)) == {"csrc/bindings.cpp"}
@@ -359,7 +404,10 @@ def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tre
 def shows_gpus(folder, *capabilities):
     """A PATH on which nvidia-smi shows these GPUs; without any, it fails as it does where there is no driver."""
     folder.mkdir()
-    said = "; ".join(f"echo {capability}" for capability in capabilities) or "echo 'NVIDIA-SMI has failed'; exit 9"
+    said = (
+        "; ".join(f"echo {capability}" for capability in capabilities)
+        or "echo 'NVIDIA-SMI has failed'; exit 9"
+    )
     program(folder / "nvidia-smi", said)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
@@ -371,13 +419,20 @@ def shows_gpus(folder, *capabilities):
         ((), [80], ["arch=compute_80,code=compute_80"]),
         (("8.9",), [87], ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]),
         (
-            ("10.0", "7.5", "10.0"), [75, 100],
-            ["arch=compute_75,code=sm_75", "arch=compute_100,code=sm_100", "arch=compute_100,code=compute_100"],
+            ("10.0", "7.5", "10.0"),
+            [75, 100],
+            [
+                "arch=compute_75,code=sm_75",
+                "arch=compute_100,code=sm_100",
+                "arch=compute_100,code=compute_100",
+            ],
         ),
         (("7.0",), [80], ["arch=compute_80,code=compute_80"]),
     ],
-)  # fmt: skip
-def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(tree, nvcc, gpus, archs, compiled_for):
+)
+def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(
+    tree, nvcc, gpus, archs, compiled_for
+):
     path = shows_gpus(tree.root / "driver", *gpus)
     tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), PATH=path)
     assert codes(nvcc)[0] == compiled_for
@@ -402,7 +457,9 @@ def no_nvcc(tree):
     setup = (tree.root / "setup.py").read_text(encoding="utf-8")
     (tree.root / "setup.py").write_text(setup.replace("site-packages/nvidia", "nowhere"), encoding="utf-8")
     compiler = program(tree.root / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-    return dict(PATH=str(tree.root), CXX=compiler), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
+    return dict(
+        PATH=str(tree.root), CXX=compiler
+    ), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
 
 
 def no_such_home(tree):
@@ -433,18 +490,33 @@ def no_runtime(tree):
 
 
 def no_such_architecture(tree):
-    home = toolkit(tree.root / "other", NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74"))
+    home = toolkit(
+        tree.root / "other", NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74")
+    )
     return dict(MINGLM_CUDA_HOME=str(home)), "knows none of 75 80 86 90 100 120"
 
 
 def no_kernels(tree):
     """It is too old for the kernels themselves."""
     (tree.root / "csrc" / "cuda" / "launch.cu").write_text("int a;\n#error new!\n", encoding="utf-8")
-    (tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp").write_text("namespace emulated { int value() { return 5; } }\n")
-    return dict(MINGLM_CUDA_HOME=str(toolkit(tree.root / "other"))), "csrc/cuda/launch.cu:2:2: error: #error new!"
+    (tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp").write_text(
+        "namespace emulated { int value() { return 5; } }\n"
+    )
+    return dict(
+        MINGLM_CUDA_HOME=str(toolkit(tree.root / "other"))
+    ), "csrc/cuda/launch.cu:2:2: error: #error new!"
 
 
-REASONS = [no_nvcc, no_such_home, no_answer, no_program, no_probe, no_runtime, no_such_architecture, no_kernels]
+REASONS = [
+    no_nvcc,
+    no_such_home,
+    no_answer,
+    no_program,
+    no_probe,
+    no_runtime,
+    no_such_architecture,
+    no_kernels,
+]
 
 
 @LINUX
@@ -453,13 +525,20 @@ def test_without_cuda_all_the_rest_is_built_and_says_why_and_it_is_an_error_if_c
     how, expected = why(tree)
     tree.run(*INPLACE, **{"MINGLM_CUDA": ""} | how)
     cuda = tree.info()["cuda"]
-    assert expected in cuda["reason"] and len(cuda["reason"].splitlines()) == 1 and not cuda["built"] and not cuda["archs"]
+    assert (
+        expected in cuda["reason"]
+        and len(cuda["reason"].splitlines()) == 1
+        and not cuda["built"]
+        and not cuda["archs"]
+    )
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, None, 5)
     assert tree.info()["extension"] and tree.info()["reason"] is None
 
     done = tree.hook("build_wheel", check=False, MINGLM_CUDA="1", **how)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and last == f"minglm: error: the CUDA kernels were not built: {cuda['reason']}"
+    assert (
+        done.returncode == 1 and last == f"minglm: error: the CUDA kernels were not built: {cuda['reason']}"
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -477,14 +556,23 @@ def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(source):
 
 def test_where_nvcc_is_looked_for_and_in_which_order(tmp_path, monkeypatch):
     wheels = "lib/python3.11/site-packages/nvidia/cu13"
-    homes = [toolkit(tmp_path / name) for name in ("first", "second", "third", f"prefix/{wheels}", f"active/{wheels}")]
+    homes = [
+        toolkit(tmp_path / name)
+        for name in ("first", "second", "third", f"prefix/{wheels}", f"active/{wheels}")
+    ]
     monkeypatch.setenv("MINGLM_CUDA_HOME", str(homes[0]))
     monkeypatch.setenv("CUDA_HOME", str(homes[1]))
     monkeypatch.setenv("PATH", str(homes[2] / "bin"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
     monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "active"))
-    hide = [lambda: monkeypatch.delenv("MINGLM_CUDA_HOME"), lambda: monkeypatch.setenv("CUDA_HOME", "/nonexistent")]
-    hide += [lambda: monkeypatch.setenv("PATH", "/nonexistent"), lambda: monkeypatch.setattr(sys, "prefix", "/nonexistent")]
+    hide = [
+        lambda: monkeypatch.delenv("MINGLM_CUDA_HOME"),
+        lambda: monkeypatch.setenv("CUDA_HOME", "/nonexistent"),
+    ]
+    hide += [
+        lambda: monkeypatch.setenv("PATH", "/nonexistent"),
+        lambda: monkeypatch.setattr(sys, "prefix", "/nonexistent"),
+    ]
     for home, hide_it in zip(homes, [*hide, lambda: monkeypatch.delenv("VIRTUAL_ENV")], strict=True):
         assert SETUP.find_nvcc() == str(home / "bin" / "nvcc")
         hide_it()
@@ -501,16 +589,24 @@ def has_nvcc():
 
 @pytest.mark.skipif(not has_nvcc(), reason="no nvcc; pip install -e '.[cuda-compiler]' brings one")
 def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runtime(tree):
-    found = {name: os.environ[name] for name in ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV") if name in os.environ}
+    found = {
+        name: os.environ[name]
+        for name in ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV")
+        if name in os.environ
+    }
     how = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="80", **found)
     assert "csrc/cuda/launch.cu" in compiled(tree.run(*INPLACE, **how))
-    assert tree.value() == 21 and tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1  # the runtime answers that there is none
+    assert (
+        tree.value() == 21 and tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1
+    )  # the runtime answers that there is none
     (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
     assert compiled(tree.run(*INPLACE, **how)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
     if shutil.which("nm"):
         [library] = (tree.root / "minglm").glob("_C*")
         symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
-        assert "PyInit__C" in symbols and not [line for line in symbols.splitlines() if "cuda" in line.lower()]
+        assert "PyInit__C" in symbols and not [
+            line for line in symbols.splitlines() if "cuda" in line.lower()
+        ]
 
 
 # ---- what is in the packages --------------------------------------------------------------------------------------------
@@ -522,8 +618,13 @@ def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_pa
         inside = {name.partition("/")[2] for name in files.getnames() if not files.getmember(name).isdir()}
         files.extractall(tmp_path / "sdist", filter="data")
     sources = {str(path.relative_to(tree.root)) for path in tree.root.glob("csrc/**/*") if path.is_file()}
-    assert sources < inside and {"setup.py", "tests/test_it.py", "README.md", "minglm/data/default.txt.xz"} < inside
-    assert not [name for name in inside if name.startswith("build/") or name.endswith(".so") or "_build_info" in name]
+    assert (
+        sources < inside
+        and {"setup.py", "tests/test_it.py", "README.md", "minglm/data/default.txt.xz"} < inside
+    )
+    assert not [
+        name for name in inside if name.startswith("build/") or name.endswith(".so") or "_build_info" in name
+    ]
 
     [root] = (tmp_path / "sdist").iterdir()
     tree = Tree(root)
@@ -535,7 +636,9 @@ def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_pa
     with zipfile.ZipFile(wheel) as files:
         inside = {name for name in files.namelist() if ".dist-info/" not in name}
         files.extractall(tmp_path / "installed")
-    package = [path for path in (ROOT / "minglm").rglob("*") if path.is_file() and not any(map(path.match, BUILT))]
+    package = [
+        path for path in (ROOT / "minglm").rglob("*") if path.is_file() and not any(map(path.match, BUILT))
+    ]
     package = {str(path.relative_to(ROOT)) for path in package}
     assert inside == package | {"minglm/_build_info.json", f"minglm/{SETUP.MODULE}"}
     assert Tree(tmp_path / "installed").value() == 21
@@ -545,14 +648,20 @@ def test_every_instruction_set_has_its_file():
     assert all((ROOT / "csrc" / "cpu" / f"{name}.cpp").is_file() for name in SETUP.SETS)
 
 
-@pytest.mark.skipif(not shutil.which("nm"), reason="no nm, which lists the symbols of an object file; apt install binutils")
-@pytest.mark.parametrize("name", [name for name, (machine, _, _) in SETUP.SETS.items() if machine == platform.machine()])
+@pytest.mark.skipif(
+    not shutil.which("nm"), reason="no nm, which lists the symbols of an object file; apt install binutils"
+)
+@pytest.mark.parametrize(
+    "name", [name for name, (machine, _, _) in SETUP.SETS.items() if machine == platform.machine()]
+)
 def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
     """An inline function that two files hold is kept once: compiled for AVX-512, it would crash older machines."""
     found = list((ROOT / "build").glob(f"ninja-*/csrc/cpu/{name}.o"))
     if not found:
         pytest.skip("the extension was not built in this checkout")
-    symbols = subprocess.run(["nm", "-C", "--defined-only", found[0]], capture_output=True, text=True, check=True).stdout
+    symbols = subprocess.run(
+        ["nm", "-C", "--defined-only", found[0]], capture_output=True, text=True, check=True
+    ).stdout
     shared = [line for line in symbols.splitlines() if line.split()[1] in "WwVvu"]
     assert not shared
     assert f"minglm::{name}_rung" in symbols
@@ -561,9 +670,14 @@ def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
 def test_every_import_is_of_a_dependency_or_of_a_package_that_an_extra_brings():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     always, extras = project["dependencies"], project["optional-dependencies"]
-    known = {re.match(r"[\w-]+", requirement)[0] for requirement in always} | {"minglm", *sys.stdlib_module_names}
+    known = {re.match(r"[\w-]+", requirement)[0] for requirement in always} | {
+        "minglm",
+        *sys.stdlib_module_names,
+    }
     known |= {module.partition(".")[0] for module in errors.OPTIONAL}
-    known |= {"flash_attn"}  # a rival that `bench attention` measures where there is one; it is built on a machine with a GPU
+    known |= {
+        "flash_attn"
+    }  # a rival that `bench attention` measures where there is one; it is built on a machine with a GPU
     for path in (ROOT / "minglm").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -42,7 +42,10 @@ def explorer(browser, tmp_path_factory):
     context = browser.new_context(viewport=WIDE, offline=True, accept_downloads=True, color_scheme="light")
     tab, requests, errors = context.new_page(), [], []
     tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on(
+        "console",
+        lambda message: errors.append(message.text) if message.type in ("error", "warning") else None,
+    )
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.add_init_script(WATCH)
     yield SimpleNamespace(tab=tab, url=path.as_uri(), requests=requests, errors=errors)
@@ -147,9 +150,13 @@ def test_next_pressed_eight_times_tells_the_story_and_lights_what_each_step_adds
         assert state(tab)["step"] == k
         assert lit(tab) == {lane: rows for lane, rows in lights.items() if rows}, name
         assert tab.locator("#step-sentence").inner_text() == sentence
-        assert tab.locator("#grid td[data-kind]:not([data-kind=''])").count() == (100 if name == "mask" else 0)
+        assert tab.locator("#grid td[data-kind]:not([data-kind=''])").count() == (
+            100 if name == "mask" else 0
+        )
     assert button(tab, "Next ▶").is_disabled()
-    assert tab.locator("#why").inner_text() == why(PAPER, 6, 9)  # x5 may not see x3, and the page says why without being asked
+    assert tab.locator("#why").inner_text() == why(
+        PAPER, 6, 9
+    )  # x5 may not see x3, and the page says why without being asked
 
 
 def test_what_no_step_has_brought_yet_cannot_be_seen(tab):
@@ -183,7 +190,11 @@ def test_the_last_step_goes_cell_by_cell_with_the_rule_that_fired(tab):
     })""")
     for cell, (sentence, rule, drawn) in enumerate(told):
         i, j = divmod(cell, 10)
-        assert (rule, drawn) == (PAPER.rule[i, j], cell + 1) and f"“{rule}”" in sentence and f"i = {i}, j = {j}:" in sentence
+        assert (
+            (rule, drawn) == (PAPER.rule[i, j], cell + 1)
+            and f"“{rule}”" in sentence
+            and f"i = {i}, j = {j}:" in sentence
+        )
     assert button(tab, "Next ▶").is_disabled()
     button(tab, "Cell by cell").click()
     assert (state(tab)["walk"], state(tab)["step"]) == (None, 8)
@@ -214,7 +225,11 @@ def test_every_cell_of_the_paper_example_says_its_rule_its_kind_and_why(tab):
         cell.dispatchEvent(new PointerEvent("pointerover", {bubbles: true, pointerType: "mouse"}));
         return [cell.dataset.kind, ...["rule", "kind", "why"].map((id) => byId(id).textContent)];
     })""")
-    expected = [(PAPER.kind[i, j], PAPER.rule[i, j], PAPER.kind[i, j], why(PAPER, i, j)) for i in range(10) for j in range(10)]
+    expected = [
+        (PAPER.kind[i, j], PAPER.rule[i, j], PAPER.kind[i, j], why(PAPER, i, j))
+        for i in range(10)
+        for j in range(10)
+    ]
     assert [tuple(cell) for cell in told] == expected
 
 
@@ -238,9 +253,15 @@ def test_the_grid_is_one_tab_stop_that_arrow_keys_walk(tab):
     grid.locator("[tabindex='0']").focus()
     at = lambda: tab.evaluate("[+document.activeElement.dataset.i, +document.activeElement.dataset.j]")  # noqa: E731
     walks = {
-        "ArrowRight": [0, 1], "ArrowDown": [1, 1], "End": [1, 9], "Home": [1, 0], "Control+End": [9, 9], "ArrowUp": [8, 9],
-        "ArrowLeft": [8, 8], "Control+Home": [0, 0],
-    }  # fmt: skip
+        "ArrowRight": [0, 1],
+        "ArrowDown": [1, 1],
+        "End": [1, 9],
+        "Home": [1, 0],
+        "Control+End": [9, 9],
+        "ArrowUp": [8, 9],
+        "ArrowLeft": [8, 8],
+        "Control+Home": [0, 0],
+    }
     for key, place in walks.items():
         tab.keyboard.press(key)
         assert at() == place, key
@@ -261,9 +282,12 @@ def test_rows_and_columns_are_headed_by_token_and_both_positions(tab):
 
 def test_counts_and_density_are_those_of_the_mask(tab):
     counts = {
-        item.get_attribute("data-kind"): int(item.locator(".count").inner_text()) for item in tab.locator("#legend li").all()
+        item.get_attribute("data-kind"): int(item.locator(".count").inner_text())
+        for item in tab.locator("#legend li").all()
     }
-    assert counts == {kind: int((PAPER.kind == kind).sum()) for kind in counts} and sum(counts.values()) == 100
+    assert (
+        counts == {kind: int((PAPER.kind == kind).sum()) for kind in counts} and sum(counts.values()) == 100
+    )
     assert f"{PAPER.mask.sum()} of 100 cells open" in tab.locator("#density").inner_text()
 
 
@@ -288,10 +312,18 @@ def chip(tab, i):
 
 
 def test_a_click_blanks_a_token_joins_neighbours_and_shows_it_again(tab):
-    for i, spans in ((3, [[2, 6]]), (4, [[2, 4], [5, 6]]), (0, [[0, 1], [2, 4], [5, 6]]), (0, [[2, 4], [5, 6]])):
+    for i, spans in (
+        (3, [[2, 6]]),
+        (4, [[2, 4], [5, 6]]),
+        (0, [[0, 1], [2, 4], [5, 6]]),
+        (0, [[2, 4], [5, 6]]),
+    ):
         chip(tab, i).click()
         assert state(tab)["spans"] == spans
-    assert chip(tab, 2).get_attribute("aria-pressed") == "true" and chip(tab, 4).get_attribute("aria-pressed") == "false"
+    assert (
+        chip(tab, 2).get_attribute("aria-pressed") == "true"
+        and chip(tab, 4).get_attribute("aria-pressed") == "false"
+    )
 
 
 def test_dragging_and_shift_with_arrows_blank_a_run_as_a_span_of_its_own(tab):
@@ -330,7 +362,11 @@ def test_sampling_by_hand_draws_what_python_draws(tab):
     text = "The rain stopped . We went out . The sun came through the clouds and it was warm again ."
     type_text(tab, text)
     tab.get_by_text("Sample spans, or type them").click()
-    for objective, ratio, mean, seed in (("token", 40, 2, 11), ("sentence", 15, 3, 5), ("document", 15, 3, 7)):
+    for objective, ratio, mean, seed in (
+        ("token", 40, 2, 11),
+        ("sentence", 15, 3, 5),
+        ("document", 15, 3, 7),
+    ):
         tab.get_by_label("objective").select_option(objective)
         for label, value in (("blanked, %", ratio), ("mean length", mean), ("seed", seed)):
             tab.get_by_label(label, exact=True).fill(str(value))
@@ -380,8 +416,12 @@ def test_every_preset_is_what_python_makes_of_it_and_answers_in_a_sentence_or_tw
         assert Derivation.from_json(d).to_json() == d
         assert 40 < len(answer) < 400 and tab.get_by_role("alert").count() == 0
         assert tab.locator("#grid td[data-j]").count() == len(d["tokens"]) ** 2
-        if number := re.search(r"here (\d)", answer):  # a position that an answer names is the one that is drawn
-            assert {d["position_ids"][i] for i, part in enumerate(d["part"]) if part == "B"} == {int(number[1])}
+        if number := re.search(
+            r"here (\d)", answer
+        ):  # a position that an answer names is the one that is drawn
+            assert {d["position_ids"][i] for i, part in enumerate(d["part"]) if part == "B"} == {
+                int(number[1])
+            }
         if "just causal" in preset.inner_text():
             assert all(row == [j <= i for j in range(len(row))] for i, row in enumerate(d["mask"]))
         names.append(d["text"])
@@ -399,7 +439,9 @@ def test_hostile_text_is_never_more_than_text(tab):
     assert tab.locator("main img").count() == 0 and tab.title() == "The GLM explorer"
     tab.locator("#grid td[data-i='2'][data-j='0']").hover()
     assert HOSTILE[0] in tab.locator("#why").inner_text()
-    assert set(tab.locator("#grid .token").evaluate_all("(cells) => cells.map((cell) => cell.tagName)")) == {"BDI"}
+    assert set(tab.locator("#grid .token").evaluate_all("(cells) => cells.map((cell) => cell.tagName)")) == {
+        "BDI"
+    }
     until(tab, "location.hash.slice(1) === address()")
     tab.reload()
     assert derivation(tab)["text"] == HOSTILE and tab.evaluate("violations") == []
@@ -418,7 +460,9 @@ def test_data_in_the_page_can_close_nothing(browser, tmp_path):
 @pytest.mark.parametrize("text, message", [("", "empty"), ("   ", "empty"), (" ".join("w" * 129), "128")])
 def test_a_text_that_cannot_be_drawn_is_said_in_one_line_and_the_picture_stays(tab, text, message):
     type_text(tab, text)
-    assert message in tab.get_by_role("alert").inner_text() and "\n" not in tab.get_by_role("alert").inner_text()
+    assert (
+        message in tab.get_by_role("alert").inner_text() and "\n" not in tab.get_by_role("alert").inner_text()
+    )
     assert derivation(tab)["tokens"] == list(PAPER.tokens)
     type_text(tab, "a b")
     assert tab.get_by_role("alert").count() == 0 and derivation(tab)["text"] == ["a", "b"]
@@ -455,7 +499,10 @@ def test_a_pair_of_words_is_crossed_in_every_model(tab):
         tab.get_by_label(name, exact=True).check()
     others = {model: explain(*EXAMPLE, model=model) for model in MODELS}
     tab.locator("#grid td[data-i='6'][data-j='9']").hover()  # x5 looks at x3: words 4 and 2
-    where = {model: [list(d.word).index(4), list(d.word).index(2)] for model, d in (("glm", PAPER), *others.items())}
+    where = {
+        model: [list(d.word).index(4), list(d.word).index(2)]
+        for model, d in (("glm", PAPER), *others.items())
+    }
     assert marked(tab) == where
     told = tab.locator("#linked").inner_text()
     assert told.startswith("x5 looks at x3: GLM shut, BERT open")
@@ -474,10 +521,16 @@ def test_differences_only_leaves_the_pairs_of_words_that_one_model_sees_and_the_
         d, clear = explain(*EXAMPLE, model=model), set()
         for i, a in enumerate(d.word):
             for j, b in enumerate(d.word):
-                if a >= 0 and b >= 0 and d.mask[i, j] != PAPER.mask[list(PAPER.word).index(a), list(PAPER.word).index(b)]:
+                if (
+                    a >= 0
+                    and b >= 0
+                    and d.mask[i, j] != PAPER.mask[list(PAPER.word).index(a), list(PAPER.word).index(b)]
+                ):
                     clear.add((i, j))
         drawn = tab.locator(f"figure[data-model={model}] td[data-j]:not(.faded)")
-        assert {(int(c.get_attribute("data-i")), int(c.get_attribute("data-j"))) for c in drawn.all()} == clear and clear
+        assert {
+            (int(c.get_attribute("data-i")), int(c.get_attribute("data-j"))) for c in drawn.all()
+        } == clear and clear
 
 
 def test_the_table_says_of_each_model_what_it_reads_sees_learns_and_cannot(tab):
@@ -493,14 +546,18 @@ def test_the_table_says_of_each_model_what_it_reads_sees_learns_and_cannot(tab):
 
 def test_the_address_holds_the_state_and_brings_it_back(tab):
     type_text(tab, " ".join([*HOSTILE, "a+b", "100%", "c&d=e#f"]))
-    tab.evaluate("set({spans: [[0, 2], [5, 7]], order: [1, 0], objective: 'sentence', step: 6, beside: ['unilm'], only: true})")
+    tab.evaluate(
+        "set({spans: [[0, 2], [5, 7]], order: [1, 0], objective: 'sentence', step: 6, beside: ['unilm'], only: true})"
+    )
     tab.evaluate("set({step: 8, pin: [3, 4]})")
     until(tab, "location.hash.slice(1) === address()")
     before, url = state(tab), tab.url
     tab.goto("about:blank")
     tab.goto(url)
     assert state(tab) == before
-    for number, hash in enumerate(("cut=constructor&step=x&pin=99,99&beside=glm,t5", "spans=0:1", "step=99&pin=,&order=")):
+    for number, hash in enumerate(
+        ("cut=constructor&step=x&pin=99,99&beside=glm,t5", "spans=0:1", "step=99&pin=,&order=")
+    ):
         tab.evaluate("(hash) => void (location.hash = hash)", "t=a&t=b&" + "t=c&" * number + hash)
         until(tab, f"app.state.text.length === {2 + number}")
     tab.evaluate("location.hash = 't=a&t=b&objective=toString'")
@@ -604,8 +661,21 @@ def test_tab_goes_through_the_page_in_reading_order(tab):
             break
         places.append(tuple(place))
     regions = list(dict.fromkeys(home for home, _ in places))
-    assert regions == ["skip", "theme", "sentence", "stage", "spans", "order", "sample", "mask", "compare", "share"]
-    assert places.count(("mask", True)) == 1 and places.count(("spans", False)) == 2  # one stop each, and the summary
+    assert regions == [
+        "skip",
+        "theme",
+        "sentence",
+        "stage",
+        "spans",
+        "order",
+        "sample",
+        "mask",
+        "compare",
+        "share",
+    ]
+    assert (
+        places.count(("mask", True)) == 1 and places.count(("spans", False)) == 2
+    )  # one stop each, and the summary
 
 
 def test_the_focus_is_seen_at_three_to_one(tab):
@@ -675,9 +745,7 @@ OVERLAPS = """() => {
     heads.slice(1).forEach((box, k) => box.left < heads[k].right - 1 && wrong.push("column heads meet"));
     return wrong;
 }"""
-TALE = (
-    "It was the best of times it was the worst of times it was the age of wisdom it was the age of foolishness it was the epoch"
-)
+TALE = "It was the best of times it was the worst of times it was the age of wisdom it was the age of foolishness it was the epoch"
 SCENES = {
     "paper": "1",
     "english": f"app.setText({TALE.split()!r}, [[3, 6], [14, 16], [20, 21]])",
@@ -722,7 +790,9 @@ def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
 
 def test_in_the_frame_of_a_notebook_it_works_the_same(browser, tmp_path):
     path = tmp_path / "notebook.html"
-    path.write_text(f"<!doctype html><style>td {{display: none}}</style>{page.iframe(page.html(PAPER))}", encoding="utf-8")
+    path.write_text(
+        f"<!doctype html><style>td {{display: none}}</style>{page.iframe(page.html(PAPER))}", encoding="utf-8"
+    )
     errors, requests, other = [], [], browser.new_page(viewport=WIDE)
     other.on("pageerror", lambda error: errors.append(str(error)))
     other.on("request", lambda request: requests.append(request.url))
@@ -731,16 +801,22 @@ def test_in_the_frame_of_a_notebook_it_works_the_same(browser, tmp_path):
     frame.locator("#next").wait_for()
     for k, (_, sentence, _) in enumerate(PAPER.steps, start=1):
         frame.locator("#next").click()
-        assert frame.locator("#step-sentence").inner_text() == sentence and frame.evaluate("app.state.step") == k
+        assert (
+            frame.locator("#step-sentence").inner_text() == sentence and frame.evaluate("app.state.step") == k
+        )
     frame.locator("#grid td[data-i='6'][data-j='9']").hover()
     assert frame.locator("#why").inner_text() == why(PAPER, 6, 9)
     frame.locator("#copy-json").click()
     frame.locator("#to-copy, #shared:not(:empty)").first.wait_for()
-    assert Derivation.from_json(json.loads(frame.locator("#to-copy").input_value())).to_json() == PAPER.to_json()
+    assert (
+        Derivation.from_json(json.loads(frame.locator("#to-copy").input_value())).to_json() == PAPER.to_json()
+    )
     with other.expect_download() as saved:
         frame.locator("#save-svg").click()
     assert saved.value.suggested_filename == "glm-mask.svg"
-    assert errors == [] and [url for url in requests if not url.startswith(("data:", "about:", "blob:"))] == [path.as_uri()]
+    assert errors == [] and [url for url in requests if not url.startswith(("data:", "about:", "blob:"))] == [
+        path.as_uri()
+    ]
     other.close()
 
 
@@ -774,7 +850,9 @@ def test_kinds_of_cells_are_told_apart_whatever_eyes_see(tab, tmp_path, vision, 
         box = tab.evaluate(f"document.querySelector('td[data-kind={kind}]').getBoundingClientRect().toJSON()")
         x, y, width, height = (round(box[name]) for name in ("x", "y", "width", "height"))
         pixels = picture[y : y + height, x : x + width].reshape(-1, 3)
-        seen[kind] = np.concatenate([pixels.mean(0), pixels.std(0)])  # colour, and how much of a pattern there is
+        seen[kind] = np.concatenate(
+            [pixels.mean(0), pixels.std(0)]
+        )  # colour, and how much of a pattern there is
     chromium.send("Emulation.setEmulatedVisionDeficiency", {"type": "none"})
     chromium.detach()
     close = [(a, b) for a, b in combinations(seen, 2) if abs(seen[a] - seen[b]).max() < 12]

@@ -17,7 +17,9 @@ from minglm.viz.derivation import EXAMPLE, explain
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec
 
-with contextlib.suppress(ImportError):  # without it all tests that need it are skipped: they need `browser`, too
+with contextlib.suppress(
+    ImportError
+):  # without it all tests that need it are skipped: they need `browser`, too
     from playwright.sync_api import expect
 
     expect.set_options(timeout=60_000)  # a busy machine is no failure; its own 5 s are for people who wait
@@ -118,7 +120,11 @@ class Lab:
         found = []
         for bar in bars.evaluate_all("bars => bars.map(bar => ({...bar.dataset}))"):
             before = float(bar["before"]) if "before" in bar else None
-            found.append(SimpleNamespace(id=int(bar["id"]), p=float(bar["p"]), before=before, chosen=bar["chosen"] == "true"))
+            found.append(
+                SimpleNamespace(
+                    id=int(bar["id"]), p=float(bar["p"]), before=before, chosen=bar["chosen"] == "true"
+                )
+            )
         return found
 
     def quiet(self, layer, head):
@@ -143,7 +149,11 @@ class Replay:
     def probabilities(self, answers):
         """P(next token) after the last row: (V,)."""
         batch = pack([self.rows(answers)])
-        return self.model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-1].softmax(-1).numpy()
+        return (
+            self.model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-1]
+            .softmax(-1)
+            .numpy()
+        )
 
     def rows(self, answers):
         """Part A and the sop-led answers as one Example."""
@@ -153,7 +163,14 @@ class Replay:
         positions = [*range(A), *(position for position, part in parts for _ in part)]
         blocks = [0] * A + [i + 1 for _, part in parts for i in range(len(part))]
         columns = (np.array(x, dtype=np.int64) for x in (tokens, positions, blocks))
-        return Example(*columns, np.zeros(len(tokens) - A, dtype=np.int64), A, len(tokens), "token", self.tokenizer.special)
+        return Example(
+            *columns,
+            np.zeros(len(tokens) - A, dtype=np.int64),
+            A,
+            len(tokens),
+            "token",
+            self.tokenizer.special,
+        )
 
 
 # ---- filling ---------------------------------------------------------------------------------------------------------------
@@ -161,7 +178,10 @@ class Replay:
 
 def test_it_fills_what_the_library_fills(lab, trained):
     assert lab.fill().text() == fill(*trained, TEXT).text
-    steps = sum(len(blank.answer.log_probabilities) + (not blank.answer.complete) for blank in fill(*trained, TEXT).blanks)
+    steps = sum(
+        len(blank.answer.log_probabilities) + (not blank.answer.complete)
+        for blank in fill(*trained, TEXT).blanks
+    )
     assert lab.box.locator(".lab-column").count() == steps
 
 
@@ -229,7 +249,10 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
     lab.box.locator(f'button[data-key="token-{other.id}"]').click()
     expect(lab.button("fill")).to_be_disabled()
     assert [bar.id for bar in lab.bars() if bar.chosen] == [other.id]
-    taken = [int(step.locator("[data-chosen=true]").get_attribute("data-id")) for step in lab.box.locator(".lab-column").all()]
+    taken = [
+        int(step.locator("[data-chosen=true]").get_attribute("data-id"))
+        for step in lab.box.locator(".lab-column").all()
+    ]
     assert taken[:2] == [greedy[0], other.id]
     truth = replay.probabilities([taken[:2]])
     allowed = np.where(trained[1].byte_lengths() > 0, truth, 0)
@@ -248,7 +271,11 @@ def test_a_changed_word_shows_the_probabilities_before_and_after(lab, trained):
     expect(lab.text_box).to_have_value(after)
     expect(lab.box.locator(".lab-compared").first).to_be_visible()
     expect(lab.box.locator(".lab-column")).to_have_count(1)
-    bars, now, then = lab.bars(), Replay(trained, after).probabilities([[]]), Replay(trained, TEXT).probabilities([[]])
+    bars, now, then = (
+        lab.bars(),
+        Replay(trained, after).probabilities([[]]),
+        Replay(trained, TEXT).probabilities([[]]),
+    )
     assert {bar.id for bar in bars} == {*(-now).argsort()[:8].tolist(), *(-then).argsort()[:3].tolist()}
     assert_close({bar.id: bar.p for bar in bars}, now)
     assert_close({bar.id: bar.before for bar in bars}, then)
@@ -284,17 +311,24 @@ def test_a_text_with_other_blanks_is_compared_with_nothing(lab, trained):
 
 def test_what_is_typed_counts_even_if_fill_is_pressed_at_once(lab, trained):
     other = TEXT.replace("Ben", "Anna")
-    lab.text_box.evaluate("(box, text) => { box.value = text; box.dispatchEvent(new Event('input')); }", other)
+    lab.text_box.evaluate(
+        "(box, text) => { box.value = text; box.dispatchEvent(new Event('input')); }", other
+    )
     assert lab.fill().text() == fill(*trained, other).text
 
 
 def test_the_regions_above_can_show_how_the_rows_come_about(lab):
     lab.fill()
     chips = lab.box.locator(".lab-row").all()
-    rows = [(chip.locator(".token").text_content(), *chip.locator(".lab-positions span").all_text_contents()) for chip in chips]
+    rows = [
+        (chip.locator(".token").text_content(), *chip.locator(".lab-positions span").all_text_contents())
+        for chip in chips
+    ]
     lab.press("show how these rows come about")
-    lanes = [lab.page.locator(f'#stage [data-lane="{lane}"][data-i]').all_text_contents()
-             for lane in ("tokens", "position_ids", "block_position_ids")]  # fmt: skip
+    lanes = [
+        lab.page.locator(f'#stage [data-lane="{lane}"][data-i]').all_text_contents()
+        for lane in ("tokens", "position_ids", "block_position_ids")
+    ]
     assert list(zip(*lanes, strict=True)) == rows
 
 
@@ -326,14 +360,18 @@ def test_attention_shows_the_models_weights(lab, trained):
     lab.quiet(1, 1)
     for row in (A + 1, 2):  # of the step; of Part A, chosen below
         expect(lab.box.locator(".lab-line").first).to_contain_text(f"Layer 1, head 1: row {row} ")
-        shown = lab.box.locator(".lab-keys li").evaluate_all("keys => keys.map(key => Number(key.dataset.weight))")
+        shown = lab.box.locator(".lab-keys li").evaluate_all(
+            "keys => keys.map(key => Number(key.dataset.weight))"
+        )
         assert shown == pytest.approx(weights[row], abs=2e-3) and sum(shown) == pytest.approx(1, abs=1e-5)
         lab.box.locator('[data-key="row-2"]').click()
     cell = lab.box.locator(f'.mask td[data-i="{A}"][data-j="3"]')
     assert f"{weights[A, 3]:.2f}" in f"{float(cell.get_attribute('aria-label').split()[-1]):.2f}"
     assert cell.evaluate("cell => cell.style.backgroundColor")
     shut = lab.box.locator(f'.mask td[data-i="2"][data-j="{T - 1}"]')
-    assert shut.get_attribute("data-kind") == "AB" and shut.get_attribute("aria-label").endswith("may not see it")
+    assert shut.get_attribute("data-kind") == "AB" and shut.get_attribute("aria-label").endswith(
+        "may not see it"
+    )
     assert not shut.evaluate("cell => cell.style.backgroundColor")
 
 
@@ -377,10 +415,14 @@ def test_the_lens_ranks_what_was_taken(lab, trained):
 # ---- what cannot be done ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["no blank in it", "", "a [CLS] b [MASK]", "[MASK] " + "went to the house " * 40])
+@pytest.mark.parametrize(
+    "text", ["no blank in it", "", "a [CLS] b [MASK]", "[MASK] " + "went to the house " * 40]
+)
 def test_a_text_that_cannot_be_filled_is_said_beside_it(lab, trained, text):
     with pytest.raises(MinglmError) as refused:
-        Draft(*trained, text, Dials())  # `fill` would read the end of a text that is too long; the page shows all of it
+        Draft(
+            *trained, text, Dials()
+        )  # `fill` would read the end of a text that is too long; the page shows all of it
     lab.say(text)
     assert lab.error.text_content() == str(refused.value)
     assert lab.text_box.get_attribute("aria-invalid") == "true"
@@ -389,11 +431,14 @@ def test_a_text_that_cannot_be_filled_is_said_beside_it(lab, trained, text):
     assert lab.error.text_content() == "" and lab.button("fill").is_enabled()
 
 
-@pytest.mark.parametrize(("dial", "value", "message"), [
-    ("temperature", "-1", "temperature: -1 is not accepted; 0 (greedy) or a number above it is"),
-    ("from the top k", "1.5", "top k: 1.5 is not accepted; a whole number from 0 on is"),
-    ("seed", "", "seed: nothing is not accepted; a whole number from 0 on is"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dial", "value", "message"),
+    [
+        ("temperature", "-1", "temperature: -1 is not accepted; 0 (greedy) or a number above it is"),
+        ("from the top k", "1.5", "top k: 1.5 is not accepted; a whole number from 0 on is"),
+        ("seed", "", "seed: nothing is not accepted; a whole number from 0 on is"),
+    ],
+)
 def test_a_dial_that_means_nothing_is_said_too(lab, dial, value, message):
     lab.dial(dial, value)
     assert lab.error.text_content() == message
@@ -456,7 +501,12 @@ def test_a_page_that_begins_with_no_blank_waits_for_one(pages, trained):
 def test_a_live_model_says_so_and_how_large_it_is(lab, trained):
     about = lab.box.locator(".lab-about")
     assert lab.box.locator(".lab-badge").text_content() == "live"
-    for words in (f"small, {trained[0].num_parameters():,} parameters", "2 layers of 2 heads", "It runs here", "knows little"):
+    for words in (
+        f"small, {trained[0].num_parameters():,} parameters",
+        "2 layers of 2 heads",
+        "It runs here",
+        "knows little",
+    ):
         expect(about).to_contain_text(words)
 
 

@@ -22,7 +22,9 @@ from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
 
 MODEL_JS = Path(weights.__file__).with_name("glm.js").read_text(encoding="utf-8")
-REPEATS = "aa a\u3000a\U000e0001a\x85\x85 bread" * 90  # "aaa" has two ways, and some unprintable characters are one token
+REPEATS = (
+    "aa a\u3000a\U000e0001a\x85\x85 bread" * 90
+)  # "aaa" has two ways, and some unprintable characters are one token
 CHINESE = "从前有一只小猫，它住在一座很大的房子里。小猫说：“我要去看海！”"
 TEXTS = [
     "Anna asked for[MASK].",
@@ -114,7 +116,9 @@ def collected(strategy, n):
     """n values of a strategy, the same every time: Python and the page then see them all in one call."""
     found = []
 
-    @settings(max_examples=n, )
+    @settings(
+        max_examples=n,
+    )
     @given(strategy)
     def collect(value):
         found.append(value)
@@ -123,19 +127,55 @@ def collected(strategy, n):
     return found
 
 
-TRICKY = ["[MASK]", " [MASK]", "\u2003\x85[sMASK]", "[gMASK] ", "<|endoftext|>", "[M", "ASK]", "<|spare3|>", "<|spare15|>",
-          "  ", "'s", "\ufeff", "小猫", "Anna went", "12 3½", "\U0001f469\u200d\U0001f680"]  # fmt: skip
+TRICKY = [
+    "[MASK]",
+    " [MASK]",
+    "\u2003\x85[sMASK]",
+    "[gMASK] ",
+    "<|endoftext|>",
+    "[M",
+    "ASK]",
+    "<|spare3|>",
+    "<|spare15|>",
+    "  ",
+    "'s",
+    "\ufeff",
+    "小猫",
+    "Anna went",
+    "12 3½",
+    "\U0001f469\u200d\U0001f680",
+]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=12)
 
 
 def test_texts_become_the_same_ids_and_pieces(page, tokenizer):
-    texts = ["", " ", "a", "\x00\t\r\n\x7f\x85\xad", "\ufeffa\ufeff", "don't  we'll 'S", " \n\n [MASK] x", CHINESE, TEXT[:500],
-             "é" * 70, "a\x85\x85 bread\ufeff \ufeff", "\u2028\u2029\u200b\u180e\u3000", "\U0001f600\U0001f3fb",
-             "[MASK][MASK]  [sMASK]", "\\x41", "the" * 50, " " * 300, REPEATS, "aaaaa"]  # fmt: skip
+    texts = [
+        "",
+        " ",
+        "a",
+        "\x00\t\r\n\x7f\x85\xad",
+        "\ufeffa\ufeff",
+        "don't  we'll 'S",
+        " \n\n [MASK] x",
+        CHINESE,
+        TEXT[:500],
+        "é" * 70,
+        "a\x85\x85 bread\ufeff \ufeff",
+        "\u2028\u2029\u200b\u180e\u3000",
+        "\U0001f600\U0001f3fb",
+        "[MASK][MASK]  [sMASK]",
+        "\\x41",
+        "the" * 50,
+        " " * 300,
+        REPEATS,
+        "aaaaa",
+    ]
     texts += collected(st.lists(st.sampled_from(TRICKY) | ANY_TEXT, max_size=6).map("".join), 200)
     ids = [[tokenizer.encode(text, special) for special in (False, True)] for text in texts]
     ids_lists = [x for pair in ids for x in pair]
-    ids_lists += collected(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=12), 100)  # mostly broken UTF-8
+    ids_lists += collected(
+        st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=12), 100
+    )  # mostly broken UTF-8
     found = page.evaluate(
         """([spec, texts, lists]) => {
           const t = new GlmTokenizer(spec);
@@ -161,8 +201,15 @@ def test_half_a_character_and_unknown_ids_are_refused_as_in_python(page, tokeniz
         " () => t.pieces([10 ** 6])].map(message); }",
         weights.tokenizer_spec(tokenizer),
     )
-    for message, wrong in zip(found, [lambda: tokenizer.encode("a😀b\ud83dc"), lambda: tokenizer.decode([-1]),
-                                      lambda: tokenizer.pieces([10**6])], strict=True):  # fmt: skip
+    for message, wrong in zip(
+        found,
+        [
+            lambda: tokenizer.encode("a😀b\ud83dc"),
+            lambda: tokenizer.decode([-1]),
+            lambda: tokenizer.pieces([10**6]),
+        ],
+        strict=True,
+    ):
         with pytest.raises(MinglmError) as error:
             wrong()
         assert message == str(error.value)
@@ -175,7 +222,8 @@ def test_a_tokenizer_that_the_page_cannot_repeat_is_not_imitated(page, tokenizer
     spec = weights.tokenizer_spec(other)
     assert spec["merges"] is None
     found = page.evaluate(
-        "spec => { const t = new GlmTokenizer(spec); return [message(() => t.encode('a')), t.decode([60, 61])]; }", spec
+        "spec => { const t = new GlmTokenizer(spec); return [message(() => t.encode('a')), t.decode([60, 61])]; }",
+        spec,
     )
     assert found[0].startswith("text: this page cannot cut") and found[1] == other.decode([60, 61])
 
@@ -184,7 +232,21 @@ def test_a_tokenizer_that_the_page_cannot_repeat_is_not_imitated(page, tokenizer
 def test_the_originals_vocabularies_are_read_too(page, tmp_path, kind):
     """Their special tokens are elsewhere, some share an id, and WordPiece is shown but not imitated."""
     if kind == "WordPiece":
-        words = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s", "sat", "é", "小", "."]
+        words = [
+            "[PAD]",
+            "[unused0]",
+            "[UNK]",
+            "[CLS]",
+            "[SEP]",
+            "[MASK]",
+            "a",
+            "cat",
+            "##s",
+            "sat",
+            "é",
+            "小",
+            ".",
+        ]
         (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     else:
         names = byte_of_character() | {"Ġc": 256, "at": 257, "Ġcat": 258}
@@ -243,7 +305,9 @@ def test_logits_and_attention_are_torch_s(page, tokenizer, shape, trained):
             truth = rounded(model)(*args)
             torch.testing.assert_close(logits, truth, atol=1e-4, rtol=0)
             # what float16 costs: a model trained at a high rate has larger weights
-            torch.testing.assert_close(logits, model(*args), atol=1e-2 if shape == "trained" else 2e-3, rtol=0)
+            torch.testing.assert_close(
+                logits, model(*args), atol=1e-2 if shape == "trained" else 2e-3, rtol=0
+            )
         T = len(example.tokens)
         for layer, heads in enumerate(seen["attention"]):
             weights_there = rounded(model).attention_weights(batch, layer)[0]
@@ -265,7 +329,9 @@ def check_predictions(found, log_p, example, tokenizer):
     for entry in found:
         row, target = log_p[entry["row"]], entry["target"]
         assert entry["logProbability"] == pytest.approx(float(row[target]), abs=1e-4)
-        assert entry["rank"] == 1 + int((row > row[target]).sum()) and entry["text"] == tokenizer.token_str(target)
+        assert entry["rank"] == 1 + int((row > row[target]).sum()) and entry["text"] == tokenizer.token_str(
+            target
+        )
         assert [t["id"] for t in entry["top"]] == row.topk(4).indices.tolist()
         assert [t["p"] for t in entry["top"]] == pytest.approx(row.topk(4).values.exp().tolist(), abs=1e-4)
         assert [t["text"] for t in entry["top"]] == tokenizer.pieces([t["id"] for t in entry["top"]])
@@ -331,9 +397,15 @@ FILL = """([spec, jobs]) => { const model = glmModel(spec); return jobs.map(([te
 
 def check_filling(found, expected):
     """What the page's session did, beside a Filled."""
-    assert [blank["tokens"] for blank in found["blanks"]] == [blank.answer.tokens for blank in expected.blanks]
+    assert [blank["tokens"] for blank in found["blanks"]] == [
+        blank.answer.tokens for blank in expected.blanks
+    ]
     for seen, blank in zip(found["blanks"], expected.blanks, strict=True):
-        assert (seen["mask"], seen["text"], seen["complete"]) == (blank.mask, blank.text, blank.answer.complete)
+        assert (seen["mask"], seen["text"], seen["complete"]) == (
+            blank.mask,
+            blank.text,
+            blank.answer.complete,
+        )
         assert seen["logProbabilities"] == pytest.approx(blank.answer.log_probabilities, abs=1e-3)
     assert [(piece["text"], piece["blank"] >= 0) for piece in found["pieces"]] == expected.pieces
     assert "".join(piece["text"] for piece in found["pieces"]) == expected.text
@@ -341,7 +413,11 @@ def check_filling(found, expected):
 
 def test_greedy_filling_is_fill_s(page, tokenizer, trained, model):
     other = make_model(tokenizer, gelu="erf", scale=9, seed=4)
-    for some_model, words, texts in ((model, tokenizer, TEXTS), (other, tokenizer, TEXTS[:2]), (*trained, TEXTS)):
+    for some_model, words, texts in (
+        (model, tokenizer, TEXTS),
+        (other, tokenizer, TEXTS[:2]),
+        (*trained, TEXTS),
+    ):
         jobs = [[text, {}, []] for text in texts] + [[text, {"maxTokens": 3}, []] for text in texts[1::3]]
         found = page.evaluate(FILL, [live_spec(some_model, words), jobs])
         for seen, (text, dials, _) in zip(found, jobs, strict=True):
@@ -358,7 +434,13 @@ def test_equal_seeds_draw_equal_tokens(page, tokenizer, trained, model, dials):
         jobs = []
         for seed, text in enumerate(texts):
             streams = [Rng(seed, number, 0, SAMPLING) for number in range(3)]
-            jobs.append([text, {names[k]: v for k, v in dials.items()}, [[r.uniform() for _ in range(70)] for r in streams]])
+            jobs.append(
+                [
+                    text,
+                    {names[k]: v for k, v in dials.items()},
+                    [[r.uniform() for _ in range(70)] for r in streams],
+                ]
+            )
         found = page.evaluate(FILL, [live_spec(some_model, words), jobs])
         for seed, (seen, text) in enumerate(zip(found, texts, strict=True)):
             check_filling(seen, fill(rounded(some_model), words, text, seed=seed, **dials))
@@ -371,12 +453,18 @@ def test_each_step_says_what_it_saw(page, tokenizer, model):
     rows, steps = found["rows"], found["steps"]
     answers = [t for blank in expected.blanks for t in [tokenizer.special.sop, *blank.answer.tokens]]
     A = rows["part_a_len"]
-    assert rows["tokens"][A:] == answers and [step["row"] for step in steps] == list(range(A, A + len(answers)))
-    assert rows["block_position_ids"] == [0] * A + [1 + j for b in expected.blanks for j in range(len(b.answer.tokens) + 1)]
+    assert rows["tokens"][A:] == answers and [step["row"] for step in steps] == list(
+        range(A, A + len(answers))
+    )
+    assert rows["block_position_ids"] == [0] * A + [
+        1 + j for b in expected.blanks for j in range(len(b.answer.tokens) + 1)
+    ]
     assert [step["done"] for step in steps] == [False] * (len(steps) - 1) + [True]
     assert sum(step["blankDone"] for step in steps) == 2
     eop = tokenizer.special.eop
-    for step, position, block_position in zip(steps, rows["position_ids"][A:], rows["block_position_ids"][A:], strict=True):
+    for step, position, block_position in zip(
+        steps, rows["position_ids"][A:], rows["block_position_ids"][A:], strict=True
+    ):
         assert (step["position"], step["block_position"]) == (position, block_position)
         assert len(step["top"]) == 6 and step["text"] == tokenizer.token_str(step["token"])
         assert step["stop"] == (step["token"] == eop)
@@ -407,7 +495,9 @@ def test_a_step_can_be_told_what_to_take(page, tokenizer, model):
     assert [piece["text"] for piece in found["during"]] == ["Anna asked for", tokenizer.decode([token]), "."]
     assert [piece["filled"] for piece in found["during"]] == [False, True, False]
     assert [entry["target"] for entry in found["grown"]] == [entry["target"] for entry in found["again"]]
-    assert [e["top"][0]["p"] for e in found["grown"]] == pytest.approx([e["top"][0]["p"] for e in found["again"]], abs=1e-6)
+    assert [e["top"][0]["p"] for e in found["grown"]] == pytest.approx(
+        [e["top"][0]["p"] for e in found["again"]], abs=1e-6
+    )
 
 
 def test_texts_that_cannot_be_filled_get_python_s_sentence(page, tokenizer, model):
@@ -432,8 +522,17 @@ def test_wrong_dials_and_rows_are_refused(page, tokenizer, model):
         }""",
         live_spec(model, tokenizer),
     )
-    begin = ["temperature: -1 is", "top_k: NaN is", "top_p: 0 is", "max_tokens: -2 is", "rng: ", "tokens: 9999 given, 0 to",
-             "position_ids: 65 given, 0 to 48", "part_a_len: 3, but 1 rows", "position_ids: 0 given for 1"]  # fmt: skip
+    begin = [
+        "temperature: -1 is",
+        "top_k: NaN is",
+        "top_p: 0 is",
+        "max_tokens: -2 is",
+        "rng: ",
+        "tokens: 9999 given, 0 to",
+        "position_ids: 65 given, 0 to 48",
+        "part_a_len: 3, but 1 rows",
+        "position_ids: 0 given for 1",
+    ]
     assert all(message.startswith(start) for message, start in zip(found, begin, strict=True)), found
 
 
@@ -504,7 +603,9 @@ def test_the_size_of_a_model_decides_and_the_middle_layers_go_first(page, tokeni
     monkeypatch.setattr(weights, "MAX_ATTENTION", len(json.dumps(spec["recording"]["attention"])) * 3 // 5)
     spec = model_spec(deep, tokenizer, TEXTS[0])
     assert spec["note"] == "left out to keep the page small: attention of layers 1, 2"
-    layers = page.evaluate("spec => [glmModel(spec).read().layers, message(() => glmModel(spec).read().attention(2, 0))]", spec)
+    layers = page.evaluate(
+        "spec => [glmModel(spec).read().layers, message(() => glmModel(spec).read().attention(2, 0))]", spec
+    )
     assert layers[0] == [0, 3, 4]
     assert layers[1].startswith("layer 2 was left out")
     monkeypatch.setattr(weights, "MAX_SPEC", 5_000)
@@ -533,7 +634,11 @@ def test_models_that_cannot_be_shown_are_refused_in_one_line(tokenizer):
     for value, make, words in (
         (float("nan"), live_spec, "layers.1.up.weight: holds values that are not finite"),
         (float("inf"), recorded_spec, "layers.1.up.weight: holds values that are not finite"),
-        (70000.0, live_spec, "layers.1.up.weight: holds 70000, but a page keeps weights as float16, up to 65504"),
+        (
+            70000.0,
+            live_spec,
+            "layers.1.up.weight: holds 70000, but a page keeps weights as float16, up to 65504",
+        ),
     ):
         model = make_model(tokenizer)
         with torch.no_grad():

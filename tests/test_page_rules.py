@@ -50,7 +50,9 @@ def random_case(rng, model):
     """A text with spans anywhere, neighbours too, in any order."""
     n = rng.randint(1, 14)
     text = [rng.choice(AWKWARD) if rng.random() < 0.2 else f"x{i}" for i in range(n)]
-    text[:-1] = [token if token not in EOS_TEXTS else "x" for token in text[:-1]]  # the end of a document is at the end
+    text[:-1] = [
+        token if token not in EOS_TEXTS else "x" for token in text[:-1]
+    ]  # the end of a document is at the end
     spans, i = [], 0
     while (i := i + rng.randint(0, 3)) < n:
         end = min(n, i + rng.randint(1, 4))
@@ -64,17 +66,28 @@ def edge_cases(model):
     """No span, all of the text, neighbours, one token, a long text; an end of the document inside the last span."""
     letters = list("abcdef")
     for text, spans, order in (
-        (letters, [], []), (letters, [[0, 6]], [0]), (letters, [[0, 2], [2, 3], [3, 6]], [2, 0, 1]), (["x"], [[0, 1]], [0]),
-        (["x"], [], []), (["a", "b", "[EOS]"], [[1, 3]], [0]), (["a", "b", "<|endoftext|>"], [[1, 3]], [0]),
+        (letters, [], []),
+        (letters, [[0, 6]], [0]),
+        (letters, [[0, 2], [2, 3], [3, 6]], [2, 0, 1]),
+        (["x"], [[0, 1]], [0]),
+        (["x"], [], []),
+        (["a", "b", "[EOS]"], [[1, 3]], [0]),
+        (["a", "b", "<|endoftext|>"], [[1, 3]], [0]),
         ([str(i) for i in range(60)], [[i, i + 2] for i in range(0, 60, 5)], list(range(11, -1, -1))),
         (AWKWARD[:-1], [[0, 3], [5, 9]], [1, 0]),
-    ):  # fmt: skip
+    ):
         for objective in OBJECTIVES:
             yield dict(text=text, spans=spans, order=order, objective=objective, model=model)
 
 
 def derivation_of(case):
-    return explain(case["text"], [Span(*span) for span in case["spans"]], case["order"], case["objective"], model=case["model"])
+    return explain(
+        case["text"],
+        [Span(*span) for span in case["spans"]],
+        case["order"],
+        case["objective"],
+        model=case["model"],
+    )
 
 
 def test_rows_masks_and_steps_are_those_of_python_for_every_model(javascript):
@@ -99,14 +112,22 @@ def test_every_cell_is_explained_in_the_words_of_python(javascript):
 
 
 def test_a_seed_draws_the_same_spans_and_the_same_order_as_in_python(javascript):
-    words = "It rained . We stayed in ! Then , at last ; the sun came out and all went well until night".split()
-    texts = [words[:n] for n in (1, 2, 3, 7, 12, 20)] + [words * 6, [*words, "[EOS]"], ["春", "。", "眠", "。"]]
+    words = (
+        "It rained . We stayed in ! Then , at last ; the sun came out and all went well until night".split()
+    )
+    texts = [words[:n] for n in (1, 2, 3, 7, 12, 20)] + [
+        words * 6,
+        [*words, "[EOS]"],
+        ["春", "。", "眠", "。"],
+    ]
     dials = [(ratio, mean) for ratio in (0.05, 0.15, 0.6, 1.0) for mean in (0.7, 3.0, 8.0)]
     cases = [
         dict(text=text, objective=objective, seed=seed, ratio=ratio, mean=mean)
-        for k, text in enumerate(texts) for objective in OBJECTIVES for n, (ratio, mean) in enumerate(dials)
+        for k, text in enumerate(texts)
+        for objective in OBJECTIVES
+        for n, (ratio, mean) in enumerate(dials)
         for seed in (n, 1000 * k + n, 2**40 + 7 * n + k)
-    ]  # fmt: skip
+    ]
     got = javascript("(c) => sampled(c.text, c.objective, c)", cases)
     seen = set()
     for case, here in zip(cases, got, strict=True):
@@ -123,7 +144,15 @@ def test_a_seed_draws_the_same_spans_and_the_same_order_as_in_python(javascript)
 
 
 def test_a_text_is_cut_into_words_as_the_terminal_cuts_it(javascript):
-    texts = ["a b  c", " a\tb\n", "春眠不觉晓", "春眠 不觉", "e\u0301te\u0301", "👨\u200d👩\u200d👧😀", "한ᄒ\u1161"]
+    texts = [
+        "a b  c",
+        " a\tb\n",
+        "春眠不觉晓",
+        "春眠 不觉",
+        "e\u0301te\u0301",
+        "👨\u200d👩\u200d👧😀",
+        "한ᄒ\u1161",
+    ]
     texts += ["a\u00a0b\x1cc\u0085d", "x\ufeffy", "word", "שלום"]
     texts += ["我爱[MASK]京", "[EOS]é<|endoftext|>\u0301\u200d[S]", "\u0301é", "é[M1][a"]
     assert javascript("(text) => splitWords(text)", texts) == [split(text) for text in texts]
@@ -131,9 +160,17 @@ def test_a_text_is_cut_into_words_as_the_terminal_cuts_it(javascript):
 
 
 def test_spans_and_orders_that_make_no_sense_are_named_as_in_python(javascript):
-    wrong = (([[0, 2], [1, 3]], [0, 1]), ([[1, 1]], [0]), ([[2, 4]], [0]), ([[0, 1]], []), ([[0, 1], [2, 3]], [0, 0]))
+    wrong = (
+        ([[0, 2], [1, 3]], [0, 1]),
+        ([[1, 1]], [0]),
+        ([[2, 4]], [0]),
+        ([[0, 1]], []),
+        ([[0, 1], [2, 3]], [0, 0]),
+    )
     cases = [dict(text=["a", "b", "c"], spans=spans, order=order) for spans, order in wrong]
-    got = javascript("(given) => {try {derive(given, DATA.words); return ''} catch (error) {return error.message}}", cases)
+    got = javascript(
+        "(given) => {try {derive(given, DATA.words); return ''} catch (error) {return error.message}}", cases
+    )
     for case, message in zip(cases, got, strict=True):
         with pytest.raises(ValueError) as error:
             explain(case["text"], case["spans"], case["order"])

@@ -11,9 +11,21 @@ VISIBLE = ("AA", "BA", "BE", "BS")  # self is BS with a ring; hidden cells are t
 # Machado, Oliveira, Fernandes 2009, severity 1.0: linear RGB as it is seen -> linear RGB that looks so to everybody.
 BLIND = {
     "normal": np.eye(3),
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 
 
@@ -25,7 +37,11 @@ def linear(colour):
 
 def lab(rgb):
     """Linear RGB -> CIELAB under D65, (3,)."""
-    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
     t = to_xyz @ np.clip(rgb, 0, 1) / [0.95047, 1.0, 1.08883]
     x, y, z = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
@@ -104,7 +120,10 @@ def test_print_in_grey_keeps_the_order():
     def lightness(colour):
         return lab(linear(colour))[0]
 
-    steps = [lightness(c) for c in (KINDS["AA"].light, KINDS["BS"].light, KINDS["BA"].light, KINDS["BE"].light, "#FFFFFF")]
+    steps = [
+        lightness(c)
+        for c in (KINDS["AA"].light, KINDS["BS"].light, KINDS["BA"].light, KINDS["BE"].light, "#FFFFFF")
+    ]
     assert min(np.diff(steps)) > 8
     assert lightness(KINDS["AA"].dark) < lightness(KINDS["BA"].dark)
 
@@ -115,7 +134,10 @@ def test_what_is_written_can_be_read(theme):
     for name in ("AA", "BA", "BE", "BS", "self"):
         assert contrast(getattr(KINDS[name], theme), KINDS[name].ink[theme]) >= 4.5, name
     for ground in ("back", "faint"):
-        assert contrast(colours["ink"], colours[ground]) >= 12 and contrast(colours["soft"], colours[ground]) >= 4.5
+        assert (
+            contrast(colours["ink"], colours[ground]) >= 12
+            and contrast(colours["soft"], colours[ground]) >= 4.5
+        )
         assert contrast(KINDS["AB"].ink[theme], colours[ground]) >= 4.5
     for name in ("AA", "BS"):  # bars over Part A and Part B
         assert contrast(getattr(KINDS[name], theme), colours["back"]) >= 3
@@ -125,7 +147,9 @@ def test_what_is_written_can_be_read(theme):
 
 def test_patterns_and_glyphs_tell_the_kinds_apart_without_colour():
     assert len({kind.pattern for name, kind in KINDS.items() if name != "BA"}) == len(KINDS) - 1
-    assert KINDS["AA"].pattern == KINDS["BA"].pattern == "plain"  # the darkest and a light one, in different quarters
+    assert (
+        KINDS["AA"].pattern == KINDS["BA"].pattern == "plain"
+    )  # the darkest and a light one, in different quarters
     for charset in ("unicode", "ascii"):
         glyphs = [getattr(KINDS[name], charset) for name in (*VISIBLE, "self", "AB")]
         assert len(set(glyphs)) == len(glyphs) and all(len(glyph) == 1 for glyph in glyphs)

@@ -52,7 +52,15 @@ def small(text_file, *more):
 
 def test_a_run_folder_holds_what_it_promises(small_run):
     found = {p.name for p in small_run.iterdir()}
-    promised = {"model.safetensors", "config.json", "tokenizer.json", "metrics.csv", "samples.jsonl", "curves.png", "run.toml"}
+    promised = {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "metrics.csv",
+        "samples.jsonl",
+        "curves.png",
+        "run.toml",
+    }
     assert promised | {"evaluation.json", "checkpoints"} == found
     table = rows(small_run)
     assert list(table[0]) == list(COLUMNS)
@@ -60,7 +68,9 @@ def test_a_run_folder_holds_what_it_promises(small_run):
     assert all(math.isfinite(float(row["loss"])) and 0 < float(row["masked"]) < 1 for row in table)
     assert float(table[-1]["held_out"]) < float(table[0]["loss"])
     sample = json.loads((small_run / "samples.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    assert "[MASK]" in sample["text"] and sample["filled"] and sample["truth"] and sample["log_probability"] < 0
+    assert (
+        "[MASK]" in sample["text"] and sample["filled"] and sample["truth"] and sample["log_probability"] < 0
+    )
     assert (small_run / "curves.png").read_bytes().startswith(b"\x89PNG")
     report = json.loads((small_run / "evaluation.json").read_text(encoding="utf-8"))
     assert set(report["objectives"]) == {"token", "sentence", "document"}
@@ -82,10 +92,23 @@ def test_the_run_folders_own_model_is_the_last_checkpoint(small_run):
 def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm, text_file, tmp_path):
     result = minglm(*small(text_file, "--steps", 4, "--out", tmp_path / "run"))
     assert result.code == 0
-    words = ("parameters", "documents", "held out", "objective", "masked", "device", "dtype", "attention", "a step", "time")
+    words = (
+        "parameters",
+        "documents",
+        "held out",
+        "objective",
+        "masked",
+        "device",
+        "dtype",
+        "attention",
+        "a step",
+        "time",
+    )
     for word in words:
         assert word in result.out
-    assert f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
+    assert (
+        f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
+    )
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
     assert f"minglm explore --model {tmp_path / 'run'} --open" in result.out
@@ -97,12 +120,16 @@ def test_resolved_settings_give_the_same_run_again(minglm, text_file, tmp_path):
     assert minglm(*small(text_file, "--steps", 5, "--out", tmp_path / "a")).code == 0
     assert minglm("pretrain", "--config", tmp_path / "a" / "run.toml", "--out", tmp_path / "b").code == 0
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (
+        tmp_path / "b" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_another_seed_is_another_run(minglm, text_file, tmp_path):
     for seed in (1, 2):
-        assert minglm(*small(text_file, "--steps", 2, "--seed", seed, "--out", tmp_path / str(seed))).code == 0
+        assert (
+            minglm(*small(text_file, "--steps", 2, "--seed", seed, "--out", tmp_path / str(seed))).code == 0
+        )
     assert losses(tmp_path / "1")[0] != losses(tmp_path / "2")[0]
 
 
@@ -111,14 +138,20 @@ def test_the_attention_that_was_asked_for_is_the_one_that_runs(minglm, text_file
 
     called, plain = set(), dict(attention.BACKENDS)
     for name in plain:
-        monkeypatch.setitem(attention.BACKENDS, name, lambda *args, name=name: called.add(name) or plain[name](*args))
+        monkeypatch.setitem(
+            attention.BACKENDS, name, lambda *args, name=name: called.add(name) or plain[name](*args)
+        )
     first = next(name for name, serves, _ in backends() if serves)
     for asked, runs in (("auto", first), ("reference", "reference"), ("sdpa", "sdpa")):
         called.clear()
         result = minglm(*small(text_file, "--steps", 1, "--backend", asked, "--out", tmp_path / asked))
         assert result.code == 0 and called == {runs}
-        assert f"attention   {runs}" in result.out and (asked == "auto" or f"{asked} (as asked)" in result.out)
-    assert minglm(*small(text_file, "--steps", 1, "--backend", "flash", "--out", tmp_path / "flash")).code == 2
+        assert f"attention   {runs}" in result.out and (
+            asked == "auto" or f"{asked} (as asked)" in result.out
+        )
+    assert (
+        minglm(*small(text_file, "--steps", 1, "--backend", "flash", "--out", tmp_path / "flash")).code == 2
+    )
 
 
 def test_minutes_fix_the_number_of_steps_once_and_record_it(minglm, text_file, tmp_path):
@@ -151,7 +184,19 @@ def test_best_points_to_the_lowest_held_out_loss(minglm, text_file, tmp_path):
 
 
 def test_a_new_run_starts_from_the_weights_of_another(minglm, text_file, small_run, tmp_path):
-    args = ("pretrain", "--text", text_file, "--init", small_run, "--steps", 2, "--batch-tokens", 256, "--dtype", "float32")
+    args = (
+        "pretrain",
+        "--text",
+        text_file,
+        "--init",
+        small_run,
+        "--steps",
+        2,
+        "--batch-tokens",
+        256,
+        "--dtype",
+        "float32",
+    )
     assert minglm(*args, "--out", tmp_path / "run").code == 0
     assert losses(tmp_path / "run")[0] < 0.8 * losses(small_run)[0]
     result = minglm(*args, "--model.num_layers", 3, "--out", tmp_path / "other")
@@ -174,7 +219,9 @@ def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch)
             logged["closed"] = True
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    assert minglm(*small(text_file, "--steps", 2, "--log", "tensorboard", "--out", tmp_path / "run")).code == 0
+    assert (
+        minglm(*small(text_file, "--steps", 2, "--log", "tensorboard", "--out", tmp_path / "run")).code == 0
+    )
     assert logged["closed"] and set(logged) == {*COLUMNS, "closed"} - {"step"}
     assert [value for _, value in logged["loss"]] == losses(tmp_path / "run")
 
@@ -182,7 +229,9 @@ def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch)
 def test_a_compiled_run_learns_the_same(minglm, text_file, tmp_path, monkeypatch):
     """With the cheap compiler backend: what is compiled, and that it trains (the real one takes its minutes)."""
     compile_with = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **options: compile_with(f, **{**options, "backend": "aot_eager"}))
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **options: compile_with(f, **{**options, "backend": "aot_eager"})
+    )
     assert minglm(*small(text_file, "--steps", 3, "--out", tmp_path / "plain")).code == 0
     assert minglm(*small(text_file, "--steps", 3, "--compile", "--out", tmp_path / "compiled")).code == 0
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), abs=1e-4)
@@ -308,7 +357,15 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
 
 def torchrun(processes, *args):
     words, options = command(*args)
-    words[1:3] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "minglm"]
+    words[1:3] = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "minglm",
+    ]
     return subprocess.run(words, capture_output=True, **options)
 
 
@@ -320,7 +377,9 @@ def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_
     two = torchrun(2, *args, "--out", tmp_path / "two")
     assert two.returncode == 0, two.stderr
     assert "2 processes" in two.stdout
-    batches = Run(resolve(file=tmp_path / "one" / "run.toml"), tmp_path / "again", World(0, 1), False, None).batches
+    batches = Run(
+        resolve(file=tmp_path / "one" / "run.toml"), tmp_path / "again", World(0, 1), False, None
+    ).batches
     assert {len(batches.windows_of(step)[1]) for step in range(12)} >= {1, 2}
     for other in ("accumulated", "two"):
         assert losses(tmp_path / other) == pytest.approx(losses(tmp_path / "one"), abs=2e-4)
@@ -364,7 +423,9 @@ def test_norms_and_biases_are_not_decayed_and_tables_are():
     assert free["weight_decay"] == 0 and tables["weight_decay"] == matrices["weight_decay"] == 0.1
     assert [g["lr_ratio"] for g in (tables, matrices, free)] == [4.0, 1.0, 1.0]
     assert {names[id(p)] for p in tables["params"]} == {n for n in names.values() if "embedding" in n}
-    assert {names[id(p)] for p in free["params"]} == {n for n in names.values() if "norm" in n or n.endswith("bias")}
+    assert {names[id(p)] for p in free["params"]} == {
+        n for n in names.values() if "norm" in n or n.endswith("bias")
+    }
     assert sum(len(g["params"]) for g in (tables, matrices, free)) == len(names)
 
 
@@ -422,9 +483,13 @@ def test_a_blank_to_show_is_whole_words():
 # ---- when something goes wrong ---------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(minglm, text_file, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(
+    minglm, text_file, tmp_path
+):
     out = tmp_path / "run"
-    args = small(text_file, "--steps", 30, "--lr", "1e30", "--train.clip", 0, "--train.save_every", 1, "--out", out)
+    args = small(
+        text_file, "--steps", 30, "--lr", "1e30", "--train.clip", 0, "--train.save_every", 1, "--out", out
+    )
     result = minglm(*args)
     assert result.code == 2 and "not finite" in result.err and "step" in result.err
     assert str(Checkpoints(out).verified()) in result.err
@@ -565,7 +630,9 @@ def test_a_text_that_cannot_be_used_leaves_no_run(minglm, tmp_path, content, wor
     missing = minglm(*small(tmp_path / "none.txt", "--steps", 1, "--out", tmp_path / "run"))
     assert missing.code == 2 and "none.txt" in missing.err
     path.write_text(TEXT, encoding="utf-8")
-    assert minglm(*small(path, "--steps", 1, "--out", tmp_path / "run")).code == 0  # the folder was not spoilt
+    assert (
+        minglm(*small(path, "--steps", 1, "--out", tmp_path / "run")).code == 0
+    )  # the folder was not spoilt
 
 
 def test_errors_replace_goes_on(minglm, tmp_path):
@@ -591,8 +658,15 @@ def test_chinese_text_trains_and_fills(minglm, tmp_path):
 
 
 def test_a_library_user_can_call_it(text_file, tmp_path):
-    overrides = {"data.text": [str(text_file)], "train.steps": 1, "model.hidden_size": 16, "model.num_heads": 2}
+    overrides = {
+        "data.text": [str(text_file)],
+        "train.steps": 1,
+        "model.hidden_size": 16,
+        "model.num_heads": 2,
+    }
     overrides |= {"model.num_layers": 1, "model.vocab_size": 300, "train.dtype": "float32"}
     drawn = []
-    assert pretrain(resolve(overrides=overrides), tmp_path / "run", draw_curves=drawn.append) == tmp_path / "run"
+    assert (
+        pretrain(resolve(overrides=overrides), tmp_path / "run", draw_curves=drawn.append) == tmp_path / "run"
+    )
     assert drawn == [tmp_path / "run"]

@@ -80,9 +80,13 @@ def test_the_chinese_readme_follows_the_english_one():
 def test_every_folder_of_the_package_is_in_the_table_of_what_is_where():
     text = re.search(r"\n## What is where\n(.*?)\n## ", read("README.md"), re.S)[1]
     shown = set(re.findall(r"\]\(([\w/]+)", text))
-    inside = {f"minglm/{p.name}" for p in (ROOT / "minglm").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    inside = {
+        f"minglm/{p.name}" for p in (ROOT / "minglm").iterdir() if p.is_dir() and p.name != "__pycache__"
+    }
     assert {"csrc/README", "tutorials/README", "tests"} < shown
-    assert inside and all(any(link == folder or link.startswith(f"{folder}/") for link in shown) for folder in inside)
+    assert inside and all(
+        any(link == folder or link.startswith(f"{folder}/") for link in shown) for folder in inside
+    )
 
 
 # ---- its links -----------------------------------------------------------------------------------------------------------
@@ -123,7 +127,9 @@ def test_a_link_that_leads_nowhere_is_reported():
 
 def commands(page):
     """The minglm lines of a page's code blocks, those that are joined by && apart."""
-    lines = [line.removeprefix("$ ") for block in blocks(page, "sh", "console") for line in block.splitlines()]
+    lines = [
+        line.removeprefix("$ ") for block in blocks(page, "sh", "console") for line in block.splitlines()
+    ]
     return [part for line in lines for part in line.split(" && ") if part.startswith("minglm ")]
 
 
@@ -150,10 +156,23 @@ def test_the_commands_run(page, minglm, small_run, tmp_path, monkeypatch, text_f
     for line in commands(page):
         words = shlex.split(line)[1:]
         assert all((ROOT / word).is_file() for word in words if word.startswith("tutorials/"))
-        if words[0] in ("finetune", "classify", "rewrite", "compare"):  # their own tests run them; here the options must exist
+        if words[0] in (
+            "finetune",
+            "classify",
+            "rewrite",
+            "compare",
+        ):  # their own tests run them; here the options must exist
             words += ["--help"]
         if words[0] == "pretrain" and not {"--print-config", "--resume"} & {*words}:
-            words += [*SMALL, "--steps", "2", "--text", str(text_file), "--out", f"runs/{len(list(Path('runs').iterdir()))}"]
+            words += [
+                *SMALL,
+                "--steps",
+                "2",
+                "--text",
+                str(text_file),
+                "--out",
+                f"runs/{len(list(Path('runs').iterdir()))}",
+            ]
         result = minglm(*words)
         assert result.code == 0, (line, result.err)
     assert len(opened) == 1 and len(commands(page)) >= 7
@@ -177,4 +196,9 @@ def test_the_table_of_presets_is_that_of_the_code():
     for name, millions, *shape, batch in rows:
         model, train = (found := resolve(name)).model, found.train
         assert millions == f"{num_parameters(model) / 1e6:.1f}" and batch == f"{train.batch_tokens:,}"
-        assert [*map(int, shape)] == [model.num_layers, model.hidden_size, model.num_heads, model.max_positions]
+        assert [*map(int, shape)] == [
+            model.num_layers,
+            model.hidden_size,
+            model.num_heads,
+            model.max_positions,
+        ]

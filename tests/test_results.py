@@ -32,7 +32,9 @@ def report():
     return module
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 1), ("README.zh.md", 1), ("tutorials/results/README.md", 15)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 1), ("README.zh.md", 1), ("tutorials/results/README.md", 15)]
+)
 def test_every_table_is_what_the_files_say(report, page, least):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert len(report.MARKED.findall(text)) >= least
@@ -47,7 +49,9 @@ def test_a_number_that_was_changed_by_hand_is_found(report):
 
 
 def test_every_table_that_can_be_made_stands_somewhere(report):
-    marked = {mark[1:3] for page in report.PAGES for mark in report.MARKED.findall(page.read_text(encoding="utf-8"))}
+    marked = {
+        mark[1:3] for page in report.PAGES for mark in report.MARKED.findall(page.read_text(encoding="utf-8"))
+    }
     assert marked == set(report.MADE)
     assert {path.stem for path in RESULTS.glob("*.json")} == {file for file, _ in report.MADE}
 
@@ -62,21 +66,30 @@ def test_the_comparison_is_the_sum_of_its_cells(tmp_path):
 
 
 def test_a_number_of_the_readme_comes_out_again_from_the_model_that_is_shipped():
-    found = evaluate_last_word(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz"))
+    found = evaluate_last_word(
+        *read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz")
+    )
     for name, x in THE_BOX["tasks"]["last_word"]["metrics"].items():
-        assert found["metrics"][name]["value"] == pytest.approx(x["value"], rel=2e-3, abs=1 / 146 + 1e-9), name  # one passage
+        assert found["metrics"][name]["value"] == pytest.approx(x["value"], rel=2e-3, abs=1 / 146 + 1e-9), (
+            name
+        )  # one passage
 
 
 def test_the_everyday_score_comes_out_again_and_is_above_that_of_the_model_before():
     models = json.loads((RESULTS / "boxes.json").read_text(encoding="utf-8"))["models"]
-    found = evaluate_everyday(*read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "everyday" / "dev.jsonl.xz"))["metrics"]
+    found = evaluate_everyday(
+        *read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "everyday" / "dev.jsonl.xz")
+    )["metrics"]
     for name, before in models["before"]["everyday"]["metrics"].items():
         now = models["now"]["everyday"]["metrics"][name]["value"]
-        assert found[name]["value"] == pytest.approx(now, abs=1 / 30 + 1e-9) and now > before["value"] + 2 / 30, name
+        assert (
+            found[name]["value"] == pytest.approx(now, abs=1 / 30 + 1e-9) and now > before["value"] + 2 / 30
+        ), name
 
 
 def test_what_is_said_of_verses_that_stand_elsewhere_too_is_so():
     """Three quarters of the pairs' modern verses are in scripture, which flatters held-out verses; no dev sentence is."""
+
     def plain(text):
         return " ".join(re.findall(r"\w+", text.lower()))
 
@@ -87,7 +100,9 @@ def test_what_is_said_of_verses_that_stand_elsewhere_too_is_so():
     assert 0.7 < sum(pairs) / len(pairs) < 0.8 and "three quarters of the verses in the pairs" in said
     for task, names in (("paraphrase", ("a", "b")), ("modernise", ("tgt",))):
         for row in read_rows(data / task / "dev.jsonl.xz").values():
-            assert not any(len(plain(row[name]).split()) > 4 and plain(row[name]) in known for name in names), row["id"]
+            assert not any(
+                len(plain(row[name]).split()) > 4 and plain(row[name]) in known for name in names
+            ), row["id"]
 
 
 def test_pretraining_helps_by_more_than_two_standard_errors_on_four_of_five_tasks():
@@ -99,13 +114,22 @@ def test_what_the_readme_concludes_from_its_table_is_so():
     """A new bundled model changes the numbers; then these sentences of README.md and README.zh.md must be read again."""
     tasks = THE_BOX["learned"]["tasks"]
     above = {name: x["standard_errors_above_random"] for name, x in tasks.items()}
-    assert min(above, key=above.get) == "sentiment" and min(above[name] for name in above if name != "sentiment") > 2
-    beaten = [name for name, x in tasks.items() if "words" in x and x["words"]["score"] > x["box"]["score"] + 0.1]
+    assert (
+        min(above, key=above.get) == "sentiment"
+        and min(above[name] for name in above if name != "sentiment") > 2
+    )
+    beaten = [
+        name for name, x in tasks.items() if "words" in x and x["words"]["score"] > x["box"]["score"] + 0.1
+    ]
     assert beaten == ["sentiment", "topic"]  # BLEU of a dictionary is the same to a tenth
     families = json.loads((RESULTS / "comparison.json").read_text(encoding="utf-8"))["table"]
     ahead = []
     for use, row in families.items():
-        scores = {name: x["score"] * (-1 if use == "text" else 1) for name, x in row["pretrained"].items() if name in FAMILIES}
+        scores = {
+            name: x["score"] * (-1 if use == "text" else 1)
+            for name, x in row["pretrained"].items()
+            if name in FAMILIES
+        }
         if len(scores) > 1 and max(scores, key=scores.get) == "glm":
             ahead.append(use)
     assert ahead == ["modernise", "last_word"]  # of the last word GLM gets one of 146, and the others none
@@ -119,7 +143,9 @@ def test_how_fast_the_kernel_is_said_to_be_is_what_was_measured(page):
     times = {}
     for x in json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))["tables"]:
         [ours] = [row for row in x["trainers"] if row["trainer"] == "kernel"]
-        times.setdefault(x["dtype"], []).extend(ours[key]["median"] for key in ("times_every_row", "times_learned_rows"))
+        times.setdefault(x["dtype"], []).extend(
+            ours[key]["median"] for key in ("times_every_row", "times_learned_rows")
+        )
     for ratios in times.values():
         assert re.search(rf"{min(ratios):.2f}( to | 到 ){max(ratios):.2f}", text)
 
@@ -140,7 +166,9 @@ def test_the_task_data_is_what_its_page_says(folder, train, dev, keys):
     for side, n in (("train", train), ("dev", dev)):
         if n != "-":
             rows = list(read_rows(ROOT / "tutorials" / "data" / folder / f"{side}.jsonl.xz").values())
-            assert len(rows) == int(n.replace(",", "")) and all(set(keys.split(", ")) <= row.keys() for row in rows)
+            assert len(rows) == int(n.replace(",", "")) and all(
+                set(keys.split(", ")) <= row.keys() for row in rows
+            )
 
 
 def table_of_texts():
@@ -167,4 +195,6 @@ def test_the_two_loss_curves_are_as_close_as_the_page_says():
     with open(RESULTS / "loss_curve.csv", encoding="utf-8") as file:
         apart = [abs(float(row["reference"]) - float(row["kernel"])) for row in csv.DictReader(file)]
     assert len(apart) == 50
-    assert f"no loss differs by more than {max(apart):.1e}" in (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert f"no loss differs by more than {max(apart):.1e}" in (RESULTS / "README.md").read_text(
+        encoding="utf-8"
+    )

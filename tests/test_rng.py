@@ -47,10 +47,15 @@ def test_philox_gives_the_known_answers(counter, key, answer):
 def test_the_known_answers_come_out_of_arrays_too():
     counters = np.array([hexes(counter) for counter, _, _ in KNOWN_ANSWERS], dtype=np.uint64).T
     keys = np.array([hexes(key) for _, key, _ in KNOWN_ANSWERS], dtype=np.uint64).T
-    assert np.stack(philox(counters, keys)).T.tolist() == [list(hexes(answer)) for _, _, answer in KNOWN_ANSWERS]
+    assert np.stack(philox(counters, keys)).T.tolist() == [
+        list(hexes(answer)) for _, _, answer in KNOWN_ANSWERS
+    ]
 
 
-@given(st.lists(st.tuples(words32, words32, words32, words32), min_size=1, max_size=5), st.tuples(words32, words32))
+@given(
+    st.lists(st.tuples(words32, words32, words32, words32), min_size=1, max_size=5),
+    st.tuples(words32, words32),
+)
 def test_ints_and_arrays_scramble_alike(counters, key):
     at_once = philox(tuple(np.array(counters, dtype=np.uint64).T), key)
     assert np.stack(at_once).T.tolist() == [list(philox(counter, key)) for counter in counters]

@@ -17,7 +17,15 @@ from minglm.errors import how_to_install
 from minglm.measure import evaluate as module
 from minglm.measure import perplexity as perplexity_module
 from minglm.measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, in_pieces, with_blanks
-from minglm.measure.metrics import bleu_counts, bleu_of, jackknife, mean_of, measure, perplexity, standard_error
+from minglm.measure.metrics import (
+    bleu_counts,
+    bleu_of,
+    jackknife,
+    mean_of,
+    measure,
+    perplexity,
+    standard_error,
+)
 from minglm.measure.metrics import number as shown
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text, windows
 from minglm.use import rewrite as seq2seq
@@ -25,7 +33,7 @@ from minglm.use.cloze import ClozeScorer, classify, predict
 from minglm.use.tasks import Cloze, ask_all, read_task
 
 DOCUMENTS = [
-    "Anna went to the house of Ben. There Anna asked for water! \"I have water,\" said Ben.\n" * 4,
+    'Anna went to the house of Ben. There Anna asked for water! "I have water," said Ben.\n' * 4,
     "So Clara took a horse and went home.",
     "né 中文 \U0001f600 the night was good. " * 9,
     "The day was long, and the night was good. " * 3,
@@ -33,8 +41,12 @@ DOCUMENTS = [
 TASK = Cloze("{text} It was [MASK].", {"food": "good", "other": "long"}, name="kind")
 INFILL = [
     dict(id=1, ratio=0.1, text="Anna went to the [BLANK] of Ben.", blanks=["house"]),
-    dict(id=2, ratio=0.5, text="[BLANK] Anna asked [BLANK] bread! \"I have [BLANK]\" said Ben.",
-         blanks=["There", "for", "bread,"]),
+    dict(
+        id=2,
+        ratio=0.5,
+        text='[BLANK] Anna asked [BLANK] bread! "I have [BLANK]" said Ben.',
+        blanks=["There", "for", "bread,"],
+    ),
     dict(id=3, ratio=0.5, text="So Ben took a horse and [BLANK]", blanks=["went home. The day was long."]),
 ]
 LAST = [
@@ -136,26 +148,39 @@ def test_text_is_what_a_loop_over_windows_says(model, tokenizer, stride):
         nats = math.fsum(loss for _, loss in slow)
         n_bytes = sum(len(d.encode()) - int(lengths[tokenizer.encode(d)[0]]) for d in DOCUMENTS)
         words = sum(len(d.split()) - 1 for d in DOCUMENTS)
-        assert value(report, f"bits_per_byte_{reading}") == pytest.approx(nats / math.log(2) / n_bytes, rel=1e-10)
+        assert value(report, f"bits_per_byte_{reading}") == pytest.approx(
+            nats / math.log(2) / n_bytes, rel=1e-10
+        )
         assert value(report, f"perplexity_{reading}") == pytest.approx(math.exp(nats / tokens), rel=1e-10)
-        assert value(report, f"perplexity_per_word_{reading}") == pytest.approx(math.exp(min(20, nats / words)), rel=1e-9)
-        assert [report["metrics"][f"{x}_{reading}"]["n"] for x in ("bits_per_byte", "perplexity", "perplexity_per_word")] == [
-            n_bytes, tokens, words]  # fmt: skip
+        assert value(report, f"perplexity_per_word_{reading}") == pytest.approx(
+            math.exp(min(20, nats / words)), rel=1e-9
+        )
+        assert [
+            report["metrics"][f"{x}_{reading}"]["n"]
+            for x in ("bits_per_byte", "perplexity", "perplexity_per_word")
+        ] == [n_bytes, tokens, words]
         for number, line in enumerate(report["predictions"]):
             own = math.fsum(loss for document, loss in slow if document == number)
             assert line[f"nats_{reading}"] == pytest.approx(own, rel=1e-10)
-    assert report["windows"] == sum(1 for d in DOCUMENTS for _ in windows(len(tokenizer.encode(d)), 63, stride or 32))
+    assert report["windows"] == sum(
+        1 for d in DOCUMENTS for _ in windows(len(tokenizer.encode(d)), 63, stride or 32)
+    )
 
 
 def test_the_two_readings_differ_only_behind_the_first_window(model, tokenizer):
     short = evaluate_text(model, tokenizer, DOCUMENTS[1:2])
-    assert value(short, "perplexity_bidirectional") == pytest.approx(value(short, "perplexity_left_to_right"), rel=1e-12)
+    assert value(short, "perplexity_bidirectional") == pytest.approx(
+        value(short, "perplexity_left_to_right"), rel=1e-12
+    )
     long = evaluate_text(model, tokenizer, DOCUMENTS[:1])
     assert value(long, "perplexity_bidirectional") != value(long, "perplexity_left_to_right")
 
 
 def test_documents_that_come_twice_or_in_another_order_change_no_mean(model, tokenizer):
-    once, twice = evaluate_text(model, tokenizer, DOCUMENTS), evaluate_text(model, tokenizer, [*DOCUMENTS[::-1], *DOCUMENTS])
+    once, twice = (
+        evaluate_text(model, tokenizer, DOCUMENTS),
+        evaluate_text(model, tokenizer, [*DOCUMENTS[::-1], *DOCUMENTS]),
+    )
     for name, m in once["metrics"].items():
         assert value(twice, name) == pytest.approx(m["value"], rel=1e-12)
         assert twice["metrics"][name]["n"] == 2 * m["n"]
@@ -178,10 +203,13 @@ def test_the_mask_of_the_prompt_matters_and_a_wrong_one_is_told(model, tokenizer
         evaluate_text(model, tokenizer, DOCUMENTS, mask="X")
 
 
-def test_a_text_without_white_space_has_no_perplexity_per_word_and_a_short_document_is_skipped(model, tokenizer, capsys):
+def test_a_text_without_white_space_has_no_perplexity_per_word_and_a_short_document_is_skipped(
+    model, tokenizer, capsys
+):
     report = evaluate_text(model, tokenizer, ["中文中文中文", "", "a", "b"])
-    assert set(report["metrics"]) == {f"{x}_{y}" for x in ("bits_per_byte", "perplexity")
-                                      for y in ("bidirectional", "left_to_right")}  # fmt: skip
+    assert set(report["metrics"]) == {
+        f"{x}_{y}" for x in ("bits_per_byte", "perplexity") for y in ("bidirectional", "left_to_right")
+    }
     assert report["skipped"] == 3 and "3 of 4 documents were skipped" in capsys.readouterr().err
     assert [line["document"] for line in report["predictions"]] == [0]
     assert report["metrics"]["perplexity_bidirectional"]["standard_error"] is None  # one window
@@ -221,7 +249,10 @@ def test_the_last_word_is_what_one_sample_at_a_time_says(model, tokenizer, readi
         text = [special.cls, *context, *answer, special.eos]
         example = build_example(text, [Span(start, len(text) - 1)], [0], special, "document")
         batch = pack([example])
-        assert example.tokens[start : start + 2].tolist() == [special.gmask, special.eos] and start + 2 == example.part_a_len
+        assert (
+            example.tokens[start : start + 2].tolist() == [special.gmask, special.eos]
+            and start + 2 == example.part_a_len
+        )
         with torch.no_grad():
             logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
             losses = model.loss(batch, "none")[:-1]  # without eop
@@ -230,7 +261,9 @@ def test_the_last_word_is_what_one_sample_at_a_time_says(model, tokenizer, readi
         right.append(best[-len(answer) :] == answer)
     report = evaluate_last_word(model, tokenizer, numbered(LAST))
     assert [line[f"correct_{reading}"] for line in report["predictions"]] == right
-    assert [line[f"log_probability_{reading}"] for line in report["predictions"]] == pytest.approx([-x for x in nats])
+    assert [line[f"log_probability_{reading}"] for line in report["predictions"]] == pytest.approx(
+        [-x for x in nats]
+    )
     assert value(report, f"accuracy_{reading}") == sum(right) / len(LAST)
     assert value(report, f"word_perplexity_{reading}") == pytest.approx(math.exp(statistics.fmean(nats)))
     error = math.exp(statistics.fmean(nats)) * statistics.stdev(nats) / math.sqrt(len(LAST))
@@ -238,7 +271,9 @@ def test_the_last_word_is_what_one_sample_at_a_time_says(model, tokenizer, readi
     assert report["cut"] == 1
 
 
-def test_a_word_is_right_when_all_its_tokens_are_the_likeliest_and_its_error_is_the_formula(model, tokenizer, monkeypatch):
+def test_a_word_is_right_when_all_its_tokens_are_the_likeliest_and_its_error_is_the_formula(
+    model, tokenizer, monkeypatch
+):
     def scripted(_, examples):
         for n, example in enumerate(examples):
             best = example.targets.copy()
@@ -249,10 +284,16 @@ def test_a_word_is_right_when_all_its_tokens_are_the_likeliest_and_its_error_is_
     report = evaluate_last_word(model, tokenizer, numbered(LAST))
     for reading in ("bidirectional", "left_to_right"):
         m = report["metrics"][f"accuracy_{reading}"]
-        assert m == dict(value=0.8, standard_error=pytest.approx(math.sqrt(0.8 * 0.2 / 5)), n=5, of="passages")
+        assert m == dict(
+            value=0.8, standard_error=pytest.approx(math.sqrt(0.8 * 0.2 / 5)), n=5, of="passages"
+        )
     words = [len(tokenizer.encode(" " + row["answer"])) for row in LAST]
-    assert words[3] > 1 and [line["correct_bidirectional"] for line in report["predictions"]] == [True] * 3 + [False, True]
-    assert value(report, "word_perplexity_bidirectional") == pytest.approx(math.exp(0.5 * statistics.fmean(words)))
+    assert words[3] > 1 and [line["correct_bidirectional"] for line in report["predictions"]] == [
+        True
+    ] * 3 + [False, True]
+    assert value(report, "word_perplexity_bidirectional") == pytest.approx(
+        math.exp(0.5 * statistics.fmean(words))
+    )
     assert report["predictions"][1]["predicted_bidirectional"] == " home"
 
 
@@ -285,8 +326,13 @@ def test_a_perfect_model_restores_everything(model, tokenizer, monkeypatch):
     script(monkeypatch, tokenizer, right.__getitem__)
     report = evaluate_infill(model, tokenizer, numbered(INFILL))
     assert {name: m["value"] for name, m in report["metrics"].items() if name.startswith("exact")} == {
-        "exact_match": 1.0, "exact_match_at_10%": 1.0, "exact_match_at_50%": 1.0}  # fmt: skip
-    assert [line["restored"] for line in report["predictions"]] == [with_blanks(tokenizer, row)[2] for row in INFILL]
+        "exact_match": 1.0,
+        "exact_match_at_10%": 1.0,
+        "exact_match_at_50%": 1.0,
+    }
+    assert [line["restored"] for line in report["predictions"]] == [
+        with_blanks(tokenizer, row)[2] for row in INFILL
+    ]
 
 
 def test_exact_matches_are_counted_by_blank_and_by_ratio(model, tokenizer, monkeypatch):
@@ -294,7 +340,11 @@ def test_exact_matches_are_counted_by_blank_and_by_ratio(model, tokenizer, monke
     script(monkeypatch, tokenizer, said.__getitem__)
     report = evaluate_infill(model, tokenizer, numbered(INFILL))
     exact = {name: (m["value"], m["n"]) for name, m in report["metrics"].items() if name.startswith("exact")}
-    assert exact == {"exact_match": (3 / 5, 5), "exact_match_at_10%": (1, 1), "exact_match_at_50%": (2 / 4, 4)}
+    assert exact == {
+        "exact_match": (3 / 5, 5),
+        "exact_match_at_10%": (1, 1),
+        "exact_match_at_50%": (2 / 4, 4),
+    }
     right, blanks = np.array([1, 2, 0]), np.array([1, 3, 1])
     without = [(right.sum() - r) / (blanks.sum() - b) for r, b in zip(right, blanks, strict=True)]
     error = math.sqrt(2 / 3 * sum((x - statistics.fmean(without)) ** 2 for x in without))
@@ -308,7 +358,7 @@ def test_bleu_is_sacrebleus_and_stands_beside_that_of_the_bare_text(model, token
 
     report = evaluate_infill(model, tokenizer, numbered(INFILL))
     wholes = [with_blanks(tokenizer, row)[2] for row in INFILL]
-    assert wholes[1] == "There Anna asked for bread! \"I have bread,\" said Ben."
+    assert wholes[1] == 'There Anna asked for bread! "I have bread," said Ben.'
     ours = sacrebleu.corpus_bleu([line["restored"] for line in report["predictions"]], [wholes]).score
     bare = sacrebleu.corpus_bleu([row["text"].replace("[BLANK]", "") for row in INFILL], [wholes]).score
     assert value(report, "bleu") == pytest.approx(ours)
@@ -321,7 +371,10 @@ def test_bleu_is_sacrebleus_and_stands_beside_that_of_the_bare_text(model, token
 def test_without_sacrebleu_the_rest_is_told_and_bleu_is_named(model, tokenizer, monkeypatch, capsys):
     hide(monkeypatch, "sacrebleu")
     report = evaluate_infill(model, tokenizer, numbered(INFILL))
-    assert set(report["metrics"]) == {"exact_match", "exact_match_at_10%", "exact_match_at_50%"} and not report["yardsticks"]
+    assert (
+        set(report["metrics"]) == {"exact_match", "exact_match_at_10%", "exact_match_at_50%"}
+        and not report["yardsticks"]
+    )
     err = capsys.readouterr().err
     assert err == f"minglm: note: without BLEU: sacrebleu is not installed; {how_to_install('tasks')}\n"
 
@@ -339,14 +392,18 @@ def test_a_text_that_is_too_long_is_read_in_pieces_and_comes_back_whole(model, t
 def test_pieces_are_the_text_again(n):
     pieces = in_pieces(list(range(n)), 62)
     assert [i for piece in pieces for i in piece] == list(range(n)) and len(pieces) == -(-n // 62)
-    assert all(0 < len(piece) <= 62 for piece in pieces) and max(map(len, pieces)) - min(map(len, pieces)) <= 1
+    assert (
+        all(0 < len(piece) <= 62 for piece in pieces) and max(map(len, pieces)) - min(map(len, pieces)) <= 1
+    )
 
 
 def test_what_a_row_says_is_text_even_a_special_token(model, tokenizer):
     row = dict(text="a [MASK] <|endoftext|> [CLS] [BLANK] b", blanks=["[gMASK]"])
     [line] = evaluate_infill(model, tokenizer, {"row": row})["predictions"]
     assert line["restored"].startswith("a [MASK] <|endoftext|> [CLS]") and len(line["filled"]) == 1
-    assert evaluate_last_word(model, tokenizer, {"row": dict(context="a [gMASK]", answer="[MASK]")})["metrics"]
+    assert evaluate_last_word(model, tokenizer, {"row": dict(context="a [gMASK]", answer="[MASK]")})[
+        "metrics"
+    ]
     assert evaluate_text(model, tokenizer, ["a [MASK] <|endoftext|> b"])["metrics"]
 
 
@@ -364,31 +421,47 @@ def test_a_task_of_classification_is_measured_as_cloze_measures(model, tokenizer
     questions = ask_all(TASK, tokenizer, numbered(rows), 64, labelled=True)
     scores = measure(predict(ClozeScorer(model), questions), questions)
     error = standard_error(scores["accuracy"], 30)
-    assert report["metrics"]["accuracy"] == dict(value=scores["accuracy"], standard_error=error, n=30, of="texts")
+    assert report["metrics"]["accuracy"] == dict(
+        value=scores["accuracy"], standard_error=error, n=30, of="texts"
+    )
     assert value(report, "macro_f1") == scores["macro_f1"]
     assert report["yardsticks"] == {"accuracy_of_chance": 0.5, "accuracy_of_most_frequent_label": 2 / 3}
     said = classify(model, tokenizer, TASK, rows)
     assert [(line["predicted"], line["probabilities"]) for line in report["predictions"]] == [
-        (p.label, p.probabilities) for p in said]  # fmt: skip
+        (p.label, p.probabilities) for p in said
+    ]
 
 
 def test_rows_with_their_own_candidates_have_no_macro_f1(model, tokenizer):
-    rows = [dict(context="Anna took bread.", query="Ben asked for [BLANK].", candidates=c, answer="bread")
-            for c in (["bread", "night"], ["a horse", "bread", "water", "the key"])]  # fmt: skip
+    rows = [
+        dict(context="Anna took bread.", query="Ben asked for [BLANK].", candidates=c, answer="bread")
+        for c in (["bread", "night"], ["a horse", "bread", "water", "the key"])
+    ]
     report = evaluate_cloze(model, tokenizer, read_task("book_cloze"), numbered(rows))
-    assert set(report["metrics"]) == {"accuracy"} and report["yardsticks"] == {"accuracy_of_chance": (1 / 2 + 1 / 4) / 2}
+    assert set(report["metrics"]) == {"accuracy"} and report["yardsticks"] == {
+        "accuracy_of_chance": (1 / 2 + 1 / 4) / 2
+    }
 
 
 def test_text_to_text_stands_beside_its_source(model, tokenizer):
-    task, rows = read_task("modernise"), [dict(src="Anna hath water.", tgt="Anna has water."), dict(src="a key", tgt="a key")]
+    task, rows = (
+        read_task("modernise"),
+        [dict(src="Anna hath water.", tgt="Anna has water."), dict(src="a key", tgt="a key")],
+    )
     report = module.evaluate_text_to_text(model, tokenizer, task, numbered(rows))
-    written = seq2seq.generate(model, tokenizer, ask_all(task, tokenizer, numbered(rows), 64), seq2seq.dials_of(task))
+    written = seq2seq.generate(
+        model, tokenizer, ask_all(task, tokenizer, numbered(rows), 64), seq2seq.dials_of(task)
+    )
     assert [line["written"] for line in report["predictions"]] == written
     assert report["yardsticks"]["exact_match_of_copying"] == 0.5
     spread = abs(float(written[0] == rows[0]["tgt"]) - float(written[1] == rows[1]["tgt"])) / 2
     assert report["metrics"]["exact_match"]["standard_error"] == spread  # each row is left out in turn
     found = seq2seq.compare(written, ["Anna has water.", "a key"])
-    assert all(report["metrics"][name]["value"] == found[name] for name in found if name != "exact" and found[name] is not None)
+    assert all(
+        report["metrics"][name]["value"] == found[name]
+        for name in found
+        if name != "exact" and found[name] is not None
+    )
 
 
 # ---- how sure a number is --------------------------------------------------------------------------------------------------
@@ -413,9 +486,14 @@ def test_of_many_rows_runs_of_neighbours_are_left_out():
     x, w = np.arange(23.0) ** 2, np.arange(1.0, 24)
     value, error = jackknife(mean_of(x, w), 23, most=5)
     groups = [range(0, 5), range(5, 10), range(10, 15), range(15, 19), range(19, 23)]
-    without = [sum(x[i] for i in range(23) if i not in g) / sum(w[i] for i in range(23) if i not in g) for g in groups]
+    without = [
+        sum(x[i] for i in range(23) if i not in g) / sum(w[i] for i in range(23) if i not in g)
+        for g in groups
+    ]
     assert value == pytest.approx(x.sum() / w.sum())
-    assert error == pytest.approx(math.sqrt(4 / 5 * sum((y - statistics.fmean(without)) ** 2 for y in without)))
+    assert error == pytest.approx(
+        math.sqrt(4 / 5 * sum((y - statistics.fmean(without)) ** 2 for y in without))
+    )
 
 
 # ---- what a person would accept --------------------------------------------------------------------------------------------
@@ -433,37 +511,48 @@ def test_an_answer_counts_without_case_outer_spaces_and_final_punctuation(model,
 
     def fill_drafts(model, drafts, dials):
         for draft in drafts:
-            row = [row["text"] for row in EVERYDAY].index(tokenizer.decode(draft.ids).replace("[MASK]", " [MASK]"))
+            row = [row["text"] for row in EVERYDAY].index(
+                tokenizer.decode(draft.ids).replace("[MASK]", " [MASK]")
+            )
             draft.blanks[0].tokens = tokenizer.encode(greedy[row])
-            draft.blanks[0].found = [(tokenizer.encode(text), [], True) for text in likeliest[row]][: dials.top]
+            draft.blanks[0].found = [(tokenizer.encode(text), [], True) for text in likeliest[row]][
+                : dials.top
+            ]
         return drafts
 
     monkeypatch.setattr(module, "fill_drafts", fill_drafts)
     report = evaluate_everyday(model, tokenizer, numbered(EVERYDAY))
-    assert report["metrics"]["accuracy"] == dict(value=2 / 3, standard_error=standard_error(2 / 3, 3), n=3, of="texts")
+    assert report["metrics"]["accuracy"] == dict(
+        value=2 / 3, standard_error=standard_error(2 / 3, 3), n=3, of="texts"
+    )
     assert value(report, "accuracy_in_five") == 2 / 3
     assert [line["filled"] for line in report["predictions"]] == ["HOUSE.", "no", "long!?"]
     assert report["predictions"][0]["likeliest"] == ["day", "night", "town"]
 
 
 def test_everyday_blanks_are_filled_as_fill_does(model, tokenizer):
-    for row, line in zip(EVERYDAY, evaluate_everyday(model, tokenizer, numbered(EVERYDAY))["predictions"], strict=True):
+    for row, line in zip(
+        EVERYDAY, evaluate_everyday(model, tokenizer, numbered(EVERYDAY))["predictions"], strict=True
+    ):
         assert line["filled"] == fill(model, tokenizer, row["text"]).blanks[0].text.strip()
         five = fill(model, tokenizer, row["text"], top=5).blanks[0].alternatives
         assert line["likeliest"] == [filling.text.strip() for filling in five] and len(five) == 5
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (dict(text="no blank"), "FILE:1: text: 'no blank' is not accepted; a text with one [MASK] is"),
-    (dict(text="[MASK] and [MASK]"), "a text with one [MASK] is"),
-    (dict(text="[sMASK]"), "a text with one [MASK] is"),
-    (dict(text=3), "FILE:1: text: 3 is not accepted"),
-    (dict(accept=[]), "FILE:1: accept: [] is not accepted; a list of answers is"),
-    (dict(accept="so"), "accept: 'so' is not accepted"),
-    (dict(accept=["so", "!"]), "a list of answers is"),
-    (dict(accept=None), "accept: None is not accepted"),
-    (dict(text="bread " * 99 + "[MASK]"), "FILE:1: text: 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(text="no blank"), "FILE:1: text: 'no blank' is not accepted; a text with one [MASK] is"),
+        (dict(text="[MASK] and [MASK]"), "a text with one [MASK] is"),
+        (dict(text="[sMASK]"), "a text with one [MASK] is"),
+        (dict(text=3), "FILE:1: text: 3 is not accepted"),
+        (dict(accept=[]), "FILE:1: accept: [] is not accepted; a list of answers is"),
+        (dict(accept="so"), "accept: 'so' is not accepted"),
+        (dict(accept=["so", "!"]), "a list of answers is"),
+        (dict(accept=None), "accept: None is not accepted"),
+        (dict(text="bread " * 99 + "[MASK]"), "FILE:1: text: 1"),
+    ],
+)
 def test_what_is_no_everyday_row_is_told_where_it_stands(model, tokenizer, change, message):
     with pytest.raises(MinglmError) as caught:
         evaluate_everyday(model, tokenizer, {"FILE:1": EVERYDAY[0] | change})
@@ -491,14 +580,23 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("task", "file", "words"), [
-    ("text", "text.txt", ["bits per byte bidirectional", "per word left to right", "windows of 63 tokens, 32 apart"]),
-    ("last_word", "last.jsonl", ["accuracy left to right", "5 passages"]),
-    ("infill", "infill.jsonl", ["exact match at 50%", "4 blanks"]),
-    ("everyday", "everyday.jsonl", ["accuracy in five", "3 texts"]),
-    ("{}/kind.toml", "kinds.jsonl", ["accuracy", "macro f1", "accuracy of most frequent label 66.7 %"]),
-])  # fmt: skip
-def test_a_task_prints_the_same_numbers_twice_and_as_json(evaluate, small_run, files, tmp_path, task, file, words):
+@pytest.mark.parametrize(
+    ("task", "file", "words"),
+    [
+        (
+            "text",
+            "text.txt",
+            ["bits per byte bidirectional", "per word left to right", "windows of 63 tokens, 32 apart"],
+        ),
+        ("last_word", "last.jsonl", ["accuracy left to right", "5 passages"]),
+        ("infill", "infill.jsonl", ["exact match at 50%", "4 blanks"]),
+        ("everyday", "everyday.jsonl", ["accuracy in five", "3 texts"]),
+        ("{}/kind.toml", "kinds.jsonl", ["accuracy", "macro f1", "accuracy of most frequent label 66.7 %"]),
+    ],
+)
+def test_a_task_prints_the_same_numbers_twice_and_as_json(
+    evaluate, small_run, files, tmp_path, task, file, words
+):
     args = ("--task", task.format(files), "--file", files / file, "--model", small_run)
     table = evaluate(*args)
     assert table.code == 0 and all(word in " ".join(table.out.split()) for word in words), table
@@ -510,49 +608,93 @@ def test_a_task_prints_the_same_numbers_twice_and_as_json(evaluate, small_run, f
     report = json.loads(found.out)
     assert report["file"] == str(files / file) and "predictions" not in report
     for name, m in report["metrics"].items():
-        assert shown(name, m["value"], m["standard_error"]) in table.out and f"{m['n']:,} {m['of']}" in table.out
+        assert (
+            shown(name, m["value"], m["standard_error"]) in table.out and f"{m['n']:,} {m['of']}" in table.out
+        )
     said = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert len(said) == dict(text=4, kinds=30, infill=len(INFILL), last=len(LAST), everyday=len(EVERYDAY))[file.split(".")[0]]
+    assert (
+        len(said)
+        == dict(text=4, kinds=30, infill=len(INFILL), last=len(LAST), everyday=len(EVERYDAY))[
+            file.split(".")[0]
+        ]
+    )
     assert f"wrote       {out}: {len(said)} rows" in found.err
 
 
 def test_running_text_may_be_packed_or_jsonl(evaluate, small_run, files):
     plain, packed, rows = (
-        json.loads(evaluate("--task", "text", "--model", small_run, "--json", "--file", files / name, *more).out)["metrics"]
+        json.loads(
+            evaluate("--task", "text", "--model", small_run, "--json", "--file", files / name, *more).out
+        )["metrics"]
         for name, more in (("text.txt", ()), ("text.txt.xz", ()), ("text.jsonl", ("--text-key", "said")))
     )
     assert plain == packed
-    assert rows["perplexity_bidirectional"]["n"] == pytest.approx(plain["perplexity_bidirectional"]["n"], abs=4)  # line ends
-    by_line = evaluate("--task", "text", "--model", small_run, "--json", "--file", files / "text.txt", "--documents", "line")
+    assert rows["perplexity_bidirectional"]["n"] == pytest.approx(
+        plain["perplexity_bidirectional"]["n"], abs=4
+    )  # line ends
+    by_line = evaluate(
+        "--task", "text", "--model", small_run, "--json", "--file", files / "text.txt", "--documents", "line"
+    )
     assert json.loads(by_line.out)["documents"] > 4
-    assert evaluate("--task", "text", "--model", small_run, "--file", files / "bytes.txt", "--errors", "replace").code == 0
+    assert (
+        evaluate(
+            "--task", "text", "--model", small_run, "--file", files / "bytes.txt", "--errors", "replace"
+        ).code
+        == 0
+    )
 
 
-@pytest.mark.parametrize(("args", "told"), [
-    (("--task", "last-word", "--file", "last.jsonl"), "unknown task 'last-word'; did you mean last_word?"),
-    (("--task", "sentimant", "--file", "last.jsonl"), "did you mean sentiment?"),
-    (("--task", "qqq", "--file", "last.jsonl"), "accepted: text, last_word, infill, everyday, "),
-    (("--file", "last.jsonl"), "--task is missing; accepted: text, last_word, infill, everyday, "),
-    (("--task", "last_word", "--file", "none.jsonl"), "none.jsonl: cannot be read"),
-    (("--task", "text", "--file", "none.txt"), "none.txt: no such file"),
-    (("--task", "last_word", "--file", "empty.jsonl"), "empty.jsonl: no row in it"),
-    (("--task", "text", "--file", "empty.txt"), "documents: none of 0 has 2 tokens or more"),
-    (("--task", "text", "--file", "short.txt"), "documents: none of 1 has 2 tokens or more"),
-    (("--task", "text", "--file", "bytes.txt"), "--errors replace goes on"),
-    (("--task", "text", "--file", "text.jsonl"), "text.jsonl:1: no key 'text'; the keys there are: 'said'"),
-    (("--task", "last_word", "--file", "infill.jsonl"), "infill.jsonl:1: no column 'context'; the columns there are: 'id', "),
-    (("--task", "infill", "--file", "last.jsonl"), "last.jsonl:1: no column 'text'"),
-    (("--task", "infill", "--file", "kinds.jsonl"), "kinds.jsonl:1: blanks: None is not accepted"),
-    (("--task", "sentiment", "--file", "kinds.jsonl"), "kinds.jsonl:1: label: 'food' is no label"),
-    (("--task", "infill", "--file", "text.txt"), "text.txt:1: not JSON"),
-    (("--task", "infill", "--file", "infill.jsonl", "--stride", "3"), "--stride: goes with --task text, not with infill"),
-    (("--task", "infill", "--file", "infill.jsonl", "--mask", "MASK"), "--mask: goes with --task text or last_word"),
-    (("--task", "text", "--file", "text.txt", "--stride", "64"), "stride: 64 is not accepted; a whole number from 1 to 62 is"),
-    (("--task", "text", "--file", "text.txt", "--stride", "0"), "'0' is not accepted; a whole number >= 1 is"),
-    (("--task", "infill", "--file", "infill.jsonl", "--out", "."), "--out: . cannot be written"),
-    (("--task", "infill", "--file", "infill.jsonl", "--out", "infill.jsonl"), "is also the input file"),
-])  # fmt: skip
-def test_what_cannot_be_used_is_told_in_one_line_with_code_2(evaluate, small_run, files, monkeypatch, args, told):
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (
+            ("--task", "last-word", "--file", "last.jsonl"),
+            "unknown task 'last-word'; did you mean last_word?",
+        ),
+        (("--task", "sentimant", "--file", "last.jsonl"), "did you mean sentiment?"),
+        (("--task", "qqq", "--file", "last.jsonl"), "accepted: text, last_word, infill, everyday, "),
+        (("--file", "last.jsonl"), "--task is missing; accepted: text, last_word, infill, everyday, "),
+        (("--task", "last_word", "--file", "none.jsonl"), "none.jsonl: cannot be read"),
+        (("--task", "text", "--file", "none.txt"), "none.txt: no such file"),
+        (("--task", "last_word", "--file", "empty.jsonl"), "empty.jsonl: no row in it"),
+        (("--task", "text", "--file", "empty.txt"), "documents: none of 0 has 2 tokens or more"),
+        (("--task", "text", "--file", "short.txt"), "documents: none of 1 has 2 tokens or more"),
+        (("--task", "text", "--file", "bytes.txt"), "--errors replace goes on"),
+        (
+            ("--task", "text", "--file", "text.jsonl"),
+            "text.jsonl:1: no key 'text'; the keys there are: 'said'",
+        ),
+        (
+            ("--task", "last_word", "--file", "infill.jsonl"),
+            "infill.jsonl:1: no column 'context'; the columns there are: 'id', ",
+        ),
+        (("--task", "infill", "--file", "last.jsonl"), "last.jsonl:1: no column 'text'"),
+        (("--task", "infill", "--file", "kinds.jsonl"), "kinds.jsonl:1: blanks: None is not accepted"),
+        (("--task", "sentiment", "--file", "kinds.jsonl"), "kinds.jsonl:1: label: 'food' is no label"),
+        (("--task", "infill", "--file", "text.txt"), "text.txt:1: not JSON"),
+        (
+            ("--task", "infill", "--file", "infill.jsonl", "--stride", "3"),
+            "--stride: goes with --task text, not with infill",
+        ),
+        (
+            ("--task", "infill", "--file", "infill.jsonl", "--mask", "MASK"),
+            "--mask: goes with --task text or last_word",
+        ),
+        (
+            ("--task", "text", "--file", "text.txt", "--stride", "64"),
+            "stride: 64 is not accepted; a whole number from 1 to 62 is",
+        ),
+        (
+            ("--task", "text", "--file", "text.txt", "--stride", "0"),
+            "'0' is not accepted; a whole number >= 1 is",
+        ),
+        (("--task", "infill", "--file", "infill.jsonl", "--out", "."), "--out: . cannot be written"),
+        (("--task", "infill", "--file", "infill.jsonl", "--out", "infill.jsonl"), "is also the input file"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line_with_code_2(
+    evaluate, small_run, files, monkeypatch, args, told
+):
     monkeypatch.chdir(files)
     found = evaluate(*args, "--model", small_run)
     assert found.code == 2 and told in found.err and not found.out, found
@@ -560,42 +702,54 @@ def test_what_cannot_be_used_is_told_in_one_line_with_code_2(evaluate, small_run
         assert found.err.startswith("minglm: error: ") and found.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    (dict(blanks=["a", "b"]), "blanks: 2 for 1 times [BLANK] in text; one for each is needed"),
-    (dict(text="none", blanks=[]), "blanks: 0 for 0 times"),
-    (dict(blanks=[" "]), "a list with the words of each [BLANK] is"),
-    (dict(blanks=[3]), "blanks: [3] is not accepted"),
-    (dict(blanks="a"), "blanks: 'a' is not accepted"),
-    (dict(text=["a"]), "text: ['a'] is not accepted; a text is"),
-    (dict(ratio=0), "ratio: 0 is not accepted"),
-    (dict(ratio=True), "ratio: True is not accepted"),
-    (dict(ratio=math.nan), "ratio: nan is not accepted"),
-    (dict(text="\ud800 [BLANK]"), "is not valid unicode"),
-    (dict(blanks=["\ud800"]), "is not valid unicode"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (dict(blanks=["a", "b"]), "blanks: 2 for 1 times [BLANK] in text; one for each is needed"),
+        (dict(text="none", blanks=[]), "blanks: 0 for 0 times"),
+        (dict(blanks=[" "]), "a list with the words of each [BLANK] is"),
+        (dict(blanks=[3]), "blanks: [3] is not accepted"),
+        (dict(blanks="a"), "blanks: 'a' is not accepted"),
+        (dict(text=["a"]), "text: ['a'] is not accepted; a text is"),
+        (dict(ratio=0), "ratio: 0 is not accepted"),
+        (dict(ratio=True), "ratio: True is not accepted"),
+        (dict(ratio=math.nan), "ratio: nan is not accepted"),
+        (dict(text="\ud800 [BLANK]"), "is not valid unicode"),
+        (dict(blanks=["\ud800"]), "is not valid unicode"),
+    ],
+)
 def test_hostile_rows_of_blanks(model, tokenizer, change, told):
     with pytest.raises(MinglmError) as error:
         evaluate_infill(model, tokenizer, {"FILE:1": INFILL[0] | change})
-    assert told in str(error.value) and str(error.value).startswith("FILE:1: ") and "\n" not in str(error.value)
+    assert (
+        told in str(error.value) and str(error.value).startswith("FILE:1: ") and "\n" not in str(error.value)
+    )
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    (dict(answer=" "), "answer: it is empty; a word is needed"),
-    (dict(answer=None), "answer: None is not accepted; a text is"),
-    (dict(answer="x" * 1000), "tokens; at most 64 are accepted"),
-    (dict(context=7), "context: 7 is not accepted"),
-    (dict(context="\udfff"), "is not valid unicode"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (dict(answer=" "), "answer: it is empty; a word is needed"),
+        (dict(answer=None), "answer: None is not accepted; a text is"),
+        (dict(answer="x" * 1000), "tokens; at most 64 are accepted"),
+        (dict(context=7), "context: 7 is not accepted"),
+        (dict(context="\udfff"), "is not valid unicode"),
+    ],
+)
 def test_hostile_rows_of_passages(model, tokenizer, change, told):
     with pytest.raises(MinglmError) as error:
         evaluate_last_word(model, tokenizer, {"FILE:1": LAST[0] | change})
-    assert told in str(error.value) and str(error.value).startswith("FILE:1: ") and "\n" not in str(error.value)
+    assert (
+        told in str(error.value) and str(error.value).startswith("FILE:1: ") and "\n" not in str(error.value)
+    )
 
 
 def test_predictions_are_written_whole_or_not_at_all(evaluate, small_run, files, tmp_path, monkeypatch):
     out = tmp_path / "said.jsonl"
     out.write_text("old\n")
-    rows = lines(tmp_path / "rows.jsonl", [LAST[0] | {"id": "\ud800"}, LAST[1]])  # half a character that nobody reads
+    rows = lines(
+        tmp_path / "rows.jsonl", [LAST[0] | {"id": "\ud800"}, LAST[1]]
+    )  # half a character that nobody reads
     args = ("--task", "last_word", "--model", small_run, "--out", out, "--file")
 
     def refuse(*_):

@@ -72,7 +72,12 @@ def test_a_pair_is_a_document_whose_end_is_blanked(tokenizer):
     special, row = tokenizer.special, dict(src="Anna went home.", tgt="Home went Anna.")
     pair = LAST.ask(tokenizer, row, 64, labelled=True)
     source, answer = tokenizer.encode(row["src"]), tokenizer.encode(" " + row["tgt"])
-    whole = [special.cls, *source, *answer, special.eop]  # its own eop, for a span that ends in no eos is given none
+    whole = [
+        special.cls,
+        *source,
+        *answer,
+        special.eop,
+    ]  # its own eop, for a span that ends in no eos is given none
     span = (1 + len(source), len(whole))
     same_rows(pair.example(), build_example(whole, [span], [0], special, "document"))
     assert pair.targets == [*answer, special.eop] and pair.part_a == [special.cls, *source, special.gmask]
@@ -98,8 +103,16 @@ def test_an_answer_that_is_cut_has_no_eop(tokenizer):
     assert pair.targets == answer[:12] and pair.cut_target == len(answer) + 1 - 12
     assert max(pair.example().block_position_ids) == 12  # the last that the model has
     source = tokenizer.encode("Anna")
-    same_rows(pair.example(), build_example([special.cls, *source, *answer[:12]], [(1 + len(source), 13 + len(source))], [0],
-                                            special, "document"))  # fmt: skip
+    same_rows(
+        pair.example(),
+        build_example(
+            [special.cls, *source, *answer[:12]],
+            [(1 + len(source), 13 + len(source))],
+            [0],
+            special,
+            "document",
+        ),
+    )
     fits = " ".join(NAMES[:3])
     n = len(tokenizer.encode(" " + fits)) + 1
     assert LAST.ask(tokenizer, dict(src="", tgt=fits), n, labelled=True).targets[-1] == special.eop
@@ -109,21 +122,35 @@ def test_an_answer_that_is_cut_has_no_eop(tokenizer):
 def test_what_was_cut_is_counted_and_the_task_says_on_which_side(tokenizer, capsys):
     long = " ".join(NAMES * 20)
     n = len(tokenizer.encode(long))
-    rows = {"row 0": dict(src=long, tgt="so"), "row 1": dict(src="so", tgt=long), "row 2": dict(src="so", tgt="so")}
+    rows = {
+        "row 0": dict(src=long, tgt="so"),
+        "row 1": dict(src="so", tgt=long),
+        "row 2": dict(src="so", tgt="so"),
+    }
     read = ask_all(LAST, tokenizer, rows, 20, labelled=True)
-    assert [len(p.part_a) for p in read] == [20, 2 + len(tokenizer.encode("so")), 2 + len(tokenizer.encode("so"))]
+    assert [len(p.part_a) for p in read] == [
+        20,
+        2 + len(tokenizer.encode("so")),
+        2 + len(tokenizer.encode("so")),
+    ]
     assert [p.cut for p in read] == [n - 18, 0, 0]
     told = capsys.readouterr().err.splitlines()
-    assert told[0].endswith(f"1 of 3 texts were too long for this model, which reads 20 tokens: {n - 18:,} tokens were cut")
+    assert told[0].endswith(
+        f"1 of 3 texts were too long for this model, which reads 20 tokens: {n - 18:,} tokens were cut"
+    )
     cut = read[1].cut_target
-    assert told[1].endswith(f"1 of 3 answers were too long to be written, so their ends, {cut:,} tokens, are not learned")
+    assert told[1].endswith(
+        f"1 of 3 answers were too long to be written, so their ends, {cut:,} tokens, are not learned"
+    )
     ids = tokenizer.encode(long)
     assert read[0].part_a[1:-1] == ids[:18]
     assert replace(LAST, shorten={"src": "start"}).ask(tokenizer, rows["row 0"], 20).part_a[1:-1] == ids[-18:]
 
 
 def test_what_a_text_says_is_text(tokenizer):
-    pair = LAST.ask(tokenizer, dict(src="a [gMASK] [BLANK] <|endofpiece|>", tgt="<|endofpiece|> so"), 64, labelled=True)
+    pair = LAST.ask(
+        tokenizer, dict(src="a [gMASK] [BLANK] <|endofpiece|>", tgt="<|endofpiece|> so"), 64, labelled=True
+    )
     assert pair.part_a.count(tokenizer.special.gmask) == 1 and pair.targets.count(tokenizer.special.eop) == 1
 
 
@@ -141,7 +168,9 @@ def test_the_smoothed_loss_is_its_formula(model, tokenizer):
             log_z = top + math.log(math.fsum(math.exp(x - top) for x in row))
             log_p = [x - log_z for x in row]
             expected.append(0.9 * -log_p[target] + 0.1 * -math.fsum(log_p) / len(log_p))
-    torch.testing.assert_close(losses.detach(), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        losses.detach(), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12
+    )
     plain = scorer.losses(read, QUICK)
     assert len(plain) == scorer.count(read)
     assert scorer.judge(read)["dev_loss"] == pytest.approx(float(plain.detach().mean()), rel=1e-12)
@@ -152,7 +181,9 @@ def test_the_loss_is_that_of_pretraining(model, tokenizer):
 
     read = pairs(tokenizer, 5)
     batch = pack([pair.example() for pair in read])
-    torch.testing.assert_close(TextScorer(model).losses(read, QUICK), model.loss(batch, "none"), rtol=0, atol=0)
+    torch.testing.assert_close(
+        TextScorer(model).losses(read, QUICK), model.loss(batch, "none"), rtol=0, atol=0
+    )
 
 
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch):
@@ -162,7 +193,9 @@ def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monke
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10, label_smoothing=0.1)
-        loss = train_step(scorer, read, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0)
+        loss = train_step(
+            scorer, read, make_adamw(parameter_groups(scorer, settings), settings), settings, 0, 0
+        )
         steps.append((loss, torch.cat([p.detach().flatten() for p in scorer.parameters()])))
     assert steps[0][0] == pytest.approx(steps[1][0], abs=1e-5)
     torch.testing.assert_close(steps[0][1], steps[1][1], atol=1e-4, rtol=0)
@@ -174,7 +207,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         torch.rand(7)  # what happened before does not matter
-        fit(scorer, pairs(tokenizer), pairs(tokenizer, 4), replace(QUICK, epochs=1, dropout=0.2), seed, LAST, quiet)
+        fit(
+            scorer,
+            pairs(tokenizer),
+            pairs(tokenizer, 4),
+            replace(QUICK, epochs=1, dropout=0.2),
+            seed,
+            LAST,
+            quiet,
+        )
         found.append(torch.cat([p.detach().flatten() for p in scorer.parameters()]))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
@@ -191,20 +232,36 @@ def test_the_epoch_with_the_lowest_loss_on_dev_stays(model, tokenizer):
 def test_a_toy_language_is_learned_and_the_model_given_stays_as_it_was(model, tokenizer, capsys):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     test = turned(30, 2)
-    tuned, report = finetune(model, tokenizer, LAST, turned(128, 0), turned(30, 1), test=test, say=quiet,
-                                  settings=replace(QUICK, epochs=12))  # fmt: skip
+    tuned, report = finetune(
+        model,
+        tokenizer,
+        LAST,
+        turned(128, 0),
+        turned(30, 1),
+        test=test,
+        say=quiet,
+        settings=replace(QUICK, epochs=12),
+    )
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     scores = report["scores"]
     assert scores["fine-tuned GLM"]["exact"] > 80 > scores["copying the source"]["exact"]
     assert report["texts"] == {"train": 128, "dev": 30, "test": 30} and report["about"] == "test"
     said = rewrite(tuned, tokenizer, LAST, list(test.values()))
-    assert 100 * sum(a == row["tgt"] for a, row in zip(said, test.values(), strict=True)) / 30 == pytest.approx(
-        scores["fine-tuned GLM"]["exact"])  # fmt: skip
+    assert 100 * sum(
+        a == row["tgt"] for a, row in zip(said, test.values(), strict=True)
+    ) / 30 == pytest.approx(scores["fine-tuned GLM"]["exact"])
     assert rewrite(tuned, tokenizer, LAST, test["row 0"]["src"]) == said[0] == report["examples"][0]["ours"]
     json.dumps(report)
     print_report(report)
     out = capsys.readouterr().out
-    for words in ("test        30 texts", "copying the source", "exact", "source      ", "ours        ", "gold        "):
+    for words in (
+        "test        30 texts",
+        "copying the source",
+        "exact",
+        "source      ",
+        "ours        ",
+        "gold        ",
+    ):
         assert words in out
 
 
@@ -223,12 +280,29 @@ def test_seeds_and_few_rows(model, tokenizer, capsys):
 # ---- answers -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dials", [dict(), dict(beams=3), dict(beams=2, length_penalty=1.0, no_repeat_ngram=2),
-                                   dict(temperature=1.0, seed=3), dict(no_repeat_ngram=1)], ids=str)  # fmt: skip
-@pytest.mark.parametrize("task", [LAST, TextToText("[gMASK] Content: {src}"), TextToText('"{src}" is [MASK].')], ids=str)
+@pytest.mark.parametrize(
+    "dials",
+    [
+        dict(),
+        dict(beams=3),
+        dict(beams=2, length_penalty=1.0, no_repeat_ngram=2),
+        dict(temperature=1.0, seed=3),
+        dict(no_repeat_ngram=1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "task", [LAST, TextToText("[gMASK] Content: {src}"), TextToText('"{src}" is [MASK].')], ids=str
+)
 def test_answers_in_batches_are_those_alone_and_those_of_fill(model, tokenizer, task, dials):
     dials = dials | dict(max_tokens=9)
-    sources = ["Anna went home", "Ben", "", "The day was long, and the night was good. " * 2, "So David asked for water!"]
+    sources = [
+        "Anna went home",
+        "Ben",
+        "",
+        "The day was long, and the night was good. " * 2,
+        "So David asked for water!",
+    ]
     if "{src} " in task.pattern:
         sources.remove("")  # `fill` would take the blank between nothing and the mask as one in the text
     together = rewrite(model, tokenizer, task, sources, **dials)
@@ -258,16 +332,26 @@ def test_many_texts_come_back_in_their_order(model, tokenizer, monkeypatch):
 def test_the_tasks_dials_hold_unless_others_are_given():
     task = replace(LAST, dials=dict(beams=5, length_penalty=0.6))
     assert dials_of(task) == Dials(beams=5, length_penalty=0.6)
-    assert dials_of(task, beams=0, max_tokens=7, length_penalty=None) == Dials(max_tokens=7, length_penalty=0.6)
+    assert dials_of(task, beams=0, max_tokens=7, length_penalty=None) == Dials(
+        max_tokens=7, length_penalty=0.6
+    )
     with pytest.raises(MinglmError, match="beams: -1"):
         dials_of(task, beams=-1)
 
 
 def test_the_means_over_seeds_count_zeros_too():
-    table = text_table({"fine-tuned GLM": [["a"], ["b"]], "word for word, by a dictionary": [["a"]],
-                      "copying the source": [["b"]]}, ["b"])  # fmt: skip
+    table = text_table(
+        {
+            "fine-tuned GLM": [["a"], ["b"]],
+            "word for word, by a dictionary": [["a"]],
+            "copying the source": [["b"]],
+        },
+        ["b"],
+    )
     assert table["fine-tuned GLM"]["exact"] == 50 and table["fine-tuned GLM"]["between_seeds"]["exact"] > 70
-    assert table["copying the source"]["exact"] == 100 and table["copying the source"]["between_seeds"] is None
+    assert (
+        table["copying the source"]["exact"] == 100 and table["copying the source"]["between_seeds"] is None
+    )
 
 
 def test_no_pairs_give_no_texts(model, tokenizer):
@@ -279,7 +363,9 @@ def test_no_pairs_give_no_texts(model, tokenizer):
 
 @needs("sacrebleu")
 def test_bleu_by_hand_and_of_the_library():
-    assert bleu(["a b c d e"], ["a b c d f"])["bleu"] == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
+    assert bleu(["a b c d e"], ["a b c d f"])["bleu"] == pytest.approx(
+        100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    )
     assert bleu(["a b c d"], ["a b c d e"])["bleu"] == pytest.approx(100 * math.exp(1 - 5 / 4))  # too short
     assert bleu(["so it is now"], ["so it is now"]) == dict(bleu=pytest.approx(100), chrf=pytest.approx(100))
     import sacrebleu
@@ -293,14 +379,18 @@ def test_bleu_by_hand_and_of_the_library():
 @needs("rouge_score")
 def test_rouge_by_hand():
     found = rouge(["the cat sat"], ["the cat sat down"])  # 3 of 3 and 3 of 4 words; 2 of 2 and 2 of 3 pairs
-    assert found == dict(rouge1=pytest.approx(600 / 7), rouge2=pytest.approx(80), rougeL=pytest.approx(600 / 7))
+    assert found == dict(
+        rouge1=pytest.approx(600 / 7), rouge2=pytest.approx(80), rougeL=pytest.approx(600 / 7)
+    )
     assert rouge(["b a", "x"], ["a b", "x"])["rougeL"] == pytest.approx((50 + 100) / 2)
 
 
 def test_scores_without_the_libraries_are_exact_matches_and_a_line(monkeypatch, capsys):
     hide(monkeypatch, "sacrebleu", "rouge_score")
     for metric, named in ((bleu, "BLEU and chrF: sacrebleu"), (rouge, "ROUGE: rouge-score")):
-        with pytest.raises(MinglmError, match=re.escape(f"{named} is not installed; {how_to_install('tasks')}")):
+        with pytest.raises(
+            MinglmError, match=re.escape(f"{named} is not installed; {how_to_install('tasks')}")
+        ):
             metric(["a"], ["a"])
     scores = compare(["a ", "b"], ["a", "c"])
     assert scores == dict(bleu=None, chrf=None, rouge1=None, rouge2=None, rougeL=None, exact=50)
@@ -329,7 +419,9 @@ def test_a_dictionary_is_an_honest_rival():
 def test_the_shipped_tasks_of_text_to_text_survive_the_way_through_toml(tmp_path):
     assert list(shipped_tasks(TextToText)) == ["modernise", "summary", "text2text"]
     assert set(shipped_tasks()) == {*shipped_tasks(Cloze), *shipped_tasks(TextToText)}
-    strange = TextToText('"{a b}"\t\\ [sMASK]\x7f', "起", shorten={"a b": "start"}, dials={"beams": 2, "length_penalty": 0.5})
+    strange = TextToText(
+        '"{a b}"\t\\ [sMASK]\x7f', "起", shorten={"a b": "start"}, dials={"beams": 2, "length_penalty": 0.5}
+    )
     for task in (*map(read_task, shipped_tasks(TextToText)), LAST, FIRST, strange):
         path = tmp_path / "task.toml"
         path.write_text(task.to_toml(), encoding="utf-8")
@@ -352,12 +444,21 @@ def test_the_shipped_tasks_of_text_to_text_survive_the_way_through_toml(tmp_path
         ('targets = "tgt"\npattern = "{src} [gMASK]"', "unknown key 'targets'; did you mean target?"),
         ('target = "tgt"\npattern = "{src} [gMASK]"\nshorten = {tgt = "end"}', "a column of the pattern"),
         ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = 5', "dials: 5"),
-        ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beam = 5}', "dials: unknown key 'beam'; accepted: beams, "),
-        ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beams = 2.5}', "dials: beams: 2.5 is not accepted; a whole "),
+        (
+            'target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beam = 5}',
+            "dials: unknown key 'beam'; accepted: beams, ",
+        ),
+        (
+            'target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beams = 2.5}',
+            "dials: beams: 2.5 is not accepted; a whole ",
+        ),
         ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beams = true}', "dials: beams: True"),
         ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = {beams = -1}', "beams: -1 is not accepted"),
         ('target = "tgt"\npattern = "{src} [gMASK]"\ndials = {length_penalty = nan}', "length_penalty: nan"),
-        (f'target = "tgt"\npattern = "{{src}} [gMASK]"\ndials = {{max_tokens = 1{"0" * 400}}}', "max_tokens: 1000"),
+        (
+            f'target = "tgt"\npattern = "{{src}} [gMASK]"\ndials = {{max_tokens = 1{"0" * 400}}}',
+            "max_tokens: 1000",
+        ),
     ],
 )
 def test_a_file_that_is_no_task_is_refused_in_one_line(tmp_path, toml, words):
@@ -365,7 +466,9 @@ def test_a_file_that_is_no_task_is_refused_in_one_line(tmp_path, toml, words):
     path.write_text(toml, encoding="utf-8")
     with pytest.raises(MinglmError) as error:
         read_task(path)
-    assert words in str(error.value) and str(error.value).startswith(str(path)) and len(str(error.value)) < 400
+    assert (
+        words in str(error.value) and str(error.value).startswith(str(path)) and len(str(error.value)) < 400
+    )
     assert "\n" not in str(error.value)
 
 
@@ -414,17 +517,51 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_a_task_is_learned_from_files_and_its_folder_rewrites(minglm, minglm_rewrite, small_run, data, tmp_path):
+def test_a_task_is_learned_from_files_and_its_folder_rewrites(
+    minglm, minglm_rewrite, small_run, data, tmp_path
+):
     out = tmp_path / "turn"
-    words = ["finetune", "--model", small_run, "--task", "text2text", "--train", data / "train.jsonl", "--dev",
-             data / "dev.jsonl", "--test", data / "test.jsonl", "--out", out, "--epochs", "3", "--lr", "1e-2"]  # fmt: skip
+    words = [
+        "finetune",
+        "--model",
+        small_run,
+        "--task",
+        "text2text",
+        "--train",
+        data / "train.jsonl",
+        "--dev",
+        data / "dev.jsonl",
+        "--test",
+        data / "test.jsonl",
+        "--out",
+        out,
+        "--epochs",
+        "3",
+        "--lr",
+        "1e-2",
+    ]
     said = minglm(*words)
     assert said.code == 0, said.err
-    for text in ("finetune text2text", "64 texts to learn from", "epoch 1", "best", "fine-tuned GLM", "copying the source",
-                 "word for word", "test        20 texts", f"minglm rewrite --model {out} TEXT"):  # fmt: skip
+    for text in (
+        "finetune text2text",
+        "64 texts to learn from",
+        "epoch 1",
+        "best",
+        "fine-tuned GLM",
+        "copying the source",
+        "word for word",
+        "test        20 texts",
+        f"minglm rewrite --model {out} TEXT",
+    ):
         assert text in said.out, text
     assert {p.name for p in out.iterdir()} == {
-        "model.safetensors", "config.json", "tokenizer.json", "manifest.json", "task.toml", "report.json"}  # fmt: skip
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "manifest.json",
+        "task.toml",
+        "report.json",
+    }
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["texts"] == {"train": 64, "dev": 16, "test": 20} and len(report["examples"]) == 20
     assert report["settings"]["label_smoothing"] == 0.1
@@ -434,7 +571,9 @@ def test_a_task_is_learned_from_files_and_its_folder_rewrites(minglm, minglm_rew
     assert json.loads(one)["written"] + "\n" == minglm_rewrite("--model", out, "Anna Ben").out
     assert minglm_rewrite("--model", out, "Anna Ben", "--beams", "3", "--max-tokens", "4").out
     told = minglm_rewrite("--model", out, "--file", data / "test.jsonl", "--out", tmp_path / "written.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "written.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "written.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     exact = 100 * sum(row["written"] == row["tgt"] for row in rows) / 20
     assert exact == pytest.approx(report["scores"]["fine-tuned GLM"]["exact"])
     assert f"exact {exact:.1f} %, of the 20 rows that have an answer" in told.out and "20 rows" in told.out
@@ -456,7 +595,10 @@ def test_a_task_is_learned_from_files_and_its_folder_rewrites(minglm, minglm_rew
         (["so", "--task", "sentiment"], "a task that chooses among labels; minglm classify serves it"),
         (["so", "so", "--task", "modernise"], "modernise: 2 texts given; it takes 1: src"),
         (["so", "--task", "modernise", "--beams", "-1"], "beams: -1 is not accepted"),
-        (["so", "--task", "modernise", "--min-tokens", "9", "--max-tokens", "2"], "min_tokens: 9 is more than max_tokens = 2"),
+        (
+            ["so", "--task", "modernise", "--min-tokens", "9", "--max-tokens", "2"],
+            "min_tokens: 9 is more than max_tokens = 2",
+        ),
         (["--file", "no.jsonl", "--task", "modernise"], "no.jsonl: cannot be read"),
     ],
 )
@@ -474,13 +616,31 @@ def test_what_cannot_be_rewritten_is_told_in_one_line(minglm_rewrite, small_run,
         ([], '{"src": "so", "tgt": ""}', "train.jsonl:2: tgt: '' is not accepted"),
         ([], '{"src": "so", "tgt": "\\ud83d"}', "train.jsonl:2: tgt: "),
         ([], "[1]", "train.jsonl:2: holds no object"),
-        (["--label-smoothing", "1"], '{"src": "so", "tgt": "so"}', "label_smoothing: 1.0 is not accepted; a number"),
+        (
+            ["--label-smoothing", "1"],
+            '{"src": "so", "tgt": "so"}',
+            "label_smoothing: 1.0 is not accepted; a number",
+        ),
         (["--few-shot", "3"], '{"src": "so", "tgt": "so"}', "--few-shot: 3 given; there are 2 rows in all"),
     ],
 )
-def test_rows_that_do_not_fit_are_told_in_one_line_and_leave_nothing(minglm, small_run, tmp_path, more, line, told):
+def test_rows_that_do_not_fit_are_told_in_one_line_and_leave_nothing(
+    minglm, small_run, tmp_path, more, line, told
+):
     (tmp_path / "train.jsonl").write_text(f'{{"src": "so", "tgt": "so"}}\n{line}\n', encoding="utf-8")
-    said = minglm("finetune", "--model", small_run, "--task", "text2text", "--train", tmp_path / "train.jsonl",
-                  "--dev", tmp_path / "train.jsonl", "--out", tmp_path / "out", *more)  # fmt: skip
+    said = minglm(
+        "finetune",
+        "--model",
+        small_run,
+        "--task",
+        "text2text",
+        "--train",
+        tmp_path / "train.jsonl",
+        "--dev",
+        tmp_path / "train.jsonl",
+        "--out",
+        tmp_path / "out",
+        *more,
+    )
     assert said.code == 2 and told in said.err and said.err.count("\n") == 1
     assert not (tmp_path / "out").exists()

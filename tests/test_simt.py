@@ -14,8 +14,14 @@ SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
 BUILDS = {  # name -> (flags, a macro that has to be set by them)
     "plain": (["-O1"], None),
     "ucontext": (["-O1", "-DMINGLM_UCONTEXT"], None),  # what machines other than x86-64 run
-    "address": (["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], "__SANITIZE_ADDRESS__"),
-    "thread": (["-O0", "-g1", "-fsanitize=thread"], "__SANITIZE_THREAD__"),  # lines of a kernel are part of its reports
+    "address": (
+        ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+        "__SANITIZE_ADDRESS__",
+    ),
+    "thread": (
+        ["-O0", "-g1", "-fsanitize=thread"],
+        "__SANITIZE_THREAD__",
+    ),  # lines of a kernel are part of its reports
 }
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is built on Linux only")
@@ -54,8 +60,14 @@ def check(programs):
         if isinstance(program, str):
             pytest.skip(program)
         calm = []
-        if build == "thread" and shutil.which("setarch"):  # older ones want the memory layout of kernels that randomise less
-            calm = ["setarch", "-R"] if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0 else []
+        if build == "thread" and shutil.which(
+            "setarch"
+        ):  # older ones want the memory layout of kernels that randomise less
+            calm = (
+                ["setarch", "-R"]
+                if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0
+                else []
+            )
         done = subprocess.run([*calm, program, *arguments], capture_output=True, text=True)
         if "FATAL: ThreadSanitizer" in done.stderr:
             pytest.skip("ThreadSanitizer does not start here: " + done.stderr.strip().splitlines()[0])
@@ -75,7 +87,9 @@ def test_right_kernels_are_right_and_wrong_ones_are_reported(check, build):
 @pytest.mark.parametrize("where, error", [("shared", "use-after-poison"), ("global", "heap-buffer-overflow")])
 def test_address_sanitizer_sees_a_kernel_leave_its_memory(check, where, error):
     done = check("address", "overrun", where)
-    assert done.returncode != 0 and error in done.stderr and f"overrun_{where}" in done.stderr, done.stderr[-3000:]
+    assert done.returncode != 0 and error in done.stderr and f"overrun_{where}" in done.stderr, done.stderr[
+        -3000:
+    ]
 
 
 def test_thread_sanitizer_reports_nothing_about_kernels_without_races(check):

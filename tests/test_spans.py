@@ -65,7 +65,13 @@ def check_token_spans(spans, tokens, has_cls, has_eos, mask_ratio=0.15, max_leng
 def test_token_spans_keep_apart_and_spare_cls_and_eos(text, seed, mask_ratio, max_length):
     tokens, has_cls, has_eos = text
     spans = sample_spans(
-        tokens, "token", Rng(seed), has_cls=has_cls, has_eos=has_eos, mask_ratio=mask_ratio, max_length=max_length
+        tokens,
+        "token",
+        Rng(seed),
+        has_cls=has_cls,
+        has_eos=has_eos,
+        mask_ratio=mask_ratio,
+        max_length=max_length,
     )
     check_token_spans(spans, tokens, has_cls, has_eos, mask_ratio, max_length)
 
@@ -79,8 +85,12 @@ WRONG_TOKEN_SPANS = {
     "spans touch": without_gaps,
     "cls is blanked": lambda first, *args: minglm.spans.token_spans(first - 1, *args),
     "eos is blanked": lambda first, end, *args: minglm.spans.token_spans(first, end + 1, *args),
-    "half of the tokens": lambda first, end, budget, *args: minglm.spans.token_spans(first, end, budget // 2, *args),
-    "twice the tokens": lambda first, end, budget, *args: minglm.spans.token_spans(first, end, budget * 2, *args),
+    "half of the tokens": lambda first, end, budget, *args: minglm.spans.token_spans(
+        first, end, budget // 2, *args
+    ),
+    "twice the tokens": lambda first, end, budget, *args: minglm.spans.token_spans(
+        first, end, budget * 2, *args
+    ),
     "out of order": lambda *args: minglm.spans.token_spans(*args)[::-1],
     "none": lambda *args: [],
 }
@@ -104,7 +114,9 @@ def test_wrong_token_spans_would_be_caught(wrong):
 def test_span_lengths_follow_poisson_without_zero():
     counts = Counter()
     for seed in range(10):  # long texts, so that where drawing stops hardly matters
-        counts.update(span.end - span.start for span in sample_spans(objective="token", rng=Rng(seed), **plain(20_000)))
+        counts.update(
+            span.end - span.start for span in sample_spans(objective="token", rng=Rng(seed), **plain(20_000))
+        )
     total = sum(counts.values())
     assert total > 9_000 and 0 not in counts and max(counts) < 40
     for n, p in enumerate([0.157, 0.236, 0.236, 0.177, 0.106, 0.053], 1):  # as the original draws
@@ -123,7 +135,9 @@ def test_the_mean_span_length_can_be_chosen(mean):
     assert sum(lengths) / len(lengths) == pytest.approx(mean / (1 - math.exp(-mean)), rel=0.05)
 
 
-@pytest.mark.parametrize(("length", "ratio", "draws"), [(512, 0.1515, 300), (128, 0.160, 600), (35, 0.184, 1500)])
+@pytest.mark.parametrize(
+    ("length", "ratio", "draws"), [(512, 0.1515, 300), (128, 0.160, 600), (35, 0.184, 1500)]
+)
 def test_the_share_that_is_blanked_is_the_originals(length, ratio, draws):
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(length)) for seed in range(draws)]
     mean = sum(span.end - span.start for spans in drawn for span in spans) / draws / length
@@ -136,13 +150,19 @@ def test_the_share_that_is_blanked_is_the_originals(length, ratio, draws):
 
 def drawn_spans(length, draws, **dials):
     dials = dict(mask_ratio=0.3, mean_length=1.5) | dials
-    return [sample_spans(objective="token", rng=Rng(seed, 5), **plain(length), **dials) for seed in range(draws)]
+    return [
+        sample_spans(objective="token", rng=Rng(seed, 5), **plain(length), **dials) for seed in range(draws)
+    ]
 
 
 def test_the_only_blank_of_a_text_tells_its_length_with_a_budget_and_not_with_a_drawn_number():
     """14 tokens and 30 %: a budget of 4, so a single blank must hold 4 at least."""
-    single = {blanks: Counter(text[0].end - text[0].start for text in drawn_spans(14, 6000, blanks=blanks) if len(text) == 1)
-              for blanks in ("budget", "drawn")}  # fmt: skip
+    single = {
+        blanks: Counter(
+            text[0].end - text[0].start for text in drawn_spans(14, 6000, blanks=blanks) if len(text) == 1
+        )
+        for blanks in ("budget", "drawn")
+    }
     assert single["budget"] and min(single["budget"]) == 4
     n = single["drawn"].total()
     assert n > 1200
@@ -179,7 +199,11 @@ def test_every_layout_of_a_tiny_text_comes_up():
     layouts = set()
     for blanks in itertools.product("_x", repeat=6):  # every way to blank 6 tokens; a run of x is a span
         spans = [Span(*run.span()) for run in re.finditer("x+", "".join(blanks))]
-        if sorted(end - start for start, end in spans) in ([2], [1, 1], [1, 2]):  # 2 tokens at least; 2 is longest
+        if sorted(end - start for start, end in spans) in (
+            [2],
+            [1, 1],
+            [1, 2],
+        ):  # 2 tokens at least; 2 is longest
             layouts.add(tuple(spans))
     assert len(layouts) == 5 + 10 + 12
     drawn = {
@@ -207,9 +231,15 @@ def sentences_by_pattern(tokens, has_cls, has_eos, starts_sentence):
 def test_sentence_spans_are_whole_sentences(text, seed, starts_sentence, mask_ratio):
     tokens, has_cls, has_eos = text
     spans = sample_spans(
-        tokens, "sentence", Rng(seed), has_cls=has_cls, has_eos=has_eos, mask_ratio=mask_ratio,
-        sentence_ends=SENTENCE_ENDS, starts_sentence=starts_sentence,
-    )  # fmt: skip
+        tokens,
+        "sentence",
+        Rng(seed),
+        has_cls=has_cls,
+        has_eos=has_eos,
+        mask_ratio=mask_ratio,
+        sentence_ends=SENTENCE_ENDS,
+        starts_sentence=starts_sentence,
+    )
     candidates = sentences_by_pattern(tokens, has_cls, has_eos, starts_sentence)
     assert spans == sorted(set(spans)) and set(spans) <= set(candidates)
     assert bool(spans) == bool(candidates)
@@ -219,18 +249,27 @@ def test_sentence_spans_are_whole_sentences(text, seed, starts_sentence, mask_ra
         assert blanked - max(end - start for start, end in spans) < budget
 
 
-@pytest.mark.parametrize(("tokens", "has_eos", "starts", "sentences"), [
-    ([1, 10, 11, 10, 10, 11], False, True, [(1, 3), (3, 6)]),
-    ([1, 10, 11, 10, 10, 11], False, False, [(3, 6)]),  # the first began before the cut
-    ([1, 10, 11, 10, 10], False, True, [(1, 3)]),  # the last ends behind the cut
-    ([1, 10, 11, 10, 10, 2], True, True, [(1, 3), (3, 5)]),  # no full stop, but the document ends
-    ([1, 11, 11, 2], True, True, [(1, 2), (2, 3)]),
-    ([1, 10, 10, 2], True, False, []),
-    ([1, 10, 10], False, True, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tokens", "has_eos", "starts", "sentences"),
+    [
+        ([1, 10, 11, 10, 10, 11], False, True, [(1, 3), (3, 6)]),
+        ([1, 10, 11, 10, 10, 11], False, False, [(3, 6)]),  # the first began before the cut
+        ([1, 10, 11, 10, 10], False, True, [(1, 3)]),  # the last ends behind the cut
+        ([1, 10, 11, 10, 10, 2], True, True, [(1, 3), (3, 5)]),  # no full stop, but the document ends
+        ([1, 11, 11, 2], True, True, [(1, 2), (2, 3)]),
+        ([1, 10, 10, 2], True, False, []),
+        ([1, 10, 10], False, True, []),
+    ],
+)
 def test_which_sentences_are_whole_by_hand(tokens, has_eos, starts, sentences):
     spans = sample_spans(
-        tokens, "sentence", Rng(0), has_eos=has_eos, mask_ratio=0.99, sentence_ends=SENTENCE_ENDS, starts_sentence=starts
+        tokens,
+        "sentence",
+        Rng(0),
+        has_eos=has_eos,
+        mask_ratio=0.99,
+        sentence_ends=SENTENCE_ENDS,
+        starts_sentence=starts,
     )
     assert spans == sentences == sentences_by_pattern(tokens, True, has_eos, starts)
 
@@ -238,7 +277,8 @@ def test_which_sentences_are_whole_by_hand(tokens, has_eos, starts, sentences):
 def test_every_sentence_is_chosen_sooner_or_later():
     tokens = [1, 10, 11, 10, 10, 11, 10, 11, 2]
     drawn = [
-        sample_spans(tokens, "sentence", Rng(seed), has_eos=True, sentence_ends=SENTENCE_ENDS) for seed in range(300)
+        sample_spans(tokens, "sentence", Rng(seed), has_eos=True, sentence_ends=SENTENCE_ENDS)
+        for seed in range(300)
     ]
     counts = Counter(span for spans in drawn for span in spans)
     assert set(counts) == {(1, 3), (3, 6), (6, 8)} and all(len(spans) == 1 for spans in drawn)
@@ -251,7 +291,9 @@ def test_every_sentence_is_chosen_sooner_or_later():
 @given(texts(), seeds, st.sampled_from([(0.5, 1.0), (0.25, 0.25), (0.01, 0.3), (1.0, 1.0)]))
 def test_a_document_span_is_one_and_ends_the_text(text, seed, ratio):
     tokens, has_cls, has_eos = text
-    spans = sample_spans(tokens, "document", Rng(seed), has_cls=has_cls, has_eos=has_eos, document_ratio=ratio)
+    spans = sample_spans(
+        tokens, "document", Rng(seed), has_cls=has_cls, has_eos=has_eos, document_ratio=ratio
+    )
     [(start, end)] = spans
     assert has_cls <= start < end == len(tokens)
     share = (end - start) / (len(tokens) - has_cls)  # eos is blanked with the rest
@@ -282,7 +324,9 @@ def test_every_text_gets_a_span(text, seed, objective):
 def test_spans_are_a_function_of_the_stream(text, seed, objective):
     tokens, has_cls, has_eos = text
     once, again = (
-        sample_spans(tokens, objective, Rng(seed), has_cls=has_cls, has_eos=has_eos, sentence_ends=SENTENCE_ENDS)
+        sample_spans(
+            tokens, objective, Rng(seed), has_cls=has_cls, has_eos=has_eos, sentence_ends=SENTENCE_ENDS
+        )
         for _ in range(2)
     )
     assert once == again
@@ -291,12 +335,16 @@ def test_spans_are_a_function_of_the_stream(text, seed, objective):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_another_stream_gives_other_spans(objective):
     tokens = [1] + [WORD, WORD, STOP] * 40
-    drawn = {tuple(sample_spans(tokens, objective, Rng(3, n), sentence_ends=SENTENCE_ENDS)) for n in range(20)}
+    drawn = {
+        tuple(sample_spans(tokens, objective, Rng(3, n), sentence_ends=SENTENCE_ENDS)) for n in range(20)
+    }
     assert len(drawn) > 15
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize(("tokens", "has_cls", "has_eos"), [([], False, False), ([1], True, False), ([1, 2], True, True)])
+@pytest.mark.parametrize(
+    ("tokens", "has_cls", "has_eos"), [([], False, False), ([1], True, False), ([1, 2], True, True)]
+)
 def test_a_text_without_text_is_an_error(tokens, has_cls, has_eos, objective):
     with pytest.raises(MinglmError, match=f"^tokens: {len(tokens)} of them .* at least one text token"):
         sample_spans(tokens, objective, Rng(0), has_cls=has_cls, has_eos=has_eos, sentence_ends=SENTENCE_ENDS)

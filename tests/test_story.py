@@ -26,19 +26,36 @@ from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 STARS = explain("We see the stars at night".split(), [(2, 4), (5, 6)], [1, 0])
 ENGLISH = explain(
     "The old man went slowly down to the river and sat there until evening came , thinking .".split(),
-    [(3, 5), (9, 12), (15, 16)], [2, 0, 1],
-)  # fmt: skip
+    [(3, 5), (9, 12), (15, 16)],
+    [2, 0, 1],
+)
 CHINESE = explain(list("春眠不觉晓处处闻啼鸟夜来风雨声"), [(2, 5), (10, 12)], [1, 0])
 ODD = explain(
-    ["a", "int\"ern<b>&ation'", "$\\frac$", "</text>", "\u202e", "c\n", "", "😀", "👨\u200d👩\u200d👧", "\ud800"],
-    [(1, 2), (4, 5), (5, 6), (7, 10)], [3, 1, 0, 2],
-)  # fmt: skip
+    [
+        "a",
+        "int\"ern<b>&ation'",
+        "$\\frac$",
+        "</text>",
+        "\u202e",
+        "c\n",
+        "",
+        "😀",
+        "👨\u200d👩\u200d👧",
+        "\ud800",
+    ],
+    [(1, 2), (4, 5), (5, 6), (7, 10)],
+    [3, 1, 0, 2],
+)
 SAMPLES = {
-    "stars": STARS, "english": ENGLISH, "chinese": CHINESE, "odd": ODD, "one word": explain(["x"], [(0, 1)], [0]),
+    "stars": STARS,
+    "english": ENGLISH,
+    "chinese": CHINESE,
+    "odd": ODD,
+    "one word": explain(["x"], [(0, 1)], [0]),
     "paper": explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]),
     "document": explain(["a", "b", "c", "[EOS]"], [(1, 4)], [0], "document"),
     "many": explain([f"w{i}" for i in range(12)], [(2 * i, 2 * i + 1) for i in range(6)], range(5, -1, -1)),
-}  # fmt: skip
+}
 every_sample = pytest.mark.parametrize("d", SAMPLES.values(), ids=SAMPLES)
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -60,7 +77,9 @@ class Read:
                 for when, css in re.findall(r"([^{}]*)\{([^{}]*)\}", body)
                 for percent in when.split(",")
             ]
-            assert stops == sorted(stops, key=lambda stop: stop[0])  # or they would be in another order than written
+            assert stops == sorted(
+                stops, key=lambda stop: stop[0]
+            )  # or they would be in another order than written
             assert stops[0][0] == 0 and stops[-1][0] == pytest.approx(self.seconds)
             self.frames[name] = stops
 
@@ -71,7 +90,9 @@ class Read:
 
     def opacity(self, element, second):
         """How much of an element is seen at a second, by its own keyframes."""
-        stops = [(t, float(m[1])) for t, css in self.motion(element) if (m := re.search(r"opacity:([\d.]+)", css))]
+        stops = [
+            (t, float(m[1])) for t, css in self.motion(element) if (m := re.search(r"opacity:([\d.]+)", css))
+        ]
         return np.interp(second, *zip(*stops, strict=True))
 
     def appears(self, element):
@@ -205,8 +226,13 @@ def test_nothing_leaves_the_picture(d, width):
         assert half <= x <= width - half and p.thick / 2 < y < p.aisle
     assert p.left > 80 and p.end <= width - 70
     assert p.top + len(d) * p.high < p.caption < p.height
-    boxes = sorted((y, x - p.big * p.wide(p.words[i]) / 2, x + p.big * p.wide(p.words[i]) / 2) for i, (x, y) in p.home.items())
-    assert all(a[2] <= b[1] + 0.01 for a, b in zip(boxes, boxes[1:], strict=False) if a[0] == b[0])  # nothing overlaps
+    boxes = sorted(
+        (y, x - p.big * p.wide(p.words[i]) / 2, x + p.big * p.wide(p.words[i]) / 2)
+        for i, (x, y) in p.home.items()
+    )
+    assert all(
+        a[2] <= b[1] + 0.01 for a, b in zip(boxes, boxes[1:], strict=False) if a[0] == b[0]
+    )  # nothing overlaps
 
 
 @every_sample
@@ -260,9 +286,19 @@ def test_the_pictures_of_the_readme_are_what_the_command_writes(minglm, tmp_path
     kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"story-{theme}.svg").read_bytes()
     out = tmp_path / "story.svg"
     said = minglm(
-        "show", "We see the stars at night", "--spans", "2:4,5:6", "--order", "2,1", "--figure", "story",
-        "--theme", theme, "--out", out,
-    )  # fmt: skip
+        "show",
+        "We see the stars at night",
+        "--spans",
+        "2:4,5:6",
+        "--order",
+        "2,1",
+        "--figure",
+        "story",
+        "--theme",
+        theme,
+        "--out",
+        out,
+    )
     assert (said.code, said.out, said.err) == (0, f"wrote       {out}\n", "")
     assert out.read_bytes() == kept and len(kept) < 60_000
     assert [path.name for path in tmp_path.iterdir()] == ["story.svg"]
@@ -287,7 +323,10 @@ def test_it_says_in_words_what_it_shows():
     read = Read(STARS)
     about = read.id["words"].text
     assert read.root.get("aria-labelledby") == "title words" and read.root.get("role") == "img"
-    assert about == fig_story(STARS).alt_text and "Part A, with one [M] for each blank: We see [M] at [M]." in about
+    assert (
+        about == fig_story(STARS).alt_text
+        and "Part A, with one [M] for each blank: We see [M] at [M]." in about
+    )
     assert f"{STARS.mask.sum()} of 100 cells of the mask are open" in about
     assert read.id["title"].text == "How GLM learns from a sentence, as an animation"
 
@@ -296,7 +335,9 @@ WORDS = st.text(st.characters(), min_size=1, max_size=14)
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(WORDS, min_size=1, max_size=8), st.randoms(use_true_random=False), st.sampled_from([460, 720]))
+@given(
+    st.lists(WORDS, min_size=1, max_size=8), st.randoms(use_true_random=False), st.sampled_from([460, 720])
+)
 def test_any_text_is_escaped(words, random, width):
     cuts = sorted(random.sample(range(len(words) + 1), random.randint(1, (len(words) + 1) // 2) * 2))
     spans = list(zip(cuts[::2], cuts[1::2], strict=True))
@@ -306,23 +347,32 @@ def test_any_text_is_escaped(words, random, width):
     assert read.svg == fig_story(d, width=width).svg
 
 
-@pytest.mark.parametrize("d, look, match", [
-    (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows came, 720 pixels hold 24; take a shorter text$"),
-    (explain(["a", "b"], [], []), {}, "nothing is blanked; --spans"),
-    (explain(["a"], [], [], model="bert"), {}, "'glm' is needed"),
-    (STARS, dict(theme="sepia"), "light, dark"), (STARS, dict(width=459), "460 to 4000"),
-    (STARS, dict(width=4001), "460 to 4000"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "d, look, match",
+    [
+        (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows came, 720 pixels hold 24; take a shorter text$"),
+        (explain(["a", "b"], [], []), {}, "nothing is blanked; --spans"),
+        (explain(["a"], [], [], model="bert"), {}, "'glm' is needed"),
+        (STARS, dict(theme="sepia"), "light, dark"),
+        (STARS, dict(width=459), "460 to 4000"),
+        (STARS, dict(width=4001), "460 to 4000"),
+    ],
+)
 def test_what_cannot_be_drawn_is_told_in_one_line(d, look, match):
     with pytest.raises(MinglmError, match=match) as error:
         draw("story", derivation=d, **look)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name, match", [
-    ("x.png", "written as .svg only"), ("x", "written as .svg only"), ("no/x.svg", "cannot be written"),
-    ("taken.svg", "cannot be written"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, match",
+    [
+        ("x.png", "written as .svg only"),
+        ("x", "written as .svg only"),
+        ("no/x.svg", "cannot be written"),
+        ("taken.svg", "cannot be written"),
+    ],
+)
 def test_what_cannot_be_written_is_told_in_one_line(minglm, tmp_path, name, match):
     (tmp_path / "taken.svg").mkdir()
     said = minglm("show", "a b c", "--spans", "1:2", "--figure", "story", "--out", tmp_path / name)
@@ -338,10 +388,16 @@ def test_the_help_names_it(minglm):
 def test_it_needs_no_matplotlib(monkeypatch, tmp_path):
     for name in ("matplotlib", "minglm.viz.figures.canvas", "minglm.viz.figures.grid"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it is an ImportError
-    assert save_figure(draw("story", derivation=STARS, theme="dark", width=800), tmp_path / "a.svg").read_text("utf-8")
+    assert save_figure(
+        draw("story", derivation=STARS, theme="dark", width=800), tmp_path / "a.svg"
+    ).read_text("utf-8")
     for module in (story, storyboard, animated):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-        roots = {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level}
+        roots = {
+            (n.module or "").split(".")[0]
+            for n in ast.walk(tree)
+            if isinstance(n, ast.ImportFrom) and not n.level
+        }
         roots |= {name.name for n in ast.walk(tree) if isinstance(n, ast.Import) for name in n.names}
         assert roots <= set(sys.stdlib_module_names)
 
@@ -383,7 +439,11 @@ def pixels(page):
 
 def test_the_still_picture_is_the_last_one_of_the_animation(opened):
     still, moving = opened(STARS, reduced_motion="reduce"), opened(STARS)
-    assert still.evaluate("document.getAnimations().length") == 0 < moving.evaluate("document.getAnimations().length")
+    assert (
+        still.evaluate("document.getAnimations().length")
+        == 0
+        < moving.evaluate("document.getAnimations().length")
+    )
     seconds = sum(timeline(STARS)["end"])
     last = pixels(still)
     moving.evaluate(AT, seconds - 0.55)

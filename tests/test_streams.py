@@ -24,8 +24,12 @@ CHINESE = "起初 😀"
 
 def tiny(text_file, **more):
     values = {name.removeprefix("--"): value for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)}
-    values = {{"batch-tokens": "train.batch_tokens", "dtype": "train.dtype"}.get(k, k): v for k, v in values.items()}
-    return resolve(overrides=values | {"data.text": [str(text_file)], "train.steps": 2, "train.eval_every": 1} | more)
+    values = {
+        {"batch-tokens": "train.batch_tokens", "dtype": "train.dtype"}.get(k, k): v for k, v in values.items()
+    }
+    return resolve(
+        overrides=values | {"data.text": [str(text_file)], "train.steps": 2, "train.eval_every": 1} | more
+    )
 
 
 # ---- closed streams --------------------------------------------------------------------------------------------------
@@ -37,7 +41,18 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
     rows.write_text('{"text": "good", "label": "positive"}\n{"text": "bad", "label": "negative"}\n')
     on = ("--model", small_run)
     commands = [
-        ("pretrain", "--text", text_file, "--steps", 2, "--train.eval_every", 1, "--out", tmp_path / "run", *SMALL),
+        (
+            "pretrain",
+            "--text",
+            text_file,
+            "--steps",
+            2,
+            "--train.eval_every",
+            1,
+            "--out",
+            tmp_path / "run",
+            *SMALL,
+        ),
         ("pretrain", "--out", tmp_path / "run", "--resume"),
         ("pretrain", "--print-config"),
         ("fill", "Anna went [MASK].", *on),
@@ -50,14 +65,29 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
         ("evaluate", "--task", "sentiment", "--file", rows, *on),
         ("similar", text_file, "bread", *on),
         ("plot", small_run, "--out", tmp_path / "curves.png"),
-        ("finetune", "--task", "sentiment", "--train", rows, "--dev", rows, "--epochs", 1, "--out", tmp_path / "tuned", *on),
+        (
+            "finetune",
+            "--task",
+            "sentiment",
+            "--train",
+            rows,
+            "--dev",
+            rows,
+            "--epochs",
+            1,
+            "--out",
+            tmp_path / "tuned",
+            *on,
+        ),
     ]
     for words in commands[:most]:
         monkeypatch.setattr(sys, closed, None)
         assert main([str(word) for word in words]) == 0, words
     assert (tmp_path / "run" / "evaluation.json").is_file() and rows.read_text().count("\n") == 2
     monkeypatch.setattr(sys, closed, None)
-    assert main(["fill", "no blank", "--model", str(small_run)]) == 2  # an error is one, with nobody to hear it
+    assert (
+        main(["fill", "no blank", "--model", str(small_run)]) == 2
+    )  # an error is one, with nobody to hear it
 
 
 @pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX")
@@ -176,7 +206,9 @@ def test_without_a_home_an_error_names_the_setting(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
     for setting in ("", "~/cache"):
-        with pytest.raises(MinglmError, match="there is no home folder; --data.cache DIR .or XDG_CACHE_HOME") as error:
+        with pytest.raises(
+            MinglmError, match="there is no home folder; --data.cache DIR .or XDG_CACHE_HOME"
+        ) as error:
             cache_folder(setting)
         assert "\n" not in str(error.value)
     assert cache_folder(str(tmp_path)) == tmp_path
@@ -184,7 +216,9 @@ def test_without_a_home_an_error_names_the_setting(monkeypatch, tmp_path):
     assert cache_folder("") == tmp_path / "minglm"
 
 
-def test_a_cache_that_cannot_be_written_names_the_setting_and_leaves_no_run(minglm, monkeypatch, text_file, tmp_path):
+def test_a_cache_that_cannot_be_written_names_the_setting_and_leaves_no_run(
+    minglm, monkeypatch, text_file, tmp_path
+):
     (tmp_path / "home").touch()  # where nobody can make a folder, not even root
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -236,7 +270,10 @@ def test_what_announces_no_other_process_is_one_process(environment, values):
         (dict(WORLD_SIZE="2", RANK=""), "RANK is not set"),
         (dict(WORLD_SIZE="2", RANK="0"), "MASTER_PORT is not set"),
         (dict(WORLD_SIZE="2", RANK="0", MASTER_PORT="29500"), "MASTER_ADDR is not set"),
-        (dict(WORLD_SIZE="2", RANK="2", MASTER_PORT="29500", MASTER_ADDR="localhost"), "RANK is 2, and WORLD_SIZE is 2"),
+        (
+            dict(WORLD_SIZE="2", RANK="2", MASTER_PORT="29500", MASTER_ADDR="localhost"),
+            "RANK is 2, and WORLD_SIZE is 2",
+        ),
         (dict(WORLD_SIZE="2", RANK="-1"), "RANK is '-1'; a whole number >= 0"),
         (dict(WORLD_SIZE="two"), "WORLD_SIZE is 'two'; a whole number >= 1"),
         (dict(WORLD_SIZE="0"), "WORLD_SIZE is '0'"),
@@ -245,7 +282,9 @@ def test_what_announces_no_other_process_is_one_process(environment, values):
 def test_half_of_what_torchrun_sets_is_one_line(environment, minglm, tmp_path, values, words):
     environment(**values)
     result = minglm("pretrain", "--out", tmp_path / "run")
-    assert result.code == 2 and words in result.err and "torchrun" in result.err and result.err.count("\n") == 1
+    assert (
+        result.code == 2 and words in result.err and "torchrun" in result.err and result.err.count("\n") == 1
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -266,7 +305,9 @@ def test_handlers_that_python_does_not_know_are_no_traceback(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(signal, "signal", lambda number, handler, real=signal.signal: real(number, handler) and None)
+            patch.setattr(
+                signal, "signal", lambda number, handler, real=signal.signal: real(number, handler) and None
+            )
             with Interrupt(World(0, 1)):
                 pass
     finally:
@@ -287,7 +328,9 @@ def test_a_foreign_model_in_runs_is_passed_over_with_a_note(minglm, monkeypatch,
     assert newest_run() is None
     result = minglm("fill", "She was very [MASK].")
     assert result.code == 0 and "runs/bert is passed over: its config.json is not one of minglm" in result.err
-    assert all(f"runs/{name} is passed over" in result.err for name in contents) and str(the_model()) in result.err
+    assert (
+        all(f"runs/{name} is passed over" in result.err for name in contents)
+        and str(the_model()) in result.err
+    )
     (tmp_path / "runs" / "own").symlink_to(small_run)
     assert newest_run().name == "own" and isinstance(load(None), tuple)
-

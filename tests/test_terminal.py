@@ -73,9 +73,12 @@ def views(d, **how):
     """Every view of a derivation: name -> text."""
     last = len(d) - 1
     return {
-        "table": render(d, **how), "film": film(d, **how), "beside": compare([d], **how),
-        "cell": explain_cell(d, last, 0, **how), "shut cell": explain_cell(d, 0, last, **how),
-    }  # fmt: skip
+        "table": render(d, **how),
+        "film": film(d, **how),
+        "beside": compare([d], **how),
+        "cell": explain_cell(d, last, 0, **how),
+        "shut cell": explain_cell(d, 0, last, **how),
+    }
 
 
 def uncoloured(text):
@@ -102,7 +105,7 @@ GOLDEN = {
     "show_explain_chinese": (BLANK, dict(cell="7,2", width=60)),
     "show_drawn_chinese": ((POEM,), dict(objective="sentence", seed=1)),
     "show_drawn_ascii": (("And God said, Let there be light",), dict(objective="sentence", charset="ascii")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -121,8 +124,13 @@ def test_a_derivation_that_went_through_json_looks_the_same(model):
         assert views(again, **how) == views(d, **how)
 
 
-@given(samples(st.sampled_from(AWKWARD) | WORDS), st.sampled_from([*MODELS]), st.integers(1, 90),
-       st.sampled_from(["unicode", "ascii"]), st.booleans())  # fmt: skip
+@given(
+    samples(st.sampled_from(AWKWARD) | WORDS),
+    st.sampled_from([*MODELS]),
+    st.integers(1, 90),
+    st.sampled_from(["unicode", "ascii"]),
+    st.booleans(),
+)
 @settings(max_examples=60)
 def test_no_view_is_wider_than_the_terminal(sample, model, width, charset, colour):
     d = explain(*sample, model=model)
@@ -168,7 +176,11 @@ def test_wide_and_combining_letters_keep_the_columns(sample):
     dashes = {i for i, line in enumerate(table) if set(line) == {"-"}}
     assert len({display_width(line) for i, line in enumerate(table) if i not in dashes}) == 1
     # and so does every column: its glyphs stand at one place
-    places = [[display_width(row[: m.start()]) for m in re.finditer("[█▓▒◆●·]", row)] for row in table[4:] if set(row) != {"-"}]
+    places = [
+        [display_width(row[: m.start()]) for m in re.finditer("[█▓▒◆●·]", row)]
+        for row in table[4:]
+        if set(row) != {"-"}
+    ]
     assert len(places) == len(example) and all(place == places[0] for place in places)
 
 
@@ -239,11 +251,21 @@ def test_a_special_token_in_chinese_text_stays_whole():
     assert split("我爱[MASK]京") == ["我", "爱", "[MASK]", "京"]
     assert split("[sMASK]我[gMASK]<|endoftext|>") == ["[sMASK]", "我", "[gMASK]", "<|endoftext|>"]
     assert split("我[1]爱[MASK") == ["我", "[", "1", "]", "爱", "[", "M", "A", "S", "K"]
-    assert split("我\u200d[MASK]\u0301") == ["我\u200d", "[MASK]\u0301"]  # the order of the rule's three cases
-    assert split("a[MASK]b") == ["a[MASK]b"] and split("我 爱[MASK]京") == ["我", "爱[MASK]京"]  # blanks, or none needed
+    assert split("我\u200d[MASK]\u0301") == [
+        "我\u200d",
+        "[MASK]\u0301",
+    ]  # the order of the rule's three cases
+    assert split("a[MASK]b") == ["a[MASK]b"] and split("我 爱[MASK]京") == [
+        "我",
+        "爱[MASK]京",
+    ]  # blanks, or none needed
 
 
-@given(st.lists(st.sampled_from(["[MASK]", "[EOS]", "我", "e\u0301", "x", "[", "👨\u200d👩"]), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.sampled_from(["[MASK]", "[EOS]", "我", "e\u0301", "x", "[", "👨\u200d👩"]), min_size=1, max_size=9
+    )
+)
 def test_nothing_of_a_text_is_lost_when_it_is_split(pieces):
     text = "".join(["京", *pieces])
     assert "".join(split(text)) == text
@@ -304,7 +326,9 @@ def test_order_counts_spans_in_the_order_of_the_text_however_they_were_typed():
 def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     """SampleSource on a document without cls, and the same seed: the same spans, order and objective."""
     special = SpecialTokens()
-    monkeypatch.setattr(SampleSource, "text", lambda self, w, epoch: np.array([*self.ids, *[special.eos] * ends]))
+    monkeypatch.setattr(
+        SampleSource, "text", lambda self, w, epoch: np.array([*self.ids, *[special.eos] * ends])
+    )
     monkeypatch.setattr("minglm.families.sample_spans", without_cls)
     words = ["And", "God.", "said", "光。", "was", "good", "so!", "it", "is", "一"]
     ids = np.arange(len(words)) + 10
@@ -313,13 +337,17 @@ def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     is_end = np.array([False] * 10 + [any(mark in word for mark in SENTENCE_MARKS) for word in words])
     source = SampleSource(ids, windows, DataConfig(mask_ratio=0.4, mean_span_length=2.0), is_end)
     for seed in range(40):
-        spans, order, became = draw([*words, *["[EOS]"] * ends], objective, seed, mask_ratio=0.4, mean_length=2.0)
+        spans, order, became = draw(
+            [*words, *["[EOS]"] * ends], objective, seed, mask_ratio=0.4, mean_length=2.0
+        )
         example = source.example(0, objective, Rng(seed))
         d = explain([*words, *["[EOS]"] * ends], spans, order, became)
         assert (example.objective, example.part_a_len) == (became, d.part_a_len)
         assert example.position_ids.tolist() == d.position_ids.tolist()
         assert example.block_position_ids.tolist() == d.block_position_ids.tolist()
-        assert [words[i - 10] if i >= 10 else None for i in example.tokens] == [t if t in words else None for t in d.tokens]
+        assert [words[i - 10] if i >= 10 else None for i in example.tokens] == [
+            t if t in words else None for t in d.tokens
+        ]
 
 
 def without_cls(tokens, objective, rng, **how):
@@ -350,7 +378,10 @@ def test_an_order_may_be_given_for_spans_that_are_drawn():
     order = ",".join(str(k) for k in range(n, 0, -1))
     shown = show(text, order=order).split("\n\n")[0]
     assert re.fullmatch(r"spans [0-9:,]+ drawn with seed 0", shown)
-    assert read(text, order=order).order == list(range(n))[::-1] and read(text, order=order).spans == read(text).spans
+    assert (
+        read(text, order=order).order == list(range(n))[::-1]
+        and read(text, order=order).spans == read(text).spans
+    )
 
 
 def test_sentences_are_blanked_whole_and_a_text_without_one_says_what_it_became():
@@ -370,9 +401,13 @@ def test_ratio_and_mean_length_are_dials_with_limits():
     short, long = (len(read(words, mean_length=mean).spans) for mean in (1, 9))
     assert short > long
     for dials, named in (
-        ({"mask_ratio": 0}, "ratio 0"), ({"mask_ratio": 1.5}, "ratio 1.5"), ({"mask_ratio": float("nan")}, "ratio nan"),
-        ({"mean_length": 0}, "mean length 0"), ({"mean_length": 41}, "mean length 41"), ({"mean_length": float("inf")}, "inf"),
-    ):  # fmt: skip
+        ({"mask_ratio": 0}, "ratio 0"),
+        ({"mask_ratio": 1.5}, "ratio 1.5"),
+        ({"mask_ratio": float("nan")}, "ratio nan"),
+        ({"mean_length": 0}, "mean length 0"),
+        ({"mean_length": 41}, "mean length 41"),
+        ({"mean_length": float("inf")}, "inf"),
+    ):
         with pytest.raises(MinglmError, match=named):
             show("a b c", **dials)
 
@@ -395,14 +430,18 @@ def test_every_cell_of_the_papers_example_is_explained_by_its_rule():
             assert eval(here) is True  # such as 5 <= 6 <= 9
             facts = json.loads(show(*PAPER, cell=f"{i},{j}", as_json=True))
             assert (facts["row"], facts["column"], facts["rule"], facts["why"]) == (i, j, name, sentence)
-            assert facts["open"] == RULES[name]["open"] == (j < max(5, i + 1)) and facts["kind"] == d.kind[i, j]
+            assert (
+                facts["open"] == RULES[name]["open"] == (j < max(5, i + 1)) and facts["kind"] == d.kind[i, j]
+            )
             rows, tokens, marks = strip.split("\n")
             for mark, row in (("i", i), ("j", j)):
                 at = marks.index(mark if i != j else "ij") + (2 if i == j else 1)  # its last column
                 assert rows[:at].split()[-1] == str(row) and tokens[:at].split()[-1] == d.tokens[row]
 
 
-@pytest.mark.parametrize("cell", ["10,0", "0,10", "9", "9;6", "a,b", "-1,2", "1,2,3", "", "1.0,2", "9999999999,1"])
+@pytest.mark.parametrize(
+    "cell", ["10,0", "0,10", "9", "9;6", "a,b", "-1,2", "1,2,3", "", "1.0,2", "9999999999,1"]
+)
 def test_a_cell_that_there_is_not_is_one_line(cell):
     with pytest.raises(MinglmError) as error:
         show(*PAPER, cell=cell)
@@ -456,13 +495,22 @@ def test_the_film_shows_nothing_before_its_step():
 def test_all_families_stand_side_by_side_with_what_they_read_and_cannot():
     text = show(*PAPER, models="all")
     titles = next(line for line in text.split("\n") if line.startswith("GLM"))
-    assert titles.split("  ") and [name for name in re.split(" {3,}", titles)] == [m["name"] for m in MODELS.values()]
+    assert titles.split("  ") and [name for name in re.split(" {3,}", titles)] == [
+        m["name"] for m in MODELS.values()
+    ]
     for names in MODELS.values():
-        for verb, what in (("reads", "input"), ("sees", "sees"), ("predicts", "predicts"), ("cannot", "cannot")):
+        for verb, what in (
+            ("reads", "input"),
+            ("sees", "sees"),
+            ("predicts", "predicts"),
+            ("cannot", "cannot"),
+        ):
             assert f"   {verb}: {names[what]}" in text
 
 
-@given(samples(), st.lists(st.sampled_from([*MODELS]), min_size=1, max_size=6), st.integers(60, 160) | st.none())
+@given(
+    samples(), st.lists(st.sampled_from([*MODELS]), min_size=1, max_size=6), st.integers(60, 160) | st.none()
+)
 @settings(max_examples=40)
 def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width):
     """Cut the band at the columns of its titles: each piece holds the glyphs of its mask, and what the rows say."""
@@ -480,7 +528,9 @@ def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width
         rows = [row for row in pieces[MODELS[d.model]["name"]] if row and set(row) != {"-"}]
         cells = [row.split() for row in rows]
         assert (np.array([[sign != "." for sign in row[-1]] for row in cells]) == d.mask).all()
-        assert [row[0] for row in cells] == list(d.tokens) and [row[-2] for row in cells] == [t or "." for t in d.targets]
+        assert [row[0] for row in cells] == list(d.tokens) and [row[-2] for row in cells] == [
+            t or "." for t in d.targets
+        ]
         assert [int(row[1]) for row in cells] == d.position_ids.tolist()
         if d.second_position:
             assert [int(row[2]) for row in cells] == d.block_position_ids.tolist()
@@ -488,8 +538,11 @@ def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width
 
 def test_as_many_tables_stand_side_by_side_as_fit():
     def bands(width):
-        return [re.split(" {3,}", line) for line in show(*PAPER, models="all", width=width).split("\n")
-                if re.match("GLM|BERT|GPT|prefix|UniLM|T5", line)][::1]  # fmt: skip
+        return [
+            re.split(" {3,}", line)
+            for line in show(*PAPER, models="all", width=width).split("\n")
+            if re.match("GLM|BERT|GPT|prefix|UniLM|T5", line)
+        ][::1]
 
     def most(width):
         return max(len(band) for band in bands(width))
@@ -498,21 +551,33 @@ def test_as_many_tables_stand_side_by_side_as_fit():
 
 
 def test_models_as_typed():
-    assert parse_models("T5, gpt") == ["glm", "t5", "gpt"] and parse_models("bert,bert,glm") == ["glm", "bert"]
+    assert parse_models("T5, gpt") == ["glm", "t5", "gpt"] and parse_models("bert,bert,glm") == [
+        "glm",
+        "bert",
+    ]
     assert parse_models("all") == parse_models("gpt,all")[:1] + [m for m in MODELS if m != "glm"]
     assert set(parse_models("gpt,all")) == set(MODELS)
 
 
 @pytest.mark.parametrize(
     "typed, named",
-    [("brt", "did you mean bert?"), ("GPT2", "did you mean gpt?"), ("gpt,prefixlm", "did you mean prefix?"),
-     ("t-5", "did you mean t5?"), ("al", "did you mean all?"), ("xlnet", "accepted: glm, bert, gpt, prefix, unilm, t5, all"),
-     ("", "accepted: glm, bert"), ("gpt,,t5", "accepted: glm, bert")],
-)  # fmt: skip
+    [
+        ("brt", "did you mean bert?"),
+        ("GPT2", "did you mean gpt?"),
+        ("gpt,prefixlm", "did you mean prefix?"),
+        ("t-5", "did you mean t5?"),
+        ("al", "did you mean all?"),
+        ("xlnet", "accepted: glm, bert, gpt, prefix, unilm, t5, all"),
+        ("", "accepted: glm, bert"),
+        ("gpt,,t5", "accepted: glm, bert"),
+    ],
+)
 def test_an_unknown_model_names_the_nearest(typed, named):
     with pytest.raises(MinglmError) as error:
         show(*PAPER, models=typed)
-    assert str(error.value).startswith("unknown model '") and str(error.value).split("; ")[1].startswith(named)
+    assert str(error.value).startswith("unknown model '") and str(error.value).split("; ")[1].startswith(
+        named
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -583,19 +648,31 @@ def test_glyphs_and_colours_are_those_of_the_palette():
 
 def test_a_special_token_is_never_cut():
     text = compare([explain(["international"] * 6, [(1, 2), (3, 4)], [1, 0], model="t5")], width=26)
-    assert "<X0>" in text and "<X1>" in text and "<…" not in text and "inte" not in text.split("\n\n")[1].replace("int…", "")
+    assert (
+        "<X0>" in text
+        and "<X1>" in text
+        and "<…" not in text
+        and "inte" not in text.split("\n\n")[1].replace("int…", "")
+    )
     assert "[sM]" in show("international relations now", "0:1", objective="sentence", width=22)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ("--spans", "0:1", "--seed", "0"), ("--spans", "0:1", "--ratio", "0.5"), ("--spans", "0:1", "--mean-length", "2"),
-        ("--step", "--json"), ("--json", "--width", "9"), ("--step", "--explain", "0,0"), ("--step", "--compare", "gpt"),
-        ("--compare", "gpt", "--explain", "0,0"), ("--objective", "document", "--ratio", "0.5"),
-        ("--objective", "document", "--mean-length", "2"), ("--objective", "sentence", "--mean-length", "2"),
+        ("--spans", "0:1", "--seed", "0"),
+        ("--spans", "0:1", "--ratio", "0.5"),
+        ("--spans", "0:1", "--mean-length", "2"),
+        ("--step", "--json"),
+        ("--json", "--width", "9"),
+        ("--step", "--explain", "0,0"),
+        ("--step", "--compare", "gpt"),
+        ("--compare", "gpt", "--explain", "0,0"),
+        ("--objective", "document", "--ratio", "0.5"),
+        ("--objective", "document", "--mean-length", "2"),
+        ("--objective", "sentence", "--mean-length", "2"),
     ],
-)  # fmt: skip
+)
 def test_options_that_do_not_go_together_are_one_line_that_names_both(minglm, options):
     result = minglm("show", "a b c", *options)
     assert result.code == 2 and not result.out and len(result.err.strip().split("\n")) == 1
@@ -606,10 +683,19 @@ def test_options_that_do_not_go_together_are_one_line_that_names_both(minglm, op
 @pytest.mark.parametrize(
     "options",
     [
-        ("--explain", "9,9"), ("--explain", "x"), ("--compare", "brt"), ("--ratio", "2"), ("--mean-length", "nan"),
-        ("--spans", "1:9"), ("--order", "7"), ("--width", "0"), ("--seed", "x"), ("--objective", "words"), ("--steps",),
+        ("--explain", "9,9"),
+        ("--explain", "x"),
+        ("--compare", "brt"),
+        ("--ratio", "2"),
+        ("--mean-length", "nan"),
+        ("--spans", "1:9"),
+        ("--order", "7"),
+        ("--width", "0"),
+        ("--seed", "x"),
+        ("--objective", "words"),
+        ("--steps",),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_shown_leaves_with_code_2(minglm, options):
     result = minglm("show", "a b c", *options)
     assert result.code == 2 and not result.out and "error: " in result.err and "Traceback" not in result.err
@@ -618,11 +704,15 @@ def test_what_cannot_be_shown_leaves_with_code_2(minglm, options):
 def test_the_command_prints_what_show_returns(minglm):
     typed = ("--spans", "2:3,4:6", "--order", "2,1")
     for options, how in (
-        ((), {}), (("--ascii",), dict(charset="ascii")), (("--step", "--width", "50"), dict(step=True, width=50)),
-        (("--explain", "9,6"), dict(cell="9,6")), (("--explain", "9,6", "--json"), dict(cell="9,6", as_json=True)),
-        (("--compare", "gpt,t5", "--width", "80"), dict(models="gpt,t5", width=80)), (("--json",), dict(as_json=True)),
+        ((), {}),
+        (("--ascii",), dict(charset="ascii")),
+        (("--step", "--width", "50"), dict(step=True, width=50)),
+        (("--explain", "9,6"), dict(cell="9,6")),
+        (("--explain", "9,6", "--json"), dict(cell="9,6", as_json=True)),
+        (("--compare", "gpt,t5", "--width", "80"), dict(models="gpt,t5", width=80)),
+        (("--json",), dict(as_json=True)),
         (("--compare", "all", "--json", "--ascii"), dict(models="all", as_json=True, charset="ascii")),
-    ):  # fmt: skip
+    ):
         result = minglm("show", PAPER[0], *typed, *options)
         assert (result.code, result.err) == (0, "") and result.out == show(*PAPER, **how) + "\n"
     drawn = minglm("show", POEM, "--seed", "5", "--ratio", "0.3", "--mean-length", "1").out
@@ -668,7 +758,9 @@ def test_colour_is_for_terminals_unless_the_user_says_otherwise(environ, on_term
 
 def test_glyphs_go_only_to_a_stream_that_can_write_them():
     assert {charset_of(Stream(True, encoding)) for encoding in ("utf-8", "gb18030", None)} == {"unicode"}
-    assert {charset_of(Stream(True, encoding)) for encoding in ("ascii", "latin-1", "cp1252", "cp437", "nonsense")} == {"ascii"}
+    assert {
+        charset_of(Stream(True, encoding)) for encoding in ("ascii", "latin-1", "cp1252", "cp437", "nonsense")
+    } == {"ascii"}
 
 
 def test_filled_blanks_are_marked():

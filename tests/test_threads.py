@@ -11,7 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from minglm import GLM, Cloze, GLMConfig, GLMMask, MinglmError, Tokenizer, classify, embed, fill, masked_attention, score
+from minglm import (
+    GLM,
+    Cloze,
+    GLMConfig,
+    GLMMask,
+    MinglmError,
+    Tokenizer,
+    classify,
+    embed,
+    fill,
+    masked_attention,
+    score,
+)
 from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.files.checkpoint import LOADING, load_plain
 from minglm.modules import evaluating
@@ -19,7 +31,11 @@ from minglm.spans import Span
 from minglm.train.config import resolve
 
 THREADS = 8
-TEXTS = [f"{who} [MASK] sat on {where} [MASK]." for who in ("the", "a cat and", "dog", "cat") for where in ("the", "", "mat")]
+TEXTS = [
+    f"{who} [MASK] sat on {where} [MASK]."
+    for who in ("the", "a cat and", "dog", "cat")
+    for where in ("the", "", "mat")
+]
 TASK = Cloze("{text} It was [MASK].", {"good": "the cat", "bad": "dog"})
 
 
@@ -61,7 +77,9 @@ def together(job, items):
 
 def uses(model, tokenizer):
     return {
-        "fill": lambda text: [(b.text, b.answer.tokens) for b in fill(model, tokenizer, text, max_tokens=3).blanks],
+        "fill": lambda text: [
+            (b.text, b.answer.tokens) for b in fill(model, tokenizer, text, max_tokens=3).blanks
+        ],
         "search": lambda text: fill(model, tokenizer, text, max_tokens=2, beams=2).text,
         "score": lambda text: score(model, tokenizer, text, ["cat", "mat"])[1].tokens,
         "classify": lambda text: classify(model, tokenizer, TASK, text).label,
@@ -102,7 +120,10 @@ def batch_of(tokenizer):
 def test_a_mode_that_changes_while_the_model_is_used_changes_no_answer_and_is_kept(model, tokenizer):
     """train() in the middle of a filling: dropout would make other words of it."""
     expected = fill(model.eval(), tokenizer, TEXTS[0], max_tokens=6).text
-    assert fill(model.eval(), tokenizer, TEXTS[0], max_tokens=6, on_token=lambda *_: model.train()).text == expected
+    assert (
+        fill(model.eval(), tokenizer, TEXTS[0], max_tokens=6, on_token=lambda *_: model.train()).text
+        == expected
+    )
     assert all(module.training for module in model.modules())
     assert fill(model, tokenizer, TEXTS[0], max_tokens=6, on_token=lambda *_: model.eval()).text == expected
     assert not any(module.training for module in model.modules())

@@ -220,7 +220,9 @@ def test_a_vocabulary_without_pad_or_task_masks_has_others_in_their_place(tokeni
     assert one_mask.special == SpecialTokens(smask=3, gmask=3)
     for string in ("[sMASK]", "[gMASK]"):
         assert one_mask.decode(one_mask.encode(f"light {string} good")) == f"light {string} good"
-        with pytest.raises(MinglmError, match=rf"text: \{string} means nothing to this model; .*\[MASK\] is accepted"):
+        with pytest.raises(
+            MinglmError, match=rf"text: \{string} means nothing to this model; .*\[MASK\] is accepted"
+        ):
             one_mask.encode(f"light {string} good", special=True)
 
 

@@ -6,9 +6,26 @@ import numpy as np
 import torch
 
 import minglm
-from minglm import GLM, GLMConfig, GLMMask, Rng, Span, Tokenizer, build_example, fill, pack, restore, sample_spans
+from minglm import (
+    GLM,
+    GLMConfig,
+    GLMMask,
+    Rng,
+    Span,
+    Tokenizer,
+    build_example,
+    fill,
+    pack,
+    restore,
+    sample_spans,
+)
 
-SENTENCES = ["the cat sat on the mat.", "the dog lay on the rug.", "the cat saw the dog.", "the dog saw the cat."]
+SENTENCES = [
+    "the cat sat on the mat.",
+    "the dog lay on the rug.",
+    "the cat saw the dog.",
+    "the dog saw the cat.",
+]
 
 
 def paper_example():

@@ -41,9 +41,13 @@ TRANSFORMS = {
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_auto_serves_every_transform_as_the_reference_does(transform):
     q, mask = inputs()[0], GLMMask.packed([12, 8], [5, 3])
-    found, expected = (TRANSFORMS[transform](lambda x, b=b: total(x, b, mask), q) for b in ("auto", "reference"))
+    found, expected = (
+        TRANSFORMS[transform](lambda x, b=b: total(x, b, mask), q) for b in ("auto", "reference")
+    )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(total(q, "auto", mask), total(q, "reference"))  # what the mask remembers still serves
+    torch.testing.assert_close(
+        total(q, "auto", mask), total(q, "reference")
+    )  # what the mask remembers still serves
     torch.testing.assert_close(total(q, "sdpa", mask), total(q, "reference"))
 
 
@@ -59,7 +63,8 @@ def test_forward_gradients_are_not_lost(which):
     with forward_ad.dual_level():
         tensors[which] = forward_ad.make_dual(tensors[which], direction)
         found, expected = (
-            forward_ad.unpack_dual(masked_attention(*tensors, MASK, backend=b)).tangent for b in ("auto", "reference")
+            forward_ad.unpack_dual(masked_attention(*tensors, MASK, backend=b)).tangent
+            for b in ("auto", "reference")
         )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -67,7 +72,9 @@ def test_forward_gradients_are_not_lost(which):
 @pytest.mark.parametrize("backend", [*["kernel"] * has_kernel()[0], *["emulated"] * has_emulator()[0]])
 def test_a_kernel_that_is_asked_for_by_name_refuses_transforms_in_one_line(backend):
     q, k, v = inputs().float().repeat(1, 1, 1, 4)
-    with pytest.raises(MinglmError, match="backend: the kernel serves no transforms of torch.func.*'reference' do"):
+    with pytest.raises(
+        MinglmError, match="backend: the kernel serves no transforms of torch.func.*'reference' do"
+    ):
         grad(lambda x: masked_attention(x, k, v, MASK, backend=backend).sum())(q)
     with forward_ad.dual_level(), pytest.raises(MinglmError, match="no forward-mode gradients"):
         masked_attention(q, forward_ad.make_dual(k, v), v, MASK, backend=backend)
@@ -78,7 +85,9 @@ def test_the_gradient_of_a_whole_model_by_torch_func_is_that_of_backward():
     model = GLM(GLMConfig(40, 16, 2, 2, 16, dropout=0.0)).double()
     batch = pack([build_example(list(range(8, 20)), [(3, 6)], [0])] * 2)
     columns = (batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, batch.target_rows)
-    found = grad(lambda weights: functional_call(model, weights, columns).logsumexp(-1).mean())(dict(model.named_parameters()))
+    found = grad(lambda weights: functional_call(model, weights, columns).logsumexp(-1).mean())(
+        dict(model.named_parameters())
+    )
     model(*columns).logsumexp(-1).mean().backward()
     for name, weight in model.named_parameters():
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-9, atol=1e-12, msg=name)

@@ -49,7 +49,7 @@ def check_square(square):
 
 # check_square(lambda x: ...)   # uncomment
 '''
-PICTURE = '''\
+PICTURE = """\
 # %% [markdown]
 # # 01 Picture
 # %% exact
@@ -60,7 +60,7 @@ figure.alt_text = "Nothing [yet]."
 figure
 # %%
 figure
-'''
+"""
 SOLUTIONS = """\
 SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wrong=[lambda x: 2 * x, lambda x: x])]
 """
@@ -70,7 +70,12 @@ SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wron
 def rendered(tmp_path_factory):
     """A folder of two chapters and their pages: made once, copied for each test."""
     folder = tmp_path_factory.mktemp("rendered")
-    files = {"00_counting.py": COUNTING, "01_picture.py": PICTURE, "solutions.py": SOLUTIONS, "README.md": "# Course\n"}
+    files = {
+        "00_counting.py": COUNTING,
+        "01_picture.py": PICTURE,
+        "solutions.py": SOLUTIONS,
+        "README.md": "# Course\n",
+    }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     assert render.main(["--folder", str(folder)]) == 0
@@ -85,7 +90,12 @@ def check_once():
     def run(chapter, folder, solutions=None, limit=None):
         if limit is None:  # its pictures are wanted, too
             return real(chapter, folder, solutions, limit)
-        key = chapter.path.name, chapter.path.read_bytes(), Path(solutions).exists() and Path(solutions).read_bytes(), limit
+        key = (
+            chapter.path.name,
+            chapter.path.read_bytes(),
+            Path(solutions).exists() and Path(solutions).read_bytes(),
+            limit,
+        )
         if key not in known:
             known[key] = real(chapter, folder, solutions, limit)
         return known[key]
@@ -110,7 +120,9 @@ def course(rendered, check_once, tmp_path, capfd, monkeypatch):
         code = render.main([*map(str, arguments), "--folder", str(folder)])
         return SimpleNamespace(code=code, **capfd.readouterr()._asdict())
 
-    return SimpleNamespace(folder=folder, run=run, edit=edit, read=lambda name: (folder / name).read_text(encoding="utf-8"))
+    return SimpleNamespace(
+        folder=folder, run=run, edit=edit, read=lambda name: (folder / name).read_text(encoding="utf-8")
+    )
 
 
 def everything(folder):
@@ -122,7 +134,10 @@ def everything(folder):
 
 def test_under_a_cell_stand_its_prints_and_its_last_expression(course):
     page = course.read("00_counting.md")
-    assert "*How far?* Read [on]" in page and '```python\nimport os\n\nFAST = os.environ.get("MINGLM_FAST")' in page
+    assert (
+        "*How far?* Read [on]" in page
+        and '```python\nimport os\n\nFAST = os.environ.get("MINGLM_FAST")' in page
+    )
     assert "<!-- output of code cell 0 -->\n````text\na row\none\n  two ``` three\n````\n" in page
     assert "<!-- output of code cell 1 -->\n```text\nfull\n[1, 2]\n```\n" in page
     assert "code cell 2" not in page and "<!-- output of code cell 3" not in page
@@ -167,7 +182,9 @@ def test_only_the_chinese_page_joins_lines(course):
     course.edit("00_counting.py", "# 到多少？\n", "# 数到几，\n# 才算\n# 完？\n")
     course.edit("00_counting.py", "*How far?*", "到\n# 哪？")
     assert course.run("00").code == 0
-    assert "# 00 数数\n数到几，才算完？\n" in course.read("00_counting.zh.md") and "到\n哪？" in course.read("00_counting.md")
+    assert "# 00 数数\n数到几，才算完？\n" in course.read("00_counting.zh.md") and "到\n哪？" in course.read(
+        "00_counting.md"
+    )
 
 
 def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(course):
@@ -177,14 +194,21 @@ def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(cour
     assert lines[0] == lines[-4] == top
     top = f"[课程目录](README.md) · [01 Picture →](01_picture.md) · [English](00_counting.md) · {last}"
     assert course.read("00_counting.zh.md").startswith(top + "\n")
-    assert course.read("01_picture.md").startswith("[← 00 Counting](00_counting.md) · [The course](README.md) · [.py]")
+    assert course.read("01_picture.md").startswith(
+        "[← 00 Counting](00_counting.md) · [The course](README.md) · [.py]"
+    )
 
 
 def test_a_figure_is_shown_once_with_its_alternative_text(course):
     page = course.read("01_picture.md")
-    assert page.count("img/") == 1 and "![Nothing \\[yet\\].](img/01_picture-1.png)\n\n```python\nfigure\n```\n\n---" in page
+    assert (
+        page.count("img/") == 1
+        and "![Nothing \\[yet\\].](img/01_picture-1.png)\n\n```python\nfigure\n```\n\n---" in page
+    )
     with Image.open(course.folder / "img/01_picture-1.png") as image:
-        assert image.format == "PNG" and image.size == (240, 120) and image.mode == "P"  # a palette: a third of the bytes
+        assert (
+            image.format == "PNG" and image.size == (240, 120) and image.mode == "P"
+        )  # a palette: a third of the bytes
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -193,8 +217,15 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
     cells = f"# %%\nimport matplotlib.pyplot as plt\n\n{loop}\n# %% exact\nplt.get_fignums()\n# %%\n"
     course.edit("01_picture.py", "# %% exact\n", cells)
     assert course.run("01").code == 0
-    shown = [line for line in course.read("01_picture.md").split("\n") if line.startswith("!") or line == "[]"]
-    names = ["![F0.](img/01_picture-1.png)", "![F1.](img/01_picture-2.png)", "[]", r"![Nothing \[yet\].](img/01_picture-3.png)"]
+    shown = [
+        line for line in course.read("01_picture.md").split("\n") if line.startswith("!") or line == "[]"
+    ]
+    names = [
+        "![F0.](img/01_picture-1.png)",
+        "![F1.](img/01_picture-2.png)",
+        "[]",
+        r"![Nothing \[yet\].](img/01_picture-3.png)",
+    ]
     assert shown == names
     course.edit("01_picture.py", "range(2)", "range(1)")
     assert course.run("01").code == 0 and not (course.folder / "img/01_picture-3.png").exists()
@@ -203,11 +234,18 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
 def test_the_notebook_is_english_without_outputs_and_its_cells_have_fixed_ids(course):
     notebook = json.loads(course.read("00_counting.ipynb"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
-    assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown", *["code"] * 3, "markdown", "code"]
+    assert [cell["cell_type"] for cell in notebook["cells"]] == [
+        "markdown",
+        *["code"] * 3,
+        "markdown",
+        "code",
+    ]
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(6)]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert "".join(code[0]["source"]).startswith("%matplotlib inline\nimport os\n") and "数" not in str(notebook)
+    assert "".join(code[0]["source"]).startswith("%matplotlib inline\nimport os\n") and "数" not in str(
+        notebook
+    )
 
 
 def test_rendering_twice_gives_the_same_bytes(course):
@@ -247,7 +285,11 @@ NOISE = "import numpy\nfigure.set_size_inches(9, 4)\nfigure.figimage(numpy.rando
     [
         ('figure.alt_text = "Nothing [yet]."', "", "line 4: a figure of this cell has no alt_text"),
         ("figure.alt", f"{NOISE}\nfigure.alt", " KB; 120 is the most"),
-        ("from matplotlib", "import os\nos._exit(3)\nfrom matplotlib", "its process ended early, without a word"),
+        (
+            "from matplotlib",
+            "import os\nos._exit(3)\nfrom matplotlib",
+            "its process ended early, without a word",
+        ),
         ("from matplotlib", "raise SystemExit(0)\nfrom matplotlib", "line 4: SystemExit: 0"),
     ],
 )
@@ -268,9 +310,17 @@ def test_what_a_page_could_not_show_is_an_error(course, old, new, said):
         ("# %% exact", "# %% exakt", "00_counting.py:7: unknown cell '# %% exakt'"),
         ("# %% exact", "#%% exact", "unknown cell '#%% exact'"),
         ("None  # [a](b)\n", "\n", "00_counting.py:16: an empty cell"),
-        ("None  # [a](b)\n", "None\n# %% [markdown] zh\n# 空\n", "a Chinese cell stands directly behind the English one"),
+        (
+            "None  # [a](b)\n",
+            "None\n# %% [markdown] zh\n# 空\n",
+            "a Chinese cell stands directly behind the English one",
+        ),
         ("# # 00 Counting", "# Counting", "the first cell is English markdown and begins with the title"),
-        ("# %% [markdown]\n# # 00", "import os\n# %% [markdown]\n# # 00", "00_counting.py:1: a chapter begins with a cell"),
+        (
+            "# %% [markdown]\n# # 00",
+            "import os\n# %% [markdown]\n# # 00",
+            "00_counting.py:1: a chapter begins with a cell",
+        ),
     ],
 )
 @pytest.mark.parametrize("arguments", [["00"], ["--check"]])
@@ -316,32 +366,117 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("00_counting.py", "None  # [a](b)\n", "1 / 0\n", "00_counting: line 17: ZeroDivisionError: division by zero"),
-        ("00_counting.py", "None  # [a](b)\n", "import time\n\ntime.sleep(60)\n", "it takes more than 1.5 s in quick mode"),
-        ("00_counting.py", "None  #", "None  # still", "00_counting.md was not made from this 00_counting.py"),
-        ("00_counting.py", "# 到多少？", "# 到几？", "00_counting.zh.md was not made from this 00_counting.py"),
-        ("00_counting.py", "## Exercise", "## An exercise", "00_counting.ipynb is not what 00_counting.py gives"),
-        ("00_counting.py", "# %% [markdown] zh\n# ## 练习\n", "", "line 19: this English cell has no Chinese one behind it"),
-        *[(page, "  two", "two", f"line 8: the output of this exact cell is not that of {page}: line 2 is") for page in PAGES],
-        ("00_counting.md", "cell 0 -->", "cell 9 -->", "line 8: the output of this exact cell is not that of"),
-        ("00_counting.md", "[01 Picture →](01_picture.md) · ", "", "the links at its top are not those to its neighbours"),
-        ("00_counting.md", "[on](01_picture.md)", "[on](02_none.md#there)", "00_counting.md points to 02_none.md#there, which"),
-        ("01_picture.md", "01_picture-1.png", "01_picture-7.png", "01_picture.md points to img/01_picture-7.png, which does"),
-        ("01_picture.py", "# # 01 Picture", "# # 01 A picture", "00_counting.md: the links at its top are not those"),
-        ("01_picture.ipynb", '"outputs": []', '"outputs": [1]', "01_picture.ipynb is not what 01_picture.py gives"),
-        ("solutions.py", "x * x", "x + x", "check_square refuses the right answer: AssertionError: 3 times 3 is 9"),
-        ("solutions.py", "x * x", "x.y", "check_square refuses the right answer: AttributeError: 'int' object has no"),
+        (
+            "00_counting.py",
+            "None  # [a](b)\n",
+            "1 / 0\n",
+            "00_counting: line 17: ZeroDivisionError: division by zero",
+        ),
+        (
+            "00_counting.py",
+            "None  # [a](b)\n",
+            "import time\n\ntime.sleep(60)\n",
+            "it takes more than 1.5 s in quick mode",
+        ),
+        (
+            "00_counting.py",
+            "None  #",
+            "None  # still",
+            "00_counting.md was not made from this 00_counting.py",
+        ),
+        (
+            "00_counting.py",
+            "# 到多少？",
+            "# 到几？",
+            "00_counting.zh.md was not made from this 00_counting.py",
+        ),
+        (
+            "00_counting.py",
+            "## Exercise",
+            "## An exercise",
+            "00_counting.ipynb is not what 00_counting.py gives",
+        ),
+        (
+            "00_counting.py",
+            "# %% [markdown] zh\n# ## 练习\n",
+            "",
+            "line 19: this English cell has no Chinese one behind it",
+        ),
+        *[
+            (page, "  two", "two", f"line 8: the output of this exact cell is not that of {page}: line 2 is")
+            for page in PAGES
+        ],
+        (
+            "00_counting.md",
+            "cell 0 -->",
+            "cell 9 -->",
+            "line 8: the output of this exact cell is not that of",
+        ),
+        (
+            "00_counting.md",
+            "[01 Picture →](01_picture.md) · ",
+            "",
+            "the links at its top are not those to its neighbours",
+        ),
+        (
+            "00_counting.md",
+            "[on](01_picture.md)",
+            "[on](02_none.md#there)",
+            "00_counting.md points to 02_none.md#there, which",
+        ),
+        (
+            "01_picture.md",
+            "01_picture-1.png",
+            "01_picture-7.png",
+            "01_picture.md points to img/01_picture-7.png, which does",
+        ),
+        (
+            "01_picture.py",
+            "# # 01 Picture",
+            "# # 01 A picture",
+            "00_counting.md: the links at its top are not those",
+        ),
+        (
+            "01_picture.ipynb",
+            '"outputs": []',
+            '"outputs": [1]',
+            "01_picture.ipynb is not what 01_picture.py gives",
+        ),
+        (
+            "solutions.py",
+            "x * x",
+            "x + x",
+            "check_square refuses the right answer: AssertionError: 3 times 3 is 9",
+        ),
+        (
+            "solutions.py",
+            "x * x",
+            "x.y",
+            "check_square refuses the right answer: AttributeError: 'int' object has no",
+        ),
         ("solutions.py", "2 * x", "3 * x", "check_square takes wrong answer 0 for a right one"),
-        ("solutions.py", "lambda x: x]", "3]", "check_square falls over wrong answer 1: TypeError: 'int' object is not"),
+        (
+            "solutions.py",
+            "lambda x: x]",
+            "3]",
+            "check_square falls over wrong answer 1: TypeError: 'int' object is not",
+        ),
         ("solutions.py", "check_square", "check_cube", "check_square has no Exercise in solutions.py"),
         ("solutions.py", "00_counting", "01_picture", "check_square has no Exercise in solutions.py"),
-        ("solutions.py", "00_counting", "01_picture", "solutions.py answers check_square, which is not in the chapter"),
+        (
+            "solutions.py",
+            "00_counting",
+            "01_picture",
+            "solutions.py answers check_square, which is not in the chapter",
+        ),
         ("00_counting.py", ', "3 times 3 is 9"', "", "check_square refuses wrong answer 0 without a message"),
     ],
 )
 def test_check_catches(course, name, old, new, said):
     course.edit(name, old, new)
-    chapter = ["00"] * (name == "solutions.py" and new != "01_picture")  # the other one could say nothing about it
+    chapter = ["00"] * (
+        name == "solutions.py" and new != "01_picture"
+    )  # the other one could say nothing about it
     run = course.run(*chapter, "--check", "--limit", "1.5" if "sleep" in new else "600")
     assert run.code == 1 and said in run.out and "FAILED" in run.out
     assert all(line.startswith(("00_counting", "01_picture", "chapters: ")) for line in run.out.splitlines())
@@ -368,7 +503,10 @@ def test_check_compares_exact_cells_in_quick_mode(course):
     course.edit("00_counting.py", 'print("a row   ")', 'print("a quick row" if FAST else "a row")')
     assert course.run("00").code == 0
     run = course.run("--check", "00")
-    assert run.code == 1 and "exact cell is not that of 00_counting.md: line 0 is now 'a quick row', was 'a row'" in run.out
+    assert (
+        run.code == 1
+        and "exact cell is not that of 00_counting.md: line 0 is now 'a quick row', was 'a row'" in run.out
+    )
 
 
 def test_check_does_not_compare_other_cells(course):
@@ -391,7 +529,11 @@ def test_check_takes_a_fragment_of_solutions(course, tmp_path):
 def checks_of(path):
     """The functions check_... that a chapter defines."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")]
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
+    ]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -400,16 +542,26 @@ def test_a_chapter_is_well_formed(path):
     assert chapter.title(False)[:3] == path.stem[:2] + " " and chapter.code()
     assert not chapter.has_zh or chapter.untranslated() is None
     assert checks_of(path), "every chapter has exercises"
-    long = [n + 1 for n, line in enumerate(chapter.source.split("\n")) if len(line) > 100 and not line.startswith("#")]
+    long = [
+        n + 1
+        for n, line in enumerate(chapter.source.split("\n"))
+        if len(line) > 100 and not line.startswith("#")
+    ]
     assert not long, "code is read on a page: at most 100 characters a line"
 
 
-@pytest.mark.parametrize("path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem
+)
 def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
     """GitHub takes $...$ for a formula only where no Chinese letter or mark touches it from outside."""
     for cell in render.Chapter(path).cells:
         text = re.sub(r"`[^`\n]*`|\$\$.*?\$\$", "", cell.text if cell.kind == "zh" else "", flags=re.S)
-        wrong = [m.group() for m in re.finditer(r"(.?)\$[^$]+\$(.?)", text) if not re.fullmatch(r"[\x00-\x7f]*", m[1] + m[2])]
+        wrong = [
+            m.group()
+            for m in re.finditer(r"(.?)\$[^$]+\$(.?)", text)
+            if not re.fullmatch(r"[\x00-\x7f]*", m[1] + m[2])
+        ]
         assert not wrong, f"line {cell.line}: {wrong}"
 
 

@@ -165,7 +165,10 @@ def test_a_run_killed_at_any_moment_goes_on_or_begins_again(text_file, whole, tm
         assert [step for step, _ in losses(out)] == ["1"] and losses(out)[0][1] == losses(whole)[0][1]
         assert not [name for name in os.listdir(out) if name.startswith(".")]
         shutil.rmtree(out)
-    assert list(ways.values()) == sorted(ways.values()) and set(ways.values()) == {"again", "on"}  # first again, then on
+    assert list(ways.values()) == sorted(ways.values()) and set(ways.values()) == {
+        "again",
+        "on",
+    }  # first again, then on
 
 
 def test_settings_without_a_checkpoint_begin_at_step_0(text_file, whole, tmp_path):
@@ -215,7 +218,9 @@ def test_what_was_typed_may_be_typed_again_with_resume(text_file, whole, tmp_pat
     out = tmp_path / "run"
     assert main(words(text_file, out, "--stop-at", "1")) == 0
     monkeypatch.chdir(Path(text_file).parent)
-    assert main(words(Path(text_file).name, out, "--resume", "--preset", "tiny")) == 0  # the same text by another path
+    assert (
+        main(words(Path(text_file).name, out, "--resume", "--preset", "tiny")) == 0
+    )  # the same text by another path
     assert losses(out) == losses(whole)
     capsys.readouterr()
     for more, both in (
@@ -248,7 +253,9 @@ def test_a_file_of_settings_is_compared_too(whole, tmp_path):
     file.write_text("[train]\nsteps = 4\n")
     with pytest.raises(MinglmError, match="train.steps: 4 is given"):
         resumed_settings(whole, {}, file=file)
-    assert resumed_settings(whole, {"train.steps": "3"}, file=file) == run_settings(whole)  # the command line overrides it
+    assert resumed_settings(whole, {"train.steps": "3"}, file=file) == run_settings(
+        whole
+    )  # the command line overrides it
 
 
 def test_a_run_whose_text_has_moved_says_how_to_go_on(whole, tmp_path, capsys):
@@ -266,7 +273,9 @@ def test_a_run_whose_text_has_moved_says_how_to_go_on(whole, tmp_path, capsys):
     assert f"{text}: no such file" in said and f"minglm pretrain --out {out} --resume --text PATH" in said
     assert main(["pretrain", "--out", str(out), "--resume", "--text", str(other)]) == 2
     said = capsys.readouterr().err
-    assert f"{other} is another text than {text}" in said and resolve(file=out / "run.toml").data.text == (str(text),)
+    assert f"{other} is another text than {text}" in said and resolve(file=out / "run.toml").data.text == (
+        str(text),
+    )
     assert main(["pretrain", "--out", str(out), "--resume", "--text", str(moved), "--stop-at", "2"]) == 0
     assert main(["pretrain", "--out", str(out), "--resume"]) == 0  # it is remembered
     assert losses(out) == losses(whole)
@@ -282,7 +291,9 @@ def test_the_header_of_the_table_is_there_from_the_first_moment(text_file, tmp_p
     assert (tmp_path / "run" / "metrics.csv").read_text().startswith("step,loss,")
 
 
-def test_a_disk_that_fills_under_way_is_named_and_the_run_goes_on_later(text_file, whole, tmp_path, monkeypatch, capsys):
+def test_a_disk_that_fills_under_way_is_named_and_the_run_goes_on_later(
+    text_file, whole, tmp_path, monkeypatch, capsys
+):
     out, lines = tmp_path / "run", []
 
     class Full(io.TextIOWrapper):
@@ -301,5 +312,8 @@ def test_a_disk_that_fills_under_way_is_named_and_the_run_goes_on_later(text_fil
         patch.setattr("minglm.train.pretrain.open", opened, raising=False)
         assert main(words(text_file, out)) == 2
     said = capsys.readouterr().err
-    assert f"{out / 'metrics.csv'}: cannot be written: No space left on device; --resume" in said and "Traceback" not in said
+    assert (
+        f"{out / 'metrics.csv'}: cannot be written: No space left on device; --resume" in said
+        and "Traceback" not in said
+    )
     assert main(words(text_file, out, "--resume")) == 0 and losses(out) == losses(whole)

@@ -15,7 +15,19 @@ from itertools import product
 import matplotlib.pyplot as plt
 import torch
 
-from minglm import GLM, GLMConfig, Rng, Span, Tokenizer, build_example, explain, fill, pack, sample_spans, score
+from minglm import (
+    GLM,
+    GLMConfig,
+    Rng,
+    Span,
+    Tokenizer,
+    build_example,
+    explain,
+    fill,
+    pack,
+    sample_spans,
+    score,
+)
 from minglm.use.models import BOX, read_model
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
@@ -31,21 +43,43 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% exact
 ANIMALS = {
-    "deer": ("in the forest", "leaves"), "bear": ("in the forest", "honey"),
-    "robin": ("in the forest", "worms"), "cow": ("on the farm", "grass"),
-    "cat": ("on the farm", "mice"), "hen": ("on the farm", "corn"),
-    "goose": ("by the river", "weeds"), "otter": ("by the river", "fish"),
+    "deer": ("in the forest", "leaves"),
+    "bear": ("in the forest", "honey"),
+    "robin": ("in the forest", "worms"),
+    "cow": ("on the farm", "grass"),
+    "cat": ("on the farm", "mice"),
+    "hen": ("on the farm", "corn"),
+    "goose": ("by the river", "weeds"),
+    "otter": ("by the river", "fish"),
     "frog": ("by the river", "flies"),
 }
-FORMS = ("{3} {0} lives {1} and eats {2}.", "{3} {0} eats {2} and lives {1}.",
-         "{3} {0} {1} looks for {2}.", "{3} {0} finds {2} {1}.",
-         "{3} {0}, which eats {2}, lives {1}.", "{3} {0} that lives {1} eats {2}.")
-OPENINGS = ("The", "Our", "This", "Every", "Today the", "Today our", "At night the",
-            "At night our", "In spring the", "In spring our")
+FORMS = (
+    "{3} {0} lives {1} and eats {2}.",
+    "{3} {0} eats {2} and lives {1}.",
+    "{3} {0} {1} looks for {2}.",
+    "{3} {0} finds {2} {1}.",
+    "{3} {0}, which eats {2}, lives {1}.",
+    "{3} {0} that lives {1} eats {2}.",
+)
+OPENINGS = (
+    "The",
+    "Our",
+    "This",
+    "Every",
+    "Today the",
+    "Today our",
+    "At night the",
+    "At night our",
+    "In spring the",
+    "In spring our",
+)
 
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
-every = [form.format(animal, *facts, opening) for animal, facts in ANIMALS.items()
-         for form, opening in product(FORMS, OPENINGS)]
+every = [
+    form.format(animal, *facts, opening)
+    for animal, facts in ANIMALS.items()
+    for form, opening in product(FORMS, OPENINGS)
+]
 read = Rng(0).shuffle([sentence for sentence in every if sentence not in kept.values()])[:400]
 print(f"{len(read)} sentences to read:", *read[:4], "...", sep="\n    ")
 print(f"{len(kept)} kept back:", *list(kept.values())[:2], "...", sep="\n    ")
@@ -64,8 +98,9 @@ print("the question:", QUESTION, sep="\n    ")
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
 torch.manual_seed(1)
-model = GLM(GLMConfig(tokenizer.vocab_size, hidden_size=64, num_layers=2, num_heads=4,
-                      max_positions=32, dropout=0.0))
+model = GLM(
+    GLMConfig(tokenizer.vocab_size, hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
+)
 print("as tokens:", tokenizer.pieces(tokenizer.encode(QUESTION, special=True)))
 print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to choose from\n")
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
@@ -101,8 +136,12 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 words = "The bear lives in the forest and eats honey .".split()
 spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
 d = explain(words, spans, order)
-for name, row in (("", d.tokens), ("learns", d.targets), ("position", d.position_ids),
-                  ("block position", d.block_position_ids)):
+for name, row in (
+    ("", d.tokens),
+    ("learns", d.targets),
+    ("position", d.position_ids),
+    ("block position", d.block_position_ids),
+):
     print(f"{name:15}" + "".join(f"{'' if x is None else str(x):>7}" for x in row))
 
 # %%
@@ -127,8 +166,10 @@ p = logits.softmax(-1)  # (N, V)
 surprise = 0.0
 for row, target in zip(batch.target_rows.tolist(), batch.targets.tolist(), strict=True):
     surprise -= math.log(p[row, target])
-    print(f"after {tokenizer.token_str(batch.tokens[row]):16} the right next token is "
-          f"{tokenizer.token_str(target):14} probability {p[row, target]:.4f}")
+    print(
+        f"after {tokenizer.token_str(batch.tokens[row]):16} the right next token is "
+        f"{tokenizer.token_str(target):14} probability {p[row, target]:.4f}"
+    )
 by_hand = surprise / len(batch.targets)
 print(f"\nloss by hand {by_hand:.4f}, by the library {model.loss(batch).item():.4f}")
 assert abs(by_hand - model.loss(batch).item()) < 1e-4
@@ -192,8 +233,10 @@ for ax, title, found, colour in ((left, "before", before, SAND), (right, "after"
 left.invert_yaxis()
 left.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
 right.set_xlim(0, 1)
-fig.alt_text = ("The probability of each of nine animals as the answer: about equal and near 0 "
-                "before training, mostly on cat after it.")
+fig.alt_text = (
+    "The probability of each of nine animals as the answer: about equal and near 0 "
+    "before training, mostly on cat after it."
+)
 
 # %% [markdown]
 # Mind the left scale: an animal was one answer among very many. And if half of the question is
@@ -233,8 +276,12 @@ print("\ncorrect, of nine each:", correct)
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
-for text in ("She was very [MASK] to see him.", "And God [MASK] the light.",
-             "My dear [MASK], I am not well.", "He took the [MASK] and went out of the house."):
+for text in (
+    "She was very [MASK] to see him.",
+    "And God [MASK] the light.",
+    "My dear [MASK], I am not well.",
+    "He took the [MASK] and went out of the house.",
+):
     print(f"{text}\n    {likeliest(box, its_tokenizer, text)}")
 
 # %% [markdown]
@@ -273,7 +320,7 @@ def check_part_b(part_b):
         spans = sample_spans(words, "token", rng, has_cls=False, mask_ratio=0.4)
         order = rng.shuffle(list(range(len(spans))))
         d = explain(words, spans, order)
-        rows, answer = list(d.tokens)[d.part_a_len:], part_b(words, spans, order)
+        rows, answer = list(d.tokens)[d.part_a_len :], part_b(words, spans, order)
         assert list(answer) == rows, f"spans {spans}, order {order}: {answer} came, not {rows}"
 
 

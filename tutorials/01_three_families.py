@@ -57,6 +57,8 @@ CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
     ("red wine", "at night"),
     ("green tea", "at dawn"),
 ]
+
+
 # %% [markdown]
 # **BERT** puts one `[M]` for each missing token and predicts each from the whole context, but alone: no `[M]` knows
 # what another one will say,
@@ -182,6 +184,8 @@ FAMILY = {model: explain(words, SPANS, ORDER, model=model) for model in MODELS}
 for model, d in FAMILY.items():
     print(f"{model:7}", *(f"{token:5}" for token in d.tokens))
     print("learns ", *(f"{target or '.':5}" for target in d.targets), "\n")
+
+
 # %% [markdown]
 # Read it column by column. Under BERT's `[M]` stands the word itself; under a word of GPT stands the next word. T5 and
 # GLM do both: a text with holes, then the missing words one after another, each row learning the next token. T5 calls
@@ -237,6 +241,8 @@ for model, d in FAMILY.items():
     print(f"{model:7} A = {A} of {T} rows: keys of each row", [keys_of_row(i, A) for i in range(T)])
 # %%
 draw("family", derivation=FAMILY["glm"], width=700)
+
+
 # %% [markdown]
 # Above the line the first part sees itself on both sides (dark blue). Below it the second part sees all of the first
 # (light blue) and its own past (orange, yellow). T5 is drawn as three blocks because it has two networks: an encoder,
@@ -290,6 +296,8 @@ fig.alt_text = (
     "drank, with and today; GPT only what comes before; GLM the kept words on both sides and the "
     "answers given before."
 )
+
+
 # %% [markdown]
 # Light blue is a word that was there, orange a blanked word that has already been said. Look for what is missing: the
 # right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5 and GLM have both. GLM sees *him*
@@ -363,6 +371,8 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
     print("learns", *(f"{target or '.':5}" for target in d.targets))
     print("keys  ", *(f"{keys_of_row(i, d.part_a_len):<5}" for i in range(len(d))), "\n")
     assert name == "BERT" or (d.mask == np.tri(len(d), dtype=bool)).all()  # the triangle of GPT
+
+
 # %% [markdown]
 # ## Exercises
 #

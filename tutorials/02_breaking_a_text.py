@@ -57,13 +57,13 @@ spans, order = [Span(2, 3), Span(4, 6)], [1, 0]
 
 part_a, end = [], 0
 for span in spans:
-    part_a += [*text[end:span.start], "[M]"]
+    part_a += [*text[end : span.start], "[M]"]
     end = span.end
 part_a += text[end:]
 
 part_b, targets = [], []
 for k in order:
-    piece = text[spans[k].start:spans[k].end]
+    piece = text[spans[k].start : spans[k].end]
     part_b += ["[S]", *piece]
     targets += [*piece, "[E]"]
 
@@ -72,7 +72,7 @@ print("Part B ", *part_b)
 print("learns ", *targets)
 
 d = explain(text, spans, order)  # the library's version, with words instead of ids
-assert [*d.tokens] == part_a + part_b and [*d.targets[d.part_a_len:]] == targets
+assert [*d.tokens] == part_a + part_b and [*d.targets[d.part_a_len :]] == targets
 
 # %%
 draw("corruption", derivation=d, width=700)
@@ -135,6 +135,7 @@ assert np.allclose(cdf, np.cumsum(law))
 # 最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。`Rng(0, n)` 给一串随机数起了*名字*：种子 0，
 # 第 n 段文本。所以无论什么时候、在哪台机器上问，挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
 
+
 # %% exact
 def draw_lengths(budget, rng):
     lengths = []
@@ -153,7 +154,7 @@ assert drawn[7] == draw_lengths(int(0.15 * 128), Rng(0, 7))  # asked again, out 
 counted = np.bincount(sum(drawn, [])) / sum(map(len, drawn))
 for n in range(1, 8):
     print(f"p({n}) = {law[n - 1]:.3f}, drawn {counted[n]:.3f}  " + "#" * round(100 * counted[n]))
-assert np.allclose(counted[1:], law[:len(counted) - 1], atol=0.01)
+assert np.allclose(counted[1:], law[: len(counted) - 1], atol=0.01)
 for name, i in (("first", 0), ("last", -1)):
     mean = np.mean([lengths[i] for lengths in drawn])
     print(f"{name} length that is drawn for a text: {mean:.2f} in the mean")
@@ -186,6 +187,7 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 # 最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，每个点有 0 到 4 五个槽位可放。
 # 抽两个槽位，排好序，再把点还原成片段。
 
+
 # %% exact
 def place(lengths, slots):
     spans, shift = [], 0
@@ -216,6 +218,7 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 #
 # 抽长度、打乱、抽槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
 # 所以整体要后移一位。
+
 
 # %% exact
 def draw_token_spans(length, rng):
@@ -268,9 +271,12 @@ def break_story(objective, rng, words=STORY):
 
 for objective in OBJECTIVES:
     d = break_story(objective, Rng(14))
-    for name, words in (("reads", d.tokens), ("learns", d.targets[d.part_a_len:])):
-        print(textwrap.fill(" ".join(words), 90, initial_indent=f"{objective:8}  {name:6}  ",
-                            subsequent_indent=" " * 18))
+    for name, words in (("reads", d.tokens), ("learns", d.targets[d.part_a_len :])):
+        print(
+            textwrap.fill(
+                " ".join(words), 90, initial_indent=f"{objective:8}  {name:6}  ", subsequent_indent=" " * 18
+            )
+        )
 
 # %% [markdown]
 # The document span takes the end of the text with it, `[EOS]` included: so the model learns where a
@@ -306,9 +312,11 @@ for ax, objective in zip(axes, OBJECTIVES, strict=True):
     ax.set(yticks=[], ylim=(12, -0.3), xlim=(0, len(STORY)))
     ax.spines[:].set_visible(False)
 axes[-1].set_xlabel("token of the text")
-fig.alt_text = ("The same text broken twelve times by each objective. Token: short spans. "
-                "Sentence: one whole sentence. Document: one span that begins at the middle or "
-                "before it and runs to the end.")
+fig.alt_text = (
+    "The same text broken twelve times by each objective. Token: short spans. "
+    "Sentence: one whole sentence. Document: one span that begins at the middle or "
+    "before it and runs to the end."
+)
 
 # %% [markdown]
 # ## Back again
@@ -370,6 +378,7 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 # ## 练习
 # **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
 
+
 # %%
 def check_slots_of(slots_of):
     for layout in sorted(ways):
@@ -390,6 +399,7 @@ def check_slots_of(slots_of):
 # %% [markdown] zh
 # **2. 额度的代价。** 20 个 token 的文本，额度是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对额度写一个递推式更漂亮。）
+
 
 # %%
 def check_mean_blanked(answer):
@@ -412,7 +422,7 @@ PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
 PUZZLE += " [S] gets the cheese [S] the early [S] worm"  # Part B
 POSITIONS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9, 0, 0, 0, 4, 4]
 for start in (0, 10):
-    rows = list(zip(PUZZLE.split(), POSITIONS, strict=True))[start:start + 10]
+    rows = list(zip(PUZZLE.split(), POSITIONS, strict=True))[start : start + 10]
     print(*(f"{token:8}" for token, _ in rows))
     print(*(f"{position:<8}" for _, position in rows))
 

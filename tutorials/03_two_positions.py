@@ -23,7 +23,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import GLM, GLMConfig, GLMMask, Rng, SpecialTokens, build_example, explain, keys_of_row, pack, sample_spans
+from minglm import (
+    GLM,
+    GLMConfig,
+    GLMMask,
+    Rng,
+    SpecialTokens,
+    build_example,
+    explain,
+    keys_of_row,
+    pack,
+    sample_spans,
+)
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
@@ -45,6 +56,7 @@ def line(name, values):
 # %% [markdown] zh
 # ## 没法回答的问题
 # 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，看到的是什么？
+
 
 # %% exact
 def numbered(example):
@@ -68,11 +80,11 @@ for order in ([0, 1], [1, 0]):
 # 于是五个学习的行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
 # 一个只给各行依次编号，另一个用 GLM 的位置。
 
+
 # %%
 def learn(change, steps=150):
     torch.manual_seed(0)
-    model = GLM(GLMConfig(110, hidden_size=32, num_layers=2, num_heads=2, max_positions=16,
-                          dropout=0.0))
+    model = GLM(GLMConfig(110, hidden_size=32, num_layers=2, num_heads=2, max_positions=16, dropout=0.0))
     batch = pack([change(build_example(IDS, SPANS, order)) for order in ([0, 1], [1, 0])])
     optimizer, losses = torch.optim.AdamW(model.parameters(), 5e-3), []
     for _ in range(steps):
@@ -90,8 +102,10 @@ def learn(change, steps=150):
 runs = {"numbered rows": learn(numbered), "GLM's two positions": learn(lambda example: example)}
 for name, (_, losses, p) in runs.items():
     others = torch.cat([p[1:5], p[6:]]).min()
-    print(f"{name:20} loss {losses[-1]:.3f}   probability of the right first word: {p[0]:.2f} "
-          f"and {p[5]:.2f}, of any other at least {others:.2f}")
+    print(
+        f"{name:20} loss {losses[-1]:.3f}   probability of the right first word: {p[0]:.2f} "
+        f"and {p[5]:.2f}, of any other at least {others:.2f}"
+    )
 
 # %%
 fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
@@ -102,8 +116,10 @@ ax.set(xlabel="step", ylabel="loss", yscale="log")
 ax.set_yticks((0.01, 0.1, 1), ("0.01", "0.1", "1"))
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = ("Two loss curves. With numbered rows the loss stops at ln 2 / 5, with GLM's two "
-                "positions it goes on falling.")
+fig.alt_text = (
+    "Two loss curves. With numbered rows the loss stops at ln 2 / 5, with GLM's two "
+    "positions it goes on falling."
+)
 
 # %% [markdown]
 # With numbered rows the first word stays a coin's toss. All others are learned: once it is known
@@ -122,6 +138,7 @@ fig.alt_text = ("Two loss curves. With numbered rows the loss stops at ln 2 / 5,
 # 还是论文图 2 的例子，一行一行地看。第一个编号叫*位置*（position），说的是*哪个空*：Part A 的行就是它自己所在的位置，
 # 而一个片段的所有行，都取该片段的 `[M]` 所在的位置。第二个编号叫*片段内位置*（block position），说的是*空里的第几个*：
 # 在 Part A 里为 0，从 `[S]` 起依次为 1、2、3……。求法是沿着文本走一遍，遇到片段就一步跨过去：
+
 
 # %% exact
 def by_walking(length, spans, order):
@@ -178,13 +195,28 @@ fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
 for i, token in enumerate(d.tokens):
     x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
     colour = BLUE if k < 0 else SPAN_COLOURS[k]
-    ax.text(x, y, token, ha="center", va="center", color="white" if y == 0 else colour,
-            bbox=dict(boxstyle="round", facecolor=colour if y == 0 else "white", edgecolor=colour))
-ax.set(xlim=(-0.6, 4.6), ylim=(-0.6, 3.6), xticks=range(5), yticks=range(4),
-       xlabel="position: which blank", ylabel="block position")
+    ax.text(
+        x,
+        y,
+        token,
+        ha="center",
+        va="center",
+        color="white" if y == 0 else colour,
+        bbox=dict(boxstyle="round", facecolor=colour if y == 0 else "white", edgecolor=colour),
+    )
+ax.set(
+    xlim=(-0.6, 4.6),
+    ylim=(-0.6, 3.6),
+    xticks=range(5),
+    yticks=range(4),
+    xlabel="position: which blank",
+    ylabel="block position",
+)
 ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = ("The rows of the example by their two positions: Part A along the bottom, over "
-                "position 2 the tower S x3, over position 4 the tower S x5 x6.")
+fig.alt_text = (
+    "The rows of the example by their two positions: Part A along the bottom, over "
+    "position 2 the tower S x3, over position 4 the tower S x5 x6."
+)
 
 # %% [markdown]
 # What can be read off this picture, and is checked below:
@@ -201,10 +233,17 @@ fig.alt_text = ("The rows of the example by their two positions: Part A along th
 # - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
 #   而像 BERT 那样一个词一个掩码，长度就等于事先告诉了模型。
 
+
 # %% exact
 def places(example):
-    return list(zip(example.position_ids.tolist(), example.block_position_ids.tolist(),
-                    example.tokens.tolist(), strict=True))
+    return list(
+        zip(
+            example.position_ids.tolist(),
+            example.block_position_ids.tolist(),
+            example.tokens.tolist(),
+            strict=True,
+        )
+    )
 
 
 ids, spans = range(100, 120), [(1, 2), (5, 8), (12, 14)]
@@ -215,7 +254,7 @@ print("orders:", len(every), "  different sets of places:", len({frozenset(p) fo
 short = build_example([1, 2, 3, 4], [(2, 3)], [0])
 long = build_example([1, 2, 3, 3, 3, 3, 3, 4], [(2, 7)], [0])
 for name, example in (("blank of 1", short), ("blank of 5", long)):
-    print(f"{name}: Part A", *places(example)[:example.part_a_len])
+    print(f"{name}: Part A", *places(example)[: example.part_a_len])
 
 # %% [markdown]
 # ## What the second number is for
@@ -234,6 +273,7 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 #
 # 去掉 $Q$ 会怎样？同一片段的各行就全落在一个点上。取片段 `a b c`，再取它的孪生兄弟 `b a c`：在 `c` 这一行，
 # 两边的注意力看到的 token 一模一样，而注意力只是加权求和，分不出先后。这一行的输出有没有差别？用随机权重就能回答。
+
 
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
@@ -301,11 +341,48 @@ for layers in (1, 2):
 # 特殊 token 用它自己的 id。我们的结果和它一样吗？
 
 # %% exact
-text = [1, 51, 114, 25, 31, 150, 37, 10, 27, 142, 67, 22, 35, 124, 120, 30, 10, 154, 121, 28, 157,
-        10, 162, 28, 160, 162, 114, 10, 24, 155, 47, 87, 120, 10, 0]
+text = [
+    1,
+    51,
+    114,
+    25,
+    31,
+    150,
+    37,
+    10,
+    27,
+    142,
+    67,
+    22,
+    35,
+    124,
+    120,
+    30,
+    10,
+    154,
+    121,
+    28,
+    157,
+    10,
+    162,
+    28,
+    160,
+    162,
+    114,
+    10,
+    24,
+    155,
+    47,
+    87,
+    120,
+    10,
+    0,
+]
 recorded = {
-    "tokens": [5, 28, 157, 10, 5, 35, 124], "targets": [28, 157, 10, 6, 35, 124, 6],
-    "position_ids": [18, 18, 18, 18, 12, 12, 12], "block_position_ids": [1, 2, 3, 4, 1, 2, 3],
+    "tokens": [5, 28, 157, 10, 5, 35, 124],
+    "targets": [28, 157, 10, 6, 35, 124, 6],
+    "position_ids": [18, 18, 18, 18, 12, 12, 12],
+    "block_position_ids": [1, 2, 3, 4, 1, 2, 3],
 }  # its Part B; sep was 32
 theirs = SpecialTokens(pad=0, eos=0, cls=1, mask=2, smask=3, gmask=4, sop=5, eop=6)
 example = build_example(text, [(12, 14), (19, 22)], [1, 0], theirs)
@@ -385,7 +462,7 @@ for place in (2, 4):
 # 没见过的对它毫无意义。GLM-130B 训练时用的是 `[MASK]` 和 `[gMASK]`，ChatGLM2-6B 的对话微调则完全没有填空。
 
 # %% exact
-print("row 8 sees:", *(NAMES[i] for i in example.tokens[:keys_of_row(8, example.part_a_len)]))
+print("row 8 sees:", *(NAMES[i] for i in example.tokens[: keys_of_row(8, example.part_a_len)]))
 objectives = ("token", "sentence", "document")
 print({objective: example.special.mask_of(objective) for objective in objectives})
 
@@ -405,13 +482,21 @@ tokens, first, second = (column.tolist() for column in columns)
 pad = example.special.pad
 alone = logits(model, tokens, first, second, 5)[5:]
 behind = logits(model, tokens + [pad, pad], first + [0, 0], second + [0, 0], 5)[5:-2]
-inside = logits(model, tokens[:5] + [pad, pad] + tokens[5:], first[:5] + [5, 6] + first[5:],
-                second[:5] + [0, 0] + second[5:], 7)[7:]
+inside = logits(
+    model,
+    tokens[:5] + [pad, pad] + tokens[5:],
+    first[:5] + [5, 6] + first[5:],
+    second[:5] + [0, 0] + second[5:],
+    7,
+)[7:]
 batch = pack([build_example(range(50, 60), [(3, 6)], [0]), example])
 with torch.no_grad():
     packed = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-5:]
-for name, rows in (("padding behind Part B", behind), ("padding inside Part A", inside),
-                   ("packed behind another text", packed)):
+for name, rows in (
+    ("padding behind Part B", behind),
+    ("padding inside Part A", inside),
+    ("packed behind another text", packed),
+):
     print(f"{name:27} {say(alone, rows)}")
 
 # %% [markdown]
@@ -426,8 +511,9 @@ for name, rows in (("padding behind Part B", behind), ("padding inside Part A", 
 # 并把那个向量复制过去；minglm 读入这些权重时也这样做。
 
 # %% exact
-chinese = SpecialTokens(pad=50000, eos=50000, cls=50002, mask=50003, smask=50008, gmask=50007,
-                        sop=50006, eop=50007)
+chinese = SpecialTokens(
+    pad=50000, eos=50000, cls=50002, mask=50003, smask=50008, gmask=50007, sop=50006, eop=50007
+)
 e = build_example([50002, 11, 12, 13, 14, 50000], [(3, 6)], [0], chinese, "document")
 print("reads ", *e.tokens, "  learns", *e.targets)
 
@@ -452,6 +538,7 @@ line("[gMASK]", range(len(chat.tokens)))
 # ## 练习
 # **1. 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 02 章相同。每个片段都以 `eop` 结束。
+
 
 # %%
 def check_layout(layout):
@@ -478,12 +565,13 @@ def check_layout(layout):
 # **2. 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
 
+
 # %%
 def check_first_row(first_row):
     for spans in ([(2, 3), (4, 6)], [(0, 1), (2, 5)], [(1, 4)], [(0, 1), (2, 3), (4, 5)]):
         for n in range(len(spans)):
             d = explain(TEXT, spans, [n, *(k for k in range(len(spans)) if k != n)])
-            A, got = d.part_a_len, tuple(first_row(list(d.tokens[:d.part_a_len]), n))
+            A, got = d.part_a_len, tuple(first_row(list(d.tokens[: d.part_a_len]), n))
             truth = d.tokens[A], int(d.position_ids[A]), int(d.block_position_ids[A])
             asked = f"blank {n} of {' '.join(d.tokens[:A])}"
             assert got == truth, f"{asked}: {got} is not its first row"

@@ -86,6 +86,7 @@ draw("film", derivation=d, width=580)
 # ## 照着句子写
 # 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
 
+
 # %% exact
 def may_see(i, j):
     if d.part[j] == "A":
@@ -112,6 +113,7 @@ for i in range(T):
 #
 # ## 用循环写，用一行写
 # 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
+
 
 # %% exact
 def by_loops(T, A):
@@ -218,8 +220,9 @@ batch = pack([build_example(words, d.spans, d.order)])
 
 def random_model(layers):
     torch.manual_seed(0)
-    model = GLM(GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2,
-                          max_positions=16)).eval()
+    model = GLM(
+        GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
+    ).eval()
     model.backend = "reference"
     return model
 
@@ -229,8 +232,10 @@ def change(model, mask, j):
     """How far the outputs of every row move when the token of row j becomes another: (T,)."""
     changed = batch.tokens.clone()
     changed[j] = 50
-    before, after = (model(tokens, batch.position_ids, batch.block_position_ids, mask)
-                     for tokens in (batch.tokens, changed))
+    before, after = (
+        model(tokens, batch.position_ids, batch.block_position_ids, mask)
+        for tokens in (batch.tokens, changed)
+    )
     return (before - after).abs().amax(1).numpy()
 
 
@@ -260,13 +265,15 @@ ax.set_xticks(range(T), [f"{token}\n{i}" for i, token in enumerate(d.tokens)])
 ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = (
     "How far each row's output moves when x6 in row 7 is changed: exactly 0 in rows 0 to 6, most "
-    "in row 7, less in rows 8 and 9.")
+    "in row 7, less in rows 8 and 9."
+)
 
 # %% [markdown]
 # Do this for every token, and the mask comes back out of the model, measured: column `j` is what
 # moves when token `j` changes.
 # %% [markdown] zh
 # 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
+
 
 # %% exact
 def measured(model, mask):
@@ -295,6 +302,7 @@ for layers in (1, 2, 4):
 # 现在来破坏第 2 句：让 Part A 什么都能看，而 Part B 的行（只有它们在学）一格也不动。看上去没什么害处。
 # （参考实现 reference 只向掩码要 `visible_keys`，所以造一个错的掩码只要几行。）
 
+
 # %% exact
 class PartASeesAll(GLMMask):
     def visible_keys(self):
@@ -310,14 +318,24 @@ for name, grid in (("GLM's mask", mask.dense()), ("Part A sees all", leaky.dense
 
 # %%
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.7), layout="constrained")
-cases = (("GLM's mask", mask, 1), ("GLM's mask", mask, 4),
-         ("Part A sees all", leaky, 1), ("Part A sees all", leaky, 2))
+cases = (
+    ("GLM's mask", mask, 1),
+    ("GLM's mask", mask, 4),
+    ("Part A sees all", leaky, 1),
+    ("Part A sees all", leaky, 2),
+)
 for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
     moved = measured(random_model(layers), which)
     wrong = moved & ~d.mask
     assert wrong.any() == (which is leaky)
-    ax.pcolormesh(moved * 1 + wrong, cmap=ListedColormap([LOOK["faint"], BLUE, LOOK["ink"]]),
-                  vmin=0, vmax=2, edgecolors="white", linewidth=1)
+    ax.pcolormesh(
+        moved * 1 + wrong,
+        cmap=ListedColormap([LOOK["faint"], BLUE, LOOK["ink"]]),
+        vmin=0,
+        vmax=2,
+        edgecolors="white",
+        linewidth=1,
+    )
     for i, j in np.argwhere(wrong):
         ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
     ax.axhline(A, color=LOOK["ink"])
@@ -330,7 +348,8 @@ for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
 fig.alt_text = (
     "Which rows move when which token changes, four times. Under GLM's mask the grid is the mask "
     "with 1 layer and with 4. If Part A sees all, its own rows move too with 1 layer, and with 2 "
-    "layers every row moves: all cells outside the mask carry an exclamation mark.")
+    "layers every row moves: all cells outside the mask carry an exclamation mark."
+)
 
 # %% [markdown]
 # `!` is a ripple where none may be. With one layer it stays inside Part A, whose rows learn
@@ -358,6 +377,7 @@ fig.alt_text = (
 # **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。
 # 有的列表对应两个值。
 
+
 # %%
 def check_part_a_lens_of(part_a_lens_of):
     for length in (1, 2, 5, 8):
@@ -366,7 +386,8 @@ def check_part_a_lens_of(part_a_lens_of):
             got = sorted(part_a_lens_of(list(visible)))
             for n in range(length + 1):
                 assert (masks[n] == visible) == (n in got), (
-                    f"{visible}: part_a_len {n} gives {masks[n]}, and your answer is {got}")
+                    f"{visible}: part_a_len {n} gives {masks[n]}, and your answer is {got}"
+                )
 
 
 # check_part_a_lens_of(lambda visible_keys: [...])   # uncomment, and fill in
@@ -377,6 +398,7 @@ def check_part_a_lens_of(part_a_lens_of):
 # %% [markdown] zh
 # **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，写出 `open_cells(T, A)`：
 # 这个数就是注意力的计算量。
+
 
 # %%
 def check_open_cells(open_cells):
@@ -395,6 +417,7 @@ def check_open_cells(open_cells):
 # %% [markdown] zh
 # **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
+
 
 # %%
 def check_cheating_rows(rows):

@@ -33,14 +33,16 @@ SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
-x = np.array([
-    [1, 0, 0],  # the
-    [1, 2, 0],  # cat
-    [1, 0, 1],  # [M]
-    [1, 1, 0],  # [S]
-    [2, 1, 0],  # sat
-    [2, 0, 0],  # down
-])
+x = np.array(
+    [
+        [1, 0, 0],  # the
+        [1, 2, 0],  # cat
+        [1, 0, 1],  # [M]
+        [1, 1, 0],  # [S]
+        [2, 1, 0],  # sat
+        [2, 0, 0],  # down
+    ]
+)
 T, A = len(d), d.part_a_len
 for i in range(T):
     seen = " ".join(d.tokens[: max(A, i + 1)])
@@ -76,6 +78,7 @@ print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 #
 # ## All rows: loops, then lines
 
+
 # %% exact
 def attend_in_loops(q, k, v, part_a_len):
     T, D = q.shape
@@ -91,7 +94,7 @@ def attend_in_loops(q, k, v, part_a_len):
 
 def attend(q, k, v, may_attend):
     scores = np.where(may_attend, q @ k.T, -np.inf)  # 2 ** -inf is 0
-    weights = 2.0 ** scores
+    weights = 2.0**scores
     weights /= weights.sum(1, keepdims=True)
     return weights, weights @ v
 
@@ -107,13 +110,21 @@ print(out.round(3))
 # In the lines a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
 # counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
 
+
 # %%
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
         colour = KINDS[d.kind[i, j]].light or FAINT  # the colours of chapter 04
         ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, alpha=strength[i, j]))
-        ax.text(j + 0.5, i + 0.52, form.format(number), ha="center", va="center", fontsize=9,
-                color="black" if grid[i, j] else SOFT)
+        ax.text(
+            j + 0.5,
+            i + 0.52,
+            form.format(number),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="black" if grid[i, j] else SOFT,
+        )
     ax.hlines(range(T), 0, T, color="white", lw=1.5)
     ax.vlines(range(T), 0, T, color="white", lw=1.5)
     ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color="black", lw=1.2)
@@ -131,7 +142,8 @@ table(axes[2], weights, "weights", np.where(grid, 0.7 * weights, 1), "{:.2f}")
 axes[0].set_yticks(np.arange(T) + 0.5, d.tokens)
 fig.alt_text = (
     "Three grids of six rows and six keys: all scores, their powers of two with zeros where the "
-    "mask is shut, and the weights, which sum to one in every row.")
+    "mask is shut, and the weights, which sum to one in every row."
+)
 
 # %% [markdown]
 # ## The same as the library
@@ -201,12 +213,19 @@ for fill in (-2, 0, 1, 2, 3):
 ax.text(1.06, 1.42, "output with hidden scores of", fontsize=9)
 ax.plot(*out[3, :2], "*", ms=16, color="black")
 ax.text(0.94, out[3, 1], "output with -inf", ha="right", va="center")
-ax.set(xlim=(0.5, 2.3), ylim=(-0.2, 2.15), xlabel="first number", ylabel="second number",
-       xticks=(1, 1.5, 2), yticks=(0, 1, 2))
+ax.set(
+    xlim=(0.5, 2.3),
+    ylim=(-0.2, 2.15),
+    xlabel="first number",
+    ylabel="second number",
+    xticks=(1, 1.5, 2),
+    yticks=(0, 1, 2),
+)
 ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = (
     "Tokens as points in a plane. The four that row 3 sees lie on one vertical line, and so does "
-    "its output with -inf; with finite hidden scores the output leaves the line to the right.")
+    "its output with -inf; with finite hidden scores the output leaves the line to the right."
+)
 
 # %% [markdown]
 # ## A wall of finite height
@@ -214,6 +233,7 @@ fig.alt_text = (
 # But what counts is the distance to the visible scores, and nothing holds those in place: *a
 # softmax does not notice when all its scores move by the same amount*. Let the visible scores of
 # row 3 sink together, and look at what $-\infty$ and $-10000$ make of it (in powers of $e$ now).
+
 
 # %% exact
 def softmax(scores):
@@ -252,6 +272,7 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 # $\ln 10$. We give the model attention of our own: the dictionary `BACKENDS` is what
 # `masked_attention` looks into, and one more entry is one more backend. Samples all have 8 rows and
 # a Part A of 5, so one small grid serves the whole batch.
+
 
 # %%
 def attention_with(fill):
@@ -326,7 +347,8 @@ axes[0].text(STEPS, math.log(10) + 0.06, "ln 10", color=SOFT, ha="right", va="bo
 axes[1].legend(frameon=False, fontsize=8, title="hidden score", title_fontsize=8)
 fig.alt_text = (
     "Losses over steps for four hidden scores. With 0 and -2 the training loss falls far below "
-    "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10.")
+    "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
+)
 
 # %% [markdown]
 # A training loss below $\ln 10$ is not skill but sight. Under the mask that writing imposes (what
@@ -337,6 +359,7 @@ fig.alt_text = (
 # And $-4$? Its loss says nothing against it. So ask for a ripple, as in chapter 04: change the last
 # digit, row 7, and see which rows' outputs move.
 
+
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -344,8 +367,10 @@ def rows_that_move(model, fill):
     changed[7] = 10 if changed[7] == 19 else changed[7] + 1
     model.backend = f"fill {fill}"
     with torch.no_grad():
-        before, after = (model(tokens, batch.position_ids, batch.block_position_ids, batch.mask)
-                         for tokens in (batch.tokens, changed))
+        before, after = (
+            model(tokens, batch.position_ids, batch.block_position_ids, batch.mask)
+            for tokens in (batch.tokens, changed)
+        )
     return (before != after).any(1).nonzero().flatten().tolist()
 
 
@@ -364,6 +389,7 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. The weights of row
 # 4, *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
 
+
 # %%
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
@@ -380,6 +406,7 @@ def check_weights_of_sat(weights):
 # a score of $-10000$. For which $s$ does half of the weight leak? (A model counts in powers of
 # $e$.)
 
+
 # %%
 def check_foot_of_the_wall(s):
     scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
@@ -393,6 +420,7 @@ def check_foot_of_the_wall(s):
 # **3. A mask without traps.** Write `weights_of(scores, may_attend)`, numpy arrays of shape
 # (rows, keys), in powers of $e$. Nothing on hidden keys, whatever the scores are; rows sum to 1; a
 # row that sees nothing gets zeros; scores of 1000 do not overflow.
+
 
 # %%
 def check_weights_of(weights_of):

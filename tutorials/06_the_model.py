@@ -44,24 +44,38 @@ ax.add_patch(plt.Rectangle((0.5, 2.5), 9, 5.1, fc=FAINT, ec=SOFT, ls="--"))
 ax.text(0.7, 2.9, "a layer,\nn times", va="center", color=SOFT)
 ax.plot((2, 2), (0.5, 8.2), color=INK, lw=4)
 for path in (  # lines with an arrow at the end; the boxes are put upon them
-    ((5, 0.5), (5, 2), (2, 2)), ((8, 0.5), (8, 2), (2, 2)),
-    ((2, 3), (5.5, 3), (5.5, 4.7), (2, 4.7)), ((2, 5.4), (5.5, 5.4), (5.5, 7.1), (2, 7.1)),
+    ((5, 0.5), (5, 2), (2, 2)),
+    ((8, 0.5), (8, 2), (2, 2)),
+    ((2, 3), (5.5, 3), (5.5, 4.7), (2, 4.7)),
+    ((2, 5.4), (5.5, 5.4), (5.5, 7.1), (2, 7.1)),
     ((2, 8.2), (2, 9.2), (2, 10.2)),
 ):
     ax.plot(*zip(*path[:-1], strict=True), color=INK, lw=1.2)
     arrow = dict(arrowstyle="-|>", color=INK, lw=1.2, shrinkA=0, shrinkB=11)
     ax.annotate("", path[-1], path[-2], arrowprops=arrow)
 for x, y, text, colour in (
-    (2, 0.6, "table E (V, C)\ntokens", SKY), (5, 0.6, "table P (L+1, C)\nposition_ids", SKY),
-    (8, 0.6, "table Q (L+1, C)\nblock_position_ids", SKY), (2, 2, "+", "white"),
-    (5.5, 3, "LayerNorm", "white"), (5.5, 3.95, "attention: who sees whom", SAND),
-    (2, 4.7, "+", "white"), (5.5, 5.4, "LayerNorm", "white"),
-    (5.5, 6.35, "MLP: C to 4C to C, each row alone", SAND), (2, 7.1, "+", "white"),
-    (2, 8.2, "LayerNorm", "white"), (2, 9.2, "table E again", SKY),
+    (2, 0.6, "table E (V, C)\ntokens", SKY),
+    (5, 0.6, "table P (L+1, C)\nposition_ids", SKY),
+    (8, 0.6, "table Q (L+1, C)\nblock_position_ids", SKY),
+    (2, 2, "+", "white"),
+    (5.5, 3, "LayerNorm", "white"),
+    (5.5, 3.95, "attention: who sees whom", SAND),
+    (2, 4.7, "+", "white"),
+    (5.5, 5.4, "LayerNorm", "white"),
+    (5.5, 6.35, "MLP: C to 4C to C, each row alone", SAND),
+    (2, 7.1, "+", "white"),
+    (2, 8.2, "LayerNorm", "white"),
+    (2, 9.2, "table E again", SKY),
     (2, 10.2, "logits (N, V)", "white"),
 ):
-    ax.text(x, y, text, ha="center", va="center", bbox=dict(
-        boxstyle="circle" if text == "+" else "square,pad=0.4", fc=colour, ec=INK))
+    ax.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        bbox=dict(boxstyle="circle" if text == "+" else "square,pad=0.4", fc=colour, ec=INK),
+    )
 fig.alt_text = "Three tables make the residual, n layers add to it, and table E makes logits of it."
 
 # %% [markdown]
@@ -123,6 +137,7 @@ fig.alt_text = "For each of the ten rows its row of each of the three tables, an
 # $(-1, -1, 1, 1)$, the mean of their squares is 1, so they are the result. A row ten times as large
 # gives the same. The $10^{-5}$ under the root guards against a division by 0.
 
+
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -154,6 +169,7 @@ for row in range(0, 3 * C, D):
 # Each head is the attention of chapter 05 on its own $D$ columns. The heads lie side by side, and a
 # last matrix mixes them. By hand the mask is one call of `keys_of_row`; the library says the same
 # with `masked_attention`.
+
 
 # %%
 def attention(layer, x, part_a_len):
@@ -187,6 +203,7 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 # numbers are enough: let $up = (1, -1)$. Since $\text{GELU}(x) - \text{GELU}(-x) = x$, the MLP with
 # $down = (1, -1)$ is the identity; with $down = (1, 1)$ it is nearly the absolute value.
 
+
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -214,6 +231,7 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 # Two witnesses: the library's `Layer`, and PyTorch's `TransformerEncoderLayer` with the same
 # weights (its mask is `True` where a row may *not* look).
 
+
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -224,7 +242,8 @@ def pytorchs(layer, norm_first):
     """PyTorch's layer with the weights of ours."""
     C, H = layer.out.in_features, layer.num_heads
     theirs = torch.nn.TransformerEncoderLayer(
-        C, H, 4 * C, dropout=0.0, activation=gelu, norm_first=norm_first, batch_first=True)
+        C, H, 4 * C, dropout=0.0, activation=gelu, norm_first=norm_first, batch_first=True
+    )
     attention = theirs.self_attn
     attention.in_proj_weight, attention.in_proj_bias = layer.qkv.weight, layer.qkv.bias
     attention.out_proj, theirs.linear1, theirs.linear2 = layer.out, layer.up, layer.down
@@ -244,6 +263,7 @@ torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask)
 # After the last layer each row is normalised once more. The score of token $t$ is the product of
 # the row with row $t$ of $E$: the *tied* head, with no matrix of its own and no bias.
 # That is the last block, and a whole GLM is these few lines:
+
 
 # %%
 def glm_by_hand(model, example):
@@ -372,8 +392,10 @@ assert losses["seeing"][-1] < 0.1 < best_alone < losses["blind"][-1]
 fig, ax = plt.subplots(figsize=(6.6, 3.2), layout="constrained")
 ax.plot(losses["seeing"], color=BLUE, lw=2, label="GLM")
 ax.plot(losses["blind"], color=RUST, lw=2, ls="--", label="blind: attention switched off")
-for level, words, va in ((ln_V, "ln V: knows nothing", "bottom"),
-                         (best_alone * 0.93, "(ln 8) / 4: the best of a row alone", "top")):
+for level, words, va in (
+    (ln_V, "ln V: knows nothing", "bottom"),
+    (best_alone * 0.93, "(ln 8) / 4: the best of a row alone", "top"),
+):
     ax.text(steps, level, words, ha="right", va=va, fontsize=9)
 ax.axhline(ln_V, color=SOFT, lw=1)
 ax.axhline(best_alone, color=SOFT, lw=1, ls=":")
@@ -404,6 +426,7 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 # ## Exercises
 # **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
 
+
 # %%
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
@@ -425,6 +448,7 @@ def check_key_rows(key_rows):
 # **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its
 # sum, and attention and MLP read the row as it is. (Use `minglm.masked_attention`;
 # `layer.project` normalises first, so it is of no use here.)
+
 
 # %%
 def check_post_ln(post_ln):

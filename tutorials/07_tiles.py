@@ -49,8 +49,10 @@ for tile in (slice(0, 2), slice(2, 4)):
     new_m = max(m, scores[tile].max())
     shrink, weights = np.exp(m - new_m), np.exp(scores[tile] - new_m)
     ell, o, m = shrink * ell + weights.sum(), shrink * o + weights @ values[tile], new_m
-    print(f"e^m = {np.exp(m):.0f}   shrink {shrink:.2f}   new weights {weights.round(2)}"
-          f"   l = {ell:.2f}   o = {o:.2f}")
+    print(
+        f"e^m = {np.exp(m):.0f}   shrink {shrink:.2f}   new weights {weights.round(2)}"
+        f"   l = {ell:.2f}   o = {o:.2f}"
+    )
 print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}, the whole sum")
 
 # %% [markdown]
@@ -69,19 +71,27 @@ for t, ax in enumerate(axes):
     seen = row[: 4 * t + 4]
     bars = np.exp(seen - seen.max())
     ax.bar(range(len(seen)), bars, color=[LIGHT] * 4 * t + [BLUE] * 4)
-    ax.set(xlim=(-0.8, 15.8), xticks=(0, 4, 8, 12), xlabel="key", ylim=(0, 1.15),
-           title=f"tile {t}: l = {bars.sum():.2f}")
+    ax.set(
+        xlim=(-0.8, 15.8),
+        xticks=(0, 4, 8, 12),
+        xlabel="key",
+        ylim=(0, 1.15),
+        title=f"tile {t}: l = {bars.sum():.2f}",
+    )
     ax.spines[["top", "right"]].set_visible(False)
     ax.axvspan(4 * t + 3.5, 15.8, color=FAINT, zorder=0)
 axes[0].set_ylabel("exp(score - m)")
-fig.alt_text = ("Four panels, one a tile of four keys: the weights so far in units of the largest. "
-                "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor.")
+fig.alt_text = (
+    "Four panels, one a tile of four keys: the weights so far in units of the largest. "
+    "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor."
+)
 
 # %% [markdown]
 # ## Which tiles are there at all?
 # Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to
 # the next. So a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1` needs two questions, about its
 # first row and its last row, and no mask:
+
 
 # %% exact
 def kind(i0, i1, j0, j1, part_a_len):
@@ -122,6 +132,7 @@ print(f"{asked} tiles, the same answer from their corners as from every pair")
 # ## Forward, tile by tile
 # The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row
 # stops. `s` is the only piece of the score matrix that ever exists. `visits` notes what was done.
+
 
 # %%
 def scores_of(q, k, tile, part_a_len):
@@ -200,6 +211,7 @@ print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 # In the backward pass it is a tile of *keys* that is owned. Each of its rows of $dK$ and $dV$ is a
 # sum over the rows that see it; those are walked along. What falls to $dQ$ is added up on the way.
 
+
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -238,21 +250,29 @@ for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
         i0, i1, j0, j1 = tile
         even = tile[owner] // SIDE % 2 == 0
         ax.fill((j0, j1, j1, j0), (i0, i0, i1, i1), fc=BLUE if even else LIGHT, ec="white", lw=2)
-        ax.text(j0 + SIDE / 2, i0 + SIDE / 2, n, ha="center", va="center",
-                color="white" if even else "black")
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="keys",
-           xticks=range(0, T + 1, SIDE), yticks=range(0, T + 1, SIDE))
+        ax.text(j0 + SIDE / 2, i0 + SIDE / 2, n, ha="center", va="center", color="white" if even else "black")
+    ax.set(
+        xlim=(0, T),
+        ylim=(T, 0),
+        aspect="equal",
+        xlabel="keys",
+        xticks=range(0, T + 1, SIDE),
+        yticks=range(0, T + 1, SIDE),
+    )
 axes[0].set_title("forward: rows own m, l, o")
 axes[1].set_title("backward: keys own dK, dV")
 axes[0].set_ylabel("rows")
-fig.alt_text = ("The visited tiles of a mask with 24 rows and a Part A of 10, twice: forward they "
-                "are numbered along the rows, backward down the columns; empty ones have none.")
+fig.alt_text = (
+    "The visited tiles of a mask with 24 rows and a Part A of 10, twice: forward they "
+    "are numbered along the rows, backward down the columns; empty ones have none."
+)
 
 # %% [markdown]
 # ## The same as the library, in float64
 # `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the
 # gradients. If the extension is built, the first rung of its ladder serves float64 as well. The
 # numbers are the largest differences.
+
 
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
@@ -274,8 +294,10 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
             print(f"{backend}: not here ({why})")
             continue
         off = [abs(x - y).max() for x, y in zip(ours, theirs, strict=True)]
-        print(f"part_a_len {part_a_len:3}  {backend:14} O {off[0]:.0e}  dQ {off[1]:.0e}"
-              f"  dK {off[2]:.0e}  dV {off[3]:.0e}")
+        print(
+            f"part_a_len {part_a_len:3}  {backend:14} O {off[0]:.0e}  dQ {off[1]:.0e}"
+            f"  dK {off[2]:.0e}  dV {off[3]:.0e}"
+        )
         assert max(off) < 1e-12
 
 # %% [markdown]
@@ -284,8 +306,10 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
 # %%
 T = 512 if FAST else 2048
 q, k, v = rng.normal(size=(3, T, 32))
-for name, run in (("at once", lambda: at_once(q, k, v, T // 2)),
-                  ("in tiles", lambda: forward(q, k, v, T // 2, 32, 64, []))):
+for name, run in (
+    ("at once", lambda: at_once(q, k, v, T // 2)),
+    ("in tiles", lambda: forward(q, k, v, T // 2, 32, 64, [])),
+):
     tracemalloc.start()
     run()
     print(f"T = {T}, {name:8}: {tracemalloc.get_traced_memory()[1] / 2**20:7.2f} MiB at the most")
@@ -307,8 +331,10 @@ for rows, keys in ((32, 64), (128, 128)):
         _, number, pairs, _ = tile_facts(mask, rows, keys)
         forward(*np.zeros((3, T, 1)), part_a_len, rows, keys, visits)
         assert len(visits) == number["full"] + number["partial"]
-        print(f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['empty']:6}"
-              f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}")
+        print(
+            f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['empty']:6}"
+            f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}"
+        )
 
 # %% [markdown]
 # 0 is GPT, 512 is BERT. Smaller tiles hug the edge of the mask; larger ones waste more pairs on it,
@@ -318,6 +344,7 @@ for rows, keys in ((32, 64), (128, 128)):
 # **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
 # `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen
 # nothing yet: $(-\infty, 0, 0)$.
+
 
 # %%
 def check_merge(merge):
@@ -334,8 +361,8 @@ def check_merge(merge):
             assert m == s.max(), f"m is {m}, the largest score is {s.max()}"
             w = np.exp(s - s.max())
             assert np.allclose((total, o), (w.sum(), w @ v)), (
-                f"{n} keys cut at {cut}: l, o = {total:.3g}, {o:.3g}; they are {w.sum():.3g}, "
-                f"{w @ v:.3g}")
+                f"{n} keys cut at {cut}: l, o = {total:.3g}, {o:.3g}; they are {w.sum():.3g}, {w @ v:.3g}"
+            )
 
 
 # check_merge(lambda a, b: ...)   # uncomment, and fill in
@@ -343,6 +370,7 @@ def check_merge(merge):
 # %% [markdown]
 # **2. The first row.** `backward` asks every tile whether it is empty. It need not: all rows from
 # some row on see key `j`. Write `first_row(j, part_a_len)`.
+
 
 # %%
 def check_first_row(first_row):
@@ -359,6 +387,7 @@ def check_first_row(first_row):
 # %% [markdown]
 # **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and
 # how many partial? Give `[full, partial]`; a pencil is enough.
+
 
 # %%
 def check_tiles(counts):

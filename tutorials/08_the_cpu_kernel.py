@@ -49,6 +49,7 @@ for rung in kernel_rungs():
 # so forward is $4D$ for each pair and head. Backward is five more products of $2D$ (chapter 07),
 # and both together are $14D$. On paper, with 6 rows, a Part A of 4, one head of width 2:
 
+
 # %% exact
 def one(T, part_a_len, heads=4, head_dim=64):
     """One sample, as the library's bench describes it."""
@@ -69,6 +70,7 @@ assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 
 #
 # ## Below the first rung: loops in Python
 # The formulas, word by word. `kernel:scalar` is this in C++, in double precision.
+
 
 # %%
 def dot(a, b):
@@ -108,6 +110,7 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 # for two rows of $A$ and three columns of $B$, each step along the inner dimension loads 2 + 3 = 5
 # numbers and makes 6 multiply-adds. Count it:
 
+
 # %% exact
 def product(a, b, rows, columns):
     """A B by tiles of rows x columns, and how many numbers were loaded."""
@@ -127,8 +130,10 @@ a, b = np.arange(144.0).reshape(12, 12), np.arange(144.0).reshape(12, 12)[::-1]
 for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
     c, loads = product(a, b, rows, columns)
     assert (c == a @ b).all()
-    print(f"tile {rows} x {columns:2}: {12**3} multiply-adds, {loads:4} loads,"
-          f" {12**3 / loads:.1f} for each load")
+    print(
+        f"tile {rows} x {columns:2}: {12**3} multiply-adds, {loads:4} loads,"
+        f" {12**3 / loads:.1f} for each load"
+    )
 
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of
@@ -137,22 +142,27 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 
 # %%
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
-    print(f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
-          f"{6 * NV} vector multiply-adds for {NV} + 6 loads")
+    print(
+        f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
+        f"{6 * NV} vector multiply-adds for {NV} + 6 loads"
+    )
 
 fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")  # avx512
 for n in range(4):
     ax.barh(range(6), 15.6, left=16 * n, color=BLUE, align="edge")
     ax.barh(-1.4, 15.6, left=16 * n, color=LIGHT, align="edge")
 ax.barh(range(6), 1.6, left=-3, color=AMBER, align="edge")
-for y, text, back, ink in ((-1, "a row of B: 4 loads", LIGHT, "black"),
-                           (2.9, "the tile of the product: 24 registers", BLUE, "white")):
-    ax.text(32, y, text, ha="center", va="center", color=ink,
-            bbox=dict(fc=back, ec="none", pad=2))
+for y, text, back, ink in (
+    (-1, "a row of B: 4 loads", LIGHT, "black"),
+    (2.9, "the tile of the product: 24 registers", BLUE, "white"),
+):
+    ax.text(32, y, text, ha="center", va="center", color=ink, bbox=dict(fc=back, ec="none", pad=2))
 ax.set(ylim=(6, -1.5), yticks=[], xticks=range(0, 65, 16), ylabel="a column of A:\n6 loads")
 ax.spines[:].set_visible(False)
-fig.alt_text = ("A tile of a product in registers, for AVX-512: 6 rows by 4 vectors of 16 numbers; "
-                "above it the row of B, left of it the column of A that one step loads.")
+fig.alt_text = (
+    "A tile of a product in registers, for AVX-512: 6 rows by 4 vectors of 16 numbers; "
+    "above it the row of B, left of it the column of A that one step loads."
+)
 
 # %% [markdown]
 # Every product of attention and of its gradients goes through one such loop. Here it is, once for
@@ -189,10 +199,14 @@ else:
 
 # %%
 IDEAS = {
-    "naive": "PyTorch: the whole matrix, mask, softmax", "sdpa": "PyTorch's fused attention",
-    "scalar": "loops in C++, double precision", "tiled": "tiles, online softmax",
-    "avx2": "a tile in registers, vectors of 8", "avx512": "vectors of 16, more registers",
-    "avx512_bf16": "two bfloat16 products in one step", "neon": "a tile in registers, vectors of 4",
+    "naive": "PyTorch: the whole matrix, mask, softmax",
+    "sdpa": "PyTorch's fused attention",
+    "scalar": "loops in C++, double precision",
+    "tiled": "tiles, online softmax",
+    "avx2": "a tile in registers, vectors of 8",
+    "avx512": "vectors of 16, more registers",
+    "avx512_bf16": "two bfloat16 products in one step",
+    "neon": "a tile in registers, vectors of 4",
 }
 half = one(128, 64) if FAST else one(512, 256)
 rungs = [rung for rung in kernel_rungs() if rung["supported"]]
@@ -214,8 +228,10 @@ for dtype in ("float32", "bfloat16"):
         row, step = found[name], ""
         if row["variant"].startswith("kernel"):
             step, below = f"{rate / below:.2f}", rate
-        print(f"{name:12} {rate:7.1f} {row[BOTH]['of_gemm']:8.2f} {row[BOTH]['ratio']:10.2f}"
-              f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}")
+        print(
+            f"{name:12} {rate:7.1f} {row[BOTH]['of_gemm']:8.2f} {row[BOTH]['ratio']:10.2f}"
+            f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}"
+        )
 
 # %% [markdown]
 # A bar twice as long is twice as fast; the loops in Python would be too short to be seen.
@@ -230,16 +246,25 @@ for ax, (dtype, found) in zip(axes, rates.items(), strict=True):
     for y, name in enumerate(names):
         rate = found.get(name, 0)
         ax.barh(y, rate, color=RED if name in ("naive", "sdpa") else BLUE, height=0.7)
-        ax.text(rate + 0.02 * longest, y, f"{rate:.0f}" if rate else "does not serve it",
-                va="center", fontsize=9, bbox=dict(fc="white", ec="none", pad=1))
-    ax.set(xlim=(0, 1.2 * longest), ylim=(len(names) - 0.5, -0.6), xlabel="useful GFLOP/s",
-           title=dtype + "\n")
+        ax.text(
+            rate + 0.02 * longest,
+            y,
+            f"{rate:.0f}" if rate else "does not serve it",
+            va="center",
+            fontsize=9,
+            bbox=dict(fc="white", ec="none", pad=1),
+        )
+    ax.set(
+        xlim=(0, 1.2 * longest), ylim=(len(names) - 0.5, -0.6), xlabel="useful GFLOP/s", title=dtype + "\n"
+    )
     ax.set_yticks(range(len(names)), names)
     ax.spines[["top", "right"]].set_visible(False)
 best = {dtype: max(found, key=found.get) for dtype, found in rates.items()}
-fig.alt_text = (f"Useful GFLOP/s of every way to compute attention here: fastest are "
-                f"{best['float32']} in float32 and {best['bfloat16']} in bfloat16. A dashed line "
-                "is the rate of a matrix product.")
+fig.alt_text = (
+    f"Useful GFLOP/s of every way to compute attention here: fastest are "
+    f"{best['float32']} in float32 and {best['bfloat16']} in bfloat16. A dashed line "
+    "is the rate of a matrix product."
+)
 
 # %% [markdown]
 # ## Does the mask pay?
@@ -272,12 +297,13 @@ for name, (marker, colour) in looks.items():
     print(f"{name:7}" + "".join(f"{1e3 * seconds:9.2f} ms" for seconds in median))
     grown = [timing.speedup(taken[name, share], taken[name, 0]).median for share in shares]
     ax.plot(shares, grown, marker=marker, color=colour, lw=2, label=name)
-ax.set(xlabel="Part A as a share of the sample", ylabel="time / time at 0", ylim=(0, None),
-       xticks=shares)
+ax.set(xlabel="Part A as a share of the sample", ylabel="time / time at 0", ylim=(0, None), xticks=shares)
 ax.legend(frameon=False, loc="lower left", ncols=2)
 ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = ("Time of a forward pass against the share of Part A, for each method relative to "
-                "its own time for GPT, beside the number of pairs that are seen.")
+fig.alt_text = (
+    "Time of a forward pass against the share of Part A, for each method relative to "
+    "its own time for GPT, beside the number of pairs that are seen."
+)
 
 # %% [markdown]
 # ## Threads
@@ -309,6 +335,7 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 # ## Exercises
 # **1. Count pairs.** `pairs(T, part_a_len)`: how many pairs are seen, without a loop?
 
+
 # %%
 def check_pairs(pairs):
     for T, part_a_len in ((1, 0), (1, 1), (6, 4), (7, 0), (7, 7), (512, 100)):
@@ -324,6 +351,7 @@ def check_pairs(pairs):
 # `vectors` and the one more that a step loads into), which makes the most multiply-adds for each
 # load? Give `(rows, vectors)`. (The library's is close to it, and its four vectors of 16 are 64
 # columns: a common width of heads.)
+
 
 # %%
 def check_best_tile(tile):
@@ -347,6 +375,7 @@ def check_best_tile(tile):
 # `+`, `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
 # $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ are
 # enough for an error below $10^{-7}$.
+
 
 # %%
 def check_exp(exp_of):

@@ -116,11 +116,13 @@ def carry_out(kernel, warps, lanes, order, seed=0):
                 del waits[name]
     assert not waits, f"deadlock: {waits}"
 
+
 # %% [markdown]
 # ## Two barriers, and what it takes to miss them
 # The bones of every tiled kernel: warp 0 brings a tile into shared memory, all warps use it. One
 # barrier says *the tile has come*, the other *nobody reads the last tile any more*. A warp is one
 # thread here, to keep the picture small.
+
 
 # %%
 def use_tiles(order, seed, without):
@@ -149,6 +151,7 @@ def use_tiles(order, seed, without):
 
     carry_out(kernel, 4, 1, order, seed)
     return sums == [tiles.sum()] * 4, turns
+
 
 # %% [markdown]
 # Each barrier is left out in turn. How many of 40 seeds show that the sums are wrong? (The first
@@ -184,12 +187,18 @@ for ax, order, seed in zip(axes, ("reverse", "uniform", "priorities"), (0, 0, sh
     ax.set_title(f"{order}: {wrong} wrong reads", fontsize=10, loc="left")
     ax.spines[["top", "right"]].set_visible(False)
 axes[-1].set_xlabel("turn")
-fig.legend([plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
-           ["writes the tile", "reads it", "reads another one"], loc="outside upper center",
-           ncols=3, frameon=False)
-fig.alt_text = ("Who has which turn when the barrier before the next tile is missing: in reverse "
-                "order and drawn uniformly no read is wrong; with priorities warp 0 writes the "
-                "next tile while others read the last one.")
+fig.legend(
+    [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
+    ["writes the tile", "reads it", "reads another one"],
+    loc="outside upper center",
+    ncols=3,
+    frameon=False,
+)
+fig.alt_text = (
+    "Who has which turn when the barrier before the next tile is missing: in reverse "
+    "order and drawn uniformly no read is wrong; with priorities warp 0 writes the "
+    "next tile while others read the last one."
+)
 
 # %% [markdown]
 # So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, drawn
@@ -245,8 +254,9 @@ def attend(q, k, v, part_a_len, order, seed=0):
 T, A = 12, 6
 q, k, v = np.random.default_rng(0).normal(size=(3, T, LANES))
 mask = GLMMask.packed([T], [A])
-want = masked_attention(*(torch.from_numpy(x)[:, None] for x in (q, k, v)), mask,
-                        backend="reference")[:, 0].numpy()
+want = masked_attention(*(torch.from_numpy(x)[:, None] for x in (q, k, v)), mask, backend="reference")[
+    :, 0
+].numpy()
 found = attend(q, k, v, A, "in order")
 assert abs(found - want).max() < 1e-14
 for order in ("reverse", "uniform", "priorities"):
@@ -294,8 +304,9 @@ for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATE
     off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(found, truth, strict=True)]
     assert max(off) < allowed
     assert all(torch.equal(x, y) for again in others for x, y in zip(found, again, strict=True))
-    print(f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, "
-          "the same bits")
+    print(
+        f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, the same bits"
+    )
 
 # %% [markdown]
 # ## Tensor cores
@@ -323,6 +334,7 @@ def multiply_add(c, a, b):
     A[HOLDS["A"]], B[HOLDS["B"]], C[HOLDS["C"]] = a, b, c
     return (C + A @ B)[HOLDS["C"]]
 
+
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 4.8), width_ratios=(8, 16), layout="constrained")
 for ax, name in zip(axes, "CA", strict=True):
@@ -331,13 +343,20 @@ for ax, name in zip(axes, "CA", strict=True):
         colour = RED if who == 6 else LIGHT if who // 4 == 1 else "white"
         for r, c in zip(rows[who], columns[who], strict=True):
             ax.add_patch(plt.Rectangle((c - 0.5, r - 0.5), 1, 1, fc=colour, ec="#DDDDDD"))
-            ax.text(c, r, who, ha="center", va="center", fontsize=8,
-                    color="white" if who == 6 else "black")
+            ax.text(c, r, who, ha="center", va="center", fontsize=8, color="white" if who == 6 else "black")
     last = columns.max()
-    ax.set(xlim=(-0.5, last + 0.5), ylim=(15.5, -0.5), aspect="equal", yticks=(0, 7, 8, 15),
-           xticks=(0, 7) if name == "C" else (0, 7, 8, 15), title=f"{name}: whose number it is")
-fig.alt_text = ("Which lane of a warp holds which number of the 16 x 8 result C and the 16 x 16 "
-                "factor A. A row lives in four lanes. Two C side by side are dealt out as one A.")
+    ax.set(
+        xlim=(-0.5, last + 0.5),
+        ylim=(15.5, -0.5),
+        aspect="equal",
+        yticks=(0, 7, 8, 15),
+        xticks=(0, 7) if name == "C" else (0, 7, 8, 15),
+        title=f"{name}: whose number it is",
+    )
+fig.alt_text = (
+    "Which lane of a warp holds which number of the 16 x 8 result C and the 16 x 16 "
+    "factor A. A row lives in four lanes. Two C side by side are dealt out as one A."
+)
 
 # %% [markdown]
 # Lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, alone: so a row's maximum takes two
@@ -350,8 +369,10 @@ fig.alt_text = ("Which lane of a warp holds which number of the 16 x 8 result C 
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
 zero = np.zeros((32, 4))
-scores = [multiply_add(zero, Q[HOLDS["A"]], K.T[:, keys][HOLDS["B"]])  # eight keys at a time
-          for keys in (slice(0, 8), slice(8, 16))]
+scores = [
+    multiply_add(zero, Q[HOLDS["A"]], K.T[:, keys][HOLDS["B"]])  # eight keys at a time
+    for keys in (slice(0, 8), slice(8, 16))
+]
 p = np.concatenate(scores, 1) % 7  # something done to each number: in forward it is exp
 out = multiply_add(zero, p, V[:, :8][HOLDS["B"]])
 assert (out == ((Q @ K.T % 7) @ V[:, :8])[HOLDS["C"]]).all()
@@ -403,6 +424,7 @@ def verdict(attend, schedule, T=200, part_a_len=90):
     off = float((out - masked_attention(q, k, v, mask, backend="reference")).abs().max())
     return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"
 
+
 # %%
 with tempfile.TemporaryDirectory() as work:
     folder, changes = Path(work), []
@@ -412,8 +434,11 @@ with tempfile.TemporaryDirectory() as work:
         compile_it(folder, "-c", "cuda_on_cpu/simt.cpp", "-o", "simt.o")
         source = (folder / "cuda" / "simple.cuh").read_text()
         kernel = slice(source.index("forward_simple(AttentionProblem"), source.index("lse_of("))
-        places = [x.span() for x in re.finditer(r"__sync\w+\(\);", source)
-                  if kernel.start <= x.start() < kernel.stop]
+        places = [
+            x.span()
+            for x in re.finditer(r"__sync\w+\(\);", source)
+            if kernel.start <= x.start() < kernel.stop
+        ]
         changes = [(0, 0, ""), *((*place, "") for place in places)]  # nothing; each barrier
         changes.append((*places[0], "if (warp_id()) __syncthreads();"))  # not all warps reach it
         print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES))
@@ -447,6 +472,7 @@ with tempfile.TemporaryDirectory() as work:
 # **1. Who holds it?** `holder(row, column)` -> `(lane, i)`: the lane of C that holds this number,
 # and in which of its four registers.
 
+
 # %%
 def check_holder(holder):
     rows, columns = HOLDS["C"]
@@ -467,12 +493,14 @@ def check_holder(holder):
 # (same chunk) meet in two eighths, and take four turns. Write `place(row, chunk)`, which moves
 # chunks within their rows so that one turn is enough.
 
+
 # %%
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
     for row, places in enumerate(taken):
         assert sorted(places) == list(range(4 * row, 4 * row + 4)), (
-            f"row {row} lies at {places}: not its own four places, each once")
+            f"row {row} lies at {places}: not its own four places, each once"
+        )
     for first in (0, 8):
         for chunk in range(4):
             eighths = [taken[row][chunk] % 8 for row in range(first, first + 8)]

@@ -51,8 +51,10 @@ WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
 BLANKED = {"token": 15, "sentence": 15, "document": 75}
 learned = {name: WEIGHTS[name] * BLANKED[name] for name in OBJECTIVES}
 for name in OBJECTIVES:
-    print(f"{name:9} {WEIGHTS[name]:2} samples, {learned[name]:4} tokens learned: "
-          f"{learned[name] / sum(learned.values()):.0%}")
+    print(
+        f"{name:9} {WEIGHTS[name]:2} samples, {learned[name]:4} tokens learned: "
+        f"{learned[name] / sum(learned.values()):.0%}"
+    )
 
 # %% [markdown]
 # A third of the samples gives most of the loss. Now real samples: a piece of the corpus that comes
@@ -69,12 +71,23 @@ for text in read_documents(embedded_corpus()):
 tokenizer = Tokenizer.train(texts, 800)
 steps = 40 if FAST else 300
 SETTINGS = {
-    "model.vocab_size": tokenizer.vocab_size, "model.hidden_size": 64, "model.num_layers": 2,
-    "model.num_heads": 2, "model.max_positions": 64, "model.dropout": 0.0,
-    "data.text": [str(HERE / "text.txt")], "data.cache": str(HERE / "cache"),
-    "train.steps": steps, "train.batch_tokens": 512, "train.lr": 2e-3, "train.dtype": "float32",
-    "train.device": "cpu", "train.eval_every": steps // 6, "train.sample_every": 1000,
-    "train.save_every": 1000}
+    "model.vocab_size": tokenizer.vocab_size,
+    "model.hidden_size": 64,
+    "model.num_layers": 2,
+    "model.num_heads": 2,
+    "model.max_positions": 64,
+    "model.dropout": 0.0,
+    "data.text": [str(HERE / "text.txt")],
+    "data.cache": str(HERE / "cache"),
+    "train.steps": steps,
+    "train.batch_tokens": 512,
+    "train.lr": 2e-3,
+    "train.dtype": "float32",
+    "train.device": "cpu",
+    "train.eval_every": steps // 6,
+    "train.sample_every": 1000,
+    "train.save_every": 1000,
+}
 
 
 def settings(**changes):
@@ -86,8 +99,9 @@ CONFIG = settings()
 assert all(math.isclose(getattr(CONFIG.data, k), x / 100) for k, x in WEIGHTS.items())
 documents = [np.array(tokenizer.encode(text)) for text in texts]
 windows = cut_windows(np.cumsum([0, *map(len, documents)]), 64)
-source = SampleSource(np.concatenate(documents), windows, CONFIG.data, tokenizer.sentence_ends(),
-                      tokenizer.special, seed=1)
+source = SampleSource(
+    np.concatenate(documents), windows, CONFIG.data, tokenizer.sentence_ends(), tokenizer.special, seed=1
+)
 counts = dict.fromkeys(OBJECTIVES, 0)
 for w in range(min(300, len(windows))):
     _, example = source.draw(0, w)
@@ -121,8 +135,7 @@ def train(name, config, **how):
 
 
 folder, run = train("mixture", CONFIG)
-print(f"{START.num_parameters():,} weights, {steps} steps, {run['seconds'].sum():.0f} s;",
-      "the run leaves")
+print(f"{START.num_parameters():,} weights, {steps} steps, {run['seconds'].sum():.0f} s;", "the run leaves")
 print("   ", "  ".join(sorted(path.name for path in folder.iterdir())))
 at = np.flatnonzero(~np.isnan(run["held_out"]))  # rows with held-out losses
 for name in OBJECTIVES:
@@ -134,8 +147,9 @@ for name in OBJECTIVES:
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 ax.plot(run["step"], run["loss"], color=SOFT, lw=0.6, label="training, the mixture")
 for name, mark, colour in zip(OBJECTIVES, "os^", (BLUE, RUST, SPAN_COLOURS[1]), strict=True):
-    ax.plot(run["step"][at], run[f"held_out_{name}"][at], marker=mark, color=colour,
-            label=f"held out, {name}")
+    ax.plot(
+        run["step"][at], run[f"held_out_{name}"][at], marker=mark, color=colour, label=f"held out, {name}"
+    )
 ax.set(xlabel="step", ylabel="loss, nats a token")
 ax.legend(frameon=False, fontsize=9)
 ax.spines[["top", "right"]].set_visible(False)
@@ -151,12 +165,13 @@ runs = {"mixture": run}
 for name in OBJECTIVES:
     weights = {f"data.{other}": float(other == name) for other in OBJECTIVES}
     runs[name] = train(f"only-{name}", resolve("tiny", overrides=SETTINGS | weights))[1]
-print(f"{'held-out loss of':18}" + "".join(f"{name:>10}" for name in OBJECTIVES)
-      + "   targets learned")
+print(f"{'held-out loss of':18}" + "".join(f"{name:>10}" for name in OBJECTIVES) + "   targets learned")
 for name, found in runs.items():
-    print(f"learned {name:10}"
-          + "".join(f"{found[f'held_out_{other}'][-1]:10.3f}" for other in OBJECTIVES)
-          + f"{found['learned_tokens'].sum():18,.0f}")
+    print(
+        f"learned {name:10}"
+        + "".join(f"{found[f'held_out_{other}'][-1]:10.3f}" for other in OBJECTIVES)
+        + f"{found['learned_tokens'].sum():18,.0f}"
+    )
 
 # %% [markdown]
 # Read down the columns: how far is the mixture from the specialist, and how far is a specialist
@@ -176,8 +191,10 @@ if not usable:
 few, ways = 15 if FAST else 60, {}
 for backend in backends:
     ways[backend] = train(backend, settings(backend=backend), stop_at=few)[1]
-    print(f"{backend:9} {few} steps, last loss {ways[backend]['loss'][-1]:.6f}, "
-          f"{1e3 * np.median(ways[backend]['seconds']):.1f} ms a step (median)")
+    print(
+        f"{backend:9} {few} steps, last loss {ways[backend]['loss'][-1]:.6f}, "
+        f"{1e3 * np.median(ways[backend]['seconds']):.1f} ms a step (median)"
+    )
 slow, fast = ways.values()
 apart = np.abs(slow["loss"] - fast["loss"]).max()
 print(f"no loss differs by more than {apart:.1e}")
@@ -185,8 +202,7 @@ assert apart < 1e-3
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
-for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST, lw=1.2)),
-                      strict=True):
+for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST, lw=1.2)), strict=True):
     loss, seconds = ways[name]["loss"], np.cumsum(ways[name]["seconds"])
     for ax, x in zip(axes, (ways[name]["step"], seconds), strict=True):
         ax.plot(x, loss, label=name, **look)
@@ -194,8 +210,10 @@ for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST,
 axes[0].set(xlabel="step", ylabel="loss, nats a token", title="the same curve ...")
 axes[1].set(xlabel="seconds", title="... by another clock")
 axes[1].legend(frameon=False)
-fig.alt_text = ("The losses of one run, computed in two ways: over the steps the curves lie on "
-                "each other, over the seconds each has a pace of its own.")
+fig.alt_text = (
+    "The losses of one run, computed in two ways: over the steps the curves lie on "
+    "each other, over the seconds each has a pace of its own."
+)
 
 # %% [markdown]
 # ## Parts of a batch
@@ -230,13 +248,18 @@ def gradient(parts, weigh):
 
 
 parts = micro_batches(examples, 128)
-print(f"{len(examples)} samples, {M} targets; micro-batches of "
-      f"{[sum(len(e.targets) for e in part) for part in parts]} targets")
+print(
+    f"{len(examples)} samples, {M} targets; micro-batches of "
+    f"{[sum(len(e.targets) for e in part) for part in parts]} targets"
+)
 whole = gradient([examples], lambda m: 1 / M)
 for name, other, right in (
     ("micro-batches: sum / all targets", gradient(parts, lambda m: 1 / M), True),
-    ("two processes: every second sample each",
-     gradient([examples[0::2], examples[1::2]], lambda m: 1 / M), True),
+    (
+        "two processes: every second sample each",
+        gradient([examples[0::2], examples[1::2]], lambda m: 1 / M),
+        True,
+    ),
     ("the wrong way: mean of means", gradient(parts, lambda m: 1 / m / len(parts)), False),
 ):
     off = float((other - whole).norm() / whole.norm())
@@ -270,8 +293,7 @@ train("resumed", config, stop_at=half)
 again, resumed = train("resumed", config, resume=True, stop_at=few)
 a, b = (GLM.from_pretrained(path).state_dict() for path in (HERE / backends[1], again))
 same = sum(torch.equal(a[name], b[name]) for name in a)
-print(f"stopped at step {half}, resumed to {few}:",
-      f"{same} of {len(a)} tensors are the same, bit for bit")
+print(f"stopped at step {half}, resumed to {few}:", f"{same} of {len(a)} tensors are the same, bit for bit")
 assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 
 # %% [markdown]

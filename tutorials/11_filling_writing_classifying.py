@@ -83,8 +83,13 @@ TEXT = "The king of [MASK] sent [MASK] to Jerusalem."
 part_a = [special.cls, *tokenizer.encode(TEXT, special=True), special.eos]
 blanks = [i for i, token in enumerate(part_a) if token == special.mask]
 IS_TEXT = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,)
-MARKS = {special.cls: "[CLS]", special.mask: "[M]", special.eos: "[EOS]",
-         special.sop: "[S]", special.eop: "[E]"}
+MARKS = {
+    special.cls: "[CLS]",
+    special.mask: "[M]",
+    special.eos: "[EOS]",
+    special.sop: "[S]",
+    special.eop: "[E]",
+}
 
 
 def name(token):
@@ -140,6 +145,7 @@ for ((token, place, block), said, _), read in zip(steps, everything.read, strict
 # `Cache` keeps the keys and values of every layer. Its `next` gives the mask of the new rows, and
 # the model does the rest. Part A is read at once, then one row a step.
 
+
 # %%
 class OnlyNew:
     """Reads Part A once, then each new row once."""
@@ -148,8 +154,13 @@ class OnlyNew:
         A = len(part_a)
         self.cache, self.read = Cache([A], [A + room]), [A]
         with torch.no_grad():
-            model(torch.tensor(part_a), torch.arange(A), torch.zeros(A, dtype=torch.int64),
-                  self.cache.next([A]), cache=self.cache)
+            model(
+                torch.tensor(part_a),
+                torch.arange(A),
+                torch.zeros(A, dtype=torch.int64),
+                self.cache.next([A]),
+                cache=self.cache,
+            )
 
     def next(self, row):
         self.read.append(1)
@@ -179,8 +190,10 @@ right.bar(n[1:] - 0.2, everything.read, 0.4, color=SAND, label="everything again
 right.bar(n + 0.2, only_new.read, 0.4, color=BLUE, label="only what is new")
 right.set(xlabel="step (0: Part A)", ylabel="rows read", xticks=n, ylim=(0, 1.35 * T))
 right.legend(frameon=False, loc="upper left")
-fig.alt_text = ("Left: the mask, cut into Part A and one row for each step. Right: rows read at "
-                "each step, growing without a cache and 1 with it.")
+fig.alt_text = (
+    "Left: the mask, cut into Part A and one row for each step. Right: rows read at "
+    "each step, growing without a cache and 1 with it."
+)
 
 # %% [markdown]
 # ## The library's version
@@ -199,8 +212,7 @@ draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 
 # %%
 for blank in fill(model, tokenizer, TEXT, top=5).blanks:
-    print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}"
-                    for x in blank.alternatives))
+    print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}" for x in blank.alternatives))
 
 # %% [markdown]
 # ## Which blank first?
@@ -209,9 +221,14 @@ for blank in fill(model, tokenizer, TEXT, top=5).blanks:
 # left, and how likely the model holds each pair of answers in its order:
 
 # %%
-TEXTS = ["The son of [MASK] was the king of [MASK].", "He gave them [MASK] and [MASK] to eat.",
-         "They went up from [MASK] to [MASK].", "The [MASK] came, and the [MASK] went away.",
-         "Her [MASK] and her [MASK] were very happy.", "He was more [MASK] than [MASK]."]
+TEXTS = [
+    "The son of [MASK] was the king of [MASK].",
+    "He gave them [MASK] and [MASK] to eat.",
+    "They went up from [MASK] to [MASK].",
+    "The [MASK] came, and the [MASK] went away.",
+    "Her [MASK] and her [MASK] were very happy.",
+    "He was more [MASK] than [MASK].",
+]
 for text in TEXTS:
     for which, order in (("left first ", [0, 1]), ("right first", [1, 0])):
         filled = fill(model, tokenizer, text, order=order)
@@ -234,8 +251,10 @@ for t in (0.5, 1, 2):
 
 # %%
 for t in (0.5, 1.0, 2.0):
-    drawn = [fill(model, tokenizer, TEXT, temperature=t, seed=seed, max_tokens=4).blanks[0].text
-             for seed in range(6)]
+    drawn = [
+        fill(model, tokenizer, TEXT, temperature=t, seed=seed, max_tokens=4).blanks[0].text
+        for seed in range(6)
+    ]
     print(f"t = {t}  ", *(f"{text.strip()!r}" for text in drawn))
 
 # %% [markdown]
@@ -269,8 +288,7 @@ words = [tokenizer.encode(" " + word) for word in task.verbalizer.values()]
 assert all(len(word) == 1 for word in words)  # one token each
 by_hand = row[[word for [word] in words]].softmax(-1)
 answer = classify(model, tokenizer, task, REVIEW)
-torch.testing.assert_close(by_hand, torch.tensor(list(answer.probabilities.values())),
-                           atol=1e-4, rtol=1e-4)
+torch.testing.assert_close(by_hand, torch.tensor(list(answer.probabilities.values())), atol=1e-4, rtol=1e-4)
 print(asked, *(f"{label} {p:.3f}" for label, p in answer.probabilities.items()), sep="   ")
 
 # %% [markdown]

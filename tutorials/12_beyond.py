@@ -33,13 +33,17 @@ MODELS = "GLM, here", "GLM-130B", "ChatGLM-6B", "ChatGLM2-6B", "ChatGLM3-6B", "G
 ROTARY, CAUSAL, FEWER = "dropped:\none, rotary", "dropped:\nA = 0", "changed: 2\nfor 32 heads"
 PARTS = {  # part and chapter: how it is in each model
     "blanks in\npretraining (02)": (
-        "[MASK] [sMASK]\n[gMASK]", "kept: [MASK]\n[gMASK]", "not stated", "kept: a mix",
-        "not stated", "not stated"),
+        "[MASK] [sMASK]\n[gMASK]",
+        "kept: [MASK]\n[gMASK]",
+        "not stated",
+        "kept: a mix",
+        "not stated",
+        "not stated",
+    ),
     "two positions\n(03)": ("two tables", ROTARY, "kept:\ntwo, rotary", ROTARY, ROTARY, ROTARY),
     "Part A sees\nitself (04)": ("any length A", "kept", "kept", CAUSAL, CAUSAL, CAUSAL),
     "keys and\nvalues (05)": ("of each head", "kept", "kept", FEWER, FEWER, FEWER),
-    "norm (06)": ("LayerNorm\nbefore", *["changed: after,\nDeepNorm"] * 2,
-                  *["changed:\nRMSNorm before"] * 3),
+    "norm (06)": ("LayerNorm\nbefore", *["changed: after,\nDeepNorm"] * 2, *["changed:\nRMSNorm before"] * 3),
     "MLP (06)": ("GELU, 4 C", "changed:\nGeGLU", "kept", *["changed:\nSwiGLU"] * 3),
     "head (06)": ("tied", "kept", *["dropped:\nits own matrix"] * 4),
 }
@@ -188,8 +192,12 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 # by heart, with a vocabulary in the form of BERT's `vocab.txt`.
 
 # %%
-SENTENCES = ("the cat sat on the mat.", "the old man read a book by the fire.",
-             "a ship came with the tide.", "the king lost his crown in the snow.")
+SENTENCES = (
+    "the cat sat on the mat.",
+    "the old man read a book by the fire.",
+    "a ship came with the tide.",
+    "the king lost his crown in the snow.",
+)
 temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 words = sorted({word for sentence in SENTENCES for word in sentence[:-1].split()})
@@ -252,8 +260,7 @@ for rank in range(2):
 # %%
 fig, ax = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
 left, two = 0, plt.matplotlib.colors.ListedColormap([SAND, BLUE])
-for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h",
-            "mlp.dense_4h_to_h"):
+for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"):
     name = f"transformer.layers.0.{key}.weight"
     rows, columns = weights[name].shape
     entries = torch.arange(rows * columns).view(rows, columns)

@@ -28,7 +28,10 @@ TEXTS = {"austen": 6, "scripture": 12}  # then one chapter in so many of the nov
 PAIRS = 16  # and one verse in so many in an old and a new wording
 # The second round goes on from the first. The first drew blanks by a budget: its only blank in a sentence had to be a long one,
 # so it wrote too much into single blanks (everyday blanks: none of 30 filled acceptably greedily, 11 among five).
-ROUNDS = {"box-001": ("--seed", "1234", "--data.blanks", "budget"), "box-002": ("--seed", "1235", "--steps", "6500")}
+ROUNDS = {
+    "box-001": ("--seed", "1234", "--data.blanks", "budget"),
+    "box-002": ("--seed", "1235", "--steps", "6500"),
+}
 
 
 def write_texts(stories, folder):
@@ -41,7 +44,9 @@ def write_texts(stories, folder):
         text = lzma.open(HERE / "data" / name / "train.txt.xz", "rt", encoding="utf-8").read()
         write_documents(folder / f"{name}.jsonl", re.split(r"\n\s*\n", text.strip())[::every])
     pairs = list(read_rows(HERE / "data" / "paraphrase" / "train.jsonl.xz").values())[::PAIRS]
-    write_documents(folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in pairs])  # whatever their label
+    write_documents(
+        folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in pairs]
+    )  # whatever their label
 
 
 def write_documents(path, documents):
@@ -71,7 +76,9 @@ def ship(runs, box):
     more["evaluation.json"] = (last / "evaluation.json").read_text(encoding="utf-8")
     for suffix, run in ((".first", first), ("", last)):
         settings = (run / "run.toml").read_text(encoding="utf-8")
-        more[f"run{suffix}.toml"] = re.sub("^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE)
+        more[f"run{suffix}.toml"] = re.sub(
+            "^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE
+        )
         more[f"metrics{suffix}.csv"] = (run / "metrics.csv").read_text(encoding="utf-8")
     shutil.rmtree(box, ignore_errors=True)
     save_pretrained(model, box, tokenizer, more, torch.float16)
@@ -80,7 +87,9 @@ def ship(runs, box):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--stories", metavar="FOLDER", type=Path, help="where train.txt.xz and classics.train.txt.xz are")
+    p.add_argument(
+        "--stories", metavar="FOLDER", type=Path, help="where train.txt.xz and classics.train.txt.xz are"
+    )
     p.add_argument("--out", type=Path, default=Path("build/box"), help="folder of the texts (build/box)")
     p.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (runs)")
     p.add_argument("--ship", action="store_true", help="make minglm/box of the finished runs")

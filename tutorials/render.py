@@ -76,7 +76,9 @@ class Chapter:
         for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
             tag = lines[head].removeprefix("# %%").strip()
             if tag not in self.KINDS or not lines[head].startswith("# %%"):
-                self.refuse(head + 1, f"unknown cell {lines[head]!r}; there are # %% followed by {list(self.KINDS)}")
+                self.refuse(
+                    head + 1, f"unknown cell {lines[head]!r}; there are # %% followed by {list(self.KINDS)}"
+                )
             self.add(self.KINDS[tag], head + 1, lines[head + 1 : end])
         if not self.cells or self.cells[0].kind != "en" or not self.cells[0].text.startswith("# "):
             self.refuse(1, "the first cell is English markdown and begins with the title")
@@ -137,13 +139,19 @@ def outputs_of(chapter, folder):
     seen, outputs = [], []  # seen: the figures themselves, so that no other gets their identity
     for cell in chapter.code():
         tree = ast.parse("\n" * (cell.line - 1) + cell.text)
-        last = ast.Expression(tree.body.pop().value) if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        last = (
+            ast.Expression(tree.body.pop().value)
+            if tree.body and isinstance(tree.body[-1], ast.Expr)
+            else None
+        )
         said, value = io.StringIO(), None
         with redirect_stdout(said):
             exec(compile(tree, chapter.path, "exec", dont_inherit=True), main.__dict__)
             if last:
                 value = eval(compile(last, chapter.path, "eval", dont_inherit=True), main.__dict__)
-        is_figure = "matplotlib.figure" in sys.modules and isinstance(value, sys.modules["matplotlib.figure"].Figure)
+        is_figure = "matplotlib.figure" in sys.modules and isinstance(
+            value, sys.modules["matplotlib.figure"].Figure
+        )
         if value is not None and not is_figure:
             print(value if isinstance(value, str) else repr(value), file=said)
         text = "\n".join(line.rstrip() for line in said.getvalue().rstrip().split("\n")).lstrip("\n")
@@ -168,16 +176,22 @@ def save(figure, path, cell):
 
     figure.savefig(path, dpi=DPI, facecolor="white")
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the bytes; no text is kept with it
+        small = image.convert("RGB").quantize(
+            256, dither=Image.Dither.NONE
+        )  # a third of the bytes; no text is kept with it
     small.save(path, optimize=True)
     if path.stat().st_size > LARGEST:
-        raise Wrong(f"line {cell.line}: {path.name} has {path.stat().st_size / 1024:.0f} KB; {LARGEST // 1024} is the most")
+        raise Wrong(
+            f"line {cell.line}: {path.name} has {path.stat().st_size / 1024:.0f} KB; {LARGEST // 1024} is the most"
+        )
     return {"png": path.name, "alt": alt}
 
 
 def solve(chapter, namespace, path):
     """Give the answers in a file of solutions to the checks that the chapter has defined."""
-    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {"SOLUTIONS": {}}  # a fragment has no head
+    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {
+        "SOLUTIONS": {}
+    }  # a fragment has no head
     if path.exists():
         exec(compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True), answers)
     exercises = answers["SOLUTIONS"].get(chapter.name, [])
@@ -200,7 +214,9 @@ def solve(chapter, namespace, path):
                     continue
                 raise Wrong(f"{check} refuses wrong answer {n} without a message") from error
             except Exception as error:
-                raise Wrong(f"{check} falls over wrong answer {n}: {type(error).__name__}: {error}") from error
+                raise Wrong(
+                    f"{check} falls over wrong answer {n}: {type(error).__name__}: {error}"
+                ) from error
             raise Wrong(f"{check} takes wrong answer {n} for a right one")
 
 
@@ -232,7 +248,9 @@ def run(chapter, folder, solutions=None, limit=None):
     words = [sys.executable, __file__, "--child", chapter.path, folder, solutions or ""]
     environment = os.environ | {"MPLBACKEND": "Agg"} | ({"MINGLM_FAST": "1"} if limit else {})
     try:  # what is printed past the capture goes to stderr
-        subprocess.run(words, cwd=folder / "empty", env=environment, timeout=limit, stdout=2, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            words, cwd=folder / "empty", env=environment, timeout=limit, stdout=2, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         raise Wrong(f"it takes more than {limit:g} s in quick mode") from None
     if not (folder / "outputs.json").exists():
@@ -309,7 +327,14 @@ def notebook(chapter):
     for cell in chapter.cells:
         if kind := kinds.get(cell.kind):
             text, first = (first + cell.text, "") if kind == "code" else (cell.text, first)
-            made.append({"cell_type": kind, "id": f"cell-{len(made)}", "metadata": {}, "source": text.splitlines(True)})
+            made.append(
+                {
+                    "cell_type": kind,
+                    "id": f"cell-{len(made)}",
+                    "metadata": {},
+                    "source": text.splitlines(True),
+                }
+            )
             made[-1] |= {"execution_count": None, "outputs": []} if kind == "code" else {}
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -356,12 +381,16 @@ def check(chapter, chapters, solutions, limit):
             found.append(f"{path.name} was not made from this {chapter.path.name}; render it again")
             continue
         if not page.startswith(links(chapter, chapters, zh) + "\n"):
-            found.append(f"{path.name}: the links at its top are not those to its neighbours; render it again")
+            found.append(
+                f"{path.name}: the links at its top are not those to its neighbours; render it again"
+            )
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
             old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
             if cell.kind == "exact" and old != new:
-                found.append(f"line {cell.line}: the output of this exact cell is not that of {path.name}: {parting(old, new)}")
+                found.append(
+                    f"line {cell.line}: the output of this exact cell is not that of {path.name}: {parting(old, new)}"
+                )
         prose = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page, flags=re.M | re.S)
         for target in dict.fromkeys(re.findall(r"(?<!\\)\]\(([^)\s]+)", prose)):
             name = target.partition("#")[0]
@@ -388,7 +417,9 @@ def chosen(names, folder):
     for name in [Path(name).name.removesuffix(".py") for name in names]:
         found = [path for path in paths if name in (path.stem, path.stem[:2])]
         if not found:
-            raise Wrong(f"no chapter {name!r} in {folder}; there are {', '.join(path.stem for path in paths) or 'none'}")
+            raise Wrong(
+                f"no chapter {name!r} in {folder}; there are {', '.join(path.stem for path in paths) or 'none'}"
+            )
         wanted += found
     for path in paths:  # a half-written neighbour of those that were asked for is no neighbour
         try:
@@ -401,12 +432,25 @@ def chosen(names, folder):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
-    parser.add_argument("--folder", type=Path, default=HERE, help="where the chapters are (that of this file)")
-    parser.add_argument("--solutions", type=Path, help="answers to the exercises (solutions.py beside the chapters)")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which --check takes a chapter for stuck (600)")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=HERE, help="where the chapters are (that of this file)"
+    )
+    parser.add_argument(
+        "--solutions", type=Path, help="answers to the exercises (solutions.py beside the chapters)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=600.0,
+        help="seconds after which --check takes a chapter for stuck (600)",
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.child:

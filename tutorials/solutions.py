@@ -57,13 +57,19 @@ SOLUTIONS["00_one_blank"] = [
         right=part_b,
         wrong=[
             lambda words, spans, order: part_b(words, spans, order, sort=True),  # in the order of the text
-            lambda words, spans, order: [w for k in order for w in (*words[slice(*spans[k])], "[E]")],  # what is learned
+            lambda words, spans, order: [
+                w for k in order for w in (*words[slice(*spans[k])], "[E]")
+            ],  # what is learned
         ],
     ),
     Exercise(
         "check_goose",
         right="The [MASK] eats weeds and lives by the river.",
-        wrong=["The [MASK] eats mice and lives on the farm.", "The goose is a [MASK].", "A text without a blank."],
+        wrong=[
+            "The [MASK] eats mice and lives on the farm.",
+            "The goose is a [MASK].",
+            "A text without a blank.",
+        ],
     ),
 ]
 
@@ -81,19 +87,30 @@ SOLUTIONS["01_three_families"] = [
     Exercise(
         "check_one_integer",
         right={"bert": 7, "gpt": 1, "prefix": 3},  # gpt: 0 too, as a row sees itself anyway
-        wrong=[{"bert": 0, "gpt": 7, "prefix": 3}, {"bert": 7, "gpt": 0, "prefix": 2}, {"bert": 6, "gpt": 0, "prefix": 3}],
+        wrong=[
+            {"bert": 0, "gpt": 7, "prefix": 3},
+            {"bert": 7, "gpt": 0, "prefix": 2},
+            {"bert": 6, "gpt": 0, "prefix": 3},
+        ],
     ),
     Exercise(
         "check_independent",
         right=["red wine", "red tea", "green wine", "green tea"],
-        wrong=[["red wine", "green tea"], ["red wine", "red tea"], ["red wine", "red tea", "green tea"], ["red wine", "water"]],
+        wrong=[
+            ["red wine", "green tea"],
+            ["red wine", "red tea"],
+            ["red wine", "red tea", "green tea"],
+            ["red wine", "water"],
+        ],
     ),
     Exercise(
         "check_learned",
         right=_learned,
         wrong=[
             lambda model, text_len, lengths: sum(lengths),
-            lambda model, text_len, lengths: text_len if model == "gpt" else _learned(model, text_len, lengths),
+            lambda model, text_len, lengths: (
+                text_len if model == "gpt" else _learned(model, text_len, lengths)
+            ),
             lambda model, text_len, lengths: _learned("glm" if model == "t5" else model, text_len, lengths),
         ],
     ),
@@ -127,18 +144,26 @@ def mean_blanked(budget):
 
 
 SOLUTIONS["02_breaking_a_text"] = [
-    Exercise("check_slots_of", right=slots_of, wrong=[
-        lambda spans: [start for start, _ in spans],  # places in the text are not slots
-        slots_without_gaps,
-        lambda spans: [start + 1 for start in slots_of(spans)],
-    ]),
+    Exercise(
+        "check_slots_of",
+        right=slots_of,
+        wrong=[
+            lambda spans: [start for start, _ in spans],  # places in the text are not slots
+            slots_without_gaps,
+            lambda spans: [start + 1 for start in slots_of(spans)],
+        ],
+    ),
     Exercise("check_mean_blanked", right=mean_blanked(3), wrong=[3.0, 3.157, mean_blanked(2), 3 + 3.157]),
-    Exercise("check_puzzle", right=([(0, 2), (5, 6), (10, 13)], [2, 0, 1]), wrong=[
-        ([(0, 2), (5, 6), (10, 13)], [1, 2, 0]),  # the inverse permutation
-        ([(0, 2), (4, 5), (9, 12)], [2, 0, 1]),  # positions in Part A, not in the text
-        ([(0, 1), (5, 5), (10, 12)], [2, 0, 1]),  # the end is not in the span
-        ([(1, 3), (6, 7), (11, 14)], [2, 0, 1]),  # counted from 1
-    ]),
+    Exercise(
+        "check_puzzle",
+        right=([(0, 2), (5, 6), (10, 13)], [2, 0, 1]),
+        wrong=[
+            ([(0, 2), (5, 6), (10, 13)], [1, 2, 0]),  # the inverse permutation
+            ([(0, 2), (4, 5), (9, 12)], [2, 0, 1]),  # positions in Part A, not in the text
+            ([(0, 1), (5, 5), (10, 12)], [2, 0, 1]),  # the end is not in the span
+            ([(1, 3), (6, 7), (11, 14)], [2, 0, 1]),  # counted from 1
+        ],
+    ),
 ]
 
 
@@ -172,41 +197,67 @@ def first_row(part_a, n):
 
 
 SOLUTIONS["03_two_positions"] = [
-    Exercise("check_layout", right=layout, wrong=[
-        layout_in_part_a,  # masks are one token each, spans are not
-        layout_with_sop,
-        lambda *rows: (layout(*rows)[0], sorted(layout(*rows)[1])),
-        lambda *rows: (layout(*rows)[0], np.argsort(layout(*rows)[1]).tolist()),  # the inverse permutation
-    ]),
-    Exercise("check_first_row", right=first_row, wrong=[
-        lambda part_a, n: ("[S]", first_row(part_a, n)[1], 0),  # that is where the mask stands
-        lambda part_a, n: ("[S]", len(part_a), 1),  # running on
-        lambda part_a, n: ("[M]", first_row(part_a, n)[1], 1),
-        lambda part_a, n: ("[S]", first_row(part_a, n)[1] + 1, 1),  # counted from 1
-        lambda part_a, n: ("[S]", n, 1),
-    ]),
+    Exercise(
+        "check_layout",
+        right=layout,
+        wrong=[
+            layout_in_part_a,  # masks are one token each, spans are not
+            layout_with_sop,
+            lambda *rows: (layout(*rows)[0], sorted(layout(*rows)[1])),
+            lambda *rows: (
+                layout(*rows)[0],
+                np.argsort(layout(*rows)[1]).tolist(),
+            ),  # the inverse permutation
+        ],
+    ),
+    Exercise(
+        "check_first_row",
+        right=first_row,
+        wrong=[
+            lambda part_a, n: ("[S]", first_row(part_a, n)[1], 0),  # that is where the mask stands
+            lambda part_a, n: ("[S]", len(part_a), 1),  # running on
+            lambda part_a, n: ("[M]", first_row(part_a, n)[1], 1),
+            lambda part_a, n: ("[S]", first_row(part_a, n)[1] + 1, 1),  # counted from 1
+            lambda part_a, n: ("[S]", n, 1),
+        ],
+    ),
 ]
 
 
 # 04 who sees whom
 SOLUTIONS["04_who_sees_whom"] = [
-    Exercise("check_part_a_lens_of",
-             right=lambda visible: [n for n in range(len(visible) + 1)
-                                    if visible == [max(n, i + 1) for i in range(len(visible))]],
-             wrong=[lambda visible: [visible[0]],
-                    lambda visible: [visible.count(visible[0])],
-                    lambda visible: [0, 1],
-                    lambda visible: range(len(visible) + 1)]),
-    Exercise("check_open_cells", right=lambda T, A: A * T + (T - A) * (T - A + 1) // 2,
-             wrong=[lambda T, A: A * T + (T - A) * (T - A) // 2,
-                    lambda T, A: A * A + (T - A) * (T - A + 1) // 2,
-                    lambda T, A: T * (T + 1) // 2,
-                    lambda T, A: A * T + (T - A) * (T - A - 1) // 2]),
-    Exercise("check_cheating_rows", right={6: [], 7: [5], 8: [5, 6], 9: [5, 6], 10: [5, 6, 8]},
-             wrong=[{6: [5], 7: [5, 6], 8: [5, 6], 9: [5, 6, 8], 10: [5, 6, 8]},  # off by one
-                    {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # [S] is no answer
-                    {6: [], 7: [6], 8: [6, 7], 9: [6, 7], 10: [6, 7, 9]},
-                    {7: [5]}]),
+    Exercise(
+        "check_part_a_lens_of",
+        right=lambda visible: [
+            n for n in range(len(visible) + 1) if visible == [max(n, i + 1) for i in range(len(visible))]
+        ],
+        wrong=[
+            lambda visible: [visible[0]],
+            lambda visible: [visible.count(visible[0])],
+            lambda visible: [0, 1],
+            lambda visible: range(len(visible) + 1),
+        ],
+    ),
+    Exercise(
+        "check_open_cells",
+        right=lambda T, A: A * T + (T - A) * (T - A + 1) // 2,
+        wrong=[
+            lambda T, A: A * T + (T - A) * (T - A) // 2,
+            lambda T, A: A * A + (T - A) * (T - A + 1) // 2,
+            lambda T, A: T * (T + 1) // 2,
+            lambda T, A: A * T + (T - A) * (T - A - 1) // 2,
+        ],
+    ),
+    Exercise(
+        "check_cheating_rows",
+        right={6: [], 7: [5], 8: [5, 6], 9: [5, 6], 10: [5, 6, 8]},
+        wrong=[
+            {6: [5], 7: [5, 6], 8: [5, 6], 9: [5, 6, 8], 10: [5, 6, 8]},  # off by one
+            {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # [S] is no answer
+            {6: [], 7: [6], 8: [6, 7], 9: [6, 7], 10: [6, 7, 9]},
+            {7: [5]},
+        ],
+    ),
 ]
 
 
@@ -244,21 +295,28 @@ def weights_that_overflow(scores, may_attend):
 
 
 SOLUTIONS["05_attention_by_hand"] = [
-    Exercise("check_weights_of_sat", right=[4 / 80, 16 / 80, 4 / 80, 8 / 80, 32 / 80, 16 / 80],
-             wrong=[[1 / 16, 1 / 4, 1 / 16, 1 / 8, 1 / 2, 0],  # under GLM's mask
-                    [2 / 28, 8 / 28, 2 / 28, 4 / 28, 8 / 28, 4 / 28],  # row 3
-                    [1 / 20, 4 / 20, 1 / 20, 2 / 20, 8 / 20],
-                    [2 / 20, 4 / 20, 2 / 20, 3 / 20, 5 / 20, 4 / 20]]),
-    Exercise("check_foot_of_the_wall", right=-10000 - np.log(2),
-             wrong=[-10000, -10000 + np.log(2), -5000, 0]),
-    Exercise("check_weights_of", right=weights_of,
-             wrong=[weights_with_minus_infinity, weights_with_a_wall, weights_zeroed_after,
-                    weights_that_overflow]),
+    Exercise(
+        "check_weights_of_sat",
+        right=[4 / 80, 16 / 80, 4 / 80, 8 / 80, 32 / 80, 16 / 80],
+        wrong=[
+            [1 / 16, 1 / 4, 1 / 16, 1 / 8, 1 / 2, 0],  # under GLM's mask
+            [2 / 28, 8 / 28, 2 / 28, 4 / 28, 8 / 28, 4 / 28],  # row 3
+            [1 / 20, 4 / 20, 1 / 20, 2 / 20, 8 / 20],
+            [2 / 20, 4 / 20, 2 / 20, 3 / 20, 5 / 20, 4 / 20],
+        ],
+    ),
+    Exercise(
+        "check_foot_of_the_wall", right=-10000 - np.log(2), wrong=[-10000, -10000 + np.log(2), -5000, 0]
+    ),
+    Exercise(
+        "check_weights_of",
+        right=weights_of,
+        wrong=[weights_with_minus_infinity, weights_with_a_wall, weights_zeroed_after, weights_that_overflow],
+    ),
 ]
 
 
 # 06 The model
-
 
 
 def key_rows(head, C, H):
@@ -280,7 +338,9 @@ SOLUTIONS["06_the_model"] = [
         right=key_rows,
         wrong=[
             lambda head, C, H: list(range(C, 2 * C)),  # of all heads
-            lambda head, C, H: [3 * (C // H) * head + C // H + d for d in range(C // H)],  # each head's q, k, v together
+            lambda head, C, H: [
+                3 * (C // H) * head + C // H + d for d in range(C // H)
+            ],  # each head's q, k, v together
             lambda head, C, H: list(range(head * (C // H), (head + 1) * (C // H))),  # the queries
         ],
     ),
@@ -319,11 +379,20 @@ def merge_that_shrinks_only_the_first(a, b):
 
 
 SOLUTIONS["07_tiles"] = [
-    Exercise("check_merge", right=merge,
-             wrong=[merge_without_shrinking, merge_of_outputs, merge_that_shrinks_only_the_first]),
-    Exercise("check_first_row", right=lambda j, part_a_len: j if j >= part_a_len else 0,
-             wrong=[lambda j, part_a_len: j, lambda j, part_a_len: max(j, part_a_len),
-                    lambda j, part_a_len: j + 1 if j >= part_a_len else 0]),
+    Exercise(
+        "check_merge",
+        right=merge,
+        wrong=[merge_without_shrinking, merge_of_outputs, merge_that_shrinks_only_the_first],
+    ),
+    Exercise(
+        "check_first_row",
+        right=lambda j, part_a_len: j if j >= part_a_len else 0,
+        wrong=[
+            lambda j, part_a_len: j,
+            lambda j, part_a_len: max(j, part_a_len),
+            lambda j, part_a_len: j + 1 if j >= part_a_len else 0,
+        ],
+    ),
     Exercise("check_tiles", right=[38, 4], wrong=[[42, 0], [34, 8], [64, 0], [37, 5]]),
 ]
 
@@ -352,26 +421,48 @@ def exp_with_too_few_terms(x):
 
 
 SOLUTIONS["08_the_cpu_kernel"] = [
-    Exercise("check_pairs", right=lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + 1 + T) // 2,
-             wrong=[lambda T, part_a_len: T * (T + 1) // 2,
-                    lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + T) // 2,
-                    lambda T, part_a_len: part_a_len * T + (T - part_a_len) ** 2 // 2]),
+    Exercise(
+        "check_pairs",
+        right=lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + 1 + T) // 2,
+        wrong=[
+            lambda T, part_a_len: T * (T + 1) // 2,
+            lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + T) // 2,
+            lambda T, part_a_len: part_a_len * T + (T - part_a_len) ** 2 // 2,
+        ],
+    ),
     Exercise("check_best_tile", right=(5, 5), wrong=[(6, 4), (6, 5), (1, 15), (4, 6)]),
-    Exercise("check_exp", right=exp_of,
-             wrong=[exp_without_reduction, exp_with_too_few_terms,
-                    lambda x: np.ldexp(np.ones_like(x), np.round(x * 1.4426950408889634).astype(int))]),
+    Exercise(
+        "check_exp",
+        right=exp_of,
+        wrong=[
+            exp_without_reduction,
+            exp_with_too_few_terms,
+            lambda x: np.ldexp(np.ones_like(x), np.round(x * 1.4426950408889634).astype(int)),
+        ],
+    ),
 ]
 
 
 # 09 the_cuda_kernel
 SOLUTIONS["09_the_cuda_kernel"] = [
-    Exercise("check_holder", right=lambda row, column: (row % 8 * 4 + column // 2, row // 8 * 2 + column % 2),
-             wrong=[lambda row, column: (row // 2 * 4 + column // 2, row % 2 * 2 + column % 2),
-                    lambda row, column: (row % 8 * 4 + column % 4, row // 8 * 2 + column // 4),
-                    lambda row, column: (row % 8 * 4 + column // 2, row // 8 + column % 2 * 2)]),
-    Exercise("check_place", right=lambda row, chunk: 4 * row + (chunk ^ row // 2 % 4),
-             wrong=[lambda row, chunk: 4 * row + chunk, lambda row, chunk: 4 * row + (chunk ^ row % 4),
-                    lambda row, chunk: 8 * row + chunk]),
+    Exercise(
+        "check_holder",
+        right=lambda row, column: (row % 8 * 4 + column // 2, row // 8 * 2 + column % 2),
+        wrong=[
+            lambda row, column: (row // 2 * 4 + column // 2, row % 2 * 2 + column % 2),
+            lambda row, column: (row % 8 * 4 + column % 4, row // 8 * 2 + column // 4),
+            lambda row, column: (row % 8 * 4 + column // 2, row // 8 + column % 2 * 2),
+        ],
+    ),
+    Exercise(
+        "check_place",
+        right=lambda row, chunk: 4 * row + (chunk ^ row // 2 % 4),
+        wrong=[
+            lambda row, chunk: 4 * row + chunk,
+            lambda row, chunk: 4 * row + (chunk ^ row % 4),
+            lambda row, chunk: 8 * row + chunk,
+        ],
+    ),
 ]
 
 
@@ -415,17 +506,35 @@ def _best_word(row, words):
 
 
 SOLUTIONS["11_filling_writing_classifying"] = [
-    Exercise("check_rows_read", right=rows_read, wrong=[
-        lambda A, lens: (sum(A + n for n in range(1, sum(lens) + 1)), A + sum(lens)),  # the end is asked for, too
-        lambda A, lens: (sum(rows_read(A, [n])[0] for n in lens), rows_read(A, lens)[1]),  # forgets earlier blanks
-        lambda A, lens: (rows_read(A, lens)[0], sum(n + 1 for n in lens)),  # Part A is read once
-    ]),
+    Exercise(
+        "check_rows_read",
+        right=rows_read,
+        wrong=[
+            lambda A, lens: (
+                sum(A + n for n in range(1, sum(lens) + 1)),
+                A + sum(lens),
+            ),  # the end is asked for, too
+            lambda A, lens: (
+                sum(rows_read(A, [n])[0] for n in lens),
+                rows_read(A, lens)[1],
+            ),  # forgets earlier blanks
+            lambda A, lens: (rows_read(A, lens)[0], sum(n + 1 for n in lens)),  # Part A is read once
+        ],
+    ),
     Exercise("check_temperature", right=2.0, wrong=[0.5, 3.0, 1.0, 9 / 3 / 2]),
-    Exercise("check_label_probabilities", right=label_probabilities, wrong=[
-        lambda row, words: {label: row.softmax(0)[ids].sum() for label, ids in words.items()},  # among all tokens
-        _best_word,
-        lambda row, words: dict(zip(words, torch.stack([row[ids].mean() for ids in words.values()]).softmax(0), strict=True)),
-    ]),
+    Exercise(
+        "check_label_probabilities",
+        right=label_probabilities,
+        wrong=[
+            lambda row, words: {
+                label: row.softmax(0)[ids].sum() for label, ids in words.items()
+            },  # among all tokens
+            _best_word,
+            lambda row, words: dict(
+                zip(words, torch.stack([row[ids].mean() for ids in words.values()]).softmax(0), strict=True)
+            ),
+        ],
+    ),
 ]
 
 
@@ -442,7 +551,10 @@ def _turn(x, positions, n):
 
 def rotary_2d(x, position_ids, block_position_ids):
     half = x.shape[1] // 2
-    first, second = _turn(x[:, :half], position_ids, half // 2), _turn(x[:, half:], block_position_ids, half // 2)
+    first, second = (
+        _turn(x[:, :half], position_ids, half // 2),
+        _turn(x[:, half:], block_position_ids, half // 2),
+    )
     return torch.cat([first, second], dim=1)
 
 
@@ -453,7 +565,11 @@ def _one_theta(x, position_ids, block_position_ids):
     turned = []
     for part, ids, angle in halves:
         a, b, angles = part[:, 0::2], part[:, 1::2], ids[:, None] * angle
-        turned += [torch.stack((angles.cos() * a - angles.sin() * b, angles.sin() * a + angles.cos() * b), -1).flatten(1)]
+        turned += [
+            torch.stack(
+                (angles.cos() * a - angles.sin() * b, angles.sin() * a + angles.cos() * b), -1
+            ).flatten(1)
+        ]
     return torch.cat(turned, dim=1)
 
 
@@ -470,7 +586,9 @@ SOLUTIONS["12_beyond"] = [
     ),
     Exercise(
         "check_join_qkv",
-        right=lambda pieces: torch.cat([torch.cat(thirds) for thirds in zip(*(p.chunk(3) for p in pieces), strict=True)]),
+        right=lambda pieces: torch.cat(
+            [torch.cat(thirds) for thirds in zip(*(p.chunk(3) for p in pieces), strict=True)]
+        ),
         wrong=[
             torch.cat,  # rank after rank
             lambda pieces: torch.cat([third for p in pieces[::-1] for third in p.chunk(3)]),

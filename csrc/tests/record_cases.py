@@ -57,7 +57,9 @@ def square(*samples):
 
 
 CASES = {
-    "packed, every length": Case(square((1, 1), (2, 1), (5, 0), (31, 15), (64, 64), (65, 33), (130, 50)), 2, 8),
+    "packed, every length": Case(
+        square((1, 1), (2, 1), (5, 0), (31, 15), (64, 64), (65, 33), (130, 50)), 2, 8
+    ),
     "packed, every bit of float32": Case(square((5, 2), (33, 20), (2, 0), (64, 1)), 2, 8, coarse=False),
     "GPT, one sample for all threads": Case(square((130, 0)), 1, 32, sharp=True),
     "BERT": Case(square((31, 31), (1, 1), (5, 5)), 1, 32),
@@ -65,11 +67,17 @@ CASES = {
     "one sample of many tiles": Case(square((200, 100)), 1, 8, coarse=False),
     "head width 80": Case(square((65, 30)), 1, 80, sharp=True),
     "the last rows only": Case([(40, 130, 64, 0), (5, 31, 31, 0), (2, 5, 1, 0)], 1, 32, sharp=True),
-    "one query, room in the cache": Case([(1, 31, 7, 5), (1, 64, 0, 0), (1, 1, 0, 3), (1, 0, 0, 2), (1, 65, 65, 1)], 1, 32),
+    "one query, room in the cache": Case(
+        [(1, 31, 7, 5), (1, 64, 0, 0), (1, 1, 0, 3), (1, 0, 0, 2), (1, 65, 65, 1)], 1, 32
+    ),
     "the last rows, room in the cache": Case([(5, 31, 20, 4), (1, 2, 1, 9), (3, 3, 0, 0)], 2, 8),
-    "more queries than keys": Case([(7, 3, 2, 0), (40, 5, 0, 0), (65, 64, 10, 0), (3, 0, 0, 0), (2, 1, 1, 0)], 2, 8),
+    "more queries than keys": Case(
+        [(7, 3, 2, 0), (40, 5, 0, 0), (65, 64, 10, 0), (3, 0, 0, 0), (2, 1, 1, 0)], 2, 8
+    ),
     "keys of several blocks": Case([(530, 530, 100, 0), (6, 1030, 600, 0), (2, 513, 0, 0)], 1, 3, scale=2),
-    "empty samples among others": Case([(0, 0, 0, 0), *square((5, 3)), (0, 4, 2, 0), (3, 0, 0, 0), (0, 0, 0, 0)], 2, 8),
+    "empty samples among others": Case(
+        [(0, 0, 0, 0), *square((5, 3)), (0, 4, 2, 0), (3, 0, 0, 0), (0, 0, 0, 0)], 2, 8
+    ),
     "no query at all": Case([(0, 4, 2, 0), (0, 0, 0, 0)], 2, 8),
     "no key at all": Case([(3, 0, 0, 0), (1, 0, 0, 4)], 2, 8),
     "no sample": Case([], 2, 8),
@@ -110,8 +118,10 @@ def attention(q, k, v, g, mask, scale, dtype):
     out.backward(torch.from_numpy(g).to(dtype))
     with torch.no_grad():
         lse = (scale * torch.einsum("qhd,khd->hqk", q, k)).masked_fill(~mask.dense(), -math.inf).logsumexp(-1)
-    return [(torch.zeros_like(x) if y is None else y).detach().double().numpy() for x, y in
-            ((out, out), (lse, lse), (q, q.grad), (k, k.grad), (v, v.grad))]  # fmt: skip
+    return [
+        (torch.zeros_like(x) if y is None else y).detach().double().numpy()
+        for x, y in ((out, out), (lse, lse), (q, q.grad), (k, k.grad), (v, v.grad))
+    ]
 
 
 def formulas(q, k, v, g, mask, scale):
@@ -161,7 +171,9 @@ def budgets_of(case, mask, scale, seed):
             for got in naive:
                 with np.errstate(invalid="ignore"):  # -inf - -inf
                     errors = [largest(x - y) for x, y in zip(got, truth, strict=True)]
-                share = np.maximum(share, [2 * e / size if size else 0 for e, size in zip(errors, sizes, strict=True)])
+                share = np.maximum(
+                    share, [2 * e / size if size else 0 for e, size in zip(errors, sizes, strict=True)]
+                )
             if draw == 0:
                 own = np.array(sizes)
         budgets[i] = share * own
@@ -174,7 +186,16 @@ def record(name, case, seed):
     cu_q, cu_k = (np.concatenate([[0], x.cumsum()]).astype(np.int32) for x in (len_q, len_k + room))
     mask, scale = GLMMask(cu_q, cu_k, part_a, len_k), case.scale or 1 / math.sqrt(case.head_dim)
     truth = attention(*inputs(case, mask, seed), mask, scale, torch.float64)
-    counts = (len(len_q), case.heads, case.head_dim, seed, int(case.coarse), int(case.sharp), int(case.wide), int(room.any()))
+    counts = (
+        len(len_q),
+        case.heads,
+        case.head_dim,
+        seed,
+        int(case.coarse),
+        int(case.sharp),
+        int(case.wide),
+        int(room.any()),
+    )
     lengths = dict(cu_seqlens_q=cu_q, cu_seqlens_k=cu_k, part_a_lens=part_a, seqlens_k=len_k)
     named = dict(zip(COUNTS, counts, strict=True)) | lengths | dict(zip(NAMES, truth, strict=True))
     return dict(name=name, scale=scale, budgets=budgets_of(case, mask, scale, seed)) | named
@@ -190,7 +211,9 @@ def write(cases, path):
     parts = [MAGIC, struct.pack("<i", len(cases))]
     for c in cases:
         parts += [struct.pack("<40s8id", c["name"].encode(), *(c[x] for x in COUNTS), c["scale"])]
-        parts += [c[x].astype("<i4").tobytes() for x in ("cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k")]
+        parts += [
+            c[x].astype("<i4").tobytes() for x in ("cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k")
+        ]
         parts += [c["budgets"].astype("<f8").tobytes()]
         parts += [c[x].astype("<f8" if c["wide"] else "<f4").tobytes() for x in NAMES]
     Path(path).write_bytes(b"".join(parts))
@@ -213,7 +236,9 @@ def read(path):
     cases = []
     for _ in range(int(take("<i4", 1)[0])):
         c = dict(name=take("S40", 1)[0].decode())
-        c |= dict(zip(COUNTS, take("<i4", len(COUNTS)).tolist(), strict=True)) | dict(scale=float(take("<f8", 1)[0]))
+        c |= dict(zip(COUNTS, take("<i4", len(COUNTS)).tolist(), strict=True)) | dict(
+            scale=float(take("<f8", 1)[0])
+        )
         c |= {name: take("<i4", c["samples"] + 1) for name in ("cu_seqlens_q", "cu_seqlens_k")}
         c |= {name: take("<i4", c["samples"]) for name in ("part_a_lens", "seqlens_k")}
         c["budgets"] = take("<f8", len(DTYPES), len(NAMES))

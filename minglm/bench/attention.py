@@ -42,7 +42,9 @@ TENSORS = ("out", "dq", "dk", "dv")
 def truth(case, chunk=1024):
     """out, dq, dk, dv in float64, by the formulas and not by autograd. Rows go in chunks, so that a long sample fits."""
     mask, scale = case.shape.mask, case.scale
-    q, k, v, grad = (x.double().transpose(0, 1).contiguous() for x in (case.q, case.k, case.v, case.grad_out))  # (H, N, D)
+    q, k, v, grad = (
+        x.double().transpose(0, 1).contiguous() for x in (case.q, case.k, case.v, case.grad_out)
+    )  # (H, N, D)
     out, dq, dk, dv = (torch.zeros_like(x) for x in (q, q, k, v))
     visible = mask.visible_keys().to(q.device)
     for s in range(len(mask.part_a_lens)):
@@ -52,7 +54,12 @@ def truth(case, chunk=1024):
             first_key = int(mask.cu_seqlens_k[s])
             keys = slice(first_key, first_key + int(visible[rows].max()))
             hidden = torch.arange(keys.stop - first_key, device=q.device) >= visible[rows, None]
-            p = (scale * q[:, rows] @ k[:, keys].mT).masked_fill_(hidden, -math.inf).softmax(-1).nan_to_num_(0)
+            p = (
+                (scale * q[:, rows] @ k[:, keys].mT)
+                .masked_fill_(hidden, -math.inf)
+                .softmax(-1)
+                .nan_to_num_(0)
+            )
             out[:, rows] = p @ v[:, keys]
             dv[:, keys] += p.mT @ grad[:, rows]
             delta = (out[:, rows] * grad[:, rows]).sum(-1, keepdim=True)
@@ -86,7 +93,10 @@ class Bench:
         dtype = DTYPES[dtype_name]
         case = draw(shape, dtype, device=self.device)
         makers = self.makers(case, dtype_name)
-        rows = {name: dict(shape=shape.name, dtype=dtype_name, variant=name, status="timed", note="") for name in makers}
+        rows = {
+            name: dict(shape=shape.name, dtype=dtype_name, variant=name, status="timed", note="")
+            for name in makers
+        }
         ready = self.check(case, makers, rows)
         drop_slow_forms(ready, rows)
         self.time(case, ready, rows)
@@ -116,7 +126,9 @@ class Bench:
         if name == "naive":
             pairs = int((shape.mask.len_q.long() * shape.mask.len_k).sum())
             size = dtype.itemsize * shape.heads * pairs / 2**30
-            return f"each of the several copies of its scores would take {size:.1f} GiB" if size >= 1 else None
+            return (
+                f"each of the several copies of its scores would take {size:.1f} GiB" if size >= 1 else None
+            )
         if not name.startswith("kernel:") or self.patient:
             return None
         seconds = shape.flop(shape.passes[-1]) * self.speed(name, dtype, shape.head_dim)
@@ -150,7 +162,10 @@ class Bench:
         largest = {name: float(true[name].abs().max()) for name in tensors}
         ready, fair = {}, None
         for name, make in makers.items():
-            row, sdpa_times = rows[name], [rows[form]["checked_ms"] for form in rows if "sdpa" in form and form in ready]
+            row, sdpa_times = (
+                rows[name],
+                [rows[form]["checked_ms"] for form in rows if "sdpa" in form and form in ready],
+            )
             if why := self.too_slow(case, name, min(sdpa_times, default=0) / 1e3):
                 row.update(status="skipped", note=why)
                 continue
@@ -162,13 +177,18 @@ class Bench:
                 row.update(status="skipped", note=first_line(why))
                 continue
             if fair is None:  # the first is naive, or where that is skipped, sdpa with a boolean mask
-                fair = fair_errors(true, case.q.dtype, dict.fromkeys(error, 0) if name.startswith(OURS) else error)
+                fair = fair_errors(
+                    true, case.q.dtype, dict.fromkeys(error, 0) if name.startswith(OURS) else error
+                )
             tensor = max(tensors, key=lambda t: error[t] / fair[t])
             row.update(
-                checked_ms=1e3 * seconds, error={t: finite(error[t]) for t in tensors}, fair=fair, worst=tensor,
+                checked_ms=1e3 * seconds,
+                error={t: finite(error[t]) for t in tensors},
+                fair=fair,
+                worst=tensor,
                 relative_error=finite(max(error[t] / largest[t] for t in tensors)),
                 of_fair=finite(error[tensor] / fair[tensor]),
-            )  # fmt: skip
+            )
             if error[tensor] <= fair[tensor]:
                 ready[name] = variant
             else:
@@ -201,14 +221,20 @@ class Bench:
             best = min(rivals, key=lambda name: statistics.median(taken[name]), default=None)
             for name in ready:
                 median, flop = statistics.median(taken[name]), shape.flop(step)
-                shares = timing.spread([flop / seconds / rate for seconds, rate in zip(taken[name], gemm, strict=False)])
+                shares = timing.spread(
+                    [flop / seconds / rate for seconds, rate in zip(taken[name], gemm, strict=False)]
+                )
                 found = rows[name][step] = dict(
-                    runs=len(taken[name]), gflop_per_s=flop / median / 1e9, gemm_gflop_per_s=statistics.median(gemm) / 1e9,
+                    runs=len(taken[name]),
+                    gflop_per_s=flop / median / 1e9,
+                    gemm_gflop_per_s=statistics.median(gemm) / 1e9,
                     **with_quartiles("ms", timing.spread([1e3 * seconds for seconds in taken[name]])),
                     **with_quartiles("of_gemm", shares),
-                )  # fmt: skip
+                )
                 if best:
-                    found |= with_quartiles("ratio", timing.speedup(taken[best], taken[name])) | dict(best_of_pytorch=best)
+                    found |= with_quartiles("ratio", timing.speedup(taken[best], taken[name])) | dict(
+                        best_of_pytorch=best
+                    )
                 if step == shape.passes[-1] == FORWARD:
                     found |= dict(gb_per_s=shape.key_bytes(dtype) / median / 1e9)
 
@@ -222,7 +248,9 @@ def drop_slow_forms(ready, rows, near=1.25):
     """Of the forms of sdpa only those near the fastest stay in `ready`: the others could not be PyTorch's best."""
     forms = [name for name in ready if name.startswith("sdpa")]
     for name in forms:
-        if rows[name]["checked_ms"] < 1000:  # a first run may prepare something, and a long one is long anyway
+        if (
+            rows[name]["checked_ms"] < 1000
+        ):  # a first run may prepare something, and a long one is long anyway
             again = seconds_of(ready[name].pass_of(BOTH if "dq" in rows[name]["error"] else FORWARD))[0]
             rows[name]["checked_ms"] = min(rows[name]["checked_ms"], 1e3 * again)
     fastest = min((rows[name]["checked_ms"] for name in forms), default=0)
@@ -261,7 +289,9 @@ def run(args):
     machine = timing.machine(args.device)
     print(f"machine     {timing.machine_line(machine)}")
     if machine["load"] and machine["load"] > 0.5:
-        note(f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so")
+        note(
+            f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so"
+        )
     print(f"kernel      {kernel_on_cuda()[1] if args.device == 'cuda' else rungs_in_words(rungs)}")
     print(LEGEND)
     print("\n".join(map(shape_line, shapes)))
@@ -273,9 +303,15 @@ def run(args):
             print("\n".join(table_lines(found)), flush=True)
             rows += found
     result = dict(
-        bench="attention", version=VERSION, ok=all(row["status"] != "wrong" for row in rows), machine=machine,
-        seconds=seconds, shapes=[shape.as_json() for shape in shapes], rows=rows, summary=summary(rows, shapes),
-    )  # fmt: skip
+        bench="attention",
+        version=VERSION,
+        ok=all(row["status"] != "wrong" for row in rows),
+        machine=machine,
+        seconds=seconds,
+        shapes=[shape.as_json() for shape in shapes],
+        rows=rows,
+        summary=summary(rows, shapes),
+    )
     print("\n".join(["", *summary_lines(result)]))
     return result
 
@@ -291,7 +327,9 @@ def settle(args):
     for option, known in (("shapes", SHAPES), ("rungs", here)):
         for name in names[option]:
             if name not in known:
-                raise MinglmError(f"--{option}: {name!r} is not one of {', '.join(known) or 'none that this machine has'}")
+                raise MinglmError(
+                    f"--{option}: {name!r} is not one of {', '.join(known) or 'none that this machine has'}"
+                )
     seconds = seconds_asked(args.seconds if args.seconds is not None else 0.6 if args.quick else 2.0)
     if args.plot and Path(args.plot).suffix not in (".png", ".svg", ".pdf"):
         raise MinglmError(f"--plot: {args.plot} is not accepted; a name that ends in .png, .svg or .pdf is")
@@ -315,4 +353,6 @@ def rungs_in_words(rungs):
     if not rungs:
         return next(why for name, _, why in backends() if name == "kernel")
     only = {rung["name"]: [dtype for dtype in DTYPES if rung[dtype]] for rung in rungs}
-    return ", ".join(name if len(serves) > 1 else f"{name} ({serves[0]} only)" for name, serves in only.items())
+    return ", ".join(
+        name if len(serves) > 1 else f"{name} ({serves[0]} only)" for name, serves in only.items()
+    )

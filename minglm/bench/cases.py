@@ -46,9 +46,16 @@ class Shape:
     def as_json(self):
         """The shape as plain lists and numbers."""
         return dict(
-            name=self.name, kind=self.kind, about=self.about, heads=self.heads, head_dim=self.head_dim, pairs=self.pairs,
-            len_q=self.mask.len_q.tolist(), len_k=self.mask.len_k.tolist(), part_a_lens=self.mask.part_a_lens.tolist(),
-        )  # fmt: skip
+            name=self.name,
+            kind=self.kind,
+            about=self.about,
+            heads=self.heads,
+            head_dim=self.head_dim,
+            pairs=self.pairs,
+            len_q=self.mask.len_q.tolist(),
+            len_k=self.mask.len_k.tolist(),
+            part_a_lens=self.mask.part_a_lens.tolist(),
+        )
 
 
 def mixture(name, most, blanked, *, heads=4, head_dim=64, kind="mixture", rows=4500, seed=0):

@@ -26,7 +26,10 @@ def seconds_asked(seconds):
 def errors(got, true):
     """The largest error of each tensor: {"out": 1e-7, ...}; infinite where one is not finite."""
     return {
-        name: float((got[name].double() - true[name]).abs_().max()) if got[name].isfinite().all() else math.inf for name in got
+        name: float((got[name].double() - true[name]).abs_().max())
+        if got[name].isfinite().all()
+        else math.inf
+        for name in got
     }
 
 

@@ -43,7 +43,9 @@ class Forgetful(Reader):
                 column += more
         if not want:
             return None
-        reading = [(text, A) for text, A, new in zip(self.texts, self.part_a_lens, rows, strict=True) if new[0]]
+        reading = [
+            (text, A) for text, A, new in zip(self.texts, self.part_a_lens, rows, strict=True) if new[0]
+        ]
         lens = [len(tokens) for (tokens, _, _), _ in reading]
         columns = [torch.tensor([x for text, _ in reading for x in text[c]]) for c in range(3)]
         mask = GLMMask.packed(lens, [A for _, A in reading])
@@ -75,7 +77,9 @@ def writes(model, reader, shape):
 
 def check(model, shape):
     """What is wrong between the two, in one line; None if nothing is."""
-    for n, (a, b) in enumerate(zip(writes(model, Reader, shape), writes(model, Forgetful, shape), strict=True)):
+    for n, (a, b) in enumerate(
+        zip(writes(model, Reader, shape), writes(model, Forgetful, shape), strict=True)
+    ):
         if a.tokens != b.tokens:
             return f"text {n}: other tokens with the cache than without"
         if not max(abs(x - y) for x, y in zip(a.scores, b.scores, strict=True)) <= FAIR:
@@ -89,7 +93,9 @@ def measure(model, shape, seconds):
     if found["wrong"]:
         return found
     variants = {"cache": Reader, "no cache": Forgetful}
-    taken = timing.alternate({name: lambda r=reader: writes(model, r, shape) for name, reader in variants.items()}, seconds)
+    taken = timing.alternate(
+        {name: lambda r=reader: writes(model, r, shape) for name, reader in variants.items()}, seconds
+    )
     for name, runs in taken.items():
         found[name] = dict(tokens_per_s=texts * write / statistics.median(runs), runs=len(runs))
     return found | dict(times=timing.speedup(taken["no cache"], taken["cache"])._asdict())
@@ -103,11 +109,17 @@ def run(args):
     model = GLM(config).eval()
     shapes = [shape for shape in SHAPES if max(shape[:2]) < config.max_positions]
     if not shapes:
-        raise MinglmError(f"--preset: {args.preset} reads {config.max_positions} tokens; more than 32 are needed")
+        raise MinglmError(
+            f"--preset: {args.preset} reads {config.max_positions} tokens; more than 32 are needed"
+        )
     machine = timing.machine()
     print(f"machine     {timing.machine_line(machine)}")
-    print(f"model       {args.preset}, {model.num_parameters() / 1e6:.1f} M parameters, random weights, float32, greedy")
-    print("x           times as fast with the cache, run by run, median; ± half the distance of the quartiles\n")
+    print(
+        f"model       {args.preset}, {model.num_parameters() / 1e6:.1f} M parameters, random weights, float32, greedy"
+    )
+    print(
+        "x           times as fast with the cache, run by run, median; ± half the distance of the quartiles\n"
+    )
     print(f"{'read':>6}{'written':>9}{'texts':>7}{'tokens/s':>12}{'no cache':>12}{'x':>15}{'runs':>7}")
     rows = []
     for shape in shapes:

@@ -61,7 +61,9 @@ class PaddedLayer(nn.Module):
 
     def forward(self, x, may_attend):
         S, T, C = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(S, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each (S, H, T, D)
+        q, k, v = (
+            self.qkv(self.norm1(x)).view(S, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        )  # each (S, H, T, D)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=may_attend)
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(S, T, C)))
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))

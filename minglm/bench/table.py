@@ -4,7 +4,10 @@ import math
 
 from . import BOTH, FLOP
 
-OURS = ("kernel", "emulated")  # variants whose names begin like this are the kernel; the others are its rivals
+OURS = (
+    "kernel",
+    "emulated",
+)  # variants whose names begin like this are the kernel; the others are its rivals
 
 LEGEND = """\
 GFLOP/s     useful work: 4 D flop forward, 14 D forward and backward, for each pair of a query and a key that it may see
@@ -16,8 +19,8 @@ error       the worst of out, dq, dk, dv against float64, as a share of the larg
 """
 CELLS = f"{'ms':>9} {'GFLOP/s':>9} {'GEMM':>5} {'PyTorch':>9}"
 TITLE = f"""\
-{'':36}{' forward '.center(35, '-'):>36} {' forward and backward '.center(34, '-')}
-{'shape':<9} {'dtype':<8} {'variant':<18}{CELLS}{CELLS} {'error':>7} {'fair':>4}"""
+{"":36}{" forward ".center(35, "-"):>36} {" forward and backward ".center(34, "-")}
+{"shape":<9} {"dtype":<8} {"variant":<18}{CELLS}{CELLS} {"error":>7} {"fair":>4}"""
 
 
 def shape_line(shape):
@@ -47,7 +50,9 @@ def fastest_forms(forms):
     best = {step: min(forms, key=lambda row: row[step]["ms"]) for step in FLOP if step in forms[0]}
     names = dict.fromkeys(row["variant"].removeprefix("sdpa ") for row in best.values())
     *_, last = best.values()
-    return last | {step: row[step] for step, row in best.items()} | dict(variant="sdpa", note=" | ".join(names))
+    return (
+        last | {step: row[step] for step, row in best.items()} | dict(variant="sdpa", note=" | ".join(names))
+    )
 
 
 def table_line(row):
@@ -81,18 +86,29 @@ def summary(rows, shapes):
         for row in rows:
             if row["dtype"] == dtype and row["variant"].startswith(OURS) and "ratio" in row.get(BOTH, {}):
                 rungs.setdefault(row["variant"], []).append(row)
-        mixtures = {rung: [row[BOTH] for row in found if kinds[row["shape"]] == "mixture"] for rung, found in rungs.items()}
+        mixtures = {
+            rung: [row[BOTH] for row in found if kinds[row["shape"]] == "mixture"]
+            for rung, found in rungs.items()
+        }
         most = max(map(len, mixtures.values()), default=0)
         if not most:
             continue
-        means = {rung: mean([x["ratio"] for x in found]) for rung, found in mixtures.items() if len(found) == most}
+        means = {
+            rung: mean([x["ratio"] for x in found]) for rung, found in mixtures.items() if len(found) == most
+        }
         rung = max(means, key=means.get)
         shares = [x["of_gemm"] for x in mixtures[rung]]
         summed[dtype] = dict(
-            variant=rung, mixtures=most, ratio_mean=means[rung], ratio_min=min(x["ratio"] for x in mixtures[rung]),
-            of_gemm_mean=mean(shares), of_gemm_min=min(shares), of_gemm_max=max(shares),
-            training_shapes=len(rungs[rung]), training_ratio_min=min(row[BOTH]["ratio"] for row in rungs[rung]),
-        )  # fmt: skip
+            variant=rung,
+            mixtures=most,
+            ratio_mean=means[rung],
+            ratio_min=min(x["ratio"] for x in mixtures[rung]),
+            of_gemm_mean=mean(shares),
+            of_gemm_min=min(shares),
+            of_gemm_max=max(shares),
+            training_shapes=len(rungs[rung]),
+            training_ratio_min=min(row[BOTH]["ratio"] for row in rungs[rung]),
+        )
     return summed
 
 

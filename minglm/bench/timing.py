@@ -105,4 +105,3 @@ def gemm_rates(taken):
 def gemm_name(shape):
     """Example: (2048, 2048, 2048) -> "gemm 2048x2048x2048"."""
     return "gemm " + "x".join(map(str, shape))
-

@@ -82,10 +82,16 @@ class Ours(Trainer):
         self.model.load_state_dict(weights)
         self.model.backend = backend
         self.run = SimpleNamespace(
-            config=config, world=World(0, 1), step=0, batches=batches, device=torch.device("cpu"), model=self.model,
-            loss=SumLoss(self.model), optimizer=make_optimizer(self.model, config.train),
+            config=config,
+            world=World(0, 1),
+            step=0,
+            batches=batches,
+            device=torch.device("cpu"),
+            model=self.model,
+            loss=SumLoss(self.model),
+            optimizer=make_optimizer(self.model, config.train),
             autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
-        )  # fmt: skip
+        )
 
     def step(self):
         row = train_step(self.run)
@@ -126,7 +132,9 @@ class Apart:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            raise MinglmError(f"a padded trainer's process has ended (exit code {self.process.exitcode})") from None
+            raise MinglmError(
+                f"a padded trainer's process has ended (exit code {self.process.exitcode})"
+            ) from None
 
     def first_step(self):
         return self.ask("first_step")
@@ -157,8 +165,13 @@ def serve(pipe, threads, keep, make, *args):
 def trainers(config, batches, dtype, names, keep):
     """The weights that all start from, and {name: trainer}, ours by the names of their backends."""
     torch.manual_seed(config.train.seed)
-    weights = {name: weight + LOUD * torch.randn_like(weight) for name, weight in GLM(config.model).state_dict().items()}
-    rivals = {name: Apart(keep, Padded, config, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)}
+    weights = {
+        name: weight + LOUD * torch.randn_like(weight)
+        for name, weight in GLM(config.model).state_dict().items()
+    }
+    rivals = {
+        name: Apart(keep, Padded, config, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)
+    }
     try:
         yield weights, {name: Ours(config, batches, weights, dtype, name) for name in names} | rivals
     finally:
@@ -180,7 +193,9 @@ def check(config, batches, weights, ready, dtype_name):
     wrong = {}
     for name, trainer in ready.items():
         found = trainer.first_step()
-        for (what, fair), came, true in zip(FAIR[dtype_name].items(), found, (loss.item(), norm.item()), strict=True):
+        for (what, fair), came, true in zip(
+            FAIR[dtype_name].items(), found, (loss.item(), norm.item()), strict=True
+        ):
             if not abs(came - true) <= fair * true:
                 wrong[name] = f"its {what} of the first step is {came:.7g}, in float64 {true:.7g}"
     return wrong
@@ -193,9 +208,24 @@ PARTS = ("linear layers", "attention", "norm and GELU", "head and loss", "casts"
 # An operation counts, with all that runs inside it, for the first part of which its name holds a word.
 PART_OF = {
     "optimiser": ("Optimizer.step", "clip_grad_norm_"),
-    "head and loss": ("cross_entropy", "LogSoftmax", "NllLoss", "MmBackward"),  # no other weight is used without a bias
+    "head and loss": (
+        "cross_entropy",
+        "LogSoftmax",
+        "NllLoss",
+        "MmBackward",
+    ),  # no other weight is used without a bias
     "linear layers": ("aten::linear", "AddmmBackward"),
-    "attention": ("attention", "Attention", "nbind", "Split", "Cat", "Where", "Bmm", "SoftmaxBackward", "MaskedFill"),
+    "attention": (
+        "attention",
+        "Attention",
+        "nbind",
+        "Split",
+        "Cat",
+        "Where",
+        "Bmm",
+        "SoftmaxBackward",
+        "MaskedFill",
+    ),
     "norm and GELU": ("layer_norm", "LayerNorm", "gelu", "Gelu"),
     "casts": ("aten::to", "ToCopy"),
 }
@@ -205,7 +235,9 @@ def part_of(event):
     """The part that an operation of the profile counts for."""
     if event.name == "aten::linear" and not event.input_shapes[2]:
         return "head and loss"
-    return next((part for part, words in PART_OF.items() if any(word in event.name for word in words)), "the rest")
+    return next(
+        (part for part, words in PART_OF.items() if any(word in event.name for word in words)), "the rest"
+    )
 
 
 def where_time_goes(step, repeats=5):
@@ -237,7 +269,11 @@ def where_time_goes(step, repeats=5):
 @contextmanager
 def named_calls():
     """Attention and clipping bear their names in a profile."""
-    named = [(model_module, "masked_attention"), (functional, "scaled_dot_product_attention"), (utils, "clip_grad_norm_")]
+    named = [
+        (model_module, "masked_attention"),
+        (functional, "scaled_dot_product_attention"),
+        (utils, "clip_grad_norm_"),
+    ]
     plain = [getattr(module, name) for module, name in named]
 
     def marked(function, name):
@@ -265,12 +301,16 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
     with trainers(config, batches, dtype, names, keep) as (weights, ready):
         wrong = check(config, batches, weights, ready, dtype_name)
         ready = {name: trainer for name, trainer in ready.items() if name not in wrong}
-        taken = timing.alternate({name: trainer.step for name, trainer in ready.items()} | timing.gemms(dtype), seconds)
+        taken = timing.alternate(
+            {name: trainer.step for name, trainer in ready.items()} | timing.gemms(dtype), seconds
+        )
         parts = {name: ready[name].parts() for name in (names[0], EVERY, LEARNED) if name in ready}
     gemm = timing.gemm_rate(taken)
 
     rounds = max((len(taken[name]) for name in ready), default=1)
-    steps = [[example for _, example in batches.examples(1 + k)] for k in range(rounds)]  # step 0 was the check's
+    steps = [
+        [example for _, example in batches.examples(1 + k)] for k in range(rounds)
+    ]  # step 0 was the check's
     text_tokens = [sum(e.text_len for e in examples) for examples in steps]
     packed = [pack(examples) for examples in steps]
     flop = [sum(useful_flop(config.model, batch)) for batch in packed]
@@ -279,9 +319,14 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
         speed = timing.spread([n / s for n, s in zip(text_tokens, taken[name], strict=False)])
         rate = statistics.median(work / s for work, s in zip(flop, taken[name], strict=False))
         row = dict(
-            trainer=name, tokens_per_s=speed.median, tokens_per_s_low=speed.low, tokens_per_s_high=speed.high,
-            ms=1e3 * statistics.median(taken[name]), steps=len(taken[name]), of_gemm=rate / gemm,
-        )  # fmt: skip
+            trainer=name,
+            tokens_per_s=speed.median,
+            tokens_per_s_low=speed.low,
+            tokens_per_s_high=speed.high,
+            ms=1e3 * statistics.median(taken[name]),
+            steps=len(taken[name]),
+            of_gemm=rate / gemm,
+        )
         for rival, key in ((EVERY, "times_every_row"), (LEARNED, "times_learned_rows")):
             if rival in ready:
                 row[key] = timing.speedup(taken[rival], taken[name])._asdict()
@@ -289,13 +334,19 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
             row["parts"] = parts[name]
         rows.append(row)
     return dict(
-        preset=config.preset, dtype=dtype_name, parameters=GLM(config.model).num_parameters(), trainers=rows, wrong=wrong,
-        text_tokens=statistics.mean(text_tokens), samples=statistics.mean(map(len, steps)),
+        preset=config.preset,
+        dtype=dtype_name,
+        parameters=GLM(config.model).num_parameters(),
+        trainers=rows,
+        wrong=wrong,
+        text_tokens=statistics.mean(text_tokens),
+        samples=statistics.mean(map(len, steps)),
         rows=statistics.mean(len(batch.tokens) for batch in packed),
         learned=statistics.mean(len(batch.targets) for batch in packed),
         padded_rows=statistics.mean(pad(examples).tokens.numel() for examples in steps),
-        gflop=statistics.mean(flop) / 1e9, gemm_gflop_per_s=gemm / 1e9,
-    )  # fmt: skip
+        gflop=statistics.mean(flop) / 1e9,
+        gemm_gflop_per_s=gemm / 1e9,
+    )
 
 
 TITLE = f"{'':<24}{'text tokens/s':>16}{'ms a step':>11}{'of GEMM':>9}{'x every row':>14}{'x learned rows':>16}{'steps':>7}"
@@ -318,7 +369,9 @@ def table_lines(found):
         line = f"{row['trainer']:<24}{speed:>16}{row['ms']:>11.1f}{row['of_gemm']:>9.2f}"
         for key, width in (("times_every_row", 14), ("times_learned_rows", 16)):
             times = row.get(key)
-            line += (f"{times['median']:.2f} ± {(times['high'] - times['low']) / 2:.2f}" if times else "-").rjust(width)
+            line += (
+                f"{times['median']:.2f} ± {(times['high'] - times['low']) / 2:.2f}" if times else "-"
+            ).rjust(width)
         lines.append(f"{line}{row['steps']:>7}")
     lines += [f"{name:<24}WRONG: {why}; not timed" for name, why in found["wrong"].items()]
     lines.append("where the time goes, ms" + "".join(f"{part:>15}" for part in PARTS))
@@ -338,12 +391,18 @@ def run(args):
     keep_memory()  # as pretraining does
     machine = timing.machine()
     print(f"machine     {timing.machine_line(machine)}")
-    print("of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products in alternation")
-    print("x           times as fast as the padded trainer with logits of every row, or of learned rows: step by step, median")
+    print(
+        "of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products in alternation"
+    )
+    print(
+        "x           times as fast as the padded trainer with logits of every row, or of learned rows: step by step, median"
+    )
     print("±           half the distance of the quartiles\n")
     tables = []
     for config in presets:
-        config, batches = training_batches(config, args.batch_tokens or BATCH_TOKENS.get(config.preset, [4096]))
+        config, batches = training_batches(
+            config, args.batch_tokens or BATCH_TOKENS.get(config.preset, [4096])
+        )
         for each in batches:
             for dtype in dtypes:
                 tables.append(measure(config, each, dtype, names, args.seconds, args.keep_memory))
@@ -361,7 +420,9 @@ def settle(args):
         least, most = config.model.max_positions, config.train.micro_batch_tokens // 2
         for n in args.batch_tokens or []:
             if not least <= n <= most:
-                raise MinglmError(f"--batch-tokens: {n} is not accepted for {config.preset}; {least} to {most} is")
+                raise MinglmError(
+                    f"--batch-tokens: {n} is not accepted for {config.preset}; {least} to {most} is"
+                )
     seconds_asked(args.seconds)
     serving = {name: (serves, why) for name, serves, why in backends() if name != "emulated"}  # hours a step
     for name in args.backends or []:

@@ -65,7 +65,9 @@ def front_door(case, backend):
 def sdpa(case, form, layout):
     """PyTorch's scaled_dot_product_attention. form: "bool", "float" or "split"; layout: "padded" or "by sample"."""
     samples = [s for s, queries in enumerate(case.shape.mask.len_q.tolist()) if queries]
-    groups = [Group(case, form, group) for group in ([samples] if layout == "padded" else [[s] for s in samples])]
+    groups = [
+        Group(case, form, group) for group in ([samples] if layout == "padded" else [[s] for s in samples])
+    ]
 
     def gather(outs, grads):
         out, outs = torch.zeros_like(case.q), iter(outs)
@@ -107,15 +109,19 @@ def flex(case, compiled=True):
     blocks = create_block_mask(flex_rule(mask, case.q.device), None, None, rows, rows, device=case.q.device)
     inputs = [laid_out(x) for x in (case.q, case.k, case.v)]
     return Variant(
-        inputs, [laid_out(case.grad_out).detach()], lambda: [attend(*inputs, block_mask=blocks, scale=case.scale)],
+        inputs,
+        [laid_out(case.grad_out).detach()],
+        lambda: [attend(*inputs, block_mask=blocks, scale=case.scale)],
         lambda outs, grads: [x[0].detach().transpose(0, 1) for x in (outs[0], *(grads or ()))],
-    )  # fmt: skip
+    )
 
 
 def flex_rule(mask, device):
     """The rule of the packed batch as FlexAttention asks for it: (batch, head, query row, key row) -> may attend."""
     sample = mask.rows()[0]
-    part_a_end = (mask.cu_seqlens_k[:-1] + mask.part_a_lens)[sample].to(device)  # of each row's sample, among all rows
+    part_a_end = (mask.cu_seqlens_k[:-1] + mask.part_a_lens)[sample].to(
+        device
+    )  # of each row's sample, among all rows
     sample = sample.to(device)
 
     def may_attend(_batch, _head, query, key):
@@ -143,10 +149,15 @@ def flash_attn(case):
     key_sample = torch.repeat_interleave(torch.arange(len(mask.part_a_lens)), mask.cu_seqlens_k.diff())
     key_i = torch.arange(len(key_sample)) - mask.cu_seqlens_k[key_sample]
     calls = []  # (rows, q, grad_out, keys or None for all, the package's other arguments)
-    for rows, keys, causal in ((in_a, key_i < mask.part_a_lens[key_sample], False), (~in_a, key_i == key_i, True)):
+    for rows, keys, causal in (
+        (in_a, key_i < mask.part_a_lens[key_sample], False),
+        (~in_a, key_i == key_i, True),
+    ):
         if not rows.any():
             continue
-        cu = [ends(which[keep], len(mask.part_a_lens)) for which, keep in ((sample, rows), (key_sample, keys))]
+        cu = [
+            ends(which[keep], len(mask.part_a_lens)) for which, keep in ((sample, rows), (key_sample, keys))
+        ]
         longest = [int(x.diff().max()) for x in cu]
         rows, keys = rows.nonzero()[:, 0].to(device), None if keys.all() else keys.nonzero()[:, 0].to(device)
         rest = (*(x.to(device) for x in cu), *longest), dict(softmax_scale=case.scale, causal=causal)
@@ -198,7 +209,9 @@ class Group:
         mask, self.scale = case.shape.mask, case.scale
         first, len_q = mask.cu_seqlens_q[samples].tolist(), mask.len_q[samples].tolist()
         len_k, part_a_lens = mask.len_k[samples].tolist(), mask.part_a_lens[samples].tolist()
-        self.keys = list(zip(mask.cu_seqlens_k[samples].tolist(), len_k, strict=True))  # of each sample (first, how many)
+        self.keys = list(
+            zip(mask.cu_seqlens_k[samples].tolist(), len_k, strict=True)
+        )  # of each sample (first, how many)
         self.k, self.v = pad(case.k, self.keys), pad(case.v, self.keys)
 
         parts = [(list(zip(first, len_q, strict=True)), max(len_k))]  # (rows, most keys)
@@ -213,13 +226,19 @@ class Group:
                 may_attend = None if may_attend is None else may_attend.to(case.q.device)
                 if form != "bool" and may_attend is not None:
                     may_attend = case.q.new_zeros(may_attend.shape).masked_fill(~may_attend, -math.inf)
-                self.parts.append(Part(pad(case.q, rows), pad(case.grad_out, rows).detach(), most_keys, may_attend, rows))
+                self.parts.append(
+                    Part(pad(case.q, rows), pad(case.grad_out, rows).detach(), most_keys, may_attend, rows)
+                )
 
     def call(self):
         """The output of every part, (S, H, rows, D)."""
         return [
             F.scaled_dot_product_attention(
-                part.q, self.k[:, :, : part.most_keys], self.v[:, :, : part.most_keys], part.mask, scale=self.scale
+                part.q,
+                self.k[:, :, : part.most_keys],
+                self.v[:, :, : part.most_keys],
+                part.mask,
+                scale=self.scale,
             )
             for part in self.parts
         ]
@@ -227,7 +246,9 @@ class Group:
 
 def grid(visible, rows, most_keys):
     """The boolean mask (S, 1, rows, keys) of some rows of each sample; None where every row sees every key."""
-    sees = torch.ones(len(rows), max(n for _, n in rows), dtype=torch.int64)  # a padded row needs something to see
+    sees = torch.ones(
+        len(rows), max(n for _, n in rows), dtype=torch.int64
+    )  # a padded row needs something to see
     for s, (first, n) in enumerate(rows):
         sees[s, :n] = visible[first : first + n]
     may_attend = torch.arange(most_keys) < sees[:, None, :, None]

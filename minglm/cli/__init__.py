@@ -14,21 +14,39 @@ from ..version import __version__
 
 # command: (its file, its line in `minglm --help`). The file's function add_COMMAND adds the arguments.
 COMMANDS = {
-    "pretrain": ("pretrain", "train a GLM; without arguments: the preset tiny on the embedded corpus, about five minutes"),
+    "pretrain": (
+        "pretrain",
+        "train a GLM; without arguments: the preset tiny on the embedded corpus, about five minutes",
+    ),
     "fill": ("fill", "fill the blanks of a text"),
     "write": ("fill", "continue a text"),
     "show": ("show", "Part A, Part B, both positions, targets and mask of a text, as a table"),
-    "explore": ("show", "an interactive page: the derivation, the mask, related models; with --model, a model runs in it"),
+    "explore": (
+        "show",
+        "an interactive page: the derivation, the mask, related models; with --model, a model runs in it",
+    ),
     "plot": ("plot", "draw a run, several runs, or a benchmark, as .png, .svg or .pdf"),
     "classify": ("tasks", "classify a text: the words of each label compete for a blank"),
     "rewrite": ("tasks", "text to text, with a model that was fine-tuned for it"),
     "finetune": ("tasks", "fine-tune a model on labelled rows, and compare it with baselines"),
-    "evaluate": ("evaluate", "evaluate a model on a task or on running text; every number has a standard error"),
-    "compare": ("compare", "GLM against GPT, BERT and prefix LM: the same network, the same text, the same tasks"),
+    "evaluate": (
+        "evaluate",
+        "evaluate a model on a task or on running text; every number has a standard error",
+    ),
+    "compare": (
+        "compare",
+        "GLM against GPT, BERT and prefix LM: the same network, the same text, the same tasks",
+    ),
     "similar": ("fill", "the lines of a file that are most similar to a text, by the model's vectors"),
     "convert": ("convert", "convert weights of the original GLM into a model folder"),
-    "info": ("info", "versions, instruction sets, which attention runs and why, a self-test, and what to improve"),
-    "bench": ("bench", "benchmark attention, training end to end, or generation; results are checked before they are timed"),
+    "info": (
+        "info",
+        "versions, instruction sets, which attention runs and why, a self-test, and what to improve",
+    ),
+    "bench": (
+        "bench",
+        "benchmark attention, training end to end, or generation; results are checked before they are timed",
+    ),
 }
 
 
@@ -58,7 +76,9 @@ def main(argv=None):
 
 def parser():
     """The whole command line."""
-    p = argparse.ArgumentParser(prog="minglm", description="GLM, understood: train it, fill blanks with it, look inside.")
+    p = argparse.ArgumentParser(
+        prog="minglm", description="GLM, understood: train it, fill blanks with it, look inside."
+    )
     p.add_argument("--version", action="version", version=f"minglm {__version__}")
     commands = p.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
     for name, (file, about) in COMMANDS.items():

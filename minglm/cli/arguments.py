@@ -23,9 +23,11 @@ def add_model(p):
 def add_rows(p, tasks, file, out):
     """Add TEXT, --task, --model, --file, --out and --json. tasks: names of the tasks that come with minglm."""
     p.add_argument("text", metavar="TEXT", nargs="*", help="one text for each column of the task's pattern")
-    p.add_argument("--task", metavar="TASK",
-                   help=f"{', '.join(tasks)}, or a TOML file (default: the task that the model was "
-                        "fine-tuned on)")
+    p.add_argument(
+        "--task",
+        metavar="TASK",
+        help=f"{', '.join(tasks)}, or a TOML file (default: the task that the model was fine-tuned on)",
+    )
     add_model(p)
     p.add_argument("--file", metavar="FILE", help=f"{file}: .jsonl, .jsonl.xz or .jsonl.gz")
     p.add_argument("--out", metavar="FILE", help=f"{out} (default: stdout)")
@@ -46,5 +48,7 @@ def check_rows(command, args):
 def rows_asked(args, task):
     """{where: row} of the file, or of the texts, one for each column. Raises MinglmError for another number of texts."""
     if args.text and len(args.text) != len(task.columns):
-        raise MinglmError(f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}")
+        raise MinglmError(
+            f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}"
+        )
     return read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}

@@ -10,14 +10,30 @@ from ..files.whole import beside, check_writable, write_whole
 from ..train.config import PRESETS
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
-    "attention": ("attention", "every way to compute attention under GLM's mask, checked against float64, then timed"),
+    "attention": (
+        "attention",
+        "every way to compute attention under GLM's mask, checked against float64, then timed",
+    ),
     "train": ("training", "text tokens per second of the trainer, and of padded trainers in plain PyTorch"),
-    "generate": ("generate", "tokens per second that a model writes, with the cache of keys and values and without"),
+    "generate": (
+        "generate",
+        "tokens per second that a model writes, with the cache of keys and values and without",
+    ),
 }
 # Spelled out, because the modules they belong to import torch, and --help does without. A test compares them.
 SHAPES = (  # bench.cases.SHAPES
-    "t256-a85", "t256-a50", "t512-a85", "t512-a50", "t2048-a85", "t2048-a50", "d32", "d128", "long", "decode", "packed",
-)  # fmt: skip
+    "t256-a85",
+    "t256-a50",
+    "t512-a85",
+    "t512-a50",
+    "t2048-a85",
+    "t2048-a50",
+    "d32",
+    "d128",
+    "long",
+    "decode",
+    "packed",
+)
 QUICK = ("t512-a85", "decode")  # bench.cases.QUICK
 BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # bench.training.BATCH_TOKENS
 
@@ -28,44 +44,72 @@ def add_bench(p):
     for name, (module, about) in BENCHES.items():
         b = benches.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         b.set_defaults(run=bench_command, bench=module)
-        b.add_argument("--json", nargs="?", const="-", metavar="FILE",
-                       help="every number as JSON; without FILE to stdout, and the table to stderr")
+        b.add_argument(
+            "--json",
+            nargs="?",
+            const="-",
+            metavar="FILE",
+            help="every number as JSON; without FILE to stdout, and the table to stderr",
+        )
         {"attention": add_attention, "train": add_train, "generate": add_generate}[name](b)
 
 
 def add_attention(p):
     p.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
     p.add_argument("--shapes", nargs="+", metavar="NAME", help=f"some of {', '.join(SHAPES)} (default: all)")
-    p.add_argument("--rungs", nargs="+", metavar="NAME",
-                   help="some of the kernel's implementations, however slow (default: all but emulated); emulated: the "
-                        "GPU kernel on the CPU (slow)")
+    p.add_argument(
+        "--rungs",
+        nargs="+",
+        metavar="NAME",
+        help="some of the kernel's implementations, however slow (default: all but emulated); emulated: the "
+        "GPU kernel on the CPU (slow)",
+    )
     p.add_argument("--device", default="cpu", metavar="X", help="cpu (default) or cuda")
-    p.add_argument("--seconds", type=float, metavar="S",
-                   help="timing per shape and dtype, in seconds (default 2)")
+    p.add_argument(
+        "--seconds", type=float, metavar="S", help="timing per shape and dtype, in seconds (default 2)"
+    )
     p.add_argument("--quick", action="store_true", help=f"about a minute: {', '.join(QUICK)}")
     p.add_argument("--plot", metavar="FILE", help="draw the table (.png, .svg or .pdf)")
 
 
 def add_train(p):
     sizes = ", ".join(f"{preset} {' and '.join(map(str, sizes))}" for preset, sizes in BATCH_TOKENS.items())
-    p.add_argument("--preset", nargs="+", metavar="NAME",
-                   help=f"some of {', '.join(PRESETS)} (default: {' '.join(BATCH_TOKENS)})")
-    p.add_argument("--batch-tokens", nargs="+", type=int, metavar="N",
-                   help=f"text tokens per step (default: {sizes})")
-    p.add_argument("--backends", nargs="+", metavar="NAME",
-                   help="attention backends of our trainer (default: kernel sdpa reference)")
+    p.add_argument(
+        "--preset",
+        nargs="+",
+        metavar="NAME",
+        help=f"some of {', '.join(PRESETS)} (default: {' '.join(BATCH_TOKENS)})",
+    )
+    p.add_argument(
+        "--batch-tokens", nargs="+", type=int, metavar="N", help=f"text tokens per step (default: {sizes})"
+    )
+    p.add_argument(
+        "--backends",
+        nargs="+",
+        metavar="NAME",
+        help="attention backends of our trainer (default: kernel sdpa reference)",
+    )
     p.add_argument("--dtype", default="both", metavar="X", help="float32, bfloat16 or both (default)")
-    p.add_argument("--keep-memory", action="store_true",
-                   help="let the padded trainers keep their memory between steps, as ours does")
-    p.add_argument("--seconds", type=float, default=30.0, metavar="S",
-                   help="timing per table, in seconds (default 30)")
+    p.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="let the padded trainers keep their memory between steps, as ours does",
+    )
+    p.add_argument(
+        "--seconds", type=float, default=30.0, metavar="S", help="timing per table, in seconds (default 30)"
+    )
 
 
 def add_generate(p):
-    p.add_argument("--preset", default="tiny", metavar="NAME",
-                   help=f"the model's shape: {', '.join(PRESETS)} (default tiny)")
-    p.add_argument("--seconds", type=float, default=5.0, metavar="S",
-                   help="timing per line, in seconds (default 5)")
+    p.add_argument(
+        "--preset",
+        default="tiny",
+        metavar="NAME",
+        help=f"the model's shape: {', '.join(PRESETS)} (default tiny)",
+    )
+    p.add_argument(
+        "--seconds", type=float, default=5.0, metavar="S", help="timing per line, in seconds (default 5)"
+    )
 
 
 def bench_command(args):

@@ -13,17 +13,28 @@ def add_compare(p):
         "the same tasks: hours on two cores. It can be stopped at any time; the same command resumes it."
     )
     p.set_defaults(run=compare_command)
-    p.add_argument("--data", default="tutorials/data", metavar="DIR",
-                   help="the folders of tasks and texts (tutorials/data)")
-    p.add_argument("--out", default="runs/compare", metavar="DIR",
-                   help="where cells, models and the table go (runs/compare)")
-    p.add_argument("--minutes", type=positive, metavar="M",
-                   help="start no new cell after M minutes (default: no limit)")
-    p.add_argument("--quick", action="store_true",
-                   help="a few steps of tiny models, to see that everything works")
+    p.add_argument(
+        "--data",
+        default="tutorials/data",
+        metavar="DIR",
+        help="the folders of tasks and texts (tutorials/data)",
+    )
+    p.add_argument(
+        "--out",
+        default="runs/compare",
+        metavar="DIR",
+        help="where cells, models and the table go (runs/compare)",
+    )
+    p.add_argument(
+        "--minutes", type=positive, metavar="M", help="start no new cell after M minutes (default: no limit)"
+    )
+    p.add_argument(
+        "--quick", action="store_true", help="a few steps of tiny models, to see that everything works"
+    )
     p.add_argument("--report", action="store_true", help="compute nothing, print the results so far")
-    p.add_argument("--pretraining-seeds", type=positive, metavar="N",
-                   help="pretrained models of each kind (2)")
+    p.add_argument(
+        "--pretraining-seeds", type=positive, metavar="N", help="pretrained models of each kind (2)"
+    )
     p.add_argument("--finetuning-seeds", type=positive, metavar="N", help="fine-tuning runs of each task (3)")
     p.add_argument("--steps", type=positive, metavar="N", help="steps of one pretraining (6,000)")
 
@@ -38,9 +49,17 @@ def compare_command(args):
     from ..viz.figures.comparison import fig_comparison
 
     keep_memory()
-    given = {name: getattr(args, name) for name in ("pretraining_seeds", "finetuning_seeds", "steps") if getattr(args, name)}
-    comparison = Comparison(dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out)
-    nothing = MinglmError(f"--report: {args.out} holds no cell of this comparison; leave out --report to start it")
+    given = {
+        name: getattr(args, name)
+        for name in ("pretraining_seeds", "finetuning_seeds", "steps")
+        if getattr(args, name)
+    }
+    comparison = Comparison(
+        dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out
+    )
+    nothing = MinglmError(
+        f"--report: {args.out} holds no cell of this comparison; leave out --report to start it"
+    )
     if args.report and not comparison.file.is_file():
         raise nothing
     if not args.report:
@@ -52,4 +71,6 @@ def compare_command(args):
     print_summary(found)
     write_whole(comparison.out / "comparison.json", strict_json.dumps(found, indent=1) + "\n")
     save_figure(fig_comparison(found), comparison.out / "comparison.png")
-    print(f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")
+    print(
+        f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt"
+    )

@@ -7,17 +7,27 @@ from ..errors import listed, note
 
 
 def add_convert(p):
-    p.description = "Convert weights of the original GLM (Megatron, Hugging Face, plain files) into a model folder."
+    p.description = (
+        "Convert weights of the original GLM (Megatron, Hugging Face, plain files) into a model folder."
+    )
     p.set_defaults(run=convert_command)
-    p.add_argument("path", metavar="PATH",
-                   help="a checkpoint folder of the training code, a Hugging Face folder, or a file")
+    p.add_argument(
+        "path",
+        metavar="PATH",
+        help="a checkpoint folder of the training code, a Hugging Face folder, or a file",
+    )
     p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
     about = "vocab.txt, vocab.json, a .model, or their folder (default: what is next to Hugging Face weights)"
     p.add_argument("--tokenizer", metavar="PATH", help=about)
-    p.add_argument("--gelu", choices=["tanh", "erf"],
-                   help="default: erf for Hugging Face weights, tanh for all others")
-    p.add_argument("--heads", metavar="N", type=int,
-                   help="attention heads (default: from config.json, else hidden size / 64)")
+    p.add_argument(
+        "--gelu", choices=["tanh", "erf"], help="default: erf for Hugging Face weights, tanh for all others"
+    )
+    p.add_argument(
+        "--heads",
+        metavar="N",
+        type=int,
+        help="attention heads (default: from config.json, else hidden size / 64)",
+    )
 
 
 def convert_command(args):
@@ -39,7 +49,13 @@ def convert(args):
     config = original.config(args.heads, args.gelu)
     model, C = build(GLM, original, config), config.hidden_size
     size = f"{config.num_layers} layers, width {C:,}, {config.vocab_size:,} tokens, {config.max_positions:,} positions"
-    heads = "--heads" if args.heads else "config.json" if original.num_heads else "as all published GLMs have them"
+    heads = (
+        "--heads"
+        if args.heads
+        else "config.json"
+        if original.num_heads
+        else "as all published GLMs have them"
+    )
     print(f"weights     {original.source}: {original.layout}")
     print(f"shape       {size}: {model.num_parameters() / 1e6:,.1f} M weights")
     print(f"heads       {config.num_heads} of width {C // config.num_heads} ({heads})")

@@ -28,26 +28,48 @@ def add_evaluate(p):
         "groups of neighbouring rows or windows are left out in turn)."
     )
     p.set_defaults(run=evaluate_command)
-    p.add_argument("--task", metavar="TASK", help=f"{', '.join(task_names())}, or a TOML file "
-                                                  "(default: the task that the model was fine-tuned on)")
-    p.add_argument("--file", metavar="FILE", required=True,
-                   help="rows as .jsonl; for --task text also a .txt or a folder; .xz and .gz work too")
+    p.add_argument(
+        "--task",
+        metavar="TASK",
+        help=f"{', '.join(task_names())}, or a TOML file "
+        "(default: the task that the model was fine-tuned on)",
+    )
+    p.add_argument(
+        "--file",
+        metavar="FILE",
+        required=True,
+        help="rows as .jsonl; for --task text also a .txt or a folder; .xz and .gz work too",
+    )
     add_model(p)
-    p.add_argument("--out", metavar="FILE",
-                   help="a .jsonl with the model's answer to each row (for text: the bits of each document)")
+    p.add_argument(
+        "--out",
+        metavar="FILE",
+        help="a .jsonl with the model's answer to each row (for text: the bits of each document)",
+    )
     p.add_argument("--json", action="store_true", help="print one line of JSON")
-    p.add_argument("--mask", choices=MASKS,
-                   help="for text and last_word: the mask after the prompt (default gMASK; use MASK for a model that was "
-                        "trained with [MASK] alone)")
+    p.add_argument(
+        "--mask",
+        choices=MASKS,
+        help="for text and last_word: the mask after the prompt (default gMASK; use MASK for a model that was "
+        "trained with [MASK] alone)",
+    )
     text = p.add_argument_group("running text")
-    text.add_argument("--stride", type=positive, metavar="N",
-                      help="tokens from window to window (default: half of what the model reads; a smaller stride gives "
-                           "longer prompts and takes longer)")
+    text.add_argument(
+        "--stride",
+        type=positive,
+        metavar="N",
+        help="tokens from window to window (default: half of what the model reads; a smaller stride gives "
+        "longer prompts and takes longer)",
+    )
     text.add_argument("--text-key", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
-    text.add_argument("--documents", choices=DOCUMENTS,
-                      help="what separates the documents of a .txt (default blank_line)")
-    text.add_argument("--errors", choices=ERRORS,
-                      help="bytes that are not UTF-8: stop (strict, the default) or replace them")
+    text.add_argument(
+        "--documents", choices=DOCUMENTS, help="what separates the documents of a .txt (default blank_line)"
+    )
+    text.add_argument(
+        "--errors",
+        choices=ERRORS,
+        help="bytes that are not UTF-8: stop (strict, the default) or replace them",
+    )
 
 
 def task_names():
@@ -60,10 +82,17 @@ def evaluate_command(args):
     for option in ("mask", "stride", "text_key", "documents", "errors"):
         tasks = ("text", "last_word") if option == "mask" else ("text",)
         if getattr(args, option) is not None and name not in tasks:
-            raise MinglmError(f"--{option.replace('_', '-')}: goes with --task {' or '.join(tasks)}, not with {name}")
+            raise MinglmError(
+                f"--{option.replace('_', '-')}: goes with --task {' or '.join(tasks)}, not with {name}"
+            )
     task = None if name in OWN else _read_task(name)
     check_writable("--out", args.out)
-    if args.out and os.path.exists(args.out) and os.path.exists(args.file) and os.path.samefile(args.out, args.file):
+    if (
+        args.out
+        and os.path.exists(args.out)
+        and os.path.exists(args.file)
+        and os.path.samefile(args.out, args.file)
+    ):
         raise MinglmError(f"--out: {args.out} is also the input file; give another name")
     from ..data.corpus import find_files, read_documents
     from ..files.jsonl import read_rows, write_rows
@@ -75,9 +104,15 @@ def evaluate_command(args):
     rows = None if name == "text" else read_rows(args.file)
     model, tokenizer = load(args.model)
     model.to(choose_device("auto"))
-    given = {option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None}
+    given = {
+        option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None
+    }
     if name == "text":
-        how = dict(text_key=args.text_key or "text", documents=args.documents or "blank_line", errors=args.errors or "strict")
+        how = dict(
+            text_key=args.text_key or "text",
+            documents=args.documents or "blank_line",
+            errors=args.errors or "strict",
+        )
         documents = (document for file in files for document in read_documents(file, **how))
         report = evaluate_text(model, tokenizer, documents, **given)
     elif name == "last_word":
@@ -98,7 +133,11 @@ def evaluate_command(args):
         with contextlib.redirect_stdout(beside(args.out)):
             print_report(report)
     if args.out:
-        with contextlib.redirect_stdout(sys.stderr) if args.json and not is_stdout(args.out) else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(sys.stderr)
+            if args.json and not is_stdout(args.out)
+            else contextlib.nullcontext()
+        ):
             write_rows(args.out, predictions)
 
 
@@ -107,8 +146,10 @@ def print_report(report):
     from ..measure.metrics import number
 
     print(f"{report['task']:<11} {report['file']}, by {report['model']}")
-    lines = [(name, number(name, m["value"], m["standard_error"]), f"{m['n']:,} {m['of']}")
-             for name, m in report["metrics"].items()]  # fmt: skip
+    lines = [
+        (name, number(name, m["value"], m["standard_error"]), f"{m['n']:,} {m['of']}")
+        for name, m in report["metrics"].items()
+    ]
     lines += [(name, number(name, value), "") for name, value in report["yardsticks"].items()]
     wide, wider = max(len(name) for name, *_ in lines), max(len(value) for _, value, _ in lines)
     for name, value, of in lines:

@@ -84,11 +84,20 @@ def wants_stream(args):
 
 def as_json(filled):
     """What --json prints: the text and, for each blank, its mask and fillings with natural log-probabilities."""
-    def filling(f):
-        return dict(text=f.text, tokens=f.tokens, log_probability=f.log_probability,
-                    log_probabilities=f.log_probabilities, complete=f.complete)  # fmt: skip
 
-    blanks = [dict(mask=b.mask, **filling(b.answer), alternatives=[filling(a) for a in b.alternatives]) for b in filled.blanks]
+    def filling(f):
+        return dict(
+            text=f.text,
+            tokens=f.tokens,
+            log_probability=f.log_probability,
+            log_probabilities=f.log_probabilities,
+            complete=f.complete,
+        )
+
+    blanks = [
+        dict(mask=b.mask, **filling(b.answer), alternatives=[filling(a) for a in b.alternatives])
+        for b in filled.blanks
+    ]
     return dict(text=filled.text, blanks=blanks)
 
 
@@ -117,23 +126,41 @@ def sampling(args):
 
 POOLS = ("mean", "first")  # embedding.POOLS, which would import torch; a test compares them
 DIALS = (
-    "temperature", "top_k", "top_p", "seed", "max_tokens", "min_tokens", "beams", "length_penalty", "no_repeat_ngram",
+    "temperature",
+    "top_k",
+    "top_p",
+    "seed",
+    "max_tokens",
+    "min_tokens",
+    "beams",
+    "length_penalty",
+    "no_repeat_ngram",
     "repetition_penalty",
-)  # fmt: skip
+)
 
 
 def add_fill(p):
     p.description = "Fill every blank of a text, one after the other; each sees the earlier answers."
     p.set_defaults(run=fill_command)
     example = '"The cat drank some [MASK] and went to [MASK]."'
-    p.add_argument("text", metavar="TEXT",
-                   help="a text with [MASK] (some words), [sMASK] (a sentence) or [gMASK] (the rest), e.g. "
-                        f"{example}")
+    p.add_argument(
+        "text",
+        metavar="TEXT",
+        help=f"a text with [MASK] (some words), [sMASK] (a sentence) or [gMASK] (the rest), e.g. {example}",
+    )
     add_dials(p)
-    p.add_argument("--top", type=int, default=1, metavar="N",
-                   help="print the N most likely complete fillings of each blank")
-    p.add_argument("--order", metavar="2,1",
-                   help="order in which the blanks are filled, counted from 1 (default: left to right)")
+    p.add_argument(
+        "--top",
+        type=int,
+        default=1,
+        metavar="N",
+        help="print the N most likely complete fillings of each blank",
+    )
+    p.add_argument(
+        "--order",
+        metavar="2,1",
+        help="order in which the blanks are filled, counted from 1 (default: left to right)",
+    )
     p.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
@@ -147,34 +174,63 @@ def add_write(p):
 def add_dials(p):
     """What fill and write share: the model, and how a blank is written."""
     add_model(p)
-    p.add_argument("--temperature", type=float, default=0.0, metavar="T",
-                   help="0: always the most likely token (default); above 0: sample")
-    p.add_argument("--top-k", type=int, default=0, metavar="K",
-                   help="sample from the K most likely tokens (0: all)")
-    p.add_argument("--top-p", type=float, default=1.0, metavar="P",
-                   help="sample from the fewest tokens whose probabilities sum to P")
+    p.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0: always the most likely token (default); above 0: sample",
+    )
+    p.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="sample from the K most likely tokens (0: all)"
+    )
+    p.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="sample from the fewest tokens whose probabilities sum to P",
+    )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling (default 0)")
     p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in one blank")
-    p.add_argument("--min-tokens", type=int, default=1, metavar="N",
-                   help="fewest tokens in one blank (default 1)")
-    p.add_argument("--beams", type=int, default=0, metavar="N",
-                   help="beam search with N beams (default 0: none)")
-    p.add_argument("--length-penalty", type=float, default=0.0, metavar="P",
-                   help="beams are scored by log-probability / tokens ** P")
-    p.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N",
-                   help="no sequence of N tokens appears twice in one blank")
-    p.add_argument("--repetition-penalty", type=float, default=1.0, metavar="R",
-                   help="above 1: repeat fewer tokens")
-    p.add_argument("--stream", action="store_true",
-                   help="print tokens as they come, even into a pipe or file")
+    p.add_argument(
+        "--min-tokens", type=int, default=1, metavar="N", help="fewest tokens in one blank (default 1)"
+    )
+    p.add_argument(
+        "--beams", type=int, default=0, metavar="N", help="beam search with N beams (default 0: none)"
+    )
+    p.add_argument(
+        "--length-penalty",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="beams are scored by log-probability / tokens ** P",
+    )
+    p.add_argument(
+        "--no-repeat-ngram",
+        type=int,
+        default=0,
+        metavar="N",
+        help="no sequence of N tokens appears twice in one blank",
+    )
+    p.add_argument(
+        "--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat fewer tokens"
+    )
+    p.add_argument(
+        "--stream", action="store_true", help="print tokens as they come, even into a pipe or file"
+    )
 
 
 def similar_command(args):
     from ..data.corpus import find_files, read_documents
     from ..use.embedding import embed, most_similar
 
-    texts = [text for path in find_files(args.file)
-             for text in read_documents(path, documents="line", text_key=args.text_key) if text]  # fmt: skip
+    texts = [
+        text
+        for path in find_files(args.file)
+        for text in read_documents(path, documents="line", text_key=args.text_key)
+        if text
+    ]
     if len(texts) < 2:
         raise MinglmError(f"{args.file}: {len(texts)} texts in it; at least two lines are needed")
     model, tokenizer = load(args.model)
@@ -184,14 +240,24 @@ def similar_command(args):
 
 
 def add_similar(p):
-    p.description = "Prints the lines of a file whose vectors are most similar to a text's: cosine, line number, line."
+    p.description = (
+        "Prints the lines of a file whose vectors are most similar to a text's: cosine, line number, line."
+    )
     p.set_defaults(run=similar_command)
-    p.add_argument("file", metavar="FILE",
-                   help="one text per line: .txt or .jsonl, also .xz and .gz; empty lines do not count")
+    p.add_argument(
+        "file",
+        metavar="FILE",
+        help="one text per line: .txt or .jsonl, also .xz and .gz; empty lines do not count",
+    )
     p.add_argument("query", metavar="QUERY", help="the text to compare with")
     add_model(p)
     p.add_argument("--top", type=int, default=10, metavar="N", help="how many lines (default 10)")
-    p.add_argument("--pool", default="mean", choices=POOLS,
-                   help="mean of the tokens' states (default), or the first token's")
-    p.add_argument("--text-key", default="text", metavar="KEY",
-                   help="key of the text in a line of .jsonl (default text)")
+    p.add_argument(
+        "--pool",
+        default="mean",
+        choices=POOLS,
+        help="mean of the tokens' states (default), or the first token's",
+    )
+    p.add_argument(
+        "--text-key", default="text", metavar="KEY", help="key of the text in a line of .jsonl (default text)"
+    )

@@ -7,25 +7,41 @@ from pathlib import Path
 from ..errors import MinglmError
 from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find
 
-OF = {RUNS: "a run folder, or several", RUN: "a run folder", BENCH: "a file of `minglm bench attention --json FILE`"}
+OF = {
+    RUNS: "a run folder, or several",
+    RUN: "a run folder",
+    BENCH: "a file of `minglm bench attention --json FILE`",
+}
 
 
 def add_plot(p):
     width = max(map(len, FIGURES))
     listed = [f"  {f.name:{width}}  {f.about}; of {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF]
     others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
-    p.description = "Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`."
+    p.description = (
+        "Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`."
+    )
     rest = "minglm show TEXT --figure NAME --out FILE draws the figures of a text:"
     p.epilog = "\n".join(["figures:", *listed, "", rest, others])
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.set_defaults(run=plot_command)
-    p.add_argument("paths", metavar="PATH", nargs="+", type=Path,
-                   help="a run folder (several for curves), or the JSON file of a benchmark")
+    p.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        help="a run folder (several for curves), or the JSON file of a benchmark",
+    )
     add_looks(p)
-    p.add_argument("--figure", metavar="NAME",
-                   help="which figure (default: curves for a run, attention for a benchmark)")
-    p.add_argument("--out", metavar="FILE", type=Path,
-                   help="default: NAME.png in the run folder, or next to the JSON file")
+    p.add_argument(
+        "--figure", metavar="NAME", help="which figure (default: curves for a run, attention for a benchmark)"
+    )
+    p.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="default: NAME.png in the run folder, or next to the JSON file",
+    )
 
 
 def add_looks(p):
@@ -37,14 +53,19 @@ def add_looks(p):
 def plot_command(args):
     """Draw the figure and print where it was written."""
     from ..files.whole import beside
+
     is_bench = args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
-        raise MinglmError(f"figure {figure.name} is of {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE")
+        raise MinglmError(
+            f"figure {figure.name} is of {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE"
+        )
     if is_bench != (figure.needs == BENCH):
         raise MinglmError(f"{args.paths[0]}: figure {figure.name} is drawn of {OF[figure.needs]}")
     if len(args.paths) > 1 and figure.needs != RUNS:
-        raise MinglmError(f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}")
+        raise MinglmError(
+            f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}"
+        )
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
     from ..viz.figures.canvas import save_figure

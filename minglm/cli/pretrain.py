@@ -12,13 +12,25 @@ from .arguments import positive
 
 # Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
 SHORT = {
-    "--text": "data.text", "--text-key": "data.text_key", "--documents": "data.documents", "--errors": "data.errors",
-    "--objective": "model.family", "--steps": "train.steps", "--minutes": "train.minutes",
-    "--batch-tokens": "train.batch_tokens", "--lr": "train.lr", "--optimizer": "train.optimizer",
-    "--seed": "train.seed", "--dtype": "train.dtype",
-    "--device": "train.device", "--backend": "train.backend", "--compile": "train.compile",
-    "--checkpoint-activations": "train.checkpoint_activations", "--keep": "train.keep", "--log": "train.log",
-}  # fmt: skip
+    "--text": "data.text",
+    "--text-key": "data.text_key",
+    "--documents": "data.documents",
+    "--errors": "data.errors",
+    "--objective": "model.family",
+    "--steps": "train.steps",
+    "--minutes": "train.minutes",
+    "--batch-tokens": "train.batch_tokens",
+    "--lr": "train.lr",
+    "--optimizer": "train.optimizer",
+    "--seed": "train.seed",
+    "--dtype": "train.dtype",
+    "--device": "train.device",
+    "--backend": "train.backend",
+    "--compile": "train.compile",
+    "--checkpoint-activations": "train.checkpoint_activations",
+    "--keep": "train.keep",
+    "--log": "train.log",
+}
 
 
 def pretrain_command(args):
@@ -27,7 +39,9 @@ def pretrain_command(args):
     overrides = {SHORT.get(name, name.removeprefix("--")): value for name, value in args.settings}
     if args.resume:
         return resume_command(args, overrides)
-    if args.init and (clash := [key for key in overrides if key.startswith("model.") and key != "model.dropout"]):
+    if args.init and (
+        clash := [key for key in overrides if key.startswith("model.") and key != "model.dropout"]
+    ):
         raise MinglmError(f"{clash[0]}: the model's shape comes from --init {args.init}; leave it out")
     config = resolve(args.preset, args.config, overrides)
     init = read_init(args.init, config, overrides) if args.init else None
@@ -65,7 +79,9 @@ def run_and_close(config, out, **how):
     if is_first():
         wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
         print(f"wrote       {out}: {', '.join(wrote)}")
-        print(f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}")
+        print(
+            f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}"
+        )
         print(f"see         minglm explore --model {shlex.quote(str(out))} --open")
 
 
@@ -81,9 +97,16 @@ def blank_to_try(config, out):
 
 
 RUN_FILES = (
-    "model.safetensors", "config.json", "tokenizer.json", "run.toml", "metrics.csv", "samples.jsonl", "curves.png",
-    "evaluation.json", "checkpoints",
-)  # fmt: skip
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "run.toml",
+    "metrics.csv",
+    "samples.jsonl",
+    "curves.png",
+    "evaluation.json",
+    "checkpoints",
+)
 
 
 def read_init(directory, config, overrides):
@@ -108,7 +131,10 @@ class Setting(argparse.Action):
     """Collects (option, value) pairs, in the order given."""
 
     def __call__(self, parser, namespace, value, option=None):
-        namespace.settings = [*namespace.settings, (self.option_strings[0], True if self.nargs == 0 else value)]
+        namespace.settings = [
+            *namespace.settings,
+            (self.option_strings[0], True if self.nargs == 0 else value),
+        ]
 
 
 def add_pretrain(p):
@@ -122,8 +148,9 @@ def add_pretrain(p):
     p.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default tiny)")
     p.add_argument("--config", metavar="FILE", help="settings from a TOML file")
     p.add_argument("--out", metavar="RUN", type=Path, help="the run folder (default runs/PRESET-NNN)")
-    p.add_argument("--resume", action="store_true",
-                   help="resume the run in --out; the result is the same, bit for bit")
+    p.add_argument(
+        "--resume", action="store_true", help="resume the run in --out; the result is the same, bit for bit"
+    )
     p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
     p.add_argument("--stop-at", metavar="K", type=positive, help="save and stop after step K of the schedule")
     p.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
@@ -138,5 +165,10 @@ def add_pretrain(p):
     every = p.add_argument_group("every setting by its full name")
     for key, about in known.items():
         nargs = "+" if key == "data.text" else None
-        every.add_argument(f"--{key}", action=Setting, nargs=nargs, metavar="X",
-                           help=escape(f"{about.help} ({about.default})"))
+        every.add_argument(
+            f"--{key}",
+            action=Setting,
+            nargs=nargs,
+            metavar="X",
+            help=escape(f"{about.help} ({about.default})"),
+        )

@@ -16,21 +16,37 @@ from ..ops import cuda, why_no_gpu
 from ..version import __version__
 
 VARIABLES = (  # our own, and those of others that decide how many threads or which GPUs there are
-    "MINGLM_KERNEL", "MINGLM_REQUIRE_EXT", "MINGLM_CUDA", "MINGLM_CUDA_HOME", "MINGLM_CUDA_ARCHS", "MINGLM_FAST",
-    "MINGLM_REQUIRE_BROWSER", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
-)  # fmt: skip
+    "MINGLM_KERNEL",
+    "MINGLM_REQUIRE_EXT",
+    "MINGLM_CUDA",
+    "MINGLM_CUDA_HOME",
+    "MINGLM_CUDA_ARCHS",
+    "MINGLM_FAST",
+    "MINGLM_REQUIRE_BROWSER",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+)
 
 
 def collect():
     """Everything that `minglm info` says, as a dict that is ready for JSON."""
     report = dict(
-        minglm=__version__, python=platform.python_version(), torch=torch.__version__, numpy=numpy.__version__,
-        folder=str(HERE), system=platform.platform(), cpu=cpu(), build=build_info(),
-        threads=torch.get_num_threads(), openmp_runtimes=openmp_runtimes(), cuda=cuda(),
-        devices=[device(name) for name in ("cpu", "cuda")], rungs=kernel_rungs(),
+        minglm=__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=numpy.__version__,
+        folder=str(HERE),
+        system=platform.platform(),
+        cpu=cpu(),
+        build=build_info(),
+        threads=torch.get_num_threads(),
+        openmp_runtimes=openmp_runtimes(),
+        cuda=cuda(),
+        devices=[device(name) for name in ("cpu", "cuda")],
+        rungs=kernel_rungs(),
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
         self_test=self_test(),
-    )  # fmt: skip
+    )
     return report | dict(advice=advice(report))
 
 
@@ -82,7 +98,10 @@ def self_test():
 
 def backends_to_test(dtype):
     """sdpa, and every rung that runs here and serves the dtype, whatever MINGLM_KERNEL says."""
-    return ["sdpa", *(f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype])]
+    return [
+        "sdpa",
+        *(f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype]),
+    ]
 
 
 # ---- what to do about it ------------------------------------------------------------------------------------------------
@@ -105,7 +124,9 @@ def advice(report):
         return f"{kernels.get('reason') or 'the CUDA kernels were not built'}; then {build_again}"
     absent = [rung["name"] for rung in rungs if rung["name"] in report["cpu"]["sets"] and not rung["built"]]
     if absent:
-        return f"a compiler newer than {build.get('compiler')} could build {absent[-1]}: set CXX; {build_again}"
+        return (
+            f"a compiler newer than {build.get('compiler')} could build {absent[-1]}: set CXX; {build_again}"
+        )
     return None
 
 
@@ -138,10 +159,20 @@ def show(report):
     ]
     for there in report["devices"]:
         name = there["device"] + (f" ({there['name']})" if there["name"] else "")
-        lines.append(f"{name:<11} {'auto takes ' + there['auto'] + ': ' if there['auto'] else ''}{there['reason']}")
-        lines += [f"            {b['name']:<10} {'' if b['usable'] else 'no: '}{b['reason']}" for b in there["backends"]]
+        lines.append(
+            f"{name:<11} {'auto takes ' + there['auto'] + ': ' if there['auto'] else ''}{there['reason']}"
+        )
+        lines += [
+            f"            {b['name']:<10} {'' if b['usable'] else 'no: '}{b['reason']}"
+            for b in there["backends"]
+        ]
     settings = ", ".join(f"{name}={value}" for name, value in report["environment"].items())
-    lines += [f"set         {settings or 'no environment variable that matters here'}", "", *table(report), ""]
+    lines += [
+        f"set         {settings or 'no environment variable that matters here'}",
+        "",
+        *table(report),
+        "",
+    ]
     return "\n".join([*lines, f"to improve  {report['advice'] or 'nothing'}"])
 
 
@@ -156,7 +187,11 @@ def cuda_line(cuda):
         return f"no kernels: {cuda['reason'] or 'this extension came without a note why'}"
     archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
     line = f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
-    return line if cuda["machine_code"] else f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
+    return (
+        line
+        if cuda["machine_code"]
+        else f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
+    )
 
 
 def threads_line(build, runtimes):
@@ -185,6 +220,12 @@ def table(report):
         name = f"kernel:{rung['name']}"
         rows.append((name, *there, *verdicts(name), ", ".join(rung["chosen_for"])))
     widths = (18, 8, 9, 13, 13, 0)
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     lines += [f"{r['backend']} in {r['dtype']}: {r['error']}" for r in report["self_test"] if r["error"]]
-    return [*lines, "Output and gradients against float64; right up to 1.00: twice the error of plain PyTorch (or 4 eps)"]
+    return [
+        *lines,
+        "Output and gradients against float64; right up to 1.00: twice the error of plain PyTorch (or 4 eps)",
+    ]

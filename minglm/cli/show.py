@@ -22,11 +22,22 @@ def show_command(args):
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
     width = args.width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     dials = drawing(args)
-    print(show(
-        args.text, args.spans, args.order, args.objective, models=args.compare, cell=args.explain, step=args.step,
-        as_json=args.json, width=width, colour=wants_colour(sys.stdout), charset=charset,
-        **{name: value for name, value in dials.items() if value is not None},
-    ))  # fmt: skip
+    print(
+        show(
+            args.text,
+            args.spans,
+            args.order,
+            args.objective,
+            models=args.compare,
+            cell=args.explain,
+            step=args.step,
+            as_json=args.json,
+            width=width,
+            colour=wants_colour(sys.stdout),
+            charset=charset,
+            **{name: value for name, value in dials.items() if value is not None},
+        )
+    )
 
 
 def draw_command(args):
@@ -35,7 +46,9 @@ def draw_command(args):
     from ..viz.typed import read
 
     model, tokenizer = load(args.model) if args.model else (None, None)
-    has_blanks = model is not None and any(t in tokenizer.special.masks for t in tokenizer.encode(args.text, special=True))
+    has_blanks = model is not None and any(
+        t in tokenizer.special.masks for t in tokenizer.encode(args.text, special=True)
+    )
     d = None
     if not (figure.name == "infilling" and has_blanks and args.spans is None):
         dials = {name: value for name, value in drawing(args).items() if value is not None}
@@ -53,7 +66,11 @@ def drawing(args):
 
 def refuse_together(args):
     """Raise MinglmError for two options of which one would have no effect; it names both."""
-    given = {"--" + name.replace("_", "-") for name, value in vars(args).items() if value is not None and value is not False}
+    given = {
+        "--" + name.replace("_", "-")
+        for name, value in vars(args).items()
+        if value is not None and value is not False
+    }
     given.add(f"--objective {args.objective}")
     for one, other, reason in (
         ("--compare", "--explain", "one view at a time"),
@@ -61,9 +78,18 @@ def refuse_together(args):
         ("--explain", "--step", "one view at a time"),
         ("--step", "--json", "the JSON holds every step already"),
         ("--width", "--json", "JSON is one line"),
-        *(("--figure", other, "one view at a time") for other in ("--compare", "--explain", "--step", "--json", "--ascii")),
-        *((dial, "--spans", "only spans that are not given are drawn") for dial in ("--seed", "--ratio", "--mean-length")),
-        *((dial, "--objective document", "its one span is the last 50 to 100 %") for dial in ("--ratio", "--mean-length")),
+        *(
+            ("--figure", other, "one view at a time")
+            for other in ("--compare", "--explain", "--step", "--json", "--ascii")
+        ),
+        *(
+            (dial, "--spans", "only spans that are not given are drawn")
+            for dial in ("--seed", "--ratio", "--mean-length")
+        ),
+        *(
+            (dial, "--objective document", "its one span is the last 50 to 100 %")
+            for dial in ("--ratio", "--mean-length")
+        ),
         ("--mean-length", "--objective sentence", "its spans are whole sentences"),
     ):
         if {one, other} <= given:
@@ -74,40 +100,66 @@ def refuse_together(args):
 
 
 def add_show(p):
-    p.description = "Shows Part A, Part B, both positions, targets and mask of a text, as a table. Needs no model."
+    p.description = (
+        "Shows Part A, Part B, both positions, targets and mask of a text, as a table. Needs no model."
+    )
     p.epilog = "Rows, columns and positions count from 0, spans in --order from 1. NO_COLOR and FORCE_COLOR are obeyed."
     p.set_defaults(run=show_command)
-    p.add_argument("text", metavar="TEXT",
-                   help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without spaces is read as characters')
-    p.add_argument("--spans", metavar="A:B,C:D",
-                   help="words to blank, counted from 0, end not included (default: random)")
-    p.add_argument("--order", metavar="2,1",
-                   help="order of the spans in Part B, counted from 1 (default: 1,2,...; random spans: "
-                        "random)")
-    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"],
-                   help="which mask token")
+    p.add_argument(
+        "text",
+        metavar="TEXT",
+        help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without spaces is read as characters',
+    )
+    p.add_argument(
+        "--spans",
+        metavar="A:B,C:D",
+        help="words to blank, counted from 0, end not included (default: random)",
+    )
+    p.add_argument(
+        "--order",
+        metavar="2,1",
+        help="order of the spans in Part B, counted from 1 (default: 1,2,...; random spans: random)",
+    )
+    p.add_argument(
+        "--objective", default="token", choices=["token", "sentence", "document"], help="which mask token"
+    )
     drawn = p.add_argument_group("random spans, drawn as in training")
     drawn.add_argument("--seed", type=int, metavar="N", help="seed of the random spans (default 0)")
     drawn.add_argument("--ratio", type=float, metavar="R", help="share of the text to blank (default 0.15)")
-    drawn.add_argument("--mean-length", type=float, metavar="L",
-                       help="mean length of token spans: lambda of the Poisson distribution (default 3)")
+    drawn.add_argument(
+        "--mean-length",
+        type=float,
+        metavar="L",
+        help="mean length of token spans: lambda of the Poisson distribution (default 3)",
+    )
     views = p.add_argument_group("other views than the table")
     views.add_argument("--step", action="store_true", help="the derivation step by step")
-    views.add_argument("--explain", metavar="ROW,COL",
-                       help="why one cell of the mask is open or closed, e.g. 9,6")
-    views.add_argument("--compare", metavar="M,M",
-                       help="compare GLM with bert, gpt, prefix, unilm, t5 or all, on the same text")
+    views.add_argument(
+        "--explain", metavar="ROW,COL", help="why one cell of the mask is open or closed, e.g. 9,6"
+    )
+    views.add_argument(
+        "--compare",
+        metavar="M,M",
+        help="compare GLM with bert, gpt, prefix, unilm, t5 or all, on the same text",
+    )
     names = ", ".join(f.name for f in FIGURES.values() if f.needs not in (RUN, RUNS, BENCH))
-    picture = p.add_argument_group("a picture instead of text", description=f"NAME: {names}, position_embeddings")
+    picture = p.add_argument_group(
+        "a picture instead of text", description=f"NAME: {names}, position_embeddings"
+    )
     picture.add_argument("--figure", metavar="NAME", help="write this figure to a file")
-    picture.add_argument("--out", metavar="FILE", type=Path,
-                         help=".svg, .png or .pdf; story: .svg only (default NAME.svg)")
+    picture.add_argument(
+        "--out", metavar="FILE", type=Path, help=".svg, .png or .pdf; story: .svg only (default NAME.svg)"
+    )
     picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures of a model")
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
-    p.add_argument("--width", type=positive, metavar="N",
-                   help="width in columns (default: the terminal's; unlimited in a file); of a figure: in "
-                        "pixels (default 900)")
+    p.add_argument(
+        "--width",
+        type=positive,
+        metavar="N",
+        help="width in columns (default: the terminal's; unlimited in a file); of a figure: in "
+        "pixels (default 900)",
+    )
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 
@@ -148,7 +200,10 @@ def explore_model(args, how):
 
     model, tokenizer = load(args.model)
     special, text = tokenizer.special, args.text if args.text is not None else text_to_explore(args.model)
-    ids, objectives = tokenizer.encode(text, special=True), {special.smask: "sentence", special.gmask: "document"}
+    ids, objectives = (
+        tokenizer.encode(text, special=True),
+        {special.smask: "sentence", special.gmask: "document"},
+    )
     blanks = [token for token in ids if token in special.masks]
     if blanks:
         if args.spans:
@@ -200,15 +255,26 @@ def add_explore(p):
         "single file that works offline; open it with a double click."
     )
     p.set_defaults(run=explore_command)
-    p.add_argument("text", metavar="TEXT", nargs="?",
-                   help="words (default: the paper's example); with --model it can contain [MASK]")
-    p.add_argument("--model", metavar="RUN",
-                   help="a model or run folder; up to 1.4 M parameters it runs live in the page")
+    p.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        help="words (default: the paper's example); with --model it can contain [MASK]",
+    )
+    p.add_argument(
+        "--model",
+        metavar="RUN",
+        help="a model or run folder; up to 1.4 M parameters it runs live in the page",
+    )
     p.add_argument("--out", metavar="FILE", default="glm.html", help="the page (default glm.html)")
     p.add_argument("--open", action="store_true", help="open it in the browser")
-    p.add_argument("--spans", metavar="A:B,C:D",
-                   help="words (with --model: tokens) to blank, counted from 0 (default: random)")
+    p.add_argument(
+        "--spans",
+        metavar="A:B,C:D",
+        help="words (with --model: tokens) to blank, counted from 0 (default: random)",
+    )
     p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, counted from 1")
-    p.add_argument("--objective", default="token", choices=["token", "sentence", "document"],
-                   help="which mask token")
+    p.add_argument(
+        "--objective", default="token", choices=["token", "sentence", "document"], help="which mask token"
+    )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random spans")

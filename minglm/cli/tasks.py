@@ -27,7 +27,9 @@ def classify_command(args):
     check_rows("classify", args)
     task = read_task(args.task or task_of(args.model, Cloze), Cloze)
     if args.text and not task.labels:
-        raise MinglmError(f"{task.name}: each row has its own candidates, in {task.verbalizer!r}; give rows with --file")
+        raise MinglmError(
+            f"{task.name}: each row has its own candidates, in {task.verbalizer!r}; give rows with --file"
+        )
     rows = rows_asked(args, task)
     from ..families import text_limit
     from ..train.distributed import choose_device
@@ -42,7 +44,11 @@ def classify_command(args):
     if args.file:
         write_labelled(args.out, rows.values(), questions, found)
     elif args.json:
-        print(strict_json.dumps(dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False))
+        print(
+            strict_json.dumps(
+                dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False
+            )
+        )
     else:
         for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
             print(f"{100 * p:5.1f} %  {label}")
@@ -55,14 +61,22 @@ def write_labelled(out, rows, questions, found):
     from ..files.jsonl import write_rows
     from ..measure.metrics import measure, percent, standard_error
 
-    write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities}
-                     for row, p in zip(rows, found, strict=True)])  # fmt: skip
+    write_rows(
+        out,
+        [
+            {**row, "predicted": p.label, "probabilities": p.probabilities}
+            for row, p in zip(rows, found, strict=True)
+        ],
+    )
     to = sys.stdout if out else sys.stderr
     known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
     if known:
         scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
         error = standard_error(scores["accuracy"], len(known))
-        print(f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label", file=to)
+        print(
+            f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label",
+            file=to,
+        )
 
 
 def task_of(directory, kind):
@@ -80,10 +94,12 @@ def add_rewrite(p):
     p.set_defaults(run=rewrite_command)
     add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its rows go, each with `written`")
     p.add_argument("--beams", type=int, metavar="N", help="beam search with N beams (0: none)")
-    p.add_argument("--length-penalty", type=float, metavar="P",
-                   help="beams are scored by log-probability / tokens ** P")
-    p.add_argument("--no-repeat-ngram", type=int, metavar="N",
-                   help="no sequence of N tokens appears twice (0: it may)")
+    p.add_argument(
+        "--length-penalty", type=float, metavar="P", help="beams are scored by log-probability / tokens ** P"
+    )
+    p.add_argument(
+        "--no-repeat-ngram", type=int, metavar="N", help="no sequence of N tokens appears twice (0: it may)"
+    )
     p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in an answer")
     p.add_argument("--min-tokens", type=int, metavar="N", help="fewest tokens in an answer")
 
@@ -97,8 +113,13 @@ def rewrite_command(args):
     from ..train.distributed import choose_device
     from ..use.rewrite import dials_of, generate
 
-    dials = dials_of(task, **{name: getattr(args, name) for name in
-                              ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")})  # fmt: skip
+    dials = dials_of(
+        task,
+        **{
+            name: getattr(args, name)
+            for name in ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")
+        },
+    )
     rows = rows_asked(args, task)
     if any(isinstance(row.get(task.target), str) for row in rows.values()):
         tell_what_is_left_out()
@@ -109,8 +130,11 @@ def rewrite_command(args):
         print(strict_json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
         return
     write_rows(args.out, [{**row, "written": text} for row, text in zip(rows.values(), found, strict=True)])
-    known = [(text, row[task.target]) for row, text in zip(rows.values(), found, strict=True)
-             if isinstance(row.get(task.target), str)]  # fmt: skip
+    known = [
+        (text, row[task.target])
+        for row, text in zip(rows.values(), found, strict=True)
+        if isinstance(row.get(task.target), str)
+    ]
     if known:
         scores = scores_line(compare(*zip(*known, strict=True)))
         (print if args.out else note)(f"{scores}, of the {len(known):,} rows that have an answer")
@@ -124,41 +148,75 @@ def add_finetune(p):
         "BLEU, chrF and ROUGE, with a dictionary and the copied source as baselines, and examples."
     )
     p.set_defaults(run=finetune_command)
-    p.add_argument("--task", required=True, metavar="TASK",
-                   help=f"{', '.join(shipped_tasks())}, or a TOML file")
-    p.add_argument("--train", required=True, metavar="FILE",
-                   help="rows to train on: .jsonl, .jsonl.xz or .jsonl.gz")
+    p.add_argument(
+        "--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file"
+    )
+    p.add_argument(
+        "--train", required=True, metavar="FILE", help="rows to train on: .jsonl, .jsonl.xz or .jsonl.gz"
+    )
     p.add_argument("--dev", required=True, metavar="FILE", help="rows that decide which epoch is kept")
     p.add_argument("--test", metavar="FILE", help="held-out rows for the table (default: the dev rows)")
     add_model(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
-    p.add_argument("--few-shot", type=positive, metavar="K",
-                   help="train on K random rows per label (text to text: K in all)")
-    p.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N",
-                   help="one run per seed; the best on dev is kept (default 0)")
-    p.add_argument("--rivals", action="store_true",
-                   help="more baselines: training from random weights, and a linear head as for BERT; takes "
-                        "three times as long")
-    p.add_argument("--epochs", type=positive, default=t.epochs, metavar="N",
-                   help=f"most passes over the rows ({t.epochs})")
-    p.add_argument("--patience", type=positive, default=t.patience, metavar="N",
-                   help=f"stop after N epochs without an improvement ({t.patience})")
+    p.add_argument(
+        "--few-shot",
+        type=positive,
+        metavar="K",
+        help="train on K random rows per label (text to text: K in all)",
+    )
+    p.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one run per seed; the best on dev is kept (default 0)",
+    )
+    p.add_argument(
+        "--rivals",
+        action="store_true",
+        help="more baselines: training from random weights, and a linear head as for BERT; takes "
+        "three times as long",
+    )
+    p.add_argument(
+        "--epochs",
+        type=positive,
+        default=t.epochs,
+        metavar="N",
+        help=f"most passes over the rows ({t.epochs})",
+    )
+    p.add_argument(
+        "--patience",
+        type=positive,
+        default=t.patience,
+        metavar="N",
+        help=f"stop after N epochs without an improvement ({t.patience})",
+    )
     p.add_argument("--batch", type=positive, default=t.batch, metavar="N", help=f"texts per step ({t.batch})")
-    p.add_argument("--lr", type=float, default=t.lr, metavar="X",
-                   help=f"peak learning rate ({t.lr}; large models: 1e-5)")
-    p.add_argument("--dropout", type=float, default=t.dropout, metavar="X",
-                   help=f"dropout during training ({t.dropout})")
-    p.add_argument("--label-smoothing", type=float, metavar="X",
-                   help=f"for text to text ({t.label_smoothing})")
-    p.add_argument("--dtype", choices=("float32", "bfloat16"), default=t.dtype,
-                   help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it")
+    p.add_argument(
+        "--lr", type=float, default=t.lr, metavar="X", help=f"peak learning rate ({t.lr}; large models: 1e-5)"
+    )
+    p.add_argument(
+        "--dropout", type=float, default=t.dropout, metavar="X", help=f"dropout during training ({t.dropout})"
+    )
+    p.add_argument(
+        "--label-smoothing", type=float, metavar="X", help=f"for text to text ({t.label_smoothing})"
+    )
+    p.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default=t.dtype,
+        help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it",
+    )
 
 
 def finetune_command(args):
     task = read_task(args.task)
     to_text = isinstance(task, TextToText)
     if args.label_smoothing is not None and not to_text:
-        raise MinglmError(f"--label-smoothing is for text to text; {task.name} chooses among labels, so leave it out")
+        raise MinglmError(
+            f"--label-smoothing is for text to text; {task.name} chooses among labels, so leave it out"
+        )
     dials = ("epochs", "batch", "lr", "patience", "dropout", "label_smoothing", "dtype")
     settings = Finetuning(**{name: getattr(args, name) for name in dials if getattr(args, name) is not None})
     if bad := [seed for seed in args.seeds if not 0 <= seed < 2**63]:
@@ -174,10 +232,25 @@ def finetune_command(args):
     model, tokenizer = load(args.model)
     with begun(args.out, task.name) as out:
         banner(args, settings, task, model, tokenizer, train, dev, out)
-        tuned, report = finetune(model, tokenizer, task, train, dev, settings=settings, seeds=args.seeds,
-                                 few_shot=args.few_shot, test=test, rivals=args.rivals)  # fmt: skip
+        tuned, report = finetune(
+            model,
+            tokenizer,
+            task,
+            train,
+            dev,
+            settings=settings,
+            seeds=args.seeds,
+            few_shot=args.few_shot,
+            test=test,
+            rivals=args.rivals,
+        )
         print_report(report)  # first, so a full disk does not lose the results
-        text = strict_json.dumps(dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False) + "\n"
+        text = (
+            strict_json.dumps(
+                dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False
+            )
+            + "\n"
+        )
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
@@ -193,19 +266,31 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
 
     few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
     if isinstance(task, TextToText):
-        dials = ", ".join(f"{name} {value}" for name, value in task.dials.items()) or "the likeliest token each time"
-        kind = [("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"), ("written", dials)]
+        dials = (
+            ", ".join(f"{name} {value}" for name, value in task.dials.items())
+            or "the likeliest token each time"
+        )
+        kind = [
+            ("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"),
+            ("written", dials),
+        ]
     else:
         labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
         kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
     lines = [
-        ("minglm", f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)"),
+        (
+            "minglm",
+            f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)",
+        ),
         ("pattern", repr(task.pattern)),
         *kind,
         ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
         ("device", f"{choose_device('auto')}, {torch.get_num_threads()} threads, {args.dtype}"),
-        ("learning", f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
-                     f"dropout {args.dropout:g}, patience {args.patience}"),
+        (
+            "learning",
+            f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
+            f"dropout {args.dropout:g}, patience {args.patience}",
+        ),
         ("model", f"{out}"),
     ]
     print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)
@@ -214,7 +299,11 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
 def heading(report):
     """The line above a table of scores: which texts they are from, and how far to trust them."""
     n, about = report["texts"][report["about"]], report["about"]
-    why = "; the epoch was chosen on them, so new texts will do a little worse: --test tells" if about == "dev" else ""
+    why = (
+        "; the epoch was chosen on them, so new texts will do a little worse: --test tells"
+        if about == "dev"
+        else ""
+    )
     return f"{about:<11} {n:,} texts that were not trained on{why}"
 
 
@@ -247,7 +336,10 @@ def print_report(report):
         cell = max(6, max(map(len, short)) + 1)
         print(f"confusion   {'is / said':<{side}}" + "".join(f"{x:>{cell}}" for x in short))
         for label, name in zip(labels, short, strict=True):
-            print(f"            {name:<{side}}" + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels))
+            print(
+                f"            {name:<{side}}"
+                + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels)
+            )
     from ..measure.metrics import percent
 
     for w in report["wrong"][:5]:

@@ -55,8 +55,19 @@ VERSION = 2  # part of every cell's hash; goes up when a cell would come out oth
 RIVALS = ("glm", "gpt", "bert", "prefix")
 ABLATIONS = ("glm-ordered", "glm-1d", "glm-sentinels")
 COUNTED = "words"  # no network: TF-IDF with logistic regression, or a dictionary; stands where the others have their family
-TEXTS_OF = ("austen", "scripture", "glosses", "sentiment", "topic", "paraphrase", "modernise")  # their train sides are read
-CHAPTERS = ("austen", "scripture")  # running text; the lines of the others have nothing to do with one another
+TEXTS_OF = (
+    "austen",
+    "scripture",
+    "glosses",
+    "sentiment",
+    "topic",
+    "paraphrase",
+    "modernise",
+)  # their train sides are read
+CHAPTERS = (
+    "austen",
+    "scripture",
+)  # running text; the lines of the others have nothing to do with one another
 COMMAND = "minglm compare"
 
 # The blank stands last, so that a model which reads from left to right has read all that it needs; labels are one word each,
@@ -66,12 +77,13 @@ TASKS = {
     "sentiment": read_task("sentiment", Cloze),
     "topic": Cloze(
         "{text}: this is a kind of [MASK].",
-        {name: ONE_WORD.get(name, name) for name in read_task("topic", Cloze).labels}, name="topic",
+        {name: ONE_WORD.get(name, name) for name in read_task("topic", Cloze).labels},
+        name="topic",
     ),
     "paraphrase": Cloze('"{a}" "{b}" Same? [MASK].', {"yes": "yes", "no": "no"}, name="paraphrase"),
     "book_cloze": read_task("book_cloze", Cloze),
     "modernise": TextToText("{src} In other words: [gMASK]", name="modernise"),
-}  # fmt: skip
+}
 UNTRAINED = ("infill", "last_word", "text")  # uses that need no rows to learn from
 
 
@@ -86,12 +98,20 @@ class Plan:
     num_layers: int = 4
     num_heads: int = 4
     max_positions: int = 128
-    mask_ratio: float = 0.3  # many short blanks: with the paper's 15 % in spans of 3, so short a pretraining shows a model
-    mean_span_length: float = 1.5  # too few of them to learn how a blank's neighbours are found, and it fills none
-    reads: int = 96  # tokens of a text that is classified: with 30 % of 128 blanked, Part A was never much longer
+    mask_ratio: float = (
+        0.3  # many short blanks: with the paper's 15 % in spans of 3, so short a pretraining shows a model
+    )
+    mean_span_length: float = (
+        1.5  # too few of them to learn how a blank's neighbours are found, and it fills none
+    )
+    reads: int = (
+        96  # tokens of a text that is classified: with 30 % of 128 blanked, Part A was never much longer
+    )
     pretraining_seeds: int = 2
     finetuning_seeds: int = 3
-    learn: int = 4000  # rows that a task is learned from, at most; those of book_cloze cost five readings each
+    learn: int = (
+        4000  # rows that a task is learned from, at most; those of book_cloze cost five readings each
+    )
     learn_book_cloze: int = 400
     choose: int = 400  # further rows of train, by which the epoch is chosen: dev is for the table alone
     report: int = 1000  # rows of dev, at most
@@ -102,14 +122,29 @@ class Plan:
 
     def pretraining(self, family, seed, texts):
         """The RunConfig of one pretraining: the preset page, but for its size and length."""
-        shape = {f"model.{name}": getattr(self, name) for name in
-                 ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")}  # fmt: skip
-        return resolve("page", overrides=shape | {
-            "model.family": family, "train.steps": self.steps, "train.batch_tokens": self.batch_tokens, "train.seed": seed,
-            "train.dtype": self.dtype, "train.eval_every": self.steps, "train.sample_every": self.steps,
-            "train.save_every": self.steps, "train.keep": 1, "data.documents": "line", "data.text": [str(texts)],
-            "data.mask_ratio": self.mask_ratio, "data.mean_span_length": self.mean_span_length,
-        })  # fmt: skip
+        shape = {
+            f"model.{name}": getattr(self, name)
+            for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
+        }
+        return resolve(
+            "page",
+            overrides=shape
+            | {
+                "model.family": family,
+                "train.steps": self.steps,
+                "train.batch_tokens": self.batch_tokens,
+                "train.seed": seed,
+                "train.dtype": self.dtype,
+                "train.eval_every": self.steps,
+                "train.sample_every": self.steps,
+                "train.save_every": self.steps,
+                "train.keep": 1,
+                "data.documents": "line",
+                "data.text": [str(texts)],
+                "data.mask_ratio": self.mask_ratio,
+                "data.mean_span_length": self.mean_span_length,
+            },
+        )
 
     def rows(self, task):
         """How many rows of a task are learned from, chosen by and reported on."""
@@ -119,9 +154,21 @@ class Plan:
 
 
 QUICK = Plan(
-    steps=30, hidden_size=32, num_layers=2, num_heads=2, vocab_size=1024, pretraining_seeds=1, finetuning_seeds=1, learn=64,
-    learn_book_cloze=16, choose=32, report=40, report_written=8, epochs=1, dtype="float32",
-)  # fmt: skip
+    steps=30,
+    hidden_size=32,
+    num_layers=2,
+    num_heads=2,
+    vocab_size=1024,
+    pretraining_seeds=1,
+    finetuning_seeds=1,
+    learn=64,
+    learn_book_cloze=16,
+    choose=32,
+    report=40,
+    report_written=8,
+    epochs=1,
+    dtype="float32",
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +184,11 @@ class Cell:
     def __str__(self):
         nothing = "counted" if self.family == COUNTED else "random weights"
         model = nothing if self.pretrained is None else f"model {self.pretrained}"
-        use = "is pretrained" if self.task is None else f"{self.task}{' by a head' * self.head}, seed {self.seed}"
+        use = (
+            "is pretrained"
+            if self.task is None
+            else f"{self.task}{' by a head' * self.head}, seed {self.seed}"
+        )
         return f"{self.family:<14} {model:<15} {use:<26}"
 
 
@@ -159,7 +210,11 @@ def cells(plan):
             if seed == 0:
                 found += [Cell("glm", 0, "sentiment", learning, head=True)]
                 found += [Cell("glm", None, task, learning) for task in uses_of("glm", None)]
-                last += [Cell(family, None, task, learning) for family in RIVALS[1:] for task in uses_of(family, None)]
+                last += [
+                    Cell(family, None, task, learning)
+                    for family in RIVALS[1:]
+                    for task in uses_of(family, None)
+                ]
     return found + last
 
 
@@ -183,10 +238,14 @@ class Comparison:
     def __init__(self, plan, data, out):
         self.plan, self.data, self.out = plan, Path(data), Path(out)
         if not self.data.is_dir():
-            raise MinglmError(f"--data: {self.data} is no folder; that of a clone, tutorials/data, is accepted")
+            raise MinglmError(
+                f"--data: {self.data} is no folder; that of a clone, tutorials/data, is accepted"
+            )
         for name in sorted({*TEXTS_OF, *TASKS, "infill", "last_word"}):
             if not (self.data / name).is_dir():
-                raise MinglmError(f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them")
+                raise MinglmError(
+                    f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them"
+                )
         self.file = self.out / "cells.jsonl"
         self.made = {}  # what was read last: the model, the results
 
@@ -195,7 +254,10 @@ class Comparison:
         path = self.out / "texts" / "texts.jsonl"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [json.dumps(dict(text=text), ensure_ascii=False) + "\n" for text in pretraining_texts(self.data)]
+            lines = [
+                json.dumps(dict(text=text), ensure_ascii=False) + "\n"
+                for text in pretraining_texts(self.data)
+            ]
             write_whole(path, "".join(lines))
         return path
 
@@ -236,12 +298,17 @@ class Comparison:
             left = [cell for cell in left if cell.family != COUNTED]
         for n, cell in enumerate(left):
             if minutes is not None and time.monotonic() - began > 60 * minutes:
-                say(f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on")
+                say(
+                    f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on"
+                )
                 return
             if self.known(cell) is not None:  # another process has done it meanwhile
                 continue
             started = time.monotonic()
-            with self.log(), contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext():
+            with (
+                self.log(),
+                contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext(),
+            ):
                 result = self.pretrain(cell) if cell.task is None else self.use(cell)
             result["seconds"] = round(time.monotonic() - started, 1)
             add_cell(self.file, dict(config=self.config_of(cell), result=result, **origin()))
@@ -260,7 +327,9 @@ class Comparison:
         """The tokenizer of all models, trained at the first call."""
         folder = self.out / "texts" / f"tokenizer-{self.plan.vocab_size}"
         if not folder.exists():
-            Tokenizer.train(read_documents(self.texts()), self.plan.vocab_size, progress=False).save_pretrained(folder)
+            Tokenizer.train(
+                read_documents(self.texts()), self.plan.vocab_size, progress=False
+            ).save_pretrained(folder)
         return Tokenizer.from_pretrained(folder)
 
     def folder_of(self, cell):
@@ -268,7 +337,10 @@ class Comparison:
 
     def pretrain(self, cell):
         """Train one model -> what it cost, and what it learned."""
-        folder, config = self.folder_of(cell), self.plan.pretraining(cell.family, cell.pretrained, self.texts())
+        folder, config = (
+            self.folder_of(cell),
+            self.plan.pretraining(cell.family, cell.pretrained, self.texts()),
+        )
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
         tokenizer = self.tokenizer()
         torch.manual_seed(stream_seed(cell.pretrained, 0, 0, 0))
@@ -279,9 +351,11 @@ class Comparison:
         report = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         return dict(
             **{name: sum(int(row[name]) for row in rows) for name in ("text_tokens", "learned_tokens")},
-            training_seconds=round(sum(float(row["seconds"]) for row in rows), 1), loss=float(rows[-1]["loss"]),
-            petaflop=self.flop(cell) / 1e15, held_out=report["objectives"],
-        )  # fmt: skip
+            training_seconds=round(sum(float(row["seconds"]) for row in rows), 1),
+            loss=float(rows[-1]["loss"]),
+            petaflop=self.flop(cell) / 1e15,
+            held_out=report["objectives"],
+        )
 
     def flop(self, cell, most=64):
         """Useful floating-point operations of a pretraining: the mean of `most` steps, times the steps."""
@@ -293,7 +367,9 @@ class Comparison:
         source, _ = sources(corpus, tokenizer, config)
         batches = TrainingBatches(source, config.train.batch_tokens)
         steps = min(most, self.plan.steps)
-        counts = [sum(useful_flop(model.config, pack([e for _, e in batches.examples(k)]))) for k in range(steps)]
+        counts = [
+            sum(useful_flop(model.config, pack([e for _, e in batches.examples(k)]))) for k in range(steps)
+        ]
         return self.plan.steps * statistics.fmean(counts)
 
     def model(self, cell):
@@ -306,7 +382,9 @@ class Comparison:
                 self.made["model"] = key, read_model(key)
             return self.made["model"][1]
         tokenizer, config = self.tokenizer(), self.plan.pretraining(cell.family, 0, self.texts()).model
-        return random_weights(dataclasses.replace(config, vocab_size=tokenizer.vocab_size), cell.seed), tokenizer
+        return random_weights(
+            dataclasses.replace(config, vocab_size=tokenizer.vocab_size), cell.seed
+        ), tokenizer
 
     # uses
 
@@ -322,11 +400,15 @@ class Comparison:
         learn = min(counts["learn"], len(train) - choose)
         parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
         tokenizer = self.tokenizer()
-        read = {name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()}
+        read = {
+            name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()
+        }
         if cell.family == COUNTED:
             return count_words(task, parts, read)
         model = copy.deepcopy(self.model(cell)[0])
-        settings = Finetuning(epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype)
+        settings = Finetuning(
+            epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype
+        )
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
             history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
@@ -334,9 +416,11 @@ class Comparison:
             gold = [row[task.target].strip() for _, row in parts["dev"]]
             copied = [row["src"] for _, row in parts["dev"]]
             return written_score(written, gold) | dict(
-                copying=bleu(copied, gold)["bleu"], best_epoch=best(history, lambda h: -h["dev_loss"]),
-                **scorer.judge(read["dev"]), example=dict(source=copied[0], ours=written[0], gold=gold[0]),
-            )  # fmt: skip
+                copying=bleu(copied, gold)["bleu"],
+                best_epoch=best(history, lambda h: -h["dev_loss"]),
+                **scorer.judge(read["dev"]),
+                example=dict(source=copied[0], ours=written[0], gold=gold[0]),
+            )
         if cell.head:
             torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
             scorer = LinearHead(model, len(task.labels))
@@ -345,28 +429,43 @@ class Comparison:
         history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
         gold = [q.gold for q in read["dev"]]
         return labelled_score(predict(scorer, read["dev"]), read["dev"]) | dict(
-            best_epoch=best(history, lambda h: h["accuracy"]), whole=read["dev"][0].whole,
+            best_epoch=best(history, lambda h: h["accuracy"]),
+            whole=read["dev"][0].whole,
             chance=100 * statistics.fmean(1 / len(q.labels) for q in read["dev"]),
             most_frequent=100 * max(map(gold.count, gold)) / len(gold) if task.labels else None,
-        )  # fmt: skip
+        )
 
     def untrained(self, name, model, tokenizer):
         """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
         if name == "text":
             text = "".join(text_chunks(self.data / "austen" / "dev.txt.xz"))
-            documents = [part for part in text.split("\n\n") if part.strip()][: max(1, self.plan.report // 50)]
+            documents = [part for part in text.split("\n\n") if part.strip()][
+                : max(1, self.plan.report // 50)
+            ]
             metrics = evaluate_text(model, tokenizer, documents)["metrics"]
             found = metrics["bits_per_byte_left_to_right"]
-            return dict(metric="bits per byte", score=found["value"], standard_error=found["standard_error"], n=found["n"])
+            return dict(
+                metric="bits per byte",
+                score=found["value"],
+                standard_error=found["standard_error"],
+                n=found["n"],
+            )
         rows = dict(list(self.rows(name, "dev").items())[: self.plan.report])
         if name == "last_word":
             found = evaluate_last_word(model, tokenizer, rows)["metrics"]["accuracy_left_to_right"]
         else:
             found = evaluate_infill(model, tokenizer, rows)["metrics"]["exact_match"]
-        return dict(metric="exact", score=100 * found["value"], standard_error=100 * found["standard_error"], n=found["n"])
+        return dict(
+            metric="exact",
+            score=100 * found["value"],
+            standard_error=100 * found["standard_error"],
+            n=found["n"],
+        )
 
     def rows(self, task, side):
-        [path] = sorted((self.data / task).glob(f"{side}.jsonl*"))[:1] or [self.data / task / f"{side}.jsonl.xz"]
+        [path] = sorted((self.data / task).glob(f"{side}.jsonl*"))[:1] or [
+            self.data / task / f"{side}.jsonl.xz"
+        ]
         return read_rows(path)
 
 
@@ -400,7 +499,9 @@ def count_words(task, parts, read):
     """The same rows without a network. parts: {"learn", "choose", "dev"}: [(where, row)]; read: what a model reads of them."""
     rows = {name: [row for _, row in part] for name, part in parts.items()}
     if isinstance(task, TextToText):
-        written = word_for_word([(row["src"], row["tgt"]) for row in rows["learn"]], [row["src"] for row in rows["dev"]])
+        written = word_for_word(
+            [(row["src"], row["tgt"]) for row in rows["learn"]], [row["src"] for row in rows["dev"]]
+        )
         return written_score(written, [row[task.target].strip() for row in rows["dev"]])
     said = tf_idf(task, rows["learn"], read["learn"], rows["choose"], read["choose"], rows["dev"])
     return labelled_score(said, read["dev"])
@@ -463,4 +564,3 @@ def shown(result):
 
 
 # ---- what it says --------------------------------------------------------------------------------------------------------
-

@@ -30,8 +30,20 @@ from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 RANDOM = "from random weights"
 
 
-def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds=(0,), few_shot=None, test=None,  # noqa: B008
-             rivals=False, say=print):
+def finetune(
+    model,
+    tokenizer,
+    task,
+    train,
+    dev,
+    *,
+    settings=Finetuning(),
+    seeds=(0,),
+    few_shot=None,
+    test=None,  # noqa: B008
+    rivals=False,
+    say=print,
+):
     """Fine-tune a copy of a model for a task -> (the GLM of the best seed on dev, a report as a dict).
 
     task: a Cloze or a TextToText. train, dev, test: {where a record stands: record}; the table is about test, or about dev
@@ -43,7 +55,9 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
     check_pair(model, tokenizer)
     kind = (Texts if isinstance(task, TextToText) else Labels)(model, tokenizer, task, train, dev, test)
     read, base = kind.read, copy.deepcopy(model).to(choose_device("auto"))
-    drawn = [draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"])) for seed in seeds]
+    drawn = [
+        draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"])) for seed in seeds
+    ]
     answers, runs, best = defaultdict(list, kind.untrained(base)), [], None
     for seed, chosen in zip(seeds, drawn, strict=True):
         learned = [read["train"][i] for i in chosen]
@@ -64,11 +78,17 @@ def finetune(model, tokenizer, task, train, dev, *, settings=Finetuning(), seeds
             answers[name].append(said)
     _, tuned, said, kept = best
     report = dict(
-        task=task.name, metric=kind.metric, few_shot=few_shot,
+        task=task.name,
+        metric=kind.metric,
+        few_shot=few_shot,
         settings={name: value for name, value in asdict(settings).items() if name != "steps"},
-        texts={name: len(asked) for name, asked in read.items()}, about=kind.about, kept=kept,
-        scores=kind.table(answers), seeds=runs, **kind.details(said),
-    )  # fmt: skip
+        texts={name: len(asked) for name, asked in read.items()},
+        about=kind.about,
+        kept=kept,
+        scores=kind.table(answers),
+        seeds=runs,
+        **kind.details(said),
+    )
     return tuned, report
 
 
@@ -92,7 +112,9 @@ class Job:
         limit = text_limit(model.config, isinstance(task, TextToText))
         self.task, self.tokenizer, self.about = task, tokenizer, "test" if test else "dev"
         self.records = {name: list(some.values()) for name, some in records.items()}
-        self.read = {name: ask_all(task, tokenizer, some, limit, labelled=True) for name, some in records.items()}
+        self.read = {
+            name: ask_all(task, tokenizer, some, limit, labelled=True) for name, some in records.items()
+        }
 
 
 class Labels(Job):
@@ -106,8 +128,12 @@ class Labels(Job):
         self.metric = task.metric
         for label, name in enumerate(task.labels):
             if not any(q.gold == label for q in self.read["train"]):
-                raise MinglmError(f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one")
-        self.counts_words = task.labels and have("sklearn", self.TF_IDF)  # a note, where it is not, before the work
+                raise MinglmError(
+                    f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one"
+                )
+        self.counts_words = task.labels and have(
+            "sklearn", self.TF_IDF
+        )  # a note, where it is not, before the work
 
     def scorer(self, model):
         return LabelScorer(model, self.task.length_penalty)
@@ -132,7 +158,10 @@ class Labels(Job):
         records, asked = self.records, self.read[self.about]
         if self.counts_words:
             train = [records["train"][i] for i in chosen]
-            yield self.TF_IDF, tf_idf(self.task, train, learned, records["dev"], self.read["dev"], records[self.about])
+            yield (
+                self.TF_IDF,
+                tf_idf(self.task, train, learned, records["dev"], self.read["dev"], records[self.about]),
+            )
         if self.task.labels:
             yield self.MAJORITY, [np.bincount([q.gold for q in learned]).argmax()] * len(asked)
 
@@ -141,24 +170,36 @@ class Labels(Job):
         return label_table({name: answers[name] for name in order if name in answers}, self.read[self.about])
 
     def details(self, said):
-        return dict(labels=self.task.labels, **mistakes(self.task, self.records[self.about], self.read[self.about], said))
+        return dict(
+            labels=self.task.labels,
+            **mistakes(self.task, self.records[self.about], self.read[self.about], said),
+        )
 
 
 class Texts(Job):
     """Text to text (TextToText)."""
 
-    tuned, COPY, WORDS, metric = "fine-tuned GLM", "copying the source", "word for word, by a dictionary", "dev_loss"
+    tuned, COPY, WORDS, metric = (
+        "fine-tuned GLM",
+        "copying the source",
+        "word for word, by a dictionary",
+        "dev_loss",
+    )
 
     def __init__(self, model, tokenizer, task, train, dev, test):
         super().__init__(model, tokenizer, task, train, dev, test)
-        self.pairs = {name: [self.source_and_gold(record) for record in some] for name, some in self.records.items()}
+        self.pairs = {
+            name: [self.source_and_gold(record) for record in some] for name, some in self.records.items()
+        }
         self.sources, self.gold = zip(*self.pairs[self.about], strict=True)
         self.dials = dials_of(task)
         tell_what_is_left_out()
 
     def source_and_gold(self, record):
         """(the texts of its columns, the answer) of a record."""
-        return " ".join(record[column] for column in self.task.columns).strip(), record[self.task.target].strip()
+        return " ".join(record[column] for column in self.task.columns).strip(), record[
+            self.task.target
+        ].strip()
 
     def scorer(self, model):
         return TextScorer(model)
@@ -184,10 +225,14 @@ class Texts(Job):
         few = sorted({i * len(said) // 20 for i in range(20)})
         return dict(
             dials={name: x for name, x in asdict(self.dials).items() if x},
-            cut={name: dict(sources=sum(p.cut > 0 for p in pairs), answers=sum(p.cut_target > 0 for p in pairs))
-                 for name, pairs in self.read.items()},
+            cut={
+                name: dict(
+                    sources=sum(p.cut > 0 for p in pairs), answers=sum(p.cut_target > 0 for p in pairs)
+                )
+                for name, pairs in self.read.items()
+            },
             examples=[dict(source=self.sources[i], ours=said[i], gold=self.gold[i]) for i in few],
-        )  # fmt: skip
+        )
 
 
 def label_table(answers, questions):
@@ -197,10 +242,11 @@ def label_table(answers, questions):
         scores = [measure(predictions, questions) for predictions in of_seeds]
         accuracy, f1 = [s["accuracy"] for s in scores], [s["macro_f1"] for s in scores]
         table[method] = dict(
-            accuracy=statistics.fmean(accuracy), standard_error=standard_error(statistics.fmean(accuracy), len(questions)),
+            accuracy=statistics.fmean(accuracy),
+            standard_error=standard_error(statistics.fmean(accuracy), len(questions)),
             between_seeds=statistics.stdev(accuracy) if len(accuracy) > 1 else None,
             macro_f1=None if None in f1 else statistics.fmean(f1),
-        )  # fmt: skip
+        )
     share = statistics.fmean(1 / len(q.labels) for q in questions)
     table[Labels.CHANCE] = dict(accuracy=share, standard_error=None, between_seeds=None, macro_f1=None)
     return table
@@ -208,6 +254,7 @@ def label_table(answers, questions):
 
 def text_table(answers, gold):
     """{method: scores}: means over seeds, and the deviation between seeds where there are several."""
+
     def over_seeds(how, scores):
         return {name: None if x is None else how([s[name] for s in scores]) for name, x in scores[0].items()}
 

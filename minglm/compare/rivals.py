@@ -64,7 +64,8 @@ def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
     from sklearn.linear_model import LogisticRegression
 
     train_texts, dev_texts, test_texts = (
-        [" ".join(row[column] for column in task.columns) for row in rows] for rows in (train_rows, dev_rows, test_rows)
+        [" ".join(row[column] for column in task.columns) for row in rows]
+        for rows in (train_rows, dev_rows, test_rows)
     )
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     try:

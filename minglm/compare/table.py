@@ -16,11 +16,15 @@ def summary(comparison):
         if cell.task is None or result is None:
             continue
         name = "glm-head" if cell.head else cell.family
-        row = table.setdefault(cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={}))
+        row = table.setdefault(
+            cell.task, dict(metric=result["metric"], n=result["n"], pretrained={}, random={})
+        )
         if cell.family == COUNTED:
             row[COUNTED] = {key: result[key] for key in ("score", "standard_error")}
             continue
-        row |= {key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None}
+        row |= {
+            key: result[key] for key in ("chance", "most_frequent", "copying") if result.get(key) is not None
+        }
         row["pretrained" if cell.pretrained is not None else "random"].setdefault(name, []).append(result)
     for row in table.values():
         for kind in ("pretrained", "random"):
@@ -31,14 +35,28 @@ def summary(comparison):
         if cell.task is None and (result := comparison.known(cell)):
             costs.setdefault(cell.family, []).append(result)
     pretraining = {
-        family: dict(models=len(found), **{name: statistics.fmean(result[name] for result in found) for name in
-                                           ("text_tokens", "learned_tokens", "petaflop", "training_seconds")})
+        family: dict(
+            models=len(found),
+            **{
+                name: statistics.fmean(result[name] for result in found)
+                for name in ("text_tokens", "learned_tokens", "petaflop", "training_seconds")
+            },
+        )
         for family, found in costs.items()
-    }  # fmt: skip
+    }
     done = [comparison.known(cell) is not None for cell in cells(plan)]
     seconds = sum(result["seconds"] for cell in cells(plan) if (result := comparison.known(cell)))
-    return dict(plan=asdict(plan), cells=len(done), done=sum(done), minutes=round(seconds / 60, 1), table=table,
-                pretraining=pretraining, helped=helped(table), command=COMMAND, **origin())  # fmt: skip
+    return dict(
+        plan=asdict(plan),
+        cells=len(done),
+        done=sum(done),
+        minutes=round(seconds / 60, 1),
+        table=table,
+        pretraining=pretraining,
+        helped=helped(table),
+        command=COMMAND,
+        **origin(),
+    )
 
 
 def together(results):
@@ -65,9 +83,15 @@ def helped(table):
 
 
 NAMES = dict(
-    sentiment="sentiment, %", topic="topic, %", paraphrase="paraphrase, %", book_cloze="book cloze, %",
-    modernise="modernise, BLEU", infill="infilling, % exact", last_word="last word, %", text="running text, bits a byte",
-)  # fmt: skip
+    sentiment="sentiment, %",
+    topic="topic, %",
+    paraphrase="paraphrase, %",
+    book_cloze="book cloze, %",
+    modernise="modernise, BLEU",
+    infill="infilling, % exact",
+    last_word="last word, %",
+    text="running text, bits a byte",
+)
 
 
 def print_summary(found):
@@ -82,7 +106,10 @@ def print_summary(found):
             line = "".join(f"{entry(row, kind, family, use):>16}" for family in RIVALS)
             floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
             floor.append(f"{row[COUNTED]['score']:.1f}" if row and COUNTED in row else "")
-            print(f"{name:<26}{line}" + (f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}" if kind == "pretrained" else ""))
+            print(
+                f"{name:<26}{line}"
+                + (f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}" if kind == "pretrained" else "")
+            )
     print("counted: TF-IDF with logistic regression, of modernise a dictionary of words; no network")
     print("bert is told how many tokens a blank has; the others find it out")
     print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
@@ -92,11 +119,15 @@ def print_summary(found):
         print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line))
     print(f"\n{'pretraining, a model':<26}{'text tokens':>16}{'learned':>16}{'PFLOP':>16}{'seconds':>16}")
     for family, cost in found["pretraining"].items():
-        print(f"{family:<26}{cost['text_tokens']:>16,.0f}{cost['learned_tokens']:>16,.0f}{cost['petaflop']:>16.3f}"
-              f"{cost['training_seconds']:>16.0f}")  # fmt: skip
+        print(
+            f"{family:<26}{cost['text_tokens']:>16,.0f}{cost['learned_tokens']:>16,.0f}{cost['petaflop']:>16.3f}"
+            f"{cost['training_seconds']:>16.0f}"
+        )
     if found["helped"]:
-        print("\nabove random weights (glm), in standard errors: "
-              + ", ".join(f"{task} {x['standard_errors'] or 0:+.1f}" for task, x in found["helped"].items()))  # fmt: skip
+        print(
+            "\nabove random weights (glm), in standard errors: "
+            + ", ".join(f"{task} {x['standard_errors'] or 0:+.1f}" for task, x in found["helped"].items())
+        )
 
 
 def entry(row, kind, name, use):

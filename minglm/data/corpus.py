@@ -58,7 +58,9 @@ def find_files(paths) -> list[Path]:
             inside, others = _files_below(path)
             left_out = f"left out: {_few(others)}" if others else ""
             if not inside:
-                raise MinglmError(f"{path}: no text file in this folder; {accepted}" + f"; {left_out}" * bool(others))
+                raise MinglmError(
+                    f"{path}: no text file in this folder; {accepted}" + f"; {left_out}" * bool(others)
+                )
             if others:
                 note(f"{path}: {left_out}")
             found += inside
@@ -77,8 +79,9 @@ def find_files(paths) -> list[Path]:
     return list(first.values())
 
 
-def read_documents(path, *, text_key="text", documents="blank_line", errors="strict",
-                   on_read=None) -> Iterator[str]:
+def read_documents(
+    path, *, text_key="text", documents="blank_line", errors="strict", on_read=None
+) -> Iterator[str]:
     r"""The documents of one file, one after the other.
 
     A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and in any case
@@ -131,8 +134,9 @@ class Corpus:
         return self.ids[self.offsets[i] : self.offsets[i + 1]]
 
 
-def build_corpus(files, tokenizer, directory, *, text_key="text", documents="blank_line", errors="strict",
-                 progress=None) -> Corpus:
+def build_corpus(
+    files, tokenizer, directory, *, text_key="text", documents="blank_line", errors="strict", progress=None
+) -> Corpus:
     """Encode the documents of `files` into `directory`, which appears whole or not at all.
 
     progress: None shows a bar on a terminal only, True and False always and never.
@@ -146,14 +150,27 @@ def build_corpus(files, tokenizer, directory, *, text_key="text", documents="bla
     try:
         temporary.mkdir(parents=True)
         total = sum(_stat(path).st_size for path in files)
-        with tqdm(total=total, desc="tokenizing", unit="B", unit_scale=True, leave=False,
-                  disable=None if progress is None else not progress) as bar:
-            texts = (text for path in files for text in read_documents(
-                path, text_key=text_key, documents=documents, errors=errors, on_read=bar.update))
+        with tqdm(
+            total=total,
+            desc="tokenizing",
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=None if progress is None else not progress,
+        ) as bar:
+            texts = (
+                text
+                for path in files
+                for text in read_documents(
+                    path, text_key=text_key, documents=documents, errors=errors, on_read=bar.update
+                )
+            )
             meta = _write_corpus(temporary, texts, tokenizer)
         if meta["n_tokens"] == 0:
-            raise MinglmError(f"{_names(files)}: no document of {MIN_TOKENS} tokens or more "
-                              f"({meta['skipped']} shorter ones)")
+            raise MinglmError(
+                f"{_names(files)}: no document of {MIN_TOKENS} tokens or more "
+                f"({meta['skipped']} shorter ones)"
+            )
         os.rename(temporary, directory)
         _sync(directory.parent)
     except OSError as error:  # reading has made its own a MinglmError: this one is about what is written
@@ -170,8 +187,12 @@ def open_corpus(directory) -> Corpus:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         ids = np.memmap(directory / "ids.bin", dtype={"<u2": "<u2", "<u4": "<u4"}[meta["dtype"]], mode="r")
         offsets = np.load(directory / "offsets.npy", mmap_mode="r", allow_pickle=False)
-        complete = (meta["format"] == FORMAT and offsets.shape == (meta["n_documents"] + 1,)
-                    and offsets.dtype == np.int64 and len(ids) == meta["n_tokens"] == offsets[-1])
+        complete = (
+            meta["format"] == FORMAT
+            and offsets.shape == (meta["n_documents"] + 1,)
+            and offsets.dtype == np.int64
+            and len(ids) == meta["n_tokens"] == offsets[-1]
+        )
         corpus = Corpus(ids, offsets, meta["skipped"], meta["n_bytes"], meta["fingerprint"], directory)
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
@@ -181,8 +202,16 @@ def open_corpus(directory) -> Corpus:
     return corpus
 
 
-def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", documents="blank_line",
-                  errors="strict", progress=None) -> Corpus:
+def cached_corpus(
+    files,
+    tokenizer,
+    cache_dir=None,
+    *,
+    text_key="text",
+    documents="blank_line",
+    errors="strict",
+    progress=None,
+) -> Corpus:
     """The corpus of `files`: built once, found again while files (size, time), settings and tokenizer agree.
 
     An entry that is not complete is built anew. Old entries stay; the folder may be deleted at any time.
@@ -196,8 +225,9 @@ def cached_corpus(files, tokenizer, cache_dir=None, *, text_key="text", document
     except MinglmError:
         shutil.rmtree(entry, ignore_errors=True)
     try:
-        return build_corpus(files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors,
-                            progress=progress)
+        return build_corpus(
+            files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors, progress=progress
+        )
     except MinglmError as error:
         with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
             return open_corpus(entry)
@@ -238,12 +268,15 @@ def _kind(path):
 
 def _files_below(folder):
     """(text files, other files) in a folder and those below it, linked ones too; each real folder is searched once."""
+
     def refuse(error):
         raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
     files, seen = [], {_identity(folder)}
     for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and _is_new(Path(where, name), seen)]
+        folders[:] = [
+            name for name in sorted(folders) if not name.startswith(".") and _is_new(Path(where, name), seen)
+        ]
         files += [Path(where, name) for name in names if not name.startswith(".")]
     texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl") and path.is_file()]
     return texts, sorted({*files} - {*texts})
@@ -331,8 +364,9 @@ def _json_documents(path, chunks, text_key, errors):
             text.encode()
         except UnicodeEncodeError as error:  # "\ud800": JSON can write half a character, UTF-8 cannot
             if errors == "strict":
-                raise MinglmError(f"{where}: {text[error.start]!r} is not valid unicode; "
-                                  "--errors replace goes on") from error
+                raise MinglmError(
+                    f"{where}: {text[error.start]!r} is not valid unicode; --errors replace goes on"
+                ) from error
             text = re.sub("[\ud800-\udfff]", "\ufffd", text)
         yield text
 
@@ -356,9 +390,15 @@ def _write_corpus(directory, texts, tokenizer):
     offsets = np.array(offsets, dtype="<i8")
     digest.update(offsets.data)
     np.save(directory / "offsets.npy", offsets)
-    meta = {"format": FORMAT, "dtype": dtype.str, "n_tokens": int(offsets[-1]),
-            "n_documents": len(offsets) - 1, "n_bytes": n_bytes, "skipped": skipped,
-            "fingerprint": digest.hexdigest()}
+    meta = {
+        "format": FORMAT,
+        "dtype": dtype.str,
+        "n_tokens": int(offsets[-1]),
+        "n_documents": len(offsets) - 1,
+        "n_bytes": n_bytes,
+        "skipped": skipped,
+        "fingerprint": digest.hexdigest(),
+    }
     (directory / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for path in (*directory.iterdir(), directory):
         _sync(path)

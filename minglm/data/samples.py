@@ -73,9 +73,19 @@ class Sentences(Windows):
         while i < n:
             chosen.append(i)
             i = after[i]
-        first, last = np.array(chosen, dtype=np.int64), np.array([*chosen[1:], n][: len(chosen)], dtype=np.int64) - 1
+        first, last = (
+            np.array(chosen, dtype=np.int64),
+            np.array([*chosen[1:], n][: len(chosen)], dtype=np.int64) - 1,
+        )
         start = self.start[first]
-        return Windows(start, ends[last] - start, self.starts[first], self.ends[last], self.closed[last], self.document[first])
+        return Windows(
+            start,
+            ends[last] - start,
+            self.starts[first],
+            self.ends[last],
+            self.closed[last],
+            self.document[first],
+        )
 
     def bounds(self):
         """As of windows; an epoch has at least one cls for each document, and a window no more than its document."""
@@ -159,8 +169,17 @@ class SampleSource:
     openers: (V,) ids, what a token becomes at the beginning of a sentence that begins a sample (None: it stays).
     """
 
-    def __init__(self, ids, windows, settings, sentence_ends, special=SpecialTokens(), seed=0, family="glm",  # noqa: B008
-                 openers=None):  # fmt: skip
+    def __init__(
+        self,
+        ids,
+        windows,
+        settings,
+        sentence_ends,
+        special=SpecialTokens(),
+        seed=0,
+        family="glm",  # noqa: B008
+        openers=None,
+    ):
         self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
         self.sentence_ends, self.special, self.family = sentence_ends, special, family
         self.objectives, self.openers = objectives_of(family), openers
@@ -206,7 +225,9 @@ class SampleSource:
             sentence_ends=self.sentence_ends,
             starts_sentence=self.begins_sentence(w, epoch),
         )
-        return training_example(self.family, tokens, objective, rng, self.special, len(self.sentence_ends), dials)
+        return training_example(
+            self.family, tokens, objective, rng, self.special, len(self.sentence_ends), dials
+        )
 
     def draw(self, epoch, w):
         """(objective drawn from the mixture, Example) of window w in an epoch; the Example knows what it became."""
@@ -229,8 +250,10 @@ def sources(corpus, tokenizer, config):
     training, held_out = hold_out(windows, data.held_out_every)
     openers = tokenizer.openers() if data.samples == "sentences" else None
     how = dict(special=tokenizer.special, family=config.model.family, openers=openers)
-    return (SampleSource(corpus.ids, training, data, ends, seed=config.train.seed, **how),
-            SampleSource(corpus.ids, held_out.in_epoch(0, 0), data, ends, **how))  # fmt: skip
+    return (
+        SampleSource(corpus.ids, training, data, ends, seed=config.train.seed, **how),
+        SampleSource(corpus.ids, held_out.in_epoch(0, 0), data, ends, **how),
+    )
 
 
 class TrainingBatches:
@@ -251,7 +274,11 @@ class TrainingBatches:
         # subtle: never so many batches that one of them could be empty
         self.per_epoch = max(1, min(-(-total // batch_tokens), fewest // longest))
         self.share = total / self.per_epoch
-        self._kept = None, None, None  # an epoch, its order, its cuts: set together, so that threads may share them
+        self._kept = (
+            None,
+            None,
+            None,
+        )  # an epoch, its order, its cuts: set together, so that threads may share them
 
     def windows_of(self, step):
         """(epoch, the windows of that step's global batch in order)."""

@@ -21,7 +21,14 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from ..errors import MinglmError, reason
 from ..files.whole import write_whole
-from ..special import SENTENCE_MARKS, SPARE_STRINGS, SPECIAL_STRINGS, STAND_INS, SpecialTokens, byte_of_character
+from ..special import (
+    SENTENCE_MARKS,
+    SPARE_STRINGS,
+    SPECIAL_STRINGS,
+    STAND_INS,
+    SpecialTokens,
+    byte_of_character,
+)
 
 MIN_VOCAB_SIZE = len(SPECIAL_STRINGS) + len(SPARE_STRINGS) + 256
 # Merges are learned from the first TRAIN_CHARS characters. The trainer holds every different word in memory:
@@ -35,8 +42,10 @@ UNBROKEN = 30  # characters without a blank
 # A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed behind.
 # Versions before 0.23 see to that with four lines on stderr, unless it is said before.
 if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=lambda: os.environ.setdefault("TOKENIZERS_PARALLELISM", "false"),
-                        after_in_parent=lambda: os.environ.pop("TOKENIZERS_PARALLELISM", None))
+    os.register_at_fork(
+        before=lambda: os.environ.setdefault("TOKENIZERS_PARALLELISM", "false"),
+        after_in_parent=lambda: os.environ.pop("TOKENIZERS_PARALLELISM", None),
+    )
 
 
 class Tokenizer:
@@ -57,7 +66,9 @@ class Tokenizer:
             raise MinglmError(f"{name}: lacks {', '.join(missing)}, which a tokenizer for GLM has")
         library.no_truncation()  # settings that a file may carry, and that would lose text or add to it
         library.no_padding()
-        library.encode_special_tokens = True  # set once: what it encodes is text, "[MASK]" too. See `_typed` for the other
+        library.encode_special_tokens = (
+            True  # set once: what it encodes is text, "[MASK]" too. See `_typed` for the other
+        )
         self._library = library
         self.special = SpecialTokens(**ids)
         self.vocab_size = library.get_vocab_size()
@@ -73,17 +84,23 @@ class Tokenizer:
         """
         _check_list(texts, "texts")
         if vocab_size < MIN_VOCAB_SIZE:
-            raise MinglmError(f"vocab_size: {vocab_size} given, at least {MIN_VOCAB_SIZE} accepted "
-                              "(24 special tokens and 256 bytes)")
+            raise MinglmError(
+                f"vocab_size: {vocab_size} given, at least {MIN_VOCAB_SIZE} accepted "
+                "(24 special tokens and 256 bytes)"
+            )
         library = tokenizers.Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         library.decoder = decoders.ByteLevel()
         masks = {SPECIAL_STRINGS[key] for key in ("mask", "smask", "gmask")}
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, show_progress=progress,
+            vocab_size=vocab_size,
+            show_progress=progress,
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),  # bytes that never came up, too
-            special_tokens=[tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks)
-                            for s in (*SPECIAL_STRINGS.values(), *SPARE_STRINGS)])
+            special_tokens=[
+                tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks)
+                for s in (*SPECIAL_STRINGS.values(), *SPARE_STRINGS)
+            ],
+        )
         library.train_from_iterator(_enough_text(texts), trainer)
         return cls(library)
 
@@ -100,7 +117,9 @@ class Tokenizer:
         return cls(library, str(path))
 
     @classmethod
-    def from_original(cls, path, vocab_size: int | None = None, task_masks: bool | None = None) -> "Tokenizer":
+    def from_original(
+        cls, path, vocab_size: int | None = None, task_masks: bool | None = None
+    ) -> "Tokenizer":
         """A tokenizer of the original code, with its ids: a vocab.txt (BERT), a vocab.json beside its merges.txt (GPT-2,
         RoBERTa), a SentencePiece .model (Chinese), or a folder with one of them.
 
@@ -133,7 +152,9 @@ class Tokenizer:
         """
         _check_text(text)
         if special and (unknown := [string for string in self._no_row if string in text]):
-            raise MinglmError(f"text: {unknown[0]} means nothing to this model; of the blanks, [MASK] is accepted")
+            raise MinglmError(
+                f"text: {unknown[0]} means nothing to this model; of the blanks, [MASK] is accepted"
+            )
         library = self._typed if special else self._library
         return library.encode(text, add_special_tokens=False).ids
 
@@ -193,7 +214,9 @@ class Tokenizer:
         return np.where(self._is_special, np.arange(self.vocab_size), openers)
 
     def __reduce__(self):
-        return Tokenizer, (self._library,)  # subtle: a library forgets its switch when it is copied, so __init__ sets it again
+        return Tokenizer, (
+            self._library,
+        )  # subtle: a library forgets its switch when it is copied, so __init__ sets it again
 
     @cached_property
     def _typed(self):
@@ -243,8 +266,11 @@ def _enough_text(texts) -> Iterator[str]:
 def _bytes_of_tokens(library, name, is_byte_level):
     """The bytes of every token (a special one: its string) and which are special: list of V, (V,) bool."""
     byte_of = byte_of_character()
-    special = {i: token for i, token in library.get_added_tokens_decoder().items()
-               if token.content != getattr(library.model, "unk_token", None)}  # what is unknown is text all the same
+    special = {
+        i: token
+        for i, token in library.get_added_tokens_decoder().items()
+        if token.content != getattr(library.model, "unk_token", None)
+    }  # what is unknown is text all the same
     token_bytes, is_special = [], np.zeros(library.get_vocab_size(), dtype=bool)
     for i in range(library.get_vocab_size()):
         token = library.id_to_token(i)
@@ -260,4 +286,3 @@ def _bytes_of_tokens(library, name, is_byte_level):
         except (KeyError, TypeError) as error:  # a character that stands for no byte; a hole in the ids
             raise MinglmError(f"{name}: token {i} is not one of byte-level BPE, which is accepted") from error
     return token_bytes, is_special
-

@@ -30,7 +30,9 @@ from .strict_json import read_json
 from .whole import MANIFEST, aside, folder_whole, one_line, recover, remove, settled, sha256_of, sync_path
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
-LOADING = threading.Lock()  # what is allowed while a torch file is read is a list of torch's, the same for all threads
+LOADING = (
+    threading.Lock()
+)  # what is allowed while a torch file is read is a list of torch's, the same for all threads
 FORMAT = 1  # of config.json; a reader refuses what it does not know
 
 
@@ -48,8 +50,10 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
         found = {*contents(directory)} if directory.exists() else set()
         strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
         if strange:
-            raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
-                              "an empty folder, or a saved model to replace")
+            raise MinglmError(
+                f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
+                "an empty folder, or a saved model to replace"
+            )
         with folder_whole(directory) as folder:
             _write_model(folder, model, tokenizer, dtype)
             for name, text in (more or {}).items():
@@ -87,15 +91,21 @@ def read_config(path):
     values = read_json(path)
     kind, version = values.pop("model_type", None), values.pop("format", None)
     if kind != "minglm":
-        raise MinglmError(f'{path}: model_type is {kind!r}; accepted: "minglm" '
-                          "(weights of the original code: GLM.from_original)")
+        raise MinglmError(
+            f'{path}: model_type is {kind!r}; accepted: "minglm" '
+            "(weights of the original code: GLM.from_original)"
+        )
     if version != FORMAT:
         raise MinglmError(f"{path}: format is {version!r}; accepted: {FORMAT}")
     wanted = {field.name for field in fields(GLMConfig)}
-    for problem, names in (("unknown", values.keys() - wanted), ("missing", wanted - values.keys() - {"family"})):
+    for problem, names in (
+        ("unknown", values.keys() - wanted),
+        ("missing", wanted - values.keys() - {"family"}),
+    ):
         if names:
-            raise MinglmError(f"{path}: {problem} {listed(sorted(names))}; "
-                              f"accepted: {listed(sorted(wanted))}")
+            raise MinglmError(
+                f"{path}: {problem} {listed(sorted(names))}; accepted: {listed(sorted(wanted))}"
+            )
     try:
         return GLMConfig(**values)
     except (TypeError, ValueError) as error:
@@ -202,8 +212,10 @@ class Checkpoints:
         try:
             return directory, load_plain(directory / STATE)
         except Exception as error:  # a damaged or hostile file can raise nearly anything
-            raise MinglmError(f"{directory / STATE}: no training state that is safe to read: "
-                              f"{first_line(error)}{self._another(directory)}") from error
+            raise MinglmError(
+                f"{directory / STATE}: no training state that is safe to read: "
+                f"{first_line(error)}{self._another(directory)}"
+            ) from error
 
     def steps(self):
         """The steps that have a complete checkpoint, ascending."""
@@ -242,8 +254,10 @@ class Checkpoints:
             with suppress(MinglmError, OSError):
                 if step != came and verify(settled(self.folder / f"step-{step:08d}")):
                     age = "an older" if step < came else "another"
-                    return (f"; {age} complete checkpoint is there: write step-{step:08d} into "
-                            f"{self.folder / 'last'} to go on from it")
+                    return (
+                        f"; {age} complete checkpoint is there: write step-{step:08d} into "
+                        f"{self.folder / 'last'} to go on from it"
+                    )
         return "; no other complete checkpoint is there"
 
     def _last_complete(self):
@@ -314,4 +328,3 @@ def _check_plain(value, where="state"):
 
 
 # ---- whole or not at all -----------------------------------------------------------------------------------
-

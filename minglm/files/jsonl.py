@@ -30,7 +30,9 @@ def write_rows(out, rows):
     lines = []
     for row in rows:
         text = strict_json.dumps(row, ensure_ascii=False)
-        if re.search("[\ud800-\udfff]", text):  # half a character in a column that is not read: only ASCII can tell
+        if re.search(
+            "[\ud800-\udfff]", text
+        ):  # half a character in a column that is not read: only ASCII can tell
             text = strict_json.dumps(row)
         lines.append(text + "\n")
     if out:

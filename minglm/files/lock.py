@@ -79,7 +79,11 @@ def _claim(folder, name, runs):
 
 
 def _next(name, runs):
-    taken = [path.name[len(name) + 1 :] for path in runs.iterdir() if path.name.startswith(f"{name}-")] if runs.is_dir() else []
+    taken = (
+        [path.name[len(name) + 1 :] for path in runs.iterdir() if path.name.startswith(f"{name}-")]
+        if runs.is_dir()
+        else []
+    )
     return runs / f"{name}-{max((int(number) for number in taken if number.isdecimal()), default=0) + 1:03}"
 
 
@@ -98,7 +102,9 @@ def _lock(path, folder):
                 owner = os.read(handle, 20).decode(errors="replace").strip() if os.name == "posix" else ""
                 os.close(handle)
                 who = f"process {owner}" if owner.isdecimal() else "another process"
-                raise MinglmError(f"{folder}: {who} is writing it; another folder is accepted, or this one later") from None
+                raise MinglmError(
+                    f"{folder}: {who} is writing it; another folder is accepted, or this one later"
+                ) from None
             if error.errno in NO_LOCKS:
                 os.close(handle)
                 note(f"{folder}: this disk has no locks, so see to it that no other process writes there")
@@ -116,7 +122,9 @@ def _is_at(handle, path):
 
 def _unlock(path, handle, made=()):
     """Remove the file, then what is empty of the folders `made`, then let go."""
-    if handle is None or _is_at(handle, path):  # subtle: not where a model has taken the place of the whole folder
+    if handle is None or _is_at(
+        handle, path
+    ):  # subtle: not where a model has taken the place of the whole folder
         with contextlib.suppress(OSError):
             path.unlink()
     with contextlib.suppress(OSError):
@@ -131,4 +139,6 @@ def _one_line(folder):
     try:
         yield
     except OSError as error:
-        raise MinglmError(f"{folder}: cannot be written to: {error.strerror}; a new or empty folder is accepted") from None
+        raise MinglmError(
+            f"{folder}: cannot be written to: {error.strerror}; a new or empty folder is accepted"
+        ) from None

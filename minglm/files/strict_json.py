@@ -38,7 +38,13 @@ def _not_finite(value, where="value"):
     """Where the first number stands that is not finite, or None. Example: {"a": [1, nan]} -> "value['a'][1] is nan"."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items = (
+        value.items()
+        if isinstance(value, Mapping)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
     return next(filter(None, (_not_finite(item, f"{where}[{key!r}]") for key, item in items)), None)
 
 

@@ -1,8 +1,8 @@
 r"""Text from files: one reader for corpora and for records, so that a name or a byte means the same in both.
 
-    packing       by the name's ending, in any case: .xz and .gz, with all their streams; anything else behind one is an error
-    characters    UTF-8; a byte order mark is dropped at the beginning of every line, for `cat` leaves some in the middle
-    line ends     \n, \r\n, \r, and \r\r\n, which programs make of \r\n that turn each \n into \r\n
+packing       by the name's ending, in any case: .xz and .gz, with all their streams; anything else behind one is an error
+characters    UTF-8; a byte order mark is dropped at the beginning of every line, for `cat` leaves some in the middle
+line ends     \n, \r\n, \r, and \r\r\n, which programs make of \r\n that turn each \n into \r\n
 """
 
 import codecs
@@ -16,7 +16,15 @@ from . import strict_json
 
 CHUNK_BYTES = 1 << 20  # read at a time
 PACKED = (".xz", ".gz")  # what is read and written
-OTHER_PACKED = (".zst", ".zstd", ".bz2", ".lzma", ".lz4", ".zip", ".7z")  # what is refused, instead of being taken for text
+OTHER_PACKED = (
+    ".zst",
+    ".zstd",
+    ".bz2",
+    ".lzma",
+    ".lz4",
+    ".zip",
+    ".7z",
+)  # what is refused, instead of being taken for text
 MAGIC = {b"\x1f\x8b\x08": "gzip (.gz)", b"\xfd7zXZ\0": "xz (.xz)", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -86,7 +94,9 @@ class _Gunzip:
 
     def decompress(self, data, size):
         out = self._stream.decompress(self._stream.unconsumed_tail + data, size)
-        self.needs_input = not self._stream.unconsumed_tail and len(out) < size  # subtle: zlib may hold more without a tail
+        self.needs_input = (
+            not self._stream.unconsumed_tail and len(out) < size
+        )  # subtle: zlib may hold more without a tail
         return out
 
 
@@ -105,7 +115,9 @@ def _skip_zeros(data, read):
 def _refuse_packed(path, head):
     for magic, name in MAGIC.items():
         if head.startswith(magic):
-            raise MinglmError(f"{path}: holds {name}, and its name does not say so; plain text is accepted under this name")
+            raise MinglmError(
+                f"{path}: holds {name}, and its name does not say so; plain text is accepted under this name"
+            )
 
 
 # ---- text ----------------------------------------------------------------------------------------------------
@@ -137,7 +149,11 @@ def one_line_end(text):
 def _decoded(path, errors, size, on_read, advice):
     """(text, whether it is the last piece) of a file in UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    chunks, offset, data = byte_chunks(path, size, on_read), 0, True  # offset: bytes given to the decoder so far
+    chunks, offset, data = (
+        byte_chunks(path, size, on_read),
+        0,
+        True,
+    )  # offset: bytes given to the decoder so far
     while data:
         data = next(chunks, b"")
         held = len(decoder.getstate()[0])  # subtle: the start of a character that the last chunk cut off
@@ -183,7 +199,9 @@ def json_objects(path, chunks):
         try:
             value = strict_json.loads(line)
         except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
-            reason = getattr(error, "msg", None) or str(error).split(";")[0]  # without the line number, always 1
+            reason = (
+                getattr(error, "msg", None) or str(error).split(";")[0]
+            )  # without the line number, always 1
             raise MinglmError(f"{where}: not JSON ({reason}); {accepted}") from error
         if value is not None and not isinstance(value, dict):
             raise MinglmError(f"{where}: holds no object but {name_of(value)}; {accepted}")

@@ -58,7 +58,9 @@ def check_writable(option, path):
 
 def is_stdout(path):
     """Whether a path leads to this process's standard output, as /dev/stdout does, wherever that goes."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # closed, or without a descriptor; no path
+    with contextlib.suppress(
+        OSError, ValueError, AttributeError, TypeError
+    ):  # closed, or without a descriptor; no path
         return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
     return False
 
@@ -141,7 +143,6 @@ def sync(handle):
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
-
 
 
 # ---- folders ---------------------------------------------------------------------------------------------

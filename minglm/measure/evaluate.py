@@ -51,14 +51,18 @@ def evaluate_infill(model, tokenizer, rows):
     have("sacrebleu", "BLEU")
     told = model.config.family == "bert"
     if told:
-        note("a model that was trained as bert cannot say how long an answer is: it was told, a mask for each token")
+        note(
+            "a model that was trained as bert cannot say how long an answer is: it was told, a mask for each token"
+        )
         texts = [with_a_mask_for_each_token(tokenizer, ids, blanks) for ids, blanks, *_ in read]
     else:
         texts = [ids for ids, *_ in read]
     pieces = [in_pieces(ids, room) for ids in texts]
     if split := sum(len(p) > 1 for p in pieces):
-        note(f"{split:,} of {len(read):,} texts were too long for this model, which reads {room + 2} tokens: they were read in "
-             "pieces")  # fmt: skip
+        note(
+            f"{split:,} of {len(read):,} texts were too long for this model, which reads {room + 2} tokens: they were read in "
+            "pieces"
+        )
     asked = [piece for text in pieces for piece in text if special.mask in piece]
     answers = iter((likeliest_words if told else written)(model, tokenizer, asked))
     predictions, right = [], []
@@ -83,13 +87,19 @@ def with_blanks(tokenizer, row):
     """A row as (ids with a mask for each [BLANK], the words of its blanks, the whole text, the text without its blanks)."""
     pieces, blanks, ratio = text_in(row, "text").split(BLANK), row.get("blanks"), row.get("ratio")
     if not isinstance(blanks, list) or not all(isinstance(x, str) and x.strip() for x in blanks):
-        raise MinglmError(f"blanks: {reprlib.repr(blanks)} is not accepted; a list with the words of each {BLANK} is")
+        raise MinglmError(
+            f"blanks: {reprlib.repr(blanks)} is not accepted; a list with the words of each {BLANK} is"
+        )
     if len(pieces) != len(blanks) + 1 or not blanks:
-        raise MinglmError(f"blanks: {len(blanks)} for {len(pieces) - 1} times {BLANK} in text; one for each is needed")
+        raise MinglmError(
+            f"blanks: {len(blanks)} for {len(pieces) - 1} times {BLANK} in text; one for each is needed"
+        )
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio <= 1):
         raise MinglmError(f"ratio: {reprlib.repr(ratio)} is not accepted; a number above 0, at most 1 is")
     ids = []
-    for piece in pieces[:-1]:  # a mask takes the white space on its left; what a row says is text, even "[MASK]"
+    for piece in pieces[
+        :-1
+    ]:  # a mask takes the white space on its left; what a row says is text, even "[MASK]"
         ids += [*tokenizer.encode(piece.rstrip()), tokenizer.special.mask]
     ids += tokenizer.encode(pieces[-1])
     whole = "".join(x for pair in zip(pieces, [*blanks, ""], strict=True) for x in pair)
@@ -127,8 +137,12 @@ def likeliest_words(model, tokenizer, pieces):
     for run in in_runs(pieces, len, MAX_ROWS):
         rows = [[special.cls, *piece, special.eos] for piece in run]
         masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
-        unknown = [[special.mask] * len(at) for at in masks]  # what the rows are to say does not matter: they are asked
-        batch = pack([all_part_a(*parts, special) for parts in zip(rows, masks, unknown, strict=True)]).to(device_of(model))
+        unknown = [
+            [special.mask] * len(at) for at in masks
+        ]  # what the rows are to say does not matter: they are asked
+        batch = pack([all_part_a(*parts, special) for parts in zip(rows, masks, unknown, strict=True)]).to(
+            device_of(model)
+        )
         logits = finite(model(*columns(batch), rows=batch.target_rows).cpu())
         words = iter(logits.masked_fill(no_text, -math.inf).argmax(-1).tolist())
         found += [[[next(words)] for _ in at] for at in masks]
@@ -159,10 +173,13 @@ def infill_report(predictions, right, wholes, bare):
             yardsticks[f"bleu{name}_of_blanks_left_out"] = bleu_of(scored_bare[part])
     metrics = dict(sorted(metrics.items(), key=lambda item: item[0].startswith("bleu")))
     return dict(
-        task="infill", metrics=metrics, yardsticks=yardsticks, predictions=predictions,
+        task="infill",
+        metrics=metrics,
+        yardsticks=yardsticks,
+        predictions=predictions,
         meaning="exact match is of blanks; BLEU (sacrebleu, 13a) is of whole texts, what was given counts, so compare it with "
-                "that of the texts whose blanks are left out",
-    )  # fmt: skip
+        "that of the texts whose blanks are left out",
+    )
 
 
 # ---- what a person would accept ------------------------------------------------------------------------------------------
@@ -179,30 +196,52 @@ def evaluate_everyday(model, tokenizer, rows):
         with told_where(where):
             accepted.append(accepted_answers(row))
             ids = tokenizer.encode(text_in(row, "text"), special=True)
-            if sum(token in tokenizer.special.masks for token in ids) != 1 or tokenizer.special.mask not in ids:
-                raise MinglmError(f"text: {reprlib.repr(row['text'])} is not accepted; a text with one [MASK] is")
+            if (
+                sum(token in tokenizer.special.masks for token in ids) != 1
+                or tokenizer.special.mask not in ids
+            ):
+                raise MinglmError(
+                    f"text: {reprlib.repr(row['text'])} is not accepted; a text with one [MASK] is"
+                )
             for drafts, dials in ((greedy, Dials()), (five, Dials(top=5))):
                 drafts.append(Draft(model, tokenizer, ids, dials))
     fill_drafts(model, greedy, Dials())
     predictions = []
-    for row, one, several in zip(rows.values(), greedy, tqdm(five, disable=None, unit="text", leave=False), strict=True):
+    for row, one, several in zip(
+        rows.values(), greedy, tqdm(five, disable=None, unit="text", leave=False), strict=True
+    ):
         fill_drafts(model, [several], Dials(top=5))
         likeliest = [tokenizer.decode(tokens).strip() for tokens, *_ in several.blanks[0].found]
-        predictions.append({**row, "filled": tokenizer.decode(one.blanks[0].tokens).strip(), "likeliest": likeliest})
-    right = [[as_answer(line["filled"]) in known, not known.isdisjoint(map(as_answer, line["likeliest"]))]
-             for line, known in zip(predictions, accepted, strict=True)]  # fmt: skip
+        predictions.append(
+            {**row, "filled": tokenizer.decode(one.blanks[0].tokens).strip(), "likeliest": likeliest}
+        )
+    right = [
+        [as_answer(line["filled"]) in known, not known.isdisjoint(map(as_answer, line["likeliest"]))]
+        for line, known in zip(predictions, accepted, strict=True)
+    ]
     n, shares = len(right), [sum(column) / len(right) for column in zip(*right, strict=True)]
-    metrics = {name: metric(share, standard_error(share, n), n, "texts")
-               for name, share in zip(("accuracy", "accuracy_in_five"), shares, strict=True)}  # fmt: skip
-    return dict(task="everyday", metrics=metrics, yardsticks={}, predictions=predictions,
-                meaning="the share of texts whose blank is filled as a person would accept it: greedily, and by one of the "
-                        "five likeliest whole fillings")  # fmt: skip
+    metrics = {
+        name: metric(share, standard_error(share, n), n, "texts")
+        for name, share in zip(("accuracy", "accuracy_in_five"), shares, strict=True)
+    }
+    return dict(
+        task="everyday",
+        metrics=metrics,
+        yardsticks={},
+        predictions=predictions,
+        meaning="the share of texts whose blank is filled as a person would accept it: greedily, and by one of the "
+        "five likeliest whole fillings",
+    )
 
 
 def accepted_answers(row):
     """The set of a row's accepted answers, as `as_answer` has them."""
     answers = row.get("accept")
-    if not isinstance(answers, list) or not answers or not all(isinstance(x, str) and as_answer(x) for x in answers):
+    if (
+        not isinstance(answers, list)
+        or not answers
+        or not all(isinstance(x, str) and as_answer(x) for x in answers)
+    ):
         raise MinglmError(f"accept: {reprlib.repr(answers)} is not accepted; a list of answers is")
     return set(map(as_answer, answers))
 
@@ -226,19 +265,31 @@ def evaluate_cloze(model, tokenizer, task, rows):
     scores, n = measure(found, questions), len(questions)
     metrics = {"accuracy": metric(scores["accuracy"], standard_error(scores["accuracy"], n), n, "texts")}
     if scores["macro_f1"] is not None:
+
         def macro_f1(kept):
             return measure([found[i] for i in kept], [questions[i] for i in kept])["macro_f1"]
 
         metrics["macro_f1"] = metric(*jackknife(macro_f1, n), n, "texts")
     yardsticks = {"accuracy_of_chance": sum(1 / len(q.labels) for q in questions) / n}
     if task.labels:
-        yardsticks["accuracy_of_most_frequent_label"] = int(np.bincount([q.gold for q in questions]).max()) / n
+        yardsticks["accuracy_of_most_frequent_label"] = (
+            int(np.bincount([q.gold for q in questions]).max()) / n
+        )
     predictions = [
-        {**row, "predicted": q.labels[int(p.argmax())], "probabilities": dict(zip(q.labels, p.tolist(), strict=True))}
+        {
+            **row,
+            "predicted": q.labels[int(p.argmax())],
+            "probabilities": dict(zip(q.labels, p.tolist(), strict=True)),
+        }
         for row, q, p in zip(rows.values(), questions, found, strict=True)
     ]
-    return dict(task=task.name, metrics=metrics, yardsticks=yardsticks, predictions=predictions,
-                meaning=f"the share of texts that get their label; {task.how_scored(tokenizer)}")  # fmt: skip
+    return dict(
+        task=task.name,
+        metrics=metrics,
+        yardsticks=yardsticks,
+        predictions=predictions,
+        meaning=f"the share of texts that get their label; {task.how_scored(tokenizer)}",
+    )
 
 
 def evaluate_text_to_text(model, tokenizer, task, rows):
@@ -260,7 +311,10 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
         found["exact_match"] = found.pop("exact") / 100  # a share, as everywhere here
         return {name: value for name, value in found.items() if value is not None}
 
-    all_rows, without = np.arange(n), []  # `jackknife` of six numbers at once, in half as many groups: ROUGE is slow
+    all_rows, without = (
+        np.arange(n),
+        [],
+    )  # `jackknife` of six numbers at once, in half as many groups: ROUGE is slow
     groups = np.array_split(all_rows, min(n, GROUPS // 2))
     for group in groups if len(groups) > 1 else []:
         without.append(scores(written, np.setdiff1d(all_rows, group)))
@@ -269,8 +323,9 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
         spread = math.sqrt((len(groups) - 1) * float(np.var([w[name] for w in without]))) if without else None
         metrics[name] = metric(value, spread, n, "texts")
     return dict(
-        task=task.name, metrics=metrics,
+        task=task.name,
+        metrics=metrics,
         yardsticks={f"{name}_of_copying": value for name, value in scores(copies, all_rows).items()},
         predictions=[{**row, "written": text} for row, text in zip(rows.values(), written, strict=True)],
         meaning="BLEU, chrF and ROUGE from 0 to 100 against each row's target; copying is the source as it stands",
-    )  # fmt: skip
+    )

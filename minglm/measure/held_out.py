@@ -96,7 +96,9 @@ def held_out_columns(scores):
     if not scores:
         return {}
     together = sum(s.nats for s in scores.values()) / sum(s.targets for s in scores.values())
-    return {"held_out": together} | {f"held_out_{o}": s.nats / s.targets for o, s in scores.items() if o in OBJECTIVES}
+    return {"held_out": together} | {
+        f"held_out_{o}": s.nats / s.targets for o, s in scores.items() if o in OBJECTIVES
+    }
 
 
 def final_report(run):
@@ -106,7 +108,9 @@ def final_report(run):
     report = dict(step=run.step, samples=min(len(run.held_out), FINAL_SAMPLES), objectives={})
     for objective, score in scores.items():
         log_p = unigram(run, objective)
-        samples = [run.held_out_source.held_out(w, objective) for w in spread(len(run.held_out), FINAL_SAMPLES)]
+        samples = [
+            run.held_out_source.held_out(w, objective) for w in spread(len(run.held_out), FINAL_SAMPLES)
+        ]
         targets = np.concatenate([example.targets for example in samples])
         report["objectives"][objective] = dict(
             perplexity=score.perplexity,

@@ -106,7 +106,10 @@ def measure(found, questions):
 
     Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own candidates.
     """
-    pairs = [(q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p)) for q, p in zip(questions, found, strict=True)]
+    pairs = [
+        (q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p))
+        for q, p in zip(questions, found, strict=True)
+    ]
     right = sum(a == b for a, b in pairs)
     f1 = []
     for label in {label for pair in pairs for label in pair}:
@@ -135,8 +138,13 @@ def bleu(hypotheses, references):
     need("sacrebleu", "BLEU and chrF")
     from sacrebleu.metrics import BLEU, CHRF
 
-    scores = dict(bleu=BLEU(force=True), chrf=CHRF())  # force: no warning about texts that look split into words
-    return {name: metric.corpus_score(list(hypotheses), [list(references)]).score for name, metric in scores.items()}
+    scores = dict(
+        bleu=BLEU(force=True), chrf=CHRF()
+    )  # force: no warning about texts that look split into words
+    return {
+        name: metric.corpus_score(list(hypotheses), [list(references)]).score
+        for name, metric in scores.items()
+    }
 
 
 def rouge(hypotheses, references):
@@ -170,10 +178,15 @@ def _check_lengths(hypotheses, references):
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise TypeError("hypotheses, references: lists of texts are accepted, str given")
     if not references or len(hypotheses) != len(references):
-        raise MinglmError(f"hypotheses: {len(hypotheses)} for {len(references)} references; one for each is needed")
+        raise MinglmError(
+            f"hypotheses: {len(hypotheses)} for {len(references)} references; one for each is needed"
+        )
 
 
 def scores_line(scores):
     """Example: scores_line({"bleu": 45.71, "exact": 1.0}) -> "BLEU 45.7   exact 1.0 %"."""
-    return "   ".join(f"{NAMES[name]} {x:.1f}{' %' * (name == 'exact')}" for name, x in scores.items()
-                      if name in NAMES and x is not None)  # fmt: skip
+    return "   ".join(
+        f"{NAMES[name]} {x:.1f}{' %' * (name == 'exact')}"
+        for name, x in scores.items()
+        if name in NAMES and x is not None
+    )

@@ -23,7 +23,11 @@ from ..modules import device_of, evaluating
 from ..use.cloze import MAX_ROWS
 from .metrics import jackknife, mean_of, metric, perplexity_metric, standard_error
 
-MASKS = {"MASK": "mask", "sMASK": "smask", "gMASK": "gmask"}  # the argument: the name among the special tokens
+MASKS = {
+    "MASK": "mask",
+    "sMASK": "smask",
+    "gMASK": "gmask",
+}  # the argument: the name among the special tokens
 READINGS = ("bidirectional", "left_to_right")
 LOGIT_ROWS = 1024  # at a time: a row of logits is as long as the vocabulary
 BZIP2_BYTES = 10_000  # in a shorter text, what bzip2 writes is mostly about itself
@@ -43,14 +47,18 @@ def read_answers(model, examples):
             batch = pack(run).to(device)
             with torch.inference_mode():
                 states, nats, best = model.hidden(*columns(batch), rows=batch.target_rows), [], []  # (M, C)
-                for some, targets in zip(states.split(LOGIT_ROWS), batch.targets.split(LOGIT_ROWS), strict=True):
+                for some, targets in zip(
+                    states.split(LOGIT_ROWS), batch.targets.split(LOGIT_ROWS), strict=True
+                ):
                     logits = model.head(some)
                     logits = logits if logits.dtype == torch.float64 else logits.float()
                     nats.append(F.cross_entropy(logits, targets, reduction="none").cpu())
                     best.append(logits.argmax(-1).cpu())
             nats, best = finite(torch.cat(nats)), torch.cat(best)
             lens = [len(example.targets) for example in run]
-            yield from zip((x.numpy() for x in nats.split(lens)), (x.numpy() for x in best.split(lens)), strict=True)
+            yield from zip(
+                (x.numpy() for x in nats.split(lens)), (x.numpy() for x in best.split(lens)), strict=True
+            )
             bar.update(len(run))
 
 
@@ -93,8 +101,14 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
         raise MinglmError(f"max_positions: {most + 1} is too few for a window of running text; 3 are needed")
     stride = (most + 1) // 2 if stride is None else stride
     if not 1 <= stride < most:
-        raise MinglmError(f"stride: {stride} is not accepted; a whole number from 1 to {most - 1} is, for this model")
-    byte_lengths, texts, units = tokenizer.byte_lengths(), [], []  # units: a window's (document, tokens, bytes)
+        raise MinglmError(
+            f"stride: {stride} is not accepted; a whole number from 1 to {most - 1} is, for this model"
+        )
+    byte_lengths, texts, units = (
+        tokenizer.byte_lengths(),
+        [],
+        [],
+    )  # units: a window's (document, tokens, bytes)
     packed, packer = 0, bz2.BZ2Compressor()
 
     def kept():
@@ -130,22 +144,34 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
     for reading, costs in zip(READINGS, nats, strict=True):
         bits = np.array(costs) / math.log(2)
         metrics |= {
-            f"bits_per_byte_{reading}": metric(*jackknife(mean_of(bits, n_bytes), len(units)), int(n_bytes.sum()), "bytes"),
+            f"bits_per_byte_{reading}": metric(
+                *jackknife(mean_of(bits, n_bytes), len(units)), int(n_bytes.sum()), "bytes"
+            ),
             f"perplexity_{reading}": perplexity_metric(costs, tokens, n, "tokens"),
         }
         if words > 0:  # a text without white space is one word
-            metrics[f"perplexity_per_word_{reading}"] = perplexity_metric(costs, tokens, words, "words", n / words)
+            metrics[f"perplexity_per_word_{reading}"] = perplexity_metric(
+                costs, tokens, words, "words", n / words
+            )
         of_document = np.bincount(number, weights=costs)
         for text in read:
             text[f"nats_{reading}"] = float(of_document[text["document"]])
     packed, plain = packed + len(packer.flush()), sum(text["bytes"] for text in texts)
     yardsticks = {"bits_per_byte_of_bzip2": 8 * packed / plain} if plain >= BZIP2_BYTES else {}
     return dict(
-        task="text", metrics=metrics, yardsticks=yardsticks, documents=len(read), skipped=skipped, windows=len(units),
-        window=most, stride=stride, mask=mask, predictions=read,
+        task="text",
+        metrics=metrics,
+        yardsticks=yardsticks,
+        documents=len(read),
+        skipped=skipped,
+        windows=len(units),
+        window=most,
+        stride=stride,
+        mask=mask,
+        predictions=read,
         meaning=f"bits for each byte of text, so models with other tokenizers compare: 8 is no model at all"
-                f"{', bzip2 has learnt from this very text' * bool(yardsticks)}; windows of {most} tokens, {stride} apart",
-    )  # fmt: skip
+        f"{', bzip2 has learnt from this very text' * bool(yardsticks)}; windows of {most} tokens, {stride} apart",
+    )
 
 
 # ---- the last word -------------------------------------------------------------------------------------------------------
@@ -172,17 +198,23 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
             ids, answer = tokenizer.encode(context.rstrip()), tokenizer.encode(" " + word)
             if len(answer) > positions:
                 raise MinglmError(f"answer: {len(answer)} tokens; at most {positions} are accepted")
-        room = min(positions - 3, positions + 1 - len(answer))  # what Part A holds, and what a blank may come to
+        room = min(
+            positions - 3, positions + 1 - len(answer)
+        )  # what Part A holds, and what a blank may come to
         kept = ids[max(0, len(ids) - room) :]
         cut += len(kept) < len(ids)
         for prompt in (kept, kept[:1]):
             part_a = [special.cls, *prompt, blank, special.eos]
             asked = [*kept[len(prompt) :], *answer]
-            examples.append(answer_example(family, part_a, len(part_a) - 2, asked, special, "document", end=False))
+            examples.append(
+                answer_example(family, part_a, len(part_a) - 2, asked, special, "document", end=False)
+            )
         answers.append(answer)
     if cut:
-        note(f"{cut:,} of {len(rows):,} passages were too long for this model, which reads {positions} tokens: they lost "
-             "their beginning")  # fmt: skip
+        note(
+            f"{cut:,} of {len(rows):,} passages were too long for this model, which reads {positions} tokens: they lost "
+            "their beginning"
+        )
     found, metrics, n = list(read_answers(model, examples)), {}, len(rows)
     predictions = [dict(row) for row in rows.values()]
     for number, reading in enumerate(READINGS):
@@ -191,15 +223,23 @@ def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
             said = best[-len(answer) :].tolist()
             nats.append(float(costs[-len(answer) :].sum(dtype=np.float64)))
             right.append(said == answer)
-            line |= {f"predicted_{reading}": tokenizer.decode(said), f"correct_{reading}": right[-1],
-                     f"log_probability_{reading}": -nats[-1]}  # fmt: skip
+            line |= {
+                f"predicted_{reading}": tokenizer.decode(said),
+                f"correct_{reading}": right[-1],
+                f"log_probability_{reading}": -nats[-1],
+            }
         share = sum(right) / n
         metrics |= {
             f"accuracy_{reading}": metric(share, standard_error(share, n), n, "passages"),
             f"word_perplexity_{reading}": perplexity_metric(nats, np.ones(n), n, "passages"),
         }
     return dict(
-        task="last_word", metrics=metrics, yardsticks={}, cut=cut, mask=mask, predictions=predictions,
+        task="last_word",
+        metrics=metrics,
+        yardsticks={},
+        cut=cut,
+        mask=mask,
+        predictions=predictions,
         meaning="the share of passages whose last word is the model's first choice of all its vocabulary; the perplexity is "
-                "of the whole word, its tokens together",
-    )  # fmt: skip
+        "of the whole word, its tokens together",
+    )

@@ -40,19 +40,27 @@ def read_tokenizer(path, vocab_size=None, task_masks=None):
     """
     path = find(Path(path))
     try:
-        rows, appended, build = {".txt": bert, ".json": byte_level, ".model": sentencepiece}[path.suffix](path)
+        rows, appended, build = {".txt": bert, ".json": byte_level, ".model": sentencepiece}[path.suffix](
+            path
+        )
         vocab = numbered(rows, special_ids(path, rows, appended, task_masks), vocab_size, path)
         library = build(vocab)
     except OSError as error:
         raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
     except MinglmError:
         raise
-    except Exception as error:  # a damaged file can raise nearly anything; what the library raises is a bare Exception
+    except (
+        Exception
+    ) as error:  # a damaged file can raise nearly anything; what the library raises is a bare Exception
         reason = (str(error).splitlines() or [""])[0][:100]
-        raise MinglmError(f"{path}: no tokenizer that can be read: {type(error).__name__}: {reason}") from error
+        raise MinglmError(
+            f"{path}: no tokenizer that can be read: {type(error).__name__}: {reason}"
+        ) from error
     special = [string for string in vocab if string in RECOGNISED or re.fullmatch(r"<\|spare\d+\|>", string)]
     masks = (MASK, SMASK, GMASK)  # they take the blank on their left with them
-    library.add_special_tokens([tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks) for s in special])
+    library.add_special_tokens(
+        [tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks) for s in special]
+    )
     return library
 
 
@@ -61,11 +69,15 @@ def find(path):
     if path.is_dir():
         found = vocabularies(path)
         if len(found) != 1:
-            what = f"holds {', '.join(file.name for file in found)}" if found else "no tokenizer in this folder"
+            what = (
+                f"holds {', '.join(file.name for file in found)}" if found else "no tokenizer in this folder"
+            )
             raise MinglmError(f"{path}: {what}; {ACCEPTED}")
         return found[0]
     if not path.is_file() or path.suffix not in (".txt", ".json", ".model"):
-        raise MinglmError(f"{path}: {'no tokenizer by its name' if path.is_file() else 'not found'}; {ACCEPTED}")
+        raise MinglmError(
+            f"{path}: {'no tokenizer by its name' if path.is_file() else 'not found'}; {ACCEPTED}"
+        )
     return path
 
 
@@ -79,14 +91,22 @@ def special_ids(path, rows, appended, task_masks):
     beside = path.with_name("added_tokens.json")  # the Hugging Face form keeps them there
     if beside.is_file() and task_masks is None:
         added = json.loads(beside.read_bytes())
-        ids = {s: added[s] for s in RECOGNISED if s in added and s not in rows} if isinstance(added, dict) else None
+        ids = (
+            {s: added[s] for s in RECOGNISED if s in added and s not in rows}
+            if isinstance(added, dict)
+            else None
+        )
         if ids is None or not all(is_id(i) for i in ids.values()) or len(set(ids.values())) < len(ids):
             raise MinglmError(f"{beside}: accepted: a JSON object of token: id, each id once")
         if taken := [s for s, i in ids.items() if i < len(rows) and rows[i] is not None]:
-            raise MinglmError(f"{beside}: {taken[0]} has id {ids[taken[0]]}, which is {rows[ids[taken[0]]]!r} in {path.name}")
+            raise MinglmError(
+                f"{beside}: {taken[0]} has id {ids[taken[0]]}, which is {rows[ids[taken[0]]]!r} in {path.name}"
+            )
         return ids
     if task_masks is None:
-        task_masks = MASK not in rows  # of BERT and RoBERTa, who have [MASK] already, no model was trained with the others
+        task_masks = (
+            MASK not in rows
+        )  # of BERT and RoBERTa, who have [MASK] already, no model was trained with the others
     left_out = (None,) if task_masks else (None, SMASK, GMASK)
     return {string: i for i, string in enumerate(appended, len(rows)) if string not in left_out}
 
@@ -122,7 +142,9 @@ def bert(path):
     if lost := [s for s in ("[PAD]", UNK, CLS, SEP, MASK) if s not in rows]:
         raise MinglmError(f"{path}: lacks {', '.join(lost)}; accepted: the vocab.txt of BERT uncased")
     if cased := [s for s in rows if s != s.lower() and not s.startswith("[")]:
-        raise MinglmError(f"{path}: holds {cased[0]!r}; accepted: the vocab.txt of BERT uncased, as all published GLMs have it")
+        raise MinglmError(
+            f"{path}: holds {cased[0]!r}; accepted: the vocab.txt of BERT uncased, as all published GLMs have it"
+        )
     rows = [None if re.fullmatch(r"\[unused\d+\]", s) else s for s in rows]
 
     def build(vocab):
@@ -173,7 +195,9 @@ def sentencepiece(path):
     """
     pieces, charsmap = read_sentencepiece(path)
     unknown = next(piece for piece, _, kind in pieces if kind == "unknown")
-    whole = {piece: chr(0xE000 + i) for i, piece in enumerate(p for p, _, kind in pieces if kind == "user defined")}
+    whole = {
+        piece: chr(0xE000 + i) for i, piece in enumerate(p for p, _, kind in pieces if kind == "user defined")
+    }
     score = {piece: score for piece, score, kind in pieces if kind == "normal"}
     rows = [piece if kind in ("normal", "unknown") else whole.get(piece) for piece, _, kind in pieces]
     merges = []
@@ -186,8 +210,13 @@ def sentencepiece(path):
         keep = [normalizers.Replace(piece, character) for piece, character in whole.items()]
         folded = [normalizers.Precompiled(charsmap)] if charsmap else []
         spaces = [normalizers.Replace(tokenizers.Regex(p), by) for p, by in ((" +", " "), (r"\A | \z", ""))]
-        back = [(character, piece) for piece, character in whole.items()] + [(unknown, " \u2047 "), ("▁", " ")]
-        library = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True))
+        back = [(character, piece) for piece, character in whole.items()] + [
+            (unknown, " \u2047 "),
+            ("▁", " "),
+        ]
+        library = tokenizers.Tokenizer(
+            models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True)
+        )
         library.normalizer = normalizers.Sequence([*keep, *folded, *spaces])
         library.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always", split=False)
         library.decoder = decoders.Sequence([decoders.Replace(*pair) for pair in back])
@@ -211,9 +240,13 @@ def read_sentencepiece(path):
             settings[number] = dict(protobuf(value))
     training, normaliser = settings[2], settings[3]
     kinds = [kind for *_, kind in pieces]
-    usual = all(normaliser.get(flag, 1) for flag in (3, 4, 5))  # a blank in front, runs of blanks are one, "▁" for a blank
+    usual = all(
+        normaliser.get(flag, 1) for flag in (3, 4, 5)
+    )  # a blank in front, runs of blanks are one, "▁" for a blank
     if training.get(3, 1) != 2 or not usual or "of bytes" in kinds or kinds.count("unknown") != 1:
-        raise MinglmError(f"{path}: accepted: a SentencePiece model of type BPE without byte fallback, like cog-pretrain.model")
+        raise MinglmError(
+            f"{path}: accepted: a SentencePiece model of type BPE without byte fallback, like cog-pretrain.model"
+        )
     return pieces, normaliser.get(2, b"")
 
 

@@ -38,9 +38,16 @@ SAT_NAMES = {  # SwissArmyTransformer calls two of them otherwise
     "transformer.word_embeddings": "token_embedding",
     "mixins.block_position_embedding.block_position_embeddings": "block_position_embedding",
 }
-PREFIX = re.compile(r"^((module|model|glm)\.)*")  # of wrappers: DDP and deepspeed; cloze and classifier; Hugging Face
+PREFIX = re.compile(
+    r"^((module|model|glm)\.)*"
+)  # of wrappers: DDP and deepspeed; cloze and classifier; Hugging Face
 RANK_FILE = re.compile(r"mp_rank_(\d+)_model_states\.pt")
-HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+HUB_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 ACCEPTED = (
     "accepted: a folder with latest_checkpointed_iteration.txt or mp_rank_00_model_states.pt, a Hugging Face folder, "
     "or a .npz, .safetensors or torch file of weights"
@@ -69,10 +76,14 @@ class Original:
         V, C = self.tensors["token_embedding.weight"].shape
         num_heads = self.num_heads if num_heads is None else num_heads
         if num_heads is None and C % 64:
-            raise MinglmError(f"{self.source}: hidden size {C}, no multiple of 64: give a config (minglm convert --heads N)")
+            raise MinglmError(
+                f"{self.source}: hidden size {C}, no multiple of 64: give a config (minglm convert --heads N)"
+            )
         num_heads = C // 64 if num_heads is None else num_heads
         positions = len(self.tensors["position_embedding.weight"]) - 1
-        return GLMConfig(V, C, max(1, count_layers(self.tensors)), num_heads, positions, gelu=gelu or self.gelu)
+        return GLMConfig(
+            V, C, max(1, count_layers(self.tensors)), num_heads, positions, gelu=gelu or self.gelu
+        )
 
 
 def from_original(kind, path_or_state_dict, config=None):
@@ -89,7 +100,9 @@ def from_original(kind, path_or_state_dict, config=None):
     if original.ignored:
         note(f"{original.source}: ignored {listed(original.ignored)}: not part of the backbone")
     if original.gmask_moved:
-        note(f"{original.source}: row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}")
+        note(
+            f"{original.source}: row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}"
+        )
     return build(kind, original, config or original.config())
 
 
@@ -99,7 +112,9 @@ def build(kind, original, config):
     for name in ("position_embedding.weight", "block_position_embedding.weight"):
         (rows, C), wanted = tensors[name].shape, config.max_positions + 1
         if rows < wanted:
-            note(f"{original.source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh")
+            note(
+                f"{original.source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh"
+            )
             tensors[name] = torch.cat([tensors[name].float(), 0.02 * torch.randn(wanted - rows, C)])
     return build_model(kind, config, tensors, original.source, spell=original_name)
 
@@ -141,10 +156,14 @@ def read_ranks(files, path):
     steps = [step(part) for _, part in parts]
     if len(set(steps)) > 1:
         found = listed([f"{file.name}: {at}" for file, at in zip(files, steps, strict=True)])
-        raise MinglmError(f"{files[0].parent}: files of different iterations ({found}); accepted: those of one checkpoint")
+        raise MinglmError(
+            f"{files[0].parent}: files of different iterations ({found}); accepted: those of one checkpoint"
+        )
     world = parts[0][1].get("mp_world_size")
     if isinstance(world, int) and world != len(files):
-        raise MinglmError(f"{files[0].parent}: {len(files)} of {world} ranks; accepted: all of them in one folder")
+        raise MinglmError(
+            f"{files[0].parent}: {len(files)} of {world} ranks; accepted: all of them in one folder"
+        )
     layout = f"Megatron, {len(files)} rank{'s' if files[1:] else ''}"
     return gather(parts, str(path), layout + (f" of iteration {steps[0]}" if steps[0] is not None else ""))
 
@@ -163,7 +182,9 @@ def find(path):
             if (path / name).is_file():
                 tag = (path / name).read_text(encoding="utf-8", errors="replace").strip()
                 if not re.fullmatch(r"\w[\w.-]{0,99}", tag) or not (path / tag).is_dir():
-                    raise MinglmError(f"{path / name}: names {tag[:40]!r}; accepted: the name of a folder beside it")
+                    raise MinglmError(
+                        f"{path / name}: names {tag[:40]!r}; accepted: the name of a folder beside it"
+                    )
                 folder = path / tag
                 break
     elif not path.is_file():
@@ -173,7 +194,9 @@ def find(path):
     elif not path.name.endswith(".index.json"):
         return [path]
     if folder.is_dir():
-        ranks = {int(match[1]): file for file in folder.iterdir() if (match := RANK_FILE.fullmatch(file.name))}
+        ranks = {
+            int(match[1]): file for file in folder.iterdir() if (match := RANK_FILE.fullmatch(file.name))
+        }
         if ranks:
             for rank in range(max(ranks) + 1):
                 if rank not in ranks:
@@ -185,7 +208,9 @@ def find(path):
             raise MinglmError(f"{folder}: no weights in this folder; {ACCEPTED}")
     if path.name.endswith(".index.json"):
         where = read_json(path).get("weight_map")
-        if not isinstance(where, dict) or not all(isinstance(f, str) and f and Path(f).name == f for f in where.values()):
+        if not isinstance(where, dict) or not all(
+            isinstance(f, str) and f and Path(f).name == f for f in where.values()
+        ):
             raise MinglmError(f"{path}: accepted: a weight_map from keys to files beside it")
         return [path, *(path.with_name(name) for name in sorted(set(where.values())))]
     return [path]
@@ -239,13 +264,19 @@ class Ignored:
 
 def allowed():
     """What a file of the original may hold besides tensors and plain values: (what it is taken for, its name there)."""
-    loss_scalers = [f"{module}.loss_scaler.{name}" for module in ("fp16", "deepspeed.runtime.fp16")
-                    for name in ("LossScaler", "DynamicLossScaler")]  # fmt: skip
+    loss_scalers = [
+        f"{module}.loss_scaler.{name}"
+        for module in ("fp16", "deepspeed.runtime.fp16")
+        for name in ("LossScaler", "DynamicLossScaler")
+    ]
     ignored = [(Ignored, name) for name in ("argparse.Namespace", *loss_scalers)]
     # states of generators hold numpy arrays and scalars; the module was renamed in numpy 2
     array, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    made = [(f, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core")
-            for f, name in ((array, "_reconstruct"), (scalar, "scalar"))]  # fmt: skip
+    made = [
+        (f, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for f, name in ((array, "_reconstruct"), (scalar, "scalar"))
+    ]
     kinds = [type(np.dtype(kind)) for kind in ("?", "u1", "i4", "u4", "i8", "u8", "f4", "f8")]
     return [*ignored, *made, np.ndarray, np.dtype, *kinds]
 
@@ -356,7 +387,9 @@ def joined(name, pieces, source):
         return pieces[0]
     shapes = [str(tuple(piece.shape)) for piece in pieces]
     if len(set(shapes)) > 1:
-        raise MinglmError(f"{source}: {original_name(name)} has shapes {listed(shapes)} on ranks 0 to {len(pieces) - 1}")
+        raise MinglmError(
+            f"{source}: {original_name(name)} has shapes {listed(shapes)} on ranks 0 to {len(pieces) - 1}"
+        )
     module, kind = name.split(".")[-2:]
     try:
         if module == "qkv":
@@ -367,10 +400,14 @@ def joined(name, pieces, source):
         if module in ("out", "down") and kind == "weight":
             return torch.cat(pieces, dim=1)
     except (IndexError, RuntimeError) as error:
-        raise MinglmError(f"{source}: {original_name(name)} has shape {shapes[0]} on every rank: cannot be joined") from error
+        raise MinglmError(
+            f"{source}: {original_name(name)} has shape {shapes[0]} on every rank: cannot be joined"
+        ) from error
     for rank, piece in enumerate(pieces):
         if not torch.allclose(piece.float(), pieces[0].float(), rtol=1e-2, atol=1e-3):
-            raise MinglmError(f"{source}: {original_name(name)} is not the same on ranks 0 and {rank}: not of one checkpoint")
+            raise MinglmError(
+                f"{source}: {original_name(name)} is not the same on ranks 0 and {rank}: not of one checkpoint"
+            )
     return pieces[0]
 
 
@@ -381,7 +418,9 @@ def check(original):
             raise MinglmError(f"{original.source}: weight {original_name(name)} is missing")
         if original.tensors[name].dim() != 2:
             shape = tuple(original.tensors[name].shape)
-            raise MinglmError(f"{original.source}: {original_name(name)} has shape {shape}; accepted: two dimensions")
+            raise MinglmError(
+                f"{original.source}: {original_name(name)} has shape {shape}; accepted: two dimensions"
+            )
     C, qkv = original.tensors["token_embedding.weight"].shape[1], original.tensors.get("layers.0.qkv.weight")
     if qkv is not None and qkv.dim() == 2 and qkv.shape[1] == C and 0 < len(qkv) < 3 * C:
         raise MinglmError(

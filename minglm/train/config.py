@@ -50,30 +50,52 @@ def setting(default, rule: Rule, help: str):
 class DataConfig:
     """Which text is read, what of it is held out, and how spans are drawn."""
 
-    text: tuple[str, ...] = setting((), Rule("without an empty name", all),
-                                    "files or folders; none: the embedded corpus, for a first run")
+    text: tuple[str, ...] = setting(
+        (), Rule("without an empty name", all), "files or folders; none: the embedded corpus, for a first run"
+    )
     text_key: str = setting("text", NOT_EMPTY, "key of the text in a line of .jsonl; the usual name")
-    documents: str = setting("blank_line", one_of("blank_line", "line", "file"),
-                             "what separates documents of a .txt; most plain corpora leave a blank line")
-    errors: str = setting("strict", one_of("strict", "replace"),
-                          "bytes that are not utf-8: stop, so that nothing is lost unseen, or replace them")
+    documents: str = setting(
+        "blank_line",
+        one_of("blank_line", "line", "file"),
+        "what separates documents of a .txt; most plain corpora leave a blank line",
+    )
+    errors: str = setting(
+        "strict",
+        one_of("strict", "replace"),
+        "bytes that are not utf-8: stop, so that nothing is lost unseen, or replace them",
+    )
     cache: str = setting("", ANY, "folder of token files; empty: minglm in $XDG_CACHE_HOME, else in ~/.cache")
-    samples: str = setting("windows", one_of("windows", "sentences"),
-                           "windows as long as the model reads, or runs of sentences of many lengths, drawn anew every epoch")
-    spread: float = setting(1.0, AT_LEAST_0, "of samples of sentences: n or more come with probability n ** (-1 / spread); "
-                                             "0: single sentences")
-    held_out_every: int = setting(20, Rule(">= 2", lambda x: x >= 2),
-                                  "one document in so many is held out; 20 leaves 95 % to learn from")
+    samples: str = setting(
+        "windows",
+        one_of("windows", "sentences"),
+        "windows as long as the model reads, or runs of sentences of many lengths, drawn anew every epoch",
+    )
+    spread: float = setting(
+        1.0,
+        AT_LEAST_0,
+        "of samples of sentences: n or more come with probability n ** (-1 / spread); 0: single sentences",
+    )
+    held_out_every: int = setting(
+        20,
+        Rule(">= 2", lambda x: x >= 2),
+        "one document in so many is held out; 20 leaves 95 % to learn from",
+    )
     token: float = setting(0.5, AT_LEAST_0, "weight of the token objective ([MASK]); .5 .3 .2: GLM-2B's")
     sentence: float = setting(0.3, AT_LEAST_0, "weight of the sentence objective ([sMASK])")
     document: float = setting(0.2, AT_LEAST_0, "weight of the document objective ([gMASK])")
-    mask_ratio: float = setting(0.15, INSIDE_0_1,
-                                "share of a sample that token or sentence spans cover; the paper's")
+    mask_ratio: float = setting(
+        0.15, INSIDE_0_1, "share of a sample that token or sentence spans cover; the paper's"
+    )
     mean_span_length: float = setting(3.0, ABOVE_0, "lambda of the Poisson law of span lengths; the paper's")
-    max_span_length: int = setting(40, AT_LEAST_1, "every token span is shorter (1: of one token); the original's")
-    blanks: str = setting("budget", one_of("budget", "drawn"),
-                          "token spans are drawn until mask_ratio is covered, as the paper's, or a number of them that tells "
-                          "nothing of their lengths: in short samples a budget does")
+    max_span_length: int = setting(
+        40, AT_LEAST_1, "every token span is shorter (1: of one token); the original's"
+    )
+    blanks: str = setting(
+        "budget",
+        one_of("budget", "drawn"),
+        "token spans are drawn until mask_ratio is covered, as the paper's, or a number of them that tells "
+        "nothing of their lengths: in short samples a budget does",
+    )
     document_min_ratio: float = setting(0.5, UP_TO_1, "smallest share a [gMASK] span covers; the paper's")
     document_max_ratio: float = setting(1.0, UP_TO_1, "largest share a [gMASK] span covers; the paper's")
 
@@ -83,11 +105,17 @@ class DataConfig:
         if not 0 < sum(weights) < math.inf:
             raise _refused("data.token, data.sentence, data.document", weights, "weights with a sum > 0")
         if self.mean_span_length > self.max_span_length:
-            raise _refused("data.mean_span_length", self.mean_span_length,
-                           f"a number <= data.max_span_length ({self.max_span_length})")
+            raise _refused(
+                "data.mean_span_length",
+                self.mean_span_length,
+                f"a number <= data.max_span_length ({self.max_span_length})",
+            )
         if self.document_min_ratio > self.document_max_ratio:
-            raise _refused("data.document_min_ratio", self.document_min_ratio,
-                           f"a number <= data.document_max_ratio ({self.document_max_ratio})")
+            raise _refused(
+                "data.document_min_ratio",
+                self.document_min_ratio,
+                f"a number <= data.document_max_ratio ({self.document_max_ratio})",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +123,34 @@ class TrainConfig:
     """How long, how fast and on what a model learns; the optimiser's numbers are the original GLM's."""
 
     steps: int = setting(MISSING, AT_LEAST_1, "optimiser steps of the whole schedule")
-    minutes: float = setting(0.0, AT_LEAST_0,
-                             "time a few steps, then fix steps once; 0: steps as given, alike on any machine")
-    batch_tokens: int = setting(MISSING, AT_LEAST_1,
-                                "text tokens of a global batch, before spans are drawn, on average")
-    micro_batch_tokens: int = setting(8192, AT_LEAST_1,
-                                      "most a rank takes at once, roughly; the original's 16 x 512")
+    minutes: float = setting(
+        0.0, AT_LEAST_0, "time a few steps, then fix steps once; 0: steps as given, alike on any machine"
+    )
+    batch_tokens: int = setting(
+        MISSING, AT_LEAST_1, "text tokens of a global batch, before spans are drawn, on average"
+    )
+    micro_batch_tokens: int = setting(
+        8192, AT_LEAST_1, "most a rank takes at once, roughly; the original's 16 x 512"
+    )
     lr: float = setting(MISSING, ABOVE_0, "peak learning rate; smaller for larger models")
     table_lr_ratio: float = setting(
-        1.0, ABOVE_0, "the token and position tables learn at lr times this; narrow models gain from more than 1")
-    min_lr_ratio: float = setting(0.1, Rule("from 0 to 1", lambda x: 0 <= x <= 1),
-                                  "the decay ends at this share of the peak; above 0, so it still learns")
+        1.0,
+        ABOVE_0,
+        "the token and position tables learn at lr times this; narrow models gain from more than 1",
+    )
+    min_lr_ratio: float = setting(
+        0.1,
+        Rule("from 0 to 1", lambda x: 0 <= x <= 1),
+        "the decay ends at this share of the peak; above 0, so it still learns",
+    )
     warmup: float = setting(0.05, BELOW_1, "share of the steps over which the learning rate rises from 0")
     decay: str = setting("cosine", one_of("cosine", "linear"), "how the learning rate falls after warm-up")
-    optimizer: str = setting("adamw", one_of("adamw", "muon"), "muon: orthogonal steps for the matrices of the layers, "
-                                                                "AdamW for the rest; adamw: the original's, for all")
+    optimizer: str = setting(
+        "adamw",
+        one_of("adamw", "muon"),
+        "muon: orthogonal steps for the matrices of the layers, "
+        "AdamW for the rest; adamw: the original's, for all",
+    )
     muon_lr_ratio: float = setting(1.0, ABOVE_0, "with muon the matrices learn at lr times this")
     momentum: float = setting(0.95, BELOW_1, "Muon's memory of gradients")
     weight_decay: float = setting(0.1, AT_LEAST_0, "of all weights but biases and LayerNorms")
@@ -117,16 +158,26 @@ class TrainConfig:
     beta2: float = setting(0.98, BELOW_1, "AdamW's memory of squared gradients; 0.999 adapts late")
     eps: float = setting(1e-6, ABOVE_0, "AdamW's guard against a division by zero")
     clip: float = setting(1.0, AT_LEAST_0, "a longer gradient is scaled down to this norm; 0: never")
-    seed: int = setting(1234, Rule("from 0 to 2**63 - 1", lambda x: 0 <= x < 2**63),  # the most TOML promises
-                        "weights, batches, spans and dropout follow from it; any number does")
-    dtype: str = setting("auto", one_of("auto", "float32", "bfloat16"),
-                         "of matrix products; auto: bfloat16 where the hardware is fast at it")
+    seed: int = setting(
+        1234,
+        Rule("from 0 to 2**63 - 1", lambda x: 0 <= x < 2**63),  # the most TOML promises
+        "weights, batches, spans and dropout follow from it; any number does",
+    )
+    dtype: str = setting(
+        "auto",
+        one_of("auto", "float32", "bfloat16"),
+        "of matrix products; auto: bfloat16 where the hardware is fast at it",
+    )
     device: str = setting("auto", DEVICE, "auto: a GPU where there is one")
-    backend: str = setting("auto", NOT_EMPTY, "attention: kernel, kernel:RUNG, sdpa, reference; auto: the first that serves")
+    backend: str = setting(
+        "auto", NOT_EMPTY, "attention: kernel, kernel:RUNG, sdpa, reference; auto: the first that serves"
+    )
     compile: bool = setting(False, ANY, "torch.compile the model; a short run gains nothing")
     checkpoint_activations: bool = setting(False, ANY, "recompute in backward: less memory, slower")
     eval_every: int = setting(MISSING, AT_LEAST_1, "steps between held-out losses")
-    eval_samples: int = setting(24, AT_LEAST_1, "held-out samples for each objective then; the last evaluation reads 512")
+    eval_samples: int = setting(
+        24, AT_LEAST_1, "held-out samples for each objective then; the last evaluation reads 512"
+    )
     sample_every: int = setting(MISSING, AT_LEAST_1, "steps between blanks filled for show")
     save_every: int = setting(MISSING, AT_LEAST_1, "steps between checkpoints")
     keep: int = setting(2, AT_LEAST_1, "newest checkpoints kept; 2: should one be damaged, there is another")
@@ -143,7 +194,9 @@ class Finetuning:
 
     epochs: int = 10
     batch: int = 32  # texts a step
-    lr: float = 3e-4  # for models of some million weights; those of a hundred million want 1e-5, as in the original
+    lr: float = (
+        3e-4  # for models of some million weights; those of a hundred million want 1e-5, as in the original
+    )
     patience: int = 3  # epochs without a better one
     dropout: float = 0.1  # the original's
     warmup: float = 0.1  # share of the steps
@@ -161,10 +214,15 @@ class Finetuning:
 
     def __post_init__(self):
         for name, fine, accepted in (
-            *((name, type(getattr(self, name)) is int and getattr(self, name) >= 1, "a whole number >= 1")
-              for name in ("epochs", "batch", "patience")),
+            *(
+                (name, type(getattr(self, name)) is int and getattr(self, name) >= 1, "a whole number >= 1")
+                for name in ("epochs", "batch", "patience")
+            ),
             ("lr", 0 < self.lr < math.inf, "a number > 0"),
-            *((name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1") for name in ("dropout", "label_smoothing")),
+            *(
+                (name, 0 <= getattr(self, name) < 1, "a number >= 0 and < 1")
+                for name in ("dropout", "label_smoothing")
+            ),
             ("dtype", self.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
         ):
             if not fine:
@@ -198,8 +256,11 @@ class RunConfig:
         if self.model.max_positions < 4:  # a shorter document is skipped, so every one would be
             raise _refused("model.max_positions", self.model.max_positions, "a whole number >= 4")
         if self.train.batch_tokens < self.model.max_positions:  # a batch holds at least one full sample
-            raise _refused("train.batch_tokens", self.train.batch_tokens,
-                           f"a whole number >= model.max_positions ({self.model.max_positions})")
+            raise _refused(
+                "train.batch_tokens",
+                self.train.batch_tokens,
+                f"a whole number >= model.max_positions ({self.model.max_positions})",
+            )
 
 
 SECTIONS = {"model": GLMConfig, "data": DataConfig, "train": TrainConfig}
@@ -209,70 +270,139 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of HTML
     "page": {
         # four heads of 32 learned a little more than two of 64, and more of it from the context
-        "model": dict(vocab_size=2048, hidden_size=128, num_layers=4, num_heads=4, max_positions=128,
-                      dropout=0.0),  # nine passes, and the held-out loss falls to the end
+        "model": dict(
+            vocab_size=2048, hidden_size=128, num_layers=4, num_heads=4, max_positions=128, dropout=0.0
+        ),  # nine passes, and the held-out loss falls to the end
         # as tiny; a run with shorter token spans and fewer document spans lost on both objectives
         "data": dict(token=0.6, sentence=0.05, document=0.35),
         # The rate hardly matters here: 3e-3 with a table_lr_ratio of 3 gave the same within 1 %, as did 512 tokens a step
         # at 1e-3. The three runs whose rate fell in a straight line beat the three with a cosine.
-        "train": dict(steps=4000, batch_tokens=1024, lr=1.5e-3, table_lr_ratio=8.0, warmup=0.1, min_lr_ratio=0.0,
-                      decay="linear", eval_every=1000, sample_every=500, save_every=2000, log_every=100),
+        "train": dict(
+            steps=4000,
+            batch_tokens=1024,
+            lr=1.5e-3,
+            table_lr_ratio=8.0,
+            warmup=0.1,
+            min_lr_ratio=0.0,
+            decay="linear",
+            eval_every=1000,
+            sample_every=500,
+            save_every=2000,
+            log_every=100,
+        ),
     },
     # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py says on which texts, and how it goes on)
     "box": {
-        "model": dict(vocab_size=4096, hidden_size=160, num_layers=5, num_heads=5, max_positions=512,
-                      dropout=0.0),  # few passes
+        "model": dict(
+            vocab_size=4096, hidden_size=160, num_layers=5, num_heads=5, max_positions=512, dropout=0.0
+        ),  # few passes
         # Who fills a blank types a sentence, and to a model that has read only pages a sentence is strange: in windows its
         # first positions always open a document, and a blank's neighbours are learned at each position anew. Many short
         # blanks for the same reason: the paper's 15 % in spans of 3 show a small model a third as many.
-        "data": dict(samples="sentences", spread=0.7, token=0.8, sentence=0.05, document=0.15,
-                     mask_ratio=0.3, mean_span_length=1.5, blanks="drawn"),
-        "train": dict(steps=6000, batch_tokens=1024, optimizer="muon", lr=1.5e-3, table_lr_ratio=8.0, muon_lr_ratio=2.0,
-                      warmup=0.05, min_lr_ratio=0.0, decay="linear", eval_every=1000, sample_every=500, save_every=500,
-                      log_every=100),
+        "data": dict(
+            samples="sentences",
+            spread=0.7,
+            token=0.8,
+            sentence=0.05,
+            document=0.15,
+            mask_ratio=0.3,
+            mean_span_length=1.5,
+            blanks="drawn",
+        ),
+        "train": dict(
+            steps=6000,
+            batch_tokens=1024,
+            optimizer="muon",
+            lr=1.5e-3,
+            table_lr_ratio=8.0,
+            muon_lr_ratio=2.0,
+            warmup=0.05,
+            min_lr_ratio=0.0,
+            decay="linear",
+            eval_every=1000,
+            sample_every=500,
+            save_every=500,
+            log_every=100,
+        ),
     },
     # 5.9 M parameters: about five minutes on two CPU cores
     "tiny": {
-        "model": dict(vocab_size=4096, hidden_size=256, num_layers=6, num_heads=4, max_positions=128,
-                      dropout=0.0),  # too short a run to need it
+        "model": dict(
+            vocab_size=4096, hidden_size=256, num_layers=6, num_heads=4, max_positions=128, dropout=0.0
+        ),  # too short a run to need it
         # a document span teaches from most of a sample, a token span from a sixth: both are needed
         "data": dict(token=0.6, sentence=0.05, document=0.35),
         # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches more in many
         # small steps. At one rate for all weights the layers drown the tables' 0.02; see table_lr_ratio. The rate falls
         # to 0, for nothing is to be learned after the end.
-        "train": dict(steps=1300, batch_tokens=512, lr=4e-4, table_lr_ratio=8.0, warmup=0.2, min_lr_ratio=0.0,
-                      eval_every=400, sample_every=200, save_every=400, log_every=50),
+        "train": dict(
+            steps=1300,
+            batch_tokens=512,
+            lr=4e-4,
+            table_lr_ratio=8.0,
+            warmup=0.2,
+            min_lr_ratio=0.0,
+            eval_every=400,
+            sample_every=200,
+            save_every=400,
+            log_every=50,
+        ),
     },
     # 29.9 M: for one GPU and a corpus of some hundred megabytes
     "small": {
-        "model": dict(vocab_size=8192, hidden_size=512, num_layers=8, num_heads=8, max_positions=512,
-                      dropout=0.1),
-        "train": dict(steps=20_000, batch_tokens=64 * 512, lr=6e-4,
-                      eval_every=500, sample_every=500, save_every=1000),
+        "model": dict(
+            vocab_size=8192, hidden_size=512, num_layers=8, num_heads=8, max_positions=512, dropout=0.1
+        ),
+        "train": dict(
+            steps=20_000, batch_tokens=64 * 512, lr=6e-4, eval_every=500, sample_every=500, save_every=1000
+        ),
     },
     # 109.3 M, GLM-Base: token spans only, batches of 1024 x 512 tokens, 6,000 steps of warm-up. The original
     # decays over the first 120,000 steps (large: 160,000) and goes on at the lowest rate; here over all.
     # The vocabulary is BERT's 30,522 and the special tokens, rounded up to a multiple of 128.
     "base": {
-        "model": dict(vocab_size=30592, hidden_size=768, num_layers=12, num_heads=12, max_positions=512,
-                      dropout=0.1),
+        "model": dict(
+            vocab_size=30592, hidden_size=768, num_layers=12, num_heads=12, max_positions=512, dropout=0.1
+        ),
         "data": dict(token=1.0, sentence=0.0, document=0.0),
-        "train": dict(steps=150_000, batch_tokens=1024 * 512, lr=4e-4, min_lr_ratio=0.05, warmup=0.04,
-                      eval_every=1000, sample_every=1000, save_every=5000),
+        "train": dict(
+            steps=150_000,
+            batch_tokens=1024 * 512,
+            lr=4e-4,
+            min_lr_ratio=0.05,
+            warmup=0.04,
+            eval_every=1000,
+            sample_every=1000,
+            save_every=5000,
+        ),
     },
     # 334.7 M, GLM-Large: as base, with 8,000 steps of warm-up
     "large": {
-        "model": dict(vocab_size=30592, hidden_size=1024, num_layers=24, num_heads=16, max_positions=512,
-                      dropout=0.1),
+        "model": dict(
+            vocab_size=30592, hidden_size=1024, num_layers=24, num_heads=16, max_positions=512, dropout=0.1
+        ),
         "data": dict(token=1.0, sentence=0.0, document=0.0),
-        "train": dict(steps=200_000, batch_tokens=1024 * 512, lr=2e-4, min_lr_ratio=0.05, warmup=0.04,
-                      eval_every=1000, sample_every=1000, save_every=5000),
+        "train": dict(
+            steps=200_000,
+            batch_tokens=1024 * 512,
+            lr=2e-4,
+            min_lr_ratio=0.05,
+            warmup=0.04,
+            eval_every=1000,
+            sample_every=1000,
+            save_every=5000,
+        ),
     },
 }
 
 
-TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
-              tuple[str, ...]: "a list of texts"}
+TYPE_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    tuple[str, ...]: "a list of texts",
+}
 
 
 class Setting(NamedTuple):
@@ -302,8 +432,9 @@ def keys() -> Mapping[str, Setting]:
     return found
 
 
-def resolve(preset: str | None = None, file: str | Path | None = None,
-            overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def resolve(
+    preset: str | None = None, file: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
     """The settings of a run; `overrides` maps dotted keys to values, or to texts that are converted.
 
     Example: `resolve("small", overrides={"train.lr": "3e-4", "data.text": ["a.txt"]}).train.lr` -> 0.0003.
@@ -423,12 +554,26 @@ def _parse(key: str, value):
 
 # What nanoGPT, Hugging Face and the original call them, where spelling alone would not lead here.
 OTHER_NAMES = {
-    "learning_rate": "lr", "max_iters": "steps", "max_steps": "steps", "train_iters": "steps",
-    "epochs": "steps", "batch_size": "batch_tokens", "grad_clip": "clip", "clip_grad": "clip",
-    "max_grad_norm": "clip", "gradient_checkpointing": "checkpoint_activations",
-    "eval_interval": "eval_every", "log_interval": "log_every", "save_interval": "save_every",
-    "n_layer": "num_layers", "n_head": "num_heads", "n_embd": "hidden_size", "block_size": "max_positions",
-    "bert_prob": "token", "gap_sentence_prob": "sentence", "gpt_min_ratio": "document_min_ratio",
+    "learning_rate": "lr",
+    "max_iters": "steps",
+    "max_steps": "steps",
+    "train_iters": "steps",
+    "epochs": "steps",
+    "batch_size": "batch_tokens",
+    "grad_clip": "clip",
+    "clip_grad": "clip",
+    "max_grad_norm": "clip",
+    "gradient_checkpointing": "checkpoint_activations",
+    "eval_interval": "eval_every",
+    "log_interval": "log_every",
+    "save_interval": "save_every",
+    "n_layer": "num_layers",
+    "n_head": "num_heads",
+    "n_embd": "hidden_size",
+    "block_size": "max_positions",
+    "bert_prob": "token",
+    "gap_sentence_prob": "sentence",
+    "gpt_min_ratio": "document_min_ratio",
 }
 
 

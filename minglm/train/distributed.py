@@ -95,7 +95,11 @@ def _number(name, default, least=0):
     if not text and default is not None:
         return default
     if not text.isdecimal() or int(text) < least:
-        what = f"is {text[:40]!r}; a whole number >= {least} is accepted" if text else "is not set, and WORLD_SIZE is above 1"
+        what = (
+            f"is {text[:40]!r}; a whole number >= {least} is accepted"
+            if text
+            else "is not set, and WORLD_SIZE is above 1"
+        )
         raise MinglmError(f"{name} {what}: {TORCHRUN}")
     return int(text)
 
@@ -123,7 +127,9 @@ class Interrupt:
 
     def __enter__(self):
         # Python takes handlers from the main thread alone; in another one, Ctrl-C is that one's business
-        signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        signals = (
+            (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        )
         self.before = {s: signal.signal(s, self.note) for s in signals}
         return self
 
@@ -142,7 +148,9 @@ class Interrupt:
 
     def __exit__(self, *error):
         for s, handler in self.before.items():
-            signal.signal(s, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
+            signal.signal(
+                s, signal.SIG_DFL if handler is None else handler
+            )  # None: it was not set from Python
 
 
 def choose_device(name):
@@ -150,5 +158,7 @@ def choose_device(name):
     if name == "auto":
         name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise MinglmError(f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted")
+        raise MinglmError(
+            f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted"
+        )
     return torch.device(name)

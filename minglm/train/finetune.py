@@ -33,7 +33,9 @@ class LearnsLabels:
     def losses(self, questions, settings):
         """Cross-entropy of the right label over the scores of all labels: (S,)."""
         scores = self(questions)
-        return F.cross_entropy(scores, torch.tensor([q.gold for q in questions], device=scores.device), reduction="none")
+        return F.cross_entropy(
+            scores, torch.tensor([q.gold for q in questions], device=scores.device), reduction="none"
+        )
 
     def count(self, questions):
         """How many losses there are."""
@@ -50,7 +52,9 @@ class LearnsLabels:
     def shown(self, scores):
         """Example: {"accuracy": 0.71, "macro_f1": 0.7} -> "accuracy 71.0 %   macro F1 70.0 %"."""
         f1 = scores["macro_f1"]
-        return f"accuracy {percent(scores['accuracy'])}" + (f"   macro F1 {percent(f1)}" if f1 is not None else "")
+        return f"accuracy {percent(scores['accuracy'])}" + (
+            f"   macro F1 {percent(f1)}" if f1 is not None else ""
+        )
 
 
 class LabelScorer(LearnsLabels, ClozeScorer):
@@ -88,8 +92,13 @@ class TextScorer(nn.Module):
     def judge(self, pairs):
         """{"dev_loss"}: the mean over all targets of -log p, in nats, without smoothing."""
         scorer = evaluating(self)
-        losses = [F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, MAX_ROWS)]
-        return dict(dev_loss=sum(finite(torch.stack(losses), "the model's losses on dev").tolist()) / self.count(pairs))
+        losses = [
+            F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, MAX_ROWS)
+        ]
+        return dict(
+            dev_loss=sum(finite(torch.stack(losses), "the model's losses on dev").tolist())
+            / self.count(pairs)
+        )
 
     def value(self, task, scores):
         """What an epoch is chosen by: the highest is kept."""
@@ -150,7 +159,9 @@ def train_step(scorer, questions, optimizer, settings, step, seed):
         total += float(loss.detach())
     norm = float(nn.utils.clip_grad_norm_(scorer.parameters(), settings.clip))
     if not (math.isfinite(total) and math.isfinite(norm)):
-        raise MinglmError(f"the loss of step {step + 1} is not finite; a lower --lr than {settings.lr} may help")
+        raise MinglmError(
+            f"the loss of step {step + 1} is not finite; a lower --lr than {settings.lr} may help"
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total

@@ -51,7 +51,11 @@ def clear_unbegun(folder):
     checkpoints, found = folder / "checkpoints", contents(folder)
     own = "|".join((WEIGHTS, CONFIG, TOKENIZER))
     ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in found)
-    if ours and checkpoints.is_dir() and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir()):
+    if (
+        ours
+        and checkpoints.is_dir()
+        and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir())
+    ):
         shutil.rmtree(checkpoints, ignore_errors=True)
         for name in found:
             with suppress(OSError):
@@ -73,7 +77,9 @@ def has_begun(out):
 def run_folder(out):
     """The same folder, if it holds a run."""
     if not (Path(out) / SETTINGS).is_file():
-        raise MinglmError(f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run")
+        raise MinglmError(
+            f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run"
+        )
     return out
 
 

@@ -15,7 +15,18 @@ from ..spans import OBJECTIVES
 from ..use.generate import fill_ids
 
 COLUMNS = (
-    *("step", "loss", "lr", "grad_norm", "text_tokens", "learned_tokens", "masked", "fallbacks", "seconds", "held_out"),
+    *(
+        "step",
+        "loss",
+        "lr",
+        "grad_norm",
+        "text_tokens",
+        "learned_tokens",
+        "masked",
+        "fallbacks",
+        "seconds",
+        "held_out",
+    ),
     *(f"held_out_{objective}" for objective in OBJECTIVES),
 )  # of metrics.csv
 
@@ -25,9 +36,15 @@ def banner(run, resume):
     c, t, d, model, corpus = run.config, run.config.train, run.config.data, run.model, run.corpus
     held, cuda = len(run.held_out), run.device.type == "cuda"
     learned = len(np.unique(run.training.document))
-    name = "the embedded corpus" if not d.text else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
+    name = (
+        "the embedded corpus"
+        if not d.text
+        else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
+    )
     total = d.token + d.sentence + d.document
-    mixture = f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"
+    mixture = (
+        f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"
+    )
     shares, drawn = {o: [0, 0] for o in OBJECTIVES + run.source.objectives}, 0
     fallbacks = 0
     samples = len(run.source.in_epoch(0))
@@ -42,15 +59,34 @@ def banner(run, resume):
     procs = f", {run.world.size} processes" if run.world.size > 1 else ""
     left = f"resumed at step {run.step:,} of {t.steps:,}; " if resume else ""
     lines = [
-        ("minglm", f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}"),
-        ("text", f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)"),
-        ("samples", f"{samples:,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out"),
+        (
+            "minglm",
+            f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}",
+        ),
+        (
+            "text",
+            f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)",
+        ),
+        (
+            "samples",
+            f"{samples:,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out",
+        ),
         ("objective", f"{c.model.family}" + (f": {mixture}" if run.source.objectives == OBJECTIVES else "")),
-        ("masked", f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)"),
-        ("device", f"{run.device}{procs}, {torch.get_num_threads()} threads" + ("" if cuda else " (no CUDA GPU is used)")),
+        (
+            "masked",
+            f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)",
+        ),
+        (
+            "device",
+            f"{run.device}{procs}, {torch.get_num_threads()} threads"
+            + ("" if cuda else " (no CUDA GPU is used)"),
+        ),
         ("dtype", f"{run.dtype} ({run.dtype_reason})"),
         ("attention", f"{run.backend} ({run.backend_reason})"),
-        ("a step", f"{run.batches.share:,.0f} text tokens, at most {micro:,} rows at once; {steps_a_pass:,} steps are a pass"),
+        (
+            "a step",
+            f"{run.batches.share:,.0f} text tokens, at most {micro:,} rows at once; {steps_a_pass:,} steps are a pass",
+        ),
         ("time", f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}"),
         ("run", f"{run.out}"),
     ]
@@ -69,7 +105,9 @@ def report_step(run, row, left, bar):
     if bar.disable and (run.step % t.log_every == 0 or run.step in (1, t.steps)):
         print(f"step {run.step:>{len(str(t.steps))}}/{t.steps}  {dials}  {clock(left)} left", flush=True)
     if "held_out" in row:
-        parts = "  ".join(f"{o} {float(row[f'held_out_{o}']):.3f}" for o in OBJECTIVES if f"held_out_{o}" in row)
+        parts = "  ".join(
+            f"{o} {float(row[f'held_out_{o}']):.3f}" for o in OBJECTIVES if f"held_out_{o}" in row
+        )
         print_above(bar, f"held out    {float(row['held_out']):.3f} nats a token   {parts}")
     if run.tensorboard:
         for name in COLUMNS[1:]:
@@ -92,7 +130,13 @@ def show_sample(run, bar):
     with run.autocast():
         [gap] = fill_ids(run.model, run.tokenizer, [*before, mask, *after], max_tokens=10)
     left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, gap.tokens))
-    record = dict(step=run.step, text=f"{left} {name}{right}", filled=filled, truth=truth, log_probability=sum(gap.scores))
+    record = dict(
+        step=run.step,
+        text=f"{left} {name}{right}",
+        filled=filled,
+        truth=truth,
+        log_probability=sum(gap.scores),
+    )
     with writing(run.samples):
         run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
@@ -124,7 +168,9 @@ def words_in_the_middle(pieces, most=3):
     middle = len(pieces) // 2
     begins = [i for i, piece in enumerate(pieces) if piece[:1].isspace()]
     spans = [(a, b) for a in begins for b in begins if 0 < b - a <= most]
-    return min(spans, key=lambda s: (abs(s[0] - middle), s[0] - s[1]), default=(middle, min(middle + 2, len(pieces))))
+    return min(
+        spans, key=lambda s: (abs(s[0] - middle), s[0] - s[1]), default=(middle, min(middle + 2, len(pieces)))
+    )
 
 
 def clock(seconds):
@@ -150,5 +196,7 @@ def print_scores(report):
             f"            {objective:<10} {r['perplexity']:>11.1f} {r['bits_per_byte']:>10.2f}   "
             f"{r['unigram_perplexity']:>7.1f} (x {share:.2f})   {r['noise_perplexity']:>9.1f} (x {worse:.2f})"
         )
-    if any(is_bound(x) for r in report["objectives"].values() for name, x in r.items() if "perplexity" in name):
+    if any(
+        is_bound(x) for r in report["objectives"].values() for name, x in r.items() if "perplexity" in name
+    ):
         print(f"            a perplexity of {bounded_exp(math.inf):.1f} is the bound; the true one is larger")

@@ -107,7 +107,11 @@ class Run:
         if state and state["corpus"] != self.corpus.fingerprint:
             said = ", ".join(data_text(config)) or "the embedded corpus"
             before = ", ".join(data_text(run_settings(out))) or "the embedded corpus"
-            what = f"{said} is another text than {before}, with which" if said != before else f"{said} has changed since"
+            what = (
+                f"{said} is another text than {before}, with which"
+                if said != before
+                else f"{said} has changed since"
+            )
             raise MinglmError(f"data.text: {what} {out} was started; resume needs the same corpus")
 
         torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
@@ -129,7 +133,9 @@ class Run:
         self.optimizer = make_optimizer(self.model, config.train)
         self.loss = SumLoss(self.model)
         if world.size > 1:
-            self.loss = nn.parallel.DistributedDataParallel(self.loss, device_ids=[device] if device.type == "cuda" else None)
+            self.loss = nn.parallel.DistributedDataParallel(
+                self.loss, device_ids=[device] if device.type == "cuda" else None
+            )
         if config.train.compile:
             self.model.compile()
         if state:
@@ -150,15 +156,23 @@ class Run:
             self.files = find_files(data.text) if data.text else [embedded_corpus()]
         except MinglmError as error:
             again = f"minglm pretrain --out {shlex.quote(str(self.out))} --resume --text PATH"
-            raise MinglmError(f"{error}" + f"; if the text has moved, say where to: {again}" * resume) from None
+            raise MinglmError(
+                f"{error}" + f"; if the text has moved, say where to: {again}" * resume
+            ) from None
         if self.tokenizer is None:
             dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
             texts = (text for path in self.files for text in read_documents(path, **dials))
-            self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty())
+            self.tokenizer = Tokenizer.train(
+                texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty()
+            )
         self.corpus = cached_corpus(
-            self.files, self.tokenizer, cache_folder(data.cache),
-            text_key=data.text_key, documents=data.documents, errors=data.errors,
-        )  # fmt: skip
+            self.files,
+            self.tokenizer,
+            cache_folder(data.cache),
+            text_key=data.text_key,
+            documents=data.documents,
+            errors=data.errors,
+        )
 
     def decide(self, config):
         """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
@@ -177,7 +191,9 @@ class Run:
         t = replace(t, dtype=dtype)
         if t.minutes:
             a_step = seconds * self.batches.share / self.world.size
-            t = replace(t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / a_step)))  # a tenth for evaluation
+            t = replace(
+                t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / a_step))
+            )  # a tenth for evaluation
         return seconds, replace(config, train=t)
 
     def first_samples(self, step, most=2048):
@@ -192,7 +208,10 @@ class Run:
     def open_files(self, resume):
         """run.toml; metrics.csv and samples.jsonl, cut back to the checkpoint's step."""
         if resume:
-            cut_back(self.out / METRICS, lambda line: line.startswith("step") or int(line.split(",")[0]) <= self.step)
+            cut_back(
+                self.out / METRICS,
+                lambda line: line.startswith("step") or int(line.split(",")[0]) <= self.step,
+            )
             cut_back(self.out / SAMPLES, lambda line: json.loads(line)["step"] <= self.step)
         data = replace(self.config.data, text=data_text(self.config))
         write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=data)))
@@ -207,13 +226,20 @@ class Run:
     def close(self):
         for file in (self.metrics, self.samples, self.tensorboard):
             if file:
-                with suppress(OSError):  # every line was flushed, and what the disk did not take has been told
+                with suppress(
+                    OSError
+                ):  # every line was flushed, and what the disk did not take has been told
                     file.close()
 
     def save(self, best=False):
         """A checkpoint of this step (first process only)."""
         if self.world.first:
-            state = dict(step=self.step, best=self.best, corpus=self.corpus.fingerprint, optimizer=self.optimizer.state_dict())
+            state = dict(
+                step=self.step,
+                best=self.best,
+                corpus=self.corpus.fingerprint,
+                optimizer=self.optimizer.state_dict(),
+            )
             self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best)
 
     def autocast(self):
@@ -238,7 +264,13 @@ class SumLoss(nn.Module):
 def train(run, stop, interrupt):
     """Steps run.step, ..., stop - 1, with evaluation, samples and checkpoints on their way."""
     t, world = run.config.train, run.world
-    bar = tqdm(total=t.steps, initial=run.step, disable=None if world.first else True, unit="step", dynamic_ncols=True)
+    bar = tqdm(
+        total=t.steps,
+        initial=run.step,
+        disable=None if world.first else True,
+        unit="step",
+        dynamic_ncols=True,
+    )
     began, first_step = time.monotonic(), run.step
     while run.step < stop and not interrupt.agreed:
         started = time.monotonic()
@@ -247,7 +279,9 @@ def train(run, stop, interrupt):
         row |= dict(step=run.step, seconds=round(time.monotonic() - started, 3))
         last = run.step == t.steps
         if last or run.step % t.eval_every == 0:
-            row |= {name: f"{nats:.6f}" for name, nats in held_out_columns(evaluate(run, t.eval_samples)).items()}
+            row |= {
+                name: f"{nats:.6f}" for name, nats in held_out_columns(evaluate(run, t.eval_samples)).items()
+            }
         improved = float(row.get("held_out", math.inf)) < run.best
         if improved:
             run.best = float(row["held_out"])
@@ -291,7 +325,9 @@ def train_step(run):
         with nullcontext() if is_last or world.size == 1 else run.loss.no_sync():
             with run.autocast():
                 loss = run.loss(batch)
-            (loss * (world.size / learned)).backward()  # subtle: DDP averages over processes, so each counts `size` times
+            (
+                loss * (world.size / learned)
+            ).backward()  # subtle: DDP averages over processes, so each counts `size` times
         total += loss.detach().double().cpu()
     world.sum(total)
     mean = float(total) / learned
@@ -305,9 +341,14 @@ def train_step(run):
     run.optimizer.zero_grad(set_to_none=True)
     masked = round(blanked / text_tokens, 4)
     return dict(
-        loss=f"{mean:.6f}", lr=f"{lr:.6g}", grad_norm=f"{norm:.4f}", text_tokens=text_tokens,
-        learned_tokens=learned, masked=masked, fallbacks=fallbacks,
-    )  # fmt: skip
+        loss=f"{mean:.6f}",
+        lr=f"{lr:.6g}",
+        grad_norm=f"{norm:.4f}",
+        text_tokens=text_tokens,
+        learned_tokens=learned,
+        masked=masked,
+        fallbacks=fallbacks,
+    )
 
 
 def time_step(model, batches, dtypes, at_most=6.0):
@@ -345,9 +386,10 @@ def summary_writer():
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MinglmError("train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'") from None
+        raise MinglmError(
+            "train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'"
+        ) from None
     return SummaryWriter
 
 
 # ---- the folder of a run ------------------------------------------------------------------------------------------------
-

@@ -60,12 +60,16 @@ class ClozeScorer(nn.Module):
         sums = self.read_part_a_once(questions) if once else self.read_all(questions)
         lens = torch.tensor([len(answer) + 1 for answer in answers], device=sums.device)
         scores = sums / lens**self.length_penalty
-        return pad_sequence(scores.split([len(q.answers) for q in questions]), batch_first=True, padding_value=-math.inf)
+        return pad_sequence(
+            scores.split([len(q.answers) for q in questions]), batch_first=True, padding_value=-math.inf
+        )
 
     def at_sop(self, questions):
         """Each label is one token: the logits of these tokens after sop, (S, labels)."""
         words = torch.tensor([answer for [answer] in questions[0].answers], device=device_of(self.model))
-        family = self.model.config.family  # any answer will do: the row that says its one token is asked for, and no end
+        family = (
+            self.model.config.family
+        )  # any answer will do: the row that says its one token is asked for, and no end
         batch = pack([q.example(q.answers[0], family, end=False) for q in questions]).to(words.device)
         states = self.model.hidden(*columns(batch), rows=batch.target_rows)  # (S, C)
         return self.model.head(states, words).float()
@@ -82,8 +86,12 @@ class ClozeScorer(nn.Module):
         which = [n for n, question in enumerate(questions) for _ in question.answers]
         answers = [answer for question in questions for answer in question.answers]
         room = max(len(q.part_a) for q in questions) + max(map(len, answers)) + 1  # a fork wants it equal
-        reader = Reader(self.model, questions, [room - len(question.part_a) for question in questions]).fork(which)
-        starts = [start_of("glm", question.part_a, question.position, question.special) for question in questions]
+        reader = Reader(self.model, questions, [room - len(question.part_a) for question in questions]).fork(
+            which
+        )
+        starts = [
+            start_of("glm", question.part_a, question.position, question.special) for question in questions
+        ]
         new = [rows_of(starts[n], answer) for n, answer in zip(which, answers, strict=True)]
         log_p = reader.read(new, want="all")
         targets = torch.tensor([t for answer in answers for t in (*answer, questions[0].special.eop)])
@@ -115,7 +123,9 @@ def classify(model, tokenizer, task, texts):
     rows = {}
     for n, text in enumerate([texts] if single else texts, 1):
         if isinstance(text, str) and len(task.columns) > 1:
-            raise MinglmError(f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict")
+            raise MinglmError(
+                f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict"
+            )
         rows["text" if single else f"text {n}"] = {task.columns[0]: text} if isinstance(text, str) else text
     found = predictions(model, task, ask_all(task, tokenizer, rows, text_limit(model.config)))
     return found[0] if single else found
@@ -124,9 +134,10 @@ def classify(model, tokenizer, task, texts):
 def predictions(model, task, questions):
     """The Prediction of each question."""
     found = predict(ClozeScorer(model, task.length_penalty), questions)
-    return [Prediction(q.labels[int(p.argmax())], dict(zip(q.labels, p.tolist(), strict=True)))
-            for q, p in zip(questions, found, strict=True)]  # fmt: skip
+    return [
+        Prediction(q.labels[int(p.argmax())], dict(zip(q.labels, p.tolist(), strict=True)))
+        for q, p in zip(questions, found, strict=True)
+    ]
 
 
 # ---- how good an answer is -----------------------------------------------------------------------------------------------
-

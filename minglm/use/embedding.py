@@ -40,13 +40,17 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
         cut += len(ids) > room - 2
         examples.append(text_example(family, [special.cls, *ids[: room - 2], special.eos], special))
     if cut:
-        note(f"{cut} of {len(examples)} texts are longer than this model reads ({room} tokens); their ends were cut")
+        note(
+            f"{cut} of {len(examples)} texts are longer than this model reads ({room} tokens); their ends were cut"
+        )
     found, device = [torch.zeros(0, model.config.hidden_size)], next(model.parameters()).device
     model = evaluating(model)
     for run in micro_batches(examples, batch_tokens) if examples else []:
         batch = pack(run).to(device)
         with torch.inference_mode():
-            states = model.hidden(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)  # (N, C)
+            states = model.hidden(
+                batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask
+            )  # (N, C)
         samples = states.float().split([len(e.tokens) for e in run])
         vectors = torch.stack([x[0] if pool == "first" else x[1:-1].mean(0) for x in samples]).cpu()
         found.append(finite(vectors, "the model's states"))

@@ -112,8 +112,10 @@ class Dials:
                 raise MinglmError(f"{name}: {reprlib.repr(value)} is not accepted; {accepted} is")
         for name in ("top", "beams"):
             if getattr(self, name) > 1 and self.temperature > 0:
-                raise MinglmError(f"{name}: {getattr(self, name)} searches and draws nothing, so it does not go with "
-                                  f"temperature {self.temperature}")  # fmt: skip
+                raise MinglmError(
+                    f"{name}: {getattr(self, name)} searches and draws nothing, so it does not go with "
+                    f"temperature {self.temperature}"
+                )
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise MinglmError(f"min_tokens: {self.min_tokens} is more than max_tokens = {self.max_tokens}")
 
@@ -134,7 +136,9 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
     """
     dials = Dials(**dials)
     texts = texts_of(text, "text")
-    drafts = [Draft(model, tokenizer, one, dials, order, number, may_cut=True) for number, one in enumerate(texts)]
+    drafts = [
+        Draft(model, tokenizer, one, dials, order, number, may_cut=True) for number, one in enumerate(texts)
+    ]
     filled = [_assemble(tokenizer, draft) for draft in fill_drafts(model, drafts, dials, on_token)]
     return filled[0] if isinstance(text, str) else filled
 
@@ -147,7 +151,9 @@ def write(model, tokenizer, text, *, on_token=None, **dials):
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
     dials = {name: value for name, value in dials.items() if value is not None}
     dials = Dials(**{"max_tokens": max(limit, dials.get("min_tokens", 0))} | dials)
-    room = max(0, limit - 2 - (special.gmask == special.mask))  # cls, the mask, and an eos where no mask runs on
+    room = max(
+        0, limit - 2 - (special.gmask == special.mask)
+    )  # cls, the mask, and an eos where no mask runs on
     if len(tokens) > room:
         note(f"the first {len(tokens) - room} tokens of the text were cut: this model reads {limit}")
         tokens = tokens[-room:] if room else []
@@ -209,12 +215,18 @@ def trace(model, tokenizer, text, filled, top=5):
     reader = Reader(model, [draft], room=[room_of(draft, [blank.answer.tokens for blank in filled.blanks])])
     for gap, blank in zip(draft.blanks, filled.blanks, strict=True):
         tokens, steps = blank.answer.tokens, []
-        log_p = reader.read([rows_of(gap.start, tokens)], want="all")[len(gap.start.tokens) - 1 :]  # (len(tokens) + 1, V)
+        log_p = reader.read([rows_of(gap.start, tokens)], want="all")[
+            len(gap.start.tokens) - 1 :
+        ]  # (len(tokens) + 1, V)
         for n, row in enumerate(log_p[: len(tokens) + blank.answer.complete]):
             row = bar(row, draft.is_text, gap.stops, tokens[:n], dials)
             best = row.topk(min(top, int(row.isfinite().sum())))
-            taken = tokens[n] if n < len(tokens) else max(gap.stops, key=lambda stop, row=row: float(row[stop]))
-            steps.append(Step(taken, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)), row))
+            taken = (
+                tokens[n] if n < len(tokens) else max(gap.stops, key=lambda stop, row=row: float(row[stop]))
+            )
+            steps.append(
+                Step(taken, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)), row)
+            )
         found.append(steps)
     return found
 
@@ -252,13 +264,17 @@ class Draft:
         special, positions, family = tokenizer.special, model.config.max_positions, model.config.family
         self.special, masks = special, special.masks
         self.ids = text if isinstance(text, list) else tokenizer.encode(text, special=True)
-        self.is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)  # (V,) special tokens stand for no bytes
+        self.is_text = torch.from_numpy(
+            tokenizer.byte_lengths() > 0
+        )  # (V,) special tokens stand for no bytes
         if foreign := [t for t in self.ids if not self.is_text[t] and t not in masks]:
             name = tokenizer.token_str(foreign[0])
             raise MinglmError(f"text: {name} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]")
         where = [i for i, token in enumerate(self.ids) if token in masks]
         if not where:
-            raise MinglmError("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest")
+            raise MinglmError(
+                "text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest"
+            )
         # the original's interactive reading: a text that does not run on is a whole document. (A model trained with [MASK]
         # alone knows no mask that runs on, and ends every blank in eop or eos.)
         runs_on = self.ids[-1] == special.gmask != special.mask
@@ -266,33 +282,44 @@ class Draft:
         excess, self.cut = len(part_a) - positions, []
         if excess > 0 and (not may_cut or excess > where[0]):
             why = f", and the first blank stands at token {where[0] + 1}" if may_cut else ""
-            raise MinglmError(f"text: {len(part_a)} tokens are longer than this model reads ({positions}){why}")
+            raise MinglmError(
+                f"text: {len(part_a)} tokens are longer than this model reads ({positions}){why}"
+            )
         if excess > 0:
             note(f"the first {excess} tokens of the text were not read: this model reads {positions}")
             self.cut, self.ids = self.ids[:excess], self.ids[excess:]
             where = [i - excess for i in where]
             part_a = [special.cls, *part_a[1 + excess :]]
         if family in ("gpt", "prefix") and not (runs_on and len(where) == 1):
-            raise MinglmError(f"text: a model that was trained as {family} writes on, and sees nothing behind a blank; a text "
-                              "that ends in its one blank, [gMASK], is accepted")  # fmt: skip
+            raise MinglmError(
+                f"text: a model that was trained as {family} writes on, and sees nothing behind a blank; a text "
+                "that ends in its one blank, [gMASK], is accepted"
+            )
         self.part_a, self.blanks = read_before(family, part_a, special), []
         self.part_a_len = len(part_a) - 1 if family == "prefix" else len(self.part_a)
-        spaced = _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else None
+        spaced = (
+            _spaces_before([tokenizer.token_str(t) for t in masks], text) if isinstance(text, str) else None
+        )
         for number, i in enumerate(where):
             stops = {special.eop, special.eos} if self.ids[i] == special.gmask else {special.eop}
             start = start_of(family, part_a, i + 1, special)
-            most = positions - start.positions[-1] if start.step else positions - 1  # what the tables of positions hold
+            most = (
+                positions - start.positions[-1] if start.step else positions - 1
+            )  # what the tables of positions hold
             if dials.min_tokens > most:
                 given = reprlib.repr(dials.min_tokens)
-                raise MinglmError(f"min_tokens: {given} is more than this model's positions allow here ({most})")
+                raise MinglmError(
+                    f"min_tokens: {given} is more than this model's positions allow here ({most})"
+                )
             usual = 40 if self.ids[i] == special.mask else positions
             limit = min(dials.max_tokens or max(usual, dials.min_tokens), most)
             spaced_here = bool(spaced and spaced[number])
             self.blanks.append(Gap(self.ids[i], i + 1, start, frozenset(stops), limit, number, spaced_here))
         if order is not None and sorted(order) != list(range(len(where))):
-            raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {len(where) - 1}, one entry for each blank")
+            raise MinglmError(
+                f"order {list(order)} is not a permutation of 0 .. {len(where) - 1}, one entry for each blank"
+            )
         self.todo = [self.blanks[k] for k in (order if order is not None else range(len(where)))]
-
 
     def room(self):
         """Rows of Part B that its blanks may come to."""
@@ -352,7 +379,9 @@ def bar(log_p, is_text, stops, tokens, dials):
     n = dials.no_repeat_ngram
     if n and len(tokens) >= n - 1:
         before = tokens[len(tokens) - n + 1 :]
-        may_come[[tokens[i + n - 1] for i in range(len(tokens) - n + 1) if tokens[i : i + n - 1] == before]] = False
+        may_come[
+            [tokens[i + n - 1] for i in range(len(tokens) - n + 1) if tokens[i : i + n - 1] == before]
+        ] = False
     if dials.repetition_penalty != 1 and tokens:
         log_p = log_p.clone()
         log_p[tokens] *= dials.repetition_penalty
@@ -363,7 +392,9 @@ def choose(log_p, dials, rng=None):
     """One token of log-probabilities (V,): the likeliest at temperature 0, else drawn from what top_k and top_p leave."""
     best = log_p.max()
     if best == -math.inf:
-        raise MinglmError("min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted")
+        raise MinglmError(
+            "min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted"
+        )
     if dials.temperature == 0:
         return int(log_p.argmax())
     # subtle: the likeliest at 0, so that no temperature, however low, makes all of them -inf
@@ -402,16 +433,20 @@ def beam_search(reader, gap, is_text, dials):
     log_p = reader.read([rows_of(gap.start, [])])  # (beams, V)
 
     def keep(tokens, scores, complete):
-        kept.append((sum(scores) / max(1, len(tokens)) ** dials.length_penalty, len(kept), (tokens, scores, complete)))
+        kept.append(
+            (sum(scores) / max(1, len(tokens)) ** dials.length_penalty, len(kept), (tokens, scores, complete))
+        )
         kept.sort(key=lambda k: -k[0])
         del kept[width:]
 
     while True:
         length = len(running[0][0])  # all have grown equally long
-        total = torch.stack([
-            so_far + bar(row, is_text, gap.stops, tokens, dials)
-            for so_far, row, (tokens, _) in zip(sums, log_p, running, strict=True)
-        ])  # (beams, V)  # fmt: skip
+        total = torch.stack(
+            [
+                so_far + bar(row, is_text, gap.stops, tokens, dials)
+                for so_far, row, (tokens, _) in zip(sums, log_p, running, strict=True)
+            ]
+        )  # (beams, V)
         for (tokens, scores), row, totals in zip(running, log_p, total, strict=True):
             for stop in gap.stops:
                 if totals[stop] > -math.inf:
@@ -424,18 +459,25 @@ def beam_search(reader, gap, is_text, dials):
             beam, token = divmod(i, log_p.shape[1])
             tokens, scores = running[beam]
             going_on.append((beam, token, ([*tokens, token], [*scores, float(log_p[beam, token])]), value))
-        done = len(kept) == width and kept[-1][0] >= float(total.max()) / max(1, length) ** dials.length_penalty
+        done = (
+            len(kept) == width and kept[-1][0] >= float(total.max()) / max(1, length) ** dials.length_penalty
+        )
         if done or not going_on:
             break
         if length == gap.limit:
             for tokens, scores in running if dials.beams or len(kept) < width else ():
                 keep(tokens, scores, False)
             break
-        running, sums = [hypothesis for _, _, hypothesis, _ in going_on], torch.tensor([value for *_, value in going_on])
+        running, sums = (
+            [hypothesis for _, _, hypothesis, _ in going_on],
+            torch.tensor([value for *_, value in going_on]),
+        )
         reader.cache.select([beam for beam, *_ in going_on])
         log_p = reader.read([next_row(gap.start, tokens) for _, _, (tokens, _), _ in going_on])
     if not kept:
-        raise MinglmError("min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted")
+        raise MinglmError(
+            "min_tokens and no_repeat_ngram leave no token that may come; a lower min_tokens is accepted"
+        )
     return [filling for _, _, filling in kept]
 
 
@@ -473,6 +515,8 @@ def _assemble(tokenizer, draft):
     blanks = []
     for gap in draft.blanks:
         found = gap.found or [(gap.tokens, gap.scores, gap.complete)]
-        fillings = [Filling(tokenizer.decode(tokens), tokens, scores, complete) for tokens, scores, complete in found]
+        fillings = [
+            Filling(tokenizer.decode(tokens), tokens, scores, complete) for tokens, scores, complete in found
+        ]
         blanks.append(Blank(tokenizer.token_str(gap.mask), fillings[0], fillings))
     return Filled(text, [(piece, is_blank) for piece, is_blank in pieces if piece or is_blank], blanks)

@@ -45,7 +45,10 @@ class Cache:
         """Go on with these samples, in this order and as often as they are named: the beams that survive. Equal rooms only."""
         room = self.cu_seqlens_k.diff()
         S, n = len(room), len(samples)
-        rows = {layer: kv.unflatten(1, (S, int(room[0])))[:, samples].flatten(1, 2) for layer, kv in self.kv.items()}
+        rows = {
+            layer: kv.unflatten(1, (S, int(room[0])))[:, samples].flatten(1, 2)
+            for layer, kv in self.kv.items()
+        }
         self.kv, self.part_a_lens, self.used = rows, self.part_a_lens[samples], self.used[samples]
         self.cu_seqlens_k = torch.arange(n + 1) * room[0]
 
@@ -80,7 +83,10 @@ class Reader:
         """
         lens = [len(tokens) for tokens, _, _ in rows]
         mask, device = self.cache.next(lens), next(self.model.parameters()).device
-        columns = [torch.tensor([x for row in rows for x in row[c]], dtype=torch.int64, device=device) for c in range(3)]
+        columns = [
+            torch.tensor([x for row in rows for x in row[c]], dtype=torch.int64, device=device)
+            for c in range(3)
+        ]
         ends = torch.tensor(lens).cumsum(0)[torch.tensor(lens) > 0] - 1
         wanted = torch.arange(sum(lens)) if want == "all" else ends if want else ends[:0]
         logits = self.model(*columns, mask, rows=wanted.to(device), cache=self.cache)
@@ -96,4 +102,6 @@ def log_probabilities(reader, start, answers, end):
     log_p = reader.read([rows_of(start, tokens) for tokens in answers], want="all")
     log_p = torch.cat([x[first:] for x in log_p.split([first + 1 + len(tokens) for tokens in answers])])
     targets = torch.tensor([t for tokens in answers for t in (*tokens, end)])
-    return [x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])]
+    return [
+        x.tolist() for x in log_p[torch.arange(len(targets)), targets].split([len(t) + 1 for t in answers])
+    ]

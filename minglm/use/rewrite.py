@@ -39,9 +39,15 @@ def generate(model, tokenizer, pairs, dials):
     """
     check_pair(model, tokenizer)
     most, texts = dials.max_tokens or model.config.max_positions, [""] * len(pairs)
-    alike = sorted(range(len(pairs)), key=lambda i: len(pairs[i].part_a))  # those that go together end together, about
+    alike = sorted(
+        range(len(pairs)), key=lambda i: len(pairs[i].part_a)
+    )  # those that go together end together, about
     with tqdm(total=len(pairs), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in ([i] for i in alike) if dials.width else in_runs(alike, lambda i: len(pairs[i].part_a) + most, MAX_ROWS):
+        for run in (
+            ([i] for i in alike)
+            if dials.width
+            else in_runs(alike, lambda i: len(pairs[i].part_a) + most, MAX_ROWS)
+        ):
             drafts = [Draft(model, tokenizer, _text_of(pairs[i]), dials) for i in run]
             for i, draft in zip(run, fill_drafts(model, drafts, dials), strict=True):
                 texts[i] = tokenizer.decode(draft.blanks[0].tokens).strip()
@@ -67,7 +73,9 @@ def rewrite(model, tokenizer, task, texts, **dials):
     rows = {}
     for n, text in enumerate([texts] if single else texts, 1):
         if isinstance(text, str) and len(task.columns) > 1:
-            raise MinglmError(f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict")
+            raise MinglmError(
+                f"{task.name}: a text for each of {', '.join(task.columns)} is needed, as a dict"
+            )
         rows["text" if single else f"text {n}"] = {task.columns[0]: text} if isinstance(text, str) else text
     pairs = ask_all(task, tokenizer, rows, text_limit(model.config, True))
     found = generate(model, tokenizer, pairs, dials_of(task, **dials))
@@ -75,4 +83,3 @@ def rewrite(model, tokenizer, task, texts, **dials):
 
 
 # ---- how good an answer is -----------------------------------------------------------------------------------------------
-

@@ -1,9 +1,9 @@
 """A task: how a row becomes a text with one blank, and what is to stand there. The files beside are tasks, of two kinds.
 
-    Cloze        pattern      "{text} It was [MASK]."            Part A   [CLS] A fine film. It was [MASK] . <eos>
-                 verbalizer   positive: good, negative: bad      answers  " good", " bad"
-    TextToText   pattern      "{src} [gMASK]"                    Part A   [CLS] He saith unto them. [gMASK]
-                 target       tgt: the column with the answer    answer   " He says to them."
+Cloze        pattern      "{text} It was [MASK]."            Part A   [CLS] A fine film. It was [MASK] . <eos>
+             verbalizer   positive: good, negative: bad      answers  " good", " bad"
+TextToText   pattern      "{src} [gMASK]"                    Part A   [CLS] He saith unto them. [gMASK]
+             target       tgt: the column with the answer    answer   " He says to them."
 """
 
 import difflib
@@ -24,7 +24,13 @@ from ..special import SpecialTokens
 MASK, BLANK = "[MASK]", "[BLANK]"
 OBJECTIVES = {"[gMASK]": "document", "[sMASK]": "sentence", MASK: "token"}  # what a mask was pretrained for
 METRICS = ("accuracy", "macro_f1")
-DIALS = ("beams", "length_penalty", "no_repeat_ngram", "min_tokens", "max_tokens")  # that a text-to-text task may set
+DIALS = (
+    "beams",
+    "length_penalty",
+    "no_repeat_ngram",
+    "min_tokens",
+    "max_tokens",
+)  # that a text-to-text task may set
 TASK = "task.toml"  # in the folder of a fine-tuned model
 
 
@@ -47,10 +53,14 @@ class Task:
         plain = all(not spec and not how for *_, spec, how in self._parsed)
         self._need(plain, "pattern", "{column} is, and nothing more in braces")
         self._need(self.columns and all(self.columns), "pattern", "a text with a {column} is")
-        fine = isinstance(self.shorten, Mapping) and all(side in ("start", "end") for side in self.shorten.values())
+        fine = isinstance(self.shorten, Mapping) and all(
+            side in ("start", "end") for side in self.shorten.values()
+        )
         self._need(fine, "shorten", '{column = "start"} or {column = "end"} is')
         for column in self.shorten:
-            self._need(column in self.columns, "shorten", f"a column of the pattern is ({', '.join(self.columns)})")
+            self._need(
+                column in self.columns, "shorten", f"a column of the pattern is ({', '.join(self.columns)})"
+            )
 
     def _need(self, fine, name, accepted):
         if not fine:
@@ -62,7 +72,9 @@ class Task:
         try:
             return list(Formatter().parse(self.pattern))
         except ValueError as error:
-            raise MinglmError(f"pattern: {reprlib.repr(self.pattern)} is not accepted ({error}); {{column}} is") from None
+            raise MinglmError(
+                f"pattern: {reprlib.repr(self.pattern)} is not accepted ({error}); {{column}} is"
+            ) from None
 
     @property
     def columns(self):
@@ -77,17 +89,28 @@ class Task:
     @cached_property
     def _masks(self):
         """The masks that stand in the pattern itself."""
-        return [mask for text, *_ in self._parsed for mask in re.findall("|".join(map(re.escape, self.MASKS)), text)]
+        return [
+            mask
+            for text, *_ in self._parsed
+            for mask in re.findall("|".join(map(re.escape, self.MASKS)), text)
+        ]
 
     def _pieces(self, row):
         """The text of a row: [(words, column or None)], and None for the blank."""
         found = []
-        if not self._masks and (blanks := sum(row[column].count(BLANK) for _, column, *_ in self._parsed if column)) != 1:
-            raise MinglmError(f"{blanks} times {BLANK} in {' and '.join(self.columns)}; the pattern has no {MASK}, so exactly "
-                              "one is needed there")  # fmt: skip
+        if (
+            not self._masks
+            and (blanks := sum(row[column].count(BLANK) for _, column, *_ in self._parsed if column)) != 1
+        ):
+            raise MinglmError(
+                f"{blanks} times {BLANK} in {' and '.join(self.columns)}; the pattern has no {MASK}, so exactly "
+                "one is needed there"
+            )
         for text, column, *_ in self._parsed:
             for words, source in ((text, None), (row[column] if column else "", column)):
-                before, mark, after = words.partition(self._masks[0] if self._masks and source is None else BLANK)
+                before, mark, after = words.partition(
+                    self._masks[0] if self._masks and source is None else BLANK
+                )
                 if mark and (source is None) == bool(self._masks):
                     found += [(before, source), None, (after, source)]
                 else:
@@ -98,7 +121,9 @@ class Task:
         for column in (*self.columns, *more):
             if column not in row:
                 names = ", ".join(map(repr, list(row)[:12])) or "none"
-                raise MinglmError(f"no column {column!r}; the columns there are: {names if len(names) < 200 else names[:200]}")
+                raise MinglmError(
+                    f"no column {column!r}; the columns there are: {names if len(names) < 200 else names[:200]}"
+                )
             if column in self.columns and not isinstance(row[column], str):
                 raise MinglmError(f"{column}: {reprlib.repr(row[column])} is not accepted; a text is")
 
@@ -110,25 +135,34 @@ class Task:
         for piece in self._pieces(row):
             if piece is None:
                 # subtle: where the pattern holds the mask, its answers must be the same for every row
-                spaced = bool(re.search(rf"\s{re.escape(self._masks[0])}", self.pattern) if self._masks else space)
+                spaced = bool(
+                    re.search(rf"\s{re.escape(self._masks[0])}", self.pattern) if self._masks else space
+                )
                 blank, space = len(ids), ""
                 ids.append([mask])
                 sides.append(None)
             else:
                 words, column = space + piece[0], piece[1]
-                space = words[len(words.rstrip()) :]  # white space goes with what follows, as in the tokenizer
+                space = words[
+                    len(words.rstrip()) :
+                ]  # white space goes with what follows, as in the tokenizer
                 ids.append(tokenizer.encode(words.rstrip()))
                 sides.append(shorten.get(column))
-        runs_on = mask == special.gmask != special.mask and not any(ids[blank + 1 :])  # as in `generate.Draft`
+        runs_on = mask == special.gmask != special.mask and not any(
+            ids[blank + 1 :]
+        )  # as in `generate.Draft`
         ids.append([] if runs_on else [special.eos])  # a whole document, as the original's
         sides.append(None)
         kept = _shortened([len(piece) for piece in ids], [i for i, side in enumerate(sides) if side], limit)
         cut = sum(map(len, ids)) - sum(kept)
-        ids = [x[len(x) - n :] if side == "start" else x[:n] for x, n, side in zip(ids, kept, sides, strict=True)]
+        ids = [
+            x[len(x) - n :] if side == "start" else x[:n] for x, n, side in zip(ids, kept, sides, strict=True)
+        ]
         return [token for piece in ids for token in piece], sum(map(len, ids[:blank])), spaced, cut
 
     def to_toml(self):
         """The task as TOML that `read_task` reads back to an equal one."""
+
         def value(x):  # JSON's texts and numbers are TOML's, but for DEL
             return json.dumps(x, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -155,7 +189,9 @@ class Cloze(Task):
     verbalizer: Mapping | str
     label: str = "label"  # the column with the right answer
     metric: str = "accuracy"  # what early stopping watches
-    length_penalty: float = 0.0  # p divides an answer's log-probability by its tokens ** p, eop counted; 0 as the original
+    length_penalty: float = (
+        0.0  # p divides an answer's log-probability by its tokens ** p, eop counted; 0 as the original
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -167,12 +203,24 @@ class Cloze(Task):
             fine = len(words) > 1 and all(_is_text(x) for item in words.items() for x in item)
             need(fine, "verbalizer", "two or more labels with words for each are")
             for label, word in words.items():
-                if twin := [other for other in words if other != label and words[other].strip() == word.strip()]:
-                    raise MinglmError(f"verbalizer: {label} and {twin[0]} have the same words, {word!r}; their own are needed")
+                if twin := [
+                    other for other in words if other != label and words[other].strip() == word.strip()
+                ]:
+                    raise MinglmError(
+                        f"verbalizer: {label} and {twin[0]} have the same words, {word!r}; their own are needed"
+                    )
         else:
-            need(_is_text(words), "verbalizer", "a table of labels and words is, or the column of each row's candidates")
+            need(
+                _is_text(words),
+                "verbalizer",
+                "a table of labels and words is, or the column of each row's candidates",
+            )
         need(self.metric in METRICS, "metric", " or ".join(METRICS) + " is")
-        need(self.labels or self.metric == "accuracy", "metric", "accuracy is, where each row brings its candidates")
+        need(
+            self.labels or self.metric == "accuracy",
+            "metric",
+            "accuracy is, where each row brings its candidates",
+        )
         p = self.length_penalty
         fine = isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 10
         need(fine, "length_penalty", "a number from 0 to 10 is")
@@ -189,14 +237,18 @@ class Cloze(Task):
         long although all that may be shortened is gone.
         """
         encode = encode or tokenizer.encode
-        self._check_columns(row, [*([] if self.labels else [self.verbalizer]), *([self.label] if labelled else [])])
+        self._check_columns(
+            row, [*([] if self.labels else [self.verbalizer]), *([self.label] if labelled else [])]
+        )
         part_a, position, spaced, cut = self._part_a(tokenizer, row, limit)
         labels = self.labels or self._candidates(row)
         words = [self.verbalizer[label] if self.labels else label for label in labels]
         answers = [encode(" " * (spaced and not word[0].isspace()) + word) for word in words]
         for label, answer in zip(labels, answers, strict=True):
             if len(answer) >= limit:
-                raise MinglmError(f"{label[:40]}: {len(answer)} tokens; at most {limit - 1} are accepted as an answer")
+                raise MinglmError(
+                    f"{label[:40]}: {len(answer)} tokens; at most {limit - 1} are accepted as an answer"
+                )
         # subtle: the same for all rows of a task, so that what a text is asked with never changes how it is scored
         whole = not (self.labels and self._masks) or any(len(answer) > 1 for answer in answers)
         gold = self._gold(row, labels, labelled)
@@ -204,20 +256,33 @@ class Cloze(Task):
 
     def _candidates(self, row):
         found = row[self.verbalizer]
-        if not isinstance(found, list) or len(found) < 2 or not all(map(_is_text, found)) or len(set(found)) < len(found):
-            raise MinglmError(f"{self.verbalizer}: {reprlib.repr(found)} is not accepted; a list of two or more texts is, "
-                              "all different")  # fmt: skip
+        if (
+            not isinstance(found, list)
+            or len(found) < 2
+            or not all(map(_is_text, found))
+            or len(set(found)) < len(found)
+        ):
+            raise MinglmError(
+                f"{self.verbalizer}: {reprlib.repr(found)} is not accepted; a list of two or more texts is, "
+                "all different"
+            )
         return found
 
     def _gold(self, row, labels, labelled):
         value = row.get(self.label)
-        value = str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e9 else value
+        value = (
+            str(value)
+            if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e9
+            else value
+        )
         if isinstance(value, str) and value in labels:
             return labels.index(value)
         if labelled:
             near = difflib.get_close_matches(str(value)[:80], labels, 1)
             rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(labels)}"
-            raise MinglmError(f"{self.label}: {reprlib.repr(row[self.label])} is no label of this task; {rest}")
+            raise MinglmError(
+                f"{self.label}: {reprlib.repr(row[self.label])} is no label of this task; {rest}"
+            )
         return None
 
     def how_scored(self, tokenizer):
@@ -230,7 +295,8 @@ class Cloze(Task):
             return "each label is one token: the row of sop compares them"
         cut = f"the tokenizer splits {', '.join(split)}, so " if split else ""
         return f"{cut}every label is scored as a whole: log P of its tokens and of its end" + (
-            f", divided by their number ** {self.length_penalty}" if self.length_penalty else "")  # fmt: skip
+            f", divided by their number ** {self.length_penalty}" if self.length_penalty else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -259,8 +325,14 @@ class TextToText(Task):
             if name not in DIALS:
                 raise MinglmError(f"dials: unknown key {reprlib.repr(name)}; accepted: {', '.join(DIALS)}")
             whole = name != "length_penalty"
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not abs(value) < 1e9:
-                raise MinglmError(f"dials: {name}: {reprlib.repr(value)} is not accepted; a {'whole ' * whole}number is")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int if whole else int | float)
+                or not abs(value) < 1e9
+            ):
+                raise MinglmError(
+                    f"dials: {name}: {reprlib.repr(value)} is not accepted; a {'whole ' * whole}number is"
+                )
         from .generate import Dials  # here: the names of tasks, in --help, shall not cost an import of torch
 
         Dials(**self.dials)
@@ -277,7 +349,9 @@ class TextToText(Task):
         if labelled:
             words = row[self.target]
             if not _is_text(words):
-                raise MinglmError(f"{self.target}: {reprlib.repr(words)} is not accepted; a text is, and not an empty one")
+                raise MinglmError(
+                    f"{self.target}: {reprlib.repr(words)} is not accepted; a text is, and not an empty one"
+                )
             whole = [*tokenizer.encode(" " * spaced + words.strip()), special.eop]
             # subtle: the rows of Part B have block positions 1 .. limit. Nothing tells a target that is cut that it ends here
             targets, cut_target = whole[:limit], max(0, len(whole) - limit)
@@ -333,7 +407,9 @@ class Pair:
 
         whole = self.targets[-1] == self.special.eop
         answer = self.targets[:-1] if whole else self.targets
-        return answer_example(family, self.part_a, self.position, answer, self.special, self.objective, end=whole)
+        return answer_example(
+            family, self.part_a, self.position, answer, self.special, self.objective, end=whole
+        )
 
 
 def _is_text(x):
@@ -351,7 +427,9 @@ def _shortened(lens, may, limit):
     for _ in range(excess):
         longest = max(may, key=lambda i: (lens[i], i), default=None)
         if longest is None or not lens[longest]:
-            raise MinglmError(f"{sum(lens)} tokens are left that may not be shortened; this model reads {limit}")
+            raise MinglmError(
+                f"{sum(lens)} tokens are left that may not be shortened; this model reads {limit}"
+            )
         lens[longest] -= 1
     return lens
 
@@ -363,7 +441,9 @@ def _shortened(lens, may, limit):
 def shipped_tasks(kind=None):
     """The tasks that come with minglm, by name: {name: file}; of one kind (Cloze or TextToText) only, if asked for."""
     paths = sorted((Path(__file__).parents[1] / "tasks").glob("*.toml"))
-    return {p.stem: p for p in paths if kind in (None, _kind_of(tomllib.loads(p.read_text(encoding="utf-8"))))}
+    return {
+        p.stem: p for p in paths if kind in (None, _kind_of(tomllib.loads(p.read_text(encoding="utf-8"))))
+    }
 
 
 def _kind_of(values):
@@ -389,24 +469,37 @@ def read_task(name, kind=None):
     try:
         values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
         found = _kind_of(values)
-        known, needed = [f.name for f in fields(found)], ("pattern", "target" if found is TextToText else "verbalizer")
+        known, needed = (
+            [f.name for f in fields(found)],
+            ("pattern", "target" if found is TextToText else "verbalizer"),
+        )
         for key in values:
             if key not in known:
                 near = difflib.get_close_matches(key, [*known, "target"], 1)
-                raise MinglmError(f"unknown key {reprlib.repr(key)}; "
-                                  + (f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}"))  # fmt: skip
+                raise MinglmError(
+                    f"unknown key {reprlib.repr(key)}; "
+                    + (f"did you mean {near[0]}?" if near else f"accepted: {', '.join(known)}")
+                )
         for key in needed:
             if key not in values:
-                raise MinglmError(f"no {key}; a task needs pattern and verbalizer, or pattern and target for text to text")
+                raise MinglmError(
+                    f"no {key}; a task needs pattern and verbalizer, or pattern and target for text to text"
+                )
         if kind not in (None, found):
-            raise MinglmError("a task of text to text; minglm rewrite serves it" if found is TextToText else
-                              "a task that chooses among labels; minglm classify serves it")  # fmt: skip
+            raise MinglmError(
+                "a task of text to text; minglm rewrite serves it"
+                if found is TextToText
+                else "a task that chooses among labels; minglm classify serves it"
+            )
         return found(**{"name": path.stem} | values)
     except OSError as error:
         raise MinglmError(f"{path}: {error.strerror}; a TOML file with a task is accepted") from None
     except MinglmError as error:
         raise MinglmError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, not utf-8, a whole number of 5,000 digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError, not utf-8, a whole number of 5,000 digits
         raise MinglmError(f"{path}: not TOML: {error}") from None
 
 
@@ -419,9 +512,13 @@ def ask_all(task, tokenizer, rows, limit, labelled=False):
         except MinglmError as error:
             raise MinglmError(f"{where}: {error}") from None
     if cut := [question.cut for question in questions if question.cut]:
-        note(f"{len(cut):,} of {len(questions):,} texts were too long for this model, which reads {limit} tokens: "
-             f"{sum(cut):,} tokens were cut")  # fmt: skip
+        note(
+            f"{len(cut):,} of {len(questions):,} texts were too long for this model, which reads {limit} tokens: "
+            f"{sum(cut):,} tokens were cut"
+        )
     if cut := [question.cut_target for question in questions if getattr(question, "cut_target", 0)]:
-        note(f"{len(cut):,} of {len(questions):,} answers were too long to be written, so their ends, {sum(cut):,} tokens, "
-             "are not learned")  # fmt: skip
+        note(
+            f"{len(cut):,} of {len(questions):,} answers were too long to be written, so their ends, {sum(cut):,} tokens, "
+            "are not learned"
+        )
     return questions

@@ -10,12 +10,26 @@ page/           the explorer: one HTML file
 from importlib import import_module
 
 HOMES = {  # name: the module it comes from; all fig_... are figures'
-    "Derivation": "derivation", "derivation_of": "derivation", "explain": "derivation",
-    "highlight": "columns", "render": "terminal", "show": "terminal", "save_curves": "figures.curves",
+    "Derivation": "derivation",
+    "derivation_of": "derivation",
+    "explain": "derivation",
+    "highlight": "columns",
+    "render": "terminal",
+    "show": "terminal",
+    "save_curves": "figures.curves",
     **dict.fromkeys(("FIGURES", "draw", "save_figure", "tiles_text", "attention_of"), "figures"),
-}  # fmt: skip
+}
 
-__all__ = ["Derivation", "derivation_of", "explain", "fig_curves", "highlight", "render", "save_curves", "show"]
+__all__ = [
+    "Derivation",
+    "derivation_of",
+    "explain",
+    "fig_curves",
+    "highlight",
+    "render",
+    "save_curves",
+    "show",
+]
 
 
 def __getattr__(name):

@@ -48,7 +48,14 @@ def wants_colour(stream, environ=os.environ):
 def charset_of(stream):
     """ "unicode" where the stream's encoding can write the glyphs, else "ascii". A stream without encoding takes all."""
     encoding = getattr(stream, "encoding", None)
-    signs = "".join([*(kind.unicode for kind in KINDS.values()), ELLIPSIS["unicode"], BLANK["unicode"], BRACKETS["unicode"]])
+    signs = "".join(
+        [
+            *(kind.unicode for kind in KINDS.values()),
+            ELLIPSIS["unicode"],
+            BLANK["unicode"],
+            BRACKETS["unicode"],
+        ]
+    )
     try:
         signs.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -84,7 +91,9 @@ def display_width(text):
 def printable(text, charset, blank=None):
     """A token that cannot upset the table: blanks visible, control characters (and in ascii all others) escaped."""
     blank = BLANK[charset] if blank is None else blank
-    text = "".join(blank if c == " " else c if c.isprintable() or c == ZERO_WIDTH_JOINER else escape(c) for c in text)
+    text = "".join(
+        blank if c == " " else c if c.isprintable() or c == ZERO_WIDTH_JOINER else escape(c) for c in text
+    )
     return text if charset == "unicode" else text.encode("ascii", "backslashreplace").decode()
 
 
@@ -133,7 +142,9 @@ def wrap(text, width, hanging=""):
             if display_width(line + c) > width and line.strip():
                 lines.append(line)
                 line = hanging
-            line += c if display_width(line + c) <= width else ELLIPSIS["unicode"]  # a wide letter in one column
+            line += (
+                c if display_width(line + c) <= width else ELLIPSIS["unicode"]
+            )  # a wide letter in one column
     return [*lines, line]
 
 
@@ -164,6 +175,8 @@ def plain_width(line):
 def is_unicode(text):
     """Whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def characters(text, whole=r"(?!)"):
     """A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole."""
     pieces = []

@@ -68,7 +68,10 @@ class Derivation:
 
     def to_json(self):
         """Everything as a dict of lists, strings and numbers, with the version of this format."""
-        return {"version": VERSION, **{name: plain(getattr(self, name)) for name in self.__dataclass_fields__}}
+        return {
+            "version": VERSION,
+            **{name: plain(getattr(self, name)) for name in self.__dataclass_fields__},
+        }
 
     def _repr_html_(self):
         """What a notebook shows: the explorer, opened at this sample."""
@@ -87,9 +90,13 @@ class Derivation:
             texts, (spans, order) = data["text"], (data["spans"], data["order"])
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError
-            derived = explain(texts, [Span(*span) for span in spans], order, data["objective"], model=data["model"])
+            derived = explain(
+                texts, [Span(*span) for span in spans], order, data["objective"], model=data["model"]
+            )
         except (KeyError, TypeError) as error:
-            raise MinglmError(f"derivation: text, spans, order, objective or model is missing or no list; {wanted}") from error
+            raise MinglmError(
+                f"derivation: text, spans, order, objective or model is missing or no list; {wanted}"
+            ) from error
         if wrong := [name for name, value in derived.to_json().items() if data.get(name) != value]:
             raise MinglmError(f"derivation: {wrong[0]} is not what follows from its text and spans; {wanted}")
         return derived
@@ -139,10 +146,19 @@ def derivation_of(example: Example, token_texts):
     starts = np.array([span.start for span in spans], dtype=int)
     word[inside] = starts[span_id[inside]] + example.block_position_ids[inside] - 2
     return derivation(
-        "glm", example.objective, texts(restore(example)), spans, order, part_a_len=A, word=word, span_id=span_id,
-        tokens=texts(example.tokens), targets=("",) * A + texts(example.targets),
-        position_ids=example.position_ids, block_position_ids=example.block_position_ids,
-    )  # fmt: skip
+        "glm",
+        example.objective,
+        texts(restore(example)),
+        spans,
+        order,
+        part_a_len=A,
+        word=word,
+        span_id=span_id,
+        tokens=texts(example.tokens),
+        targets=("",) * A + texts(example.targets),
+        position_ids=example.position_ids,
+        block_position_ids=example.block_position_ids,
+    )
 
 
 def relative(model, example, token_texts):
@@ -181,32 +197,48 @@ def relative(model, example, token_texts):
     else:  # t5
         encoder = [i for i in range(L) if not blanked[i] or i == spans[span_of[i]].start]
         part_a = [f"<X{span_of[i]}>" if blanked[i] else text[i] for i in encoder]
-        spoken = [(f"<X{k}>", -1, k) for k in range(n + 1)]  # (token, word, span) of the decoder; a last sentinel ends it
+        spoken = [
+            (f"<X{k}>", -1, k) for k in range(n + 1)
+        ]  # (token, word, span) of the decoder; a last sentinel ends it
         for k, span in reversed(list(enumerate(spans))):
             spoken[k + 1 : k + 1] = [(text[i], i, k) for i in range(*span)]
         part_b, targets = [("[S]", -1, 0 if n else -1), *spoken[:-1]], [token for token, _, _ in spoken]
         A, B = len(part_a), len(part_b)
         rows = dict(
-            tokens=(*part_a, *(token for token, _, _ in part_b)), targets=(*[""] * A, *targets), part_a_len=A,
+            tokens=(*part_a, *(token for token, _, _ in part_b)),
+            targets=(*[""] * A, *targets),
+            part_a_len=A,
             word=np.array([*(-1 if blanked[i] else i for i in encoder), *(word for _, word, _ in part_b)]),
             span_id=np.array([*span_of[encoder], *(k for _, _, k in part_b)]),
             position_ids=np.array([*range(A), *range(B)]),
-        )  # fmt: skip
+        )
     return derivation(model, "token", text, spans, range(n), block_position_ids=second, piece=piece, **rows)
 
 
-def derivation(model, objective, text, spans, order, *, tokens, part_a_len, block_position_ids=None, piece=None, **rows):
+def derivation(
+    model, objective, text, spans, order, *, tokens, part_a_len, block_position_ids=None, piece=None, **rows
+):
     """The Derivation of rows that are known: parts, mask, kinds, rules and steps follow. piece: (T,), if not span_id."""
     T, A = len(tokens), part_a_len
     part = ("A",) * A + ("B",) * (T - A)
     mask = np.arange(T) < keys_of_row(np.arange(T), A)[:, None]
     has_second = block_position_ids is not None
     known = dict(
-        model=model, objective=objective, text=text, spans=tuple(spans), order=tuple(order), tokens=tokens, part=part,
-        part_a_len=A, mask=mask, kind=kinds(mask, part, rows["span_id"] if piece is None else piece), rule=rules(T, A),
+        model=model,
+        objective=objective,
+        text=text,
+        spans=tuple(spans),
+        order=tuple(order),
+        tokens=tokens,
+        part=part,
+        part_a_len=A,
+        mask=mask,
+        kind=kinds(mask, part, rows["span_id"] if piece is None else piece),
+        rule=rules(T, A),
         block_position_ids=block_position_ids if has_second else np.zeros(T, dtype=np.int64),
-        second_position={"glm": "block position", "unilm": "segment"}.get(model, ""), **rows,
-    )  # fmt: skip
+        second_position={"glm": "block position", "unilm": "segment"}.get(model, ""),
+        **rows,
+    )
     return Derivation(**known, steps=steps(**known))
 
 
@@ -267,9 +299,16 @@ def why(d, i, j):
         kind = "BF same"
     because = BECAUSE[kind].format(key=d.tokens[j], **MODELS[d.model])
     return CELL.format(
-        query=d.tokens[i], key=d.tokens[j], i=i, j=j, may=MAY[opened], because=because, among=AMONG[opened],
-        part_a_len=d.part_a_len, n=keys_of_row(i, d.part_a_len),
-    )  # fmt: skip
+        query=d.tokens[i],
+        key=d.tokens[j],
+        i=i,
+        j=j,
+        may=MAY[opened],
+        because=because,
+        among=AMONG[opened],
+        part_a_len=d.part_a_len,
+        n=keys_of_row(i, d.part_a_len),
+    )
 
 
 def steps(model, objective, text, spans, order, tokens, part_a_len, block_position_ids, **_):
@@ -290,9 +329,16 @@ def steps(model, objective, text, spans, order, tokens, part_a_len, block_positi
         "mask": {"mask": rows},
     }
     facts = MODELS[model] | dict(
-        text=count(L, "token"), spans=count(len(spans), "span"), blanked=len(blanked), part_a=count(A, "token"),
-        order=", ".join(f"s{k + 1}" for k in order) or "none", mask=MASK_NAMES[objective], sop="[S]", eop="[E]", part_a_len=A,
-    )  # fmt: skip
+        text=count(L, "token"),
+        spans=count(len(spans), "span"),
+        blanked=len(blanked),
+        part_a=count(A, "token"),
+        order=", ".join(f"s{k + 1}" for k in order) or "none",
+        mask=MASK_NAMES[objective],
+        sop="[S]",
+        eop="[E]",
+        part_a_len=A,
+    )
     film = STEPS["glm" if model == "glm" else "others"]
     return tuple((name, sentence.format(**facts), lights[name]) for name, sentence in film)
 

@@ -34,16 +34,36 @@ from .typed import parse_cell, parse_models, read
 from .words import HIDDEN_MEANING, MEANING, MODELS, RULES
 
 LABELS = {"block position": "block pos."}  # what a position is called where there is little room
-LOOK_ALIKES = {"[MASK]", "[sMASK]", "[gMASK]", "[M]", "[sM]", "[gM]", "[S]", "[E]"}  # as words of a text, they are text
+LOOK_ALIKES = {
+    "[MASK]",
+    "[sMASK]",
+    "[gMASK]",
+    "[M]",
+    "[sM]",
+    "[gM]",
+    "[S]",
+    "[E]",
+}  # as words of a text, they are text
 SHORTEST = 3  # columns that a token keeps before the table takes another form
 LABEL_CAP = 12  # columns that a token keeps in front of its row, where there is a limit
 GAP = 3  # columns between the tables that stand side by side
 
 
 def show(
-    text, spans=None, order=None, objective="token", *, models=None, cell=None, step=False, as_json=False,
-    width=None, colour=False, charset="unicode", **drawing,
-):  # fmt: skip
+    text,
+    spans=None,
+    order=None,
+    objective="token",
+    *,
+    models=None,
+    cell=None,
+    step=False,
+    as_json=False,
+    width=None,
+    colour=False,
+    charset="unicode",
+    **drawing,
+):
     """What `minglm show` prints. Everything as typed: show("x1 x2 x3", "1:2") blanks x2; without spans they are drawn.
 
     models: "gpt,t5", also "all"; cell: "ROW,COLUMN"; step: the film; drawing: seed, mask_ratio, mean_length.
@@ -85,7 +105,9 @@ def render(derivation, *, width=None, colour=False, charset="unicode"):
 def table(d, width, charset, colour):
     """The lines of the best table that fits, whether the mask is in it, and whether a token was shortened."""
     tokens, targets = texts(d, charset)
-    layout = wide_table(d, tokens, targets, width, charset, colour) or narrow_table(d, tokens, targets, width, charset, colour)
+    layout = wide_table(d, tokens, targets, width, charset, colour) or narrow_table(
+        d, tokens, targets, width, charset, colour
+    )
     if layout:
         return layout[0], True, layout[1]
     lines, shortened = row_list(d, tokens, targets, width, charset)
@@ -136,7 +158,9 @@ def wide_table(d, tokens, targets, width, charset, colour):
         if i == d.part_a_len:
             lines.append("-" * (label + sum(columns) + len(columns) - 1))
         head = f"{pad_left(shorten(token, name, charset), name)}  {positions[i]}"
-        cells = [" " * (w - 1) + glyph(kind, charset, colour) for kind, w in zip(d.kind[i], columns, strict=True)]
+        cells = [
+            " " * (w - 1) + glyph(kind, charset, colour) for kind, w in zip(d.kind[i], columns, strict=True)
+        ]
         lines.append(line(head, cells))
     return lines, name < longest or any(c < w for c, w in zip(columns, natural, strict=True))
 
@@ -144,7 +168,10 @@ def wide_table(d, tokens, targets, width, charset, colour):
 def narrow_table(d, tokens, targets, width, charset, colour):
     """Everything of a row in front of it, and one glyph a cell. (lines, was a token shortened), None if too wide."""
     layout = narrow_rows(d, tokens, targets, width, charset, colour)
-    return layout and (wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + layout[0], layout[1])
+    return layout and (
+        wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + layout[0],
+        layout[1],
+    )
 
 
 def narrow_rows(d, tokens, targets, width, charset, colour, keep=SHORTEST):
@@ -168,7 +195,13 @@ def row_list(d, tokens, targets, width, charset):
         heads, shortened = [shorten(head.lstrip(), width, charset) for head in heads], True
     dashes = ["-" * min(width, display_width(heads[0]))] * (d.part_a_len < len(d))
     missing = f"The mask of {len(d)} rows does not fit in {width} columns: it needs a wider window or a shorter text."
-    lines = [*wrap(f"{in_a_row(d)}.", width), *heads[: d.part_a_len], *dashes, *heads[d.part_a_len :], *wrap(missing, width)]
+    lines = [
+        *wrap(f"{in_a_row(d)}.", width),
+        *heads[: d.part_a_len],
+        *dashes,
+        *heads[d.part_a_len :],
+        *wrap(missing, width),
+    ]
     return lines, shortened
 
 
@@ -200,7 +233,12 @@ def row_heads(d, tokens, targets, room, charset, keep=SHORTEST):
 
 def shortest_cut(d, tokens):
     """How many columns a token keeps at least: [M] and its like stay whole."""
-    return max([SHORTEST, *(display_width(token) for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0)])
+    return max(
+        [
+            SHORTEST,
+            *(display_width(token) for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0),
+        ]
+    )
 
 
 def position_texts(d):
@@ -229,7 +267,9 @@ def legend_lines(derivations, charset, has_mask, shortened):
         lines.append(f"{MASK_NAMES[d.objective]} a blank, [S] the start of its span, [E] its end.")
         lines.append("target: what the row learns to say next.")
         if d.targets.count("[E]") < len(d.spans):
-            lines.append("The last span has no [E]: the document may go on. Where it ends, end the text in [EOS].")
+            lines.append(
+                "The last span has no [E]: the document may go on. Where it ends, end the text in [EOS]."
+            )
     if text := [token for token in dict.fromkeys(d.text) if token in LOOK_ALIKES]:
         lines.append(f"{', '.join(text)} was in the text and is a word like any other.")
     if shortened:
@@ -255,12 +295,19 @@ def compare(derivations, *, width=None, colour=False, charset="unicode"):
         for k in band:
             names = MODELS[derivations[k].model]
             lines += ["", *(style(piece, BOLD, colour) for piece in wrap(names["name"], width))]
-            for verb, what in (("reads", "input"), ("sees", "sees"), ("predicts", "predicts"), ("cannot", "cannot")):
+            for verb, what in (
+                ("reads", "input"),
+                ("sees", "sees"),
+                ("predicts", "predicts"),
+                ("cannot", "cannot"),
+            ):
                 lines += wrap(f"   {verb}: {names[what]}", width, "      ")
     has_mask = any(drawn for _, drawn, _ in blocks)
     legend = legend_lines(derivations, charset, has_mask, any(shortened for _, _, shortened in blocks))
     if any(0 < d.part_a_len < len(d) for d in derivations):
-        legend.insert(-1, "Above a line of dashes is Part A, or what stands for it in a model; below it is Part B.")
+        legend.insert(
+            -1, "Above a line of dashes is Part A, or what stands for it in a model; below it is Part B."
+        )
     return finish([*lines, ""], legend, width, charset, colour and has_mask)
 
 
@@ -315,7 +362,11 @@ def film(derivation, *, width=None, colour=False, charset="unicode"):
             lines, shortened = lines + frame, shortened or cut
     rows, has_mask, cut = table(d, width, charset, colour)
     return finish(
-        [*lines, "", *rows, ""], legend_lines([d], charset, has_mask, shortened or cut), width, charset, colour and has_mask
+        [*lines, "", *rows, ""],
+        legend_lines([d], charset, has_mask, shortened or cut),
+        width,
+        charset,
+        colour and has_mask,
     )
 
 
@@ -332,22 +383,42 @@ def lanes_of_step(d, shown, lights, spans_are_chosen, width, colour, charset):
     }
     of_row = {
         "tokens": ("token", tokens),
-        "spans": ("span", [f"s{k + 1}" * (k >= 0 and i in shown.get("tokens", ())) for i, k in enumerate(d.span_id.tolist())]),
+        "spans": (
+            "span",
+            [
+                f"s{k + 1}" * (k >= 0 and i in shown.get("tokens", ()))
+                for i, k in enumerate(d.span_id.tolist())
+            ],
+        ),
         "targets": ("target", [text * (d.targets[i] != "") for i, text in enumerate(targets)]),
         "position_ids": ("position", [*map(str, d.position_ids.tolist())]),
-        "block_position_ids": (LABELS.get(d.second_position, d.second_position), [*map(str, d.block_position_ids.tolist())]),
+        "block_position_ids": (
+            LABELS.get(d.second_position, d.second_position),
+            [*map(str, d.block_position_ids.tolist())],
+        ),
     }
-    label = max(len(label) for label, _ in of_row.values()) + 2  # the same in all steps: columns stay where they are
+    label = (
+        max(len(label) for label, _ in of_row.values()) + 2
+    )  # the same in all steps: columns stay where they are
     lines, shortened = [], False
     for lanes, cut in ((of_text, None), (of_row, d.part_a_len)):
-        if lanes is of_text and len(shown.get("tokens", ())) == len(d) or lanes is of_row and "tokens" not in shown:
+        if (
+            lanes is of_text
+            and len(shown.get("tokens", ())) == len(d)
+            or lanes is of_row
+            and "tokens" not in shown
+        ):
             continue
         columns = columns_of(cells for _, cells in lanes.values())
         cells_now = {
             name: [cell * (name == "spans" or i in shown.get(name, ())) for i, cell in enumerate(cells)]
             for name, (_, cells) in lanes.items()
         }
-        now = [(lanes[name][0], cells, set(lights.get(name, ()))) for name, cells in cells_now.items() if any(cells)]
+        now = [
+            (lanes[name][0], cells, set(lights.get(name, ())))
+            for name, cells in cells_now.items()
+            if any(cells)
+        ]
         drawn, was_cut = strip(now, columns, cut, label, **how)
         lines, shortened = [*lines, "", *drawn], shortened or was_cut
     return lines, shortened
@@ -376,9 +447,18 @@ def cell_facts(d, i, j):
     because, name = why(d, i, j), str(d.rule[i, j])
     rule = RULES[name]
     return dict(
-        row=i, column=j, query=d.tokens[i], key=d.tokens[j], part_a_len=d.part_a_len, open=bool(d.mask[i, j]),
-        kind=str(d.kind[i, j]), rule=name, code=rule["code"], meaning=rule["meaning"].format(**MODELS[d.model]), why=because,
-    )  # fmt: skip
+        row=i,
+        column=j,
+        query=d.tokens[i],
+        key=d.tokens[j],
+        part_a_len=d.part_a_len,
+        open=bool(d.mask[i, j]),
+        kind=str(d.kind[i, j]),
+        rule=name,
+        code=rule["code"],
+        meaning=rule["meaning"].format(**MODELS[d.model]),
+        why=because,
+    )
 
 
 def columns_of(lanes):
@@ -394,14 +474,20 @@ def strip(lanes, columns, cut, label, *, width, colour, charset):
     if width is not None and width < label + SHORTEST:
         label = 0
     natural, columns = columns, [max(1, w if width is None else min(w, width - label)) for w in columns]
-    bars = {cut} if cut in range(1, len(columns)) and (width is None or label + 2 + columns[cut] <= width) else set()
+    bars = (
+        {cut}
+        if cut in range(1, len(columns)) and (width is None or label + 2 + columns[cut] <= width)
+        else set()
+    )
 
     def line(band, name, cells, lit=()):
         text, bar = pad_right(name, label) if label else "", "| " if name else "  "
         for k in band:
             cell = shorten(cells[k], columns[k], charset)
             padding = " " * (columns[k] - display_width(cell))
-            text += " " * (k > band[0]) + bar * (k in bars) + padding + style(cell, INVERSE, colour and k in lit)
+            text += (
+                " " * (k > band[0]) + bar * (k in bars) + padding + style(cell, INVERSE, colour and k in lit)
+            )
         return text
 
     lines = []
@@ -412,7 +498,9 @@ def strip(lanes, columns, cut, label, *, width, colour, charset):
         for name, cells, lit in lanes:
             lines.append(line(band, name, cells, lit))
             if lit and not colour:
-                lines.append(line(band, "", ["^" * (k in lit and cell != "") for k, cell in enumerate(cells)]))
+                lines.append(
+                    line(band, "", ["^" * (k in lit and cell != "") for k, cell in enumerate(cells)])
+                )
             if not lines[-1].strip():
                 lines.pop()
     return lines, columns != natural

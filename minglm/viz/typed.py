@@ -1,6 +1,6 @@
 """What a person types, read: a text into tokens, spans, an order, a cell, names of models; and spans that nobody typed, drawn.
 
-    read("x1 x2 x3", "1:2")  ->  Sample(tokens x1 x2 x3, spans [1:2], order [0], objective "token")
+read("x1 x2 x3", "1:2")  ->  Sample(tokens x1 x2 x3, spans [1:2], order [0], objective "token")
 """
 
 import difflib
@@ -53,9 +53,13 @@ def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0)
     text without a whole sentence serves the token objective instead.
     """
     if not 0 < mask_ratio <= 1:
-        raise MinglmError(f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1")
+        raise MinglmError(
+            f"ratio {mask_ratio} is not accepted: it is the share of tokens to blank, above 0 and at most 1"
+        )
     if not 0 < mean_length <= 40:
-        raise MinglmError(f"mean length {mean_length} is not accepted: it is a number of tokens, above 0 and at most 40")
+        raise MinglmError(
+            f"mean length {mean_length} is not accepted: it is a number of tokens, above 0 and at most 40"
+        )
     rng = Rng(seed)
     ends = [any(mark in token for mark in SENTENCE_MARKS) for token in tokens]
     how = dict(has_cls=False, has_eos=tokens[-1] in EOS_TEXTS, sentence_ends=ends)

@@ -12,8 +12,10 @@ RULES = {
 }
 
 # One cell in a sentence: CELL with the reason of its kind.
-CELL = "{query} (row {i}) {may} {key} (row {j}): {because}. Row {i} sees the first max({part_a_len}, {i} + 1) = {n} keys, \
+CELL = (
+    "{query} (row {i}) {may} {key} (row {j}): {because}. Row {i} sees the first max({part_a_len}, {i} + 1) = {n} keys, \
 and {j} is {among} them."
+)
 BECAUSE = {
     "AA": "both are in {A}, which sees itself left and right",
     "BA": "{B} sees all of {A}",
@@ -43,10 +45,22 @@ STEPS = {
         ("spans", "Chosen to be blanked: {spans}, {blanked} of {text}."),
         ("masks", "Part A is the text with one {mask} for each span, however long the span was: {part_a}."),
         ("order", "Part B is the blanked spans, shuffled. Their order here: {order}."),
-        ("pieces", "{sop} leads every span in, and each row of Part B learns the token that comes next; {eop} ends a span."),
-        ("positions", "The first position says which blank: a row of Part B stands where the {mask} of its span stands."),
-        ("block positions", "The second position says where inside the span: 1 at {sop}, then 2, 3, ...; in Part A it is 0."),
-        ("mask", "Row i sees the first max({part_a_len}, i + 1) keys: all of Part A, and Part B up to itself."),
+        (
+            "pieces",
+            "{sop} leads every span in, and each row of Part B learns the token that comes next; {eop} ends a span.",
+        ),
+        (
+            "positions",
+            "The first position says which blank: a row of Part B stands where the {mask} of its span stands.",
+        ),
+        (
+            "block positions",
+            "The second position says where inside the span: 1 at {sop}, then 2, 3, ...; in Part A it is 0.",
+        ),
+        (
+            "mask",
+            "Row i sees the first max({part_a_len}, i + 1) keys: all of Part A, and Part B up to itself.",
+        ),
     ],
     "others": [
         ("tokens", "The text: {text}."),
@@ -61,7 +75,10 @@ STEPS = {
 # The families on one sentence. A, B: what the rows before and from part_a_len on are called; span: what holds them together.
 MODELS = {
     "glm": {
-        "name": "GLM", "A": "Part A", "B": "Part B", "span": "span",
+        "name": "GLM",
+        "A": "Part A",
+        "B": "Part B",
+        "span": "span",
         "input": "the text with one [M] for each span, then the spans in shuffled order",
         "sees": "Part A sees Part A; Part B sees Part A and its past",
         "positions": "which blank, and where inside it",
@@ -69,7 +86,10 @@ MODELS = {
         "cannot": "learn from the tokens of Part A: they are read, not predicted",
     },
     "bert": {
-        "name": "BERT", "A": "the text", "B": "nothing", "span": "text",
+        "name": "BERT",
+        "A": "the text",
+        "B": "nothing",
+        "span": "text",
         "input": "the text with its own [M] for every blanked token",
         "sees": "everything sees everything",
         "positions": "0, 1, 2 and so on",
@@ -77,7 +97,10 @@ MODELS = {
         "cannot": "fill a blank of unknown length (the number of [M] tells it), or write",
     },
     "gpt": {
-        "name": "GPT", "A": "nothing", "B": "the text", "span": "text",
+        "name": "GPT",
+        "A": "nothing",
+        "B": "the text",
+        "span": "text",
         "input": "the text as it is",
         "sees": "every token sees itself and its past",
         "positions": "0, 1, 2 and so on",
@@ -85,7 +108,10 @@ MODELS = {
         "cannot": "look at what stands to the right of a blank",
     },
     "prefix": {
-        "name": "prefix LM", "A": "the context", "B": "the continuation", "span": "continuation",
+        "name": "prefix LM",
+        "A": "the context",
+        "B": "the continuation",
+        "span": "continuation",
         "input": "the text as it is: what comes before the first blank is context",
         "sees": "the context sees itself, the continuation also its past",
         "positions": "0, 1, 2 and so on",
@@ -93,7 +119,10 @@ MODELS = {
         "cannot": "look to the right of a blank, or learn from the context",
     },
     "unilm": {
-        "name": "UniLM", "A": "S1", "B": "S2", "span": "segment",
+        "name": "UniLM",
+        "A": "S1",
+        "B": "S2",
+        "span": "segment",
         "input": "S1 [EOS] S2 [EOS], the blanked tokens of S2 as [M]",
         "sees": "S1 sees S1; S2 sees S1 and its past",
         "positions": "0, 1, 2 and so on, and the number of the segment",
@@ -101,19 +130,27 @@ MODELS = {
         "cannot": "fill a blank of unknown length; and when it writes there is no [M], which it saw in training",
     },
     "t5": {
-        "name": "T5", "A": "the encoder", "B": "the decoder", "span": "span",
+        "name": "T5",
+        "A": "the encoder",
+        "B": "the decoder",
+        "span": "span",
         "input": "encoder: a sentinel for each span; decoder: the spans, each led by its sentinel",
         "sees": "encoder sees encoder; decoder sees encoder and its past",
         "positions": "two scales of their own, of distances in each stack",
         "predicts": "the spans in the order of the text",
         "cannot": "tell from a position which blank it is in: it needs a sentinel of its own for every span",
     },
-}  # fmt: skip
+}
 
 WORDS = {
-    "rules": RULES, "cell": CELL, "because": BECAUSE, "may": [MAY[False], MAY[True]], "among": [AMONG[False], AMONG[True]],
-    "steps": STEPS, "models": MODELS,
-}  # fmt: skip
+    "rules": RULES,
+    "cell": CELL,
+    "because": BECAUSE,
+    "may": [MAY[False], MAY[True]],
+    "among": [AMONG[False], AMONG[True]],
+    "steps": STEPS,
+    "models": MODELS,
+}
 
 # The animation: the caption of each step.
 STORY = {
@@ -129,5 +166,12 @@ STORY = {
 
 # What the special tokens are called in pictures.
 NAMES = {
-    "pad": "[PAD]", "cls": "[CLS]", "eos": "[EOS]", "mask": "[M]", "smask": "[sM]", "gmask": "[gM]", "sop": "[S]", "eop": "[E]",
-}  # fmt: skip
+    "pad": "[PAD]",
+    "cls": "[CLS]",
+    "eos": "[EOS]",
+    "mask": "[M]",
+    "smask": "[sM]",
+    "gmask": "[gM]",
+    "sop": "[S]",
+    "eop": "[E]",
+}

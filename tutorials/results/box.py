@@ -1,8 +1,8 @@
 """What the bundled model is worth: writes box.json beside this file.
 
-    python tutorials/results/box.py              without further learning: some ten minutes on one core
-    python tutorials/results/box.py --learned    and each task learned, about an hour; else the table of the model that was
-                                                 measured last stays, under its own name
+python tutorials/results/box.py              without further learning: some ten minutes on one core
+python tutorials/results/box.py --learned    and each task learned, about an hour; else the table of the model that was
+                                             measured last stays, under its own name
 """
 
 import argparse
@@ -36,10 +36,16 @@ USES = {"text": "austen/dev.txt.xz"} | {
 def evaluate(use, file, model=BOX):
     """What `minglm evaluate --json` prints, without the predictions."""
     with contextlib.redirect_stdout(printed := io.StringIO()):
-        assert main(["evaluate", "--model", str(model), "--task", use, "--file", str(DATA / file), "--json"]) == 0
+        assert (
+            main(["evaluate", "--model", str(model), "--task", use, "--file", str(DATA / file), "--json"])
+            == 0
+        )
     found = json.loads(printed.getvalue())
-    return dict(command=f"minglm evaluate --model minglm/box --task {use} --file tutorials/data/{file}",
-                metrics=found["metrics"], yardsticks=found["yardsticks"])  # fmt: skip
+    return dict(
+        command=f"minglm evaluate --model minglm/box --task {use} --file tutorials/data/{file}",
+        metrics=found["metrics"],
+        yardsticks=found["yardsticks"],
+    )
 
 
 def evaluate_random_weights():
@@ -55,7 +61,9 @@ class Learning(Comparison):
     """The cells of `minglm compare` for one model, the box, and for random weights of its shape."""
 
     def config_of(self, cell):
-        name = "tokenizer.json" if cell.pretrained is None else "model.safetensors"  # what a result depends on besides
+        name = (
+            "tokenizer.json" if cell.pretrained is None else "model.safetensors"
+        )  # what a result depends on besides
         return super().config_of(cell) | dict(box=hashlib.sha256((BOX / name).read_bytes()).hexdigest())
 
     def tokenizer(self):
@@ -74,7 +82,10 @@ def learned(seeds=1):
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
     counted = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)]
-    learning.run(counted + [Cell("glm", start, task, seed) for seed in range(seeds) for task in TASKS for start in (0, None)])
+    learning.run(
+        counted
+        + [Cell("glm", start, task, seed) for seed in range(seeds) for task in TASKS for start in (0, None)]
+    )
     table = {task: {} for task in TASKS}
     for task in TASKS:
         for name, pretrained in (("box", 0), ("random weights", None)):
@@ -88,7 +99,11 @@ def learned(seeds=1):
         error = math.hypot(ours["standard_error"], random["standard_error"])
         table[task]["standard_errors_above_random"] = (ours["score"] - random["score"]) / error
     parameters = f"{read_model(BOX)[0].num_parameters() / 1e6:.1f} M"
-    made = dict(model=f"the bundled model ({parameters})", **origin(), command="python tutorials/results/box.py --learned")
+    made = dict(
+        model=f"the bundled model ({parameters})",
+        **origin(),
+        command="python tutorials/results/box.py --learned",
+    )
     return made | dict(plan=dataclasses.asdict(plan), seeds=seeds, tasks=table)
 
 
@@ -103,10 +118,12 @@ if __name__ == "__main__":
     args = p.parse_args()
     assert set(USES) <= set(scorer.task_names())
     results = dict(
-        **origin(), command="python tutorials/results/box.py",
+        **origin(),
+        command="python tutorials/results/box.py",
         pretraining=json.loads((BOX / "evaluation.json").read_text(encoding="utf-8")),
-        tasks={use: evaluate(use, file) for use, file in USES.items()}, random_weights=evaluate_random_weights(),
+        tasks={use: evaluate(use, file) for use, file in USES.items()},
+        random_weights=evaluate_random_weights(),
         learned=learned() if args.learned else learned_before(),
-    )  # fmt: skip
+    )
     (HERE / "box.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote       {HERE / 'box.json'}")

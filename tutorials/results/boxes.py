@@ -30,8 +30,11 @@ def printed(*arguments):
 
 def measured(model, stories):
     """Every number of one model, and what it writes: ten stories, the first hundred tokens of each, none left out."""
+
     def evaluate(task, file, *more):
-        found = json.loads(printed("evaluate", "--model", str(model), "--task", task, "--file", str(file), *more, "--json"))
+        found = json.loads(
+            printed("evaluate", "--model", str(model), "--task", task, "--file", str(file), *more, "--json")
+        )
         return dict(metrics=found["metrics"], yardsticks=found["yardsticks"])
 
     dials = ("--temperature", "0.8", "--max-tokens", "100")
@@ -41,7 +44,10 @@ def measured(model, stories):
         stories=evaluate("text", stories / "dev.txt.xz", "--documents", "line"),
         novels=evaluate("text", DATA / "austen" / "dev.txt.xz"),
         infill=evaluate("infill", DATA / "infill" / "dev.jsonl.xz"),
-        writes=[printed("write", START, "--model", str(model), *dials, "--seed", str(seed)).strip() for seed in SEEDS],
+        writes=[
+            printed("write", START, "--model", str(model), *dials, "--seed", str(seed)).strip()
+            for seed in SEEDS
+        ],
     )
 
 

@@ -38,8 +38,12 @@ with open(HERE / "loss_curve.csv", "w", newline="", encoding="utf-8") as file:
     table.writerow(["step", *BACKENDS])
     table.writerows(zip(range(1, 51), *curves.values(), strict=True))
 
-figure, (above, below) = plt.subplots(2, 1, figsize=(6.4, 4.2), height_ratios=(3, 1), sharex=True, layout="constrained")
-above.plot(range(1, 51), curves["reference"], color="#4477aa", lw=4, alpha=0.5, label="reference: plain PyTorch")
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(6.4, 4.2), height_ratios=(3, 1), sharex=True, layout="constrained"
+)
+above.plot(
+    range(1, 51), curves["reference"], color="#4477aa", lw=4, alpha=0.5, label="reference: plain PyTorch"
+)
 above.plot(range(1, 51), curves["kernel"], color="#bb5566", lw=1.2, label="kernel: C++")
 above.set(ylabel="loss, nats a token", title="The same 50 steps, computed twice")
 above.legend(frameon=False)

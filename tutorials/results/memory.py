@@ -61,12 +61,22 @@ def one_step(preset, backend, dtype):
     seconds = time.monotonic() - began
     with torch.no_grad():
         after = float(model.loss(batch))
-    return dict(preset=preset, backend=backend, dtype=dtype, loss=float(loss), gradient_norm=norm, loss_after=after,
-                gigabytes=megabytes() / 1024, seconds=seconds, text_tokens=batch.text_tokens)  # fmt: skip
+    return dict(
+        preset=preset,
+        backend=backend,
+        dtype=dtype,
+        loss=float(loss),
+        gradient_norm=norm,
+        loss_after=after,
+        gigabytes=megabytes() / 1024,
+        seconds=seconds,
+        text_tokens=batch.text_tokens,
+    )
 
 
 def one_long_sample(T):
     """One head of 32 over a single sample, forward and backward; what it holds beside inputs, outputs and gradients."""
+
     def step(T):
         q, k, v, g = (torch.randn(T, 1, 32) for _ in range(4))
         for x in (q, k, v):
@@ -86,15 +96,23 @@ if __name__ == "__main__":
         raise SystemExit
 
     def apart(*words):
-        return json.loads(subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True).stdout)
+        return json.loads(
+            subprocess.run(
+                [sys.executable, __file__, *words], check=True, capture_output=True, text=True
+            ).stdout
+        )
 
     steps = []
     for preset in ("base", "large"):
         for dtype, fair in FAIR.items():
-            ours, theirs = steps[len(steps) :] = [apart(preset, backend, dtype) for backend in ("kernel", "reference")]
+            ours, theirs = steps[len(steps) :] = [
+                apart(preset, backend, dtype) for backend in ("kernel", "reference")
+            ]
             for name in ("loss", "gradient_norm", "loss_after"):
                 assert abs(ours[name] - theirs[name]) <= fair * abs(theirs[name]), f"{preset} {dtype}: {name}"
             print(*(json.dumps(step) for step in (ours, theirs)), sep="\n", flush=True)
-    results = dict(**origin(), command="python tutorials/results/memory.py", steps=steps, long=apart(str(LONG)))
+    results = dict(
+        **origin(), command="python tutorials/results/memory.py", steps=steps, long=apart(str(LONG))
+    )
     (HERE / "memory.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote       {HERE / 'memory.json'}")

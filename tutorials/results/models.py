@@ -1,6 +1,6 @@
 """The small presets, pretrained and looked at: writes models.json beside this file. A quarter of an hour on two cores.
 
-    python tutorials/results/models.py
+python tutorials/results/models.py
 """
 
 import contextlib
@@ -22,7 +22,9 @@ RUNS = {
     "tiny without the kernel": ["--dtype", "float32", "--backend", "sdpa"],
     "page": ["--preset", "page"],
 }
-USES = {"text": "austen/dev.txt.xz"} | {name: f"{name}/dev.jsonl.xz" for name in ("last_word", "infill", "book_cloze")}
+USES = {"text": "austen/dev.txt.xz"} | {
+    name: f"{name}/dev.jsonl.xz" for name in ("last_word", "infill", "book_cloze")
+}
 
 
 def call(*words):
@@ -41,21 +43,32 @@ def pretrained(arguments, run):
         rows = list(csv.DictReader(file))
     text_tokens, seconds = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
     return dict(
-        command=" ".join(["minglm pretrain", *arguments]), steps=len(rows), text_tokens=int(text_tokens), minutes=minutes,
-        minutes_of_steps=seconds / 60, tokens_per_s=text_tokens / seconds,
+        command=" ".join(["minglm pretrain", *arguments]),
+        steps=len(rows),
+        text_tokens=int(text_tokens),
+        minutes=minutes,
+        minutes_of_steps=seconds / 60,
+        tokens_per_s=text_tokens / seconds,
         evaluation=json.loads((run / "evaluation.json").read_text(encoding="utf-8")),
-    )  # fmt: skip
+    )
 
 
 def used(run):
     """What it fills, writes, and scores without further learning."""
-    found = {name: json.loads(call("evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"))
-             for name, file in USES.items()}  # fmt: skip
+    found = {
+        name: json.loads(call("evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"))
+        for name, file in USES.items()
+    }
     return dict(
-        tasks={name: {key: x[key] for key in ("metrics", "yardsticks") if key in x} for name, x in found.items()},
-        fills={text: call("fill", "--model", run, text).splitlines()[0] for text in ("And God [MASK] the light [MASK].",)},
+        tasks={
+            name: {key: x[key] for key in ("metrics", "yardsticks") if key in x} for name, x in found.items()
+        },
+        fills={
+            text: call("fill", "--model", run, text).splitlines()[0]
+            for text in ("And God [MASK] the light [MASK].",)
+        },
         writes={text: call("write", "--model", run, text).strip() for text in ("Once upon a time",)},
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

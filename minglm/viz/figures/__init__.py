@@ -53,9 +53,19 @@ FIGURES = {
         ("query", "models", MODEL, "what one row looks at, a bar for each key"),
         ("infilling", "models", MODEL, "blanks being filled: the likeliest choices for each token"),
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
-        ("spans", "runs", RUN, "lengths of spans beside Poisson's law, and the share of a text that is blanked"),
+        (
+            "spans",
+            "runs",
+            RUN,
+            "lengths of spans beside Poisson's law, and the share of a text that is blanked",
+        ),
         ("tiles", "tiles", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
-        ("story", "story", TEXT, "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home"),
+        (
+            "story",
+            "story",
+            TEXT,
+            "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home",
+        ),
         ("attention", "speed", BENCH, "every way to compute attention, beside PyTorch's best"),
     )
 }
@@ -99,7 +109,9 @@ def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme=
     figure, look = find(name), dict(theme=theme, width=width, **dials)
     name = figure.name
     if figure.needs in (RUNS, BENCH) or name == "spans":
-        raise MinglmError(f"figure {name} is not of a text but of {figure.needs}: minglm plot PATH --figure {name}")
+        raise MinglmError(
+            f"figure {name} is not of a text but of {figure.needs}: minglm plot PATH --figure {name}"
+        )
     if figure.needs != TEXT and model is None:
         raise MinglmError(f"figure {name} needs a model: --model RUN")
     if name == "position_embeddings":

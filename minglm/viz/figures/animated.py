@@ -124,8 +124,9 @@ def ems(text):
     """About how wide a text is, in sizes of its letters: rather too wide, as the font is not known."""
     return sum(
         0.98 if display_width(c) > 1 or c in WIDE else 0.38 if c in NARROW else 0.68 if c.isupper() else 0.62
-        for c in text if display_width(c)
-    )  # fmt: skip
+        for c in text
+        if display_width(c)
+    )
 
 
 def clean(words):

@@ -26,9 +26,18 @@ DPI, WIDTH, MARGIN = 100, 900, 14  # WIDTH: of a figure, in pixels, unless anoth
 TITLE, BODY, SMALL = 12, 9, 8  # sizes of letters, in points; a point is 1.39 pixels
 # The first of these that are installed are used; each brings letters that those before it lack.
 FAMILIES = (
-    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
-    "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "Arial Unicode MS",
-)  # fmt: skip
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "SimHei",
+    "Arial Unicode MS",
+)
 DASHES = {"solid": (0, ()), "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
 SUFFIXES = (".svg", ".png", ".pdf")
 
@@ -126,9 +135,20 @@ class Canvas:
         if angle:
             place = dict(ha="left", va="center", rotation=angle, rotation_mode="anchor")
         else:
-            y += 0.36 * size * DPI / 72  # capital letters then stand in the middle, and neighbours on one line
-        self.ax.text(x, y, text, fontproperties=font(size, bold), color=colour or self.look["ink"], gid=gid, parse_math=False,
-                     zorder=5, **place)  # fmt: skip
+            y += (
+                0.36 * size * DPI / 72
+            )  # capital letters then stand in the middle, and neighbours on one line
+        self.ax.text(
+            x,
+            y,
+            text,
+            fontproperties=font(size, bold),
+            color=colour or self.look["ink"],
+            gid=gid,
+            parse_math=False,
+            zorder=5,
+            **place,
+        )
 
     def paragraph(self, x, y, text, room, size=BODY, **how):
         """Lines from y down, at most `room` pixels wide. Returns where they end."""
@@ -146,18 +166,35 @@ class Canvas:
     def line(self, *points, colour=None, width=1.0, style="solid", zorder=3, gid=None):
         """A line through (x, y) points; width in points."""
         xs, ys = zip(*points, strict=True)
-        self.ax.plot(xs, ys, color=colour or self.look["ink"], linewidth=width, linestyle=DASHES[style], zorder=zorder, gid=gid,
-                     dash_capstyle="butt", solid_capstyle="butt", solid_joinstyle="round")  # fmt: skip
+        self.ax.plot(
+            xs,
+            ys,
+            color=colour or self.look["ink"],
+            linewidth=width,
+            linestyle=DASHES[style],
+            zorder=zorder,
+            gid=gid,
+            dash_capstyle="butt",
+            solid_capstyle="butt",
+            solid_joinstyle="round",
+        )
 
     def lines(self, segments, colour, width=1.0, zorder=3, gid=None):
         """Many lines, each of (x, y) points, as one object."""
         self.ax.add_collection(
-            LineCollection(segments, colors=colour, linewidths=width, zorder=zorder, gid=gid, capstyle="butt"), autolim=False
+            LineCollection(
+                segments, colors=colour, linewidths=width, zorder=zorder, gid=gid, capstyle="butt"
+            ),
+            autolim=False,
         )
 
-    def box(self, x, y, w, h, *, fill="none", edge="none", width=1.0, style="solid", round=0, zorder=2, gid=None):
+    def box(
+        self, x, y, w, h, *, fill="none", edge="none", width=1.0, style="solid", round=0, zorder=2, gid=None
+    ):
         """A rectangle from its top left corner; round: the radius of its corners."""
-        how = dict(facecolor=fill, edgecolor=edge, linewidth=width, linestyle=DASHES[style], zorder=zorder, gid=gid)
+        how = dict(
+            facecolor=fill, edgecolor=edge, linewidth=width, linestyle=DASHES[style], zorder=zorder, gid=gid
+        )
         if round:
             r = min(round, w / 2, h / 2)
             shape = FancyBboxPatch((x, y), w, h, boxstyle=f"round,pad=0,rounding_size={r}", **how)
@@ -192,7 +229,9 @@ class Canvas:
         self.fig.set_size_inches(self.width / DPI, height / DPI)
         self.ax.set_ylim(height, 0)
         words = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in alt_text)
-        self.fig.alt_text = re.sub(r"(?<!\.)\.\.(?!\.)", ".", words)  # a text that ends in a point, and ours after it
+        self.fig.alt_text = re.sub(
+            r"(?<!\.)\.\.(?!\.)", ".", words
+        )  # a text that ends in a point, and ours after it
         return self.fig
 
 
@@ -223,7 +262,13 @@ def save_figure(fig, path):
     metadata = {
         ".svg": {"Date": None, "Creator": "minglm", "Title": title_of(words), "Description": words},
         ".png": {"Software": None, "Description": words},  # the library's version would be in it
-        ".pdf": {"CreationDate": None, "Creator": "minglm", "Producer": None, "Title": title_of(words), "Subject": words},
+        ".pdf": {
+            "CreationDate": None,
+            "Creator": "minglm",
+            "Producer": None,
+            "Title": title_of(words),
+            "Subject": words,
+        },
     }
     if suffix not in metadata:
         raise MinglmError(f"{path}: a picture's name ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

@@ -8,8 +8,13 @@ from .canvas import DPI, look, width_in_pixels
 from .runs import dress
 
 MODELS = dict(glm="GLM", gpt="GPT", bert="BERT", prefix="prefix LM")
-ABLATED = {"glm": "GLM", "glm-ordered": "spans in order", "glm-1d": "one position", "glm-sentinels": "sentinels",
-           "glm-head": "linear head"}  # fmt: skip
+ABLATED = {
+    "glm": "GLM",
+    "glm-ordered": "spans in order",
+    "glm-1d": "one position",
+    "glm-sentinels": "sentinels",
+    "glm-head": "linear head",
+}
 TITLES = dict(book_cloze="book cloze", last_word="last word", text="running text")
 MARKS = "osD^vP"
 PANEL = 150, 200  # pixels: the least width of a panel, and its height
@@ -23,11 +28,19 @@ def fig_comparison(found, *, theme="light", width=None):
     """
     colours, width = look(theme), width_in_pixels(width)
     table = found["table"]
-    panels = [(use, MODELS, use) for use in table] + [(f"{use},\nablations", ABLATED, use) for use in ("sentiment", "infill")
-              if any(name in table.get(use, {}).get("pretrained", {}) for name in list(ABLATED)[1:])]  # fmt: skip
+    panels = [(use, MODELS, use) for use in table] + [
+        (f"{use},\nablations", ABLATED, use)
+        for use in ("sentiment", "infill")
+        if any(name in table.get(use, {}).get("pretrained", {}) for name in list(ABLATED)[1:])
+    ]
     columns = max(1, min(len(panels), width // PANEL[0]))
     rows = -(-len(panels) // columns)
-    fig = Figure(figsize=(width / DPI, (rows * PANEL[1] + 70) / DPI), dpi=DPI, layout="constrained", facecolor=colours["back"])
+    fig = Figure(
+        figsize=(width / DPI, (rows * PANEL[1] + 70) / DPI),
+        dpi=DPI,
+        layout="constrained",
+        facecolor=colours["back"],
+    )
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     words, handles = [], {}
     for ax, (title, names, use) in zip(axes, panels, strict=False):
@@ -38,12 +51,23 @@ def fig_comparison(found, *, theme="light", width=None):
                 if point and not (kind == "random" and names is ABLATED):
                     colour = SPAN_COLOURS[place % len(SPAN_COLOURS)]
                     ax.errorbar(
-                        place + shift, point["score"], point["standard_error"], fmt=MARKS[place], color=colour, markersize=6,
-                        markerfacecolor=face or colour, capsize=2, linewidth=1, gid=f"{use}-{kind}-{name}",
-                    )  # fmt: skip
+                        place + shift,
+                        point["score"],
+                        point["standard_error"],
+                        fmt=MARKS[place],
+                        color=colour,
+                        markersize=6,
+                        markerfacecolor=face or colour,
+                        capsize=2,
+                        linewidth=1,
+                        gid=f"{use}-{kind}-{name}",
+                    )
                     if kind == "pretrained":
                         words.append(f"{' '.join(title.split())}, {names[name]}: {point['score']:.1f}")
-        lines = {"chance": (row.get("chance", row.get("copying")), ":"), "words": (row.get("words", {}).get("score"), "--")}
+        lines = {
+            "chance": (row.get("chance", row.get("copying")), ":"),
+            "words": (row.get("words", {}).get("score"), "--"),
+        }
         for name, (height, style) in lines.items():
             if height is not None:
                 ax.axhline(height, color=colours["soft"], linewidth=1, linestyle=style, gid=f"{use}-{name}")
@@ -56,6 +80,15 @@ def fig_comparison(found, *, theme="light", width=None):
         handles.setdefault(use, ax)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    fig.suptitle("One network, trained in four ways", x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
-    fig.alt_text = "Scores of the same network pretrained as GLM, GPT, BERT and prefix LM. " + "; ".join(words) + "."
+    fig.suptitle(
+        "One network, trained in four ways",
+        x=0.01,
+        ha="left",
+        color=colours["ink"],
+        fontsize=13,
+        fontweight="bold",
+    )
+    fig.alt_text = (
+        "Scores of the same network pretrained as GLM, GPT, BERT and prefix LM. " + "; ".join(words) + "."
+    )
     return fig

@@ -14,14 +14,34 @@ from .canvas import DPI, look, save_figure, width_in_pixels
 
 # columns of metrics.csv that the figure reads; losses in nats a token
 COLUMNS = ("step", "loss", "lr", "grad_norm", "text_tokens", "seconds")
-HELD_OUT = {"held_out": "all", "held_out_token": "token", "held_out_sentence": "sentence", "held_out_document": "document"}
+HELD_OUT = {
+    "held_out": "all",
+    "held_out_token": "token",
+    "held_out_sentence": "sentence",
+    "held_out_document": "document",
+}
 # Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers tell apart).
 STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
 LINES = {
-    "light": {"training": "#004B87", "all": "#1A1A1A", "token": "#D55E00", "sentence": "#009E73", "document": "#AA4499"},
-    "dark": {"training": "#4FA3F0", "all": "#E8E8E8", "token": "#FF8A3D", "sentence": "#3DD6A3", "document": "#E89AD8"},
+    "light": {
+        "training": "#004B87",
+        "all": "#1A1A1A",
+        "token": "#D55E00",
+        "sentence": "#009E73",
+        "document": "#AA4499",
+    },
+    "dark": {
+        "training": "#4FA3F0",
+        "all": "#E8E8E8",
+        "token": "#FF8A3D",
+        "sentence": "#3DD6A3",
+        "document": "#E89AD8",
+    },
 }
-DASHES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v", "P")  # of several runs, beside their colours
+DASHES, MARKS = (
+    ("-", "--", ":", "-."),
+    ("o", "s", "^", "D", "v", "P"),
+)  # of several runs, beside their colours
 MOST_POINTS = 20_000  # of a raw line; a longer run is drawn as the extremes of as many stretches
 
 
@@ -39,7 +59,11 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 
     fig, (loss, lr, norm, speed) = four_panels(title, colours, width)
     step = metrics["step"]
-    handles = [noisy_line(loss, step, metrics["loss"], colours["training"], f"training {last(smooth(metrics['loss'])):.2f}")]
+    handles = [
+        noisy_line(
+            loss, step, metrics["loss"], colours["training"], f"training {last(smooth(metrics['loss'])):.2f}"
+        )
+    ]
     for column, name in HELD_OUT.items():
         seen = np.isfinite(metrics[column])
         if seen.any():
@@ -47,7 +71,14 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
             label = f"held out{'' if name == 'all' else ', ' + name} {last(metrics[column]):.2f}"
             sizes = dict(markersize=4.5, markevery=max(1, seen.sum() // 25), linewidth=1.4)
             handles += loss.plot(
-                step[seen], metrics[column][seen], dashes, marker=marker, color=colours[name], label=label, gid=column, **sizes
+                step[seen],
+                metrics[column][seen],
+                dashes,
+                marker=marker,
+                color=colours[name],
+                label=label,
+                gid=column,
+                **sizes,
             )
     legend_above(loss, handles, colours, width)
 
@@ -82,13 +113,17 @@ def fig_runs(paths, *, theme="light", width=None):
         end = last(smooth(metrics["loss"]))
         handles += loss.plot(step, smooth(metrics["loss"]), label=f"{name} {end:.2f}", gid=f"loss-{n}", **how)
         seen, held = np.isfinite(metrics["held_out"]), last(metrics["held_out"])
-        marks = dict(color=colour, markersize=4.5, markerfacecolor=colours["back"], markevery=max(1, seen.sum() // 12))
+        marks = dict(
+            color=colour, markersize=4.5, markerfacecolor=colours["back"], markevery=max(1, seen.sum() // 12)
+        )
         loss.plot(step[seen], metrics["held_out"][seen], MARKS[n % len(MARKS)], gid=f"held_out-{n}", **marks)
         lr.plot(step, metrics["lr"], gid=f"lr-{n}", **how)
         for ax, column in ((norm, "grad_norm"), (speed, "tokens_per_second")):
             ax.plot(step, running_mean(metrics[column], in_logs and ax is norm), gid=f"{column}-{n}", **how)
-        words.append(f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}"
-                     + (f", held out {held:.2f}" if math.isfinite(held) else ""))  # fmt: skip
+        words.append(
+            f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}"
+            + (f", held out {held:.2f}" if math.isfinite(held) else "")
+        )
     legend_above(loss, handles, colours, width)
     scales((lr, norm, speed), max((metrics["step"] for metrics in runs.values()), key=len), in_logs, width)
     speed.set_xlabel("step; marks in the first panel: held-out loss", color=colours["ink"])
@@ -103,7 +138,9 @@ def four_panels(title, colours, width):
     axes = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
     if title:
         fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
-    for ax, name in zip(axes, ("loss, nats a token", "learning rate", "gradient norm", "text tokens a second"), strict=True):
+    for ax, name in zip(
+        axes, ("loss, nats a token", "learning rate", "gradient norm", "text tokens a second"), strict=True
+    ):
         style_axes(ax, name, colours)
     return fig, axes
 
@@ -111,9 +148,16 @@ def four_panels(title, colours, width):
 def legend_above(ax, handles, colours, width):
     """What the lines are, above the axes: there it can cover nothing."""
     ax.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0, frameon=False, fontsize=9,
-        ncols=5 if width >= 1000 else 3 if width >= 600 else 2, labelcolor=colours["ink"], columnspacing=1.4,
-    )  # fmt: skip
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.1),
+        borderaxespad=0,
+        frameon=False,
+        fontsize=9,
+        ncols=5 if width >= 1000 else 3 if width >= 600 else 2,
+        labelcolor=colours["ink"],
+        columnspacing=1.4,
+    )
 
 
 def scales(axes, step, in_logs, width):
@@ -127,7 +171,9 @@ def scales(axes, step, in_logs, width):
         norm.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    speed.xaxis.set_major_locator(MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    speed.xaxis.set_major_locator(
+        MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
     if len(step) == 1:
         speed.set_xlim(step[0] - 1, step[0] + 1)
     speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -153,7 +199,9 @@ def read_metrics(path):
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
     except OSError as error:
-        raise MinglmError(f"{path}: {error.strerror or error}; a run folder's metrics.csv is needed") from None
+        raise MinglmError(
+            f"{path}: {error.strerror or error}; a run folder's metrics.csv is needed"
+        ) from None
     except (ValueError, csv.Error):
         header, rows = [], []
     missing = [name for name in COLUMNS if name not in header]
@@ -166,7 +214,9 @@ def read_metrics(path):
         try:
             table[i] = [float(field) if field else math.nan for field in row]
         except ValueError:
-            raise MinglmError(f"{path}: line {i + 2} is not one number for each of the {len(header)} columns") from None
+            raise MinglmError(
+                f"{path}: line {i + 2} is not one number for each of the {len(header)} columns"
+            ) from None
     never = np.full(len(rows), np.nan)
     metrics = dict.fromkeys(HELD_OUT, never) | dict(zip(header, table.T, strict=True))
     seconds = np.where(metrics["seconds"] > 0, metrics["seconds"], np.nan)
@@ -201,7 +251,15 @@ def noisy_line(ax, step, values, colour, label=None, gid="loss", in_logs=False):
     """
     x, y = extremes(step, values)
     ax.plot(x, y, color=colour, alpha=0.35, linewidth=0.8, gid=f"{gid} raw")
-    (line,) = ax.plot(step, running_mean(values, in_logs), color=colour, linewidth=1.8, marker=dot(step), label=label, gid=gid)
+    (line,) = ax.plot(
+        step,
+        running_mean(values, in_logs),
+        color=colour,
+        linewidth=1.8,
+        marker=dot(step),
+        label=label,
+        gid=gid,
+    )
     return line
 
 
@@ -246,7 +304,9 @@ def style_axes(ax, name, colours):
     ax.grid(True, color=colours["grid"], linewidth=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(colors=colours["ink"], labelsize=9, length=3)
-    ax.yaxis.set_major_locator(MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 8, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_locator(
+        MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 8, steps=[1, 2, 2.5, 5, 10])
+    )
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["ink"])

@@ -10,14 +10,20 @@ from ..palette import KINDS
 from ..words import MODELS
 from .canvas import BODY, SMALL, fitted, height_of, legible, width_of, wrapped
 
-LEAST_CELL = 12  # pixels that a row with a label takes; below, and above MOST_WORDS, brackets say which span is where
+LEAST_CELL = (
+    12  # pixels that a row with a label takes; below, and above MOST_WORDS, brackets say which span is where
+)
 MOST_WORDS = 48
 CODES = {name: i for i, name in enumerate(KINDS)}
 LEGEND = {
-    "AA": "{A} sees {A}", "BA": "{B} sees {A}", "BE": "{B} sees what came in an earlier {span}",
-    "BS": "... and earlier in the same {span}", "self": "... and itself",
-    "AB": "hidden: {A} never sees {B}", "BF": "hidden: {B} never sees what comes later",
-}  # fmt: skip
+    "AA": "{A} sees {A}",
+    "BA": "{B} sees {A}",
+    "BE": "{B} sees what came in an earlier {span}",
+    "BS": "... and earlier in the same {span}",
+    "self": "... and itself",
+    "AB": "hidden: {A} never sees {B}",
+    "BF": "hidden: {B} never sees what comes later",
+}
 # What is drawn in a cell over its colour, in shares of its side: lines through points, or filled dots.
 ROUND = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 25)]
 STROKES = {
@@ -45,10 +51,18 @@ def cells(canvas, kind, x, y, side, *, alpha=1.0, gid="cells"):
     codes = np.array([[CODES.get(name, -1) for name in row] for row in kind])  # (rows, keys)
     fills = [getattr(k, theme) or canvas.look["faint"] for k in KINDS.values()]
     canvas.ax.pcolormesh(
-        x + side * np.arange(keys + 1), y + side * np.arange(rows + 1), np.ma.masked_less(codes, 0), cmap=ListedColormap(fills),
-        vmin=-0.5, vmax=len(fills) - 0.5, alpha=alpha, gid=gid, zorder=1,
-        edgecolors=canvas.look["back"] if side >= 7 else "none", linewidth=min(1.2, side / 16) if side >= 7 else 0,
-    )  # fmt: skip
+        x + side * np.arange(keys + 1),
+        y + side * np.arange(rows + 1),
+        np.ma.masked_less(codes, 0),
+        cmap=ListedColormap(fills),
+        vmin=-0.5,
+        vmax=len(fills) - 0.5,
+        alpha=alpha,
+        gid=gid,
+        zorder=1,
+        edgecolors=canvas.look["back"] if side >= 7 else "none",
+        linewidth=min(1.2, side / 16) if side >= 7 else 0,
+    )
     if side >= 7:
         for name in np.unique(kind[kind != ""]):
             marks(canvas, name, np.argwhere(kind == name), x, y, side, alpha)
@@ -62,9 +76,15 @@ def marks(canvas, name, where, x, y, side, alpha=1.0):
         radius = max(0.07 * side, 0.8)
         middles = [(a + side * u, b + side * v) for a, b in corners for u, v in DOTS]
         dots = [[(a + radius * c, b + radius * s) for c, s in ROUND[::3]] for a, b in middles]
-        canvas.ax.add_collection(PolyCollection(dots, facecolors=colour, alpha=alpha, zorder=2), autolim=False)
+        canvas.ax.add_collection(
+            PolyCollection(dots, facecolors=colour, alpha=alpha, zorder=2), autolim=False
+        )
     elif STROKES[kind.pattern]:
-        strokes = [[(a + side * u, b + side * v) for u, v in stroke] for a, b in corners for stroke in STROKES[kind.pattern]]
+        strokes = [
+            [(a + side * u, b + side * v) for u, v in stroke]
+            for a, b in corners
+            for stroke in STROKES[kind.pattern]
+        ]
         rgba = f"{colour}{round(255 * alpha):02X}"
         canvas.lines(strokes, rgba, width=min(1.6, max(0.6, side / (26 if thin else 18))), zorder=2)
 
@@ -178,7 +198,14 @@ def legend(canvas, found, names, x, y, room, columns=1):
         meaning = LEGEND[name].format(**names)
         meaning = meaning[0].upper() + meaning[1:] if name in ("AA", "BA", "BE") else meaning
         if number:
-            canvas.text(left + column, top + side / 2, number, ha="right", colour=canvas.look["soft"], gid=f"count-{name}")
+            canvas.text(
+                left + column,
+                top + side / 2,
+                number,
+                ha="right",
+                colour=canvas.look["soft"],
+                gid=f"count-{name}",
+            )
         for i, words in enumerate(wrapped(meaning, column - side - 18 - width_of(number))):
             canvas.text(left + side + 8, top + side / 2 + i * line, words, ha="left")
         top += (i + 1) * line + 6

@@ -72,7 +72,9 @@ def fig_mask(d, *, theme="light", width=None):
         for i, (token, target) in enumerate(zip(tokens, targets, strict=True)):
             mid, x = y + (i + 0.5) * side, left - 10
             if second:
-                canvas.text(x, mid, str(d.block_position_ids[i]), size, ha="right", colour=canvas.look["soft"])
+                canvas.text(
+                    x, mid, str(d.block_position_ids[i]), size, ha="right", colour=canvas.look["soft"]
+                )
                 x -= digits[1] + 9
             canvas.text(x, mid, str(d.position_ids[i]), size, ha="right")
             x -= digits[0] + 9
@@ -80,7 +82,9 @@ def fig_mask(d, *, theme="light", width=None):
             if target:
                 canvas.text(left + T * side + 8, mid, target, size, ha="left", gid=f"target-{i}")
         if any(targets):
-            canvas.text(left + T * side + 8, y + A * side - 9, "learns", SMALL, ha="left", colour=canvas.look["soft"])
+            canvas.text(
+                left + T * side + 8, y + A * side - 9, "learns", SMALL, ha="left", colour=canvas.look["soft"]
+            )
     row_brackets(canvas, d, MARGIN, y, side)
     end = y + T * side
 
@@ -98,9 +102,10 @@ def fig_mask(d, *, theme="light", width=None):
         end = legend_below(canvas, found, MODELS[d.model], end + 16, about) - MARGIN
     words = ", ".join(f"{n} {name}" for name, n in found.items())
     return canvas.finish(
-        end + MARGIN, f"{MODELS[d.model]['name']}'s attention mask of {count(T, 'row')}, {A} of them Part A. "
+        end + MARGIN,
+        f"{MODELS[d.model]['name']}'s attention mask of {count(T, 'row')}, {A} of them Part A. "
         f"Rows: {' '.join(d.tokens)}. {share} Cells of each kind: {words}. {d.steps[-1][1]}",
-    )  # fmt: skip
+    )
 
 
 def legend_below(canvas, found, names, y, about=""):
@@ -158,7 +163,15 @@ def row_brackets(canvas, d, x, y, side):
         bracket = x + 26
         colour, style = span_look(k)
         top, bottom, bend = y + a * side + 2, y + b * side - 2, bracket + 4
-        canvas.line((bend, top), (bracket, top), (bracket, bottom), (bend, bottom), colour=colour, style=style, width=1.8)
+        canvas.line(
+            (bend, top),
+            (bracket, top),
+            (bracket, bottom),
+            (bend, bottom),
+            colour=colour,
+            style=style,
+            width=1.8,
+        )
         if n in kept:
             canvas.text(bracket - 5, places[n], f"s{k + 1}", SMALL, bold=True, ha="right")
 
@@ -174,23 +187,36 @@ def fig_family(d, *, theme="light", width=None):
     columns, about = panels(canvas, 3), []
     gap = 7  # between the two stacks of T5
     tokens = [texts_of(r.tokens, 44, SMALL) for r in family]
-    side, labels = small_side([(t, columns.width - gap * (r.model == "t5")) for t, r in zip(tokens, family, strict=True)])
+    side, labels = small_side(
+        [(t, columns.width - gap * (r.model == "t5")) for t, r in zip(tokens, family, strict=True)]
+    )
     heads = max(rise(t, side, SMALL)[0] for t in tokens) if labels else 0
     for relative in family:
         names = MODELS[relative.model]
-        about.append([f"Learns {names['predicts']}.", f"Positions: {names['positions']}.", f"Cannot {names['cannot']}."])
+        about.append(
+            [
+                f"Learns {names['predicts']}.",
+                f"Positions: {names['positions']}.",
+                f"Cannot {names['cannot']}.",
+            ]
+        )
 
     what = headline(d).partition(" on ")[2].partition(":")[0]
     y = canvas.title("One text, six models", f"{what}; queries down, keys across")
     for begin in range(0, len(family), columns.n):
-        ends, tall = [], max(len(r) * side + gap * (r.model == "t5") for r in family[begin : begin + columns.n])
+        ends, tall = (
+            [],
+            max(len(r) * side + gap * (r.model == "t5") for r in family[begin : begin + columns.n]),
+        )
         for column, n in enumerate(range(begin, min(begin + columns.n, len(family)))):
             relative, x = family[n], columns.x(column)
             share = f"{relative.mask.mean():.0%} open"
             canvas.text(x, y + 8, MODELS[relative.model]["name"], 11, bold=True, ha="left")
             canvas.text(x + columns.width, y + 8, share, SMALL, ha="right", colour=canvas.look["soft"])
             top = y + 56 + heads
-            small_grid(canvas, relative, tokens[n] if labels else None, x, top, side, gap * (relative.model == "t5"))
+            small_grid(
+                canvas, relative, tokens[n] if labels else None, x, top, side, gap * (relative.model == "t5")
+            )
             below = top + tall + 6
             for line in about[n]:
                 below = canvas.paragraph(x, below, line, columns.width, SMALL, colour=canvas.look["soft"]) + 4
@@ -213,7 +239,14 @@ def small_grid(canvas, d, tokens, x, y, side, gap=0):
     part_heads(canvas, d, left, y - high - 16, side, gap)
     for j, token in enumerate(tokens or ()):
         upright(canvas, token, at[j] + side / 2, y - 8, side, SMALL, gid=f"{d.model}-key-{j}")
-        canvas.text(left - 5, y + (j + 0.5) * side + gap * (j >= A), token, SMALL, ha="right", gid=f"{d.model}-query-{j}")
+        canvas.text(
+            left - 5,
+            y + (j + 0.5) * side + gap * (j >= A),
+            token,
+            SMALL,
+            ha="right",
+            gid=f"{d.model}-query-{j}",
+        )
     for k, a, b in runs(d):
         canvas.bracket(at[a] + 1, at[b - 1] + side - 1, y - 5, k)
     if not gap:
@@ -223,8 +256,14 @@ def small_grid(canvas, d, tokens, x, y, side, gap=0):
     for rows, keys in ((slice(0, A), slice(0, A)), (slice(A, T), slice(0, A)), (slice(A, T), slice(A, T))):
         below, right = gap * (rows.start > 0), gap * (keys.start > 0)
         piece = d.kind[rows, keys]
-        cells(canvas, piece, left + keys.start * side + right, y + rows.start * side + below, side,
-              gid=f"{d.model}-cells-{rows.start}-{keys.start}")  # fmt: skip
+        cells(
+            canvas,
+            piece,
+            left + keys.start * side + right,
+            y + rows.start * side + below,
+            side,
+            gid=f"{d.model}-cells-{rows.start}-{keys.start}",
+        )
 
 
 def names_room(tokens):
@@ -277,7 +316,9 @@ def fig_shuffles(d, *, theme="light", width=None):
     room = names_room(tokens) if labels else 0
     high = rise(tokens, side, SMALL)[0] if labels else 0
     more = f"; the first {len(every)} of {factorial(n)} orders" if factorial(n) > len(every) else ""
-    about = f"Rows and columns stay in the order of the text; outlined: what differs from the first panel{more}"
+    about = (
+        f"Rows and columns stay in the order of the text; outlined: what differs from the first panel{more}"
+    )
     y = canvas.title(f"{count(len(every), 'order')} of {count(n, 'span')}", about)
     words = []
     for i, (order, kind) in enumerate(zip(every, kinds, strict=True)):
@@ -287,7 +328,14 @@ def fig_shuffles(d, *, theme="light", width=None):
         words.append(f"{name}: {int(differs.sum())} cells differ")
         canvas.text(x, y + 8, name, 10, bold=True, ha="left")
         if i:
-            canvas.text(x + columns.width, y + 8, f"{int(differs.sum())} differ", SMALL, ha="right", colour=canvas.look["soft"])
+            canvas.text(
+                x + columns.width,
+                y + 8,
+                f"{int(differs.sum())} differ",
+                SMALL,
+                ha="right",
+                colour=canvas.look["soft"],
+            )
         top = y + 34 + high
         for j, token in enumerate(tokens if labels else ()):
             upright(canvas, token, left + (j + 0.5) * side, top - 8, side, SMALL)
@@ -306,7 +354,10 @@ def fig_shuffles(d, *, theme="light", width=None):
 
 def in_text_order(d):
     """kind with the rows and columns of Part B in the order of the text, (T, T)."""
-    rows = [*range(d.part_a_len), *(i for k in range(len(d.spans)) for i in range(d.part_a_len, len(d)) if d.span_id[i] == k)]
+    rows = [
+        *range(d.part_a_len),
+        *(i for k in range(len(d.spans)) for i in range(d.part_a_len, len(d)) if d.span_id[i] == k),
+    ]
     return d.kind[np.ix_(rows, rows)]
 
 
@@ -374,12 +425,21 @@ def fig_batch(samples, *, theme="light", width=None):
         bar = longest * v / max(visible)
         canvas.box(x, mid - side * 0.35, bar, side * 0.7, fill=part_colours(theme)[part], gid=f"visible-{i}")
         if i % every == 0:
-            canvas.text(x + longest + 8 + digits, mid, str(v), BODY if side >= 15 else SMALL, ha="right", gid=f"keys-{i}")
+            canvas.text(
+                x + longest + 8 + digits,
+                mid,
+                str(v),
+                BODY if side >= 15 else SMALL,
+                ha="right",
+                gid=f"keys-{i}",
+            )
     opened = sum(visible)
     about = f"{opened:,} of {N * N:,} cells are open ({opened / N**2:.0%}); the empty ones lie between two samples."
     y = legend_below(canvas, counts(kind), ANY, y + N * side + 18, about)
     arrays.append(f"visible_keys = {numbers_text(visible)}")
-    return canvas.finish(y, f"A packed batch of {count(len(samples), 'sample')}: {'; '.join(arrays)}. {about}")
+    return canvas.finish(
+        y, f"A packed batch of {count(len(samples), 'sample')}: {'; '.join(arrays)}. {about}"
+    )
 
 
 def numbers_text(values, most=24):

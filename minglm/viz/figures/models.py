@@ -27,7 +27,9 @@ SCALE = PowerNorm(0.5, 0, 1)  # of weights: the square root shows small ones too
 def attention_of(model, example):
     """Who looked at whom, in every layer and head: (layers, H, T, T) float array, each row summing to 1."""
     batch = pack([example]).to(next(model.parameters()).device)
-    layers = [model.attention_weights(batch, layer)[0].float().cpu() for layer in range(model.config.num_layers)]
+    layers = [
+        model.attention_weights(batch, layer)[0].float().cpu() for layer in range(model.config.num_layers)
+    ]
     return torch.stack(layers).numpy()
 
 
@@ -35,11 +37,15 @@ def check_weights(weights, d):
     """Weights as an array, after a look at them: (layers, H, T, T), rows that sum to 1, nothing where the mask is shut."""
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 4 or weights.shape[2:] != (len(d), len(d)):
-        raise MinglmError(f"weights: shape {weights.shape}; (layers, heads, {len(d)}, {len(d)}) is accepted for this sample")
+        raise MinglmError(
+            f"weights: shape {weights.shape}; (layers, heads, {len(d)}, {len(d)}) is accepted for this sample"
+        )
     if not np.abs(weights.sum(-1) - 1).max() <= 1e-3:
         raise MinglmError("weights: a row does not sum to 1; what attention_weights gives is accepted")
     if not np.abs(weights[:, :, ~d.mask]).max(initial=0) <= 1e-6:
-        raise MinglmError("weights: a row sees what the sample's mask hides; weights and sample must belong together")
+        raise MinglmError(
+            "weights: a row sees what the sample's mask hides; weights and sample must belong together"
+        )
     return weights
 
 
@@ -53,7 +59,9 @@ def fig_heads(weights, d, *, theme="light", width=None):
     left = MARGIN + 10 + width_of(f"layer {layers - 1}", SMALL)
     gap = 8 if heads <= 8 else 4
     side = min(200, (canvas.width - left - MARGIN - gap * (heads - 1)) / heads)
-    about = f"{count(layers, 'layer')} of {count(heads, 'head')}, {count(T, 'row')}: queries down, keys across"
+    about = (
+        f"{count(layers, 'layer')} of {count(heads, 'head')}, {count(T, 'row')}: queries down, keys across"
+    )
     y = canvas.title("Who looks at whom", f"{about}; the line is the end of Part A, hatched is hidden")
     for head in range(heads):
         name = f"head {head}" if side > 46 else str(head)
@@ -62,12 +70,22 @@ def fig_heads(weights, d, *, theme="light", width=None):
     for layer in range(layers):
         canvas.text(left - 8, y + side / 2, f"layer {layer}", SMALL, ha="right", colour=canvas.look["soft"])
         for head in range(heads):
-            thumbnail(canvas, weights[layer, head], d, left + head * (side + gap), y, side, gid=f"weights-{layer}-{head}")
+            thumbnail(
+                canvas,
+                weights[layer, head],
+                d,
+                left + head * (side + gap),
+                y,
+                side,
+                gid=f"weights-{layer}-{head}",
+            )
         y += side + gap
     y = colour_bar(canvas, left, y + 8, min(260, canvas.width - left - MARGIN))
     sharp = weights.max(-1).mean((2,))  # (layers, H)
     layer, head = np.unravel_index(sharp.argmax(), sharp.shape)
-    what = f"Attention weights of {count(layers, 'layer')} with {count(heads, 'head')} each on {count(T, 'row')}"
+    what = (
+        f"Attention weights of {count(layers, 'layer')} with {count(heads, 'head')} each on {count(T, 'row')}"
+    )
     sharpest = f"The sharpest is head {head} of layer {layer}, whose rows give {sharp.max():.0%} of their weight to one key"
     even = f"in the mean; the most even gives {sharp.min():.0%}."
     return canvas.finish(y + MARGIN, f"{what}: {' '.join(d.tokens)}. {sharpest} {even}")
@@ -77,11 +95,21 @@ def thumbnail(canvas, weights, d, x, y, side, gid):
     """One head: the weights where the mask is open, hatching elsewhere, lines between Part A and Part B."""
     T, A, cell = len(d), d.part_a_len, side / len(d)
     hidden = np.ma.masked_array(weights, ~d.mask)
-    canvas.ax.imshow(hidden, cmap="cividis", norm=SCALE, extent=(x, x + side, y + side, y), aspect="auto", interpolation="none",
-                     gid=gid, zorder=1.5)  # fmt: skip
+    canvas.ax.imshow(
+        hidden,
+        cmap="cividis",
+        norm=SCALE,
+        extent=(x, x + side, y + side, y),
+        aspect="auto",
+        interpolation="none",
+        gid=gid,
+        zorder=1.5,
+    )
     ends = [(x + n * cell, y + (i + down) * cell) for i, n in enumerate(d.mask.sum(1)) for down in (0, 1)]
     shut, colours = Path([*ends, (x + side, y + side), (x + side, y), ends[0]], closed=True), canvas.look
-    canvas.ax.add_artist(PathPatch(shut, facecolor=colours["faint"], edgecolor=colours["grid"], hatch="////", linewidth=0))
+    canvas.ax.add_artist(
+        PathPatch(shut, facecolor=colours["faint"], edgecolor=colours["grid"], hatch="////", linewidth=0)
+    )
     if 0 < A < T:
         colour = canvas.look["back"]
         canvas.line((x + A * cell, y), (x + A * cell, y + side), colour=colour, width=1.4)
@@ -110,7 +138,11 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
     """
     weights = check_weights(weights, d)
     layers, heads, T, _ = weights.shape
-    for name, value, n in (("layer", layer, layers), ("head", 0 if head is None else head, heads), ("row", row, T)):
+    for name, value, n in (
+        ("layer", layer, layers),
+        ("head", 0 if head is None else head, heads),
+        ("row", row, T),
+    ):
         if not -n <= value < n:
             raise MinglmError(f"{name}: {value} is not accepted; {-n} to {n - 1} are")
     layer, row = layer % layers, row % T
@@ -120,8 +152,10 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
     canvas = Canvas(theme, width)
     who = "the mean of all heads" if head is None else f"head {head % heads}"
     left_out = f"; the {len(keys)} heaviest of {T} keys" if len(keys) < T else ""
-    y = canvas.title(f"What row {row}, {legible(d.tokens[row])}, looks at",
-                     f"Layer {layer}, {who}: the weights of its keys, and its row of the mask{left_out}")  # fmt: skip
+    y = canvas.title(
+        f"What row {row}, {legible(d.tokens[row])}, looks at",
+        f"Layer {layer}, {who}: the weights of its keys, and its row of the mask{left_out}",
+    )
     tokens = texts_of([d.tokens[j] for j in keys], 120)
     name, digits = max(map(width_of, tokens)), width_of(str(T))
     x = MARGIN + digits + 10 + name + 10
@@ -137,9 +171,20 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
             canvas.text(x + 26, mid, "hidden", SMALL, ha="left", colour=canvas.look["soft"])
             continue
         share = float(chosen[j])
-        canvas.box(x + 26, mid - 7, max(1.0, room * share / most), 14, fill=getattr(KINDS[kind], theme), gid=f"weight-{j}")
+        canvas.box(
+            x + 26,
+            mid - 7,
+            max(1.0, room * share / most),
+            14,
+            fill=getattr(KINDS[kind], theme),
+            gid=f"weight-{j}",
+        )
         canvas.text(x + 26 + room * share / most + 6, mid, f"{share:.1%}", SMALL, ha="left")
-    heaviest = [f"{d.tokens[j]} (row {j}) {chosen[j]:.1%}" for j in np.argsort(-chosen, kind="stable")[:5] if chosen[j] > 0]
+    heaviest = [
+        f"{d.tokens[j]} (row {j}) {chosen[j]:.1%}"
+        for j in np.argsort(-chosen, kind="stable")[:5]
+        if chosen[j] > 0
+    ]
     seen = f"It may see {count(int(d.mask[row].sum()), 'row')} of {T}. The heaviest: {', '.join(heaviest)}."
     what = f"Attention of row {row}, {d.tokens[row]}, in layer {layer}, {who}."
     return canvas.finish(y + len(keys) * line + MARGIN, f"{what} {seen}")
@@ -157,8 +202,11 @@ def fig_infilling(model, tokenizer, text, *, filled=None, truth=None, top=5, the
     filled = filled or fill(model, tokenizer, text)
     found = trace(model, tokenizer, text, filled, top)
     canvas, stops = Canvas(theme, width), {tokenizer.special.eop, tokenizer.special.eos}
-    y = canvas.title("Blanks filled, token by token", "A column for each token. Bar: its probability; ring: taken"
-                     + ("; ▸: what stood there" if truth else ""))  # fmt: skip
+    y = canvas.title(
+        "Blanks filled, token by token",
+        "A column for each token. Bar: its probability; ring: taken"
+        + ("; ▸: what stood there" if truth else ""),
+    )
     marked = "".join(in_brackets(piece) if blank else piece for piece, blank in filled.pieces)
     y = canvas.paragraph(MARGIN, y, running(marked), canvas.width - 2 * MARGIN) + 10
     columns = max(1, int((canvas.width - 2 * MARGIN + 10) // 142))
@@ -176,26 +224,47 @@ def fig_infilling(model, tokenizer, text, *, filled=None, truth=None, top=5, the
             true = true_token(truth[k], [s.taken for s in found[k][:n]], n) if truth else None
             true = tokenizer.special.eop if true == "end" else true
             canvas.line((x, top_of + 18), (x + wide, top_of + 18), colour=colour, style=style, width=1.8)
-            canvas.text(x, top_of + 6, f"blank {k + 1}, token {n}", SMALL, ha="left", colour=canvas.look["soft"])
+            canvas.text(
+                x, top_of + 6, f"blank {k + 1}, token {n}", SMALL, ha="left", colour=canvas.look["soft"]
+            )
             choices = list(step.choices)
             for extra in (step.taken, true):  # not among the likeliest, and yet of interest
                 if extra is not None and extra not in [token for token, _ in choices]:
                     choices.append((extra, float(step.log_p[extra])))
             for row, (token, log_p) in enumerate(choices):
                 p, at = exp(log_p), top_of + 24 + row * line
-                canvas.box(x + 12, at, max(1.0, (wide - 12) * p), line - 4, fill=part_colours(theme)["B"] + "66",
-                           gid=f"p-{k}-{n}-{token}")  # fmt: skip
+                canvas.box(
+                    x + 12,
+                    at,
+                    max(1.0, (wide - 12) * p),
+                    line - 4,
+                    fill=part_colours(theme)["B"] + "66",
+                    gid=f"p-{k}-{n}-{token}",
+                )
                 percent = f"{p:.0%}" if p >= 0.1 else f"{p:.1%}" if p >= 0.001 else "< 0.1%"
                 canvas.text(x + wide - 4, at + 10, percent, SMALL, ha="right", colour=canvas.look["ink"])
                 room = wide - 12 - 10 - width_of(percent, SMALL) - 8
-                canvas.text(x + 18, at + 10, fitted(name_of(token), room), BODY, ha="left", bold=token == step.taken)
+                canvas.text(
+                    x + 18, at + 10, fitted(name_of(token), room), BODY, ha="left", bold=token == step.taken
+                )
                 if token == step.taken:
-                    canvas.box(x + 12, at, wide - 12, line - 4, edge=canvas.look["ink"], width=1.5, round=5, zorder=4,
-                               gid=f"taken-{k}-{n}")  # fmt: skip
+                    canvas.box(
+                        x + 12,
+                        at,
+                        wide - 12,
+                        line - 4,
+                        edge=canvas.look["ink"],
+                        width=1.5,
+                        round=5,
+                        zorder=4,
+                        gid=f"taken-{k}-{n}",
+                    )
                 if token == true:
                     canvas.text(x + 10, at + 10, "▸", ha="right", gid=f"true-{k}-{n}")
             bottom = max(bottom, top_of + 24 + len(choices) * line)
-            words.append(f"blank {k + 1}, token {n}: {name_of(step.taken)} at {exp(float(step.log_p[step.taken])):.1%}")
+            words.append(
+                f"blank {k + 1}, token {n}: {name_of(step.taken)} at {exp(float(step.log_p[step.taken])):.1%}"
+            )
         y = bottom + 16
     what = f"The text {filled.text!r}, its {count(len(found), 'blank')} filled token by token."
     return canvas.finish(y, f"{what} {'; '.join(words)}.")
@@ -264,5 +333,7 @@ def with_blanks(d, tokenizer, text=None):
         raise MinglmError("spans: none; a blank to fill is needed")
     mask = tokenizer.token_str(tokenizer.special.mask_of(d.objective))
     pieces = stretches(d, text)
-    typed = "".join(piece[: len(piece) - len(piece.lstrip())] + mask if k >= 0 else piece for piece, k in pieces)
+    typed = "".join(
+        piece[: len(piece) - len(piece.lstrip())] + mask if k >= 0 else piece for piece, k in pieces
+    )
     return typed, [tokenizer.encode(piece) for piece, k in pieces if k >= 0]

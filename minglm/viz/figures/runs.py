@@ -66,11 +66,16 @@ def fig_position_embeddings(model, *, theme="light", width=None):
     tables = {"position": model.position_embedding, "block position": model.block_position_embedding}
     alike = {name: cosines(table.weight.detach().float().cpu()) for name, table in tables.items()}
     fig, axes, colours = two_panels(
-        "How alike are two positions?", theme, width, lambda w, columns: (w - 160) / 2 + 80 if columns == 2 else 2 * (w - 70)
+        "How alike are two positions?",
+        theme,
+        width,
+        lambda w, columns: (w - 160) / 2 + 80 if columns == 2 else 2 * (w - 70),
     )
     words = []
     for ax, (name, table) in zip(axes, alike.items(), strict=True):
-        image = ax.imshow(table, cmap=DIVERGING[theme], vmin=-1, vmax=1, interpolation="none", gid=name.replace(" ", "-"))
+        image = ax.imshow(
+            table, cmap=DIVERGING[theme], vmin=-1, vmax=1, interpolation="none", gid=name.replace(" ", "-")
+        )
         dress(ax, colours, f"{name} embeddings", name, name)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], prune="upper"))
@@ -91,7 +96,9 @@ def draw_spans(lengths, data, seed=0):
     """Token spans of texts of these lengths (cls counted): lengths of all spans, blanked share of each text. Two arrays."""
     found, shares = [], []
     for n, length in enumerate(lengths):
-        dials = dict(mask_ratio=data.mask_ratio, mean_length=data.mean_span_length, max_length=data.max_span_length)
+        dials = dict(
+            mask_ratio=data.mask_ratio, mean_length=data.mean_span_length, max_length=data.max_span_length
+        )
         spans = sample_spans(range(length), "token", Rng(seed, n), **dials)
         found += [end - start for start, end in spans]
         shares.append(sum(end - start for start, end in spans) / length)
@@ -106,20 +113,36 @@ def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
     data, lengths = data or DataConfig(), [128] * SAMPLES if lengths is None else list(lengths)
     if not lengths or min(lengths) < 2:
         raise MinglmError("lengths: at least one text is needed, and each has cls and a token at least")
-    lengths = [lengths[i] for i in np.unique(np.linspace(0, len(lengths) - 1, min(len(lengths), SAMPLES)).astype(int))]
+    lengths = [
+        lengths[i]
+        for i in np.unique(np.linspace(0, len(lengths) - 1, min(len(lengths), SAMPLES)).astype(int))
+    ]
     found, shares = draw_spans(lengths, data, seed)
     pmf = np.diff(poisson_cdf(data.mean_span_length, data.max_span_length), prepend=0.0)  # of 1, 2, ...
     title = f"{len(found):,} spans in {len(lengths):,} texts"
-    fig, (left, right), colours = two_panels(title, theme, width, lambda _, columns: 380 if columns == 2 else 680)
+    fig, (left, right), colours = two_panels(
+        title, theme, width, lambda _, columns: 380 if columns == 2 else 680
+    )
     most = max(int(found.max()), int(np.flatnonzero(pmf > 1e-4).max(initial=0)) + 1)
     measured = np.bincount(found, minlength=most + 1)[1 : most + 1] / len(found)
     law = np.pad(pmf, (0, max(0, most - len(pmf))))[:most]
-    bar, ink = KINDS["BA"].light if theme == "light" else KINDS["AA"].dark, colours["ink"]  # lines can be seen on it
+    bar, ink = (
+        KINDS["BA"].light if theme == "light" else KINDS["AA"].dark,
+        colours["ink"],
+    )  # lines can be seen on it
     bars = left.bar(np.arange(1, most + 1), measured, width=0.8, color=bar, label="measured")
     for n, patch in enumerate(bars, 1):
         patch.set_gid(f"measured-{n}")
-    left.plot(np.arange(1, most + 1), law, "o-", color=ink, markersize=4, linewidth=1.2, gid="law",
-              label=f"Poisson({data.mean_span_length:g}) without 0")  # fmt: skip
+    left.plot(
+        np.arange(1, most + 1),
+        law,
+        "o-",
+        color=ink,
+        markersize=4,
+        linewidth=1.2,
+        gid="law",
+        label=f"Poisson({data.mean_span_length:g}) without 0",
+    )
     dress(left, colours, "length of a span", "tokens", "share of spans")
     left.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     edges = np.linspace(0, max(0.3, float(shares.max())), 31)

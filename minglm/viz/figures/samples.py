@@ -65,19 +65,27 @@ def fig_corruption(d, *, theme="light", width=None):
                 token = texts_of([d.text[word]], dw)[0]
                 canvas.chip(at + dx, top, dw, CHIP, token, span=span, gid=f"text-{word}")
             canvas.bracket(at, at + w, top - 6, span, f"s{span + 1}")
-            if words[0] == d.spans[span].start:  # a span that is broken across lines has its mask under the first
+            if (
+                words[0] == d.spans[span].start
+            ):  # a span that is broken across lines has its mask under the first
                 mw, mid = max(34, width_of(d.tokens[masks[span]]) + 14), at + w / 2
                 mask_places[span] = (mid, below + CHIP)
                 for edge, foot in ((at + 2, mid - mw / 2 + 3), (at + w - 2, mid + mw / 2 - 3)):
                     canvas.curve(edge, top + CHIP + 3, foot, below - 2, colour=colour, style=style)
-                canvas.chip(mid - mw / 2, below, mw, CHIP, d.tokens[masks[span]], span=span, gid=f"row-{masks[span]}")
+                canvas.chip(
+                    mid - mw / 2, below, mw, CHIP, d.tokens[masks[span]], span=span, gid=f"row-{masks[span]}"
+                )
         y = below + CHIP + 14
     if not d.spans:
         return canvas.finish(y + MARGIN, in_words(d))
 
     y += 18
     pieces = [(k, list(range(a, b))) for k, a, b in runs(d) if a >= d.part_a_len]
-    pairs = {i: max(width_of(legible(d.tokens[i])), width_of(legible(d.targets[i]))) for _, rows in pieces for i in rows}
+    pairs = {
+        i: max(width_of(legible(d.tokens[i])), width_of(legible(d.targets[i])))
+        for _, rows in pieces
+        for i in rows
+    }
     wide = {i: min(150, w + 14) + (spare if in_one_line else 0) for i, w in pairs.items()}
     lines = flow([(k, rows, [wide[i] for i in rows]) for k, rows in pieces], room, 18)
     for line in lines:
@@ -89,12 +97,16 @@ def fig_corruption(d, *, theme="light", width=None):
             canvas.bracket(at, at + w, top - 6, span, f"s{span + 1}")
             for i, (dx, dw) in zip(rows, boxes([wide[i] for i in rows]), strict=True):
                 canvas.chip(at + dx, top, dw, CHIP, legible(d.tokens[i]), span=span, gid=f"row-{i}")
-                canvas.text(at + dx + dw / 2, top + CHIP + 14, texts_of([d.targets[i]], dw)[0], gid=f"target-{i}")
+                canvas.text(
+                    at + dx + dw / 2, top + CHIP + 14, texts_of([d.targets[i]], dw)[0], gid=f"target-{i}"
+                )
             if in_one_line and len(lines) == 1:
                 colour, style = span_look(span)
                 canvas.curve(*mask_places[span], at + w / 2, top - 22, colour=colour, style=style)
         y = top + CHIP + 34
-    y = canvas.paragraph(MARGIN, y, f"{d.steps[2][1]} {d.steps[4][1]}", canvas.width - 2 * MARGIN, colour=soft)
+    y = canvas.paragraph(
+        MARGIN, y, f"{d.steps[2][1]} {d.steps[4][1]}", canvas.width - 2 * MARGIN, colour=soft
+    )
     return canvas.finish(y + MARGIN, in_words(d))
 
 
@@ -148,7 +160,9 @@ def in_words(d):
     learned = " ".join(t for t in d.targets if t)
     what = f"Text: {' '.join(d.text)}. Part A: {part_a}."
     return f"How GLM blanks {count(len(d.spans), 'span')} of {count(len(d.text), 'token')}. {what}" + (
-        f" Part B: {part_b}; it learns: {learned}." if part_b else " Nothing is blanked, so there is no Part B."
+        f" Part B: {part_b}; it learns: {learned}."
+        if part_b
+        else " Nothing is blanked, so there is no Part B."
     )
 
 
@@ -173,7 +187,9 @@ def fig_positions(d, *, theme="light", width=None):
         high, flat = rise(tokens, side, size)
         for j, token in enumerate(tokens):
             if flat:
-                token_label(canvas, d, j, token, left + j * side + 2, y + high / 2, side - 4, high, size, "row")
+                token_label(
+                    canvas, d, j, token, left + j * side + 2, y + high / 2, side - 4, high, size, "row"
+                )
             else:
                 upright(canvas, token, left + (j + 0.5) * side, y + high - 2, side, size, gid=f"row-{j}")
         y += high
@@ -206,16 +222,31 @@ def lane_of_bars(canvas, d, lane, name, values, left, y, side, firsts, size):
             canvas.text(left + A * side / 2, (y + base) / 2, "0 in Part A", SMALL, colour=canvas.look["soft"])
     for j, value in enumerate(values.tolist()):
         high = max(2, value * unit)
-        canvas.box(left + j * side + side * 0.1, base - high, side * 0.8, high, fill=colours[d.part[j]], gid=f"bar-{lane}-{j}")
+        canvas.box(
+            left + j * side + side * 0.1,
+            base - high,
+            side * 0.8,
+            high,
+            fill=colours[d.part[j]],
+            gid=f"bar-{lane}-{j}",
+        )
     if d.model == "glm" and lane == 0:
         for k, a, b in runs(d):
             if a >= A:  # from the mask, whose position the rows carry, to the last of them
                 at, (colour, style) = base - max(2, values[a] * unit), span_look(k)
-                canvas.line((left + (values[a] + 0.5) * side, at), (left + (b - 0.1) * side, at), colour=colour, style=style,
-                            width=1.8, gid=f"join-{k}")  # fmt: skip
+                canvas.line(
+                    (left + (values[a] + 0.5) * side, at),
+                    (left + (b - 0.1) * side, at),
+                    colour=colour,
+                    style=style,
+                    width=1.8,
+                    gid=f"join-{k}",
+                )
     canvas.line((left, base), (left + T * side, base), width=0.8)
     canvas.text(left - 10, base + 12, name, ha="right", colour=canvas.look["soft"] if lane else None)
-    how = dict(first=firsts, size=size, colour=canvas.look["soft"] if lane else None, gid=name.replace(" ", "-"))
+    how = dict(
+        first=firsts, size=size, colour=canvas.look["soft"] if lane else None, gid=name.replace(" ", "-")
+    )
     numbers(canvas, values.tolist(), left, base + 12, side, **how)
     return base + 28
 
@@ -224,9 +255,13 @@ def lane_of_bars(canvas, d, lane, name, values, left, y, side, firsts, size):
 
 OLD = 0.35  # how much of its colour a cell keeps that an earlier step has added
 LANES = {
-    "text": "text", "tokens": "reads", "targets": "learns", "position_ids": "position", "block_position_ids": "block",
+    "text": "text",
+    "tokens": "reads",
+    "targets": "learns",
+    "position_ids": "position",
+    "block_position_ids": "block",
     "mask": "",
-}  # fmt: skip
+}
 
 
 def fig_film(d, *, theme="light", width=None):
@@ -244,13 +279,20 @@ def fig_film(d, *, theme="light", width=None):
     panel, side = panel_of[n], min(30, panel_of[n] / T)
     size = BODY if side >= 21 else SMALL
     texts = {lane: texts_of(getattr(d, lane), 64, size) for lane in ("text", "tokens", "targets")}
-    texts |= {lane: [str(v) for v in getattr(d, lane).tolist()] for lane in ("position_ids", "block_position_ids")}
+    texts |= {
+        lane: [str(v) for v in getattr(d, lane).tolist()] for lane in ("position_ids", "block_position_ids")
+    }
     words = side >= LEAST_CELL
-    high = {lane: rise(texts[lane], side + 4, size)[0] + 2 if words else 10 for lane in lanes if lane != "mask"}
+    high = {
+        lane: rise(texts[lane], side + 4, size)[0] + 2 if words else 10 for lane in lanes if lane != "mask"
+    }
     for lane in ("position_ids", "block_position_ids"):
         if lane in high:
             high[lane] = 17 if words else 10
-    y, before = canvas.title(f"{len(d.steps)} steps to a sample", headline(d)), {lane: set() for lane in lanes}
+    y, before = (
+        canvas.title(f"{len(d.steps)} steps to a sample", headline(d)),
+        {lane: set() for lane in lanes},
+    )
     for begin in range(0, len(d.steps), n):
         row, ends, heads = d.steps[begin : begin + n], [], []
         for i, (name, sentence, _) in enumerate(row):
@@ -265,14 +307,26 @@ def fig_film(d, *, theme="light", width=None):
                 where = (MARGIN + room + i * (panel + 20), at, side)
                 if lane == "mask":
                     if "mask" in lights:
-                        at = film_mask(canvas, d, *where, panel, beside=i * (panel + 20), gid=f"cells-{begin + i}")
+                        at = film_mask(
+                            canvas, d, *where, panel, beside=i * (panel + 20), gid=f"cells-{begin + i}"
+                        )
                     continue
                 if i == 0:
                     how = dict(ha="right", colour=canvas.look["soft"])
                     canvas.text(MARGIN + room - 8, at + high[lane] / 2, names[lane], SMALL, **how)
                 new = set(lights.get(lane, ()))
-                film_lane(canvas, d, lane, new, before[lane], texts[lane] if words else None, *where, high[lane], size,
-                          gid=f"{lane}-{begin + i}")  # fmt: skip
+                film_lane(
+                    canvas,
+                    d,
+                    lane,
+                    new,
+                    before[lane],
+                    texts[lane] if words else None,
+                    *where,
+                    high[lane],
+                    size,
+                    gid=f"{lane}-{begin + i}",
+                )
                 before[lane] |= new
                 at += high[lane] + 3
             ends.append(at)
@@ -302,7 +356,14 @@ def film_lane(canvas, d, lane, new, old, texts, x, y, side, high, size, gid):
         if width_of(texts[j], size) <= side - 1:
             canvas.text(x + (j + 0.5) * side, y + high / 2, texts[j], size, colour=ink)
         elif width_of(texts[j], size) <= high:
-            canvas.text(x + (j + 0.5) * side, y + high / 2 + width_of(texts[j], size) / 2, texts[j], size, angle=90, colour=ink)
+            canvas.text(
+                x + (j + 0.5) * side,
+                y + high / 2 + width_of(texts[j], size) / 2,
+                texts[j],
+                size,
+                angle=90,
+                colour=ink,
+            )
 
 
 def film_mask(canvas, d, x, y, side, panel, beside, gid):

@@ -11,9 +11,19 @@ from .canvas import look, width_in_pixels
 
 # Told apart by marker first: PyTorch in orange, the kernel's ladder in blue.
 MARKERS = {
-    "naive": "x", "sdpa": "D", "scalar": "v", "tiled": "s", "avx2": "^", "neon": "^", "avx512": "o", "avx512_bf16": "P",
-    "flex": "*", "flash-attn": "+", "kernel": "o", "emulated": "X",
-}  # fmt: skip
+    "naive": "x",
+    "sdpa": "D",
+    "scalar": "v",
+    "tiled": "s",
+    "avx2": "^",
+    "neon": "^",
+    "avx512": "o",
+    "avx512_bf16": "P",
+    "flex": "*",
+    "flash-attn": "+",
+    "kernel": "o",
+    "emulated": "X",
+}
 COLOURS = {
     "light": {"PyTorch": "#D55E00", "kernel": "#004B87", "bar": "#A9C8E4"},
     "dark": {"PyTorch": "#FF8A3D", "kernel": "#B5DBFF", "bar": "#2C567E"},
@@ -29,14 +39,25 @@ def fig_attention(result, *, theme="light", width=None):
     """
     ink, width = look(theme), width_in_pixels(width)
     colours = COLOURS[theme]
-    tables = {dtype: measured(result, dtype) for dtype in dict.fromkeys(row["dtype"] for row in result["rows"])}
+    tables = {
+        dtype: measured(result, dtype) for dtype in dict.fromkeys(row["dtype"] for row in result["rows"])
+    }
     heights = [ROW * len(shapes) + 60 for shapes in tables.values()]
-    fig = Figure(figsize=(width / 100, (sum(heights) + 90) / 100), dpi=100, layout="constrained", facecolor=ink["back"])
+    fig = Figure(
+        figsize=(width / 100, (sum(heights) + 90) / 100), dpi=100, layout="constrained", facecolor=ink["back"]
+    )
     fig.get_layout_engine().set(h_pad=0.05, w_pad=0.08)
     machine = result["machine"]
     where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
     about = f"{where}, torch {machine['torch']}, {machine['date']}"
-    fig.suptitle(f"Attention under GLM's mask: {about}", x=0.01, ha="left", color=ink["ink"], fontsize=10, fontweight="bold")
+    fig.suptitle(
+        f"Attention under GLM's mask: {about}",
+        x=0.01,
+        ha="left",
+        color=ink["ink"],
+        fontsize=10,
+        fontweight="bold",
+    )
     grid = fig.subplots(len(tables), 2, height_ratios=heights, squeeze=False)
     for panels, (dtype, shapes) in zip(grid, tables.items(), strict=True):
         for ax, what, title in zip(panels, ("ratio", "of_gemm"), TITLES, strict=True):
@@ -45,9 +66,15 @@ def fig_attention(result, *, theme="light", width=None):
         panels[1].set_yticklabels([])
     seen = {name for shapes in tables.values() for found in shapes.values() for name in found}
     fig.legend(
-        handles=legend([name for name in MARKERS if name in seen], colours), loc="outside lower left", ncols=8, frameon=False,
-        fontsize=9, labelcolor=ink["ink"], handletextpad=0.3, columnspacing=1.2,
-    )  # fmt: skip
+        handles=legend([name for name in MARKERS if name in seen], colours),
+        loc="outside lower left",
+        ncols=8,
+        frameon=False,
+        fontsize=9,
+        labelcolor=ink["ink"],
+        handletextpad=0.3,
+        columnspacing=1.2,
+    )
     fig.alt_text = in_words(result)
     return fig
 
@@ -76,16 +103,36 @@ def measured(result, dtype):
 def draw_panel(ax, shapes, what, ink, colours):
     """A line of the panel for each shape: the bar and its number are the kernel's fastest rung."""
     for y, found in enumerate(shapes.values()):
-        values = {name: x[what] for name, x in found.items() if what in x and not (what == "of_gemm" and "gb_per_s" in x)}
+        values = {
+            name: x[what]
+            for name, x in found.items()
+            if what in x and not (what == "of_gemm" and "gb_per_s" in x)
+        }
         kernel = {name: value for name, value in values.items() if kind(name) == "kernel"}
         fastest = max(kernel, key=kernel.get, default=None)
         if fastest:
             ax.barh(y, kernel[fastest], height=0.72, color=colours["bar"], gid=fastest)
-            ax.text(0.995, y, f"{kernel[fastest]:.2f}", transform=ax.get_yaxis_transform(), ha="right", va="center",
-                    fontsize=9, color=ink["ink"])  # fmt: skip
+            ax.text(
+                0.995,
+                y,
+                f"{kernel[fastest]:.2f}",
+                transform=ax.get_yaxis_transform(),
+                ha="right",
+                va="center",
+                fontsize=9,
+                color=ink["ink"],
+            )
         for name, value in values.items():
-            ax.plot(value, y, MARKERS[name], markersize=6, color=colours[kind(name)], markeredgewidth=1.4,
-                    markerfacecolor=colours[kind(name)] if name == fastest else "none", gid=f"{name} mark")  # fmt: skip
+            ax.plot(
+                value,
+                y,
+                MARKERS[name],
+                markersize=6,
+                color=colours[kind(name)],
+                markeredgewidth=1.4,
+                markerfacecolor=colours[kind(name)] if name == fastest else "none",
+                gid=f"{name} mark",
+            )
     ax.axvline(1, color=ink["ink"], linewidth=0.9, linestyle="--", zorder=1.5)
     ax.set_facecolor(ink["back"])
     ax.set_yticks(range(len(shapes)), list(shapes))
@@ -109,16 +156,26 @@ def kind(name):
 def legend(names, colours):
     """What the bar and the marks are."""
     marks = [
-        Line2D([], [], linestyle="none", marker=MARKERS[name], color=colours[kind(name)], markerfacecolor="none",
-               markeredgewidth=1.4, label=name)
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=MARKERS[name],
+            color=colours[kind(name)],
+            markerfacecolor="none",
+            markeredgewidth=1.4,
+            label=name,
+        )
         for name in names
-    ]  # fmt: skip
+    ]
     return [Patch(color=colours["bar"], label="fastest rung"), *marks]
 
 
 def in_words(result):
     """The figure for those who cannot see it."""
-    words = ["Attention under GLM's mask: a bar for each shape, the kernel's fastest rung, and marks for everything else."]
+    words = [
+        "Attention under GLM's mask: a bar for each shape, the kernel's fastest rung, and marks for everything else."
+    ]
     for dtype, x in result["summary"].items():
         words.append(
             f"In {dtype}, {x['variant']} is {x['ratio_mean']:.2f} times as fast as PyTorch's best in the mean over "

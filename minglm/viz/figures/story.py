@@ -68,10 +68,16 @@ class Story:
         title += tag("desc", clean(words), id="words")
         back = tag("rect", width=p.width, height=p.height, rx=10, fill=self.look["back"])
         svg = tag(
-            "svg", *(f"\n{part}" for part in (title, self.style(), self.cells(), back, *moving)), "\n",
-            xmlns="http://www.w3.org/2000/svg", width=p.width, height=p.height,
-            viewBox=f"0 0 {p.width} {p.height}", role="img", aria_labelledby="title words",
-        )  # fmt: skip
+            "svg",
+            *(f"\n{part}" for part in (title, self.style(), self.cells(), back, *moving)),
+            "\n",
+            xmlns="http://www.w3.org/2000/svg",
+            width=p.width,
+            height=p.height,
+            viewBox=f"0 0 {p.width} {p.height}",
+            role="img",
+            aria_labelledby="title words",
+        )
         return Animation(svg + "\n", words)
 
     def leaves(self):

@@ -14,9 +14,15 @@ def timeline(d):
     """{step: (start, length)} in seconds. Many blanks or rows go faster: any text takes about as long."""
     spans, rows = len(d.spans), len(d) - d.part_a_len
     lengths = {
-        "spans": 1.4, "part_b": 1 + min(0.7 * spans, 2), "part_a": 1.5, "positions": 1.6, "rows_a": 1,
-        "rows_b": max(1.8, min(0.42 * rows, 3.4)), "home": 0.2 + max(1, min(0.55 * spans, 2)), "end": 1.6,
-    }  # fmt: skip
+        "spans": 1.4,
+        "part_b": 1 + min(0.7 * spans, 2),
+        "part_a": 1.5,
+        "positions": 1.6,
+        "rows_a": 1,
+        "rows_b": max(1.8, min(0.42 * rows, 3.4)),
+        "home": 0.2 + max(1, min(0.55 * spans, 2)),
+        "end": 1.6,
+    }
     steps, now = {}, 0
     for name, length in lengths.items():
         steps[name] = (now, length)
@@ -28,9 +34,12 @@ def captions(d):
     """{step: its sentence}."""
     blanked, shuffled = sum(b - a for a, b in d.spans), list(d.order) != sorted(d.order)
     facts = dict(
-        blanked=blanked, text=count(len(d.text), "word"), order=", in shuffled order" * shuffled,
-        mask=MASK_NAMES[d.objective], part_a=count(d.part_a_len, "token"),
-    )  # fmt: skip
+        blanked=blanked,
+        text=count(len(d.text), "word"),
+        order=", in shuffled order" * shuffled,
+        mask=MASK_NAMES[d.objective],
+        part_a=count(d.part_a_len, "token"),
+    )
     return {name: sentence.format(**facts) for name, sentence in STORY.items()}
 
 

@@ -14,10 +14,14 @@ from .masks import LARGEST
 
 TILE_KINDS = {"full": "BA", "partial": "BE", "empty": ""}
 TILE_WORDS = {
-    "full": "full: every pair is seen, nothing is compared", "partial": "partial: looked at pair by pair (dots: seen)",
+    "full": "full: every pair is seen, nothing is compared",
+    "partial": "partial: looked at pair by pair (dots: seen)",
     "empty": "empty: never visited",
-}  # fmt: skip
-TILE_SIGNS = {"unicode": {"full": "█", "partial": "▒", "empty": "·"}, "ascii": {"full": "#", "partial": "+", "empty": "."}}
+}
+TILE_SIGNS = {
+    "unicode": {"full": "█", "partial": "▒", "empty": "·"},
+    "ascii": {"full": "#", "partial": "+", "empty": "."},
+}
 
 
 def tiles(mask, rows, keys):
@@ -27,9 +31,13 @@ def tiles(mask, rows, keys):
     """
     found = []
     for q0, q1, k0, len_k, A in zip(
-        mask.cu_seqlens_q.tolist(), mask.cu_seqlens_q[1:].tolist(), mask.cu_seqlens_k.tolist(), mask.len_k.tolist(),
-        mask.part_a_lens.tolist(), strict=False,
-    ):  # fmt: skip
+        mask.cu_seqlens_q.tolist(),
+        mask.cu_seqlens_q[1:].tolist(),
+        mask.cu_seqlens_k.tolist(),
+        mask.len_k.tolist(),
+        mask.part_a_lens.tolist(),
+        strict=False,
+    ):
         shift = len_k - (q1 - q0)
         for i0 in range(0, q1 - q0, rows):
             i1 = min(i0 + rows, q1 - q0)
@@ -59,9 +67,13 @@ def mask_and_tile(what, tile):
     """(GLMMask, rows, keys) of a Derivation or a GLMMask, and of a tile that may be left to us."""
     mask = what if isinstance(what, GLMMask) else GLMMask.packed([len(what)], [what.part_a_len])
     N = int(mask.cu_seqlens_k[-1])
-    rows, keys = tile or ((32, 64) if N >= 512 else (16, 16) if N > 64 else (4, 4))  # those of csrc/cpu/tiled.cpp, or smaller
+    rows, keys = tile or (
+        (32, 64) if N >= 512 else (16, 16) if N > 64 else (4, 4)
+    )  # those of csrc/cpu/tiled.cpp, or smaller
     if not all(isinstance(n, int) and n >= 1 for n in (rows, keys)):
-        raise MinglmError(f"tile: {rows}, {keys} is not accepted; two whole numbers of at least 1 are (rows, keys)")
+        raise MinglmError(
+            f"tile: {rows}, {keys} is not accepted; two whole numbers of at least 1 are (rows, keys)"
+        )
     return mask, rows, keys
 
 
@@ -78,11 +90,23 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
     left = MARGIN + width_of(str(Nq)) + 10
     side = min(LARGEST, (min(canvas.width, 640) - left - MARGIN - 8) / max(Nk, 1))
     dense = mask.dense().numpy()
-    fills = {name: getattr(KINDS[kind], theme) if kind else canvas.look["back"] for name, kind in TILE_KINDS.items()}
+    fills = {
+        name: getattr(KINDS[kind], theme) if kind else canvas.look["back"]
+        for name, kind in TILE_KINDS.items()
+    }
     for kind, i0, i1, j0, j1 in found:
         x, top, w, h = left + j0 * side, y + i0 * side, (j1 - j0) * side, (i1 - i0) * side
-        canvas.box(x, top, w, h, fill=fills[kind], edge=canvas.look["grid" if kind == "empty" else "back"], width=1.2,
-                   zorder=1 + (kind != "empty"), gid=f"{kind}-{i0}-{j0}")  # fmt: skip
+        canvas.box(
+            x,
+            top,
+            w,
+            h,
+            fill=fills[kind],
+            edge=canvas.look["grid" if kind == "empty" else "back"],
+            width=1.2,
+            zorder=1 + (kind != "empty"),
+            gid=f"{kind}-{i0}-{j0}",
+        )
         if kind == "partial" and side >= 7:  # pairs that are seen
             marks(canvas, "BE", np.argwhere(dense[i0:i1, j0:j1]), x, top, side)
     sample, _ = mask.rows()
@@ -96,8 +120,13 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
     if Nk * side > 60:
         canvas.text(left + Nk * side / 2, y - 10, "keys", colour=canvas.look["soft"])
     if Nq * side > 60:
-        canvas.text(left - 12, y + Nq * side / 2 + width_of("rows") / 2, "rows", colour=canvas.look["soft"], angle=90)
-    lines = [*((TILE_WORDS[name], n, name) for name, n in number.items()), ("the edge of the mask", "", "edge")]
+        canvas.text(
+            left - 12, y + Nq * side / 2 + width_of("rows") / 2, "rows", colour=canvas.look["soft"], angle=90
+        )
+    lines = [
+        *((TILE_WORDS[name], n, name) for name, n in number.items()),
+        ("the edge of the mask", "", "edge"),
+    ]
     room = canvas.width - MARGIN - (x := left + Nk * side + 28)
     top, bottom = (y, y + Nq * side) if room >= 230 else (y + Nq * side + 18, 0)
     if room < 230:
@@ -109,13 +138,17 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
             canvas.box(x, top, 17, 17, fill=fills[name], edge=canvas.look["grid"], gid=f"swatch-{name}")
             if name == "partial":
                 marks(canvas, "BE", np.array([[0, 0]]), x, top, 17)
-            canvas.text(x + room, top + 9, f"{n:,}", ha="right", colour=canvas.look["soft"], gid=f"count-{name}")
+            canvas.text(
+                x + room, top + 9, f"{n:,}", ha="right", colour=canvas.look["soft"], gid=f"count-{name}"
+            )
         for line in wrapped(text, room - 70):
             canvas.text(x + 26, top + 9, line, ha="left")
             top += 20
         top += 5
     said = ", ".join(f"{n} {name}" for name, n in number.items())
-    return canvas.finish(max(top, bottom) + MARGIN, f"The kernel's tiles of a mask of {Nq} rows and {Nk} keys: {said}. {words}")
+    return canvas.finish(
+        max(top, bottom) + MARGIN, f"The kernel's tiles of a mask of {Nq} rows and {Nk} keys: {said}. {words}"
+    )
 
 
 def tiles_text(what, *, tile=None, charset="unicode"):

@@ -1,13 +1,13 @@
 """The explorer: one HTML file that needs no server, no network and no library. Python puts it together from these files:
 
-    explorer.html   the regions, in reading order        derive.js    the rules: random numbers, spans, rows, mask
-    explorer.css    how they look                        dom.js       elements, in a few lines
-                                                         matrix.js    the mask as a grid to point at and walk in
-                                                         texts.js     tokens, spans and the texts that the page brings along
-    with a model:                                        ui.js        the state, and what happens when somebody acts
-    lab.css         how the model's region looks         compare.js   other models on the same text
-    glm.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
-    lab.js          what it is asked to do
+explorer.html   the regions, in reading order        derive.js    the rules: random numbers, spans, rows, mask
+explorer.css    how they look                        dom.js       elements, in a few lines
+                                                     matrix.js    the mask as a grid to point at and walk in
+                                                     texts.js     tokens, spans and the texts that the page brings along
+with a model:                                        ui.js        the state, and what happens when somebody acts
+lab.css         how the model's region looks         compare.js   other models on the same text
+glm.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
+lab.js          what it is asked to do
 """
 
 import base64
@@ -34,25 +34,37 @@ def html(derivation, model: dict | None = None) -> str:
     nothing in but what is written here: no request leaves it, and no text that is shown in it can become code.
     """
     data = {
-        "derivation": derivation.to_json(), "model": model, "words": WORDS, "names": NAMES,
+        "derivation": derivation.to_json(),
+        "model": model,
+        "words": WORDS,
+        "names": NAMES,
         "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
-        "span_colours": SPAN_COLOURS, "span_outlines": SPAN_OUTLINES, "rule": inspect.getsource(keys_of_row),
-        "meaning": MEANING | HIDDEN_MEANING, "sentence_marks": SENTENCE_MARKS,
-    }  # fmt: skip
+        "span_colours": SPAN_COLOURS,
+        "span_outlines": SPAN_OUTLINES,
+        "rule": inspect.getsource(keys_of_row),
+        "meaning": MEANING | HIDDEN_MEANING,
+        "sentence_marks": SENTENCE_MARKS,
+    }
     style = colours() + read("explorer.css") + (read("lab.css") if model else "")
     script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
     page = read("explorer.html")
-    parts = page.split("%%")  # text, name, text, name, ..., text: nothing that is filled in is looked at again
-    return "".join(fill[part] if odd else part for odd, part in zip([False, True] * len(parts), parts, strict=False))
+    parts = page.split(
+        "%%"
+    )  # text, name, text, name, ..., text: nothing that is filled in is looked at again
+    return "".join(
+        fill[part] if odd else part for odd, part in zip([False, True] * len(parts), parts, strict=False)
+    )
 
 
 def iframe(page: str, height: int = 900) -> str:
     """The page as a sandboxed frame for a notebook: neither sees the other's styles, scripts or cookies."""
     source = html_text.escape(page, quote=True)
-    return f'<iframe title="minglm explorer" sandbox="allow-scripts allow-downloads" srcdoc="{source}" ' \
-           f'style="width:100%;height:{int(height)}px;border:0"></iframe>'  # fmt: skip
+    return (
+        f'<iframe title="minglm explorer" sandbox="allow-scripts allow-downloads" srcdoc="{source}" '
+        f'style="width:100%;height:{int(height)}px;border:0"></iframe>'
+    )
 
 
 @cache
@@ -67,13 +79,19 @@ def digest(text):
 
 def json_in_html(data):
     r"""JSON that cannot end the element it stands in: < is written \u003c, which JSON reads as the same letter."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c")
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace(
+        "<", r"\u003c"
+    )
 
 
 def colours():
     """The palette as CSS variables: --AA, --AA-ink, ..., --back, --ink, ... for both themes, --span-0, ..."""
+
     def block(theme):
-        kinds = {name: (getattr(kind, theme) or THEMES[theme]["back"], kind.ink[theme]) for name, kind in KINDS.items()}
+        kinds = {
+            name: (getattr(kind, theme) or THEMES[theme]["back"], kind.ink[theme])
+            for name, kind in KINDS.items()
+        }
         names = {f"--{name}": colour for name, (colour, _) in kinds.items()}
         names |= {f"--{name}-ink": ink for name, (_, ink) in kinds.items()}
         names |= {f"--{name}": colour for name, colour in THEMES[theme].items()}

@@ -62,12 +62,22 @@ def recorded_spec(model, tokenizer, text, name=""):
     states, attention = _look_inside(model, example)
     lens = _lens(model, tokenizer, states, chosen)
     spec = _head("recorded", model, tokenizer, text, name)
-    recording = {"tokens": tokenizer.encode(text, special=True), "chosen": chosen, "lens": lens, "attention": attention}
+    recording = {
+        "tokens": tokenizer.encode(text, special=True),
+        "chosen": chosen,
+        "lens": lens,
+        "attention": attention,
+    }
     spec["recording"] = recording
-    dropped = {"attention": _thin_out(attention, min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention)))}
+    dropped = {
+        "attention": _thin_out(attention, min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention)))
+    }
     dropped["lens"] = _thin_out(lens, MAX_SPEC - _size(spec) + _size(lens), keep=1)  # the output stays
-    spec["note"] = "; ".join(f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
-                             for what, layers in dropped.items() if layers)
+    spec["note"] = "; ".join(
+        f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
+        for what, layers in dropped.items()
+        if layers
+    )
     if _size(spec) > MAX_SPEC:
         raise MinglmError(f"text: a page of it would take {_size(spec):,} bytes; {MAX_SPEC:,} are accepted")
     return spec
@@ -86,7 +96,9 @@ def tokenizer_spec(tokenizer):
     added = {token["id"]: token for token in library["added_tokens"]}
     return {
         "tokens": [
-            "".join(character_of[byte] for byte in tokenizer._bytes_of(i)) if is_text[i] else tokenizer._bytes_of(i).decode()
+            "".join(character_of[byte] for byte in tokenizer._bytes_of(i))
+            if is_text[i]
+            else tokenizer._bytes_of(i).decode()
             for i in range(tokenizer.vocab_size)
         ],
         "merges": _merges(library),
@@ -102,9 +114,16 @@ def _merges(library):
     if (
         model.get("type", "BPE") != "BPE"
         or library["normalizer"] is not None
-        or (before.get("type"), before.get("add_prefix_space"), before.get("use_regex", True)) != ("ByteLevel", False, True)
-        or any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"))
-        or any(not token["special"] or token["rstrip"] or token["single_word"] for token in library["added_tokens"])
+        or (before.get("type"), before.get("add_prefix_space"), before.get("use_regex", True))
+        != ("ByteLevel", False, True)
+        or any(
+            model.get(key)
+            for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+        )
+        or any(
+            not token["special"] or token["rstrip"] or token["single_word"]
+            for token in library["added_tokens"]
+        )
         or not byte_of_character().keys() <= model["vocab"].keys()
     ):
         return None
@@ -116,18 +135,30 @@ def _head(kind, model, tokenizer, text, name):
     """What both kinds of spec begin with."""
     fields = ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions", "gelu")
     config = {field: getattr(model.config, field) for field in fields}
-    return {"kind": kind, "name": name, "text": text, "note": "", "config": config,
-            "parameters": model.num_parameters(), "fingerprint": tokenizer.fingerprint, "tokenizer": tokenizer_spec(tokenizer)}
+    return {
+        "kind": kind,
+        "name": name,
+        "text": text,
+        "note": "",
+        "config": config,
+        "parameters": model.num_parameters(),
+        "fingerprint": tokenizer.fingerprint,
+        "tokenizer": tokenizer_spec(tokenizer),
+    }
 
 
 def _check(model, tokenizer):
     """Raise MinglmError for a model that cannot be shown."""
     check_pair(model, tokenizer)
     if model.config.family != "glm":
-        raise MinglmError(f"model: it was trained as {model.config.family}; a page shows models that were trained as glm")
+        raise MinglmError(
+            f"model: it was trained as {model.config.family}; a page shows models that were trained as glm"
+        )
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise MinglmError(f"{name}: holds values that are not finite; a page shows models whose weights are numbers")
+            raise MinglmError(
+                f"{name}: holds values that are not finite; a page shows models whose weights are numbers"
+            )
 
 
 def _float16(name, tensor):
@@ -146,14 +177,18 @@ def _whole_reading(tokenizer, text, filled):
     special, tokens = tokenizer.special, tokenizer.encode(text, special=True)
     part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask != special.mask else [special.eos])
     rows, chosen = [(token, i, 0) for i, token in enumerate(part_a)], []
-    for position, blank in zip((i + 1 for i, token in enumerate(tokens) if token in special.masks), filled.blanks, strict=True):
+    for position, blank in zip(
+        (i + 1 for i, token in enumerate(tokens) if token in special.masks), filled.blanks, strict=True
+    ):
         answer = blank.answer.tokens
         rows += [(token, position, 1 + j) for j, token in enumerate([special.sop, *answer])]
         stops = (special.eop, special.eos) if tokens[position - 1] == special.gmask else (special.eop,)
         chosen += [*answer, stops if blank.answer.complete else ()]
     ids, positions, block_positions = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
     targets = np.zeros(len(chosen), dtype=np.int64)  # nothing is learned here
-    return Example(ids, positions, block_positions, targets, len(part_a), len(ids), "document", special), chosen
+    return Example(
+        ids, positions, block_positions, targets, len(part_a), len(ids), "document", special
+    ), chosen
 
 
 @torch.no_grad()
@@ -168,7 +203,9 @@ def _look_inside(model, example):
         q, k = model.queries_and_keys(x, number)  # each (T, H, D)
         scores = torch.einsum("qhd,khd->hqk", q, k).float().cpu() / math.sqrt(q.shape[-1])
         weights = finite(scores).masked_fill(~sees, -math.inf).softmax(-1)  # (H, T, T)
-        attention.append({"layer": number, "base64": _base64((weights[:, sees] * 255).round().byte().numpy())})
+        attention.append(
+            {"layer": number, "base64": _base64((weights[:, sees] * 255).round().byte().numpy())}
+        )
         x = layer(x, batch.mask, model.backend)
         states.append(x[A:])
     return states, attention
@@ -182,16 +219,27 @@ def _lens(model, tokenizer, states, chosen):
         log_p = finite(model.head(model.final_norm(x)).float().cpu().log_softmax(-1))  # (T - A, V)
         if number == len(model.layers):
             for row, stops in enumerate(chosen):
-                if isinstance(stops, tuple):  # the last row of a blank: the likeliest stop, or a token that found no room
+                if isinstance(
+                    stops, tuple
+                ):  # the last row of a blank: the likeliest stop, or a token that found no room
                     candidates = list(stops) or is_text.nonzero()[:, 0].tolist()
                     chosen[row] = max(candidates, key=log_p[row].tolist().__getitem__)
         target = log_p.gather(1, torch.tensor(chosen)[:, None])  # (T - A, 1)
         rank = 1 + (log_p > target).sum(1)
         top = log_p.topk(min(TOP if number == len(model.layers) else LENS_TOP, log_p.shape[1]))
         rows = [
-            [round(target, 4), rank, *(x for token, p in zip(ids, ps, strict=True) for x in (token, float(f"{p:.4g}")))]
-            for target, rank, ids, ps in zip(target[:, 0].tolist(), rank.tolist(), top.indices.tolist(),
-                                             top.values.exp().tolist(), strict=True)
+            [
+                round(target, 4),
+                rank,
+                *(x for token, p in zip(ids, ps, strict=True) for x in (token, float(f"{p:.4g}"))),
+            ]
+            for target, rank, ids, ps in zip(
+                target[:, 0].tolist(),
+                rank.tolist(),
+                top.indices.tolist(),
+                top.values.exp().tolist(),
+                strict=True,
+            )
         ]
         lens.append({"layer": number, "rows": rows})
     return lens[::-1]
