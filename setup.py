@@ -7,20 +7,22 @@
 
 None of them needs torch or a GPU. Without a compiler the package is the same, in pure Python.
 
-CUDA kernels are compiled where there is an nvcc (class Nvcc says where it is looked for): for the GPUs of this machine, or,
-where there is none, as PTX for compute capability 8.0, which the driver of any later GPU compiles at its first use. That
-takes seconds; every architecture takes minutes (MINGLM_CUDA_ARCHS=all). nvcc may come from PyPI; a package's extras are
-installed after the package is built, so that takes two steps:
+CUDA kernels are compiled where there is an nvcc (class Nvcc says where it is looked for): for the GPUs of
+this machine, or, where there is none, as PTX for compute capability 8.0, which the driver of any later GPU
+compiles at its first use. That takes seconds; every architecture takes minutes (MINGLM_CUDA_ARCHS=all). nvcc
+may come from PyPI; a package's extras are installed after the package is built, so that takes two steps:
 
     pip install -e '.[cuda-compiler]' && pip install -e .
 
-How one library serves machines with different instruction sets: each set has a file of its own, compiled with flags of its own,
-and the library asks the CPU when it loads. Nothing is compiled with -march=native: that would not run on an older machine.
+How one library serves machines with different instruction sets: each set has a file of its own, compiled with
+flags of its own, and the library asks the CPU when it loads. Nothing is compiled with -march=native: that
+would not run on an older machine.
 
-Environment: CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS; MINGLM_REQUIRE_EXT=1 makes a missing extension an error.
-MINGLM_CUDA=1 makes missing CUDA kernels an error, =0 leaves them out; MINGLM_CUDA_HOME, CUDA_HOME: the folder of bin/nvcc;
-MINGLM_CUDA_ARCHS: what they are compiled for, "80 90" or "all".
-Tested: g++ 12 and clang++ 14 on Linux, nvcc 13.0. Written with care but never run: clang on macOS, MSVC on Windows.
+Environment: CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS; MINGLM_REQUIRE_EXT=1 makes a missing extension an
+error. MINGLM_CUDA=1 makes missing CUDA kernels an error, =0 leaves them out; MINGLM_CUDA_HOME, CUDA_HOME: the
+folder of bin/nvcc; MINGLM_CUDA_ARCHS: what they are compiled for, "80 90" or "all".
+Tested: g++ 12 and clang++ 14 on Linux, nvcc 13.0. Written with care but never run: clang on macOS, MSVC on
+Windows.
 """
 
 import json
@@ -96,7 +98,8 @@ class Compiler:
         self.machine = next(
             (name for name, macro in targets.items() if self.accepts(f"int probe = {macro};")), "other"
         )
-        # PyTorch runs on libgomp, which is g++'s; the OpenMP of clang++ would be a second pool of threads on the same cores
+        # PyTorch runs on libgomp, which is g++'s; the OpenMP of clang++ would be a second pool of threads on
+        # the same cores
         code = "#include <omp.h>\nint probe() { return omp_get_max_threads(); }"
         clang = self.accepts("int probe = __clang__;")
         self.openmp = not clang and self.accepts(code, "-fopenmp", "-fPIC", "-shared", link=True)
@@ -116,7 +119,8 @@ class Compiler:
 class Nvcc:
     """The CUDA compiler: its version, the architectures it compiles for, and what the linker needs. Needs no GPU and no driver.
 
-    Tried: 13.0 from NVIDIA's packages and from PyPI. 11.8 should do, the first one that knows sm_90, but was never run.
+    Tried: 13.0 from NVIDIA's packages and from PyPI. 11.8 should do, the first one that knows sm_90, but was
+    never run.
     """
 
     def __init__(self, compiler):
@@ -129,8 +133,9 @@ class Nvcc:
             self.command += ["-ccbin", *compiler.command]
         self.version = next(iter(re.findall(r"V(\d+[.\d]*)", self.say("--version"))), "of unknown version")
         self.archs, self.machine_code = self.architectures()
-        # The linker is not nvcc, so it has to be told where the CUDA runtime is. Linked statically and kept to itself, it meets
-        # neither the runtime of torch nor the want of a driver: that is an answer to a call, not an import that fails.
+        # The linker is not nvcc, so it has to be told where the CUDA runtime is. Linked statically and kept
+        # to itself, it meets neither the runtime of torch nor the want of a driver: that is an answer to a
+        # call, not an import that fails.
         (BUILD / "probe.cu").write_text(
             "#include <cuda_runtime.h>\n__global__ void kernel(int* n) { *n = 1; }\n"
             "int probe(int* n) { kernel<<<1, 1>>>(n); return cudaGetDeviceCount(n); }\n"
@@ -211,8 +216,9 @@ def visible_gpus():
 def find_nvcc():
     """The nvcc of MINGLM_CUDA_HOME if that is set, else of CUDA_HOME, on the PATH, or of PyPI's wheels.
 
-    The wheels are looked for in the environment of this Python, and in the one that is activated. pip's own isolation leaves
-    both as they are; that of `uv` and `python -m build` the second. Else name the folder: MINGLM_CUDA_HOME=.../nvidia/cu13.
+    The wheels are looked for in the environment of this Python, and in the one that is activated. pip's own
+    isolation leaves both as they are; that of `uv` and `python -m build` the second. Else name the folder:
+    MINGLM_CUDA_HOME=.../nvidia/cu13.
     """
     if home := os.environ.get("MINGLM_CUDA_HOME"):
         if not Path(home, "bin", "nvcc").is_file():
@@ -291,8 +297,8 @@ rule link
 def write_ninja(compiler, nvcc=None):
     """Write build.ninja: what is made of what, by which command. Returns the instruction sets that are in it.
 
-    -MMD makes the compiler list the headers that it read, and `deps` makes ninja remember them: touching a header compiles
-    every file that includes it, and only those.
+    -MMD makes the compiler list the headers that it read, and `deps` makes ninja remember them: touching a
+    header compiles every file that includes it, and only those.
     """
     try:
         import pybind11
@@ -326,14 +332,16 @@ def write_ninja(compiler, nvcc=None):
         ]
 
     parts = ["-DMINGLM_CUDA"] * (nvcc is not None) + ["-DMINGLM_EMULATED"] * bool(EMULATED)
-    # The slowest to compile come first, so that no core is left with one of them at the end. The bindings only pass addresses
-    # on, and the emulator spends its time in switching threads: neither runs faster at -O3, and both compile slower.
+    # The slowest to compile come first, so that no core is left with one of them at the end. The bindings
+    # only pass addresses on, and the emulator spends its time in switching threads: neither runs faster at
+    # -O3, and both compile slower.
     quick = [] if compiler.msvc else ["-O1"]
     sources = {path: ["-O2", "-fno-openmp", "-pthread", "-Wno-unknown-pragmas"] for path in EMULATED}
     sources |= {BINDINGS: quick + [f"-I{folder}" for folder in headers] + parts}
     sources |= {Path(f"csrc/cpu/{name}.cpp"): known[name] for name in sets} | {path: [] for path in PLAIN}
-    # subtle: of an inline function that several files hold, the linker keeps the first. So the order goes from the plainest
-    # machine to the richest; in any other, code for AVX-512 could end up where every machine runs it.
+    # subtle: of an inline function that several files hold, the linker keeps the first. So the order goes
+    # from the plainest machine to the richest; in any other, code for AVX-512 could end up where every
+    # machine runs it.
     plainest_first = [BINDINGS, *PLAIN, *EMULATED, *(Path(f"csrc/cpu/{name}.cpp") for name in sets)]
     objects = {source: BUILD / source.with_suffix(".o") for source in plainest_first}
     lines = [f"builddir = {BUILD}", f"cxx = {quoted(compiler.command)}"]
@@ -357,7 +365,8 @@ def write_ninja(compiler, nvcc=None):
 def own_copy(headers, version):
     """The folder of our own copy of pybind11's headers.
 
-    pip brings them in a folder that lives for one build; compiled from there, the next build would have to compile again.
+    pip brings them in a folder that lives for one build; compiled from there, the next build would have to
+    compile again.
     """
     copy = BUILD / f"pybind11-{version}"
     if not copy.is_dir():

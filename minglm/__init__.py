@@ -1,7 +1,7 @@
 """minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop.
 
-The names below are imported when they are first used, so `import minglm` takes milliseconds and `from minglm import GLM` what
-torch takes.
+The names below are imported when they are first used, so `import minglm` takes milliseconds and `from minglm
+import GLM` what torch takes.
 """
 
 from .version import __version__

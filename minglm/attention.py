@@ -24,11 +24,11 @@ from .mask import GLMMask
 def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     """softmax(scale q k^T + mask) v for every sample of a packed batch, head by head.
 
-    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one number, which gets its
-    gradient; 1 / sqrt(D) unless given.
-    A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of the ladder, as
-    in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa", "reference", or "emulated", "emulated:SCHEDULE" (in-order,
-    reverse, pct:SEED: how the threads of the GPU take turns).
+    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one
+    number, which gets its gradient; 1 / sqrt(D) unless given.
+    A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of
+    the ladder, as in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa", "reference", or
+    "emulated", "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns).
     Raises MinglmError when shapes, dtypes or the backend do not fit.
     """
     _check(q, k, v, mask)
@@ -62,7 +62,8 @@ def reference(q, k, v, mask, scale):
 
         scores = scale * torch.einsum("qhd,khd->hqk", q[rows], k[keys])  # (H, Tq, Tk)
         scores = scores.masked_fill(~may_attend, -math.inf)
-        # subtle: the softmax of a row of -inf is NaN, and so is its gradient; such a row gets finite scores, then weight 0
+        # subtle: the softmax of a row of -inf is NaN, and so is its gradient; such a row gets finite scores,
+        # then weight 0
         blind = ~may_attend.any(-1, keepdim=True)  # (Tq, 1)
         weights = scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
         out.append(torch.einsum("hqk,khd->qhd", weights, v[keys]))
@@ -178,7 +179,8 @@ def _check(q, k, v, mask):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
     if torch.compiler.is_compiling():
-        return  # numbers in tensors are not known while a graph is traced; the kernel's ops look again when they run
+        # numbers in tensors are not known while a graph is traced; the kernel's ops look again when they run
+        return
     rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
     for name, x, n in zip("qk", (q, k), rows, strict=True):
         if len(x) != n:
@@ -193,14 +195,14 @@ BACKENDS = {
 }
 
 
-# ---- what serves here, for banners and `minglm info` ---------------------------------------------------------------------
+# ---- what serves here, for banners and `minglm info` -----------------------------------------------------
 
 
 def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
     """What "auto" takes for such tensors, and why, in one line for the banner: ("kernel:avx512", reason).
 
-    On a GPU the kernel has to pass a short test first, once a device. Raises MinglmError when MINGLM_KERNEL names a rung that
-    this machine does not have.
+    On a GPU the kernel has to pass a short test first, once a device. Raises MinglmError when MINGLM_KERNEL
+    names a rung that this machine does not have.
     """
     device = torch.device(device)
     usable, why = ops.has_kernel(device)
@@ -309,8 +311,8 @@ def backends(device="cpu"):
 def kernel_rungs():
     """The kernel's ladder on a CPU, from the truth to the fastest: list of dict.
 
-    name; built: this build has it; supported: this machine can run it; float32, bfloat16, float64: what it serves;
-    chosen_for: the dtypes that backend="kernel" computes with it here.
+    name; built: this build has it; supported: this machine can run it; float32, bfloat16, float64: what it
+    serves; chosen_for: the dtypes that backend="kernel" computes with it here.
     """
     chosen = {}
     for dtype, name in ops.DTYPES.items():

@@ -1,10 +1,11 @@
 """From a corpus to packed batches: which windows, in which order, cut where; and the rows the model reads.
 
-A window is one sample's text: cls + a stretch of one document + eos where the document ends. Windows are either as long as
-the model reads, the same in every epoch, or runs of sentences of many lengths, drawn anew for every epoch. The global batch
-of step k is a function of (seed, k) alone: an epoch visits every window once in a keyed order, and the order is cut into
-batches of about `batch_tokens` text tokens. The spans of a window are keyed by (seed, epoch, window). So a run resumes
-without any state of its data, and neither the number of processes nor the micro-batch changes what is learned.
+A window is one sample's text: cls + a stretch of one document + eos where the document ends. Windows are
+either as long as the model reads, the same in every epoch, or runs of sentences of many lengths, drawn anew
+for every epoch. The global batch of step k is a function of (seed, k) alone: an epoch visits every window
+once in a keyed order, and the order is cut into batches of about `batch_tokens` text tokens. The spans of a
+window are keyed by (seed, epoch, window). So a run resumes without any state of its data, and neither the
+number of processes nor the micro-batch changes what is learned.
 """
 
 from dataclasses import dataclass, replace
@@ -62,7 +63,8 @@ def pack(examples):
 def in_runs(items, rows, most):
     """Any number of items in lists of at most `most` rows each, in order (a larger item is a list of its own).
 
-    rows: a function, how many rows an item takes. Example: items of 3, 3 and 9 rows, most=7 -> two lists, of two and of one.
+    rows: a function, how many rows an item takes. Example: items of 3, 3 and 9 rows, most=7 -> two lists, of
+    two and of one.
     """
     run, total = [], 0
     for item in items:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .streams import say
 
-# A module that works without what it imports: the package that is missing then, and the extra of minglm that brings it.
+# A module that works without what it imports: the package that is missing then, and the extra of minglm that
+# brings it.
 OPTIONAL = {
     "sklearn": ("scikit-learn", "tasks"),
     "sacrebleu": ("sacrebleu", "tasks"),
@@ -38,7 +39,7 @@ def note(text):
     say(f"minglm: note: {text}")
 
 
-# ---- packages that not everyone has --------------------------------------------------------------------------------------
+# ---- packages that not everyone has ----------------------------------------------------------------------
 
 
 def missing(module):

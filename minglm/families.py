@@ -10,8 +10,9 @@
     glm-1d          as glm, but every block position is 0                             (figure 4, "without the second dimension")
     glm-sentinels   as glm, but the blanks of a text are <X0>, <X1>, ...              (table 6, "with sentinel tokens")
 
-All of them are rows of one kind under one mask, GLMMask: only Part A's length, the spans and the positions differ. What a
-model was trained as stands in its config (`GLMConfig.family`), and decides how everything that uses it lays out its rows.
+All of them are rows of one kind under one mask, GLMMask: only Part A's length, the spans and the positions
+differ. What a model was trained as stands in its config (`GLMConfig.family`), and decides how everything that
+uses it lays out its rows.
 """
 
 import dataclasses
@@ -39,7 +40,7 @@ def objectives_of(family):
     return OBJECTIVES if family in INFILLING else (family,)
 
 
-# ---- training ------------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------
 
 
 def training_example(family, tokens, objective, rng, special, vocab_size, dials):
@@ -103,7 +104,8 @@ def continuation(tokens, start, part_a_len, special, family):
 def bert_example(tokens, rng, special, vocab_size, mask_ratio, has_eos):
     """Single tokens of a text are hidden, and their own rows learn them: 80 % become [MASK], 10 % any word, 10 % stay.
 
-    (Devlin et al. 2019, arXiv 1810.04805, section 3.1; no next sentences, as later models showed them to be no use.)
+    (Devlin et al. 2019, arXiv 1810.04805, section 3.1; no next sentences, as later models showed them to be
+    no use.)
     """
     tokens = np.array(tokens, dtype=np.int64)
     words = list(range(1, len(tokens) - has_eos))
@@ -135,7 +137,7 @@ def all_part_a(tokens, rows, targets, special):
     )
 
 
-# ---- use -----------------------------------------------------------------------------------------------------------------
+# ---- use -------------------------------------------------------------------------------------------------
 
 
 class Start(NamedTuple):
@@ -206,8 +208,8 @@ def with_sentinels(part_a, special):
 def text_limit(config, to_text=False):
     """How many tokens a text with one blank may have (a GLMConfig, whether the answer is a text -> tokens).
 
-    GLM's answers stand at the blank's own position; all others go on in the same positions, so some are kept for them: half
-    for a text, eight for a label.
+    GLM's answers stand at the blank's own position; all others go on in the same positions, so some are kept
+    for them: half for a text, eight for a label.
     """
     if config.family in INFILLING:
         return config.max_positions
@@ -228,8 +230,8 @@ def text_example(family, tokens, special):
 def answer_example(family, part_a, position, answer, special, objective="token", end=True):
     """Part A with `answer` in its blank at `position`, as a sample that a family learns (or scores) -> Example.
 
-    end: what follows the answer is asked for too: eop in GLM, and in gpt and prefix the text behind the blank, or eos where
-    there is none. BERT reads a mask for each token, so it is told how many there are.
+    end: what follows the answer is asked for too: eop in GLM, and in gpt and prefix the text behind the
+    blank, or eos where there is none. BERT reads a mask for each token, so it is told how many there are.
     """
     answer = list(answer)
     if family == "bert":

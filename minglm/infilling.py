@@ -1,7 +1,8 @@
 """From a text and its spans to what GLM reads and learns, and back.
 
-Part A is the text with one mask token in place of each span. Part B is the spans in shuffled order, each led by `sop`.
-A token of Part B carries two positions: where its span's mask stands in Part A, and where it stands in the span.
+Part A is the text with one mask token in place of each span. Part B is the spans in shuffled order, each led
+by `sop`. A token of Part B carries two positions: where its span's mask stands in Part A, and where it stands
+in the span.
 
     text                x1 x2 x3 x4 x5 x6       spans [x3] and [x5 x6], order: second, first     (paper figure 2)
 
@@ -25,9 +26,9 @@ from .special import SpecialTokens
 class Example:
     """One sample: T rows, of which the first part_a_len are Part A; GLM learns a target in all others.
 
-    tokens, position_ids, block_position_ids: (T,) int64; targets: (M,) int64, what the rows target_rows (M,) are to say: the
-    next token of each row of Part B, unless other rows are named. text_len: tokens of the text it was made from (cls and eos
-    included).
+    tokens, position_ids, block_position_ids: (T,) int64; targets: (M,) int64, what the rows target_rows (M,)
+    are to say: the next token of each row of Part B, unless other rows are named. text_len: tokens of the
+    text it was made from (cls and eos included).
     """
 
     tokens: np.ndarray
@@ -48,9 +49,9 @@ class Example:
 def build_example(tokens, spans, order, special=SpecialTokens(), objective="token"):  # noqa: B008 (immutable)
     """Blank `spans` of `tokens`; Part B holds them in `order`, a permutation of 0 .. n-1 (spans in text order).
 
-    Adds no cls and no eos: tokens are taken as given. Every span ends in eop, but for a document span that stops where
-    the text was cut (its last token is not eos): there nothing is known to follow. Raises MinglmError when spans
-    overlap or lie outside, or when order is not a permutation.
+    Adds no cls and no eos: tokens are taken as given. Every span ends in eop, but for a document span that
+    stops where the text was cut (its last token is not eos): there nothing is known to follow. Raises
+    MinglmError when spans overlap or lie outside, or when order is not a permutation.
     """
     tokens = np.asarray(tokens, dtype=np.int64)
     spans, order = sorted(Span(*span) for span in spans), list(order)

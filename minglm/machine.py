@@ -52,19 +52,17 @@ def machine(device="cpu"):
         gpu["gpu"] = "{} (capability {}.{})".format(
             torch.cuda.get_device_name(), *torch.cuda.get_device_capability()
         )
-    return (
-        gpu
-        | {
-            "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",  # its widest vectors, as torch sees them
-            "cores": here["cores"],
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "date": datetime.date.today().isoformat(),
-            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        }
-    )
+    return gpu | {
+        # its widest vectors, as torch sees them
+        "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",
+        "cores": here["cores"],
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
 def machine_line(about):

@@ -20,14 +20,15 @@ from .rule import keys_of_row
 class GLMMask:
     """The mask of a packed batch: where each sample starts and how long its Part A is.
 
-    cu_seqlens_q, cu_seqlens_k: (S+1,) int32, sample s owns rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1 (keys likewise).
-    part_a_lens: (S,) int32.
-    seqlens_k: optional (S,) int32, the keys of sample s are only the first seqlens_k[s] (a cache with room to grow).
+    cu_seqlens_q, cu_seqlens_k: (S+1,) int32, sample s owns rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1
+    (keys likewise). part_a_lens: (S,) int32.
+    seqlens_k: optional (S,) int32, the keys of sample s are only the first seqlens_k[s] (a cache with room to
+    grow).
 
     Threads may share a mask: its lengths never change, and what it remembers follows from them.
 
-    Queries are aligned to the end of their sample's keys: row r of sample s is i = len_k - len_q + r. Raises MinglmError
-    when the lengths contradict each other; they are checked here, once, on the host.
+    Queries are aligned to the end of their sample's keys: row r of sample s is i = len_k - len_q + r. Raises
+    MinglmError when the lengths contradict each other; they are checked here, once, on the host.
     """
 
     cu_seqlens_q: torch.Tensor

@@ -4,8 +4,8 @@
     N times:   x += attention(norm(x))     x += MLP(norm(x))         (pre-LN: the residual x itself is never normalised)
     logits = norm(x) E^T                                             (the head is the embedding again)
 
-Activations are (N, C): all samples of a batch end to end, no padding. Only attention needs to know where a sample ends,
-and the GLMMask tells it.
+Activations are (N, C): all samples of a batch end to end, no padding. Only attention needs to know where a
+sample ends, and the GLMMask tells it.
 """
 
 import math
@@ -42,7 +42,8 @@ class Layer(nn.Module):
     def forward(self, x, mask, backend, rows=None, keep=None):
         """x: (N, C) -> (N, C); with rows (R,), only those rows are computed, while all N serve as keys: -> (R, C).
 
-        The mask's queries must be those R rows. keep: a function from these keys and values to all that were ever read.
+        The mask's queries must be those R rows. keep: a function from these keys and values to all that were
+        ever read.
         """
         q, k, v = self.project(x)
         if rows is not None:
@@ -65,11 +66,13 @@ class Layer(nn.Module):
 class GLM(nn.Module):
     """The whole model. `model.backend` chooses how attention is computed (see `masked_attention`), never what.
 
-    `model.prune`: the last layer computes only the rows that are asked for (on by default; the result is the same).
-    `model.checkpoint_activations`: keep one (N, C) per layer for the backward pass and recompute the rest.
+    `model.prune`: the last layer computes only the rows that are asked for (on by default; the result is the
+    same). `model.checkpoint_activations`: keep one (N, C) per layer for the backward pass and recompute the
+    rest.
 
-    Threads may share a model, in either mode, to fill, score, classify or embed: none of these changes it. What changes it (to
-    train it, load weights, move it, compile it, set the attributes above) is for one thread while no other uses it.
+    Threads may share a model, in either mode, to fill, score, classify or embed: none of these changes it.
+    What changes it (to train it, load weights, move it, compile it, set the attributes above) is for one
+    thread while no other uses it.
     """
 
     def __init__(self, config):
@@ -101,8 +104,8 @@ class GLM(nn.Module):
     def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
         """The normalised state of each row (or of `rows` only), from which the next token is read.
 
-        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending. cache: a Cache,
-        mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
+        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending.
+        cache: a Cache, mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
         """
         prune = self.prune and isinstance(self.layers[-1], Layer)  # another module may know nothing of rows
         todo = plan((tokens, position_ids, block_position_ids), mask, rows, prune, cache)
@@ -161,7 +164,8 @@ class GLM(nn.Module):
     def attention_weights(self, batch, layer):
         """Who looked at whom in one layer, for pictures: a list of (H, T, T), one per sample of the batch.
 
-        Always computed by the plain formula; each row sums to 1. layer: 0 .. num_layers - 1, negative from the end.
+        Always computed by the plain formula; each row sums to 1. layer: 0 .. num_layers - 1, negative from
+        the end.
         """
         if not -len(self.layers) <= layer < len(self.layers):
             raise MinglmError(f"layer: {layer} is not one of the {len(self.layers)} layers")

@@ -12,8 +12,9 @@ class GLMConfig:
     """The shape of a GLM: everything that decides what its weights mean.
 
     max_positions bounds Part A and every block position; the two position tables have one row more.
-    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port. family: what it is trained as
-    (layout.py); it says how rows are laid out for these weights, and the network is the same for all.
+    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port. family: what it is
+    trained as (layout.py); it says how rows are laid out for these weights, and the network is the same for
+    all.
     """
 
     vocab_size: int
@@ -53,9 +54,9 @@ class GLMConfig:
 def useful_flop(config, batch):
     """Multiplications and additions of matrix products and attention that one step cannot do without: (GEMMs, attention).
 
-    A weight costs 2 a row forward and 4 backward. All rows pass all layers but the last, of which they only need keys and
-    values; rows of Part B (all of them learn) pass it whole, and the head. Attention costs 4 C a visible pair forward, and
-    10 C backward.
+    A weight costs 2 a row forward and 4 backward. All rows pass all layers but the last, of which they only
+    need keys and values; rows of Part B (all of them learn) pass it whole, and the head. Attention costs 4 C
+    a visible pair forward, and 10 C backward.
     """
     C, V, layers = config.hidden_size, config.vocab_size, config.num_layers
     N, M = len(batch.tokens), len(batch.targets)

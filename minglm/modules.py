@@ -1,7 +1,8 @@
 """Models whose modules were changed from outside (LoRA, hooks, pruning, quantised or wrapped parts), or are shared by threads.
 
-Every module is called, and its weight is never read past it: GLM (model.py) keeps this rule everywhere. The head alone is no
-module but a table (`table_of`). A model that others may be using is never switched to eval mode and back (`evaluating`).
+Every module is called, and its weight is never read past it: GLM (model.py) keeps this rule everywhere. The
+head alone is no module but a table (`table_of`). A model that others may be using is never switched to eval
+mode and back (`evaluating`).
 """
 
 from types import MethodType
@@ -15,8 +16,8 @@ from .errors import MinglmError
 def table_of(embedding, size):
     """The table of an embedding, (size, C), for the head that it is tied to.
 
-    That of a plain one is its weight (pruned or parametrized, if it is). Anything else, LoRA or a quantised embedding, is
-    asked for every id, so that the head is what the embedding has become.
+    That of a plain one is its weight (pruned or parametrized, if it is). Anything else, LoRA or a quantised
+    embedding, is asked for every id, so that the head is what the embedding has become.
     """
     if type(embedding).forward is nn.Embedding.forward and "forward" not in vars(embedding):
         return embedding.weight
@@ -27,9 +28,10 @@ def table_of(embedding, size):
 def evaluating(model):
     """The model without dropout -> a view in eval mode that shares its weights, buffers and hooks; the model stays as it is.
 
-    So threads may use one model at the same time, and what its own mode is, or becomes meanwhile, changes nothing. Hooks of a
-    model that trains are handed the view's modules; a model in eval mode that has hooks is its own view. Raises MinglmError
-    for a module that trains and cannot be viewed: its `forward` was replaced, or it is a ScriptModule.
+    So threads may use one model at the same time, and what its own mode is, or becomes meanwhile, changes
+    nothing. Hooks of a model that trains are handed the view's modules; a model in eval mode that has hooks
+    is its own view. Raises MinglmError for a module that trains and cannot be viewed: its `forward` was
+    replaced, or it is a ScriptModule.
     """
     modules = list(model.modules())
     trains = any(module.training for module in modules)

@@ -7,8 +7,8 @@
         minglm._C.cuda_forward, cuda_backward      the same for tensors on a GPU, on its current stream
         minglm._C.emulated_forward, ...backward    csrc/cuda, carried out on the CPU
 
-The Function stands outside the ops, for register_autograd costs twice as much a call. A build without the extension
-imports this module like any other; `has_kernel` says why nothing runs.
+The Function stands outside the ops, for register_autograd costs twice as much a call. A build without the
+extension imports this module like any other; `has_kernel` says why nothing runs.
 """
 
 import importlib
@@ -68,7 +68,7 @@ else:
     }  # the fastest of this machine
 
 
-# ---- what there is ------------------------------------------------------------------------------------------------------
+# ---- what there is ---------------------------------------------------------------------------------------
 
 
 def has_kernel(device="cpu"):
@@ -143,15 +143,15 @@ def _known(name, came):
     return name
 
 
-# ---- the public path ----------------------------------------------------------------------------------------------------
+# ---- the public path -------------------------------------------------------------------------------------
 
 
 def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
     """`masked_attention` by the kernel: q (Nq, H, D), k and v (Nk, H, D) with a contiguous last dimension -> (Nq, H, D).
 
-    rung: a name of the ladder, None: `choose_rung`. return_lse: also the natural logarithm of each row's sum of exp(scores),
-    (H, Nq), float32 (float64 where the inputs are), -inf for a row that sees nothing; it has no gradient.
-    Raises MinglmError for whatever the kernel cannot serve.
+    rung: a name of the ladder, None: `choose_rung`. return_lse: also the natural logarithm of each row's sum
+    of exp(scores), (H, Nq), float32 (float64 where the inputs are), -inf for a row that sees nothing; it has
+    no gradient. Raises MinglmError for whatever the kernel cannot serve.
     """
     _refuse_transforms(q, k, v)
     usable, why = has_kernel(q.device)
@@ -167,9 +167,10 @@ def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
 def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
     """`masked_attention` by the CUDA kernels, carried out on the CPU: slow, and the same numbers as on a GPU.
 
-    q (Nq, H, D), k and v (Nk, H, D) of float32, bfloat16 or float16 on the CPU, D one of CUDA_HEAD_DIMS -> (Nq, H, D).
-    schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED" (csrc/cuda_on_cpu/schedule.h); no result
-    may depend on it. Raises MinglmError for whatever these kernels cannot serve, with a report when they do something illegal.
+    q (Nq, H, D), k and v (Nk, H, D) of float32, bfloat16 or float16 on the CPU, D one of CUDA_HEAD_DIMS ->
+    (Nq, H, D). schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED"
+    (csrc/cuda_on_cpu/schedule.h); no result may depend on it. Raises MinglmError for whatever these kernels
+    cannot serve, with a report when they do something illegal.
     """
     _refuse_transforms(q, k, v)
     usable, why = has_emulator()
@@ -245,7 +246,7 @@ class _Attention(torch.autograd.Function):
         return *grads, *(None,) * 6
 
 
-# ---- the private ops ----------------------------------------------------------------------------------------------------
+# ---- the private ops -------------------------------------------------------------------------------------
 
 _LENGTHS = (
     "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k, float scale, str rung"
@@ -301,7 +302,8 @@ def _backward_fake(
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-# Works under torch.compile: `backend="aot_eager"` in the tests; inductor, the default, needs a C++ compiler at run time.
+# Works under torch.compile: `backend="aot_eager"` in the tests; inductor, the default, needs a C++ compiler
+# at run time.
 for _name, _run, _fake in (
     ("_attention_forward", _forward, _forward_fake),
     ("_attention_backward", _backward, _backward_fake),

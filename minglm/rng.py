@@ -1,8 +1,9 @@
 """Random numbers that need no history: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
-Philox is a keyed scramble of a counter: block number n of a stream is `philox(n, key)`, whatever was drawn before.
-So the spans of window 7 in epoch 3 are a function of (seed, 3, 7) alone, and a resumed run needs no random state.
-Spans and batches use nothing else, and any other language that repeats these lines draws the same spans.
+Philox is a keyed scramble of a counter: block number n of a stream is `philox(n, key)`, whatever was drawn
+before. So the spans of window 7 in epoch 3 are a function of (seed, 3, 7) alone, and a resumed run needs no
+random state. Spans and batches use nothing else, and any other language that repeats these lines draws the
+same spans.
 """
 
 import numpy as np

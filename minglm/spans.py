@@ -40,10 +40,11 @@ def sample_spans(
 ):
     """Spans to blank, in text order: at least one, unless the objective is "sentence" and there is no whole sentence.
 
-    tokens: ids. has_cls, has_eos: whether the first token is cls and the last is eos; cls is never blanked, eos only as
-    the end of a document span. blanks: how many token spans there are, "budget" or "drawn" (see `token_spans`).
-    sentence_ends: for every id of the vocabulary, whether it ends a sentence; starts_sentence: whether a sentence begins
-    at the first text token (False in the middle of a cut document).
+    tokens: ids. has_cls, has_eos: whether the first token is cls and the last is eos; cls is never blanked,
+    eos only as the end of a document span. blanks: how many token spans there are, "budget" or "drawn" (see
+    `token_spans`). sentence_ends: for every id of the vocabulary, whether it ends a sentence;
+    starts_sentence: whether a sentence begins at the first text token (False in the middle of a cut
+    document).
     """
     first, end = int(has_cls), len(tokens) - int(has_eos)
     if end <= first:
@@ -81,13 +82,16 @@ def span_count(budget, rng, mean_length=3.0, max_length=40):
 def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40, count=None):
     """Short spans in [first, end), at least one token apart, until `budget` tokens are blanked (the last may overshoot).
 
-    count: so many spans instead, whatever their lengths. A budget lets a model guess lengths: the only blank of a sentence,
-    for example, must hold all of it, and so a model trained with budgets on short texts writes too much into one blank.
+    count: so many spans instead, whatever their lengths. A budget lets a model guess lengths: the only blank
+    of a sentence, for example, must hold all of it, and so a model trained with budgets on short texts writes
+    too much into one blank.
 
-    Lengths are Poisson(mean_length) without zero, below max_length (40 means at most 39, as in the original). Where they
-    go: shrink every span and the gap behind it to a point, throw the points into the room that is left, and blow them up.
+    Lengths are Poisson(mean_length) without zero, below max_length (40 means at most 39, as in the original).
+    Where they go: shrink every span and the gap behind it to a point, throw the points into the room that is
+    left, and blow them up.
 
-    Example: lengths 2 and 3 in 10 tokens leave 10 - 5 - 2 + 1 = 4 slots 0..4; slots 1 and 3 -> spans (1, 3) and (6, 9).
+    Example: lengths 2 and 3 in 10 tokens leave 10 - 5 - 2 + 1 = 4 slots 0..4; slots 1 and 3 -> spans (1, 3)
+    and (6, 9).
     """
     cdf = poisson_cdf(mean_length, max_length)
     lengths, blanked = [], 0

@@ -12,7 +12,8 @@ SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 class SpecialTokens:
     """Ids of the tokens that are not text. The defaults are those of a vocabulary that minglm has trained.
 
-    In a vocabulary of the original they are others, and two may be one: pad is eos, [sMASK] and [gMASK] can be [MASK].
+    In a vocabulary of the original they are others, and two may be one: pad is eos, [sMASK] and [gMASK] can
+    be [MASK].
     """
 
     pad: int = 0
@@ -53,8 +54,8 @@ SPECIAL_STRINGS = {
 SPARE_STRINGS = tuple(f"<|spare{i}|>" for i in range(16))  # ... and rows for experiments
 
 
-# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of its models
-# that were trained with [MASK] alone use it for sentences and endings, too.
+# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of
+# its models that were trained with [MASK] alone use it for sentences and endings, too.
 STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
 
 

@@ -1,7 +1,7 @@
 """The standard streams: closed, full, or too narrow for what is to be said.
 
-A daemon or a cron wrapper may start a process without stdout or stderr; a terminal may know ASCII alone. None of this is a
-reason to lose a training run or a result.
+A daemon or a cron wrapper may start a process without stdout or stderr; a terminal may know ASCII alone. None
+of this is a reason to lose a training run or a result.
 """
 
 import codecs
@@ -14,8 +14,9 @@ import sys
 def usable_streams():
     """Within the block, stdout and stderr take whatever is printed.
 
-    A closed one swallows it. Characters that the encoding lacks are written as JSON writes them, so lines of JSON stay valid:
-    U+8D77 as \\u8d77 in six characters of ASCII. An encoding with its own way (PYTHONIOENCODING=ascii:replace) keeps it.
+    A closed one swallows it. Characters that the encoding lacks are written as JSON writes them, so lines of
+    JSON stay valid: U+8D77 as \\u8d77 in six characters of ASCII. An encoding with its own way
+    (PYTHONIOENCODING=ascii:replace) keeps it.
     """
     open_closed()
     changed = [

@@ -1,7 +1,8 @@
 """What a step may skip, and what it rounds up; neither changes a result.
 
-Only some rows of a batch are asked for their next token: those of Part B. Everything below the last layer needs all rows,
-because each is a key of others, but the last layer has to compute only the rows that are asked for.
+Only some rows of a batch are asked for their next token: those of Part B. Everything below the last layer
+needs all rows, because each is a key of others, but the last layer has to compute only the rows that are
+asked for.
 """
 
 from functools import partial
@@ -47,8 +48,9 @@ def plan(columns, mask, rows, prune, cache=None):
 def row_multiple(device):
     """What the numbers of rows are rounded up to: 16 in bfloat16 on a CPU, else 1.
 
-    There oneDNN prepares a matrix product for the shape it meets, which takes about as long as the product itself, and keeps
-    what it has prepared. A batch of packed samples hardly ever has the same number of rows twice; in sixteens it does.
+    There oneDNN prepares a matrix product for the shape it meets, which takes about as long as the product
+    itself, and keeps what it has prepared. A batch of packed samples hardly ever has the same number of rows
+    twice; in sixteens it does.
     """
     return 16 if device.type == "cpu" and torch.is_autocast_enabled("cpu") else 1
 
@@ -66,8 +68,8 @@ def shortest_suffixes(mask, rows, multiple=1):
     """The rows a last layer must compute so that `rows` come out: in each sample, everything from its first wanted row on.
 
     A few more, from the first samples that have them, make it a multiple of `multiple` rows.
-    mask: GLMMask, rows: (R,) int64 ascending -> the suffix rows (R',) int64, the GLMMask whose queries they are, and
-    where among them the wanted rows stand, (R,) int64.
+    mask: GLMMask, rows: (R,) int64 ascending -> the suffix rows (R',) int64, the GLMMask whose queries they
+    are, and where among them the wanted rows stand, (R,) int64.
 
     Example: one sample of 6 rows, rows = [4, 5] -> [4, 5], a mask with 2 queries and 6 keys, [0, 1].
     """

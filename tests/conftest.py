@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-# For this process before torch is loaded, and for all that it starts. One thread each: shapes are small, and a process a core
-# runs beside this one. Where a test asks for more, they sleep while they wait: threads that spin on a core that another
-# process needs made the suite ten times as slow.
-# Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts in.
+# For this process before torch is loaded, and for all that it starts. One thread each: shapes are small, and
+# a process a core runs beside this one. Where a test asks for more, they sleep while they wait: threads that
+# spin on a core that another process needs made the suite ten times as slow.
+# Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts
+# in.
 HERE = Path(importlib.util.find_spec("minglm").origin).parents[1]
 os.environ |= dict(
     OMP_NUM_THREADS="1",
@@ -24,7 +25,8 @@ os.environ |= dict(
     PYTHONPATH=os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
 )
 if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
-    # PyTorch's attention asks oneDNN, which knows nothing of that variable, and then lacks its own code for AVX-512
+    # PyTorch's attention asks oneDNN, which knows nothing of that variable, and then lacks its own code for
+    # AVX-512
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 import torch  # noqa: E402
@@ -39,7 +41,8 @@ settings.register_profile(
 )  # the same examples on every machine
 settings.load_profile("minglm")
 
-# Forty short documents with much repetition: a model of a few thousand weights learns something from them in seconds.
+# Forty short documents with much repetition: a model of a few thousand weights learns something from them in
+# seconds.
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
 THINGS = ["bread", "water", "a horse", "the key"]
 TEXT = "\n\n".join(
@@ -74,7 +77,8 @@ SMALL = (
 )
 
 
-# The files that take longest, which are begun first: no process shall work through one of them when all else is done.
+# The files that take longest, which are begun first: no process shall work through one of them when all else
+# is done.
 LONG = "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda".split()
 
 
@@ -152,7 +156,7 @@ def run_command(*args, **options):
     return subprocess.run(words, capture_output=True, **options)
 
 
-# ---- what not every machine has ------------------------------------------------------------------------------------------
+# ---- what not every machine has --------------------------------------------------------------------------
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -105,8 +105,8 @@ def numbers(samples, heads=2, width=4, seed=0, dtype=torch.float32):
 def by_the_rule(q, k, v, g, samples, scale):
     """Attention and its gradients in float64, one row of one head at a time.
 
-    -> {"out", "dq", "dk", "dv"}, and the size each number would have if nothing in its sums cancelled: what rounding
-    errors are in proportion to.
+    -> {"out", "dq", "dk", "dv"}, and the size each number would have if nothing in its sums cancelled: what
+    rounding errors are in proportion to.
     """
     q, k, v, g = (x.double().numpy() for x in (q, k, v, g))
     truth = dict(out=np.zeros_like(q), dq=np.zeros_like(q), dk=np.zeros_like(k), dv=np.zeros_like(v))
@@ -158,8 +158,8 @@ def attend(path, q, k, v, g, mask, **options):
     return dict(zip(("out", "dq", "dk", "dv"), (out.detach(), *grads), strict=True))
 
 
-# A path may err by this many roundings of the sizes above: twice the worst that was seen in 1,000 random batches
-# (float32: reference 1.5, sdpa 3.0, kernel 2.0; bfloat16: 0.9, 0.7, 0.8; float64: 1.2, 2.5, 2.2).
+# A path may err by this many roundings of the sizes above: twice the worst that was seen in 1,000 random
+# batches (float32: reference 1.5, sdpa 3.0, kernel 2.0; bfloat16: 0.9, 0.7, 0.8; float64: 1.2, 2.5, 2.2).
 ROUNDINGS = 6
 
 
@@ -323,7 +323,8 @@ def test_a_key_that_a_row_cannot_see_can_change_without_moving_a_bit(path):
 
 @every_path
 def test_a_mask_that_has_served_an_evaluation_can_be_trained_with(path):
-    # Derived tensors are kept in the mask; made under inference_mode they could not be saved for a backward pass.
+    # Derived tensors are kept in the mask; made under inference_mode they could not be saved for a backward
+    # pass.
     samples = [Sample(5, 3, 1), Sample(3, 3, 2), Sample(2, 2, 0)]
     q, k, v, g = numbers(samples)
     mask = mask_of(samples)

@@ -61,7 +61,7 @@ def wrong_kernel(monkeypatch):
     monkeypatch.setattr(attention, "kernel_rungs", lambda: rungs)
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------
 
 
 def test_every_variant_is_checked_and_timed_and_the_json_says_so(tiny, minglm, tmp_path):
@@ -212,7 +212,7 @@ def test_other_commands_start_without_the_bench():
     assert python("-c", code, "attention", "training").returncode == 0
 
 
-# ---- what is compared ------------------------------------------------------------------------------------------------------
+# ---- what is compared ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
@@ -227,7 +227,8 @@ def test_flop_are_those_of_a_count_pair_by_pair(mask):
         for key in range(len_k)
     )
     assert shape.pairs == pairs == int(mask.dense().sum())
-    # QK^T and PV; backward QK^T once more, dO V^T, dS K, dS^T Q, P^T dO: a multiplication and an addition each
+    # QK^T and PV; backward QK^T once more, dO V^T, dS K, dS^T Q, P^T dO: a multiplication and an addition
+    # each
     assert shape.flop(FORWARD) == 3 * pairs * 16 * 2 * 2
     assert shape.flop(BOTH) == 3 * pairs * 16 * 2 * 7
 
@@ -280,7 +281,7 @@ def test_the_mixtures_are_what_their_names_say(name, share):
     assert torch.equal(SHAPES[name]().mask.part_a_lens, part_a_lens)  # the same draw in every run
 
 
-# ---- on a GPU, as far as it can be seen without one ------------------------------------------------------------------------
+# ---- on a GPU, as far as it can be seen without one ------------------------------------------------------
 
 TRAINING_MASKS = {name: mask for name, mask in MASKS.items() if mask.cu_seqlens_q.equal(mask.cu_seqlens_k)}
 
@@ -432,7 +433,7 @@ def test_the_emulator_is_timed_only_if_it_is_asked_for(tiny, minglm, monkeypatch
     assert "emulated" not in minglm(*arguments[:-2], "--shapes", "glm").out
 
 
-# ---- timing ----------------------------------------------------------------------------------------------------------------
+# ---- timing ----------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -488,7 +489,7 @@ def test_the_machine_is_named_in_one_line():
     assert "\n" not in line and about["cores"] >= 1
 
 
-# ---- picture ---------------------------------------------------------------------------------------------------------------
+# ---- picture ---------------------------------------------------------------------------------------------
 
 
 def test_bars_and_marks_are_what_was_measured():

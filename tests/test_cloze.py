@@ -60,7 +60,7 @@ def ask(task, tokenizer, row, limit=64, **how):
     return task.ask(tokenizer, row if isinstance(row, dict) else {"text": row}, limit, **how)
 
 
-# ---- what is asked -------------------------------------------------------------------------------------------------------
+# ---- what is asked ---------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_part_a_with_one_mask_and_its_labels_become_answers(tokenizer):
@@ -139,7 +139,7 @@ def test_how_many_tokens_were_cut_is_said_once(tokenizer, capsys):
     )
 
 
-# ---- how answers are scored ----------------------------------------------------------------------------------------------
+# ---- how answers are scored ------------------------------------------------------------------------------
 
 
 def brute_force(model, question, penalty=0.0):
@@ -252,7 +252,7 @@ def test_a_model_that_has_lost_its_mind_does_not_choose(model, tokenizer):
             classify(broken, tokenizer, task, "so")
 
 
-# ---- the original's numbers ----------------------------------------------------------------------------------------------
+# ---- the original's numbers ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +345,7 @@ def test_the_originals_linear_heads(original, pool, called):
     )
 
 
-# ---- tasks and rows in files -----------------------------------------------------------------------------------------------
+# ---- tasks and rows in files -----------------------------------------------------------------------------
 
 
 def test_the_shipped_tasks_are_tasks_and_survive_the_way_through_toml(tmp_path):
@@ -521,7 +521,7 @@ def test_a_verbalizer_that_the_tokenizer_splits_is_told(tokenizer):
     assert OWN.how_scored(tokenizer).startswith("each candidate as a whole")
 
 
-# ---- the command line ----------------------------------------------------------------------------------------------------
+# ---- the command line ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def done(data, tmp_path_factory):
     return comparison, wanted, said
 
 
-# ---- which cells -------------------------------------------------------------------------------------------------------
+# ---- which cells -----------------------------------------------------------------------------------------
 
 
 def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
@@ -188,7 +188,7 @@ def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
             assert "{" not in behind
 
 
-# ---- doing them --------------------------------------------------------------------------------------------------------
+# ---- doing them ------------------------------------------------------------------------------------------
 
 
 def test_chapters_become_short_and_long_documents_and_every_word_is_there_once():
@@ -372,7 +372,7 @@ def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
     assert told.code == 2 and "holds no cell" in told.err and not (tmp_path / "out").exists()
 
 
-# ---- what it says ------------------------------------------------------------------------------------------------------
+# ---- what it says ----------------------------------------------------------------------------------------
 
 
 def test_several_runs_become_one_number():

@@ -103,7 +103,7 @@ def test_rows_and_documents_behind_padding_are_counted(tmp_path):
     assert list(read_documents(path)) == [f"film {i}" for i in range(7)]
 
 
-# ---- the same bytes mean the same in a corpus and in records ---------------------------------------------------------
+# ---- the same bytes mean the same in a corpus and in records ---------------------------------------------
 
 BOM = b"\xef\xbb\xbf"
 ROWS = [{"text": "a"}, {"text": "b"}, {"text": "起"}]
@@ -174,7 +174,7 @@ def test_a_text_with_carriage_returns_alone_has_its_documents(tmp_path):
     assert list(read_documents(path, documents="line")) == ["first text of words", "second text", "of words"]
 
 
-# ---- what published files hold besides text --------------------------------------------------------------------------
+# ---- what published files hold besides text --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
@@ -215,7 +215,7 @@ def test_null_is_skipped_and_counted(tmp_path, capsys, minglm, small_run):
     assert result.code == 0 and len(result.out.splitlines()) == 2
 
 
-# ---- folders ---------------------------------------------------------------------------------------------------------
+# ---- folders ---------------------------------------------------------------------------------------------
 
 
 def test_linked_folders_are_searched_and_every_real_one_once(tmp_path):
@@ -250,7 +250,7 @@ def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
         find_files(tmp_path / "b.jsonl.zst")
 
 
-# ---- what is written is packed as its name says ----------------------------------------------------------------------
+# ---- what is written is packed as its name says ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def check(program, *arguments):
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
 
 
-# ---- the recorded cases --------------------------------------------------------------------------------------------------
+# ---- the recorded cases ----------------------------------------------------------------------------------
 
 
 def test_the_recorded_cases_are_what_recording_them_again_gives(tmp_path):
@@ -173,7 +173,7 @@ def test_a_file_of_cases_that_was_cut_or_is_something_else_is_refused(toolbox, t
     assert check(toolbox.program, tmp_path / "missing").returncode == 2
 
 
-# ---- the rungs -----------------------------------------------------------------------------------------------------------
+# ---- the rungs -------------------------------------------------------------------------------------------
 
 
 def test_every_rung_of_this_machine_gives_the_recorded_answers(toolbox):
@@ -237,7 +237,7 @@ def test_a_wrong_rule_is_caught_in_every_dtype(toolbox, tmp_path, right, wrong, 
         assert "MISS out of '" in done.stdout and f"', {dtype}, " in done.stdout, done.stdout
 
 
-# ---- the files -----------------------------------------------------------------------------------------------------------
+# ---- the files -------------------------------------------------------------------------------------------
 
 
 def sources():

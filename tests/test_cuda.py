@@ -1,6 +1,7 @@
 """The CUDA kernels, carried out on the CPU: against float64 at every edge of a tile, under every schedule; and what is refused.
 
-csrc/tests/check_cuda.cpp asks the same kernels more questions, without torch; test_cuda_device.py asks a GPU these.
+csrc/tests/check_cuda.cpp asks the same kernels more questions, without torch; test_cuda_device.py asks a GPU
+these.
 """
 
 import contextlib
@@ -45,8 +46,8 @@ def fused(numbers, mask):
 def assert_right(numbers, mask, run=by_cuda):
     """Every result of the kernels is finite where the truth is, and within the budget.
 
-    float32 gets three times the error of plain PyTorch instead of twice: the emulator rounds a product before it adds it, and
-    autograd, which keeps P, errs less than formulas that compute it anew.
+    float32 gets three times the error of plain PyTorch instead of twice: the emulator rounds a product before
+    it adds it, and autograd, which keeps P, errs less than formulas that compute it anew.
     """
     truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=4)
     if numbers[0].dtype == torch.float32:

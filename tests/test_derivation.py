@@ -48,7 +48,7 @@ def samples(draw, longest=9):
 objectives, models = st.sampled_from(OBJECTIVES), st.sampled_from([*MODELS])
 
 
-# ---- the rows --------------------------------------------------------------------------------------------------------------
+# ---- the rows --------------------------------------------------------------------------------------------
 
 
 def glm_rows(tokens, spans, order, objective):
@@ -189,7 +189,7 @@ def test_the_relatives_know_neither_order_nor_objective():
         assert one.to_json() == other.to_json()
 
 
-# ---- the same code as training ---------------------------------------------------------------------------------------------
+# ---- the same code as training ---------------------------------------------------------------------------
 
 
 def test_nothing_is_worked_out_a_second_time(monkeypatch):
@@ -278,7 +278,7 @@ def test_what_cannot_be_explained_is_named(typed, named):
     assert named in str(error.value) and "\n" not in str(error.value)
 
 
-# ---- who sees whom, and why ------------------------------------------------------------------------------------------------
+# ---- who sees whom, and why ------------------------------------------------------------------------------
 
 
 def check_cells(d):
@@ -443,7 +443,7 @@ def test_a_row_that_there_is_not_is_named(cell):
         why(explain(*PAPER), *cell)
 
 
-# ---- step by step ----------------------------------------------------------------------------------------------------------
+# ---- step by step ----------------------------------------------------------------------------------------
 
 
 @given(samples(), objectives, models)
@@ -458,7 +458,8 @@ def test_the_steps_build_every_lane_once_and_whole(sample, objective, model):
     ]
     assert lights["tokens"] == {"text": list(range(len(tokens)))}
     assert lights["spans"] == {"text": [i for i in range(len(tokens)) if any(a <= i < b for a, b in spans)]}
-    # each row of tokens is lit by exactly one step, and so is every row that learns; then positions, then the mask
+    # each row of tokens is lit by exactly one step, and so is every row that learns; then positions, then the
+    # mask
     built = [i for lit in lights.values() for i in lit.get("tokens", ())]
     assert sorted(built) == list(range(T))
     learning = [i for lit in lights.values() for i in lit.get("targets", ())]
@@ -490,7 +491,7 @@ def test_the_sentences_of_the_papers_example():
     assert explain(["a"], [], []).steps[1][1] == "Chosen to be blanked: 0 spans, 0 of 1 token."
 
 
-# ---- JSON ------------------------------------------------------------------------------------------------------------------
+# ---- JSON ------------------------------------------------------------------------------------------------
 
 
 @given(samples(), objectives, models)

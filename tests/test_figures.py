@@ -111,7 +111,7 @@ def codes(kind):
     return [[CODES[name] for name in row] for row in kind.tolist()]
 
 
-# ---- every figure can be read ----------------------------------------------------------------------------------------------
+# ---- every figure can be read ----------------------------------------------------------------------------
 
 
 def corners(text, renderer):
@@ -200,7 +200,7 @@ def test_a_derivation_can_be_drawn_wide():
         check_readable(draw(name, derivation=PAPER, width=1400), 1400)
 
 
-# ---- what is drawn is what is there ----------------------------------------------------------------------------------------
+# ---- what is drawn is what is there ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sample", ["paper", "english", "one span"])
@@ -380,7 +380,7 @@ def test_the_picture_of_tiles_and_its_text_say_the_same():
         tile_figures.fig_tiles(PAPER, tile=(0, 4))
 
 
-# ---- what a model does -----------------------------------------------------------------------------------------------------
+# ---- what a model does -----------------------------------------------------------------------------------
 
 
 def test_heads_are_the_models_weights_and_nothing_is_drawn_where_the_mask_is_shut(seen):
@@ -527,7 +527,7 @@ def test_the_legend_of_spans_lies_over_everything_that_is_drawn(dials, width):
         assert ax.get_legend().get_window_extent().y0 > max(box.y1 for box in drawn)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
@@ -602,7 +602,7 @@ def picture(fig):
         return file.getvalue()
 
 
-# ---- names and the command line --------------------------------------------------------------------------------------------
+# ---- names and the command line --------------------------------------------------------------------------
 
 
 def test_there_are_sixteen_figures_and_each_has_a_function():
@@ -749,7 +749,8 @@ def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
 
     def drawn(
         text,
-    ):  # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
+        # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
+    ):
         return re.findall(
             r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"',
             text,

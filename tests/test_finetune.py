@@ -72,7 +72,7 @@ def quiet(*_):
     pass
 
 
-# ---- learning ------------------------------------------------------------------------------------------------------------
+# ---- learning --------------------------------------------------------------------------------------------
 
 
 def test_an_easy_task_is_learned_and_the_model_given_stays_as_it_was(model, tokenizer):
@@ -255,7 +255,7 @@ def test_a_linear_head_learns_from_any_of_its_rows(model, tokenizer, pool):
     assert measure(predict(head, questions(tokenizer, 32, 1)), questions(tokenizer, 32, 1))["accuracy"] > 0.85
 
 
-# ---- few rows, metrics, rivals -------------------------------------------------------------------------------------------
+# ---- few rows, metrics, rivals ---------------------------------------------------------------------------
 
 
 def test_few_shot_draws_as_many_of_each_label_by_seed(tokenizer):
@@ -273,7 +273,8 @@ def test_few_shot_draws_as_many_of_each_label_by_seed(tokenizer):
 
 def test_accuracy_and_macro_f1_by_hand():
     asked = [SimpleNamespace(gold=gold, labels=["a", "b", "c"]) for gold in (0, 0, 0, 1)]
-    # a: 2 right of 3 gold and 2 predicted: 4/5; b: 1 right of 1 gold and 2 predicted: 2/3; c: nowhere, so it does not count
+    # a: 2 right of 3 gold and 2 predicted: 4/5; b: 1 right of 1 gold and 2 predicted: 2/3; c: nowhere, so it
+    # does not count
     assert measure([0, 0, 1, 1], asked) == dict(accuracy=0.75, macro_f1=pytest.approx((4 / 5 + 2 / 3) / 2))
     assert measure([torch.tensor([0.2, 0.5, 0.3])] * 4, asked)["accuracy"] == 0.25
 
@@ -333,7 +334,7 @@ def test_settings_that_mean_nothing_are_refused(dials, words):
         Finetuning(**dials)
 
 
-# ---- the command line ----------------------------------------------------------------------------------------------------
+# ---- the command line ------------------------------------------------------------------------------------
 
 
 def test_a_task_is_learned_from_files_and_its_folder_classifies(minglm, small_run, data, tmp_path):

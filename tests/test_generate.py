@@ -320,7 +320,7 @@ def test_dials_that_mean_nothing_are_refused(model, tokenizer, text, dials, word
         fill(model, tokenizer, text, **dials)
 
 
-# ---- the cache, batches, order, repetition, scores ---------------------------------------------------------------------------
+# ---- the cache, batches, order, repetition, scores -------------------------------------------------------
 
 TEXTS = [
     "the [MASK] sat on [MASK].",
@@ -463,7 +463,7 @@ def test_the_score_of_an_answer_is_minus_its_training_loss(model, tokenizer):
         score(model, tokenizer, "the [MASK]", ["a", "b"])
 
 
-# ---- what the original code wrote with the same weights ---------------------------------------------------------------------
+# ---- what the original code wrote with the same weights --------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What each command imports, and what it does without: seconds that a user feels, held without a clock.
 
-A process of its own runs some command lines through `main` and reports the modules that were imported by then.
+A process of its own runs some command lines through `main` and reports the modules that were imported by
+then.
 """
 
 import ast
@@ -138,7 +139,7 @@ def test_fill_imports_neither_training_nor_pictures_nor_the_compiler_of_torch(tm
     )
 
 
-# ---- import minglm stays what it was ---------------------------------------------------------------------------------------
+# ---- import minglm stays what it was ---------------------------------------------------------------------
 
 
 def test_every_public_name_is_there_and_editors_see_the_same_ones():
@@ -174,7 +175,7 @@ def test_modules_are_attributes_and_objects_can_be_pickled():
     assert mask.dense().tolist() == minglm.GLMMask.packed([3], [1]).dense().tolist()
 
 
-# ---- what --help spells out, because it does without the module that it belongs to -----------------------------------------
+# ---- what --help spells out, because it does without the module that it belongs to -----------------------
 
 
 def test_what_a_help_spells_out_is_what_the_library_has():

@@ -175,7 +175,8 @@ def fixture_rows():
             else:
                 spans, generated = row["spans_in_text_order"], row["spans_in_generation_order"]
             order = [spans.index(span) for span in generated]
-            # the original never adds eop to a suffix, even where the document ends: to us, then, no token is its end
+            # the original never adds eop to a suffix, even where the document ends: to us, then, no token is
+            # its end
             row_special = replace(special, eos=-1) if suffix else special
             out = {
                 key: case["out"][key][k] for key in ("tokens", "targets", "loss_mask", "position_id", "sep")

@@ -104,7 +104,7 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     assert f"none: {why}" in info.show(report)
 
 
-# ---- CUDA ---------------------------------------------------------------------------------------------------------------
+# ---- CUDA ------------------------------------------------------------------------------------------------
 
 
 def with_cuda(devices, driver):
@@ -151,7 +151,7 @@ def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
         )
 
 
-# ---- the one thing to improve -------------------------------------------------------------------------------------------
+# ---- the one thing to improve ----------------------------------------------------------------------------
 
 
 def report_of(**changes):

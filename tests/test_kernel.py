@@ -1,7 +1,7 @@
 """The kernel: every rung of its ladder against float64, at every edge of a tile, on any threads; and wrong rules are caught.
 
-Small batches of every shape (blind rows, empty samples, caches with room) are in test_attention.py, arguments and the ways
-to ask for a rung in test_ops.py.
+Small batches of every shape (blind rows, empty samples, caches with room) are in test_attention.py, arguments
+and the ways to ask for a rung in test_ops.py.
 """
 
 import csv
@@ -107,8 +107,8 @@ def scores(q, k, v, g, mask):
 def truth_and_budget(numbers, mask, others=0):
     """The float64 truth, and how far each tensor may be off: twice as far as naive PyTorch, or 4 eps of the largest entry.
 
-    others: so many other draws of the same shape are asked how far naive PyTorch is off, for the worst entry of one draw can
-    be lucky. In float64 the truth itself is no better than 4 eps, so that counts four times.
+    others: so many other draws of the same shape are asked how far naive PyTorch is off, for the worst entry
+    of one draw can be lucky. In float64 the truth itself is no better than 4 eps, so that counts four times.
     """
     dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
     eps, budget = torch.finfo(dtype).eps, {}
@@ -149,7 +149,8 @@ def problem(dtype, width, part_a, queries):
     return (*numbers, mask), *truth_and_budget(numbers, mask, others=7)
 
 
-# Every mask at one width, every width at two masks: which keys a row sees, and how long a row is, meet in no line of a kernel.
+# Every mask at one width, every width at two masks: which keys a row sees, and how long a row is, meet in no
+# line of a kernel.
 GRID = [
     pytest.param(
         rung, dtype, width, part_a, queries, id=f"{rung}-{str(dtype)[6:]}-{width}-{part_a}-{queries}"
@@ -209,7 +210,8 @@ def test_any_packing_is_as_exact_as_its_precision_allows(rung, dtype, samples, h
 
 @every_rung_and_dtype
 def test_samples_longer_than_any_block_are_as_exact(rung, dtype):
-    # queries, keys, Part A: the vector kernel walks along keys in blocks of 512 and keeps a row's state between them
+    # queries, keys, Part A: the vector kernel walks along keys in blocks of 512 and keeps a row's state
+    # between them
     samples = [
         (1100, 1100, 600),
         (300, 1030, 0),
@@ -227,7 +229,8 @@ def test_samples_longer_than_any_block_are_as_exact(rung, dtype):
 
 @every_rung_and_dtype
 def test_scores_far_apart_stay_finite(rung, dtype):
-    # Scores beyond 1,000: most weights are 0, and exp magnifies the rounding of a score, which is in float32 for bfloat16 too.
+    # Scores beyond 1,000: most weights are 0, and exp magnifies the rounding of a score, which is in float32
+    # for bfloat16 too.
     mask = GLMMask.packed([600, 70], [100, 30])
     q, k, v, g = random_numbers(mask, 1, 32, dtype)
     q, k = 16 * q, 16 * k
@@ -260,8 +263,8 @@ def test_the_rule_is_the_same_in_both_languages():
 
 @every_rung_and_dtype
 def test_attention_reaches_what_the_dense_grid_shows_and_nothing_else(rung, dtype):
-    # All scores equal, and the value of key j is 1 at place j: what comes out of row r is its share of every key. Backward
-    # likewise: the gradient of row r is 1 at place r.
+    # All scores equal, and the value of key j is 1 at place j: what comes out of row r is its share of every
+    # key. Backward likewise: the gradient of row r is 1 at place r.
     samples = [(65, 65, 20), (0, 7, 3), (3, 0, 0), (5, 50, 49, 3), (9, 4, 2), (64, 64, 0, 2)]
     mask = mask_of([Sample(*sample) for sample in samples])
     grid, n_q, n_k = mask.dense(), int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])

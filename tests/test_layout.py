@@ -58,7 +58,7 @@ def model_of(family, vocabulary=VOCABULARY, positions=64):
     return model
 
 
-# ---- rows --------------------------------------------------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
@@ -172,7 +172,7 @@ def test_a_packed_batch_asks_the_rows_of_each_sample():
     assert batch.targets.tolist() == [t for e in examples for t in e.targets.tolist()]
 
 
-# ---- training ----------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------
 
 
 def drawn_rows(source, epoch, w):
@@ -233,7 +233,7 @@ def test_a_saved_model_knows_its_family(family, tmp_path):
     assert GLM.from_pretrained(tmp_path / "m").config.family == family
 
 
-# ---- use ---------------------------------------------------------------------------------------------------------------
+# ---- use -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +433,7 @@ def test_only_the_layout_knows_a_family():
     assert as_family(drawn("glm", 1), "glm").tokens.tolist() == drawn("glm", 1).tokens.tolist()
 
 
-# ---- BERT fills blanks whose length it is told ---------------------------------------------------------------------------
+# ---- BERT fills blanks whose length it is told -----------------------------------------------------------
 
 
 @torch.no_grad()
@@ -479,7 +479,7 @@ def test_a_page_shows_glm_alone(tokenizer):
         model_spec(model_of("prefix", tokenizer.vocab_size), tokenizer, "he [MASK]", "m")
 
 
-# ---- from the command line ----------------------------------------------------------------------------------------------
+# ---- from the command line -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["gpt", "bert", "prefix", "glm-sentinels"])
@@ -536,7 +536,7 @@ def test_an_unknown_objective_is_one_line(tmp_path, minglm):
     )
 
 
-# ---- long texts -----------------------------------------------------------------------------------------------------------
+# ---- long texts ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])

@@ -227,7 +227,8 @@ def test_autocast_gives_the_kernel_bfloat16():
 @needs_kernel
 @pytest.mark.parametrize(("backend", "dynamic"), [("auto", None), ("auto", True), ("kernel:tiled", False)])
 def test_a_compiled_model_holds_the_kernel_in_one_graph(backend, dynamic):
-    # aot_eager: the whole machinery but the code generator; inductor would want a C++ compiler and its minutes
+    # aot_eager: the whole machinery but the code generator; inductor would want a C++ compiler and its
+    # minutes
     def layer(x, mask):
         q, k, v = (2 * x).unbind(1)
         return masked_attention(q, k, v, mask, backend=backend).square()

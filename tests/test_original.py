@@ -1,7 +1,7 @@
 """Weights of the original GLM: every published form is read, gives the original's numbers, and can run no code.
 
-The files are laid out by hand here, from the list of keys below and Megatron's rule of how a matrix is cut. No writer of
-minglm takes part.
+The files are laid out by hand here, from the list of keys below and Megatron's rule of how a matrix is cut.
+No writer of minglm takes part.
 """
 
 import argparse

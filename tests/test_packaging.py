@@ -1,7 +1,7 @@
 """What `pip install .` builds: with a compiler, without one, with an nvcc, and after a header was touched.
 
-The package is the real one; csrc/ is a stand-in that compiles in a second, and so is nvcc but in one test. .ci/run builds the
-real thing in environments without torch, which takes the network.
+The package is the real one; csrc/ is a stand-in that compiles in a second, and so is nvcc but in one test.
+.ci/run builds the real thing in environments without torch, which takes the network.
 """
 
 import ast
@@ -174,7 +174,7 @@ def program(path, text):
     return str(path)
 
 
-# ---- with a compiler ----------------------------------------------------------------------------------------------------
+# ---- with a compiler -------------------------------------------------------------------------------------
 
 
 def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree):
@@ -267,7 +267,7 @@ def moved_pybind11(folder):
     return folder
 
 
-# ---- without one --------------------------------------------------------------------------------------------------------
+# ---- without one -----------------------------------------------------------------------------------------
 
 
 def test_without_a_compiler_the_install_is_pure_python_and_says_why(tree):
@@ -335,7 +335,7 @@ def test_an_extension_that_does_not_load_is_none(tree):
     assert done.returncode == 1 and "does not load" in done.stderr and "value_of_the_kernel" in done.stderr
 
 
-# ---- with nvcc, and without -----------------------------------------------------------------------------------------------
+# ---- with nvcc, and without ------------------------------------------------------------------------------
 
 NVCC = """
 case "$*" in
@@ -609,7 +609,7 @@ def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runti
         ]
 
 
-# ---- what is in the packages --------------------------------------------------------------------------------------------
+# ---- what is in the packages -----------------------------------------------------------------------------
 
 
 def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_path):

@@ -91,7 +91,7 @@ def type_text(tab, text):
     text_box(tab).fill(text)
 
 
-# ---- alone in the world ---------------------------------------------------------------------------------------------------
+# ---- alone in the world ----------------------------------------------------------------------------------
 
 
 def test_the_page_asks_for_itself_and_for_nothing_else(tab, explorer):
@@ -125,7 +125,7 @@ def test_the_page_is_small():
     assert len(page.html(PAPER).encode()) <= 150_000
 
 
-# ---- the story ------------------------------------------------------------------------------------------------------------
+# ---- the story -------------------------------------------------------------------------------------------
 
 
 def lit(tab):
@@ -217,7 +217,7 @@ def test_play_runs_and_stops_and_never_where_less_motion_is_wanted(tab):
     until(tab, "!byId('play').disabled")
 
 
-# ---- the mask -------------------------------------------------------------------------------------------------------------
+# ---- the mask --------------------------------------------------------------------------------------------
 
 
 def test_every_cell_of_the_paper_example_says_its_rule_its_kind_and_why(tab):
@@ -304,7 +304,7 @@ def test_above_64_rows_a_canvas_takes_over_and_the_keyboard_still_walks(tab):
     assert tab.locator("#why").inner_text() == why(here, 69, 2)
 
 
-# ---- texts, spans, order ----------------------------------------------------------------------------------------------------
+# ---- texts, spans, order ---------------------------------------------------------------------------------
 
 
 def chip(tab, i):
@@ -428,7 +428,7 @@ def test_every_preset_is_what_python_makes_of_it_and_answers_in_a_sentence_or_tw
     assert sum(d != list(PAPER.text) for d in names) == 10
 
 
-# ---- hostile and impossible texts -------------------------------------------------------------------------------------------
+# ---- hostile and impossible texts ------------------------------------------------------------------------
 
 
 def test_hostile_text_is_never_more_than_text(tab):
@@ -483,7 +483,7 @@ def test_sixty_four_tokens_are_still_a_table_of_cells(tab):
     assert tab.locator("#grid td[data-j]").count() == 64**2
 
 
-# ---- other models ---------------------------------------------------------------------------------------------------------
+# ---- other models ----------------------------------------------------------------------------------------
 
 
 def marked(tab):
@@ -541,7 +541,7 @@ def test_the_table_says_of_each_model_what_it_reads_sees_learns_and_cannot(tab):
     assert rows.first.locator("td").count() == 5
 
 
-# ---- taking it away ---------------------------------------------------------------------------------------------------------
+# ---- taking it away --------------------------------------------------------------------------------------
 
 
 def test_the_address_holds_the_state_and_brings_it_back(tab):
@@ -623,7 +623,7 @@ def test_print_leaves_the_picture_and_drops_the_controls(tab):
     assert tab.locator("#legend").is_visible()
 
 
-# ---- for everybody ----------------------------------------------------------------------------------------------------------
+# ---- for everybody ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -720,7 +720,8 @@ def test_the_theme_button_turns_light_and_dark_whatever_the_system_says(tab):
     assert back() == light
 
 
-# Boxes that meet though neither holds the other, and texts wider than their box; what scrolls inside a .scroller is its own.
+# Boxes that meet though neither holds the other, and texts wider than their box; what scrolls inside a
+# .scroller is its own.
 OVERLAPS = """() => {
     const names = "h1, h2, h3, p, button, label, legend, input, select, summary, textarea, table, canvas, ul, ol, " +
         "figcaption, .scroller, .card, .panel";
@@ -785,7 +786,7 @@ def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
     assert card["y"] + 80 < WIDE["height"]  # its verdict and its reason are seen without scrolling
 
 
-# ---- inside a notebook ------------------------------------------------------------------------------------------------------
+# ---- inside a notebook -----------------------------------------------------------------------------------
 
 
 def test_in_the_frame_of_a_notebook_it_works_the_same(browser, tmp_path):

@@ -173,7 +173,7 @@ class Replay:
         )
 
 
-# ---- filling ---------------------------------------------------------------------------------------------------------------
+# ---- filling ---------------------------------------------------------------------------------------------
 
 
 def test_it_fills_what_the_library_fills(lab, trained):
@@ -238,7 +238,7 @@ def test_nothing_moves_by_itself_and_play_stops_when_told_to(pages, trained):
     assert steps.count() == 2
 
 
-# ---- what if ---------------------------------------------------------------------------------------------------------------
+# ---- what if ---------------------------------------------------------------------------------------------
 
 
 def test_a_click_on_another_candidate_takes_it(lab, trained):
@@ -344,7 +344,7 @@ def test_escape_leaves_a_word_as_it_was_and_the_keyboard_where_it_was(lab):
     expect(lab.box.locator(".lab-word").nth(3)).to_be_focused()
 
 
-# ---- inside ----------------------------------------------------------------------------------------------------------------
+# ---- inside ----------------------------------------------------------------------------------------------
 
 
 def test_attention_shows_the_models_weights(lab, trained):
@@ -412,7 +412,7 @@ def test_the_lens_ranks_what_was_taken(lab, trained):
             x = model.layers[layer](x, batch.mask, "reference")
 
 
-# ---- what cannot be done ---------------------------------------------------------------------------------------------------
+# ---- what cannot be done ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_text_never_becomes_markup(lab, trained):
     assert lab.box.locator("i").count() == 0
 
 
-# ---- recordings, other pages -----------------------------------------------------------------------------------------------
+# ---- recordings, other pages -----------------------------------------------------------------------------
 
 
 def test_a_recording_says_so_and_can_be_stepped_through(pages, trained):

@@ -109,7 +109,7 @@ def some_example(rng, vocab_size, positions, kind):
     return build_example(tokens, spans, list(range(len(spans)))[::-1])
 
 
-# ---- the tokenizer ---------------------------------------------------------------------------------------------------------
+# ---- the tokenizer ---------------------------------------------------------------------------------------
 
 
 def collected(strategy, n):
@@ -270,7 +270,7 @@ def test_the_originals_vocabularies_are_read_too(page, tmp_path, kind):
     check_filling(found[4], fill(make_model(original), original, text))
 
 
-# ---- the forward pass ------------------------------------------------------------------------------------------------------
+# ---- the forward pass ------------------------------------------------------------------------------------
 
 READ = """([spec, samples]) => samples.map(rows => {
   const model = glmModel(spec), reading = model.read(rows), heads = [...Array(model.config.num_heads).keys()];
@@ -389,7 +389,7 @@ def test_a_row_sees_nothing_that_the_rule_shuts(page, tokenizer, model):
     assert same[1] == [True] * (len(rows["tokens"]) - 1) + [False]
 
 
-# ---- filling ---------------------------------------------------------------------------------------------------------------
+# ---- filling ---------------------------------------------------------------------------------------------
 
 FILL = """([spec, jobs]) => { const model = glmModel(spec); return jobs.map(([text, dials, uniforms]) =>
   run(model.session(text, {...dials, rng: number => drawn(uniforms[number])}))); }"""
@@ -536,7 +536,7 @@ def test_wrong_dials_and_rows_are_refused(page, tokenizer, model):
     assert all(message.startswith(start) for message, start in zip(found, begin, strict=True)), found
 
 
-# ---- what Python puts into the page ------------------------------------------------------------------------------------------
+# ---- what Python puts into the page ----------------------------------------------------------------------
 
 
 def test_a_recording_shows_what_the_living_model_shows(page, tokenizer, trained, model):

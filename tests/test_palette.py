@@ -8,7 +8,8 @@ import pytest
 from minglm.viz.palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 
 VISIBLE = ("AA", "BA", "BE", "BS")  # self is BS with a ring; hidden cells are the background with a mark
-# Machado, Oliveira, Fernandes 2009, severity 1.0: linear RGB as it is seen -> linear RGB that looks so to everybody.
+# Machado, Oliveira, Fernandes 2009, severity 1.0: linear RGB as it is seen -> linear RGB that looks so to
+# everybody.
 BLIND = {
     "normal": np.eye(3),
     "protan": [

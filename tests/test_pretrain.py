@@ -47,7 +47,7 @@ def small(text_file, *more):
     return ["pretrain", "--text", text_file, *SMALL, *more]
 
 
-# ---- what a run leaves -----------------------------------------------------------------------------------------------
+# ---- what a run leaves -----------------------------------------------------------------------------------
 
 
 def test_a_run_folder_holds_what_it_promises(small_run):
@@ -252,7 +252,7 @@ def test_tensorboard_missing_is_a_clear_error(minglm, text_file, tmp_path, monke
     assert (result.code, result.err, result.out) == (2, line, "") and not (tmp_path / "run").exists()
 
 
-# ---- resume ----------------------------------------------------------------------------------------------------------
+# ---- resume ----------------------------------------------------------------------------------------------
 
 # dropout, accumulation and several passes over the text: whatever could depend on history
 HARD = (
@@ -352,7 +352,7 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
     assert path.read_text(encoding="utf-8") == "step,loss\n1,5\n2,4\n"
 
 
-# ---- the same curve whoever computes it ------------------------------------------------------------------------------
+# ---- the same curve whoever computes it ------------------------------------------------------------------
 
 
 def torchrun(processes, *args):
@@ -398,7 +398,7 @@ def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):
     assert abs(float(together - apart)) > 1e-4
 
 
-# ---- rules -----------------------------------------------------------------------------------------------------------
+# ---- rules -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
@@ -480,7 +480,7 @@ def test_a_blank_to_show_is_whole_words():
     assert words_in_the_middle(["x"]) == (0, 1)
 
 
-# ---- when something goes wrong ---------------------------------------------------------------------------------------
+# ---- when something goes wrong ---------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(

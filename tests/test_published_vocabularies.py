@@ -2,7 +2,8 @@
 
     git clone https://github.com/THUDM/GLM && MINGLM_ORIGINAL=GLM pytest tests/test_published_vocabularies.py
 
-The witnesses are the original's BertTokenizer and GPT2Tokenizer, run from the checkout, and the sentencepiece library.
+The witnesses are the original's BertTokenizer and GPT2Tokenizer, run from the checkout, and the sentencepiece
+library.
 """
 
 import importlib
@@ -82,7 +83,8 @@ def texts():
             found += [value for value in row.values() if isinstance(value, str)]
     for path in (*REPOSITORY.glob("README*.md"), *sorted(REPOSITORY.glob("tutorials/*.md"))):
         found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    # BERT's own tokenizer recognises these in any text; in ours they are text unless encode(..., special=True) is asked
+    # BERT's own tokenizer recognises these in any text; in ours they are text unless encode(...,
+    # special=True) is asked
     recognised = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     return [text for text in dict.fromkeys(found) if not any(string in text for string in recognised)]
 

@@ -57,7 +57,7 @@ def headings(text):
     return re.findall(r"^#+ (.+)$", without_blocks(text), re.M)
 
 
-# ---- its form ------------------------------------------------------------------------------------------------------------
+# ---- its form --------------------------------------------------------------------------------------------
 
 
 def test_the_readme_stays_short():
@@ -89,7 +89,7 @@ def test_every_folder_of_the_package_is_in_the_table_of_what_is_where():
     )
 
 
-# ---- its links -----------------------------------------------------------------------------------------------------------
+# ---- its links -------------------------------------------------------------------------------------------
 
 
 def anchors(text):
@@ -122,7 +122,7 @@ def test_a_link_that_leads_nowhere_is_reported():
     assert list(broken(text + wrong, ROOT)) == ["no.md", "csrc/README.md#no", "#no", "no.png", "no.svg"]
 
 
-# ---- its commands --------------------------------------------------------------------------------------------------------
+# ---- its commands ----------------------------------------------------------------------------------------
 
 
 def commands(page):
@@ -186,7 +186,7 @@ def test_the_python_example_runs(monkeypatch):
     assert re.fullmatch(r"The cat drank some .+ and went to .+\. \['.+', '.+'\]\n", shown.getvalue())
 
 
-# ---- its tables ----------------------------------------------------------------------------------------------------------
+# ---- its tables ------------------------------------------------------------------------------------------
 
 
 def test_the_table_of_presets_is_that_of_the_code():

@@ -100,7 +100,7 @@ def value(report, name):
     return report["metrics"][name]["value"]
 
 
-# ---- running text --------------------------------------------------------------------------------------------------------
+# ---- running text ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 6, 7, 9, 10, 31, 64])
@@ -236,7 +236,7 @@ def test_a_model_whose_scores_are_not_finite_is_told(model, tokenizer):
         evaluate_text(broken, tokenizer, DOCUMENTS)
 
 
-# ---- the last word -------------------------------------------------------------------------------------------------------
+# ---- the last word ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reading", ["bidirectional", "left_to_right"])
@@ -297,7 +297,7 @@ def test_a_word_is_right_when_all_its_tokens_are_the_likeliest_and_its_error_is_
     assert report["predictions"][1]["predicted_bidirectional"] == " home"
 
 
-# ---- the blanks of a text --------------------------------------------------------------------------------------------------
+# ---- the blanks of a text --------------------------------------------------------------------------------
 
 
 def test_blanks_are_filled_as_fill_does(model, tokenizer):
@@ -407,7 +407,7 @@ def test_what_a_row_says_is_text_even_a_special_token(model, tokenizer):
     assert evaluate_text(model, tokenizer, ["a [MASK] <|endoftext|> b"])["metrics"]
 
 
-# ---- tasks with a pattern ----------------------------------------------------------------------------------------------------
+# ---- tasks with a pattern --------------------------------------------------------------------------------
 
 
 def kinds(n=30):
@@ -464,7 +464,7 @@ def test_text_to_text_stands_beside_its_source(model, tokenizer):
     )
 
 
-# ---- how sure a number is --------------------------------------------------------------------------------------------------
+# ---- how sure a number is --------------------------------------------------------------------------------
 
 
 def test_the_jackknife_of_a_mean_is_the_textbook_error():
@@ -496,7 +496,7 @@ def test_of_many_rows_runs_of_neighbours_are_left_out():
     )
 
 
-# ---- what a person would accept --------------------------------------------------------------------------------------------
+# ---- what a person would accept --------------------------------------------------------------------------
 
 EVERYDAY = [
     dict(text="Anna went to the [MASK].", accept=["house", "Town"]),
@@ -559,7 +559,7 @@ def test_what_is_no_everyday_row_is_told_where_it_stands(model, tokenizer, chang
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-# ---- the command line ------------------------------------------------------------------------------------------------------
+# ---- the command line ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def quiet(*_):
     pass
 
 
-# ---- rows ----------------------------------------------------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------------------------------
 
 
 def same_rows(ours, theirs):
@@ -154,7 +154,7 @@ def test_what_a_text_says_is_text(tokenizer):
     assert pair.part_a.count(tokenizer.special.gmask) == 1 and pair.targets.count(tokenizer.special.eop) == 1
 
 
-# ---- learning ------------------------------------------------------------------------------------------------------------
+# ---- learning --------------------------------------------------------------------------------------------
 
 
 def test_the_smoothed_loss_is_its_formula(model, tokenizer):
@@ -277,7 +277,7 @@ def test_seeds_and_few_rows(model, tokenizer, capsys):
         draw(LAST, pairs(tokenizer), 17, 0)
 
 
-# ---- answers -------------------------------------------------------------------------------------------------------------
+# ---- answers ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_no_pairs_give_no_texts(model, tokenizer):
     assert generate(model, tokenizer, [], Dials()) == rewrite(model, tokenizer, LAST, []) == []
 
 
-# ---- how good an answer is -----------------------------------------------------------------------------------------------
+# ---- how good an answer is -------------------------------------------------------------------------------
 
 
 @needs("sacrebleu")
@@ -413,7 +413,7 @@ def test_a_dictionary_is_an_honest_rival():
     assert word_for_word([], ["so it is"]) == ["so it is"]
 
 
-# ---- tasks in files ------------------------------------------------------------------------------------------------------
+# ---- tasks in files --------------------------------------------------------------------------------------
 
 
 def test_the_shipped_tasks_of_text_to_text_survive_the_way_through_toml(tmp_path):
@@ -491,7 +491,7 @@ def test_a_row_that_does_not_fit_is_refused_in_one_line(tokenizer, row, words):
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-# ---- the command line ----------------------------------------------------------------------------------------------------
+# ---- the command line ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

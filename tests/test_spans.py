@@ -189,7 +189,8 @@ def test_a_drawn_number_of_spans_is_as_many_as_fit_a_short_text():
 
 
 def test_long_spans_stand_at_the_end_of_a_text_as_often_as_at_its_start():
-    # drawing stops with the span that passes the budget, and that is a long one: it must not always be the last in the text
+    # drawing stops with the span that passes the budget, and that is a long one: it must not always be the
+    # last in the text
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(128)) for seed in range(1000)]
     first, last = (sum(s[k].end - s[k].start for s in drawn) / len(drawn) for k in (0, -1))
     assert first == pytest.approx(last, abs=0.3)

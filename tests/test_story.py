@@ -111,7 +111,7 @@ def point(css):
     return [float(n) for n in re.search(r"translate\(([-\d.]+)(?:px,| )([-\d.]+)(?:px)?\)", css).groups()]
 
 
-# ---- it says what the derivation says ---------------------------------------------------------------------------------------
+# ---- it says what the derivation says --------------------------------------------------------------------
 
 
 @every_sample
@@ -206,7 +206,7 @@ def test_tokens_of_part_a_come_down_from_the_sentence_and_close_the_gap(d):
     assert np.allclose(np.diff(columns), p.pitch)
 
 
-# ---- it can be looked at ----------------------------------------------------------------------------------------------------
+# ---- it can be looked at ---------------------------------------------------------------------------------
 
 
 @every_sample
@@ -278,7 +278,7 @@ def test_letters_are_large_enough_at_the_width_of_a_readme():
     assert p.size > 15.5 and p.big > 1.4 and not p.upright and Places(ENGLISH, 720).upright
 
 
-# ---- the file ---------------------------------------------------------------------------------------------------------------
+# ---- the file --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -402,7 +402,7 @@ def test_it_needs_no_matplotlib(monkeypatch, tmp_path):
         assert roots <= set(sys.stdlib_module_names)
 
 
-# ---- in a browser -----------------------------------------------------------------------------------------------------------
+# ---- in a browser ----------------------------------------------------------------------------------------
 
 AT = """second => { for (const motion of document.getAnimations()) {
     motion.pause(); motion.currentTime = 1000 * second; } }"""

@@ -32,7 +32,7 @@ def tiny(text_file, **more):
     )
 
 
-# ---- closed streams --------------------------------------------------------------------------------------------------
+# ---- closed streams --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("closed", "most"), [("stdout", 99), ("stderr", 5)])
@@ -115,7 +115,7 @@ def test_streams_are_left_as_they_were(monkeypatch):
     assert narrow.errors == "strict"
 
 
-# ---- narrow and full ones --------------------------------------------------------------------------------------------
+# ---- narrow and full ones --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "gb18030"])
@@ -193,7 +193,7 @@ def test_exit_codes_are_right_when_a_stream_is_on_a_full_device(tmp_path, stream
         assert subprocess.run(words, **quiet, **options).returncode == (2 if stream == "stdout" else 0)
 
 
-# ---- no home ---------------------------------------------------------------------------------------------------------
+# ---- no home ---------------------------------------------------------------------------------------------
 
 
 def test_without_a_home_an_error_names_the_setting(monkeypatch, tmp_path):
@@ -229,7 +229,7 @@ def test_a_cache_that_cannot_be_written_names_the_setting_and_leaves_no_run(
     assert minglm(*words, "--data.cache", tmp_path / "cache").code == 0
 
 
-# ---- torchrun's variables --------------------------------------------------------------------------------------------
+# ---- torchrun's variables --------------------------------------------------------------------------------
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -288,7 +288,7 @@ def test_half_of_what_torchrun_sets_is_one_line(environment, minglm, tmp_path, v
     assert not (tmp_path / "run").exists()
 
 
-# ---- threads ---------------------------------------------------------------------------------------------------------
+# ---- threads ---------------------------------------------------------------------------------------------
 
 
 def test_training_works_outside_the_main_thread(text_file, tmp_path):
@@ -314,7 +314,7 @@ def test_handlers_that_python_does_not_know_are_no_traceback(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-# ---- whose model -----------------------------------------------------------------------------------------------------
+# ---- whose model -----------------------------------------------------------------------------------------
 
 
 def test_a_foreign_model_in_runs_is_passed_over_with_a_note(minglm, monkeypatch, small_run, tmp_path):

@@ -85,7 +85,7 @@ def uncoloured(text):
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-# ---- every view, as it was looked at once ----------------------------------------------------------------------------------
+# ---- every view, as it was looked at once ----------------------------------------------------------------
 
 CHINESE, BLANK = ("春眠不觉晓，处处闻啼鸟", "1:2,3:5", "2,1"), ("我爱[MASK]京", "1:2,3:4", "2,1")
 POEM = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。[EOS]"
@@ -142,7 +142,7 @@ def test_no_view_is_wider_than_the_terminal(sample, model, width, charset, colou
         assert not any(line != line.rstrip() for line in lines), name
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------
 
 
 @given(samples(), st.sampled_from(["token", "sentence", "document"]))
@@ -237,7 +237,7 @@ def test_colour_adds_codes_and_changes_no_letter():
     assert coloured.count("\x1b[38;5;") == 10 * 10 + 6  # cells and legend
 
 
-# ---- what a user types -----------------------------------------------------------------------------------------------------
+# ---- what a user types -----------------------------------------------------------------------------------
 
 
 def test_text_is_split_at_blanks_and_chinese_at_characters():
@@ -318,7 +318,7 @@ def test_order_counts_spans_in_the_order_of_the_text_however_they_were_typed():
     assert show("a b c d", "2:3,0:1", "1,2") == show("a b c d", "0:1,2:3", "1,2")
 
 
-# ---- spans that are drawn --------------------------------------------------------------------------------------------------
+# ---- spans that are drawn --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", ["token", "sentence", "document"])
@@ -412,7 +412,7 @@ def test_ratio_and_mean_length_are_dials_with_limits():
             show("a b c", **dials)
 
 
-# ---- one cell --------------------------------------------------------------------------------------------------------------
+# ---- one cell --------------------------------------------------------------------------------------------
 
 
 def test_every_cell_of_the_papers_example_is_explained_by_its_rule():
@@ -453,7 +453,7 @@ def test_a_cell_as_typed():
     assert parse_cell("9,6") == (9, 6) and parse_cell(" 0 , 12 ") == (0, 12)
 
 
-# ---- step by step ----------------------------------------------------------------------------------------------------------
+# ---- step by step ----------------------------------------------------------------------------------------
 
 
 def test_the_film_has_a_title_and_a_sentence_for_each_step_and_ends_in_the_table():
@@ -489,7 +489,7 @@ def test_the_film_shows_nothing_before_its_step():
     assert "block pos." not in steps[5] and "block pos." in steps[6]
 
 
-# ---- the relatives ---------------------------------------------------------------------------------------------------------
+# ---- the relatives ---------------------------------------------------------------------------------------
 
 
 def test_all_families_stand_side_by_side_with_what_they_read_and_cannot():
@@ -593,7 +593,7 @@ def test_every_model_has_a_table_of_its_own(model):
     assert ("block pos." in table[2], "segment" in table[2]) == (model == "glm", model == "unilm")
 
 
-# ---- JSON, colours and the command -----------------------------------------------------------------------------------------
+# ---- JSON, colours and the command -----------------------------------------------------------------------
 
 
 def test_json_loads_back_as_the_derivation():
@@ -721,7 +721,7 @@ def test_the_command_prints_what_show_returns(minglm):
     assert sentence == show(POEM, order="1", objective="sentence") + "\n"
 
 
-# ---- what a stream can show ------------------------------------------------------------------------------------------------
+# ---- what a stream can show ------------------------------------------------------------------------------
 
 
 class Stream(io.StringIO):

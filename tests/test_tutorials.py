@@ -129,7 +129,7 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# ---- what a page holds -----------------------------------------------------------------------------------------------------
+# ---- what a page holds -----------------------------------------------------------------------------------
 
 
 def test_under_a_cell_stand_its_prints_and_its_last_expression(course):
@@ -262,7 +262,7 @@ def test_a_chapter_runs_as_a_script_would_in_an_empty_folder(course):
     assert repr(("__main__", path, [path], [], False, False)) in course.read("00_counting.md")
 
 
-# ---- a chapter that fails --------------------------------------------------------------------------------------------------
+# ---- a chapter that fails --------------------------------------------------------------------------------
 
 
 def test_a_failing_chapter_changes_no_file_and_names_its_line(course):
@@ -350,7 +350,7 @@ def test_a_neighbour_that_cannot_be_read_does_not_stop_a_chapter(course):
     assert course.read("01_picture.md").startswith("[The course](README.md) · [.py]")
 
 
-# ---- --check ---------------------------------------------------------------------------------------------------------------
+# ---- --check ---------------------------------------------------------------------------------------------
 
 
 def test_check_passes_what_was_rendered_and_writes_nothing(course):
@@ -523,7 +523,7 @@ def test_check_takes_a_fragment_of_solutions(course, tmp_path):
     assert course.run("--check", "00", "--solutions", fragment).code == 0
 
 
-# ---- the chapters of this repository; their code is run by `tutorials/render.py --check` ------------------------------
+# ---- the chapters of this repository; their code is run by `tutorials/render.py --check` -----------------
 
 
 def checks_of(path):

@@ -38,7 +38,7 @@ def whole(text_file, tmp_path_factory):
     return out
 
 
-# ---- ended before it began -------------------------------------------------------------------------------------------
+# ---- ended before it began -------------------------------------------------------------------------------
 
 
 def no_text(text_file, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_an_empty_folder_that_was_there_stays(text_file, tmp_path):
     assert os.listdir(tmp_path) == ["mine"] and os.listdir(tmp_path / "mine") == []
 
 
-# ---- killed ----------------------------------------------------------------------------------------------------------
+# ---- killed ----------------------------------------------------------------------------------------------
 
 CALLS = "mkdir", "rename", "replace", "fsync", "link", "unlink"
 
@@ -211,7 +211,7 @@ def test_only_the_beginning_of_a_run_is_ever_cleared_away(whole, tmp_path):
     assert os.listdir(out) == []
 
 
-# ---- typed again -----------------------------------------------------------------------------------------------------
+# ---- typed again -----------------------------------------------------------------------------------------
 
 
 def test_what_was_typed_may_be_typed_again_with_resume(text_file, whole, tmp_path, monkeypatch, capsys):

@@ -333,5 +333,5 @@ def check_warm(warm):
 # ## Read on
 # - [`minglm/train/pretrain.py`](../minglm/train/pretrain.py): `train_step` is a step from the batch to AdamW.
 # - [`minglm/batch.py`](../minglm/batch.py): `TrainingBatches`, the batch of any step.
-# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared with.
-# - Chapter 11: what a pretrained model is good for.
+# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared
+# with. - Chapter 11: what a pretrained model is good for.

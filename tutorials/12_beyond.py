@@ -430,7 +430,8 @@ def check_join_qkv(join_qkv):
 #
 # ## Read on
 #
-# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list of
+# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list
+# of
 #   what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py): the
 #   three kinds of vocabulary.
 # - [`tests/test_original.py`](../tests/test_original.py): every published form, and the recorded

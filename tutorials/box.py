@@ -3,8 +3,9 @@
     python tutorials/box.py --stories FOLDER      texts to build/box, two rounds of pretraining to runs/box-001 and runs/box-002
     python tutorials/box.py --ship                the second run, halved to float16, becomes minglm/box/
 
-FOLDER holds train.txt.xz and classics.train.txt.xz, one story (or passage) per line in UTF-8. They are no part of this
-repository; minglm/box/ORIGIN.md says where anyone gets them. The other texts are in tutorials/data.
+FOLDER holds train.txt.xz and classics.train.txt.xz, one story (or passage) per line in UTF-8. They are no
+part of this repository; minglm/box/ORIGIN.md says where anyone gets them. The other texts are in
+tutorials/data.
 """
 
 import argparse
@@ -26,8 +27,9 @@ HERE = Path(__file__).parent
 STORIES = {"train": 1, "classics.train": 5}  # one line in so many is read: simple modern English first,
 TEXTS = {"austen": 6, "scripture": 12}  # then one chapter in so many of the novels and of the Bible,
 PAIRS = 16  # and one verse in so many in an old and a new wording
-# The second round goes on from the first. The first drew blanks by a budget: its only blank in a sentence had to be a long one,
-# so it wrote too much into single blanks (everyday blanks: none of 30 filled acceptably greedily, 11 among five).
+# The second round goes on from the first. The first drew blanks by a budget: its only blank in a sentence had
+# to be a long one, so it wrote too much into single blanks (everyday blanks: none of 30 filled acceptably
+# greedily, 11 among five).
 ROUNDS = {
     "box-001": ("--seed", "1234", "--data.blanks", "budget"),
     "box-002": ("--seed", "1235", "--steps", "6500"),

@@ -10,11 +10,12 @@ A chapter is Python in cells; the first is markdown and begins with the title. A
     # %%                  code
     # %% exact            code that prints the same on every machine and in quick mode: --check compares it with the page
 
-Under a cell stand what it prints, its last expression (a str as it is; any other value as its repr; None not at all)
-and its figures: those of pyplot that it leaves open, and one that is its last expression. A figure needs `alt_text`, a
-sentence, and is shown once. Cells run in one namespace, named __main__, in a process of its own that starts in an empty folder.
-What writes to stderr or past Python (other programs, C++) is not on the page. MINGLM_FAST=1 in the environment makes a quick
-page, to look at; --check always runs in quick mode, and tries the exercises' checks on the answers in solutions.py.
+Under a cell stand what it prints, its last expression (a str as it is; any other value as its repr; None not
+at all) and its figures: those of pyplot that it leaves open, and one that is its last expression. A figure
+needs `alt_text`, a sentence, and is shown once. Cells run in one namespace, named __main__, in a process of
+its own that starts in an empty folder. What writes to stderr or past Python (other programs, C++) is not on
+the page. MINGLM_FAST=1 in the environment makes a quick page, to look at; --check always runs in quick mode,
+and tries the exercises' checks on the answers in solutions.py.
 
 Exit code 0; 1 when a chapter fails, one line each (a traceback may stand above it); 2 for a bad question.
 """
@@ -51,7 +52,7 @@ class Wrong(Exception):
     """What is wrong with a chapter or a question, in a line."""
 
 
-# ---- what a chapter is -----------------------------------------------------------------------------------------------------
+# ---- what a chapter is -----------------------------------------------------------------------------------
 
 
 class Cell(NamedTuple):
@@ -128,7 +129,7 @@ class Chapter:
         return f"{self.name}.zh.md" if zh and self.has_zh else f"{self.name}.md"
 
 
-# ---- running it: in a process of its own -----------------------------------------------------------------------------------
+# ---- running it: in a process of its own -----------------------------------------------------------------
 
 
 def outputs_of(chapter, folder):
@@ -261,7 +262,7 @@ def run(chapter, folder, solutions=None, limit=None):
     return result["outputs"]
 
 
-# ---- what is written -------------------------------------------------------------------------------------------------------
+# ---- what is written -------------------------------------------------------------------------------------
 
 
 def links(chapter, chapters, zh):
@@ -278,8 +279,8 @@ def links(chapter, chapters, zh):
 def joined(text):
     """Chinese markdown without the blanks that GitHub makes of newlines.
 
-    A newline between two Chinese letters or marks vanishes, and one between a mark and a word. All others stay, among them
-    those of code, formulas, headings and tables, and those before an item of a list.
+    A newline between two Chinese letters or marks vanishes, and one between a mark and a word. All others
+    stay, among them those of code, formulas, headings and tables, and those before an item of a list.
     """
     lines = [""]
     for line in text.split("\n"):
@@ -408,7 +409,7 @@ def parting(old, new):
     return next(f"line {n} is now {b!r}, was {a!r}" for n, (a, b) in enumerate(lines) if a != b)
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------
 
 
 def chosen(names, folder):

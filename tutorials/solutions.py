@@ -1,8 +1,8 @@
 """Answers to the exercises of the chapters, and wrong ones that their checks have to notice.
 
-SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of the chapter tutorials/NN_name.py.
-`python tutorials/render.py --check` gives every answer to its check: the right one must pass, each wrong one must raise
-AssertionError with a message. Try the exercises before you read on.
+SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of the chapter
+tutorials/NN_name.py. `python tutorials/render.py --check` gives every answer to its check: the right one must
+pass, each wrong one must raise AssertionError with a message. Try the exercises before you read on.
 """
 
 from typing import Any, NamedTuple

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python csrc/tests/record_cases.py     writes cases.bin (tests/test_csrc.py compares it with a fresh recording)
 
-The answers are those of `minglm.attention.reference`. Inputs are not stored: both sides compute them from a seed (`numbers`).
-An answer may be missed by 4 eps of the dtype times the largest entry, or by twice the error that PyTorch makes in that dtype
-(the worst over a few seeds): `reference`, or for float32 the formulas of attention.h, which trust a rounded lse and out and
-so err more than autograd does. This budget is recorded with each answer. float64 gets 64 eps: nothing finer could measure it.
+The answers are those of `minglm.attention.reference`. Inputs are not stored: both sides compute them from a
+seed (`numbers`). An answer may be missed by 4 eps of the dtype times the largest entry, or by twice the error
+that PyTorch makes in that dtype (the worst over a few seeds): `reference`, or for float32 the formulas of
+attention.h, which trust a rounded lse and out and so err more than autograd does. This budget is recorded
+with each answer. float64 gets 64 eps: nothing finer could measure it.
 
 The file, little-endian: "minglm cases 1\n", int32 number of cases, and for each case
     40 bytes   name, padded with zeros
@@ -38,8 +39,9 @@ NAMES = ("out", "lse", "dq", "dk", "dv")
 class Case(NamedTuple):
     """samples: (len_q, len_k, part_a_len, rows of cache behind the keys) each.
 
-    coarse inputs are bfloat16 numbers and serve every dtype; others have all 24 bits of a float32. wide serves float64.
-    sharp: row i looks hard at keys i and i + 1, so that a mask that is wrong by one key shows even in bfloat16.
+    coarse inputs are bfloat16 numbers and serve every dtype; others have all 24 bits of a float32. wide
+    serves float64. sharp: row i looks hard at keys i and i + 1, so that a mask that is wrong by one key shows
+    even in bfloat16.
     """
 
     samples: list

@@ -6,8 +6,8 @@
     training.py    the trainer, end to end, beside two padded trainers in plain PyTorch (padded.py)
     generate.py    writing with the cache of keys and values, and without
 
-A bench is a module with `run(args)`, which prints its table and returns everything in it as a dict; {"ok": False} in it is
-exit code 1. Its options are in cli/bench.py.
+A bench is a module with `run(args)`, which prints its table and returns everything in it as a dict; {"ok":
+False} in it is exit code 1. Its options are in cli/bench.py.
 """
 
 FORWARD, BOTH = "forward", "forward+backward"

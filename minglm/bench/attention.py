@@ -1,15 +1,17 @@
 """`minglm bench attention`: every way to compute attention under GLM's mask; checked against float64, then timed.
 
-Work is counted as useful work: only pairs of a query and a key that it may see, 4 D flop a pair and head for the forward
-pass (QK^T and PV) and 14 D for forward and backward (five more products). What a variant computes beyond that (padding,
-hidden pairs) is its own loss. Decoding has next to no work; there it is bytes of K and V a second.
+Work is counted as useful work: only pairs of a query and a key that it may see, 4 D flop a pair and head for
+the forward pass (QK^T and PV) and 14 D for forward and backward (five more products). What a variant computes
+beyond that (padding, hidden pairs) is its own loss. Decoding has next to no work; there it is bytes of K and
+V a second.
 
     naive      the reference backend: PyTorch's matrix products and softmax, sample by sample
     sdpa       scaled_dot_product_attention, the fastest of the forms in variants.py, for each shape, dtype and pass anew
     kernel:*   the rungs of csrc/cpu; with --device cuda `kernel`, csrc/cuda
     emulated   csrc/cuda on the CPU, a thread at a time; only if --rungs asks for it
 
-With --device cuda also FlexAttention and flash-attn, as in variants.py; what cannot be built there is skipped with its reason.
+With --device cuda also FlexAttention and flash-attn, as in variants.py; what cannot be built there is skipped
+with its reason.
 """
 
 import importlib.util
@@ -36,7 +38,7 @@ VERSION = 1  # of what run() returns; goes up when a field changes its meaning
 TENSORS = ("out", "dq", "dk", "dv")
 
 
-# ---- check -----------------------------------------------------------------------------------------------------------------
+# ---- check -----------------------------------------------------------------------------------------------
 
 
 def truth(case, chunk=1024):
@@ -74,14 +76,14 @@ def finite(x):
     return x if math.isfinite(x) else None
 
 
-# ---- measure ---------------------------------------------------------------------------------------------------------------
+# ---- measure ---------------------------------------------------------------------------------------------
 
 
 class Bench:
     """Checks and times the variants of one shape after the other.
 
-    rungs: what kernel_rungs() says of those asked for; seconds: of timing, for each shape and dtype; patient: no rung is too
-    slow to be run; device: "cpu" or "cuda", where there are no rungs.
+    rungs: what kernel_rungs() says of those asked for; seconds: of timing, for each shape and dtype; patient:
+    no rung is too slow to be run; device: "cpu" or "cuda", where there are no rungs.
     """
 
     def __init__(self, rungs, seconds, patient=False, device="cpu"):
@@ -280,7 +282,7 @@ def seconds_of(function, clock=time.perf_counter):
     return clock() - began, result
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------
 
 
 def run(args):

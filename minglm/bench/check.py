@@ -36,7 +36,8 @@ def errors(got, true):
 def fair_errors(true, dtype, ordinary):
     """What rounding may do to each tensor: twice the error of ordinary PyTorch, and at least 4 eps of the largest entry.
 
-    true: {name: float64 tensor}; dtype: of the computation; ordinary: {name: error of plain PyTorch at that dtype}.
+    true: {name: float64 tensor}; dtype: of the computation; ordinary: {name: error of plain PyTorch at that
+    dtype}.
     """
     eps = torch.finfo(dtype).eps
     return {

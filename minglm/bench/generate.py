@@ -1,8 +1,8 @@
 """`minglm bench generate`: tokens a second that a model writes, with the cache of keys and values and without.
 
-Both write the same: one [gMASK] a text, greedily, always as many tokens as are asked for. Without the cache every step reads
-everything again, as one would write it first. Before anything is timed, both have to choose the same tokens with the
-same log-probabilities, up to rounding.
+Both write the same: one [gMASK] a text, greedily, always as many tokens as are asked for. Without the cache
+every step reads everything again, as one would write it first. Before anything is timed, both have to choose
+the same tokens with the same log-probabilities, up to rounding.
 """
 
 import statistics

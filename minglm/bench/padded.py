@@ -1,12 +1,13 @@
 """What ours is compared with: GLM as one would write it in plain PyTorch, and a step of training it.
 
-The same weights and the same samples, but side by side as (S, T), every sample padded to the longest, with a dense mask:
+The same weights and the same samples, but side by side as (S, T), every sample padded to the longest, with a
+dense mask:
 
     every_row=True     logits and loss of every row, then times a loss mask: as the original does it
     every_row=False    logits of the rows that learn, and of no other
 
-Nothing else is held back: PyTorch's fused attention and fused AdamW, bfloat16 by autocast, no gradient set to zero. Weights
-have the names that ours have, so that `load_state_dict` takes them over.
+Nothing else is held back: PyTorch's fused attention and fused AdamW, bfloat16 by autocast, no gradient set to
+zero. Weights have the names that ours have, so that `load_state_dict` takes them over.
 """
 
 from typing import NamedTuple

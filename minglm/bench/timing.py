@@ -1,7 +1,7 @@
 """Timing that can be believed: variants in turn, medians, ratios of neighbours, and the machine's own GEMM rate beside them.
 
-A machine is not equally fast from one second to the next. So whatever is compared runs in turn, round after round, and a
-ratio is taken round by round before its median: both sides of it had the same machine.
+A machine is not equally fast from one second to the next. So whatever is compared runs in turn, round after
+round, and a ratio is taken round by round before its median: both sides of it had the same machine.
 """
 
 import statistics
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-# Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one counts.
+# Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one
+# counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
 CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # enough work that starting it does not count
 
@@ -18,9 +19,10 @@ CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # enough work that 
 def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter):
     """Run the variants in turn: {name: callable} -> {name: seconds of its run in round 0, 1, 2, ...}.
 
-    A variant leaves when it has had its equal share of `seconds` and `least` rounds (fewer where these take `least` times its
-    share), or `most` rounds. Slow ones leave first and never come back, so two lists can be compared entry by entry. Each
-    round begins with another variant, for what ran just before leaves its traces in the caches.
+    A variant leaves when it has had its equal share of `seconds` and `least` rounds (fewer where these take
+    `least` times its share), or `most` rounds. Slow ones leave first and never come back, so two lists can be
+    compared entry by entry. Each round begins with another variant, for what ran just before leaves its
+    traces in the caches.
 
     Example: a and b of 1 s and 2 s a run, 12 s, least=1 -> six runs of a and three of b: ab, ba, ab, a, a, a.
     """

@@ -1,13 +1,13 @@
 """`minglm bench train`: text tokens a second of our trainer beside two padded trainers in plain PyTorch (padded.py).
 
-All train the same model on the same samples of the embedded corpus, in turn, step by step: ours by pretraining's own
-`train_step`, with each backend of attention; the padded ones by a loop as one would write it, each in a process of its own. A
-step is everything from drawing the samples to the new weights. A text token is a token of the text before spans were drawn,
-cls and eos included, so every layout counts alike.
+All train the same model on the same samples of the embedded corpus, in turn, step by step: ours by
+pretraining's own `train_step`, with each backend of attention; the padded ones by a loop as one would write
+it, each in a process of its own. A step is everything from drawing the samples to the new weights. A text
+token is a token of the text before spans were drawn, cls and eos included, so every layout counts alike.
 
-Before anything is timed, each computes the loss and the gradient norm of the first step, which have to be those of the
-reference in float64. Then the useful work of a step is counted and held against the rate of plain matrix products in the same
-minutes, and a profile tells where the time goes.
+Before anything is timed, each computes the loss and the gradient norm of the first step, which have to be
+those of the reference in float64. Then the useful work of a step is counted and held against the rate of
+plain matrix products in the same minutes, and a profile tells where the time goes.
 """
 
 import math
@@ -42,12 +42,14 @@ from .padded import PaddedGLM, pad, padded_step
 VERSION = 1  # of what run() returns; goes up when a field changes its meaning
 # How far loss and gradient norm may be from float64, relatively: a few times what rounding was seen to do.
 FAIR = {"float32": {"loss": 2e-6, "gradient norm": 3e-4}, "bfloat16": {"loss": 5e-4, "gradient norm": 1e-2}}
-LOUD = 0.1  # added to the weights, in standard deviations: at init attention hardly matters, and a wrong mask would not show
+# added to the weights, in standard deviations: at init attention hardly matters, and a wrong mask would not
+# show
+LOUD = 0.1
 EVERY, LEARNED = "padded, every row", "padded, learned rows"  # of which rows logits are computed
 BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # of a step; `small` takes many times that
 
 
-# ---- who trains ------------------------------------------------------------------------------------------------------------
+# ---- who trains ------------------------------------------------------------------------------------------
 
 
 def training_batches(config, batch_tokens):
@@ -179,7 +181,7 @@ def trainers(config, batches, dtype, names, keep):
             rival.close()
 
 
-# ---- check -----------------------------------------------------------------------------------------------------------------
+# ---- check -----------------------------------------------------------------------------------------------
 
 
 def check(config, batches, weights, ready, dtype_name):
@@ -201,7 +203,7 @@ def check(config, batches, weights, ready, dtype_name):
     return wrong
 
 
-# ---- how much work, and where the time goes --------------------------------------------------------------------------------
+# ---- how much work, and where the time goes --------------------------------------------------------------
 
 
 PARTS = ("linear layers", "attention", "norm and GELU", "head and loss", "casts", "optimiser", "the rest")
@@ -243,9 +245,9 @@ def part_of(event):
 def where_time_goes(step, repeats=5):
     """The share of each of PARTS in a step: {part: share}, of the least disturbed of a few steps under torch's profiler.
 
-    Operations are told apart by their names. "attention" is everything between the linear layers, whatever a backend does
-    there; "casts" are weights and activations to bfloat16 and gradients back; "the rest" is what is left of the step: samples
-    drawn and packed, embeddings, residual sums, Python.
+    Operations are told apart by their names. "attention" is everything between the linear layers, whatever a
+    backend does there; "casts" are weights and activations to bfloat16 and gradients back; "the rest" is what
+    is left of the step: samples drawn and packed, embeddings, residual sums, Python.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # else the profiler talks
     found = []
@@ -292,7 +294,7 @@ def named_calls():
             setattr(module, name, function)
 
 
-# ---- one table -------------------------------------------------------------------------------------------------------------
+# ---- one table -------------------------------------------------------------------------------------------
 
 
 def measure(config, batches, dtype_name, names, seconds, keep=False):
@@ -382,7 +384,7 @@ def table_lines(found):
     return lines
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------
 
 
 def run(args):

@@ -9,7 +9,8 @@ PyTorch gets every advantage: its inputs are laid out and its masks built before
 On a GPU also
 
     flex        FlexAttention, compiled, with a block mask; training only
-    flash-attn  the package of that name, where it is installed: Part A's rows without a mask, Part B's with the causal one
+    flash-attn  the package of that name, where it is installed: Part A's rows without a mask, Part B's with
+    the causal one
 """
 
 import math
@@ -31,7 +32,8 @@ SDPA_FORMS = [(form, layout) for layout in ("padded", "by sample") for form in (
 class Variant:
     """A way to compute a case: call() -> outputs, a list, from its own `inputs`, which are laid out as it likes.
 
-    gather(outputs, gradients of the inputs or None) -> out, and dq, dk, dv if there are gradients, samples end to end.
+    gather(outputs, gradients of the inputs or None) -> out, and dq, dk, dv if there are gradients, samples
+    end to end.
     """
 
     inputs: list
@@ -95,7 +97,8 @@ def sdpa(case, form, layout):
 def flex(case, compiled=True):
     """PyTorch's FlexAttention: the packed batch is one sequence, whose block mask is made here and not timed.
 
-    Without `compiled` it runs on a CPU too, forward only. Raises MinglmError where there are fewer queries than keys.
+    Without `compiled` it runs on a CPU too, forward only. Raises MinglmError where there are fewer queries
+    than keys.
     """
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -138,7 +141,8 @@ def laid_out(x):
 def flash_attn(case):
     """The package flash-attn: Part A's rows without a mask, Part B's with its causal one, which ends at the last key as ours.
 
-    Part A's keys have to be copied to stand end to end; that is timed. Raises ImportError, or whatever the package raises.
+    Part A's keys have to be copied to stand end to end; that is timed. Raises ImportError, or whatever the
+    package raises.
     """
     from flash_attn import flash_attn_varlen_func
 

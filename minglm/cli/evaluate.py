@@ -16,7 +16,8 @@ from ..use.tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
 
 OWN = ("text", "last_word", "infill", "everyday")  # tasks without a pattern
-# The choices are spelled out: the modules they belong to import torch, and --help does without. A test compares them.
+# The choices are spelled out: the modules they belong to import torch, and --help does without. A test
+# compares them.
 MASKS = ("MASK", "sMASK", "gMASK")  # perplexity.MASKS
 DOCUMENTS, ERRORS = ("blank_line", "line", "file"), ("strict", "replace")  # corpus.DOCUMENTS, corpus.ERRORS
 

@@ -63,15 +63,15 @@ def device(kind):
     return dict(device=kind, name=name, auto=auto, reason=reason, backends=there)
 
 
-# ---- the self-test ------------------------------------------------------------------------------------------------------
+# ---- the self-test ---------------------------------------------------------------------------------------
 
 
 def self_test():
     """Forward and backward of every backend that runs here, on three small samples, against `reference` in float64.
 
-    Returns a list of dict: backend, dtype, ok, share (the largest error as a share of what is allowed) and where it is, or
-    the error that was raised. Allowed is twice the error that plain PyTorch makes at that dtype, at least 4 eps of the
-    largest entry.
+    Returns a list of dict: backend, dtype, ok, share (the largest error as a share of what is allowed) and
+    where it is, or the error that was raised. Allowed is twice the error that plain PyTorch makes at that
+    dtype, at least 4 eps of the largest entry.
     """
     mask = GLMMask.packed([1, 37, 70], [0, 20, 70])  # one token that sees itself, a GLM sample, a BERT sample
     generator = torch.Generator().manual_seed(0)
@@ -104,7 +104,7 @@ def backends_to_test(dtype):
     ]
 
 
-# ---- what to do about it ------------------------------------------------------------------------------------------------
+# ---- what to do about it ---------------------------------------------------------------------------------
 
 
 def advice(report):
@@ -143,7 +143,7 @@ def newer_than_extension(build):
     return None
 
 
-# ---- as text ------------------------------------------------------------------------------------------------------------
+# ---- as text ---------------------------------------------------------------------------------------------
 
 
 def show(report):

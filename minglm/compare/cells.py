@@ -1,13 +1,14 @@
 """One model, three rivals: the same network trained as GLM, GPT, BERT and prefix LM, and GLM without this and that.
 
-The small-scale version of the paper's tables 1 and 6. All are pretrained on the same text tokens in as many steps, then each
-learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which each family reads as it can
-(layout.py). Beside every score stand chance, the most frequent label, the same learning from random weights, and what comes
-of counting words (rivals.py: TF-IDF with logistic regression, a dictionary).
+The small-scale version of the paper's tables 1 and 6. All are pretrained on the same text tokens in as many
+steps, then each learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which
+each family reads as it can (layout.py). Beside every score stand chance, the most frequent label, the same
+learning from random weights, and what comes of counting words (rivals.py: TF-IDF with logistic regression, a
+dictionary).
 
-A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line of cells.jsonl,
-with all that decides it. So a comparison may be interrupted at any time, and goes on where it was; on another machine too, for
-cells.jsonl is all it needs. One process at a time writes to a folder.
+A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line
+of cells.jsonl, with all that decides it. So a comparison may be interrupted at any time, and goes on where it
+was; on another machine too, for cells.jsonl is all it needs. One process at a time writes to a folder.
 """
 
 import contextlib
@@ -54,7 +55,8 @@ from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 VERSION = 2  # part of every cell's hash; goes up when a cell would come out otherwise
 RIVALS = ("glm", "gpt", "bert", "prefix")
 ABLATIONS = ("glm-ordered", "glm-1d", "glm-sentinels")
-COUNTED = "words"  # no network: TF-IDF with logistic regression, or a dictionary; stands where the others have their family
+# no network: TF-IDF with logistic regression, or a dictionary; stands where the others have their family
+COUNTED = "words"
 TEXTS_OF = (
     "austen",
     "scripture",
@@ -70,8 +72,9 @@ CHAPTERS = (
 )  # running text; the lines of the others have nothing to do with one another
 COMMAND = "minglm compare"
 
-# The blank stands last, so that a model which reads from left to right has read all that it needs; labels are one word each,
-# for one word is what all four families can say (and one token in the tokenizers of this comparison and of the box).
+# The blank stands last, so that a model which reads from left to right has read all that it needs; labels are
+# one word each, for one word is what all four families can say (and one token in the tokenizers of this
+# comparison and of the box).
 ONE_WORD = {"body part": "body", "communication": "language", "action": "act"}
 TASKS = {
     "sentiment": read_task("sentiment", Cloze),
@@ -229,7 +232,7 @@ def uses_of(family, pretrained):
     return [*untrained.get(family, ["last_word", "text"]), *tasks]
 
 
-# ---- the job -------------------------------------------------------------------------------------------------------------
+# ---- the job ---------------------------------------------------------------------------------------------
 
 
 class Comparison:
@@ -563,4 +566,4 @@ def shown(result):
     return f"loss {result['loss']:.3f}, {result['petaflop']:.3f} PFLOP"
 
 
-# ---- what it says --------------------------------------------------------------------------------------------------------
+# ---- what it says ----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Fine-tuning from start to end: a model learns a task with several seeds, and its baselines stand in the same table.
 
-Baselines are printed even when they win. For labels: the model before fine-tuning, TF-IDF with logistic regression, the most
-frequent label and chance; for text to text: the copied source and a dictionary of words. With rivals=True the same training
-from random weights is added, and for labels a linear head.
+Baselines are printed even when they win. For labels: the model before fine-tuning, TF-IDF with logistic
+regression, the most frequent label and chance; for text to text: the copied source and a dictionary of words.
+With rivals=True the same training from random weights is added, and for labels a linear head.
 """
 
 import copy
@@ -46,11 +46,11 @@ def finetune(
 ):
     """Fine-tune a copy of a model for a task -> (the GLM of the best seed on dev, a report as a dict).
 
-    task: a Cloze or a TextToText. train, dev, test: {where a record stands: record}; the table is about test, or about dev
-    without a test. few_shot: learn from so many records only, drawn by seed: of each label, for text to text in all. rivals:
-    also train the same model from random weights and, for labels, a linear head.
-    Raises MinglmError when records do not fit the task or a label has no record. The model itself stays as it is. Run one at
-    a time per process: dropout draws from torch's own generator, which all threads share.
+    task: a Cloze or a TextToText. train, dev, test: {where a record stands: record}; the table is about test,
+    or about dev without a test. few_shot: learn from so many records only, drawn by seed: of each label, for
+    text to text in all. rivals: also train the same model from random weights and, for labels, a linear head.
+    Raises MinglmError when records do not fit the task or a label has no record. The model itself stays as it
+    is. Run one at a time per process: dropout draws from torch's own generator, which all threads share.
     """
     check_pair(model, tokenizer)
     kind = (Texts if isinstance(task, TextToText) else Labels)(model, tokenizer, task, train, dev, test)

@@ -26,7 +26,8 @@ def random_weights(config, seed):
 class LinearHead(LearnsLabels, nn.Module):
     """The BERT way, as a rival: one row's state, tanh(pool(state)), and a linear map to the labels.
 
-    pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part A).
+    pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part
+    A).
     """
 
     def __init__(self, model, labels, pool_at="cls", dropout=0.0):
@@ -80,8 +81,8 @@ def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
 def word_for_word(pairs, sources, most=20_000, longest=200):
     """Each source with every word as it most often came out in training pairs (source, target): a dictionary, learned.
 
-    difflib aligns the two texts of a pair; words that stay, or are replaced by as many, are counted one to one. The first
-    `most` pairs are read, and `longest` words of each. White space becomes one blank.
+    difflib aligns the two texts of a pair; words that stay, or are replaced by as many, are counted one to
+    one. The first `most` pairs are read, and `longest` words of each. White space becomes one blank.
 
     Example: word_for_word([("he saith so", "he says so")], ["she saith"]) -> ["she says"]
     """

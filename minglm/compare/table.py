@@ -62,7 +62,8 @@ def summary(comparison):
 def together(results):
     """Several runs of one thing as one: mean, its standard error, the deviation between runs, and how many there were.
 
-    The error joins what the number of dev texts leaves open and what the runs do: sqrt(s_text^2 + s_runs^2 / runs).
+    The error joins what the number of dev texts leaves open and what the runs do: sqrt(s_text^2 + s_runs^2 /
+    runs).
     """
     scores, errors = [r["score"] for r in results], [r["standard_error"] or 0.0 for r in results]
     between = statistics.stdev(scores) if len(scores) > 1 else None

@@ -47,9 +47,9 @@ def embedded_corpus() -> Path:
 def find_files(paths) -> list[Path]:
     """The text files that `paths` stand for: files as given, the files below folders in sorted order.
 
-    A file that comes twice is read once; hidden ones in a folder are left out, linked folders are searched. A bare
-    .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. In a folder, a .json is left out: name it to have
-    its lines read. What a folder has besides text is told in a note.
+    A file that comes twice is read once; hidden ones in a folder are left out, linked folders are searched. A
+    bare .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. In a folder, a .json is left out:
+    name it to have its lines read. What a folder has besides text is told in a note.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
     found = []
@@ -84,11 +84,11 @@ def read_documents(
 ) -> Iterator[str]:
     r"""The documents of one file, one after the other.
 
-    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and in any case
-    at <|endoftext|> and wherever a document would be longer than MAX_DOCUMENT_CHARS. Every line of a .jsonl is one
-    document, under `text_key`; null there is an empty one, and so counts as skipped. Byte order marks where a line
-    begins are dropped, \r\n and \r become \n. errors: "strict" stops at what is not UTF-8, "replace" puts U+FFFD
-    there. on_read(n): n more bytes were read from the disk.
+    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and in any
+    case at <|endoftext|> and wherever a document would be longer than MAX_DOCUMENT_CHARS. Every line of a
+    .jsonl is one document, under `text_key`; null there is an empty one, and so counts as skipped. Byte order
+    marks where a line begins are dropped, \r\n and \r become \n. errors: "strict" stops at what is not UTF-8,
+    "replace" puts U+FFFD there. on_read(n): n more bytes were read from the disk.
 
     Example: "a\nb\n\n\nc\n" holds "a\nb" and "c".
     """

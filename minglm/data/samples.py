@@ -16,8 +16,8 @@ RUNS_ON = ("document", "gpt", "prefix")  # objectives under which a text is cont
 class Windows:
     """Stretches of documents, one a sample: n of them, all (n,) arrays.
 
-    start: first token in the corpus; length: text tokens (cls and eos not counted); starts: whether it begins a document;
-    ends: whether it ends one; closed: whether eos stands behind it; document: its number.
+    start: first token in the corpus; length: text tokens (cls and eos not counted); starts: whether it begins
+    a document; ends: whether it ends one; closed: whether eos stands behind it; document: its number.
     """
 
     start: np.ndarray
@@ -53,8 +53,9 @@ class Windows:
 class Sentences(Windows):
     """The sentences of documents; `in_epoch` joins them to windows of many lengths, others in every epoch.
 
-    most: text tokens of a window. spread: a window begins at any sentence and takes the next 1 / u ** spread of its document
-    (rounded down), u uniform between 0 and 1, or as many as fit: n sentences or more with probability n ** (-1 / spread).
+    most: text tokens of a window. spread: a window begins at any sentence and takes the next 1 / u ** spread
+    of its document (rounded down), u uniform between 0 and 1, or as many as fit: n sentences or more with
+    probability n ** (-1 / spread).
     """
 
     most: int
@@ -97,10 +98,11 @@ class Sentences(Windows):
 def cut_windows(offsets, max_positions):
     """Cut every document into the fewest windows that fit, all about equally long.
 
-    offsets: (documents + 1,) where documents begin in the corpus. A window takes cls and at most max_positions - 1 tokens,
-    eos included where the document ends.
+    offsets: (documents + 1,) where documents begin in the corpus. A window takes cls and at most
+    max_positions - 1 tokens, eos included where the document ends.
 
-    Example: one document of 9 tokens and eos, max_positions = 6 -> two windows of 5 tokens, the second 4 and eos.
+    Example: one document of 9 tokens and eos, max_positions = 6 -> two windows of 5 tokens, the second 4 and
+    eos.
     """
     offsets = np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets) + 1  # eos counts
@@ -117,8 +119,9 @@ def cut_windows(offsets, max_positions):
 def cut_sentences(ids, offsets, sentence_ends, max_positions, spread=1.0):
     """Cut every document into its sentences -> Sentences, with eos behind each; marks in a row end one sentence.
 
-    ids: the corpus, 1-D; offsets as in `cut_windows`; sentence_ends: (V,) bool. A sentence of more than max_positions - 2
-    tokens (cls and eos must fit too) is cut into the fewest pieces that fit, about equally long, with eos behind the last.
+    ids: the corpus, 1-D; offsets as in `cut_windows`; sentence_ends: (V,) bool. A sentence of more than
+    max_positions - 2 tokens (cls and eos must fit too) is cut into the fewest pieces that fit, about equally
+    long, with eos behind the last.
 
     Example: a document "a b . c ." -> sentences of 3 and 2 tokens.
     """
@@ -148,8 +151,8 @@ def cut_as(settings, ids, offsets, sentence_ends, max_positions):
 def hold_out(windows, every=20):
     """Split into (training, held-out) windows: every `every`-th document is held out.
 
-    With fewer documents than that, the last of them; with one document, its last twentieth, at least a window; a single
-    window is trained on and nothing is held out.
+    With fewer documents than that, the last of them; with one document, its last twentieth, at least a
+    window; a single window is trained on and nothing is held out.
     """
     documents = windows.document[-1] + 1 if len(windows) else 0
     if documents >= every:
@@ -165,8 +168,9 @@ def hold_out(windows, every=20):
 class SampleSource:
     """Draws samples from the windows of a corpus.
 
-    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool; family: see layout.py.
-    openers: (V,) ids, what a token becomes at the beginning of a sentence that begins a sample (None: it stays).
+    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool; family: see
+    layout.py. openers: (V,) ids, what a token becomes at the beginning of a sentence that begins a sample
+    (None: it stays).
     """
 
     def __init__(
@@ -210,7 +214,8 @@ class SampleSource:
     def example(self, w, objective, rng, epoch=0):
         """Window w of an epoch as an Example. A window without a whole sentence serves the token objective instead.
 
-        An eos in the middle of a document closes a text that is only read; where writing goes on, the text does too.
+        An eos in the middle of a document closes a text that is only read; where writing goes on, the text
+        does too.
         """
         tokens, s, windows = self.text(w, epoch), self.settings, self.in_epoch(epoch)
         if objective in RUNS_ON and windows.closed[w] and not windows.ends[w]:
@@ -259,10 +264,11 @@ def sources(corpus, tokenizer, config):
 class TrainingBatches:
     """The global batch of every step, as a function of (seed, step).
 
-    An epoch's order of windows is cut where the running count of text tokens passes a multiple of the epoch's share: its
-    tokens divided by its number of batches. So every epoch has equally many batches of equal shares, at most `batch_tokens`
-    (except for a text too short for that; and where windows are drawn anew, epochs differ a little), and a batch misses its
-    share by less than a sample either way. share: that of the first epoch.
+    An epoch's order of windows is cut where the running count of text tokens passes a multiple of the epoch's
+    share: its tokens divided by its number of batches. So every epoch has equally many batches of equal
+    shares, at most `batch_tokens` (except for a text too short for that; and where windows are drawn anew,
+    epochs differ a little), and a batch misses its share by less than a sample either way. share: that of the
+    first epoch.
     """
 
     def __init__(self, source, batch_tokens):

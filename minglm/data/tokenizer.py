@@ -3,7 +3,8 @@
 Byte-level: a text is its UTF-8 bytes, a token stands for a run of bytes, and all 256 single bytes are
 tokens. So there is no unknown token, and any text survives the round trip. Whether "[MASK]" is text or a
 blank is decided by who speaks: what a corpus says is always text, what a user types may hold blanks.
-The vocabularies of the original GLMs are read too (`Tokenizer.from_original`); not all of them are byte-level.
+The vocabularies of the original GLMs are read too (`Tokenizer.from_original`); not all of them are
+byte-level.
 
     tokenizer.encode("a [MASK] b")                  # "[MASK]" as text: six characters like any others
     tokenizer.encode("a [MASK] b", special=True)    # a, mask, " ", b: a mask takes the blank on its left
@@ -39,8 +40,8 @@ TRAIN_CHARS_UNBROKEN = 5_000_000
 UNBROKEN = 30  # characters without a blank
 
 
-# A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed behind.
-# Versions before 0.23 see to that with four lines on stderr, unless it is said before.
+# A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed
+# behind. Versions before 0.23 see to that with four lines on stderr, unless it is said before.
 if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lambda: os.environ.setdefault("TOKENIZERS_PARALLELISM", "false"),
@@ -51,9 +52,10 @@ if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"
 class Tokenizer:
     """Text <-> ids, through one `tokenizer.json` of Hugging Face's `tokenizers`.
 
-    vocab_size V; special: the SpecialTokens of this vocabulary, known by their strings. What a token's bytes are is told
-    by the file's decoder: byte-level, or WordPiece or SentencePiece, where each word brings the blank on its left.
-    Nothing of a Tokenizer changes when it is used, so threads may share one. `library` belongs to it from now on.
+    vocab_size V; special: the SpecialTokens of this vocabulary, known by their strings. What a token's bytes
+    are is told by the file's decoder: byte-level, or WordPiece or SentencePiece, where each word brings the
+    blank on its left. Nothing of a Tokenizer changes when it is used, so threads may share one. `library`
+    belongs to it from now on.
 
     Example: Tokenizer.train(["aa aa"], 281) learns one merge, "aa"; encode("aaa") is then [280, 88].
     """
@@ -123,9 +125,9 @@ class Tokenizer:
         """A tokenizer of the original code, with its ids: a vocab.txt (BERT), a vocab.json beside its merges.txt (GPT-2,
         RoBERTa), a SentencePiece .model (Chinese), or a folder with one of them.
 
-        vocab_size: rows of the model's table, of which the last stand for no text (None: the least multiple of 128).
-        task_masks: whether the model knows [sMASK] and [gMASK] (None: as published); without them, special.smask and
-        special.gmask are special.mask, and who types one of them gets an error.
+        vocab_size: rows of the model's table, of which the last stand for no text (None: the least multiple
+        of 128). task_masks: whether the model knows [sMASK] and [gMASK] (None: as published); without them,
+        special.smask and special.gmask are special.mask, and who types one of them gets an error.
         """
         from ..original.vocabularies import read_tokenizer
 
@@ -168,9 +170,10 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`: decode(encode(text)) == text where tokens are bytes. Nothing is skipped.
 
-        A special token shows as its string, and what is not UTF-8 (half of a Chinese character) as U+FFFD. WordPiece loses
-        case, accents and where blanks were ("Paris." -> "paris ."), SentencePiece folds characters and runs of blanks.
-        Whatever the kind, decode(ids[:n]) begins decode(ids), but for half a character.
+        A special token shows as its string, and what is not UTF-8 (half of a Chinese character) as U+FFFD.
+        WordPiece loses case, accents and where blanks were ("Paris." -> "paris ."), SentencePiece folds
+        characters and runs of blanks. Whatever the kind, decode(ids[:n]) begins decode(ids), but for half a
+        character.
         """
         _check_list(ids, "ids")
         text = b"".join(self._bytes_of(i) for i in ids).decode("utf-8", errors="replace")
@@ -189,7 +192,8 @@ class Tokenizer:
     def byte_lengths(self) -> np.ndarray:
         """How many bytes of text each token stands for, 0 for a special one: (V,) int64. For bits per byte.
 
-        Example: byte_lengths()[encode("né")].sum() == 3. (Where tokens are not bytes: of the text that `decode` gives.)
+        Example: byte_lengths()[encode("né")].sum() == 3. (Where tokens are not bytes: of the text that
+        `decode` gives.)
         """
         return self._byte_lengths.copy()
 
@@ -207,7 +211,8 @@ class Tokenizer:
         """For each token the one that begins a text with the same word: (V,) ids. It lacks the leading space, where there is
         such a token, else it is the token itself.
 
-        Example: with "he" and " he" in the vocabulary, openers()[id of " he"] is the id of "he", and openers()[id of "he"] too.
+        Example: with "he" and " he" in the vocabulary, openers()[id of " he"] is the id of "he", and
+        openers()[id of "he"] too.
         """
         ids = {token: i for i, token in enumerate(self._token_bytes) if not self._is_special[i]}
         openers = [ids.get(token.removeprefix(b" "), i) for i, token in enumerate(self._token_bytes)]

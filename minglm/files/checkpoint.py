@@ -36,7 +36,7 @@ LOADING = (
 FORMAT = 1  # of config.json; a reader refuses what it does not know
 
 
-# ---- a saved model -----------------------------------------------------------------------------------------
+# ---- a saved model ---------------------------------------------------------------------------------------
 
 
 def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.float32):
@@ -171,7 +171,7 @@ def load_plain(path, allowed=()):
     return state
 
 
-# ---- checkpoints of a run ----------------------------------------------------------------------------------
+# ---- checkpoints of a run --------------------------------------------------------------------------------
 
 
 class Checkpoints:
@@ -327,4 +327,4 @@ def _check_plain(value, where="state"):
         raise TypeError(f"{where} is a {type(value).__name__}, which could not be read back")
 
 
-# ---- whole or not at all -----------------------------------------------------------------------------------
+# ---- whole or not at all ---------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """A folder that is being written belongs to one process.
 
-The lock is the system's own, on the file .lock in the folder, so it ends with its process, however that ends: what a
-`kill -9` leaves is an unlocked file, which troubles nobody. Links and other spellings of a path lead to the same lock.
+The lock is the system's own, on the file .lock in the folder, so it ends with its process, however that ends:
+what a `kill -9` leaves is an unlocked file, which troubles nobody. Links and other spellings of a path lead
+to the same lock.
 """
 
 import contextlib
@@ -44,7 +45,8 @@ def locked(folder):
 def claimed(folder, name="", runs=Path("runs")):
     """A folder to write, locked: `folder`, made unless it is there, or (None) a new one, the next free RUNS/NAME-NNN.
 
-    If it was made here and is empty when the block ends, it is removed again, and so are the parents that it needed.
+    If it was made here and is empty when the block ends, it is removed again, and so are the parents that it
+    needed.
     """
     with _one_line(runs if folder is None else folder):
         folder, made, handle = _claim(folder, name, runs)

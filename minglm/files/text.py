@@ -36,7 +36,7 @@ def packing_of(path):
     return ending if ending in PACKED else ""
 
 
-# ---- bytes ---------------------------------------------------------------------------------------------------
+# ---- bytes -----------------------------------------------------------------------------------------------
 
 
 def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
@@ -63,8 +63,9 @@ def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
 def unpacked(read, packing, size=CHUNK_BYTES):
     """The bytes of every stream of an .xz or .gz, one after the other. read(): more of the file, b"" at its end.
 
-    Zeros behind a stream are padding: of an .xz in fours (.xz file format, 2.2). Raises LZMAError, zlib.error or EOFError
-    for anything else that is not a complete stream. (lzma.open ends at the first such byte and says nothing.)
+    Zeros behind a stream are padding: of an .xz in fours (.xz file format, 2.2). Raises LZMAError, zlib.error
+    or EOFError for anything else that is not a complete stream. (lzma.open ends at the first such byte and
+    says nothing.)
     """
     new, unit = {".xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4), ".gz": (_Gunzip, 1)}[packing]
     data = read()
@@ -120,7 +121,7 @@ def _refuse_packed(path, head):
             )
 
 
-# ---- text ----------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------
 
 _MARKS = re.compile("(?m)^\ufeff+")
 _MARKS_AFTER_A_LINE_END = re.compile("(?<=\n)\ufeff+")
@@ -129,7 +130,8 @@ _MARKS_AFTER_A_LINE_END = re.compile("(?<=\n)\ufeff+")
 def text_chunks(path, errors="strict", size=CHUNK_BYTES, on_read=None, advice="UTF-8 is accepted"):
     r"""The text of a file, piece by piece, with \n as the only line end and no byte order mark where a line begins.
 
-    errors: "strict" raises MinglmError at what is not UTF-8, "replace" puts U+FFFD there. advice: how that error ends.
+    errors: "strict" raises MinglmError at what is not UTF-8, "replace" puts U+FFFD there. advice: how that
+    error ends.
     """
     held, line_begins = "", True  # held: the end of a piece that may be half a line end
     for text, is_last in _decoded(path, errors, size, on_read, advice):
@@ -182,7 +184,7 @@ def lines(chunks, limit=None):
     yield "".join(parts)
 
 
-# ---- lines of JSON -------------------------------------------------------------------------------------------
+# ---- lines of JSON ---------------------------------------------------------------------------------------
 
 _NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false"}
 

@@ -1,7 +1,7 @@
 """One way to write: a file is there completely or not at all, and it is the one that was named.
 
-Links are followed. What is no regular file (a pipe, a device) is written straight: a rename would put a file in its place.
-A name that ends in .gz or .xz is written packed.
+Links are followed. What is no regular file (a pipe, a device) is written straight: a rename would put a file
+in its place. A name that ends in .gz or .xz is written packed.
 """
 
 import contextlib

@@ -7,8 +7,8 @@
     sentiment ...   a task of classification (cloze.py): accuracy and macro F1
     modernise ...   a task of text to text (seq2seq.py): BLEU, chrF, ROUGE
 
-Each is a function that returns a dict: task, metrics {name: value, standard_error, n, of}, yardsticks {name: value} to hold
-them against, meaning (a sentence), and predictions, a line for each row.
+Each is a function that returns a dict: task, metrics {name: value, standard_error, n, of}, yardsticks {name:
+value} to hold them against, meaning (a sentence), and predictions, a line for each row.
 """
 
 import math
@@ -29,17 +29,17 @@ from ..use.generate import Dials, Draft, fill_drafts
 from ..use.tasks import BLANK, ask_all
 from .metrics import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, measure, metric, standard_error
 
-# ---- the blanks of a text ------------------------------------------------------------------------------------------------
+# ---- the blanks of a text ---------------------------------------------------------------------------------
 
 
 def evaluate_infill(model, tokenizer, rows):
     """How many blanks come back exactly, and BLEU of the restored texts; by `ratio` too where rows have one.
 
-    rows: {where it stands: {"text" with [BLANK]s, "blanks": [words of each], "ratio": share of the words that is blanked}}.
-    Blanks are filled greedily, left to right, each seeing the answers before it. Exact means the same but for white space.
-    BLEU is of the whole text, as the original scores its Yahoo answers, so what was given counts too: the same texts with
-    their blanks left out are the yardstick. A text that is longer than the model reads is read in equal pieces. Raises
-    MinglmError for rows that are no such texts.
+    rows: {where it stands: {"text" with [BLANK]s, "blanks": [words of each], "ratio": share of the words that
+    is blanked}}. Blanks are filled greedily, left to right, each seeing the answers before it. Exact means
+    the same but for white space. BLEU is of the whole text, as the original scores its Yahoo answers, so what
+    was given counts too: the same texts with their blanks left out are the yardstick. A text that is longer
+    than the model reads is read in equal pieces. Raises MinglmError for rows that are no such texts.
     """
     check_pair(model, tokenizer)
     special, room, read = tokenizer.special, model.config.max_positions - 2, []
@@ -182,14 +182,15 @@ def infill_report(predictions, right, wholes, bare):
     )
 
 
-# ---- what a person would accept ------------------------------------------------------------------------------------------
+# ---- what a person would accept --------------------------------------------------------------------------
 
 
 def evaluate_everyday(model, tokenizer, rows):
     """Share of texts whose greedy filling is accepted, and share with an accepted one among the five likeliest whole fillings.
 
-    rows: {where it stands: {"text" with one [MASK], "accept": [answers that a person would accept]}}. Case, outer spaces and
-    final punctuation do not count. Raises MinglmError for rows that are no such texts, or too long for the model.
+    rows: {where it stands: {"text" with one [MASK], "accept": [answers that a person would accept]}}. Case,
+    outer spaces and final punctuation do not count. Raises MinglmError for rows that are no such texts, or
+    too long for the model.
     """
     greedy, five, accepted = [], [], []
     for where, row in rows.items():
@@ -251,7 +252,7 @@ def as_answer(text):
     return text.strip().rstrip(".!?,;:").rstrip().lower()
 
 
-# ---- tasks with a pattern ------------------------------------------------------------------------------------------------
+# ---- tasks with a pattern --------------------------------------------------------------------------------
 
 
 def evaluate_cloze(model, tokenizer, task, rows):
@@ -295,7 +296,8 @@ def evaluate_cloze(model, tokenizer, task, rows):
 def evaluate_text_to_text(model, tokenizer, task, rows):
     """BLEU, chrF, ROUGE and exact matches of what a model writes for each row, beside those of the source itself.
 
-    task: a TextToText. rows: {where it stands: row with the task's columns and its target}. Raises MinglmError as `ask_all`.
+    task: a TextToText. rows: {where it stands: row with the task's columns and its target}. Raises
+    MinglmError as `ask_all`.
     """
     from ..use.rewrite import dials_of, generate
     from .metrics import compare, tell_what_is_left_out

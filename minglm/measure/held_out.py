@@ -1,6 +1,7 @@
 """How well a model fills held-out blanks: perplexity and bits per byte for each objective, beside two yardsticks.
 
-One yardstick knows no context at all (a unigram model); the other is the model itself, reading a Part A of random words.
+One yardstick knows no context at all (a unigram model); the other is the model itself, reading a Part A of
+random words.
 """
 
 import math
@@ -41,8 +42,8 @@ class Score:
 def evaluate(run, most, noise=False):
     """Score of each objective on up to `most` held-out samples, spread evenly; spans are the same in every run.
 
-    noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay). Raises MinglmError when
-    a loss is not finite.
+    noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay). Raises
+    MinglmError when a loss is not finite.
     """
     model = evaluating(run.model)
     chosen = spread(len(run.held_out), most)

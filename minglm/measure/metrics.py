@@ -26,8 +26,9 @@ def perplexity_metric(nats, tokens, n, of, factor=1.0):
 def jackknife(statistic, n, most=GROUPS):
     """(value, standard error) of a statistic that takes the indices of the rows that count, an array.
 
-    Up to `most` runs of neighbouring rows are left out in turn. Runs, because neighbours are alike: windows of one page, one
-    paragraph with more and fewer blanks. With n <= most, it is one row at a time. A single row has no error, None.
+    Up to `most` runs of neighbouring rows are left out in turn. Runs, because neighbours are alike: windows
+    of one page, one paragraph with more and fewer blanks. With n <= most, it is one row at a time. A single
+    row has no error, None.
 
     Example: of the mean of n <= most numbers it is their standard deviation / sqrt(n).
     """
@@ -48,7 +49,8 @@ def mean_of(parts, wholes):
 def perplexity(nats, tokens, factor=1.0):
     """(exp(factor * sum(nats) / sum(tokens)), its standard error), bounded as the original's; at the bound there is no error.
 
-    The error is that of the mean times the slope of exp there: exp itself would let single rows run away with it.
+    The error is that of the mean times the slope of exp there: exp itself would let single rows run away with
+    it.
     """
     mean, error = jackknife(mean_of(nats, tokens), len(nats))
     value = bounded_exp(factor * mean)
@@ -75,7 +77,7 @@ def number(name, value, error=None):
     return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if error is not None else "")
 
 
-# ---- BLEU -----------------------------------------------------------------------------------------------------------------
+# ---- BLEU ------------------------------------------------------------------------------------------------
 
 
 def bleu_counts(candidates, references):
@@ -98,13 +100,14 @@ def bleu_of(counts):
     return BLEU.compute_bleu(total[:4], total[4:8], total[8], total[9], smooth_method="exp").score
 
 
-# ---- rows that are not as they should be ---------------------------------------------------------------------------------
+# ---- rows that are not as they should be -----------------------------------------------------------------
 
 
 def measure(found, questions):
     """{"accuracy", "macro_f1"} of probabilities (or label numbers) of questions that know their gold label.
 
-    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own candidates.
+    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own
+    candidates.
     """
     pairs = [
         (q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p))

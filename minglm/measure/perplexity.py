@@ -1,8 +1,8 @@
 """What a model pays for what follows a prompt: running text by sliding windows, and the last word of a passage.
 
-Part A is the prompt with a mask behind it, Part B is read with the right tokens in it, and each of its rows is asked for the
-next one. A prompt that is read as Part A sees itself in both directions ("bidirectional"); with its first token alone in
-Part A, the model reads as GPT does ("left to right").
+Part A is the prompt with a mask behind it, Part B is read with the right tokens in it, and each of its rows
+is asked for the next one. A prompt that is read as Part A sees itself in both directions ("bidirectional");
+with its first token alone in Part A, the model reads as GPT does ("left to right").
 """
 
 import bz2
@@ -33,7 +33,7 @@ LOGIT_ROWS = 1024  # at a time: a row of logits is as long as the vocabulary
 BZIP2_BYTES = 10_000  # in a shorter text, what bzip2 writes is mostly about itself
 
 
-# ---- what follows a prompt -----------------------------------------------------------------------------------------------
+# ---- what follows a prompt -------------------------------------------------------------------------------
 
 
 def read_answers(model, examples):
@@ -69,13 +69,14 @@ def mask_id(tokenizer, mask):
     return getattr(tokenizer.special, MASKS[mask])
 
 
-# ---- running text --------------------------------------------------------------------------------------------------------
+# ---- running text ----------------------------------------------------------------------------------------
 
 
 def windows(n, most, stride):
     """(start, end, first) of each window over n tokens: start:end is read, first:end is scored.
 
-    Every token but the text's first is scored once. Example: windows(10, 6, 3) gives (0, 6, 1), (3, 9, 6), (6, 10, 9).
+    Every token but the text's first is scored once. Example: windows(10, 6, 3) gives (0, 6, 1), (3, 9, 6),
+    (6, 10, 9).
     """
     start, first = 0, 1
     while first < n:
@@ -87,12 +88,13 @@ def windows(n, most, stride):
 def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
     """Perplexity (per token and per word) and bits per byte of texts that may be longer than the model reads.
 
-    Windows of max_positions - 1 tokens, `stride` apart (None: half of max_positions); Part A is cls, the prompt and the mask.
-    Bidirectional: all that an earlier window has scored is the prompt. Left to right: the first token is, and the rest of
-    what was scored stands in Part B. (In a document's first window, the only one of a short document, both are the same.)
-    Words are what white space parts; their perplexity is exp(nats / (words - 1)), as the original adjusts it. A document's
-    first token is given and not scored, so its bytes do not count. Documents under 2 tokens are skipped, with a note.
-    Raises MinglmError when no document has 2 tokens.
+    Windows of max_positions - 1 tokens, `stride` apart (None: half of max_positions); Part A is cls, the
+    prompt and the mask. Bidirectional: all that an earlier window has scored is the prompt. Left to right:
+    the first token is, and the rest of what was scored stands in Part B. (In a document's first window, the
+    only one of a short document, both are the same.) Words are what white space parts; their perplexity is
+    exp(nats / (words - 1)), as the original adjusts it. A document's first token is given and not scored, so
+    its bytes do not count. Documents under 2 tokens are skipped, with a note. Raises MinglmError when no
+    document has 2 tokens.
     """
     check_pair(model, tokenizer)
     most, special, blank = model.config.max_positions - 1, tokenizer.special, mask_id(tokenizer, mask)
@@ -174,15 +176,16 @@ def evaluate_text(model, tokenizer, documents, *, stride=None, mask="gMASK"):
     )
 
 
-# ---- the last word -------------------------------------------------------------------------------------------------------
+# ---- the last word ---------------------------------------------------------------------------------------
 
 
 def evaluate_last_word(model, tokenizer, rows, *, mask="gMASK"):
     """How often the last word of a passage is the model's first choice, and its perplexity; read in both ways.
 
-    rows: {where it stands: {"context", "answer"}}. Part A = cls, the context, the mask, eos. Right is a word each token of
-    which is the likeliest, given those before it; what follows it does not matter. A context that is too long keeps its
-    end, the same for both readings. Raises MinglmError for rows that are no such passages.
+    rows: {where it stands: {"context", "answer"}}. Part A = cls, the context, the mask, eos. Right is a word
+    each token of which is the likeliest, given those before it; what follows it does not matter. A context
+    that is too long keeps its end, the same for both readings. Raises MinglmError for rows that are no such
+    passages.
     """
     check_pair(model, tokenizer)
     special, positions, blank = tokenizer.special, model.config.max_positions, mask_id(tokenizer, mask)

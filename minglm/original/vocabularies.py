@@ -4,11 +4,12 @@
     vocab.json and merges.txt   byte-level BPE of GPT-2 or of RoBERTa    2B, 10B; RoBERTa-large
     cog-pretrain.model          SentencePiece, Chinese                   large-chinese, 10B-chinese
 
-Each becomes a vocabulary with as many rows as the model's table: the text under the ids of the file, the special tokens
-where the original's `prepare_tokenizer` put them, and `<|spare0|>`, `<|spare1|>`, ... where a row stands for no text.
+Each becomes a vocabulary with as many rows as the model's table: the text under the ids of the file, the
+special tokens where the original's `prepare_tokenizer` put them, and `<|spare0|>`, `<|spare1|>`, ... where a
+row stands for no text.
 
-Where the ids are not the original's: at characters that Unicode did not know when the other side was written (WordPiece),
-and at an accent after a full-width character, which is lost here (SentencePiece).
+Where the ids are not the original's: at characters that Unicode did not know when the other side was written
+(WordPiece), and at an accent after a full-width character, which is lost here (SentencePiece).
 """
 
 import json
@@ -35,8 +36,9 @@ ACCEPTED = "accepted: vocab.txt (BERT), vocab.json beside merges.txt (GPT-2, RoB
 def read_tokenizer(path, vocab_size=None, task_masks=None):
     """A `tokenizers.Tokenizer` that gives the ids of the original.
 
-    vocab_size: rows of the model's table; None: the least multiple of 128 that holds all. task_masks: whether [sMASK] and
-    [gMASK] have rows; None: as an added_tokens.json in the folder says, else as published: all but BERT's and RoBERTa's do.
+    vocab_size: rows of the model's table; None: the least multiple of 128 that holds all. task_masks: whether
+    [sMASK] and [gMASK] have rows; None: as an added_tokens.json in the folder says, else as published: all
+    but BERT's and RoBERTa's do.
     """
     path = find(Path(path))
     try:
@@ -131,9 +133,9 @@ def is_id(i):
     return type(i) is int and 0 <= i < 1 << 24
 
 
-# ---- the three kinds ------------------------------------------------------------------------------------------------------
-# Each: path -> rows (the string of every id, None where it is no text), what the original appends to them in this order
-# (None: a row that it skips), and vocab -> library.
+# ---- the three kinds -------------------------------------------------------------------------------------
+# Each: path -> rows (the string of every id, None where it is no text), what the original appends to them in
+# this order (None: a row that it skips), and vocab -> library.
 
 
 def bert(path):
@@ -190,8 +192,8 @@ def byte_level(path):
 def sentencepiece(path):
     """A SentencePiece model of type BPE: any two neighbours whose joint piece has the best score merge first.
 
-    gMASK gets row 50009 and so does not share 50007 with eop: `minglm.original.weights` moves its weights there, as the
-    original's converter does.
+    gMASK gets row 50009 and so does not share 50007 with eop: `minglm.original.weights` moves its weights
+    there, as the original's converter does.
     """
     pieces, charsmap = read_sentencepiece(path)
     unknown = next(piece for piece, _, kind in pieces if kind == "unknown")

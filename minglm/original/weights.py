@@ -4,8 +4,9 @@
     config.json, pytorch_model.bin or model.safetensors, or an index of several            the Hugging Face hub
     one file of tensors (torch, .safetensors, .npz), or a state dict in memory
 
-A Megatron checkpoint may be cut into ranks, each with its share of every large matrix; here they are put together again.
-Unpickling runs no code: a file may hold tensors, plain values and the few things that `allowed` names, else it is refused.
+A Megatron checkpoint may be cut into ranks, each with its share of every large matrix; here they are put
+together again. Unpickling runs no code: a file may hold tensors, plain values and the few things that
+`allowed` names, else it is refused.
 """
 
 import re
@@ -52,8 +53,8 @@ ACCEPTED = (
     "accepted: a folder with latest_checkpointed_iteration.txt or mp_rank_00_model_states.pt, a Hugging Face folder, "
     "or a .npz, .safetensors or torch file of weights"
 )
-# 10B-chinese alone has a table of this shape, and in its training [gMASK] and eop shared row 50007. The Hugging Face form
-# has a copy in row 50009, which that training did not use; so has ours.
+# 10B-chinese alone has a table of this shape, and in its training [gMASK] and eop shared row 50007. The
+# Hugging Face form has a copy in row 50009, which that training did not use; so has ours.
 SHARED_GMASK, EOP_ROW, GMASK_ROW = (50048, 4096), 50007, 50009
 
 
@@ -89,12 +90,12 @@ class Original:
 def from_original(kind, path_or_state_dict, config=None):
     """A model of class `kind` (GLM) in eval mode with the weights of the original code, which go by their original names.
 
-    Takes a folder or a file as in the module's first lines, or a state dict of tensors or arrays. Prefixes of wrappers
-    (module. model. glm.) are stripped; heads and other keys are ignored with one note; a missing weight is an error.
-    Without a config it is read off the shapes and, for what they do not show, off the source: num_heads from the
-    config.json of a Hugging Face folder, else hidden_size / 64, as in every published GLM; gelu "erf" for the Hugging
-    Face forms, as that code computes, "tanh" for all others; dropout is 0.1. If the config has more positions than
-    the weights, the rows above start fresh.
+    Takes a folder or a file as in the module's first lines, or a state dict of tensors or arrays. Prefixes of
+    wrappers (module. model. glm.) are stripped; heads and other keys are ignored with one note; a missing
+    weight is an error. Without a config it is read off the shapes and, for what they do not show, off the
+    source: num_heads from the config.json of a Hugging Face folder, else hidden_size / 64, as in every
+    published GLM; gelu "erf" for the Hugging Face forms, as that code computes, "tanh" for all others;
+    dropout is 0.1. If the config has more positions than the weights, the rows above start fresh.
     """
     original = read_original(path_or_state_dict)
     if original.ignored:
@@ -119,7 +120,7 @@ def build(kind, original, config):
     return build_model(kind, config, tensors, original.source, spell=original_name)
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------------
+# ---- reading ---------------------------------------------------------------------------------------------
 
 
 def read_original(path_or_state_dict):
@@ -249,7 +250,7 @@ def read_hub_config(original, path):
     original.num_heads = heads
 
 
-# ---- unpickling -----------------------------------------------------------------------------------------------------------
+# ---- unpickling ------------------------------------------------------------------------------------------
 
 
 class Ignored:
@@ -296,13 +297,14 @@ def load(path):
         raise MinglmError(f"{path}: no weights that are safe to read: {first_line(error)}") from error
 
 
-# ---- names ----------------------------------------------------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------------
 
 
 def rename(state_dict, source="state dict"):
     """The backbone of an original state dict under our names, as tensors, and the keys that are left out.
 
-    Example: {"glm.word_embeddings.weight": E, "glm.dense.weight": D} -> {"token_embedding.weight": E}, ["glm.dense.weight"]
+    Example: {"glm.word_embeddings.weight": E, "glm.dense.weight": D} -> {"token_embedding.weight": E},
+    ["glm.dense.weight"]
     """
     tensors, unknown = {}, []
     for key, value in unwrapped(state_dict).items():
@@ -353,7 +355,7 @@ def translated(name, table):
     return f"{known.replace('{i}', number[0]) if number else known}.{kind}"
 
 
-# ---- putting ranks together -----------------------------------------------------------------------------------------------
+# ---- putting ranks together ------------------------------------------------------------------------------
 
 
 def gather(parts, source, layout, is_hub=False):
@@ -380,8 +382,8 @@ def gather(parts, source, layout, is_hub=False):
 def joined(name, pieces, source):
     """One weight from its pieces on each rank.
 
-    Megatron cuts qkv (in each of its thirds), up and the tokens along the first dimension, the weights of out and down
-    along the second. All else is on every rank, and alike.
+    Megatron cuts qkv (in each of its thirds), up and the tokens along the first dimension, the weights of out
+    and down along the second. All else is on every rank, and alike.
     """
     if len(pieces) == 1:
         return pieces[0]

@@ -267,7 +267,8 @@ SECTIONS = {"model": GLMConfig, "data": DataConfig, "train": TrainConfig}
 
 # Only what depends on the size of the model; the rest are the defaults above.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of HTML
+    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of
+    # HTML
     "page": {
         # four heads of 32 learned a little more than two of 64, and more of it from the context
         "model": dict(
@@ -275,8 +276,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         ),  # nine passes, and the held-out loss falls to the end
         # as tiny; a run with shorter token spans and fewer document spans lost on both objectives
         "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # The rate hardly matters here: 3e-3 with a table_lr_ratio of 3 gave the same within 1 %, as did 512 tokens a step
-        # at 1e-3. The three runs whose rate fell in a straight line beat the three with a cosine.
+        # The rate hardly matters here: 3e-3 with a table_lr_ratio of 3 gave the same within 1 %, as did 512
+        # tokens a step at 1e-3. The three runs whose rate fell in a straight line beat the three with a
+        # cosine.
         "train": dict(
             steps=4000,
             batch_tokens=1024,
@@ -291,14 +293,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             log_every=100,
         ),
     },
-    # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py says on which texts, and how it goes on)
+    # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py says on which texts, and how it
+    # goes on)
     "box": {
         "model": dict(
             vocab_size=4096, hidden_size=160, num_layers=5, num_heads=5, max_positions=512, dropout=0.0
         ),  # few passes
-        # Who fills a blank types a sentence, and to a model that has read only pages a sentence is strange: in windows its
-        # first positions always open a document, and a blank's neighbours are learned at each position anew. Many short
-        # blanks for the same reason: the paper's 15 % in spans of 3 show a small model a third as many.
+        # Who fills a blank types a sentence, and to a model that has read only pages a sentence is strange:
+        # in windows its first positions always open a document, and a blank's neighbours are learned at each
+        # position anew. Many short blanks for the same reason: the paper's 15 % in spans of 3 show a small
+        # model a third as many.
         "data": dict(
             samples="sentences",
             spread=0.7,
@@ -332,9 +336,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         ),  # too short a run to need it
         # a document span teaches from most of a sample, a token span from a sixth: both are needed
         "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches more in many
-        # small steps. At one rate for all weights the layers drown the tables' 0.02; see table_lr_ratio. The rate falls
-        # to 0, for nothing is to be learned after the end.
+        # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches
+        # more in many small steps. At one rate for all weights the layers drown the tables' 0.02; see
+        # table_lr_ratio. The rate falls to 0, for nothing is to be learned after the end.
         "train": dict(
             steps=1300,
             batch_tokens=512,
@@ -451,7 +455,8 @@ def resolve(
     return RunConfig(preset=preset, **{name: kind(**groups[name]) for name, kind in SECTIONS.items()})
 
 
-# Settings that came later, as every run before them had it: what a preset says of them today is not what such a run did.
+# Settings that came later, as every run before them had it: what a preset says of them today is not what such
+# a run did.
 AS_BEFORE = {"data.samples": "windows", "data.blanks": "budget", "train.optimizer": "adamw"}
 
 

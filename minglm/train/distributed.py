@@ -52,7 +52,8 @@ class World:
 def processes():
     """The World of this process; joins the group that torchrun has set up, and leaves it at the end.
 
-    Raises MinglmError when more than one process is announced and the variables that torchrun sets are not all there.
+    Raises MinglmError when more than one process is announced and the variables that torchrun sets are not
+    all there.
     """
     size = _number("WORLD_SIZE", 1, least=1)
     if size == 1:  # whatever else is left in the environment
@@ -107,8 +108,8 @@ def _number(name, default, least=0):
 def keep_memory():
     """Ask glibc to keep the memory that tensors leave behind, for the next step needs as much again; elsewhere a no-op.
 
-    Otherwise large tensors go back to the system at once, and each page of the next ones costs a fault when it is first
-    touched: in virtual machines a few microseconds, and there are thousands of them in a step.
+    Otherwise large tensors go back to the system at once, and each page of the next ones costs a fault when
+    it is first touched: in virtual machines a few microseconds, and there are thousands of them in a step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,8 +1,8 @@
 """Fine-tuning: a pretrained GLM learns a task from labelled rows, still as filling a blank (paper section 2.3).
 
-The loss is the cross-entropy of the right label over the scores of all labels. After each epoch the model answers the dev
-rows; the best epoch is kept, and training stops when it is `patience` epochs old. Text to text learns the loss of
-pretraining, smoothed, on pairs of a source and its answer.
+The loss is the cross-entropy of the right label over the scores of all labels. After each epoch the model
+answers the dev rows; the best epoch is kept, and training stops when it is `patience` epochs old. Text to
+text learns the loss of pretraining, smoothed, on pairs of a source and its answer.
 """
 
 import math
@@ -64,7 +64,8 @@ class LabelScorer(LearnsLabels, ClozeScorer):
 class TextScorer(nn.Module):
     """A GLM that learns text to text: it reads pairs as in pretraining, one sample each.
 
-    An epoch is chosen by the loss on dev, which costs one pass; BLEU would cost writing as many texts, and is noisier.
+    An epoch is chosen by the loss on dev, which costs one pass; BLEU would cost writing as many texts, and is
+    noisier.
     """
 
     def __init__(self, model):
@@ -112,8 +113,9 @@ class TextScorer(nn.Module):
 def fit(scorer, train, dev, settings, seed, task, say=print):
     """Train a scorer on questions (of text to text: on pairs); it ends with the weights of its best epoch on dev.
 
-    -> [{"epoch", "loss", and what the scorer judges by}], epoch 0 being the untrained one. The same seed gives the same weights
-    on a CPU with as many threads. Raises MinglmError when the loss is no longer finite.
+    -> [{"epoch", "loss", and what the scorer judges by}], epoch 0 being the untrained one. The same seed
+    gives the same weights on a CPU with as many threads. Raises MinglmError when the loss is no longer
+    finite.
     """
     batch = min(settings.batch, len(train))
     an_epoch = max(math.ceil(len(train) / batch), MIN_STEPS)

@@ -104,8 +104,8 @@ DECIDED = {
 def resumed_settings(out, overrides, preset=None, file=None):
     """The RunConfig of a run that goes on. What is given again must be the run's own.
 
-    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError for any
-    other difference, with both values.
+    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError
+    for any other difference, with both values.
     """
     own = run_settings(out)
     file_preset, from_file = read_toml(file) if file else (None, {})

@@ -1,8 +1,9 @@
 """Muon: a matrix moves by an orthogonal step (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
-A gradient of a matrix has few large singular values, and a step along it moves little else. Muon sets all of them to about 1,
-so that a step moves in every direction alike. It suits the matrices of the layers; tables and vectors stay with AdamW.
-PyTorch's own torch.optim.Muon is newer than the oldest PyTorch that minglm runs on, and always orthogonalises in bfloat16.
+A gradient of a matrix has few large singular values, and a step along it moves little else. Muon sets all of
+them to about 1, so that a step moves in every direction alike. It suits the matrices of the layers; tables
+and vectors stay with AdamW. PyTorch's own torch.optim.Muon is newer than the oldest PyTorch that minglm runs
+on, and always orthogonalises in bfloat16.
 """
 
 import math
@@ -13,8 +14,8 @@ import torch
 def orthogonalised(matrix, dtype=torch.float32):
     """The matrix with all its singular values brought to about 1 (0.7 to 1.2): (A, B) -> (A, B).
 
-    Five steps of Newton and Schulz, X -> a X + b (X X^T) X + c (X X^T)^2 X, act on each singular value alone: s becomes
-    a s + b s^3 + c s^5. Coefficients of the authors; dtype: of the products.
+    Five steps of Newton and Schulz, X -> a X + b (X X^T) X + c (X X^T)^2 X, act on each singular value alone:
+    s becomes a s + b s^3 + c s^5. Coefficients of the authors; dtype: of the products.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.to(dtype)
@@ -30,9 +31,10 @@ def orthogonalised(matrix, dtype=torch.float32):
 class Muon(torch.optim.Optimizer):
     """Muon for matrices: p -= lr * (weight_decay * p + 0.2 * sqrt(longer side) * orthogonalised(gradients)).
 
-    The factor makes a step as large as AdamW's, entry by entry (Liu et al. 2025, arXiv 2502.16982), so that one learning rate
-    suits both. The gradients are an average over steps that remembers `momentum` of itself, taken one step ahead (Nesterov).
-    dtype: of the orthogonalisation; bfloat16 where the hardware is fast at it.
+    The factor makes a step as large as AdamW's, entry by entry (Liu et al. 2025, arXiv 2502.16982), so that
+    one learning rate suits both. The gradients are an average over steps that remembers `momentum` of itself,
+    taken one step ahead (Nesterov). dtype: of the orthogonalisation; bfloat16 where the hardware is fast at
+    it.
     """
 
     def __init__(self, params, lr, momentum=0.95, weight_decay=0.1, dtype=torch.float32):
@@ -111,8 +113,8 @@ def make_adamw(groups, t):
 def parameter_groups(model, t):
     """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
 
-    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds up as many of
-    these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
+    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds
+    up as many of these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
     """
     named = list(model.named_parameters())
     tables = [p for name, p in named if "embedding" in name]

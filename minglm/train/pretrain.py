@@ -1,8 +1,8 @@
 """Pretraining: from settings to a run folder. Read `pretrain` first: it is the job from top to bottom.
 
-One step: the global batch is a function of (seed, step); each process takes its share in micro-batches; every micro-batch
-backpropagates the sum of its token losses / M, with M the learned rows of the whole global batch; clip; AdamW.
-So neither the number of processes (torchrun) nor the micro-batch changes what is learned.
+One step: the global batch is a function of (seed, step); each process takes its share in micro-batches; every
+micro-batch backpropagates the sum of its token losses / M, with M the learned rows of the whole global batch;
+clip; AdamW. So neither the number of processes (torchrun) nor the micro-batch changes what is learned.
 """
 
 import csv
@@ -47,8 +47,8 @@ def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_cu
     """Train a GLM as `config` (RunConfig) says and leave a run folder at `out`; returns the folder.
 
     out: None takes the next free runs/PRESET-NNN. No other process can write to the folder meanwhile.
-    resume: go on with the run in `out` (its own run.toml is the config then). init: (GLM, Tokenizer) to start from.
-    stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
+    resume: go on with the run in `out` (its own run.toml is the config then). init: (GLM, Tokenizer) to start
+    from. stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
     Raises MinglmError (bad input, a loss that is not finite, a disk that is full) and Interrupted (Ctrl-C).
     """
     keep_memory()
@@ -76,7 +76,7 @@ def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_cu
         return run.out
 
 
-# ---- one run: everything between the settings and the first step ------------------------------------------------------
+# ---- one run: everything between the settings and the first step -----------------------------------------
 
 
 class Run:
@@ -258,7 +258,7 @@ class SumLoss(nn.Module):
         return self.model.loss(batch, "sum")
 
 
-# ---- the loop -----------------------------------------------------------------------------------------------------------
+# ---- the loop --------------------------------------------------------------------------------------------
 
 
 def train(run, stop, interrupt):
@@ -354,8 +354,9 @@ def train_step(run):
 def time_step(model, batches, dtypes, at_most=6.0):
     """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
 
-    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch. Each batch runs
-    once before it is timed: some libraries prepare for every new shape, and in training the shapes repeat.
+    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch.
+    Each batch runs once before it is timed: some libraries prepare for every new shape, and in training the
+    shapes repeat.
     """
 
     def run(batch, dtype):
@@ -378,7 +379,7 @@ def time_step(model, batches, dtypes, at_most=6.0):
     return {dtype: statistics.median(seconds) for dtype, seconds in timed.items()}
 
 
-# ---- the machine --------------------------------------------------------------------------------------------------------
+# ---- the machine -----------------------------------------------------------------------------------------
 
 
 def summary_writer():
@@ -392,4 +393,4 @@ def summary_writer():
     return SummaryWriter
 
 
-# ---- the folder of a run ------------------------------------------------------------------------------------------------
+# ---- the folder of a run ---------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
     "{text} It was [MASK]."                   Part A   [CLS] A fine film. It was [MASK] . <eos>
     positive: good, negative: bad             Part B   sop, at the mask's position
 
-The row of `sop` says how likely " good" and " bad" are: where each label is one token, that is all. Where a label is more
-(or rows bring their own candidates), each answer is read to its end: log P = the sum over its tokens and eop. Part A is
-read once for all of them. Nothing is new in the model, so it answers before it has seen one labelled text.
+The row of `sop` says how likely " good" and " bad" are: where each label is one token, that is all. Where a
+label is more (or rows bring their own candidates), each answer is read to its end: log P = the sum over its
+tokens and eop. Part A is read once for all of them. Nothing is new in the model, so it answers before it has
+seen one labelled text.
 """
 
 import math
@@ -36,7 +37,7 @@ class Prediction:
     probabilities: dict
 
 
-# ---- scores --------------------------------------------------------------------------------------------------------------
+# ---- scores ----------------------------------------------------------------------------------------------
 
 
 class ClozeScorer(nn.Module):
@@ -114,8 +115,8 @@ def predict(scorer, questions):
 def classify(model, tokenizer, task, texts):
     """What a text is -> Prediction; of a list of them, packed -> a list.
 
-    task: a Cloze, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text where the task has
-    one column. Raises MinglmError as `Cloze.ask` does.
+    task: a Cloze, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text
+    where the task has one column. Raises MinglmError as `Cloze.ask` does.
     """
     check_pair(model, tokenizer)
     task = task if isinstance(task, Cloze) else read_task(task, Cloze)
@@ -140,4 +141,4 @@ def predictions(model, task, questions):
     ]
 
 
-# ---- how good an answer is -----------------------------------------------------------------------------------------------
+# ---- how good an answer is -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A text as one vector: Part A alone, which sees itself left and right, as BERT is used.
 
-Nothing is blanked and nothing is written: the mask is all Part A (a model trained as gpt reads from left to right, as it
-learned to), and the states of the last layer are averaged.
+Nothing is blanked and nothing is written: the mask is all Part A (a model trained as gpt reads from left to
+right, as it learned to), and the states of the last layer are averaged.
 """
 
 import numpy as np
@@ -21,9 +21,10 @@ POOLS = ("mean", "first")
 def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
     """One vector per text: (n, C) float32, in the order of the texts; of a text alone its vector, (C,).
 
-    pool: "mean" of the states of the text's tokens, or "first", the state of cls. A text longer than the model reads keeps
-    its beginning, with one note that counts such texts. Raises MinglmError for a text that is empty, for states that are not
-    finite, and for "first" of a model trained as gpt, whose cls sees nothing but itself.
+    pool: "mean" of the states of the text's tokens, or "first", the state of cls. A text longer than the
+    model reads keeps its beginning, with one note that counts such texts. Raises MinglmError for a text that
+    is empty, for states that are not finite, and for "first" of a model trained as gpt, whose cls sees
+    nothing but itself.
     """
     if pool not in POOLS:
         raise MinglmError(f"pool: {pool!r} is not accepted; {' or '.join(POOLS)} is")
@@ -60,9 +61,9 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
 def most_similar(vectors, query, top=10):
     """The texts whose vectors point most nearly where the query's does: a list of (index, cosine), best first.
 
-    vectors: (n, C), query: (C,). What all vectors have in common is taken away first: untrained directions of a small model
-    make any two texts look alike (Mu and Viswanath 2018, arXiv 1702.01417). Raises MinglmError for vectors that are not
-    finite, and for a top below 1.
+    vectors: (n, C), query: (C,). What all vectors have in common is taken away first: untrained directions of
+    a small model make any two texts look alike (Mu and Viswanath 2018, arXiv 1702.01417). Raises MinglmError
+    for vectors that are not finite, and for a top below 1.
     """
     if not isinstance(top, int) or top < 1:
         raise MinglmError(f"top: {top!r} is not accepted; a whole number >= 1 is")

@@ -1,8 +1,9 @@
 """Use a trained GLM: fill the blanks of a text, write on from where it stops, or say how likely an answer is.
 
-Part A is read once with every blank in it; its keys and values are kept. Then the blanks are filled one after the other:
-each starts with `sop` at its mask's position and grows token by token until `eop`, seeing Part A and all earlier answers.
-A step reads one row a text. Texts of any lengths go together, packed, and each gets what it would get alone.
+Part A is read once with every blank in it; its keys and values are kept. Then the blanks are filled one after
+the other: each starts with `sop` at its mask's position and grows token by token until `eop`, seeing Part A
+and all earlier answers. A step reads one row a text. Texts of any lengths go together, packed, and each gets
+what it would get alone.
 """
 
 import math
@@ -70,13 +71,14 @@ class Filled:
 class Dials:
     """How the next token is chosen, and when a blank ends.
 
-    temperature 0 takes the likeliest token each time (greedy); above, tokens are drawn, from the top_k likeliest (0: all)
-    and from the fewest that hold top_p of the probability. beams > 0 searches instead (see `beam_search`) and keeps the
-    `top` best. length_penalty p divides the log-probability of a whole filling by its number of tokens ** p.
-    min_tokens, max_tokens: of a blank; max_tokens is 40 for [MASK] unless given (or min_tokens, if that is more), otherwise as
-    many as positions allow. Raises MinglmError for any other value, NaN and infinities too.
-    no_repeat_ngram: no n tokens in a row come twice in one blank (0: they may). repetition_penalty: a token that the blank
-    holds already has its log-probability multiplied by this (1: nothing; Keskar et al. 2019, arXiv 1909.05858, in logs).
+    temperature 0 takes the likeliest token each time (greedy); above, tokens are drawn, from the top_k
+    likeliest (0: all) and from the fewest that hold top_p of the probability. beams > 0 searches instead (see
+    `beam_search`) and keeps the `top` best. length_penalty p divides the log-probability of a whole filling
+    by its number of tokens ** p. min_tokens, max_tokens: of a blank; max_tokens is 40 for [MASK] unless given
+    (or min_tokens, if that is more), otherwise as many as positions allow. Raises MinglmError for any other
+    value, NaN and infinities too. no_repeat_ngram: no n tokens in a row come twice in one blank (0: they
+    may). repetition_penalty: a token that the blank holds already has its log-probability multiplied by this
+    (1: nothing; Keskar et al. 2019, arXiv 1909.05858, in logs).
     """
 
     top: int = 1
@@ -128,11 +130,12 @@ class Dials:
 def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
     """Fill every [MASK], [sMASK] and [gMASK] of a text -> Filled; of a list of texts, packed -> a list of Filled.
 
-    order: in which the blanks of a text are filled, a permutation counted from 0 (None: left to right); each sees the
-    answers before it. on_token: called as on_token(text number, blank number, ids so far) whenever a token has come
-    (not while beams are searched). dials: the fields of `Dials`, e.g. temperature=0.8, top_k=40, or top=5 to list the five
-    best fillings of each blank. Of a text longer than the model reads, the end is read, with a note that counts what was not.
-    Raises MinglmError when there is no blank, or when one lies so far ahead that it cannot be read.
+    order: in which the blanks of a text are filled, a permutation counted from 0 (None: left to right); each
+    sees the answers before it. on_token: called as on_token(text number, blank number, ids so far) whenever a
+    token has come (not while beams are searched). dials: the fields of `Dials`, e.g. temperature=0.8,
+    top_k=40, or top=5 to list the five best fillings of each blank. Of a text longer than the model reads,
+    the end is read, with a note that counts what was not. Raises MinglmError when there is no blank, or when
+    one lies so far ahead that it cannot be read.
     """
     dials = Dials(**dials)
     texts = texts_of(text, "text")
@@ -146,7 +149,8 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
 def write(model, tokenizer, text, *, on_token=None, **dials):
     """Continue a text through [gMASK] -> the text and its continuation, until eop, eos or max_tokens.
 
-    A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are those of `fill`.
+    A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are
+    those of `fill`.
     """
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
     dials = {name: value for name, value in dials.items() if value is not None}
@@ -171,8 +175,9 @@ def fill_ids(model, tokenizer, ids, **dials):
 def score(model, tokenizer, text, answers):
     """How likely given answers are, for a text with blanks: -> one Filling for each blank, its log-probabilities filled in.
 
-    answers: a text for each blank, in the order of the text; each blank sees the answers before it. An answer gets the blank
-    in front of it that its mask took. Raises MinglmError when their numbers differ, and TypeError when answers is a text.
+    answers: a text for each blank, in the order of the text; each blank sees the answers before it. An answer
+    gets the blank in front of it that its mask took. Raises MinglmError when their numbers differ, and
+    TypeError when answers is a text.
     """
     if isinstance(answers, str) or not isinstance(text, str):
         kinds = f"{type(text).__name__} and {type(answers).__name__}"
@@ -197,7 +202,8 @@ def score(model, tokenizer, text, answers):
 class Step:
     """One token of a filling: the one that was taken, and what might have come instead.
 
-    choices: the likeliest tokens, (id, natural log-probability), best first; log_p: (V,), -inf what may not come.
+    choices: the likeliest tokens, (id, natural log-probability), best first; log_p: (V,), -inf what may not
+    come.
     """
 
     taken: int
@@ -208,8 +214,8 @@ class Step:
 def trace(model, tokenizer, text, filled, top=5):
     """What each token of a filling was chosen from: for every blank of `filled = fill(model, tokenizer, text)` a list of Steps.
 
-    The model reads the answers that stand in the blanks, left to right; nothing is drawn again. The end of a blank that is
-    complete has a Step too.
+    The model reads the answers that stand in the blanks, left to right; nothing is drawn again. The end of a
+    blank that is complete has a Step too.
     """
     draft, dials, found = Draft(model, tokenizer, text, Dials()), Dials(), []
     reader = Reader(model, [draft], room=[room_of(draft, [blank.answer.tokens for blank in filled.blanks])])
@@ -231,7 +237,7 @@ def trace(model, tokenizer, text, filled, top=5):
     return found
 
 
-# ---- a text with blanks, and a model that has read it --------------------------------------------------------------------
+# ---- a text with blanks, and a model that has read it ----------------------------------------------------
 
 
 @dataclass
@@ -275,8 +281,8 @@ class Draft:
             raise MinglmError(
                 "text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest"
             )
-        # the original's interactive reading: a text that does not run on is a whole document. (A model trained with [MASK]
-        # alone knows no mask that runs on, and ends every blank in eop or eos.)
+        # the original's interactive reading: a text that does not run on is a whole document. (A model
+        # trained with [MASK] alone knows no mask that runs on, and ends every blank in eop or eos.)
         runs_on = self.ids[-1] == special.gmask != special.mask
         part_a = [special.cls, *self.ids] + ([] if runs_on else [special.eos])
         excess, self.cut = len(part_a) - positions, []
@@ -342,7 +348,7 @@ def fill_drafts(model, drafts, dials, on_token=None):
     return drafts
 
 
-# ---- one token after the other -------------------------------------------------------------------------------------------
+# ---- one token after the other ---------------------------------------------------------------------------
 
 
 def write_blanks(reader, drafts, dials, on_token=None):
@@ -407,7 +413,7 @@ def choose(log_p, dials, rng=None):
     return int(token[min(int(drawn), int((p > 0).sum()) - 1)])
 
 
-# ---- the likeliest whole ---------------------------------------------------------------------------------------------------
+# ---- the likeliest whole ---------------------------------------------------------------------------------
 
 
 def search_blanks(reader, draft, dials):
@@ -421,11 +427,12 @@ def search_blanks(reader, draft, dials):
 def beam_search(reader, gap, is_text, dials):
     """The best fillings of a blank that `dials.width` beams meet, best first: a list of (tokens, scores, complete).
 
-    Each step ends every beam once and goes on with the `width` likeliest continuations of all of them. A filling's score is
-    the sum of its log-probabilities / tokens ** length_penalty; the `width` best are kept, and the search stops when their
-    worst is no worse than the best that still runs. At the limit of tokens the running ones count as they stand, without
-    an end, unless only the `top` whole ones are asked for. (The original ends a beam only where its end is among the first
-    `width` continuations, so it may miss a filling that is kept here; with its settings its recorded results come out.)
+    Each step ends every beam once and goes on with the `width` likeliest continuations of all of them. A
+    filling's score is the sum of its log-probabilities / tokens ** length_penalty; the `width` best are kept,
+    and the search stops when their worst is no worse than the best that still runs. At the limit of tokens
+    the running ones count as they stand, without an end, unless only the `top` whole ones are asked for. (The
+    original ends a beam only where its end is among the first `width` continuations, so it may miss a filling
+    that is kept here; with its settings its recorded results come out.)
     """
     width, kept = dials.width, []
     running, sums = [([], [])], torch.zeros(1)
@@ -481,7 +488,7 @@ def beam_search(reader, gap, is_text, dials):
     return [filling for _, _, filling in kept]
 
 
-# ---- the rest --------------------------------------------------------------------------------------------------------------
+# ---- the rest --------------------------------------------------------------------------------------------
 
 
 def texts_of(texts, name):

@@ -14,9 +14,10 @@ from ..modules import evaluating
 class Cache:
     """The keys and values of all that was read, so that a new row is all that a step computes.
 
-    part_a_lens, room: for each of S samples, how long its Part A is and how many rows it may come to. Read with
-    `mask = cache.next(len_q)`, then `model(..., mask, cache=cache)`: first Part A as a whole, then Part B as it is written.
-    Part A never sees Part B, so nothing that was read has to be read again. A Cache serves one reading, so one thread.
+    part_a_lens, room: for each of S samples, how long its Part A is and how many rows it may come to. Read
+    with `mask = cache.next(len_q)`, then `model(..., mask, cache=cache)`: first Part A as a whole, then Part
+    B as it is written. Part A never sees Part B, so nothing that was read has to be read again. A Cache
+    serves one reading, so one thread.
     """
 
     def __init__(self, part_a_lens, room):
@@ -56,7 +57,8 @@ class Cache:
 class Reader:
     """What a model has read of each of S texts, kept as keys and values: Part A, and the answers that stand in Part B.
 
-    A Reader serves one thread. Several may share its model: each reads through a view of its own (`evaluating`).
+    A Reader serves one thread. Several may share its model: each reads through a view of its own
+    (`evaluating`).
     """
 
     def __init__(self, model, drafts, room=None):
@@ -78,8 +80,8 @@ class Reader:
     def read(self, rows, want="last"):
         """Read new rows of each text: S times (tokens, positions, block positions), any of which may be empty.
 
-        want: "last" -> log P(next token) after the last new row of every text that has one, (R, V); "all" -> after every
-        new row, (N, V); False -> None.
+        want: "last" -> log P(next token) after the last new row of every text that has one, (R, V); "all" ->
+        after every new row, (N, V); False -> None.
         """
         lens = [len(tokens) for tokens, _, _ in rows]
         mask, device = self.cache.next(lens), next(self.model.parameters()).device

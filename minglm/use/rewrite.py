@@ -3,8 +3,9 @@
     "{src} [gMASK]"       Part A   [CLS] He saith unto them. [gMASK]
                           Part B   sop He says to them.                  each row learns the next token, the last one eop
 
-Nothing is new in the model: learning is the loss of pretraining on these rows, smoothed; an answer is written as `fill` and
-`write` do. How good it is, is said in BLEU, chrF, ROUGE and exact matches, beside what costs nothing: copying the source.
+Nothing is new in the model: learning is the loss of pretraining on these rows, smoothed; an answer is written
+as `fill` and `write` do. How good it is, is said in BLEU, chrF, ROUGE and exact matches, beside what costs
+nothing: copying the source.
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,10 @@ from .cloze import MAX_ROWS
 from .generate import Dials, Draft, fill_drafts
 from .tasks import TextToText, ask_all, read_task
 
-# ---- learning ------------------------------------------------------------------------------------------------------------
+# ---- learning ---------------------------------------------------------------------------------------------
 
 
-# ---- answers -------------------------------------------------------------------------------------------------------------
+# ---- answers ---------------------------------------------------------------------------------------------
 
 
 def dials_of(task, **given):
@@ -63,8 +64,9 @@ def _text_of(pair):
 def rewrite(model, tokenizer, task, texts, **dials):
     """What a model makes of a text -> a text; of a list of them -> a list.
 
-    task: a TextToText, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text where the task
-    has one column. dials: fields of `Dials` that differ from the task's, e.g. beams=5. Raises MinglmError as `ask` does.
+    task: a TextToText, or what `read_task` reads. texts: a row with the task's columns as a dict, or its text
+    where the task has one column. dials: fields of `Dials` that differ from the task's, e.g. beams=5. Raises
+    MinglmError as `ask` does.
 
     Example: rewrite(model, tokenizer, "modernise", "He saith unto them.") -> "He says to them."
     """
@@ -82,4 +84,4 @@ def rewrite(model, tokenizer, task, texts, **dials):
     return found[0] if single else found
 
 
-# ---- how good an answer is -----------------------------------------------------------------------------------------------
+# ---- how good an answer is -------------------------------------------------------------------------------

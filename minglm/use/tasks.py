@@ -38,7 +38,8 @@ TASK = "task.toml"  # in the folder of a fine-tuned model
 class Task:
     """What both kinds of tasks share: a pattern with {column} for the columns of a row, and one mask.
 
-    shorten: {column: "start" or "end"}, where it loses tokens when a text is too long; empty: every column, at its end.
+    shorten: {column: "start" or "end"}, where it loses tokens when a text is too long; empty: every column,
+    at its end.
     """
 
     pattern: str
@@ -178,9 +179,9 @@ class Task:
 class Cloze(Task):
     """A choice: how a row becomes a text with one blank, and which words stand for which label.
 
-    pattern: text with {column} for the columns of a row, and one [MASK]; without it, one of the columns holds [BLANK].
-    verbalizer: {label: words}, or the name of the column with each row's candidates (which are the labels then).
-    Raises MinglmError for anything else.
+    pattern: text with {column} for the columns of a row, and one [MASK]; without it, one of the columns holds
+    [BLANK]. verbalizer: {label: words}, or the name of the column with each row's candidates (which are the
+    labels then). Raises MinglmError for anything else.
 
     Example: Cloze("{text} It was [MASK].", {"positive": "good", "negative": "bad"})
     """
@@ -233,8 +234,8 @@ class Cloze(Task):
     def ask(self, tokenizer, row, limit, labelled=False, encode=None):
         """The Question that a row is, in at most `limit` tokens. encode: the tokenizer's, with a memory for answers.
 
-        Raises MinglmError when a column is missing or no text, a label unknown (or missing, if `labelled`), or the text too
-        long although all that may be shortened is gone.
+        Raises MinglmError when a column is missing or no text, a label unknown (or missing, if `labelled`),
+        or the text too long although all that may be shortened is gone.
         """
         encode = encode or tokenizer.encode
         self._check_columns(
@@ -249,7 +250,8 @@ class Cloze(Task):
                 raise MinglmError(
                     f"{label[:40]}: {len(answer)} tokens; at most {limit - 1} are accepted as an answer"
                 )
-        # subtle: the same for all rows of a task, so that what a text is asked with never changes how it is scored
+        # subtle: the same for all rows of a task, so that what a text is asked with never changes how it is
+        # scored
         whole = not (self.labels and self._masks) or any(len(answer) > 1 for answer in answers)
         gold = self._gold(row, labels, labelled)
         return Question(part_a, position, labels, answers, whole, gold, cut, tokenizer.special)
@@ -303,9 +305,10 @@ class Cloze(Task):
 class TextToText(Task):
     """Text to text: a row's columns become Part A, and what is written in its one blank is the answer.
 
-    pattern: text with {column}, and one of [gMASK], [sMASK], [MASK]. Last, a [gMASK] runs on as in `minglm write`; first, it
-    is the original's way to summarise. target: the column with the answer. dials: how an answer is written unless one says
-    otherwise, fields of `generate.Dials`, e.g. {"beams": 5}. Raises MinglmError for anything else.
+    pattern: text with {column}, and one of [gMASK], [sMASK], [MASK]. Last, a [gMASK] runs on as in `minglm
+    write`; first, it is the original's way to summarise. target: the column with the answer. dials: how an
+    answer is written unless one says otherwise, fields of `generate.Dials`, e.g. {"beams": 5}. Raises
+    MinglmError for anything else.
 
     Example: TextToText("{src} [gMASK]", "tgt")
     """
@@ -340,8 +343,8 @@ class TextToText(Task):
     def ask(self, tokenizer, row, limit, labelled=False, encode=None):
         """The Pair that a row is: Part A in at most `limit` tokens, and (if `labelled`) what is to be written.
 
-        Raises MinglmError when a column is missing or no text, the target empty, or the text too long although all that may
-        be shortened is gone.
+        Raises MinglmError when a column is missing or no text, the target empty, or the text too long
+        although all that may be shortened is gone.
         """
         self._check_columns(row, [self.target] if labelled else [])
         part_a, position, spaced, cut = self._part_a(tokenizer, row, limit)
@@ -353,7 +356,8 @@ class TextToText(Task):
                     f"{self.target}: {reprlib.repr(words)} is not accepted; a text is, and not an empty one"
                 )
             whole = [*tokenizer.encode(" " * spaced + words.strip()), special.eop]
-            # subtle: the rows of Part B have block positions 1 .. limit. Nothing tells a target that is cut that it ends here
+            # subtle: the rows of Part B have block positions 1 .. limit. Nothing tells a target that is cut
+            # that it ends here
             targets, cut_target = whole[:limit], max(0, len(whole) - limit)
         return Pair(part_a, position, targets, cut, cut_target, OBJECTIVES[self._masks[0]], special)
 
@@ -362,8 +366,8 @@ class TextToText(Task):
 class Question:
     """A row as the model reads it: Part A with its mask at `position`, and the tokens of each label's answer.
 
-    whole: answers are scored to their end, else by their one token. gold: the right label's index, or None. cut: tokens
-    that had to go.
+    whole: answers are scored to their end, else by their one token. gold: the right label's index, or None.
+    cut: tokens that had to go.
     """
 
     part_a: list
@@ -390,7 +394,8 @@ class Question:
 class Pair:
     """A row of text to text as the model reads it: Part A with its mask at `position`, and the tokens to write, or None.
 
-    targets: the answer and eop; a cut one has no eop. cut, cut_target: tokens of Part A and of the targets that had to go.
+    targets: the answer and eop; a cut one has no eop. cut, cut_target: tokens of Part A and of the targets
+    that had to go.
     """
 
     part_a: list
@@ -434,7 +439,7 @@ def _shortened(lens, may, limit):
     return lens
 
 
-# ---- tasks in files --------------------------------------------------------------------------------------------------------
+# ---- tasks in files --------------------------------------------------------------------------------------
 
 
 @cache
@@ -454,8 +459,8 @@ def _kind_of(values):
 def read_task(name, kind=None):
     """A Cloze or TextToText from a TOML file, from the folder of a fine-tuned model, or by the name of a shipped task.
 
-    Raises MinglmError for an unknown name or key (it tells the nearest), for a file that is no task, and for a task of
-    another kind than asked for.
+    Raises MinglmError for an unknown name or key (it tells the nearest), for a file that is no task, and for
+    a task of another kind than asked for.
     """
     path, shipped = Path(name), shipped_tasks(kind)
     if str(name) in shipped_tasks():

@@ -19,7 +19,8 @@ BOLD, INVERSE = 1, 7  # of a terminal's styles
 def highlight(pieces, *, colour=False, charset="unicode"):
     """A text with its filled blanks marked: bold and underlined, or in brackets without colour.
 
-    pieces: (text, is_blank) pairs in order. Example: [("the", False), (" sky", True), (".", False)] -> "the ⟦sky⟧."
+    pieces: (text, is_blank) pairs in order. Example: [("the", False), (" sky", True), (".", False)] -> "the
+    ⟦sky⟧."
     """
     left, right = BRACKETS[charset]
     out = []
@@ -63,7 +64,7 @@ def charset_of(stream):
     return "unicode"
 
 
-# ---- how wide is a text ----------------------------------------------------------------------------------------------------
+# ---- how wide is a text ----------------------------------------------------------------------------------
 
 ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200d", "\ufe0f"
 

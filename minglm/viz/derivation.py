@@ -1,14 +1,16 @@
 """One sample row by row: tokens, both positions, targets, who sees whom and why, and the steps that lead there.
 
 Nothing is worked out here a second time: GLM's rows come from `infilling.build_example`, what is visible from
-`rule.keys_of_row`, as for GLMMask, so a picture cannot disagree with what is trained. This page only gives every cell a name:
+`rule.keys_of_row`, as for GLMMask, so a picture cannot disagree with what is trained. This page only gives
+every cell a name:
 
     AA    Part A sees Part A                    AB   hidden: Part A never sees Part B
     BA    Part B sees Part A                    BF   hidden: Part B never sees what comes later in Part B
     BE    Part B sees an earlier span           self a token of Part B sees itself
     BS    ... an earlier token of its own span       (a token of Part A does so too: AA, on the diagonal)
 
-The other families read the same text as rows of the same kind: one integer, the length of Part A, is the mask of each.
+The other families read the same text as rows of the same kind: one integer, the length of Part A, is the mask
+of each.
 """
 
 from dataclasses import dataclass
@@ -35,13 +37,14 @@ KINDS = ("AA", "BA", "BE", "BS", "self", "AB", "BF")
 class Derivation:
     """A sample of T rows made of a text of L tokens, as texts and numbers ready to be shown.
 
-    model: one of words.MODELS; text: L texts; spans: half-open, in text order; order: of the spans in Part B, from 0.
-    tokens, targets: T texts ("" where nothing is learned); part: T times "A" or "B"; word: (T,) ints, the token of the
-    text that stands in the row or stood there before it was blanked, else -1; span_id: (T,) ints, the span that the row
-    belongs to or is the mask of, else -1; position_ids, block_position_ids: (T,) ints; second_position: what the latter
-    are called, "" for a model without; mask: (T, T) bool, True = may attend; kind: (T, T) of KINDS; rule: (T, T) of
-    words.RULES; steps: (name, sentence, lights), lights: {lane: what the step adds to it}, lanes being the fields text,
-    tokens, targets, position_ids, block_position_ids (indices) and mask (rows).
+    model: one of words.MODELS; text: L texts; spans: half-open, in text order; order: of the spans in Part B,
+    from 0. tokens, targets: T texts ("" where nothing is learned); part: T times "A" or "B"; word: (T,) ints,
+    the token of the text that stands in the row or stood there before it was blanked, else -1; span_id: (T,)
+    ints, the span that the row belongs to or is the mask of, else -1; position_ids, block_position_ids: (T,)
+    ints; second_position: what the latter are called, "" for a model without; mask: (T, T) bool, True = may
+    attend; kind: (T, T) of KINDS; rule: (T, T) of words.RULES; steps: (name, sentence, lights), lights:
+    {lane: what the step adds to it}, lanes being the fields text, tokens, targets, position_ids,
+    block_position_ids (indices) and mask (rows).
     """
 
     model: str
@@ -105,9 +108,10 @@ class Derivation:
 def explain(tokens, spans, order, objective="token", *, model="glm"):
     """What a model reads and learns when `spans` of `tokens` are blanked; Part B holds them in `order`. -> Derivation.
 
-    tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" are the end of a
-    document). spans: half-open, counted from 0. order: a permutation of 0 .. n - 1 of the spans in text order.
-    model: "glm", or a relative on the same text, without order and objective: "bert", "gpt", "prefix", "unilm", "t5".
+    tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" are the end
+    of a document). spans: half-open, counted from 0. order: a permutation of 0 .. n - 1 of the spans in text
+    order. model: "glm", or a relative on the same text, without order and objective: "bert", "gpt", "prefix",
+    "unilm", "t5".
 
     Example: explain(["x1", "x2", "x3"], [(1, 2)], [0]) -> tokens x1 [M] x3 [S] x2, targets "" "" "" x2 [E].
     """

@@ -1,7 +1,8 @@
 """The colours, patterns and glyphs of everything that is drawn: figures, terminal and page read them here.
 
-No two kinds of cell are told apart by colour alone: each has a pattern of its own and, in text, a glyph. The colours are
-checked by tests/test_palette.py: distances under simulated colour blindness, order of lightness, contrast.
+No two kinds of cell are told apart by colour alone: each has a pattern of its own and, in text, a glyph. The
+colours are checked by tests/test_palette.py: distances under simulated colour blindness, order of lightness,
+contrast.
 """
 
 from typing import NamedTuple

@@ -5,8 +5,8 @@ What `minglm show` prints: a text is read (typed.py), explained, and then drawn 
     render      the table                       film       the derivation, step by step
     compare     GLM beside its relatives        cell       why one cell is open or shut
 
-They see nothing but derivations. Everything here returns a string; nothing prints. How wide a text is, and what a stream can
-show, is said in columns.py.
+They see nothing but derivations. Everything here returns a string; nothing prints. How wide a text is, and
+what a stream can show, is said in columns.py.
 """
 
 import json
@@ -87,14 +87,14 @@ def show(
     return drawn + shown
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------
 
 
 def render(derivation, *, width=None, colour=False, charset="unicode"):
     """The table and its legend, every line at most `width` columns (None or 0: no limit). Queries down, keys across.
 
-    Where the room is short, long tokens are cut first. Then every row carries its own target and one glyph a cell;
-    then the mask is left out, and a line says so.
+    Where the room is short, long tokens are cut first. Then every row carries its own target and one glyph a
+    cell; then the mask is left out, and a line says so.
     """
     width = width or None
     lines, has_mask, shortened = table(derivation, width, charset, colour)
@@ -277,7 +277,7 @@ def legend_lines(derivations, charset, has_mask, shortened):
     return [*lines, "Positions count from 0; the paper counts from 1."]
 
 
-# ---- the relatives, side by side -------------------------------------------------------------------------------------------
+# ---- the relatives, side by side -------------------------------------------------------------------------
 
 
 def compare(derivations, *, width=None, colour=False, charset="unicode"):
@@ -345,7 +345,7 @@ def side_by_side(blocks):
     ]
 
 
-# ---- step by step, and cell by cell ----------------------------------------------------------------------------------------
+# ---- step by step, and cell by cell ----------------------------------------------------------------------
 
 
 def film(derivation, *, width=None, colour=False, charset="unicode"):
@@ -469,7 +469,8 @@ def columns_of(lanes):
 def strip(lanes, columns, cut, label, *, width, colour, charset):
     """Lanes one below the other, folded to the width: (lines, was a token shortened). A bar stands before column `cut`.
 
-    lanes: (name, cells, which of them are lit), names in the first `label` columns; a lane without a name holds marks.
+    lanes: (name, cells, which of them are lit), names in the first `label` columns; a lane without a name
+    holds marks.
     """
     if width is not None and width < label + SHORTEST:
         label = 0
@@ -506,4 +507,4 @@ def strip(lanes, columns, cut, label, *, width, colour, charset):
     return lines, columns != natural
 
 
-# ---- filled blanks, and what a stream can show ---------------------------------------------------------------------------
+# ---- filled blanks, and what a stream can show -----------------------------------------------------------

@@ -49,8 +49,8 @@ def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
 def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
     """Spans as training draws them from a document without cls: (spans, order, objective).
 
-    The page's button draws the same for a seed. A token ends a sentence if one of special.SENTENCE_MARKS is in it. A
-    text without a whole sentence serves the token objective instead.
+    The page's button draws the same for a seed. A token ends a sentence if one of special.SENTENCE_MARKS is
+    in it. A text without a whole sentence serves the token objective instead.
     """
     if not 0 < mask_ratio <= 1:
         raise MinglmError(
@@ -76,11 +76,12 @@ def split(text):
 
     Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
 
-    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of ASCII
-    characters only, are the tokens. One word with another character in it is read from left to right, and the first that
-    fits is done:
-    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is a token;
-    2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one that comes after
+    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of
+    ASCII characters only, are the tokens. One word with another character in it is read from left to right,
+    and the first that fits is done:
+    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is
+    a token; 2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one
+    that comes after
        U+200D, joins the token before it, if there is one;
     3. any other character is a token.
     """

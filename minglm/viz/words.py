@@ -1,6 +1,7 @@
 """What the pictures say: every sentence that the terminal, the figures and the page share, written once.
 
-`{name}` is filled in from a derivation (see derivation.py, and derive.js on the page, which gets this table as JSON).
+`{name}` is filled in from a derivation (see derivation.py, and derive.js on the page, which gets this table
+as JSON).
 """
 
 # Why a cell of the mask is open or shut. i is the row that asks, j the row that is looked at.
@@ -72,7 +73,8 @@ STEPS = {
     ],
 }
 
-# The families on one sentence. A, B: what the rows before and from part_a_len on are called; span: what holds them together.
+# The families on one sentence. A, B: what the rows before and from part_a_len on are called; span: what holds
+# them together.
 MODELS = {
     "glm": {
         "name": "GLM",

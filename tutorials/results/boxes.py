@@ -3,7 +3,8 @@
     git archive 10e2fd3 minglm/box | tar -x -C build          the one before
     python tutorials/results/boxes.py --stories FOLDER --before build/minglm/box
 
-FOLDER is that of tutorials/box.py and holds dev.txt.xz too. Without --before the earlier model's numbers stay as they are.
+FOLDER is that of tutorials/box.py and holds dev.txt.xz too. Without --before the earlier model's numbers stay
+as they are.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tutorials/results/loss_curve.py        from the root of the repository; about a minute
 
-The preset tiny in float32 without dropout, once with each backend. The picture shows both curves, and their difference below.
-Leaves loss_curve.csv beside it.
+The preset tiny in float32 without dropout, once with each backend. The picture shows both curves, and their
+difference below. Leaves loss_curve.csv beside it.
 """
 
 import csv

@@ -2,8 +2,9 @@
 
     python tutorials/results/memory.py
 
-One optimiser step of GLM-Base and GLM-Large on 2,048 text tokens, without dropout, with the dense mask of the reference and
-with the kernel, each in a process of its own; both have to come to the same loss, gradient norm, and loss after the step.
+One optimiser step of GLM-Base and GLM-Large on 2,048 text tokens, without dropout, with the dense mask of the
+reference and with the kernel, each in a process of its own; both have to come to the same loss, gradient
+norm, and loss after the step.
 """
 
 import json

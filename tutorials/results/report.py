@@ -3,8 +3,8 @@
     python tutorials/results/report.py             write every table
     python tutorials/results/report.py --check     only check that the tables agree with the files
 
-A page marks each table with `<!-- box: learned -->` before it and `<!-- end -->` after it; the text between them is generated.
-`box` is the file, `learned` the function below that makes the table.
+A page marks each table with `<!-- box: learned -->` before it and `<!-- end -->` after it; the text between
+them is generated. `box` is the file, `learned` the function below that makes the table.
 """
 
 import csv
@@ -53,7 +53,7 @@ def of(file):
     return keep
 
 
-# ---- small things ----------------------------------------------------------------------------------------------------------
+# ---- small things ----------------------------------------------------------------------------------------
 
 
 def table(heads, rows):
@@ -108,7 +108,7 @@ def held_out(report):
         ]
 
 
-# ---- the bundled model ----------------------------------------------------------------------------------------------------
+# ---- the bundled model -----------------------------------------------------------------------------------
 
 
 @of("box")
@@ -303,7 +303,7 @@ def written(found):
     )
 
 
-# ---- the comparison --------------------------------------------------------------------------------------------------------
+# ---- the comparison --------------------------------------------------------------------------------------
 
 
 @of("comparison")
@@ -371,7 +371,7 @@ def short_blanks(found):
     return table(["", *(f"{name}, commit {plan['text']['commit']}" for name, plan in found.items())], rows)
 
 
-# ---- the small presets -----------------------------------------------------------------------------------------------------
+# ---- the small presets -----------------------------------------------------------------------------------
 
 
 @of("models")
@@ -437,7 +437,7 @@ def said(found):
     return "\n".join(lines)
 
 
-# ---- the kernel ------------------------------------------------------------------------------------------------------------
+# ---- the kernel ------------------------------------------------------------------------------------------
 
 
 @of("attention")
@@ -546,7 +546,7 @@ def speeds(found):
     return f"`minglm bench generate`: {benched(found)}\n\n{table(heads, rows)}"
 
 
-# ---- the pages -------------------------------------------------------------------------------------------------------------
+# ---- the pages -------------------------------------------------------------------------------------------
 
 
 def filled(text):

@@ -10,9 +10,9 @@
     story.py            story F16, which moves: storyboard.py plans it, animated.py writes the SVG, without matplotlib
     canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
 
-Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light" or "dark"
-and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)` makes what a figure
-needs from what there is.
+Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light"
+or "dark" and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)`
+makes what a figure needs from what there is.
 """
 
 import difflib
@@ -103,8 +103,9 @@ def find(name):
 def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme="light", width=None, **dials):
     """The figure of that name, from a derivation (of words) or from one and a model with its tokenizer. -> matplotlib Figure
 
-    text: what the derivation was made of, as typed, so that its blanks reach the tokenizer; for "infilling" a text with
-    [MASK] does without a derivation. dials: those of the figure, e.g. layer=, head= and row= of "query", tile= of "tiles".
+    text: what the derivation was made of, as typed, so that its blanks reach the tokenizer; for "infilling" a
+    text with [MASK] does without a derivation. dials: those of the figure, e.g. layer=, head= and row= of
+    "query", tile= of "tiles".
     """
     figure, look = find(name), dict(theme=theme, width=width, **dials)
     name = figure.name

@@ -1,7 +1,8 @@
 """What all figures stand on: the two themes, letters for any script, a canvas that counts pixels, and files.
 
-A figure that is made of cells, words and lines is laid out by hand, in pixels from the top left: only so can words be
-measured before they are placed, and nothing covers anything. Figures with axes and ticks take `look` and `save_figure`.
+A figure that is made of cells, words and lines is laid out by hand, in pixels from the top left: only so can
+words be measured before they are placed, and nothing covers anything. Figures with axes and ticks take `look`
+and `save_figure`.
 """
 
 import io
@@ -49,7 +50,7 @@ def look(theme):
     return THEMES[theme]
 
 
-# ---- letters ---------------------------------------------------------------------------------------------------------------
+# ---- letters ---------------------------------------------------------------------------------------------
 
 
 @cache
@@ -113,7 +114,7 @@ def wrapped(text, room, size=BODY, bold=False):
     return [fitted(line, room, size, bold) for line in lines]
 
 
-# ---- canvas ----------------------------------------------------------------------------------------------------------------
+# ---- canvas ----------------------------------------------------------------------------------------------
 
 
 class Canvas:
@@ -249,13 +250,14 @@ def width_in_pixels(width, least=320, most=4000):
     return int(width)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------
 
 
 def save_figure(fig, path):
     """Write a figure as .svg, .png or .pdf by the name's ending: whole or not at all, and the same bytes every time.
 
-    fig.alt_text goes into the file. Letters of an SVG are drawn as outlines, so that no reader needs the fonts. -> Path
+    fig.alt_text goes into the file. Letters of an SVG are drawn as outlines, so that no reader needs the
+    fonts. -> Path
     """
     path = pathlib.Path(path)
     suffix, words = path.suffix.lower(), getattr(fig, "alt_text", None)

@@ -23,8 +23,9 @@ PANEL = 150, 200  # pixels: the least width of a panel, and its height
 def fig_comparison(found, *, theme="light", width=None):
     """The summary of a comparison (compare.py) as panels; a hollow point is the same learning from random weights.
 
-    Bars are one standard error. A dotted line is chance (of BLEU: copying the source), a dashed one what counting words gives.
-    A model that cannot do something has no point there. Ablations of GLM are two panels of their own.
+    Bars are one standard error. A dotted line is chance (of BLEU: copying the source), a dashed one what
+    counting words gives. A model that cannot do something has no point there. Ablations of GLM are two panels
+    of their own.
     """
     colours, width = look(theme), width_in_pixels(width)
     table = found["table"]

@@ -20,7 +20,8 @@ HELD_OUT = {
     "held_out_sentence": "sentence",
     "held_out_document": "document",
 }
-# Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers tell apart).
+# Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers
+# tell apart).
 STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
 LINES = {
     "light": {
@@ -95,8 +96,8 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 def fig_runs(paths, *, theme="light", width=None):
     """Several runs in one picture: running means of the training loss, held-out losses as marks, rate, norm and speed.
 
-    paths: metrics.csv of each; a run is called by its folder. -> matplotlib Figure. A resumed run repeats no step, and its
-    metrics do not say where it was resumed, so nothing marks that.
+    paths: metrics.csv of each; a run is called by its folder. -> matplotlib Figure. A resumed run repeats no
+    step, and its metrics do not say where it was resumed, so nothing marks that.
     """
     colours, width = look(theme), width_in_pixels(width)
     runs = {str(Path(path).resolve().parent.name): read_metrics(path) for path in paths}
@@ -227,8 +228,8 @@ def read_metrics(path):
 def smooth(values, share=0.02):
     """A running mean over about `share` of the run on either side; nan (no value) is passed over. (n,) -> (n,).
 
-    Weights fall off by the same factor a step, so the mean is one pass forwards and one back and does not lag behind.
-    Example: three values 4, 2, 2 are few, so nothing is smoothed: 4, 2, 2.
+    Weights fall off by the same factor a step, so the mean is one pass forwards and one back and does not lag
+    behind. Example: three values 4, 2, 2 are few, so nothing is smoothed: 4, 2, 2.
     """
     keep = 1 - 1 / max(1.0, share * len(values))
     there = np.isfinite(values)
@@ -247,7 +248,8 @@ def smooth(values, share=0.02):
 def noisy_line(ax, step, values, colour, label=None, gid="loss", in_logs=False):
     """A quantity of every step, faint, and its running mean over it, which is returned.
 
-    in_logs: the mean of the logarithms, so that a spike on a logarithmic axis does not lift what comes around it.
+    in_logs: the mean of the logarithms, so that a spike on a logarithmic axis does not lift what comes around
+    it.
     """
     x, y = extremes(step, values)
     ax.plot(x, y, color=colour, alpha=0.35, linewidth=0.8, gid=f"{gid} raw")

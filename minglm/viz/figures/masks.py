@@ -1,6 +1,7 @@
 """Who may see whom: the mask of a sample (F3), its relatives (F5), all orders (F6), a packed batch (F7).
 
-Each reads a Derivation (F7: several), and returns a matplotlib Figure with `alt_text`. width: in pixels, 900 unless given.
+Each reads a Derivation (F7: several), and returns a matplotlib Figure with `alt_text`. width: in pixels, 900
+unless given.
 """
 
 from itertools import islice, permutations
@@ -38,7 +39,7 @@ ANY = {"A": "the first part", "B": "the second", "span": "piece"}  # what the fa
 SHUFFLES = 6  # panels of F6 at most
 
 
-# ---- F3 --------------------------------------------------------------------------------------------------------------------
+# ---- F3 --------------------------------------------------------------------------------------------------
 
 
 def fig_mask(d, *, theme="light", width=None):
@@ -176,7 +177,7 @@ def row_brackets(canvas, d, x, y, side):
             canvas.text(bracket - 5, places[n], f"s{k + 1}", SMALL, bold=True, ha="right")
 
 
-# ---- F5 --------------------------------------------------------------------------------------------------------------------
+# ---- F5 --------------------------------------------------------------------------------------------------
 
 
 def fig_family(d, *, theme="light", width=None):
@@ -296,13 +297,14 @@ def need_glm(d, name):
         raise MinglmError(f"figure {name}: a sample of {d.model!r} came; one of 'glm' is needed")
 
 
-# ---- F6 --------------------------------------------------------------------------------------------------------------------
+# ---- F6 --------------------------------------------------------------------------------------------------
 
 
 def fig_shuffles(d, *, theme="light", width=None):
     """The same spans in every order. Rows and columns keep the order of the text, so a cell is the same pair throughout.
 
-    At most six orders are drawn, the first of them from left to right; cells that differ from it are outlined.
+    At most six orders are drawn, the first of them from left to right; cells that differ from it are
+    outlined.
     """
     need_glm(d, "shuffles")
     canvas, n = Canvas(theme, width), len(d.spans)
@@ -372,7 +374,7 @@ def outline(canvas, where, x, y, side, gid=None):
         canvas.lines(edges, canvas.look["ink"], width=2.0, zorder=5, gid=gid)
 
 
-# ---- F7 --------------------------------------------------------------------------------------------------------------------
+# ---- F7 --------------------------------------------------------------------------------------------------
 
 
 def fig_batch(samples, *, theme="light", width=None):

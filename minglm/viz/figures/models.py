@@ -1,6 +1,7 @@
 """What a trained model does with a sample: all heads (F9), one query of one head (F10), a filling token by token (F11).
 
-Weights are `attention_of(model, example)`, (layers, H, T, T), the sample is the Derivation of the same example.
+Weights are `attention_of(model, example)`, (layers, H, T, T), the sample is the Derivation of the same
+example.
 """
 
 from math import exp
@@ -49,7 +50,7 @@ def check_weights(weights, d):
     return weights
 
 
-# ---- F9 --------------------------------------------------------------------------------------------------------------------
+# ---- F9 --------------------------------------------------------------------------------------------------
 
 
 def fig_heads(weights, d, *, theme="light", width=None):
@@ -128,13 +129,14 @@ def colour_bar(canvas, x, y, room):
     return y + 32
 
 
-# ---- F10 -------------------------------------------------------------------------------------------------------------------
+# ---- F10 -------------------------------------------------------------------------------------------------
 
 
 def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=None):
     """One row of one head (None: the mean over heads): a bar for every key, in the colour and pattern of its kind.
 
-    Keys that the row may not see keep their place and are marked as hidden. Of more than 48 keys the heaviest are drawn.
+    Keys that the row may not see keep their place and are marked as hidden. Of more than 48 keys the heaviest
+    are drawn.
     """
     weights = check_weights(weights, d)
     layers, heads, T, _ = weights.shape
@@ -190,14 +192,14 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
     return canvas.finish(y + len(keys) * line + MARGIN, f"{what} {seen}")
 
 
-# ---- F11 -------------------------------------------------------------------------------------------------------------------
+# ---- F11 -------------------------------------------------------------------------------------------------
 
 
 def fig_infilling(model, tokenizer, text, *, filled=None, truth=None, top=5, theme="light", width=None):
     """Blanks being filled: a column for each token, its likeliest choices down, the bar is the probability.
 
-    filled: what `fill` gave (None: the likeliest token each time). truth: for each blank the tokens that stood there, marked
-    as long as the filling agrees with them up to that place.
+    filled: what `fill` gave (None: the likeliest token each time). truth: for each blank the tokens that
+    stood there, marked as long as the filling agrees with them up to that place.
     """
     filled = filled or fill(model, tokenizer, text)
     found = trace(model, tokenizer, text, filled, top)
@@ -288,7 +290,7 @@ def running(text):
     return " ".join(legible(word) for word in text.split())
 
 
-# ---- words become tokens ---------------------------------------------------------------------------------------------------
+# ---- words become tokens ---------------------------------------------------------------------------------
 
 
 def stretches(d, text=None):

@@ -50,7 +50,7 @@ def dress(ax, colours, title, x="", y=""):
         spine.set_color(colours["ink"])
 
 
-# ---- F8 --------------------------------------------------------------------------------------------------------------------
+# ---- F8 --------------------------------------------------------------------------------------------------
 
 
 def cosines(table):
@@ -89,7 +89,7 @@ def fig_position_embeddings(model, *, theme="light", width=None):
     return fig
 
 
-# ---- F13 -------------------------------------------------------------------------------------------------------------------
+# ---- F13 -------------------------------------------------------------------------------------------------
 
 
 def draw_spans(lengths, data, seed=0):
@@ -108,7 +108,8 @@ def draw_spans(lengths, data, seed=0):
 def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
     """Spans of the token objective as they are drawn: their lengths beside Poisson's law, and the share that is blanked.
 
-    lengths: tokens of texts, cls counted (128 each unless given; of more than 2,000 so many are taken); data: DataConfig.
+    lengths: tokens of texts, cls counted (128 each unless given; of more than 2,000 so many are taken); data:
+    DataConfig.
     """
     data, lengths = data or DataConfig(), [128] * SAMPLES if lengths is None else list(lengths)
     if not lengths or min(lengths) < 2:

@@ -1,6 +1,7 @@
 """How a sample is made: from the text to Part A and Part B (F1), where every row stands (F2), step by step (F4).
 
-Each reads a Derivation and nothing else, and returns a matplotlib Figure with `alt_text`. width: in pixels, 900 unless given.
+Each reads a Derivation and nothing else, and returns a matplotlib Figure with `alt_text`. width: in pixels,
+900 unless given.
 """
 
 from ..derivation import count
@@ -28,7 +29,7 @@ from .masks import headline, need_glm, token_label
 CHIP, GAP = 24, 5  # pixels: the height of a token's box, and between two of them
 
 
-# ---- F1 --------------------------------------------------------------------------------------------------------------------
+# ---- F1 --------------------------------------------------------------------------------------------------
 
 
 def fig_corruption(d, *, theme="light", width=None):
@@ -166,7 +167,7 @@ def in_words(d):
     )
 
 
-# ---- F2 --------------------------------------------------------------------------------------------------------------------
+# ---- F2 --------------------------------------------------------------------------------------------------
 
 BARS = 96  # pixels that the highest bar takes
 
@@ -251,7 +252,7 @@ def lane_of_bars(canvas, d, lane, name, values, left, y, side, firsts, size):
     return base + 28
 
 
-# ---- F4 --------------------------------------------------------------------------------------------------------------------
+# ---- F4 --------------------------------------------------------------------------------------------------
 
 OLD = 0.35  # how much of its colour a cell keeps that an earlier step has added
 LANES = {

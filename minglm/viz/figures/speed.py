@@ -34,8 +34,9 @@ ROW = 26  # pixels
 def fig_attention(result, *, theme="light", width=None):
     """A bar for each shape, the kernel's fastest rung; marks for everything else. A row of panels for each dtype. -> Figure.
 
-    result: what bench.attention.run returns. Forward and backward together; forward alone where nothing goes backward.
-    width: in pixels at 100 dots an inch (900 unless given); the height follows from the shapes. fig.alt_text says it in words.
+    result: what bench.attention.run returns. Forward and backward together; forward alone where nothing goes
+    backward. width: in pixels at 100 dots an inch (900 unless given); the height follows from the shapes.
+    fig.alt_text says it in words.
     """
     ink, width = look(theme), width_in_pixels(width)
     colours = COLOURS[theme]

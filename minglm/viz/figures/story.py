@@ -100,7 +100,7 @@ class Story:
             rules.append(f".o{k}{{stroke:{colour};stroke-width:2;stroke-dasharray:{dashes}}}")
         return tag("style", *rules, self.loop.css())
 
-    # ---- the sentence ----
+    # ---- the sentence -------------------------------------------------------------------------------------
 
     def kept_words(self):
         """The words that are not blanked: they stay."""
@@ -150,7 +150,7 @@ class Story:
         start, home = start + 0.5 + turn * each, home + 0.1 + turn * each_back
         return (start, start + each), (home, home + each_back)
 
-    # ---- over the mask: tokens and positions ----
+    # ---- over the mask: tokens and positions --------------------------------------------------------------
 
     def heads(self):
         """Both parts: their names, brackets over spans, and tokens: outlined first, filled when seen."""
@@ -210,7 +210,7 @@ class Story:
                     drawn.append(tag("path", d=line, **self.outline(self.d.span_id[j])))
             yield tag("g", *drawn, **self.loop.shows(start + lane * length / 2, fade=0.4))
 
-    # ---- the mask ----
+    # ---- the mask -----------------------------------------------------------------------------------------
 
     def grid(self):
         """Empty cells; for each row its token, its cells, what it learns; a frame around the newest."""
@@ -274,7 +274,7 @@ class Story:
             line = label(self.p.width / 2, self.p.caption, self.captions[name], "c")
             yield tag("g", line, **self.loop.shows(start, end, fade=0.2))
 
-    # ---- pieces ----
+    # ---- pieces -------------------------------------------------------------------------------------------
 
     def colour(self, part):
         return getattr(KINDS["AA" if part == "A" else "BS"], self.theme)

@@ -27,7 +27,8 @@ TILE_SIGNS = {
 def tiles(mask, rows, keys):
     """The kernel's tiles of a GLMMask: a list of (kind, first row, row after the last, first key, key after the last).
 
-    As in csrc/mask.h: a tile of rows [i0, i1) sees all keys up to those of row i0, and none from those of row i1 - 1 on.
+    As in csrc/mask.h: a tile of rows [i0, i1) sees all keys up to those of row i0, and none from those of row
+    i1 - 1 on.
     """
     found = []
     for q0, q1, k0, len_k, A in zip(
@@ -80,7 +81,8 @@ def mask_and_tile(what, tile):
 def fig_tiles(what, *, tile=None, theme="light", width=None):
     """What the kernel makes of a mask: full, partial and empty tiles, and the work that they save.
 
-    what: a Derivation or a GLMMask. tile: (rows, keys), the kernel's 32 x 64 for a long one. `tiles_text` says the same.
+    what: a Derivation or a GLMMask. tile: (rows, keys), the kernel's 32 x 64 for a long one. `tiles_text`
+    says the same.
     """
     mask, rows, keys = mask_and_tile(what, tile)
     canvas = Canvas(theme, width)
@@ -154,7 +156,8 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
 def tiles_text(what, *, tile=None, charset="unicode"):
     """The picture of `fig_tiles` as text: a line for each row of tiles of each sample, then the same numbers.
 
-    Example: a GLM sample of 10 rows, 5 of Part A, in tiles of 4 x 4 -> the lines ██·, ██▒ and ██▒, ... and what they save.
+    Example: a GLM sample of 10 rows, 5 of Part A, in tiles of 4 x 4 -> the lines ██·, ██▒ and ██▒, ... and
+    what they save.
     """
     mask, rows, keys = mask_and_tile(what, tile)
     found, number, _, words = tile_facts(mask, rows, keys)

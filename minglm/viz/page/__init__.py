@@ -30,8 +30,9 @@ MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 def html(derivation, model: dict | None = None) -> str:
     """The page as one text, opened at a Derivation.
 
-    model: what `weights.model_spec` gave, to be run or shown in the page. The page's own content security policy lets
-    nothing in but what is written here: no request leaves it, and no text that is shown in it can become code.
+    model: what `weights.model_spec` gave, to be run or shown in the page. The page's own content security
+    policy lets nothing in but what is written here: no request leaves it, and no text that is shown in it can
+    become code.
     """
     data = {
         "derivation": derivation.to_json(),

@@ -1,8 +1,8 @@
 """What the page needs of a model, as JSON: the weights themselves, or a recording of the model filling one text.
 
-A page of 4 MB can hold about 1.4 million weights. Of a larger model it gets what there is to see when one text is filled:
-each row's likeliest tokens, the same after every layer (a logit lens), and who looked at whom. Both are read from the model
-without changing it.
+A page of 4 MB can hold about 1.4 million weights. Of a larger model it gets what there is to see when one
+text is filled: each row's likeliest tokens, the same after every layer (a logit lens), and who looked at
+whom. Both are read from the model without changing it.
 """
 
 import base64
@@ -49,10 +49,11 @@ def live_spec(model, tokenizer, text="", name=""):
 def recorded_spec(model, tokenizer, text, name=""):
     """What the page shows of `fill(model, tokenizer, text)`, blank by blank, computed here.
 
-    chosen: (T - part_a_len) tokens, what follows each row of Part B. lens: of layers 0 (the embeddings) .. num_layers
-    and every such row, [log P(chosen), its rank, likeliest token, its P, next likeliest, ...]. attention: of each layer
-    base64 of bytes, round(255 * weight) of what each row sees, row after row, head after head.
-    Layers that would make the page too large are left out, the middle ones first; `note` says which.
+    chosen: (T - part_a_len) tokens, what follows each row of Part B. lens: of layers 0 (the embeddings) ..
+    num_layers and every such row, [log P(chosen), its rank, likeliest token, its P, next likeliest, ...].
+    attention: of each layer base64 of bytes, round(255 * weight) of what each row sees, row after row, head
+    after head. Layers that would make the page too large are left out, the middle ones first; `note` says
+    which.
     """
     _check(model, tokenizer)
     Draft(model, tokenizer, text, Dials())  # refuses a text that is too long, for the page shows all of it
@@ -86,9 +87,10 @@ def recorded_spec(model, tokenizer, text, name=""):
 def tokenizer_spec(tokenizer):
     """What `GlmTokenizer` of glm.js reads. Ids of any tokenizer become text in the page; only byte-level BPE encodes there.
 
-    tokens: V strings, the bytes of each token in GPT-2's alphabet (a special one: itself). merges: [left, right, left, ...],
-    ids in order of rank, or None where the page could not cut texts just as this tokenizer does. added: of each special
-    token [id, whether it takes the white space on its left]. lone_blank: whether decoding drops a blank at the beginning.
+    tokens: V strings, the bytes of each token in GPT-2's alphabet (a special one: itself). merges: [left,
+    right, left, ...], ids in order of rank, or None where the page could not cut texts just as this tokenizer
+    does. added: of each special token [id, whether it takes the white space on its left]. lone_blank: whether
+    decoding drops a blank at the beginning.
     """
     character_of = {byte: character for character, byte in byte_of_character().items()}
     is_text = tokenizer.byte_lengths() > 0
@@ -172,7 +174,8 @@ def _float16(name, tensor):
 def _whole_reading(tokenizer, text, filled):
     """The rows that `fill` had read at its end, as an Example, and what it chose after each row of Part B.
 
-    What came after the last row of a blank `fill` does not say: there stand the stops it may have been, () at the limit.
+    What came after the last row of a blank `fill` does not say: there stand the stops it may have been, () at
+    the limit.
     """
     special, tokens = tokenizer.special, tokenizer.encode(text, special=True)
     part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask != special.mask else [special.eos])
