@@ -14,7 +14,7 @@ from minglm import GLM, Cloze, GLMConfig, MinglmError, Tokenizer, classify, embe
 from minglm.compare.rivals import LinearHead
 from minglm.infilling import build_example
 from minglm.modules import evaluating, table_of
-from minglm.use.tasks import ask_all
+from minglm.use.questions import ask_all
 
 TASK = Cloze("{text} It was [MASK].", {"good": "cat", "bad": "dog"})
 TEXT = "the [MASK] sat on [MASK]."

@@ -10,7 +10,8 @@ import pytest
 from conftest import SMALL, command, python, run_command
 
 from minglm.cli.fill import Stream
-from minglm.train.config import PRESETS, keys
+from minglm.train.config import keys
+from minglm.train.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 

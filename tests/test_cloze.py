@@ -17,7 +17,8 @@ from minglm.compare.rivals import LinearHead
 from minglm.files.jsonl import read_rows
 from minglm.infilling import SpecialTokens
 from minglm.use.cloze import ClozeScorer, classify, predict, predictions
-from minglm.use.tasks import Cloze, Question, _shortened, ask_all, read_task, shipped_tasks
+from minglm.use.questions import Question, _shortened, ask_all
+from minglm.use.tasks import Cloze, read_task, shipped_tasks
 
 ONE = Cloze("{text} It was [MASK].", {"positive": "good", "negative": "long", "so so": "day"})
 WHOLE = replace(ONE, verbalizer={"positive": "good", "negative": "a long day", "none": "night, and Iris"})

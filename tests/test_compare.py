@@ -11,23 +11,8 @@ import statistics
 import pytest
 from conftest import hide, needs
 
-from minglm.compare.cells import (
-    ABLATIONS,
-    COUNTED,
-    QUICK,
-    RIVALS,
-    TASKS,
-    Cell,
-    Comparison,
-    Plan,
-    add_cell,
-    cells,
-    key_of,
-    pieces,
-    pretraining_texts,
-    read_cells,
-    uses_of,
-)
+from minglm.compare.cells import Comparison, add_cell, key_of, pieces, pretraining_texts, read_cells
+from minglm.compare.plan import ABLATIONS, COUNTED, QUICK, RIVALS, TASKS, Cell, Plan, cells, uses_of
 from minglm.compare.table import entry, helped, print_summary, summary, together
 from minglm.data.tokenizer import Tokenizer
 from minglm.errors import how_to_install, missing

@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 import minglm.data.corpus
-from minglm.data.corpus import find_files, read_documents
+import minglm.data.documents
+from minglm.data.documents import find_files, read_documents
 from minglm.errors import MinglmError
 from minglm.files.jsonl import read_rows, write_rows
 from minglm.files.text import byte_chunks, packing_of, text_chunks
@@ -127,7 +128,7 @@ def test_records_and_corpora_read_the_same_file(tmp_path, monkeypatch, data, nam
     path = given(tmp_path / name, packed(name, data))
     assert list(read_rows(path).values()) == ROWS
     for size in (1, 2, 3, 1 << 20):
-        monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
+        monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", size)
         assert list(read_documents(path)) == [row["text"] for row in ROWS]
 
 
@@ -180,7 +181,7 @@ def test_a_text_with_carriage_returns_alone_has_its_documents(tmp_path):
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
 @pytest.mark.parametrize("documents", ["blank_line", "line", "file"])
 def test_end_of_text_parts_documents_and_is_text_of_none(tmp_path, monkeypatch, documents, size):
-    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
+    monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", size)
     text = b"<|endoftext|>\nOnce there was.\n<|endoftext|>\n\nThe second.<|endoftext|>The <|end third.\r\n<|endoftext|>"
     assert list(read_documents(given(tmp_path / "stories.txt", text), documents=documents)) == [
         "Once there was.",

@@ -10,16 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from minglm.errors import MinglmError
 from minglm.model import GLM, GLMConfig
 from minglm.model_config import num_parameters
-from minglm.train.config import (
-    MODEL_HELP,
-    PRESETS,
-    DataConfig,
-    TrainConfig,
-    keys,
-    resolve,
-    settings_of_run,
-    to_toml,
-)
+from minglm.train.config import MODEL_HELP, DataConfig, TrainConfig, keys, resolve, settings_of_run, to_toml
+from minglm.train.presets import PRESETS
 
 # key -> (values that are accepted, values of the right type that are not)
 RANGES = {

@@ -14,15 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minglm.data.corpus
-from minglm.data.corpus import (
-    build_corpus,
-    cached_corpus,
-    default_cache,
-    embedded_corpus,
-    find_files,
-    open_corpus,
-    read_documents,
-)
+import minglm.data.documents
+from minglm.data.corpus import build_corpus, cached_corpus, default_cache, embedded_corpus, open_corpus
+from minglm.data.documents import find_files, read_documents
 from minglm.data.tokenizer import Tokenizer
 from minglm.errors import MinglmError
 
@@ -38,7 +32,7 @@ def tokenizer():
 
 @pytest.fixture(params=[1, 2, 3, 7, 1 << 20])
 def chunk_bytes(request, monkeypatch):
-    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", request.param)
+    monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", request.param)
 
 
 def written(path, content):
@@ -132,7 +126,7 @@ def test_documents_come_back_however_the_bytes_are_cut(tmp_path_factory, documen
     path = tmp_path_factory.getbasetemp() / "cut.txt"
     path.write_bytes(b"\xef\xbb\xbf" + (newline * 2).join(documents).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minglm.data.corpus, "CHUNK_BYTES", size)
+        patch.setattr(minglm.data.documents, "CHUNK_BYTES", size)
         assert list(read_documents(path)) == documents
         assert list(read_documents(path, documents="line")) == documents
 
@@ -235,8 +229,8 @@ def test_a_setting_that_is_not_known_is_refused_before_anything_is_read(tmp_path
 
 @pytest.mark.parametrize("documents", ["blank_line", "line", "file"])
 def test_an_endless_document_is_read_in_bounded_parts_and_nothing_is_lost(tmp_path, monkeypatch, documents):
-    monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", 64)
-    monkeypatch.setattr(minglm.data.corpus, "MAX_DOCUMENT_CHARS", 200)
+    monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(minglm.data.documents, "MAX_DOCUMENT_CHARS", 200)
     for text in ("abcdefghij" * 100, "abcdefghi\n" * 100, "神" * 1000):
         parts = list(read_documents(written(tmp_path / "endless.txt", text), documents=documents))
         assert max(map(len, parts)) <= 200 + 64 + 1
@@ -389,7 +383,7 @@ def test_batches_and_chunks_of_any_size_give_the_same_corpus(tmp_path, tokenizer
     )
     whole = build(tmp_path, tokenizer, text)
     for chunk, batch in [(1, 100), (5, 101), (64, 250), (1 << 20, 60)]:
-        monkeypatch.setattr(minglm.data.corpus, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", chunk)
         monkeypatch.setattr(minglm.data.corpus, "BATCH_CHARS", batch)
         corpus = build(tmp_path, tokenizer, text, "y.txt.xz")
         assert (

@@ -21,7 +21,8 @@ from minglm.train.config import Finetuning
 from minglm.train.finetune import LabelScorer, fit, train_step
 from minglm.train.optimizer import make_adamw, parameter_groups
 from minglm.use.cloze import classify, predict
-from minglm.use.tasks import Cloze, ask_all, read_task
+from minglm.use.questions import ask_all
+from minglm.use.tasks import Cloze, read_task
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
 WORDS = {

@@ -15,8 +15,8 @@ from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, pack, score, wr
 from minglm.families import rows_of, start_of
 from minglm.infilling import SpecialTokens, build_example
 from minglm.rng import Rng
-from minglm.use import generate
-from minglm.use.generate import Dials, Draft, Gap, Reader, beam_search, choose, write_blanks
+from minglm.use.drafts import Dials, Draft, Gap, beam_search, choose, write_blanks
+from minglm.use.generate import Reader
 from minglm.use.reader import Cache
 
 
@@ -349,7 +349,7 @@ def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monke
     monkeypatch.setattr(
         Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room)
     )
-    monkeypatch.setattr(generate, "MAX_ROWS", 100)
+    monkeypatch.setattr("minglm.use.drafts.MAX_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
     assert len(rooms) > 2 and max(rooms) <= 100

@@ -27,8 +27,9 @@ from minglm.rng import Rng
 from minglm.train.config import Finetuning, resolve
 from minglm.train.finetune import LabelScorer, fit
 from minglm.use.cloze import ClozeScorer, predict
-from minglm.use.generate import Dials, Draft, fill_drafts
-from minglm.use.tasks import Cloze, TextToText, ask_all
+from minglm.use.drafts import Dials, Draft, fill_drafts
+from minglm.use.questions import ask_all
+from minglm.use.tasks import Cloze, TextToText
 
 S = SpecialTokens()
 VOCABULARY = 64

@@ -29,10 +29,11 @@ from minglm.measure.metrics import number, perplexity_metric
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text
 from minglm.train.finetune import TextScorer
 from minglm.use.cloze import ClozeScorer
+from minglm.use.drafts import Dials, choose
 from minglm.use.embedding import most_similar
-from minglm.use.generate import Dials, choose, fill_ids, trace
+from minglm.use.generate import fill_ids, trace
 from minglm.use.models import read_model
-from minglm.use.tasks import ask_all
+from minglm.use.questions import ask_all
 from minglm.viz.page.weights import recorded_spec
 
 TEXT = "the [MASK] sat on the [MASK]."

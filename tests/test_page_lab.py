@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
 from minglm.infilling import Example
-from minglm.use.generate import Dials, Draft
+from minglm.use.drafts import Dials, Draft
 from minglm.viz.derivation import EXAMPLE, explain
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, recorded_spec

@@ -17,7 +17,7 @@ from minglm.batch import pack
 from minglm.infilling import build_example
 from minglm.rng import SAMPLING, Rng
 from minglm.special import byte_of_character
-from minglm.use.generate import Dials, Draft
+from minglm.use.drafts import Dials, Draft
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import SMALL
 
 from minglm.model_config import num_parameters
-from minglm.train.config import PRESETS, resolve
+from minglm.train.config import resolve
+from minglm.train.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minglm.compare.cells import Comparison, Plan
+from minglm.compare.cells import Comparison
+from minglm.compare.plan import Plan
 from minglm.compare.table import summary
 from minglm.files.jsonl import read_rows
 from minglm.measure.evaluate import evaluate_everyday

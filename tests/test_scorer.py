@@ -30,7 +30,8 @@ from minglm.measure.metrics import number as shown
 from minglm.measure.perplexity import evaluate_last_word, evaluate_text, windows
 from minglm.use import rewrite as seq2seq
 from minglm.use.cloze import ClozeScorer, classify, predict
-from minglm.use.tasks import Cloze, ask_all, read_task
+from minglm.use.questions import ask_all
+from minglm.use.tasks import Cloze, read_task
 
 DOCUMENTS = [
     'Anna went to the house of Ben. There Anna asked for water! "I have water," said Ben.\n' * 4,

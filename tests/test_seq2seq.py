@@ -21,9 +21,10 @@ from minglm.train import finetune as finetune_module
 from minglm.train.config import Finetuning
 from minglm.train.finetune import TextScorer, fit, train_step
 from minglm.train.optimizer import make_adamw, parameter_groups
-from minglm.use.generate import Dials, Draft
+from minglm.use.drafts import Dials, Draft
+from minglm.use.questions import ask_all
 from minglm.use.rewrite import _text_of, dials_of, generate, rewrite
-from minglm.use.tasks import Cloze, TextToText, ask_all, read_task, shipped_tasks
+from minglm.use.tasks import Cloze, TextToText, read_task, shipped_tasks
 
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix"]
 LAST = TextToText("{src} [gMASK]", name="turn")

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 import minglm
 from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, keys_of_row, pack
 from minglm.model_config import num_parameters
-from minglm.train.config import PRESETS
+from minglm.train.presets import PRESETS
 from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"

@@ -24,7 +24,8 @@ import torch
 
 from minglm import GLM, Tokenizer, pack
 from minglm.batch import micro_batches
-from minglm.data.corpus import embedded_corpus, read_documents
+from minglm.data.corpus import embedded_corpus
+from minglm.data.documents import read_documents
 from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.ops import has_kernel
 from minglm.train.config import resolve

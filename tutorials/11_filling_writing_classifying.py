@@ -30,8 +30,9 @@ from minglm.train.finetune import LabelScorer, fit
 from minglm.use.cloze import classify, predict
 from minglm.use.generate import fill, write
 from minglm.use.models import BOX, read_model
+from minglm.use.questions import ask_all
 from minglm.use.reader import Cache
-from minglm.use.tasks import TextToText, ask_all, read_task
+from minglm.use.tasks import TextToText, read_task
 from minglm.viz.figures import draw
 from minglm.viz.figures.comparison import fig_comparison
 from minglm.viz.palette import KINDS

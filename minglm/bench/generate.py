@@ -16,7 +16,7 @@ from ..mask import GLMMask
 from ..model import GLM
 from ..modules import evaluating
 from ..train.config import resolve
-from ..use.generate import Dials, Draft, Gap, write_blanks
+from ..use.drafts import Dials, Draft, Gap, write_blanks
 from ..use.reader import Reader
 from . import timing
 from .check import seconds_asked

@@ -25,7 +25,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .. import model as model_module
 from ..attention import backends
 from ..batch import pack
-from ..data.corpus import cached_corpus, default_cache, embedded_corpus, read_documents
+from ..data.corpus import cached_corpus, default_cache, embedded_corpus
+from ..data.documents import read_documents
 from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError

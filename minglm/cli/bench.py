@@ -7,7 +7,7 @@ from importlib import import_module
 
 from ..files import strict_json
 from ..files.whole import beside, check_writable, write_whole
-from ..train.config import PRESETS
+from ..train.presets import PRESETS
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
     "attention": (

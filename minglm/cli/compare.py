@@ -40,7 +40,8 @@ def add_compare(p):
 
 
 def compare_command(args):
-    from ..compare.cells import QUICK, Comparison, Plan, cells
+    from ..compare.cells import Comparison
+    from ..compare.plan import QUICK, Plan, cells
     from ..compare.table import print_summary, summary
     from ..files.lock import claimed
     from ..files.whole import write_whole

@@ -95,7 +95,7 @@ def evaluate_command(args):
         and os.path.samefile(args.out, args.file)
     ):
         raise MinglmError(f"--out: {args.out} is also the input file; give another name")
-    from ..data.corpus import find_files, read_documents
+    from ..data.documents import find_files, read_documents
     from ..files.jsonl import read_rows, write_rows
     from ..measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_infill, evaluate_text_to_text
     from ..measure.perplexity import evaluate_last_word, evaluate_text

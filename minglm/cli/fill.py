@@ -222,7 +222,7 @@ def add_dials(p):
 
 
 def similar_command(args):
-    from ..data.corpus import find_files, read_documents
+    from ..data.documents import find_files, read_documents
     from ..use.embedding import embed, most_similar
 
     texts = [

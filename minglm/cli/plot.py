@@ -114,7 +114,8 @@ def read_bench(path):
 
 def span_settings(run):
     """(tokens of every text that a run trains on, its DataConfig)."""
-    from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files
+    from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
+    from ..data.documents import find_files
     from ..data.samples import cut_as
     from ..data.tokenizer import Tokenizer
     from ..files.checkpoint import model_folder

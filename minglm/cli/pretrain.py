@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from ..errors import MinglmError
-from ..train.config import PRESETS, keys
+from ..train.config import keys
+from ..train.presets import PRESETS
 from ..use.models import read_model
 from .arguments import positive
 

@@ -8,7 +8,8 @@ from ..errors import MinglmError, note
 from ..files import strict_json
 from ..train.config import Finetuning
 from ..use.models import load, the_model
-from ..use.tasks import TASK, Cloze, TextToText, ask_all, read_task, shipped_tasks
+from ..use.questions import ask_all
+from ..use.tasks import TASK, Cloze, TextToText, read_task, shipped_tasks
 from .arguments import add_model, add_rows, check_rows, positive, rows_asked
 
 REPORT = "report.json"

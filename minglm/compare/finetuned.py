@@ -23,8 +23,9 @@ from ..train.config import Finetuning
 from ..train.distributed import choose_device
 from ..train.finetune import LabelScorer, TextScorer, fit
 from ..use.cloze import predict
+from ..use.questions import ask_all
 from ..use.rewrite import dials_of, generate
-from ..use.tasks import TextToText, ask_all
+from ..use.tasks import TextToText
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 
 RANDOM = "from random weights"

@@ -5,7 +5,8 @@ import statistics
 from dataclasses import asdict
 
 from ..machine import origin
-from .cells import ABLATIONS, COMMAND, COUNTED, RIVALS, TASKS, cells, uses_of
+from .cells import COMMAND
+from .plan import ABLATIONS, COUNTED, RIVALS, TASKS, cells, uses_of
 
 
 def summary(comparison):

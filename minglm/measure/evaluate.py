@@ -25,8 +25,9 @@ from ..families import all_part_a, text_limit
 from ..files.jsonl import text_in, told_where
 from ..modules import device_of, evaluating
 from ..use.cloze import MAX_ROWS, ClozeScorer, predict
-from ..use.generate import Dials, Draft, fill_drafts
-from ..use.tasks import BLANK, ask_all
+from ..use.drafts import Dials, Draft, fill_drafts
+from ..use.questions import ask_all
+from ..use.tasks import BLANK
 from .metrics import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, measure, metric, standard_error
 
 # ---- the blanks of a text ---------------------------------------------------------------------------------

@@ -4,44 +4,33 @@ import difflib
 import functools
 import json
 import math
-import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from ..errors import MinglmError
 from ..model_config import GLMConfig
-
-
-class Rule(NamedTuple):
-    """Which values a setting accepts, in words and as a test, e.g. `Rule("> 0", lambda x: x > 0)`."""
-
-    words: str
-    test: Callable[[Any], bool]
-
-
-ANY = Rule("", lambda x: True)
-NOT_EMPTY = Rule("that is not empty", lambda x: x != "")
-ABOVE_0 = Rule("> 0", lambda x: x > 0)
-AT_LEAST_0 = Rule(">= 0", lambda x: x >= 0)
-AT_LEAST_1 = Rule(">= 1", lambda x: x >= 1)
-BELOW_1 = Rule(">= 0 and < 1", lambda x: 0 <= x < 1)
-INSIDE_0_1 = Rule("> 0 and < 1", lambda x: 0 < x < 1)
-UP_TO_1 = Rule("> 0 and <= 1", lambda x: 0 < x <= 1)
-DEVICE = Rule("(auto, cpu, cuda or cuda:N)", lambda x: re.fullmatch("auto|cpu|cuda(:[0-9]+)?", x) is not None)
-
-
-def one_of(*names: str) -> Rule:
-    """The rule of a text that is one of a few, e.g. `one_of("cosine", "linear")`."""
-    return Rule(f"({' or '.join(name or 'empty' for name in names)})", lambda x: x in names)
-
-
-def setting(default, rule: Rule, help: str):
-    """A field: its default (MISSING: every preset gives one), what it accepts, and what it is and why."""
-    return field(default=default, metadata={"rule": rule, "help": help})
-
+from .presets import PRESETS
+from .rules import (
+    ABOVE_0,
+    ANY,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BELOW_1,
+    DEVICE,
+    INSIDE_0_1,
+    NOT_EMPTY,
+    TYPE_WORDS,
+    UP_TO_1,
+    Rule,
+    _has_type,
+    _refused,
+    _shown,
+    one_of,
+    setting,
+)
 
 # The third argument of `setting` is the comment beside a default, and what --help and --print-config show.
 
@@ -265,149 +254,6 @@ class RunConfig:
 
 SECTIONS = {"model": GLMConfig, "data": DataConfig, "train": TrainConfig}
 
-# Only what depends on the size of the model; the rest are the defaults above.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of
-    # HTML
-    "page": {
-        # four heads of 32 learned a little more than two of 64, and more of it from the context
-        "model": dict(
-            vocab_size=2048, hidden_size=128, num_layers=4, num_heads=4, max_positions=128, dropout=0.0
-        ),  # nine passes, and the held-out loss falls to the end
-        # as tiny; a run with shorter token spans and fewer document spans lost on both objectives
-        "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # The rate hardly matters here: 3e-3 with a table_lr_ratio of 3 gave the same within 1 %, as did 512
-        # tokens a step at 1e-3. The three runs whose rate fell in a straight line beat the three with a
-        # cosine.
-        "train": dict(
-            steps=4000,
-            batch_tokens=1024,
-            lr=1.5e-3,
-            table_lr_ratio=8.0,
-            warmup=0.1,
-            min_lr_ratio=0.0,
-            decay="linear",
-            eval_every=1000,
-            sample_every=500,
-            save_every=2000,
-            log_every=100,
-        ),
-    },
-    # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py says on which texts, and how it
-    # goes on)
-    "box": {
-        "model": dict(
-            vocab_size=4096, hidden_size=160, num_layers=5, num_heads=5, max_positions=512, dropout=0.0
-        ),  # few passes
-        # Who fills a blank types a sentence, and to a model that has read only pages a sentence is strange:
-        # in windows its first positions always open a document, and a blank's neighbours are learned at each
-        # position anew. Many short blanks for the same reason: the paper's 15 % in spans of 3 show a small
-        # model a third as many.
-        "data": dict(
-            samples="sentences",
-            spread=0.7,
-            token=0.8,
-            sentence=0.05,
-            document=0.15,
-            mask_ratio=0.3,
-            mean_span_length=1.5,
-            blanks="drawn",
-        ),
-        "train": dict(
-            steps=6000,
-            batch_tokens=1024,
-            optimizer="muon",
-            lr=1.5e-3,
-            table_lr_ratio=8.0,
-            muon_lr_ratio=2.0,
-            warmup=0.05,
-            min_lr_ratio=0.0,
-            decay="linear",
-            eval_every=1000,
-            sample_every=500,
-            save_every=500,
-            log_every=100,
-        ),
-    },
-    # 5.9 M parameters: about five minutes on two CPU cores
-    "tiny": {
-        "model": dict(
-            vocab_size=4096, hidden_size=256, num_layers=6, num_heads=4, max_positions=128, dropout=0.0
-        ),  # too short a run to need it
-        # a document span teaches from most of a sample, a token span from a sixth: both are needed
-        "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches
-        # more in many small steps. At one rate for all weights the layers drown the tables' 0.02; see
-        # table_lr_ratio. The rate falls to 0, for nothing is to be learned after the end.
-        "train": dict(
-            steps=1300,
-            batch_tokens=512,
-            lr=4e-4,
-            table_lr_ratio=8.0,
-            warmup=0.2,
-            min_lr_ratio=0.0,
-            eval_every=400,
-            sample_every=200,
-            save_every=400,
-            log_every=50,
-        ),
-    },
-    # 29.9 M: for one GPU and a corpus of some hundred megabytes
-    "small": {
-        "model": dict(
-            vocab_size=8192, hidden_size=512, num_layers=8, num_heads=8, max_positions=512, dropout=0.1
-        ),
-        "train": dict(
-            steps=20_000, batch_tokens=64 * 512, lr=6e-4, eval_every=500, sample_every=500, save_every=1000
-        ),
-    },
-    # 109.3 M, GLM-Base: token spans only, batches of 1024 x 512 tokens, 6,000 steps of warm-up. The original
-    # decays over the first 120,000 steps (large: 160,000) and goes on at the lowest rate; here over all.
-    # The vocabulary is BERT's 30,522 and the special tokens, rounded up to a multiple of 128.
-    "base": {
-        "model": dict(
-            vocab_size=30592, hidden_size=768, num_layers=12, num_heads=12, max_positions=512, dropout=0.1
-        ),
-        "data": dict(token=1.0, sentence=0.0, document=0.0),
-        "train": dict(
-            steps=150_000,
-            batch_tokens=1024 * 512,
-            lr=4e-4,
-            min_lr_ratio=0.05,
-            warmup=0.04,
-            eval_every=1000,
-            sample_every=1000,
-            save_every=5000,
-        ),
-    },
-    # 334.7 M, GLM-Large: as base, with 8,000 steps of warm-up
-    "large": {
-        "model": dict(
-            vocab_size=30592, hidden_size=1024, num_layers=24, num_heads=16, max_positions=512, dropout=0.1
-        ),
-        "data": dict(token=1.0, sentence=0.0, document=0.0),
-        "train": dict(
-            steps=200_000,
-            batch_tokens=1024 * 512,
-            lr=2e-4,
-            min_lr_ratio=0.05,
-            warmup=0.04,
-            eval_every=1000,
-            sample_every=1000,
-            save_every=5000,
-        ),
-    },
-}
-
-
-TYPE_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    tuple[str, ...]: "a list of texts",
-}
-
 
 class Setting(NamedTuple):
     """One setting: its type, its default (that of the preset tiny), its rule, and what it is."""
@@ -538,14 +384,6 @@ def _accept(key: str, value):
     raise _refused(key, value, keys()[key].accepted)
 
 
-def _has_type(value, kind) -> bool:
-    if kind == tuple[str, ...]:
-        return isinstance(value, tuple) and all(_has_type(item, str) for item in value)
-    if kind is str:  # no lone surrogate (a file name that is not utf-8): a settings file cannot hold it
-        return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
-    return type(value) is kind and (kind is not float or math.isfinite(value))  # subtle: True is not 1 here
-
-
 def _parse(key: str, value):
     """A text from the command line as the setting's type; what does not convert, `_accept` refuses."""
     kind = keys()[key].type if key in keys() else str
@@ -597,13 +435,3 @@ def _unknown_setting(key: str) -> MinglmError:
 def _unknown(what: str, came, near: list[str], accepted) -> MinglmError:
     rest = f"did you mean {' or '.join(near)}?" if near else f"accepted: {', '.join(accepted)}"
     return MinglmError(f"unknown {what} {_shown(came)}; {rest}")
-
-
-def _refused(key: str, value, accepted: str) -> MinglmError:
-    return MinglmError(f"{key}: {_shown(value)} is not accepted; {accepted}")
-
-
-def _shown(value) -> str:
-    """A value on one line of bearable length; a plain name without quotes."""
-    text = value if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.\-]+", value) else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from ..attention import best_backend
 from ..batch import Batch, micro_batches, pack
 from ..checks import check_pair
-from ..data.corpus import cache_folder, cached_corpus, embedded_corpus, find_files, read_documents
+from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
+from ..data.documents import find_files, read_documents
 from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, need

@@ -23,8 +23,9 @@ from ..checks import check_pair, finite
 from ..errors import MinglmError
 from ..families import rows_of, start_of, text_limit
 from ..modules import device_of, evaluating
+from .questions import ask_all
 from .reader import Reader
-from .tasks import Cloze, ask_all, read_task
+from .tasks import Cloze, read_task
 
 MAX_ROWS = 8192  # of one batch, cached rows counted
 

@@ -18,8 +18,9 @@ from ..checks import check_pair
 from ..errors import MinglmError
 from ..families import text_limit
 from .cloze import MAX_ROWS
-from .generate import Dials, Draft, fill_drafts
-from .tasks import TextToText, ask_all, read_task
+from .drafts import Dials, Draft, fill_drafts
+from .questions import ask_all
+from .tasks import TextToText, read_task
 
 # ---- learning ---------------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from minglm.cli import main
-from minglm.compare.cells import COUNTED, TASKS, Cell, Comparison, Plan, uses_of
+from minglm.compare.cells import Comparison
+from minglm.compare.plan import COUNTED, TASKS, Cell, Plan, uses_of
 from minglm.compare.rivals import random_weights
 from minglm.compare.table import together
 from minglm.data.tokenizer import Tokenizer

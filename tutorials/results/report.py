@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from minglm.bench import timing
-from minglm.compare.cells import COUNTED
+from minglm.compare.plan import COUNTED
 from minglm.compare.table import NAMES, entry
 from minglm.use.models import BOX
 from minglm.viz.figures.comparison import ABLATED, MODELS

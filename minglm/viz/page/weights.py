@@ -19,7 +19,8 @@ from ...infilling import Example
 from ...mask import keys_of_row
 from ...modules import evaluating
 from ...special import SPECIAL_STRINGS, byte_of_character
-from ...use.generate import Dials, Draft, fill
+from ...use.drafts import Dials, Draft
+from ...use.generate import fill
 from ...weights import check_plain
 
 MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens

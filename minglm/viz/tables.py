@@ -1,0 +1,211 @@
+"""A sample as a table of characters: wide, narrow, or as a list of rows."""
+
+from .columns import (
+    ELLIPSIS,
+    colour_legend,
+    digits,
+    display_width,
+    glyph,
+    pad_left,
+    pad_right,
+    printable,
+    shorten,
+    wrap,
+)
+from .derivation import MASK_NAMES
+from .words import HIDDEN_MEANING, MEANING, MODELS
+
+LABELS = {"block position": "block pos."}  # what a position is called where there is little room
+
+
+LOOK_ALIKES = {
+    "[MASK]",
+    "[sMASK]",
+    "[gMASK]",
+    "[M]",
+    "[sM]",
+    "[gM]",
+    "[S]",
+    "[E]",
+}  # as words of a text, they are text
+
+
+SHORTEST = 3  # columns that a token keeps before the table takes another form
+
+
+LABEL_CAP = 12  # columns that a token keeps in front of its row, where there is a limit
+
+
+def table(d, width, charset, colour):
+    """The lines of the best table that fits, whether the mask is in it, and whether a token was shortened."""
+    tokens, targets = texts(d, charset)
+    layout = wide_table(d, tokens, targets, width, charset, colour) or narrow_table(
+        d, tokens, targets, width, charset, colour
+    )
+    if layout:
+        return layout[0], True, layout[1]
+    lines, shortened = row_list(d, tokens, targets, width, charset)
+    return lines, False, shortened
+
+
+def texts(d, charset):
+    """Tokens and targets as they are printed; nothing to learn is a point."""
+    return [printable(t, charset) for t in d.tokens], [printable(t, charset) or "." for t in d.targets]
+
+
+def finish(lines, legend, width, charset, colour):
+    """Lines and a legend that is still to be folded, as one text."""
+    legend = [piece for text in legend for piece in wrap(text, width)]
+    if colour:
+        legend = [colour_legend(line, charset) for line in legend]
+    return "\n".join(line.rstrip() for line in lines + legend)
+
+
+def wide_table(d, tokens, targets, width, charset, colour):
+    """Tokens, positions and targets above the columns of the mask: (lines, was a token shortened), None if too wide."""
+    first, second, positions = digits(d.position_ids), digits(d.block_position_ids), position_texts(d)
+    natural = [max(display_width(a), display_width(b)) for a, b in zip(tokens, targets, strict=True)]
+    floor = max(first, second, shortest_cut(d, tokens))
+    longest = max(display_width(t) for t in tokens)
+    lanes = {"position": map(str, d.position_ids.tolist())}
+    if d.second_position:
+        lanes[LABELS.get(d.second_position, d.second_position)] = map(str, d.block_position_ids.tolist())
+    lanes["target"] = targets
+    for cap in range(max(floor, *natural), floor - 1, -1):
+        columns = [max(floor, min(cap, w)) for w in natural]
+        name = longest if width is None else min(longest, max(cap, LABEL_CAP))
+        label = name + 2 + max(*map(len, lanes), len(positions[0]))
+        if width is None or label + sum(columns) + len(columns) <= width:
+            break
+    else:
+        return None
+
+    def line(head, cells):
+        return pad_right(head, label) + "".join(" " + c for c in cells)
+
+    def row_of(texts):
+        return [pad_left(shorten(text, w, charset), w) for text, w in zip(texts, columns, strict=True)]
+
+    lines = [line("", row_of(tokens))]
+    lines += [line(" " * (name + 2) + head, row_of(row)) for head, row in lanes.items()]
+    for i, token in enumerate(tokens):
+        if i == d.part_a_len:
+            lines.append("-" * (label + sum(columns) + len(columns) - 1))
+        head = f"{pad_left(shorten(token, name, charset), name)}  {positions[i]}"
+        cells = [
+            " " * (w - 1) + glyph(kind, charset, colour) for kind, w in zip(d.kind[i], columns, strict=True)
+        ]
+        lines.append(line(head, cells))
+    return lines, name < longest or any(c < w for c, w in zip(columns, natural, strict=True))
+
+
+def narrow_table(d, tokens, targets, width, charset, colour):
+    """Everything of a row in front of it, and one glyph a cell. (lines, was a token shortened), None if too wide."""
+    layout = narrow_rows(d, tokens, targets, width, charset, colour)
+    return layout and (
+        wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + layout[0],
+        layout[1],
+    )
+
+
+def narrow_rows(d, tokens, targets, width, charset, colour, keep=SHORTEST):
+    """The rows of the narrow table and its line of dashes: (lines, was a token shortened), None if too wide."""
+    heads, shortened = row_heads(d, tokens, targets, width and width - len(d) - 2, charset, keep)
+    if heads is None:
+        return None
+    lines = []
+    for i, head in enumerate(heads):
+        if i == d.part_a_len:
+            lines.append("-" * (display_width(head) + 2 + len(d)))
+        lines.append(head + "  " + "".join(glyph(kind, charset, colour) for kind in d.kind[i]))
+    return lines, shortened
+
+
+def row_list(d, tokens, targets, width, charset):
+    """The rows without the mask, for a text too long for the width: (lines, was a token shortened)."""
+    heads, shortened = row_heads(d, tokens, targets, width, charset)
+    if heads is None:  # a handful of columns
+        heads, shortened = row_heads(d, tokens, targets, None, charset)
+        heads, shortened = [shorten(head.lstrip(), width, charset) for head in heads], True
+    dashes = ["-" * min(width, display_width(heads[0]))] * (d.part_a_len < len(d))
+    missing = f"The mask of {len(d)} rows does not fit in {width} columns: it needs a wider window or a shorter text."
+    lines = [
+        *wrap(f"{in_a_row(d)}.", width),
+        *heads[: d.part_a_len],
+        *dashes,
+        *heads[d.part_a_len :],
+        *wrap(missing, width),
+    ]
+    return lines, shortened
+
+
+def in_a_row(d):
+    """What stands in front of a row of the narrow tables."""
+    return f"In a row: token, position, {d.second_position + ', ' if d.second_position else ''}target"
+
+
+def row_heads(d, tokens, targets, room, charset, keep=SHORTEST):
+    """Token, both positions and target of every row, at most `room` columns wide: (None or T lines, shortened).
+
+    keep: columns that are left of a token at least.
+    """
+    positions = position_texts(d)
+    longest, longest_target = (max(map(display_width, texts)) for texts in (tokens, targets))
+    floor = max(shortest_cut(d, tokens), min(keep, longest))
+    for cap in range(max(longest, longest_target, floor), floor - 1, -1):
+        name, target = min(cap, longest), min(cap, longest_target)
+        if room is None or name + 2 + len(positions[0]) + 2 + target <= room:
+            break
+    else:
+        return None, False
+    heads = []
+    for token, numbers, text in zip(tokens, positions, targets, strict=True):
+        token, text = shorten(token, name, charset), shorten(text, target, charset)
+        heads.append(f"{pad_left(token, name)}  {numbers}  {pad_left(text, target)}")
+    return heads, name < longest or target < longest_target
+
+
+def shortest_cut(d, tokens):
+    """How many columns a token keeps at least: [M] and its like stay whole."""
+    return max(
+        [
+            SHORTEST,
+            *(display_width(token) for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0),
+        ]
+    )
+
+
+def position_texts(d):
+    """Both positions of every row, one below the other: " 4 1"; only the first where the model has no second."""
+    first, second = digits(d.position_ids), digits(d.block_position_ids)
+    both = zip(d.position_ids.tolist(), d.block_position_ids.tolist(), strict=True)
+    return [f"{a:>{first}} {b:>{second}}" if d.second_position else f"{a:>{first}}" for a, b in both]
+
+
+def legend_lines(derivations, charset, has_mask, shortened):
+    """What the signs of these tables mean, in the words of the first; signs that do not occur are left out."""
+    d, names = derivations[0], MODELS[derivations[0].model]
+    present = {kind for each in derivations for kind in each.kind.ravel().tolist()}
+    lines = []
+    if has_mask:
+        meanings = [(kind, MEANING[kind].format(**names)) for kind in MEANING if kind in present]
+        if meanings and meanings[0][1].startswith("... and"):
+            meanings[0] = meanings[0][0], f"{names['B']} sees" + meanings[0][1].removeprefix("... and")
+        lines = [f"{glyph(kind, charset)}  {meaning}" for kind, meaning in meanings]
+        hidden = [meaning.format(**names) for kind, meaning in HIDDEN_MEANING.items() if kind in present]
+        if hidden:
+            lines.append(f"{glyph('AB', charset)}  hidden: {'; '.join(hidden)}")
+    if d.model != "glm":
+        lines.append(f"{names['name']} reads {names['input']}. It learns {names['predicts']}.")
+    elif "B" in d.part:
+        lines.append(f"{MASK_NAMES[d.objective]} a blank, [S] the start of its span, [E] its end.")
+        lines.append("target: what the row learns to say next.")
+        if d.targets.count("[E]") < len(d.spans):
+            lines.append(
+                "The last span has no [E]: the document may go on. Where it ends, end the text in [EOS]."
+            )
+    if text := [token for token in dict.fromkeys(d.text) if token in LOOK_ALIKES]:
+        lines.append(f"{', '.join(text)} was in the text and is a word like any other.")
+    if shortened:
+        lines.append(f"{ELLIPSIS[charset]} stands for the rest of a long token.")
+    return [*lines, "Positions count from 0; the paper counts from 1."]
