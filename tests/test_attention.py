@@ -2,19 +2,19 @@
 
 import math
 from contextlib import nullcontext
-from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from attention_cases import LAYOUTS, Sample, ignoring, mask_of, numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minglm import attention, ops
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
-from minglm.mask import GLMMask, keys_of_row
+from minglm.mask import GLMMask
 
 IN_PYTHON = (
     "reference",
@@ -37,13 +37,6 @@ every_path_in_python = pytest.mark.parametrize(
 )  # the kernel's rule cannot be replaced: see test_kernel.py
 
 
-class Sample(NamedTuple):
-    """One sample: its queries, its keys, the keys that are Part A, and cache rows behind its keys that nobody may see."""
-
-    len_q: int
-    len_k: int
-    part_a: int
-    unused: int = 0
 
 
 @st.composite
@@ -83,23 +76,8 @@ EDGES = {
 every_edge = pytest.mark.parametrize("samples", EDGES.values(), ids=EDGES)
 
 
-def mask_of(samples):
-    cu_q = np.cumsum([0] + [s.len_q for s in samples])
-    cu_k = np.cumsum([0] + [s.len_k + s.unused for s in samples])
-    seqlens_k = [s.len_k for s in samples] if any(s.unused for s in samples) else None
-    return GLMMask(cu_q, cu_k, [s.part_a for s in samples], seqlens_k)
 
 
-def numbers(samples, heads=2, width=4, seed=0, dtype=torch.float32):
-    """q, k, v and the gradient of the output; rows of a cache that nobody may see are NaN. Leaves."""
-    random = torch.Generator().manual_seed(seed)
-    n_q, n_k = sum(s.len_q for s in samples), sum(s.len_k + s.unused for s in samples)
-    q, k, v, g = (torch.randn(n, heads, width, generator=random).to(dtype) for n in (n_q, n_k, n_k, n_q))
-    end = 0
-    for s in samples:
-        end += s.len_k + s.unused
-        k[end - s.unused : end] = v[end - s.unused : end] = math.nan
-    return q, k, v, g
 
 
 def by_the_rule(q, k, v, g, samples, scale):
@@ -180,22 +158,12 @@ def check(
         assert (x[size[name] == 0] == 0).all(), f"{name}: what no attention reaches is not exactly 0"
 
 
-def fused(x):
-    """The same numbers as one third of a fused projection: rows are far apart."""
-    return torch.stack([x * 2, x, x + 1], 1)[:, 1]
 
 
-def heads_first(x):
-    """The same numbers, stored head by head."""
-    return x.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def width_first(x):
-    """The same numbers, stored with the width outermost: not even the last dimension is contiguous."""
-    return x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
-LAYOUTS = {"plain": lambda x: x, "fused": fused, "heads first": heads_first, "width first": width_first}
 
 
 # ---- agreement with the rule
@@ -338,28 +306,6 @@ def test_a_mask_that_has_served_an_evaluation_can_be_trained_with(path):
 # ---- wrong rules are caught: the check above can fail
 
 
-def ignoring(part):
-    """visible_keys with one part of the rule left out or shifted."""
-
-    def visible_keys(self):
-        sample, i = self.rows()
-        A, T = self.part_a_lens.long()[sample], self.len_k.long()[sample]
-        wrong = {
-            "nothing": keys_of_row(i, A),
-            "Part A: all is causal": i + 1,
-            "the order of Part B: everything is seen": T,
-            "the last key of Part A": keys_of_row(i, A - 1),
-            "where Part A ends: one key more": keys_of_row(i, A + 1),
-            "the row itself": keys_of_row(i - 1, A),
-            "the present: the next row is seen": keys_of_row(i + 1, A),
-            "Part B: only Part A is seen": A,
-            "that queries stand at the end of the keys": keys_of_row(
-                i - (self.len_k - self.len_q).long()[sample], A
-            ),
-        }[part]
-        return wrong.clamp(min=0).minimum(T)
-
-    return visible_keys
 
 
 WRONG = [

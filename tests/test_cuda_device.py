@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from test_cuda import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
-from test_kernel import random_numbers
+from attention_cases import random_numbers
+from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
 
 from minglm import GLMMask, attention, masked_attention, ops
 

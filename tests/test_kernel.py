@@ -15,12 +15,21 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from attention_cases import (
+    LAYOUTS,
+    PART_A,
+    QUERIES,
+    Sample,
+    ignoring,
+    mask_of,
+    random_numbers,
+    truth_and_budget,
+)
 from conftest import SMALL, python
 from hypothesis import given
 from hypothesis import strategies as st
-from test_attention import LAYOUTS, Sample, ignoring, mask_of
 
-from minglm import attention, ops
+from minglm import ops
 from minglm.cli import main
 from minglm.mask import GLMMask, keys_of_row
 
@@ -37,14 +46,6 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="r
 slow = pytest.mark.skipif(os.environ.get("MINGLM_SLOW") != "1", reason="takes minutes: MINGLM_SLOW=1")
 
 LENGTHS = (1, 2, 31, 64, 65, 200)  # tiles end at multiples of 32, 48 and 64
-PART_A = {
-    "no Part A": lambda T: 0,
-    "a Part A of one": lambda T: 1,
-    "half is Part A": lambda T: T // 2,
-    "all is Part A": lambda T: T,
-    "mixed": lambda T: (0, T, T // 3, 1, T - 1)[T % 5],
-}
-QUERIES = {"packed": lambda T: T, "suffix": lambda T: T - T * 3 // 5, "one query": lambda T: 1}
 
 
 @contextmanager
@@ -57,17 +58,6 @@ def threads(n):
         torch.set_num_threads(before)
 
 
-def random_numbers(mask, heads, width, dtype, seed=0):
-    """q, k, v and the gradient of the output; what lies in the room of a cache is NaN."""
-    random = torch.Generator().manual_seed(seed)
-    n_q, n_k = int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
-    q, k, v, g = (
-        torch.randn(n, heads, width, generator=random, dtype=torch.float64).to(dtype)
-        for n in (n_q, n_k, n_k, n_q)
-    )
-    for first, used, end in zip(mask.cu_seqlens_k[:-1], mask.len_k, mask.cu_seqlens_k[1:], strict=True):
-        k[first + used : end] = v[first + used : end] = math.nan
-    return q, k, v, g
 
 
 def by_kernel(rung, q, k, v, g, mask):
@@ -82,48 +72,10 @@ def by_kernel(rung, q, k, v, g, mask):
     return dict(out=out.detach(), lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
 
 
-def by_reference(q, k, v, g, mask):
-    """The same in plain PyTorch, at the precision of the inputs."""
-    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-    scale = 1 / math.sqrt(q.shape[-1])
-    out = attention.reference(q, k, v, mask, scale)
-    grads = torch.autograd.grad(out, (q, k, v), g)
-    grads = [x.nan_to_num(0) for x in grads]  # of the room, which holds NaN
-    with torch.no_grad():
-        lse = [(scale * S).logsumexp(-1) for S, *_ in scores(q, k, v, g, mask)]
-    return dict(out=out.detach(), lse=torch.cat(lse, 1), **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
 
 
-def scores(q, k, v, g, mask):
-    """For each sample: Q K^T with -inf where a row does not see a key (H, Tq, Tk), and its q, k, v, g."""
-    for s, visible in enumerate(mask.visible_keys().split(mask.len_q.tolist())):
-        rows = slice(int(mask.cu_seqlens_q[s]), int(mask.cu_seqlens_q[s + 1]))
-        keys = slice(int(mask.cu_seqlens_k[s]), int(mask.cu_seqlens_k[s] + mask.len_k[s]))
-        hidden = torch.arange(int(mask.len_k[s])) >= visible[:, None]
-        S = torch.einsum("qhd,khd->hqk", q[rows], k[keys]).masked_fill(hidden, -math.inf)
-        yield S, q[rows], k[keys], v[keys], g[rows]
 
 
-def truth_and_budget(numbers, mask, others=0):
-    """The float64 truth, and how far each tensor may be off: twice as far as naive PyTorch, or 4 eps of the largest entry.
-
-    others: so many other draws of the same shape are asked how far naive PyTorch is off, for the worst entry
-    of one draw can be lucky. In float64 the truth itself is no better than 4 eps, so that counts four times.
-    """
-    dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
-    eps, budget = torch.finfo(dtype).eps, {}
-    for seed in range(
-        others + 1 if dtype == torch.float32 else 1
-    ):  # elsewhere one draw has always been enough
-        drawn = random_numbers(mask, heads, width, dtype, seed) if seed else numbers
-        exact, naive = by_reference(*(x.double() for x in drawn), mask), by_reference(*drawn, mask)
-        truth = truth if seed else exact  # noqa: F821
-        for name, x in exact.items():
-            error = (naive[name].double() - x)[x.isfinite()].abs()
-            largest = float(x[x.isfinite()].abs().max()) if len(error) else 0.0
-            fair = 4 * eps * largest * (4 if dtype == torch.float64 else 1) if not seed else 0.0
-            budget[name] = max(budget.get(name, 0.0), 2 * float(error.max()) if len(error) else 0.0, fair)
-    return truth, budget
 
 
 def compare(got, truth, budget):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from attention_cases import LAYOUTS, Sample, mask_of, numbers
 from conftest import python
-from test_attention import LAYOUTS, Sample, mask_of, numbers
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minglm import GLM, GLMConfig, attention, ops

@@ -9,23 +9,15 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from devices import FULL, NULL, device
 
 from minglm.errors import MinglmError
 from minglm.files.jsonl import read_rows
 from minglm.files.whole import check_writable, cut_back, is_stdout, write_whole
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
-NULL, FULL = (1, 3), (1, 7)  # device numbers of /dev/null and /dev/full
 
 
-def device(path, number):
-    """A node of one's own, for nothing may happen to the machine's."""
-    try:
-        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(*number))
-        open(path, "rb").close()
-    except OSError:
-        pytest.skip("device nodes cannot be made here")
-    return path
 
 
 def read_from(pipe):

@@ -185,7 +185,7 @@ def test_a_note_that_nobody_can_read_stops_nothing(monkeypatch):
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_exit_codes_are_right_when_a_stream_is_on_a_full_device(tmp_path, stream):
     """Python itself would say 120, for it flushes once more at its end."""
-    from test_outputs import FULL, device
+    from devices import FULL, device
 
     with open(device(tmp_path / "full", FULL), "wb") as file:
         words, options = command("show", "a b c")
