@@ -16,6 +16,8 @@ import pytest
 # spin on a core that another process needs made the suite ten times as slow.
 # Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts
 # in.
+ROOT = Path(__file__).resolve().parents[1]
+RECORDED = ROOT / "tests" / "recorded"
 HERE = Path(importlib.util.find_spec("minglm").origin).parents[1]
 os.environ |= dict(
     OMP_NUM_THREADS="1",

@@ -37,8 +37,6 @@ every_path_in_python = pytest.mark.parametrize(
 )  # the kernel's rule cannot be replaced: see test_kernel.py
 
 
-
-
 @st.composite
 def a_sample(draw):
     len_k = draw(st.integers(0, 6))
@@ -74,10 +72,6 @@ EDGES = {
     "one past a power of two": [Sample(17, 17, 9), Sample(33, 33, 16)],
 }
 every_edge = pytest.mark.parametrize("samples", EDGES.values(), ids=EDGES)
-
-
-
-
 
 
 def by_the_rule(q, k, v, g, samples, scale):
@@ -156,14 +150,6 @@ def check(
         wrong = ~(abs(x - truth[name]) <= allowed)
         assert not wrong.any(), f"{name} of {path}: {wrong.sum()} of {wrong.size} numbers are off"
         assert (x[size[name] == 0] == 0).all(), f"{name}: what no attention reaches is not exactly 0"
-
-
-
-
-
-
-
-
 
 
 # ---- agreement with the rule
@@ -304,8 +290,6 @@ def test_a_mask_that_has_served_an_evaluation_can_be_trained_with(path):
 
 
 # ---- wrong rules are caught: the check above can fail
-
-
 
 
 WRONG = [

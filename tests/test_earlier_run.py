@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import RECORDED
 
 from minglm import GLM, Tokenizer
 from minglm.cli import main
 
-EARLIER = Path(__file__).parent / "data" / "earlier_run"
+EARLIER = RECORDED / "earlier_run"
 
 
 @pytest.fixture

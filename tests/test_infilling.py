@@ -3,10 +3,10 @@
 import itertools
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDED
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ from minglm.infilling import SpecialTokens, build_example, restore
 from minglm.spans import OBJECTIVES
 
 SPECIAL = SpecialTokens()
-FIXTURE = json.loads((Path(__file__).parent / "data" / "thudm_blocklm_examples.json").read_text())
+FIXTURE = json.loads((RECORDED / "thudm_blocklm_examples.json").read_text())
 
 
 @st.composite

@@ -19,11 +19,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import need_compiler
+from conftest import ROOT, need_compiler
 
 from minglm import errors
 
-ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("minglm_setup", ROOT / "setup.py")
 SETUP = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(SETUP)

@@ -7,15 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from conftest import ROOT, SMALL
 
 from minglm.model_config import num_parameters
 from minglm.train.config import resolve
 from minglm.train.presets import PRESETS
 
-ROOT = Path(__file__).parent.parent
 PAGES = [
-    *("README.md", "README.zh.md", "csrc/README.md", "tests/data/README.md", "tutorials/README.md"),
+    *("README.md", "README.zh.md", "csrc/README.md", "tests/recorded/README.md", "tutorials/README.md"),
     *("tutorials/running.md", "tutorials/data/README.md", "tutorials/results/README.md"),
 ]
 INSTALL = """\

@@ -434,5 +434,5 @@ def check_join_qkv(join_qkv):
 # of
 #   what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py): the
 #   three kinds of vocabulary.
-# - [`tests/test_original.py`](../tests/test_original.py): every published form, and the recorded
+# - [`tests/original/test_weights.py`](../tests/original/test_weights.py): every published form, and the recorded
 #   numbers of the original code.

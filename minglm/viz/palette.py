@@ -1,7 +1,7 @@
 """The colours, patterns and glyphs of everything that is drawn: figures, terminal and page read them here.
 
 No two kinds of cell are told apart by colour alone: each has a pattern of its own and, in text, a glyph. The
-colours are checked by tests/test_palette.py: distances under simulated colour blindness, order of lightness,
+colours are checked by tests/viz/test_palette.py: distances under simulated colour blindness, order of lightness,
 contrast.
 """
 

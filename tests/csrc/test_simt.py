@@ -4,12 +4,11 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from conftest import need_compiler
+from conftest import ROOT, need_compiler
 
-CSRC = Path(__file__).parents[1] / "csrc"
+CSRC = ROOT / "csrc"
 SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
 BUILDS = {  # name -> (flags, a macro that has to be set by them)
     "plain": (["-O1"], None),

@@ -5,11 +5,11 @@ import json
 import lzma
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import RECORDED
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, build_example, pack
 from minglm.batch import in_runs
@@ -259,7 +259,7 @@ def test_a_model_that_has_lost_its_mind_does_not_choose(model, tokenizer):
 @pytest.fixture(scope="module")
 def original():
     """(model, recorded outputs) of the original code's classification."""
-    data = Path(__file__).parent / "data"
+    data = RECORDED
     values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
     shape = (
         values[n]

@@ -6,9 +6,9 @@ import json
 import lzma
 import re
 import shutil
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from minglm.compare.cells import Comparison
 from minglm.compare.plan import Plan
@@ -18,7 +18,6 @@ from minglm.measure.evaluate import evaluate_everyday
 from minglm.measure.perplexity import evaluate_last_word
 from minglm.use.models import BOX, read_model
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "tutorials" / "results"
 FAMILIES = ("glm", "gpt", "bert", "prefix")
 THE_BOX = json.loads((RESULTS / "box.json").read_text(encoding="utf-8"))

@@ -12,12 +12,12 @@ import pickle
 import random
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import RECORDED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from minglm.cli import parser
 from minglm.original import weights as module
 from minglm.original.weights import from_original, original_name, read_original, rename
 
-PARITY = Path(__file__).parent / "data" / "thudm_parity_a.npz"
+PARITY = RECORDED / "thudm_parity_a.npz"
 TRACKER = "latest_checkpointed_iteration.txt"
 
 

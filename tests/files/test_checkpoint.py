@@ -620,7 +620,9 @@ def all_disasters(folder):
 def disasters(tmp_path_factory):
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
-    code = f"import sys, pathlib; sys.path[:0] = [{str(HERE)!r}]; import test_checkpoint; "
+    code = (
+        f"import sys, pathlib; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import test_checkpoint; "
+    )
     code += f"test_checkpoint.all_disasters(pathlib.Path({str(tmp_path_factory.mktemp('disasters'))!r}))"
     done = python("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need_browser
+from conftest import ROOT, need_browser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
@@ -283,7 +283,7 @@ def test_letters_are_large_enough_at_the_width_of_a_readme():
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_pictures_of_the_readme_are_what_the_command_writes(minglm, tmp_path, theme):
-    kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"story-{theme}.svg").read_bytes()
+    kept = (ROOT / "tutorials" / "results" / f"story-{theme}.svg").read_bytes()
     out = tmp_path / "story.svg"
     said = minglm(
         "show",

@@ -4,12 +4,12 @@ import json
 import math
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import RECORDED
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, pack, score, write
 from minglm.families import rows_of, start_of
@@ -469,7 +469,7 @@ def test_the_score_of_an_answer_is_minus_its_training_loss(model, tokenizer):
 @pytest.fixture(scope="module")
 def original():
     """(model, recorded outputs) of the original code's generation."""
-    data = Path(__file__).parent / "data"
+    data = RECORDED
     values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
     shape = (
         values[n]

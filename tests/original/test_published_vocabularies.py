@@ -1,6 +1,6 @@
 """The original's own vocabularies, read from a checkout of its repository: the same ids as its own code gives.
 
-    git clone https://github.com/THUDM/GLM && MINGLM_ORIGINAL=GLM pytest tests/test_published_vocabularies.py
+    git clone https://github.com/THUDM/GLM && MINGLM_ORIGINAL=GLM pytest tests/original/test_published_vocabularies.py
 
 The witnesses are the original's BertTokenizer and GPT2Tokenizer, run from the checkout, and the sentencepiece
 library.
@@ -13,6 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from minglm import Tokenizer
 from minglm.files.jsonl import read_rows
@@ -21,7 +22,7 @@ ORIGINAL = os.environ.get("MINGLM_ORIGINAL")
 if not ORIGINAL:
     pytest.skip("MINGLM_ORIGINAL names no checkout of github.com/THUDM/GLM", allow_module_level=True)
 
-ROOT, REPOSITORY = Path(ORIGINAL), Path(__file__).parents[1]
+THEIRS = Path(ORIGINAL)
 VOCABULARIES = {
     "bert-base": (".pytorch_pretrained_bert/bert-base-uncased-vocab.txt",),
     "bert-large": (".pytorch_pretrained_bert/bert-large-uncased-vocab.txt",),
@@ -41,7 +42,7 @@ ROWS = {
 def original_module(name):
     """A file of the original's data_utils, without the rest of it, which wants boto3 and nltk."""
     package = types.ModuleType("original")
-    package.__path__ = [str(ROOT / "data_utils")]
+    package.__path__ = [str(THEIRS / "data_utils")]
     files = types.ModuleType("original.file_utils")
     files.cached_path = lambda path, cache_dir=None: path
     sys.modules |= {"original": package, "original.file_utils": files}
@@ -50,7 +51,7 @@ def original_module(name):
 
 def witness(kind):
     """text -> ids, by the original's code."""
-    files = [str(ROOT / file) for file in VOCABULARIES[kind]]
+    files = [str(THEIRS / file) for file in VOCABULARIES[kind]]
     if kind.startswith("bert"):
         tokenizer = original_module("wordpiece").BertTokenizer(files[0], do_lower_case=True)
         tokenizer.max_len = 10**9
@@ -71,17 +72,17 @@ def ours(kind, folder):
     names = {".txt": "vocab.txt", ".json": "vocab.json", ".model": "cog-pretrain.model"}
     for number, file in enumerate(VOCABULARIES[kind]):
         name = "merges.txt" if number else names[Path(file).suffix]
-        (folder / name).write_bytes((ROOT / file).read_bytes())
+        (folder / name).write_bytes((THEIRS / file).read_bytes())
     return Tokenizer.from_original(folder)
 
 
 def texts():
     """Real texts of many kinds: rows of the tasks, and pages in English and Chinese."""
     found = []
-    for path in sorted((REPOSITORY / "tutorials" / "data").glob("*/dev.jsonl.xz")):
+    for path in sorted((ROOT / "tutorials" / "data").glob("*/dev.jsonl.xz")):
         for row in list(read_rows(path).values())[::3]:
             found += [value for value in row.values() if isinstance(value, str)]
-    for path in (*REPOSITORY.glob("README*.md"), *sorted(REPOSITORY.glob("tutorials/*.md"))):
+    for path in (*ROOT.glob("README*.md"), *sorted(ROOT.glob("tutorials/*.md"))):
         found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     # BERT's own tokenizer recognises these in any text; in ours they are text unless encode(...,
     # special=True) is asked

@@ -7,14 +7,13 @@ import re
 import warnings
 from collections import Counter
 from itertools import permutations
-from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from conftest import python
+from conftest import RECORDED, ROOT, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import AxesImage, imread
@@ -728,7 +727,7 @@ def test_example_and_derivation_agree_on_a_models_tokens(tokenizer):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_of_the_readme_is_that_of_the_papers_example(theme):
     """Not byte for byte: outlines of letters follow the version of the fonts."""
-    svg = (Path(__file__).parents[1] / f"tutorials/results/glm-{theme}.svg").read_text(encoding="utf-8")
+    svg = (ROOT / f"tutorials/results/glm-{theme}.svg").read_text(encoding="utf-8")
     fig = mask_figures.fig_mask(PAPER, theme=theme)
     assert f"<dc:description>{fig.alt_text}</dc:description>" in svg
     assert (
@@ -740,9 +739,7 @@ def test_the_picture_of_the_readme_is_that_of_the_papers_example(theme):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
     """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --theme dark --out glm-dark.svg."""
-    kept = (Path(__file__).parent.parent / "tutorials" / "results" / f"glm-{theme}.svg").read_text(
-        encoding="utf-8"
-    )
+    kept = (ROOT / "tutorials" / "results" / f"glm-{theme}.svg").read_text(encoding="utf-8")
     now = save_figure(mask_figures.fig_mask(PAPER, theme=theme), tmp_path / "now.svg").read_text(
         encoding="utf-8"
     )
@@ -769,7 +766,7 @@ def test_the_mask_and_the_family_look_as_when_somebody_last_looked_at_them(tmp_p
     def pixels(path):
         return imread(path)[..., :3] * 255
 
-    kept = pixels(Path(__file__).parent / "data" / f"{name}.png")
+    kept = pixels(RECORDED / f"{name}.png")
     now = pixels(save_figure(draw(name, derivation=PAPER, width=460), tmp_path / "now.png"))
     assert kept.shape == now.shape and calculate_rms(kept, now) < 2
     wrong = explain(PAPER.text, [(2, 3), (4, 6)], [0, 1])

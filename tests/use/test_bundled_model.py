@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from safetensors import safe_open
 
 from minglm import GLM, MinglmError, Tokenizer, fill
@@ -19,7 +20,6 @@ from minglm.train.config import resolve, settings_of_run
 from minglm.use.generate import fill_ids
 from minglm.use.models import BOX, load, the_model
 
-ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "tutorials" / "box.py"
 EVERYDAY = ROOT / "tutorials" / "data" / "everyday" / "dev.jsonl.xz"
 

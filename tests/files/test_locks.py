@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from conftest import ROOT, SMALL
 
 from minglm.errors import MinglmError
 from minglm.files.lock import LOCK, claimed, contents, locked
 from minglm.train.config import resolve
 from minglm.train.pretrain import pretrain
 
-ROOT = Path(__file__).parents[1]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 

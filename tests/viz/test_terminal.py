@@ -3,10 +3,10 @@
 import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from minglm.viz.terminal import compare, explain_cell, film
 from minglm.viz.typed import draw, parse_cell, parse_models, parse_order, parse_spans, read, split
 from minglm.viz.words import MODELS, RULES
 
-DATA = Path(__file__).parent / "data"
+DATA = RECORDED
 WORDS = st.text("abcdefgh春眠😀é", min_size=1, max_size=9)
 AWKWARD = [
     "春眠",

@@ -18,8 +18,6 @@ from minglm.files.whole import check_writable, cut_back, is_stdout, write_whole
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
 
 
-
-
 def read_from(pipe):
     """Read a named pipe in another thread -> .bytes after .end()."""
     os.mkfifo(pipe)

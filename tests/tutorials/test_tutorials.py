@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-TUTORIALS = Path(__file__).parent.parent / "tutorials"
+TUTORIALS = ROOT / "tutorials"
 CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")

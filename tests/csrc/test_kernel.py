@@ -58,8 +58,6 @@ def threads(n):
         torch.set_num_threads(before)
 
 
-
-
 def by_kernel(rung, q, k, v, g, mask):
     """out, lse, dq, dk, dv of a rung."""
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
@@ -70,12 +68,6 @@ def by_kernel(rung, q, k, v, g, mask):
     )
     assert all(x.dtype == q.dtype for x in (out, *grads))
     return dict(out=out.detach(), lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
-
-
-
-
-
-
 
 
 def compare(got, truth, budget):

@@ -4,16 +4,13 @@ import json
 import re
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
-from conftest import SMALL, command, python, run_command
+from conftest import RECORDED, SMALL, command, python, run_command
 
 from minglm.cli.fill import Stream
 from minglm.train.config import keys
 from minglm.train.presets import PRESETS
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_fill_prints_the_text_with_its_blanks_marked(minglm, small_run):
@@ -122,7 +119,7 @@ def test_runs_are_numbered(tmp_path, monkeypatch, minglm, text_file):
 
 def test_show_prints_the_papers_table(minglm):
     result = minglm("show", "x1 x2 x3 x4 x5 x6", "--spans", "2:3,4:6", "--order", "2,1")
-    golden = (ROOT / "tests" / "data" / "show_paper_unicode.txt").read_text(encoding="utf-8")
+    golden = (RECORDED / "show_paper_unicode.txt").read_text(encoding="utf-8")
     assert result.code == 0 and result.out.strip().splitlines()[:15] == golden.strip().splitlines()[:15]
     assert minglm("show", "x1 x2 x3", "--spans", "1:2", "--ascii").out.isascii()
 

@@ -8,29 +8,18 @@ import contextlib
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from attention_cases import random_numbers
-from conftest import need_compiler
+from conftest import ROOT, need_compiler
 from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, masked_attention, ops
 
 emulated = pytest.mark.skipif(not ops.has_emulator()[0], reason=ops.has_emulator()[1])
 built_for_cuda = pytest.mark.skipif(not (ops._C and ops._C.cuda_built), reason="built without nvcc")
-
-
-
-
-
-
-
-
-
-
 
 
 @emulated
@@ -281,7 +270,7 @@ def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp
     """The emulator never sees the PTX of device.h: here it is read, with the order of every operand."""
     need_compiler("g++")  # nvcc calls it
     (tmp_path / "wrappers.cu").write_text(WRAPPERS)
-    cuda = Path(__file__).parent.parent / "csrc" / "cuda"
+    cuda = ROOT / "csrc" / "cuda"
     command = [
         "nvcc",
         "-std=c++17",

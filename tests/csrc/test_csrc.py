@@ -7,13 +7,11 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import need_compiler
+from conftest import ROOT, need_compiler
 
-ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 SANITIZE = ROOT / ".ci" / "sanitize"
 CASES = CSRC / "tests" / "cases.bin"
