@@ -26,6 +26,8 @@ import torch
 from ..attention import backends, kernel_rungs
 from ..errors import MinglmError, note
 from ..files.whole import check_writable
+from ..machine import machine as machine_here
+from ..machine import machine_line
 from ..mask import GLMMask
 from ..ops import why_no_gpu
 from . import BOTH, FLOP, FORWARD, timing
@@ -288,8 +290,8 @@ def seconds_of(function, clock=time.perf_counter):
 def run(args):
     """Check, time, print; returns everything that was found."""
     shapes, dtypes, rungs, seconds = settle(args)
-    machine = timing.machine(args.device)
-    print(f"machine     {timing.machine_line(machine)}")
+    machine = machine_here(args.device)
+    print(f"machine     {machine_line(machine)}")
     if machine["load"] and machine["load"] > 0.5:
         note(
             f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so"

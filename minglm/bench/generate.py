@@ -12,6 +12,8 @@ import torch
 from ..errors import MinglmError
 from ..families import start_of
 from ..infilling import SpecialTokens
+from ..machine import machine as machine_here
+from ..machine import machine_line
 from ..mask import GLMMask
 from ..model import GLM
 from ..modules import evaluating
@@ -112,8 +114,8 @@ def run(args):
         raise MinglmError(
             f"--preset: {args.preset} reads {config.max_positions} tokens; more than 32 are needed"
         )
-    machine = timing.machine()
-    print(f"machine     {timing.machine_line(machine)}")
+    machine = machine_here()
+    print(f"machine     {machine_line(machine)}")
     print(
         f"model       {args.preset}, {model.num_parameters() / 1e6:.1f} M parameters, random weights, float32, greedy"
     )

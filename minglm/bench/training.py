@@ -30,6 +30,8 @@ from ..data.documents import read_documents
 from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError
+from ..machine import machine as machine_here
+from ..machine import machine_line
 from ..model import GLM
 from ..model_config import useful_flop
 from ..train.config import resolve
@@ -392,8 +394,8 @@ def run(args):
     """Check, time, print; returns everything that was found."""
     presets, dtypes, names = settle(args)
     keep_memory()  # as pretraining does
-    machine = timing.machine()
-    print(f"machine     {timing.machine_line(machine)}")
+    machine = machine_here()
+    print(f"machine     {machine_line(machine)}")
     print(
         "of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products in alternation"
     )

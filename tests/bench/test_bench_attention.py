@@ -15,6 +15,7 @@ from minglm.attention import backends, kernel_rungs
 from minglm.bench import attention, cases, check, timing, variants
 from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw
 from minglm.errors import MinglmError
+from minglm.machine import machine, machine_line
 from minglm.viz.figures.speed import fig_attention
 
 RUNGS = [rung["name"] for rung in kernel_rungs() if rung["supported"]]
@@ -481,8 +482,8 @@ def test_the_gemm_rate_is_the_best_of_the_medians(monkeypatch):
 
 
 def test_the_machine_is_named_in_one_line():
-    about = timing.machine()
-    line = timing.machine_line(about)
+    about = machine()
+    line = machine_line(about)
     assert (
         torch.__version__ in line and f"{torch.get_num_threads()} threads" in line and about["date"] in line
     )

@@ -293,7 +293,6 @@ def test_twenty_steps_equal_some_and_the_rest_bit_for_bit(minglm, text_file, who
 
 KILLED_WHILE_SAVING = """
 import os, sys
-from minglm import checkpoint
 from minglm.cli import main
 calls, die_at = 0, int(sys.argv.pop(1))
 def deadly(function):
@@ -520,7 +519,7 @@ def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
 
 ENDLESS_STEP = """
 import sys, time
-from minglm import pretrain
+from minglm.train import pretrain
 from minglm.cli import main
 def endless(run):
     print("step begun", flush=True)
