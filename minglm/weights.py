@@ -82,8 +82,9 @@ def _check_layers(config, tensors, source, spell):
 
 def unwrapped(model):
     """The model inside DistributedDataParallel or torch.compile, which wrap it and prefix all names."""
-    while inner := getattr(model, "module", None) or getattr(model, "_orig_mod", None):
-        model = inner
+    for name in ("module", "_orig_mod"):
+        if hasattr(model, name):
+            return unwrapped(getattr(model, name))
     return model
 
 

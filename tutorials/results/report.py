@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from textwrap import shorten
 
-from minglm.bench import timing
 from minglm.compare.plan import COUNTED
 from minglm.compare.table import NAMES, entry
+from minglm.machine import machine_line
 from minglm.use.models import BOX
 from minglm.viz.figures.comparison import ABLATED, MODELS
 
@@ -90,7 +90,7 @@ def share(metric):
 
 def benched(found):
     """Where and when, of a bench."""
-    return timing.machine_line(found["machine"]) + "."
+    return machine_line(found["machine"]) + "."
 
 
 def held_out(report):
