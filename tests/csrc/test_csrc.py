@@ -26,7 +26,7 @@ def load(path):
 
 
 record_cases = load(CSRC / "tests" / "record_cases.py")
-SETS = load(ROOT / "setup.py").SETS  # name -> (architecture, flags, an instruction)
+SETS = load(CSRC / "build.py").SETS  # name -> (architecture, flags, an instruction)
 
 
 def includes(path, seen=()):
