@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from textwrap import shorten
 
-from minglm.bench import timing
 from minglm.compare.plan import COUNTED
 from minglm.compare.table import NAMES, entry
+from minglm.machine import machine_line
 from minglm.use.models import BOX
 from minglm.viz.figures.comparison import ABLATED, MODELS
 
@@ -77,7 +77,7 @@ def share(metric):
 
 def benched(results):
     """The machine and the day of a bench."""
-    return timing.machine_line(results["machine"]) + "."
+    return machine_line(results["machine"]) + "."
 
 
 def held_out(report):
@@ -243,8 +243,8 @@ def written(results):
 
 @of("comparison")
 def progress(results):
-    cells = f"**{results['done']} of {results['cells']} cells are done**, {results['minutes']:.0f} minutes of work."
-    return f"{cells} {conditions(results)}"
+    done = f"**{results['done']} of {results['cells']} cells are done**"
+    return f"{done}, {results['minutes']:.0f} minutes of work. {conditions(results)}"
 
 
 @of("comparison")
