@@ -1,4 +1,4 @@
-"""Assert what the README promises of the bare `minglm pretrain`: python .ci/check_run.py RUN"""
+"""Check what the README promises about the plain `minglm pretrain`: python .ci/check_run.py RUN"""
 
 import csv
 import json
@@ -18,10 +18,8 @@ for objective, most, least_worse in (("document", 0.40, 1.02), ("token", 0.55, 1
     result = report[objective]
     share = result["perplexity"] / result["unigram_perplexity"]
     worse = result["noise_perplexity"] / result["perplexity"]
-    print(
-        f"{objective}: perplexity {result['perplexity']:.1f} is {share:.3f} of the unigram model's (at most {most}); "
-        f"with Part A replaced by noise {worse:.2f} times as high"
-    )
+    print(f"{objective}: perplexity {result['perplexity']:.1f}, {share:.3f} of the unigram model's", end="")
+    print(f" (at most {most}); with Part A replaced by noise {worse:.2f} times as high")
     assert share <= most, f"{objective}: {share:.3f} > {most}"
     assert worse >= least_worse, f"{objective}: noise costs only {worse:.3f}"
 print(f"steps took {seconds:.0f} s, dtype {settings['train']['dtype']}")

@@ -1,4 +1,4 @@
-// The one interface of every kernel, on every device: plain pointers, strides and lengths.
+// The one interface of all kernels, on every device: plain pointers, strides and lengths.
 //
 //   forward    S = scale Q K^T (visible keys only)    lse = log sum exp S    P = exp(S - lse)    O = P V
 //   backward   delta = rowsum(dO * O)    dP = dO V^T    dS = P * (dP - delta)
@@ -14,7 +14,8 @@ namespace minglm {
 
 enum class Dtype : int { float32 = 0, bfloat16 = 1, float64 = 2, float16 = 3 };
 
-// A (rows, heads, head_dim) tensor: element (n, h, d) is data[n * row + h * head + d]; strides count elements.
+// A (rows, heads, head_dim) tensor: element (n, h, d) is data[n * row + h * head + d]; strides count
+// elements.
 struct Rows {
     void* data;
     int64_t row, head;
@@ -23,26 +24,28 @@ struct Rows {
 struct AttentionProblem {
     Dtype dtype;
     int64_t samples, heads, head_dim;
-    int64_t queries;  // rows of q, out and lse in all: cu_seqlens_q[samples]
-    int64_t keys;     // rows of k and v in all: cu_seqlens_k[samples]
+    int64_t queries;  // rows of q, out and lse in total: cu_seqlens_q[samples]
+    int64_t keys;     // rows of k and v in total: cu_seqlens_k[samples]
     double scale;
 
-    // Sample s owns query rows [cu_seqlens_q[s], cu_seqlens_q[s + 1]) and the keys from cu_seqlens_k[s] on: all up to
-    // cu_seqlens_k[s + 1], or the first seqlens_k[s] of them where seqlens_k is not null. Queries are aligned to the end of
-    // the keys: its row r is row i = len_k - len_q + r of the mask. Lengths were checked by the caller.
+    // Sample s owns query rows [cu_seqlens_q[s], cu_seqlens_q[s + 1]) and the keys from cu_seqlens_k[s] on:
+    // all up to cu_seqlens_k[s + 1], or the first seqlens_k[s] of them if seqlens_k is not null. Queries are
+    // aligned to the end of the keys: query row r is row i = len_k - len_q + r of the mask. The caller has
+    // checked the lengths.
     const int32_t *cu_seqlens_q, *cu_seqlens_k, *part_a_lens, *seqlens_k;
 
     Rows q, k, v, out;
-    void* lse;  // (heads, queries), float32; float64 where the inputs are
+    void* lse;  // (heads, queries), float32; float64 if the inputs are
 
-    Rows grad_out, grad_q, grad_k, grad_v;  // backward only; keys outside every sample get gradient 0 from the caller
-    float* delta;  // (heads, queries), room for backward to write to; csrc/cuda only
+    // Backward only. The caller sets the gradients of keys outside every sample to 0.
+    Rows grad_out, grad_q, grad_k, grad_v;
+    float* delta;  // (heads, queries), workspace of backward; csrc/cuda only
 };
 
-// What one sample of the problem looks like to a kernel.
+// One sample of the problem, as a kernel sees it.
 struct Sample {
     int64_t first_q, len_q, first_k, len_k, part_a_len;
-    int64_t first_row;  // the index i of its first query row: len_k - len_q
+    int64_t first_row;  // the mask row i of its first query row: len_k - len_q
 };
 
 MINGLM_HOST_DEVICE static inline Sample sample_of(const AttentionProblem& p, int64_t s) {

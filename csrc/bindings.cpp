@@ -1,8 +1,10 @@
-// The Python module minglm._C. Tensors come in as addresses and strides, lengths as addresses of int32: nothing of torch does.
+// The Python module minglm._C. Tensors come in as addresses and strides, lengths as addresses of int32:
+// nothing here depends on torch.
 //
-// minglm/ops.py has checked dtypes, shapes and devices; what is left is checked here: that the lengths stay within the rows,
-// so that whatever a caller passes as lengths is an error (std::invalid_argument, ValueError in Python), never a crash. Lengths
-// on a GPU are not read back: those are checked where a GLMMask is built. The GIL is released while a kernel runs or starts.
+// minglm/ops.py has checked dtypes, shapes and devices. What is left is checked here: that the lengths stay
+// within the rows, so that wrong lengths are an error (std::invalid_argument, ValueError in Python), never a
+// crash. Lengths on a GPU are not read back: they are checked when a GLMMask is built. The GIL is released
+// while a kernel runs or starts.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -23,15 +25,18 @@ using namespace minglm;
 
 namespace {
 
-using Tensor = std::array<int64_t, 3>;   // address, row stride, head stride
-using Sizes = std::array<int64_t, 5>;    // samples, heads, head_dim, rows of q, rows of k
-using Lengths = std::array<int64_t, 4>;  // addresses of cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k (0: none)
+using Tensor = std::array<int64_t, 3>;  // address, row stride, head stride
+using Sizes = std::array<int64_t, 5>;   // samples, heads, head_dim, rows of q, rows of k
+// addresses of cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k (0: none)
+using Lengths = std::array<int64_t, 4>;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& came_and_needed) {
     throw std::invalid_argument(name + ": " + came_and_needed);
 }
 
-std::string at(int64_t s, int64_t value) { return std::to_string(value) + " for sample " + std::to_string(s); }
+std::string at(int64_t s, int64_t value) {
+    return std::to_string(value) + " for sample " + std::to_string(s);
+}
 
 void* pointer(int64_t address) { return reinterpret_cast<void*>(address); }
 
@@ -40,25 +45,30 @@ Rows rows_of(const Tensor& x) { return {pointer(x[0]), x[1], x[2]}; }
 void check_ends(const char* name, const int32_t* ends, int64_t samples, int64_t rows) {
     if (ends[0] != 0) refuse(name, "starts at " + std::to_string(ends[0]) + "; 0 is needed");
     for (int64_t s = 0; s < samples; ++s)
-        if (ends[s + 1] < ends[s]) refuse(name, "falls from " + std::to_string(ends[s]) + " to " + at(s, ends[s + 1]));
+        if (ends[s + 1] < ends[s])
+            refuse(name, "falls from " + std::to_string(ends[s]) + " to " + at(s, ends[s + 1]));
     if (ends[samples] != rows)
-        refuse(name, "ends at " + std::to_string(ends[samples]) + ", but there are " + std::to_string(rows) + " rows");
+        refuse(name, "ends at " + std::to_string(ends[samples]) + ", but there are " + std::to_string(rows) +
+                         " rows");
 }
 
-// On the host, O(samples): every row and key that a kernel will touch lies within its tensor.
+// On the host, O(samples): checks that every row and key that a kernel will touch is within its tensor.
 void check_lengths(const AttentionProblem& p, int64_t keys) {
     check_ends("cu_seqlens_q", p.cu_seqlens_q, p.samples, p.queries);
     check_ends("cu_seqlens_k", p.cu_seqlens_k, p.samples, keys);
     for (int64_t s = 0; s < p.samples; ++s) {
-        const int64_t room = p.cu_seqlens_k[s + 1] - p.cu_seqlens_k[s], used = p.seqlens_k ? p.seqlens_k[s] : room;
-        if (used < 0 || used > room) refuse("seqlens_k", at(s, used) + "; 0 to " + std::to_string(room) + " is accepted");
+        const int64_t room = p.cu_seqlens_k[s + 1] - p.cu_seqlens_k[s],
+                      used = p.seqlens_k ? p.seqlens_k[s] : room;
+        if (used < 0 || used > room)
+            refuse("seqlens_k", at(s, used) + "; 0 to " + std::to_string(room) + " is accepted");
         if (p.part_a_lens[s] < 0 || p.part_a_lens[s] > used)
-            refuse("part_a_lens", at(s, p.part_a_lens[s]) + "; 0 to its keys, " + std::to_string(used) + ", is accepted");
+            refuse("part_a_lens",
+                   at(s, p.part_a_lens[s]) + "; 0 to its keys, " + std::to_string(used) + ", is accepted");
     }
 }
 
-AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q, const Tensor& k,
-                         const Tensor& v, const Tensor& out, int64_t lse) {
+AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
+                         const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
     AttentionProblem p{};
     p.dtype = static_cast<Dtype>(dtype);
     p.samples = sizes[0], p.heads = sizes[1], p.head_dim = sizes[2], p.queries = sizes[3], p.keys = sizes[4];
@@ -70,7 +80,8 @@ AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Leng
     p.q = rows_of(q), p.k = rows_of(k), p.v = rows_of(v), p.out = rows_of(out);
     p.lse = pointer(lse);
     if (dtype < 0 || dtype > 3) refuse("dtype", std::to_string(dtype) + "; 0 to 3 is accepted");
-    if (p.head_dim < 1 || p.head_dim > 256) refuse("head_dim", std::to_string(p.head_dim) + "; 1 to 256 is accepted");
+    if (p.head_dim < 1 || p.head_dim > 256)
+        refuse("head_dim", std::to_string(p.head_dim) + "; 1 to 256 is accepted");
     if (p.samples < 0 || p.heads < 0 || p.queries < 0 || sizes[4] < 0) refuse("sizes", "a negative number");
     return p;
 }
@@ -79,25 +90,28 @@ void check_threads(int threads) {
     if (threads < 1) refuse("threads", std::to_string(threads) + "; at least 1 is needed");
 }
 
-void forward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale, const Lengths& lengths,
-             const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+void forward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale,
+             const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+             int64_t lse) {
     const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
     check_lengths(p, sizes[4]);
     check_threads(threads);
     cpu_forward(p, rung.c_str(), threads);
 }
 
-void backward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale, const Lengths& lengths,
-              const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse, const Tensor& grad_out,
-              const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v) {
+void backward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale,
+              const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+              int64_t lse, const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k,
+              const Tensor& grad_v) {
     AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
     check_lengths(p, sizes[4]);
     check_threads(threads);
-    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
+    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k),
+    p.grad_v = rows_of(grad_v);
     cpu_backward(p, rung.c_str(), threads);
 }
 
-// The kernels of csrc/cuda, which say what is wrong instead of throwing.
+// For the kernels of csrc/cuda, which return an error instead of throwing.
 void check(const std::string& wrong, const char* who) {
     if (!wrong.empty()) throw std::runtime_error(std::string(who) + ": " + wrong);
 }
@@ -106,9 +120,10 @@ void check_served(const std::string& refusal) {
     if (!refusal.empty()) throw std::invalid_argument("q, k, v: " + refusal);
 }
 
-AttentionProblem with_gradients(AttentionProblem p, const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k,
-                                const Tensor& grad_v, int64_t delta) {
-    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
+AttentionProblem with_gradients(AttentionProblem p, const Tensor& grad_out, const Tensor& grad_q,
+                                const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
+    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k),
+    p.grad_v = rows_of(grad_v);
     p.delta = static_cast<float*>(pointer(delta));
     return p;
 }
@@ -120,19 +135,21 @@ std::pair<int, std::string> cuda_devices() {
     return {count, why};
 }
 
-void cuda_forward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
-                  const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+void cuda_forward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale,
+                  const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
+                  const Tensor& out, int64_t lse) {
     const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::forward(p, pointer(stream)), "CUDA");
 }
 
-void cuda_backward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
-                   const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse, const Tensor& grad_out,
-                   const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
-    const AttentionProblem p =
-        with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v, delta);
+void cuda_backward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale,
+                   const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Tensor& out, int64_t lse, const Tensor& grad_out, const Tensor& grad_q,
+                   const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
+    const AttentionProblem p = with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse),
+                                              grad_out, grad_q, grad_k, grad_v, delta);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::backward(p, pointer(stream)), "CUDA");
@@ -143,11 +160,13 @@ void cuda_backward(int device, int64_t stream, int sm, int dtype, const Sizes& s
 constexpr int EMULATED_SM = 80;
 
 void check_emulated(const std::string& wrong) {
-    check(wrong.empty() || emulated::last_report().empty() ? wrong : emulated::last_report(), "the emulated GPU");
+    check(wrong.empty() || emulated::last_report().empty() ? wrong : emulated::last_report(),
+          "the emulated GPU");
 }
 
 void emulated_forward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
-                      const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
+                      const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
+                      const Tensor& out, int64_t lse) {
     const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
     check_lengths(p, sizes[4]);
     check_threads(threads);
@@ -157,10 +176,11 @@ void emulated_forward(const std::string& schedule, int threads, int dtype, const
 }
 
 void emulated_backward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
-                       const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse,
-                       const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
-    const AttentionProblem p =
-        with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v, delta);
+                       const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& out, int64_t lse, const Tensor& grad_out, const Tensor& grad_q,
+                       const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
+    const AttentionProblem p = with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse),
+                                              grad_out, grad_q, grad_k, grad_v, delta);
     check_lengths(p, sizes[4]);
     check_threads(threads);
     check_served(emulated::refusal(p, EMULATED_SM));
@@ -208,33 +228,40 @@ PYBIND11_MODULE(_C, m) {
     m.attr("float64") = static_cast<int>(Dtype::float64);
     m.attr("float16") = static_cast<int>(Dtype::float16);
     m.attr("compiler") = compiler();
-    m.def("keys_of_row", &keys_of_row, py::arg("i"), py::arg("part_a_len"), py::arg("len_k"), "The rule, as C++ has it.");
+    m.def("keys_of_row", &keys_of_row, py::arg("i"), py::arg("part_a_len"), py::arg("len_k"),
+          "The rule of the mask, in C++.");
 
-    m.def("cpu_rungs", &rungs, "The rungs of this build, in ladder order: name, supported, and the dtypes each serves.");
-    m.def("cpu_best_rung", [](int dtype) { return cpu_best_rung(static_cast<Dtype>(dtype)); }, py::arg("dtype"));
+    m.def("cpu_rungs", &rungs,
+          "The rungs of this build, in ladder order: name, supported, and the dtypes each serves.");
+    const auto best_rung = [](int dtype) { return cpu_best_rung(static_cast<Dtype>(dtype)); };
+    m.def("cpu_best_rung", best_rung, py::arg("dtype"));
     m.def("cpu_threads_by", &cpu_threads_by);
     m.def("cpu_forward", &forward, release_gil(), "Writes out and lse.");
-    m.def("cpu_backward", &backward, release_gil(), "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
+    m.def("cpu_backward", &backward, release_gil(),
+          "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
 
-    // csrc/cuda on a GPU, where nvcc was there when this was built. Addresses are the device's; stream: a cudaStream_t of
-    // that device; sm: its compute capability, 80 for 8.0. Backward writes to delta, (heads, queries) float32, too.
+    // csrc/cuda on a GPU, if nvcc compiled it. Addresses are in the device's memory; stream: a cudaStream_t
+    // of that device; sm: its compute capability, 80 for 8.0. Backward also writes to delta, (heads, queries)
+    // float32.
 #ifdef MINGLM_CUDA
     m.attr("cuda_built") = true;
-    m.def("cuda_devices", &cuda_devices, "How many GPUs the driver shows, and why if there is none.");
-    m.def("cuda_capability", &cuda::capability, py::arg("device"), "80 for 8.0; 0 where it cannot be asked.");
+    m.def("cuda_devices", &cuda_devices, "The number of GPUs that the driver shows, and why if it is 0.");
+    m.def("cuda_capability", &cuda::capability, py::arg("device"),
+          "80 for 8.0; 0 if that cannot be determined.");
     m.def("cuda_forward", &cuda_forward, release_gil());
     m.def("cuda_backward", &cuda_backward, release_gil());
 #else
     m.attr("cuda_built") = false;
 #endif
 
-    // The same sources carried out on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
+    // The same sources, run on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
 #ifdef MINGLM_EMULATED
     m.attr("emulated_built") = true;
     m.def("emulated_forward", &emulated_forward, release_gil());
     m.def("emulated_backward", &emulated_backward, release_gil());
-    m.def("count_traffic", &emulated::count_traffic, py::arg("on"), "Count what emulated kernels ask of memory, from zero on.");
-    m.def("traffic", &memory_traffic, "What was counted: dict of numbers; see csrc/cuda_on_cpu/schedule.h.");
+    m.def("count_traffic", &emulated::count_traffic, py::arg("on"),
+          "Start or stop counting memory accesses of emulated kernels.");
+    m.def("traffic", &memory_traffic, "The counts, as a dict; see csrc/cuda_on_cpu/schedule.h.");
 #else
     m.attr("emulated_built") = false;
 #endif

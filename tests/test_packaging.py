@@ -1,7 +1,7 @@
 """What `pip install .` builds: with a compiler, without one, with an nvcc, and after a header was touched.
 
-The package is the real one; csrc/ is a stand-in that compiles in a second, and so is nvcc but in one test.
-.ci/run builds the real thing in environments without torch, which takes the network.
+The package is the real one. The sources in csrc/ are stand-ins that compile in a second, and so is nvcc,
+except in one test. .ci/run builds the real thing in environments without torch, which needs the network.
 """
 
 import ast
@@ -23,9 +23,9 @@ from conftest import ROOT, need_compiler
 
 from minglm import errors
 
-spec = importlib.util.spec_from_file_location("minglm_setup", ROOT / "setup.py")
-SETUP = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(SETUP)
+spec = importlib.util.spec_from_file_location("minglm_build", ROOT / "csrc" / "build.py")
+csrc_build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(csrc_build)
 X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="about the flags of x86-64")
 BUILT = ("*.so", "*.pyd", "*.pyc", "_build_info.json", "__pycache__")
 BINDINGS = """
@@ -38,7 +38,7 @@ namespace cuda { int value(); }
 #ifdef MINGLM_EMULATED
 namespace emulated { int value(); }
 #endif
-static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1};
 PyMODINIT_FUNC PyInit__C() {
     PyObject* m = PyModule_Create(&module);
     PyModule_AddIntConstant(m, "value", VALUE + value_of_the_kernel());
@@ -81,85 +81,75 @@ int value_of_the_kernel() { return 20; }
 #endif
 """
 
-
-OURS = (
-    "CC",
-    "CXX",
-    "CXXFLAGS",
-    "LDFLAGS",
-    "MAX_JOBS",
-    "MINGLM_REQUIRE_EXT",
-    "MINGLM_CUDA",
-    "MINGLM_CUDA_HOME",
-)
-OURS += ("MINGLM_CUDA_ARCHS", "CUDA_HOME", "VIRTUAL_ENV")
+OURS = ["CC", "CXX", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "CUDA_HOME", "VIRTUAL_ENV", "MINGLM_REQUIRE_EXT"]
+OURS += ["MINGLM_CUDA", "MINGLM_CUDA_HOME", "MINGLM_CUDA_ARCHS"]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="CUDA is built on Linux alone")
 INPLACE = ("setup.py", "build_ext", "--inplace")
 
 
 @pytest.fixture
 def tree(source):
-    """A copy of the source tree with a small csrc/, which the compiler here can compile."""
+    """A copy of the source tree with a small csrc/; skips if there is no compiler for it."""
     need_compiler("g++")  # the scripts of these tests call it
     return source
 
 
 @pytest.fixture
 def source(tmp_path):
-    """The same, compiler or not."""
+    """The same, with or without a compiler."""
     root = tmp_path / "tree"
     root.mkdir()
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, root)
     shutil.copytree(ROOT / "minglm", root / "minglm", ignore=shutil.ignore_patterns(*BUILT))
-    files = {
-        "bindings.cpp": BINDINGS,
-        "value.h": "#define VALUE 1\n",
-        "cpu/cpu.cpp": KERNEL,
-        "cpu/vector.inc": "return 20;\n",
-    }
+    files = {"bindings.cpp": BINDINGS, "value.h": "#define VALUE 1\n"}
+    files |= {"cpu/cpu.cpp": KERNEL, "cpu/vector.inc": "return 20;\n"}
     files |= {"cuda/launch.cu": LAUNCH, "cuda/kernels.cuh": "#define KERNELS 5\n"}
     files |= {"cuda_on_cpu/emulated.cpp": '#define DEVICE emulated\n#include "../cuda/launch.cu"\n'}
-    files |= {f"cpu/{name}.cpp": f'int {name}() {{\n#include "vector.inc"\n}}\n' for name in SETUP.SETS}
+    files |= {f"cpu/{name}.cpp": f'int {name}() {{\n#include "vector.inc"\n}}\n' for name in csrc_build.SETS}
     for name, text in files.items():
         (root / "csrc" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "csrc" / name).write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "csrc" / "build.py", root / "csrc")
     (root / "tests").mkdir()
     (root / "tests" / "test_it.py").touch()
     return Tree(root)
 
 
 class Tree:
-    """A source tree, and what one does with it."""
+    """A source tree, with methods to build it and to ask what was built."""
 
     def __init__(self, root):
         self.root = root
 
     def run(self, *words, check=True, **variables):
-        """Python in the tree, in a process of its own; without CUDA unless a variable says something else about it."""
-        kept = {name: value for name, value in os.environ.items() if name not in OURS} | {"MINGLM_CUDA": "0"}
-        how = dict(cwd=self.root, env=kept | variables, capture_output=True, text=True)
-        done = subprocess.run([sys.executable, *words], **how)
+        """Run Python in the tree, in a new process; without CUDA unless `variables` set MINGLM_CUDA."""
+        env = {name: value for name, value in os.environ.items() if name not in OURS}
+        env |= {"MINGLM_CUDA": "0"} | variables
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
     def hook(self, name, **how):
-        """Call a hook of the build backend, as pip does; returns the path of what it made."""
+        """Call a hook of the build backend, as pip does; returns the path of what it built."""
         out = str(self.root.parent / "out")
-        code = (
-            f"import sys, setuptools.build_meta as backend; print(backend.{name}({out!r}), file=sys.stderr)"
-        )
-        done = self.run("-c", code, **how)
+        call = f"print(backend.{name}({out!r}), file=sys.stderr)"
+        done = self.run("-c", f"import sys, setuptools.build_meta as backend; {call}", **how)
         return done if done.returncode else Path(out, done.stderr.split()[-1])
+
+    def edit(self, name, old, new):
+        text = (self.root / name).read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old}"
+        (self.root / name).write_text(text.replace(old, new), encoding="utf-8")
 
     def info(self):
         return json.loads((self.root / "minglm" / "_build_info.json").read_text(encoding="utf-8"))
 
     def value(self, name="value", **variables):
-        """What the extension in the tree says; None if it does not know the name."""
+        """A constant of the extension in the tree; None if it has no such name."""
         code = f"import sys; sys.path[:0] = ['minglm']; import _C; print(getattr(_C, {name!r}, None))"
-        said = self.run("-c", code, **variables).stdout.strip()
-        return None if said == "None" else int(said)
+        return ast.literal_eval(self.run("-c", code, **variables).stdout.strip())
 
 
 def compiled(done):
@@ -179,23 +169,18 @@ def program(path, text):
 def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree):
     done = tree.run(*INPLACE)
     sets = tree.info()["sets"]
+    vectors = {f"csrc/cpu/{name}.cpp" for name in sets}
     emulated = {"csrc/cuda_on_cpu/emulated.cpp"} if sys.platform == "linux" else set()
-    assert (
-        compiled(done)
-        == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp", *(f"csrc/cpu/{name}.cpp" for name in sets)} | emulated
-    )
-    assert (
-        tree.value() == 21
-        and tree.value("emulated") == (5 if emulated else None)
-        and tree.value("cuda") is None
-    )
+    assert compiled(done) == {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"} | vectors | emulated
+    assert tree.value() == 21 and tree.value("cuda") is None
+    assert tree.value("emulated") == (5 if emulated else None)
     assert compiled(tree.run(*INPLACE)) == set()
 
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
     assert compiled(tree.run(*INPLACE)) == {"csrc/bindings.cpp"}
     assert tree.value() == 22
     (tree.root / "csrc" / "cpu" / "vector.inc").write_text("return 30;\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE)) == {f"csrc/cpu/{name}.cpp" for name in sets}
+    assert compiled(tree.run(*INPLACE)) == vectors
     assert tree.value() == (32 if sets else 22)
     assert compiled(tree.run(*INPLACE, CXXFLAGS="-DOTHER=1")) >= {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"}
     assert compiled(tree.run(*INPLACE, "--force")) >= {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"}
@@ -203,8 +188,8 @@ def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree
 
 def test_setup_imports_neither_torch_nor_numpy(tree):
     forbidden = "sys.modules.update(torch=None, numpy=None)"  # an import of them would raise
-    code = f"import runpy, sys; {forbidden}; sys.argv = {list(INPLACE)}; runpy.run_path('setup.py', run_name='__main__')"
-    tree.run("-c", code)
+    build = f"sys.argv = {list(INPLACE)}; runpy.run_path('setup.py', run_name='__main__')"
+    tree.run("-c", f"import runpy, sys; {forbidden}; {build}")
     assert tree.info()["extension"]
 
 
@@ -213,14 +198,11 @@ def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_th
     tree.run(*INPLACE)
     [ninja] = tree.root.glob("build/ninja-*/build.ninja")
     lines = ninja.read_text(encoding="utf-8").splitlines()
-    flags = {
-        line.split()[-1]: after.split()
-        for line, after in zip(lines, lines[1:], strict=False)
-        if ": compile " in line
-    }
+    pairs = [(line, after) for line, after in zip(lines, lines[1:], strict=False) if ": compile " in line]
+    flags = {line.split()[-1]: after.split() for line, after in pairs}
     for source, words in flags.items():
         name = Path(source).stem
-        more = SETUP.SETS[name][1].split() if name in SETUP.SETS else []
+        more = csrc_build.SETS[name][1].split() if name in csrc_build.SETS else []
         assert [word for word in words if word.startswith("-m")] == more, source
         assert "-O3" in words and "-fvisibility=hidden" in words and "-ffast-math" not in words
     [linked] = [line.split() for line in lines if ": link " in line]
@@ -237,29 +219,29 @@ def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_th
     ],
 )
 def test_what_a_compiler_cannot_do_is_left_out(tree, refused, sets, openmp, flag):
-    old = f'case " $* " in *" {refused} "*) echo "error: {refused}: what is that?" >&2; exit 1;; esac; exec g++ "$@"'
-    tree.run(*INPLACE, CXX=program(tree.root / "old-g++", old), MAX_JOBS="1")
+    error = f'echo "error: {refused}: what is that?" >&2; exit 1'
+    old = program(tree.root / "old-g++", f'case " $* " in *" {refused} "*) {error};; esac; exec g++ "$@"')
+    tree.run(*INPLACE, CXX=old, MAX_JOBS="1")
     assert tree.info()["sets"] == sets and tree.info()["openmp"] is openmp and tree.info()["extension"]
     [ninja] = tree.root.glob("build/ninja-*/build.ninja")
-    assert (
-        flag in ninja.read_text(encoding="utf-8") and refused not in ninja.read_text(encoding="utf-8").split()
-    )
+    text = ninja.read_text(encoding="utf-8")
+    assert flag in text and refused not in text.split()
 
 
 def test_an_editable_install_builds_into_the_source_tree_and_the_next_one_only_what_changed(tree):
     wheel = tree.hook("build_editable", MINGLM_REQUIRE_EXT="1")
     assert "editable" in wheel.name and tree.value() == 21 and tree.info()["extension"]
     [build] = tree.root.glob("build/ninja-*")
-    made = {path: path.stat().st_mtime_ns for path in build.rglob("*.o")}
+    times = {path: path.stat().st_mtime_ns for path in build.rglob("*.o")}
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
     tree.hook("build_editable", PYTHONPATH=str(moved_pybind11(tree.root / "elsewhere")))
     assert tree.value() == 22
-    again = {path.name for path, when in made.items() if path.stat().st_mtime_ns != when}
-    assert again - {"probe.o"} == {"bindings.o"}
+    rebuilt = {path.name for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert rebuilt - {"probe.o"} == {"bindings.o"}
 
 
 def moved_pybind11(folder):
-    """pybind11 in another folder, as each build by pip has it in a folder of its own."""
+    """Copy pybind11 to another folder, because each build by pip has it in a new one; returns the folder."""
     import pybind11
 
     shutil.copytree(Path(pybind11.__file__).parent, folder / "pybind11")
@@ -291,25 +273,18 @@ def test_each_reason_is_one_line_and_an_error_if_the_extension_is_required(sourc
     if why == "compiler":
         how, expected = dict(PATH=str(tree.root)), "there is no C++ compiler"
     elif why == "broken":
-        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text(
-            "int value_of_the_kernel() { return 1 }\n", encoding="utf-8"
-        )
+        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int value_of_the_kernel() { return 1 }\n")
         expected = "csrc/cpu/cpu.cpp:1:"
     elif why == "Python.h":
-        setup = (tree.root / "setup.py").read_text(encoding="utf-8")
-        (tree.root / "setup.py").write_text(
-            setup.replace('sysconfig.get_path("include")', '"/nowhere"'), encoding="utf-8"
-        )
+        tree.edit("csrc/build.py", 'sysconfig.get_path("include")', '"/nowhere"')
         expected = "/nowhere holds no Python.h"
     else:  # pybind11 or ninja cannot be imported, and no ninja is on the PATH
         shadow = tree.root / "shadow"
         shadow.mkdir()
         (shadow / f"{why}.py").write_text("raise ImportError\n", encoding="utf-8")
         compiler = program(shadow / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-        how, expected = (
-            dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler),
-            f"{why} is missing: pip install {why}",
-        )
+        how = dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler)
+        expected = f"{why} is missing: pip install {why}"
     wheel = tree.hook("build_wheel", **how)
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as files:
@@ -352,7 +327,7 @@ PROBE = 'for last; do :; done; echo "int probed;" | g++ -fPIC -x c++ -c - -o "$l
 
 @pytest.fixture
 def nvcc(tree):
-    """Something that passes for a CUDA toolkit, as the wheels of PyPI lay it out; g++ does the work."""
+    """The home of a fake CUDA toolkit, laid out like the wheels of PyPI; g++ does the work."""
     return toolkit(tree.root / "toolkit")
 
 
@@ -365,35 +340,29 @@ def toolkit(home, nvcc=NVCC, probe=PROBE):
 
 
 def codes(home):
-    """What the launches of nvcc were told to compile for."""
+    """(the -gencode arguments of the one call of nvcc that compiled kernels, its whole command line)."""
     [command] = (home / "commands").read_text(encoding="utf-8").splitlines()
     return [word for word in command.split() if word.startswith("arch=")], command
 
 
 @LINUX
 def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tree, nvcc):
-    everything = dict(
-        MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", MINGLM_CUDA_HOME=str(nvcc), CXXFLAGS="-DA=1,2"
-    )
+    everything = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", CXXFLAGS="-DA=1,2")
+    everything |= dict(MINGLM_CUDA_HOME=str(nvcc))
     done = tree.run(*INPLACE, MAX_JOBS="2", **everything)
     assert compiled(done) >= {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp", "csrc/bindings.cpp"}
     cuda = dict(built=True, reason=None, nvcc="13.0.88", archs=[75, 80, 100], machine_code=True)
     assert tree.info()["cuda"] == cuda and tree.info()["emulated"]
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, 5, 5)
     machine_codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 100)]
-    assert codes(nvcc)[0] == [*machine_codes, "arch=compute_100,code=compute_100"]
-    assert (
-        "--threads 2 " in codes(nvcc)[1]
-        and "-ccbin g++ " in codes(nvcc)[1]
-        and r"-Xcompiler -DA=1\,2 " in codes(nvcc)[1]
-    )
+    compiled_for, command = codes(nvcc)
+    assert compiled_for == [*machine_codes, "arch=compute_100,code=compute_100"]
+    assert all(words in command for words in ("--threads 2 ", "-ccbin g++ ", r"-Xcompiler -DA=1\,2 "))
 
     assert compiled(tree.run(*INPLACE, **everything)) == set()
     (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE, **everything)) == {
-        "csrc/cuda/launch.cu",
-        "csrc/cuda_on_cpu/emulated.cpp",
-    }
+    kernels = {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
+    assert compiled(tree.run(*INPLACE, **everything)) == kernels
     assert (tree.value("cuda"), tree.value("emulated")) == (6, 6)
     (tree.root / "csrc" / "value.h").write_text("#define VALUE 2\n", encoding="utf-8")
     assert compiled(tree.run(*INPLACE, **everything)) == {"csrc/bindings.cpp"}
@@ -401,13 +370,10 @@ def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tre
 
 
 def shows_gpus(folder, *capabilities):
-    """A PATH on which nvidia-smi shows these GPUs; without any, it fails as it does where there is no driver."""
+    """A PATH on which nvidia-smi shows these GPUs; without any, it fails as it does without a driver."""
     folder.mkdir()
-    said = (
-        "; ".join(f"echo {capability}" for capability in capabilities)
-        or "echo 'NVIDIA-SMI has failed'; exit 9"
-    )
-    program(folder / "nvidia-smi", said)
+    script = "; ".join(f"echo {capability}" for capability in capabilities)
+    program(folder / "nvidia-smi", script or "echo 'NVIDIA-SMI has failed'; exit 9")
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
@@ -415,18 +381,10 @@ def shows_gpus(folder, *capabilities):
 @pytest.mark.parametrize(
     ("gpus", "archs", "compiled_for"),
     [
-        ((), [80], ["arch=compute_80,code=compute_80"]),
-        (("8.9",), [87], ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]),
-        (
-            ("10.0", "7.5", "10.0"),
-            [75, 100],
-            [
-                "arch=compute_75,code=sm_75",
-                "arch=compute_100,code=sm_100",
-                "arch=compute_100,code=compute_100",
-            ],
-        ),
-        (("7.0",), [80], ["arch=compute_80,code=compute_80"]),
+        ((), [80], "80,code=compute_80"),
+        (("8.9",), [87], "87,code=sm_87 87,code=compute_87"),
+        (("10.0", "7.5", "10.0"), [75, 100], "75,code=sm_75 100,code=sm_100 100,code=compute_100"),
+        (("7.0",), [80], "80,code=compute_80"),
     ],
 )
 def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(
@@ -434,9 +392,9 @@ def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(
 ):
     path = shows_gpus(tree.root / "driver", *gpus)
     tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), PATH=path)
-    assert codes(nvcc)[0] == compiled_for
+    assert codes(nvcc)[0] == [f"arch=compute_{code}" for code in compiled_for.split()]
     cuda = tree.info()["cuda"]
-    assert cuda["archs"] == archs and cuda["machine_code"] is any("sm_" in code for code in compiled_for)
+    assert cuda["archs"] == archs and cuda["machine_code"] is ("sm_" in compiled_for)
 
 
 @LINUX
@@ -452,13 +410,11 @@ def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(tree, nvcc)
 
 
 def no_nvcc(tree):
-    """Hide every nvcc: the PATH holds a compiler alone, and setup.py looks for wheels elsewhere."""
-    setup = (tree.root / "setup.py").read_text(encoding="utf-8")
-    (tree.root / "setup.py").write_text(setup.replace("site-packages/nvidia", "nowhere"), encoding="utf-8")
+    """Hide every nvcc: the PATH holds only a compiler, and the wheels are looked for elsewhere."""
+    tree.edit("csrc/build.py", "site-packages/nvidia", "nowhere")
     compiler = program(tree.root / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-    return dict(
-        PATH=str(tree.root), CXX=compiler
-    ), "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
+    why = "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
+    return dict(PATH=str(tree.root), CXX=compiler), why
 
 
 def no_such_home(tree):
@@ -477,7 +433,7 @@ def no_program(tree):
 
 
 def no_probe(tree):
-    """It refuses this host compiler, say."""
+    """An nvcc that refuses this host compiler."""
     why = "error: #error -- unsupported GNU version!"
     return dict(MINGLM_CUDA_HOME=str(toolkit(tree.root / "other", probe=f"echo '{why}'; exit 1"))), why
 
@@ -489,33 +445,22 @@ def no_runtime(tree):
 
 
 def no_such_architecture(tree):
-    home = toolkit(
-        tree.root / "other", NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74")
-    )
+    old = NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74")
+    home = toolkit(tree.root / "other", old)
     return dict(MINGLM_CUDA_HOME=str(home)), "knows none of 75 80 86 90 100 120"
 
 
 def no_kernels(tree):
-    """It is too old for the kernels themselves."""
+    """An nvcc that is too old for the kernels themselves."""
     (tree.root / "csrc" / "cuda" / "launch.cu").write_text("int a;\n#error new!\n", encoding="utf-8")
-    (tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp").write_text(
-        "namespace emulated { int value() { return 5; } }\n"
-    )
-    return dict(
-        MINGLM_CUDA_HOME=str(toolkit(tree.root / "other"))
-    ), "csrc/cuda/launch.cu:2:2: error: #error new!"
+    emulated = tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp"
+    emulated.write_text("namespace emulated { int value() { return 5; } }\n", encoding="utf-8")
+    home = toolkit(tree.root / "other")
+    return dict(MINGLM_CUDA_HOME=str(home)), "csrc/cuda/launch.cu:2:2: error: #error new!"
 
 
-REASONS = [
-    no_nvcc,
-    no_such_home,
-    no_answer,
-    no_program,
-    no_probe,
-    no_runtime,
-    no_such_architecture,
-    no_kernels,
-]
+REASONS = [no_nvcc, no_such_home, no_answer, no_program]
+REASONS += [no_probe, no_runtime, no_such_architecture, no_kernels]
 
 
 @LINUX
@@ -524,28 +469,23 @@ def test_without_cuda_all_the_rest_is_built_and_says_why_and_it_is_an_error_if_c
     how, expected = why(tree)
     tree.run(*INPLACE, **{"MINGLM_CUDA": ""} | how)
     cuda = tree.info()["cuda"]
-    assert (
-        expected in cuda["reason"]
-        and len(cuda["reason"].splitlines()) == 1
-        and not cuda["built"]
-        and not cuda["archs"]
-    )
+    assert expected in cuda["reason"] and len(cuda["reason"].splitlines()) == 1
+    assert not cuda["built"] and not cuda["archs"]
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, None, 5)
     assert tree.info()["extension"] and tree.info()["reason"] is None
 
     done = tree.hook("build_wheel", check=False, MINGLM_CUDA="1", **how)
     last = done.stderr.strip().splitlines()[-1]
-    assert (
-        done.returncode == 1 and last == f"minglm: error: the CUDA kernels were not built: {cuda['reason']}"
-    )
+    assert done.returncode == 1
+    assert last == f"minglm: error: the CUDA kernels were not built: {cuda['reason']}"
     assert "Traceback" not in done.stderr
 
 
 @LINUX
-def test_cuda_can_be_left_out_and_nobody_asks_nvcc(tree):
-    home = toolkit(tree.root / "other", "touch HOME/asked; exit 1")
+def test_cuda_can_be_left_out_and_then_nvcc_is_not_called(tree):
+    home = toolkit(tree.root / "other", "touch HOME/called; exit 1")
     tree.run(*INPLACE, MINGLM_CUDA="0", MINGLM_CUDA_HOME=str(home))
-    assert tree.info()["cuda"]["reason"] == "MINGLM_CUDA=0 left it out" and not (home / "asked").exists()
+    assert tree.info()["cuda"]["reason"] == "MINGLM_CUDA=0 left it out" and not (home / "called").exists()
 
 
 def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(source):
@@ -555,10 +495,8 @@ def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(source):
 
 def test_where_nvcc_is_looked_for_and_in_which_order(tmp_path, monkeypatch):
     wheels = "lib/python3.11/site-packages/nvidia/cu13"
-    homes = [
-        toolkit(tmp_path / name)
-        for name in ("first", "second", "third", f"prefix/{wheels}", f"active/{wheels}")
-    ]
+    names = ("first", "second", "third", f"prefix/{wheels}", f"active/{wheels}")
+    homes = [toolkit(tmp_path / name) for name in names]
     monkeypatch.setenv("MINGLM_CUDA_HOME", str(homes[0]))
     monkeypatch.setenv("CUDA_HOME", str(homes[1]))
     monkeypatch.setenv("PATH", str(homes[2] / "bin"))
@@ -567,45 +505,38 @@ def test_where_nvcc_is_looked_for_and_in_which_order(tmp_path, monkeypatch):
     hide = [
         lambda: monkeypatch.delenv("MINGLM_CUDA_HOME"),
         lambda: monkeypatch.setenv("CUDA_HOME", "/nonexistent"),
-    ]
-    hide += [
         lambda: monkeypatch.setenv("PATH", "/nonexistent"),
         lambda: monkeypatch.setattr(sys, "prefix", "/nonexistent"),
+        lambda: monkeypatch.delenv("VIRTUAL_ENV"),
     ]
-    for home, hide_it in zip(homes, [*hide, lambda: monkeypatch.delenv("VIRTUAL_ENV")], strict=True):
-        assert SETUP.find_nvcc() == str(home / "bin" / "nvcc")
+    for home, hide_it in zip(homes, hide, strict=True):
+        assert csrc_build.find_nvcc() == str(home / "bin" / "nvcc")
         hide_it()
-    with pytest.raises(SETUP.NoCuda, match="there is no nvcc"):
-        SETUP.find_nvcc()
+    with pytest.raises(csrc_build.NoCuda, match="there is no nvcc"):
+        csrc_build.find_nvcc()
 
 
 def has_nvcc():
     try:
-        return sys.platform == "linux" and SETUP.find_nvcc()
-    except SETUP.NoCuda:
+        return sys.platform == "linux" and csrc_build.find_nvcc()
+    except csrc_build.NoCuda:
         return None
 
 
 @pytest.mark.skipif(not has_nvcc(), reason="no nvcc; pip install -e '.[cuda-compiler]' brings one")
 def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runtime(tree):
-    found = {
-        name: os.environ[name]
-        for name in ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV")
-        if name in os.environ
-    }
-    how = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="80", **found)
+    places = ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV")
+    how = {name: os.environ[name] for name in places if name in os.environ}
+    how |= dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="80")
     assert "csrc/cuda/launch.cu" in compiled(tree.run(*INPLACE, **how))
-    assert (
-        tree.value() == 21 and tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1
-    )  # the runtime answers that there is none
+    assert tree.value() == 21
+    assert tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1  # the runtime answers that there is no GPU
     (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
     assert compiled(tree.run(*INPLACE, **how)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
     if shutil.which("nm"):
         [library] = (tree.root / "minglm").glob("_C*")
         symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
-        assert "PyInit__C" in symbols and not [
-            line for line in symbols.splitlines() if "cuda" in line.lower()
-        ]
+        assert "PyInit__C" in symbols and "cuda" not in symbols.lower()
 
 
 # ---- what is in the packages -----------------------------------------------------------------------------
@@ -616,51 +547,46 @@ def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_pa
     with tarfile.open(tree.hook("build_sdist")) as files:
         inside = {name.partition("/")[2] for name in files.getnames() if not files.getmember(name).isdir()}
         files.extractall(tmp_path / "sdist", filter="data")
-    sources = {str(path.relative_to(tree.root)) for path in tree.root.glob("csrc/**/*") if path.is_file()}
-    assert (
-        sources < inside
-        and {"setup.py", "tests/test_it.py", "README.md", "minglm/data/default.txt.xz"} < inside
-    )
-    assert not [
-        name for name in inside if name.startswith("build/") or name.endswith(".so") or "_build_info" in name
-    ]
+    files = [path for path in tree.root.glob("csrc/**/*") if path.is_file() and path.suffix != ".pyc"]
+    sources = {str(path.relative_to(tree.root)) for path in files}
+    assert "csrc/build.py" in sources and sources < inside
+    assert {"setup.py", "tests/test_it.py", "README.md", "minglm/data/default.txt.xz"} < inside
+    assert not [name for name in inside if name.startswith("build/") or name.endswith((".so", ".pyc"))]
+    assert not [name for name in inside if "_build_info" in name]
 
     [root] = (tmp_path / "sdist").iterdir()
     tree = Tree(root)
     tree.run("setup.py", "build")
     [library] = root.glob("build/lib*/minglm")
-    (library / "gone.py").touch()  # a module that is no more
+    (library / "gone.py").touch()  # a module that the package no longer has
     wheel = tree.hook("build_wheel")
     assert not wheel.name.endswith("none-any.whl")
     with zipfile.ZipFile(wheel) as files:
         inside = {name for name in files.namelist() if ".dist-info/" not in name}
         files.extractall(tmp_path / "installed")
-    package = [
-        path for path in (ROOT / "minglm").rglob("*") if path.is_file() and not any(map(path.match, BUILT))
-    ]
-    package = {str(path.relative_to(ROOT)) for path in package}
-    assert inside == package | {"minglm/_build_info.json", f"minglm/{SETUP.MODULE}"}
+    files = [path for path in (ROOT / "minglm").rglob("*") if path.is_file()]
+    package = {str(path.relative_to(ROOT)) for path in files if not any(map(path.match, BUILT))}
+    assert inside == package | {"minglm/_build_info.json", f"minglm/{csrc_build.MODULE}"}
     assert Tree(tmp_path / "installed").value() == 21
 
 
 def test_every_instruction_set_has_its_file():
-    assert all((ROOT / "csrc" / "cpu" / f"{name}.cpp").is_file() for name in SETUP.SETS)
+    assert all((ROOT / "csrc" / "cpu" / f"{name}.cpp").is_file() for name in csrc_build.SETS)
 
 
-@pytest.mark.skipif(
-    not shutil.which("nm"), reason="no nm, which lists the symbols of an object file; apt install binutils"
-)
-@pytest.mark.parametrize(
-    "name", [name for name, (machine, _, _) in SETUP.SETS.items() if machine == platform.machine()]
-)
+NM = pytest.mark.skipif(not shutil.which("nm"), reason="no nm to list symbols; apt install binutils")
+OF_THIS_MACHINE = [name for name, (arch, *_) in csrc_build.SETS.items() if arch == platform.machine()]
+
+
+@NM
+@pytest.mark.parametrize("name", OF_THIS_MACHINE)
 def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
-    """An inline function that two files hold is kept once: compiled for AVX-512, it would crash older machines."""
-    found = list((ROOT / "build").glob(f"ninja-*/csrc/cpu/{name}.o"))
-    if not found:
+    """The linker keeps one copy of an inline function; compiled for AVX-512 it would crash older machines."""
+    objects = list((ROOT / "build").glob(f"ninja-*/csrc/cpu/{name}.o"))
+    if not objects:
         pytest.skip("the extension was not built in this checkout")
-    symbols = subprocess.run(
-        ["nm", "-C", "--defined-only", found[0]], capture_output=True, text=True, check=True
-    ).stdout
+    command = ["nm", "-C", "--defined-only", objects[0]]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     shared = [line for line in symbols.splitlines() if line.split()[1] in "WwVvu"]
     assert not shared
     assert f"minglm::{name}_rung" in symbols
@@ -669,14 +595,9 @@ def test_the_file_of_an_instruction_set_shares_no_code_with_others(name):
 def test_every_import_is_of_a_dependency_or_of_a_package_that_an_extra_brings():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     always, extras = project["dependencies"], project["optional-dependencies"]
-    known = {re.match(r"[\w-]+", requirement)[0] for requirement in always} | {
-        "minglm",
-        *sys.stdlib_module_names,
-    }
-    known |= {module.partition(".")[0] for module in errors.OPTIONAL}
-    known |= {
-        "flash_attn"
-    }  # a rival that `bench attention` measures where there is one; it is built on a machine with a GPU
+    known = {re.match(r"[\w-]+", requirement)[0] for requirement in always}
+    known |= {"minglm", *sys.stdlib_module_names, *(name.partition(".")[0] for name in errors.OPTIONAL)}
+    known |= {"flash_attn"}  # `bench attention` compares with it where it was built, on a machine with a GPU
     for path in (ROOT / "minglm").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

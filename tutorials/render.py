@@ -1,23 +1,23 @@
-"""The chapters as pages: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb and img/NN_name-K.png.
+"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png.
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 03, 03_two_positions
-    python tutorials/render.py --check [NAME ...]    writes nothing: does each still run, and is its page what it gives?
+    python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
 
 A chapter is Python in cells; the first is markdown and begins with the title. A header says what a cell is:
 
-    # %% [markdown]       English, each line begun by "# "
+    # %% [markdown]       English, each line begins with "# "
     # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
     # %%                  code
-    # %% exact            code that prints the same on every machine and in quick mode: --check compares it with the page
+    # %% exact            code whose output is always the same, even in quick mode: --check compares it
 
-Under a cell stand what it prints, its last expression (a str as it is; any other value as its repr; None not
-at all) and its figures: those of pyplot that it leaves open, and one that is its last expression. A figure
-needs `alt_text`, a sentence, and is shown once. Cells run in one namespace, named __main__, in a process of
-its own that starts in an empty folder. What writes to stderr or past Python (other programs, C++) is not on
-the page. MINGLM_FAST=1 in the environment makes a quick page, to look at; --check always runs in quick mode,
-and tries the exercises' checks on the answers in solutions.py.
+Below a cell, the page shows what it prints, its last expression (a str as it is; any other value as its repr;
+None is omitted) and its figures: those of pyplot that it leaves open, and one that is its last expression. A
+figure needs `alt_text`, a sentence, and is shown once. The cells of a chapter run in one namespace, named
+__main__, in a new process that starts in an empty folder. The page does not show stderr, or output that
+bypasses Python (other programs, C++). MINGLM_FAST=1 in the environment makes a quick page, as a preview;
+--check always runs in quick mode, and tests the checks of the exercises on the answers in solutions.py.
 
-Exit code 0; 1 when a chapter fails, one line each (a traceback may stand above it); 2 for a bad question.
+Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback, if any); 2 for wrong usage.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-DPI, LARGEST = 120, 120 * 1024  # of a picture; in bytes
+DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
 OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
 WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
@@ -49,7 +49,7 @@ WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
 
 
 class Wrong(Exception):
-    """What is wrong with a chapter or a question, in a line."""
+    """An error in a chapter or in the arguments, as one line."""
 
 
 # ---- what a chapter is -----------------------------------------------------------------------------------
@@ -57,12 +57,12 @@ class Wrong(Exception):
 
 class Cell(NamedTuple):
     kind: str  # "en", "zh", "code" or "exact"
-    line: int  # of its first line of text in the file
+    line: int  # the line of its first text in the file
     text: str
 
 
 class Chapter:
-    """A source file, cut into cells. Raises Wrong, with the line, if it is none."""
+    """A source file, cut into cells. Raises Wrong, with the line, if the file is not a chapter."""
 
     KINDS = {"": "code", "exact": "exact", "[markdown]": "en", "[markdown] zh": "zh"}
 
@@ -77,9 +77,8 @@ class Chapter:
         for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
             tag = lines[head].removeprefix("# %%").strip()
             if tag not in self.KINDS or not lines[head].startswith("# %%"):
-                self.refuse(
-                    head + 1, f"unknown cell {lines[head]!r}; there are # %% followed by {list(self.KINDS)}"
-                )
+                accepted = f"# %% followed by one of {list(self.KINDS)} is accepted"
+                self.refuse(head + 1, f"unknown cell {lines[head]!r}; {accepted}")
             self.add(self.KINDS[tag], head + 1, lines[head + 1 : end])
         if not self.cells or self.cells[0].kind != "en" or not self.cells[0].text.startswith("# "):
             self.refuse(1, "the first cell is English markdown and begins with the title")
@@ -117,7 +116,7 @@ class Chapter:
         return [cell for cell in self.cells if cell.kind in ("code", "exact")]
 
     def untranslated(self):
-        """The first English cell without a Chinese one, or None."""
+        """The first English cell without a Chinese translation, or None."""
         pairs = zip(self.cells, [*self.cells[1:], None], strict=True)
         return next((a for a, b in pairs if a.kind == "en" and (b is None or b.kind != "zh")), None)
 
@@ -129,33 +128,32 @@ class Chapter:
         return f"{self.name}.zh.md" if zh and self.has_zh else f"{self.name}.md"
 
 
-# ---- running it: in a process of its own -----------------------------------------------------------------
+# ---- running it in a process of its own ------------------------------------------------------------------
 
 
 def outputs_of(chapter, folder):
-    """Run the cells. -> the namespace, and for each code cell a list of {"text"} or {"png", "alt"}; pictures go to folder."""
+    """Run the cells; returns the namespace and, for each code cell, a list of {"text"} or {"png", "alt"}.
+
+    Pictures are saved in `folder`.
+    """
     main = types.ModuleType("__main__")
     main.__file__ = str(chapter.path)
     sys.modules["__main__"], sys.argv = main, [str(chapter.path)]
-    seen, outputs = [], []  # seen: the figures themselves, so that no other gets their identity
+    seen, outputs = [], []  # seen: the figures themselves, so that no new one gets the id() of an old one
     for cell in chapter.code():
         tree = ast.parse("\n" * (cell.line - 1) + cell.text)
-        last = (
-            ast.Expression(tree.body.pop().value)
-            if tree.body and isinstance(tree.body[-1], ast.Expr)
-            else None
-        )
-        said, value = io.StringIO(), None
-        with redirect_stdout(said):
+        last, value = None, None
+        if tree.body and isinstance(tree.body[-1], ast.Expr):
+            last = ast.Expression(tree.body.pop().value)
+        with redirect_stdout(io.StringIO()) as printed:
             exec(compile(tree, chapter.path, "exec", dont_inherit=True), main.__dict__)
             if last:
                 value = eval(compile(last, chapter.path, "eval", dont_inherit=True), main.__dict__)
-        is_figure = "matplotlib.figure" in sys.modules and isinstance(
-            value, sys.modules["matplotlib.figure"].Figure
-        )
+        matplotlib = sys.modules.get("matplotlib.figure")
+        is_figure = matplotlib is not None and isinstance(value, matplotlib.Figure)
         if value is not None and not is_figure:
-            print(value if isinstance(value, str) else repr(value), file=said)
-        text = "\n".join(line.rstrip() for line in said.getvalue().rstrip().split("\n")).lstrip("\n")
+            print(value if isinstance(value, str) else repr(value), file=printed)
+        text = "\n".join(line.rstrip() for line in printed.getvalue().rstrip().split("\n")).lstrip("\n")
         outputs.append([{"text": text}] if text else [])
         plt = sys.modules.get("matplotlib.pyplot")
         figures = [plt.figure(number) for number in plt.get_fignums()] if plt else []
@@ -169,7 +167,7 @@ def outputs_of(chapter, folder):
 
 
 def save(figure, path, cell):
-    """A figure as a small PNG. -> what the page says of it"""
+    """Save a figure as a small PNG; returns the output that the page shows."""
     alt = " ".join(getattr(figure, "alt_text", "").split())
     if not alt:
         raise Wrong(f"line {cell.line}: a figure of this cell has no alt_text")
@@ -177,22 +175,19 @@ def save(figure, path, cell):
 
     figure.savefig(path, dpi=DPI, facecolor="white")
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(
-            256, dither=Image.Dither.NONE
-        )  # a third of the bytes; no text is kept with it
+        # a palette takes a third of the bytes; metadata is dropped
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
-    if path.stat().st_size > LARGEST:
-        raise Wrong(
-            f"line {cell.line}: {path.name} has {path.stat().st_size / 1024:.0f} KB; {LARGEST // 1024} is the most"
-        )
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise Wrong(f"line {cell.line}: {path.name} has {size / 1024:.0f} KB; {LARGEST // 1024} is the most")
     return {"png": path.name, "alt": alt}
 
 
 def solve(chapter, namespace, path):
-    """Give the answers in a file of solutions to the checks that the chapter has defined."""
-    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {
-        "SOLUTIONS": {}
-    }  # a fragment has no head
+    """Test the checks of a chapter on the answers in a file of solutions; raises Wrong if one fails."""
+    # the names of our solutions.py come first, because a fragment has no imports
+    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {"SOLUTIONS": {}}
     if path.exists():
         exec(compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True), answers)
     exercises = answers["SOLUTIONS"].get(chapter.name, [])
@@ -215,14 +210,13 @@ def solve(chapter, namespace, path):
                     continue
                 raise Wrong(f"{check} refuses wrong answer {n} without a message") from error
             except Exception as error:
-                raise Wrong(
-                    f"{check} falls over wrong answer {n}: {type(error).__name__}: {error}"
-                ) from error
+                why = f"{type(error).__name__}: {error}"
+                raise Wrong(f"{check} falls over wrong answer {n}: {why}") from error
             raise Wrong(f"{check} takes wrong answer {n} for a right one")
 
 
 def child(source, folder, solutions):
-    """What the process does: leaves outputs.json in folder, with the outputs or with an error in a line."""
+    """The main function of the process: writes the outputs, or one line of error, to outputs.json."""
     chapter, result = Chapter(Path(source)), {}
     try:
         namespace, result["outputs"] = outputs_of(chapter, Path(folder))
@@ -243,15 +237,17 @@ def child(source, folder, solutions):
 
 
 def run(chapter, folder, solutions=None, limit=None):
-    """Run a chapter in a fresh process (with a limit: in quick mode); its pictures go to folder. -> its outputs"""
+    """Run a chapter in a new process (with a limit: in quick mode); returns its outputs.
+
+    Pictures are saved in `folder`.
+    """
     folder = Path(folder)
     (folder / "empty").mkdir()
     words = [sys.executable, __file__, "--child", chapter.path, folder, solutions or ""]
     environment = os.environ | {"MPLBACKEND": "Agg"} | ({"MINGLM_FAST": "1"} if limit else {})
-    try:  # what is printed past the capture goes to stderr
-        subprocess.run(
-            words, cwd=folder / "empty", env=environment, timeout=limit, stdout=2, stdin=subprocess.DEVNULL
-        )
+    streams = dict(stdin=subprocess.DEVNULL, stdout=2)  # output that is not captured goes to stderr
+    try:
+        subprocess.run(words, cwd=folder / "empty", env=environment, timeout=limit, **streams)
     except subprocess.TimeoutExpired:
         raise Wrong(f"it takes more than {limit:g} s in quick mode") from None
     if not (folder / "outputs.json").exists():
@@ -266,21 +262,21 @@ def run(chapter, folder, solutions=None, limit=None):
 
 
 def links(chapter, chapters, zh):
-    """The line at the top and at the bottom of a page."""
+    """The line of links at the top and at the bottom of a page."""
     at = [other.name for other in chapters].index(chapter.name)
     before, after = chapters[max(at - 1, 0) : at], chapters[at + 1 : at + 2]
     course, language = WORDS[zh]
-    found = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}](README.md)"]
-    found += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
-    found += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
-    return " · ".join([*found, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
+    parts = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}](README.md)"]
+    parts += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
+    parts += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
+    return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
 
 
 def joined(text):
-    """Chinese markdown without the blanks that GitHub makes of newlines.
+    """Chinese markdown without the spaces that GitHub makes of newlines.
 
-    A newline between two Chinese letters or marks vanishes, and one between a mark and a word. All others
-    stay, among them those of code, formulas, headings and tables, and those before an item of a list.
+    Removes newlines between two Chinese letters or marks, and between a mark and a word. All others stay,
+    including those of code, formulas, headings and tables, and those before a list item.
     """
     lines = [""]
     for line in text.split("\n"):
@@ -298,7 +294,7 @@ def joined(text):
 
 
 def markdown(chapter, chapters, outputs, zh=False):
-    """A page as text."""
+    """The text of a page."""
     number, bar = 0, links(chapter, chapters, zh)
     parts = [bar]
     for cell in chapter.cells:
@@ -323,28 +319,23 @@ def ending(chapter):
 
 
 def notebook(chapter):
-    """The chapter in English as nbformat 4.5, outputs left out."""
-    kinds, made, first = {"en": "markdown", "code": "code", "exact": "code"}, [], "%matplotlib inline\n"
+    """The chapter in English as a notebook (nbformat 4.5), without outputs."""
+    kinds, cells, first = {"en": "markdown", "code": "code", "exact": "code"}, [], "%matplotlib inline\n"
     for cell in chapter.cells:
         if kind := kinds.get(cell.kind):
             text, first = (first + cell.text, "") if kind == "code" else (cell.text, first)
-            made.append(
-                {
-                    "cell_type": kind,
-                    "id": f"cell-{len(made)}",
-                    "metadata": {},
-                    "source": text.splitlines(True),
-                }
-            )
-            made[-1] |= {"execution_count": None, "outputs": []} if kind == "code" else {}
+            new = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}}
+            new |= {"source": text.splitlines(True)}
+            new |= {"execution_count": None, "outputs": []} if kind == "code" else {}
+            cells.append(new)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    whole = {"cells": made, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    whole = {"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def render(chapter, chapters):
-    """Run a chapter and write what it gives; nothing is touched if it fails. -> seconds"""
+    """Run a chapter and write its pages; returns the seconds. If the chapter fails, no file is changed."""
     folder, files, begin = chapter.path.parent, {}, time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         outputs = run(chapter, work)
@@ -365,46 +356,44 @@ def render(chapter, chapters):
 
 
 def check(chapter, chapters, solutions, limit):
-    """-> everything that is wrong with a chapter, a line each; seconds"""
-    found, outputs, begin = [], None, time.perf_counter()
+    """(everything that is wrong with a chapter, one line each; the seconds that it ran)."""
+    errors, outputs, begin = [], None, time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         try:
             outputs = run(chapter, work, solutions, limit)
         except Wrong as error:
-            found.append(str(error))
+            errors.append(str(error))
     seconds = time.perf_counter() - begin
     if chapter.has_zh and (cell := chapter.untranslated()):
-        found.append(f"line {cell.line}: this English cell has no Chinese one behind it")
+        errors.append(f"line {cell.line}: this English cell has no Chinese one behind it")
     for zh in (False, True)[: 1 + chapter.has_zh]:
         path = chapter.path.with_name(chapter.page(zh))
         page = path.read_text(encoding="utf-8") if path.exists() else ""
         if not page.endswith(ending(chapter)):
-            found.append(f"{path.name} was not made from this {chapter.path.name}; render it again")
+            errors.append(f"{path.name} was not made from this {chapter.path.name}; render it again")
             continue
         if not page.startswith(links(chapter, chapters, zh) + "\n"):
-            found.append(
-                f"{path.name}: the links at its top are not those to its neighbours; render it again"
-            )
+            what = "the links at its top are not those to its neighbours"
+            errors.append(f"{path.name}: {what}; render it again")
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
             old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
             if cell.kind == "exact" and old != new:
-                found.append(
-                    f"line {cell.line}: the output of this exact cell is not that of {path.name}: {parting(old, new)}"
-                )
+                where = f"line {cell.line}: the output of this exact cell is not that of {path.name}"
+                errors.append(f"{where}: {first_difference(old, new)}")
         prose = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page, flags=re.M | re.S)
         for target in dict.fromkeys(re.findall(r"(?<!\\)\]\(([^)\s]+)", prose)):
             name = target.partition("#")[0]
             if name and ":" not in name and not (path.parent / name).exists():
-                found.append(f"{path.name} points to {target}, which does not exist")
+                errors.append(f"{path.name} points to {target}, which does not exist")
     path = chapter.path.with_suffix(".ipynb")
     if not path.exists() or path.read_text(encoding="utf-8") != notebook(chapter):
-        found.append(f"{path.name} is not what {chapter.path.name} gives; render it again")
-    return found, seconds
+        errors.append(f"{path.name} is not what {chapter.path.name} gives; render it again")
+    return errors, seconds
 
 
-def parting(old, new):
-    """Where two texts part, in a few words."""
+def first_difference(old, new):
+    """The first line in which two texts differ, as a message."""
     lines = zip_longest(old.split("\n"), new.split("\n"))
     return next(f"line {n} is now {b!r}, was {a!r}" for n, (a, b) in enumerate(lines) if a != b)
 
@@ -413,16 +402,15 @@ def parting(old, new):
 
 
 def chosen(names, folder):
-    """-> all chapters of a folder, and those that were asked for"""
+    """(all chapters of a folder, those that were named)."""
     paths, wanted, chapters, bad = sorted(folder.glob("[0-9][0-9]_*.py")), [], [], []
     for name in [Path(name).name.removesuffix(".py") for name in names]:
-        found = [path for path in paths if name in (path.stem, path.stem[:2])]
-        if not found:
-            raise Wrong(
-                f"no chapter {name!r} in {folder}; there are {', '.join(path.stem for path in paths) or 'none'}"
-            )
-        wanted += found
-    for path in paths:  # a half-written neighbour of those that were asked for is no neighbour
+        named = [path for path in paths if name in (path.stem, path.stem[:2])]
+        if not named:
+            names_of_all = ", ".join(path.stem for path in paths) or "none"
+            raise Wrong(f"no chapter {name!r} in {folder}; there are {names_of_all}")
+        wanted += named
+    for path in paths:  # a half-written chapter next to the named ones is left out
         try:
             chapters.append(Chapter(path))
         except Wrong as error:
@@ -433,26 +421,15 @@ def chosen(names, folder):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong"
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=HERE, help="where the chapters are (that of this file)"
-    )
-    parser.add_argument(
-        "--solutions", type=Path, help="answers to the exercises (solutions.py beside the chapters)"
-    )
-    parser.add_argument(
-        "--limit",
-        type=float,
-        default=600.0,
-        help="seconds after which --check takes a chapter for stuck (600)",
-    )
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME")
+    add("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
+    add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
+    add("--solutions", type=Path, help="answers to the exercises (default: solutions.py in that folder)")
+    add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
+    add("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.child:
         return child(*args.child)
@@ -466,18 +443,18 @@ def main(arguments=None):
         print(f"render: error: {error}", file=sys.stderr)
         return 2
     for chapter in wanted:
-        found, seconds = [], 0.0
+        errors, seconds = [], 0.0
         try:
             if args.check:
-                found, seconds = check(chapter, chapters, solutions, args.limit)
+                errors, seconds = check(chapter, chapters, solutions, args.limit)
             else:
                 seconds = render(chapter, chapters)
         except Wrong as error:
-            found = [str(error)]
-        for line in found:
+            errors = [str(error)]
+        for line in errors:
             print(f"{chapter.name}: {line}")
-        print(f"{chapter.name:<40} {seconds:6.1f} s  {'FAILED' if found else 'ok'}", flush=True)
-        failures, total = failures + bool(found), total + seconds
+        print(f"{chapter.name:<40} {seconds:6.1f} s  {'FAILED' if errors else 'ok'}", flush=True)
+        failures, total = failures + bool(errors), total + seconds
     print(f"{f'chapters: {len(wanted)}, failed: {failures}':<40} {total:6.1f} s")
     return int(failures > 0)
 

@@ -1,5 +1,5 @@
-// Rung 3, avx2: the vector kernel on 8 floats at a time (every x86-64 laptop since 2013). bfloat16 inputs are widened when
-// they are packed.
+// Rung 3, avx2: the vector kernel on 8 floats at a time (every x86-64 laptop since 2013). bfloat16 inputs are
+// widened when they are packed.
 #include <immintrin.h>
 
 #include "rung.h"
@@ -22,7 +22,7 @@ inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-inline V max(V a, V b) { return _mm256_max_ps(a, b); }  // b where either is NaN
+inline V max(V a, V b) { return _mm256_max_ps(a, b); }  // b if either is NaN
 
 inline float reduce_add(V v) {
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -36,9 +36,12 @@ inline float reduce_max(V v) {
 }
 
 inline __m256i lanes(int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-inline V keep_first(V v, int64_t n, V other) { return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(lanes(n))); }
+inline V keep_first(V v, int64_t n, V other) {
+    return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(lanes(n)));
+}
 
 inline V load_first(const float* x, int64_t n) { return n >= W ? load(x) : _mm256_maskload_ps(x, lanes(n)); }
 inline V load_first(const bfloat16* x, int64_t n) {
@@ -58,10 +61,12 @@ inline void store_first(float* x, V v, int64_t n) {
         _mm256_maskstore_ps(x, lanes(n), v);
     }
 }
-inline void store_first(bfloat16* x, V v, int64_t n) {  // to nearest, ties to even
-    const __m256i bits = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+inline void store_first(bfloat16* x, V v, int64_t n) {  // rounds to nearest, ties to even
+    const __m256i bits = _mm256_castps_si256(v),
+                  odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-    const V is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q), nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    const V is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q),
+            nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
     const __m256i safe = _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), nan, is_nan));
     const __m256i high = _mm256_srli_epi32(safe, 16);
     const __m128i narrow = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
@@ -74,8 +79,9 @@ inline void store_first(bfloat16* x, V v, int64_t n) {  // to nearest, ties to e
 
 inline V fms(V a, V b, V c) { return _mm256_fmsub_ps(a, b, c); }
 inline V nearest(V v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline V mul_pow2(V v, V power) {  // in two factors: one alone has no exponent for what is below 2^-126
-    const __m256i n = _mm256_cvtps_epi32(power), half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
+inline V mul_pow2(V v, V power) {  // in two factors: one alone cannot go below 2^-126
+    const __m256i n = _mm256_cvtps_epi32(power), half = _mm256_srai_epi32(n, 1),
+                  rest = _mm256_sub_epi32(n, half);
     const __m256i bias = _mm256_set1_epi32(127);
     v = mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
     return mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));

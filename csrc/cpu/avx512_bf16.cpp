@@ -1,4 +1,5 @@
-// Rung 5, avx512_bf16: the vector kernel on pairs of bfloat16, multiplied and added two at a time into float32.
+// Rung 5, avx512_bf16: the vector kernel on pairs of bfloat16, whose two products are added to a float32 at
+// once.
 #include <immintrin.h>
 
 #define MINGLM_RUNG avx512_bf16_rung

@@ -1,9 +1,10 @@
-// Which rungs there are, and how the work of a batch is cut into tasks for threads.
+// The list of rungs, and how the work of a batch is split into tasks for threads.
 //
-// A task is one (sample, head): its rows, keys and gradients are its own, so nobody waits for anybody and nothing is added
-// atomically. A task that is larger than half of a thread's fair share is cut into parts: forward by query rows, backward by
-// tiles of keys (each part owns the gradients of its keys; its share of grad_q goes to a buffer of its own, and the shares
-// are added in a fixed order). So results repeat at a fixed number of threads, and one long sample still uses every core.
+// A task is one (sample, head). Its rows, keys and gradients are its own, so no thread waits for another and
+// nothing is added atomically. A task larger than half of a thread's fair share is split into parts: forward
+// by query rows, backward by tiles of keys (each part owns the gradients of its keys; its share of grad_q
+// goes to a separate buffer, and the shares are added in a fixed order). So results repeat at a fixed number
+// of threads, and one long sample still uses every core.
 #include "cpu.h"
 
 #include <algorithm>
@@ -49,22 +50,24 @@ bool serves(const Rung& rung, Dtype dtype) {
         case Dtype::float32: return rung.float32;
         case Dtype::bfloat16: return rung.bfloat16;
         case Dtype::float64: return rung.float64;
-        default: return false;  // float16 is for GPUs
+        default: return false;  // float16 is only for GPUs
     }
 }
 
 const Rung& find_rung(const std::string& name, Dtype dtype) {
     for (const Step& step : ladder()) {
         if (name != step.rung->name) continue;
-        if (!step.supported) throw std::invalid_argument("rung " + name + ": this machine lacks its instructions");
-        if (!serves(*step.rung, dtype)) throw std::invalid_argument("rung " + name + " does not serve this dtype");
+        if (!step.supported)
+            throw std::invalid_argument("rung " + name + ": this machine lacks its instructions");
+        if (!serves(*step.rung, dtype))
+            throw std::invalid_argument("rung " + name + " does not serve this dtype");
         return *step.rung;
     }
     throw std::invalid_argument("rung " + name + " is not in this build");
 }
 
-// Memory for threads. A call's workspace is kept for the next call of the same thread unless it is large. For AddressSanitizer
-// it can be new for each call, hardly more than was asked for, and full of NaN.
+// Memory for threads. A call's workspace is kept for the next call of the same thread unless it is large.
+// Under AddressSanitizer it can be new for each call, of almost exactly the size requested, and full of NaN.
 #ifdef MINGLM_EXACT_WORKSPACE
 constexpr size_t most_to_keep = 0, page = 64;
 constexpr char filling = '\xff';
@@ -117,16 +120,17 @@ private:
 
 struct Task {
     int64_t sample, head;
-    double work;  // pairs of a row and a key it sees
+    double work;  // pairs of a row and a key that it sees
 };
 
 double visible_pairs(const Sample& x) {
-    const double rows_a = std::max<int64_t>(0, std::min(x.len_q, x.part_a_len - x.first_row));  // these see Part A
+    // this many rows see Part A only
+    const double rows_a = std::max<int64_t>(0, std::min(x.len_q, x.part_a_len - x.first_row));
     const double first_b = std::max(x.first_row, x.part_a_len), rows_b = x.len_q - rows_a;
     return rows_a * x.part_a_len + rows_b * (first_b + 1 + x.len_k) / 2;
 }
 
-// The (sample, head)s of the batch, the longest first; those for all threads together come before the others.
+// The (sample, head)s of the batch, longest first; those that all threads share come before the others.
 struct Plan {
     std::vector<Task> together, alone;
 
@@ -139,7 +143,8 @@ struct Plan {
             for (int64_t h = 0; h < p.heads; ++h) alone.push_back({s, h, work});
             all += work * p.heads;
         }
-        std::stable_sort(alone.begin(), alone.end(), [](const Task& a, const Task& b) { return a.work > b.work; });
+        std::stable_sort(alone.begin(), alone.end(),
+                         [](const Task& a, const Task& b) { return a.work > b.work; });
         if (threads == 1) return;
         const auto large = [&](const Task& t) { return t.work > all / (2 * threads) && t.work > 4096; };
         const auto end = std::find_if_not(alone.begin(), alone.end(), large);
@@ -148,7 +153,8 @@ struct Plan {
     }
 };
 
-// The part-th of `parts` stretches of rows, in multiples of 48 rows, so that every tile but the last is whole.
+// The part-th of `parts` ranges of rows, in multiples of 48 rows, so that every tile but the last is
+// complete.
 struct Stretch {
     int64_t begin, end;
 

@@ -8,7 +8,7 @@ namespace minglm {
 
 struct RungInfo {
     const char* name;
-    bool supported;  // this machine has the instructions
+    bool supported;  // whether this machine has the instructions
     bool float32, bfloat16, float64;
 };
 
@@ -18,8 +18,9 @@ std::vector<RungInfo> cpu_rungs();
 // The fastest rung that this machine can run and that serves the dtype.
 const char* cpu_best_rung(Dtype dtype);
 
-// Writes the outputs of every row and every key of the samples; what lies in a cache's room stays as it is. Results repeat bit for bit at the same number of threads.
-// Throws std::invalid_argument for a rung that is unknown, lacks the dtype, or that this machine cannot run.
+// Write the outputs of every row and every key of the samples; the unused slots of a cache are not touched.
+// Results repeat bit for bit with the same number of threads. Throw std::invalid_argument for a rung that is
+// unknown, lacks the dtype, or cannot run on this machine.
 void cpu_forward(const AttentionProblem& problem, const char* rung, int threads);
 void cpu_backward(const AttentionProblem& problem, const char* rung, int threads);
 

@@ -40,7 +40,7 @@ void parallel_for(int threads, int64_t tasks, const std::function<void(int64_t, 
     std::vector<std::thread> others;
     try {
         for (int thread = 1; thread < threads; ++thread) others.emplace_back(run, thread);
-    } catch (const std::system_error&) {  // no more threads to be had: fewer will do
+    } catch (const std::system_error&) {  // the system has no more threads: go on with fewer
     }
     run(0);
     for (auto& other : others) other.join();

@@ -1,7 +1,9 @@
-// What a rung of the ladder has to offer: the work of one (sample, head), or of a part of it. cpu.cpp does the rest.
+// The interface of a rung, one implementation on the ladder: the work of one (sample, head), or of a part of
+// it. cpu.cpp does the rest.
 //
-// This header and everything that a rung with its own instruction set includes must not bring in code of the standard
-// library: an inline function compiled with AVX-512 here could be the copy that the linker keeps for everybody.
+// This header, and everything else that a rung with its own instruction set includes, must not bring in code
+// of the standard library: an inline function compiled for AVX-512 here could become the copy that the linker
+// keeps for the whole program.
 #pragma once
 #include <cstddef>
 
@@ -18,16 +20,20 @@ struct Rung {
     const char* name;
     bool float32, bfloat16, float64;
 
-    // out and lse of query rows [begin, end) of a (sample, head).
+    // Writes out and lse of query rows [begin, end) of a (sample, head).
     size_t (*forward_bytes)(const AttentionProblem&, const Sample&);  // of workspace
-    void (*forward)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end, void* workspace);
+    void (*forward)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
+                    void* workspace);
 
-    // Part `part` of `parts` of a (sample, head): writes grad_k and grad_v of the keys that belong to the part, and its share
-    // of grad_q, unscaled and in the rung's own precision, to dq. Then finish() adds the shares in order for some rows.
+    // Part `part` of `parts` of a (sample, head): writes grad_k and grad_v of the keys that belong to the
+    // part, and its share of grad_q, unscaled and in the rung's own precision, to dq. Then finish() adds the
+    // shares of some rows, in order.
     size_t (*backward_bytes)(const AttentionProblem&, const Sample&);  // of workspace
     size_t (*dq_bytes)(const AttentionProblem&, const Sample&);        // of one share
-    void (*backward)(const AttentionProblem&, const Sample&, int64_t head, int part, int parts, void* dq, void* workspace);
-    void (*finish)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end, const void* dq, int parts);
+    void (*backward)(const AttentionProblem&, const Sample&, int64_t head, int part, int parts, void* dq,
+                     void* workspace);
+    void (*finish)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
+                   const void* dq, int parts);
 };
 
 extern const Rung scalar_rung, tiled_rung, avx2_rung, avx512_rung, avx512_bf16_rung, neon_rung;

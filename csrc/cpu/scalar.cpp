@@ -1,8 +1,9 @@
-// Rung 1, scalar: the formulas of attention.h as loops, in double precision. Slow, and the truth for every other rung.
+// Rung 1, scalar: the formulas of attention.h as loops, in double precision. Slow, and the reference for all
+// other rungs.
 //
-// One (sample, head) at a time: for each row, its scores against the keys it sees, their softmax, the weighted sum of values.
-// Backward goes through the rows once more and recomputes P from the log-sum-exp. Serves float64 (for gradcheck), float32 and
-// bfloat16; only loads and stores know which.
+// One (sample, head) at a time: for each row, its scores against the keys it sees, their softmax, the
+// weighted sum of values. Backward goes through the rows once more and recomputes P from the log-sum-exp.
+// Supports float64 (for gradcheck), float32 and bfloat16; only loads and stores depend on the dtype.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -30,7 +31,8 @@ void store(bfloat16* x, double value) {
     if (std::isnan(single)) {
         x->bits = 0x7fc0;
     } else {
-        x->bits = static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // to nearest, ties to even
+        // rounds to nearest, ties to even
+        x->bits = static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
 }
 
@@ -42,7 +44,8 @@ T* row(const Rows& x, int64_t n, int64_t head) {
 
 // lse is float32 unless the inputs are float64.
 double load_lse(const AttentionProblem& p, int64_t at) {
-    return p.dtype == Dtype::float64 ? static_cast<const double*>(p.lse)[at] : static_cast<const float*>(p.lse)[at];
+    return p.dtype == Dtype::float64 ? static_cast<const double*>(p.lse)[at]
+                                     : static_cast<const float*>(p.lse)[at];
 }
 
 void store_lse(const AttentionProblem& p, int64_t at, double value) {
@@ -61,7 +64,8 @@ double dot(const T* a, const T* b, int64_t n) {
 }
 
 template <class T>
-void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, double* scores) {
+void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+             double* scores) {
     const int64_t D = p.head_dim;
     double* sum = scores + x.len_k;  // (D,)
     for (int64_t r = begin; r < end; ++r) {
@@ -81,19 +85,22 @@ void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t b
         }
         T* out = row<T>(p.out, n, head);
         for (int64_t d = 0; d < D; ++d) store(out + d, keys ? sum[d] / total : 0);
-        store_lse(p, head * p.queries + n, keys ? largest + std::log(total) : -std::numeric_limits<double>::infinity());
+        store_lse(p, head * p.queries + n,
+                  keys ? largest + std::log(total) : -std::numeric_limits<double>::infinity());
     }
 }
 
-// The part-th stretch of a sample's keys.
+// The part-th range of a sample's keys.
 struct Keys {
     int64_t begin, end;
 
-    Keys(const Sample& x, int part, int parts) : begin(x.len_k * part / parts), end(x.len_k * (part + 1) / parts) {}
+    Keys(const Sample& x, int part, int parts)
+        : begin(x.len_k * part / parts), end(x.len_k * (part + 1) / parts) {}
 };
 
 template <class T>
-void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, double* dq, double* dk) {
+void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, double* dq,
+              double* dk) {
     const int64_t D = p.head_dim;
     const Keys own(x, part, parts);
     double* dv = dk + (own.end - own.begin) * D;
@@ -102,7 +109,8 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
     for (int64_t r = 0; r < x.len_q; ++r) {
         const int64_t keys = keys_of_row(x.first_row + r, x.part_a_len, x.len_k), n = x.first_q + r;
         const T *q = row<T>(p.q, n, head), *grad_out = row<T>(p.grad_out, n, head);
-        const double lse = load_lse(p, head * p.queries + n), delta = dot(grad_out, row<T>(p.out, n, head), D);
+        const double lse = load_lse(p, head * p.queries + n),
+                     delta = dot(grad_out, row<T>(p.out, n, head), D);
         for (int64_t j = own.begin; j < own.end && j < keys; ++j) {
             const T *k = row<T>(p.k, x.first_k + j, head), *v = row<T>(p.v, x.first_k + j, head);
             const double P = std::exp(p.scale * dot(q, k, D) - lse), dS = P * (dot(grad_out, v, D) - delta);
@@ -124,7 +132,8 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
 }
 
 template <class T>
-void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, const double* dq, int parts) {
+void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+            const double* dq, int parts) {
     const int64_t D = p.head_dim;
     for (int64_t r = begin; r < end; ++r) {
         for (int64_t d = 0; d < D; ++d) {
@@ -143,24 +152,33 @@ void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t be
         case Dtype::float64: return work<double>(__VA_ARGS__);         \
     }
 
-size_t forward_bytes(const AttentionProblem& p, const Sample& x) { return sizeof(double) * (x.len_k + p.head_dim); }
-size_t backward_bytes(const AttentionProblem& p, const Sample& x) { return sizeof(double) * 2 * x.len_k * p.head_dim; }
+size_t forward_bytes(const AttentionProblem& p, const Sample& x) {
+    return sizeof(double) * (x.len_k + p.head_dim);
+}
+size_t backward_bytes(const AttentionProblem& p, const Sample& x) {
+    return sizeof(double) * 2 * x.len_k * p.head_dim;
+}
 size_t dq_bytes(const AttentionProblem& p, const Sample& x) { return sizeof(double) * x.len_q * p.head_dim; }
 
-void forward_any(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, void* workspace) {
+void forward_any(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+                 void* workspace) {
     MINGLM_FOR_DTYPE(forward, p, x, head, begin, end, static_cast<double*>(workspace))
 }
 
-void backward_any(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq, void* workspace) {
-    MINGLM_FOR_DTYPE(backward, p, x, head, part, parts, static_cast<double*>(dq), static_cast<double*>(workspace))
+void backward_any(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq,
+                  void* workspace) {
+    MINGLM_FOR_DTYPE(backward, p, x, head, part, parts, static_cast<double*>(dq),
+                     static_cast<double*>(workspace))
 }
 
-void finish_any(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, const void* dq, int parts) {
+void finish_any(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+                const void* dq, int parts) {
     MINGLM_FOR_DTYPE(finish, p, x, head, begin, end, static_cast<const double*>(dq), parts)
 }
 
 }  // namespace
 
-const Rung scalar_rung = {"scalar", true, true, true, forward_bytes, forward_any, backward_bytes, dq_bytes, backward_any, finish_any};
+const Rung scalar_rung = {"scalar", true, true, true, forward_bytes, forward_any, backward_bytes, dq_bytes,
+                          backward_any, finish_any};
 
 }  // namespace minglm

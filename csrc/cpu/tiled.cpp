@@ -1,13 +1,15 @@
-// Rung 2, tiled: the same sums in tiles of 32 rows by 64 keys, with the online softmax, so that the scores of a whole row
-// never exist at once and what is loaded is used 32 or 64 times (Milakov & Gimelshein 2018; Dao et al. 2022, algorithms 1, 4).
+// Rung 2, tiled: the same sums in tiles of 32 rows by 64 keys, with the online softmax, so that the scores of
+// a whole row never exist at once and every loaded value is used 32 or 64 times (Milakov & Gimelshein 2018;
+// Dao et al. 2022, algorithms 1 and 4).
 //
 //            keys ->                        full      every row of the tile sees every key: no test inside
-//   rows   [ full ][ full ][part ][     ]   partial   each row has its own last key: scores beyond it become -inf
-//    |     [ full ][ full ][ full][part ]   empty     nobody sees anything: never visited
+//   rows   [ full ][ full ][part ][     ]   partial   each row has its own last key: later scores are -inf
+//    |     [ full ][ full ][ full][part ]   empty     no row sees any key: never visited
 //
-// Forward owns a tile of rows and walks along the keys: O, the largest score m and the sum l so far; when a tile brings a
-// larger m, O and l are scaled down first. Backward owns a tile of keys and walks along the rows that see it: dK and dV stay,
-// dQ is added to a buffer. Plain C++: the compiler vectorises the innermost loops with whatever every such machine has.
+// Forward owns a tile of rows and walks along the keys with O, the largest score m and the sum l so far; when
+// a tile brings a larger m, O and l are scaled down first. Backward owns a tile of keys and walks along the
+// rows that see it: dK and dV stay, dQ is added to a buffer. Plain C++: the compiler vectorises the innermost
+// loops with what every machine of this architecture has.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -32,17 +34,20 @@ uint16_t narrow(float value) {
     return value != value ? 0x7fc0 : static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
 }
 
-// n rows of one head from row `first` on, as float32: to[i * row + d * element].
-void load(const AttentionProblem& p, const Rows& x, int64_t head, int64_t first, int64_t n, float* to, int64_t row, int64_t element) {
+// Copies n rows of one head from row `first` on, as float32: to[i * row + d * element].
+void load(const AttentionProblem& p, const Rows& x, int64_t head, int64_t first, int64_t n, float* to,
+          int64_t row, int64_t element) {
     for (int64_t i = 0; i < n; ++i) {
         const int64_t at = (first + i) * x.row + head * x.head;
         for (int64_t d = 0; d < p.head_dim; ++d)
-            to[i * row + d * element] = p.dtype == Dtype::float32 ? static_cast<const float*>(x.data)[at + d]
-                                                                  : widen(static_cast<const uint16_t*>(x.data)[at + d]);
+            to[i * row + d * element] = p.dtype == Dtype::float32
+                                            ? static_cast<const float*>(x.data)[at + d]
+                                            : widen(static_cast<const uint16_t*>(x.data)[at + d]);
     }
 }
 
-void store(const AttentionProblem& p, const Rows& x, int64_t head, int64_t n, const float* from, float factor) {
+void store(const AttentionProblem& p, const Rows& x, int64_t head, int64_t n, const float* from,
+           float factor) {
     const int64_t at = n * x.row + head * x.head;
     for (int64_t d = 0; d < p.head_dim; ++d) {
         if (p.dtype == Dtype::float32) {
@@ -53,10 +58,11 @@ void store(const AttentionProblem& p, const Rows& x, int64_t head, int64_t n, co
     }
 }
 
-// C += A B, where A[r][k] is a[r * a_row + k * a_inner], B is (inner, columns) with rows b_row apart, C likewise with c_row.
+// C += A B, where A[r][k] is a[r * a_row + k * a_inner], and the rows of B (inner, columns) and C are b_row
+// and c_row apart.
 // subtle: sums of 16 terms are added up, not terms; one long sum would round as often as it has terms.
-void add_product(int64_t rows, int64_t inner, int64_t columns, const float* a, int64_t a_row, int64_t a_inner, const float* b,
-                 int64_t b_row, float* c, int64_t c_row) {
+void add_product(int64_t rows, int64_t inner, int64_t columns, const float* a, int64_t a_row, int64_t a_inner,
+                 const float* b, int64_t b_row, float* c, int64_t c_row) {
     float sum[256];
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t k0 = 0; k0 < inner; k0 += 16) {
@@ -73,9 +79,9 @@ void clear(float* x, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i] = 0;
 }
 
-// Scores of a tile: scale Q K^T where a row sees the key, -inf where not. q: (rows, D), kt: (D, Bc).
-void scores_of(const AttentionProblem& p, const Sample& x, int64_t r0, int64_t rows, int64_t j0, int64_t columns, const float* q,
-               const float* kt, float* S) {
+// Scores of a tile: scale Q K^T where the row sees the key, -inf elsewhere. q: (rows, D), kt: (D, Bc).
+void scores_of(const AttentionProblem& p, const Sample& x, int64_t r0, int64_t rows, int64_t j0,
+               int64_t columns, const float* q, const float* kt, float* S) {
     clear(S, rows * Bc);
     add_product(rows, p.head_dim, columns, q, p.head_dim, 1, kt, Bc, S, Bc);
     const float scale = static_cast<float>(p.scale);
@@ -83,15 +89,20 @@ void scores_of(const AttentionProblem& p, const Sample& x, int64_t r0, int64_t r
     if (keys_of_row(x.first_row + r0, x.part_a_len, x.len_k) >= j0 + columns) return;  // a full tile
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t seen = keys_of_row(x.first_row + r0 + r, x.part_a_len, x.len_k) - j0;
-        for (int64_t j = seen > 0 ? seen : 0; j < columns; ++j) S[r * Bc + j] = -std::numeric_limits<float>::infinity();
+        for (int64_t j = seen > 0 ? seen : 0; j < columns; ++j)
+            S[r * Bc + j] = -std::numeric_limits<float>::infinity();
     }
 }
 
-size_t forward_bytes(const AttentionProblem& p, const Sample&) { return sizeof(float) * ((2 * Br + 2 * Bc) * p.head_dim + Br * Bc); }
+size_t forward_bytes(const AttentionProblem& p, const Sample&) {
+    return sizeof(float) * ((2 * Br + 2 * Bc) * p.head_dim + Br * Bc);
+}
 
-void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, void* workspace) {
+void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+             void* workspace) {
     const int64_t D = p.head_dim;
-    float *q = static_cast<float*>(workspace), *O = q + Br * D, *kt = O + Br * D, *v = kt + D * Bc, *S = v + Bc * D;
+    float *q = static_cast<float*>(workspace), *O = q + Br * D, *kt = O + Br * D, *v = kt + D * Bc,
+          *S = v + Bc * D;
     for (int64_t r0 = begin; r0 < end; r0 += Br) {
         const int64_t rows = end - r0 < Br ? end - r0 : Br;
         float m[Br], l[Br];
@@ -107,8 +118,9 @@ void forward(const AttentionProblem& p, const Sample& x, int64_t head, int64_t b
             scores_of(p, x, r0, rows, j0, columns, q, kt, S);
             for (int64_t r = 0; r < rows; ++r) {
                 float largest = m[r], total = 0;
-                for (int64_t j = 0; j < columns; ++j) largest = S[r * Bc + j] > largest ? S[r * Bc + j] : largest;
-                // subtle: a row that has seen nothing yet has largest = -inf, and exp(-inf - -inf) would be NaN
+                for (int64_t j = 0; j < columns; ++j)
+                    largest = S[r * Bc + j] > largest ? S[r * Bc + j] : largest;
+                // subtle: a row without a key so far has largest = -inf, and exp(-inf - -inf) would be NaN
                 const float safe = std::isinf(largest) ? 0 : largest, shrink = std::exp(m[r] - safe);
                 for (int64_t j = 0; j < columns; ++j) {
                     S[r * Bc + j] = std::exp(S[r * Bc + j] - safe);
@@ -134,10 +146,12 @@ size_t backward_bytes(const AttentionProblem& p, const Sample&) {
 
 size_t dq_bytes(const AttentionProblem& p, const Sample& x) { return sizeof(float) * x.len_q * p.head_dim; }
 
-void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq_share, void* workspace) {
+void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq_share,
+              void* workspace) {
     const int64_t D = p.head_dim;
     float* dq = static_cast<float*>(dq_share);
-    float *q = static_cast<float*>(workspace), *dO = q + Br * D, *O = dO + Br * D, *k = O + Br * D, *kt = k + Bc * D;
+    float *q = static_cast<float*>(workspace), *dO = q + Br * D, *O = dO + Br * D, *k = O + Br * D,
+          *kt = k + Bc * D;
     float *vt = kt + D * Bc, *dk = vt + D * Bc, *dv = dk + Bc * D, *P = dv + Bc * D, *dS = P + Br * Bc;
     clear(dq, x.len_q * D);
     for (int64_t j0 = Bc * part; j0 < x.len_k; j0 += Bc * parts) {
@@ -147,7 +161,8 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
         load(p, p.v, head, x.first_k + j0, columns, vt, 1, Bc);
         clear(dk, Bc * D);
         clear(dv, Bc * D);
-        for (int64_t r0 = first_row_of_key(j0, x.part_a_len, x.first_row) - x.first_row; r0 < x.len_q; r0 += Br) {
+        for (int64_t r0 = first_row_of_key(j0, x.part_a_len, x.first_row) - x.first_row; r0 < x.len_q;
+             r0 += Br) {
             const int64_t rows = x.len_q - r0 < Br ? x.len_q - r0 : Br;
             load(p, p.q, head, x.first_q + r0, rows, q, D, 1);
             load(p, p.grad_out, head, x.first_q + r0, rows, dO, D, 1);
@@ -157,7 +172,7 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
             add_product(rows, D, columns, dO, D, 1, vt, Bc, dS, Bc);  // dP
             for (int64_t r = 0; r < rows; ++r) {
                 const float lse = static_cast<const float*>(p.lse)[head * p.queries + x.first_q + r0 + r];
-                float delta = 0;  // summed as dP is: with a single key, dP - delta is 0 and not a rounding error
+                float delta = 0;  // summed like dP, so that with a single key dP - delta is exactly 0
                 add_product(1, D, 1, dO + r * D, D, 1, O + r * D, 1, &delta, 1);
                 for (int64_t j = 0; j < columns; ++j) {
                     P[r * Bc + j] = std::isinf(lse) ? 0 : std::exp(P[r * Bc + j] - lse);
@@ -175,19 +190,22 @@ void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part
     }
 }
 
-void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end, const void* dq, int parts) {
+void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t begin, int64_t end,
+            const void* dq, int parts) {
     const int64_t D = p.head_dim;
     float sum[256];
     for (int64_t r = begin; r < end; ++r) {
         clear(sum, D);
         for (int part = 0; part < parts; ++part)
-            for (int64_t d = 0; d < D; ++d) sum[d] += static_cast<const float*>(dq)[(part * x.len_q + r) * D + d];
+            for (int64_t d = 0; d < D; ++d)
+                sum[d] += static_cast<const float*>(dq)[(part * x.len_q + r) * D + d];
         store(p, p.grad_q, head, x.first_q + r, sum, static_cast<float>(p.scale));
     }
 }
 
 }  // namespace
 
-const Rung tiled_rung = {"tiled", true, true, false, forward_bytes, forward, backward_bytes, dq_bytes, backward, finish};
+const Rung tiled_rung = {"tiled", true,           true,     false,    forward_bytes,
+                         forward, backward_bytes, dq_bytes, backward, finish};
 
 }  // namespace minglm

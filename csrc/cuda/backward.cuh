@@ -1,14 +1,16 @@
-// Backward on tensor cores, for bfloat16 and float16: no atomics, so results repeat bit for bit.
+// Backward on tensor cores, for bfloat16 and float16. It uses no atomics, so results repeat bit for bit.
 //
 //   delta_kernel      delta = rowsum(dO * O)
-//   grad_q_kernel     a block owns 64 query rows and walks over the keys they see:      dQ = scale dS K
-//   grad_kv_kernel    a block owns 64 keys and walks over the rows that see them:       dK = scale dS^T Q, dV = P^T dO
+//   grad_q_kernel     a block owns 64 query rows and walks over the keys they see:  dQ = scale dS K
+//   grad_kv_kernel    a block owns 64 keys and walks over the rows that see them:   dK = scale dS^T Q,
+//                                                                                   dV = P^T dO
 //
 //   P = 2^(c S - lse log2 e)    dP = dO V^T    dS = P * (dP - delta)       with c = scale log2 e
 //
-// Both walk over full tiles without a mask and over partial ones with it; both compute S and dP anew, which is two products
-// more than one pass with atomics would need. A warp owns 16 rows (or keys). In grad_kv_kernel everything is transposed, S^T =
-// K Q^T, so that P^T and dS^T come out of one product as the A of the next, and neither of them ever leaves the registers.
+// Both walk over full tiles without a mask and over partial ones with it. Both recompute S and dP, which is
+// two products more than one pass with atomics would need. A warp owns 16 rows (or keys). In grad_kv_kernel
+// everything is transposed, S^T = K Q^T, so that P^T and dS^T are results of one product and the A of the
+// next, and never leave the registers.
 #pragma once
 #include "mma.cuh"
 
@@ -22,7 +24,7 @@ __device__ __forceinline__ float to_float(T x) {
     return unpack<T>(x.bits).x;
 }
 
-constexpr int DELTA_ROWS = 4;  // of a block: one a warp
+constexpr int DELTA_ROWS = 4;  // per block: one per warp
 
 template <int D, class T>
 __global__ void __launch_bounds__(DELTA_ROWS * 32) delta_kernel(AttentionProblem p) {
@@ -41,18 +43,19 @@ __global__ void __launch_bounds__(DELTA_ROWS * 32) delta_kernel(AttentionProblem
 template <int D>
 struct BackwardShape {
     static constexpr int threads = 128;
-    static constexpr int own = threads / 32 * 16;       // rows of a block, or keys
-    static constexpr int walked = D <= 64 ? 64 : 32;    // keys of a tile, or rows
-    static constexpr bool hold_v = D <= 96;             // in registers; else V is loaded again for each tile
+    static constexpr int own = threads / 32 * 16;       // rows (or keys) of a block
+    static constexpr int walked = D <= 64 ? 64 : 32;    // keys (or rows) of a tile
+    static constexpr bool hold_v = D <= 96;             // in registers; else V is reloaded for each tile
     static constexpr int stage_bytes = 2 * SharedTile<walked, D>::bytes;
-    static constexpr int row_bytes = walked * 12;       // log-sum-exp, delta and the number of visible keys of a tile's rows
+    static constexpr int row_bytes = walked * 12;       // of each row of a tile: lse, delta, visible keys
     static constexpr int shared_bytes = 2 * SharedTile<own, D>::bytes + 2 * stage_bytes + 2 * row_bytes;
 };
 
-// S and dP of a warp's 16 rows and a tile of columns, or S^T and dP^T of 16 keys and a tile of rows. left(d, a) gives the A of
-// columns [16 d, 16 d + 16) of the warp's own.
+// S and dP of a warp's 16 rows and a tile of columns, or S^T and dP^T of 16 keys and a tile of rows. left(d,
+// a) returns in `a` the A of columns [16 d, 16 d + 16) of the warp's own rows.
 template <int D, class T, int N, class Left>
-__device__ __forceinline__ void product(float (&s)[N / 8][4], const Left& left, const SharedTile<N, D>& tile, LaneOffset by_row) {
+__device__ __forceinline__ void product(float (&s)[N / 8][4], const Left& left, const SharedTile<N, D>& tile,
+                                        LaneOffset by_row) {
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
         uint32_t a[4];
@@ -67,7 +70,7 @@ __device__ __forceinline__ void product(float (&s)[N / 8][4], const Left& left, 
     }
 }
 
-// The `left` of fragments that lie in registers.
+// The `left` of fragments that are in registers.
 template <int N>
 __device__ __forceinline__ auto held(const uint32_t (&fragments)[N][4]) {
     return [&fragments](int d, uint32_t (&a)[4]) {
@@ -78,8 +81,8 @@ __device__ __forceinline__ auto held(const uint32_t (&fragments)[N][4]) {
 
 // sum += s tile: 16 rows of s as A, with as many columns as the tile has rows.
 template <int D, class T, int N>
-__device__ __forceinline__ void add_product(float (&sum)[D / 8][4], const float (&s)[N / 8][4], const SharedTile<N, D>& tile,
-                                            LaneOffset by_half) {
+__device__ __forceinline__ void add_product(float (&sum)[D / 8][4], const float (&s)[N / 8][4],
+                                            const SharedTile<N, D>& tile, LaneOffset by_half) {
 #pragma unroll
     for (int k = 0; k < N / 16; ++k) {
         uint32_t a[4];
@@ -94,13 +97,15 @@ __device__ __forceinline__ void add_product(float (&sum)[D / 8][4], const float 
     }
 }
 
-// The log-sum-exp of a row as a power of two; a row that does not exist gets infinity, and so P = 0.
-__device__ __forceinline__ float lse_log2(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
+// The log-sum-exp of a row, in powers of two; infinity for a row that does not exist, so that its P is 0.
+__device__ __forceinline__ float lse_log2(const AttentionProblem& p, int64_t head, const Sample& sample,
+                                          int row) {
     if (row >= sample.len_q) return INF;
     return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row] * LOG2_E;
 }
 
-__device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
+__device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t head, const Sample& sample,
+                                          int row) {
     return row < sample.len_q ? p.delta[head * p.queries + sample.first_q + row] : 0;
 }
 
@@ -108,7 +113,7 @@ __device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
     return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
 }
 
-// ---- dQ -----------------------------------------------------------------------------------------------------------------
+// ---- dQ ---------------------------------------------------------------------------------------------------
 
 template <int D, class T>
 struct GradQ {
@@ -122,7 +127,8 @@ struct GradQ {
     LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
 
     template <bool PARTIAL>
-    __device__ __forceinline__ void visit(const SharedTile<KEYS, D>& k, const SharedTile<KEYS, D>& v, int begin) {
+    __device__ __forceinline__ void visit(const SharedTile<KEYS, D>& k, const SharedTile<KEYS, D>& v,
+                                          int begin) {
         float s[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
         product<D, T, KEYS>(s, held(q), k, by_row);
         product<D, T, KEYS>(dp, held(grad_out), v, by_row);
@@ -210,9 +216,9 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
     store_rows<T>(state.grad_q, scale, scale, q_tile, row, p.grad_q, sample.first_q + r, len_q - r, head);
 }
 
-// ---- dK and dV ----------------------------------------------------------------------------------------------------------
+// ---- dK and dV --------------------------------------------------------------------------------------------
 
-// What a column of S^T needs to know of its query row.
+// What a column of S^T needs to know about its query row.
 template <int ROWS>
 struct RowTable {
     float* lse;
@@ -220,7 +226,9 @@ struct RowTable {
     int* visible;
 
     __device__ __forceinline__ explicit RowTable(unsigned char* memory)
-        : lse(reinterpret_cast<float*>(memory)), delta(lse + ROWS), visible(reinterpret_cast<int*>(delta + ROWS)) {}
+        : lse(reinterpret_cast<float*>(memory)),
+          delta(lse + ROWS),
+          visible(reinterpret_cast<int*>(delta + ROWS)) {}
 };
 
 template <int D, class T>
@@ -230,15 +238,16 @@ struct GradKV {
     using RowTile = SharedTile<ROWS, D>;
 
     SharedTile<BackwardShape<D>::own, D> v_tile;
-    int v_row;  // the first of this warp's
+    int v_row;  // the first of this warp
     uint32_t k[D / 16][4], v[HOLD_V ? D / 16 : 1][4];
     float grad_k[D / 8][4], grad_v[D / 8][4];
-    int key;  // the first of this lane's two, the other is 8 further on
+    int key;  // the first of this lane's two; the other is 8 further on
     float c;
     LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
 
     template <bool PARTIAL>
-    __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out, const RowTable<ROWS>& rows) {
+    __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out,
+                                          const RowTable<ROWS>& rows) {
         float s[ROWS / 8][4] = {}, dp[ROWS / 8][4] = {};
         product<D, T, ROWS>(s, held(k), q, by_row);
         if constexpr (HOLD_V)
@@ -265,17 +274,20 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
     using Shape = BackwardShape<D>;
     constexpr int KEYS = Shape::own, ROWS = Shape::walked;
     const int64_t head = blockIdx.y;
-    const Place place = place_of(blockIdx.x, p.cu_seqlens_k, p.samples, KEYS);  // the first keys are seen by the most rows
+    // the first blocks have the most to do: the first keys are seen by the most rows
+    const Place place = place_of(blockIdx.x, p.cu_seqlens_k, p.samples, KEYS);
     const Sample sample = sample_of(p, place.sample);
     const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
     const int len_k = static_cast<int>(sample.len_k);
     if (begin >= len_k) return;
 
-    // Tiles of rows, counted from the first row that sees the first key; those before `full` hold a row that does not see
-    // the last one.
+    // Tiles of rows, counted from the first row that sees the first key; those before `full` contain a row
+    // that does not see the last one.
     const int end = begin + KEYS < len_k ? begin + KEYS : len_k;
-    const int first = static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
-    const int whole = static_cast<int>(first_row_of_key(end - 1, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int first =
+        static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int whole =
+        static_cast<int>(first_row_of_key(end - 1, sample.part_a_len, sample.first_row) - sample.first_row);
     const int tiles = first < len_q ? (len_q - first + ROWS - 1) / ROWS : 0;
     const int full = (whole - first + ROWS - 1) / ROWS;
 
@@ -286,7 +298,8 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
     auto q_tile = [&](int j) { return RowTile{shared + 2 * OwnTile::bytes + j % 2 * Shape::stage_bytes}; };
     auto grad_tile = [&](int j) { return RowTile{q_tile(j).memory + RowTile::bytes}; };
     auto rows_of = [&](int j) {
-        return RowTable<ROWS>(shared + 2 * OwnTile::bytes + 2 * Shape::stage_bytes + j % 2 * Shape::row_bytes);
+        return RowTable<ROWS>(shared + 2 * OwnTile::bytes + 2 * Shape::stage_bytes +
+                              j % 2 * Shape::row_bytes);
     };
     const GlobalRows q(p.q, sample.first_q, len_q, head), grad_out(p.grad_out, sample.first_q, len_q, head);
     auto fetch = [&](int j) {
@@ -296,7 +309,7 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
         }
         commit_copies();
     };
-    // The table of tile j; read from global memory before tile j - 1 is computed, and put down after.
+    // The table of tile j: read from global memory before tile j - 1 is computed, and stored after.
     const int own_row = threadIdx.x;
     float lse = 0, delta = 0;
     auto read_row = [&](int j) {
@@ -355,8 +368,8 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
         write_row(j + 1);
     }
     const int64_t first_key = sample.first_k + begin + key, keys = len_k - begin - key;
-    store_rows<T>(state.grad_k, static_cast<float>(p.scale), static_cast<float>(p.scale), k_tile, key, p.grad_k, first_key, keys,
-                  head);
+    store_rows<T>(state.grad_k, static_cast<float>(p.scale), static_cast<float>(p.scale), k_tile, key,
+                  p.grad_k, first_key, keys, head);
     store_rows<T>(state.grad_v, 1, 1, v_tile, key, p.grad_v, first_key, keys, head);
 }
 

@@ -1,15 +1,17 @@
 // Forward on tensor cores, for bfloat16 and float16.
 //
 //   block    ROWS query rows of one sample and head: four warps with 16 or 32 rows each
-//   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial ones;
-//            K and V of the next tile are on their way while this one is computed
-//   a lane   parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
+//   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial
+//            ones; K and V of the next tile are being copied while this one is computed
+//   lane     parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
 //
-//   S = Q K^T    m' = max(m, rowmax S)    P = 2^(c (S - m'))    l = 2^(c (m - m')) l + rowsum P    O = 2^(c (m - m')) O + P V
-//   at the end   O / l    lse = ln 2 (c m + log2 l)             with c = scale log2 e
+//   S = Q K^T    m' = max(m, rowmax S)    P = 2^(c (S - m'))    with c = scale log2 e
+//   l = 2^(c (m - m')) l + rowsum P       O = 2^(c (m - m')) O + P V
+//   at the end   O / l    lse = ln 2 (c m + log2 l)
 //
-// P never leaves the registers: it is C of the first product and A of the second. Not done: work of a long sample is not split
-// over keys (one query and many keys use one block a head), and there is no dropout.
+// P never leaves the registers: it is C of the first product and A of the second. Not done: the work of a
+// long sample is not split over keys (one query with many keys uses one block per head), and there is no
+// dropout.
 #pragma once
 #include "mma.cuh"
 
@@ -19,7 +21,7 @@ namespace MINGLM_DEVICE {
 template <int D>
 struct ForwardShape {
     static constexpr int threads = 128;
-    static constexpr int sixteens = D <= 64 ? 2 : 1;  // of rows, a warp: what fits into 255 registers
+    static constexpr int sixteens = D <= 64 ? 2 : 1;  // of rows, per warp: what fits into 255 registers
     static constexpr int rows = threads / 32 * 16 * sixteens;
     static constexpr int keys = 64;
     static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
@@ -79,7 +81,7 @@ struct Forward {
         }
     }
 
-    // Scores of keys that the row does not see; `visible` counts from the tile's first key.
+    // Scores of keys that the row does not see become -inf; `visible` counts from the tile's first key.
     static __device__ __forceinline__ void mask(float (&s)[KEYS / 8][4], int half, int visible) {
 #pragma unroll
         for (int n = 0; n < KEYS / 8; ++n)
@@ -88,15 +90,16 @@ struct Forward {
                 if (n * 8 + lane_id() % 4 * 2 + i >= visible) s[n][2 * half + i] = -INF;
     }
 
-    // Online softmax of one row: scores become P, and what was summed so far is brought to the new maximum.
+    // Online softmax of one row: scores become P, and the sums so far are scaled to the new maximum.
     template <bool PARTIAL>
-    __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l, float (&o)[D / 8][4]) {
+    __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l,
+                                           float (&o)[D / 8][4]) {
         float top = m;
 #pragma unroll
         for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        const float base = PARTIAL && top == -INF ? 0 : c * top;  // a row that has seen nothing yet
+        const float base = PARTIAL && top == -INF ? 0 : c * top;  // no key seen so far
         const float shrink = exp2_fast(c * m - base);
         float sum = 0;
 #pragma unroll
@@ -118,7 +121,7 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     using Shape = ForwardShape<D>;
     constexpr int ROWS = Shape::rows, KEYS = Shape::keys, SIXTEENS = Shape::sixteens;
     const int64_t head = blockIdx.y;
-    // the last rows of a sample see the most keys: they start first
+    // the last rows of a sample see the most keys, so they start first
     const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
     const Sample sample = sample_of(p, place.sample);
     const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
@@ -149,7 +152,8 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     Forward<D, T> state;
     const int row = warp_id() * 16 * SIXTEENS, g = lane_id() / 4;
     state.c = fabsf(static_cast<float>(p.scale)) * LOG2_E;
-    if (p.scale <= 0) {  // c has to be positive, so that the largest score stays the largest: Q takes the sign, or becomes 0
+    // c must be positive, so that the largest score stays the largest: Q takes the sign, or becomes 0
+    if (p.scale <= 0) {
         if (p.scale == 0) state.c = 1;
         negate_rows(q_tile, row, 16 * SIXTEENS, p.scale == 0);
     }
@@ -171,7 +175,7 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
         }
     }
 
-    // One barrier a tile: behind it tile j is here for everybody, and nobody reads tile j - 1 any more.
+    // One barrier per tile: after it, tile j has arrived for all threads, and none still reads tile j - 1.
     int j = 0;
     for (; j < full; ++j) {
         wait_copies<0>();
@@ -194,14 +198,15 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
             float l = state.l[x][half];
             l += __shfl_xor_sync(0xffffffffu, l, 1);
             l += __shfl_xor_sync(0xffffffffu, l, 2);
-            inverse[half] = l == 0 ? 0 : 1 / l;  // a row that sees nothing: out 0, lse -inf
+            inverse[half] = l == 0 ? 0 : 1 / l;  // a row that sees no key: out 0, lse -inf
             const int r = begin + row + x * 16 + half * 8 + g;
             if (lane_id() % 4 == 0 && r < len_q)
                 static_cast<float*>(p.lse)[head * p.queries + sample.first_q + r] =
                     l == 0 ? -INF : LN_2 * (state.c * state.m[x][half] + log2f(l));
         }
         const int r = begin + row + x * 16;
-        store_rows<T>(state.o[x], inverse[0], inverse[1], q_tile, row + x * 16, p.out, sample.first_q + r, len_q - r, head);
+        store_rows<T>(state.o[x], inverse[0], inverse[1], q_tile, row + x * 16, p.out, sample.first_q + r,
+                      len_q - r, head);
     }
 }
 

@@ -1,4 +1,5 @@
-// Chooses the kernel for a problem and starts it: launch.h says what is promised. Nothing is allocated, nothing is waited for.
+// Chooses the kernel for a problem and starts it; launch.h is the interface. Allocates nothing and waits for
+// nothing.
 #include "launch.h"
 
 #include "backward.cuh"
@@ -12,7 +13,7 @@ namespace {
 
 std::string words(cudaError_t error) { return error == cudaSuccess ? "" : cudaGetErrorString(error); }
 
-// Calls run.template operator()<D>() for the head width.
+// Calls run with the head width as a std::integral_constant.
 template <class Run>
 std::string for_width(int64_t head_dim, const Run& run) {
     if (head_dim == 32) return run(std::integral_constant<int, 32>());
@@ -21,13 +22,15 @@ std::string for_width(int64_t head_dim, const Run& run) {
     return run(std::integral_constant<int, 128>());
 }
 
-dim3 grid(int64_t places, int64_t heads) { return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads)); }
+dim3 grid(int64_t places, int64_t heads) {
+    return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads));
+}
 
 template <int D, class T>
 std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
-    return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
-                        Shape::shared_bytes, stream, p));
+    return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
+                        Shape::threads, Shape::shared_bytes, stream, p));
 }
 
 template <int D, class T>
@@ -35,22 +38,22 @@ std::string backward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = BackwardShape<D>;
     std::string wrong;
     if (p.queries)
-        wrong = words(launch(&delta_kernel<D, T>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32, 0,
-                             stream, p));
+        wrong = words(launch(&delta_kernel<D, T>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads),
+                             DELTA_ROWS * 32, 0, stream, p));
     if (wrong.empty() && p.queries)
-        wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads), Shape::threads,
-                             Shape::shared_bytes, stream, p));
+        wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads),
+                             Shape::threads, Shape::shared_bytes, stream, p));
     if (wrong.empty() && p.keys)
-        wrong = words(launch(&grad_kv_kernel<D, T>, grid(places(p.keys, p.samples, Shape::own), p.heads), Shape::threads,
-                             Shape::shared_bytes, stream, p));
+        wrong = words(launch(&grad_kv_kernel<D, T>, grid(places(p.keys, p.samples, Shape::own), p.heads),
+                             Shape::threads, Shape::shared_bytes, stream, p));
     return wrong;
 }
 
 template <int D>
 std::string forward_simply(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = SimpleShape;
-    return words(launch(&forward_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
-                        simple_bytes<D>(1, 2, 1), stream, p));
+    return words(launch(&forward_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
+                        Shape::threads, simple_bytes<D>(1, 2, 1), stream, p));
 }
 
 template <int D>
@@ -58,14 +61,15 @@ std::string backward_simply(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = SimpleShape;
     std::string wrong;
     if (p.queries)
-        wrong = words(launch(&delta_kernel<D, float>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32,
-                             0, stream, p));
+        wrong = words(launch(&delta_kernel<D, float>,
+                             grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32, 0,
+                             stream, p));
     if (wrong.empty() && p.queries)
-        wrong = words(launch(&grad_q_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads), Shape::threads,
-                             simple_bytes<D>(2, 2, 1), stream, p));
+        wrong = words(launch(&grad_q_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
+                             Shape::threads, simple_bytes<D>(2, 2, 1), stream, p));
     if (wrong.empty() && p.keys)
-        wrong = words(launch(&grad_kv_simple<D>, grid(places(p.keys, p.samples, Shape::rows), p.heads), Shape::threads,
-                             simple_bytes<D>(2, 2, 2), stream, p));
+        wrong = words(launch(&grad_kv_simple<D>, grid(places(p.keys, p.samples, Shape::rows), p.heads),
+                             Shape::threads, simple_bytes<D>(2, 2, 2), stream, p));
     return wrong;
 }
 
@@ -74,7 +78,8 @@ bool sixteen_bits(Dtype dtype) { return dtype == Dtype::bfloat16 || dtype == Dty
 // Tensor-core kernels move rows 16 bytes at a time.
 std::string badly_placed(const char* name, const Rows& x) {
     const bool aligned = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.row % 8 == 0 && x.head % 8 == 0;
-    if (x.data && !aligned) return std::string(name) + ": rows of heads that do not begin at multiples of 16 bytes";
+    if (x.data && !aligned)
+        return std::string(name) + ": rows of heads that do not begin at multiples of 16 bytes";
     if (x.row > INT32_MAX / 2) return std::string(name) + ": a row stride of 4 GiB or more";
     return "";
 }
@@ -88,8 +93,8 @@ std::string refusal(const AttentionProblem& p, int sm) {
     if (p.heads > 65535) return std::to_string(p.heads) + " heads; the CUDA kernels serve up to 65535";
     const int needed = sixteen_bits(p.dtype) ? 80 : 75;
     if (sm < needed)
-        return "compute capability " + std::to_string(sm / 10) + "." + std::to_string(sm % 10) + "; these kernels need " +
-               std::to_string(needed / 10) + "." + std::to_string(needed % 10);
+        return "compute capability " + std::to_string(sm / 10) + "." + std::to_string(sm % 10) +
+               "; these kernels need " + std::to_string(needed / 10) + "." + std::to_string(needed % 10);
     if (!sixteen_bits(p.dtype)) return "";
     const std::pair<const char*, const Rows*> tensors[] = {{"q", &p.q},
                                                            {"k", &p.k},
@@ -134,8 +139,9 @@ namespace cuda {
 int devices(std::string& why) {
     int count = 0, driver = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
-    // the runtime calls a driver that is not there one that is too old
-    const bool none = error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0;
+    // without a driver, the runtime reports one that is too old
+    const bool none =
+        error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0;
     why = none ? "there is no NVIDIA driver" : words(error);
     return error == cudaSuccess ? count : 0;
 }

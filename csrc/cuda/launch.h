@@ -1,5 +1,5 @@
-// Masked attention by the CUDA kernels, for whoever calls it: on a GPU (namespace cuda, where nvcc compiled launch.cu) and
-// carried out on a CPU (namespace emulated, where the C++ compiler did, through csrc/cuda_on_cpu).
+// Masked attention with the CUDA kernels: on a GPU (namespace cuda, compiled by nvcc from launch.cu) and on a
+// CPU (namespace emulated, compiled by the C++ compiler through csrc/cuda_on_cpu).
 #pragma once
 #include <cstdint>
 #include <string>
@@ -9,30 +9,33 @@
 namespace minglm {
 namespace cuda {
 
-// Why such a problem cannot be served, in one line; empty if it can. sm: the device's compute capability, 80 for 8.0.
+// Why the kernels do not serve such a problem, in one line; empty if they do. sm: the compute capability of
+// the device, 80 for 8.0.
 std::string refusal(const AttentionProblem& problem, int sm);
 
-// Start the kernels on a stream (a cudaStream_t) of the current device and return at once. All addresses, those of the
-// lengths too, are the device's; problem.delta is room that backward writes to. Return what went wrong, empty if nothing did.
+// Start the kernels on a stream (a cudaStream_t) of the current device and return at once. All addresses,
+// including those of the lengths, are in the device's memory; backward writes to problem.delta. Return the
+// error, empty if there is none.
 std::string forward(const AttentionProblem& problem, void* stream);
 std::string backward(const AttentionProblem& problem, void* stream);
 
-// How many GPUs the driver shows, and why there is none where it shows none.
+// The number of GPUs that the driver shows; if it is 0, `why` says why.
 int devices(std::string& why);
 
-// Makes a device the current one for this thread's launches from here. Returns what went wrong, empty if nothing did.
-// subtle: PyTorch has a CUDA runtime of its own, with an idea of its own which device is current.
+// Makes a device the current one for launches by this thread from here. Returns the error, empty if there is
+// none.
+// subtle: PyTorch has its own CUDA runtime, with its own current device.
 std::string use(int device);
 
-// The compute capability of a device, 80 for 8.0; 0 where it cannot be asked.
+// The compute capability of a device, 80 for 8.0; 0 if that cannot be determined.
 int capability(int device);
 
 }  // namespace cuda
 
 namespace emulated {
 
-// The same functions; addresses are the CPU's, and the work is done when they return. The order in which threads take turns
-// and its seed are those of cuda_on_cpu/simt.h.
+// The same functions, with addresses in the CPU's memory; the work is done when they return. The order in
+// which threads take turns, and its seed, are set in cuda_on_cpu/schedule.h.
 std::string refusal(const AttentionProblem& problem, int sm);
 std::string forward(const AttentionProblem& problem, void* stream);
 std::string backward(const AttentionProblem& problem, void* stream);

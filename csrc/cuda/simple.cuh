@@ -1,16 +1,17 @@
-// float32 on any GPU, to be read: the same walk over tiles as the tensor-core kernels, with nothing but loops, shared memory
-// and one exchange between the lanes of a warp.
+// float32 on any GPU, written to be read: the same walk over tiles as the tensor-core kernels, with only
+// loops, shared memory and one exchange between the lanes of a warp.
 //
-//   block    16 rows: four warps with four rows each                tile    32 columns, one a lane
-//   a lane   the score of its warp's four rows and its own column, so that a row's maximum and sum go across the warp;
-//            then the columns d = lane, lane + 32, ... of its four rows' results
+//   block    16 rows: four warps with four rows each                tile    32 columns, one per lane
+//   lane     the score of its warp's four rows and its own column, so a row's maximum and sum go across the
+//            warp; then the columns d = lane, lane + 32, ... of the results of its four rows
 //
 //   rows            columns        for each tile
 //   queries         keys           forward_simple:  S, the online softmax, O += P V
 //   queries         keys           grad_q_simple:   S, dP, dQ += dS K
 //   keys            queries        grad_kv_simple:  S^T, dP^T, dV += P^T dO, dK += dS^T Q
 //
-// What a lane computed for its column, the others need as factors: P and dS pass through shared memory, behind __syncwarp.
+// The other lanes need what a lane computed for its column as factors: P and dS pass through shared memory,
+// after a __syncwarp.
 #pragma once
 #include "backward.cuh"
 
@@ -22,17 +23,20 @@ struct SimpleShape {
     static constexpr int rows = warps * per_warp, columns = 32;
 };
 
-// Numbers of shared memory: two matrices of the block's own rows, two of the tile's (a column more, so that lanes that read
-// the same d of 32 rows find it in 32 banks), and the factors of each warp's rows, twice.
+// Bytes of shared memory for `own` matrices of the block's own rows, `tiles` of the tile's (with one column
+// more, so that lanes that read the same d of 32 rows find it in 32 different banks), and `factors` of the
+// factors of each warp's rows.
 template <int D>
 constexpr int simple_bytes(int own, int tiles, int factors) {
     return 4 * (own * SimpleShape::rows * D + tiles * SimpleShape::columns * (D + 1) +
                 factors * SimpleShape::rows * SimpleShape::columns);
 }
 
-// ROWS rows of D numbers from `begin` on into shared memory, WIDTH numbers apart; rows that do not exist are zeros.
+// Loads ROWS rows of D numbers from `begin` on into shared memory, WIDTH numbers apart; rows that do not
+// exist become zeros.
 template <int ROWS, int D, int WIDTH>
-__device__ __forceinline__ void load_rows(float* to, const Rows& from, int64_t first, int64_t rows, int64_t head, int begin) {
+__device__ __forceinline__ void load_rows(float* to, const Rows& from, int64_t first, int64_t rows,
+                                          int64_t head, int begin) {
     const float* x = static_cast<const float*>(from.data) + head * from.head;
     for (int i = threadIdx.x; i < ROWS * D; i += SimpleShape::threads) {
         const int row = begin + i / D, d = i % D;
@@ -40,9 +44,11 @@ __device__ __forceinline__ void load_rows(float* to, const Rows& from, int64_t f
     }
 }
 
-// Scores of the warp's four rows with the lane's column: a sum of short sums, which rounds less.
+// Scores of the warp's four rows with the lane's column: a sum of short sums, which rounds less than one long
+// sum.
 template <int D>
-__device__ __forceinline__ void dots(float (&s)[SimpleShape::per_warp], const float* rows, const float* column) {
+__device__ __forceinline__ void dots(float (&s)[SimpleShape::per_warp], const float* rows,
+                                     const float* column) {
     for (int r = 0; r < SimpleShape::per_warp; ++r) s[r] = 0;
     for (int begin = 0; begin < D; begin += 8) {
         float part[SimpleShape::per_warp] = {};
@@ -56,17 +62,19 @@ __device__ __forceinline__ void dots(float (&s)[SimpleShape::per_warp], const fl
     }
 }
 
-// sums += factors columns: the factors are those of the warp's four rows, a lane adds up its own d of every column.
+// sums += factors columns: the factors are those of the warp's four rows; a lane sums its own d of every
+// column.
 template <int D>
-__device__ __forceinline__ void add_columns(float (&sums)[SimpleShape::per_warp][D / 32], const float* factors,
-                                            const float* columns) {
+__device__ __forceinline__ void add_columns(float (&sums)[SimpleShape::per_warp][D / 32],
+                                            const float* factors, const float* columns) {
 #pragma unroll 4
     for (int j = 0; j < SimpleShape::columns; ++j)
 #pragma unroll
         for (int i = 0; i < D / 32; ++i) {
             const float x = columns[j * (D + 1) + i * 32 + lane_id()];
 #pragma unroll
-            for (int r = 0; r < SimpleShape::per_warp; ++r) sums[r][i] += factors[r * SimpleShape::columns + j] * x;
+            for (int r = 0; r < SimpleShape::per_warp; ++r)
+                sums[r][i] += factors[r * SimpleShape::columns + j] * x;
         }
 }
 
@@ -78,10 +86,11 @@ __device__ __forceinline__ void clear(float (&sums)[SimpleShape::per_warp][D / 3
         for (int i = 0; i < D / 32; ++i) sums[r][i] = 0;
 }
 
-// The warp's four rows times `factor`, to global memory; `row` is the first of them within the sample.
+// Writes the warp's four rows times `factor` to global memory; `row` is the first of them within the sample.
 template <int D>
-__device__ __forceinline__ void store_sums(const float (&sums)[SimpleShape::per_warp][D / 32], float factor, const Rows& to,
-                                           int64_t first, int row, int64_t rows, int64_t head) {
+__device__ __forceinline__ void store_sums(const float (&sums)[SimpleShape::per_warp][D / 32], float factor,
+                                           const Rows& to, int64_t first, int row, int64_t rows,
+                                           int64_t head) {
     float* x = static_cast<float*>(to.data) + head * to.head;
 #pragma unroll
     for (int r = 0; r < SimpleShape::per_warp; ++r)
@@ -103,7 +112,7 @@ __global__ void __launch_bounds__(SimpleShape::threads) forward_simple(Attention
     float *k = q + ROWS * D, *v = k + KEYS * (D + 1), *probs = v + KEYS * (D + 1);
     const float* my_q = q + warp_id() * MINE * D;
     float* my_probs = probs + warp_id() * MINE * KEYS;
-    const int row = begin + warp_id() * MINE;  // the first of the warp's
+    const int row = begin + warp_id() * MINE;  // the first of this warp
     const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
     const int full = full_tiles(sample.first_row + begin, sample, KEYS);
     const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
@@ -118,7 +127,7 @@ __global__ void __launch_bounds__(SimpleShape::threads) forward_simple(Attention
     clear<D>(o);
     load_rows<ROWS, D, D>(q, p.q, sample.first_q, len_q, head, begin);
     for (int j = 0; j < tiles; ++j) {
-        __syncthreads();  // nobody reads the last tile any more
+        __syncthreads();  // no thread still reads the previous tile
         load_rows<KEYS, D, D + 1>(k, p.k, sample.first_k, sample.len_k, head, j * KEYS);
         load_rows<KEYS, D, D + 1>(v, p.v, sample.first_k, sample.len_k, head, j * KEYS);
         __syncthreads();
@@ -129,7 +138,7 @@ __global__ void __launch_bounds__(SimpleShape::threads) forward_simple(Attention
             if (j >= full && j * KEYS + lane_id() >= visible[r]) s[r] = -INF;
             float top = fmaxf(m[r], s[r]);
             for (int step = 16; step; step /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, step));
-            const float base = top == -INF ? 0 : top;  // a row that has seen nothing yet
+            const float base = top == -INF ? 0 : top;  // no key seen so far
             const float shrink = expf(m[r] - base), prob = expf(s[r] - base);
             my_probs[r * KEYS + lane_id()] = prob;
             m[r] = top;
@@ -143,13 +152,15 @@ __global__ void __launch_bounds__(SimpleShape::threads) forward_simple(Attention
         for (int step = 16; step; step /= 2) l[r] += __shfl_xor_sync(0xffffffffu, l[r], step);
         for (int i = 0; i < D / 32; ++i) o[r][i] = l[r] == 0 ? 0 : o[r][i] / l[r];
         if (lane_id() == 0 && row + r < len_q)
-            static_cast<float*>(p.lse)[head * p.queries + sample.first_q + row + r] = l[r] == 0 ? -INF : m[r] + logf(l[r]);
+            static_cast<float*>(p.lse)[head * p.queries + sample.first_q + row + r] =
+                l[r] == 0 ? -INF : m[r] + logf(l[r]);
     }
     store_sums<D>(o, 1, p.out, sample.first_q, row, len_q, head);
 }
 
-// The log-sum-exp of a row; one that does not exist gets infinity, and so P = 0.
-__device__ __forceinline__ float lse_of(const AttentionProblem& p, int64_t head, const Sample& sample, int row) {
+// The log-sum-exp of a row; infinity for one that does not exist, so that its P is 0.
+__device__ __forceinline__ float lse_of(const AttentionProblem& p, int64_t head, const Sample& sample,
+                                        int row) {
     if (row >= sample.len_q) return INF;
     return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
 }
@@ -164,7 +175,8 @@ __global__ void __launch_bounds__(SimpleShape::threads) grad_q_simple(AttentionP
     if (begin >= len_q) return;
 
     float* q = reinterpret_cast<float*>(shared_memory());
-    float *grad_out = q + ROWS * D, *k = grad_out + ROWS * D, *v = k + KEYS * (D + 1), *factors = v + KEYS * (D + 1);
+    float *grad_out = q + ROWS * D, *k = grad_out + ROWS * D, *v = k + KEYS * (D + 1),
+          *factors = v + KEYS * (D + 1);
     const float *my_q = q + warp_id() * MINE * D, *my_grad = grad_out + warp_id() * MINE * D;
     float* my_factors = factors + warp_id() * MINE * KEYS;
     const int row = begin + warp_id() * MINE;
@@ -213,11 +225,13 @@ __global__ void __launch_bounds__(SimpleShape::threads) grad_kv_simple(Attention
     if (begin >= len_k) return;
 
     float* k = reinterpret_cast<float*>(shared_memory());
-    float *v = k + KEYS * D, *q = v + KEYS * D, *grad_out = q + ROWS * (D + 1), *probs = grad_out + ROWS * (D + 1);
+    float *v = k + KEYS * D, *q = v + KEYS * D, *grad_out = q + ROWS * (D + 1),
+          *probs = grad_out + ROWS * (D + 1);
     const float *my_k = k + warp_id() * MINE * D, *my_v = v + warp_id() * MINE * D;
     float *my_probs = probs + warp_id() * MINE * ROWS, *my_factors = my_probs + KEYS * ROWS;
     const int key = begin + warp_id() * MINE;
-    const int first = static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int first =
+        static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
     const float scale = static_cast<float>(p.scale);
 
     float grad_k[MINE][D / 32], grad_v[MINE][D / 32];

@@ -1,9 +1,10 @@
-// Which tile a block works on, and how a tile lies in shared memory.
+// Which tile a block works on, and how a tile is stored in shared memory.
 //
-// The block list is a closed form of the lengths, so nothing has to be computed, stored or copied before a launch, and a
-// captured CUDA graph stays right when the lengths change. With tiles of n rows, sample s owns the places from
-// cu_seqlens[s] / n + s up to cu_seqlens[s + 1] / n + s + 1: enough for all of its tiles, and at most one to spare. There are
-// rows / n + samples places in all, and a block finds the sample of its place by bisection. A block without a tile returns.
+// The block list is a closed formula of the lengths, so nothing has to be computed, stored or copied before a
+// launch, and a captured CUDA graph stays correct when the lengths change. With tiles of n rows, sample s
+// owns the places from cu_seqlens[s] / n + s up to cu_seqlens[s + 1] / n + s + 1: enough for all of its
+// tiles, with at most one to spare. There are rows / n + samples places in total, and a block finds the
+// sample of its place by bisection. A block without a tile returns.
 #pragma once
 #include "../attention.h"
 #include "device.h"
@@ -15,9 +16,12 @@ struct Place {
     int64_t sample, begin;  // the tile's first row within its sample; beyond the sample's end: no tile
 };
 
-MINGLM_HOST_DEVICE static inline int64_t places(int64_t rows, int64_t samples, int64_t tile) { return rows / tile + samples; }
+MINGLM_HOST_DEVICE static inline int64_t places(int64_t rows, int64_t samples, int64_t tile) {
+    return rows / tile + samples;
+}
 
-MINGLM_HOST_DEVICE static inline Place place_of(int64_t place, const int32_t* cu_seqlens, int64_t samples, int64_t tile) {
+MINGLM_HOST_DEVICE static inline Place place_of(int64_t place, const int32_t* cu_seqlens, int64_t samples,
+                                                int64_t tile) {
     int64_t low = 0, high = samples - 1;  // the last sample whose places begin at or before this one
     while (low < high) {
         const int64_t middle = (low + high + 1) / 2;
@@ -29,7 +33,8 @@ MINGLM_HOST_DEVICE static inline Place place_of(int64_t place, const int32_t* cu
     return {low, (place - cu_seqlens[low] / tile - low) * tile};
 }
 
-// The number of the first tile of `tile` keys that some row of [i, ...) does not see whole, and of the first that nobody sees.
+// The number of the first tile of `tile` keys that some row of [i, ...) does not see completely, and of the
+// first that no row sees.
 __device__ __forceinline__ int full_tiles(int64_t first_row, const Sample& sample, int tile) {
     return static_cast<int>(keys_of_row(first_row, sample.part_a_len, sample.len_k) / tile);
 }
@@ -38,9 +43,10 @@ __device__ __forceinline__ int visited_tiles(int64_t last_row, const Sample& sam
     return static_cast<int>((keys_of_row(last_row, sample.part_a_len, sample.len_k) + tile - 1) / tile);
 }
 
-// ROWS x D 16-bit numbers in shared memory. Columns come in slabs of 32, so a row of a slab is 64 bytes: four chunks of 16,
-// and two rows fill the 32 banks once. A chunk moves with the number of its pair of rows, so that the eight rows of an 8x8
-// matrix, which load_matrices reads at once, lie in eight different quarters of the banks:
+// ROWS x D 16-bit numbers in shared memory. Columns come in slabs of 32, so a row of a slab is 64 bytes: four
+// chunks of 16, and two rows fill the 32 banks once. A chunk is shifted by the number of its pair of rows, so
+// that the eight rows of an 8x8 matrix, which load_matrices reads at once, lie in eight different quarters of
+// the banks:
 //
 //     row 0, 1    0 1 2 3   0 1 2 3
 //     row 2, 3    1 0 3 2   1 0 3 2      chunk c of a row lies in place c ^ (row / 2 % 4)
@@ -56,8 +62,9 @@ struct SharedTile {
     }
 };
 
-// Where 16-bit rows of one sample and head lie in global memory; row numbers are clamped to the last one, so that a tile that
-// sticks out repeats it: finite numbers, which the mask or the sample's end keeps out of every result.
+// Where the 16-bit rows of one sample and head are in global memory. Row numbers are clamped to the last row,
+// so a tile that sticks out repeats it: finite numbers, which the mask or the sample's end keeps out of every
+// result.
 struct GlobalRows {
     const unsigned char* first;
     int bytes;  // from one row to the next
@@ -73,16 +80,18 @@ struct GlobalRows {
     }
 };
 
-// Starts copying rows [begin, begin + ROWS) into a tile: four neighbours among the block's threads take one row of a slab.
+// Starts copying rows [begin, begin + ROWS) into a tile: four neighbouring threads of the block take one row
+// of a slab.
 template <int THREADS, int ROWS, int D>
 __device__ __forceinline__ void copy_tile(const SharedTile<ROWS, D>& to, const GlobalRows& from, int begin) {
     const int row = threadIdx.x / 4, chunk = threadIdx.x % 4;
-    unsigned char* mine = to.at(row, chunk);  // a multiple of 8 rows further on, a chunk has the same place
+    unsigned char* mine = to.at(row, chunk);  // has the same place every 8 rows
 #pragma unroll
     for (int pass = 0; pass < ROWS; pass += THREADS / 4) {
         const unsigned char* source = from.at(begin + pass + row) + chunk * 16;
 #pragma unroll
-        for (int slab = 0; slab < D / 32; ++slab) copy16_async(mine + (slab * ROWS + pass) * 64, source + slab * 64);
+        for (int slab = 0; slab < D / 32; ++slab)
+            copy16_async(mine + (slab * ROWS + pass) * 64, source + slab * 64);
     }
 }
 

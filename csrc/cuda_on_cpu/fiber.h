@@ -1,5 +1,6 @@
-// A fiber: a function on a stack of its own, which runs until it hands over to another fiber of the same OS thread.
-// For simt.cpp alone. Handing over takes a dozen instructions on x86-64, and system calls elsewhere (ucontext).
+// A fiber: a function with its own stack, which runs until it hands over to another fiber of the same OS
+// thread. Only simt.cpp uses it. Handing over takes a dozen instructions on x86-64, and system calls
+// elsewhere (ucontext).
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,13 +33,14 @@ void AnnotateIgnoreWritesEnd(const char*, int);
 namespace minglm {
 namespace emulated {
 
-// ---- ThreadSanitizer: to it every fiber is a thread of its own, and only barriers put their accesses in an order --------
+// ---- ThreadSanitizer sees every fiber as a thread, whose accesses are ordered only by barriers ------------
 
 #ifdef __SANITIZE_THREAD__
 inline void ignore_begin() { AnnotateIgnoreReadsBegin("", 0), AnnotateIgnoreWritesBegin("", 0); }
 inline void ignore_end() { AnnotateIgnoreWritesEnd("", 0), AnnotateIgnoreReadsEnd("", 0); }
-inline void release(void* order) { __tsan_release(order); }  // what I did is before what those do ...
-inline void acquire(void* order) { __tsan_acquire(order); }  // ... who acquire the same address later
+// What a fiber did before release comes before what others do after a later acquire of the same address.
+inline void release(void* order) { __tsan_release(order); }
+inline void acquire(void* order) { __tsan_acquire(order); }
 #else
 inline void ignore_begin() {}
 inline void ignore_end() {}
@@ -46,13 +48,13 @@ inline void release(void*) {}
 inline void acquire(void*) {}
 #endif
 
-// While one lives, the accesses of this fiber are the emulator's own: many fibers share its tables.
+// While one exists, the accesses of this fiber are the emulator's own: many fibers share its tables.
 struct Internal {
     Internal() { ignore_begin(); }
     ~Internal() { ignore_end(); }
 };
 
-// ---- memory -------------------------------------------------------------------------------------------------------------
+// ---- memory -----------------------------------------------------------------------------------------------
 
 // Pages with an inaccessible one on both sides.
 class Pages {
@@ -62,7 +64,7 @@ public:
     ~Pages() { unmap(); }
     unsigned char* data() const { return mapped_ + page(); }
     size_t size() const { return bytes_; }
-    void renew() {  // sanitizers: forget who wrote here, and what was out of bounds here
+    void renew() {  // sanitizers: forget who wrote here, and what was out of bounds
 #if defined(__SANITIZE_THREAD__)
         unmap(), map();
 #elif defined(__SANITIZE_ADDRESS__)
@@ -73,7 +75,8 @@ public:
 private:
     static size_t page() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
     void map() {
-        void* all = mmap(nullptr, bytes_ + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* all =
+            mmap(nullptr, bytes_ + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (all == MAP_FAILED) throw std::bad_alloc();
         mapped_ = static_cast<unsigned char*>(all);
         if (mprotect(data(), bytes_, PROT_READ | PROT_WRITE) != 0) unmap(), throw std::bad_alloc();
@@ -86,7 +89,7 @@ private:
     unsigned char* mapped_ = nullptr;
 };
 
-// ---- fibers -------------------------------------------------------------------------------------------------------------
+// ---- fibers -----------------------------------------------------------------------------------------------
 
 struct Fiber {
 #ifdef MINGLM_UCONTEXT
@@ -105,7 +108,7 @@ struct Fiber {
 };
 
 #ifndef MINGLM_UCONTEXT
-// Push what a function has to preserve, swap stacks, pop the same of the other one.
+// Push the registers that a function must preserve, swap stacks, pop those of the other fiber.
 extern "C" void minglm_swap_stacks(void** from, void* to);
 asm(R"(
     .text
@@ -130,7 +133,7 @@ minglm_swap_stacks:
 )");
 #endif
 
-// Make a fiber of the OS thread itself, to hand over from it and back to it.
+// Make the OS thread itself a fiber, to hand over from it and back to it.
 inline void adopt(Fiber& fiber) {
     (void)fiber;
 #ifdef __SANITIZE_ADDRESS__
@@ -157,7 +160,8 @@ inline void prepare(Fiber& fiber, Pages& stack, void (*entry)(), size_t skip) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, entry, 0);
 #else
-    void** top = reinterpret_cast<void**>(stack.data() + size);  // from above: no caller, entry, six registers
+    // from above: no caller, entry, six registers
+    void** top = reinterpret_cast<void**>(stack.data() + size);
     for (int i = 1; i <= 8; ++i) top[-i] = nullptr;
     top[-2] = reinterpret_cast<void*>(entry);
     fiber.stack_pointer = top - 8;
@@ -170,7 +174,8 @@ inline void prepare(Fiber& fiber, Pages& stack, void (*entry)(), size_t skip) {
 #endif
 }
 
-// Go on with another fiber; return when one hands over to this one again. Both are inside the emulator (struct Internal).
+// Switch to another fiber; return when one switches back to this one. Both are inside the emulator (struct
+// Internal).
 #ifdef __SANITIZE_THREAD__
 __attribute__((noinline, no_sanitize_thread))
 #endif
@@ -180,7 +185,7 @@ inline void hand_over(Fiber& from, Fiber& to) {
 #endif
 #ifdef __SANITIZE_THREAD__
     ignore_end();
-    __tsan_switch_to_fiber(to.tsan, 1);  // 1: handing over puts nothing in an order
+    __tsan_switch_to_fiber(to.tsan, 1);  // 1: switching orders no accesses
 #endif
 #ifdef MINGLM_UCONTEXT
     swapcontext(&from.context, &to.context);
@@ -195,7 +200,7 @@ inline void hand_over(Fiber& from, Fiber& to) {
 #endif
 }
 
-// The first thing that entry() does.
+// The first call of entry().
 inline void begun() {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);

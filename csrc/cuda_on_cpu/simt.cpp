@@ -1,4 +1,4 @@
-// The machine behind simt.h: blocks, warps, and who goes on next.
+// The machine behind simt.h: blocks, warps, and the scheduler.
 #include <algorithm>
 #include <atomic>
 #include <cstdarg>
@@ -31,7 +31,7 @@ thread_local std::string report;
 thread_local bool counting = false;
 thread_local Traffic total;
 
-uint64_t mix(uint64_t x) {  // splitmix64's
+uint64_t mix(uint64_t x) {  // as in splitmix64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
     x = (x ^ x >> 27) * 0x94D049BB133111EBu;
     return x ^ x >> 31;
@@ -46,8 +46,12 @@ struct Random {
     }
 };
 
-bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0); }
-std::string text(Index i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
+bool same(Site a, Site b) {
+    return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+std::string text(Index i) {
+    return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
 
 struct Launch {
     void (*body)(const void*);
@@ -59,13 +63,15 @@ struct Launch {
     bool counting;
     std::vector<uint32_t> blocks;  // in the order in which they begin
 
-    std::atomic<uint64_t> next{0}, stop{UINT64_MAX};  // places in that order; no block begins at or behind stop
+    // places in that order; no block begins at or after stop
+    std::atomic<uint64_t> next{0}, stop{UINT64_MAX};
     std::mutex mutex;                                 // of what follows
     std::string report;                               // of the block at place stop
     Traffic traffic;
 };
 
-// What a lane brings to a collective. Addresses are those of its own variables: it waits, so they stay.
+// A lane's operands of a collective. The addresses are those of its own variables: it waits, so they stay
+// valid.
 struct Operand {
     void* result;
     const void *a, *b;
@@ -75,17 +81,20 @@ struct Operand {
 
 struct Collective {
     const char* name;
-    bool aligned;  // all 32 lanes, in one place of the program
-    bool orders;   // what lanes did to memory before it comes before what they do after it
+    bool aligned;  // all 32 lanes, at one place in the program
+    bool orders;   // memory accesses before it come before those after it
 };
 const Collective SHUFFLES[] = {{"__shfl_sync", false, false}, {"__shfl_up_sync", false, false},
                                {"__shfl_down_sync", false, false}, {"__shfl_xor_sync", false, false}};
-const Collective VOTES[] = {{"__ballot_sync", false, false}, {"__any_sync", false, false}, {"__all_sync", false, false}};
+const Collective VOTES[] = {
+    {"__ballot_sync", false, false}, {"__any_sync", false, false}, {"__all_sync", false, false}};
 const Collective SYNCWARP = {"__syncwarp", false, true};
-const Collective LOAD = {"load_matrices", true, false}, LOAD_TRANSPOSED = {"load_matrices_transposed", true, false};
-const Collective MULTIPLY_BF16 = {"multiply_add<bf16>", true, false}, MULTIPLY_F16 = {"multiply_add<f16>", true, false};
+const Collective LOAD = {"load_matrices", true, false},
+                 LOAD_TRANSPOSED = {"load_matrices_transposed", true, false};
+const Collective MULTIPLY_BF16 = {"multiply_add<bf16>", true, false},
+                 MULTIPLY_F16 = {"multiply_add<f16>", true, false};
 
-// A collective that some lanes of a mask have reached and some have not.
+// A collective that some lanes of a mask have reached and others have not.
 struct Meeting {
     uint32_t mask, arrived;
     const Collective* what;
@@ -94,9 +103,9 @@ struct Meeting {
 };
 
 struct Warp {
-    uint32_t exist, alive, ready;  // lanes; ready: those that can run, or do
+    uint32_t exist, alive, ready;  // lanes; ready: those that can run, or are running
     uint32_t open;                 // meetings in use
-    Meeting meetings[32];          // each lane waits in one at most
+    Meeting meetings[32];          // each lane waits in at most one
     Operand operand[32];
     unsigned orders;
 };
@@ -116,7 +125,7 @@ struct Thread {
     unsigned groups = 0;       // closed
 };
 
-// ---- a block, and its scheduler -----------------------------------------------------------------------------------------
+// ---- a block, and its scheduler ---------------------------------------------------------------------------
 
 class Block {
 public:
@@ -124,11 +133,12 @@ public:
         while (static_cast<int>(threads_.size()) < threads) threads_.push_back(std::make_unique<Thread>());
     }
     void work(Launch& launch);
-    void leave();  // the running thread is through
-    // The running thread did something wrong. subtle: a format, because strings of a fiber that is dropped would leak.
+    void leave();  // the running thread has ended
+    // Reports an error of the running thread. subtle: a format, because strings of a dropped fiber would
+    // leak.
     [[noreturn]] __attribute__((format(printf, 3, 4))) void fail(Site site, const char* format, ...);
 
-    // The running lane waits for the others of its mask; the last one to come acts for all.
+    // The running lane waits for the others of its mask; the last one to arrive acts for all.
     template <class Act>
     void meet(uint32_t mask, const Collective& what, Site site, const Operand& operand, Act act);
     void barrier(Site site);
@@ -153,14 +163,14 @@ private:
 
     std::vector<std::unique_ptr<Thread>> threads_;
     Warp warps_[MAX_WARPS];
-    uint32_t ready_ = 0;  // bit r: the warp of rank r has a lane that can run; the first in rank goes on
+    uint32_t ready_ = 0;  // bit r: the warp of rank r has a lane that can run; the lowest rank runs
     int warp_at_[MAX_WARPS], rank_of_[MAX_WARPS], warp_count_ = 0;
     int alive_ = 0, at_barrier_ = 0;
     unsigned barriers_ = 0;
     Site barrier_site_{};
     Fiber main_;
     Pages memory_{ROOM};          // shared memory between red zones, and ...
-    uint64_t* orders_ = nullptr;  // ... addresses to release and acquire: 64 of the block, 64 of each warp, used in turn
+    uint64_t* orders_ = nullptr;  // ... addresses to release and acquire: 64 per block, 64 per warp, in turn
     std::string error_;
 };
 
@@ -181,13 +191,14 @@ void Block::rank_warps() {
     }
 }
 
-// The number of the next thread to run; -1: all wait.
+// The number of the next thread to run; -1 if all wait.
 int Block::next() {
     if (!ready_) return -1;
     if (launch->schedule.order != Order::pct) {
         const int warp = warp_at_[__builtin_ctz(ready_)];
         const uint32_t lanes = warps_[warp].ready;
-        return 32 * warp + (launch->schedule.order == Order::in_order ? __builtin_ctz(lanes) : 31 - __builtin_clz(lanes));
+        return 32 * warp +
+               (launch->schedule.order == Order::in_order ? __builtin_ctz(lanes) : 31 - __builtin_clz(lanes));
     }
     const uint64_t drawn = random();
     if (drawn % 256 == 0) rank_warps();
@@ -224,7 +235,8 @@ Meeting& Block::meeting(Warp& w, uint32_t mask, const Collective& what, Site sit
         Meeting& m = w.meetings[__builtin_ctz(open)];
         if (m.mask != mask) continue;
         if (m.what != &what) fail(site, "different collectives meet: %s and %s", what.name, m.what->name);
-        if (what.aligned && !same(m.site, site)) fail(site, "%s of one warp is called from two places", what.name);
+        if (what.aligned && !same(m.site, site))
+            fail(site, "%s of one warp is called from two places", what.name);
         if (mask >> lane & 1) return m;
     }
     if (!(mask >> lane & 1)) fail(site, "%s: lane %u is not in its mask 0x%08x", what.name, lane, mask);
@@ -243,7 +255,7 @@ void Block::meet(uint32_t mask, const Collective& what, Site site, const Operand
     const int warp = here.thread.x / 32, lane = here.thread.x % 32;
     Warp& w = warps_[warp];
     Meeting& m = meeting(w, mask, what, site);
-    void* const order = m.order;  // of this meeting, even when others use its place
+    void* const order = m.order;  // of this meeting, even when others reuse its place
     w.operand[lane] = operand;
     if (what.orders) release(order);
     if ((m.arrived |= 1u << lane) == mask) {
@@ -259,9 +271,10 @@ void Block::meet(uint32_t mask, const Collective& what, Site site, const Operand
 
 void Block::barrier(Site site) {
     if (alive_ < launch->threads) fail(site, "barrier after an exit: some threads have left the kernel");
-    if (at_barrier_ && !same(site, barrier_site_)) fail(site, "barrier divergence: others wait in another __syncthreads");
+    if (at_barrier_ && !same(site, barrier_site_))
+        fail(site, "barrier divergence: others wait in another __syncthreads");
     barrier_site_ = site;
-    void* const order = orders_ + barriers_ % 64;  // subtle: not always the same, a fast thread may be at the next barrier
+    void* const order = orders_ + barriers_ % 64;  // subtle: a fast thread may be at the next barrier already
     release(order);
     if (++at_barrier_ == alive_) {
         at_barrier_ = 0, ++barriers_;
@@ -291,7 +304,7 @@ void Block::leave() {
     } else {
         go_on();
     }
-    __builtin_unreachable();  // nobody wakes a thread that has left
+    __builtin_unreachable();  // a thread that has left is never woken
 }
 
 void Block::check_shared(const void* address, const char* what, Site site) {
@@ -300,10 +313,11 @@ void Block::check_shared(const void* address, const char* what, Site site) {
     if (inside && offset % 16 == 0) return;
     const auto at = static_cast<long long>(static_cast<intptr_t>(offset));
     if (inside) fail(site, "%s at offset %lld of shared memory: not a multiple of 16", what, at);
-    fail(site, "%s at offset %lld of shared memory: outside of its %zu bytes", what, at, launch->shared_bytes);
+    fail(site, "%s at offset %lld of shared memory: outside of its %zu bytes", what, at,
+         launch->shared_bytes);
 }
 
-// ---- reports ------------------------------------------------------------------------------------------------------------
+// ---- reports ----------------------------------------------------------------------------------------------
 
 std::string Block::numbers(const std::vector<int>& threads) const {  // 0-31, 64, 66-70
     std::string all;
@@ -341,13 +355,14 @@ void Block::fail(Site site, const char* format, ...) {
 }
 
 void Block::stop(const char* why) {
-    error_ = why + ("\n  block " + text(here.block)) + " of " + text(here.grid) + ", " + std::to_string(launch->threads) +
-             " threads; schedule " + schedule_text(launch->schedule) + "\n" + everybody();
+    error_ = why + ("\n  block " + text(here.block)) + " of " + text(here.grid) + ", " +
+             std::to_string(launch->threads) + " threads; schedule " + schedule_text(launch->schedule) +
+             "\n" + everybody();
     hand_over(running().fiber, main_);
     __builtin_unreachable();
 }
 
-// ---- launches -----------------------------------------------------------------------------------------------------------
+// ---- launches ---------------------------------------------------------------------------------------------
 
 bool Block::run(uint64_t place) {
     const uint32_t number = launch->blocks[place];
@@ -376,7 +391,8 @@ bool Block::run(uint64_t place) {
     for (int t = 0; t < launch->threads; ++t) {
         Thread& thread = *threads_[t];
         thread.copies.clear(), thread.groups = 0, thread.waits_in = nullptr;
-        prepare(thread.fiber, thread.stack, thread_main, t % 32 * 320);  // at different places of their pages: caches have sets
+        // at different offsets in their pages, so that the stacks do not compete for the same cache sets
+        prepare(thread.fiber, thread.stack, thread_main, t % 32 * 320);
     }
     here.thread.x = static_cast<unsigned>(next());
     hand_over(main_, running().fiber);
@@ -389,7 +405,7 @@ bool Block::run(uint64_t place) {
     return false;
 }
 
-// Blocks of a launch, one after the other, as long as there are any.
+// Runs blocks of a launch, one after the other, as long as there are any.
 void Block::work(Launch& of) {
     Internal internal;
     block = this, launch = &of;
@@ -422,29 +438,34 @@ struct Pool {
         for (auto& b : blocks) idle.push_back(std::move(b));
     }
 };
-Pool& pool = *new Pool;  // never destroyed: a launch may still run when the program ends
+Pool& pool = *new Pool;  // never destroyed: a launch may still be running when the program ends
 
 std::string refusal(dim3 grid, int threads, size_t shared_bytes) {
     const auto says = [](const char* what, uint64_t is, uint64_t low, uint64_t high) {
         const std::string accepted = std::to_string(low) + " to " + std::to_string(high);
         return "illegal launch: " + std::to_string(is) + " " + what + ", accepted: " + accepted;
     };
-    if (threads < 1 || threads > MAX_THREADS) return says("threads in a block", std::max(threads, 0), 1, MAX_THREADS);
+    if (threads < 1 || threads > MAX_THREADS)
+        return says("threads in a block", std::max(threads, 0), 1, MAX_THREADS);
     if (grid.x < 1 || grid.x > 0x7fffffffu) return says("blocks along x", grid.x, 1, 0x7fffffffu);
     if (grid.y < 1 || grid.y > 65535) return says("blocks along y", grid.y, 1, 65535);
     if (grid.z < 1 || grid.z > 65535) return says("blocks along z", grid.z, 1, 65535);
     if (shared_bytes > MAX_SHARED) return says("bytes of shared memory", shared_bytes, 0, MAX_SHARED);
-    if (uint64_t(grid.x) * grid.y * grid.z > UINT32_MAX) return "more than 2^32 - 1 blocks: too many for the emulator";
+    if (uint64_t(grid.x) * grid.y * grid.z > UINT32_MAX)
+        return "more than 2^32 - 1 blocks: too many for the emulator";
     return "";
 }
 
 }  // namespace
 
-cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int threads, size_t shared_bytes) {
+cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int threads,
+                     size_t shared_bytes) {
     report = refusal(grid, threads, shared_bytes);
-    if (!report.empty()) return shared_bytes > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
+    if (!report.empty())
+        return shared_bytes > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
     Launch launch;
-    launch.body = body, launch.call = call, launch.grid = grid, launch.threads = threads, launch.shared_bytes = shared_bytes;
+    launch.body = body, launch.call = call, launch.grid = grid, launch.threads = threads,
+    launch.shared_bytes = shared_bytes;
     launch.schedule = current_schedule, launch.counting = counting;
     std::vector<std::unique_ptr<Block>> blocks;
     try {
@@ -463,8 +484,9 @@ cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int
 
     std::vector<std::thread> helpers;
     try {
-        for (size_t i = 1; i < blocks.size(); ++i) helpers.emplace_back(&Block::work, blocks[i].get(), std::ref(launch));
-    } catch (const std::system_error&) {  // then with fewer
+        for (size_t i = 1; i < blocks.size(); ++i)
+            helpers.emplace_back(&Block::work, blocks[i].get(), std::ref(launch));
+    } catch (const std::system_error&) {  // go on with fewer
     }
     blocks[0]->work(launch);
     for (std::thread& helper : helpers) helper.join();
@@ -477,11 +499,13 @@ cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int
 
 Schedule parse_schedule(const std::string& text, int threads) {
     const size_t colon = text.find(':');
-    const std::string name = text.substr(0, colon), seed = colon == std::string::npos ? "" : text.substr(colon + 1);
+    const std::string name = text.substr(0, colon),
+                      seed = colon == std::string::npos ? "" : text.substr(colon + 1);
     Schedule s;
     s.threads = threads;
     s.order = name == "pct" ? Order::pct : name == "reverse" ? Order::reverse : Order::in_order;
-    const bool number = !seed.empty() && seed.size() < 20 && seed.find_first_not_of("0123456789") == std::string::npos;
+    const bool number =
+        !seed.empty() && seed.size() < 20 && seed.find_first_not_of("0123456789") == std::string::npos;
     const bool seedless = colon == std::string::npos && s.order != Order::pct;
     if (threads < 1 || !(name == "pct" || name == "reverse" || name == "in-order") || !(number || seedless))
         throw std::invalid_argument("schedule: '" + text + "' on " + std::to_string(threads) +
@@ -501,29 +525,32 @@ const std::string& last_report() { return report; }
 void count_traffic(bool on) { counting = on, total = {}; }
 Traffic traffic() { return total; }
 
-// ---- what threads do ----------------------------------------------------------------------------------------------------
+// ---- what threads do --------------------------------------------------------------------------------------
 
 void note_access(const void* address, Site site) {
     Internal internal;
-    const uintptr_t a = reinterpret_cast<uintptr_t>(address), shared = reinterpret_cast<uintptr_t>(here.shared);
+    const uintptr_t a = reinterpret_cast<uintptr_t>(address),
+                    shared = reinterpret_cast<uintptr_t>(here.shared);
     block->counter.access(here.thread.x, a, site.file, site.line, a - shared < block->launch->shared_bytes);
 }
 
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int width, Site site) {
     Internal internal;
-    const int lane = here.thread.x % 32, first = lane & -width;  // of `width` lanes that exchange among themselves
+    const int lane = here.thread.x % 32, first = lane & -width;  // of `width` lanes that exchange values
     int source = kind == Shuffle::index  ? first + (argument & (width - 1))
                  : kind == Shuffle::up   ? lane - argument
                  : kind == Shuffle::down ? lane + argument
                                          : lane ^ argument;
     if (kind == Shuffle::up ? source < first : source >= first + width) source = lane;
     uint64_t result = 0;
-    block->meet(mask, SHUFFLES[static_cast<int>(kind)], site, {&result, nullptr, nullptr, value, source}, [mask](Warp& w) {
-        for (uint32_t lanes = mask; lanes; lanes &= lanes - 1) {
-            const Operand& o = w.operand[__builtin_ctz(lanes)];
-            *static_cast<uint64_t*>(o.result) = mask >> o.source & 1 ? w.operand[o.source].value : ~uint64_t(0);
-        }
-    });
+    block->meet(mask, SHUFFLES[static_cast<int>(kind)], site, {&result, nullptr, nullptr, value, source},
+                [mask](Warp& w) {
+                    for (uint32_t lanes = mask; lanes; lanes &= lanes - 1) {
+                        const Operand& o = w.operand[__builtin_ctz(lanes)];
+                        *static_cast<uint64_t*>(o.result) =
+                            mask >> o.source & 1 ? w.operand[o.source].value : ~uint64_t(0);
+                    }
+                });
     return result;
 }
 
@@ -540,8 +567,10 @@ static uint32_t vote(const Collective& what, unsigned mask, bool mine, Site site
     return result;
 }
 
-// The accesses of a copy count as the thread's own: not inside Internal.
-static void write16(void* to, const void* from) { *static_cast<uint4*>(to) = *static_cast<const uint4*>(from); }
+// The accesses of a copy count as the thread's own, so they are not inside Internal.
+static void write16(void* to, const void* from) {
+    *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
+}
 
 void copy16_async(void* shared, const void* global, Site site) {
     static const uint4 poison = {ALL, ALL, ALL, ALL};
@@ -549,14 +578,15 @@ void copy16_async(void* shared, const void* global, Site site) {
     {
         Internal internal;
         block->check_shared(shared, "copy16_async", site);
-        if (reinterpret_cast<uintptr_t>(global) % 16) block->fail(site, "copy16_async: the source is not a multiple of 16");
+        if (reinterpret_cast<uintptr_t>(global) % 16)
+            block->fail(site, "copy16_async: the source is not a multiple of 16");
         if (here.counting) note_access(shared, site), note_access(global, site);
         Thread& me = block->running();
         at_once = block->random() % 8 == 0;
         if (!at_once) me.copies.push_back({shared, global, me.groups});
     }
     const volatile char* source = static_cast<const char*>(global);
-    (void)source[0], (void)source[15];  // out of bounds is an error of this line, not of the wait's
+    (void)source[0], (void)source[15];  // report an error here, not at the wait
     write16(shared, at_once ? global : &poison);
 }
 
@@ -588,19 +618,22 @@ void load_matrices(uint32_t (&r)[4], const void* row, bool transposed, Site site
         Internal internal;
         block->check_shared(row, what.name, site);
     }
-    uint32_t mine[4];  // the row that this lane names
+    uint32_t mine[4];  // the row that this lane gives
     std::memcpy(mine, row, 16);
     Internal internal;
     if ((mine[0] & mine[1] & mine[2] & mine[3]) == ALL)
         block->fail(site, "%s reads 16 bytes of shared memory that were not written yet", what.name);
     block->meet(ALL, what, site, {&r, mine, row, 0, 0}, [transposed](Warp& w) {
-        const auto word = [&w](int lane, int i) { return static_cast<const uint32_t*>(w.operand[lane].a)[i]; };
+        const auto word = [&w](int lane, int i) {
+            return static_cast<const uint32_t*>(w.operand[lane].a)[i];
+        };
         for (int lane = 0; lane < 32; ++lane) {
             const int g = lane / 4, t = lane % 4, half = 16 * (g % 2);
             uint32_t* const to = static_cast<uint32_t*>(w.operand[lane].result);
             for (int j = 0; j < 4; ++j)
                 if (transposed) {
-                    const uint32_t first = word(8 * j + 2 * t, g / 2), second = word(8 * j + 2 * t + 1, g / 2);
+                    const uint32_t first = word(8 * j + 2 * t, g / 2),
+                                   second = word(8 * j + 2 * t + 1, g / 2);
                     to[j] = (first >> half & 0xffff) | second >> half << 16;
                 } else {
                     to[j] = word(8 * j + g, t);
@@ -614,7 +647,7 @@ void load_matrices(uint32_t (&r)[4], const void* row, bool transposed, Site site
     });
 }
 
-// d += a b: gather the matrices from the lanes (mma.cuh says who holds what), multiply, scatter.
+// d += a b: gather the matrices from the lanes (mma.cuh says what each holds), multiply, scatter.
 template <class Value>
 static void multiply_warp(Warp& w, Value value) {
     using Row __attribute__((vector_size(32))) = float;  // 8 columns, multiplied and added at once
@@ -624,9 +657,11 @@ static void multiply_warp(Warp& w, Value value) {
     for (int lane = 0; lane < 32; ++lane) {
         const int g = lane / 4, t = lane % 4;
         const Operand& o = w.operand[lane];
-        for (int i = 0; i < 4; ++i) a_pairs[8 * (g + 8 * (i % 2)) + t + 4 * (i / 2)] = static_cast<const uint32_t*>(o.a)[i];
+        for (int i = 0; i < 4; ++i)
+            a_pairs[8 * (g + 8 * (i % 2)) + t + 4 * (i / 2)] = static_cast<const uint32_t*>(o.a)[i];
         for (int i = 0; i < 2; ++i) b_pairs[t + 4 * i][g] = static_cast<const uint32_t*>(o.b)[i];
-        for (int i = 0; i < 4; ++i) d[g + 8 * (i / 2)][2 * t + i % 2] = static_cast<const float*>(o.result)[i];
+        for (int i = 0; i < 4; ++i)
+            d[g + 8 * (i / 2)][2 * t + i % 2] = static_cast<const float*>(o.result)[i];
     }
     const auto low = [value](uint32_t pair) { return value(static_cast<uint16_t>(pair)); };
     const auto high = [value](uint32_t pair) { return value(static_cast<uint16_t>(pair >> 16)); };
@@ -637,7 +672,8 @@ static void multiply_warp(Warp& w, Value value) {
         for (int k = 0; k < 16; ++k) d[m] += a[16 * m + k] * b[k];
     for (int lane = 0; lane < 32; ++lane)
         for (int i = 0; i < 4; ++i)
-            static_cast<float*>(w.operand[lane].result)[i] = d[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
+            static_cast<float*>(w.operand[lane].result)[i] =
+                d[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
 }
 
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool is_f16, Site site) {
@@ -666,6 +702,12 @@ void __syncwarp(unsigned mask, Site site) {
     block->meet(mask, SYNCWARP, site, {}, [](Warp&) {});
 }
 
-unsigned __ballot_sync(unsigned mask, int predicate, Site site) { return vote(VOTES[0], mask, predicate != 0, site); }
-int __any_sync(unsigned mask, int predicate, Site site) { return vote(VOTES[1], mask, predicate != 0, site) != 0; }
-int __all_sync(unsigned mask, int predicate, Site site) { return vote(VOTES[2], mask, predicate != 0, site) == mask; }
+unsigned __ballot_sync(unsigned mask, int predicate, Site site) {
+    return vote(VOTES[0], mask, predicate != 0, site);
+}
+int __any_sync(unsigned mask, int predicate, Site site) {
+    return vote(VOTES[1], mask, predicate != 0, site) != 0;
+}
+int __all_sync(unsigned mask, int predicate, Site site) {
+    return vote(VOTES[2], mask, predicate != 0, site) == mask;
+}

@@ -1,34 +1,40 @@
-// A small CUDA machine on a CPU: what the kernels of csrc/cuda see when a C++ compiler, not nvcc, compiles them. Every CI run
-// executes them this way without a GPU; a debugger can step through one thread; the sanitizers see what they do.
+// A small CUDA machine on a CPU: what the kernels of csrc/cuda see when a C++ compiler, not nvcc, compiles
+// them. Every CI run executes them this way without a GPU; a debugger can step through one thread; the
+// sanitizers see every access.
 // Include it through cuda/device.h.
 //
-// One CUDA thread is one fiber (fiber.h): it has a stack of its own, and runs as plain C++ until it has to wait for others.
-// Then the next thread that can run goes on. A block lives on one OS thread; several OS threads take blocks in turn.
+// Each CUDA thread is a fiber (fiber.h): it has its own stack, and runs as plain C++ until it has to wait for
+// others. Then the next thread that can run continues. A block stays on one OS thread; several OS threads
+// take blocks in turn.
 //
 //     lane 0   --code--> multiply_add .                          .--> code --> ...
 //     lane 1                           --code--> multiply_add .  |
 //     ...                                                        |
-//     lane 31                                 --code--> multiply_add: the last to come computes for all 32
+//     lane 31                                 --code--> multiply_add: the last to arrive computes for all 32
 //
-// What a warp does together (shuffles, votes, load_matrices, multiply_add) works like that: each lane leaves the addresses of
-// its operands and waits; they stay where they are, so the last one can read all operands and write all results.
+// Warp collectives (shuffles, votes, load_matrices, multiply_add) work like that: each lane leaves the
+// addresses of its operands and waits; the operands stay where they are, so the last lane can read them all
+// and write all results.
 //
-// Schedules. Who goes on is the schedule's choice (schedule.h), and a schedule is what finds a missing barrier. Drawing among
-// all threads does not: then all warps advance alike. `in-order` and `reverse` let one warp run as far as it gets, `pct` lets
-// the warps have priorities and draws new ones about every 256 turns. What was drawn can be repeated from the seed.
+// Schedules. The schedule (schedule.h) decides which thread runs next, and a good one finds a missing
+// barrier. A random choice among all threads does not, because then all warps advance alike. `in-order` and
+// `reverse` let one warp run as far as it can; `pct` gives the warps random priorities and redraws them about
+// every 256 turns. The seed reproduces every random choice.
 //
-// Shared memory begins as bytes 0xFF, a NaN in every format. So does the target of a copy16_async between its issue and the
-// wait for it; with probability 1/8 it lands at once, as it may on a GPU.
+// Shared memory starts as bytes 0xFF, a NaN in every format. So does the target of a copy16_async between its
+// issue and the wait for it; with probability 1/8 the copy arrives at once, as it may on a GPU.
 //
-// Reported (last_report): barriers that not all threads reach, or reach in different lines; masks that name the wrong lanes;
-// different collectives that meet; collectives of the whole warp called by a part of it or from two places; deadlocks;
-// addresses of load_matrices and copy16_async that are misaligned or outside of shared memory; matrices read where nothing was
-// written; launches that a GPU refuses. The launch ends at the first report. Other addresses are AddressSanitizer's to check,
-// races ThreadSanitizer's: only barriers order anything (fiber.h).
+// Reported (last_report): barriers that not all threads reach, or reach on different lines; masks that name
+// the wrong lanes; different collectives that meet; collectives of the whole warp called by a part of it or
+// from two places; deadlocks; addresses of load_matrices and copy16_async that are misaligned or outside
+// shared memory; matrices read where nothing was written; launches that a GPU refuses. The launch ends at the
+// first report. Other addresses are left to AddressSanitizer, and races to ThreadSanitizer: only barriers
+// order accesses (fiber.h).
 //
-// Not emulated: time; warps in lockstep (lanes may always drift apart); the order in which tensor cores add, and the last bits
-// of their sums (here: k ascending, each sum rounded to float32); exp2 rounded as a GPU does; static __shared__, atomics,
-// streams (a launch has ended when it returns), more than one dimension of threads. Two barriers in one line are one place.
+// Not emulated: time; warps in lockstep (lanes may always drift apart); the order in which tensor cores add,
+// and the last bits of their sums (here: k ascending, each sum rounded to float32); exp2 rounded as on a GPU;
+// static __shared__, atomics, streams (a launch has ended when it returns), more than one dimension of
+// threads. Two barriers on one line count as one place.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -39,7 +45,7 @@
 
 #include "schedule.h"
 
-// ---- CUDA's own names ---------------------------------------------------------------------------------------------------
+// ---- CUDA's own names -------------------------------------------------------------------------------------
 
 #define __global__
 #define __device__
@@ -117,25 +123,29 @@ struct Here {  // where the running thread is
     unsigned char* shared;
     bool counting;  // count_traffic
 };
-// subtle: hidden, so that it is cheap to reach, but no initial-exec: the CUDA runtime, which may be linked into the same
-// library, has kilobytes of thread-local memory, and a library that is loaded late does not get as much of the static kind
+// subtle: hidden, so that access is cheap, but not initial-exec: the CUDA runtime, which may be linked into
+// the same library, has kilobytes of thread-local memory, and a library that is loaded late gets little
+// static thread-local storage
 extern __thread Here here __attribute__((visibility("hidden")));
 
 // Where a kernel calls one of these functions: a default argument, so that it is the kernel's line.
 struct Site {
     const char* file;
     int line;
-    static constexpr Site get(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+    static constexpr Site get(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+        return {file, line};
+    }
 };
 
-// What the functions below leave to simt.cpp.
+// Implemented in simt.cpp.
 enum class Shuffle { index, up, down, exclusive_or };
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int width, Site site);
 void note_access(const void* address, Site site);
 void load_matrices(uint32_t (&r)[4], const void* row, bool transposed, Site site);
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool is_f16, Site site);
 void wait_copies(unsigned under_way);
-cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int threads, size_t shared_bytes);
+cudaError_t run_grid(void (*body)(const void*), const void* call, dim3 grid, int threads,
+                     size_t shared_bytes);
 
 template <class T>
 T shuffled(Shuffle kind, unsigned mask, T value, int argument, int width, Site site) {
@@ -162,30 +172,33 @@ unsigned __ballot_sync(unsigned mask, int predicate, MinglmSite site = MinglmSit
 int __any_sync(unsigned mask, int predicate, MinglmSite site = MinglmSite::get());
 int __all_sync(unsigned mask, int predicate, MinglmSite site = MinglmSite::get());
 
-// subtle: on a GPU the value of a lane outside of the mask is undefined; here it is all ones.
+// subtle: on a GPU the value of a lane outside the mask is undefined; here it is all ones.
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32, MinglmSite site = MinglmSite::get()) {
     return shuffled(minglm::emulated::Shuffle::index, mask, value, lane, width, site);
 }
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, MinglmSite site = MinglmSite::get()) {
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
+                 MinglmSite site = MinglmSite::get()) {
     return shuffled(minglm::emulated::Shuffle::up, mask, value, static_cast<int>(delta), width, site);
 }
 template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, MinglmSite site = MinglmSite::get()) {
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
+                   MinglmSite site = MinglmSite::get()) {
     return shuffled(minglm::emulated::Shuffle::down, mask, value, static_cast<int>(delta), width, site);
 }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, MinglmSite site = MinglmSite::get()) {
+T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
+                  MinglmSite site = MinglmSite::get()) {
     return shuffled(minglm::emulated::Shuffle::exclusive_or, mask, value, lane_mask, width, site);
 }
 
-// ---- the device layer: cuda/device.h says what each of these is for -----------------------------------------------------
+// ---- the device layer: cuda/device.h explains each function -----------------------------------------------
 
 namespace minglm {
 namespace emulated {
 
-// To 16 bits: to nearest, ties to even; every NaN becomes 0x7fff, as it does on the GPU.
+// To 16 bits, rounded to nearest, ties to even; every NaN becomes 0x7fff, as on the GPU.
 inline uint16_t bf16_bits(float x) {
     const uint32_t bits = __float_as_uint(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
@@ -198,17 +211,21 @@ inline uint16_t f16_bits(float x) {
     bits &= 0x7fffffffu;
     if (bits > 0x7f800000u) return 0x7fff;
     if (bits >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00);  // 65520 and more round to infinity
-    if (bits < 0x38800000u)  // below 2^-14 multiples of 2^-24, as the floats from 1/2 to 1 are: the addition rounds
-        return static_cast<uint16_t>(sign | (__float_as_uint(__uint_as_float(bits) + 0.5f) - __float_as_uint(0.5f)));
+    // below 2^-14: multiples of 2^-24, like the floats from 1/2 to 1; the addition rounds
+    if (bits < 0x38800000u)
+        return static_cast<uint16_t>(sign |
+                                     (__float_as_uint(__uint_as_float(bits) + 0.5f) - __float_as_uint(0.5f)));
     return static_cast<uint16_t>(sign | ((bits + 0xfff + (bits >> 13 & 1) - (112u << 23)) >> 13));
 }
 
 inline float bf16_value(uint16_t bits) { return __uint_as_float(uint32_t(bits) << 16); }
 
 inline float f16_value(uint16_t bits) {
-    const uint32_t sign = uint32_t(bits & 0x8000) << 16, rest = uint32_t(bits & 0x7fff) << 13, unit = 113u << 23;
+    const uint32_t sign = uint32_t(bits & 0x8000) << 16, rest = uint32_t(bits & 0x7fff) << 13,
+                   unit = 113u << 23;
     const uint32_t subnormal = __float_as_uint(__uint_as_float(rest + unit) - __uint_as_float(unit));
-    const uint32_t normal = rest + ((bits & 0x7c00) == 0x7c00 ? 224u << 23 : 112u << 23);  // infinity and NaN: twice the shift
+    // infinity and NaN: twice the shift
+    const uint32_t normal = rest + ((bits & 0x7c00) == 0x7c00 ? 224u << 23 : 112u << 23);
     return __uint_as_float(sign | (bits & 0x7c00 ? normal : subnormal));
 }
 
@@ -236,7 +253,7 @@ inline float2 unpack<f16>(uint32_t pair) {
 
 inline float exp2_fast(float x) {
     const float y = std::exp2(x);
-    return y < 0x1p-126f ? 0.0f : y;  // subnormal results are flushed; NaN is not
+    return y < 0x1p-126f ? 0.0f : y;  // flushes subnormal results, but not NaN
 }
 
 inline uint4 load16(const void* address, Site site = Site::get()) {
@@ -255,7 +272,9 @@ void wait_copies() {
     wait_copies(static_cast<unsigned>(N));
 }
 
-inline void load_matrices(uint32_t (&r)[4], const void* row, Site site = Site::get()) { load_matrices(r, row, false, site); }
+inline void load_matrices(uint32_t (&r)[4], const void* row, Site site = Site::get()) {
+    load_matrices(r, row, false, site);
+}
 inline void load_matrices_transposed(uint32_t (&r)[4], const void* row, Site site = Site::get()) {
     load_matrices(r, row, true, site);
 }
@@ -283,11 +302,14 @@ struct Call {
     void run(std::index_sequence<I...>) const {
         kernel(std::get<I>(params)...);
     }
-    static void body(const void* call) { static_cast<const Call*>(call)->run(std::index_sequence_for<Params...>()); }
+    static void body(const void* call) {
+        static_cast<const Call*>(call)->run(std::index_sequence_for<Params...>());
+    }
 };
 
 template <class... Params, class... Args>
-cudaError_t launch(void (*kernel)(Params...), dim3 grid, int threads, size_t shared_bytes, cudaStream_t, Args... args) {
+cudaError_t launch(void (*kernel)(Params...), dim3 grid, int threads, size_t shared_bytes, cudaStream_t,
+                   Args... args) {
     const Call<Params...> call{kernel, std::tuple<Params...>(static_cast<Params>(args)...)};
     return run_grid(&Call<Params...>::body, &call, grid, threads, shared_bytes);
 }

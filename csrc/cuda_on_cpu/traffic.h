@@ -1,4 +1,4 @@
-// Counts what a block asks of memory (struct Traffic). For simt.cpp alone.
+// Counts the memory accesses of a block (struct Traffic). Only simt.cpp uses it.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -12,8 +12,8 @@
 namespace minglm {
 namespace emulated {
 
-// The turns that shared memory needs for 16 bytes at each of n <= 8 addresses. It has 32 banks of 4 bytes each: one turn will
-// do if no two addresses lie in the same eighth of 128 bytes, unless they are the same.
+// The turns that shared memory needs for 16 bytes at each of n <= 8 addresses. It has 32 banks of 4 bytes
+// each: one turn is enough if no two different addresses lie in the same eighth of 128 bytes.
 inline int turns(const uintptr_t* addresses, int n) {
     size_t worst = 1;
     for (uintptr_t eighth = 0; eighth < 8; ++eighth) {
@@ -25,13 +25,15 @@ inline int turns(const uintptr_t* addresses, int n) {
     return static_cast<int>(worst);
 }
 
-// Puts together what a warp does in one instruction: the n-th access of each lane at one site. An approximation where lanes
-// take different ways through a loop.
+// Combines what a warp does in one instruction: the n-th access of each lane at one place in the source. An
+// approximation if lanes take different paths through a loop.
 class Counter {
 public:
     Traffic traffic;
 
-    void matrix(const uintptr_t (&rows)[8]) { ++traffic.matrix_phases, traffic.matrix_conflicts += turns(rows, 8) - 1; }
+    void matrix(const uintptr_t (&rows)[8]) {
+        ++traffic.matrix_phases, traffic.matrix_conflicts += turns(rows, 8) - 1;
+    }
 
     void access(unsigned thread, uintptr_t address, const char* file, int line, bool shared) {
         const Place place = {file, line, shared};
@@ -42,7 +44,7 @@ public:
         if (group.lanes == 0xffffffffu) count(group, shared), groups_.erase(at);
     }
 
-    void end_block() {  // what not all lanes of a warp did
+    void end_block() {  // instructions that not all lanes of a warp executed
         for (const auto& [key, group] : groups_) count(group, std::get<2>(std::get<1>(key)));
         groups_.clear(), executions_.clear();
     }
@@ -56,7 +58,8 @@ private:
 
     void count(const Group& group, bool shared) {
         std::set<uintptr_t> sectors;
-        for (int first = 0; first < 32; first += 8) {  // a phase: 8 lanes with 16 bytes are the 128 bytes of all banks
+        // a phase: 8 lanes with 16 bytes are the 128 bytes of all banks
+        for (int first = 0; first < 32; first += 8) {
             uintptr_t addresses[8];
             int n = 0;
             for (int lane = first; lane < first + 8; ++lane)

@@ -1,16 +1,18 @@
-// Checks the rungs of csrc/cpu against recorded answers. Knows neither torch nor Python, so that it runs wherever a C++
-// compiler does: under the sanitizers, and under an emulator of another machine.
+// Checks the rungs of csrc/cpu against recorded answers. Needs neither torch nor Python, so it runs wherever
+// there is a C++ compiler: under the sanitizers, and under an emulator of another machine.
 //
-//   check_cases cases.bin [rung ...]      every rung that this machine supports, unless some are named
+//   check_cases cases.bin [rung ...]      the named rungs, or all that this machine supports
 //
-// record_cases.py says what cases.bin holds and where the budgets come from. Each case runs forward and backward, twice (the
-// results must be the same bit for bit), with 1, 2 and 3 threads; with each number of threads the tensors lie differently:
+// record_cases.py says what cases.bin contains and where the budgets come from. Each case runs forward and
+// backward, twice (the results must be identical bit for bit), with 1, 2 and 3 threads; each number of
+// threads has its own layout of the tensors:
 //
 //   1   packed: (rows, heads, head_dim) without gaps
 //   2   loose: a gap behind every head and every row, and no vector is aligned
-//   3   fused: q, k, v in one (rows, 3, heads, head_dim), their gradients in another; the rest (heads, rows, head_dim)
+//   3   fused: q, k, v in one (rows, 3, heads, head_dim), their gradients in another;
+//       the rest (heads, rows, head_dim)
 //
-// Whatever does not belong to a tensor (gaps, the room behind the keys of a cache) is NaN and must stay as it was.
+// Memory that does not belong to a tensor (gaps, unused slots of a cache) is NaN and must not change.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -29,7 +31,8 @@ using namespace minglm;
 
 namespace {
 
-const char* const DTYPES[] = {"float32", "bfloat16", "float64"};  // in the order of enum Dtype, and of the budgets
+// in the order of enum Dtype, and of the budgets
+const char* const DTYPES[] = {"float32", "bfloat16", "float64"};
 const char* const ANSWERS[] = {"out", "lse", "dq", "dk", "dv"};
 
 struct Case {
@@ -44,7 +47,7 @@ struct Case {
     int64_t keys() const { return cu_seqlens_k[samples]; }
 };
 
-// The file, from its beginning to its end.
+// Reads the file from its beginning to its end.
 class Reader {
 public:
     explicit Reader(const std::string& path) {
@@ -77,7 +80,8 @@ private:
 std::vector<Case> read_cases(const std::string& path) {
     Reader file(path);
     const std::string magic = "minglm cases 1\n";
-    if (file.text(magic.size()) != magic) throw std::runtime_error(path + ": not a file of cases, or of another version");
+    if (file.text(magic.size()) != magic)
+        throw std::runtime_error(path + ": not a file of cases, or of another version");
     std::vector<Case> cases(file.numbers<int32_t>(1)[0]);
     for (Case& c : cases) {
         c.name = file.text(40).c_str();
@@ -106,7 +110,8 @@ std::vector<Case> read_cases(const std::string& path) {
     return cases;
 }
 
-// The i-th number of a case's inputs: splitmix64, cut to the bits that bfloat16 or float32 holds exactly.
+// The i-th number of a case's inputs: splitmix64, cut to the bits that bfloat16 or float32 represents
+// exactly.
 double input(const Case& c, uint64_t i) {
     uint64_t x = (i + (uint64_t(c.seed) << 32)) * 0x9E3779B97F4A7C15u;
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
@@ -122,15 +127,18 @@ struct Inputs {
     explicit Inputs(const Case& c) {
         const int64_t row = int64_t(c.heads) * c.head_dim;
         uint64_t i = 0;
-        for (auto [to, n] : {std::pair(&q, c.queries()), {&k, c.keys()}, {&v, c.keys()}, {&grad_out, c.queries()}})
+        for (auto [to, n] :
+             {std::pair(&q, c.queries()), {&k, c.keys()}, {&v, c.keys()}, {&grad_out, c.queries()}})
             for (int64_t j = 0; j < n * row; ++j) to->push_back(input(c, i++));
         for (int32_t s = 0; s < c.samples && c.sharp; ++s)
             for (int64_t n = c.cu_seqlens_q[s]; n < c.cu_seqlens_q[s + 1]; ++n)
-                for (int64_t half = 0; half < 2; ++half) {  // even d of key i and odd d of key i + 1 are those of row i
+                // row i equals the even d of key i and the odd d of key i + 1
+                for (int64_t half = 0; half < 2; ++half) {
                     const int64_t key = c.seqlens_k[s] - c.cu_seqlens_q[s + 1] + n + half;
                     if (key < 0 || key >= c.seqlens_k[s]) continue;
                     for (int64_t e = 0; e < row; ++e)
-                        if (e % c.head_dim % 2 == half) k[(c.cu_seqlens_k[s] + key) * row + e] = q[n * row + e];
+                        if (e % c.head_dim % 2 == half)
+                            k[(c.cu_seqlens_k[s] + key) * row + e] = q[n * row + e];
                 }
     }
 };
@@ -161,7 +169,7 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-// Memory of exactly the size that is needed, all NaN, that one or three tensors lie in.
+// Memory of exactly the size needed, all NaN, for one or three tensors.
 template <class T>
 struct Memory {
     std::vector<T> data;
@@ -172,7 +180,7 @@ struct Memory {
     bool untouched() const { return same_bits(data, Memory(data.size()).data); }
 };
 
-// One tensor (rows, heads, head_dim) in some Memory.
+// One tensor (rows, heads, head_dim) in a Memory.
 template <class T>
 struct Tensor {
     T* data;
@@ -229,14 +237,14 @@ struct Results {
 template <class T>
 Results run(const Case& c, const Inputs& inputs, Dtype dtype, const char* rung, int threads) {
     const Layout layout = threads == 1 ? packed : threads == 2 ? loose : fused;
-    Three<T> in(c, layout), grads(c, layout), rest(c, layout == fused ? packed : layout);  // rest: out, and nothing else
-    Three<T> incoming(c, layout == packed ? packed : loose);                               // grad_out, and nothing else
+    Three<T> in(c, layout), grads(c, layout), rest(c, layout == fused ? packed : layout);  // rest: only out
+    Three<T> incoming(c, layout == packed ? packed : loose);                               // only grad_out
     in.tensors[0].fill(inputs.q);
     in.tensors[1].fill(inputs.k);
     in.tensors[2].fill(inputs.v);
     const Tensor<T>&out = rest.tensors[0], &grad_out = incoming.tensors[0];
     grad_out.fill(inputs.grad_out);
-    for (int32_t s = 0; s < c.samples; ++s)  // a cache holds anything behind its keys
+    for (int32_t s = 0; s < c.samples; ++s)  // the unused slots of a cache may hold anything
         for (int64_t n = c.cu_seqlens_k[s] + c.seqlens_k[s]; n < c.cu_seqlens_k[s + 1]; ++n)
             for (int64_t h = 0; h < c.heads; ++h)
                 for (int64_t d = 0; d < c.head_dim; ++d)
@@ -247,14 +255,16 @@ Results run(const Case& c, const Inputs& inputs, Dtype dtype, const char* rung, 
     std::vector<Lse> lse(c.heads * c.queries(), NAN);
     AttentionProblem p = {};
     p.dtype = dtype;
-    p.samples = c.samples, p.heads = c.heads, p.head_dim = c.head_dim, p.queries = c.queries(), p.scale = c.scale;
+    p.samples = c.samples, p.heads = c.heads, p.head_dim = c.head_dim, p.queries = c.queries(),
+    p.scale = c.scale;
     p.cu_seqlens_q = c.cu_seqlens_q.data(), p.cu_seqlens_k = c.cu_seqlens_k.data();
     p.part_a_lens = c.part_a_lens.data(), p.seqlens_k = c.room ? c.seqlens_k.data() : nullptr;
     p.q = in.tensors[0].view(), p.k = in.tensors[1].view(), p.v = in.tensors[2].view();
     p.out = out.view(), p.lse = lse.data();
     cpu_forward(p, rung, threads);
     p.grad_out = grad_out.view();
-    p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(), p.grad_v = grads.tensors[2].view();
+    p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(),
+    p.grad_v = grads.tensors[2].view();
     cpu_backward(p, rung, threads);
 
     Results r;
@@ -262,7 +272,7 @@ Results run(const Case& c, const Inputs& inputs, Dtype dtype, const char* rung, 
         (a ? grads.tensors[a - 2] : out).each([&](const T& x, int64_t) { r.answer[a].push_back(get(x)); });
     r.answer[1].assign(lse.begin(), lse.end());
 
-    // Erase what the kernel was to write; the rest must be as it was.
+    // Erase what the kernel should have written; the rest must be unchanged.
     const auto erase = [](T& x, int64_t) { put(x, NAN); };
     out.each(erase);
     grads.tensors[0].each(erase);
@@ -287,7 +297,7 @@ Results run(const Case& c, const Inputs& inputs, Dtype dtype, const char* rung, 
     return run<double>(c, inputs, dtype, rung, threads);
 }
 
-// Whether row n of k belongs to a sample's keys (gradients of the others are the caller's).
+// Whether row n of k belongs to a sample's keys (the caller sets the gradients of the others).
 std::vector<bool> owned_keys(const Case& c) {
     std::vector<bool> owned(c.keys(), false);
     for (int32_t s = 0; s < c.samples; ++s)
@@ -295,17 +305,17 @@ std::vector<bool> owned_keys(const Case& c) {
     return owned;
 }
 
-// What a rung did over all cases.
+// The results of a rung over all cases.
 class Verdict {
 public:
     explicit Verdict(const char* rung) : rung_(rung) {}
     int checked = 0, misses = 0;
-    double worst = 0;  // error, as a share of its budget
+    double worst = 0;  // error, relative to its budget
     std::string where = "nothing";
 
-    void miss(const std::string& kind, const std::string& what) {  // prints the first of its kind
+    void miss(const std::string& kind, const std::string& what) {  // prints the first of each kind
         ++misses;
-        if (told_.insert(kind).second) std::printf("%s: MISS %s\n", rung_, what.c_str());
+        if (printed_.insert(kind).second) std::printf("%s: MISS %s\n", rung_, what.c_str());
     }
     void compare(const Case& c, int dtype, const Results& r, const std::string& in) {
         const std::vector<bool> owned = owned_keys(c);
@@ -314,11 +324,14 @@ public:
             const double budget = c.budget[dtype][a];
             for (size_t i = 0; i < c.answer[a].size(); ++i) {
                 if (a > 2 && !owned[i / row]) continue;
-                const double got = r.answer[a][i], want = c.answer[a][i], error = got == want ? 0 : std::fabs(got - want);
-                if (error > worst * budget) worst = error / budget, where = std::string(ANSWERS[a]) + " of " + in;
+                const double got = r.answer[a][i], want = c.answer[a][i],
+                             error = got == want ? 0 : std::fabs(got - want);
+                if (error > worst * budget)
+                    worst = error / budget, where = std::string(ANSWERS[a]) + " of " + in;
                 if (error <= budget) continue;  // NaN fails
                 char line[200];
-                std::snprintf(line, sizeof line, ": number %zu is %.9g, not %.9g (budget %.2g)", i, got, want, budget);
+                std::snprintf(line, sizeof line, ": number %zu is %.9g, not %.9g (budget %.2g)", i, got, want,
+                              budget);
                 miss(std::string(ANSWERS[a]) + DTYPES[dtype], std::string(ANSWERS[a]) + " of " + in + line);
                 break;
             }
@@ -329,7 +342,7 @@ public:
 
 private:
     const char* rung_;
-    std::set<std::string> told_;
+    std::set<std::string> printed_;
 };
 
 bool same_bits(const Results& a, const Results& b) {
@@ -346,7 +359,8 @@ bool check(const RungInfo& rung, const std::vector<Case>& cases) {
         for (int dtype = 0; dtype < 3; ++dtype) {
             if (!serves[dtype] || c.budget[dtype][0] < 0) continue;
             for (int threads : {1, 2, 3}) {
-                const std::string in = "'" + c.name + "', " + DTYPES[dtype] + ", " + std::to_string(threads) + " threads";
+                const std::string in =
+                    "'" + c.name + "', " + DTYPES[dtype] + ", " + std::to_string(threads) + " threads";
                 const Results r = run(c, inputs, static_cast<Dtype>(dtype), rung.name, threads);
                 verdict.compare(c, dtype, r, in);
                 if (!same_bits(r, run(c, inputs, static_cast<Dtype>(dtype), rung.name, threads)))
@@ -356,8 +370,9 @@ bool check(const RungInfo& rung, const std::vector<Case>& cases) {
         }
     }
     if (!verdict.checked) verdict.miss("none", "no case for its dtypes");
-    std::printf("%-12s %3d runs of %zu cases, worst error %.2f of its budget (%s): %s\n", rung.name, verdict.checked,
-                cases.size(), verdict.worst, verdict.where.c_str(), verdict.misses ? "FAILED" : "ok");
+    std::printf("%-12s %3d runs of %zu cases, worst error %.2f of its budget (%s): %s\n", rung.name,
+                verdict.checked, cases.size(), verdict.worst, verdict.where.c_str(),
+                verdict.misses ? "FAILED" : "ok");
     return !verdict.misses;
 }
 
@@ -381,12 +396,13 @@ int main(int argc, char** argv) try {
     if (argc < 2) throw std::runtime_error("usage: check_cases cases.bin [rung ...]");
     const std::vector<Case> cases = read_cases(argv[1]);
     const std::vector<std::string> names(argv + 2, argv + argc);
-    std::printf("threads by %s; best: %s for float32, %s for bfloat16\n", cpu_threads_by(), cpu_best_rung(Dtype::float32),
-                cpu_best_rung(Dtype::bfloat16));
+    std::printf("threads by %s; best: %s for float32, %s for bfloat16\n", cpu_threads_by(),
+                cpu_best_rung(Dtype::float32), cpu_best_rung(Dtype::bfloat16));
     for (const std::string& name : names) {
         bool usable = false;
         for (const RungInfo& rung : cpu_rungs()) usable |= name == rung.name && rung.supported;
-        if (!usable) throw std::runtime_error("rung " + name + ": not in this build, or this machine cannot run it");
+        if (!usable)
+            throw std::runtime_error("rung " + name + ": not in this build, or this machine cannot run it");
     }
     bool good = refuses("nonsense", Dtype::float32);
     for (const RungInfo& rung : cpu_rungs()) {

@@ -1,15 +1,19 @@
-// Checks the CUDA kernels on a CPU: csrc/cuda, carried out by csrc/cuda_on_cpu, against float64. Knows neither torch nor Python,
-// so that it runs under the sanitizers, and quickly once for each mutant of .ci/mutants.
+// Checks the CUDA kernels (csrc/cuda) on a CPU, run by csrc/cuda_on_cpu, against float64. Needs neither torch
+// nor Python, so it runs under the sanitizers, and quickly for each mutant of .ci/mutants.
 //
-//   check_cuda [--case TEXT] [--schedule ORDER[:SEED]] [--seeds N] [--first N] [--small] [--stop] [--threads N] [--list] [--traffic]
+//   check_cuda [--case TEXT] [--schedule ORDER[:SEED]] [--seeds N] [--first N] [--small] [--stop]
+//              [--threads N] [--list] [--traffic]
 //
-// A case runs forward and backward under several schedules: in order, in reverse, and N seeds of drawn priorities (pct), from
-// N = --first on. --small: a few cases, for tools that slow the program down; --stop: at the first miss. Every schedule must give the same bits. What is missed is printed with the --case and --schedule that show it.
+// A case runs forward and backward under several schedules: in order, in reverse, and N seeds of random
+// priorities (pct), from --first on. --small: a few cases, for tools that slow the program down. --stop: stop
+// at the first miss. Every schedule must give the same bits. A miss is printed with the --case and --schedule
+// that reproduce it.
 //
-// Row i of a sample looks hard at keys i and i + 1, so that a mask that is wrong by one key shows at any precision. An answer may
-// be off by twice what plain loops are off that sum in float32 and round every intermediate result to the dtype (as PyTorch does
-// without a fused kernel), or by 4 eps of the largest entry. All that does not belong to a tensor (gaps, a cache's room) is NaN and stays as it was,
-// and every tensor ends where its memory ends.
+// Row i of a sample attends strongly to keys i and i + 1, so that a mask that is wrong by one key shows at
+// any precision. The error of an answer may be twice that of plain loops that sum in float32 and round every
+// intermediate result to the dtype (as PyTorch does without a fused kernel), or 4 eps of the largest entry.
+// Memory that does not belong to a tensor (gaps, unused slots of a cache) is NaN and must not change, and
+// every tensor ends where its memory ends.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -28,7 +32,7 @@ using namespace minglm;
 
 namespace {
 
-// ---- number formats, spelled out ----------------------------------------------------------------------------------------
+// ---- number formats ---------------------------------------------------------------------------------------
 
 struct Format {
     const char* name;
@@ -37,7 +41,7 @@ struct Format {
 
     double eps() const { return std::ldexp(1, 1 - digits); }
 
-    double round(double x) const {  // to nearest, ties to even
+    double round(double x) const {  // rounds to nearest, ties to even
         if (!std::isfinite(x) || x == 0) return x;
         const int exponent = std::max(std::ilogb(x), lowest);
         return std::ldexp(std::nearbyint(std::ldexp(x, digits - 1 - exponent)), exponent - digits + 1);
@@ -54,7 +58,8 @@ struct Format {
             bits |= 0x7fff;
         } else if ((x = std::fabs(round(x))) != 0) {
             const int exponent = std::max(std::ilogb(x), lowest);
-            const auto whole = static_cast<uint16_t>(std::ldexp(x, fraction - exponent));  // with the leading 1
+            // with the leading 1
+            const auto whole = static_cast<uint16_t>(std::ldexp(x, fraction - exponent));
             bits |= static_cast<uint16_t>(((exponent + bias - 1) << fraction) + whole);
         }
         std::memcpy(to, &bits, 2);
@@ -70,8 +75,8 @@ struct Format {
         const int fraction = digits - 1, bias = 1 - lowest, exponent = (bits & 0x7fff) >> fraction;
         const int whole = bits & ((1 << fraction) - 1);
         double x = exponent == 0x7fff >> fraction ? (whole ? NAN : INFINITY)
-                   : exponent                     ? std::ldexp(whole + (1 << fraction), exponent - bias - fraction)
-                                                  : std::ldexp(whole, lowest - fraction);
+                   : exponent ? std::ldexp(whole + (1 << fraction), exponent - bias - fraction)
+                              : std::ldexp(whole, lowest - fraction);
         return bits & 0x8000 ? -x : x;
     }
 };
@@ -80,10 +85,10 @@ const Format FORMATS[] = {{"float32", Dtype::float32, 4, 24, -126},
                           {"bfloat16", Dtype::bfloat16, 2, 8, -126},
                           {"float16", Dtype::float16, 2, 11, -14}};
 
-// ---- cases --------------------------------------------------------------------------------------------------------------
+// ---- cases ------------------------------------------------------------------------------------------------
 
 struct Lengths {
-    int32_t q, k, part_a, room = 0;  // room: rows of a cache behind the keys
+    int32_t q, k, part_a, room = 0;  // room: unused slots of a cache after the keys
 };
 
 struct Case {
@@ -92,9 +97,11 @@ struct Case {
     int64_t heads = 2, head_dim = 64;
     const Format* format = FORMATS;
     double scale = 0;  // 0: 1 / sqrt(head_dim); NAN: 0
-    bool fused = false;  // q, k, v and their gradients interleaved, heads outside of rows where the row counts differ
+    bool fused = false;  // q, k, v and their gradients interleaved; heads outside rows if counts differ
 
-    double factor() const { return std::isnan(scale) ? 0 : scale == 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : scale; }
+    double factor() const {
+        return std::isnan(scale) ? 0 : scale == 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : scale;
+    }
     int64_t queries() const {
         int64_t n = 0;
         for (const Lengths& s : samples) n += s.q;
@@ -153,7 +160,7 @@ std::vector<Case> all_cases(bool small) {
     return cases;
 }
 
-// ---- the truth ----------------------------------------------------------------------------------------------------------
+// ---- the truth --------------------------------------------------------------------------------------------
 
 struct Numbers {
     std::vector<double> q, k, v, grad_out;  // (rows, heads, head_dim)
@@ -161,7 +168,7 @@ struct Numbers {
 
 Numbers inputs_of(const Case& c) {
     uint64_t state = 12345 + c.samples.size();
-    auto next = [&] {  // splitmix64, cut to the 8 bits that every dtype holds
+    auto next = [&] {  // splitmix64, cut to the 8 bits that every dtype can represent
         uint64_t x = state += 0x9E3779B97F4A7C15u;
         x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
         x = (x ^ x >> 27) * 0x94D049BB133111EBu;
@@ -169,12 +176,14 @@ Numbers inputs_of(const Case& c) {
     };
     const int64_t row = c.heads * c.head_dim;
     Numbers x;
-    for (auto [to, n] : {std::pair(&x.q, c.queries()), {&x.k, c.keys()}, {&x.v, c.keys()}, {&x.grad_out, c.queries()}})
+    for (auto [to, n] :
+         {std::pair(&x.q, c.queries()), {&x.k, c.keys()}, {&x.v, c.keys()}, {&x.grad_out, c.queries()}})
         for (int64_t i = 0; i < n * row; ++i) to->push_back(next());
     int64_t q = 0, k = 0;
     for (const Lengths& s : c.samples) {
         for (int64_t r = 0; r < s.q; ++r)
-            for (int64_t half = 0; half < 2; ++half) {  // even d of key i and odd d of key i + 1 are those of row i
+            // row i equals the even d of key i and the odd d of key i + 1
+            for (int64_t half = 0; half < 2; ++half) {
                 const int64_t key = s.k - s.q + r + half;
                 if (key < 0 || key >= s.k) continue;
                 for (int64_t e = 0; e < row; ++e)
@@ -192,15 +201,17 @@ struct Results {
     std::vector<double> of[ANSWERS];  // out (Nq, H, D), lse (H, Nq), dq, dk, dv
 };
 
-// The formulas of attention.h as loops that sum in Sum; round(x) is applied to whatever an implementation without a fused kernel
-// would store. In double and without rounding it is the truth; in float and with the dtype's rounding, what is ordinary.
+// The formulas of attention.h as loops that sum in Sum; round(x) is applied to whatever an implementation
+// without a fused kernel would store. In double and without rounding this is the truth; in float and rounded
+// to the dtype, the error of ordinary code.
 template <class Sum, class Round>
 Results solve(const Case& c, const Numbers& x, const Round& round) {
     const int64_t H = c.heads, D = c.head_dim, row = H * D;
     const Sum scale = static_cast<Sum>(c.factor());
     const std::vector<Sum> q(x.q.begin(), x.q.end()), k(x.k.begin(), x.k.end()), v(x.v.begin(), x.v.end());
     const std::vector<Sum> grad(x.grad_out.begin(), x.grad_out.end());
-    std::vector<Sum> out(q.size()), lse(c.queries() * H), dq(q.size()), dk(k.size()), dv(k.size()), scores, p, dp;
+    std::vector<Sum> out(q.size()), lse(c.queries() * H), dq(q.size()), dk(k.size()), dv(k.size()), scores, p,
+        dp;
     int64_t first_q = 0, first_k = 0;
     for (const Lengths& s : c.samples) {
         for (int64_t h = 0; h < H; ++h)
@@ -248,13 +259,14 @@ Results solve(const Case& c, const Numbers& x, const Round& round) {
     return r;
 }
 
-// ---- a run of the kernels -----------------------------------------------------------------------------------------------
+// ---- a run of the kernels ---------------------------------------------------------------------------------
 
-// Memory of exactly the size that is needed, NaN all over, that one or three tensors lie in; aligned as torch aligns.
+// Memory of exactly the size needed, all NaN, for one or three tensors; aligned as torch aligns.
 class Memory {
 public:
     Memory(const Format& format, int64_t numbers) : format_(format), bytes_(numbers * format.bytes) {
-        if (posix_memalign(reinterpret_cast<void**>(&data_), 64, std::max<size_t>(bytes_, 1))) throw std::bad_alloc();
+        if (posix_memalign(reinterpret_cast<void**>(&data_), 64, std::max<size_t>(bytes_, 1)))
+            throw std::bad_alloc();
         std::memset(data_, 0xff, bytes_);
     }
     Memory(const Memory&) = delete;
@@ -268,7 +280,7 @@ private:
     unsigned char* data_ = nullptr;
 };
 
-// One tensor (rows, heads, head_dim) in some Memory.
+// One tensor (rows, heads, head_dim) in a Memory.
 struct Tensor {
     const Memory* memory;
     int64_t offset, rows, heads, dim, row, head;
@@ -302,9 +314,10 @@ struct Three {  // q, k, v or their gradients
 
 Results run(const Case& c, const Numbers& x, const std::string& schedule, int threads, std::string& wrong) {
     const Format& f = *c.format;
-    Three in(c), grads(c), results(c);  // of the last only the first tensor is used: out
+    Three in(c), grads(c), results(c);  // of results only the first tensor is used: out
     const Memory grad_memory(f, c.queries() * c.heads * c.head_dim);
-    const Tensor grad_out{&grad_memory, 0, c.queries(), c.heads, c.head_dim, c.heads * c.head_dim, c.head_dim};
+    const Tensor grad_out{&grad_memory,         0,         c.queries(), c.heads, c.head_dim,
+                          c.heads * c.head_dim, c.head_dim};
     const auto fill = [&](const Tensor& t, const std::vector<double>& from) {
         t.each([&](unsigned char* to, int64_t i) { f.put(to, from[i]); });
     };
@@ -318,8 +331,9 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
         cu_q.push_back(cu_q.back() + s.q), cu_k.push_back(cu_k.back() + s.k + s.room);
         part_a.push_back(s.part_a), used.push_back(s.k);
     }
-    const bool cache = std::any_of(c.samples.begin(), c.samples.end(), [](const Lengths& s) { return s.room; });
-    for (int i : {1, 2})  // a cache holds anything behind its keys
+    const bool cache =
+        std::any_of(c.samples.begin(), c.samples.end(), [](const Lengths& s) { return s.room; });
+    for (int i : {1, 2})  // the unused slots of a cache may hold anything
         in.tensors[i].each([&](unsigned char* to, int64_t n) {
             if (!owned[n / row]) f.put(to, NAN);
         });
@@ -327,13 +341,15 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
     std::vector<float> lse(c.queries() * c.heads, NAN), delta(c.queries() * c.heads, NAN);
     AttentionProblem p = {};
     p.dtype = f.dtype, p.samples = static_cast<int64_t>(c.samples.size());
-    p.heads = c.heads, p.head_dim = c.head_dim, p.queries = c.queries(), p.keys = c.keys(), p.scale = c.factor();
+    p.heads = c.heads, p.head_dim = c.head_dim, p.queries = c.queries(), p.keys = c.keys(),
+    p.scale = c.factor();
     p.cu_seqlens_q = cu_q.data(), p.cu_seqlens_k = cu_k.data(), p.part_a_lens = part_a.data();
     p.seqlens_k = cache ? used.data() : nullptr;
     p.q = in.tensors[0].view(), p.k = in.tensors[1].view(), p.v = in.tensors[2].view();
     p.out = results.tensors[0].view(), p.lse = lse.data();
     p.grad_out = grad_out.view(), p.delta = delta.data();
-    p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(), p.grad_v = grads.tensors[2].view();
+    p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(),
+    p.grad_v = grads.tensors[2].view();
     std::vector<std::vector<unsigned char>> before;
     for (const auto& memory : in.memory) before.push_back(memory->copy());
 
@@ -356,15 +372,16 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
         if (wrong.empty() && before[i] != in.memory[i]->copy()) wrong = "the kernels wrote to their inputs";
     for (const Three* group : {&grads, &results})
         for (const auto& memory : group->memory)
-            for (const unsigned char byte : memory->copy())  // NaN as put() writes it, or as it was
+            for (const unsigned char byte : memory->copy())  // NaN as put() writes it, or unchanged
                 if (wrong.empty() && byte != 0xff && byte != 0x7f && byte != 0xc0 && byte != 0x00)
                     wrong = "the kernels wrote beside their outputs";
     return r;
 }
 
-// ---- verdicts -----------------------------------------------------------------------------------------------------------
+// ---- verdicts ---------------------------------------------------------------------------------------------
 
-std::string compare(const Case& c, const Results& got, const Results& truth, const Results& ordinary, double& worst) {
+std::string compare(const Case& c, const Results& got, const Results& truth, const Results& ordinary,
+                    double& worst) {
     for (int a = 0; a < ANSWERS; ++a) {
         double largest = 0, fair = 0;
         for (size_t i = 0; i < truth.of[a].size(); ++i) {
@@ -374,7 +391,8 @@ std::string compare(const Case& c, const Results& got, const Results& truth, con
         }
         // the log-sum-exp is computed and stored in float32, whatever the dtype of the inputs
         const double eps = a == 1 ? FORMATS[0].eps() : c.format->eps();
-        const double budget = a == 1 ? 16 * eps * std::max(largest, 1.0) : std::max(2 * fair, 4 * eps * largest);
+        const double budget =
+            a == 1 ? 16 * eps * std::max(largest, 1.0) : std::max(2 * fair, 4 * eps * largest);
         for (size_t i = 0; i < truth.of[a].size(); ++i) {
             const double y = got.of[a][i], want = truth.of[a][i], error = y == want ? 0 : std::fabs(y - want);
             if (error <= budget) {  // NaN fails
@@ -382,7 +400,8 @@ std::string compare(const Case& c, const Results& got, const Results& truth, con
                 continue;
             }
             char line[160];
-            std::snprintf(line, sizeof line, "%s: number %zu is %.9g, not %.9g (budget %.2g)", NAMES[a], i, y, want, budget);
+            std::snprintf(line, sizeof line, "%s: number %zu is %.9g, not %.9g (budget %.2g)", NAMES[a], i, y,
+                          want, budget);
             return line;
         }
     }
@@ -435,18 +454,21 @@ int main(int argc, char** argv) try {
         }
         const Numbers x = inputs_of(c);
         const Results truth = solve<double>(c, x, [](double y) { return y; });
-        const Results ordinary = solve<float>(c, x, [&](float y) { return static_cast<float>(c.format->round(y)); });
+        const Results ordinary =
+            solve<float>(c, x, [&](float y) { return static_cast<float>(c.format->round(y)); });
         Results before;
         emulated::count_traffic(traffic);
         for (const std::string& schedule : schedules) {
             std::string wrong;
             const Results got = run(c, x, schedule, threads, wrong);
             if (wrong.empty()) wrong = compare(c, got, truth, ordinary, worst);
-            if (wrong.empty() && &schedule != &schedules[0] && !same_bits(got, before)) wrong = "not the bits of " + schedules[0];
+            if (wrong.empty() && &schedule != &schedules[0] && !same_bits(got, before))
+                wrong = "not the bits of " + schedules[0];
             ++checked;
             if (!wrong.empty()) {
                 ++missed;
-                std::printf("MISS --case '%s' --schedule %s\n     %s\n", c.name.c_str(), schedule.c_str(), wrong.c_str());
+                std::printf("MISS --case '%s' --schedule %s\n     %s\n", c.name.c_str(), schedule.c_str(),
+                            wrong.c_str());
                 std::fflush(stdout);
                 break;
             }
@@ -454,10 +476,12 @@ int main(int argc, char** argv) try {
         }
         if (traffic) {
             const emulated::Traffic t = emulated::traffic();
-            std::printf("%-32s matrices: %llu phases, %llu conflicts; shared: %llu phases, %llu conflicts; global: %.1f %%\n",
-                        c.name.c_str(), (unsigned long long)t.matrix_phases, (unsigned long long)t.matrix_conflicts,
-                        (unsigned long long)t.shared_phases, (unsigned long long)t.shared_conflicts,
-                        t.global_sectors ? 100.0 * t.global_bytes / (32.0 * t.global_sectors) : 100.0);
+            std::printf(
+                "%-32s matrices: %llu phases, %llu conflicts; shared: %llu phases, %llu conflicts; "
+                "global: %.1f %%\n",
+                c.name.c_str(), (unsigned long long)t.matrix_phases, (unsigned long long)t.matrix_conflicts,
+                (unsigned long long)t.shared_phases, (unsigned long long)t.shared_conflicts,
+                t.global_sectors ? 100.0 * t.global_bytes / (32.0 * t.global_sectors) : 100.0);
         }
     }
     if (list) return 0;

@@ -1,20 +1,23 @@
-"""Records cases.bin: attention problems with their float64 answers, for check_cases.cpp, which knows neither torch nor Python.
+"""Records cases.bin, attention problems with float64 answers, for check_cases.cpp, which uses no torch.
 
-    PYTHONPATH=. python csrc/tests/record_cases.py     writes cases.bin (tests/test_csrc.py compares it with a fresh recording)
+    PYTHONPATH=. python csrc/tests/record_cases.py     writes cases.bin
+    pytest tests/csrc/test_csrc.py                     compares it with a new recording
 
 The answers are those of `minglm.attention.reference`. Inputs are not stored: both sides compute them from a
-seed (`numbers`). An answer may be missed by 4 eps of the dtype times the largest entry, or by twice the error
-that PyTorch makes in that dtype (the worst over a few seeds): `reference`, or for float32 the formulas of
-attention.h, which trust a rounded lse and out and so err more than autograd does. This budget is recorded
-with each answer. float64 gets 64 eps: nothing finer could measure it.
+seed (`numbers`). The error of an answer may be 4 eps of the dtype times the largest entry, or twice the error
+of PyTorch in that dtype (the worst over a few seeds): of `reference`, and for float32 also of the formulas of
+attention.h, which use a rounded lse and out and so err more than autograd. This budget is recorded with each
+answer. float64 gets 64 eps, because there is no finer truth to compare with.
 
 The file, little-endian: "minglm cases 1\n", int32 number of cases, and for each case
     40 bytes   name, padded with zeros
     int32      samples, heads, head_dim, seed, coarse, sharp, wide, room     (the last four are 0 or 1)
     float64    scale
-    int32      cu_seqlens_q (samples + 1), cu_seqlens_k (samples + 1), part_a_lens (samples), seqlens_k (samples)
-    float64    budgets (3, 5): float32, bfloat16, float64; out, lse, dq, dk, dv; negative: the dtype is not for this case
-    float      out (Nq, H, D), lse (H, Nq), dq (Nq, H, D), dk (Nk, H, D), dv (Nk, H, D); float64 where wide, else float32
+    int32      cu_seqlens_q (samples + 1), cu_seqlens_k (samples + 1), part_a_lens (samples),
+               seqlens_k (samples)
+    float64    budgets (3, 5): float32, bfloat16, float64 by out, lse, dq, dk, dv; negative: not in this dtype
+    float      out (Nq, H, D), lse (H, Nq), dq (Nq, H, D), dk (Nk, H, D), dv (Nk, H, D); float64 if wide, else
+               float32
 """
 
 import math
@@ -33,14 +36,15 @@ FILE = Path(__file__).with_name("cases.bin")
 MAGIC = b"minglm cases 1\n"
 COUNTS = ("samples", "heads", "head_dim", "seed", "coarse", "sharp", "wide", "room")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+LENGTHS = ("cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k")
 NAMES = ("out", "lse", "dq", "dk", "dv")
 
 
 class Case(NamedTuple):
-    """samples: (len_q, len_k, part_a_len, rows of cache behind the keys) each.
+    """One problem. Each of `samples` is (len_q, len_k, part_a_len, unused slots of the cache after the keys).
 
-    coarse inputs are bfloat16 numbers and serve every dtype; others have all 24 bits of a float32. wide
-    serves float64. sharp: row i looks hard at keys i and i + 1, so that a mask that is wrong by one key shows
+    coarse inputs are bfloat16 numbers, for every dtype; others use all 24 bits of a float32. wide: also for
+    float64. sharp: row i attends strongly to keys i and i + 1, so that a mask that is wrong by one key shows
     even in bfloat16.
     """
 
@@ -96,17 +100,17 @@ CASES = {
 
 
 def numbers(seed, count, coarse):
-    """`count` numbers in [-2, 2) that any language can make: splitmix64's hash of seed * 2^32 + 0, 1, 2, ..."""
+    """`count` numbers in [-2, 2), easy to make in any language: splitmix64 of seed * 2^32 + 0, 1, 2, ..."""
     x = (np.arange(count, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     x = x ^ x >> np.uint64(31)
-    bits = 8 if coarse else 24  # what bfloat16 and float32 hold exactly
+    bits = 8 if coarse else 24  # that bfloat16 and float32 represent exactly
     return ((x >> np.uint64(64 - bits)).astype(np.int64) - (1 << bits - 1)) / (1 << bits - 2)
 
 
 def sharpen(q, k, mask):
-    """Half of key i becomes that of query row i, its other half that of row i - 1."""
+    """Copy into key i, in place, one half of query row i and the other half of row i - 1."""
     for n, (s, i) in enumerate(zip(*(x.tolist() for x in mask.rows()), strict=True)):
         for key, half in ((i, 0), (i + 1, 1)):
             if 0 <= key < mask.len_k[s]:
@@ -152,12 +156,12 @@ def inputs(case, mask, seed):
 
 
 def largest(x):
-    """The largest absolute entry; an lse of -inf, where a row sees nothing, does not count."""
+    """The largest absolute entry, except for the lse of -inf of rows that see no key."""
     return np.abs(x[np.isfinite(x)]).max(initial=0)
 
 
 def budgets_of(case, mask, scale, seed):
-    """How far each answer may be off: (3, 5), dtypes by answers."""
+    """The error allowed for each answer: (3, 5), dtypes by answers."""
     budgets = np.full((len(DTYPES), len(NAMES)), -1.0)
     for i, dtype in enumerate(DTYPES):
         if (dtype == torch.bfloat16 and not case.coarse) or (dtype == torch.float64 and not case.wide):
@@ -173,9 +177,8 @@ def budgets_of(case, mask, scale, seed):
             for got in naive:
                 with np.errstate(invalid="ignore"):  # -inf - -inf
                     errors = [largest(x - y) for x, y in zip(got, truth, strict=True)]
-                share = np.maximum(
-                    share, [2 * e / size if size else 0 for e, size in zip(errors, sizes, strict=True)]
-                )
+                pairs = zip(errors, sizes, strict=True)
+                share = np.maximum(share, [2 * error / size if size else 0 for error, size in pairs])
             if draw == 0:
                 own = np.array(sizes)
         budgets[i] = share * own
@@ -183,28 +186,20 @@ def budgets_of(case, mask, scale, seed):
 
 
 def record(name, case, seed):
-    """One case with its answers and budgets, as a dict that `write` and `read` share."""
+    """A case with its answers and budgets, as a dict with the keys that `write` and `read` use."""
     len_q, len_k, part_a, room = np.array(case.samples, dtype=np.int32).reshape(-1, 4).T
     cu_q, cu_k = (np.concatenate([[0], x.cumsum()]).astype(np.int32) for x in (len_q, len_k + room))
     mask, scale = GLMMask(cu_q, cu_k, part_a, len_k), case.scale or 1 / math.sqrt(case.head_dim)
     truth = attention(*inputs(case, mask, seed), mask, scale, torch.float64)
-    counts = (
-        len(len_q),
-        case.heads,
-        case.head_dim,
-        seed,
-        int(case.coarse),
-        int(case.sharp),
-        int(case.wide),
-        int(room.any()),
-    )
-    lengths = dict(cu_seqlens_q=cu_q, cu_seqlens_k=cu_k, part_a_lens=part_a, seqlens_k=len_k)
-    named = dict(zip(COUNTS, counts, strict=True)) | lengths | dict(zip(NAMES, truth, strict=True))
-    return dict(name=name, scale=scale, budgets=budgets_of(case, mask, scale, seed)) | named
+    flags = [int(flag) for flag in (case.coarse, case.sharp, case.wide, room.any())]
+    result = dict(zip(COUNTS, [len(len_q), case.heads, case.head_dim, seed, *flags], strict=True))
+    result |= dict(zip(LENGTHS, (cu_q, cu_k, part_a, len_k), strict=True))
+    result |= dict(zip(NAMES, truth, strict=True))
+    return result | dict(name=name, scale=scale, budgets=budgets_of(case, mask, scale, seed))
 
 
 def record_all():
-    """Every case, in order; the seed is the case's number."""
+    """All cases, in order; the seed is the number of the case, from 1."""
     return [record(name, case, seed) for seed, (name, case) in enumerate(CASES.items(), 1)]
 
 
@@ -213,16 +208,14 @@ def write(cases, path):
     parts = [MAGIC, struct.pack("<i", len(cases))]
     for c in cases:
         parts += [struct.pack("<40s8id", c["name"].encode(), *(c[x] for x in COUNTS), c["scale"])]
-        parts += [
-            c[x].astype("<i4").tobytes() for x in ("cu_seqlens_q", "cu_seqlens_k", "part_a_lens", "seqlens_k")
-        ]
+        parts += [c[x].astype("<i4").tobytes() for x in LENGTHS]
         parts += [c["budgets"].astype("<f8").tobytes()]
         parts += [c[x].astype("<f8" if c["wide"] else "<f4").tobytes() for x in NAMES]
     Path(path).write_bytes(b"".join(parts))
 
 
 def read(path):
-    """The cases of a file, as `record_all` returns them. Raises ValueError when the file is not what the docstring says."""
+    """The cases of a file, as `record_all` returns them. Raises ValueError if it is not such a file."""
     data, at = Path(path).read_bytes(), len(MAGIC)
     if data[:at] != MAGIC:
         raise ValueError(f"{path}: does not start with {MAGIC!r}")
@@ -238,11 +231,9 @@ def read(path):
     cases = []
     for _ in range(int(take("<i4", 1)[0])):
         c = dict(name=take("S40", 1)[0].decode())
-        c |= dict(zip(COUNTS, take("<i4", len(COUNTS)).tolist(), strict=True)) | dict(
-            scale=float(take("<f8", 1)[0])
-        )
-        c |= {name: take("<i4", c["samples"] + 1) for name in ("cu_seqlens_q", "cu_seqlens_k")}
-        c |= {name: take("<i4", c["samples"]) for name in ("part_a_lens", "seqlens_k")}
+        c |= dict(zip(COUNTS, take("<i4", len(COUNTS)).tolist(), strict=True))
+        c |= dict(scale=float(take("<f8", 1)[0]))
+        c |= {name: take("<i4", c["samples"] + name.startswith("cu_")) for name in LENGTHS}
         c["budgets"] = take("<f8", len(DTYPES), len(NAMES))
         n_q, n_k = c["cu_seqlens_q"][-1], c["cu_seqlens_k"][-1]
         rows = {"out": n_q, "dq": n_q, "dk": n_k, "dv": n_k}

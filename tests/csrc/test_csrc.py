@@ -1,4 +1,4 @@
-"""csrc on its own: every rung over recorded cases in a program without torch, and what its files may include and export."""
+"""csrc without torch: every rung on recorded cases, and what its files may include and export."""
 
 import importlib.util
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +19,7 @@ CASES = CSRC / "tests" / "cases.bin"
 
 
 def load(path):
-    """A Python file that is in no package, as a module."""
+    """The module of a Python file that is in no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -26,19 +27,19 @@ def load(path):
 
 
 record_cases = load(CSRC / "tests" / "record_cases.py")
-SETS = load(ROOT / "setup.py").SETS  # name -> (architecture, flags, an instruction)
+SETS = load(CSRC / "build.py").SETS  # name -> (architecture, flags, an instruction)
 
 
 def includes(path, seen=()):
-    """Everything that a file of csrc includes, directly or through other files of csrc: {"<cmath>", "csrc/mask.h", ...}."""
-    found = set()
+    """All that a file of csrc includes, directly or indirectly, e.g. {"<cmath>", "csrc/mask.h"}."""
+    names = set()
     for name in re.findall(r'^\s*#\s*include\s+(<.+?>|".+?")', path.read_text(), re.MULTILINE):
         inner = (path.parent / name.strip('"')).resolve()
         if name.startswith("<"):
-            found.add(name)
+            names.add(name)
         elif inner not in seen:
-            found |= {str(inner.relative_to(ROOT))} | includes(inner, (*seen, inner))
-    return found
+            names |= {str(inner.relative_to(ROOT))} | includes(inner, (*seen, inner))
+    return names
 
 
 class Toolbox:
@@ -47,18 +48,13 @@ class Toolbox:
     def __init__(self, folder):
         self.command = need_compiler()
         machine = self.run(self.command, "-dumpmachine").split("-")[0]
-        self.sets = [
-            name
-            for name, (architecture, _, _) in SETS.items()
-            if architecture == machine and self.knows(name)
-        ]
+        self.sets = [name for name, (arch, *_) in SETS.items() if arch == machine and self.knows(name)]
         self.without = [f"-DMINGLM_NO_{name.upper()}" for name in SETS if name not in self.sets]
         self.folder = folder
         sources = [p for p in CSRC.glob("cpu/*.cpp") if p.stem not in SETS or p.stem in self.sets]
+        sources.sort(key=lambda p: p.stem not in self.sets)  # the slowest to compile come first
         with ThreadPoolExecutor(2) as pool:
-            self.objects = list(
-                pool.map(self.compile, sorted(sources, key=lambda p: p.stem not in self.sets))
-            )
+            self.objects = list(pool.map(self.compile, sources))
             self.objects += [self.compile(CSRC / "tests" / "check_cases.cpp", "-O0")]
         self.program = self.link("check_cases", self.objects)
 
@@ -74,11 +70,11 @@ class Toolbox:
         return subprocess.run(words, input=asm, capture_output=True, text=True).returncode == 0
 
     def compile(self, source, *flags):
-        made = self.folder / f"{source.stem}.o"
+        output = self.folder / f"{source.stem}.o"
         own = SETS[source.stem][1].split() if source.stem in self.sets else self.without
         common = ["-std=c++17", "-O0", "-fno-math-errno", "-DMINGLM_STD_THREAD", "-pthread"]
-        self.run(self.command, *common, *own, *flags, "-c", source, "-o", made)
-        return made
+        self.run(self.command, *common, *own, *flags, "-c", source, "-o", output)
+        return output
 
     def link(self, name, objects):
         self.run(self.command, "-pthread", *objects, "-o", self.folder / name)
@@ -103,49 +99,27 @@ def test_the_recorded_cases_are_what_recording_them_again_gives(tmp_path):
     old, new = record_cases.read(CASES), record_cases.read(fresh)
     assert [c["name"] for c in old] == [c["name"] for c in new] == list(record_cases.CASES)
     for a, b in zip(old, new, strict=True):
-        for name in (
-            *record_cases.COUNTS,
-            "scale",
-            "cu_seqlens_q",
-            "cu_seqlens_k",
-            "part_a_lens",
-            "seqlens_k",
-        ):
+        for name in (*record_cases.COUNTS, "scale", *record_cases.LENGTHS):
             np.testing.assert_array_equal(a[name], b[name], f"{name} of {a['name']}")
+        rtol = 1e-12 if a["wide"] else 1e-6
         for name in record_cases.NAMES:
-            np.testing.assert_allclose(
-                a[name], b[name], 1e-12 if a["wide"] else 1e-6, 1e-14, err_msg=f"{name} of {a['name']}"
-            )
-        # the error of PyTorch, which decides about budgets, depends on the machine
-        assert (a["budgets"] <= 4 * np.abs(b["budgets"])).all() and (
-            b["budgets"] <= 4 * np.abs(a["budgets"])
-        ).all(), a["name"]
-        assert ((a["budgets"] < 0) == (b["budgets"] < 0)).all()
+            np.testing.assert_allclose(a[name], b[name], rtol, 1e-14, err_msg=f"{name} of {a['name']}")
+        # the budgets follow from PyTorch's errors, which depend on the machine
+        for one, other in ((a["budgets"], b["budgets"]), (b["budgets"], a["budgets"])):
+            assert (one <= 4 * np.abs(other)).all(), a["name"]
+            assert ((one < 0) == (other < 0)).all()
 
 
 def test_the_recorded_cases_hold_every_kind_that_the_kernels_must_serve():
     cases = record_cases.read(CASES)
     assert CASES.stat().st_size < 800_000
-    samples = [
-        (len_q, len_k, part_a)
-        for c in cases
-        for len_q, len_k, part_a in zip(
-            np.diff(c["cu_seqlens_q"]), c["seqlens_k"], c["part_a_lens"], strict=True
-        )
-    ]
+    samples = []
+    for c in cases:
+        samples += zip(np.diff(c["cu_seqlens_q"]), c["seqlens_k"], c["part_a_lens"], strict=True)
     square = {len_k for len_q, len_k, _ in samples if len_q == len_k}
     assert square >= {0, 1, 2, 5, 31, 64, 65, 130}
     assert {c["head_dim"] for c in cases} >= {8, 32, 64, 80, 256}
-    kinds = {
-        "A = 0": 0,
-        "A = 1": 0,
-        "A between": 0,
-        "A = T": 0,
-        "suffix": 0,
-        "one query": 0,
-        "more queries": 0,
-        "no query": 0,
-    }
+    kinds = Counter()
     for len_q, len_k, part_a in samples:
         kinds["A = 0"] += part_a == 0 and len_k > 1
         kinds["A = 1"] += part_a == 1 and len_k > 1
@@ -155,7 +129,7 @@ def test_the_recorded_cases_hold_every_kind_that_the_kernels_must_serve():
         kinds["one query"] += 1 == len_q < len_k
         kinds["more queries"] += len_q > len_k > 0
         kinds["no query"] += len_q == 0 < len_k
-    assert min(kinds.values()) > 0, kinds
+    assert len(kinds) == 8 and min(kinds.values()) > 0, kinds
     for dtype in range(3):
         assert sum(c["budgets"][dtype, 0] >= 0 for c in cases) >= 2
     assert any(c["room"] and (c["seqlens_k"] < np.diff(c["cu_seqlens_k"])).any() for c in cases)
@@ -198,39 +172,33 @@ def test_a_wrong_expectation_is_caught(toolbox, tmp_path, answer):
     wrong.flat[wrong.size // 2] += 8 * case["budgets"][:2].max()
     record_cases.write(cases, tmp_path / "wrong.bin")
     done = check(toolbox.program, tmp_path / "wrong.bin", "tiled")
-    assert done.returncode == 1 and f"tiled: MISS {answer} of 'GLM', float32, 1 threads" in done.stdout, (
-        done.stdout
-    )
+    assert done.returncode == 1, done.stdout
+    assert f"tiled: MISS {answer} of 'GLM', float32, 1 threads" in done.stdout, done.stdout
     assert "bfloat16" in done.stdout, done.stdout
 
 
+RULE = "part_a_len > i + 1 ? part_a_len : i + 1"
+
+
 @pytest.mark.parametrize(
-    "right, wrong, shown_by",
+    "wrong, mistake",
     [
-        (
-            "part_a_len > i + 1 ? part_a_len : i + 1",
-            "part_a_len > i + 2 ? part_a_len : i + 2",
-            "a leak of the future",
-        ),
-        (
-            "part_a_len > i + 1 ? part_a_len : i + 1",
-            "part_a_len > i ? part_a_len : i",
-            "a row that misses itself",
-        ),
-        ("part_a_len > i + 1 ? part_a_len : i + 1", "i + 1", "a Part A that is causal"),
+        ("part_a_len > i + 2 ? part_a_len : i + 2", "a leak of the future"),
+        ("part_a_len > i ? part_a_len : i", "a row that misses itself"),
+        ("i + 1", "a Part A that is causal"),
     ],
 )
-def test_a_wrong_rule_is_caught_in_every_dtype(toolbox, tmp_path, right, wrong, shown_by):
+def test_a_wrong_rule_is_caught_in_every_dtype(toolbox, tmp_path, wrong, mistake):
     shutil.copytree(CSRC, tmp_path / "csrc")
     mask = tmp_path / "csrc" / "mask.h"
-    assert mask.read_text().count(right) == 1
-    mask.write_text(mask.read_text().replace(right, wrong))
+    assert mask.read_text().count(RULE) == 1
+    mask.write_text(mask.read_text().replace(RULE, wrong))
     mutant = Toolbox.__new__(Toolbox)
     mutant.__dict__ |= vars(toolbox) | dict(folder=tmp_path)
     scalar = mutant.compile(tmp_path / "csrc" / "cpu" / "scalar.cpp", "-O0")
     program = mutant.link("mutant", [scalar, *(o for o in toolbox.objects if o.stem != "scalar")])
     done = check(program, CASES, "scalar")
-    assert done.returncode == 1, shown_by
+    assert done.returncode == 1, mistake
     for dtype in ("float32", "bfloat16", "float64"):
         assert "MISS out of '" in done.stdout and f"', {dtype}, " in done.stdout, done.stdout
 
@@ -244,49 +212,43 @@ def sources():
 
 def test_csrc_includes_neither_torch_nor_python_outside_the_bindings():
     foreign = re.compile(r"<(torch|ATen|c10|pybind11|Python\.h|numpy)")
-    found = {str(p.relative_to(CSRC)): [i for i in includes(p) if foreign.match(i)] for p in sources()}
-    assert {name for name, names in found.items() if names} == {"bindings.cpp"}
+    with_foreign = {path for path in sources() if any(map(foreign.match, includes(path)))}
+    assert with_foreign == {CSRC / "bindings.cpp"}
 
 
 def test_files_with_an_instruction_set_of_their_own_include_no_code_of_the_standard_library():
-    harmless = {
-        "<cstddef>",
-        "<cstdint>",
-        "<immintrin.h>",
-        "<arm_neon.h>",
-    }  # types only, and functions that are always inlined
+    # only types, and functions that are always inlined
+    harmless = {"<cstddef>", "<cstdint>", "<immintrin.h>", "<arm_neon.h>"}
     files = [p for p in sources() if p.stem in SETS]
     assert files
     for path in files:
         assert {i for i in includes(path) if i.startswith("<")} <= harmless, path.name
-    assert not includes(CSRC / "cpu" / "tiled.cpp") <= harmless  # the same look at a file that may, and does
+    assert not includes(CSRC / "cpu" / "tiled.cpp") <= harmless  # a file that may include it, and does
 
 
 def test_no_object_with_an_instruction_set_of_its_own_defines_what_the_linker_could_give_to_others(toolbox):
     if not shutil.which("nm"):
         pytest.skip("no nm")
 
-    def weak(made):
-        return re.findall(r"^\S+ [WVu] (.+)$", toolbox.run("nm", "-C", made), re.MULTILINE)
+    def symbols(kinds, path):
+        return re.findall(rf"^\S+ [{kinds}] (.+)$", toolbox.run("nm", "-C", path), re.MULTILINE)
 
-    own = [made for made in toolbox.objects if made.stem in SETS]
+    own = [path for path in toolbox.objects if path.stem in SETS]
     if not own:
         pytest.skip("this compiler knows none of the instruction sets")
-    for made in own:
-        assert weak(made) == [], made.stem
-        exported = re.findall(r"^\S+ [TDRBG] (.+)$", toolbox.run("nm", "-C", made), re.MULTILINE)
-        assert exported == [f"minglm::{made.stem}_rung"]
-    assert weak(
-        next(made for made in toolbox.objects if made.stem == "cpu")
-    )  # std::vector: so the look does see them
+    for path in own:
+        assert symbols("WVu", path) == [], path.stem
+        assert symbols("TDRBG", path) == [f"minglm::{path.stem}_rung"]
+    [cpu] = [path for path in toolbox.objects if path.stem == "cpu"]
+    assert symbols("WVu", cpu)  # it uses std::vector, so this check does see such symbols
 
 
 def test_the_sanitizers_compile_with_the_flags_of_the_build():
-    script = 'eval "$(grep -E "^(avx512=|declare -A flags=)" "$0")"; for s in "${!flags[@]}"; do echo "$s=${flags[$s]}"; done'
-    said = subprocess.run(["bash", "-c", script, SANITIZE], capture_output=True, text=True, check=True).stdout
-    assert dict(line.split("=", 1) for line in said.splitlines()) == {
-        name: flags for name, (_, flags, _) in SETS.items()
-    }
+    script = 'eval "$(grep -E "^(avx512=|declare -A flags=)" "$0")"; '
+    script += 'for s in "${!flags[@]}"; do echo "$s=${flags[$s]}"; done'
+    output = Toolbox.run("bash", "-c", script, SANITIZE)
+    flags = dict(line.split("=", 1) for line in output.splitlines())
+    assert flags == {name: flags for name, (_, flags, _) in SETS.items()}
 
 
 def test_the_readme_of_csrc_names_every_file_and_its_commands_exist():

@@ -1,7 +1,6 @@
-"""The CUDA kernels, carried out on the CPU: against float64 at every edge of a tile, under every schedule; and what is refused.
+"""The CUDA kernels on the emulator: against float64 at every edge of a tile, in all schedules; refusals.
 
-csrc/tests/check_cuda.cpp asks the same kernels more questions, without torch; test_cuda_device.py asks a GPU
-these.
+csrc/tests/check_cuda.cpp tests the same kernels further, without torch; test_cuda_device.py uses a GPU.
 """
 
 import contextlib
@@ -33,8 +32,8 @@ def test_the_kernels_are_right_at_every_edge_of_a_tile(name, dtype):
 @every_dtype
 def test_an_empty_batch_gives_empty_results(dtype):
     q, k, v, g = random_numbers(GLMMask.packed([], []), 2, 64, DTYPES[dtype])
-    found = by_cuda(q, k, v, g, GLMMask.packed([], []))
-    assert found.pop("lse").shape == (2, 0) and all(x.shape == (0, 2, 64) for x in found.values())
+    results = by_cuda(q, k, v, g, GLMMask.packed([], []))
+    assert results.pop("lse").shape == (2, 0) and all(x.shape == (0, 2, 64) for x in results.values())
 
 
 @emulated
@@ -67,22 +66,21 @@ def test_a_rule_that_is_wrong_by_one_key_is_noticed():
 @emulated
 def test_shared_memory_has_no_bank_conflicts_and_whole_sectors_are_read_and_written():
     for width in ops.CUDA_HEAD_DIMS:
-        mask = GLMMask.packed(
-            [256, 128], [70, 128]
-        )  # whole tiles: rows that stick out are read twice from the same place
+        # whole tiles, because a tile that sticks out reads the last row several times
+        mask = GLMMask.packed([256, 128], [70, 128])
         numbers = random_numbers(mask, 2, width, torch.bfloat16)
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         ops._C.count_traffic(True)
         try:
             by_cuda(*numbers, mask)
-            asked = ops._C.traffic()
+            traffic = ops._C.traffic()
         finally:
             ops._C.count_traffic(False)
             torch.set_num_threads(before)
-        assert asked["matrix_phases"] > 1000 and asked["shared_phases"] > 1000
-        assert asked["matrix_conflicts"] == asked["shared_conflicts"] == 0
-        assert asked["global_bytes"] == 32 * asked["global_sectors"] > 0
+        assert traffic["matrix_phases"] > 1000 and traffic["shared_phases"] > 1000
+        assert traffic["matrix_conflicts"] == traffic["shared_conflicts"] == 0
+        assert traffic["global_bytes"] == 32 * traffic["global_sectors"] > 0
 
 
 @emulated
@@ -90,18 +88,16 @@ def test_a_small_model_trains_on_the_emulator_as_it_does_on_the_reference():
     losses = {}
     for backend in ("reference", "emulated"):
         torch.manual_seed(0)
-        model = GLM(
-            GLMConfig(vocab_size=50, hidden_size=64, num_layers=2, num_heads=2, max_positions=32, dropout=0.0)
-        )
+        sizes = dict(vocab_size=50, hidden_size=64, num_layers=2, num_heads=2, max_positions=32)
+        model = GLM(GLMConfig(**sizes, dropout=0.0))
         model.backend = backend
         optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
         tokens, positions = torch.randint(50, (40,)), torch.arange(40) % 20
         mask = GLMMask.packed([20, 20], [12, 5])
         losses[backend] = []
         for _ in range(3):
-            loss = torch.nn.functional.cross_entropy(
-                model(tokens, positions, positions // 2, mask), tokens.roll(-1)
-            )
+            logits = model(tokens, positions, positions // 2, mask)
+            loss = torch.nn.functional.cross_entropy(logits, tokens.roll(-1))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -116,7 +112,7 @@ def test_a_small_model_trains_on_the_emulator_as_it_does_on_the_reference():
     [
         (
             dict(dtype=torch.float64),
-            r"^q, k, v: torch.float64, .*all float32, bfloat16, float16 alike are accepted$",
+            "^q, k, v: torch.float64, .*all float32, bfloat16, float16 alike are acc",
         ),
         (dict(width=48), "^q, k, v: head width 48; the CUDA kernels serve 32, 64, 96 and 128$"),
         (dict(backend="emulated:sometimes"), "sometimes"),
@@ -155,17 +151,14 @@ def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
     assert ("kernel", False, reason) in attention.backends("cuda")
     assert attention.best_backend(torch.bfloat16, "cuda") == ("sdpa", f"PyTorch's own attention; {reason}")
     numbers = torch.zeros(1, 1, 64)
-    tensor = (numbers.data_ptr(), 64, 64)
+    tensors = [(numbers.data_ptr(), 64, 64)] * 4
     lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
     addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
+    rest = (0, (1, 1, 64, 1, 1), 1.0, addresses, *tensors, numbers.data_ptr())
     with pytest.raises(RuntimeError, match="^CUDA: CUDA driver version is insufficient"):
-        ops._C.cuda_forward(
-            0, 0, 80, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr()
-        )
+        ops._C.cuda_forward(0, 0, 80, *rest)
     with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
-        ops._C.cuda_forward(
-            0, 0, 70, 0, (1, 1, 64, 1, 1), 1.0, addresses, tensor, tensor, tensor, tensor, numbers.data_ptr()
-        )
+        ops._C.cuda_forward(0, 0, 70, *rest)
 
 
 @built_for_cuda
@@ -190,9 +183,7 @@ def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_cap
 
         return run
 
-    extension = SimpleNamespace(
-        **{name: getattr(ops._C, name) for name in dir(ops._C) if not name.startswith("__")}
-    )
+    extension = SimpleNamespace(**{name: getattr(ops._C, name) for name in dir(ops._C) if name[:2] != "__"})
     extension.cuda_forward, extension.cuda_backward = fake("forward"), fake("backward")
     gpu = SimpleNamespace(type="cuda", index=3)
 
@@ -204,16 +195,18 @@ def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_cap
         entered.pop()
 
     call = ops._call
+
+    def call_with_gpu(direction, rung, device, *rest):
+        return call(direction, rung, gpu, *rest)
+
     monkeypatch.setattr(ops, "_C", extension)
-    monkeypatch.setattr(
-        ops, "_call", lambda direction, rung, device, *rest: call(direction, rung, gpu, *rest)
-    )
+    monkeypatch.setattr(ops, "_call", call_with_gpu)
     monkeypatch.setattr(torch.cuda, "device", current)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=1234))
-    found = by_cuda(*numbers, mask)
+    results = by_cuda(*numbers, mask)
     assert calls == [("forward", 3, 1234, 90, 1), ("backward", 3, 1234, 90, 1)] and not entered
-    assert all(found[name].equal(x) for name, x in expected.items())
+    assert all(results[name].equal(x) for name, x in expected.items())
 
 
 @emulated
@@ -221,17 +214,16 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     for dtype in DTYPES.values():
         assert attention.wrong_by("emulated", dtype, "cpu") is None
     right = attention.BACKENDS["emulated"]
-    monkeypatch.setitem(
-        attention.BACKENDS, "emulated", lambda q, k, v, *rest: right(q, k, v.roll(1, 0), *rest)
-    )
-    assert "it failed its test against the reference: out is off by" in attention.wrong_by(
-        "emulated", torch.bfloat16, "cpu"
-    )
+
+    def wrong(q, k, v, *rest):
+        return right(q, k, v.roll(1, 0), *rest)
+
+    monkeypatch.setitem(attention.BACKENDS, "emulated", wrong)
+    why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
+    assert "it failed its test against the reference: out is off by" in why
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
-    assert (
-        attention.wrong_by("emulated", torch.bfloat16, "cpu")
-        == "it failed its test: ZeroDivisionError: division by zero"
-    )
+    why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
+    assert why == "it failed its test: ZeroDivisionError: division by zero"
 
 
 WRAPPERS = """
@@ -263,25 +255,17 @@ extern "C" __global__ void loads(uint32_t* out, const void* global) {
 """
 
 
-@pytest.mark.skipif(
-    not shutil.which("nvcc"), reason="no nvcc on the PATH; pip install -e '.[cuda-compiler]' brings one"
-)
+NO_NVCC = "no nvcc on the PATH; pip install -e '.[cuda-compiler]' brings one"
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason=NO_NVCC)
 def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp_path):
-    """The emulator never sees the PTX of device.h: here it is read, with the order of every operand."""
+    """The emulator does not run the PTX of device.h, so this test reads it, with the order of operands."""
     need_compiler("g++")  # nvcc calls it
     (tmp_path / "wrappers.cu").write_text(WRAPPERS)
     cuda = ROOT / "csrc" / "cuda"
-    command = [
-        "nvcc",
-        "-std=c++17",
-        "-ptx",
-        "-arch=sm_80",
-        f"-I{cuda}",
-        tmp_path / "wrappers.cu",
-        "-o",
-        tmp_path / "out.ptx",
-    ]
-    subprocess.run(command, check=True)
+    flags = ["-std=c++17", "-ptx", "-arch=sm_80", f"-I{cuda}"]
+    subprocess.run(["nvcc", *flags, tmp_path / "wrappers.cu", "-o", tmp_path / "out.ptx"], check=True)
     text = (tmp_path / "out.ptx").read_text()
     loaded = dict(re.findall(r"ld\.param\.[bf]32\s+(%\w+), \[packs_param_([12])\]", text))
     first, second = sorted(loaded, key=loaded.get)
@@ -295,16 +279,15 @@ def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp
     two = r"\{(%r\d+), (%r\d+)\}"
     for kind in ("bf16", "f16"):
         name = rf"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.{kind}\.{kind}\.f32"
-        found = re.search(rf"{name} {four}, {four}, {two}, {four};", text)
-        assert found, kind
-        operands = found.groups()
+        match = re.search(rf"{name} {four}, {four}, {two}, {four};", text)
+        assert match, kind
+        operands = match.groups()
         assert list(operands[4:10]) == x, "a, then b, in the order of their registers"
         assert len(set(operands[:4])) == 4 and len(set(operands[10:])) == 4
 
     assert re.search(r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16;", text)
     assert "cp.async.commit_group;" in text and "cp.async.wait_group 1;" in text
     for transposed in ("", "trans."):
-        assert re.search(
-            rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16 {four}, \[%r\d+\];", text
-        )
+        name = rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16"
+        assert re.search(rf"{name} {four}, \[%r\d+\];", text)
     assert "ex2.approx.ftz.f32" in text

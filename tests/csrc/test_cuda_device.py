@@ -1,4 +1,4 @@
-"""The CUDA kernels on a GPU, where there is one: the questions of test_cuda.py, and what only a GPU can be asked."""
+"""The CUDA kernels on a GPU, if there is one: the tests of test_cuda.py, and those that need a GPU."""
 
 import json
 
@@ -9,9 +9,8 @@ from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_
 
 from minglm import GLMMask, attention, masked_attention, ops
 
-pytestmark = pytest.mark.skipif(
-    not (torch.cuda.is_available() and ops.has_kernel("cuda")[0]), reason="needs a GPU and a build with nvcc"
-)
+able = torch.cuda.is_available() and ops.has_kernel("cuda")[0]
+pytestmark = pytest.mark.skipif(not able, reason="needs a GPU and a build with nvcc")
 
 
 def on_gpu(mask, heads, width, dtype, seed=0):
@@ -27,11 +26,8 @@ def test_the_kernels_are_right_at_every_edge_of_a_tile(name, dtype):
 @every_dtype
 @pytest.mark.parametrize("width", ops.CUDA_HEAD_DIMS)
 def test_every_head_width_is_right(width, dtype):
-    for mask in (
-        GLMMask.packed([65, 17, 130], [20, 17, 0]),
-        MASKS["caches"],
-        GLMMask.packed([1500, 700], [900, 0]),
-    ):
+    short, long = GLMMask.packed([65, 17, 130], [20, 17, 0]), GLMMask.packed([1500, 700], [900, 0])
+    for mask in (short, MASKS["caches"], long):
         assert_right(on_gpu(mask, 3, width, DTYPES[dtype]), mask)
 
 
@@ -61,9 +57,9 @@ def test_another_stream_and_a_captured_graph_give_the_same():
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        found = masked_attention(q, k, v, mask, backend="kernel")
+        out = masked_attention(q, k, v, mask, backend="kernel")
     stream.synchronize()
-    assert found.equal(expected)
+    assert out.equal(expected)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = masked_attention(q, k, v, mask, backend="kernel")
@@ -73,7 +69,7 @@ def test_another_stream_and_a_captured_graph_give_the_same():
     assert captured.equal(masked_attention(q, k, v, mask, backend="kernel"))
 
 
-def test_auto_takes_the_kernel_after_its_test_and_sdpa_where_the_kernel_cannot_serve():
+def test_auto_takes_the_kernel_after_its_test_and_sdpa_for_what_the_kernel_cannot_serve():
     name, why = attention.best_backend(torch.bfloat16, "cuda", 64)
     assert name == "kernel" and "passed its test" in why
     assert attention.best_backend(torch.bfloat16, "cuda", 48)[0] == "sdpa"
@@ -84,11 +80,11 @@ def test_auto_takes_the_kernel_after_its_test_and_sdpa_where_the_kernel_cannot_s
     assert masked_attention(shifted, k, v, mask).shape == q.shape
 
 
-def test_the_bench_times_the_kernel_beside_pytorchs_best(minglm):
+def test_the_bench_times_the_kernel_and_pytorchs_best(minglm):
     result = minglm("bench", "attention", "--device", "cuda", "--quick", "--json")
     assert result.code == 0, result.err
-    found = json.loads(result.out)
-    assert torch.cuda.get_device_name() in found["machine"]["gpu"]
-    kernel = [row for row in found["rows"] if row["variant"] == "kernel"]
+    report = json.loads(result.out)
+    assert torch.cuda.get_device_name() in report["machine"]["gpu"]
+    kernel = [row for row in report["rows"] if row["variant"] == "kernel"]
     assert len(kernel) == 4 and all(row["status"] == "timed" for row in kernel)  # two shapes in two dtypes
     assert all(0 <= row["of_fair"] <= 1 and row["forward"]["best_of_pytorch"] != "kernel" for row in kernel)

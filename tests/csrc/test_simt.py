@@ -1,4 +1,4 @@
-"""The emulator that carries out CUDA kernels on a CPU: csrc/tests/check_simt.cpp, built as it is and under the sanitizers."""
+"""The emulator of CUDA on a CPU: csrc/tests/check_simt.cpp, built with and without sanitizers."""
 
 import shutil
 import subprocess
@@ -10,17 +10,13 @@ from conftest import ROOT, need_compiler
 
 CSRC = ROOT / "csrc"
 SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
-BUILDS = {  # name -> (flags, a macro that has to be set by them)
+ADDRESS = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+THREAD = ["-O0", "-g1", "-fsanitize=thread"]  # -g1: reports name the lines of a kernel
+BUILDS = {  # name -> (flags, a macro that they must define)
     "plain": (["-O1"], None),
     "ucontext": (["-O1", "-DMINGLM_UCONTEXT"], None),  # what machines other than x86-64 run
-    "address": (
-        ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-        "__SANITIZE_ADDRESS__",
-    ),
-    "thread": (
-        ["-O0", "-g1", "-fsanitize=thread"],
-        "__SANITIZE_THREAD__",
-    ),  # lines of a kernel are part of its reports
+    "address": (ADDRESS, "__SANITIZE_ADDRESS__"),
+    "thread": (THREAD, "__SANITIZE_THREAD__"),
 }
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is built on Linux only")
@@ -28,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """Build name -> the program, or why there is none."""
+    """{name of the build: the program, or why there is none}."""
     compiler = need_compiler()
     folder = tmp_path_factory.mktemp("simt")
 
@@ -58,16 +54,12 @@ def check(programs):
         program = programs[build]
         if isinstance(program, str):
             pytest.skip(program)
-        calm = []
-        if build == "thread" and shutil.which(
-            "setarch"
-        ):  # older ones want the memory layout of kernels that randomise less
-            calm = (
-                ["setarch", "-R"]
-                if subprocess.run(["setarch", "-R", "true"], capture_output=True).returncode == 0
-                else []
-            )
-        done = subprocess.run([*calm, program, *arguments], capture_output=True, text=True)
+        fixed = ["setarch", "-R"]  # older ThreadSanitizers fail if the system randomises addresses
+        able = (
+            shutil.which("setarch") and not subprocess.run([*fixed, "true"], capture_output=True).returncode
+        )
+        command = [*(fixed if build == "thread" and able else []), program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
         if "FATAL: ThreadSanitizer" in done.stderr:
             pytest.skip("ThreadSanitizer does not start here: " + done.stderr.strip().splitlines()[0])
         return done
@@ -86,9 +78,8 @@ def test_right_kernels_are_right_and_wrong_ones_are_reported(check, build):
 @pytest.mark.parametrize("where, error", [("shared", "use-after-poison"), ("global", "heap-buffer-overflow")])
 def test_address_sanitizer_sees_a_kernel_leave_its_memory(check, where, error):
     done = check("address", "overrun", where)
-    assert done.returncode != 0 and error in done.stderr and f"overrun_{where}" in done.stderr, done.stderr[
-        -3000:
-    ]
+    assert done.returncode != 0 and error in done.stderr, done.stderr[-3000:]
+    assert f"overrun_{where}" in done.stderr, done.stderr[-3000:]
 
 
 def test_thread_sanitizer_reports_nothing_about_kernels_without_races(check):
@@ -99,8 +90,8 @@ def test_thread_sanitizer_reports_nothing_about_kernels_without_races(check):
 @pytest.mark.parametrize(
     "missing, kernel", [("barrier", "sum_kernel"), ("warp", "pass_in_warp"), ("blocks", "write_in_blocks")]
 )
-def test_thread_sanitizer_sees_what_nothing_puts_in_an_order(check, missing, kernel):
+def test_thread_sanitizer_sees_accesses_that_nothing_orders(check, missing, kernel):
     done = check("thread", "race", missing)
     assert done.returncode != 0 and "WARNING: ThreadSanitizer: data race" in done.stderr, done.stderr[-3000:]
     assert kernel in done.stderr and "check_simt.cpp" in done.stderr, done.stderr[-3000:]
-    assert check("plain", "race", missing).returncode == 0  # nobody else sees it
+    assert check("plain", "race", missing).returncode == 0  # nothing else sees it

@@ -1,8 +1,8 @@
-"""What the bundled model is worth: writes box.json beside this file.
+"""Measures the bundled model: writes box.json next to this file.
 
-python tutorials/results/box.py              without further learning: some ten minutes on one core
-python tutorials/results/box.py --learned    and each task learned, about an hour; else the table of the model that was
-                                             measured last stays, under its own name
+python tutorials/results/box.py              without fine-tuning: about ten minutes on one core
+python tutorials/results/box.py --learned    also fine-tunes on each task, about an hour; without this option,
+                                             the last table of these results is kept, which names its model
 """
 
 import argparse
@@ -36,21 +36,16 @@ USES = {"text": "austen/dev.txt.xz"} | {
 
 def evaluate(use, file, model=BOX):
     """What `minglm evaluate --json` prints, without the predictions."""
-    with contextlib.redirect_stdout(printed := io.StringIO()):
-        assert (
-            main(["evaluate", "--model", str(model), "--task", use, "--file", str(DATA / file), "--json"])
-            == 0
-        )
-    found = json.loads(printed.getvalue())
-    return dict(
-        command=f"minglm evaluate --model minglm/box --task {use} --file tutorials/data/{file}",
-        metrics=found["metrics"],
-        yardsticks=found["yardsticks"],
-    )
+    words = ["evaluate", "--model", str(model), "--task", use, "--file", str(DATA / file), "--json"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(words) == 0
+    report = json.loads(printed.getvalue())
+    command = f"minglm evaluate --model minglm/box --task {use} --file tutorials/data/{file}"
+    return dict(command=command, metrics=report["metrics"], yardsticks=report["yardsticks"])
 
 
 def evaluate_random_weights():
-    """The metrics of random weights of the box's shape, by use: what comes of having read nothing."""
+    """{use: the metrics of random weights in the shape of the bundled model}: a baseline without training."""
     model, tokenizer = read_model(BOX)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder) / "random"
@@ -59,12 +54,11 @@ def evaluate_random_weights():
 
 
 class Learning(Comparison):
-    """The cells of `minglm compare` for one model, the box, and for random weights of its shape."""
+    """The cells of `minglm compare` for one model, the bundled one, and for random weights in its shape."""
 
     def config_of(self, cell):
-        name = (
-            "tokenizer.json" if cell.pretrained is None else "model.safetensors"
-        )  # what a result depends on besides
+        # a result also depends on this file
+        name = "tokenizer.json" if cell.pretrained is None else "model.safetensors"
         return super().config_of(cell) | dict(box=hashlib.sha256((BOX / name).read_bytes()).hexdigest())
 
     def tokenizer(self):
@@ -76,40 +70,37 @@ class Learning(Comparison):
 
 
 def learned(seeds=1):
-    """Each task learned by the box, from random weights, and by counting words: what pretraining is good for."""
+    """Results of fine-tuning the bundled model and random weights on each task, and of counting words.
+
+    They show what pretraining is worth.
+    """
     config = read_model(BOX)[0].config
-    # of its 512 positions 192 are read: pages of novels take their time
+    # 192 of its 512 positions, because pages of novels take long
     plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size, learn=7600, epochs=8)
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
     counted = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)]
-    learning.run(
-        counted
-        + [Cell("glm", start, task, seed) for seed in range(seeds) for task in TASKS for start in (0, None)]
-    )
+    starts = [(seed, task, start) for seed in range(seeds) for task in TASKS for start in (0, None)]
+    learning.run(counted + [Cell("glm", start, task, seed) for seed, task, start in starts])
     table = {task: {} for task in TASKS}
     for task in TASKS:
         for name, pretrained in (("box", 0), ("random weights", None)):
-            found = [learning.known(Cell("glm", pretrained, task, seed)) for seed in range(seeds)]
-            table[task][name] = together(found) | {key: found[0][key] for key in ("metric", "n")}
+            results = [learning.known(Cell("glm", pretrained, task, seed)) for seed in range(seeds)]
+            table[task][name] = together(results) | {key: results[0][key] for key in ("metric", "n")}
         floors = ("chance", "most_frequent", "copying")
-        table[task] |= {key: found[0][key] for key in floors if found[0].get(key) is not None}
+        table[task] |= {key: results[0][key] for key in floors if results[0].get(key) is not None}
         if words := learning.known(Cell(COUNTED, None, task)):
             table[task]["words"] = {key: words[key] for key in ("score", "standard_error")}
         ours, random = table[task]["box"], table[task]["random weights"]
         error = math.hypot(ours["standard_error"], random["standard_error"])
         table[task]["standard_errors_above_random"] = (ours["score"] - random["score"]) / error
-    parameters = f"{read_model(BOX)[0].num_parameters() / 1e6:.1f} M"
-    made = dict(
-        model=f"the bundled model ({parameters})",
-        **origin(),
-        command="python tutorials/results/box.py --learned",
-    )
-    return made | dict(plan=dataclasses.asdict(plan), seeds=seeds, tasks=table)
+    model = f"the bundled model ({read_model(BOX)[0].num_parameters() / 1e6:.1f} M)"
+    about = dict(model=model, **origin(), command="python tutorials/results/box.py --learned")
+    return about | dict(plan=dataclasses.asdict(plan), seeds=seeds, tasks=table)
 
 
 def learned_before():
-    """The table of `learned` as box.json has it, of whichever model it was measured."""
+    """The table of `learned` in box.json, which may be of an earlier model."""
     return json.loads((HERE / "box.json").read_text(encoding="utf-8"))["learned"]
 
 

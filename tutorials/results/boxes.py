@@ -1,10 +1,10 @@
-"""The bundled model beside the one that was bundled before: writes boxes.json beside this file. Ten minutes on one core.
+"""Compares the bundled model with its predecessor: writes boxes.json next to this file.
 
-    git archive 10e2fd3 minglm/box | tar -x -C build          the one before
+    git archive 10e2fd3 minglm/box | tar -x -C build          the predecessor
     python tutorials/results/boxes.py --stories FOLDER --before build/minglm/box
 
-FOLDER is that of tutorials/box.py and holds dev.txt.xz too. Without --before the earlier model's numbers stay
-as they are.
+Takes ten minutes on one core. FOLDER is that of tutorials/box.py, with dev.txt.xz in it. Without --before,
+the numbers of the predecessor are kept.
 """
 
 import argparse
@@ -23,20 +23,22 @@ START, SEEDS = "Once upon a time", range(10)
 
 
 def printed(*arguments):
-    """What a command prints."""
+    """The output of a command."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert main(list(arguments)) == 0
     return out.getvalue()
 
 
 def measured(model, stories):
-    """Every number of one model, and what it writes: ten stories, the first hundred tokens of each, none left out."""
+    """All numbers of one model, and the first hundred tokens of ten stories that it writes, none left out."""
 
     def evaluate(task, file, *more):
-        found = json.loads(
-            printed("evaluate", "--model", str(model), "--task", task, "--file", str(file), *more, "--json")
-        )
-        return dict(metrics=found["metrics"], yardsticks=found["yardsticks"])
+        words = ["evaluate", "--model", str(model), "--task", task, "--file", str(file), *more, "--json"]
+        report = json.loads(printed(*words))
+        return dict(metrics=report["metrics"], yardsticks=report["yardsticks"])
+
+    def write(seed):
+        return printed("write", START, "--model", str(model), *dials, "--seed", str(seed)).strip()
 
     dials = ("--temperature", "0.8", "--max-tokens", "100")
     return dict(
@@ -45,23 +47,20 @@ def measured(model, stories):
         stories=evaluate("text", stories / "dev.txt.xz", "--documents", "line"),
         novels=evaluate("text", DATA / "austen" / "dev.txt.xz"),
         infill=evaluate("infill", DATA / "infill" / "dev.jsonl.xz"),
-        writes=[
-            printed("write", START, "--model", str(model), *dials, "--seed", str(seed)).strip()
-            for seed in SEEDS
-        ],
+        writes=[write(seed) for seed in SEEDS],
     )
 
 
 def write_results(stories, before=None, now=BOX):
-    """Measure both models (the earlier one only where its folder is given) and write boxes.json."""
+    """Measure both models (the predecessor only if its folder is given) and write boxes.json."""
     path = HERE / "boxes.json"
     models = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}
     for name, model in (("before", before), ("now", now)):
         if model:
             models[name] = measured(model, stories) | origin()
     command = "python tutorials/results/boxes.py --stories FOLDER --before build/minglm/box"
-    found = dict(**origin(), command=command, models=models)
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    results = dict(**origin(), command=command, models=models)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote       {path}")
 
 

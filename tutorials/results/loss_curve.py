@@ -2,8 +2,8 @@
 
     python tutorials/results/loss_curve.py        from the root of the repository; about a minute
 
-The preset tiny in float32 without dropout, once with each backend. The picture shows both curves, and their
-difference below. Leaves loss_curve.csv beside it.
+Trains the preset tiny in float32 without dropout, once with each backend. The picture shows both curves, and
+their difference below. The losses go to loss_curve.csv next to it.
 """
 
 import csv
@@ -30,8 +30,8 @@ def losses(backend):
 
 
 curves = {backend: losses(backend) for backend in BACKENDS}
-apart = [abs(a - b) for a, b in zip(*curves.values(), strict=True)]
-print(f"largest difference of a loss: {max(apart):.1e}")
+difference = [abs(a - b) for a, b in zip(*curves.values(), strict=True)]
+print(f"largest difference of a loss: {max(difference):.1e}")
 
 with open(HERE / "loss_curve.csv", "w", newline="", encoding="utf-8") as file:
     table = csv.writer(file, lineterminator="\n")
@@ -41,13 +41,12 @@ with open(HERE / "loss_curve.csv", "w", newline="", encoding="utf-8") as file:
 figure, (above, below) = plt.subplots(
     2, 1, figsize=(6.4, 4.2), height_ratios=(3, 1), sharex=True, layout="constrained"
 )
-above.plot(
-    range(1, 51), curves["reference"], color="#4477aa", lw=4, alpha=0.5, label="reference: plain PyTorch"
-)
-above.plot(range(1, 51), curves["kernel"], color="#bb5566", lw=1.2, label="kernel: C++")
-above.set(ylabel="loss, nats a token", title="The same 50 steps, computed twice")
+steps = range(1, 51)
+above.plot(steps, curves["reference"], color="#4477aa", lw=4, alpha=0.5, label="reference: plain PyTorch")
+above.plot(steps, curves["kernel"], color="#bb5566", lw=1.2, label="kernel: C++")
+above.set(ylabel="loss, nats per token", title="The same 50 steps, computed twice")
 above.legend(frameon=False)
-below.semilogy(range(1, 51), [max(x, 1e-8) for x in apart], color="#333333", lw=1)
+below.semilogy(steps, [max(x, 1e-8) for x in difference], color="#333333", lw=1)
 below.axhline(1e-3, color="#999999", lw=0.8, ls=":")
 below.set(xlabel="step", ylabel="difference", ylim=(1e-8, 1e-2))
 for axes in (above, below):

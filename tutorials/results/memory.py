@@ -1,10 +1,10 @@
-"""How much memory the paper's models take, and a very long sample: writes memory.json beside this file. Ten minutes, 16 GB.
+"""Measures the memory of the paper's models and of a very long sample: writes memory.json next to this file.
 
-    python tutorials/results/memory.py
+    python tutorials/results/memory.py        ten minutes, 16 GB
 
 One optimiser step of GLM-Base and GLM-Large on 2,048 text tokens, without dropout, with the dense mask of the
-reference and with the kernel, each in a process of its own; both have to come to the same loss, gradient
-norm, and loss after the step.
+reference and with the kernel, each in its own process. Both must give the same loss, gradient norm, and loss
+after the step.
 """
 
 import json
@@ -28,17 +28,17 @@ from minglm.train.optimizer import make_optimizer
 
 HERE = Path(__file__).parent
 FIRST_TEXT_ID = 24
-FAIR = {"float32": 1e-3, "bfloat16": 2e-2}  # how far kernel and reference may be apart, relatively
+FAIR = {"float32": 1e-3, "bfloat16": 2e-2}  # the relative difference allowed between kernel and reference
 LONG = 65_536
 
 
 def megabytes():
-    """The most that this process has held so far."""
+    """The peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def one_step(preset, backend, dtype):
-    """An optimiser step of a preset on four samples of token spans."""
+    """The results and costs of one optimiser step of a preset, on four samples of token spans."""
     config = resolve(preset, overrides={"model.dropout": 0.0})
     rng, T, examples = np.random.default_rng(0), config.model.max_positions, []
     for _ in range(4):
@@ -62,21 +62,13 @@ def one_step(preset, backend, dtype):
     seconds = time.monotonic() - began
     with torch.no_grad():
         after = float(model.loss(batch))
-    return dict(
-        preset=preset,
-        backend=backend,
-        dtype=dtype,
-        loss=float(loss),
-        gradient_norm=norm,
-        loss_after=after,
-        gigabytes=megabytes() / 1024,
-        seconds=seconds,
-        text_tokens=batch.text_tokens,
-    )
+    answers = dict(loss=float(loss), gradient_norm=norm, loss_after=after)
+    costs = dict(gigabytes=megabytes() / 1024, seconds=seconds, text_tokens=batch.text_tokens)
+    return dict(preset=preset, backend=backend, dtype=dtype) | answers | costs
 
 
 def one_long_sample(T):
-    """One head of 32 over a single sample, forward and backward; what it holds beside inputs, outputs and gradients."""
+    """The memory that one head of width 32 needs for one sample, without inputs, outputs and gradients."""
 
     def step(T):
         q, k, v, g = (torch.randn(T, 1, 32) for _ in range(4))
@@ -92,28 +84,23 @@ def one_long_sample(T):
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        found = one_step(*sys.argv[1:]) if len(sys.argv) > 2 else one_long_sample(int(sys.argv[1]))
-        print(json.dumps(found))
+        result = one_step(*sys.argv[1:]) if len(sys.argv) > 2 else one_long_sample(int(sys.argv[1]))
+        print(json.dumps(result))
         raise SystemExit
 
-    def apart(*words):
-        return json.loads(
-            subprocess.run(
-                [sys.executable, __file__, *words], check=True, capture_output=True, text=True
-            ).stdout
-        )
+    def in_a_process(*words):
+        command = [sys.executable, __file__, *words]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     steps = []
     for preset in ("base", "large"):
         for dtype, fair in FAIR.items():
-            ours, theirs = steps[len(steps) :] = [
-                apart(preset, backend, dtype) for backend in ("kernel", "reference")
-            ]
+            ours, theirs = (in_a_process(preset, backend, dtype) for backend in ("kernel", "reference"))
+            steps += [ours, theirs]
             for name in ("loss", "gradient_norm", "loss_after"):
                 assert abs(ours[name] - theirs[name]) <= fair * abs(theirs[name]), f"{preset} {dtype}: {name}"
             print(*(json.dumps(step) for step in (ours, theirs)), sep="\n", flush=True)
-    results = dict(
-        **origin(), command="python tutorials/results/memory.py", steps=steps, long=apart(str(LONG))
-    )
+    results = dict(**origin(), command="python tutorials/results/memory.py", steps=steps)
+    results |= dict(long=in_a_process(str(LONG)))
     (HERE / "memory.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"wrote       {HERE / 'memory.json'}")

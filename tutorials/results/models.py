@@ -1,6 +1,6 @@
-"""The small presets, pretrained and looked at: writes models.json beside this file. A quarter of an hour on two cores.
+"""Pretrains and evaluates the small presets: writes models.json next to this file.
 
-python tutorials/results/models.py
+python tutorials/results/models.py        a quarter of an hour on two cores
 """
 
 import contextlib
@@ -28,14 +28,14 @@ USES = {"text": "austen/dev.txt.xz"} | {
 
 
 def call(*words):
-    """A command of minglm -> what it printed."""
-    with contextlib.redirect_stdout(printed := io.StringIO()):
+    """The output of a command of minglm."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main([*map(str, words)]) == 0, words
     return printed.getvalue()
 
 
 def pretrained(arguments, run):
-    """What a pretraining cost and learned."""
+    """Pretrain a model; returns the costs and the evaluation."""
     began = time.monotonic()
     call("pretrain", *arguments, "--out", run)
     minutes = (time.monotonic() - began) / 60
@@ -54,21 +54,16 @@ def pretrained(arguments, run):
 
 
 def used(run):
-    """What it fills, writes, and scores without further learning."""
-    found = {
-        name: json.loads(call("evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"))
-        for name, file in USES.items()
-    }
-    return dict(
-        tasks={
-            name: {key: x[key] for key in ("metrics", "yardsticks") if key in x} for name, x in found.items()
-        },
-        fills={
-            text: call("fill", "--model", run, text).splitlines()[0]
-            for text in ("And God [MASK] the light [MASK].",)
-        },
-        writes={text: call("write", "--model", run, text).strip() for text in ("Once upon a time",)},
-    )
+    """What a model fills and writes, and its scores without fine-tuning."""
+    tasks = {}
+    for name, file in USES.items():
+        words = ["evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"]
+        report = json.loads(call(*words))
+        tasks[name] = {key: report[key] for key in ("metrics", "yardsticks") if key in report}
+    blanks, start = "And God [MASK] the light [MASK].", "Once upon a time"
+    filled = call("fill", "--model", run, blanks).splitlines()[0]
+    written = call("write", "--model", run, start).strip()
+    return dict(tasks=tasks, fills={blanks: filled}, writes={start: written})
 
 
 if __name__ == "__main__":
