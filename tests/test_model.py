@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minglm import model as model_module
+from minglm import suffixes
 from minglm.batch import pack
 from minglm.errors import MinglmError
 from minglm.infilling import build_example
@@ -374,7 +374,7 @@ def test_suffixes_can_be_rounded_up_to_a_multiple_of_rows(lens, fraction, seed):
 def test_rounding_rows_up_changes_nothing(prune, monkeypatch):
     model, batch = model_of(num_layers=3).double(), pack(three_samples())
     plain = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
-    monkeypatch.setattr(model_module, "row_multiple", lambda device: 16)
+    monkeypatch.setattr(suffixes, "row_multiple", lambda device: 16)
     filled = logits_and_gradients(model, batch, batch.target_rows, prune) | {
         "loss": model.loss(batch, "none")
     }
