@@ -179,7 +179,7 @@ def _check(q, k, v, mask):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
     if torch.compiler.is_compiling():
-        return  # while a graph is traced the mask's values are unknown; the kernel's ops check them later
+        return  # while a graph is traced the mask has no values; the kernel's ops check them later
     rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
     for name, x, n in zip("qk", (q, k), rows, strict=True):
         if len(x) != n:
@@ -198,7 +198,7 @@ BACKENDS = {
 
 
 def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
-    """The backend that "auto" chooses for such tensors, and the reason in one line: ("kernel:avx512", reason).
+    """The backend that "auto" chooses for such tensors, and why, in one line: ("kernel:avx512", reason).
 
     On a GPU the kernel must pass a short test first, once per device. Raises MinglmError when MINGLM_KERNEL
     names a rung that this machine does not have.

@@ -1,17 +1,17 @@
 """One network, seven ways to train it: GLM, the three families that it unites, and three ablations.
 
     family          Part A                 Part B                            targets
-    glm             x1 x2 [M] x4 [M]       [S] x5 x6  [S] x3, 2D positions   Part B (infilling.py)
-    prefix          x1 x2 x3               x4 x5 x6, positions continue      x4 (in the row of x3) and all after it
-    gpt             -                      x1 x2 x3 x4 x5 x6                 x2 and all after it
-    bert            x1 x2 [M] x4 x5 [M]    -                                 the masked tokens, in their own rows
+    glm             x1 x2 [M] x4 [M]       [S] x5 x6  [S] x3, 2D positions   x5 x6 [E] x3 [E] (infilling.py)
+    prefix          x1 x2 x3               x4 x5 x6, positions continue      x4 x5 x6 (x4 in the row of x3)
+    gpt             -                      x1 x2 x3 x4 x5 x6                 x2 x3 x4 x5 x6
+    bert            x1 x2 [M] x4 x5 [M]    -                                 x3 x6, in the rows of their masks
 
     glm-ordered     as glm, but Part B has the spans in text order    (table 6, "without span shuffling")
     glm-1d          as glm, but all block positions are 0     (figure 4, "without the second dimension")
     glm-sentinels   as glm, but the masks are <X0>, <X1>, ...         (table 6, "with sentinel tokens")
 
-They differ only in the length of Part A, the spans and the positions; the mask is always a GLMMask. The family
-is part of a model's config (`GLMConfig.family`), and whatever uses the model lays out rows accordingly.
+They differ only in the length of Part A, the spans and the positions; the mask is always a GLMMask. The
+family is part of a model's config (`GLMConfig.family`) and decides how rows are laid out for the model.
 """
 
 import dataclasses
@@ -137,7 +137,7 @@ def all_part_a(tokens, rows, targets, special):
 
 
 class Start(NamedTuple):
-    """The rows before an answer, the last of which predicts its first token, and the steps from there."""
+    """The rows before an answer, the last of which predicts its first token; how positions go on."""
 
     tokens: list
     positions: list
@@ -149,9 +149,8 @@ class Start(NamedTuple):
 def refuse_bert(family):
     """Return `family`; raise MinglmError if it is bert, which cannot write."""
     if family == "bert":
-        raise MinglmError(
-            "a model that was trained as bert writes nothing; classify, similar and finetune on labels accept it"
-        )
+        accept = "classify, similar and finetune on labels accept it"
+        raise MinglmError(f"a model that was trained as bert writes nothing; {accept}")
     return family
 
 
@@ -167,14 +166,15 @@ def start_of(family, part_a, position, special):
 
 
 def rows_of(start, tokens):
-    """All rows of a blank after which `tokens` were written: lists of tokens, positions, block positions."""
+    """A blank's rows when `tokens` have been written: lists of tokens, positions and block positions."""
     steps = range(1, len(tokens) + 1)
-    positions = [*start.positions, *(start.positions[-1] + start.step * n for n in steps)]
-    block_positions = [
-        *start.block_positions,
-        *(start.block_positions[-1] + start.block_step * n for n in steps),
-    ]
-    return [*start.tokens, *tokens], positions, block_positions
+    positions = [start.positions[-1] + start.step * n for n in steps]
+    block_positions = [start.block_positions[-1] + start.block_step * n for n in steps]
+    return (
+        [*start.tokens, *tokens],
+        [*start.positions, *positions],
+        [*start.block_positions, *block_positions],
+    )
 
 
 def next_row(start, tokens):
