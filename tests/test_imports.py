@@ -184,7 +184,7 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     from minglm.bench import cases, training
     from minglm.cli import bench, evaluate, fill
     from minglm.compare import cells as compare
-    from minglm.data import corpus
+    from minglm.data import documents
     from minglm.measure import perplexity
     from minglm.use import embedding
 
@@ -192,8 +192,8 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     assert fill.POOLS == embedding.POOLS
     assert (evaluate.MASKS, evaluate.DOCUMENTS, evaluate.ERRORS) == (
         tuple(perplexity.MASKS),
-        corpus.DOCUMENTS,
-        corpus.ERRORS,
+        documents.DOCUMENTS,
+        documents.ERRORS,
     )
     assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (
         tuple(cases.SHAPES),
