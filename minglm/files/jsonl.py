@@ -26,7 +26,7 @@ def read_rows(path):
 
 
 def write_rows(out, rows):
-    """Write objects as lines of JSON: to a file, atomically and compressed by its ending, or (None) to stdout."""
+    """Write objects as lines of JSON: to a file, atomically (compressed by its name), or to stdout."""
     lines = []
     for row in rows:
         text = strict_json.dumps(row, ensure_ascii=False)
