@@ -71,7 +71,7 @@ class Original:
     gmask_moved: bool = False
 
     def config(self, num_heads=None, gelu=None):
-        """The GLMConfig of the shapes; what is None is taken from the source (else hidden_size / 64 heads)."""
+        """The GLMConfig of the shapes; what is None comes from the source (else hidden_size / 64 heads)."""
         V, C = self.tensors["token_embedding.weight"].shape
         num_heads = self.num_heads if num_heads is None else num_heads
         if num_heads is None and C % 64:
