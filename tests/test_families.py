@@ -1,4 +1,4 @@
-"""Seven ways to train one network: each family's rows, against the pictures of viz, by hand, and through generation."""
+"""Seven ways to train one network: the rows of each family against viz, by hand, and in generation."""
 
 import dataclasses
 import itertools
@@ -65,7 +65,7 @@ def model_of(family, vocabulary=VOCABULARY, positions=64):
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
 @pytest.mark.parametrize("seed", range(20))
 def test_rows_are_those_of_the_pictures(family, seed):
-    """`explain` was written before this, and for other eyes: both must say the same of the same spans."""
+    """`explain` was written independently: both must give the same rows for the same spans."""
     e = drawn(family, seed)
     L = len(TEXT)
     each = [(int(row), int(row) + 1) for row in e.target_rows]
@@ -80,7 +80,7 @@ def test_rows_are_those_of_the_pictures(family, seed):
         i: named.get(int(text), text) for i, text in learned.items()
     }
     assert np.array_equal(pack([e]).mask.dense().numpy(), d.mask[:rows, :rows])
-    if family != "bert":  # the last token has no row, for nothing follows it
+    if family != "bert":  # the last token has no row, because nothing follows it
         assert rows == L - 1 and e.tokens.tolist() == TEXT[:-1]
 
 
@@ -103,7 +103,7 @@ def test_prefix_continues_as_much_as_a_gmask_span_covers():
 
 
 def test_bert_hides_fifteen_per_cent_and_leaves_the_rest_as_it_was():
-    counts = np.zeros(3)  # masked, another word, left
+    counts = np.zeros(3)  # masked, replaced, unchanged
     for seed in range(2000):
         e = drawn("bert", seed)
         assert len(e.targets) == int(0.15 * len(TEXT)) and e.part_a_len == len(e.tokens) == len(TEXT)
@@ -191,7 +191,7 @@ def test_every_family_draws_the_same_samples_again_and_others_in_the_next_epoch(
     for (_, a), (_, b) in zip(first, again, strict=True):
         assert a.tokens.tolist() == b.tokens.tolist() and a.target_rows.tolist() == b.target_rows.tolist()
         assert a.objective in objectives_of(family)
-    if family != "gpt":  # nothing is drawn there
+    if family != "gpt":  # gpt draws nothing
         assert any(drawn_rows(sources[0], 0, w) != drawn_rows(sources[0], 1, w) for w in range(9))
 
 
@@ -245,7 +245,7 @@ def tokenizer():
 
 
 def greedy(model, tokenizer, text, most):
-    """What gpt and prefix write, without a cache: everything is read again for each token."""
+    """What gpt and prefix write, computed without a cache: everything is read again for each token."""
     ids, A = [tokenizer.special.cls, *tokenizer.encode(text)], len(tokenizer.encode(text)) + 1
     said = []
     is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)
@@ -280,7 +280,7 @@ def test_left_to_right_models_write_on_with_a_cache_as_without(family, tokenizer
     for text, draft in zip(texts, drafts, strict=True):
         expected = greedy(model, tokenizer, text, 9)
         assert draft.blanks[0].tokens == expected
-        assert len(set(expected)) > 1 or len(expected) < 2  # no model that says one thing for ever
+        assert len(set(expected)) > 1 or len(expected) < 2  # the model must not repeat itself
     whole = write(model, tokenizer, texts[0], max_tokens=9)
     assert whole == texts[0] + tokenizer.decode(greedy(model, tokenizer, texts[0], 9))
 
@@ -348,7 +348,7 @@ SPLIT = Cloze("{text} was [MASK].", {"plus": "good film", "minus": "poor"})
 
 
 def by_hand(model, question, answer, whole):
-    """log P of an answer, row by row as each family reads it, from full readings of plain lists."""
+    """log P of an answer, row by row as each family reads it, computed from plain lists without a cache."""
     family, A, special = model.config.family, question.part_a, question.special
     before, behind = A[: question.position], A[question.position + 1 :]
     if family == "bert":
@@ -413,7 +413,7 @@ def test_text_to_text_ends_where_each_family_knows_an_end(family, tokenizer):
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
 def test_running_text_costs_what_each_token_costs(family, tokenizer):
-    """Of a text in one window: the sum over its tokens but the first, as a plain reading says."""
+    """log P of a text in one window: the sum over all tokens except the first."""
     model, text = model_of(family, tokenizer.vocab_size), "he saw it was no film"
     ids = tokenizer.encode(text)
     report = evaluate_text(model, tokenizer, [text])
@@ -434,7 +434,7 @@ def test_only_the_layout_knows_a_family():
     assert as_family(drawn("glm", 1), "glm").tokens.tolist() == drawn("glm", 1).tokens.tolist()
 
 
-# ---- BERT fills blanks whose length it is told -----------------------------------------------------------
+# ---- BERT fills blanks of given length -------------------------------------------------------------------
 
 
 @torch.no_grad()

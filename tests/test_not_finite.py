@@ -1,4 +1,4 @@
-"""Scores that are not finite never become text, ranks, vectors or JSON; and dials are numbers that one can compute with."""
+"""Scores that are not finite never become text, ranks, vectors or JSON; settings are finite numbers, too."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Attention under torch.func, under forward-mode autograd, and with a scale that learns: the same meaning in every backend."""
+"""Attention under torch.func, forward-mode autograd, and with a learned scale: the same in every backend."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_auto_serves_every_transform_as_the_reference_does(transform):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
         total(q, "auto", mask), total(q, "reference")
-    )  # what the mask remembers still serves
+    )  # what the mask has cached is still usable
     torch.testing.assert_close(total(q, "sdpa", mask), total(q, "reference"))
 
 
