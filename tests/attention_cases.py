@@ -128,10 +128,11 @@ def scores(q, k, v, g, mask):
 
 
 def truth_and_budget(numbers, mask, others=0):
-    """The float64 truth, and the error that each tensor may have.
+    """The float64 truth, and the error allowed for each tensor.
 
-    That is twice the error of plain PyTorch, or 4 eps of the largest entry. others: the number of further draws of the same shape on which the error of plain PyTorch is measured,
-    because one draw can be lucky. In float64 the truth is itself only good to 4 eps, which count four times.
+    That is twice the error of plain PyTorch, or 4 eps of the largest entry. others: the number of further
+    draws of the same shape on which that error is measured, because one draw can be lucky. In float64 the
+    truth is itself only good to 4 eps, which count four times.
     """
     dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
     eps, budget = torch.finfo(dtype).eps, {}

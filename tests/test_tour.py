@@ -29,7 +29,7 @@ SENTENCES = [
 
 
 def paper_example():
-    """x1 ... x6 with [x3] and [x5 x6] blanked, the second first (paper, figure 2). The ids are 101 ... 106."""
+    """x1 ... x6 with [x3] and [x5 x6] blanked, the second first (paper, figure 2). Ids are 101 ... 106."""
     return build_example([101, 102, 103, 104, 105, 106], [Span(2, 3), Span(4, 6)], order=[1, 0])
 
 
