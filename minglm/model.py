@@ -116,9 +116,7 @@ class GLM(nn.Module):
         todo = plan((tokens, position_ids, block_position_ids), mask, rows, prune, cache)
         recompute = self.checkpoint_activations and self.training
         x = self.embed(*todo.columns)
-        for layer, (mask, rows, keep) in zip(
-            self.layers, todo.of_layers(len(self.layers), cache), strict=True
-        ):
+        for layer, mask, rows, keep in todo.steps(self.layers, cache):
             inputs = x, mask, self.backend, rows, keep
             x = checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
         return self.final_norm(todo.chosen(x))

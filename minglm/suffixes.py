@@ -22,11 +22,12 @@ class Plan(NamedTuple):
     last_mask: GLMMask  # its queries are those rows
     wanted: torch.Tensor | None  # the indices of the wanted rows among them; None: all are wanted
 
-    def of_layers(self, n, cache=None):
-        """Yield (mask, rows, keep) for each of n layers: all rows, except in the last layer."""
-        for layer in range(n):
-            keep = partial(cache.keep, layer) if cache else None
-            yield (self.last_mask, self.last_rows, keep) if layer + 1 == n else (self.mask, None, keep)
+    def steps(self, layers, cache=None):
+        """Yield each layer with its arguments (mask, rows, keep); only the last one may skip rows."""
+        for number, layer in enumerate(layers):
+            keep = partial(cache.keep, number) if cache else None
+            is_last = number + 1 == len(layers)
+            yield (layer, self.last_mask, self.last_rows, keep) if is_last else (layer, self.mask, None, keep)
 
     def chosen(self, x):
         """The wanted rows of the last layer's output."""

@@ -204,8 +204,8 @@ def need_browser():
 
 def chromium():
     """The path of Chromium or Chrome, or None."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    return next((path for path in found if path), None)
+    paths = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next((path for path in paths if path), None)
 
 
 if importlib.util.find_spec("pytest_playwright") is None:

@@ -41,11 +41,11 @@ def assert_right(numbers, mask, run=by_cuda):
     truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=4)
     if numbers[0].dtype == torch.float32:
         budget = {name: 1.5 * allowed for name, allowed in budget.items()}
-    found = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
+    outputs = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
     for name, true in truth.items():
-        off = (found[name].double() - true).abs().where(found[name].double() != true, 0)
+        off = (outputs[name].double() - true).abs().where(outputs[name].double() != true, 0)
         assert (off <= budget[name]).all(), f"{name}: off by {off.max():.2g}, budget {budget[name]:.2g}"
-    return found
+    return outputs
 
 
 def masks():

@@ -342,8 +342,8 @@ def test_auto_is_the_best_backend_and_changes_nothing():
     q, k, v, _ = numbers(samples)
     best, why = attention.best_backend()
     assert why and best.partition(":")[0] == next(name for name, usable, _ in attention.backends() if usable)
-    auto, asked = (masked_attention(q, k, v, mask_of(samples), backend=name) for name in ("auto", best))
-    assert torch.equal(auto, asked)
+    auto, named = (masked_attention(q, k, v, mask_of(samples), backend=name) for name in ("auto", best))
+    assert torch.equal(auto, named)
 
 
 @pytest.mark.parametrize("backend", ["flash", "", "SDPA", None, "kernel:", "sdpa:avx2", ":"])

@@ -247,13 +247,13 @@ def tokenizer():
 def greedy(model, tokenizer, text, most):
     """What gpt and prefix write, computed without a cache: everything is read again for each token."""
     ids, A = [tokenizer.special.cls, *tokenizer.encode(text)], len(tokenizer.encode(text)) + 1
-    said = []
+    written = []
     is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)
     for n in range(most):
         may = is_text.clone()
         may[[tokenizer.special.eos, tokenizer.special.eop]] = n > 0
         e = continuation(
-            [*ids, *said, 0],
+            [*ids, *written, 0],
             len(ids) + n,
             A if model.config.family == "prefix" else 0,
             tokenizer.special,
@@ -266,8 +266,8 @@ def greedy(model, tokenizer, text, most):
         token = int(logits.masked_fill(~may, -torch.inf).argmax())
         if token in (tokenizer.special.eos, tokenizer.special.eop):
             break
-        said.append(token)
-    return said
+        written.append(token)
+    return written
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
@@ -299,8 +299,8 @@ def test_left_to_right_models_fill_no_blank_with_words_behind_it(family, tokeniz
 def test_left_to_right_models_stop_where_their_positions_end(tokenizer):
     model = model_of("gpt", tokenizer.vocab_size, positions=12)
     ids = tokenizer.encode("he saw it")
-    dials, asked = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
-    [draft] = fill_drafts(model, [Draft(model, tokenizer, asked, dials)], dials)
+    dials, ids_to_fill = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
+    [draft] = fill_drafts(model, [Draft(model, tokenizer, ids_to_fill, dials)], dials)
     assert (
         len(ids) + len(draft.blanks[0].tokens) == 12
     )  # cls is row 0, and the table has a row more than positions
@@ -353,16 +353,16 @@ def by_hand(model, question, answer, whole):
     before, behind = A[: question.position], A[question.position + 1 :]
     if family == "bert":
         rows = [*before, *[special.mask] * len(answer), *behind]
-        part_a_len, asked = len(rows), [(len(before) + n, token) for n, token in enumerate(answer)]
+        part_a_len, targets = len(rows), [(len(before) + n, token) for n, token in enumerate(answer)]
     else:
         text = [*before, *answer, *(behind if whole else [])]
         rows, part_a_len = text[:-1], len(before) if family == "prefix" else 0
-        asked = [(i - 1, text[i]) for i in range(len(before), len(text))]
+        targets = [(i - 1, text[i]) for i in range(len(before), len(text))]
     zeros = torch.zeros(len(rows), dtype=torch.int64)
     log_p = model(
         torch.tensor(rows), torch.arange(len(rows)), zeros, GLMMask.packed([len(rows)], [part_a_len])
     ).log_softmax(-1)
-    return sum(float(log_p[i, token]) for i, token in asked)
+    return sum(float(log_p[i, token]) for i, token in targets)
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
@@ -459,8 +459,8 @@ def test_bert_is_told_how_long_an_answer_is_and_says_each_token_at_once(tokenize
         zeros = torch.zeros(len(ids), dtype=torch.int64)
         logits = model(torch.tensor(ids), torch.arange(len(ids)), zeros, GLMMask.bert([len(ids)]))
         logits[:, torch.from_numpy(tokenizer.byte_lengths() == 0)] = -torch.inf
-        said = [tokenizer.decode([int(logits[i].argmax()) for i in where]) for where in expected]
-        assert line["filled"] == said
+        decoded = [tokenizer.decode([int(logits[i].argmax()) for i in where]) for where in expected]
+        assert line["filled"] == decoded
     assert report["metrics"]["exact_match"]["n"] == 3
 
 
@@ -518,21 +518,21 @@ def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family,
     assert done.code == 0, done.err
     assert f"objective   {family}" in done.out
     assert GLM.from_pretrained(run).config.family == family
-    told = minglm("fill", "--model", str(run), "He saw [MASK] films.")
+    result = minglm("fill", "--model", str(run), "He saw [MASK] films.")
     if family == "glm-sentinels":
-        assert told.code == 0
+        assert result.code == 0
     else:
-        assert told.code == 2 and f"trained as {family}" in told.err and told.err.count("\n") == 1
+        assert result.code == 2 and f"trained as {family}" in result.err and result.err.count("\n") == 1
     written = minglm("write", "--model", str(run), "He saw", "--max-tokens", "3")
     assert (written.code == 0) == (family != "bert")
     assert minglm("classify", "--model", str(run), "--task", "sentiment", "He saw it.").code == 0
 
 
 def test_an_unknown_objective_is_one_line(tmp_path, minglm):
-    told = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
+    result = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
     assert (
-        told.code == 2
-        and "'bart' is not accepted; one of glm" in told.err
+        result.code == 2
+        and "'bart' is not accepted; one of glm" in result.err
         and not (tmp_path / "run").exists()
     )
 
@@ -546,8 +546,8 @@ def test_a_text_as_long_as_the_model_leaves_room_for_its_label(family, task, tok
     from minglm.use import cloze
 
     model = model_of(family, tokenizer.vocab_size, positions=32)
-    found = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
-    assert {f.label for f in found} <= {"plus", "minus"}
+    ranking = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
+    assert {f.label for f in ranking} <= {"plus", "minus"}
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])

@@ -55,11 +55,11 @@ def test_a_source_folder_without_the_kernel_says_so_in_one_line_where_an_install
         (other / "_C.cpython-311-x86_64-linux-gnu.so").touch()
     path = os.pathsep.join(map(str, (source.parent, other.parent)))
     how = dict(env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True)
-    found = subprocess.run([sys.executable, "-P", "-c", COPY], **how)
-    assert found.returncode == 0, found.stderr
-    [how] = found.stdout.splitlines()
-    notes = [line for line in found.stderr.splitlines() if "minglm: note: " in line]
-    assert "pip install -e ." in how and "circular" not in how + found.stderr
+    result = subprocess.run([sys.executable, "-P", "-c", COPY], **how)
+    assert result.returncode == 0, result.stderr
+    [how] = result.stdout.splitlines()
+    notes = [line for line in result.stderr.splitlines() if "minglm: note: " in line]
+    assert "pip install -e ." in how and "circular" not in how + result.stderr
     assert notes == ([f"minglm: note: {how}"] if installed else [])
     assert (str(source) in how and str(other) in how) is installed
 

@@ -64,8 +64,8 @@ def test_folders_are_searched_in_sorted_order_and_every_file_is_read_once(tmp_pa
     ]
     for name in [*names, "notes.md", "photos.tar.gz", ".hidden.txt", ".git/x.txt"]:
         written(tmp_path / name, "text")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
-    assert found == sorted(names, key=lambda name: name.split("/"))
+    paths = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
+    assert paths == sorted(names, key=lambda name: name.split("/"))
     assert find_files(tmp_path / "b.txt") == [tmp_path / "b.txt"]
     order = [tmp_path / "c.xz", tmp_path / "a", tmp_path / "a" / ".." / "c.xz", tmp_path / "a" / "y.txt.xz"]
     assert find_files(order) == [

@@ -194,8 +194,8 @@ def test_end_of_text_parts_documents_and_is_text_of_none(tmp_path, monkeypatch, 
 def test_end_of_text_keeps_the_paragraphs_of_a_story_together_where_files_are_documents(tmp_path):
     path = given(tmp_path / "stories.txt", b"One.\n\nTwo.\n<|endoftext|>\nThree.\n\nFour.\n<|endoftext|>\n")
     assert list(read_documents(path, documents="file")) == ["One.\n\nTwo.", "Three.\n\nFour."]
-    said = given(tmp_path / "rows.jsonl", b'{"text": "it ends in <|endoftext|>"}')
-    assert list(read_documents(said)) == ["it ends in <|endoftext|>"]  # a line of JSON is one document
+    records = given(tmp_path / "rows.jsonl", b'{"text": "it ends in <|endoftext|>"}')
+    assert list(read_documents(records)) == ["it ends in <|endoftext|>"]  # a line of JSON is one document
 
 
 def test_null_is_skipped_and_counted(tmp_path, capsys, minglm, small_run):
@@ -229,9 +229,9 @@ def test_linked_folders_are_searched_and_every_real_one_once(tmp_path):
     (corpus / "again").symlink_to(tmp_path / "elsewhere")
     (corpus / "circle").symlink_to(".")
     (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path)
-    found = find_files(corpus)
-    assert {path.resolve().name for path in found} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(
-        found
+    files = find_files(corpus)
+    assert {path.resolve().name for path in files} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(
+        files
     ) == 4
 
 

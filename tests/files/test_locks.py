@@ -48,8 +48,8 @@ def test_another_spelling_of_a_path_is_the_same_folder(tmp_path, monkeypatch):
     with claimed(run):
         for name in ("run", "./run", "link", "elsewhere/../run", "elsewhere/back/link", run / "."):
             for take in (claimed, locked):
-                told = rf"{Path(name)}: process {os.getpid()} is writing it"
-                with pytest.raises(MinglmError, match=told) as error, take(name):
+                message = rf"{Path(name)}: process {os.getpid()} is writing it"
+                with pytest.raises(MinglmError, match=message) as error, take(name):
                     pass
                 assert "\n" not in str(error.value)
         assert contents(run) == []

@@ -381,9 +381,9 @@ def test_gmask_gets_the_row_that_it_shared_with_eop(tmp_path, monkeypatch, capsy
         if is_hub
         else write_megatron(tmp_path, weights, 2)
     )
-    found = from_original(path).token_embedding.weight
-    assert torch.equal(found[50009], before[50007]) and not torch.equal(before[50009], before[50007])
-    assert torch.equal(found[:50009], before[:50009]) and torch.equal(found[50010:], before[50010:])
+    rows = from_original(path).token_embedding.weight
+    assert torch.equal(rows[50009], before[50007]) and not torch.equal(before[50009], before[50007])
+    assert torch.equal(rows[:50009], before[:50009]) and torch.equal(rows[50010:], before[50010:])
     assert ("row 50007" in capsys.readouterr().err) is not is_hub
     if not is_hub:
         from_original(weights)
@@ -740,11 +740,12 @@ def test_a_converted_checkpoint_fills_blanks(tmp_path, capsys):
 
 def test_convert_takes_the_tokenizer_beside_hub_weights_and_the_gelu_that_is_asked_for(tmp_path, capsys):
     folder = write_hub(tmp_path / "x", random_weights(), "pytorch_model.bin", num_attention_heads=2)
-    found = convert(capsys, folder, "--out", tmp_path / "a")
+    output = convert(capsys, folder, "--out", tmp_path / "a")
     assert (
-        "erf (as the Hugging Face code computes)" in found.out and "2 of width 32 (config.json)" in found.out
+        "erf (as the Hugging Face code computes)" in output.out
+        and "2 of width 32 (config.json)" in output.out
     )
-    assert "no tokenizer" in found.err and not (tmp_path / "a" / "tokenizer.json").exists()
+    assert "no tokenizer" in output.err and not (tmp_path / "a" / "tokenizer.json").exists()
     (folder / "vocab.txt").write_text("\n".join(BERT))
     assert (
         f"{folder / 'vocab.txt'}: "
