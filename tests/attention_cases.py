@@ -136,9 +136,8 @@ def truth_and_budget(numbers, mask, others=0):
     """
     dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
     eps, budget = torch.finfo(dtype).eps, {}
-    for seed in range(
-        others + 1 if dtype == torch.float32 else 1
-    ):  # elsewhere one draw has always been enough
+    # elsewhere one draw has always been enough
+    for seed in range(others + 1 if dtype == torch.float32 else 1):
         drawn = random_numbers(mask, heads, width, dtype, seed) if seed else numbers
         exact, naive = by_reference(*(x.double() for x in drawn), mask), by_reference(*drawn, mask)
         truth = truth if seed else exact  # noqa: F821

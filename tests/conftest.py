@@ -35,9 +35,8 @@ from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
 torch.set_num_threads(1)  # even if torch was loaded before
-settings.register_profile(
-    "minglm", deadline=None, derandomize=True, max_examples=25
-)  # the same examples on every machine
+# the same examples on every machine
+settings.register_profile("minglm", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("minglm")
 
 # Forty short, repetitive documents: a model of a few thousand weights learns something from them in seconds.

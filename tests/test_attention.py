@@ -16,11 +16,8 @@ from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask
 
-IN_PYTHON = (
-    "reference",
-    "sdpa by sample",
-    "sdpa padded",
-)  # sdpa takes the second on a CPU and the third elsewhere
+# sdpa takes the second on a CPU and the third elsewhere
+IN_PYTHON = ("reference", "sdpa by sample", "sdpa padded")
 RUNGS = {f"kernel:{name}": name for name in ops.rungs()}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -32,9 +29,8 @@ def serves(path, dtype):
 
 PATHS = [path for path in (*IN_PYTHON, *RUNGS) if serves(path, torch.float32)]
 every_path = pytest.mark.parametrize("path", PATHS)
-every_path_in_python = pytest.mark.parametrize(
-    "path", IN_PYTHON
-)  # the kernel's rule cannot be replaced: see test_kernel.py
+# the kernel's rule cannot be replaced: see test_kernel.py
+every_path_in_python = pytest.mark.parametrize("path", IN_PYTHON)
 
 
 @st.composite
@@ -100,9 +96,8 @@ def by_the_rule(q, k, v, g, samples, scale):
                 truth["dq"][row, h] = scale * dS @ K
                 truth["dk"][keys, h] += scale * np.outer(dS, Q)
 
-                P = P * (
-                    1 + abs(scale) * (abs(K) @ abs(Q)).max()
-                )  # a score's rounding error is magnified by exp
+                # a score's rounding error is magnified by exp
+                P = P * (1 + abs(scale) * (abs(K) @ abs(Q)).max())
                 size["out"][row, h] = P @ abs(V)
                 size["dv"][keys, h] += np.outer(P, abs(G))
                 dP = abs(V) @ abs(G)
@@ -317,12 +312,8 @@ def test_a_wrong_rule_is_caught(path, part, monkeypatch):
 @every_path_in_python
 def test_one_wrong_cell_is_caught(path, monkeypatch):
     right = GLMMask.visible_keys
-    for row, by in (
-        (0, -1),
-        (3, +1),
-        (4, -1),
-        (5, +1),
-    ):  # either side of the end of Part A, and within Part B
+    # either side of the end of Part A, and within Part B
+    for row, by in ((0, -1), (3, +1), (4, -1), (5, +1)):
 
         def wrong(self, row=row, by=by):
             visible = right(self)

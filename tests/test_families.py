@@ -301,9 +301,8 @@ def test_left_to_right_models_stop_where_their_positions_end(tokenizer):
     ids = tokenizer.encode("he saw it")
     dials, ids_to_fill = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
     [draft] = fill_drafts(model, [Draft(model, tokenizer, ids_to_fill, dials)], dials)
-    assert (
-        len(ids) + len(draft.blanks[0].tokens) == 12
-    )  # cls is row 0, and the table has a row more than positions
+    # cls is row 0, and the table has a row more than positions
+    assert len(ids) + len(draft.blanks[0].tokens) == 12
 
 
 def test_bert_writes_nothing_and_says_so(tokenizer):

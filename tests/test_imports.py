@@ -148,9 +148,8 @@ def test_every_public_name_is_there_and_editors_see_the_same_ones():
     for name, home in minglm.HOMES.items():
         assert getattr(minglm, name) is getattr(sys.modules[f"minglm.{home}"], name)
     assert {*minglm.HOMES, "__version__"} == set(minglm.__all__) <= set(dir(minglm))
-    assert not set(minglm.HOMES) & {
-        path.stem for path in Path(minglm.__file__).parent.iterdir()
-    }  # a module would hide it
+    # a module would hide it
+    assert not set(minglm.HOMES) & {path.stem for path in Path(minglm.__file__).parent.iterdir()}
 
 
 def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():

@@ -119,10 +119,8 @@ def test_a_document_span_ends_in_eop_only_where_the_document_ends():
     example = build_example(cut, [(2, 4)], [0], objective="document")
     assert example.tokens[example.part_a_len :].tolist() == [S, X2]
     assert example.targets.tolist() == [X2, X3]  # the last token is a target, and nothing follows
-    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [
-        X2,
-        E,
-    ]  # not at the cut
+    # not at the cut
+    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [X2, E]
     for objective in ("token", "sentence"):
         assert build_example(cut, [(2, 4)], [0], objective=objective).targets.tolist() == [X2, X3, E]
 
@@ -191,9 +189,8 @@ def test_every_row_of_the_fixture_is_compared_but_for_other_layouts():
     rows = {case["name"]: len(case["rows"]) for case in FIXTURE["cases"]}
     assert rows.keys() >= OTHER_LAYOUTS and sum(rows[name] for name in OTHER_LAYOUTS) == 8
     assert sum(rows.values()) == 28 + 8
-    assert all(
-        len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"]
-    )  # the original dropped none
+    # the original dropped none
+    assert all(len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"])
 
 
 @pytest.mark.parametrize(

@@ -301,9 +301,8 @@ def test_what_is_derived_is_derived_once_and_by_key():
     for key in ("a", "a", "b", "a"):
         assert mask.remember(key, lambda key=key: calls.append(key) or key) == key
     assert calls == ["a", "b"]
-    assert (
-        mask.with_queries([1]).remember("a", lambda: "other") == "other"
-    )  # another mask has a cache of its own
+    # another mask has a cache of its own
+    assert mask.with_queries([1]).remember("a", lambda: "other") == "other"
 
 
 def test_a_mask_cannot_be_changed():

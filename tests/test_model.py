@@ -166,9 +166,8 @@ def test_a_token_moves_the_rows_that_see_it_and_no_bit_of_any_other(backend, rul
     if rule != "GLM":
         part_a_lens = [0] * 3 if rule == "GPT" else lens
         batch = dataclasses.replace(batch, mask=GLMMask.packed(lens, part_a_lens))
-    place = [
-        (s, i) for s, n in enumerate(lens) for i in range(n)
-    ]  # the sample of every row, and its index there
+    # the sample of every row, and its index there
+    place = [(s, i) for s, n in enumerate(lens) for i in range(n)]
     with torch.no_grad():
         before = model(*inputs(batch))
         for changed, (sample, j) in enumerate(place):

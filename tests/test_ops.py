@@ -159,10 +159,8 @@ def test_the_log_sum_exp_comes_on_request_and_has_no_gradient():
     assert lse.shape == (2, 9) and lse.dtype == torch.float64 and not lse.requires_grad
     assert (lse.isneginf() == (mask.visible_keys() == 0)).all()
     assert torch.autograd.grad(out.sum(), q)[0].isfinite().all()
-    row, scores = (
-        4,
-        0.5 * q[4, 1].detach() @ k[2, 1],
-    )  # the first of two samples' keys that row 4 sees is key 2, the only one
+    # the first of two samples' keys that row 4 sees is key 2, the only one
+    row, scores = (4, 0.5 * q[4, 1].detach() @ k[2, 1])
     assert mask.visible_keys()[row] == 1 and torch.allclose(lse[1, row], scores)
 
 

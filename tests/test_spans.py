@@ -199,11 +199,8 @@ def test_every_layout_of_a_tiny_text_comes_up():
     layouts = set()
     for blanks in itertools.product("_x", repeat=6):  # every way to blank 6 tokens; a run of x is a span
         spans = [Span(*run.span()) for run in re.finditer("x+", "".join(blanks))]
-        if sorted(end - start for start, end in spans) in (
-            [2],
-            [1, 1],
-            [1, 2],
-        ):  # at least 2 tokens; the longest is 2
+        # at least 2 tokens; the longest is 2
+        if sorted(end - start for start, end in spans) in ([2], [1, 1], [1, 2]):
             layouts.add(tuple(spans))
     assert len(layouts) == 5 + 10 + 12
     drawn = {

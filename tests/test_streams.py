@@ -85,9 +85,8 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
         assert main([str(word) for word in words]) == 0, words
     assert (tmp_path / "run" / "evaluation.json").is_file() and rows.read_text().count("\n") == 2
     monkeypatch.setattr(sys, closed, None)
-    assert (
-        main(["fill", "no blank", "--model", str(small_run)]) == 2
-    )  # an error stays an error, even if nobody can read it
+    # an error stays an error, even if nobody can read it
+    assert main(["fill", "no blank", "--model", str(small_run)]) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX")

@@ -45,9 +45,8 @@ def test_auto_serves_every_transform_as_the_reference_does(transform):
         TRANSFORMS[transform](lambda x, b=b: total(x, b, mask), q) for b in ("auto", "reference")
     )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        total(q, "auto", mask), total(q, "reference")
-    )  # what the mask has cached is still usable
+    # what the mask has cached is still usable
+    torch.testing.assert_close(total(q, "auto", mask), total(q, "reference"))
     torch.testing.assert_close(total(q, "sdpa", mask), total(q, "reference"))
 
 

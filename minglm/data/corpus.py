@@ -154,9 +154,8 @@ def cached_corpus(
     except MinglmError as error:
         with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
             return open_corpus(entry)
-        if isinstance(error.__cause__, OSError) and str(error).startswith(
-            str(entry)
-        ):  # an error of the cache, not of a text
+        # an error of the cache, not of a text
+        if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):
             raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
 

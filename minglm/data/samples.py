@@ -185,10 +185,8 @@ class SampleSource:
         self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
         self.sentence_ends, self.special, self.family = sentence_ends, special, family
         self.objectives, self.openers = objectives_of(family), openers
-        self._current = (
-            None,
-            None,
-        )  # subtle: an epoch and its windows, set in one step, so that threads may share them
+        # subtle: an epoch and its windows, set in one step, so that threads may share them
+        self._current = None, None
 
     def in_epoch(self, epoch):
         """The Windows of an epoch."""

@@ -298,9 +298,8 @@ class Checkpoints:
             if directory.name not in (self.pointed("last"), self.pointed("best")):
                 temporary = aside(directory)[0]
                 with suppress(OSError):
-                    os.rename(
-                        directory, temporary
-                    )  # a kill must not leave an incomplete folder under this name
+                    # a kill must not leave an incomplete folder under this name
+                    os.rename(directory, temporary)
                 remove(temporary)
 
 

@@ -25,12 +25,8 @@ except ImportError:  # Windows
 
 
 LOCK = ".lock"
-TAKEN = (
-    errno.EWOULDBLOCK,
-    errno.EAGAIN,
-    errno.EACCES,
-    errno.EDEADLK,
-)  # locked by another process; the last is of Windows
+# locked by another process; the last is of Windows
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # the disk does not support locks
 
 

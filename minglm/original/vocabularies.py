@@ -96,9 +96,8 @@ def special_ids(path, rows, appended, task_masks):
             if i < len(rows) and rows[i] is not None:
                 raise MinglmError(f"{beside}: {string} has id {i}, which is {rows[i]!r} in {path.name}")
         return ids
-    if (
-        task_masks is None
-    ):  # BERT and RoBERTa have [MASK] already; none of their GLMs was trained with the others
+    # BERT and RoBERTa have [MASK] already; none of their GLMs was trained with the others
+    if task_masks is None:
         task_masks = MASK not in rows
     left_out = (None,) if task_masks else (None, SMASK, GMASK)
     return {string: i for i, string in enumerate(appended, len(rows)) if string not in left_out}

@@ -98,9 +98,8 @@ def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_po
     assert windows.sample_tokens().max() <= max_positions
     for d, length in enumerate(lengths):
         mine = windows[windows.document == d].sample_tokens()
-        assert len(mine) == math.ceil(
-            (length + 1) / (max_positions - 1)
-        )  # eos counts, and every window has a cls
+        # eos counts, and every window has a cls
+        assert len(mine) == math.ceil((length + 1) / (max_positions - 1))
         assert mine.max() - mine.min() <= 1
         assert mine.sum() == length + 1 + len(mine)
 
@@ -149,13 +148,8 @@ def test_documents_are_cut_into_sentences_as_in_the_docstring_and_marks_in_a_row
     assert sentences.document.tolist() == [0, 0, 1, 1, 1]
     assert sentences.starts.tolist() == [True, False, True, False, False]
     assert sentences.ends.tolist() == [False, True, False, False, True]
-    assert sentences.closed.tolist() == [
-        True,
-        True,
-        True,
-        False,
-        True,
-    ]  # five tokens and no mark: two pieces of at most four
+    # five tokens and no mark: two pieces of at most four
+    assert sentences.closed.tolist() == [True, True, True, False, True]
 
 
 @given(
@@ -324,9 +318,8 @@ def test_held_out_samples_do_not_depend_on_the_seed(objective):
     for w in range(len(sources[0].windows)):
         first, *others = (drawn.held_out(w, objective) for drawn in sources)
         assert all(same(first, other) for other in others)
-    assert not all_same(
-        [sources[0].draw(0, 3)], [sources[1].draw(0, 3)]
-    )  # while training samples depend on it
+    # while training samples depend on it
+    assert not all_same([sources[0].draw(0, 3)], [sources[1].draw(0, 3)])
 
 
 def test_held_out_spans_differ_by_window_and_by_objective():
@@ -336,9 +329,8 @@ def test_held_out_spans_differ_by_window_and_by_objective():
     _, _, windows = corpus([3000], 256)
     unbroken = SampleSource(np.full(3000, 20), windows, DataConfig(), NO_SENTENCE_ENDS)
     token, fallback = (unbroken.held_out(2, objective) for objective in ("token", "sentence"))
-    assert fallback.objective == "token" and not same(
-        token, fallback
-    )  # each objective has its own random numbers
+    # each objective has its own random numbers
+    assert fallback.objective == "token" and not same(token, fallback)
 
 
 # Samples
@@ -434,9 +426,8 @@ def test_the_dials_reach_the_spans():
         and long.draw(0, 0)[1].block_position_ids.max() > 15
     )
     exact = source([99], 200, token=0, sentence=0, document=1, document_min_ratio=0.3, document_max_ratio=0.3)
-    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {
-        1 + 70 + 1
-    }  # cls, 70 % of text and eos, mask
+    # cls, 70 % of text and eos, mask
+    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {1 + 70 + 1}
 
 
 # Packing

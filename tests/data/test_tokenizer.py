@@ -155,9 +155,8 @@ def test_training_reads_no_further_than_its_bounds(monkeypatch):
     words, clauses = [], []
     read = list(minglm.data.tokenizer._enough_text(texts("in the beginning " * 3, words)))
     assert sum(map(len, read)) == 1000 and len(words) < 1000
-    read = list(
-        minglm.data.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses))
-    )  # 35 characters without a space
+    # 35 characters without a space
+    read = list(minglm.data.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses)))
     assert 300 <= sum(map(len, read)) < 400 and len(clauses) < 1000
 
 
@@ -233,9 +232,8 @@ def test_sentence_ends_are_the_tokens_that_hold_a_mark(tokenizer):
         assert ends[tokenizer.encode(text)].any(), text
     for text in ("light", ",", ":", ";", " ", "，", "神", "and there was light"):
         assert not ends[tokenizer.encode(text)].any(), text
-    (full_stop,) = tokenizer.encode(
-        "。"
-    )  # one token here; three in a vocabulary of bytes, none of which ends a sentence
+    # one token here; three in a vocabulary of bytes, none of which ends a sentence
+    (full_stop,) = tokenizer.encode("。")
     assert ends[full_stop]
     bytes_only = Tokenizer.train([""], 280)
     assert not bytes_only.sentence_ends()[bytes_only.encode("。")].any()

@@ -92,12 +92,8 @@ def test_a_lock_ends_with_its_process_even_by_kill_9(tmp_path):
 def test_where_a_folder_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
-    for name in (
-        "file",
-        "pipe",
-        "file/run",
-        "x" * 300,
-    ):  # (an empty name is the current folder)
+    # (an empty name is the current folder)
+    for name in ("file", "pipe", "file/run", "x" * 300):
         with pytest.raises(MinglmError, match="cannot be written to: ") as error, claimed(tmp_path / name):
             pass
         assert "\n" not in str(error.value)

@@ -31,13 +31,8 @@ VOCABULARIES = {
     "roberta": (".pytorch_pretrained_bert/roberta-vocab.json", ".pytorch_pretrained_bert/roberta-merges.txt"),
     "chinese": ("chinese_sentencepiece/cog-pretrain.model",),
 }
-ROWS = {
-    "bert-base": 30592,
-    "bert-large": 30592,
-    "gpt2": 50304,
-    "roberta": 50304,
-    "chinese": 50048,
-}  # of the published models
+# of the published models
+ROWS = {"bert-base": 30592, "bert-large": 30592, "gpt2": 50304, "roberta": 50304, "chinese": 50048}
 
 
 def original_module(name):
