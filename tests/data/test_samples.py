@@ -276,15 +276,7 @@ def test_the_held_out_documents_are_those_of_windows_and_their_samples_the_same_
 
 @pytest.mark.parametrize(
     ("documents", "held_out"),
-    [
-        (2, [1]),
-        (3, [2]),
-        (19, [18]),
-        (20, [19]),
-        (21, [19]),
-        (45, [19, 39]),
-        (100, [19, 39, 59, 79, 99]),
-    ],
+    [(2, [1]), (3, [2]), (19, [18]), (20, [19]), (21, [19]), (45, [19, 39]), (100, [19, 39, 59, 79, 99])],
 )
 def test_every_twentieth_document_is_held_out_and_at_least_the_last(documents, held_out):
     _, _, windows = corpus([25] * documents, 16)
