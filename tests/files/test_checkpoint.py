@@ -25,8 +25,10 @@ from hypothesis import strategies as st
 from minglm import weights as weights_module
 from minglm.errors import MinglmError
 from minglm.files import checkpoint, whole
-from minglm.files.checkpoint import Checkpoints, from_pretrained, save_pretrained
+from minglm.files.checkpoint import Checkpoints, save_pretrained
 from minglm.model import GLM, GLMConfig
+
+from_pretrained = GLM.from_pretrained
 
 HERE = Path(__file__).parent
 TINY = GLMConfig(vocab_size=40, hidden_size=8, num_layers=2, num_heads=2, max_positions=10)

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer, fill, write
 from minglm.cli import parser
 from minglm.original import weights as module
-from minglm.original.weights import from_original, original_name, read_original, rename
+from minglm.original.weights import original_name, read_original, rename
 
+from_original = GLM.from_original
 PARITY = RECORDED / "thudm_parity_a.npz"
 TRACKER = "latest_checkpointed_iteration.txt"
 
