@@ -22,7 +22,7 @@ class GLMMask:
 
     cu_seqlens_q, cu_seqlens_k: (S+1,) int32; sample s has the rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1,
     and likewise its keys. part_a_lens: (S,) int32.
-    seqlens_k: optional (S,) int32; sample s then has only its first seqlens_k[s] keys (a cache with room).
+    seqlens_k: optional (S,) int32; sample s then has only its first seqlens_k[s] keys (a cache).
 
     Queries are aligned with the end of their sample's keys: row r of sample s is i = len_k - len_q + r. The
     lengths are checked once, here, on the host; MinglmError says which of them contradict each other.

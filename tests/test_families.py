@@ -275,8 +275,9 @@ def greedy(model, tokenizer, text, most):
 def test_left_to_right_models_write_on_with_a_cache_as_without(family, tokenizer):
     model = model_of(family, tokenizer.vocab_size)
     texts = ["he saw", "she was no film", "it"]
-    asked, dials = [[*tokenizer.encode(text), tokenizer.special.gmask] for text in texts], Dials(max_tokens=9)
-    drafts = fill_drafts(model, [Draft(model, tokenizer, ids, dials) for ids in asked], dials)
+    prompts = [[*tokenizer.encode(text), tokenizer.special.gmask] for text in texts]
+    dials = Dials(max_tokens=9)
+    drafts = fill_drafts(model, [Draft(model, tokenizer, ids, dials) for ids in prompts], dials)
     for text, draft in zip(texts, drafts, strict=True):
         expected = greedy(model, tokenizer, text, 9)
         assert draft.blanks[0].tokens == expected

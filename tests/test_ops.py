@@ -529,8 +529,8 @@ print(json.dumps([messages, a.best_backend(), a.backends(), a.kernel_rungs(), op
 def test_everything_but_the_kernel_works_without_the_extension():
     done = python("-c", WITHOUT, env={"MINGLM_KERNEL": ""})
     assert done.returncode == 0, done.stderr
-    said, best, backends, ladder, rungs, (usable, why) = json.loads(done.stdout)
-    assert len(said) == 3 and all(line.startswith("backend: ") and why in line for line in said)
+    messages, best, backends, ladder, rungs, (usable, why) = json.loads(done.stdout)
+    assert len(messages) == 3 and all(line.startswith("backend: ") and why in line for line in messages)
     assert best[0] == "sdpa" and why in best[1]
     assert [name for name, serves, _ in backends if serves] == ["sdpa", "reference"] and backends[0][2] == why
     assert not usable and rungs == [] and not any(rung["built"] or rung["supported"] for rung in ladder)

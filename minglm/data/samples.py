@@ -168,7 +168,7 @@ class SampleSource:
     """Draws samples from the windows of a corpus.
 
     ids: the corpus, 1-D; settings: DataConfig (mixture and span settings); sentence_ends: (V,) bool; family:
-    see families.py. openers: (V,) ids that replace the first token of a sample if it begins a sentence.
+    see families.py. openers: (V,) ids that replace a sample's first token if it begins a sentence, or None.
     """
 
     def __init__(
@@ -238,9 +238,10 @@ class SampleSource:
         if len(self.objectives) == 1:
             return self.family, self.example(w, self.family, rng, epoch)
         u = rng.uniform() * (s.token + s.sentence + s.document)
-        objective = "document"
-        if u < s.token + s.sentence:
-            objective = "token" if u < s.token else "sentence"
+        if u < s.token:
+            objective = "token"
+        else:
+            objective = "sentence" if u < s.token + s.sentence else "document"
         return objective, self.example(w, objective, rng, epoch)
 
     def held_out(self, w, objective):

@@ -371,10 +371,10 @@ def full_size(tmp_path_factory):
 def test_special_ids_and_rows_are_those_of_the_published_models(full_size, kind, task_masks):
     *ids, rows = PUBLISHED[kind, task_masks]
     published = kind in ("gpt2", "chinese")
-    for asked in (task_masks, None)[: 2 if task_masks is published else 1]:
-        tokenizer = Tokenizer.from_original(full_size[kind], task_masks=asked)
+    for choice in (task_masks, None)[: 2 if task_masks is published else 1]:
+        tokenizer = Tokenizer.from_original(full_size[kind], task_masks=choice)
         assert tuple(vars(tokenizer.special).values()) == tuple(ids) and tokenizer.vocab_size == rows
-        assert Tokenizer.from_original(full_size[kind], rows + 128, asked).vocab_size == rows + 128
+        assert Tokenizer.from_original(full_size[kind], rows + 128, choice).vocab_size == rows + 128
     lengths, special = tokenizer.byte_lengths(), set(ids)
     assert not lengths[list(special)].any()
     text_vocab, textless = {  # the rows of the file, and the number of those that occur in no text
