@@ -80,7 +80,8 @@ def _check_layers(config, tensors, source, spell):
 
 def unwrapped(model):
     """The model inside DistributedDataParallel or torch.compile, whose wrappers prefix all names."""
-    while inner := getattr(model, "module", None) or getattr(model, "_orig_mod", None):
+    # subtle: a compiled module has no truth value
+    while (inner := getattr(model, "module", getattr(model, "_orig_mod", None))) is not None:
         model = inner
     return model
 
