@@ -1,7 +1,7 @@
-"""minglm: GLM, understood. A readable GLM ("All NLP Tasks Are Generation Tasks", arXiv 2103.10360) that trains on a laptop.
+"""minglm: GLM, understood. A readable GLM (arXiv 2103.10360) that trains on a laptop.
 
-The names below are imported when they are first used, so `import minglm` takes milliseconds and `from minglm
-import GLM` what torch takes.
+The names below are imported when they are first used, so `import minglm` takes milliseconds, and `from minglm
+import GLM` as long as importing torch.
 """
 
 from .version import __version__
@@ -67,7 +67,7 @@ def __getattr__(name):
 
     if name in HOMES:
         value = getattr(import_module(f".{HOMES[name]}", __name__), name)
-        globals()[name] = value  # the next time it is found without a call
+        globals()[name] = value  # so that the next access is direct
         return value
     if name in {home.partition(".")[0] for home in HOMES.values()}:
         return import_module(f".{name}", __name__)

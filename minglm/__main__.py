@@ -1,4 +1,4 @@
-"""`python -m minglm` is `minglm`."""
+"""`python -m minglm` runs the command `minglm`."""
 
 import sys
 

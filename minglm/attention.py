@@ -1,12 +1,12 @@
-"""The front door of attention: `masked_attention(q, k, v, mask)`, and the ways to compute it.
+"""Attention: `masked_attention(q, k, v, mask)` and its backends.
 
-    reference   a few lines of PyTorch per sample with the dense mask: the truth, to be read in a minute
-    sdpa        PyTorch's own scaled_dot_product_attention with a boolean mask
-    kernel      csrc/: no hidden pair is computed and no mask exists; kernel:RUNG asks for one rung of its ladder
-    emulated    the kernel for GPUs, carried out on a CPU a thread at a time: to be stepped through, and for tests
-    auto        kernel where it serves, else sdpa (under transforms of torch.func: reference); never another result
+    reference   a few lines of PyTorch per sample with the dense mask: the definition, to be read in a minute
+    sdpa        PyTorch's scaled_dot_product_attention with a boolean mask
+    kernel      csrc/: skips masked pairs and builds no mask; it has versions, its rungs (kernel:RUNG)
+    emulated    the CUDA kernels run on the CPU, one thread at a time, for tests and for stepping through
+    auto        kernel where it is available, else sdpa (in transforms of torch.func: reference)
 
-Every backend gives every argument the same meaning. Attention probabilities are never dropped.
+Every backend gives every argument the same meaning. There is no dropout on attention weights.
 """
 
 import functools
@@ -17,22 +17,23 @@ import torch
 import torch.nn.functional as F
 
 from . import ops
+from .checks import finite
 from .errors import MinglmError
 from .mask import GLMMask
 
 
 def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
-    """softmax(scale q k^T + mask) v for every sample of a packed batch, head by head.
+    """softmax(scale q k^T + mask) v for every sample of a packed batch and every head.
 
     q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one
-    number, which gets its gradient; 1 / sqrt(D) unless given.
-    A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a rung of
-    the ladder, as in `kernel_rungs`; else MINGLM_KERNEL, else the fastest), "sdpa", "reference", or
-    "emulated", "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns).
-    Raises MinglmError when shapes, dtypes or the backend do not fit.
+    number, which gets a gradient; 1 / sqrt(D) by default.
+    A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a name
+    from `kernel_rungs`; without it that of MINGLM_KERNEL, else the fastest), "sdpa", "reference", "emulated"
+    or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns). Raises
+    MinglmError when shapes, dtypes or the backend do not fit.
     """
     _check(q, k, v, mask)
-    if isinstance(scale, torch.Tensor):  # a part of q from here on, so every backend passes its gradient
+    if isinstance(scale, torch.Tensor):  # subtle: as a factor of q it gets its gradient from every backend
         q, scale = q * _one_number(scale), 1.0
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else _checked(scale)
     if backend == "auto" and ops.is_transformed(q, k, v):
@@ -41,7 +42,7 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
         backend = best_backend(q.dtype, q.device, q.shape[-1])[0]
         on_gpu = q.device.type == "cuda"
         if not all(ops.last_is_contiguous(x) and (not on_gpu or ops.cuda_can_load(x)) for x in (q, k, v)):
-            backend = "sdpa"  # the kernel wants no copy to be made in secret
+            backend = "sdpa"  # the kernel does not copy inputs silently; such strides go to sdpa
     name, colon, rung = backend.partition(":") if isinstance(backend, str) else (None, "", "")
     if name not in BACKENDS or colon and not (name in ("kernel", "emulated") and rung):
         names = ", ".join(["auto", *BACKENDS])
@@ -50,7 +51,7 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
 
 
 def reference(q, k, v, mask, scale):
-    """Attention as the paper writes it, one sample at a time (paper eq. of section 2.1; Vaswani et al. 2017, eq. 1)."""
+    """Attention as the paper defines it, one sample at a time (section 2.1; Vaswani et al. 2017, eq. 1)."""
     out = []
     visible = mask.visible_keys()
     for s in range(len(mask.part_a_lens)):
@@ -63,17 +64,30 @@ def reference(q, k, v, mask, scale):
         scores = scale * torch.einsum("qhd,khd->hqk", q[rows], k[keys])  # (H, Tq, Tk)
         scores = scores.masked_fill(~may_attend, -math.inf)
         # subtle: the softmax of a row of -inf is NaN, and so is its gradient; such a row gets finite scores,
-        # then weight 0
+        # then weights of 0
         blind = ~may_attend.any(-1, keepdim=True)  # (Tq, 1)
         weights = scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
         out.append(torch.einsum("hqk,khd->qhd", weights, v[keys]))
     return torch.cat(out) if out else q * 0
 
 
-def sdpa(q, k, v, mask, scale):
-    """The same through PyTorch's scaled_dot_product_attention: one call a sample on a CPU, one padded call elsewhere.
+def attention_weights(q, k, mask):
+    """The weights that `reference` gives the values, for pictures: a list of (H, T, T), one per sample.
 
-    A CPU pays for every padded row and not for calls; a GPU pays for calls.
+    q, k: (N, H, D). Each row sums to 1. Raises MinglmError when a score is not finite.
+    """
+    lens, weights = mask.len_q.tolist(), []
+    for qs, ks, visible in zip(q.split(lens), k.split(lens), mask.visible_keys().split(lens), strict=True):
+        may_attend = (torch.arange(len(ks)) < visible[:, None]).to(q.device)  # (T, T)
+        scores = torch.einsum("qhd,khd->hqk", qs, ks) / math.sqrt(q.shape[-1])
+        weights.append(finite(scores).masked_fill(~may_attend, -math.inf).softmax(-1))
+    return weights
+
+
+def sdpa(q, k, v, mask, scale):
+    """Attention by PyTorch: one call per sample on a CPU, else one padded call.
+
+    On a CPU padded rows cost more than calls, on a GPU calls cost more.
     """
     if len(q) == 0:
         return q * 0
@@ -85,12 +99,9 @@ def sdpa(q, k, v, mask, scale):
 
 def _sdpa_by_sample(q, k, v, mask, scale):
     grids = mask.remember("grids", lambda: _grids(mask))
-    q, k, v = (
-        x.split(cu.diff().tolist())
-        for x, cu in zip((q, k, v), (mask.cu_seqlens_q, *[mask.cu_seqlens_k] * 2), strict=True)
-    )
-    out = []
-    for qs, ks, vs, may_attend in zip(q, k, v, grids, strict=True):
+    lens_q, slots_k, out = mask.len_q.tolist(), mask.cu_seqlens_k.diff().tolist(), []
+    samples = zip(q.split(lens_q), k.split(slots_k), v.split(slots_k), grids, strict=True)
+    for qs, ks, vs, may_attend in samples:
         keys = may_attend.shape[1]
         if keys == 0:
             out.append(qs * 0)
@@ -112,9 +123,7 @@ def _sdpa_padded(q, k, v, mask, scale):
         padded = x.new_zeros(samples * room, *x.shape[1:]).index_copy(0, slot, x)
         return padded.view(samples, room, *x.shape[1:]).transpose(1, 2)  # (S, H, room, D)
 
-    if (
-        mask.seqlens_k is not None
-    ):  # a cache with room to grow: what lies in the room may be anything, NaN too
+    if mask.seqlens_k is not None:  # unused slots of a cache may hold anything, even NaN
         k, v = k.index_select(0, keys), v.index_select(0, keys)
     q, k, v = pad(q, row_slot, room_q), pad(k, key_slot, room_k), pad(v, key_slot, room_k)
     out = F.scaled_dot_product_attention(q, k, v, grid, scale=scale)
@@ -122,24 +131,21 @@ def _sdpa_padded(q, k, v, mask, scale):
 
 
 def _grids(mask):
-    """For each sample: (len_q, len_k) bool, True = may attend; a row that sees nothing is given key 0, to be zeroed later."""
+    """The dense mask of each sample, (len_q, len_k) bool; a row that sees no key gets key 0, zeroed later."""
     visible = mask.visible_keys().clamp(min=1).split(mask.len_q.tolist())
-    return [
-        torch.arange(keys) < rows[:, None] for rows, keys in zip(visible, mask.len_k.tolist(), strict=True)
-    ]
+    return [torch.arange(n) < rows[:, None] for rows, n in zip(visible, mask.len_k.tolist(), strict=True)]
 
 
 def _padded(mask, room_q, room_k, device):
-    """For a padded batch: where each row goes, which keys are read and where they go, and the mask (S, 1, room_q, room_k)."""
+    """How to pad a batch: slots of its rows, its keys, slots of the keys, mask (S, 1, room_q, room_k)."""
     grid = torch.zeros(len(mask.part_a_lens), 1, room_q, room_k, dtype=torch.bool)
-    grid[..., 0] = True  # padded rows need something to see; what they compute is dropped
+    grid[..., 0] = True  # a padded row must see something; its result is dropped
     for s, may_attend in enumerate(_grids(mask)):
         grid[s, 0, : may_attend.shape[0], : may_attend.shape[1]] = may_attend
 
     def runs(starts, lens):
-        return torch.cat(
-            [torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]
-        ).to(device)
+        parts = [torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]
+        return torch.cat(parts).to(device)
 
     rows = runs(range(0, len(grid) * room_q, room_q), mask.len_q)
     keys = runs(mask.cu_seqlens_k[:-1].tolist(), mask.len_k)
@@ -148,9 +154,8 @@ def _padded(mask, room_q, room_k, device):
 
 def _one_number(scale):
     if scale.numel() != 1 or not scale.is_floating_point():
-        raise MinglmError(
-            f"scale: {tuple(scale.shape)} of {scale.dtype}; a number or a tensor of one number is accepted"
-        )
+        kind = f"{tuple(scale.shape)} of {scale.dtype}"
+        raise MinglmError(f"scale: {kind}; a number or a tensor of one number is accepted")
     return scale.reshape(())
 
 
@@ -165,22 +170,16 @@ def _checked(scale):
 def _check(q, k, v, mask):
     if not isinstance(mask, GLMMask):
         raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
-    if (
-        any(x.dim() != 3 for x in (q, k, v))
-        or k.shape != v.shape
-        or q.shape[1:] != k.shape[1:]
-        or not q.shape[-1]
-    ):
+    are_3d = all(x.dim() == 3 for x in (q, k, v))
+    if not are_3d or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        raise MinglmError(
-            f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed"
-        )
+        needed = "(Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed"
+        raise MinglmError(f"q, k, v: shapes {shapes}; {needed}")
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device and q.is_floating_point()):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
     if torch.compiler.is_compiling():
-        # numbers in tensors are not known while a graph is traced; the kernel's ops look again when they run
-        return
+        return  # while a graph is traced the mask has no values; the kernel's ops check them later
     rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
     for name, x, n in zip("qk", (q, k), rows, strict=True):
         if len(x) != n:
@@ -195,91 +194,81 @@ BACKENDS = {
 }
 
 
-# ---- what serves here, for banners and `minglm info` -----------------------------------------------------
+# ---- what is available here, for banners and `minglm info` -----------------------------------------------
 
 
 def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
-    """What "auto" takes for such tensors, and why, in one line for the banner: ("kernel:avx512", reason).
+    """The backend that "auto" chooses for such tensors, and why, in one line: ("kernel:avx512", reason).
 
-    On a GPU the kernel has to pass a short test first, once a device. Raises MinglmError when MINGLM_KERNEL
+    On a GPU the kernel must pass a short test first, once per device. Raises MinglmError when MINGLM_KERNEL
     names a rung that this machine does not have.
     """
     device = torch.device(device)
     usable, why = ops.has_kernel(device)
-    asked = ops.asked_rung() if device.type == "cpu" else None
+    rung = ops.asked_rung() if device.type == "cpu" else None
     if device.type == "cuda" and usable:
         usable, why = _serves_on_cuda(dtype, device, head_dim)
     elif dtype == torch.float64:
         usable, why = False, "in float64 the kernel has only its slowest rung, for checks"
-    elif usable and not ops.serves(dtype, asked):
-        usable, why = (
-            False,
-            f"the kernel{f' of MINGLM_KERNEL={asked}' if asked else ''} does not serve {dtype}",
-        )
+    elif usable and not ops.serves(dtype, rung):
+        usable, why = False, f"the kernel{f' of MINGLM_KERNEL={rung}' if rung else ''} does not serve {dtype}"
     elif usable and head_dim > ops.MAX_HEAD_DIM:
         usable, why = False, f"the kernel serves heads up to a width of {ops.MAX_HEAD_DIM}, not {head_dim}"
     if not usable:
         return "sdpa", f"PyTorch's own attention; {why}"
     if device.type == "cuda":
         return "kernel", why
-    rung = ops.choose_rung(dtype)
-    return f"kernel:{rung}", "as MINGLM_KERNEL says" if asked else f"the fastest that this machine has; {why}"
+    why = "as MINGLM_KERNEL says" if rung else f"the fastest that this machine has; {why}"
+    return f"kernel:{ops.choose_rung(dtype)}", why
 
 
-@ops.constant_when_compiled  # the test below is no part of anybody's graph
+@ops.constant_when_compiled  # keeps the test out of the compiled graph
 def _serves_on_cuda(dtype, device, head_dim):
     major, minor = torch.cuda.get_device_capability(device)
     needed = (7, 5) if dtype == torch.float32 else (8, 0)
     if dtype not in ops.CUDA_DTYPES:
         return False, f"the kernel for GPUs does not serve {dtype}"
     if head_dim not in ops.CUDA_HEAD_DIMS:
-        return (
-            False,
-            f"the kernel for GPUs serves head widths {', '.join(map(str, ops.CUDA_HEAD_DIMS))}, not {head_dim}",
-        )
+        widths = ", ".join(map(str, ops.CUDA_HEAD_DIMS))
+        return False, f"the kernel for GPUs serves head widths {widths}, not {head_dim}"
     if (major, minor) < needed:
-        return (
-            False,
-            f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}",
-        )
-    wrong = _wrong_on_cuda(
-        dtype, torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-    )
+        why = f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
+        return False, why
+    index = torch.cuda.current_device() if device.index is None else device.index
+    wrong = _wrong_on_cuda(dtype, torch.device("cuda", index))
     return not wrong, wrong or "it passed its test against the reference on this device"
 
 
 @functools.cache
 def _wrong_on_cuda(dtype, device):
-    """What the kernel gets wrong on a device, forward and backward on three small samples; None if it is right."""
+    """`wrong_by` of the kernel on a GPU, computed once per dtype and device."""
     return wrong_by("kernel", dtype, device)
 
 
 def wrong_by(backend, dtype, device):
-    """What a backend gets wrong against `reference` in float64 on three small samples, in one line; None if it is right.
+    """How a backend differs from `reference` in float64 on three small samples: one line, or None.
 
-    It looks for wrong code, not for rounding: 2 % of the largest entry in 16 bits, 0.01 % in float32.
+    The tolerance finds wrong code, not rounding: 2 % of the largest entry in 16 bits, 0.01 % in float32.
     """
     mask = GLMMask.packed([1, 37, 70], [0, 20, 70])
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(108, 2, 64, generator=generator).to(device, dtype) for _ in range(4)]
     try:
         truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
-        found = attention_and_gradients(inputs, mask, backend)
+        results = attention_and_gradients(inputs, mask, backend)
     except Exception as error:  # whatever it is, there is another backend
-        return (
-            f"it failed its test: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
+        line = str(error).splitlines()[0] if str(error) else ""
+        return f"it failed its test: {type(error).__name__}: {line}"
     for name, true in truth.items():
-        error = float((found[name].double() - true).abs().max() / true.abs().max())
+        error = float((results[name].double() - true).abs().max() / true.abs().max())
         if not error <= (1e-4 if dtype == torch.float32 else 0.02):
-            return (
-                f"it failed its test against the reference: {name} is off by {error:.1g} of the largest entry"
-            )
+            what = f"{name} is off by {error:.1g} of the largest entry"
+            return f"it failed its test against the reference: {what}"
     return None
 
 
 def attention_and_gradients(inputs, mask, backend):
-    """{name: tensor} of the attention of (q, k, v) and its gradients; inputs: q, k, v and the gradient of the result."""
+    """The output and the gradients as {name: tensor}; inputs: q, k, v and the gradient of the output."""
     *qkv, grad = inputs
     qkv = [x.detach().requires_grad_() for x in qkv]
     with torch.enable_grad():
@@ -289,17 +278,16 @@ def attention_and_gradients(inputs, mask, backend):
 
 
 def backends(device="cpu"):
-    """Every backend that `masked_attention` knows: list of (name, whether it serves on the device, why (not) in one line)."""
+    """The backends of `masked_attention`: list of (name, whether it works on the device, why (not))."""
     usable, why = ops.has_kernel(device)
-    if torch.device(device).type == "cpu":
+    on_cpu = torch.device(device).type == "cpu"
+    if on_cpu:
         try:
             ops.asked_rung()
         except MinglmError as error:
             usable, why = False, str(error)
-    emulator = (
-        ops.has_emulator() if torch.device(device).type == "cpu" else (False, "it takes tensors on the CPU")
-    )
-    per = "a padded batch in one call" if torch.device(device).type != "cpu" else "one call a sample"
+    emulator = ops.has_emulator() if on_cpu else (False, "it takes tensors on the CPU")
+    per = "one call per sample" if on_cpu else "a padded batch in one call"
     return [
         ("kernel", usable, why),
         ("sdpa", True, f"PyTorch's scaled_dot_product_attention with a boolean mask, {per}"),
@@ -309,10 +297,10 @@ def backends(device="cpu"):
 
 
 def kernel_rungs():
-    """The kernel's ladder on a CPU, from the truth to the fastest: list of dict.
+    """The kernel's versions for CPUs (rungs of a ladder), from the simplest to the fastest: list of dict.
 
-    name; built: this build has it; supported: this machine can run it; float32, bfloat16, float64: what it
-    serves; chosen_for: the dtypes that backend="kernel" computes with it here.
+    name; built: this build has it; supported: this machine can run it; float32, bfloat16, float64: whether it
+    computes them; chosen_for: the dtypes that backend="kernel" computes with it here.
     """
     chosen = {}
     for dtype, name in ops.DTYPES.items():

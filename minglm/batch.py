@@ -1,12 +1,4 @@
-"""From a corpus to packed batches: which windows, in which order, cut where; and the rows the model reads.
-
-A window is one sample's text: cls + a stretch of one document + eos where the document ends. Windows are
-either as long as the model reads, the same in every epoch, or runs of sentences of many lengths, drawn anew
-for every epoch. The global batch of step k is a function of (seed, k) alone: an epoch visits every window
-once in a keyed order, and the order is cut into batches of about `batch_tokens` text tokens. The spans of a
-window are keyed by (seed, epoch, window). So a run resumes without any state of its data, and neither the
-number of processes nor the micro-batch changes what is learned.
-"""
+"""Packed batches: samples end to end, without padding, as the model reads them."""
 
 from dataclasses import dataclass, replace
 
@@ -18,10 +10,10 @@ from .mask import GLMMask
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples end to end, no padding. N rows, of which the M rows `target_rows` learn `targets`.
+    """Samples end to end, without padding: N rows, of which the M rows `target_rows` predict `targets`.
 
     tokens, position_ids, block_position_ids: (N,) int64; target_rows, targets: (M,) int64; mask: GLMMask.
-    text_tokens: tokens of the texts before spans were drawn.
+    text_tokens: the tokens of the texts before spans were drawn.
     """
 
     tokens: torch.Tensor
@@ -39,7 +31,7 @@ class Batch:
 
 
 def pack(examples):
-    """Put samples end to end: list of Example -> Batch. No sample at all gives a batch of no rows.
+    """Put samples end to end: list of Example -> Batch. An empty list gives a batch of no rows.
 
     Example: samples of 10 and 7 rows with Part A of 5 and 4 -> N = 17, target_rows 5..9 and 14..16.
     """
@@ -61,10 +53,10 @@ def pack(examples):
 
 
 def in_runs(items, rows, most):
-    """Any number of items in lists of at most `most` rows each, in order (a larger item is a list of its own).
+    """Yield the items in order, in lists of at most `most` rows each (a larger item is a list of its own).
 
-    rows: a function, how many rows an item takes. Example: items of 3, 3 and 9 rows, most=7 -> two lists, of
-    two and of one.
+    rows: a function from an item to its number of rows. Example: items of 3, 3 and 9 rows, most=7 -> a list
+    of two and a list of one.
     """
     run, total = [], 0
     for item in items:
@@ -78,13 +70,13 @@ def in_runs(items, rows, most):
 
 
 def micro_batches(examples, max_tokens):
-    """A list of Example `in_runs` of at most `max_tokens` rows.
+    """Lists of at most `max_tokens` rows from a list of Example.
 
-    Always at least one run, if only an empty one: a process without a sample still takes part in the step.
+    At least one list, which may be empty: a process without a sample still takes part in the step.
     """
     return list(in_runs(examples, lambda example: len(example.tokens), max_tokens)) or [[]]
 
 
 def columns(batch):
-    """What GLM.hidden takes of a Batch."""
+    """The part of a Batch that GLM.hidden reads: tokens, position_ids, block_position_ids, mask."""
     return batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask

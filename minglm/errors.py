@@ -1,4 +1,4 @@
-"""How the user is told: the exception that carries one line, the line that is no error, and packages that may be missing."""
+"""Messages for the user: MinglmError (one line, exit code 2) and note() (one line on stderr)."""
 
 import importlib
 import re
@@ -6,8 +6,7 @@ from pathlib import Path
 
 from .streams import say
 
-# A module that works without what it imports: the package that is missing then, and the extra of minglm that
-# brings it.
+# Optional imports: module -> the package that provides it, and the extra of minglm that installs the package.
 OPTIONAL = {
     "sklearn": ("scikit-learn", "tasks"),
     "sacrebleu": ("sacrebleu", "tasks"),
@@ -17,33 +16,33 @@ OPTIONAL = {
 
 
 class MinglmError(ValueError):
-    """Something that the user gave cannot be used; the message is one line that names it and what is accepted.
+    """An input cannot be used; the message is one line that names it and says what is accepted.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
     def __str__(self):
-        """The message in one line, never an empty one."""
+        """The message in one line, never empty."""
         return " ".join(super().__str__().splitlines()).strip() or reason(self.__cause__ or self)
 
 
 def reason(error):
-    """What an exception says, in one line: the system's words, its own first line, or its kind where it says nothing."""
+    """The message of an exception in one line: the system's, else its first line, else its type."""
     lines = [] if isinstance(error, MinglmError) else str(error).splitlines()
-    said = getattr(error, "strerror", None) or next((line.strip() for line in lines if line.strip()), None)
-    return said or f"{type(error).__name__} without a message"
+    message = getattr(error, "strerror", None) or next((line.strip() for line in lines if line.strip()), None)
+    return message or f"{type(error).__name__} without a message"
 
 
 def note(text):
-    """One line on stderr: something that is no error, but that the user may want to know."""
+    """Print one line on stderr that is no error, but that the user may want to know."""
     say(f"minglm: note: {text}")
 
 
-# ---- packages that not everyone has ----------------------------------------------------------------------
+# ---- optional packages -----------------------------------------------------------------------------------
 
 
 def missing(module):
-    """What to say where a module of OPTIONAL cannot be imported, with the line that installs it; None where it can."""
+    """A message with the install command if a module of OPTIONAL cannot be imported, else None."""
     package, extra = OPTIONAL[module]
     try:
         importlib.import_module(module)
@@ -53,26 +52,27 @@ def missing(module):
 
 
 def how_to_install(extra):
-    """The line that adds an extra to this copy. Example: "tasks" -> "pip install -e '.[tasks]'" in a clone."""
+    """The command that installs an extra.  Example: "tasks" -> "pip install -e '.[tasks]'" in a clone."""
     clone = (Path(__file__).parents[1] / "pyproject.toml").exists()
     return f"pip install -e '.[{extra}]'" if clone else f"pip install 'minglm[{extra}]'"
 
 
 def need(module, what):
-    """Raise MinglmError where a module of OPTIONAL is missing. `what` cannot be had without it: call this before long work."""
+    """Raise MinglmError if a module of OPTIONAL is missing that `what` needs. Call this before long work."""
     if why := missing(module):
         raise MinglmError(f"{what}: {why}")
 
 
 def have(module, what):
-    """Whether a module of OPTIONAL is there; where it is missing, a note says that `what` is missing from what comes."""
+    """Whether a module of OPTIONAL can be imported; if not, a note says that `what` is left out."""
     if why := missing(module):
         note(f"without {what}: {why}")
     return not why
 
 
 def first_line(error):
-    if "weights_only" in str(error):  # torch goes on to advise switching the protection off: not here
+    """The first line of an exception's message, without torch's advice to switch its protection off."""
+    if "weights_only" in str(error):
         culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
         return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,21 +1,21 @@
-"""One network, seven ways to train it: GLM, the three families that it unites, and three ablations of the paper.
+"""One network, seven ways to train it: GLM, the three families that it unites, and three ablations.
 
-    family          Part A                  then                                      learned
-    glm             x1 x2 [M] x4 [M]        [S] x5 x6  [S] x3, with 2D positions      Part B (infilling.py)
-    prefix          x1 x2 x3                x4 x5 x6, positions go on                 from x4 on: the last row of Part A says x4
-    gpt             -                       x1 x2 x3 x4 x5 x6                         from x2 on
-    bert            x1 x2 [M] x4 x5 [M]     -                                         the words under the masks, in their rows
+    family          Part A                 Part B                            targets
+    glm             x1 x2 [M] x4 [M]       [S] x5 x6  [S] x3, 2D positions   x5 x6 [E] x3 [E] (infilling.py)
+    prefix          x1 x2 x3               x4 x5 x6, positions continue      x4 x5 x6 (x4 in the row of x3)
+    gpt             -                      x1 x2 x3 x4 x5 x6                 x2 x3 x4 x5 x6
+    bert            x1 x2 [M] x4 x5 [M]    -                                 x3 x6, in the rows of their masks
 
-    glm-ordered     as glm, but Part B holds the spans in text order                  (paper table 6, "without span shuffling")
-    glm-1d          as glm, but every block position is 0                             (figure 4, "without the second dimension")
-    glm-sentinels   as glm, but the blanks of a text are <X0>, <X1>, ...              (table 6, "with sentinel tokens")
+    glm-ordered     as glm, but Part B has the spans in text order    (table 6, "without span shuffling")
+    glm-1d          as glm, but all block positions are 0     (figure 4, "without the second dimension")
+    glm-sentinels   as glm, but the masks are <X0>, <X1>, ...         (table 6, "with sentinel tokens")
 
-All of them are rows of one kind under one mask, GLMMask: only Part A's length, the spans and the positions
-differ. What a model was trained as stands in its config (`GLMConfig.family`), and decides how everything that
-uses it lays out its rows.
+They differ only in the length of Part A, the spans and the positions; the mask is always a GLMMask. The
+family is part of a model's config (`GLMConfig.family`) and decides how rows are laid out for the model.
 """
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +24,14 @@ from .errors import MinglmError
 from .infilling import Example, build_example
 from .spans import OBJECTIVES, document_span, sample_spans
 
-INFILLING = (
-    "glm",
-    "glm-ordered",
-    "glm-1d",
-    "glm-sentinels",
-)  # these have blanks, and a Part B to write them in
+INFILLING = ("glm", "glm-ordered", "glm-1d", "glm-sentinels")  # these fill blanks, in Part B
 FAMILIES = (*INFILLING, "gpt", "bert", "prefix")
-SENTINELS = range(8, 24)  # ids: the spare rows of a vocabulary that minglm has trained
+SENTINELS = range(8, 24)  # ids: the spare rows of a vocabulary trained by minglm
 WORDS = 24  # the first id that is text
 
 
 def objectives_of(family):
-    """What a family's samples are drawn from: the three objectives of GLM, or the family's own one."""
+    """The objectives of a family: the three of GLM, or one named like the family."""
     return OBJECTIVES if family in INFILLING else (family,)
 
 
@@ -44,13 +39,14 @@ def objectives_of(family):
 
 
 def training_example(family, tokens, objective, rng, special, vocab_size, dials):
-    """A text as a family learns from it -> Example. The objective falls back to token as in GLM where there is no sentence.
+    """The Example that a family learns from a text. "sentence" becomes "token" if there is no whole sentence.
 
-    tokens: (L,) ids, cls first. objective: one of `objectives_of(family)`. dials: those of `sample_spans`.
+    tokens: (L,) ids, cls first. objective: one of `objectives_of(family)`. dials: keyword arguments of
+    `sample_spans`.
     """
     if family == "gpt":
         return continuation(tokens, 1, 0, special, "gpt")
-    if family == "prefix":  # as much is continued as a [gMASK] span of GLM covers
+    if family == "prefix":  # the continuation is as long as a [gMASK] span of GLM
         start, _ = document_span(1, len(tokens), rng, *dials["document_ratio"])
         return continuation(tokens, start, start, special, "prefix")
     if family == "bert":
@@ -66,7 +62,7 @@ def training_example(family, tokens, objective, rng, special, vocab_size, dials)
 
 
 def as_family(example, family):
-    """An Example of GLM as an ablation of it has it."""
+    """A GLM Example, changed in place to what an ablation reads."""
     A, special = example.part_a_len, example.special
     if family == "glm-1d":
         example.block_position_ids[:] = 0
@@ -77,14 +73,14 @@ def as_family(example, family):
 
 
 def sentinel(number):
-    """The token of a text's blank `number`, from 0; there are 16, then they come again."""
+    """The mask token of blank `number` of a text, from 0. There are 16; after that they repeat."""
     return SENTINELS[number % len(SENTINELS)]
 
 
 def continuation(tokens, start, part_a_len, special, family):
-    """Tokens as one row after the other, of which `start` and all behind it are learned: by the row before each.
+    """An Example in text order whose targets are the tokens from `start` on; the row before each predicts it.
 
-    Example: continuation([5, 6, 7, 8], 2, 2, ...) has rows 5 6 7 and learns 7 in row 1 and 8 in row 2.
+    Example: continuation([5, 6, 7, 8], 2, 2, ...) has rows 5 6 7; row 1 predicts 7 and row 2 predicts 8.
     """
     tokens = np.asarray(tokens, dtype=np.int64)
     T = len(tokens) - 1
@@ -102,10 +98,10 @@ def continuation(tokens, start, part_a_len, special, family):
 
 
 def bert_example(tokens, rng, special, vocab_size, mask_ratio, has_eos):
-    """Single tokens of a text are hidden, and their own rows learn them: 80 % become [MASK], 10 % any word, 10 % stay.
+    """An Example of BERT: of the chosen tokens 80 % become [MASK], 10 % a random token, and 10 % stay.
 
-    (Devlin et al. 2019, arXiv 1810.04805, section 3.1; no next sentences, as later models showed them to be
-    no use.)
+    (Devlin et al. 2019, arXiv 1810.04805, section 3.1; without next-sentence prediction, which later models
+    showed to be of no use.)
     """
     tokens = np.array(tokens, dtype=np.int64)
     words = list(range(1, len(tokens) - has_eos))
@@ -121,7 +117,7 @@ def bert_example(tokens, rng, special, vocab_size, mask_ratio, has_eos):
 
 
 def all_part_a(tokens, rows, targets, special):
-    """A sample without a Part B, whose `rows` say `targets` in their own place: what BERT reads -> Example."""
+    """An Example without Part B, as BERT reads it: `rows` predict `targets`, their own tokens."""
     tokens, rows, targets = (np.array(x, dtype=np.int64) for x in (tokens, rows, targets))
     T = len(tokens)
     return Example(
@@ -141,28 +137,27 @@ def all_part_a(tokens, rows, targets, special):
 
 
 class Start(NamedTuple):
-    """How the answer to a blank begins: rows, the last of which says its first token; each further row is a step ahead."""
+    """The rows before an answer, the last of which predicts its first token; how positions go on."""
 
     tokens: list
     positions: list
     block_positions: list
     step: int  # from one row's position to the next
-    block_step: int
+    block_step: int  # likewise for block positions
 
 
 def refuse_bert(family):
-    """The family again; MinglmError for bert, which writes nothing."""
+    """Return `family`; raise MinglmError if it is bert, which cannot write."""
     if family == "bert":
-        raise MinglmError(
-            "a model that was trained as bert writes nothing; classify, similar and finetune on labels accept it"
-        )
+        accept = "classify, similar and finetune on labels accept it"
+        raise MinglmError(f"a model that was trained as bert writes nothing; {accept}")
     return family
 
 
 def start_of(family, part_a, position, special):
-    """The Start of the blank at `position` of Part A; GLM reads Part A before it, the others read what is left of the blank.
+    """The Start of the blank at `position` of Part A; except in GLM it holds the text before the blank.
 
-    Raises MinglmError for a model that was trained as BERT: it writes nothing.
+    Raises MinglmError for bert, which cannot write.
     """
     if refuse_bert(family) in INFILLING:
         second = family != "glm-1d"
@@ -171,7 +166,7 @@ def start_of(family, part_a, position, special):
 
 
 def rows_of(start, tokens):
-    """A blank's rows from its start: (tokens, positions, block positions)."""
+    """A blank's rows when `tokens` have been written: lists of tokens, positions and block positions."""
     steps = range(1, len(tokens) + 1)
     positions = [start.positions[-1] + start.step * n for n in steps]
     block_positions = [start.block_positions[-1] + start.block_step * n for n in steps]
@@ -183,17 +178,13 @@ def rows_of(start, tokens):
 
 
 def next_row(start, tokens):
-    """The last of a blank's rows, that of the last token."""
-    n = len(tokens)
-    return (
-        [tokens[-1]],
-        [start.positions[-1] + start.step * n],
-        [start.block_positions[-1] + start.block_step * n],
-    )
+    """The last of these rows alone, that of the last token."""
+    position = start.positions[-1] + start.step * len(tokens)
+    return [tokens[-1]], [position], [start.block_positions[-1] + start.block_step * len(tokens)]
 
 
 def read_before(family, part_a, special):
-    """What is read before a blank's Start, a list of ids: GLM's Part A; of the others nothing, for their Start is the text."""
+    """The ids to read before the Start: Part A in GLM, none in the others, whose Start is the text itself."""
     if family in INFILLING:
         return with_sentinels(part_a, special) if family == "glm-sentinels" else part_a
     return []
@@ -201,15 +192,15 @@ def read_before(family, part_a, special):
 
 def with_sentinels(part_a, special):
     """Part A with a sentinel in place of each [MASK]."""
-    blanks = [i for i, token in enumerate(part_a) if token == special.mask]
-    return [sentinel(blanks.index(i)) if i in blanks else token for i, token in enumerate(part_a)]
+    numbers = itertools.count()
+    return [sentinel(next(numbers)) if token == special.mask else token for token in part_a]
 
 
 def text_limit(config, to_text=False):
-    """How many tokens a text with one blank may have (a GLMConfig, whether the answer is a text -> tokens).
+    """The most tokens that a text with one blank may have; config: GLMConfig, to_text: the answer is a text.
 
-    GLM's answers stand at the blank's own position; all others go on in the same positions, so some are kept
-    for them: half for a text, eight for a label.
+    In GLM an answer shares the position of its blank. In the others it takes further positions, so some are
+    reserved: half for a text, eight for a label.
     """
     if config.family in INFILLING:
         return config.max_positions
@@ -217,30 +208,30 @@ def text_limit(config, to_text=False):
 
 
 def end_of(family, special):
-    """The token that ends an answer: eop, and of a model that writes from left to right eos."""
+    """The token that ends an answer: eop in GLM, eos in the others."""
     return special.eop if family in INFILLING else special.eos
 
 
 def text_example(family, tokens, special):
-    """A text that is read for its states alone -> Example: by gpt from left to right, by all others as Part A."""
+    """An Example without targets, for the states of a text: causal for gpt, all Part A for the others."""
     example = all_part_a(tokens, [], [], special)
     return example if family != "gpt" else dataclasses.replace(example, part_a_len=0)
 
 
 def answer_example(family, part_a, position, answer, special, objective="token", end=True):
-    """Part A with `answer` in its blank at `position`, as a sample that a family learns (or scores) -> Example.
+    """The Example by which a family learns (or scores) `answer` in the blank at `position` of Part A.
 
-    end: what follows the answer is asked for too: eop in GLM, and in gpt and prefix the text behind the
-    blank, or eos where there is none. BERT reads a mask for each token, so it is told how many there are.
+    end: the targets also contain what follows the answer: eop in GLM; in gpt and prefix the text after the
+    blank, or eos if there is none. BERT reads one mask per token, so it knows the length of the answer.
     """
     answer = list(answer)
     if family == "bert":
         tokens = [*part_a[:position], *[special.mask] * len(answer), *part_a[position + 1 :]]
         return all_part_a(tokens, range(position, position + len(answer)), answer, special)
     if family not in INFILLING:
-        behind = (part_a[position + 1 :] or [end_of(family, special)]) if end else []
+        rest = (part_a[position + 1 :] or [end_of(family, special)]) if end else []
         A = position if family == "prefix" else 0
-        return continuation([*part_a[:position], *answer, *behind], position, A, special, family)
+        return continuation([*part_a[:position], *answer, *rest], position, A, special, family)
     targets = [*answer, end_of(family, special)] if end else answer
     tokens, positions, block_positions = rows_of(start_of(family, part_a, position, special), targets[:-1])
     before, A = read_before(family, part_a, special), len(part_a)

@@ -1,10 +1,10 @@
-"""From a text and its spans to what GLM reads and learns, and back.
+"""Autoregressive blank infilling: from a text and its spans to Part A, Part B and targets, and back.
 
-Part A is the text with one mask token in place of each span. Part B is the spans in shuffled order, each led
-by `sop`. A token of Part B carries two positions: where its span's mask stands in Part A, and where it stands
-in the span.
+Part A is the text with one mask token in place of each span. Part B holds the spans in shuffled order, each
+after a `sop`. A token of Part B has two positions: that of its span's mask in Part A, and its own within the
+span.
 
-    text                x1 x2 x3 x4 x5 x6       spans [x3] and [x5 x6], order: second, first     (paper figure 2)
+    text                x1 x2 x3 x4 x5 x6     spans [x3] and [x5 x6], order: second, first   (paper figure 2)
 
                         Part A              |  Part B
     tokens              x1 x2 M  x4 M       |  S  x5 x6  S  x3
@@ -24,11 +24,11 @@ from .special import SpecialTokens
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One sample: T rows, of which the first part_a_len are Part A; GLM learns a target in all others.
+    """One sample: T rows, one per token. The first part_a_len are Part A, the others are Part B.
 
-    tokens, position_ids, block_position_ids: (T,) int64; targets: (M,) int64, what the rows target_rows (M,)
-    are to say: the next token of each row of Part B, unless other rows are named. text_len: tokens of the
-    text it was made from (cls and eos included).
+    tokens, position_ids, block_position_ids: (T,) int64. targets: (M,) int64, what the rows target_rows (M,)
+    are to predict; by default these are all rows of Part B. text_len: the number of tokens of the original
+    text (cls and eos included).
     """
 
     tokens: np.ndarray
@@ -47,10 +47,10 @@ class Example:
 
 
 def build_example(tokens, spans, order, special=SpecialTokens(), objective="token"):  # noqa: B008 (immutable)
-    """Blank `spans` of `tokens`; Part B holds them in `order`, a permutation of 0 .. n-1 (spans in text order).
+    """The Example that blanks `spans` of `tokens`; `order` is that of Part B, a permutation of the n spans.
 
-    Adds no cls and no eos: tokens are taken as given. Every span ends in eop, but for a document span that
-    stops where the text was cut (its last token is not eos): there nothing is known to follow. Raises
+    tokens are taken as given: no cls or eos is added. The targets of a span end in eop, except those of a
+    document span at the end of a cut text (one without eos), where it is unknown what follows. Raises
     MinglmError when spans overlap or lie outside, or when order is not a permutation.
     """
     tokens = np.asarray(tokens, dtype=np.int64)
@@ -90,7 +90,7 @@ def build_example(tokens, spans, order, special=SpecialTokens(), objective="toke
 
 
 def check_spans(length, spans, order):
-    """Raise MinglmError unless sorted `spans` fit `length` tokens without overlap and `order` permutes them."""
+    """Raise MinglmError if sorted `spans` overlap or exceed `length`, or `order` does not permute them."""
     end = 0
     for span in spans:
         if not end <= span.start < span.end <= length:
@@ -100,24 +100,19 @@ def check_spans(length, spans, order):
             )
         end = span.end
     if sorted(order) != list(range(len(spans))):
-        raise MinglmError(
-            f"order {list(order)} is not a permutation of 0 .. {len(spans) - 1}, one entry for each span"
-        )
+        last = len(spans) - 1
+        raise MinglmError(f"order {list(order)} is not a permutation of 0 .. {last}, one entry for each span")
 
 
 def restore(example):
-    """The text again, from the rows alone: every span goes back to the mask whose position it carries. (L,) int64.
+    """The original text, (L,) int64: each span of Part B goes back to the mask at its position.
 
     (A cut document span must not end in the id of eop itself; no text does.)
     """
     A = example.part_a_len
     filling = {}
-    for position, block_position, target in zip(
-        example.position_ids[A:].tolist(),
-        example.block_position_ids[A:].tolist(),
-        example.targets.tolist(),
-        strict=True,
-    ):
+    part_b = example.position_ids[A:].tolist(), example.block_position_ids[A:].tolist()
+    for position, block_position, target in zip(*part_b, example.targets.tolist(), strict=True):
         if block_position == 1:
             filling[position] = []
         filling[position].append(target)

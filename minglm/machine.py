@@ -1,4 +1,4 @@
-"""What this machine and this build are: processor, versions, where a number came from."""
+"""The machine and the build: processor, versions, and the origin of a result."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ import torch
 from .version import __version__
 
 HERE = Path(__file__).resolve().parent  # the folder of the package
-NEEDS = {  # rung: what /proc/cpuinfo calls the instructions it needs
+NEEDS = {  # rung: the flags in /proc/cpuinfo of the instructions it needs
     "avx2": {"avx2", "fma"},
     "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
     "avx512_bf16": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"},
@@ -23,7 +23,7 @@ NEEDS = {  # rung: what /proc/cpuinfo calls the instructions it needs
 
 
 def origin():
-    """What a result is stamped with: version, commit where there is one, machine, threads, day."""
+    """The origin of a result, as a dict: version, commit (or None), machine, threads, day."""
     try:
         git = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
@@ -42,18 +42,17 @@ def origin():
 
 
 def machine(device="cpu"):
-    """What a number has to come with, as a dict; load: how many others were at work in the last minute, None if not known.
+    """The machine on which a number was measured, as a dict; "gpu" is its name and compute capability.
 
-    On a GPU, "gpu" is its name and compute capability.
+    load: the average number of running processes in the last minute, None if unknown.
     """
     here = cpu()
     gpu = {}
     if torch.device(device).type == "cuda":
-        gpu["gpu"] = "{} (capability {}.{})".format(
-            torch.cuda.get_device_name(), *torch.cuda.get_device_capability()
-        )
+        major, minor = torch.cuda.get_device_capability()
+        gpu["gpu"] = f"{torch.cuda.get_device_name()} (capability {major}.{minor})"
     return gpu | {
-        # its widest vectors, as torch sees them
+        # with the widest vectors that torch uses
         "cpu": f"{here['name']} ({torch.backends.cpu.get_cpu_capability()})",
         "cores": here["cores"],
         "threads": torch.get_num_threads(),
@@ -68,16 +67,12 @@ def machine(device="cpu"):
 def machine_line(about):
     """machine() in one line."""
     gpu = f"{about['gpu']}, " if "gpu" in about else ""
-    return (
-        gpu
-        + "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}".format(
-            **about
-        )
-    )
+    line = "{cpu}, {cores} cores, {threads} threads, torch {torch}, Python {python}, {system}, {date}"
+    return gpu + line.format(**about)
 
 
 def cpu():
-    """The processor: its name, its cores that this process may use, and the rungs whose instructions it has."""
+    """The processor as a dict: its name, the cores this process may use, the rungs that it can run."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -90,13 +85,13 @@ def cpu():
 
 
 def build_info():
-    """What setup.py wrote when it built the extension, or could not; empty in a checkout that was never built."""
+    """What setup.py recorded when it built the extension, or failed to; empty if it never ran."""
     file = HERE / "_build_info.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def openmp_runtimes():
-    """Files of the OpenMP runtimes in this process. Two of them would mean two pools of threads for the same cores."""
+    """The files of the OpenMP runtimes in this process. Two would mean two thread pools on the same cores."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:

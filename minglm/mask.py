@@ -20,15 +20,14 @@ from .rule import keys_of_row
 class GLMMask:
     """The mask of a packed batch: where each sample starts and how long its Part A is.
 
-    cu_seqlens_q, cu_seqlens_k: (S+1,) int32, sample s owns rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1
-    (keys likewise). part_a_lens: (S,) int32.
-    seqlens_k: optional (S,) int32, the keys of sample s are only the first seqlens_k[s] (a cache with room to
-    grow).
+    cu_seqlens_q, cu_seqlens_k: (S+1,) int32; sample s has the rows cu_seqlens_q[s] .. cu_seqlens_q[s+1] - 1,
+    and likewise its keys. part_a_lens: (S,) int32.
+    seqlens_k: optional (S,) int32; sample s then has only its first seqlens_k[s] keys (a cache).
 
-    Threads may share a mask: its lengths never change, and what it remembers follows from them.
+    Queries are aligned with the end of their sample's keys: row r of sample s is i = len_k - len_q + r. The
+    lengths are checked once, here, on the host; MinglmError says which of them contradict each other.
 
-    Queries are aligned to the end of their sample's keys: row r of sample s is i = len_k - len_q + r. Raises
-    MinglmError when the lengths contradict each other; they are checked here, once, on the host.
+    Threads may share a mask: its lengths never change, and everything it caches is derived from them.
     """
 
     cu_seqlens_q: torch.Tensor
@@ -65,7 +64,7 @@ class GLMMask:
 
     @classmethod
     def packed(cls, seq_lens, part_a_lens):
-        """Samples of these lengths, end to end, queries and keys alike (training)."""
+        """The mask of samples of these lengths, end to end; queries and keys are the same rows (training)."""
         cu = torch.nn.functional.pad(_int32("seq_lens", seq_lens).cumsum(0, dtype=torch.int32), (1, 0))
         return cls(cu, cu, part_a_lens)
 
@@ -81,16 +80,16 @@ class GLMMask:
 
     @classmethod
     def prefix(cls, seq_lens, part_a_lens):
-        """A prefix that sees itself, and a continuation that is causal: the same rule as `packed`, under its other name."""
+        """A bidirectional prefix and a causal continuation: another name for `packed`."""
         return cls.packed(seq_lens, part_a_lens)
 
     def with_queries(self, len_q):
-        """The same keys, asked only by the last len_q[s] rows of each sample. len_q: (S,) ints."""
+        """The same mask, but only the last len_q[s] rows of each sample are queries. len_q: (S,) ints."""
         cu_q = torch.nn.functional.pad(_int32("len_q", len_q).cumsum(0, dtype=torch.int32), (1, 0))
         return GLMMask(cu_q, self.cu_seqlens_k, self.part_a_lens, self.seqlens_k)
 
     def with_sample(self, n):
-        """The same samples and one more at the end: n rows that see each other, and nobody else does."""
+        """The mask with one more sample at the end: n rows that see only each other."""
         ends = [torch.cat([cu, cu[-1:] + n]) for cu in (self.cu_seqlens_q, self.cu_seqlens_k)]
         own = torch.tensor([n], dtype=torch.int32)
         used = None if self.seqlens_k is None else torch.cat([self.seqlens_k, own])
@@ -98,55 +97,53 @@ class GLMMask:
 
     @property
     def len_q(self):
-        """Queries of each sample, (S,) int32."""
+        """The number of queries of each sample, (S,) int32."""
         return self.cu_seqlens_q.diff()
 
     @property
     def len_k(self):
-        """Keys of each sample that may be seen at all, (S,) int32."""
+        """The number of keys of each sample, (S,) int32."""
         return self.cu_seqlens_k.diff() if self.seqlens_k is None else self.seqlens_k
 
     def rows(self):
-        """For every query row: its sample, and its index i among the sample's keys. Two (Nq,) int64 tensors."""
+        """The sample of every query row, and its index i among the sample's keys: two (Nq,) int64 tensors."""
         len_q = self.len_q.long()
         sample = torch.repeat_interleave(torch.arange(len(len_q)), len_q)
         r = torch.arange(len(sample)) - self.cu_seqlens_q.long()[sample]
         return sample, (self.len_k - self.len_q).long()[sample] + r
 
     def visible_keys(self):
-        """How many of its sample's keys each row sees: the rule, for every row at once. (Nq,) int64."""
+        """How many keys of its sample each row sees: the rule, for all rows at once. (Nq,) int64."""
         sample, i = self.rows()
         return torch.minimum(self.len_k.long()[sample], keys_of_row(i, self.part_a_lens.long()[sample]))
 
     def dense(self):
-        """The whole grid, for pictures and for the reference: (Nq, Nk) bool, True = may attend."""
+        """The mask as a matrix, for pictures and for the reference: (Nq, Nk) bool, True = may attend."""
         sample, _ = self.rows()
         key = torch.arange(int(self.cu_seqlens_k[-1]))
         first = self.cu_seqlens_k.long()[sample]
         return (key >= first[:, None]) & (key < (first + self.visible_keys())[:, None])
 
     def remember(self, key, make):
-        """`make()`, called once per key: what backends derive from the lengths is derived once a batch, not once a layer."""
+        """`make()`, cached under `key`: so backends prepare the lengths once per batch, not per layer."""
         if key not in self._memory:
-            with torch.inference_mode(False):  # what is kept must serve a backward pass too
+            with torch.inference_mode(False):  # a backward pass must be able to use it, too
                 self._memory[key] = make()
         return self._memory[key]
 
 
 def _int32(name, values):
-    """A list, array or tensor of whole numbers as a 1-D int32 tensor on the host."""
+    """A list, array or tensor of integers as a 1-D int32 tensor on the host."""
     values = torch.as_tensor(values)
     if values.numel() == 0:
         values = values.to(torch.int32)
     if values.dim() != 1 or values.is_floating_point() or values.dtype == torch.bool:
-        raise MinglmError(
-            f"{name}: {values.dtype} of shape {tuple(values.shape)}; a 1-D row of integers is needed"
-        )
+        kind = f"{values.dtype} of shape {tuple(values.shape)}"
+        raise MinglmError(f"{name}: {kind}; a 1-D row of integers is needed")
     if len(values) and int(values.long().abs().max()) >= 2**31:
         raise MinglmError(f"{name}: {_short(values)} do not fit into 32 bits")
-    return values.to(
-        "cpu", torch.int32, copy=True
-    ).contiguous()  # a copy: nobody changes a checked mask from outside
+    # a copy, so that a checked mask cannot be changed from outside
+    return values.to("cpu", torch.int32, copy=True).contiguous()
 
 
 def _short(values):

@@ -1,11 +1,11 @@
-"""GLM, from token ids to logits. Read top to bottom: settings, one layer, the whole.
+"""GLM, from token ids to logits. Read top to bottom: one layer, then the whole model.
 
-    x = E[token] + P[position] + Q[block position]                   (the 2D positions of the paper, section 2.2)
-    N times:   x += attention(norm(x))     x += MLP(norm(x))         (pre-LN: the residual x itself is never normalised)
-    logits = norm(x) E^T                                             (the head is the embedding again)
+    x = E[token] + P[position] + Q[block position]       the 2D positions of the paper, section 2.2
+    x = x + attention(norm(x));  x = x + MLP(norm(x))    in every layer; x itself is never normalised (pre-LN)
+    logits = norm(x) E^T                                 the head is the token embedding again
 
-Activations are (N, C): all samples of a batch end to end, no padding. Only attention needs to know where a
-sample ends, and the GLMMask tells it.
+Activations are (N, C): the samples of a batch end to end, without padding. Only attention needs to know where
+a sample ends; the GLMMask tells it.
 """
 
 import math
@@ -16,16 +16,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import masked_attention
-from .checks import check_pair, finite
+from .attention import attention_weights, masked_attention
+from .batch import columns
+from .checks import check_pair
 from .errors import MinglmError
-from .model_config import GLMConfig as GLMConfig  # its other name: minglm.model.GLMConfig
+from .model_config import GLMConfig as GLMConfig  # also importable as minglm.model.GLMConfig
 from .modules import evaluating, table_of
-from .suffixes import plan, row_multiple
+from .suffixes import plan, repeat_last
 
 
 class Layer(nn.Module):
-    """One transformer layer: every row looks around (attention), then thinks for itself (MLP)."""
+    """One transformer layer: rows exchange information (attention), then each is processed alone (MLP)."""
 
     def __init__(self, config):
         super().__init__()
@@ -40,17 +41,17 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x, mask, backend, rows=None, keep=None):
-        """x: (N, C) -> (N, C); with rows (R,), only those rows are computed, while all N serve as keys: -> (R, C).
+        """(N, C) -> (N, C), or (R, C) if only `rows` (R,) are computed; all N rows are keys in either case.
 
-        The mask's queries must be those R rows. keep: a function from these keys and values to all that were
-        ever read.
+        mask: its queries are the computed rows. keep: adds the new keys and values to a cache, returns all.
         """
         q, k, v = self.project(x)
         if rows is not None:
             x, q = x.index_select(0, rows), q.index_select(0, rows)
         if keep is not None:
             k, v = keep(k, v)
-        return self.combine(x, masked_attention(q, k, v, mask, backend=backend).flatten(1))
+        attended = masked_attention(q, k, v, mask, backend=backend)  # (R, H, D)
+        return self.combine(x, attended.flatten(1))
 
     def project(self, x):
         """Queries, keys and values of all rows: (N, H, D) each."""
@@ -58,21 +59,20 @@ class Layer(nn.Module):
         return self.qkv(self.norm1(x)).view(N, 3, self.num_heads, C // self.num_heads).unbind(1)
 
     def combine(self, x, attended):
-        """What attention brought joins the residual, then the MLP's thought does: (R, C), (R, C) -> (R, C)."""
+        """Add the output of attention to the residual, then that of the MLP: (R, C), (R, C) -> (R, C)."""
         x = x + self.dropout(self.out(attended))
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))
 
 
 class GLM(nn.Module):
-    """The whole model. `model.backend` chooses how attention is computed (see `masked_attention`), never what.
+    """The whole model.
 
-    `model.prune`: the last layer computes only the rows that are asked for (on by default; the result is the
-    same). `model.checkpoint_activations`: keep one (N, C) per layer for the backward pass and recompute the
-    rest.
+    Three attributes choose how it is computed, never what: `backend` (see `masked_attention`), `prune` (the
+    last layer computes only the rows that are needed; on by default) and `checkpoint_activations` (keep one
+    (N, C) per layer for the backward pass and recompute the rest).
 
-    Threads may share a model, in either mode, to fill, score, classify or embed: none of these changes it.
-    What changes it (to train it, load weights, move it, compile it, set the attributes above) is for one
-    thread while no other uses it.
+    Threads may share a model, in train or eval mode, to fill, score, classify or embed: none of these changes
+    it. Training, loading weights, moving, compiling and setting attributes need it to themselves.
     """
 
     def __init__(self, config):
@@ -91,7 +91,7 @@ class GLM(nn.Module):
 
     @torch.no_grad()
     def initialise(self):
-        """N(0, 0.02) everywhere, but N(0, 0.02 / sqrt(2 layers)) where a layer writes to the residual; biases 0."""
+        """Weights from N(0, 0.02), or N(0, 0.02 / sqrt(2 layers)) if they write to the residual; biases 0."""
         for name, p in self.named_parameters():
             if name.endswith("bias"):
                 p.zero_()
@@ -101,68 +101,54 @@ class GLM(nn.Module):
                 into_residual = name.endswith(("out.weight", "down.weight"))
                 p.normal_(0, 0.02 / math.sqrt(2 * self.config.num_layers) if into_residual else 0.02)
 
-    def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
-        """The normalised state of each row (or of `rows` only), from which the next token is read.
-
-        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending.
-        cache: a Cache, mask is then what its `next` gave, and the rows are new ones -> (N, C), or (R, C).
-        """
-        prune = self.prune and isinstance(self.layers[-1], Layer)  # another module may know nothing of rows
-        todo = plan((tokens, position_ids, block_position_ids), mask, rows, prune, cache)
-        x = self.embed(*todo.columns)
-        for layer, how in zip(self.layers, todo.of_layers(len(self.layers), cache), strict=True):
-            x = self.run(layer, x, *how)
-        return self.final_norm(todo.chosen(x))
-
     def embed(self, tokens, position_ids, block_position_ids):
-        """What the first layer reads: (N,) int64 three times -> (N, C)."""
+        """The input of the first layer: three times (N,) int64 -> (N, C)."""
         x = self.token_embedding(tokens) + self.position_embedding(position_ids)
         return self.dropout(x + self.block_position_embedding(block_position_ids))
 
-    def run(self, layer, x, mask, rows, keep):
-        if self.checkpoint_activations and self.training:
-            return checkpoint(layer, x, mask, self.backend, rows, keep, use_reentrant=False)
-        return layer(x, mask, self.backend, rows, keep)
+    def hidden(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
+        """The final state of each row (or of `rows` only), which predicts the next token: (N, C), or (R, C).
+
+        tokens, position_ids, block_position_ids: (N,) int64. mask: GLMMask. rows: (R,) int64, ascending.
+        cache: a Cache; then the N rows are new ones, and mask is what its `next` returned.
+        """
+        prune = self.prune and isinstance(self.layers[-1], Layer)  # a replaced layer may not take `rows`
+        todo = plan((tokens, position_ids, block_position_ids), mask, rows, prune, cache)
+        recompute = self.checkpoint_activations and self.training
+        x = self.embed(*todo.columns)
+        for layer, mask, rows, keep in todo.steps(self.layers, cache):
+            inputs = x, mask, self.backend, rows, keep
+            x = checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
+        return self.final_norm(todo.chosen(x))
 
     def head(self, states, tokens=None):
-        """Scores of every token (or of `tokens` only) as the next one: (R, C) -> logits (R, V)."""
+        """Logits of every token (or of `tokens` only) as the next one: (R, C) -> (R, V)."""
         table = table_of(self.token_embedding, self.config.vocab_size)  # (V, C)
         return F.linear(states, table if tokens is None else F.embedding(tokens, table))
 
     def forward(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
-        """Scores of every token as the next one: logits (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
+        """Logits of the next token: (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
         return self.head(self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache))
 
     def loss(self, batch, reduction="mean"):
-        """Cross-entropy of the learned rows of a Batch, in nats; logits of other rows are never computed.
+        """Cross-entropy of a Batch at its M target rows, in nats; no logits are computed for other rows.
 
-        reduction: "mean" over the M learned rows, "sum", or "none" -> (M,). The mean of no rows is 0.
+        reduction: "mean" over the target rows (0 if there are none), "sum", or "none" -> (M,).
         """
-        rows, targets, M = batch.target_rows, batch.targets, len(batch.targets)
-        if extra := -M % row_multiple(rows.device):  # the last row once more, and its loss thrown away
-            rows, targets = (torch.cat([x, x[-1:].expand(extra)]) for x in (rows, targets))
-        logits = self(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, rows)  # (M, V)
+        if reduction not in ("mean", "sum", "none"):
+            raise MinglmError(f'reduction: {reduction!r} is not accepted; "mean", "sum" or "none" is')
+        M = len(batch.targets)
+        rows, targets = repeat_last(batch.target_rows, batch.targets)
+        logits = self(*columns(batch), rows)  # (M, V), and a few rows more in bfloat16
         logits = logits.float() if logits.dtype != torch.float64 else logits
         losses = F.cross_entropy(logits, targets, reduction="none")[:M]
         if reduction == "none":
             return losses
-        if reduction not in ("mean", "sum"):
-            raise MinglmError(f'reduction: {reduction!r} is not accepted; "mean", "sum" or "none" is')
-        return losses.sum() if reduction == "sum" else losses.sum() / max(1, len(losses))
-
-    def queries_and_keys(self, x, layer):
-        """What is compared in one layer that reads x (N, C), to be looked at: (N, H, D) twice."""
-        if not hasattr(self.layers[layer], "project"):
-            kind = type(self.layers[layer]).__name__
-            raise MinglmError(
-                f"layers.{layer}: it was replaced by a {kind}, whose attention cannot be looked at"
-            )
-        q, k, _ = self.layers[layer].project(x)
-        return q, k
+        return losses.sum() if reduction == "sum" else losses.sum() / max(1, M)
 
     @torch.no_grad()
     def attention_weights(self, batch, layer):
-        """Who looked at whom in one layer, for pictures: a list of (H, T, T), one per sample of the batch.
+        """The attention weights of one layer, for pictures: a list of (H, T, T), one per sample of the batch.
 
         Always computed by the plain formula; each row sums to 1. layer: 0 .. num_layers - 1, negative from
         the end.
@@ -173,36 +159,37 @@ class GLM(nn.Module):
         x = model.embed(batch.tokens, batch.position_ids, batch.block_position_ids)
         for earlier in model.layers[: layer % len(model.layers)]:
             x = earlier(x, batch.mask, model.backend)
-        q, k = model.queries_and_keys(x, layer)
-        lens, weights = batch.mask.len_q.tolist(), []
-        for qs, ks, visible in zip(
-            q.split(lens), k.split(lens), batch.mask.visible_keys().split(lens), strict=True
-        ):
-            may_attend = (torch.arange(len(ks)) < visible[:, None]).to(x.device)  # (T, T)
-            scores = torch.einsum("qhd,khd->hqk", qs, ks) / math.sqrt(q.shape[-1])
-            weights.append(finite(scores).masked_fill(~may_attend, -math.inf).softmax(-1))
-        return weights
+        return attention_weights(*model.queries_and_keys(x, layer), batch.mask)
+
+    def queries_and_keys(self, x, layer):
+        """The queries and keys of a layer whose input is x (N, C): (N, H, D) each."""
+        if not hasattr(self.layers[layer], "project"):
+            kind = type(self.layers[layer]).__name__
+            what = f"it was replaced by a {kind}, whose attention cannot be looked at"
+            raise MinglmError(f"layers.{layer}: {what}")
+        q, k, _ = self.layers[layer].project(x)
+        return q, k
 
     def compile(self, **options):
-        """torch.compile what works row by row, once for any number of rows; the attention backends stay as they are."""
+        """Apply torch.compile to everything but attention, once for any number of rows."""
         project, combine = (torch.compile(f, dynamic=True, **options) for f in (Layer.project, Layer.combine))
-        for layer in filter(lambda module: isinstance(module, Layer), self.modules()):
-            # methods, so that a copy of the model computes with its own weights
-            layer.project, layer.combine = MethodType(project, layer), MethodType(combine, layer)
+        for layer in self.modules():
+            if isinstance(layer, Layer):  # bound methods, so that a copy of the model uses its own weights
+                layer.project, layer.combine = MethodType(project, layer), MethodType(combine, layer)
 
     def num_parameters(self):
-        """How many weights there are (the tied head counts once)."""
+        """The number of weights (the tied head counts once)."""
         return sum(p.numel() for p in self.parameters())
 
     @classmethod
     def from_pretrained(cls, directory, device="cpu"):
-        """A GLM from a folder with model.safetensors and config.json, or from a run folder (its last checkpoint)."""
+        """The GLM of a folder with model.safetensors and config.json, or of a run's last checkpoint."""
         from .files.checkpoint import from_pretrained
 
         return from_pretrained(cls, directory, device)
 
     def save_pretrained(self, directory, tokenizer=None):
-        """Write model.safetensors, config.json, manifest.json (and tokenizer.json): the folder appears whole or not at all."""
+        """Atomically write a folder of model.safetensors, config.json, manifest.json (and tokenizer.json)."""
         from .files.checkpoint import save_pretrained
 
         if tokenizer is not None:
@@ -211,7 +198,7 @@ class GLM(nn.Module):
 
     @classmethod
     def from_original(cls, path_or_state_dict, config=None):
-        """A GLM with the original's weights: a Megatron or Hugging Face folder, a file or a state dict (`original.py`)."""
+        """A GLM with the original's weights: a Megatron or Hugging Face folder, a file or a state dict."""
         from .original.weights import from_original
 
         return from_original(cls, path_or_state_dict, config)

@@ -1,20 +1,19 @@
-"""The shape of a GLM, apart from the network itself: settings and help texts read it without importing torch."""
+"""The settings of a GLM's network, apart from the network, so that reading them does not import torch."""
 
 from dataclasses import dataclass
 
 from .errors import MinglmError
 
-FAMILIES = ("glm", "glm-ordered", "glm-1d", "glm-sentinels", "gpt", "bert", "prefix")  # those of layout.py
+FAMILIES = ("glm", "glm-ordered", "glm-1d", "glm-sentinels", "gpt", "bert", "prefix")  # see families.py
 
 
 @dataclass(frozen=True)
 class GLMConfig:
-    """The shape of a GLM: everything that decides what its weights mean.
+    """The settings of a GLM: everything that decides what its weights mean.
 
     max_positions bounds Part A and every block position; the two position tables have one row more.
-    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port. family: what it is
-    trained as (layout.py); it says how rows are laid out for these weights, and the network is the same for
-    all.
+    gelu: "tanh" as in the original training code, "erf" as in its Hugging Face port. family: how samples are
+    laid out for these weights (families.py); the network is the same for all.
     """
 
     vocab_size: int
@@ -32,31 +31,26 @@ class GLMConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise MinglmError(f"model.{name}: {value!r} is not accepted; a whole number of at least 1 is")
         if self.hidden_size % self.num_heads:
-            raise MinglmError(
-                f"model.hidden_size: {self.hidden_size} is not a multiple of model.num_heads = {self.num_heads}"
-            )
-        if (
-            isinstance(self.dropout, bool)
-            or not isinstance(self.dropout, int | float)
-            or not 0 <= self.dropout < 1
-        ):
+            size, heads = self.hidden_size, self.num_heads
+            raise MinglmError(f"model.hidden_size: {size} is not a multiple of model.num_heads = {heads}")
+        is_number = isinstance(self.dropout, int | float) and not isinstance(self.dropout, bool)
+        if not is_number or not 0 <= self.dropout < 1:
             raise MinglmError(
                 f"model.dropout: {self.dropout!r} is not accepted; a number from 0 to below 1 is"
             )
         if self.gelu not in ("tanh", "erf"):
             raise MinglmError(f'model.gelu: {self.gelu!r} is not accepted; "tanh" or "erf" is')
         if self.family not in FAMILIES:
-            raise MinglmError(
-                f"model.family: {self.family!r} is not accepted; one of {', '.join(FAMILIES)} is"
-            )
+            accepted = ", ".join(FAMILIES)
+            raise MinglmError(f"model.family: {self.family!r} is not accepted; one of {accepted} is")
 
 
 def useful_flop(config, batch):
-    """Multiplications and additions of matrix products and attention that one step cannot do without: (GEMMs, attention).
+    """The multiplications and additions that one training step needs: (in matrix products, in attention).
 
-    A weight costs 2 a row forward and 4 backward. All rows pass all layers but the last, of which they only
-    need keys and values; rows of Part B (all of them learn) pass it whole, and the head. Attention costs 4 C
-    a visible pair forward, and 10 C backward.
+    A weight costs 2 per row forward and 4 backward. All rows pass all layers except the last, where they only
+    need keys and values; the target rows pass the whole last layer and the head. Attention costs 4 C per
+    visible pair forward and 10 C backward.
     """
     C, V, layers = config.hidden_size, config.vocab_size, config.num_layers
     N, M = len(batch.tokens), len(batch.targets)
@@ -67,7 +61,7 @@ def useful_flop(config, batch):
 
 
 def num_parameters(model: GLMConfig) -> int:
-    """The weights of a GLM, the tied head counted once: V h + 2 (P + 1) h + N (12 h^2 + 13 h) + 2 h.
+    """The number of weights, the tied head counted once: V h + 2 (P + 1) h + N (12 h^2 + 13 h) + 2 h.
 
     Example: V=10, h=2, N=1, P=3 -> 20 + 16 + 74 + 4 = 114.
     """

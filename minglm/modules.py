@@ -1,8 +1,8 @@
-"""Models whose modules were changed from outside (LoRA, hooks, pruning, quantised or wrapped parts), or are shared by threads.
+"""Models whose modules were changed (LoRA, hooks, pruning, quantisation, wrappers) or that threads share.
 
-Every module is called, and its weight is never read past it: GLM (model.py) keeps this rule everywhere. The
-head alone is no module but a table (`table_of`). A model that others may be using is never switched to eval
-mode and back (`evaluating`).
+GLM calls its modules and never reads their weights directly, so a changed module takes full effect. The head
+is no module of its own; `table_of` gives its weights. A model that other threads may be using is never
+switched to eval mode and back; see `evaluating`.
 """
 
 from types import MethodType
@@ -14,10 +14,10 @@ from .errors import MinglmError
 
 
 def table_of(embedding, size):
-    """The table of an embedding, (size, C), for the head that it is tied to.
+    """The table of an embedding, (size, C), for the head that is tied to it.
 
-    That of a plain one is its weight (pruned or parametrized, if it is). Anything else, LoRA or a quantised
-    embedding, is asked for every id, so that the head is what the embedding has become.
+    For a plain embedding (which may be pruned or parametrized) it is the weight. Anything else, such as LoRA
+    or a quantised embedding, is called with every id, so that the head matches the embedding.
     """
     if type(embedding).forward is nn.Embedding.forward and "forward" not in vars(embedding):
         return embedding.weight
@@ -26,12 +26,12 @@ def table_of(embedding, size):
 
 
 def evaluating(model):
-    """The model without dropout -> a view in eval mode that shares its weights, buffers and hooks; the model stays as it is.
+    """A view of the model in eval mode that shares its weights, buffers and hooks; the model is not changed.
 
-    So threads may use one model at the same time, and what its own mode is, or becomes meanwhile, changes
-    nothing. Hooks of a model that trains are handed the view's modules; a model in eval mode that has hooks
-    is its own view. Raises MinglmError for a module that trains and cannot be viewed: its `forward` was
-    replaced, or it is a ScriptModule.
+    So threads may use one model at the same time, whatever its own mode is or becomes. Hooks of a model in
+    train mode are called with the view's modules; a model in eval mode with hooks is returned itself. Raises
+    MinglmError for a module in train mode that cannot be viewed: its `forward` was replaced, or it is a
+    ScriptModule.
     """
     modules = list(model.modules())
     trains = any(module.training for module in modules)
@@ -41,7 +41,7 @@ def evaluating(model):
 
 
 def _is_special(module):
-    """Whether a module has hooks, which may know it by its identity, or cannot be viewed."""
+    """Whether a module has hooks, which may depend on its identity, or cannot be viewed."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, name) for name in hooks) or not _can_be_viewed(module)
 
@@ -53,10 +53,8 @@ def _can_be_viewed(module):
 
 
 def _view(module, views):
-    """A shallow copy of a module and of all below it. views: {id: view} of those that are done, as modules may be shared."""
-    module = getattr(
-        module, "_orig_mod", module
-    )  # torch.compile's wrapper holds on to the module that it wraps
+    """A shallow copy of a module and its submodules. views: {id: view} of those already copied."""
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper would call the original module
     if id(module) in views:
         return views[id(module)]
     if not _can_be_viewed(module):
@@ -69,12 +67,12 @@ def _view(module, views):
     for name, value in state.items():
         if isinstance(value, MethodType) and value.__self__ is module:  # as `GLM.compile` sets them
             state[name] = MethodType(value.__func__, view)
-    children = {
-        name: child if child is None else _view(child, views) for name, child in module._modules.items()
-    }
+    submodules = module._modules.items()
+    children = {name: None if child is None else _view(child, views) for name, child in submodules}
     vars(view).update(state, training=False, _modules=children)
     return view
 
 
 def device_of(model):
+    """The device of a model's (first) weight."""
     return next(model.parameters()).device

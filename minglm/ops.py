@@ -1,14 +1,14 @@
-"""Where torch and the kernel meet: arguments are checked, outputs allocated, and addresses handed to `minglm._C`.
+"""The kernel's interface to torch: checks arguments, allocates outputs, and passes addresses to `minglm._C`.
 
-    kernel_attention                               the public path: one autograd.Function
-      torch.ops.minglm._attention_forward          private ops, so that the dispatcher, the profiler and torch.compile
-      torch.ops.minglm._attention_backward         know them; they have no gradient of their own
-        minglm._C.cpu_forward, cpu_backward        plain addresses, strides and lengths (csrc/bindings.cpp)
-        minglm._C.cuda_forward, cuda_backward      the same for tensors on a GPU, on its current stream
-        minglm._C.emulated_forward, ...backward    csrc/cuda, carried out on the CPU
+    kernel_attention                              the public function, with an autograd.Function
+      torch.ops.minglm._attention_forward         private ops, known to the profiler and torch.compile;
+      torch.ops.minglm._attention_backward        they have no gradients
+        minglm._C.cpu_forward, cpu_backward       plain addresses, strides and lengths (csrc/bindings.cpp)
+        minglm._C.cuda_forward, cuda_backward     the same for tensors on a GPU, on its current stream
+        minglm._C.emulated_forward, ...backward   csrc/cuda, run on the CPU
 
-The Function stands outside the ops, for register_autograd costs twice as much a call. A build without the
-extension imports this module like any other; `has_kernel` says why nothing runs.
+The Function calls the ops, because register_autograd would double the cost of a call. This module can be
+imported without the compiled extension; `has_kernel` then says why nothing runs.
 """
 
 import importlib
@@ -26,18 +26,11 @@ MAX_HEAD_DIM = 256
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 CUDA_HEAD_DIMS = (32, 64, 96, 128)
-LADDER = (
-    "scalar",
-    "tiled",
-    "avx2",
-    "avx512",
-    "avx512_bf16",
-    "neon",
-)  # every rung there is, in this build or not
+LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # all rungs, in this build or not
 
 
 def _why_missing(error):
-    """One line: why there is no extension."""
+    """Why there is no extension, in one line."""
     if not isinstance(error, ModuleNotFoundError):
         return f"minglm._C does not load ({str(error).splitlines()[0]})"
     if installed := _installed_copy():
@@ -59,16 +52,15 @@ try:
 except ImportError as error:
     _C, RUNGS, BEST, HOW = None, {}, {}, _why_missing(error)
     if _installed_copy():
-        note(HOW)  # Python found the wrong one of two copies; training with it would be slow without a word
+        note(HOW)  # Python found the wrong one of two copies; training would be slow without a warning
 else:
     HOW = f"compiled by {_C.compiler}, threads by {_C.cpu_threads_by()}"
     RUNGS = {rung["name"]: rung for rung in _C.cpu_rungs()}  # of this build
-    BEST = {
-        dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()
-    }  # the fastest of this machine
+    # the fastest rung of this machine for each dtype
+    BEST = {dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()}
 
 
-# ---- what there is ---------------------------------------------------------------------------------------
+# ---- what is available -----------------------------------------------------------------------------------
 
 
 def has_kernel(device="cpu"):
@@ -84,8 +76,11 @@ def has_kernel(device="cpu"):
 
 
 def constant_when_compiled(function):
-    """Marks a function that torch.compile must call while it traces, not look into: torch.compiler.assume_constant_result,
-    without its import of torch._dynamo, which would double what `import minglm` costs."""
+    """Marks a function that torch.compile must call while it traces instead of tracing it.
+
+    It does what torch.compiler.assume_constant_result does, without importing torch._dynamo, which takes as
+    long as all other imports together.
+    """
     function._dynamo_marked_constant = True
     return function
 
@@ -96,17 +91,16 @@ def _cuda_devices():
 
 
 def has_emulator():
-    """Whether csrc/cuda can be carried out on the CPU, and why (not): (bool, one line)."""
+    """Whether csrc/cuda can run on the CPU, and why (not): (bool, one line)."""
     if _C is None:
         return False, HOW
-    return (
-        _C.emulated_built,
-        "csrc/cuda on the CPU, a thread at a time" if _C.emulated_built else "it is built on Linux only",
-    )
+    if _C.emulated_built:
+        return True, "csrc/cuda on the CPU, a thread at a time"
+    return False, "it is built on Linux only"
 
 
 def rungs():
-    """Names of the rungs that this build has and this machine can run, in ladder order."""
+    """The names of the rungs that this build has and this machine can run, in ladder order."""
     return [name for name, rung in RUNGS.items() if rung["supported"]]
 
 
@@ -117,9 +111,9 @@ def asked_rung():
 
 
 def choose_rung(dtype, name=None):
-    """The rung that computes a dtype: the named one, else MINGLM_KERNEL's, else the fastest that serves the dtype.
+    """The rung that computes a dtype: the named one, else that of MINGLM_KERNEL, else the fastest.
 
-    Raises MinglmError when this machine does not have it or it does not serve the dtype.
+    Raises MinglmError when this machine does not have the rung or the rung does not compute the dtype.
     """
     if not RUNGS:
         raise MinglmError(f"backend: the kernel cannot run: {HOW}")
@@ -137,21 +131,22 @@ def serves(dtype, name=None):
     return dtype in DTYPES and (name is None or RUNGS[name][DTYPES[dtype]])
 
 
-def _known(name, came):
+def _known(name, source):
     if name not in RUNGS or not RUNGS[name]["supported"]:
-        raise MinglmError(f"{came}: this machine has {', '.join(rungs()) or f'no rung: {HOW}'}")
+        raise MinglmError(f"{source}: this machine has {', '.join(rungs()) or f'no rung: {HOW}'}")
     return name
 
 
-# ---- the public path -------------------------------------------------------------------------------------
+# ---- the public functions --------------------------------------------------------------------------------
 
 
 def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
-    """`masked_attention` by the kernel: q (Nq, H, D), k and v (Nk, H, D) with a contiguous last dimension -> (Nq, H, D).
+    """`masked_attention` by the kernel: q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D).
 
-    rung: a name of the ladder, None: `choose_rung`. return_lse: also the natural logarithm of each row's sum
-    of exp(scores), (H, Nq), float32 (float64 where the inputs are), -inf for a row that sees nothing; it has
-    no gradient. Raises MinglmError for whatever the kernel cannot serve.
+    The last dimension must be contiguous. rung: a name of the ladder; None: see `choose_rung`. return_lse:
+    return the logarithm of each row's sum of exp(scores) as well, (H, Nq), float32 (float64 for float64
+    inputs), -inf for a row that sees no key; it has no gradient. Raises MinglmError for inputs that the
+    kernel does not support.
     """
     _refuse_transforms(q, k, v)
     usable, why = has_kernel(q.device)
@@ -165,12 +160,12 @@ def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
 
 
 def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
-    """`masked_attention` by the CUDA kernels, carried out on the CPU: slow, and the same numbers as on a GPU.
+    """`masked_attention` by the CUDA kernels, run on the CPU: slow, but with the same numbers as on a GPU.
 
     q (Nq, H, D), k and v (Nk, H, D) of float32, bfloat16 or float16 on the CPU, D one of CUDA_HEAD_DIMS ->
     (Nq, H, D). schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED"
-    (csrc/cuda_on_cpu/schedule.h); no result may depend on it. Raises MinglmError for whatever these kernels
-    cannot serve, with a report when they do something illegal.
+    (csrc/cuda_on_cpu/schedule.h); no result may depend on it. Raises MinglmError for unsupported inputs, and
+    with a report when the kernels do something illegal.
     """
     _refuse_transforms(q, k, v)
     usable, why = has_emulator()
@@ -181,25 +176,22 @@ def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
 
 
 def is_transformed(*tensors):
-    """Whether torch.func (grad, vmap, jvp, jacrev, ...) or forward-mode autograd is at work on these tensors."""
+    """Whether torch.func (grad, vmap, jvp, jacrev, ...) or forward-mode autograd is at work here."""
     if torch.compiler.is_compiling():
         return False
     if torch._C._are_functorch_transforms_active():
         return True
-    return forward_ad._current_level >= 0 and any(
-        forward_ad.unpack_dual(x).tangent is not None for x in tensors
-    )
+    is_forward_mode = forward_ad._current_level >= 0
+    return is_forward_mode and any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def _refuse_transforms(*tensors):
     if is_transformed(*tensors):
-        raise MinglmError(
-            "backend: the kernel serves no transforms of torch.func and no forward-mode gradients; 'auto' and "
-            "'reference' do"
-        )
+        what = "the kernel serves no transforms of torch.func and no forward-mode gradients"
+        raise MinglmError(f"backend: {what}; 'auto' and 'reference' do")
 
 
-EMULATED = "emulated:"  # a rung of the ops that begins like this is a schedule of the emulator
+EMULATED = "emulated:"  # in the ops, a rung with this prefix is a schedule of the emulator
 
 
 def _lengths(mask):
@@ -207,7 +199,7 @@ def _lengths(mask):
 
 
 def _lengths_on(mask, device):
-    """The mask's lengths on a GPU; copied once a mask, so that a captured CUDA graph finds them where they were."""
+    """The mask's lengths on a GPU, copied once per mask, so a CUDA graph can keep their addresses."""
 
     def copy():
         return tuple(None if x is None else x.to(device, non_blocking=True) for x in _lengths(mask))
@@ -216,7 +208,7 @@ def _lengths_on(mask, device):
 
 
 def _attend(q, k, v, lengths, scale, rung, return_lse):
-    # subtle: the ops have no gradient of their own, so they are called bare only where nobody wants one
+    # subtle: the raw ops have no backward; call them directly only when no gradient is needed
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     attend = _Attention.apply if learning else torch.ops.minglm._attention_forward
     out, lse = attend(q, k, v, *lengths, float(scale), rung)
@@ -237,9 +229,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_out, _):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise MinglmError(
-                "create_graph: True; the kernel has no second derivatives, backend='reference' has them"
-            )
+            what = "the kernel has no second derivatives, backend='reference' has them"
+            raise MinglmError(f"create_graph: True; {what}")
         if grad_out is None:
             return (None,) * 9
         grads = torch.ops.minglm._attention_backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.rung)
@@ -277,33 +268,31 @@ def _backward(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_le
     ):
         if x.shape != shape or x.dtype != dtype or x.device != q.device:
             raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
-    # the gradient of a sum is one number, expanded: all strides 0
+    # subtle: the gradient of a sum is one number, expanded: all its strides are 0
     on_grid = grad_out.stride(-1) == 1 and 0 not in grad_out.stride() and cuda_can_load(grad_out)
     grad_out = grad_out if on_grid else grad_out.clone(memory_format=torch.contiguous_format)
     out, lse = out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous()
     grads = grad_q, grad_k, grad_v = _backward_fake(grad_out, q, k, v, out, lse, *lengths, scale, rung)
-    if seqlens_k is not None:  # the kernel does not touch the room behind a sample's keys
+    if seqlens_k is not None:  # the kernel does not touch a cache's unused slots
         grad_k.zero_(), grad_v.zero_()
     tensors = [*map(_rows, (q, k, v, out)), lse.data_ptr(), *map(_rows, (grad_out, *grads))]
     if _runs_cuda(q.device, rung):
-        delta = lse.new_empty(lse.shape)  # room for rowsum(dO * O)
+        delta = lse.new_empty(lse.shape)  # memory for rowsum(dO * O)
         tensors.append(delta.data_ptr())
     _call("backward", rung, q.device, *checked, scale, lengths, *tensors)
     return grads
 
 
-def _forward_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+def _forward_fake(q, *_):
     return q.new_empty(q.shape), q.new_empty((q.shape[1], q.shape[0]), dtype=_lse_dtype(q))
 
 
-def _backward_fake(
-    grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung
-):
+def _backward_fake(grad_out, q, k, v, *_):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-# Works under torch.compile: `backend="aot_eager"` in the tests; inductor, the default, needs a C++ compiler
-# at run time.
+# torch.compile works with them: the tests use backend="aot_eager", because inductor, the default, needs a C++
+# compiler at run time.
 for _name, _run, _fake in (
     ("_attention_forward", _forward, _forward_fake),
     ("_attention_backward", _backward, _backward_fake),
@@ -318,12 +307,12 @@ def _lse_dtype(q):
 
 
 def _rows(x):
-    """A (rows, H, D) tensor as the extension takes it: address, row stride, head stride."""
+    """A (rows, H, D) tensor as the extension reads it: address, row stride, head stride."""
     return x.data_ptr(), x.stride(0), x.stride(1)
 
 
 def _runs_cuda(device, rung):
-    """Whether csrc/cuda computes it, on a GPU or carried out on the CPU."""
+    """Whether csrc/cuda computes it, on a GPU or emulated on the CPU."""
     return device.type == "cuda" or rung.startswith(EMULATED)
 
 
@@ -340,12 +329,12 @@ def _call(direction, rung, device, dtype, sizes, scale, lengths, *tensors):
             getattr(_C, f"emulated_{direction}")(rung.removeprefix(EMULATED), torch.get_num_threads(), *rest)
         else:
             getattr(_C, f"cpu_{direction}")(rung, torch.get_num_threads(), *rest)
-    except ValueError as error:  # the extension checks what the lengths say
+    except ValueError as error:  # the extension checks the values of the lengths
         raise MinglmError(str(error)) from None
 
 
 def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
-    """Everything that the extension takes on trust. Returns its number for the dtype, and the sizes."""
+    """Check what the extension relies on. Returns the extension's number for the dtype, and the sizes."""
     if _C is None:
         raise MinglmError(f"backend: the kernel cannot run: {HOW}")
     dtypes = CUDA_DTYPES if _runs_cuda(q.device, rung) else DTYPES
@@ -362,9 +351,7 @@ def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
         if x.device.type not in ("cpu", "cuda") or x.device != q.device:
             raise MinglmError(f"{name}: on {x.device}; {q.device if x is not q else 'cpu or cuda'} is needed")
         if not last_is_contiguous(x):
-            raise MinglmError(
-                f"{name}: strides {x.stride()}; the kernel accepts any but for the last, which must be 1"
-            )
+            raise MinglmError(f"{name}: strides {x.stride()}; the last one must be 1, the others are free")
     samples = part_a_lens.numel()
     lengths = dict(cu_seqlens_q=(cu_seqlens_q, samples + 1), cu_seqlens_k=(cu_seqlens_k, samples + 1))
     lengths |= dict(part_a_lens=(part_a_lens, samples), seqlens_k=(seqlens_k, samples))
@@ -372,19 +359,18 @@ def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
         if x is None:
             continue
         if x.dtype != torch.int32 or x.shape != (entries,) or not x.is_contiguous() or x.device != q.device:
-            raise MinglmError(
-                f"{name}: {_kind(x)}; a contiguous row of {entries} int32 on {q.device} is needed"
-            )
+            needed = f"a contiguous row of {entries} int32 on {q.device} is needed"
+            raise MinglmError(f"{name}: {_kind(x)}; {needed}")
     return getattr(_C, dtypes[q.dtype]), (samples, heads, width, q.shape[0], k.shape[0])
 
 
 def cuda_can_load(x):
-    """Whether the CUDA kernels can move a (rows, H, D) tensor 16 bytes at a time, as they do with 16-bit numbers."""
+    """Whether the CUDA kernels can load a (rows, H, D) tensor: 16 bytes at a time in 16-bit dtypes."""
     return x.element_size() != 2 or all(n % 8 == 0 for n in (x.data_ptr() // 2, x.stride(0), x.stride(1)))
 
 
 def last_is_contiguous(x):
-    """Whether the numbers of one row and head lie side by side."""
+    """Whether the numbers of one row and head are adjacent."""
     return x.stride(-1) == 1 or x.shape[-1] == 1
 
 
@@ -393,7 +379,7 @@ def _kind(x):
 
 
 def cuda():
-    """The CUDA kernels: for what they were built, or why not; what the driver says; whether they can be emulated on the CPU."""
+    """The state of the CUDA kernels as a dict: built or why not, devices, driver, emulation on the CPU."""
     built = bool(getattr(_C, "cuda_built", False))
     count, driver = _C.cuda_devices() if built else (0, None)
     note = build_info().get("cuda", {})
@@ -411,13 +397,9 @@ def cuda():
 
 
 def why_no_gpu():
-    """One line: PyTorch sees no GPU, and what our own CUDA runtime, if the build has it, sees."""
-    there = cuda()
-    if there["devices"]:
-        need = (
-            "is built without CUDA"
-            if torch.version.cuda is None
-            else f"is built for CUDA {torch.version.cuda}"
-        )
-        return f"PyTorch sees no GPU, the driver shows {there['devices']}: this PyTorch {need}"
-    return f"PyTorch sees no GPU{', and the driver: ' + there['driver'] if there['driver'] else ''}"
+    """Why PyTorch sees no GPU, in one line; a build with CUDA asks the driver, too."""
+    state, version = cuda(), torch.version.cuda
+    if state["devices"]:
+        build = f"is built for CUDA {version}" if version else "is built without CUDA"
+        return f"PyTorch sees no GPU, the driver shows {state['devices']}: this PyTorch {build}"
+    return f"PyTorch sees no GPU{', and the driver: ' + state['driver'] if state['driver'] else ''}"

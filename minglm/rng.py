@@ -1,9 +1,9 @@
-"""Random numbers that need no history: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+"""Stateless random numbers: the counter-based generator Philox4x32-10.
 
-Philox is a keyed scramble of a counter: block number n of a stream is `philox(n, key)`, whatever was drawn
-before. So the spans of window 7 in epoch 3 are a function of (seed, 3, 7) alone, and a resumed run needs no
-random state. Spans and batches use nothing else, and any other language that repeats these lines draws the
-same spans.
+Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") scrambles a counter under a key:
+block number n of a stream is `philox(n, key)`, whatever was drawn before. So the spans of window 7 in epoch 3
+are a function of (seed, 3, 7), and a resumed run needs no random state. Spans and batches use no other random
+numbers, so a port of these lines to another language draws the same spans.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def philox(counter, key):
 
 
 class Rng:
-    """A stream of random numbers named by a seed and up to three 32-bit numbers.
+    """A stream of random numbers, identified by a seed and up to three 32-bit numbers.
 
     `Rng(seed, a, b, c)` draws from counters (0, a, b, c), (1, a, b, c), ... under the 64-bit key `seed`.
     """
@@ -51,14 +51,14 @@ class Rng:
         return self.word() / 2**32
 
     def integer(self, n):
-        """An int in 0 .. n-1, all equally likely (words past the last multiple of n are drawn again); 1 <= n <= 2^32."""
+        """A uniform int in 0 .. n-1, 1 <= n <= 2^32; words past the last multiple of n are drawn again."""
         limit = 2**32 - 2**32 % n
         while (word := self.word()) >= limit:
             pass
         return word % n
 
     def shuffle(self, items):
-        """Shuffle a list in place, every order equally likely (Fisher-Yates from the end); returns it."""
+        """Shuffle a list in place, uniformly (Fisher-Yates from the end), and return it."""
         for i in range(len(items) - 1, 0, -1):
             j = self.integer(i + 1)
             items[i], items[j] = items[j], items[i]
@@ -72,22 +72,22 @@ def permutation(n, seed, a=0, b=0, c=0):
 
 
 def uniforms(n, seed, a=0, b=0, c=0):
-    """n floats in [0, 1), each a function of its own index: the first word of block i / 2^32. Returns (n,) float64."""
+    """n floats in [0, 1), (n,) float64: number i is the first word of block i, divided by 2^32."""
     return blocks(n, seed, a, b, c)[0] / 2**32
 
 
 def blocks(n, seed, a=0, b=0, c=0):
-    """Philox blocks for counters (i, a, b, c), i = 0 .. n-1, all at once in numpy: four (n,) uint64 arrays of words."""
+    """The Philox blocks of counters (i, a, b, c), i = 0 .. n-1, as four (n,) uint64 arrays of words."""
     i, seed = np.arange(n, dtype=np.uint64), int(seed)
     counter = (i, *(np.full(n, int(word) & MASK32, dtype=np.uint64) for word in (a, b, c)))
     return philox(counter, (seed & MASK32, (seed >> 32) & MASK32))
 
 
-# What a stream of random numbers is for: the last word of its counter.
+# The purposes of streams: the last word of the counter.
 ORDER, SPANS, HELD_OUT, NOISE, DROPOUT, SAMPLING, CUTS = range(7)
 
 
 def stream_seed(seed, step, rank, number):
-    """A seed for torch, keyed by (seed, step, rank, micro-batch): dropout needs no history either."""
+    """A seed for torch that depends on (seed, step, rank, micro-batch) alone: dropout has no state."""
     rng = Rng(seed, number, step, DROPOUT + 256 * rank)
     return rng.word() << 31 | rng.word() >> 1  # 63 bits

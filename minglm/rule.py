@@ -1,4 +1,4 @@
-"""The rule of GLM's mask for one sample, which is all that pictures need; mask.py explains it and applies it to a batch."""
+"""The rule of GLM's mask for one sample; mask.py explains it and applies it to a batch."""
 
 
 def keys_of_row(i, part_a_len):

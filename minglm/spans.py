@@ -17,7 +17,7 @@ OBJECTIVES = ("token", "sentence", "document")
 
 
 class Span(NamedTuple):
-    """Half-open: the tokens start, ..., end - 1 of the text as given (cls included where there is one)."""
+    """The tokens start, ..., end - 1 of a text (half-open); cls counts if the text has one."""
 
     start: int
     end: int
@@ -38,13 +38,12 @@ def sample_spans(
     sentence_ends=None,
     starts_sentence=True,
 ):
-    """Spans to blank, in text order: at least one, unless the objective is "sentence" and there is no whole sentence.
+    """Spans to blank, in text order: at least one, except for "sentence" in a text without a whole sentence.
 
     tokens: ids. has_cls, has_eos: whether the first token is cls and the last is eos; cls is never blanked,
-    eos only as the end of a document span. blanks: how many token spans there are, "budget" or "drawn" (see
-    `token_spans`). sentence_ends: for every id of the vocabulary, whether it ends a sentence;
-    starts_sentence: whether a sentence begins at the first text token (False in the middle of a cut
-    document).
+    eos only at the end of a document span. blanks: how the number of token spans is chosen: "budget", until
+    mask_ratio is reached, or "drawn", by `span_count`. sentence_ends: for every id of the vocabulary,
+    whether it ends a sentence. starts_sentence: whether the first text token begins one.
     """
     first, end = int(has_cls), len(tokens) - int(has_eos)
     if end <= first:
@@ -55,9 +54,9 @@ def sample_spans(
         return [document_span(first, len(tokens), rng, *document_ratio)]
     budget = max(1, int(mask_ratio * len(tokens)))
     if objective == "token":
-        count = (
-            span_count(mask_ratio * len(tokens), rng, mean_length, max_length) if blanks == "drawn" else None
-        )
+        count = None
+        if blanks == "drawn":
+            count = span_count(mask_ratio * len(tokens), rng, mean_length, max_length)
         return token_spans(first, end, budget, rng, mean_length, max_length, count)
     if objective == "sentence":
         if sentence_ends is None:
@@ -70,25 +69,24 @@ def sample_spans(
 
 
 def span_count(budget, rng, mean_length=3.0, max_length=40):
-    """A number of token spans that cover `budget` tokens on average, drawn evenly from 1 to about twice that number.
+    """A random number of token spans: uniform from 1 to about 2 m, where m spans cover `budget` on average.
 
     Example: 6 tokens in spans of 2 on average -> 1, 2, 3, 4 or 5.
     """
     cdf = poisson_cdf(mean_length, max_length)
-    mean = len(cdf) - sum(cdf[:-1])  # of a length: the sum of P(length > n)
+    mean = len(cdf) - sum(cdf[:-1])  # the mean length: the sum of P(length > n)
     return 1 + rng.integer(max(1, round(2 * budget / mean) - 1))
 
 
 def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40, count=None):
-    """Short spans in [first, end), at least one token apart, until `budget` tokens are blanked (the last may overshoot).
+    """Short spans in [first, end), at least one token apart, until `budget` tokens are blanked or a few more.
 
-    count: so many spans instead, whatever their lengths. A budget lets a model guess lengths: the only blank
-    of a sentence, for example, must hold all of it, and so a model trained with budgets on short texts writes
-    too much into one blank.
+    count: draw this many spans instead, whatever their lengths. (A budget gives lengths away: if a short text
+    has one blank, that blank holds the whole budget. A model trained so writes too much into a single blank.)
 
     Lengths are Poisson(mean_length) without zero, below max_length (40 means at most 39, as in the original).
-    Where they go: shrink every span and the gap behind it to a point, throw the points into the room that is
-    left, and blow them up.
+    To place the spans, shrink each span and the gap after it to a point, draw places for the points among the
+    tokens that are left, and expand them again.
 
     Example: lengths 2 and 3 in 10 tokens leave 10 - 5 - 2 + 1 = 4 slots 0..4; slots 1 and 3 -> spans (1, 3)
     and (6, 9).
@@ -98,12 +96,12 @@ def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40, count=N
     while blanked < budget if count is None else len(lengths) < count:
         room = end - first - blanked - len(lengths)  # each span so far takes its tokens and one gap
         if room < 1:
-            break  # a text of a few tokens: what fits is blanked
+            break  # the text is too short for more
         u = rng.uniform()
         length = min(room, 1 + next(n for n, p in enumerate(cdf) if u < p))
         lengths.append(length)
         blanked += length
-    rng.shuffle(lengths)  # subtle: the last one drawn passed the budget, so it is a long one
+    rng.shuffle(lengths)  # subtle: the last span drawn passes the budget, so it tends to be long
     free = end - first - blanked - len(lengths) + 1
     slots = sorted(rng.integer(free + 1) for _ in lengths)
     spans, shift = [], first
@@ -124,9 +122,9 @@ def poisson_cdf(mean, max_length):
 
 
 def whole_sentences(tokens, first, end, has_eos, sentence_ends, starts_sentence=True):
-    """The sentences that lie whole in [first, end): from one end mark to the next.
+    """The spans of complete sentences in [first, end): from one end mark to the next.
 
-    What follows the last end mark counts only if the document ends there (has_eos).
+    Tokens after the last end mark count only if the document ends there (has_eos).
     """
     spans, start = [], first if starts_sentence else None
     for i in range(first, end):
@@ -140,7 +138,7 @@ def whole_sentences(tokens, first, end, has_eos, sentence_ends, starts_sentence=
 
 
 def sentence_spans(sentences, budget, rng):
-    """Sentences in random order until `budget` tokens are blanked, then back in text order. Neighbours may both go."""
+    """Random sentences until `budget` tokens are blanked, in text order. Neighbours may both be blanked."""
     chosen, blanked = [], 0
     for sentence in rng.shuffle(list(sentences)):
         if blanked >= budget:
@@ -151,7 +149,7 @@ def sentence_spans(sentences, budget, rng):
 
 
 def document_span(first, end, rng, min_ratio=0.5, max_ratio=1.0):
-    """One span at the end of [first, end), its length uniform between the two shares of it, at least 1."""
+    """A Span at the end of [first, end); its share is uniform in [min_ratio, max_ratio], at least 1 token."""
     shortest = max(1, math.ceil(min_ratio * (end - first)))
     longest = max(shortest, math.floor(max_ratio * (end - first)))
     return Span(end - shortest - rng.integer(longest - shortest + 1), end)

@@ -1,19 +1,19 @@
-"""The tokens that are not text, and the characters that end a sentence."""
+"""Special tokens, and the characters that end a sentence."""
 
 from dataclasses import dataclass
 
 from .errors import MinglmError
 
-# A sentence ends with one of these. "3.14" and "Mr." count too: the rule is deliberately simple.
+# A sentence ends with one of these. "3.14" and "Mr." match too; the rule is deliberately simple.
 SENTENCE_MARKS = (".", "?", "!", "。", "？", "！", "…", "\n")
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids of the tokens that are not text. The defaults are those of a vocabulary that minglm has trained.
+    """The ids of the special tokens. The defaults are those of a vocabulary trained by minglm.
 
-    In a vocabulary of the original they are others, and two may be one: pad is eos, [sMASK] and [gMASK] can
-    be [MASK].
+    In a vocabulary of the original they differ, and two may share an id: pad is eos, and [sMASK] and [gMASK]
+    can be [MASK].
     """
 
     pad: int = 0
@@ -38,7 +38,7 @@ class SpecialTokens:
         return masks[objective]
 
 
-# The vocabulary begins with these, in the order of SpecialTokens' ids, ...
+# A vocabulary begins with these, in the order of SpecialTokens' ids, ...
 SPECIAL_STRINGS = {
     "pad": "[PAD]",
     "cls": "[CLS]",
@@ -49,20 +49,17 @@ SPECIAL_STRINGS = {
     "sop": "<|startofpiece|>",
     "eop": "<|endofpiece|>",
 }
+SPARE_STRINGS = tuple(f"<|spare{i}|>" for i in range(16))  # ... and spare rows for experiments
 
-
-SPARE_STRINGS = tuple(f"<|spare{i}|>" for i in range(16))  # ... and rows for experiments
-
-
-# A vocabulary that lacks the first gives it the id of the second: the original's pad is its eos, and those of
-# its models that were trained with [MASK] alone use it for sentences and endings, too.
+# If a vocabulary lacks the first, it uses the id of the second: the original's pad is its eos, and its models
+# that were trained with [MASK] alone use it for sentences and documents, too.
 STAND_INS = {"pad": "eos", "eos": "pad", "smask": "mask", "gmask": "mask"}
 
 
 def byte_of_character():
-    """GPT-2's alphabet of bytes in tokenizer.json: printable Latin-1 is itself, the rest is U+0100 and up.
+    """{character: byte} of GPT-2's byte alphabet: printable Latin-1 is itself, the rest is U+0100 and up.
 
-    Example: "A" -> 65, "Ġ" (U+0120) -> 32, the blank.
+    Example: "A" -> 65, "Ġ" (U+0120) -> 32, the space.
     """
     itself = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in itself]

@@ -1,7 +1,7 @@
-"""The standard streams: closed, full, or too narrow for what is to be said.
+"""Standard streams that are closed, full, or limited to ASCII.
 
-A daemon or a cron wrapper may start a process without stdout or stderr; a terminal may know ASCII alone. None
-of this is a reason to lose a training run or a result.
+A daemon or a cron job may run without stdout or stderr, and a terminal may know only ASCII. A training run or
+a result must not be lost because of that.
 """
 
 import codecs
@@ -12,11 +12,10 @@ import sys
 
 @contextlib.contextmanager
 def usable_streams():
-    """Within the block, stdout and stderr take whatever is printed.
+    """Within the block, stdout and stderr accept whatever is printed.
 
-    A closed one swallows it. Characters that the encoding lacks are written as JSON writes them, so lines of
-    JSON stay valid: U+8D77 as \\u8d77 in six characters of ASCII. An encoding with its own way
-    (PYTHONIOENCODING=ascii:replace) keeps it.
+    A closed stream drops it. Characters that the encoding lacks are escaped as in JSON, so that lines of JSON
+    stay valid: U+8D77 becomes \\u8d77. An explicit error handler (PYTHONIOENCODING=ascii:replace) is kept.
     """
     open_closed()
     changed = [
@@ -40,7 +39,7 @@ def usable_streams():
 
 
 def open_closed():
-    """Put a stream that leads nowhere in the place of one that is closed: Python has None there."""
+    """Replace a closed stream (None in Python) by one that drops everything."""
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         _fill_descriptors()
     for name in ("stdout", "stderr"):
@@ -49,14 +48,14 @@ def open_closed():
 
 
 def _fill_descriptors():
-    """Occupy 0, 1 and 2, or the next file that is opened would get one, and what C code prints with it."""
+    """Occupy descriptors 0, 1 and 2; else the next opened file gets one, and with it the output of C code."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)
     os.close(handle)
 
 
 def give_up(stream):
-    """What is left in a stream that cannot be written (its reader has left, its disk is full) is dropped, at exit too."""
+    """Drop the buffer of a stream that cannot be written (closed pipe, full disk), so exit does not fail."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         handle = os.open(os.devnull, os.O_WRONLY)
         os.dup2(handle, stream.fileno())
@@ -64,7 +63,7 @@ def give_up(stream):
 
 
 def say(text):
-    """One line on stderr; where that cannot be written, nothing."""
+    """Print one line on stderr, if it can be written."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

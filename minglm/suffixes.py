@@ -1,8 +1,7 @@
-"""What a step may skip, and what it rounds up; neither changes a result.
+"""Rows that a step may skip, and rows that it adds to reach a round number; neither changes a result.
 
-Only some rows of a batch are asked for their next token: those of Part B. Everything below the last layer
-needs all rows, because each is a key of others, but the last layer has to compute only the rows that are
-asked for.
+Only the rows of Part B predict a token. The lower layers need all rows, because each is a key for others, but
+the last layer has to compute only those that predict.
 """
 
 from functools import partial
@@ -15,27 +14,28 @@ from .mask import GLMMask
 
 
 class Plan(NamedTuple):
-    """A batch as it is computed: the columns and the mask, and what the last layer does with them."""
+    """A batch as it is computed: columns and mask, and which rows the last layer computes."""
 
     columns: tuple  # tokens, position_ids, block_position_ids: (N,) each, rounded up
     mask: GLMMask
-    last_rows: torch.Tensor | None  # that the last layer computes; None: all
+    last_rows: torch.Tensor | None  # the rows that the last layer computes; None: all
     last_mask: GLMMask  # its queries are those rows
-    wanted: torch.Tensor | None  # where among them the wanted rows stand; None: they are the wanted ones
+    wanted: torch.Tensor | None  # the indices of the wanted rows among them; None: all are wanted
 
-    def of_layers(self, n, cache=None):
-        """(mask, rows, keep) as each of n layers takes them: all rows, and in the last layer those that are left to compute."""
-        for layer in range(n):
-            keep = partial(cache.keep, layer) if cache else None
-            yield (self.last_mask, self.last_rows, keep) if layer + 1 == n else (self.mask, None, keep)
+    def steps(self, layers, cache=None):
+        """Yield each layer with its arguments (mask, rows, keep); only the last one may skip rows."""
+        for number, layer in enumerate(layers):
+            keep = partial(cache.keep, number) if cache else None
+            is_last = number + 1 == len(layers)
+            yield (layer, self.last_mask, self.last_rows, keep) if is_last else (layer, self.mask, None, keep)
 
     def chosen(self, x):
-        """The wanted rows of what the last layer gave."""
+        """The wanted rows of the last layer's output."""
         return x if self.wanted is None else x.index_select(0, self.wanted)
 
 
 def plan(columns, mask, rows, prune, cache=None):
-    """The Plan for a batch of which only `rows` (R,) are wanted (None: all). prune: the last layer computes no others."""
+    """The Plan for a batch if `rows` (R,) are wanted (None: all). prune: the last layer skips the others."""
     N, multiple = len(columns[0]), 1 if cache else row_multiple(columns[0].device)
     columns, mask = fill_up(columns, mask, multiple)
     if rows is not None and prune:
@@ -46,17 +46,17 @@ def plan(columns, mask, rows, prune, cache=None):
 
 
 def row_multiple(device):
-    """What the numbers of rows are rounded up to: 16 in bfloat16 on a CPU, else 1.
+    """The number of rows is rounded up to a multiple of this: 16 in bfloat16 on a CPU, else 1.
 
-    There oneDNN prepares a matrix product for the shape it meets, which takes about as long as the product
-    itself, and keeps what it has prepared. A batch of packed samples hardly ever has the same number of rows
-    twice; in sixteens it does.
+    There oneDNN prepares each matrix product for its shape, which takes about as long as the product itself,
+    and caches the preparation. Packed batches hardly ever have the same number of rows twice; rounded up to
+    sixteens they do.
     """
     return 16 if device.type == "cpu" and torch.is_autocast_enabled("cpu") else 1
 
 
 def fill_up(columns, mask, multiple):
-    """The batch with one more sample at its end, of fewer than `multiple` rows that no other sees and none learns from."""
+    """The batch with a sample added that no other row sees, so that N is a multiple of `multiple`."""
     extra = -len(columns[0]) % multiple
     if not extra:
         return tuple(columns), mask
@@ -64,21 +64,26 @@ def fill_up(columns, mask, multiple):
     return columns, mask.remember(("filled", extra), lambda: mask.with_sample(extra))
 
 
-def shortest_suffixes(mask, rows, multiple=1):
-    """The rows a last layer must compute so that `rows` come out: in each sample, everything from its first wanted row on.
+def repeat_last(*columns):
+    """Columns (M,) whose last entry is repeated until M is a multiple of `row_multiple`."""
+    extra = -len(columns[0]) % row_multiple(columns[0].device)
+    return [torch.cat([column, column[-1:].expand(extra)]) for column in columns] if extra else columns
 
-    A few more, from the first samples that have them, make it a multiple of `multiple` rows.
+
+def shortest_suffixes(mask, rows, multiple=1):
+    """The rows the last layer must compute to give `rows`: each sample from its first wanted row on.
+
+    A few more rows, from the first samples that have them, make their number a multiple of `multiple`.
     mask: GLMMask, rows: (R,) int64 ascending -> the suffix rows (R',) int64, the GLMMask whose queries they
-    are, and where among them the wanted rows stand, (R,) int64.
+    are, and the indices of the wanted rows among them, (R,) int64.
 
     Example: one sample of 6 rows, rows = [4, 5] -> [4, 5], a mask with 2 queries and 6 keys, [0, 1].
     """
     start = mask.cu_seqlens_q.long()
     host = rows.cpu()
     sample = torch.searchsorted(start, host, right=True) - 1
-    first = start[1:].scatter_reduce(
-        0, sample, host, "amin"
-    )  # (S,) samples without wanted rows keep their end
+    # (S,) the first wanted row of each sample; its end if it has none
+    first = start[1:].scatter_reduce(0, sample, host, "amin")
     spare = first - start[:-1]  # rows that are not wanted
     more = (-int((start[1:] - first).sum()) % multiple - spare.cumsum(0) + spare).clamp(min=0).minimum(spare)
     first = first - more

@@ -1,4 +1,4 @@
-"""Named tensors into a model, each weight in its shape, and whether a model still is one that a file can hold."""
+"""Loading named tensors into a model, and checking that a model can be saved."""
 
 import re
 
@@ -9,8 +9,8 @@ from .errors import MinglmError, first_line, listed, note
 
 
 def build_model(kind, config, tensors, source, device="cpu", spell=str):
-    """A model of class `kind` in eval mode, built from a GLMConfig and filled with named tensors, as by `load_weights`."""
-    _check_layers(config, tensors, source, spell)  # before a damaged config makes us build a billion layers
+    """A model of class `kind` in eval mode from a GLMConfig and named tensors. See `load_weights`."""
+    _check_layers(config, tensors, source, spell)  # check first: a corrupt config could ask for a huge model
     try:
         with torch.device("meta"), ShapesOnly():  # no memory and no random numbers before the weights fit
             model = kind(config)
@@ -21,7 +21,7 @@ def build_model(kind, config, tensors, source, device="cpu", spell=str):
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Skips in-place functions. On the meta device they have no values to write, only their cost:
+    """Skips in-place functions. On the meta device there is nothing to write, but calling them is expensive:
     `normal_` imports torch._dynamo there, which takes longer than importing torch itself.
     """
 
@@ -31,10 +31,11 @@ class ShapesOnly(TorchFunctionMode):
 
 
 def load_weights(model, tensors, source, device="cpu", spell=str):
-    """Copy named tensors into a model: each weight in its shape; others are ignored with a note.
+    """Copy named tensors into a model's weights of the same shapes. Other tensors are ignored with a note.
 
-    Any floating dtype is accepted; the model keeps its own. source: what errors call the tensors. spell: how
-    they write a weight's name. A model on the meta device gets memory on `device` once all has been checked.
+    Any floating dtype is accepted; the model keeps its own. source: the name of the tensors in messages.
+    spell: how messages write a weight's name. A model on the meta device gets memory on `device` after the
+    checks.
     """
     _check_layers(model.config, tensors, source, spell)
     weights = model.state_dict()
@@ -55,11 +56,8 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
     if unknown:
         note(f"{source}: ignored {listed(unknown)}: no weights of this model")
     if any(weight.is_meta for weight in weights.values()):
-        # what model.to_empty does, which imports sympy on the way
-        memory = {
-            name: torch.empty(weight.shape, dtype=weight.dtype, device=device)
-            for name, weight in weights.items()
-        }
+        # like model.to_empty, which would import sympy
+        memory = {name: torch.empty(w.shape, dtype=w.dtype, device=device) for name, w in weights.items()}
         model.load_state_dict(memory, assign=True)
         weights = model.state_dict()
     for name, weight in weights.items():
@@ -67,17 +65,17 @@ def load_weights(model, tensors, source, device="cpu", spell=str):
 
 
 def count_layers(tensors):
-    """How many layers there are weights of."""
+    """The number of layers that have weights."""
     return len({match[1] for name in tensors if (match := re.match(r"layers\.(\d+)\.", name))})
 
 
 def _check_layers(config, tensors, source, spell):
-    """Fewer layers are a missing weight; more would load silently as another model: an error too."""
-    found, wanted = count_layers(tensors), config.num_layers
-    if found != wanted:
-        name = spell(f"layers.{min(found, wanted)}.norm1.weight")
-        what = "is missing" if found < wanted else "is one too many"
-        raise MinglmError(f"{source}: {found} layers, the config asks for {wanted}: weight {name} {what}")
+    """Raise MinglmError for missing layers, and for extra ones, which would silently be left out."""
+    layers, wanted = count_layers(tensors), config.num_layers
+    if layers != wanted:
+        name = spell(f"layers.{min(layers, wanted)}.norm1.weight")
+        what = "is missing" if layers < wanted else "is one too many"
+        raise MinglmError(f"{source}: {layers} layers, the config asks for {wanted}: weight {name} {what}")
 
 
 def unwrapped(model):
@@ -89,28 +87,18 @@ def unwrapped(model):
 
 
 def names_of_weights(config):
-    """The names of all weights of a GLM with this config: what a file of it holds."""
-    tables = [
-        f"{name}.weight" for name in ("token_embedding", "position_embedding", "block_position_embedding")
-    ]
-    parts = [
-        f"layers.{i}.{part}"
-        for i in range(config.num_layers)
-        for part in ("norm1", "qkv", "out", "norm2", "up", "down")
-    ]
+    """The names of all weights of a GLM with this config, as in its file."""
+    tables = ["token_embedding.weight", "position_embedding.weight", "block_position_embedding.weight"]
+    modules = ("norm1", "qkv", "out", "norm2", "up", "down")
+    parts = [f"layers.{i}.{module}" for i in range(config.num_layers) for module in modules]
     return tables + [f"{part}.{name}" for part in (*parts, "final_norm") for name in ("weight", "bias")]
 
 
 def check_plain(model):
-    """Raise MinglmError for a GLM with other weights than those of its config: no reader could make them a model again."""
+    """Raise MinglmError for a GLM whose weights are not those of its config: it could not be loaded again."""
     if other := sorted(set(names_of_weights(model.config)) ^ model.state_dict().keys()):
-        part = max(
-            (name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")),
-            key=len,
-            default="",
-        )
+        parts = [name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")]
+        part = max(parts, key=len, default="")
         what = f"{part or 'model'} ({type(model.get_submodule(part)).__name__})"
-        raise MinglmError(
-            f"{what}: it was changed, and a file holds the plain weights of a GLM; merge adapters, make pruning "
-            "permanent or remove what wraps it, then it can be saved"
-        )
+        cure = "merge adapters, make pruning permanent or remove what wraps it, then it can be saved"
+        raise MinglmError(f"{what}: it was changed, and a file holds the plain weights of a GLM; {cure}")

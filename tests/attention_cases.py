@@ -1,4 +1,4 @@
-"""Attention problems that several test files solve, and how exact an answer can be asked to be."""
+"""Attention problems for several test files, and the error that each answer may have."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from minglm.mask import GLMMask, keys_of_row
 
 
 class Sample(NamedTuple):
-    """One sample: its queries, its keys, the keys that are Part A, and cache rows behind its keys that nobody may see."""
+    """One sample: its queries, keys, Part A, and unused cache slots after its keys."""
 
     len_q: int
     len_k: int
@@ -27,7 +27,7 @@ def mask_of(samples):
 
 
 def numbers(samples, heads=2, width=4, seed=0, dtype=torch.float32):
-    """q, k, v and the gradient of the output; rows of a cache that nobody may see are NaN. Leaves."""
+    """q, k, v and the gradient of the output, as leaves; unused cache slots are NaN."""
     random = torch.Generator().manual_seed(seed)
     n_q, n_k = sum(s.len_q for s in samples), sum(s.len_k + s.unused for s in samples)
     q, k, v, g = (torch.randn(n, heads, width, generator=random).to(dtype) for n in (n_q, n_k, n_k, n_q))
@@ -39,7 +39,7 @@ def numbers(samples, heads=2, width=4, seed=0, dtype=torch.float32):
 
 
 def fused(x):
-    """The same numbers as one third of a fused projection: rows are far apart."""
+    """The same numbers as one third of a fused projection, with a large row stride."""
     return torch.stack([x * 2, x, x + 1], 1)[:, 1]
 
 
@@ -49,7 +49,7 @@ def heads_first(x):
 
 
 def width_first(x):
-    """The same numbers, stored with the width outermost: not even the last dimension is contiguous."""
+    """The same numbers, stored with the width outermost, so that the last dimension is not contiguous."""
     return x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
@@ -93,7 +93,7 @@ QUERIES = {"packed": lambda T: T, "suffix": lambda T: T - T * 3 // 5, "one query
 
 
 def random_numbers(mask, heads, width, dtype, seed=0):
-    """q, k, v and the gradient of the output; what lies in the room of a cache is NaN."""
+    """q, k, v and the gradient of the output; unused cache slots are NaN."""
     random = torch.Generator().manual_seed(seed)
     n_q, n_k = int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
     q, k, v, g = (
@@ -111,7 +111,7 @@ def by_reference(q, k, v, g, mask):
     scale = 1 / math.sqrt(q.shape[-1])
     out = attention.reference(q, k, v, mask, scale)
     grads = torch.autograd.grad(out, (q, k, v), g)
-    grads = [x.nan_to_num(0) for x in grads]  # of the room, which holds NaN
+    grads = [x.nan_to_num(0) for x in grads]  # of unused slots, which are NaN
     with torch.no_grad():
         lse = [(scale * S).logsumexp(-1) for S, *_ in scores(q, k, v, g, mask)]
     return dict(out=out.detach(), lse=torch.cat(lse, 1), **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
@@ -128,16 +128,16 @@ def scores(q, k, v, g, mask):
 
 
 def truth_and_budget(numbers, mask, others=0):
-    """The float64 truth, and how far each tensor may be off: twice as far as naive PyTorch, or 4 eps of the largest entry.
+    """The float64 truth, and the error allowed for each tensor.
 
-    others: so many other draws of the same shape are asked how far naive PyTorch is off, for the worst entry
-    of one draw can be lucky. In float64 the truth itself is no better than 4 eps, so that counts four times.
+    That is twice the error of plain PyTorch, or 4 eps of the largest entry. others: the number of further
+    draws of the same shape on which that error is measured, because one draw can be lucky. In float64 the
+    truth is itself only good to 4 eps, which count four times.
     """
     dtype, (_, heads, width) = numbers[0].dtype, numbers[0].shape
     eps, budget = torch.finfo(dtype).eps, {}
-    for seed in range(
-        others + 1 if dtype == torch.float32 else 1
-    ):  # elsewhere one draw has always been enough
+    # elsewhere one draw has always been enough
+    for seed in range(others + 1 if dtype == torch.float32 else 1):
         drawn = random_numbers(mask, heads, width, dtype, seed) if seed else numbers
         exact, naive = by_reference(*(x.double() for x in drawn), mask), by_reference(*drawn, mask)
         truth = truth if seed else exact  # noqa: F821

@@ -1,4 +1,4 @@
-"""What several test files share: a small text, a small run, and the command line in this process or in its own."""
+"""Shared fixtures: a small text, a small run, and the command line in this process or in its own."""
 
 import importlib.util
 import os
@@ -11,11 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-# For this process before torch is loaded, and for all that it starts. One thread each: shapes are small, and
-# a process a core runs beside this one. Where a test asks for more, they sleep while they wait: threads that
-# spin on a core that another process needs made the suite ten times as slow.
-# Python started anywhere imports the copy that this process tests, and not what lies in the folder it starts
-# in.
+# For this process, before torch is loaded, and for all that it starts. One thread each: shapes are small, and
+# tests run in one process per core. Threads sleep while they wait: spinning threads made the suite ten times
+# slower. Started in any folder, Python imports the copy that this process tests.
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "tests" / "recorded"
 HERE = Path(importlib.util.find_spec("minglm").origin).parents[1]
@@ -27,8 +25,7 @@ os.environ |= dict(
     PYTHONPATH=os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
 )
 if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
-    # PyTorch's attention asks oneDNN, which knows nothing of that variable, and then lacks its own code for
-    # AVX-512
+    # PyTorch's attention asks oneDNN, which ignores that variable, and then lacks its own code for AVX-512
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 import torch  # noqa: E402
@@ -37,18 +34,17 @@ from hypothesis import settings  # noqa: E402
 from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
-torch.set_num_threads(1)  # whatever loaded torch before
-settings.register_profile(
-    "minglm", deadline=None, derandomize=True, max_examples=25
-)  # the same examples on every machine
+torch.set_num_threads(1)  # even if torch was loaded before
+# the same examples on every machine
+settings.register_profile("minglm", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("minglm")
 
-# Forty short documents with much repetition: a model of a few thousand weights learns something from them in
-# seconds.
+# Forty short, repetitive documents: a model of a few thousand weights learns something from them in seconds.
 NAMES = ["Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Iris", "Jonas"]
 THINGS = ["bread", "water", "a horse", "the key"]
 TEXT = "\n\n".join(
-    f'{name} went to the house of {friend}. There {name} asked for {thing}! "I have {thing}," said {friend}.\n'
+    f"{name} went to the house of {friend}. There {name} asked for {thing}! "
+    f'"I have {thing}," said {friend}.\n'
     f"So {name} took {thing} and went home. The day was long, and the night was good."
     for i, name in enumerate(NAMES)
     for j, thing in enumerate(THINGS)
@@ -79,31 +75,32 @@ SMALL = (
 )
 
 
-# The files that take longest, which are begun first: no process shall work through one of them when all else
-# is done.
-LONG = "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda".split()
+# The slowest files, which are started first, so that no process works on one of them when all else is done.
+LONG = (
+    "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda"
+)
 
 
 def pytest_collection_modifyitems(items):
-    places = {f"test_{name}.py": i for i, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+    places = {f"test_{name}.py": i for i, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Token files of the tests go to a folder of their own."""
+    """Put the token files of the tests into a folder of their own."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
 def any_rung(monkeypatch):
-    """For tests in float64, which only the scalar rung computes: a rung that MINGLM_KERNEL names would refuse it."""
+    """For tests in float64, which only the scalar rung computes: ignore MINGLM_KERNEL."""
     monkeypatch.delenv("MINGLM_KERNEL", raising=False)
 
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory):
-    """TEXT as a file."""
+    """The path of a file with TEXT."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
@@ -138,7 +135,7 @@ def minglm(capsys):
 
 
 def python(*words, env=None, **options):
-    """Run Python with these words in a process of its own -> subprocess.CompletedProcess with texts. env: beside this one's."""
+    """Run Python with these arguments in its own process -> CompletedProcess. env: added to ours."""
     environment = os.environ | (env or {})
     return subprocess.run(
         [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, **options
@@ -146,41 +143,41 @@ def python(*words, env=None, **options):
 
 
 def command(*args, env=None, **options):
-    """The command line as the words of a process of its own, and the options to start it with."""
+    """The command line as arguments of its own process, and the options to start it with."""
     return [sys.executable, "-m", "minglm", *map(str, args)], dict(
         env=os.environ | (env or {}), text=True
     ) | options
 
 
 def run_command(*args, **options):
-    """Run the command line in a process of its own -> subprocess.CompletedProcess."""
+    """Run the command line in its own process -> subprocess.CompletedProcess."""
     words, options = command(*args, **options)
     return subprocess.run(words, capture_output=True, **options)
 
 
-# ---- what not every machine has --------------------------------------------------------------------------
+# ---- optional requirements -------------------------------------------------------------------------------
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What was skipped and how to get it, a line for each reason."""
+    """Print what was skipped and how to install it, one line per reason."""
     reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
     for reason, n in reasons.most_common():
         terminalreporter.write_line(f"{n} skipped: {reason.removeprefix('Skipped: ')}")
 
 
 def needs(module):
-    """A mark: the test needs an optional package. Without it, it is skipped with the line that installs the package."""
+    """A mark for tests that need an optional package; otherwise they are skipped with the install command."""
     return pytest.mark.skipif(bool(missing(module)), reason=missing(module) or "")
 
 
 def hide(monkeypatch, *modules):
-    """As if these modules were not installed."""
+    """Behave as if these modules were not installed."""
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
 
 
 def need_compiler(*names):
-    """The C++ compiler of this machine, one of `names` where only those will do; the test is skipped where there is none."""
+    """The C++ compiler of this machine (one of `names`, if given); without one the test is skipped."""
     names = names or tuple(filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))
     if found := next(filter(shutil.which, names), None):
         return found
@@ -197,7 +194,7 @@ def no_browser():
 
 
 def need_browser():
-    """Skip the test that runs, with the reason, where there is no Chromium. With MINGLM_REQUIRE_BROWSER=1 that is an error."""
+    """Skip the current test if there is no Chromium; with MINGLM_REQUIRE_BROWSER=1 that is an error."""
     if (reason := no_browser()) and os.environ.get("MINGLM_REQUIRE_BROWSER") == "1":
         raise RuntimeError(reason)
     if reason:
@@ -206,21 +203,21 @@ def need_browser():
 
 def chromium():
     """The path of Chromium or Chrome, or None."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    return next((path for path in found if path), None)
+    paths = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return next((path for path in paths if path), None)
 
 
 if importlib.util.find_spec("pytest_playwright") is None:
 
     @pytest.fixture(scope="session")
     def browser():
-        """Stands for pytest-playwright's."""
+        """Replaces the fixture of pytest-playwright."""
         need_browser()
 
 
 @pytest.fixture(scope="session")
 def axe():
-    """What looks for barriers in a page: axe(page) -> its complaints."""
+    """An accessibility check of a page: axe(page) -> its complaints."""
     need_browser()
     from axe_playwright_python.sync_playwright import Axe
 
@@ -229,7 +226,7 @@ def axe():
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args():
-    """pytest-playwright starts the system's Chromium, never a download of its own, and it looks up nothing."""
+    """Make pytest-playwright start the system's Chromium, without downloads and name lookups."""
     need_browser()
     quiet = ("gpu", "background-networking", "component-update", "sync")
     return dict(

@@ -15,7 +15,7 @@ LENGTHS = (1, 15, 16, 17, 63, 64, 65, 77)
 
 
 def by_cuda(q, k, v, g, mask, schedule="in-order"):
-    """out, lse, dq, dk, dv of the CUDA kernels: on the GPU that the tensors are on, else emulated."""
+    """out, lse, dq, dk, dv of the CUDA kernels, on the GPU of the tensors, else emulated."""
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     scale = 1 / math.sqrt(q.shape[-1])
     if q.is_cuda:
@@ -27,29 +27,29 @@ def by_cuda(q, k, v, g, mask, schedule="in-order"):
 
 
 def fused(numbers, mask):
-    """q, k, v as views of one (N, 3, H, D) where there are as many queries as keys, as the model has them."""
+    """q, k, v as views of one (N, 3, H, D), as in the model, if there are as many queries as keys."""
     q, k, v, g = numbers
     return (*torch.stack([q, k, v], 1).unbind(1), g) if len(q) == len(k) else numbers
 
 
 def assert_right(numbers, mask, run=by_cuda):
-    """Every result of the kernels is finite where the truth is, and within the budget.
+    """Assert that the kernels' results are finite where the truth is, and within the allowed error.
 
-    float32 gets three times the error of plain PyTorch instead of twice: the emulator rounds a product before
-    it adds it, and autograd, which keeps P, errs less than formulas that compute it anew.
+    In float32 three times the error of plain PyTorch is allowed instead of twice: the emulator rounds
+    products before adding them, and autograd, which keeps P, is more exact than recomputing it.
     """
     truth, budget = truth_and_budget([x.cpu() for x in numbers], mask, others=4)
     if numbers[0].dtype == torch.float32:
         budget = {name: 1.5 * allowed for name, allowed in budget.items()}
-    found = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
+    outputs = {name: x.cpu() for name, x in run(*fused(numbers, mask), mask).items()}
     for name, true in truth.items():
-        off = (found[name].double() - true).abs().where(found[name].double() != true, 0)
+        off = (outputs[name].double() - true).abs().where(outputs[name].double() != true, 0)
         assert (off <= budget[name]).all(), f"{name}: off by {off.max():.2g}, budget {budget[name]:.2g}"
-    return found
+    return outputs
 
 
 def masks():
-    """Name -> GLMMask: every kind of Part A, of queries, and caches with room."""
+    """{name: GLMMask}: every kind of Part A, of queries, and caches with unused slots."""
     for part_a, part_a_of in PART_A.items():
         for queries, queries_of in QUERIES.items():
             whole = GLMMask.packed(LENGTHS, [part_a_of(T) for T in LENGTHS])

@@ -1,4 +1,4 @@
-"""Device nodes and pipes of the tests' own."""
+"""Device nodes and pipes for the tests."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ NULL, FULL = (1, 3), (1, 7)  # device numbers of /dev/null and /dev/full
 
 
 def device(path, number):
-    """A node of one's own, for nothing may happen to the machine's."""
+    """A new device node, so that those of the machine stay untouched."""
     try:
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(*number))
         open(path, "rb").close()

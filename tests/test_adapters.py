@@ -1,4 +1,4 @@
-"""Modules are called, never read past: what wraps, hooks, replaces or parametrizes a part of a model reaches every use."""
+"""Wrapping, hooking, replacing or parametrizing a part of a model affects every use of it."""
 
 import copy
 import importlib.util
@@ -42,7 +42,7 @@ def batch():
 
 
 def scores(model, tokenizer):
-    """What every use of a model gives, as tensors by name: the loss, fill, score, classify and embed."""
+    """The results of every use of a model, {name: tensor}: the loss, fill, score, classify and embed."""
     filled = fill(model, tokenizer, TEXT, max_tokens=3)
     return {
         "loss": model.loss(batch(), "none").detach(),
@@ -68,7 +68,7 @@ def assert_same(ours, theirs):
 
 
 class LoRA(nn.Module):
-    """y = W x + b + B A x around a linear layer, whose weight and bias stay in reach as peft's do."""
+    """y = W x + b + B A x around a linear layer, whose weight and bias stay accessible as in peft."""
 
     def __init__(self, base):
         super().__init__()
@@ -88,7 +88,7 @@ class LoRA(nn.Module):
 
 
 def with_each(model, names, change):
-    """A copy of the model in which `change(module)` stands for each named part of each layer."""
+    """A copy of the model with `change(module)` in place of each named part of each layer."""
     model = copy.deepcopy(model)
     for layer in model.layers:
         for name in names:
@@ -185,7 +185,7 @@ PARAMETRIZED = {
 def test_parametrized_and_pruned_weights_are_what_every_use_sees(model, tokenizer, kind, part):
     changed, plain = copy.deepcopy(model), copy.deepcopy(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would have the new weight_norm
+        warnings.simplefilter("ignore")  # torch recommends the new weight_norm
         for module in (
             [changed.token_embedding]
             if part == "token_embedding"
@@ -193,13 +193,13 @@ def test_parametrized_and_pruned_weights_are_what_every_use_sees(model, tokenize
         ):
             PARAMETRIZED[kind](module)
     changed.eval()
-    changed.loss(batch())  # old hooks make the weight when the module is called
+    changed.loss(batch())  # old hooks compute the weight when the module is called
     with torch.no_grad():
         for name, module in plain.named_modules():
             if hasattr(module, "weight"):
                 module.weight.copy_(changed.get_submodule(name).weight)
     assert_same(scores(changed, tokenizer), scores(plain, tokenizer))
-    for _ in range(2):  # nothing of the first step's graph is used in the second
+    for _ in range(2):  # the second step must not use the graph of the first
         changed.train().loss(batch()).backward()
 
 
@@ -212,7 +212,7 @@ def test_quantised_linear_layers_are_called_in_every_use(model, tokenizer):
     ours, plain = scores(quantised, tokenizer), scores(model, tokenizer)
     for name, x in ours.items():
         assert x.isfinite().all() and not torch.equal(x, plain[name]), name
-    # the range of 8 bits depends on all rows of a call, so this is no equality
+    # the range of the 8 bits depends on all rows of a call, so the results are not equal
     assert (ours["logits"] - plain["logits"]).std() < plain["logits"].std() / 5
 
 
@@ -270,7 +270,7 @@ def test_an_embedding_with_an_adapter_is_the_head_too(model, tokenizer):
     adapted.token_embedding = Adapted(adapted.token_embedding)
     merged.token_embedding.weight.data += (adapted.token_embedding.a @ adapted.token_embedding.b).detach()
     assert_same(scores(adapted, tokenizer), scores(merged, tokenizer))
-    assert table_of(model.token_embedding, 9) is model.token_embedding.weight  # a plain one costs nothing
+    assert table_of(model.token_embedding, 9) is model.token_embedding.weight  # a plain one is not computed
 
 
 def test_an_average_of_models_fills_and_scores(model, tokenizer):

@@ -1,4 +1,4 @@
-"""Attention: every way to compute it against loops written from the rule, at every edge, and under wrong rules."""
+"""Attention: every backend against loops written from the rule, at every edge case, and under wrong rules."""
 
 import math
 from contextlib import nullcontext
@@ -16,25 +16,21 @@ from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask
 
-IN_PYTHON = (
-    "reference",
-    "sdpa by sample",
-    "sdpa padded",
-)  # sdpa takes the second on a CPU and the third elsewhere
+# sdpa takes the second on a CPU and the third elsewhere
+IN_PYTHON = ("reference", "sdpa by sample", "sdpa padded")
 RUNGS = {f"kernel:{name}": name for name in ops.rungs()}
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def serves(path, dtype):
-    """Whether a path computes a dtype: the rungs of the kernel do not all know every one."""
+    """Whether a path computes a dtype; not all rungs of the kernel support all."""
     return path in IN_PYTHON or ops.serves(dtype, RUNGS[path])
 
 
 PATHS = [path for path in (*IN_PYTHON, *RUNGS) if serves(path, torch.float32)]
 every_path = pytest.mark.parametrize("path", PATHS)
-every_path_in_python = pytest.mark.parametrize(
-    "path", IN_PYTHON
-)  # the kernel's rule cannot be replaced: see test_kernel.py
+# the kernel's rule cannot be replaced: see test_kernel.py
+every_path_in_python = pytest.mark.parametrize("path", IN_PYTHON)
 
 
 @st.composite
@@ -77,8 +73,8 @@ every_edge = pytest.mark.parametrize("samples", EDGES.values(), ids=EDGES)
 def by_the_rule(q, k, v, g, samples, scale):
     """Attention and its gradients in float64, one row of one head at a time.
 
-    -> {"out", "dq", "dk", "dv"}, and the size each number would have if nothing in its sums cancelled: what
-    rounding errors are in proportion to.
+    -> {"out", "dq", "dk", "dv"}, and the sizes of these numbers if nothing in their sums cancelled, to which
+    rounding errors are proportional.
     """
     q, k, v, g = (x.double().numpy() for x in (q, k, v, g))
     truth = dict(out=np.zeros_like(q), dq=np.zeros_like(q), dk=np.zeros_like(k), dv=np.zeros_like(v))
@@ -86,7 +82,7 @@ def by_the_rule(q, k, v, g, samples, scale):
     row = first = 0
     for s in samples:
         for r in range(s.len_q):
-            i = s.len_k - s.len_q + r  # the last query stands at the last key
+            i = s.len_k - s.len_q + r  # queries end with the last key
             keys = [first + j for j in range(s.len_k) if j < s.part_a or j <= i]
             for h in range(q.shape[1]) if keys else ():
                 Q, K, V, G = q[row, h], k[keys, h], v[keys, h], g[row, h]
@@ -100,9 +96,8 @@ def by_the_rule(q, k, v, g, samples, scale):
                 truth["dq"][row, h] = scale * dS @ K
                 truth["dk"][keys, h] += scale * np.outer(dS, Q)
 
-                P = P * (
-                    1 + abs(scale) * (abs(K) @ abs(Q)).max()
-                )  # a score's rounding error is magnified by exp
+                # a score's rounding error is magnified by exp
+                P = P * (1 + abs(scale) * (abs(K) @ abs(Q)).max())
                 size["out"][row, h] = P @ abs(V)
                 size["dv"][keys, h] += np.outer(P, abs(G))
                 dP = abs(V) @ abs(G)
@@ -115,7 +110,7 @@ def by_the_rule(q, k, v, g, samples, scale):
 
 
 def attend(path, q, k, v, g, mask, **options):
-    """What a path gives: {"out", "dq", "dk", "dv"} as tensors."""
+    """The results of a path: {"out", "dq", "dk", "dv"} as tensors."""
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
     patched = path == "sdpa padded"
     swap = (
@@ -130,15 +125,15 @@ def attend(path, q, k, v, g, mask, **options):
     return dict(zip(("out", "dq", "dk", "dv"), (out.detach(), *grads), strict=True))
 
 
-# A path may err by this many roundings of the sizes above: twice the worst that was seen in 1,000 random
-# batches (float32: reference 1.5, sdpa 3.0, kernel 2.0; bfloat16: 0.9, 0.7, 0.8; float64: 1.2, 2.5, 2.2).
+# The error allowed in units of rounding of the sizes above: twice the worst in 1,000 random batches
+# (float32: reference 1.5, sdpa 3.0, kernel 2.0; bfloat16: 0.9, 0.7, 0.8; float64: 1.2, 2.5, 2.2).
 ROUNDINGS = 6
 
 
 def check(
     path, samples, heads=2, width=4, seed=0, dtype=torch.float32, scale=None, layout="plain", device="cpu"
 ):
-    """Output and gradients of a path agree with the loops, as closely as the dtype's rounding allows."""
+    """Assert that a path's output and gradients agree with the loops, as closely as rounding allows."""
     q, k, v, g = numbers(samples, heads, width, seed, dtype)
     truth, size = by_the_rule(q, k, v, g, samples, 1 / math.sqrt(width) if scale is None else scale)
     q, k, v, g = (LAYOUTS[layout](x).to(device) for x in (q, k, v, g))
@@ -168,7 +163,7 @@ def check(
 )
 def test_output_and_gradients_follow_the_rule(path, dtype, samples, heads, width, seed, scale, layout):
     if path in RUNGS and layout == "width first":
-        layout = "heads first"  # the kernel refuses the other
+        layout = "heads first"  # the kernel refuses the other layout
     check(path, samples, heads, width, seed, dtype, scale, layout)
 
 
@@ -225,12 +220,12 @@ def test_a_row_that_sees_nothing_is_0_and_passes_no_gradient(path):
     got = attend(path, q, k, v, g, mask_of(samples))
     blind = [0, 1, 2, 7, 8]
     assert (got["out"][blind] == 0).all() and (got["dq"][blind] == 0).all()
-    g[blind] *= 1e6  # what such rows are blamed for reaches nobody
+    g[blind] *= 1e6  # the gradients of such rows must have no effect
     again = attend(path, q, k, v, g, mask_of(samples))
     assert all(torch.equal(got[name], again[name]) for name in got)
 
 
-# ---- samples, and what they may know of each other
+# ---- samples do not see each other
 
 
 @every_path
@@ -277,8 +272,7 @@ def test_a_key_that_a_row_cannot_see_can_change_without_moving_a_bit(path):
 
 @every_path
 def test_a_mask_that_has_served_an_evaluation_can_be_trained_with(path):
-    # Derived tensors are kept in the mask; made under inference_mode they could not be saved for a backward
-    # pass.
+    # The mask caches tensors; if created under inference_mode, they could not be saved for a backward pass.
     samples = [Sample(5, 3, 1), Sample(3, 3, 2), Sample(2, 2, 0)]
     q, k, v, g = numbers(samples)
     mask = mask_of(samples)
@@ -318,12 +312,8 @@ def test_a_wrong_rule_is_caught(path, part, monkeypatch):
 @every_path_in_python
 def test_one_wrong_cell_is_caught(path, monkeypatch):
     right = GLMMask.visible_keys
-    for row, by in (
-        (0, -1),
-        (3, +1),
-        (4, -1),
-        (5, +1),
-    ):  # either side of the end of Part A, and within Part B
+    # either side of the end of Part A, and within Part B
+    for row, by in ((0, -1), (3, +1), (4, -1), (5, +1)):
 
         def wrong(self, row=row, by=by):
             visible = right(self)
@@ -343,8 +333,8 @@ def test_auto_is_the_best_backend_and_changes_nothing():
     q, k, v, _ = numbers(samples)
     best, why = attention.best_backend()
     assert why and best.partition(":")[0] == next(name for name, usable, _ in attention.backends() if usable)
-    auto, asked = (masked_attention(q, k, v, mask_of(samples), backend=name) for name in ("auto", best))
-    assert torch.equal(auto, asked)
+    auto, named = (masked_attention(q, k, v, mask_of(samples), backend=name) for name in ("auto", best))
+    assert torch.equal(auto, named)
 
 
 @pytest.mark.parametrize("backend", ["flash", "", "SDPA", None, "kernel:", "sdpa:avx2", ":"])

@@ -1,4 +1,4 @@
-"""A run folder that commit 86b4e21 wrote, before the modules got their folders: it is read and goes on as it did then."""
+"""A run folder of an earlier version (commit 86b4e21) can be read, and training resumes as it did then."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ EARLIER = RECORDED / "earlier_run"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A copy of the folder, as it was after step 3 of 6. What only repeats the checkpoints is not in the repository."""
+    """A copy of the folder as of step 3 of 6. Files that only repeat the checkpoints are not stored."""
     monkeypatch.chdir(shutil.copytree(EARLIER, tmp_path / "earlier"))
     return Path("run")
 

@@ -1,4 +1,4 @@
-"""Seven ways to train one network: each family's rows, against the pictures of viz, by hand, and through generation."""
+"""Seven ways to train one network: the rows of each family against viz, by hand, and in generation."""
 
 import dataclasses
 import itertools
@@ -65,7 +65,7 @@ def model_of(family, vocabulary=VOCABULARY, positions=64):
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
 @pytest.mark.parametrize("seed", range(20))
 def test_rows_are_those_of_the_pictures(family, seed):
-    """`explain` was written before this, and for other eyes: both must say the same of the same spans."""
+    """`explain` was written independently: both must give the same rows for the same spans."""
     e = drawn(family, seed)
     L = len(TEXT)
     each = [(int(row), int(row) + 1) for row in e.target_rows]
@@ -80,7 +80,7 @@ def test_rows_are_those_of_the_pictures(family, seed):
         i: named.get(int(text), text) for i, text in learned.items()
     }
     assert np.array_equal(pack([e]).mask.dense().numpy(), d.mask[:rows, :rows])
-    if family != "bert":  # the last token has no row, for nothing follows it
+    if family != "bert":  # the last token has no row, because nothing follows it
         assert rows == L - 1 and e.tokens.tolist() == TEXT[:-1]
 
 
@@ -103,7 +103,7 @@ def test_prefix_continues_as_much_as_a_gmask_span_covers():
 
 
 def test_bert_hides_fifteen_per_cent_and_leaves_the_rest_as_it_was():
-    counts = np.zeros(3)  # masked, another word, left
+    counts = np.zeros(3)  # masked, replaced, unchanged
     for seed in range(2000):
         e = drawn("bert", seed)
         assert len(e.targets) == int(0.15 * len(TEXT)) and e.part_a_len == len(e.tokens) == len(TEXT)
@@ -191,7 +191,7 @@ def test_every_family_draws_the_same_samples_again_and_others_in_the_next_epoch(
     for (_, a), (_, b) in zip(first, again, strict=True):
         assert a.tokens.tolist() == b.tokens.tolist() and a.target_rows.tolist() == b.target_rows.tolist()
         assert a.objective in objectives_of(family)
-    if family != "gpt":  # nothing is drawn there
+    if family != "gpt":  # gpt draws nothing
         assert any(drawn_rows(sources[0], 0, w) != drawn_rows(sources[0], 1, w) for w in range(9))
 
 
@@ -245,15 +245,15 @@ def tokenizer():
 
 
 def greedy(model, tokenizer, text, most):
-    """What gpt and prefix write, without a cache: everything is read again for each token."""
+    """What gpt and prefix write, computed without a cache: everything is read again for each token."""
     ids, A = [tokenizer.special.cls, *tokenizer.encode(text)], len(tokenizer.encode(text)) + 1
-    said = []
+    written = []
     is_text = torch.from_numpy(tokenizer.byte_lengths() > 0)
     for n in range(most):
         may = is_text.clone()
         may[[tokenizer.special.eos, tokenizer.special.eop]] = n > 0
         e = continuation(
-            [*ids, *said, 0],
+            [*ids, *written, 0],
             len(ids) + n,
             A if model.config.family == "prefix" else 0,
             tokenizer.special,
@@ -266,8 +266,8 @@ def greedy(model, tokenizer, text, most):
         token = int(logits.masked_fill(~may, -torch.inf).argmax())
         if token in (tokenizer.special.eos, tokenizer.special.eop):
             break
-        said.append(token)
-    return said
+        written.append(token)
+    return written
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
@@ -275,12 +275,13 @@ def greedy(model, tokenizer, text, most):
 def test_left_to_right_models_write_on_with_a_cache_as_without(family, tokenizer):
     model = model_of(family, tokenizer.vocab_size)
     texts = ["he saw", "she was no film", "it"]
-    asked, dials = [[*tokenizer.encode(text), tokenizer.special.gmask] for text in texts], Dials(max_tokens=9)
-    drafts = fill_drafts(model, [Draft(model, tokenizer, ids, dials) for ids in asked], dials)
+    prompts = [[*tokenizer.encode(text), tokenizer.special.gmask] for text in texts]
+    dials = Dials(max_tokens=9)
+    drafts = fill_drafts(model, [Draft(model, tokenizer, ids, dials) for ids in prompts], dials)
     for text, draft in zip(texts, drafts, strict=True):
         expected = greedy(model, tokenizer, text, 9)
         assert draft.blanks[0].tokens == expected
-        assert len(set(expected)) > 1 or len(expected) < 2  # no model that says one thing for ever
+        assert len(set(expected)) > 1 or len(expected) < 2  # the model must not repeat itself
     whole = write(model, tokenizer, texts[0], max_tokens=9)
     assert whole == texts[0] + tokenizer.decode(greedy(model, tokenizer, texts[0], 9))
 
@@ -299,11 +300,10 @@ def test_left_to_right_models_fill_no_blank_with_words_behind_it(family, tokeniz
 def test_left_to_right_models_stop_where_their_positions_end(tokenizer):
     model = model_of("gpt", tokenizer.vocab_size, positions=12)
     ids = tokenizer.encode("he saw it")
-    dials, asked = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
-    [draft] = fill_drafts(model, [Draft(model, tokenizer, asked, dials)], dials)
-    assert (
-        len(ids) + len(draft.blanks[0].tokens) == 12
-    )  # cls is row 0, and the table has a row more than positions
+    dials, ids_to_fill = Dials(min_tokens=12 - len(ids)), [*ids, tokenizer.special.gmask]
+    [draft] = fill_drafts(model, [Draft(model, tokenizer, ids_to_fill, dials)], dials)
+    # cls is row 0, and the table has a row more than positions
+    assert len(ids) + len(draft.blanks[0].tokens) == 12
 
 
 def test_bert_writes_nothing_and_says_so(tokenizer):
@@ -348,21 +348,21 @@ SPLIT = Cloze("{text} was [MASK].", {"plus": "good film", "minus": "poor"})
 
 
 def by_hand(model, question, answer, whole):
-    """log P of an answer, row by row as each family reads it, from full readings of plain lists."""
+    """log P of an answer, row by row as each family reads it, computed from plain lists without a cache."""
     family, A, special = model.config.family, question.part_a, question.special
     before, behind = A[: question.position], A[question.position + 1 :]
     if family == "bert":
         rows = [*before, *[special.mask] * len(answer), *behind]
-        part_a_len, asked = len(rows), [(len(before) + n, token) for n, token in enumerate(answer)]
+        part_a_len, targets = len(rows), [(len(before) + n, token) for n, token in enumerate(answer)]
     else:
         text = [*before, *answer, *(behind if whole else [])]
         rows, part_a_len = text[:-1], len(before) if family == "prefix" else 0
-        asked = [(i - 1, text[i]) for i in range(len(before), len(text))]
+        targets = [(i - 1, text[i]) for i in range(len(before), len(text))]
     zeros = torch.zeros(len(rows), dtype=torch.int64)
     log_p = model(
         torch.tensor(rows), torch.arange(len(rows)), zeros, GLMMask.packed([len(rows)], [part_a_len])
     ).log_softmax(-1)
-    return sum(float(log_p[i, token]) for i, token in asked)
+    return sum(float(log_p[i, token]) for i, token in targets)
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix", "bert"])
@@ -413,7 +413,7 @@ def test_text_to_text_ends_where_each_family_knows_an_end(family, tokenizer):
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])
 def test_running_text_costs_what_each_token_costs(family, tokenizer):
-    """Of a text in one window: the sum over its tokens but the first, as a plain reading says."""
+    """log P of a text in one window: the sum over all tokens except the first."""
     model, text = model_of(family, tokenizer.vocab_size), "he saw it was no film"
     ids = tokenizer.encode(text)
     report = evaluate_text(model, tokenizer, [text])
@@ -434,7 +434,7 @@ def test_only_the_layout_knows_a_family():
     assert as_family(drawn("glm", 1), "glm").tokens.tolist() == drawn("glm", 1).tokens.tolist()
 
 
-# ---- BERT fills blanks whose length it is told -----------------------------------------------------------
+# ---- BERT fills blanks of given length -------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -459,8 +459,8 @@ def test_bert_is_told_how_long_an_answer_is_and_says_each_token_at_once(tokenize
         zeros = torch.zeros(len(ids), dtype=torch.int64)
         logits = model(torch.tensor(ids), torch.arange(len(ids)), zeros, GLMMask.bert([len(ids)]))
         logits[:, torch.from_numpy(tokenizer.byte_lengths() == 0)] = -torch.inf
-        said = [tokenizer.decode([int(logits[i].argmax()) for i in where]) for where in expected]
-        assert line["filled"] == said
+        decoded = [tokenizer.decode([int(logits[i].argmax()) for i in where]) for where in expected]
+        assert line["filled"] == decoded
     assert report["metrics"]["exact_match"]["n"] == 3
 
 
@@ -518,21 +518,21 @@ def test_pretrain_takes_an_objective_and_its_model_is_used_as_what_it_is(family,
     assert done.code == 0, done.err
     assert f"objective   {family}" in done.out
     assert GLM.from_pretrained(run).config.family == family
-    told = minglm("fill", "--model", str(run), "He saw [MASK] films.")
+    result = minglm("fill", "--model", str(run), "He saw [MASK] films.")
     if family == "glm-sentinels":
-        assert told.code == 0
+        assert result.code == 0
     else:
-        assert told.code == 2 and f"trained as {family}" in told.err and told.err.count("\n") == 1
+        assert result.code == 2 and f"trained as {family}" in result.err and result.err.count("\n") == 1
     written = minglm("write", "--model", str(run), "He saw", "--max-tokens", "3")
     assert (written.code == 0) == (family != "bert")
     assert minglm("classify", "--model", str(run), "--task", "sentiment", "He saw it.").code == 0
 
 
 def test_an_unknown_objective_is_one_line(tmp_path, minglm):
-    told = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
+    result = minglm("pretrain", "--objective", "bart", "--out", str(tmp_path / "run"))
     assert (
-        told.code == 2
-        and "'bart' is not accepted; one of glm" in told.err
+        result.code == 2
+        and "'bart' is not accepted; one of glm" in result.err
         and not (tmp_path / "run").exists()
     )
 
@@ -546,8 +546,8 @@ def test_a_text_as_long_as_the_model_leaves_room_for_its_label(family, task, tok
     from minglm.use import cloze
 
     model = model_of(family, tokenizer.vocab_size, positions=32)
-    found = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
-    assert {f.label for f in found} <= {"plus", "minus"}
+    ranking = cloze.classify(model, tokenizer, task, ["he saw it. " * 60, "he saw"])
+    assert {f.label for f in ranking} <= {"plus", "minus"}
 
 
 @pytest.mark.parametrize("family", ["gpt", "prefix"])

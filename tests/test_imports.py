@@ -1,7 +1,6 @@
-"""What each command imports, and what it does without: seconds that a user feels, held without a clock.
+"""What each command imports, which decides how fast it starts; tested without a clock.
 
-A process of its own runs some command lines through `main` and reports the modules that were imported by
-then.
+A separate process runs some command lines through `main` and reports the modules that they imported.
 """
 
 import ast
@@ -48,7 +47,7 @@ print(json.dumps(ran))
 
 
 def run(code, *args):
-    """What a program prints as JSON. It imports the minglm that is tested here, wherever it is started."""
+    """The JSON that a program prints. It imports the minglm that is tested here, in any folder."""
     environment = os.environ | {"PYTHONPATH": str(Path(minglm.__file__).parent.parent)}
     words = [sys.executable, "-P", "-c", code, *args]
     result = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
@@ -57,7 +56,7 @@ def run(code, *args):
 
 
 def imported_by(*lines, code=0, without):
-    """Run command lines one after the other in a process of their own -> all modules that it imported.
+    """Run command lines one after the other in a separate process -> all modules that it imported.
 
     Each line must end with this exit code, and import none of `without`.
     """
@@ -149,9 +148,8 @@ def test_every_public_name_is_there_and_editors_see_the_same_ones():
     for name, home in minglm.HOMES.items():
         assert getattr(minglm, name) is getattr(sys.modules[f"minglm.{home}"], name)
     assert {*minglm.HOMES, "__version__"} == set(minglm.__all__) <= set(dir(minglm))
-    assert not set(minglm.HOMES) & {
-        path.stem for path in Path(minglm.__file__).parent.iterdir()
-    }  # a module would hide it
+    # a module would hide it
+    assert not set(minglm.HOMES) & {path.stem for path in Path(minglm.__file__).parent.iterdir()}
 
 
 def test_a_star_gives_every_name_and_a_wrong_name_is_an_attribute_error():
@@ -175,7 +173,7 @@ def test_modules_are_attributes_and_objects_can_be_pickled():
     assert mask.dense().tolist() == minglm.GLMMask.packed([3], [1]).dense().tolist()
 
 
-# ---- what --help spells out, because it does without the module that it belongs to -----------------------
+# ---- names that --help repeats, so that it need not import their modules ---------------------------------
 
 
 def test_what_a_help_spells_out_is_what_the_library_has():
@@ -183,8 +181,8 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     from minglm import model_config
     from minglm.bench import cases, training
     from minglm.cli import bench, evaluate, fill
-    from minglm.compare import cells as compare
-    from minglm.data import corpus
+    from minglm.compare.plan import Plan
+    from minglm.data import documents
     from minglm.measure import perplexity
     from minglm.use import embedding
 
@@ -192,15 +190,15 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     assert fill.POOLS == embedding.POOLS
     assert (evaluate.MASKS, evaluate.DOCUMENTS, evaluate.ERRORS) == (
         tuple(perplexity.MASKS),
-        corpus.DOCUMENTS,
-        corpus.ERRORS,
+        documents.DOCUMENTS,
+        documents.ERRORS,
     )
     assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (
         tuple(cases.SHAPES),
         cases.QUICK,
         training.BATCH_TOKENS,
     )
-    plan = compare.Plan()
+    plan = Plan()
     shown = {action.dest: action.help or "" for action in arguments("compare")}
     assert f"({plan.pretraining_seeds})" in shown["pretraining_seeds"]
     assert f"({plan.finetuning_seeds})" in shown["finetuning_seeds"]

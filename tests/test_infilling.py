@@ -1,4 +1,4 @@
-"""Infilling: the paper's example, the original's own rows, a second statement of the construction, and the way back."""
+"""Infilling: the paper's example, recorded rows of the original, a second implementation, and restoring."""
 
 import itertools
 import json
@@ -20,8 +20,8 @@ FIXTURE = json.loads((RECORDED / "thudm_blocklm_examples.json").read_text())
 
 @st.composite
 def blanked_texts(draw, max_tokens=14):
-    """(tokens, spans, order): every kind of cut, abutting spans and spans at both ends included; ids of specials too."""
-    # each token is visible, begins a span, or goes on with what the token before it is
+    """(tokens, spans, order), with adjacent spans, spans at both ends, and ids of special tokens."""
+    # each token is visible, begins a span, or continues what the token before it is
     cells = draw(st.lists(st.tuples(st.integers(0, 20), st.sampled_from("_[-")), max_size=max_tokens))
     tokens, spans, open_at = [token for token, _ in cells], [], None
     for i, kind in enumerate([kind for _, kind in cells] + ["_"]):
@@ -34,7 +34,7 @@ def blanked_texts(draw, max_tokens=14):
 
 
 def by_formula(text, spans, order, special, objective):
-    """The construction said again, from the formulas of the original code: positions are a cumsum.
+    """A second implementation, from the formulas of the original code: positions are a cumsum.
 
     -> tokens, position_ids, block_position_ids, targets, part_a_len.
     """
@@ -52,7 +52,7 @@ def by_formula(text, spans, order, special, objective):
         source, target = [special.sop, *text[a:b]], [*text[a:b], special.eop]
         n = b - a + 1
         if objective == "document" and b == len(text) and text[-1] != special.eos:
-            n -= 1  # the text was cut: what ends the span is not known
+            n -= 1  # the text was cut: the end of the span is unknown
         rows.append((source[:n], np.repeat(position[a], n), np.arange(n) + 1))
         targets.extend(target[:n])
     tokens, positions, blocks = (np.concatenate(row).astype(np.int64) for row in zip(*rows, strict=True))
@@ -60,7 +60,7 @@ def by_formula(text, spans, order, special, objective):
 
 
 def check(example, text, spans, order, special=SPECIAL, objective="token"):
-    """An Example is what the formulas say, in every field."""
+    """Assert that an Example agrees with the formulas in every field."""
     tokens, positions, blocks, targets, part_a_len = by_formula(text, spans, order, special, objective)
     for name, truth in (
         ("tokens", tokens),
@@ -119,10 +119,8 @@ def test_a_document_span_ends_in_eop_only_where_the_document_ends():
     example = build_example(cut, [(2, 4)], [0], objective="document")
     assert example.tokens[example.part_a_len :].tolist() == [S, X2]
     assert example.targets.tolist() == [X2, X3]  # the last token is a target, and nothing follows
-    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [
-        X2,
-        E,
-    ]  # not at the cut
+    # not at the cut
+    assert build_example(cut, [(2, 3)], [0], objective="document").targets.tolist() == [X2, E]
     for objective in ("token", "sentence"):
         assert build_example(cut, [(2, 4)], [0], objective=objective).targets.tolist() == [X2, X3, E]
 
@@ -152,7 +150,7 @@ OTHER_LAYOUTS = {
 
 
 def fixture_rows():
-    """(name, text, spans, order, objective, special, what came out) of every row whose layout is ours."""
+    """(name, text, spans, order, objective, special, outcome) of every recorded row with our layout."""
     ids = FIXTURE["special_ids"]
     for case in FIXTURE["cases"]:
         if case["name"] in OTHER_LAYOUTS:
@@ -175,8 +173,7 @@ def fixture_rows():
             else:
                 spans, generated = row["spans_in_text_order"], row["spans_in_generation_order"]
             order = [spans.index(span) for span in generated]
-            # the original never adds eop to a suffix, even where the document ends: to us, then, no token is
-            # its end
+            # the original never adds eop to a suffix, even at the end of a document; so here no token is eos
             row_special = replace(special, eos=-1) if suffix else special
             out = {
                 key: case["out"][key][k] for key in ("tokens", "targets", "loss_mask", "position_id", "sep")
@@ -192,9 +189,8 @@ def test_every_row_of_the_fixture_is_compared_but_for_other_layouts():
     rows = {case["name"]: len(case["rows"]) for case in FIXTURE["cases"]}
     assert rows.keys() >= OTHER_LAYOUTS and sum(rows[name] for name in OTHER_LAYOUTS) == 8
     assert sum(rows.values()) == 28 + 8
-    assert all(
-        len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"]
-    )  # none was dropped there
+    # the original dropped none
+    assert all(len(case["out"]["tokens"]) == len(case["rows"]) for case in FIXTURE["cases"])
 
 
 @pytest.mark.parametrize(
@@ -212,11 +208,11 @@ def test_the_originals_rows_come_out(text, spans, order, objective, special, suf
         example.position_ids,
         example.block_position_ids,
     ]
-    # targets of Part A are copies of its tokens there, with loss 0; what is behind T is padding with 0
+    # in the recording, targets of Part A are copies of its tokens with loss 0, and padding after T is 0
     original = [out["tokens"], [0] * A + out["targets"][A:], *out["position_id"]]
     for ours, theirs in zip(padded, original, strict=True):
         assert [*ours, *[0] * (len(theirs) - T)] == theirs
-    # a suffix of several packed documents learns nothing on an ENC there; our samples are one document each
+    # there, a suffix of several packed documents has no loss on ENC; our samples are of one document each
     learned = [int(not (suffix and target == special.cls)) for target in example.targets]
     assert [0] * A + learned + [0] * (len(out["loss_mask"]) - T) == out["loss_mask"]
     assert restore(example).tolist() == text
@@ -316,7 +312,7 @@ def test_a_wrong_construction_would_be_caught(wrong):
 @given(blanked_texts(), st.sampled_from(OBJECTIVES))
 def test_the_text_comes_back_from_its_spans(blanked, objective):
     text, spans, order = blanked
-    # the one text that cannot come back: cut right behind a literal eop, an id that no corpus contains
+    # the only text that cannot be restored: cut right after a literal eop, an id that no corpus contains
     assume(not (objective == "document" and text and text[-1] == SPECIAL.eop))
     assert restore(build_example(text, spans, order, SPECIAL, objective)).tolist() == text
 

@@ -1,4 +1,4 @@
-"""An import points down: from bottom to top, which module may know which. Within a folder there are no circles either."""
+"""Imports point down the list of layers below, and there are no circles, not even within a folder."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The mask said in three independent ways, and what each of them must catch."""
+"""The mask, stated in three independent ways, and the mistakes that each of them must catch."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from minglm.mask import GLMMask, keys_of_row
 
 
 def grid_by_words(mask):
-    """Row i of a sample sees key j of the same sample when j stands in Part A, or is not behind i."""
+    """Row i of a sample sees key j of the same sample if j is in Part A or not after i."""
     grid = np.zeros((int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])), dtype=bool)
     for s, part_a_len in enumerate(mask.part_a_lens.tolist()):
         first_q, end_q = mask.cu_seqlens_q[s : s + 2].tolist()
@@ -26,7 +26,7 @@ def grid_by_words(mask):
 
 
 def grid_by_counting(mask):
-    """Every row sees a first stretch of its sample's keys, as long as `keys_of_row` says, but not past the last key."""
+    """Every row sees the first keys of its sample, as many as `keys_of_row` says or as there are."""
     grid = np.zeros((int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])), dtype=bool)
     row = 0
     for len_q, len_k, first, part_a_len in zip(
@@ -43,7 +43,7 @@ def grid_by_counting(mask):
 
 
 def grid_by_roles(mask):
-    """Tokens carry a sample, a place and a role, and the roles of two tokens decide: a formula over whole arrays."""
+    """Every token has a sample, an index and a role, and those of two tokens decide: a formula on arrays."""
     cu_q, cu_k, part_a = (np.asarray(x) for x in (mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens))
     keys = np.diff(cu_k) if mask.seqlens_k is None else np.asarray(mask.seqlens_k)
     of_q, of_k = (np.repeat(np.arange(len(part_a)), np.diff(cu)) for cu in (cu_q, cu_k))
@@ -58,7 +58,7 @@ STATEMENTS = (grid_by_words, grid_by_counting, grid_by_roles)
 
 
 def check(mask, grid):
-    """A grid is the mask's, by each of the three statements."""
+    """Assert that a grid is that of the mask, by each of the three statements."""
     grid = np.asarray(grid)
     assert grid.dtype == bool
     for statement in STATEMENTS:
@@ -67,7 +67,7 @@ def check(mask, grid):
 
 @st.composite
 def ragged_masks(draw):
-    """Any legal mask of up to four samples: empty ones, more or fewer queries than keys, room in the cache."""
+    """Any valid mask of up to four samples: empty ones, more or fewer queries than keys, unused slots."""
     samples = draw(
         st.lists(
             st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), max_size=4
@@ -137,7 +137,7 @@ def test_part_b_never_sees_the_future_and_part_a_never_sees_part_b(pairs):
         sample = grid[start : start + T, start : start + T]
         assert sample[:, :A].all() and not sample[:A, A:].any()
         assert sample[A:, A:].equal(torch.ones(T - A, T - A).tril().bool())
-        assert grid[start : start + T].sum() == sample.sum()  # and nobody sees a neighbour
+        assert grid[start : start + T].sum() == sample.sum()  # and no row sees another sample
         start += T
 
 
@@ -150,10 +150,10 @@ def test_part_b_never_sees_the_future_and_part_a_never_sees_part_b(pairs):
         GLMMask.packed([1, 1], [0, 1]),
         GLMMask([0, 1], [0, 6], [3]),  # a step of decoding
         GLMMask([0, 5], [0, 2], [1]),  # more queries than keys: the first three see Part A only
-        GLMMask([0, 3], [0, 2], [0]),  # ... and nothing, where there is none
+        GLMMask([0, 3], [0, 2], [0]),  # ... and nothing if it is empty
         GLMMask([0, 2], [0, 0], [0]),  # no keys at all
         GLMMask([0, 0], [0, 4], [2]),  # no queries at all
-        GLMMask([0, 2, 3], [0, 8, 12], [2, 0], seqlens_k=[5, 1]),  # caches with room to grow
+        GLMMask([0, 2, 3], [0, 8, 12], [2, 0], seqlens_k=[5, 1]),  # caches with unused slots
         GLMMask([0, 2], [0, 4], [0], seqlens_k=[0]),
     ],
     ids=range(11),
@@ -192,7 +192,7 @@ def test_a_wrong_rule_would_be_caught(monkeypatch, wrong, mask):
 
 
 def sees_its_neighbour(mask):
-    """Samples begin one key early: the last token of the sample before is seen."""
+    """Samples begin one key early, and so see the last token of the sample before."""
     grid = mask.dense()
     return grid | grid.roll(-1, 1)
 
@@ -232,7 +232,7 @@ def test_a_wrong_cache_would_be_caught(wrong):
         check(CACHED, wrong())
 
 
-# Ways to make one
+# Constructors
 
 
 @given(st.lists(st.integers(0, 6), max_size=4))
@@ -301,9 +301,8 @@ def test_what_is_derived_is_derived_once_and_by_key():
     for key in ("a", "a", "b", "a"):
         assert mask.remember(key, lambda key=key: calls.append(key) or key) == key
     assert calls == ["a", "b"]
-    assert (
-        mask.with_queries([1]).remember("a", lambda: "other") == "other"
-    )  # another mask remembers nothing of it
+    # another mask has a cache of its own
+    assert mask.with_queries([1]).remember("a", lambda: "other") == "other"
 
 
 def test_a_mask_cannot_be_changed():
@@ -333,7 +332,7 @@ def test_a_mask_cannot_be_changed():
         (
             dict(seqlens_k=[1, 3]),
             r"^part_a_lens: \[2, 0\] .* keys \[1, 3\]",
-        ),  # fits the room, not the keys in it
+        ),  # fits the slots, but not the keys in them
         (dict(part_a_lens=[2.0, 0.0]), "^part_a_lens: torch.float32 .* integers"),
         (dict(part_a_lens=[True, False]), "^part_a_lens: torch.bool"),
         (dict(part_a_lens=[[2, 0]]), r"^part_a_lens: .* of shape \(1, 2\); a 1-D row"),

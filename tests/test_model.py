@@ -1,6 +1,6 @@
-"""The model: what its rows may know, what training may skip, and that skipping changes nothing.
+"""The model: what its rows may depend on, and that skipping rows in training changes nothing.
 
-That it is the original's model, weight by weight, is checked in test_original.py.
+tests/original/test_weights.py checks that it is the model of the original.
 """
 
 import copy
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minglm import model as model_module
+from minglm import suffixes
 from minglm.batch import pack
 from minglm.errors import MinglmError
 from minglm.infilling import build_example
@@ -26,14 +26,14 @@ from minglm.suffixes import shortest_suffixes
 
 pytestmark = pytest.mark.usefixtures("any_rung")
 
-# every width of this model is another number, so that a shape tells what a tensor is
+# all sizes of this model differ, so that a shape identifies a tensor
 TINY = GLMConfig(vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, max_positions=16, dropout=0.0)
 BACKENDS = ("reference", "sdpa", *(["kernel"] if has_kernel()[0] else []))
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def model_of(config=TINY, seed=0, **changes):
-    """A model whose every weight matters: larger than at init, biases too."""
+    """A model in which every weight has an effect: all are larger than at init, even biases."""
     torch.manual_seed(seed)
     model = GLM(dataclasses.replace(config, **changes))
     with torch.no_grad():
@@ -68,7 +68,7 @@ def gradients(model, scalar):
 
 
 def assert_same(ours, theirs, **tolerance):
-    """Two {name: tensor} agree name by name."""
+    """Assert that two {name: tensor} agree."""
     assert ours.keys() == theirs.keys()
     for name in ours:
         torch.testing.assert_close(
@@ -153,7 +153,7 @@ def test_a_setting_that_cannot_be_is_named(name, value):
         dataclasses.replace(TINY, **{name: value})
 
 
-# ---- what a row may know
+# ---- what a row depends on
 
 
 @every_backend
@@ -166,9 +166,8 @@ def test_a_token_moves_the_rows_that_see_it_and_no_bit_of_any_other(backend, rul
     if rule != "GLM":
         part_a_lens = [0] * 3 if rule == "GPT" else lens
         batch = dataclasses.replace(batch, mask=GLMMask.packed(lens, part_a_lens))
-    place = [
-        (s, i) for s, n in enumerate(lens) for i in range(n)
-    ]  # of every row: its sample, its index there
+    # the sample of every row, and its index there
+    place = [(s, i) for s, n in enumerate(lens) for i in range(n)]
     with torch.no_grad():
         before = model(*inputs(batch))
         for changed, (sample, j) in enumerate(place):
@@ -252,11 +251,11 @@ def test_the_two_gelus_differ_and_are_what_they_say():
     assert 1e-6 < (heard["tanh"] - heard["erf"]).abs().max().item() < 1e-1
 
 
-# ---- training pays only for what is learned
+# ---- training computes only the rows that it needs
 
 
 def some_rows(which, mask):
-    """Ascending rows of the three samples, by what is said of them."""
+    """Ascending rows of the three samples, by description."""
     return torch.tensor(
         {
             "Part B": torch.where(mask.rows()[1] >= mask.part_a_lens[mask.rows()[0]])[0].tolist(),
@@ -374,7 +373,7 @@ def test_suffixes_can_be_rounded_up_to_a_multiple_of_rows(lens, fraction, seed):
 def test_rounding_rows_up_changes_nothing(prune, monkeypatch):
     model, batch = model_of(num_layers=3).double(), pack(three_samples())
     plain = logits_and_gradients(model, batch, batch.target_rows, prune) | {"loss": model.loss(batch, "none")}
-    monkeypatch.setattr(model_module, "row_multiple", lambda device: 16)
+    monkeypatch.setattr(suffixes, "row_multiple", lambda device: 16)
     filled = logits_and_gradients(model, batch, batch.target_rows, prune) | {
         "loss": model.loss(batch, "none")
     }
@@ -409,7 +408,7 @@ def test_the_example_of_shortest_suffixes_is_true():
 
 
 class Tallest(TorchDispatchMode):
-    """The most rows that any tensor as wide as the vocabulary has, forward and backward."""
+    """The most rows of any tensor as wide as the vocabulary, forward and backward."""
 
     rows = 0
 
@@ -479,7 +478,7 @@ def test_the_loss_of_a_model_in_bfloat16_is_counted_in_float32():
 def test_a_batch_without_samples_has_loss_0_and_gives_every_weight_a_gradient_of_0(
     backend, prune, checkpointed, reduction
 ):
-    # In distributed training a process without a sample must still take part in the exchange of gradients.
+    # In distributed training a process without a sample must still exchange gradients.
     model = model_of(dropout=0.1)
     model.backend, model.prune, model.checkpoint_activations = backend, prune, checkpointed
     loss = model.loss(pack([]), reduction)
@@ -517,7 +516,7 @@ def test_one_batch_can_be_learned_by_heart():
 
 
 def saved_bytes(model, batch):
-    """The loss, its gradients, and how much was kept for the backward pass (weights not counted)."""
+    """The loss, its gradients, and the memory kept for the backward pass (without weights)."""
     kept, weights = {}, {p.untyped_storage().data_ptr() for p in model.parameters()}
 
     def keep(x):
@@ -540,7 +539,7 @@ def test_checkpointed_activations_save_memory_and_change_nothing(backend, prune)
     plain, plain_bytes = saved_bytes(model, batch)
     model.checkpoint_activations = True
     checkpointed, checkpointed_bytes = saved_bytes(model, batch)
-    assert_same(plain, checkpointed, rtol=0, atol=0)  # dropout too: what is recomputed draws the same numbers
+    assert_same(plain, checkpointed, rtol=0, atol=0)  # even dropout: the recomputation draws the same numbers
     assert checkpointed_bytes < plain_bytes / 3
 
 
@@ -557,7 +556,7 @@ def test_dropout_follows_the_seed_in_training_and_is_off_in_evaluation():
 
 
 def test_dropout_acts_on_the_embedding_sum_the_attention_output_and_the_mlp_output(monkeypatch):
-    # and nowhere else: attention probabilities are never dropped
+    # and nowhere else: there is no dropout on attention weights
     model, batch, shapes = model_of(dropout=0.3), pack(three_samples()), []
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -568,7 +567,7 @@ def test_dropout_acts_on_the_embedding_sum_the_attention_output_and_the_mlp_outp
     calls = []
     monkeypatch.setattr(F, "dropout", lambda x, *args, **kwargs: calls.append(1) or x)
     model.loss(batch)
-    assert len(calls) == 1 + 2 * TINY.num_layers  # the same, but for what a module would not tell
+    assert len(calls) == 1 + 2 * TINY.num_layers  # the same, except for what a module does not show
 
 
 def test_autocast_to_bfloat16_trains_the_same_model():

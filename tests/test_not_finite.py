@@ -1,4 +1,4 @@
-"""Scores that are not finite never become text, ranks, vectors or JSON; and dials are numbers that one can compute with."""
+"""Scores that are not finite never become text, ranks, vectors or JSON; settings are finite numbers, too."""
 
 import copy
 import json
@@ -372,12 +372,12 @@ def test_a_perplexity_at_its_bound_is_marked():
     assert number("perplexity_left_to_right", below["value"], 1.0) == "178482301 +- 1"
 
 
-@pytest.mark.parametrize("said", ["", "\n", "  \n "])
-def test_a_message_is_never_empty_and_always_one_line(said):
+@pytest.mark.parametrize("text", ["", "\n", "  \n "])
+def test_a_message_is_never_empty_and_always_one_line(text):
     from minglm.errors import reason
 
-    assert str(MinglmError(said)).strip() and str(MinglmError("a\nb")) == "a b"
-    assert reason(EOFError(said)) == "EOFError without a message"
+    assert str(MinglmError(text)).strip() and str(MinglmError("a\nb")) == "a b"
+    assert reason(EOFError(text)) == "EOFError without a message"
     assert (
         reason(FileNotFoundError(2, "No such file")) == "No such file"
         and reason(ValueError("\nwhy\nso")) == "why"

@@ -1,4 +1,4 @@
-"""The ops around the kernel: gradients, torch.compile, rungs by name, bad arguments, and life without the extension."""
+"""The ops around the kernel: gradients, torch.compile, rungs, bad arguments, and no extension at all."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from minglm.mask import GLMMask
 
 pytestmark = pytest.mark.usefixtures("any_rung")
 needs_kernel = pytest.mark.skipif(not ops.rungs(), reason=ops.HOW)
-EVERYTHING = {  # blind rows, empty samples, suffixes, more queries than keys, a cache with room
+EVERYTHING = {  # blind rows, empty samples, suffixes, more queries than keys, a cache with unused slots
     "training": [Sample(5, 5, 3), Sample(0, 0, 0), Sample(3, 3, 0)],
     "suffixes": [Sample(2, 5, 3), Sample(0, 3, 1), Sample(1, 4, 4)],
     "blind rows": [Sample(4, 2, 0), Sample(3, 2, 1), Sample(2, 0, 0)],
@@ -31,7 +31,7 @@ every_batch = pytest.mark.parametrize("samples", EVERYTHING.values(), ids=EVERYT
 
 
 def test_an_extension_that_is_required_is_there():
-    # CI sets MINGLM_REQUIRE_EXT=1: then nothing in these files may be skipped for lack of it
+    # CI sets MINGLM_REQUIRE_EXT=1: then a missing extension must not cause skipped tests
     assert ops.rungs() or os.environ.get("MINGLM_REQUIRE_EXT") != "1", ops.HOW
 
 
@@ -55,11 +55,11 @@ def test_a_source_folder_without_the_kernel_says_so_in_one_line_where_an_install
         (other / "_C.cpython-311-x86_64-linux-gnu.so").touch()
     path = os.pathsep.join(map(str, (source.parent, other.parent)))
     how = dict(env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True)
-    found = subprocess.run([sys.executable, "-P", "-c", COPY], **how)
-    assert found.returncode == 0, found.stderr
-    [how] = found.stdout.splitlines()
-    notes = [line for line in found.stderr.splitlines() if "minglm: note: " in line]
-    assert "pip install -e ." in how and "circular" not in how + found.stderr
+    result = subprocess.run([sys.executable, "-P", "-c", COPY], **how)
+    assert result.returncode == 0, result.stderr
+    [how] = result.stdout.splitlines()
+    notes = [line for line in result.stderr.splitlines() if "minglm: note: " in line]
+    assert "pip install -e ." in how and "circular" not in how + result.stderr
     assert notes == ([f"minglm: note: {how}"] if installed else [])
     assert (str(source) in how and str(other) in how) is installed
 
@@ -115,7 +115,7 @@ def test_the_ops_keep_what_they_promise_to_pytorch(samples):
 
 @needs_kernel
 def test_the_bare_ops_are_never_asked_for_a_gradient_they_lack():
-    # opcheck does not notice that an op has no gradient; so nobody may call it where one is recorded
+    # opcheck does not notice that an op has no gradient, so it must not be called where one is recorded
     class Watch(TorchDispatchMode):
         calls = []
 
@@ -159,10 +159,8 @@ def test_the_log_sum_exp_comes_on_request_and_has_no_gradient():
     assert lse.shape == (2, 9) and lse.dtype == torch.float64 and not lse.requires_grad
     assert (lse.isneginf() == (mask.visible_keys() == 0)).all()
     assert torch.autograd.grad(out.sum(), q)[0].isfinite().all()
-    row, scores = (
-        4,
-        0.5 * q[4, 1].detach() @ k[2, 1],
-    )  # the first of two samples' keys that row 4 sees is key 2, the only one
+    # the first of two samples' keys that row 4 sees is key 2, the only one
+    row, scores = (4, 0.5 * q[4, 1].detach() @ k[2, 1])
     assert mask.visible_keys()[row] == 1 and torch.allclose(lse[1, row], scores)
 
 
@@ -227,8 +225,7 @@ def test_autocast_gives_the_kernel_bfloat16():
 @needs_kernel
 @pytest.mark.parametrize(("backend", "dynamic"), [("auto", None), ("auto", True), ("kernel:tiled", False)])
 def test_a_compiled_model_holds_the_kernel_in_one_graph(backend, dynamic):
-    # aot_eager: the whole machinery but the code generator; inductor would want a C++ compiler and its
-    # minutes
+    # aot_eager is everything except the code generator; inductor would need a C++ compiler, and minutes
     def layer(x, mask):
         q, k, v = (2 * x).unbind(1)
         return masked_attention(q, k, v, mask, backend=backend).square()
@@ -255,11 +252,11 @@ def test_a_compiled_graph_still_checks_the_numbers_of_rows():
         compiled(torch.randn(8, 3, 2, 8), GLMMask.packed([9], [3]))
 
 
-# ---- what serves, and by which name
+# ---- which backend is used, and under which name
 
 
 def served(backend, dtype=torch.float32, width=8):
-    """The name that "auto" becomes, or the outcome of asking for `backend`."""
+    """The name that "auto" becomes, or the outcome of choosing `backend`."""
     q = torch.randn(4, 1, width).to(dtype)
     return masked_attention(q, q, q, GLMMask.packed([4], [2]), backend=backend)
 
@@ -292,7 +289,7 @@ def test_a_rung_that_this_machine_lacks_is_an_error_that_names_those_it_has(name
             served(backend)
     with pytest.raises(MinglmError, match=f"^MINGLM_KERNEL={name}: "):
         attention.best_backend()
-    assert served("sdpa").shape == served("reference").shape  # who asks for something else is not bothered
+    assert served("sdpa").shape == served("reference").shape  # other backends still work
     kernel, *others = attention.backends()
     assert kernel[:2] == ("kernel", False) and f"MINGLM_KERNEL={name}" in kernel[2]
     assert all(usable for name, usable, _ in others if name != "emulated")
@@ -349,7 +346,7 @@ def test_auto_leaves_to_sdpa_what_would_need_a_secret_copy(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_is_left_to_pytorch_as_long_as_there_is_no_kernel_for_it(monkeypatch):
-    monkeypatch.setenv("MINGLM_KERNEL", "avx1024")  # a rung of the CPU, so no concern of a GPU
+    monkeypatch.setenv("MINGLM_KERNEL", "avx1024")  # a rung of the CPU, so without effect on a GPU
     name, why = attention.best_backend(torch.float32, "cuda")
     assert name == "sdpa" and (ops.HOW in why or "no kernel for cuda" in why or "driver" in why)
     assert attention.backends("cuda")[1:] and not ops.has_kernel("cuda")[0]
@@ -373,7 +370,7 @@ def test_backends_and_rungs_are_listed_with_reasons(monkeypatch):
 
 
 def raw(**changes):
-    """Arguments of the bare op, all good but for the changes."""
+    """Arguments of the raw op, valid except for the changes."""
     good = dict(q=torch.randn(6, 2, 8), k=torch.randn(6, 2, 8), v=torch.randn(6, 2, 8))
     good |= dict(
         cu_seqlens_q=ints(0, 4, 6), cu_seqlens_k=ints(0, 4, 6), part_a_lens=ints(2, 0), seqlens_k=None
@@ -411,7 +408,7 @@ BAD = {
         "head width 257; the kernel accepts 1 to 256",
     ),
     "heads of no width": ("q, k, v", {name: x(6, 2, 0) for name in "qkv"}, "head width 0"),
-    "q width first": ("q", dict(q=x(6, 8, 2).transpose(1, 2)), "the last, which must be 1"),
+    "q width first": ("q", dict(q=x(6, 8, 2).transpose(1, 2)), "the last one must be 1"),
     "k by twos": ("k", dict(k=x(6, 2, 16)[..., ::2]), "(32, 16, 2)"),
     "v expanded": ("v", dict(v=x(6, 2, 1).expand(6, 2, 8)), "(2, 1, 0)"),
     "long lengths": ("cu_seqlens_q", dict(cu_seqlens_q=ints(0, 4, 6, dtype=torch.int64)), "int32"),
@@ -460,7 +457,7 @@ def test_an_argument_that_does_not_fit_is_named(name, change, says):
     with pytest.raises(MinglmError, match=f"^{name}\\b.*{re.escape(says)}") as error:
         op(*raw(**change).values())
     assert "\n" not in str(error.value)
-    q, k, v, *rest = raw(**change).values()  # and backward looks again
+    q, k, v, *rest = raw(**change).values()  # and backward checks again
     with pytest.raises(MinglmError, match=f"^{name}\\b"):
         torch.ops.minglm._attention_backward(
             q, q, k, v, q, x(q.shape[1] if q.dim() > 1 else 1, q.shape[0]), *rest
@@ -516,24 +513,24 @@ import minglm
 from minglm import attention, ops
 q, mask = torch.randn(4, 1, 8, requires_grad=True), minglm.GLMMask.packed([4], [2])
 minglm.masked_attention(q, q, q, mask).sum().backward()
-said = []
+messages, lens = [], mask.part_a_lens
 for call in (lambda: minglm.masked_attention(q, q, q, mask, backend="kernel"),
              lambda: minglm.masked_attention(q, q, q, mask, backend="kernel:tiled"),
-             lambda: torch.ops.minglm._attention_forward(q, q, q, *[mask.part_a_lens] * 3, None, 1.0, "tiled")):
+             lambda: torch.ops.minglm._attention_forward(q, q, q, lens, lens, lens, None, 1.0, "tiled")):
     try:
         call()
     except minglm.MinglmError as error:
-        said.append(str(error))
+        messages.append(str(error))
 a = attention
-print(json.dumps([said, a.best_backend(), a.backends(), a.kernel_rungs(), ops.rungs(), ops.has_kernel()]))
+print(json.dumps([messages, a.best_backend(), a.backends(), a.kernel_rungs(), ops.rungs(), ops.has_kernel()]))
 """
 
 
 def test_everything_but_the_kernel_works_without_the_extension():
     done = python("-c", WITHOUT, env={"MINGLM_KERNEL": ""})
     assert done.returncode == 0, done.stderr
-    said, best, backends, ladder, rungs, (usable, why) = json.loads(done.stdout)
-    assert len(said) == 3 and all(line.startswith("backend: ") and why in line for line in said)
+    messages, best, backends, ladder, rungs, (usable, why) = json.loads(done.stdout)
+    assert len(messages) == 3 and all(line.startswith("backend: ") and why in line for line in messages)
     assert best[0] == "sdpa" and why in best[1]
     assert [name for name, serves, _ in backends if serves] == ["sdpa", "reference"] and backends[0][2] == why
     assert not usable and rungs == [] and not any(rung["built"] or rung["supported"] for rung in ladder)

@@ -1,4 +1,4 @@
-"""Random numbers: Random123's known answers, every outcome equally likely, and no history anywhere."""
+"""Random numbers: Random123's known answers, uniform outcomes, and no state."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ KNOWN_ANSWERS = [
 
 
 def check_even(draws, outcomes):
-    """Every outcome comes up, and a chi-square of the counts stays within 5 standard deviations of its mean."""
+    """Assert that all outcomes occur, and that chi-square is within 5 standard deviations of its mean."""
     counts = Counter(draws)
     assert set(counts) == set(outcomes)
     expected = sum(counts.values()) / len(counts)
@@ -124,7 +124,7 @@ def test_large_integers_are_all_equally_likely(n):
 
 
 def test_the_remainder_of_a_word_alone_would_be_caught():
-    rng, n = Rng(12), 3 * 2**30  # the lowest quarter of the words comes round twice
+    rng, n = Rng(12), 3 * 2**30  # without rejection the lowest quarter would be twice as likely
     with pytest.raises(AssertionError):
         check_even([3 * biased_integer(rng, n) // n for _ in range(3000)], range(3))
 

@@ -1,4 +1,4 @@
-"""Spans: how long, how many, where; what is never blanked; and that every layout can come up."""
+"""Spans: how long, how many, where; what is never blanked; and that every layout can occur."""
 
 import itertools
 import math
@@ -21,14 +21,14 @@ seeds = st.integers(0, 2**64 - 1)
 
 @st.composite
 def texts(draw, min_tokens=1):
-    """(tokens, has_cls, has_eos) with min_tokens text tokens at least."""
+    """(tokens, has_cls, has_eos) with at least min_tokens text tokens."""
     text = draw(st.lists(st.sampled_from([WORD, WORD, WORD, STOP]), min_size=min_tokens, max_size=80))
     has_cls, has_eos = draw(st.booleans()), draw(st.booleans())
     return [1] * has_cls + text + [2] * has_eos, has_cls, has_eos
 
 
 def plain(length):
-    """A text of `length` tokens, cls and eos among them, and what it has."""
+    """A text of `length` tokens, including cls and eos if there are any -> (tokens, has_cls, has_eos)."""
     return dict(tokens=[1] + [WORD] * (length - 2) + [2], has_cls=True, has_eos=True)
 
 
@@ -38,7 +38,7 @@ def poisson(n, mean=3.0):
 
 
 def expected_blanked(budget):
-    """The mean of a sum of lengths that stops once it reaches the budget: f(b) = sum of p(n) (n + f(b - n))."""
+    """The mean of a sum of lengths that stops at the budget: f(b) = sum of p(n) (n + f(b - n))."""
     f = [0.0] * (budget + 1)
     for b in range(1, budget + 1):
         f[b] = sum(poisson(n) * (n + f[max(0, b - n)]) for n in range(1, 40))
@@ -113,13 +113,13 @@ def test_wrong_token_spans_would_be_caught(wrong):
 
 def test_span_lengths_follow_poisson_without_zero():
     counts = Counter()
-    for seed in range(10):  # long texts, so that where drawing stops hardly matters
+    for seed in range(10):  # long texts, in which the last span hardly matters
         counts.update(
             span.end - span.start for span in sample_spans(objective="token", rng=Rng(seed), **plain(20_000))
         )
     total = sum(counts.values())
     assert total > 9_000 and 0 not in counts and max(counts) < 40
-    for n, p in enumerate([0.157, 0.236, 0.236, 0.177, 0.106, 0.053], 1):  # as the original draws
+    for n, p in enumerate([0.157, 0.236, 0.236, 0.177, 0.106, 0.053], 1):  # as in the original
         assert poisson(n) == pytest.approx(p, abs=5e-4)
         assert counts[n] / total == pytest.approx(p, abs=0.015)
     assert sum(n * count for n, count in counts.items()) / total == pytest.approx(3.157, abs=0.06)
@@ -141,7 +141,7 @@ def test_the_mean_span_length_can_be_chosen(mean):
 def test_the_share_that_is_blanked_is_the_originals(length, ratio, draws):
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(length)) for seed in range(draws)]
     mean = sum(span.end - span.start for spans in drawn for span in spans) / draws / length
-    truth = expected_blanked(int(0.15 * length)) / length  # 15 % and what the last span overshoots
+    truth = expected_blanked(int(0.15 * length)) / length  # 15 % and the overshoot of the last span
     assert truth == pytest.approx(ratio, abs=2e-3)  # measured on the original code
     assert mean == pytest.approx(truth, abs=0.2 / length)
     if length == 512:
@@ -156,7 +156,7 @@ def drawn_spans(length, draws, **dials):
 
 
 def test_the_only_blank_of_a_text_tells_its_length_with_a_budget_and_not_with_a_drawn_number():
-    """14 tokens and 30 %: a budget of 4, so a single blank must hold 4 at least."""
+    """14 tokens and 30 %: a budget of 4, so a single blank must have at least 4."""
     single = {
         blanks: Counter(
             text[0].end - text[0].start for text in drawn_spans(14, 6000, blanks=blanks) if len(text) == 1
@@ -189,8 +189,7 @@ def test_a_drawn_number_of_spans_is_as_many_as_fit_a_short_text():
 
 
 def test_long_spans_stand_at_the_end_of_a_text_as_often_as_at_its_start():
-    # drawing stops with the span that passes the budget, and that is a long one: it must not always be the
-    # last in the text
+    # drawing stops with the span that passes the budget, which tends to be long: it must not always be last
     drawn = [sample_spans(objective="token", rng=Rng(seed), **plain(128)) for seed in range(1000)]
     first, last = (sum(s[k].end - s[k].start for s in drawn) / len(drawn) for k in (0, -1))
     assert first == pytest.approx(last, abs=0.3)
@@ -200,11 +199,8 @@ def test_every_layout_of_a_tiny_text_comes_up():
     layouts = set()
     for blanks in itertools.product("_x", repeat=6):  # every way to blank 6 tokens; a run of x is a span
         spans = [Span(*run.span()) for run in re.finditer("x+", "".join(blanks))]
-        if sorted(end - start for start, end in spans) in (
-            [2],
-            [1, 1],
-            [1, 2],
-        ):  # 2 tokens at least; 2 is longest
+        # at least 2 tokens; the longest is 2
+        if sorted(end - start for start, end in spans) in ([2], [1, 1], [1, 2]):
             layouts.add(tuple(spans))
     assert len(layouts) == 5 + 10 + 12
     drawn = {
@@ -218,7 +214,7 @@ def test_every_layout_of_a_tiny_text_comes_up():
 
 
 def sentences_by_pattern(tokens, has_cls, has_eos, starts_sentence):
-    """Whole sentences, said again with a regular expression over one letter a token."""
+    """Whole sentences, a second implementation: a regular expression with one letter per token."""
     body = "".join("." if t == STOP else "w" for t in tokens[has_cls : len(tokens) - has_eos])
     pieces = [piece.span() for piece in re.finditer(r"w*\.|w+$", body)]
     if not starts_sentence:
@@ -255,7 +251,7 @@ def test_sentence_spans_are_whole_sentences(text, seed, starts_sentence, mask_ra
     [
         ([1, 10, 11, 10, 10, 11], False, True, [(1, 3), (3, 6)]),
         ([1, 10, 11, 10, 10, 11], False, False, [(3, 6)]),  # the first began before the cut
-        ([1, 10, 11, 10, 10], False, True, [(1, 3)]),  # the last ends behind the cut
+        ([1, 10, 11, 10, 10], False, True, [(1, 3)]),  # the last ends after the cut
         ([1, 10, 11, 10, 10, 2], True, True, [(1, 3), (3, 5)]),  # no full stop, but the document ends
         ([1, 11, 11, 2], True, True, [(1, 2), (2, 3)]),
         ([1, 10, 10, 2], True, False, []),

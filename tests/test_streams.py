@@ -1,4 +1,4 @@
-"""Any stream and any environment: it works, or one line says what is missing."""
+"""With any streams and any environment, a command works or says in one line what is missing."""
 
 import io
 import json
@@ -85,14 +85,13 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
         assert main([str(word) for word in words]) == 0, words
     assert (tmp_path / "run" / "evaluation.json").is_file() and rows.read_text().count("\n") == 2
     monkeypatch.setattr(sys, closed, None)
-    assert (
-        main(["fill", "no blank", "--model", str(small_run)]) == 2
-    )  # an error is one, with nobody to hear it
+    # an error stays an error, even if nobody can read it
+    assert main(["fill", "no blank", "--model", str(small_run)]) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX")
 def test_what_is_opened_next_does_not_become_stdout(tmp_path):
-    """In a process that was started with `>&-`, the first file that is opened would be descriptor 1."""
+    """In a process started with `>&-`, the first opened file would get descriptor 1."""
     words, options = command("explore", "a b c", "--out", tmp_path / "page.html")
     code = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, **options)
@@ -150,7 +149,7 @@ def test_an_encoding_with_a_way_of_its_own_keeps_it(monkeypatch):
 
 
 class Full(io.RawIOBase):
-    """A stream on a full disk, or whose reader has left."""
+    """A stream on a full disk, or a pipe whose reader has closed it."""
 
     def __init__(self, error):
         self.error = error
@@ -184,7 +183,7 @@ def test_a_note_that_nobody_can_read_stops_nothing(monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="device nodes of POSIX")
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_exit_codes_are_right_when_a_stream_is_on_a_full_device(tmp_path, stream):
-    """Python itself would say 120, for it flushes once more at its end."""
+    """Python itself would exit with 120, because it flushes once more at the end."""
     from devices import FULL, device
 
     with open(device(tmp_path / "full", FULL), "wb") as file:
@@ -219,7 +218,7 @@ def test_without_a_home_an_error_names_the_setting(monkeypatch, tmp_path):
 def test_a_cache_that_cannot_be_written_names_the_setting_and_leaves_no_run(
     minglm, monkeypatch, text_file, tmp_path
 ):
-    (tmp_path / "home").touch()  # where nobody can make a folder, not even root
+    (tmp_path / "home").touch()  # where not even root can create a folder
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     words = ("pretrain", "--text", text_file, "--steps", 1, "--out", tmp_path / "run", *SMALL)

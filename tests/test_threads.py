@@ -1,4 +1,4 @@
-"""Tokenizer, model, masks and tasks may be shared by threads: each gets what it would get alone, and nothing is switched."""
+"""Threads may share a tokenizer, model, mask or task: each gets the result that it would get alone."""
 
 import copy
 import pickle
@@ -63,7 +63,7 @@ def threads_alternate_often():
 
 
 def together(job, items):
-    """[job(item) for item in items], each in one of eight threads that begin at the same time."""
+    """[job(item) for item in items], each in one of eight threads that start at the same time."""
     start = threading.Barrier(THREADS)
 
     def one(number):
@@ -99,7 +99,7 @@ def test_eight_threads_get_what_one_gets(model, tokenizer, use, trains):
 
 @pytest.mark.parametrize("trains", [False, True])
 def test_using_a_model_switches_none_of_its_modules_not_even_for_a_moment(model, tokenizer, trains):
-    """Looked at while a layer computes, which is when another thread would see it."""
+    """Checked while a layer computes, when another thread could see it."""
     model.train(trains)
     model.layers[0].eval()
     before, seen = [module.training for module in model.modules()], []
@@ -118,7 +118,7 @@ def batch_of(tokenizer):
 
 
 def test_a_mode_that_changes_while_the_model_is_used_changes_no_answer_and_is_kept(model, tokenizer):
-    """train() in the middle of a filling: dropout would make other words of it."""
+    """train() in the middle of a fill: dropout would change the words."""
     expected = fill(model.eval(), tokenizer, TEXTS[0], max_tokens=6).text
     assert (
         fill(model.eval(), tokenizer, TEXTS[0], max_tokens=6, on_token=lambda *_: model.train()).text
@@ -166,7 +166,7 @@ def test_a_tokenizer_reads_masks_as_each_thread_says(tokenizer):
 
 
 def test_nothing_of_a_tokenizer_changes_between_two_calls_that_overlap(tokenizer, monkeypatch):
-    """The other call comes after all that the first one prepares, and right before the library is asked."""
+    """The other call comes when the first one has prepared everything, right before it calls the library."""
     expected = {special: tokenizer.encode("a [MASK]", special=special) for special in (True, False)}
 
     class Overlapped:

@@ -29,7 +29,7 @@ SENTENCES = [
 
 
 def paper_example():
-    """x1 ... x6 with [x3] and [x5 x6] blanked, the second first (paper, figure 2). Words are the ids 101 ... 106."""
+    """x1 ... x6 with [x3] and [x5 x6] blanked, the second first (paper, figure 2). Ids are 101 ... 106."""
     return build_example([101, 102, 103, 104, 105, 106], [Span(2, 3), Span(4, 6)], order=[1, 0])
 
 
@@ -38,7 +38,7 @@ def test_1_a_blank_leaves_one_mask_and_moves_its_words_to_part_b():
     example = paper_example()
     assert example.tokens[: example.part_a_len].tolist() == [101, 102, M, 104, M]
     assert example.tokens[example.part_a_len :].tolist() == [S, 105, 106, S, 103]
-    assert example.targets.tolist() == [105, 106, E, 103, E]  # what each row of Part B learns to say next
+    assert example.targets.tolist() == [105, 106, E, 103, E]  # what each row of Part B learns to predict
 
 
 def test_2_two_positions_say_which_blank_and_where_inside():
@@ -52,7 +52,7 @@ def test_3_the_text_comes_back():
 
 
 def test_4_the_mask_is_one_integer():
-    """Row i sees max(part_a_len, i + 1) keys; that is all."""
+    """Row i sees max(part_a_len, i + 1) keys; that is the whole rule."""
     mask = GLMMask.packed([10], [5])
     assert mask.visible_keys().tolist() == [5, 5, 5, 5, 5, 6, 7, 8, 9, 10]
     grid = mask.dense()
@@ -99,7 +99,7 @@ def test_9_part_b_never_sees_the_future():
 
 
 def test_10_a_blank_is_learned_and_filled():
-    """Fifty steps on four sentences, each with its last two words blanked; then one is asked back."""
+    """Fifty steps on four sentences whose last two words are blanked; then one of them is filled."""
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(SENTENCES * 3, 300)
     model = GLM(GLMConfig(tokenizer.vocab_size, 48, 2, 2, 32, dropout=0.0))

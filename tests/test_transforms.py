@@ -1,4 +1,4 @@
-"""Attention under torch.func, under forward-mode autograd, and with a scale that learns: the same meaning in every backend."""
+"""Attention under torch.func, forward-mode autograd, and with a learned scale: the same in every backend."""
 
 import math
 
@@ -45,9 +45,8 @@ def test_auto_serves_every_transform_as_the_reference_does(transform):
         TRANSFORMS[transform](lambda x, b=b: total(x, b, mask), q) for b in ("auto", "reference")
     )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        total(q, "auto", mask), total(q, "reference")
-    )  # what the mask remembers still serves
+    # what the mask has cached is still usable
+    torch.testing.assert_close(total(q, "auto", mask), total(q, "reference"))
     torch.testing.assert_close(total(q, "sdpa", mask), total(q, "reference"))
 
 
@@ -85,12 +84,12 @@ def test_the_gradient_of_a_whole_model_by_torch_func_is_that_of_backward():
     model = GLM(GLMConfig(40, 16, 2, 2, 16, dropout=0.0)).double()
     batch = pack([build_example(list(range(8, 20)), [(3, 6)], [0])] * 2)
     columns = (batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask, batch.target_rows)
-    found = grad(lambda weights: functional_call(model, weights, columns).logsumexp(-1).mean())(
+    gradients = grad(lambda weights: functional_call(model, weights, columns).logsumexp(-1).mean())(
         dict(model.named_parameters())
     )
     model(*columns).logsumexp(-1).mean().backward()
     for name, weight in model.named_parameters():
-        torch.testing.assert_close(found[name], weight.grad, rtol=1e-9, atol=1e-12, msg=name)
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
 # ---- scale

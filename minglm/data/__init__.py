@@ -1,1 +1,1 @@
-"""Text in, samples out: tokenizer, corpus, and which sample is read when."""
+"""From text to samples: tokenizer, corpus, and the samples of every training step."""

@@ -1,13 +1,13 @@
-"""Documents in, one memory-mapped file of token ids out.
+"""From documents to one memory-mapped file of token ids.
 
-Everything streams, so a corpus may be larger than memory: bytes are read in chunks, chunks make documents,
-batches of documents are encoded and appended. On disk a corpus is a folder of three files:
+Everything is streamed, so a corpus may be larger than memory: files are read in chunks, chunks are cut into
+documents, and batches of documents are encoded and appended. On disk a corpus is a folder of three files:
 
     ids.bin      every token of every document, end to end: uint16 (uint32 above 65,536 tokens), little-endian
     offsets.npy  (documents + 1,) int64: document i is ids[offsets[i] : offsets[i + 1]]
     meta.json    sizes and a fingerprint
 
-The ids are those of the text alone; cls and eos come when samples are cut (batch.py).
+The ids are those of the text alone; cls and eos are added when samples are cut (samples.py).
 """
 
 import contextlib
@@ -26,23 +26,24 @@ import numpy as np
 from ..errors import MinglmError
 from .documents import _stat, read_documents
 
-MIN_TOKENS = 4  # a shorter document has no room for a span between two tokens that stay, and is skipped
-BATCH_CHARS = 1 << 20  # encoded at a time: the library holds some hundred bytes a token
-FORMAT = 1  # of the three files; part of a cached corpus's name
-READER = 2  # how text becomes documents, likewise
+MIN_TOKENS = 4  # a shorter document has no room for a span between two visible tokens, and is skipped
+BATCH_CHARS = 1 << 20  # encoded at a time: the library needs a few hundred bytes per token
+FORMAT = 1  # version of the three files; part of the key of a cached corpus
+READER = 2  # version of the way text becomes documents; likewise
 
 
 def embedded_corpus() -> Path:
-    """The text that comes with the package: 1.7 MB of English (its origin is told in data/ORIGIN.md)."""
+    """The text that comes with the package: 1.7 MB of English; ORIGIN.md beside it names the sources."""
     return Path(__file__).with_name("default.txt.xz")
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Token ids of many documents, memory-mapped.
+    """The token ids of many documents, memory-mapped.
 
-    ids: (n_tokens,) uint16 or uint32; offsets: (n_documents + 1,) int64; n_bytes: of the text, as UTF-8;
-    skipped: how many documents under MIN_TOKENS tokens are not here; fingerprint: SHA-256 of ids and offsets.
+    ids: (n_tokens,) uint16 or uint32; offsets: (n_documents + 1,) int64; n_bytes: size of the text in UTF-8;
+    skipped: the number of documents left out for having fewer than MIN_TOKENS tokens; fingerprint: SHA-256 of
+    ids and offsets.
     """
 
     ids: np.ndarray
@@ -70,9 +71,9 @@ class Corpus:
 def build_corpus(
     files, tokenizer, directory, *, text_key="text", documents="blank_line", errors="strict", progress=None
 ) -> Corpus:
-    """Encode the documents of `files` into `directory`, which appears whole or not at all.
+    """Encode the documents of `files` into `directory`, atomically -> Corpus.
 
-    progress: None shows a bar on a terminal only, True and False always and never.
+    progress: show a bar always (True), never (False) or on a terminal only (None).
     """
     from tqdm import tqdm
 
@@ -83,30 +84,19 @@ def build_corpus(
     try:
         temporary.mkdir(parents=True)
         total = sum(_stat(path).st_size for path in files)
+        hide = None if progress is None else not progress
+        how = dict(text_key=text_key, documents=documents, errors=errors)
         with tqdm(
-            total=total,
-            desc="tokenizing",
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            disable=None if progress is None else not progress,
+            desc="tokenizing", total=total, unit="B", unit_scale=True, leave=False, disable=hide
         ) as bar:
-            texts = (
-                text
-                for path in files
-                for text in read_documents(
-                    path, text_key=text_key, documents=documents, errors=errors, on_read=bar.update
-                )
-            )
+            texts = (text for path in files for text in read_documents(path, on_read=bar.update, **how))
             meta = _write_corpus(temporary, texts, tokenizer)
         if meta["n_tokens"] == 0:
-            raise MinglmError(
-                f"{_names(files)}: no document of {MIN_TOKENS} tokens or more "
-                f"({meta['skipped']} shorter ones)"
-            )
+            what = f"no document of {MIN_TOKENS} tokens or more ({meta['skipped']} shorter ones)"
+            raise MinglmError(f"{_names(files)}: {what}")
         os.rename(temporary, directory)
         _sync(directory.parent)
-    except OSError as error:  # reading has made its own a MinglmError: this one is about what is written
+    except OSError as error:  # of writing: an error of reading is a MinglmError already
         raise MinglmError(f"{directory}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -114,7 +104,7 @@ def build_corpus(
 
 
 def open_corpus(directory) -> Corpus:
-    """The corpus that build_corpus wrote there. Sizes are checked, bits are not."""
+    """The Corpus that build_corpus wrote. Sizes are checked, checksums are not."""
     directory = Path(directory)
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
@@ -145,9 +135,9 @@ def cached_corpus(
     errors="strict",
     progress=None,
 ) -> Corpus:
-    """The corpus of `files`: built once, found again while files (size, time), settings and tokenizer agree.
+    """The Corpus of `files`, rebuilt only if files (size, time), settings or tokenizer have changed.
 
-    An entry that is not complete is built anew. Old entries stay; the folder may be deleted at any time.
+    Incomplete entries are rebuilt. Old entries stay; the folder may be deleted at any time.
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir)
     states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
@@ -164,7 +154,8 @@ def cached_corpus(
     except MinglmError as error:
         with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
             return open_corpus(entry)
-        if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):  # not of a text
+        # an error of the cache, not of a text
+        if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):
             raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
 
@@ -175,32 +166,23 @@ def default_cache() -> Path:
 
 
 def cache_folder(setting) -> Path:
-    """Where token files are kept: the setting data.cache, or where the system keeps caches ("")."""
+    """The folder of token files: the setting data.cache, or minglm in the user's cache folder ("")."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         return Path(setting).expanduser() if setting else Path(home).expanduser() / "minglm"
-    except RuntimeError:  # no HOME, and no entry in the list of users
+    except RuntimeError:  # neither HOME nor an entry in the user database
         raise MinglmError(f"{setting or home}: there is no home folder; {ANOTHER_CACHE}") from None
 
 
 ANOTHER_CACHE = "--data.cache DIR (or XDG_CACHE_HOME) names another place for token files"
 
 
-# Finding
-
-
 def _names(files):
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-# Reading
-
-
-# Writing
-
-
 def _write_corpus(directory, texts, tokenizer):
-    """Write the three files; returns what meta.json holds."""
+    """Write the three files; returns the contents of meta.json."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     offsets, skipped, n_bytes, digest = array("q", [0]), 0, 0, hashlib.sha256()
     with open(directory / "ids.bin", "wb") as file:
@@ -231,7 +213,7 @@ def _write_corpus(directory, texts, tokenizer):
 
 
 def _sync(path):
-    """Wait until a file or folder is on the disk: what a rename shows must outlast a power cut."""
+    """Wait until a file or folder is on the disk, so that a renamed folder survives a power cut."""
     if os.name == "posix" or path.is_file():  # elsewhere a folder cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -241,8 +223,8 @@ def _sync(path):
 
 
 def encode_documents(texts, tokenizer, dtype):
-    """(ids, bytes of UTF-8) of each document: short ones are encoded together, long ones in pieces."""
-    done, n_bytes = [], 0  # of the document whose pieces are being encoded
+    """Yield (ids, UTF-8 bytes) of each document; short ones are encoded together, long ones in pieces."""
+    done, n_bytes = [], 0  # the encoded pieces of the current document
     for batch in _batches(texts):
         pieces = [piece for piece, _ in batch]
         for ids, (piece, is_last) in zip(tokenizer.encode_batch(pieces), batch, strict=True):
@@ -254,32 +236,32 @@ def encode_documents(texts, tokenizer, dtype):
 
 
 def _batches(texts):
-    """Lists of (piece of a document, whether it is the last one), each of about BATCH_CHARS characters."""
+    """Yield lists of (piece of a document, whether it is the last one) of about BATCH_CHARS characters."""
     batch, chars = [], 0
     for text in texts:
         cuts = [0, *_cuts(text), len(text)]
         for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
             batch.append((text[start:stop], stop == len(text)))
-            chars += stop - start + 100  # a piece without text costs memory too
+            chars += stop - start + 100  # even an empty piece needs memory
             if chars >= BATCH_CHARS:
                 yield batch
                 batch, chars = [], 0
     yield batch
 
 
-# A blank or newline after something else begins a new word for byte-level BPE, and so does a letter after a
-# Chinese mark: a text that is cut there gives the very ids of the whole text.
+# For byte-level BPE a new word begins at a space or newline after another character, and at a letter after
+# Chinese punctuation. Cutting a text there does not change its ids.
 _LAST_WORD_BREAK = re.compile(r"(?s:.+)(?:(?<=\S)(?=[ \n])|(?<=[。，！？；：、])(?=[^\W\d_]))")
 
 
 def _cuts(text):
-    """Where to cut a text into pieces of at most BATCH_CHARS characters: between words where that can be.
+    """Where to cut a text into pieces of at most BATCH_CHARS characters: between words if possible.
 
     Example, with BATCH_CHARS = 8: "to be or not" -> [8], the pieces "to be or" and " not".
     """
     cuts, start = [], 0
     while len(text) - start > BATCH_CHARS:
-        found = _LAST_WORD_BREAK.match(text, start, start + BATCH_CHARS + 1)
-        start = found.end() if found else start + BATCH_CHARS
+        match = _LAST_WORD_BREAK.match(text, start, start + BATCH_CHARS + 1)
+        start = match.end() if match else start + BATCH_CHARS
         cuts.append(start)
     return cuts

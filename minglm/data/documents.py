@@ -1,4 +1,4 @@
-"""Files to documents: which files are meant, how they are read, and where one document ends."""
+"""From files to documents: which files are read, how, and where documents end."""
 
 import os
 import re
@@ -9,54 +9,43 @@ from ..errors import MinglmError, note
 from ..files.text import json_objects, lines, name_of, one_line_end, packing_of, text_chunks
 
 ENDINGS = (".txt", ".txt.xz", ".txt.gz", ".jsonl", ".jsonl.xz", ".jsonl.gz", ".ndjson", ".json")
-
-
 DOCUMENTS = ("blank_line", "line", "file")
-
-
 ERRORS = ("strict", "replace")
-
-
 CHUNK_BYTES = 1 << 20  # read at a time
-
-
-MAX_DOCUMENT_CHARS = 1 << 26  # a document that is longer goes on as another one, so that it fits into memory
-
-
-SEPARATOR = "<|endoftext|>"  # parts documents in many published text files, and is text of none
+MAX_DOCUMENT_CHARS = 1 << 26  # a longer document is split, so that each part fits into memory
+SEPARATOR = "<|endoftext|>"  # separates documents in many published text files; never part of a text
 
 
 def find_files(paths) -> list[Path]:
-    """The text files that `paths` stand for: files as given, the files below folders in sorted order.
+    """The text files that `paths` name: files as given, and the files below folders in sorted order.
 
-    A file that comes twice is read once; hidden ones in a folder are left out, linked folders are searched. A
-    bare .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. In a folder, a .json is left out:
-    name it to have its lines read. What a folder has besides text is told in a note.
+    A file named twice is read once. Hidden files in a folder are skipped, linked folders are searched. A bare
+    .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. A .json is read as lines of JSON only if
+    it is named. A note lists the files of a folder that are not text.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
-    found = []
+    files = []
     for path in map(Path, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
         if os.path.isdir(path):
             inside, others = _files_below(path)
-            left_out = f"left out: {_few(others)}" if others else ""
+            left_out = f"left out: {_few(others)}"
             if not inside:
-                raise MinglmError(
-                    f"{path}: no text file in this folder; {accepted}" + f"; {left_out}" * bool(others)
-                )
+                more = f"; {left_out}" if others else ""
+                raise MinglmError(f"{path}: no text file in this folder; {accepted}{more}")
             if others:
                 note(f"{path}: {left_out}")
-            found += inside
+            files += inside
         elif not os.path.exists(path):
             raise MinglmError(f"{path}: no such file or folder; {accepted}")
         elif _kind(path) is None:
-            packing_of(path)  # raises, where that is the reason
+            packing_of(path)  # raises a better error for an unsupported packing
             raise MinglmError(f"{path}: not a text file by its name; {accepted}")
         else:
-            found.append(path)
-    if not found:
+            files.append(path)
+    if not files:
         raise MinglmError(f"no text file given; {accepted}")
-    first = {}  # by what it really is
-    for path in found:
+    first = {}  # {the real path: the first path that leads to it}
+    for path in files:
         first.setdefault(path.resolve(), path)
     return list(first.values())
 
@@ -64,13 +53,13 @@ def find_files(paths) -> list[Path]:
 def read_documents(
     path, *, text_key="text", documents="blank_line", errors="strict", on_read=None
 ) -> Iterator[str]:
-    r"""The documents of one file, one after the other.
+    r"""Yield the documents of one file.
 
-    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and in any
-    case at <|endoftext|> and wherever a document would be longer than MAX_DOCUMENT_CHARS. Every line of a
-    .jsonl is one document, under `text_key`; null there is an empty one, and so counts as skipped. Byte order
-    marks where a line begins are dropped, \r\n and \r become \n. errors: "strict" stops at what is not UTF-8,
-    "replace" puts U+FFFD there. on_read(n): n more bytes were read from the disk.
+    A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and always
+    at <|endoftext|> and where a document gets longer than MAX_DOCUMENT_CHARS. Every line of a .jsonl is a
+    document, under `text_key`; null is an empty one, which is skipped. Byte order marks at the beginning of a
+    line are dropped; \r\n and \r become \n. errors: "strict" raises MinglmError at invalid UTF-8, "replace"
+    reads it as U+FFFD. on_read(n) is called when n more bytes were read from the disk.
 
     Example: "a\nb\n\n\nc\n" holds "a\nb" and "c".
     """
@@ -87,7 +76,7 @@ def read_documents(
 
 
 def _kind(path):
-    """ "text", "jsonl", "json" or None, by the name alone; .json is lines of JSON too, but in a folder often settings."""
+    """ "text", "jsonl", "json" or None by a file's name; .json is read as .jsonl, but only if it is named."""
     name, ending = path.name.lower(), ""
     if name.endswith((".xz", ".gz")):
         name, ending = name[:-3], name[-3:]
@@ -97,28 +86,27 @@ def _kind(path):
 
 
 def _files_below(folder):
-    """(text files, other files) in a folder and those below it, linked ones too; each real folder is searched once."""
+    """(text files, other files) in a folder and its subfolders, linked ones too; each is searched once."""
 
     def refuse(error):
         raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
     files, seen = [], {_identity(folder)}
     for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [
-            name for name in sorted(folders) if not name.startswith(".") and _is_new(Path(where, name), seen)
-        ]
+        shown = [name for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [name for name in shown if _is_new(Path(where, name), seen)]
         files += [Path(where, name) for name in names if not name.startswith(".")]
     texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl") and path.is_file()]
     return texts, sorted({*files} - {*texts})
 
 
 def _identity(path):
-    found = _stat(path)
-    return found.st_dev, found.st_ino
+    stat = _stat(path)
+    return stat.st_dev, stat.st_ino
 
 
 def _is_new(folder, seen):
-    """Whether a folder has not been seen yet; it has then. Links may lead to the same one twice, or in circles."""
+    """Whether a folder is not in `seen`; adds it. (Links may lead to it twice, or in circles.)"""
     identity = _identity(folder)
     is_new = identity not in seen
     seen.add(identity)
@@ -126,7 +114,7 @@ def _is_new(folder, seen):
 
 
 def _few(files, most=3):
-    """Example: "a.md, b.png, c.json and 5 more"."""
+    """The names of files in one line.  Example: "a.md, b.png, c.json and 5 more"."""
     names = ", ".join(path.name for path in files[:most])
     return names + (f" and {len(files) - most} more" if len(files) > most else "")
 
@@ -139,8 +127,8 @@ def _stat(path):
 
 
 def _separators_alone(chunks):
-    """A text with each SEPARATOR on a line of its own, in as many pieces."""
-    held = ""  # the end of the last chunk, where it may be the beginning of a separator
+    """Yield the chunks of a text with each SEPARATOR on a line of its own."""
+    held = ""  # the end of the last chunk, if it may be the beginning of a separator
     for chunk in chunks:
         text = (held + chunk).replace(SEPARATOR, f"\n{SEPARATOR}\n")
         cut = len(text) - max(n for n in range(len(SEPARATOR)) if text.endswith(SEPARATOR[:n]))
@@ -150,21 +138,21 @@ def _separators_alone(chunks):
 
 
 def _text_documents(chunks, documents):
-    found, length = [], 0  # the lines of the document that is not complete yet
+    document, length = [], 0  # the lines of the document so far
     for line in lines(_separators_alone(chunks), MAX_DOCUMENT_CHARS):
         is_separator = line == SEPARATOR
         if not is_separator:
-            found.append(line)
+            document.append(line)
             length += len(line) + 1
         ends = is_separator or documents == "line" or documents == "blank_line" and not line.strip()
         if ends or length > MAX_DOCUMENT_CHARS:
-            yield from _joined(found)
-            found, length = [], 0
-    yield from _joined(found)
+            yield from _joined(document)
+            document, length = [], 0
+    yield from _joined(document)
 
 
 def _joined(lines):
-    """The document that these lines are, without empty lines around it; none where all lines are empty."""
+    """Yield the document of these lines, without empty lines around it; nothing if all lines are empty."""
     while lines and not lines[-1].strip():
         lines.pop()
     text = "\n".join(lines).lstrip("\n")
@@ -185,10 +173,9 @@ def _json_documents(path, chunks, text_key, errors):
         text = one_line_end(text)
         try:
             text.encode()
-        except UnicodeEncodeError as error:  # "\ud800": JSON can write half a character, UTF-8 cannot
+        except UnicodeEncodeError as error:  # "\ud800": JSON can hold half a surrogate pair, UTF-8 cannot
             if errors == "strict":
-                raise MinglmError(
-                    f"{where}: {text[error.start]!r} is not valid unicode; --errors replace goes on"
-                ) from error
+                problem = f"{text[error.start]!r} is not valid unicode"
+                raise MinglmError(f"{where}: {problem}; --errors replace goes on") from error
             text = re.sub("[\ud800-\udfff]", "\ufffd", text)
         yield text

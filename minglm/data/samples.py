@@ -1,4 +1,12 @@
-"""Which stretch of the corpus is read when: windows, their order, and the batch of every step."""
+"""From a corpus to the samples of every training step: windows, their order, and where batches are cut.
+
+A window is the text of one sample: cls, a stretch of one document, and eos where the document ends. Windows
+are as long as the model allows and the same in every epoch, or runs of sentences of many lengths, drawn anew
+for every epoch. The global batch of step k depends on (seed, k) alone: an epoch visits every window once, in
+a keyed order, and this order is cut into batches of about `batch_tokens` text tokens. The spans of a window
+are keyed by (seed, epoch, window). So a run resumes without any data state, and neither the number of
+processes nor the size of a micro-batch changes what is learned.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -9,15 +17,15 @@ from ..families import objectives_of, training_example
 from ..infilling import SpecialTokens
 from ..rng import CUTS, HELD_OUT, ORDER, SPANS, Rng, permutation, uniforms
 
-RUNS_ON = ("document", "gpt", "prefix")  # objectives under which a text is continued
+RUNS_ON = ("document", "gpt", "prefix")  # objectives that continue a text
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Stretches of documents, one a sample: n of them, all (n,) arrays.
+    """n stretches of documents, one per sample; every attribute is an (n,) array.
 
-    start: first token in the corpus; length: text tokens (cls and eos not counted); starts: whether it begins
-    a document; ends: whether it ends one; closed: whether eos stands behind it; document: its number.
+    start: index of the first token in the corpus; length: in text tokens, without cls and eos; starts, ends:
+    whether the window begins or ends its document; closed: whether eos follows; document: its number.
     """
 
     start: np.ndarray
@@ -31,38 +39,38 @@ class Windows:
         return len(self.start)
 
     def __getitem__(self, which):
-        """The windows of an index array or boolean array."""
+        """The Windows that an index array or boolean array selects."""
         names = ("start", "length", "starts", "ends", "closed", "document")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
 
     def sample_tokens(self):
-        """Tokens of each sample's text, cls and eos counted, (n,)."""
+        """The number of tokens of each sample's text, with cls and eos: (n,)."""
         return self.length + 1 + self.closed
 
     def in_epoch(self, seed, epoch):
-        """The windows of an epoch: here the same ones in every epoch."""
+        """The Windows of an epoch; here the same in every epoch."""
         return self
 
     def bounds(self):
-        """(fewest tokens that an epoch can have, most tokens that a sample can have), over all epochs and seeds."""
+        """(the fewest tokens of any epoch, the most tokens of any sample), over all epochs and seeds."""
         tokens = self.sample_tokens()
         return int(tokens.sum()), int(tokens.max())
 
 
 @dataclass(frozen=True, eq=False)
 class Sentences(Windows):
-    """The sentences of documents; `in_epoch` joins them to windows of many lengths, others in every epoch.
+    """The sentences of documents; `in_epoch` joins them to windows of many lengths, anew for every epoch.
 
-    most: text tokens of a window. spread: a window begins at any sentence and takes the next 1 / u ** spread
-    of its document (rounded down), u uniform between 0 and 1, or as many as fit: n sentences or more with
-    probability n ** (-1 / spread).
+    most: the most text tokens of a window. spread: a window takes the next 1 / u ** spread sentences of its
+    document (rounded down), u uniform between 0 and 1, or as many as fit: n or more with probability
+    n ** (-1 / spread).
     """
 
     most: int
     spread: float
 
     def in_epoch(self, seed, epoch):
-        """The sentences joined to the windows of an epoch, a function of (seed, epoch): every sentence is in one of them."""
+        """The Windows of an epoch, a function of (seed, epoch); each sentence is in exactly one of them."""
         n, ends = len(self), self.start + self.length
         u = 1 - uniforms(n, seed, epoch, 0, CUTS)  # subtle: in (0, 1]
         with np.errstate(over="ignore"):
@@ -74,35 +82,26 @@ class Sentences(Windows):
         while i < n:
             chosen.append(i)
             i = after[i]
-        first, last = (
-            np.array(chosen, dtype=np.int64),
-            np.array([*chosen[1:], n][: len(chosen)], dtype=np.int64) - 1,
-        )
-        start = self.start[first]
-        return Windows(
-            start,
-            ends[last] - start,
-            self.starts[first],
-            self.ends[last],
-            self.closed[last],
-            self.document[first],
-        )
+        first = np.array(chosen, dtype=np.int64)
+        last = np.array([*chosen[1:], n][: len(chosen)], dtype=np.int64) - 1
+        start, length = self.start[first], ends[last] - self.start[first]
+        starts, document = self.starts[first], self.document[first]
+        return Windows(start, length, starts, self.ends[last], self.closed[last], document)
 
     def bounds(self):
-        """As of windows; an epoch has at least one cls for each document, and a window no more than its document."""
+        """As in Windows; an epoch has at least one cls per document, and a window lies within a document."""
         documents, ends = np.unique(self.document, return_index=True)[1], int(self.closed.sum() > 0)
         longest = np.add.reduceat(self.length, documents).max() if len(documents) else 0
         return int(self.length.sum()) + 2 * len(documents), min(self.most, int(longest)) + 1 + ends
 
 
 def cut_windows(offsets, max_positions):
-    """Cut every document into the fewest windows that fit, all about equally long.
+    """Cut every document into as few Windows as possible, all about equally long.
 
-    offsets: (documents + 1,) where documents begin in the corpus. A window takes cls and at most
-    max_positions - 1 tokens, eos included where the document ends.
+    offsets: (documents + 1,) where documents begin in the corpus. A window has cls and at most
+    max_positions - 1 tokens, including eos where the document ends.
 
-    Example: one document of 9 tokens and eos, max_positions = 6 -> two windows of 5 tokens, the second 4 and
-    eos.
+    Example: a document of 9 tokens and eos, max_positions = 6 -> windows of 5 tokens, and of 4 and eos.
     """
     offsets = np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets) + 1  # eos counts
@@ -117,11 +116,11 @@ def cut_windows(offsets, max_positions):
 
 
 def cut_sentences(ids, offsets, sentence_ends, max_positions, spread=1.0):
-    """Cut every document into its sentences -> Sentences, with eos behind each; marks in a row end one sentence.
+    """Cut every document into its Sentences, each followed by eos; marks in a row end one sentence.
 
     ids: the corpus, 1-D; offsets as in `cut_windows`; sentence_ends: (V,) bool. A sentence of more than
-    max_positions - 2 tokens (cls and eos must fit too) is cut into the fewest pieces that fit, about equally
-    long, with eos behind the last.
+    max_positions - 2 tokens (cls and eos must fit, too) is cut into as few pieces as possible, about equally
+    long; eos follows the last.
 
     Example: a document "a b . c ." -> sentences of 3 and 2 tokens.
     """
@@ -142,7 +141,7 @@ def cut_sentences(ids, offsets, sentence_ends, max_positions, spread=1.0):
 
 
 def cut_as(settings, ids, offsets, sentence_ends, max_positions):
-    """The windows (or Sentences) of a corpus as settings (DataConfig) ask for them."""
+    """The Windows or Sentences of a corpus, by `settings.samples` (DataConfig)."""
     if settings.samples == "windows":
         return cut_windows(offsets, max_positions)
     return cut_sentences(ids, offsets, sentence_ends, max_positions, settings.spread)
@@ -151,8 +150,8 @@ def cut_as(settings, ids, offsets, sentence_ends, max_positions):
 def hold_out(windows, every=20):
     """Split into (training, held-out) windows: every `every`-th document is held out.
 
-    With fewer documents than that, the last of them; with one document, its last twentieth, at least a
-    window; a single window is trained on and nothing is held out.
+    With fewer documents, the last one is held out; with one document, its last windows (1 in `every`, but at
+    least one). A single window is used for training.
     """
     documents = windows.document[-1] + 1 if len(windows) else 0
     if documents >= every:
@@ -168,9 +167,8 @@ def hold_out(windows, every=20):
 class SampleSource:
     """Draws samples from the windows of a corpus.
 
-    ids: the corpus, 1-D; settings: DataConfig (mixture and span dials); sentence_ends: (V,) bool; family: see
-    layout.py. openers: (V,) ids, what a token becomes at the beginning of a sentence that begins a sample
-    (None: it stays).
+    ids: the corpus, 1-D; settings: DataConfig (mixture and span settings); sentence_ends: (V,) bool; family:
+    see families.py. openers: (V,) ids that replace a sample's first token if it begins a sentence, or None.
     """
 
     def __init__(
@@ -179,31 +177,32 @@ class SampleSource:
         windows,
         settings,
         sentence_ends,
-        special=SpecialTokens(),
+        special=SpecialTokens(),  # noqa: B008
         seed=0,
-        family="glm",  # noqa: B008
+        family="glm",
         openers=None,
     ):
         self.ids, self.windows, self.settings, self.seed = ids, windows, settings, seed
         self.sentence_ends, self.special, self.family = sentence_ends, special, family
         self.objectives, self.openers = objectives_of(family), openers
-        self._kept = None, None  # an epoch and its windows, set together, so that threads may share them
+        # subtle: an epoch and its windows, set in one step, so that threads may share them
+        self._current = None, None
 
     def in_epoch(self, epoch):
         """The Windows of an epoch."""
-        kept, windows = self._kept
-        if epoch != kept:
+        current, windows = self._current
+        if epoch != current:
             windows = self.windows.in_epoch(self.seed, epoch)
-            self._kept = epoch, windows
+            self._current = epoch, windows
         return windows
 
     def begins_sentence(self, w, epoch=0):
-        """Whether a sentence begins with window w of an epoch."""
+        """Whether window w of an epoch begins with a new sentence."""
         windows = self.in_epoch(epoch)
         return bool(windows.starts[w] or self.sentence_ends[self.ids[windows.start[w] - 1]])
 
     def text(self, w, epoch=0):
-        """The tokens of window w of an epoch: cls, text, and eos where the window is closed. int64."""
+        """The tokens of window w of an epoch: cls, text, and eos if the window is closed. int64."""
         windows, special = self.in_epoch(epoch), self.special
         text = self.ids[windows.start[w] : windows.start[w] + windows.length[w]]
         text = np.concatenate([[special.cls], text, [special.eos] * int(windows.closed[w])]).astype(np.int64)
@@ -212,10 +211,9 @@ class SampleSource:
         return text
 
     def example(self, w, objective, rng, epoch=0):
-        """Window w of an epoch as an Example. A window without a whole sentence serves the token objective instead.
+        """The Example of window w of an epoch. Without a whole sentence the objective falls back to "token".
 
-        An eos in the middle of a document closes a text that is only read; where writing goes on, the text
-        does too.
+        Inside a document, eos is dropped for objectives that continue the text: there the text goes on.
         """
         tokens, s, windows = self.text(w, epoch), self.settings, self.in_epoch(epoch)
         if objective in RUNS_ON and windows.closed[w] and not windows.ends[w]:
@@ -235,21 +233,24 @@ class SampleSource:
         )
 
     def draw(self, epoch, w):
-        """(objective drawn from the mixture, Example) of window w in an epoch; the Example knows what it became."""
+        """(the objective drawn from the mixture, Example) of window w; Example.objective is the one used."""
         rng, s = Rng(self.seed, w, epoch, SPANS), self.settings
         if len(self.objectives) == 1:
             return self.family, self.example(w, self.family, rng, epoch)
         u = rng.uniform() * (s.token + s.sentence + s.document)
-        objective = "token" if u < s.token else "sentence" if u < s.token + s.sentence else "document"
+        if u < s.token:
+            objective = "token"
+        else:
+            objective = "sentence" if u < s.token + s.sentence else "document"
         return objective, self.example(w, objective, rng, epoch)
 
     def held_out(self, w, objective):
-        """The fixed sample of window w for an objective, the same in every run: its spans do not depend on the seed."""
+        """The Example of window w for an objective; its spans do not depend on the seed of the run."""
         return self.example(w, objective, Rng(0, w, self.objectives.index(objective), HELD_OUT))
 
 
 def sources(corpus, tokenizer, config):
-    """The SampleSources of a Corpus as a RunConfig asks for them: (to train on, held out, the same in every run)."""
+    """The SampleSources of a Corpus under a RunConfig: (for training, held out and the same in every run)."""
     data, ends = config.data, tokenizer.sentence_ends()
     windows = cut_as(data, corpus.ids, corpus.offsets, ends, config.model.max_positions)
     training, held_out = hold_out(windows, data.held_out_every)
@@ -264,11 +265,10 @@ def sources(corpus, tokenizer, config):
 class TrainingBatches:
     """The global batch of every step, as a function of (seed, step).
 
-    An epoch's order of windows is cut where the running count of text tokens passes a multiple of the epoch's
-    share: its tokens divided by its number of batches. So every epoch has equally many batches of equal
-    shares, at most `batch_tokens` (except for a text too short for that; and where windows are drawn anew,
-    epochs differ a little), and a batch misses its share by less than a sample either way. share: that of the
-    first epoch.
+    An epoch's windows are cut where the running count of text tokens passes a multiple of the epoch's share,
+    which is its number of tokens divided by its number of batches. So every epoch has the same number of
+    batches, and a batch differs from its share by less than a sample. The share is at most `batch_tokens`,
+    except for very short texts; it varies a little if windows are drawn anew. share: that of the first epoch.
     """
 
     def __init__(self, source, batch_tokens):
@@ -277,29 +277,25 @@ class TrainingBatches:
             raise MinglmError("the corpus has no sample to train on")
         total = int(source.in_epoch(0).sample_tokens().sum())
         fewest, longest = source.windows.bounds()
-        # subtle: never so many batches that one of them could be empty
+        # subtle: so few batches that none of them can be empty
         self.per_epoch = max(1, min(-(-total // batch_tokens), fewest // longest))
         self.share = total / self.per_epoch
-        self._kept = (
-            None,
-            None,
-            None,
-        )  # an epoch, its order, its cuts: set together, so that threads may share them
+        self._current = None, None, None  # an epoch, its order, its cuts: as in SampleSource
 
     def windows_of(self, step):
-        """(epoch, the windows of that step's global batch in order)."""
+        """(epoch, window numbers of that step's global batch in order)."""
         epoch, k = divmod(step, self.per_epoch)
-        kept, order, cuts = self._kept
-        if epoch != kept:
+        current, order, cuts = self._current
+        if epoch != current:
             lengths = self.source.in_epoch(epoch).sample_tokens()
             order = permutation(len(lengths), self.source.seed, epoch, 0, ORDER)
             begins = np.cumsum(lengths[order]) - lengths[order]
             batch = np.minimum(begins // (lengths.sum() / self.per_epoch), self.per_epoch - 1)
             cuts = np.searchsorted(batch, np.arange(self.per_epoch + 1))
-            self._kept = epoch, order, cuts
+            self._current = epoch, order, cuts
         return epoch, order[cuts[k] : cuts[k + 1]].tolist()
 
     def examples(self, step, rank=0, world=1):
-        """This rank's share of a step's global batch: list of (objective drawn, Example). The ranks' shares are disjoint."""
+        """A rank's own share of a step's global batch: list of (objective drawn, Example)."""
         epoch, windows = self.windows_of(step)
         return [self.source.draw(epoch, w) for w in windows[rank::world]]

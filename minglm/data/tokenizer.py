@@ -1,13 +1,12 @@
-"""Text to token ids and back: byte-level BPE, with GLM's special tokens in front of the vocabulary.
+"""Text to token ids and back: byte-level BPE, with GLM's special tokens at the front of the vocabulary.
 
-Byte-level: a text is its UTF-8 bytes, a token stands for a run of bytes, and all 256 single bytes are
-tokens. So there is no unknown token, and any text survives the round trip. Whether "[MASK]" is text or a
-blank is decided by who speaks: what a corpus says is always text, what a user types may hold blanks.
-The vocabularies of the original GLMs are read too (`Tokenizer.from_original`); not all of them are
-byte-level.
+Byte-level means that a token stands for a run of UTF-8 bytes, and all 256 single bytes are tokens. So there
+is no unknown token, and every text can be decoded exactly. "[MASK]" in a corpus is always text; in what a
+user types it may be a blank. The vocabularies of the original GLMs can be read, too
+(`Tokenizer.from_original`); not all of them are byte-level.
 
-    tokenizer.encode("a [MASK] b")                  # "[MASK]" as text: six characters like any others
-    tokenizer.encode("a [MASK] b", special=True)    # a, mask, " ", b: a mask takes the blank on its left
+    tokenizer.encode("a [MASK] b")                  # "[MASK]" as text: six ordinary characters
+    tokenizer.encode("a [MASK] b", special=True)    # a, mask, " ", b: a mask takes the space on its left
 """
 
 import hashlib
@@ -32,16 +31,15 @@ from ..special import (
 )
 
 MIN_VOCAB_SIZE = len(SPECIAL_STRINGS) + len(SPARE_STRINGS) + 256
-# Merges are learned from the first TRAIN_CHARS characters. The trainer holds every different word in memory:
-# few in English, but where no blank stands between words (Chinese), a whole clause is one word, and hardly
-# any comes twice. Measured there: 300 bytes and 12 microseconds a character. So less of such text is read.
+# Merges are learned from the first TRAIN_CHARS characters. The trainer keeps every distinct word in memory.
+# English has few, but without spaces between words (Chinese) a whole clause is one word and hardly ever
+# repeats: it costs 300 bytes and 12 microseconds per character. So less of such text is read.
 TRAIN_CHARS = 200_000_000
 TRAIN_CHARS_UNBROKEN = 5_000_000
-UNBROKEN = 30  # characters without a blank
+UNBROKEN = 30  # characters without a space
 
-
-# A process that is forked after its parent encoded in parallel must not do so itself: its threads stayed
-# behind. Versions before 0.23 see to that with four lines on stderr, unless it is said before.
+# A forked process must not encode in parallel if its parent did: the threads stayed with the parent. Versions
+# before 0.23 take care of that, but print four lines on stderr unless this variable is set.
 if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lambda: os.environ.setdefault("TOKENIZERS_PARALLELISM", "false"),
@@ -52,10 +50,9 @@ if "TOKENIZERS_PARALLELISM" not in os.environ and hasattr(os, "register_at_fork"
 class Tokenizer:
     """Text <-> ids, through one `tokenizer.json` of Hugging Face's `tokenizers`.
 
-    vocab_size V; special: the SpecialTokens of this vocabulary, known by their strings. What a token's bytes
-    are is told by the file's decoder: byte-level, or WordPiece or SentencePiece, where each word brings the
-    blank on its left. Nothing of a Tokenizer changes when it is used, so threads may share one. `library`
-    belongs to it from now on.
+    vocab_size V; special: the SpecialTokens of this vocabulary, found by their strings. The file's decoder
+    determines the bytes of a token: byte-level, or WordPiece or SentencePiece, where a word includes the
+    space on its left. Threads may share a Tokenizer, which is never changed by use. It takes over `library`.
 
     Example: Tokenizer.train(["aa aa"], 281) learns one merge, "aa"; encode("aaa") is then [280, 88].
     """
@@ -66,11 +63,9 @@ class Tokenizer:
         missing = [SPECIAL_STRINGS[key] for key, id in ids.items() if id is None]
         if missing:
             raise MinglmError(f"{name}: lacks {', '.join(missing)}, which a tokenizer for GLM has")
-        library.no_truncation()  # settings that a file may carry, and that would lose text or add to it
+        library.no_truncation()  # a file may have these settings, which would drop or add text
         library.no_padding()
-        library.encode_special_tokens = (
-            True  # set once: what it encodes is text, "[MASK]" too. See `_typed` for the other
-        )
+        library.encode_special_tokens = True  # even "[MASK]" is text here; `_typed` recognises special tokens
         self._library = library
         self.special = SpecialTokens(**ids)
         self.vocab_size = library.get_vocab_size()
@@ -80,16 +75,14 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, progress: bool = False) -> "Tokenizer":
-        """Learn the merges from (at most TRAIN_CHARS of) `texts`; the same texts give the same merges.
+        """A Tokenizer whose merges are learned from `texts` (at most TRAIN_CHARS), deterministically.
 
-        vocab_size counts the 24 special rows and the 256 bytes; too little text gives fewer than asked for.
+        vocab_size includes the 24 special rows and the 256 bytes; too little text gives fewer tokens.
         """
         _check_list(texts, "texts")
         if vocab_size < MIN_VOCAB_SIZE:
-            raise MinglmError(
-                f"vocab_size: {vocab_size} given, at least {MIN_VOCAB_SIZE} accepted "
-                "(24 special tokens and 256 bytes)"
-            )
+            least = f"at least {MIN_VOCAB_SIZE} accepted (24 special tokens and 256 bytes)"
+            raise MinglmError(f"vocab_size: {vocab_size} given, {least}")
         library = tokenizers.Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         library.decoder = decoders.ByteLevel()
@@ -97,7 +90,7 @@ class Tokenizer:
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
             show_progress=progress,
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),  # bytes that never came up, too
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),  # even bytes that the texts lack
             special_tokens=[
                 tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks)
                 for s in (*SPECIAL_STRINGS.values(), *SPARE_STRINGS)
@@ -108,13 +101,13 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, directory) -> "Tokenizer":
-        """Read `tokenizer.json` of a folder."""
+        """The Tokenizer of a folder with a `tokenizer.json`."""
         path = Path(directory) / "tokenizer.json"
         try:
             library = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise MinglmError(f"{path}: {reason(error)}; a folder with this file is accepted") from error
-        except Exception as error:  # what the library raises is a bare Exception
+        except Exception as error:  # the library raises a bare Exception
             raise MinglmError(f"{path}: not a tokenizer.json ({reason(error)})") from error
         return cls(library, str(path))
 
@@ -122,19 +115,19 @@ class Tokenizer:
     def from_original(
         cls, path, vocab_size: int | None = None, task_masks: bool | None = None
     ) -> "Tokenizer":
-        """A tokenizer of the original code, with its ids: a vocab.txt (BERT), a vocab.json beside its merges.txt (GPT-2,
-        RoBERTa), a SentencePiece .model (Chinese), or a folder with one of them.
+        """A tokenizer of the original code, with its ids.
 
-        vocab_size: rows of the model's table, of which the last stand for no text (None: the least multiple
-        of 128). task_masks: whether the model knows [sMASK] and [gMASK] (None: as published); without them,
-        special.smask and special.gmask are special.mask, and who types one of them gets an error.
+        path: a vocab.txt (BERT), a vocab.json beside its merges.txt (GPT-2, RoBERTa), a SentencePiece .model
+        (Chinese), or a folder with one of them. vocab_size: rows of the model's table, some of them unused
+        (None: the least multiple of 128). task_masks: whether the model knows [sMASK] and [gMASK] (None:
+        as published); if not, special.smask and special.gmask are special.mask, and typing one is an error.
         """
         from ..original.vocabularies import read_tokenizer
 
         return cls(read_tokenizer(path, vocab_size, task_masks), str(path))
 
     def save_pretrained(self, directory) -> None:
-        """Write `tokenizer.json` into a folder: a standard file, for plain `tokenizers` too."""
+        """Write `tokenizer.json` into a folder: a standard file that plain `tokenizers` can read."""
         path = Path(directory) / "tokenizer.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,13 +137,13 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what `tokenizer.json` holds: equal fingerprints give equal ids."""
+        """SHA-256 of the contents of `tokenizer.json`: equal fingerprints mean equal ids."""
         return hashlib.sha256(self._library.to_str().encode()).hexdigest()
 
     def encode(self, text: str, special: bool = False) -> list[int]:
-        """Ids of a text; special=True recognises special tokens, else a literal "[MASK]" stays text.
+        """The ids of a text. special=True recognises special tokens; otherwise a literal "[MASK]" is text.
 
-        A recognised mask token takes the white space on its left with it; nothing is added at either end.
+        A recognised mask token absorbs the white space on its left. No special tokens are added.
         """
         _check_text(text)
         if special and (unknown := [string for string in self._no_row if string in text]):
@@ -168,19 +161,19 @@ class Tokenizer:
         return [encoding.ids for encoding in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`: decode(encode(text)) == text where tokens are bytes. Nothing is skipped.
+        """The text of `ids`, all of them; decode(encode(text)) == text if the tokenizer is byte-level.
 
-        A special token shows as its string, and what is not UTF-8 (half of a Chinese character) as U+FFFD.
-        WordPiece loses case, accents and where blanks were ("Paris." -> "paris ."), SentencePiece folds
-        characters and runs of blanks. Whatever the kind, decode(ids[:n]) begins decode(ids), but for half a
+        A special token becomes its string, and invalid UTF-8 (half of a Chinese character) U+FFFD. WordPiece
+        loses case, accents and the places of spaces ("Paris." -> "paris ."); SentencePiece normalises
+        characters and runs of spaces. In all cases decode(ids) begins with decode(ids[:n]), except for half a
         character.
         """
         _check_list(ids, "ids")
         text = b"".join(self._bytes_of(i) for i in ids).decode("utf-8", errors="replace")
-        return text if self._is_byte_level else text.removeprefix(" ")  # the blank that the encoder put there
+        return text if self._is_byte_level else text.removeprefix(" ")  # the encoder added this space
 
     def token_str(self, id: int) -> str:
-        r"""A token as people can read it: lone bytes as `\xe4`, control characters escaped."""
+        r"""A token in readable form: incomplete characters as `\xe4`, control characters escaped."""
         text = self._bytes_of(id).decode("utf-8", errors="backslashreplace")
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -190,42 +183,38 @@ class Tokenizer:
         return [self.token_str(i) for i in ids]
 
     def byte_lengths(self) -> np.ndarray:
-        """How many bytes of text each token stands for, 0 for a special one: (V,) int64. For bits per byte.
+        """The number of bytes of text per token, 0 for a special one: (V,) int64. For bits per byte.
 
-        Example: byte_lengths()[encode("né")].sum() == 3. (Where tokens are not bytes: of the text that
-        `decode` gives.)
+        Example: byte_lengths()[encode("né")].sum() == 3. (If not byte-level: of the decoded text.)
         """
         return self._byte_lengths.copy()
 
     def sentence_ends(self) -> np.ndarray:
-        """Which tokens hold one of SENTENCE_MARKS, and so end a sentence: (V,) bool.
+        """Which tokens end a sentence, because they contain one of SENTENCE_MARKS: (V,) bool.
 
-        A mark of several bytes (the Chinese full stop) counts where one token holds all of it. A vocabulary
-        that has not merged its bytes spreads it over tokens of which none ends a sentence.
+        A mark of several bytes (the Chinese full stop) counts only if a token contains all of it. If a
+        vocabulary has not merged its bytes, none of their tokens ends a sentence.
         """
         marks = [mark.encode() for mark in SENTENCE_MARKS]
         ends = [any(mark in token for mark in marks) for token in self._token_bytes]
         return np.array(ends, dtype=bool) & ~self._is_special  # (V,)
 
     def openers(self) -> np.ndarray:
-        """For each token the one that begins a text with the same word: (V,) ids. It lacks the leading space, where there is
-        such a token, else it is the token itself.
+        """For each token the same word without its leading space, or itself if there is none: (V,) ids.
 
-        Example: with "he" and " he" in the vocabulary, openers()[id of " he"] is the id of "he", and
-        openers()[id of "he"] too.
+        Example: with "he" and " he" in the vocabulary, openers() is the id of "he" for both.
         """
         ids = {token: i for i, token in enumerate(self._token_bytes) if not self._is_special[i]}
         openers = [ids.get(token.removeprefix(b" "), i) for i, token in enumerate(self._token_bytes)]
         return np.where(self._is_special, np.arange(self.vocab_size), openers)
 
     def __reduce__(self):
-        return Tokenizer, (
-            self._library,
-        )  # subtle: a library forgets its switch when it is copied, so __init__ sets it again
+        # subtle: a copied library loses encode_special_tokens; __init__ sets it again
+        return Tokenizer, (self._library,)
 
     @cached_property
     def _typed(self):
-        """The library that recognises special tokens. Two libraries, since one switch could be flipped by another thread."""
+        """A second library, which recognises special tokens: with one, threads would have to switch it."""
         return tokenizers.Tokenizer.from_str(self._library.to_str())
 
     @cached_property
@@ -255,7 +244,7 @@ def _check_text(text):
 
 
 def _enough_text(texts) -> Iterator[str]:
-    """`texts` in pieces, up to the bounds of TRAIN_CHARS and TRAIN_CHARS_UNBROKEN."""
+    """Yield `texts` in pieces, up to TRAIN_CHARS and TRAIN_CHARS_UNBROKEN."""
     chars = unbroken = 0
     for text in texts:
         _check_text(text)
@@ -271,11 +260,8 @@ def _enough_text(texts) -> Iterator[str]:
 def _bytes_of_tokens(library, name, is_byte_level):
     """The bytes of every token (a special one: its string) and which are special: list of V, (V,) bool."""
     byte_of = byte_of_character()
-    special = {
-        i: token
-        for i, token in library.get_added_tokens_decoder().items()
-        if token.content != getattr(library.model, "unk_token", None)
-    }  # what is unknown is text all the same
+    added, unknown = library.get_added_tokens_decoder(), getattr(library.model, "unk_token", None)
+    special = {i: token for i, token in added.items() if token.content != unknown}  # unknown text is text
     token_bytes, is_special = [], np.zeros(library.get_vocab_size(), dtype=bool)
     for i in range(library.get_vocab_size()):
         token = library.id_to_token(i)
@@ -286,8 +272,8 @@ def _bytes_of_tokens(library, name, is_byte_level):
         try:
             if is_byte_level:
                 token_bytes.append(bytes(byte_of[c] for c in token))
-            else:  # what the decoder adds after another token: the first of a text loses its blank
+            else:  # decode it after another token, because the first of a text loses its space
                 token_bytes.append(library.decoder.decode(["x", token])[1:].encode())
-        except (KeyError, TypeError) as error:  # a character that stands for no byte; a hole in the ids
+        except (KeyError, TypeError) as error:  # a character that is no byte; a gap in the ids
             raise MinglmError(f"{name}: token {i} is not one of byte-level BPE, which is accepted") from error
     return token_bytes, is_special

@@ -1,1 +1,1 @@
-"""Files: text in (text.py), outputs out, complete or not at all (whole.py), and whose folder it is (lock.py)."""
+"""Files: reading text (text.py), writing atomically (whole.py), and locking folders (lock.py)."""

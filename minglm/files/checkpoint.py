@@ -1,13 +1,13 @@
-"""Models and training states on disk: a kill or a full disk costs only the last few steps.
+"""Models and training states on disk, so that a kill or a full disk costs only the last few steps.
 
     a saved model    model.safetensors  config.json  tokenizer.json  manifest.json (sizes and SHA-256 sums)
-    a checkpoint     the same, and state.pt: whatever else training needs to go on
+    a checkpoint     the same, and state.pt: everything else that training needs to resume
     a run folder     checkpoints/step-00000100/ ...      one checkpoint each
                      checkpoints/last, checkpoints/best  text files that name one of them
                      model.safetensors  config.json  tokenizer.json: those of `last`
 
-Every folder is written under a temporary name beside its own, synced, and renamed whole. Nothing that is
-loaded can run code: weights are safetensors or npz, and torch files are read with weights_only=True.
+Every folder is written under a temporary name next to its own, synced, and renamed. Loading a file never runs
+code from it: weights are safetensors or npz, and torch files are read with weights_only=True.
 """
 
 import json
@@ -30,30 +30,26 @@ from .strict_json import read_json
 from .whole import MANIFEST, aside, folder_whole, one_line, recover, remove, settled, sha256_of, sync_path
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"
-LOADING = (
-    threading.Lock()
-)  # what is allowed while a torch file is read is a list of torch's, the same for all threads
-FORMAT = 1  # of config.json; a reader refuses what it does not know
+LOADING = threading.Lock()  # torch keeps one list of allowed classes for all threads
+FORMAT = 1  # version of config.json; a reader refuses versions that it does not know
 
 
 # ---- a saved model ---------------------------------------------------------------------------------------
 
 
 def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.float32):
-    """Write a model (and its tokenizer) as a folder that appears whole or not at all. more: {name: text} of further files.
+    """Write a model (and its tokenizer) as a folder, atomically. more: {name: text} of further files.
 
-    dtype: of the weights in the file; float16 halves it, and what is loaded is float32 in any case.
-    An empty folder or an earlier saved model of that name is replaced; anything else there is an error.
+    dtype: of the weights in the file; float16 halves it, and loading gives float32 in any case.
+    An empty folder or a saved model of that name is replaced; a folder with anything else is an error.
     """
     directory = Path(os.path.realpath(directory))
     with one_line(f"cannot write {directory}"):
-        found = {*contents(directory)} if directory.exists() else set()
-        strange = found - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in found else found
+        names = {*contents(directory)} if directory.exists() else set()
+        strange = names - {WEIGHTS, CONFIG, TOKENIZER, MANIFEST} if WEIGHTS in names else names
         if strange:
-            raise MinglmError(
-                f"{directory}: holds {listed(sorted(strange))}; accepted: a new name, "
-                "an empty folder, or a saved model to replace"
-            )
+            accepted = "accepted: a new name, an empty folder, or a saved model to replace"
+            raise MinglmError(f"{directory}: holds {listed(sorted(strange))}; {accepted}")
         with folder_whole(directory) as folder:
             _write_model(folder, model, tokenizer, dtype)
             for name, text in (more or {}).items():
@@ -61,7 +57,7 @@ def save_pretrained(model, directory, tokenizer=None, more=None, dtype=torch.flo
 
 
 def from_pretrained(kind, directory, device="cpu"):
-    """A model of class `kind` (GLM) in eval mode, from a saved model or from a run folder (its `last` checkpoint)."""
+    """A model of class `kind` (GLM) in eval mode: a saved model, or the `last` checkpoint of a run folder."""
     folder = model_folder(directory)
     with one_line(f"cannot read {folder}"):
         config, path = read_config(folder / CONFIG), folder / WEIGHTS
@@ -69,9 +65,9 @@ def from_pretrained(kind, directory, device="cpu"):
 
 
 def model_folder(directory):
-    """The folder that `from_pretrained` reads, where the tokenizer.json that belongs to the weights is too.
+    """The folder that `from_pretrained` reads; it also has the tokenizer.json that belongs to the weights.
 
-    Every file is compared with manifest.json first; a folder without one gets a note on stderr.
+    Every file is compared with manifest.json first; a folder without one causes a note on stderr.
     """
     folder, run = settled(Path(directory)), Checkpoints(directory)
     with one_line(f"cannot read {directory}"):
@@ -87,25 +83,20 @@ def model_folder(directory):
 
 
 def read_config(path):
-    """The GLMConfig in a config.json; a key too many, too few, or of a wrong type is an error."""
+    """The GLMConfig in a config.json; unknown or missing keys and wrong types are errors."""
     values = read_json(path)
     kind, version = values.pop("model_type", None), values.pop("format", None)
     if kind != "minglm":
-        raise MinglmError(
-            f'{path}: model_type is {kind!r}; accepted: "minglm" '
-            "(weights of the original code: GLM.from_original)"
-        )
+        accepted = 'accepted: "minglm" (weights of the original code: GLM.from_original)'
+        raise MinglmError(f"{path}: model_type is {kind!r}; {accepted}")
     if version != FORMAT:
         raise MinglmError(f"{path}: format is {version!r}; accepted: {FORMAT}")
     wanted = {field.name for field in fields(GLMConfig)}
-    for problem, names in (
-        ("unknown", values.keys() - wanted),
-        ("missing", wanted - values.keys() - {"family"}),
-    ):
+    problems = {"unknown": values.keys() - wanted, "missing": wanted - values.keys() - {"family"}}
+    for problem, names in problems.items():
         if names:
-            raise MinglmError(
-                f"{path}: {problem} {listed(sorted(names))}; accepted: {listed(sorted(wanted))}"
-            )
+            accepted = listed(sorted(wanted))
+            raise MinglmError(f"{path}: {problem} {listed(sorted(names))}; accepted: {accepted}")
     try:
         return GLMConfig(**values)
     except (TypeError, ValueError) as error:
@@ -113,7 +104,7 @@ def read_config(path):
 
 
 def verify(directory):
-    """Compare a folder with its manifest.json: True, False when it has none; any difference is an error."""
+    """Compare a folder with its manifest.json: False if it has none; any difference is an error."""
     path = directory / MANIFEST
     if not path.exists():
         return False
@@ -128,11 +119,11 @@ def verify(directory):
         file = directory / name
         if not file.is_file():
             raise MinglmError(f"{file}: not found, though {MANIFEST} lists it")
-        came = file.stat().st_size
-        if came < size:
-            raise MinglmError(f"{file}: {came:,} of {size:,} bytes: cut short; copy it again")
-        if came > size or sha256_of(file) != sha256:
-            what = f"{came:,} bytes for {size:,}" if came > size else f"checksum differs from {MANIFEST}"
+        actual = file.stat().st_size
+        if actual < size:
+            raise MinglmError(f"{file}: {actual:,} of {size:,} bytes: cut short; copy it again")
+        if actual > size or sha256_of(file) != sha256:
+            what = f"{actual:,} bytes for {size:,}" if actual > size else f"checksum differs from {MANIFEST}"
             raise MinglmError(f"{file}: {what}: damaged, or changed after it was saved")
     return True
 
@@ -149,10 +140,11 @@ def _write_model(folder, model, tokenizer, dtype=torch.float32):
         try:
             tokenizer.save_pretrained(folder)
         except MinglmError as error:
-            raise error.__cause__ or error from None  # the disk's own error, without our temporary name
+            raise error.__cause__ or error from None  # the error of the disk, without our temporary name
 
 
 def read_safetensors(path):
+    """{name: tensor} of a safetensors file."""
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:  # a damaged header raises SafetensorError, but also KeyError, ValueError, ...
@@ -160,9 +152,9 @@ def read_safetensors(path):
 
 
 def load_plain(path, allowed=()):
-    """The dict in a torch file, read without running code: tensors, plain values, and what `allowed` names.
+    """The dict in a torch file, read without running code. It may contain tensors and plain values.
 
-    allowed: classes and functions, or (one of them, the name it goes by in the file).
+    allowed: classes and functions that it may also contain, or pairs (class or function, its name there).
     """
     with LOADING, torch.serialization.safe_globals(list(allowed)):
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -175,9 +167,9 @@ def load_plain(path, allowed=()):
 
 
 class Checkpoints:
-    """The checkpoints of one run folder: run_dir/checkpoints/step-00000100/ and so on.
+    """The checkpoints of a run folder: run_dir/checkpoints/step-00000100/ and so on.
 
-    keep: how many of the newest stay; `last` and `best` always do. One process writes, any number may read.
+    keep: how many of the newest to keep; `last` and `best` always stay. One process writes, others may read.
     """
 
     def __init__(self, run_dir, keep=2):
@@ -186,10 +178,10 @@ class Checkpoints:
         self.run_dir, self.folder, self.keep = Path(run_dir), Path(run_dir) / "checkpoints", keep
 
     def save(self, step, model, tokenizer, state, best=False):
-        """Write one checkpoint, point `last` (and `best`) to it, drop old ones -> its folder.
+        """Write a checkpoint, point `last` (and `best`) to it, remove old ones -> its folder.
 
         state: what training needs besides the weights: tensors, numbers, strings, None, and dicts, lists and
-        tuples of them. If the disk fails, the earlier checkpoints stand untouched; the error names the last.
+        tuples of them. If the disk fails, earlier checkpoints stay untouched; the error names the last one.
         """
         _check_plain(state)
         directory = self.folder / f"step-{step:08d}"
@@ -199,7 +191,7 @@ class Checkpoints:
                 _write_model(folder, model, tokenizer)
                 with open(folder / STATE, "wb") as file:
                     torch.save(state, file)
-            # subtle: `best` first. After a kill in between, a resume from the old `last` comes here again.
+            # subtle: `best` first. After a kill in between, a resume from the old `last` gets here again.
             for pointer in ("best", "last") if best else ("last",):
                 self._point(pointer, directory)
             self._publish(directory)
@@ -212,29 +204,27 @@ class Checkpoints:
         try:
             return directory, load_plain(directory / STATE)
         except Exception as error:  # a damaged or hostile file can raise nearly anything
-            raise MinglmError(
-                f"{directory / STATE}: no training state that is safe to read: "
-                f"{first_line(error)}{self._another(directory)}"
-            ) from error
+            what = f"no training state that is safe to read: {first_line(error)}{self._another(directory)}"
+            raise MinglmError(f"{directory / STATE}: {what}") from error
 
     def steps(self):
-        """The steps that have a complete checkpoint, ascending."""
+        """The steps with a complete checkpoint, ascending."""
         names = {entry.name.removeprefix(".old-") for entry in self._entries()}
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{8,18}", name))
 
     def pointed(self, pointer):
-        """What the file `last` or `best` says, or None."""
+        """The contents of the file `last` or `best`, or None."""
         path = self.folder / pointer
         return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
 
     def verified(self, which="last"):
         """The folder of checkpoint "last", "best" or a step number, after every file was verified."""
         name = f"step-{which:08d}" if isinstance(which, int) else self.pointed(which)
-        if name is None and which == "last" and self.steps():  # a kill before the very first pointer
+        if name is None and which == "last" and self.steps():  # the first pointer was never written
             name = f"step-{self.steps()[-1]:08d}"
         if name is None:
             raise MinglmError(f"{self.folder / which}: not found; accepted: a folder with a checkpoint")
-        is_step = re.fullmatch(r"step-\d{8,18}", name)  # and not, say, the path of something else
+        is_step = re.fullmatch(r"step-\d{8,18}", name)  # not an arbitrary path
         directory = settled(self.folder / (name if is_step else "no-such-step"))
         with one_line(f"cannot read {directory}"):
             try:
@@ -247,17 +237,15 @@ class Checkpoints:
         return directory
 
     def _another(self, damaged):
-        """What an error about one checkpoint adds: which other one is complete, and how to go on from it."""
-        came = int((re.search(r"\d{8,18}$", damaged.name) or ["-1"])[0])
-        older_first = sorted(self.steps(), key=lambda step: (step < came, step), reverse=True)
+        """Advice for a damaged checkpoint: another one that is complete, and how to resume from it."""
+        bad = int((re.search(r"\d{8,18}$", damaged.name) or ["-1"])[0])
+        older_first = sorted(self.steps(), key=lambda step: (step < bad, step), reverse=True)
         for step in older_first:
             with suppress(MinglmError, OSError):
-                if step != came and verify(settled(self.folder / f"step-{step:08d}")):
-                    age = "an older" if step < came else "another"
-                    return (
-                        f"; {age} complete checkpoint is there: write step-{step:08d} into "
-                        f"{self.folder / 'last'} to go on from it"
-                    )
+                if step != bad and verify(settled(self.folder / f"step-{step:08d}")):
+                    age = "an older" if step < bad else "another"
+                    cure = f"write step-{step:08d} into {self.folder / 'last'} to go on from it"
+                    return f"; {age} complete checkpoint is there: {cure}"
         return "; no other complete checkpoint is there"
 
     def _last_complete(self):
@@ -269,7 +257,7 @@ class Checkpoints:
         return list(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def _sweep(self):
-        """Clear away what a kill has left half done."""
+        """Clean up after a kill during an earlier save."""
         for entry in self._entries():
             if entry.name.startswith((".tmp-", ".old-")):
                 recover(self.folder / entry.name[5:])
@@ -285,10 +273,10 @@ class Checkpoints:
             remove(temporary)
 
     def _publish(self, directory):
-        """Make the run folder's own files those of a checkpoint: links where the disk can, else copies."""
+        """Put a checkpoint's files into the run folder: as hard links if possible, else as copies."""
         for name in (WEIGHTS, CONFIG, TOKENIZER):
             source, temporary = directory / name, self.run_dir / f".tmp-{name}"
-            remove(temporary)  # subtle: copying onto a link that a kill left would change its target
+            remove(temporary)  # subtle: copying onto a link left by a kill would change its target
             if not source.exists():
                 continue
             try:
@@ -303,19 +291,20 @@ class Checkpoints:
         sync_path(self.run_dir)
 
     def _prune(self, now):
-        # Steps after this one were given up when the run resumed from an earlier one: they go first.
+        # Later steps were abandoned when the run resumed from an earlier one: they are removed first.
         newest_first = sorted(self.steps(), key=lambda step: (step <= now, step), reverse=True)
         for step in newest_first[self.keep :]:
             directory = self.folder / f"step-{step:08d}"
             if directory.name not in (self.pointed("last"), self.pointed("best")):
                 temporary = aside(directory)[0]
                 with suppress(OSError):
-                    os.rename(directory, temporary)  # a kill must not leave half a folder under its own name
+                    # a kill must not leave an incomplete folder under this name
+                    os.rename(directory, temporary)
                 remove(temporary)
 
 
 def _check_plain(value, where="state"):
-    """Refuse at saving what could not be read at resuming, when it would be too late."""
+    """Raise TypeError at saving for what could not be read when resuming."""
     if isinstance(value, dict):
         for key, item in value.items():
             _check_plain(key, f"a key of {where}")
@@ -325,6 +314,3 @@ def _check_plain(value, where="state"):
             _check_plain(item, f"{where}[{index}]")
     elif type(value) not in (str, int, float, bool, bytes, type(None), torch.Tensor, torch.nn.Parameter):
         raise TypeError(f"{where} is a {type(value).__name__}, which could not be read back")
-
-
-# ---- whole or not at all ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Rows of a data set: JSON, one object a line; plain or packed (.xz, .gz)."""
+"""Records of a data set: one JSON object per line, plain or compressed (.xz, .gz)."""
 
 import re
 import reprlib
@@ -12,27 +12,25 @@ from .whole import beside, write_whole
 
 
 def read_rows(path):
-    """The objects of a .jsonl, plain or packed -> {"FILE:LINE": object}, in order. Lines that are empty or null are skipped.
+    """{"FILE:LINE": object} of a .jsonl, plain or compressed, in order. Empty lines and null are skipped.
 
-    Raises MinglmError when the file cannot be read, holds anything else, or nothing.
+    Raises MinglmError when the file cannot be read, contains anything else, or no record.
     """
-    found = dict(json_objects(path, text_chunks(path)))
-    rows = {where: row for where, row in found.items() if row is not None}
+    lines = dict(json_objects(path, text_chunks(path)))
+    rows = {where: row for where, row in lines.items() if row is not None}
     if not rows:
         raise MinglmError(f"{path}: no row in it; one JSON object on each line is accepted")
-    if len(rows) < len(found):
-        note(f"{path}: {len(found) - len(rows):,} of {len(found):,} lines are null and were skipped")
+    if len(rows) < len(lines):
+        note(f"{path}: {len(lines) - len(rows):,} of {len(lines):,} lines are null and were skipped")
     return rows
 
 
 def write_rows(out, rows):
-    """Objects as JSON lines: written to a file atomically (packed, if its name says so), or (out=None) to stdout."""
+    """Write objects as lines of JSON: to a file, atomically (compressed by its name), or to stdout."""
     lines = []
     for row in rows:
         text = strict_json.dumps(row, ensure_ascii=False)
-        if re.search(
-            "[\ud800-\udfff]", text
-        ):  # half a character in a column that is not read: only ASCII can tell
+        if re.search("[\ud800-\udfff]", text):  # half a surrogate pair, which only an escape can represent
             text = strict_json.dumps(row)
         lines.append(text + "\n")
     if out:
@@ -44,7 +42,7 @@ def write_rows(out, rows):
 
 @contextmanager
 def told_where(where):
-    """Errors inside it begin with where the row stands."""
+    """Errors in the block begin with `where`, the file and line of a record."""
     try:
         yield
     except MinglmError as error:
@@ -52,7 +50,7 @@ def told_where(where):
 
 
 def text_in(row, column):
-    """The text of a row's column."""
+    """The text in a column of a record."""
     if column not in row:
         names = ", ".join(map(repr, list(row)[:12])) or "none"
         raise MinglmError(f"no column {column!r}; the columns there are: {names[:200]}")

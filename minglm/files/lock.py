@@ -1,8 +1,7 @@
-"""A folder that is being written belongs to one process.
+"""Locks, so that only one process writes to a folder.
 
-The lock is the system's own, on the file .lock in the folder, so it ends with its process, however that ends:
-what a `kill -9` leaves is an unlocked file, which troubles nobody. Links and other spellings of a path lead
-to the same lock.
+A lock is that of the operating system on the file .lock in the folder, so it ends with the process, however
+that ends: `kill -9` leaves an unlocked file, which does no harm. All paths to a folder share its lock.
 """
 
 import contextlib
@@ -26,13 +25,14 @@ except ImportError:  # Windows
 
 
 LOCK = ".lock"
-TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # of a lock; the last is Windows'
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # on this disk
+# locked by another process; the last is of Windows
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # the disk does not support locks
 
 
 @contextlib.contextmanager
 def locked(folder):
-    """Keep an existing folder for this process until the block ends; raises MinglmError while another one has it."""
+    """Lock an existing folder during the block; raises MinglmError if another process has locked it."""
     with _one_line(folder):
         handle = _lock(Path(os.path.realpath(folder)) / LOCK, folder)
     try:
@@ -43,10 +43,9 @@ def locked(folder):
 
 @contextlib.contextmanager
 def claimed(folder, name="", runs=Path("runs")):
-    """A folder to write, locked: `folder`, made unless it is there, or (None) a new one, the next free RUNS/NAME-NNN.
+    """Lock `folder`, which is created if necessary, or (None) a new one, the next free RUNS/NAME-NNN.
 
-    If it was made here and is empty when the block ends, it is removed again, and so are the parents that it
-    needed.
+    If the folder was created here and is empty when the block ends, it and its new parents are removed.
     """
     with _one_line(runs if folder is None else folder):
         folder, made, handle = _claim(folder, name, runs)
@@ -58,21 +57,21 @@ def claimed(folder, name="", runs=Path("runs")):
 
 
 def contents(folder):
-    """The names in a folder except the lock, sorted."""
+    """The names in a folder, sorted, without the lock."""
     return sorted(name for name in os.listdir(folder) if name != LOCK)
 
 
 def _claim(folder, name, runs):
-    """(folder, the folders that had to be made, the innermost first, handle of the lock)."""
+    """(folder, the folders that were created, innermost first, handle of the lock)."""
     for attempt in itertools.count():
         chosen = _next(name, runs) if folder is None else Path(folder)
-        real = Path(os.path.realpath(chosen))  # a link to what is not there yet, too
+        real = Path(os.path.realpath(chosen))  # also of a link to a folder that does not exist yet
         made = [path for path in (real, *real.parents) if not path.exists()]
         try:
             real.parent.mkdir(parents=True, exist_ok=True)
             real.mkdir(exist_ok=folder is not None)
             return chosen, made, _lock(real / LOCK, chosen)
-        except FileNotFoundError:  # its last owner has just removed it
+        except FileNotFoundError:  # its last owner has just removed the folder
             if attempt == 100:
                 raise
         except FileExistsError:
@@ -81,16 +80,14 @@ def _claim(folder, name, runs):
 
 
 def _next(name, runs):
-    taken = (
-        [path.name[len(name) + 1 :] for path in runs.iterdir() if path.name.startswith(f"{name}-")]
-        if runs.is_dir()
-        else []
-    )
-    return runs / f"{name}-{max((int(number) for number in taken if number.isdecimal()), default=0) + 1:03}"
+    names = [path.name for path in runs.iterdir()] if runs.is_dir() else []
+    suffixes = [other.removeprefix(f"{name}-") for other in names if other.startswith(f"{name}-")]
+    last = max((int(suffix) for suffix in suffixes if suffix.isdecimal()), default=0)
+    return runs / f"{name}-{last + 1:03}"
 
 
 def _lock(path, folder):
-    """The handle of the locked file, or None where the disk has no locks."""
+    """The handle of the locked file, or None if the disk does not support locks."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -104,16 +101,15 @@ def _lock(path, folder):
                 owner = os.read(handle, 20).decode(errors="replace").strip() if os.name == "posix" else ""
                 os.close(handle)
                 who = f"process {owner}" if owner.isdecimal() else "another process"
-                raise MinglmError(
-                    f"{folder}: {who} is writing it; another folder is accepted, or this one later"
-                ) from None
+                cure = "another folder is accepted, or this one later"
+                raise MinglmError(f"{folder}: {who} is writing it; {cure}") from None
             if error.errno in NO_LOCKS:
                 os.close(handle)
                 note(f"{folder}: this disk has no locks, so see to it that no other process writes there")
                 return None
             os.close(handle)
             raise
-        os.close(handle)  # its last owner has removed the file between our two calls: once more
+        os.close(handle)  # its last owner removed the file between our two calls: try again
 
 
 def _is_at(handle, path):
@@ -123,10 +119,8 @@ def _is_at(handle, path):
 
 
 def _unlock(path, handle, made=()):
-    """Remove the file, then what is empty of the folders `made`, then let go."""
-    if handle is None or _is_at(
-        handle, path
-    ):  # subtle: not where a model has taken the place of the whole folder
+    """Remove the file, then those of the folders `made` that are empty, then release the lock."""
+    if handle is None or _is_at(handle, path):  # subtle: not if a saved model has replaced the whole folder
         with contextlib.suppress(OSError):
             path.unlink()
     with contextlib.suppress(OSError):
@@ -141,6 +135,5 @@ def _one_line(folder):
     try:
         yield
     except OSError as error:
-        raise MinglmError(
-            f"{folder}: cannot be written to: {error.strerror}; a new or empty folder is accepted"
-        ) from None
+        what = f"cannot be written to: {error.strerror}"
+        raise MinglmError(f"{folder}: {what}; a new or empty folder is accepted") from None

@@ -1,4 +1,4 @@
-"""JSON as its standard has it: NaN and the infinities are no numbers there, so they are neither written nor read."""
+"""Standard JSON, which has no NaN and no infinities: they are neither written nor read."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from ..errors import MinglmError, first_line
 
 
 def dumps(value, **how):
-    """`json.dumps(value, **how)`. Raises MinglmError that says where a number stands which is not finite."""
+    """`json.dumps(value, **how)`. Raises MinglmError with the place of a number that is not finite."""
     try:
         return json.dumps(value, allow_nan=False, **how)
     except ValueError:
@@ -19,7 +19,7 @@ def dumps(value, **how):
 
 
 def loads(text):
-    """`json.loads(text)`. Raises ValueError for NaN and Infinity, and for numbers that are too large, like 1e999."""
+    """`json.loads(text)`. Raises ValueError for NaN, Infinity, and numbers that are too large, like 1e999."""
     return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
@@ -35,21 +35,19 @@ def _refuse(word):
 
 
 def _not_finite(value, where="value"):
-    """Where the first number stands that is not finite, or None. Example: {"a": [1, nan]} -> "value['a'][1] is nan"."""
+    """The first number that is not finite, or None.  Example: {"a": [1, nan]} -> "value['a'][1] is nan"."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where} is {value}"
-    items = (
-        value.items()
-        if isinstance(value, Mapping)
-        else enumerate(value)
-        if isinstance(value, list | tuple)
-        else ()
-    )
+    items = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
     return next(filter(None, (_not_finite(item, f"{where}[{key!r}]") for key, item in items)), None)
 
 
 def read_json(path):
-    """The JSON object in a file, as a dict. Raises MinglmError when there is none."""
+    """The JSON object in a file, as a dict. Raises MinglmError if there is none."""
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:

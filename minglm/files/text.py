@@ -1,8 +1,8 @@
-r"""Text from files: one reader for corpora and for records, so that a name or a byte means the same in both.
+r"""Reading text: one reader for corpora and data sets, so that they treat names and bytes in the same way.
 
-packing       by the name's ending, in any case: .xz and .gz, with all their streams; anything else behind one is an error
-characters    UTF-8; a byte order mark is dropped at the beginning of every line, for `cat` leaves some in the middle
-line ends     \n, \r\n, \r, and \r\r\n, which programs make of \r\n that turn each \n into \r\n
+compression    by the ending, upper or lower case: .xz and .gz, with all their streams and nothing after them
+characters     UTF-8; a byte order mark is dropped at the beginning of every line (`cat` leaves some inside)
+line ends      \n, \r\n, \r, and \r\r\n, which results from converting \n to \r\n twice
 """
 
 import codecs
@@ -15,21 +15,13 @@ from ..errors import MinglmError
 from . import strict_json
 
 CHUNK_BYTES = 1 << 20  # read at a time
-PACKED = (".xz", ".gz")  # what is read and written
-OTHER_PACKED = (
-    ".zst",
-    ".zstd",
-    ".bz2",
-    ".lzma",
-    ".lz4",
-    ".zip",
-    ".7z",
-)  # what is refused, instead of being taken for text
+PACKED = (".xz", ".gz")  # can be read and written
+OTHER_PACKED = (".zst", ".zstd", ".bz2", ".lzma", ".lz4", ".zip", ".7z")  # are refused, not read as text
 MAGIC = {b"\x1f\x8b\x08": "gzip (.gz)", b"\xfd7zXZ\0": "xz (.xz)", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def packing_of(path):
-    """ ".xz", ".gz" or "" by a file's name. Raises MinglmError for a packing that is neither read nor written."""
+    """ ".xz", ".gz" or "" by a file's name. Raises MinglmError for an unsupported compression."""
     ending = Path(path).suffix.lower()
     if ending in OTHER_PACKED:
         raise MinglmError(f"{path}: {ending} is not supported; plain files, {' and '.join(PACKED)} are")
@@ -40,7 +32,10 @@ def packing_of(path):
 
 
 def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
-    """The bytes of a file, unpacked, at most `size` at a time. on_read(n): n more bytes were read from the disk."""
+    """Yield the decompressed bytes of a file, at most `size` at a time.
+
+    on_read(n) is called when n more bytes were read from the disk.
+    """
     packing = packing_of(path)
 
     def read():
@@ -61,11 +56,10 @@ def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
 
 
 def unpacked(read, packing, size=CHUNK_BYTES):
-    """The bytes of every stream of an .xz or .gz, one after the other. read(): more of the file, b"" at its end.
+    """Yield the bytes of all streams of an .xz or .gz. read() returns more of the file, b"" at its end.
 
-    Zeros behind a stream are padding: of an .xz in fours (.xz file format, 2.2). Raises LZMAError, zlib.error
-    or EOFError for anything else that is not a complete stream. (lzma.open ends at the first such byte and
-    says nothing.)
+    Zeros after a stream are padding, in .xz in multiples of four (.xz file format, 2.2). Raises LZMAError,
+    zlib.error or EOFError for anything else that is not a complete stream. (lzma.open silently stops there.)
     """
     new, unit = {".xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4), ".gz": (_Gunzip, 1)}[packing]
     data = read()
@@ -85,7 +79,7 @@ def unpacked(read, packing, size=CHUNK_BYTES):
 
 
 class _Gunzip:
-    """One member of a .gz, used like an LZMADecompressor."""
+    """A decompressor of one member of a .gz, with the interface of LZMADecompressor."""
 
     def __init__(self):
         self._stream, self.needs_input = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS), True
@@ -95,14 +89,13 @@ class _Gunzip:
 
     def decompress(self, data, size):
         out = self._stream.decompress(self._stream.unconsumed_tail + data, size)
-        self.needs_input = (
-            not self._stream.unconsumed_tail and len(out) < size
-        )  # subtle: zlib may hold more without a tail
+        # subtle: zlib may have more output even without a tail
+        self.needs_input = not self._stream.unconsumed_tail and len(out) < size
         return out
 
 
 def _skip_zeros(data, read):
-    """(what follows the zeros at the beginning of `data` and of the rest of the file, how many zeros there were)."""
+    """(the data after the zeros with which `data` and the rest of the file begin, the number of zeros)."""
     zeros = 0
     while data := data or read():
         rest = data.lstrip(b"\0")
@@ -116,9 +109,8 @@ def _skip_zeros(data, read):
 def _refuse_packed(path, head):
     for magic, name in MAGIC.items():
         if head.startswith(magic):
-            raise MinglmError(
-                f"{path}: holds {name}, and its name does not say so; plain text is accepted under this name"
-            )
+            what = f"holds {name}, and its name does not say so"
+            raise MinglmError(f"{path}: {what}; plain text is accepted under this name")
 
 
 # ---- text ------------------------------------------------------------------------------------------------
@@ -128,12 +120,12 @@ _MARKS_AFTER_A_LINE_END = re.compile("(?<=\n)\ufeff+")
 
 
 def text_chunks(path, errors="strict", size=CHUNK_BYTES, on_read=None, advice="UTF-8 is accepted"):
-    r"""The text of a file, piece by piece, with \n as the only line end and no byte order mark where a line begins.
+    r"""Yield the text of a file in pieces, with \n as the only line end and without byte order marks.
 
-    errors: "strict" raises MinglmError at what is not UTF-8, "replace" puts U+FFFD there. advice: how that
-    error ends.
+    errors: "strict" raises MinglmError at invalid UTF-8, "replace" reads it as U+FFFD. advice: ends that
+    error's message.
     """
-    held, line_begins = "", True  # held: the end of a piece that may be half a line end
+    held, line_begins = "", True  # held: the end of a piece, if it may be half a line end
     for text, is_last in _decoded(path, errors, size, on_read, advice):
         text = held + text
         cut = len(text) if is_last else len(text) - (text.endswith("\r") + text.endswith("\r\r"))
@@ -144,21 +136,18 @@ def text_chunks(path, errors="strict", size=CHUNK_BYTES, on_read=None, advice="U
 
 
 def one_line_end(text):
-    r"""The same text with \n as its only line end.  Example: "a\r\nb\rc" -> "a\nb\nc"."""
+    r"""The text with \n as its only line end.  Example: "a\r\nb\rc" -> "a\nb\nc"."""
     return re.sub("\r?\r?\n|\r", "\n", text) if "\r" in text else text
 
 
 def _decoded(path, errors, size, on_read, advice):
-    """(text, whether it is the last piece) of a file in UTF-8."""
+    """Yield (text, whether it is the last piece) of a file in UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    chunks, offset, data = (
-        byte_chunks(path, size, on_read),
-        0,
-        True,
-    )  # offset: bytes given to the decoder so far
+    chunks = byte_chunks(path, size, on_read)
+    offset, data = 0, True  # offset: the number of bytes passed to the decoder so far
     while data:
         data = next(chunks, b"")
-        held = len(decoder.getstate()[0])  # subtle: the start of a character that the last chunk cut off
+        held = len(decoder.getstate()[0])  # subtle: the bytes of a character that the last chunk cut in two
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
@@ -169,8 +158,8 @@ def _decoded(path, errors, size, on_read, advice):
 
 
 def lines(chunks, limit=None):
-    r"""The lines of a text without their \n; a line longer than `limit` is cut."""
-    parts, length = [], 0  # of the line that is not complete yet
+    r"""Yield the lines of a text without their \n; a line longer than `limit` is split."""
+    parts, length = [], 0  # of the current line
     for chunk in chunks:
         *complete, rest = chunk.split("\n")
         for line in complete:
@@ -186,13 +175,20 @@ def lines(chunks, limit=None):
 
 # ---- lines of JSON ---------------------------------------------------------------------------------------
 
-_NAMES = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "true or false"}
+_NAMES = {
+    type(None): "null",
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def json_objects(path, chunks):
-    """("PATH:LINE", the object there) for each line of a text; None where the line is `null`. Empty lines are skipped.
+    """Yield ("PATH:LINE", object) for each line of a text that is not empty; the object of `null` is None.
 
-    Raises MinglmError for a line that holds anything else.
+    Raises MinglmError for a line with anything else.
     """
     for number, line in enumerate(lines(chunks), start=1):
         if not line.strip():
@@ -201,9 +197,7 @@ def json_objects(path, chunks):
         try:
             value = strict_json.loads(line)
         except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
-            reason = (
-                getattr(error, "msg", None) or str(error).split(";")[0]
-            )  # without the line number, always 1
+            reason = getattr(error, "msg", None) or str(error).split(";")[0]  # without "line 1"
             raise MinglmError(f"{where}: not JSON ({reason}); {accepted}") from error
         if value is not None and not isinstance(value, dict):
             raise MinglmError(f"{where}: holds no object but {name_of(value)}; {accepted}")
@@ -211,5 +205,5 @@ def json_objects(path, chunks):
 
 
 def name_of(value):
-    """What JSON calls a value. Example: name_of(3.5) -> "a number"."""
-    return "null" if value is None else "an object" if isinstance(value, dict) else _NAMES[type(value)]
+    """The JSON type of a value.  Example: name_of(3.5) -> "a number"."""
+    return "an object" if isinstance(value, dict) else _NAMES[type(value)]

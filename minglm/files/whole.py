@@ -1,10 +1,9 @@
-"""One way to write: a file is there completely or not at all, and it is the one that was named.
+"""Writing files and folders atomically.
 
-Links are followed. What is no regular file (a pipe, a device) is written straight: a rename would put a file
-in its place. A name that ends in .gz or .xz is written packed.
+Links are followed. A pipe or a device is written directly, because a rename would replace it by a file. A
+file whose name ends in .gz or .xz is compressed.
 """
 
-import contextlib
 import errno
 import gzip
 import hashlib
@@ -24,7 +23,7 @@ from .text import packing_of
 
 
 def write_whole(path, content):
-    """Write text (as UTF-8) or bytes. Raises MinglmError when it cannot be done; an earlier file is then still there."""
+    """Write text (as UTF-8) or bytes atomically. On failure it raises MinglmError, and an old file stays."""
     data = packed(path, content.encode("utf-8") if isinstance(content, str) else content)
     try:
         if is_stdout(path):
@@ -38,18 +37,18 @@ def write_whole(path, content):
         raise MinglmError(f"{path}: cannot be written: {error.strerror or error}{hint}") from error
 
 
-MANIFEST = "manifest.json"  # of a folder: sizes and SHA-256 sums of its files
+MANIFEST = "manifest.json"  # the sizes and SHA-256 sums of the files in a folder
 NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 def packed(path, data):
-    """The bytes that a file of this name holds; the same data gives the same bytes."""
+    """`data`, compressed if the name of `path` says so; deterministic."""
     pack = {".gz": lambda data: gzip.compress(data, mtime=0), ".xz": lzma.compress}.get(packing_of(path))
     return pack(data) if pack else data
 
 
 def check_writable(option, path):
-    """Raise MinglmError for an output that cannot be written, before the work is done and not after."""
+    """Raise MinglmError for an output that cannot be written. Call this before the work, not after it."""
     if path and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir() and not _is_special(path)):
         raise MinglmError(f"{option}: {path} cannot be written; a file in a folder that exists is needed")
     if path:
@@ -57,21 +56,20 @@ def check_writable(option, path):
 
 
 def is_stdout(path):
-    """Whether a path leads to this process's standard output, as /dev/stdout does, wherever that goes."""
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError, TypeError
-    ):  # closed, or without a descriptor; no path
+    """Whether a path leads to this process's standard output, as /dev/stdout does."""
+    # the errors: stdout is closed or has no descriptor, or there is no path
+    with suppress(OSError, ValueError, AttributeError, TypeError):
         return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
     return False
 
 
 def beside(path):
-    """The stream for what is to be said about an output: stdout, unless the output itself goes there."""
+    """The stream for messages about an output: stdout, unless the output itself goes there."""
     return sys.stderr if is_stdout(path) else sys.stdout
 
 
 def cut_back(path, keep):
-    """Drop the lines of a text file that `keep` refuses or cannot read, and a half-written last one."""
+    """Remove from a text file the lines that `keep` rejects or fails on, and an incomplete last line."""
     if path.exists():
         lines = path.read_bytes().split(b"\n")[:-1]  # subtle: str.splitlines would also cut at U+2028
         write_whole(path, b"".join(line + b"\n" for line in lines if _keeps(keep, line)))
@@ -85,12 +83,12 @@ def _keeps(keep, line):
 
 
 def _is_special(path):
-    """Whether a path leads to something that exists and cannot be replaced by a rename."""
+    """Whether a path leads to something that cannot be replaced by a rename, such as a pipe or a device."""
     try:
         there = os.stat(path)
     except OSError:
         return False
-    real = os.path.realpath(path)  # of /dev/fd/3 it may be a name that leads nowhere
+    real = os.path.realpath(path)  # subtle: that of /dev/fd/3 may lead nowhere
     return not stat.S_ISREG(there.st_mode) or not os.path.exists(real) or not os.path.samefile(path, real)
 
 
@@ -106,8 +104,8 @@ def _write_straight(path, data):
 
 
 def _replace(path, data):
-    """Write beside the file under another name, then rename: readers see the old file or the new one."""
-    if path.is_symlink():  # subtle: of links in a circle, realpath gives one of them back
+    """Write under another name, then rename: readers see either the old file or the new one."""
+    if path.is_symlink():  # subtle: for links in a circle, realpath returns one of them
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     part = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
     try:
@@ -118,18 +116,18 @@ def _replace(path, data):
         _take_over_mode(path, part)
         os.replace(part, path)
     except OSError as error:
-        # a file that is mounted on its own, or one of ours in a folder of somebody else's
+        # a file that is a mount point, or our file in a folder where we may not create any
         if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM) or not os.path.isfile(path):
             raise
         _write_straight(path, data)
     finally:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             part.unlink()
 
 
 def _take_over_mode(path, part):
-    """The new file belongs to the same user and has the same rights as the one that it replaces."""
-    with contextlib.suppress(OSError):
+    """Give the new file the owner and the permissions of the one that it replaces."""
+    with suppress(OSError):
         before = os.stat(path)
         shutil.copymode(path, part)
         if hasattr(os, "chown") and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
@@ -137,7 +135,7 @@ def _take_over_mode(path, part):
 
 
 def sync(handle):
-    """Wait until a file has reached the disk; some disks cannot tell."""
+    """Wait until a file is on the disk, if the file system supports that."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -150,10 +148,10 @@ def sync(handle):
 
 @contextmanager
 def folder_whole(directory):
-    """Gives a temporary folder to fill, which becomes `directory`, with its manifest; or nothing changes.
+    """Yield a temporary folder to fill, which then atomically becomes `directory`, with a manifest.
 
-    A folder cannot be renamed onto a full one, so an earlier one steps aside as .old-NAME for a moment.
-    Readers look there too (`settled`), and the next writer tidies up (`recover`).
+    A folder cannot replace a folder that is not empty, so an existing one is called .old-NAME for a moment.
+    Readers look there, too (`settled`), and the next writer cleans up (`recover`).
     """
     temporary, old = aside(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -177,27 +175,29 @@ def folder_whole(directory):
 
 
 def aside(directory):
+    """The names of a folder while it is written, and while it is replaced."""
     return directory.with_name(f".tmp-{directory.name}"), directory.with_name(f".old-{directory.name}")
 
 
 def settled(directory):
-    """Where to read `directory`: itself, or .old-NAME after a kill in the middle of a replacement."""
+    """The folder to read for `directory`: itself, or .old-NAME after a kill during a replacement."""
     old = aside(Path(os.path.realpath(directory)))[1]
     return old if not directory.exists() and old.is_dir() else directory
 
 
 def recover(directory):
-    """After a kill or an error: drop what is half written, put back (or drop) what stepped aside."""
+    """After a kill or an error, remove an incomplete folder, and restore (or remove) an .old-NAME."""
     temporary, old = aside(directory)
     remove(temporary)
     if old.exists() and not directory.exists():
         os.rename(old, directory)
     elif old.exists():
-        os.rename(old, temporary)  # subtle: as long as it is called .old-NAME it must be complete
+        os.rename(old, temporary)  # subtle: a folder called .old-NAME must be complete
         remove(temporary)
 
 
 def remove(path):
+    """Remove a file or folder if possible."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -206,7 +206,7 @@ def remove(path):
 
 
 def sync_path(path):
-    """Wait until a file, or the names in a folder, have reached the disk."""
+    """Wait until a file, or the list of names in a folder, is on the disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot sync a folder
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -223,7 +223,7 @@ def sha256_of(path):
 
 @contextmanager
 def one_line(what, hint=lambda: ""):
-    """Turns a failing disk into a MinglmError: what could not be done, why, and what is still there."""
+    """Turn disk errors in the block into a MinglmError: `what` failed, why, and what hint() adds."""
     try:
         yield
     except MinglmError:
@@ -235,7 +235,7 @@ def one_line(what, hint=lambda: ""):
 
 
 def disk_error(error):
-    """The system's own words, or None. torch buries the OSError under its own, Rust libraries in a text."""
+    """The system's message, or None. torch wraps the OSError in its own; Rust libraries quote its number."""
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or str(error)

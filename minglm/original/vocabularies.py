@@ -4,12 +4,11 @@
     vocab.json and merges.txt   byte-level BPE of GPT-2 or of RoBERTa    2B, 10B; RoBERTa-large
     cog-pretrain.model          SentencePiece, Chinese                   large-chinese, 10B-chinese
 
-Each becomes a vocabulary with as many rows as the model's table: the text under the ids of the file, the
-special tokens where the original's `prepare_tokenizer` put them, and `<|spare0|>`, `<|spare1|>`, ... where a
-row stands for no text.
+Each becomes a vocabulary with as many rows as the model's table: text has the ids of the file, special tokens
+have those of the original's `prepare_tokenizer`, and unused rows are called `<|spare0|>`, `<|spare1|>`, ...
 
-Where the ids are not the original's: at characters that Unicode did not know when the other side was written
-(WordPiece), and at an accent after a full-width character, which is lost here (SentencePiece).
+Known differences from the original's ids: characters newer than the Unicode version of either side
+(WordPiece), and an accent after a full-width character, which is lost here (SentencePiece).
 """
 
 import json
@@ -25,61 +24,57 @@ from ..special import SPECIAL_STRINGS, byte_of_character
 
 EOS, CLS, MASK, SMASK, GMASK = (SPECIAL_STRINGS[key] for key in ("eos", "cls", "mask", "smask", "gmask"))
 SOP, EOP = SPECIAL_STRINGS["sop"], SPECIAL_STRINGS["eop"]
-SEP, UNK = "[SEP]", "[UNK]"  # the original recognises these two as well
+SEP, UNK = "[SEP]", "[UNK]"  # special tokens of the original, too
 RECOGNISED = (*SPECIAL_STRINGS.values(), SEP, UNK)
 ROWS = 128  # the original rounds its tables up to a multiple of this
-MOST_SPARE = 1024  # a table with more rows to spare belongs to another tokenizer
+MOST_SPARE = 1024  # a table with more unused rows belongs to another tokenizer
 FILES = ("vocab.txt", "vocab.json", "*.model")
-ACCEPTED = "accepted: vocab.txt (BERT), vocab.json beside merges.txt (GPT-2, RoBERTa), a SentencePiece .model, or their folder"
+ACCEPTED = (
+    "accepted: vocab.txt (BERT), vocab.json beside merges.txt (GPT-2, RoBERTa), a SentencePiece .model, "
+    "or their folder"
+)
 
 
 def read_tokenizer(path, vocab_size=None, task_masks=None):
-    """A `tokenizers.Tokenizer` that gives the ids of the original.
+    """A `tokenizers.Tokenizer` with the ids of the original.
 
-    vocab_size: rows of the model's table; None: the least multiple of 128 that holds all. task_masks: whether
-    [sMASK] and [gMASK] have rows; None: as an added_tokens.json in the folder says, else as published: all
-    but BERT's and RoBERTa's do.
+    vocab_size: rows of the model's table; None: the least multiple of 128 that suffices. task_masks: whether
+    [sMASK] and [gMASK] have rows; None: as in an added_tokens.json in the folder, else as published: they do
+    in all vocabularies except those of BERT and RoBERTa.
     """
     path = find(Path(path))
+    read = {".txt": bert, ".json": byte_level, ".model": sentencepiece}[path.suffix]
     try:
-        rows, appended, build = {".txt": bert, ".json": byte_level, ".model": sentencepiece}[path.suffix](
-            path
-        )
+        rows, appended, build = read(path)
         vocab = numbered(rows, special_ids(path, rows, appended, task_masks), vocab_size, path)
         library = build(vocab)
     except OSError as error:
         raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
     except MinglmError:
         raise
-    except (
-        Exception
-    ) as error:  # a damaged file can raise nearly anything; what the library raises is a bare Exception
-        reason = (str(error).splitlines() or [""])[0][:100]
-        raise MinglmError(
-            f"{path}: no tokenizer that can be read: {type(error).__name__}: {reason}"
-        ) from error
+    except Exception as error:  # a damaged file can raise nearly anything, the library a bare Exception
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+        raise MinglmError(f"{path}: no tokenizer that can be read: {reason}") from error
     special = [string for string in vocab if string in RECOGNISED or re.fullmatch(r"<\|spare\d+\|>", string)]
-    masks = (MASK, SMASK, GMASK)  # they take the blank on their left with them
-    library.add_special_tokens(
-        [tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks) for s in special]
-    )
+    masks = (MASK, SMASK, GMASK)  # they absorb the space on their left
+    added = [tokenizers.AddedToken(s, special=True, normalized=False, lstrip=s in masks) for s in special]
+    library.add_special_tokens(added)
     return library
 
 
 def find(path):
-    """The one vocabulary file that a path stands for."""
+    """The vocabulary file that a path leads to: itself, or the only one in a folder."""
     if path.is_dir():
-        found = vocabularies(path)
-        if len(found) != 1:
+        files = vocabularies(path)
+        if len(files) != 1:
             what = (
-                f"holds {', '.join(file.name for file in found)}" if found else "no tokenizer in this folder"
+                f"holds {', '.join(file.name for file in files)}" if files else "no tokenizer in this folder"
             )
             raise MinglmError(f"{path}: {what}; {ACCEPTED}")
-        return found[0]
+        return files[0]
     if not path.is_file() or path.suffix not in (".txt", ".json", ".model"):
-        raise MinglmError(
-            f"{path}: {'no tokenizer by its name' if path.is_file() else 'not found'}; {ACCEPTED}"
-        )
+        what = "no tokenizer by its name" if path.is_file() else "not found"
+        raise MinglmError(f"{path}: {what}; {ACCEPTED}")
     return path
 
 
@@ -89,32 +84,27 @@ def vocabularies(folder):
 
 
 def special_ids(path, rows, appended, task_masks):
-    """{string: id} of the special tokens that the vocabulary file itself does not hold."""
+    """{string: id} of the special tokens that the vocabulary file itself lacks."""
     beside = path.with_name("added_tokens.json")  # the Hugging Face form keeps them there
     if beside.is_file() and task_masks is None:
         added = json.loads(beside.read_bytes())
-        ids = (
-            {s: added[s] for s in RECOGNISED if s in added and s not in rows}
-            if isinstance(added, dict)
-            else None
-        )
-        if ids is None or not all(is_id(i) for i in ids.values()) or len(set(ids.values())) < len(ids):
+        is_table = isinstance(added, dict)
+        ids = {s: added[s] for s in RECOGNISED if s in added and s not in rows} if is_table else {}
+        if not is_table or not all(map(is_id, ids.values())) or len(set(ids.values())) < len(ids):
             raise MinglmError(f"{beside}: accepted: a JSON object of token: id, each id once")
-        if taken := [s for s, i in ids.items() if i < len(rows) and rows[i] is not None]:
-            raise MinglmError(
-                f"{beside}: {taken[0]} has id {ids[taken[0]]}, which is {rows[ids[taken[0]]]!r} in {path.name}"
-            )
+        for string, i in ids.items():
+            if i < len(rows) and rows[i] is not None:
+                raise MinglmError(f"{beside}: {string} has id {i}, which is {rows[i]!r} in {path.name}")
         return ids
+    # BERT and RoBERTa have [MASK] already; none of their GLMs was trained with the others
     if task_masks is None:
-        task_masks = (
-            MASK not in rows
-        )  # of BERT and RoBERTa, who have [MASK] already, no model was trained with the others
+        task_masks = MASK not in rows
     left_out = (None,) if task_masks else (None, SMASK, GMASK)
     return {string: i for i, string in enumerate(appended, len(rows)) if string not in left_out}
 
 
 def numbered(rows, ids, vocab_size, path):
-    """{string: id} of the whole table: rows and special tokens, and a spare string where nothing is."""
+    """{string: id} of the whole table: text, special tokens, and a spare string for each unused row."""
     table = dict(enumerate(rows)) | {i: string for string, i in ids.items()}
     used = max(table) + 1
     size = vocab_size or -(-used // ROWS) * ROWS
@@ -130,23 +120,26 @@ def numbered(rows, ids, vocab_size, path):
 
 
 def is_id(i):
+    """Whether a value read from JSON is a token id."""
     return type(i) is int and 0 <= i < 1 << 24
 
 
 # ---- the three kinds -------------------------------------------------------------------------------------
-# Each: path -> rows (the string of every id, None where it is no text), what the original appends to them in
-# this order (None: a row that it skips), and vocab -> library.
+# Each function takes a path and returns: rows (the string of every id, None if it is no text), the special
+# tokens that the original appends to them (None: a row that it skips), and a function from vocab to library.
 
 
 def bert(path):
-    """vocab.txt: one token a line. Lower case, accents dropped, split at blanks and marks; then the longest pieces first."""
+    """vocab.txt: one token per line.
+
+    Text is lower-cased, loses accents, is split at spaces and punctuation; the longest pieces match first.
+    """
     rows = [line.strip() for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     if lost := [s for s in ("[PAD]", UNK, CLS, SEP, MASK) if s not in rows]:
         raise MinglmError(f"{path}: lacks {', '.join(lost)}; accepted: the vocab.txt of BERT uncased")
     if cased := [s for s in rows if s != s.lower() and not s.startswith("[")]:
-        raise MinglmError(
-            f"{path}: holds {cased[0]!r}; accepted: the vocab.txt of BERT uncased, as all published GLMs have it"
-        )
+        accepted = "accepted: the vocab.txt of BERT uncased, as all published GLMs have it"
+        raise MinglmError(f"{path}: holds {cased[0]!r}; {accepted}")
     rows = [None if re.fullmatch(r"\[unused\d+\]", s) else s for s in rows]
 
     def build(vocab):
@@ -160,7 +153,7 @@ def bert(path):
 
 
 def byte_level(path):
-    """vocab.json and merges.txt. RoBERTa has its own names for what GLM uses; GPT-2 has only <|endoftext|>."""
+    """vocab.json and merges.txt. RoBERTa has other names for GLM's tokens; GPT-2 has only <|endoftext|>."""
     ids = json.loads(path.read_bytes())
     if not isinstance(ids, dict) or not all(map(is_id, ids.values())) or len(set(ids.values())) < len(ids):
         raise MinglmError(f"{path}: accepted: a JSON object of token: id, each id once")
@@ -175,9 +168,9 @@ def byte_level(path):
         names, appended = {EOS: EOS}, [SOP, EOP, CLS, MASK, SEP, UNK, GMASK, SMASK]
     if lost := [s for s in names if s not in ids]:
         raise MinglmError(f"{path}: lacks {', '.join(lost)}; accepted: the vocab.json of GPT-2 or RoBERTa")
-    # bytes and what merges make of them; nothing else can come of a text (<pad>, madeupword0000)
+    # only bytes and merges can occur in text, not <pad> or madeupword0000
     text = {*byte_of_character(), *("".join(merge) for merge in merges)}
-    token = {i: s for s, i in ids.items()}  # some copies of RoBERTa's file leave rows out
+    token = {i: s for s, i in ids.items()}  # some copies of RoBERTa's file lack rows
     rows = [names.get(s, s if s in text else None) for s in (token.get(i) for i in range(max(token) + 1))]
 
     def build(vocab):
@@ -190,16 +183,15 @@ def byte_level(path):
 
 
 def sentencepiece(path):
-    """A SentencePiece model of type BPE: any two neighbours whose joint piece has the best score merge first.
+    """A SentencePiece model of type BPE: the two neighbours whose joint piece has the best score merge first.
 
-    gMASK gets row 50009 and so does not share 50007 with eop: `minglm.original.weights` moves its weights
-    there, as the original's converter does.
+    [gMASK] gets row 50009 instead of sharing 50007 with eop: `minglm.original.weights` copies its weights, as
+    the original's converter does.
     """
     pieces, charsmap = read_sentencepiece(path)
     unknown = next(piece for piece, _, kind in pieces if kind == "unknown")
-    whole = {
-        piece: chr(0xE000 + i) for i, piece in enumerate(p for p, _, kind in pieces if kind == "user defined")
-    }
+    symbols = [piece for piece, _, kind in pieces if kind == "user defined"]
+    whole = {piece: chr(0xE000 + i) for i, piece in enumerate(symbols)}
     score = {piece: score for piece, score, kind in pieces if kind == "normal"}
     rows = [piece if kind in ("normal", "unknown") else whole.get(piece) for piece, _, kind in pieces]
     merges = []
@@ -208,17 +200,14 @@ def sentencepiece(path):
         merges += [(left, right) for left, right in halves if left in score and right in score]
 
     def build(vocab):
-        # subtle: a symbol that is never cut ("<n>") becomes one private character, which no merge touches
+        # subtle: a user-defined symbol ("<n>") becomes one private character, which no merge contains
         keep = [normalizers.Replace(piece, character) for piece, character in whole.items()]
         folded = [normalizers.Precompiled(charsmap)] if charsmap else []
         spaces = [normalizers.Replace(tokenizers.Regex(p), by) for p, by in ((" +", " "), (r"\A | \z", ""))]
-        back = [(character, piece) for piece, character in whole.items()] + [
-            (unknown, " \u2047 "),
-            ("▁", " "),
-        ]
-        library = tokenizers.Tokenizer(
-            models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True)
-        )
+        back = [(character, piece) for piece, character in whole.items()]
+        back += [(unknown, " \u2047 "), ("▁", " ")]
+        bpe = models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True)
+        library = tokenizers.Tokenizer(bpe)
         library.normalizer = normalizers.Sequence([*keep, *folded, *spaces])
         library.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always", split=False)
         library.decoder = decoders.Sequence([decoders.Replace(*pair) for pair in back])
@@ -231,8 +220,8 @@ KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user defined", 5: "unused"
 
 
 def read_sentencepiece(path):
-    """The pieces [(piece, score, kind)] and the table of characters to fold (bytes) of a SentencePiece model."""
-    pieces, settings = [], {2: {}, 3: {}}  # 2: how it was trained, 3: how text is normalised
+    """The pieces [(piece, score, kind)] and the normalisation table (bytes) of a SentencePiece model."""
+    pieces, settings = [], {2: {}, 3: {}}  # 2: of training, 3: of normalisation
     for number, value in protobuf(path.read_bytes()):
         if number == 1:
             piece = dict(protobuf(value))
@@ -242,18 +231,16 @@ def read_sentencepiece(path):
             settings[number] = dict(protobuf(value))
     training, normaliser = settings[2], settings[3]
     kinds = [kind for *_, kind in pieces]
-    usual = all(
-        normaliser.get(flag, 1) for flag in (3, 4, 5)
-    )  # a blank in front, runs of blanks are one, "▁" for a blank
+    # 3: add a space at the front, 4: join runs of spaces, 5: write a space as "▁"
+    usual = all(normaliser.get(flag, 1) for flag in (3, 4, 5))
     if training.get(3, 1) != 2 or not usual or "of bytes" in kinds or kinds.count("unknown") != 1:
-        raise MinglmError(
-            f"{path}: accepted: a SentencePiece model of type BPE without byte fallback, like cog-pretrain.model"
-        )
+        accepted = "a SentencePiece model of type BPE without byte fallback, like cog-pretrain.model"
+        raise MinglmError(f"{path}: accepted: {accepted}")
     return pieces, normaliser.get(2, b"")
 
 
 def protobuf(data):
-    """The fields of a protocol buffer message: (number, value), values as int or bytes."""
+    """Yield the fields of a protocol buffer message: (number, value), values as int or bytes."""
     at = 0
 
     def varint():

@@ -1,12 +1,11 @@
 """Weights of the original GLM, in the forms in which they were published.
 
-    latest_checkpointed_iteration.txt, 250000/mp_rank_00_model_states.pt, mp_rank_01...    the training code: Megatron
-    config.json, pytorch_model.bin or model.safetensors, or an index of several            the Hugging Face hub
+    latest_checkpointed_iteration.txt, 250000/mp_rank_00_model_states.pt, mp_rank_01...    Megatron
+    config.json, pytorch_model.bin or model.safetensors, or an index of several            Hugging Face hub
     one file of tensors (torch, .safetensors, .npz), or a state dict in memory
 
-A Megatron checkpoint may be cut into ranks, each with its share of every large matrix; here they are put
-together again. Unpickling runs no code: a file may hold tensors, plain values and the few things that
-`allowed` names, else it is refused.
+A Megatron checkpoint may be split into ranks, each with its share of every large matrix; these are joined.
+Unpickling runs no code: a file may contain tensors, plain values and the few classes of `allowed`.
 """
 
 import re
@@ -35,13 +34,12 @@ NAMES = {  # module there -> module here; weight and bias are called the same
     "transformer.layers.{i}.mlp.dense_4h_to_h": "layers.{i}.down",
     "transformer.final_layernorm": "final_norm",
 }
-SAT_NAMES = {  # SwissArmyTransformer calls two of them otherwise
+SAT_NAMES = {  # two names differ in SwissArmyTransformer
     "transformer.word_embeddings": "token_embedding",
     "mixins.block_position_embedding.block_position_embeddings": "block_position_embedding",
 }
-PREFIX = re.compile(
-    r"^((module|model|glm)\.)*"
-)  # of wrappers: DDP and deepspeed; cloze and classifier; Hugging Face
+# of wrappers: DDP and deepspeed; cloze and classifier; Hugging Face
+PREFIX = re.compile(r"^((module|model|glm)\.)*")
 RANK_FILE = re.compile(r"mp_rank_(\d+)_model_states\.pt")
 HUB_FILES = (
     "model.safetensors",
@@ -50,72 +48,67 @@ HUB_FILES = (
     "pytorch_model.bin.index.json",
 )
 ACCEPTED = (
-    "accepted: a folder with latest_checkpointed_iteration.txt or mp_rank_00_model_states.pt, a Hugging Face folder, "
-    "or a .npz, .safetensors or torch file of weights"
+    "accepted: a folder with latest_checkpointed_iteration.txt or mp_rank_00_model_states.pt, "
+    "a Hugging Face folder, or a .npz, .safetensors or torch file of weights"
 )
-# 10B-chinese alone has a table of this shape, and in its training [gMASK] and eop shared row 50007. The
-# Hugging Face form has a copy in row 50009, which that training did not use; so has ours.
+# Only 10B-chinese has a table of this shape. In its training [gMASK] and eop shared row 50007; the Hugging
+# Face form has a copy in row 50009, which was unused in training, and so has ours.
 SHARED_GMASK, EOP_ROW, GMASK_ROW = (50048, 4096), 50007, 50009
 
 
 @dataclass
 class Original:
-    """What was found: tensors by our names, where, and what the shapes do not show."""
+    """Weights as they were read: tensors under our names, their source, and what their shapes do not tell."""
 
     source: str
-    layout: str  # in words: which form, how many ranks, which names
+    layout: str  # a description: form, number of ranks, names
     tensors: dict
-    ignored: list = field(default_factory=list)  # keys that are no part of the backbone
-    is_hub: bool = False  # of the Hugging Face hub's form
+    ignored: list = field(default_factory=list)  # keys that are not part of the backbone
+    is_hub: bool = False  # in the form of the Hugging Face hub
     num_heads: int | None = None  # None: the source does not say
     gelu: str = "tanh"
     why_gelu: str = "as the training code computes"
     gmask_moved: bool = False
 
     def config(self, num_heads=None, gelu=None):
-        """The GLMConfig that the shapes ask for; what is not given is as the source says, or hidden_size / 64 heads."""
+        """The GLMConfig of the shapes; what is None comes from the source (else hidden_size / 64 heads)."""
         V, C = self.tensors["token_embedding.weight"].shape
         num_heads = self.num_heads if num_heads is None else num_heads
         if num_heads is None and C % 64:
-            raise MinglmError(
-                f"{self.source}: hidden size {C}, no multiple of 64: give a config (minglm convert --heads N)"
-            )
+            cure = "give a config (minglm convert --heads N)"
+            raise MinglmError(f"{self.source}: hidden size {C}, no multiple of 64: {cure}")
         num_heads = C // 64 if num_heads is None else num_heads
-        positions = len(self.tensors["position_embedding.weight"]) - 1
-        return GLMConfig(
-            V, C, max(1, count_layers(self.tensors)), num_heads, positions, gelu=gelu or self.gelu
-        )
+        layers, positions = count_layers(self.tensors), len(self.tensors["position_embedding.weight"]) - 1
+        return GLMConfig(V, C, max(1, layers), num_heads, positions, gelu=gelu or self.gelu)
 
 
 def from_original(kind, path_or_state_dict, config=None):
-    """A model of class `kind` (GLM) in eval mode with the weights of the original code, which go by their original names.
+    """A model of class `kind` (GLM) in eval mode with the weights of the original code.
 
-    Takes a folder or a file as in the module's first lines, or a state dict of tensors or arrays. Prefixes of
+    Accepts a folder or a file as at the top of this module, or a state dict of tensors or arrays. Prefixes of
     wrappers (module. model. glm.) are stripped; heads and other keys are ignored with one note; a missing
-    weight is an error. Without a config it is read off the shapes and, for what they do not show, off the
-    source: num_heads from the config.json of a Hugging Face folder, else hidden_size / 64, as in every
-    published GLM; gelu "erf" for the Hugging Face forms, as that code computes, "tanh" for all others;
-    dropout is 0.1. If the config has more positions than the weights, the rows above start fresh.
+    weight is an error. Without a config, sizes come from the shapes; num_heads from the config.json of a
+    Hugging Face folder, else hidden_size / 64, as in every published GLM; gelu is "erf" in the Hugging Face
+    forms, as in that code, and "tanh" in all others; dropout is 0.1. If the config has more positions than
+    the weights, the new rows are initialised at random.
     """
     original = read_original(path_or_state_dict)
     if original.ignored:
         note(f"{original.source}: ignored {listed(original.ignored)}: not part of the backbone")
     if original.gmask_moved:
-        note(
-            f"{original.source}: row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}"
-        )
+        what = f"row {EOP_ROW}, which [gMASK] shared with eop, was copied to row {GMASK_ROW}"
+        note(f"{original.source}: {what}")
     return build(kind, original, config or original.config())
 
 
 def build(kind, original, config):
-    """The model of class `kind` (GLM) in eval mode of what `read_original` found."""
+    """A model of class `kind` (GLM) in eval mode from an Original."""
     tensors = dict(original.tensors)
     for name in ("position_embedding.weight", "block_position_embedding.weight"):
         (rows, C), wanted = tensors[name].shape, config.max_positions + 1
         if rows < wanted:
-            note(
-                f"{original.source}: {original_name(name)} has {rows:,} of {wanted:,} rows; those above start fresh"
-            )
+            have = f"{original_name(name)} has {rows:,} of {wanted:,} rows"
+            note(f"{original.source}: {have}; those above start fresh")
             tensors[name] = torch.cat([tensors[name].float(), 0.02 * torch.randn(wanted - rows, C)])
     return build_model(kind, config, tensors, original.source, spell=original_name)
 
@@ -124,7 +117,7 @@ def build(kind, original, config):
 
 
 def read_original(path_or_state_dict):
-    """Find, read and put together the weights -> Original. Raises MinglmError for whatever is missing or does not fit."""
+    """Find, read and join the weights -> Original. Raises MinglmError for missing or contradictory parts."""
     if isinstance(path_or_state_dict, Mapping):
         original = gather([("state dict", path_or_state_dict)], "state dict", "a state dict")
     else:
@@ -138,7 +131,7 @@ def read_original(path_or_state_dict):
 
 
 def read_path(path):
-    """What a file or folder holds -> Original, not yet checked."""
+    """The Original in a file or folder, not yet checked."""
     files = find(path)
     if RANK_FILE.fullmatch(files[0].name):
         return read_ranks(files, path)
@@ -152,40 +145,37 @@ def read_path(path):
 
 
 def read_ranks(files, path):
-    """A Megatron checkpoint -> Original, after a look at whether its files belong together."""
+    """The Original in a Megatron checkpoint, whose files must belong together."""
     parts = [(str(file), load(file)) for file in files]
     steps = [step(part) for _, part in parts]
     if len(set(steps)) > 1:
-        found = listed([f"{file.name}: {at}" for file, at in zip(files, steps, strict=True)])
-        raise MinglmError(
-            f"{files[0].parent}: files of different iterations ({found}); accepted: those of one checkpoint"
-        )
+        names = listed([f"{file.name}: {at}" for file, at in zip(files, steps, strict=True)])
+        what = f"files of different iterations ({names})"
+        raise MinglmError(f"{files[0].parent}: {what}; accepted: those of one checkpoint")
     world = parts[0][1].get("mp_world_size")
     if isinstance(world, int) and world != len(files):
-        raise MinglmError(
-            f"{files[0].parent}: {len(files)} of {world} ranks; accepted: all of them in one folder"
-        )
+        what = f"{len(files)} of {world} ranks"
+        raise MinglmError(f"{files[0].parent}: {what}; accepted: all of them in one folder")
     layout = f"Megatron, {len(files)} rank{'s' if files[1:] else ''}"
     return gather(parts, str(path), layout + (f" of iteration {steps[0]}" if steps[0] is not None else ""))
 
 
 def step(state):
-    """The iteration that a file says it is of; None where it does not."""
-    found = state.get("iteration", state.get("global_steps"))
-    return found if isinstance(found, int | str) else None
+    """The training iteration in the contents of a file, or None."""
+    number = state.get("iteration", state.get("global_steps"))
+    return number if isinstance(number, int | str) else None
 
 
 def find(path):
-    """The files of a checkpoint, in order: all ranks of a Megatron one, one file, or the index and shards of the hub."""
+    """The files of a checkpoint, in order: all Megatron ranks, one file, or an index and its shards."""
     folder = path
     if path.is_dir():
         for name in ("latest_checkpointed_iteration.txt", "latest"):
             if (path / name).is_file():
                 tag = (path / name).read_text(encoding="utf-8", errors="replace").strip()
                 if not re.fullmatch(r"\w[\w.-]{0,99}", tag) or not (path / tag).is_dir():
-                    raise MinglmError(
-                        f"{path / name}: names {tag[:40]!r}; accepted: the name of a folder beside it"
-                    )
+                    accepted = "accepted: the name of a folder beside it"
+                    raise MinglmError(f"{path / name}: names {tag[:40]!r}; {accepted}")
                 folder = path / tag
                 break
     elif not path.is_file():
@@ -195,9 +185,8 @@ def find(path):
     elif not path.name.endswith(".index.json"):
         return [path]
     if folder.is_dir():
-        ranks = {
-            int(match[1]): file for file in folder.iterdir() if (match := RANK_FILE.fullmatch(file.name))
-        }
+        files = ((RANK_FILE.fullmatch(file.name), file) for file in folder.iterdir())
+        ranks = {int(match[1]): file for match, file in files if match}
         if ranks:
             for rank in range(max(ranks) + 1):
                 if rank not in ranks:
@@ -209,20 +198,20 @@ def find(path):
             raise MinglmError(f"{folder}: no weights in this folder; {ACCEPTED}")
     if path.name.endswith(".index.json"):
         where = read_json(path).get("weight_map")
-        if not isinstance(where, dict) or not all(
-            isinstance(f, str) and f and Path(f).name == f for f in where.values()
-        ):
+        names = where.values() if isinstance(where, dict) else [None]
+        if not all(isinstance(name, str) and name and Path(name).name == name for name in names):
             raise MinglmError(f"{path}: accepted: a weight_map from keys to files beside it")
-        return [path, *(path.with_name(name) for name in sorted(set(where.values())))]
+        return [path, *(path.with_name(name) for name in sorted(set(names)))]
     return [path]
 
 
 def is_hub(file):
+    """Whether a file has a name of the Hugging Face hub."""
     return file.name in HUB_FILES or file.name.endswith(".index.json")
 
 
 def read_hub(files):
-    """The state dict of one file, or of an index and the shards that it names."""
+    """The state dict of one file, or of an index and its shards."""
     if len(files) == 1:
         return load(files[0])
     index, *shards = files
@@ -236,14 +225,14 @@ def read_hub(files):
 
 
 def read_hub_config(original, path):
-    """Take num_heads from a config.json, which must not contradict the weights."""
+    """Set num_heads from a config.json, which must agree with the weights."""
     values = read_json(path)
     if values.get("model_type") == "minglm":
         raise MinglmError(f"{path}: a model of minglm, which --model and GLM.from_pretrained read")
     table = original.tensors.get("token_embedding.weight")
-    came, shape = values.get("hidden_size"), tuple(table.shape) if table is not None else ()
-    if came is not None and len(shape) == 2 and came != shape[1]:
-        raise MinglmError(f"{path}: hidden_size is {came!r}, the weights have {shape[1]}")
+    size, shape = values.get("hidden_size"), tuple(table.shape) if table is not None else ()
+    if size is not None and len(shape) == 2 and size != shape[1]:
+        raise MinglmError(f"{path}: hidden_size is {size!r}, the weights have {shape[1]}")
     heads = values.get("num_attention_heads")
     if heads is not None and (type(heads) is not int or heads < 1):
         raise MinglmError(f"{path}: num_attention_heads is {heads!r}; accepted: a whole number of at least 1")
@@ -254,7 +243,7 @@ def read_hub_config(original, path):
 
 
 class Ignored:
-    """Stands where training kept an object that no weight needs; takes anything and does nothing with it."""
+    """A stand-in for unneeded objects of the training code; it accepts anything and does nothing."""
 
     def __new__(cls, *_, **__):
         return super().__new__(cls)
@@ -264,14 +253,14 @@ class Ignored:
 
 
 def allowed():
-    """What a file of the original may hold besides tensors and plain values: (what it is taken for, its name there)."""
+    """What a file may contain besides tensors and plain values: classes, or (stand-in, name in the file)."""
     loss_scalers = [
         f"{module}.loss_scaler.{name}"
         for module in ("fp16", "deepspeed.runtime.fp16")
         for name in ("LossScaler", "DynamicLossScaler")
     ]
     ignored = [(Ignored, name) for name in ("argparse.Namespace", *loss_scalers)]
-    # states of generators hold numpy arrays and scalars; the module was renamed in numpy 2
+    # the states of random generators contain numpy arrays and scalars; numpy 2 renamed the module
     array, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     made = [
         (f, f"numpy.{core}.multiarray.{name}")
@@ -283,7 +272,7 @@ def allowed():
 
 
 def load(path):
-    """What a .npz, .safetensors or torch file holds: a dict."""
+    """The dict in a .npz, .safetensors or torch file."""
     if not path.is_file():
         raise MinglmError(f"{path}: not found; {ACCEPTED}")
     if path.suffix == ".safetensors":
@@ -301,7 +290,7 @@ def load(path):
 
 
 def rename(state_dict, source="state dict"):
-    """The backbone of an original state dict under our names, as tensors, and the keys that are left out.
+    """The tensors of an original state dict under our names, and the keys that are not of the backbone.
 
     Example: {"glm.word_embeddings.weight": E, "glm.dense.weight": D} -> {"token_embedding.weight": E},
     ["glm.dense.weight"]
@@ -322,7 +311,7 @@ def rename(state_dict, source="state dict"):
 
 
 def plain(tensor):
-    """The tensor, unless it is of a kind that no weight is, or pretends to more numbers than it holds."""
+    """The tensor, detached. Raises TypeError unless it is plain and has the memory that its shape needs."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
         raise TypeError("no plain tensor")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
@@ -331,15 +320,15 @@ def plain(tensor):
 
 
 def unwrapped(state_dict):
-    """The dict of tensors itself, out of what a checkpoint wraps around it."""
-    for key in ("module", "model", "state_dict") * 3:  # not without end: a hostile file may hold itself
+    """The dict of tensors inside the dicts that a checkpoint wraps around it."""
+    for key in ("module", "model", "state_dict") * 3:  # bounded: a hostile file may contain itself
         if isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
     return state_dict
 
 
 def original_name(name):
-    """What the original code calls one of our weights.
+    """The name of one of our weights in the original code.
 
     Example: "layers.3.qkv.bias" -> "transformer.layers.3.attention.query_key_value.bias"
     """
@@ -347,6 +336,7 @@ def original_name(name):
 
 
 def translated(name, table):
+    """The name of a weight after its module is looked up in a table like NAMES, or None."""
     module, _, kind = name.rpartition(".")
     number = re.search(r"(?<=layers\.)\d+(?=\.)", module)
     known = table.get(module[: number.start()] + "{i}" + module[number.end() :] if number else module)
@@ -359,7 +349,7 @@ def translated(name, table):
 
 
 def gather(parts, source, layout, is_hub=False):
-    """Original of the state dicts [(file, state dict)] of one checkpoint, rank after rank."""
+    """The Original of a checkpoint; parts: its [(file, state dict)], rank by rank."""
     keys = [str(key) for _, part in parts for key in unwrapped(part)]
     renamed = [rename(part, file) for file, part in parts]
     tensors = {}
@@ -380,18 +370,17 @@ def gather(parts, source, layout, is_hub=False):
 
 
 def joined(name, pieces, source):
-    """One weight from its pieces on each rank.
+    """One weight from its pieces on all ranks.
 
-    Megatron cuts qkv (in each of its thirds), up and the tokens along the first dimension, the weights of out
-    and down along the second. All else is on every rank, and alike.
+    Megatron splits qkv (each third of it), up and the token table along the first dimension, the weights of
+    out and down along the second. All others are the same on every rank.
     """
     if len(pieces) == 1:
         return pieces[0]
     shapes = [str(tuple(piece.shape)) for piece in pieces]
+    original = f"{source}: {original_name(name)}"
     if len(set(shapes)) > 1:
-        raise MinglmError(
-            f"{source}: {original_name(name)} has shapes {listed(shapes)} on ranks 0 to {len(pieces) - 1}"
-        )
+        raise MinglmError(f"{original} has shapes {listed(shapes)} on ranks 0 to {len(pieces) - 1}")
     module, kind = name.split(".")[-2:]
     try:
         if module == "qkv":
@@ -402,30 +391,24 @@ def joined(name, pieces, source):
         if module in ("out", "down") and kind == "weight":
             return torch.cat(pieces, dim=1)
     except (IndexError, RuntimeError) as error:
-        raise MinglmError(
-            f"{source}: {original_name(name)} has shape {shapes[0]} on every rank: cannot be joined"
-        ) from error
+        raise MinglmError(f"{original} has shape {shapes[0]} on every rank: cannot be joined") from error
     for rank, piece in enumerate(pieces):
         if not torch.allclose(piece.float(), pieces[0].float(), rtol=1e-2, atol=1e-3):
-            raise MinglmError(
-                f"{source}: {original_name(name)} is not the same on ranks 0 and {rank}: not of one checkpoint"
-            )
+            raise MinglmError(f"{original} is not the same on ranks 0 and {rank}: not of one checkpoint")
     return pieces[0]
 
 
 def check(original):
-    """Raise MinglmError where a table is missing or is none, or where ranks are missing."""
+    """Raise MinglmError if a table is missing or not two-dimensional, or if ranks are missing."""
     for name in ("token_embedding.weight", "position_embedding.weight", "block_position_embedding.weight"):
         if name not in original.tensors:
             raise MinglmError(f"{original.source}: weight {original_name(name)} is missing")
         if original.tensors[name].dim() != 2:
             shape = tuple(original.tensors[name].shape)
-            raise MinglmError(
-                f"{original.source}: {original_name(name)} has shape {shape}; accepted: two dimensions"
-            )
+            what = f"{original_name(name)} has shape {shape}"
+            raise MinglmError(f"{original.source}: {what}; accepted: two dimensions")
     C, qkv = original.tensors["token_embedding.weight"].shape[1], original.tensors.get("layers.0.qkv.weight")
     if qkv is not None and qkv.dim() == 2 and qkv.shape[1] == C and 0 < len(qkv) < 3 * C:
-        raise MinglmError(
-            f"{original.source}: {original_name('layers.0.qkv.weight')} has {len(qkv)} of {3 * C} rows: ranks are missing; "
-            "accepted: the files mp_rank_00_model_states.pt, mp_rank_01... of all ranks in one folder"
-        )
+        what = f"{original_name('layers.0.qkv.weight')} has {len(qkv)} of {3 * C} rows: ranks are missing"
+        accepted = "the files mp_rank_00_model_states.pt, mp_rank_01... of all ranks in one folder"
+        raise MinglmError(f"{original.source}: {what}; accepted: {accepted}")

@@ -1,4 +1,4 @@
-"""From files to one row of ids: every document arrives, and what cannot be read is named."""
+"""From files to token ids: every document arrives, and errors name what cannot be read."""
 
 import errno
 import gzip
@@ -36,7 +36,7 @@ def chunk_bytes(request, monkeypatch):
 
 
 def written(path, content):
-    """`path` with `content` in it, packed as its name says."""
+    """Write `content` to `path`, compressed by its ending -> path."""
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes({".xz": lzma.compress, ".gz": gzip.compress}.get(path.suffix, bytes)(data))
@@ -64,8 +64,8 @@ def test_folders_are_searched_in_sorted_order_and_every_file_is_read_once(tmp_pa
     ]
     for name in [*names, "notes.md", "photos.tar.gz", ".hidden.txt", ".git/x.txt"]:
         written(tmp_path / name, "text")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
-    assert found == sorted(names, key=lambda name: name.split("/"))
+    paths = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
+    assert paths == sorted(names, key=lambda name: name.split("/"))
     assert find_files(tmp_path / "b.txt") == [tmp_path / "b.txt"]
     order = [tmp_path / "c.xz", tmp_path / "a", tmp_path / "a" / ".." / "c.xz", tmp_path / "a" / "y.txt.xz"]
     assert find_files(order) == [
@@ -110,7 +110,7 @@ def test_documents_are_separated_as_asked(tmp_path, chunk_bytes, ending):
 
 
 def begins_a_line(text):
-    """Whether it can be a document: not empty, and without the mark that no line begins with."""
+    """Whether a text can be a document: not empty, and no line begins with a byte order mark."""
     return text.strip() and not text.startswith("\ufeff")
 
 
@@ -143,7 +143,7 @@ def test_a_byte_order_mark_is_dropped_where_a_line_begins_only(tmp_path, chunk_b
 
 @pytest.mark.parametrize("ending", [".txt", ".txt.xz", ".txt.gz"])
 def test_bytes_that_are_not_utf8_are_named_by_their_offset(tmp_path, chunk_bytes, ending):
-    # cut off in the middle, cut off at the end, Latin-1, half a surrogate pair, one byte too many
+    # cut in the middle, cut at the end, Latin-1, half a surrogate pair, one byte too many
     for bad, first in [
         (b"\xe7\xa5 x", 0),
         (b"\xe7\xa5", 0),
@@ -235,7 +235,7 @@ def test_an_endless_document_is_read_in_bounded_parts_and_nothing_is_lost(tmp_pa
         parts = list(read_documents(written(tmp_path / "endless.txt", text), documents=documents))
         assert max(map(len, parts)) <= 200 + 64 + 1
         assert "".join(parts).replace("\n", "") == text.replace("\n", "")
-    whole = "x" * 10_000  # a line of JSON cannot be cut
+    whole = "x" * 10_000  # a line of JSON is not split
     assert list(read_documents(written(tmp_path / "x.jsonl", json.dumps({"text": whole})))) == [whole]
 
 
@@ -247,7 +247,7 @@ def test_the_embedded_corpus_is_318_documents_of_plain_english():
     assert len(text) == 1_739_767 and text.startswith("In the beginning, God created")
     read = []
     list(read_documents(embedded_corpus(), on_read=read.append))
-    assert sum(read) == embedded_corpus().stat().st_size  # what the progress bar counts is bytes on disk
+    assert sum(read) == embedded_corpus().stat().st_size  # the progress bar counts bytes on disk
 
 
 # Building
@@ -268,7 +268,7 @@ def test_every_document_comes_back_from_the_file_of_ids(tmp_path, tokenizer):
     corpus = build(tmp_path, tokenizer, "\n\n".join(texts))
     assert documents_of(corpus, tokenizer) == texts
     assert (corpus.n_documents, corpus.skipped) == (4, 0) and corpus.ids.dtype == np.uint16
-    assert corpus.ids.min() >= 24  # no cls, no eos, and a literal [MASK] is text
+    assert corpus.ids.min() >= 24  # no cls or eos, and a literal [MASK] is text
     assert corpus.n_tokens == len(corpus.ids) == corpus.offsets[-1] and corpus.offsets.dtype == np.int64
     assert (
         corpus.n_bytes
@@ -286,7 +286,7 @@ def test_documents_of_fewer_than_four_tokens_are_skipped_and_counted(tmp_path, t
     assert len(tokenizer.encode("qxz")) == 3 and len(tokenizer.encode("qxzq")) == 4
     corpus = build(tmp_path, tokenizer, "qxz\n\nqxzq\n\nq\n\nqxzqx")
     assert documents_of(corpus, tokenizer) == ["qxzq", "qxzqx"]
-    assert corpus.skipped == 2 and corpus.n_bytes == 9  # of what is kept
+    assert corpus.skipped == 2 and corpus.n_bytes == 9  # of the other documents
 
 
 def test_an_empty_file_among_others_is_no_error_but_nothing_at_all_is(tmp_path, tokenizer):
@@ -359,7 +359,7 @@ def test_a_long_text_is_cut_where_the_ids_do_not_change(tokenizer, text, size):
             return text[i] in " \n" or text[i].isalnum() and not text[i].isdecimal()
         return text[i] in " \n" and not text[i - 1].isspace()
 
-    for start, cut in zip(cuts, cuts[1:-1], strict=False):  # the last place where words part, if there is one
+    for start, cut in zip(cuts, cuts[1:-1], strict=False):  # the last place between words, if there is one
         assert [i for i in range(start + 1, start + size + 1) if words_part(i)][-1:] in ([cut], [])
     ids = [id for part in parts for id in tokenizer.encode(part)]
     assert tokenizer.decode(ids) == text
@@ -457,7 +457,7 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path, tokenizer, monkeypat
 
 
 def broken_in_many_ways(directory):
-    """Break the corpus in `directory` in each of these ways; yields what was done, then mends it."""
+    """Break the corpus in `directory` in each of these ways; yield the way, then repair it."""
     copy = directory.with_name("copy")
     shutil.copytree(directory, copy)
     meta = json.loads((copy / "meta.json").read_text())
@@ -519,7 +519,7 @@ def test_a_corpus_is_built_once_and_anew_when_anything_changes(tmp_path, tokeniz
         os.utime(path, ns=(0, 0))
     first = cached_corpus([file], tokenizer, cache)
     monkeypatch.chdir(tmp_path)
-    again = cached_corpus([Path("x.txt")], tokenizer, cache)  # the same file by another path
+    again = cached_corpus([Path("x.txt")], tokenizer, cache)  # the same file under another path
     assert len(builds) == 1 and again.fingerprint == first.fingerprint and again.directory == first.directory
     smaller = Tokenizer.train(["nothing"], 280)
     for n, change in enumerate(

@@ -1,4 +1,4 @@
-"""Batches: every token in one window, every window once an epoch, and nothing that depends on what was asked before."""
+"""Samples: every token is in one window, every window once per epoch; nothing depends on earlier calls."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ lengths_of_documents = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 
 
 def corpus(lengths, max_positions, stops=True):
-    """Random documents of these lengths: (ids, offsets, windows)."""
+    """Random documents of these lengths -> (ids, offsets, Windows)."""
     offsets = np.cumsum([0, *lengths])
     ids = np.random.default_rng(0).integers(
         FIRST_WORD if stops else STOP + 1, VOCABULARY, offsets[-1], dtype=np.uint16
@@ -50,7 +50,7 @@ def source(lengths=(9, 30, 4, 61, 17, 5, 44), max_positions=16, seed=0, stops=Tr
 
 
 def lengths_only(lengths, seed=0):
-    """What TrainingBatches needs to know of a source to choose windows."""
+    """The part of a SampleSource that TrainingBatches needs to choose windows."""
     lengths = np.array(lengths, dtype=np.int64)
     ends = np.ones(len(lengths), dtype=bool)
     windows = Windows(np.cumsum(lengths) - lengths, lengths - 2, ends, ends, ends, np.arange(len(lengths)))
@@ -58,7 +58,7 @@ def lengths_only(lengths, seed=0):
 
 
 def same(a, b):
-    """Two Examples agree in everything."""
+    """Whether two Examples agree in everything."""
     arrays = ("tokens", "position_ids", "block_position_ids", "targets")
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays) and (
         (a.part_a_len, a.text_len, a.objective) == (b.part_a_len, b.text_len, b.objective)
@@ -98,9 +98,8 @@ def test_windows_fit_are_as_few_as_can_be_and_about_equally_long(lengths, max_po
     assert windows.sample_tokens().max() <= max_positions
     for d, length in enumerate(lengths):
         mine = windows[windows.document == d].sample_tokens()
-        assert len(mine) == math.ceil(
-            (length + 1) / (max_positions - 1)
-        )  # eos counts, and every window has a cls
+        # eos counts, and every window has a cls
+        assert len(mine) == math.ceil((length + 1) / (max_positions - 1))
         assert mine.max() - mine.min() <= 1
         assert mine.sum() == length + 1 + len(mine)
 
@@ -128,7 +127,7 @@ def test_a_million_tokens_are_cut_into_windows():
 
 
 def sentences_of(lengths, max_positions, spread=1.0):
-    """Random documents of these lengths: (ids, offsets, Sentences)."""
+    """Random documents of these lengths -> (ids, offsets, Sentences)."""
     ids, offsets, _ = corpus(lengths, max_positions)
     return ids, offsets, cut_sentences(ids, offsets, SENTENCE_ENDS, max_positions, spread)
 
@@ -149,13 +148,8 @@ def test_documents_are_cut_into_sentences_as_in_the_docstring_and_marks_in_a_row
     assert sentences.document.tolist() == [0, 0, 1, 1, 1]
     assert sentences.starts.tolist() == [True, False, True, False, False]
     assert sentences.ends.tolist() == [False, True, False, False, True]
-    assert sentences.closed.tolist() == [
-        True,
-        True,
-        True,
-        False,
-        True,
-    ]  # five tokens and no mark: two pieces of at most four
+    # five tokens and no mark: two pieces of at most four
+    assert sentences.closed.tolist() == [True, True, True, False, True]
 
 
 @given(
@@ -282,15 +276,7 @@ def test_the_held_out_documents_are_those_of_windows_and_their_samples_the_same_
 
 @pytest.mark.parametrize(
     ("documents", "held_out"),
-    [
-        (2, [1]),
-        (3, [2]),
-        (19, [18]),
-        (20, [19]),
-        (21, [19]),
-        (45, [19, 39]),
-        (100, [19, 39, 59, 79, 99]),
-    ],
+    [(2, [1]), (3, [2]), (19, [18]), (20, [19]), (21, [19]), (45, [19, 39]), (100, [19, 39, 59, 79, 99])],
 )
 def test_every_twentieth_document_is_held_out_and_at_least_the_last(documents, held_out):
     _, _, windows = corpus([25] * documents, 16)
@@ -324,7 +310,8 @@ def test_held_out_samples_do_not_depend_on_the_seed(objective):
     for w in range(len(sources[0].windows)):
         first, *others = (drawn.held_out(w, objective) for drawn in sources)
         assert all(same(first, other) for other in others)
-    assert not all_same([sources[0].draw(0, 3)], [sources[1].draw(0, 3)])  # while training samples do
+    # while training samples depend on it
+    assert not all_same([sources[0].draw(0, 3)], [sources[1].draw(0, 3)])
 
 
 def test_held_out_spans_differ_by_window_and_by_objective():
@@ -334,7 +321,8 @@ def test_held_out_spans_differ_by_window_and_by_objective():
     _, _, windows = corpus([3000], 256)
     unbroken = SampleSource(np.full(3000, 20), windows, DataConfig(), NO_SENTENCE_ENDS)
     token, fallback = (unbroken.held_out(2, objective) for objective in ("token", "sentence"))
-    assert fallback.objective == "token" and not same(token, fallback)  # each objective has its own stream
+    # each objective has its own random numbers
+    assert fallback.objective == "token" and not same(token, fallback)
 
 
 # Samples
@@ -381,7 +369,7 @@ def test_the_mixture_is_drawn_for_every_sample_by_its_weights(weights):
         chi2 += (counts[objective] - expected) ** 2 / expected if expected else 0
     assert chi2 < 2 + 5 * 2  # 5 standard deviations above the mean
     if min(weights):
-        assert all(len(set(epoch)) == 3 for epoch in objectives)  # not once for a batch
+        assert all(len(set(epoch)) == 3 for epoch in objectives)  # drawn per sample, not per batch
 
 
 def test_a_window_without_a_whole_sentence_serves_the_token_objective_and_says_so():
@@ -421,7 +409,7 @@ def test_part_b_holds_the_spans_in_every_order_alike():
 
 def test_the_dials_reach_the_spans():
     half = source([39], 60, token=1, sentence=0, document=0, mask_ratio=0.5).draw(0, 0)[1]
-    assert 20 <= (half.targets != SPECIAL.eop).sum() < 20 + 12  # of 41 tokens, cls and eos among them
+    assert 20 <= (half.targets != SPECIAL.eop).sum() < 20 + 12  # of 41 tokens, including cls and eos
     short = source([500], 600, token=1, sentence=0, document=0, max_span_length=3, mean_span_length=2.5)
     long = source([500], 600, token=1, sentence=0, document=0, mean_span_length=20.0)
     # sop has block position 1, the n-th token n + 1; spans are shorter than max_span_length
@@ -430,9 +418,8 @@ def test_the_dials_reach_the_spans():
         and long.draw(0, 0)[1].block_position_ids.max() > 15
     )
     exact = source([99], 200, token=0, sentence=0, document=1, document_min_ratio=0.3, document_max_ratio=0.3)
-    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {
-        1 + 70 + 1
-    }  # cls, 70 % of text and eos, mask
+    # cls, 70 % of text and eos, mask
+    assert {exact.draw(epoch, 0)[1].part_a_len for epoch in range(20)} == {1 + 70 + 1}
 
 
 # Packing
@@ -518,11 +505,11 @@ def test_a_batch_misses_its_share_by_less_than_a_sample(lengths, batch_tokens, s
 @given(sample_lengths, st.integers(0, 360), seeds)
 def test_the_share_is_batch_tokens_but_for_cutting_an_epoch_evenly(lengths, more, seed):
     longest, total = max(lengths), sum(lengths)
-    batch_tokens = longest + more  # what settings must grant
+    batch_tokens = longest + more  # settings guarantee this
     batches = TrainingBatches(lengths_only(lengths, seed), batch_tokens)
     n = batches.per_epoch
     assert batches.share * n == pytest.approx(total)
-    assert n <= total / batch_tokens + 1  # a whole number of batches: at most one too many,
+    assert n <= total / batch_tokens + 1  # at most one batch too many, by rounding
     assert n > total / batch_tokens - 1  # and at most one too few
 
 
@@ -533,7 +520,7 @@ def test_the_share_is_batch_tokens_but_for_cutting_an_epoch_evenly(lengths, more
         ([5], 5, 1),
         ([5], 1000, 1),
         ([7] * 27, 95, 2),  # 189 tokens, just under 2 x 95
-        ([95, 94], 95, 1),  # the same, but a cut might leave one batch empty
+        ([95, 94], 95, 1),  # the same, but two cuts could leave a batch empty
         ([10] * 100, 100, 10),
         ([256] * 80, 2048, 10),
         ([1, 40, 1, 1, 1], 5, 1),
@@ -612,7 +599,7 @@ def test_the_ranks_share_the_global_batch_between_them(world):
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         dealt = [sample for turn in itertools.zip_longest(*shares) for sample in turn if sample is not None]
         assert all_same(dealt, whole)
-    assert world < 40 or not all(shares)  # some of 40 ranks got nothing, which is legal
+    assert world < 40 or not all(shares)  # some of 40 ranks have no sample, which is allowed
 
 
 @given(st.lists(st.integers(0, 15), max_size=12), st.integers(1, 80))
@@ -624,7 +611,7 @@ def test_micro_batches_keep_every_sample_in_order_and_within_the_budget(which, m
     assert runs and (all(runs) or runs == [[]])
     for run in runs:
         assert len(run) == 1 or sum(len(e.tokens) for e in run) <= max_tokens
-    for run, after in itertools.pairwise(runs):  # no run is cut short
+    for run, after in itertools.pairwise(runs):  # no run ends early
         assert sum(len(e.tokens) for e in run) + len(after[0].tokens) > max_tokens
 
 

@@ -1,4 +1,4 @@
-"""Text to ids and back: nothing is lost, and nobody's text becomes a blank by accident."""
+"""Text to ids and back: nothing is lost, and no text becomes a blank by accident."""
 
 import json
 import os
@@ -22,10 +22,10 @@ TEXTS = [
     "the heaven and the earth ... " * 20,
 ]
 STRINGS = [*SPECIAL_STRINGS.values(), *SPARE_STRINGS]
-# any text, with what is likely to go wrong in it more often than chance has it
+# any text, with an increased share of likely problems
 any_text = st.lists(
     st.one_of(
-        st.text(max_size=8),  # hypothesis leaves out lone surrogates, which no UTF-8 can hold
+        st.text(max_size=8),  # hypothesis leaves out lone surrogates, which are not valid UTF-8
         st.sampled_from(
             [
                 *STRINGS,
@@ -68,7 +68,7 @@ def test_any_text_survives_the_round_trip_byte_for_byte(tokenizer, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert tokenizer.byte_lengths()[ids].sum() == len(text.encode())
-    assert all(i >= 24 for i in ids)  # a corpus never holds a special token
+    assert all(i >= 24 for i in ids)  # a corpus never contains a special token
     assert tokenizer.encode_batch([text, text + "x"]) == [ids, tokenizer.encode(text + "x")]
 
 
@@ -103,7 +103,7 @@ def test_a_special_token_is_recognised_only_when_asked_for(tokenizer, string):
     text = f"light{string}good"
     as_text, as_token = tokenizer.encode(text), tokenizer.encode(text, special=True)
     assert STRINGS.index(string) in as_token and not any(i < 24 for i in as_text)
-    assert tokenizer.encode(text) == as_text  # the switch of the library does not stay behind
+    assert tokenizer.encode(text) == as_text  # the other call changed nothing
     tokenizer.encode(text, special=True)
     assert tokenizer.encode_batch([text]) == [as_text]
 
@@ -115,7 +115,7 @@ def test_a_mask_strips_the_blank_on_its_left_and_only_there(tokenizer):
         assert tokenizer.encode(f"light{string} good", special=True) == [*light, id, *good]
     blank = tokenizer.encode(" ")
     assert tokenizer.encode("light <|endoftext|> good", special=True) == [*light, *blank, 2, *good]
-    assert tokenizer.encode("[MASK]", special=True) == [3]  # nothing is added at either end
+    assert tokenizer.encode("[MASK]", special=True) == [3]  # no special tokens are added
 
 
 def test_the_smallest_vocabulary_is_bytes_and_says_so_when_it_would_be_smaller():
@@ -155,9 +155,8 @@ def test_training_reads_no_further_than_its_bounds(monkeypatch):
     words, clauses = [], []
     read = list(minglm.data.tokenizer._enough_text(texts("in the beginning " * 3, words)))
     assert sum(map(len, read)) == 1000 and len(words) < 1000
-    read = list(
-        minglm.data.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses))
-    )  # 35 characters without a blank
+    # 35 characters without a space
+    read = list(minglm.data.tokenizer._enough_text(texts("起初神创造天地" * 5, clauses)))
     assert 300 <= sum(map(len, read)) < 400 and len(clauses) < 1000
 
 
@@ -233,9 +232,8 @@ def test_sentence_ends_are_the_tokens_that_hold_a_mark(tokenizer):
         assert ends[tokenizer.encode(text)].any(), text
     for text in ("light", ",", ":", ";", " ", "，", "神", "and there was light"):
         assert not ends[tokenizer.encode(text)].any(), text
-    (full_stop,) = tokenizer.encode(
-        "。"
-    )  # one token here; in a vocabulary of bytes three, none of which ends anything
+    # one token here; three in a vocabulary of bytes, none of which ends a sentence
+    (full_stop,) = tokenizer.encode("。")
     assert ends[full_stop]
     bytes_only = Tokenizer.train([""], 280)
     assert not bytes_only.sentence_ends()[bytes_only.encode("。")].any()

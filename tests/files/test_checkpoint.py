@@ -1,4 +1,4 @@
-"""Models on disk: what is saved comes back bit for bit, and what happens to the disk is not fatal."""
+"""Models on disk: what is saved is loaded bit for bit, and disk failures are not fatal."""
 
 import errno
 import itertools
@@ -29,6 +29,7 @@ from minglm.files.checkpoint import Checkpoints, save_pretrained
 from minglm.model import GLM, GLMConfig
 
 from_pretrained = GLM.from_pretrained
+
 HERE = Path(__file__).parent
 TINY = GLMConfig(vocab_size=40, hidden_size=8, num_layers=2, num_heads=2, max_positions=10)
 
@@ -42,7 +43,7 @@ class FakeTokenizer:
 
 
 def filled(value, config=TINY):
-    """A model whose every weight is `value`, so that one number says which save was loaded."""
+    """A model in which every weight is `value`, which identifies a save."""
     model = GLM(config)
     with torch.no_grad():
         for weight in model.parameters():
@@ -64,7 +65,7 @@ def save(run, value, step=None, keep=2, best=False, size=10):
 
 
 def loaded_value(run):
-    """The one value that the whole run folder agrees on."""
+    """The value of the weights, which must be the same everywhere in a run folder."""
     _, state = Checkpoints(run).load_state()
     assert state["optimiser"][0].unique().tolist() == [state["value"]]
     assert value_of(from_pretrained(run)) == state["value"]
@@ -76,7 +77,7 @@ def leftovers(folder):
 
 
 def rewrite_manifest(folder):
-    """What someone does who means a change: the manifest agrees with the files again."""
+    """Make the manifest agree with the files again, as after an intended change."""
     sums = {
         p.name: {"bytes": p.stat().st_size, "sha256": whole.sha256_of(p)}
         for p in folder.iterdir()
@@ -124,7 +125,7 @@ def test_the_tied_weight_is_stored_once(tmp_path):
 
 
 def test_a_compiled_or_wrapped_model_is_saved_under_its_own_names(tmp_path):
-    class Wrapper(torch.nn.Module):  # as DistributedDataParallel does
+    class Wrapper(torch.nn.Module):  # like DistributedDataParallel
         def __init__(self, module):
             super().__init__()
             self.module = module
@@ -172,7 +173,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path, name):
     rng = random.Random(name)
     for at in sorted({0, 1, 7, 8, len(good) - 1, *(rng.randrange(len(good)) for _ in range(40))}):
         path.write_bytes(good[:at] + bytes([good[at] ^ 1 << rng.randrange(8)]) + good[at + 1 :])
-        if name == "manifest.json":  # a manifest has a few bytes that do not matter, such as blanks
+        if name == "manifest.json":  # some bytes of a manifest do not matter, such as spaces
             try:
                 again = from_pretrained(tmp_path / "m").state_dict()
                 assert all(torch.equal(whole[n], again[n]) for n in whole)
@@ -303,7 +304,7 @@ def test_saving_replaces_a_saved_model_and_nothing_else(tmp_path):
     for value in (1, 2):  # an empty folder, then a saved model
         save_pretrained(filled(value), tmp_path / "m", FakeTokenizer())
         assert value_of(from_pretrained(tmp_path / "m")) == value
-    save_pretrained(filled(3), tmp_path / "m")  # the old tokenizer does not stay behind
+    save_pretrained(filled(3), tmp_path / "m")  # the old tokenizer is gone
     assert not (tmp_path / "m" / "tokenizer.json").exists()
     (tmp_path / "m" / "thesis.txt").write_text("years of work")
     assert "holds thesis.txt" in error_of(save_pretrained, filled(4), tmp_path / "m")
@@ -329,7 +330,7 @@ def test_a_kill_in_the_middle_of_a_replacement_leaves_the_earlier_model(tmp_path
 
 
 class Evil:
-    """What a hostile file would hold: unpickling it runs a command."""
+    """An object as in a hostile file: unpickling it runs a command."""
 
     def __init__(self, path):
         self.path = path
@@ -352,7 +353,7 @@ def test_a_hostile_pickle_never_runs(tmp_path):
         rewrite_manifest(folder)
         message = error_of(Checkpoints(run).load_state)
         assert message.startswith(f"{folder / 'state.pt'}: ") and first.name in message
-        assert "it asks for" in message and "weights_only" not in message  # torch advises it off
+        assert "it asks for" in message and "weights_only" not in message  # torch advises to switch it off
         assert ("_reconstruct" if "array" in hostile else "posix.system") in message
     shutil.copy(folder / "state.pt", folder / "model.safetensors")
     rewrite_manifest(folder)
@@ -394,7 +395,7 @@ def test_last_and_best_and_the_newest_stay(tmp_path):
     assert (tmp_path / "checkpoints" / "last").read_text() == "step-00000040\n"
     own = ["checkpoints", "config.json", "model.safetensors", "tokenizer.json"]
     assert sorted(p.name for p in tmp_path.iterdir()) == own
-    save(tmp_path, 15)  # resumed from step 10: what came after it was given up, and goes first
+    save(tmp_path, 15)  # resumed from step 10: later steps were abandoned, and are removed first
     assert runs.steps() == [10, 15] and loaded_value(tmp_path) == 15
     save(tmp_path, 16, keep=1)
     assert runs.steps() == [10, 16] and not leftovers(tmp_path)
@@ -412,7 +413,7 @@ def test_a_disk_without_links_gets_copies(tmp_path, monkeypatch):
         raise PermissionError(errno.EPERM, "links are not possible here")
 
     save(tmp_path, 10)
-    (tmp_path / ".tmp-model.safetensors").hardlink_to(tmp_path / "model.safetensors")  # a kill left it
+    (tmp_path / ".tmp-model.safetensors").hardlink_to(tmp_path / "model.safetensors")  # left by a kill
     monkeypatch.setattr(os, "link", refuse)
     save(tmp_path, 20)
     assert value_of(safetensors.torch.load_file(tmp_path / "model.safetensors")) == 20
@@ -432,7 +433,7 @@ def test_a_damaged_checkpoint_is_named_and_so_is_an_older_complete_one(tmp_path)
         (folder / name).write_bytes(good)
     (folder / "manifest.json").unlink()
     assert "manifest.json: not found; an older" in error_of(Checkpoints(tmp_path).load_state)
-    (tmp_path / "checkpoints" / "last").write_text("step-00000010")  # what the message told the user to do
+    (tmp_path / "checkpoints" / "last").write_text("step-00000010")  # as the message advises
     assert loaded_value(tmp_path) == 10
     (older / "state.pt").write_bytes(b"")
     assert "no other complete checkpoint" in error_of(Checkpoints(tmp_path).load_state)
@@ -452,7 +453,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path):
     save(tmp_path, 10)
     assert "best: not found" in error_of(Checkpoints(tmp_path).load_state, "best")
     assert "step-00000011" in error_of(Checkpoints(tmp_path).load_state, 11)
-    (tmp_path / "checkpoints" / "last").unlink()  # killed before the very first pointer was written
+    (tmp_path / "checkpoints" / "last").unlink()  # killed before the first pointer was written
     assert loaded_value(tmp_path) == 10
     assert "keep" in error_of(Checkpoints, tmp_path, keep=0)
 
@@ -467,11 +468,11 @@ def test_a_state_that_could_not_be_read_back_is_refused_at_once(tmp_path):
 
 # ---- kills and full disks
 
-CALLS = "rename", "replace", "fsync", "link", "mkdir", "rmdir"  # rmdir: a folder is half removed
+CALLS = "rename", "replace", "fsync", "link", "mkdir", "rmdir"  # rmdir: a folder is partly removed
 
 
 def strike_at(k, blow, patch=setattr):
-    """Make the k-th call that changes the disk end in `blow`; a file stops half way. -> the list of calls"""
+    """Make the k-th call that changes the disk call `blow`; a file is half written -> list of calls."""
     calls = []
 
     def watched(real):
@@ -493,7 +494,7 @@ def strike_at(k, blow, patch=setattr):
 
 
 def prepare(folder):
-    """A run that has two checkpoints, and a saved model: what every kill and every failure finds."""
+    """A run with two checkpoints, and a saved model: the state before every kill and failure."""
     template = folder.with_name("template")
     if not template.exists():
         save(template / "run", 10)
@@ -503,7 +504,7 @@ def prepare(folder):
     shutil.copytree(template, folder)
 
 
-SAVES = {  # what is going on when it happens -> the values that may be found afterwards
+SAVES = {  # the save that is interrupted -> the values that may be found afterwards
     "a new step": (lambda folder: save(folder / "run", 30, best=True), "run", {20, 30}),
     "the same step again": (lambda folder: save(folder / "run", 20.5, step=20), "run", {20, 20.5}),
     "a model over a model": (lambda folder: save_pretrained(filled(30), folder / "model"), "model", {20, 30}),
@@ -513,14 +514,14 @@ SAVES = {  # what is going on when it happens -> the values that may be found af
 def found_after(folder, what):
     if what == "model":
         return value_of(from_pretrained(folder / "model"))
-    value_of(safetensors.torch.load_file(folder / "run" / "model.safetensors"))  # whole, of one save
+    value_of(safetensors.torch.load_file(folder / "run" / "model.safetensors"))  # complete, and of one save
     for which in ("best", *Checkpoints(folder / "run").steps()):
         Checkpoints(folder / "run").verified(which)
     return loaded_value(folder / "run")
 
 
 def kill_at_every_call(folder, name):
-    """For each k, a forked child saves and dies at its k-th call; then everything loads, and saves again."""
+    """For each k, a forked child saves and dies at its k-th call; then everything loads, and can be saved."""
     act, what, accepted = SAVES[name]
     seen, k = [], 0
     while True:
@@ -533,15 +534,15 @@ def kill_at_every_call(folder, name):
                 act(folder)
                 os._exit(0)
             finally:
-                os._exit(1)  # an error in the child must not run on into the rest of the tests
+                os._exit(1)  # an error in the child must not continue with the other tests
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert code in (0, 9), (k, code)
         value = found_after(folder, what)
         assert value in accepted, (k, value)
-        if name == "a new step" and value == 30:  # which is the best: a resumed run will not save it again
+        if name == "a new step" and value == 30:  # the best: a resumed run does not save it again
             assert Checkpoints(folder / "run").pointed("best") == "step-00000030", k
         seen.append(value)
-        act(folder)  # and the next save goes through, and leaves nothing behind
+        act(folder)  # the next save succeeds and leaves nothing behind
         assert found_after(folder, what) == max(accepted) and not leftovers(folder), (k, leftovers(folder))
         if code == 0:
             break
@@ -549,7 +550,7 @@ def kill_at_every_call(folder, name):
 
 
 def kill_at_random_moments(folder):
-    """A child that saves without end is killed, and its successor goes on where it was, 12 times."""
+    """A child that saves forever is killed, and its successor continues, 12 times."""
     rng, run, reached = random.Random(1), folder / "run", 0
     save(run, 0)
     for _ in range(12):
@@ -562,7 +563,7 @@ def kill_at_random_moments(folder):
                     os.write(report, b".")
             finally:
                 os._exit(1)
-        os.close(report)  # now the child's death ends the reading below
+        os.close(report)  # so that the child's death ends the reading below
         finished = rng.randrange(3)
         for _ in range(finished):
             assert os.read(saved, 1), "the child gave up"
@@ -575,7 +576,7 @@ def kill_at_random_moments(folder):
 
 
 def fill_the_disk(folder):
-    """With a limit on the size of a file, each save fails at another file; nothing is lost."""
+    """With a limit on file sizes, each save fails at another file; nothing is lost."""
     import resource
 
     save(folder / "run", 10)
@@ -600,9 +601,9 @@ def fill_the_disk(folder):
 
 
 def all_disasters(folder):
-    """What needs a process of its own: fork without threads, and a limit that cannot be taken back."""
+    """The tests that need their own process: fork without threads, and a limit that cannot be undone."""
     results, sync = {}, os.fsync
-    os.fsync = lambda handle: None  # a kill does not lose what was written, and syncing takes long
+    os.fsync = lambda handle: None  # a kill loses nothing that was written, and syncing is slow
     calls = {name: lambda where, name=name: kill_at_every_call(where / "x", name) for name in SAVES}
     calls |= {"random moments": kill_at_random_moments, "full disk": fill_the_disk}
     for name, call in calls.items():
@@ -648,7 +649,7 @@ def test_a_disk_that_fails_at_any_call_is_one_line_and_loses_nothing(tmp_path, m
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # only to be quick; it still fails
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # only for speed; it still fails
     act, what, accepted = SAVES[name]
     for k in range(1, 1000):
         prepare(tmp_path / "x")

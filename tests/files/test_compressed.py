@@ -1,4 +1,4 @@
-"""Packed text is read to its end or refused, and corpora and records are read by the same rules."""
+"""Compressed text is read completely or refused; corpora and data sets follow the same rules."""
 
 import gzip
 import json
@@ -104,7 +104,7 @@ def test_rows_and_documents_behind_padding_are_counted(tmp_path):
     assert list(read_documents(path)) == [f"film {i}" for i in range(7)]
 
 
-# ---- the same bytes mean the same in a corpus and in records ---------------------------------------------
+# ---- the same bytes mean the same in a corpus and in a data set ------------------------------------------
 
 BOM = b"\xef\xbb\xbf"
 ROWS = [{"text": "a"}, {"text": "b"}, {"text": "起"}]
@@ -175,14 +175,15 @@ def test_a_text_with_carriage_returns_alone_has_its_documents(tmp_path):
     assert list(read_documents(path, documents="line")) == ["first text of words", "second text", "of words"]
 
 
-# ---- what published files hold besides text --------------------------------------------------------------
+# ---- what published files contain besides text -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
 @pytest.mark.parametrize("documents", ["blank_line", "line", "file"])
 def test_end_of_text_parts_documents_and_is_text_of_none(tmp_path, monkeypatch, documents, size):
     monkeypatch.setattr(minglm.data.documents, "CHUNK_BYTES", size)
-    text = b"<|endoftext|>\nOnce there was.\n<|endoftext|>\n\nThe second.<|endoftext|>The <|end third.\r\n<|endoftext|>"
+    text = b"<|endoftext|>\nOnce there was.\n<|endoftext|>\n\nThe second.<|endoftext|>The <|end third.\r\n"
+    text += b"<|endoftext|>"
     assert list(read_documents(given(tmp_path / "stories.txt", text), documents=documents)) == [
         "Once there was.",
         "The second.",
@@ -193,8 +194,8 @@ def test_end_of_text_parts_documents_and_is_text_of_none(tmp_path, monkeypatch, 
 def test_end_of_text_keeps_the_paragraphs_of_a_story_together_where_files_are_documents(tmp_path):
     path = given(tmp_path / "stories.txt", b"One.\n\nTwo.\n<|endoftext|>\nThree.\n\nFour.\n<|endoftext|>\n")
     assert list(read_documents(path, documents="file")) == ["One.\n\nTwo.", "Three.\n\nFour."]
-    said = given(tmp_path / "rows.jsonl", b'{"text": "it ends in <|endoftext|>"}')
-    assert list(read_documents(said)) == ["it ends in <|endoftext|>"]  # a row of JSON is one document
+    records = given(tmp_path / "rows.jsonl", b'{"text": "it ends in <|endoftext|>"}')
+    assert list(read_documents(records)) == ["it ends in <|endoftext|>"]  # a line of JSON is one document
 
 
 def test_null_is_skipped_and_counted(tmp_path, capsys, minglm, small_run):
@@ -228,9 +229,9 @@ def test_linked_folders_are_searched_and_every_real_one_once(tmp_path):
     (corpus / "again").symlink_to(tmp_path / "elsewhere")
     (corpus / "circle").symlink_to(".")
     (tmp_path / "elsewhere" / "deep" / "up").symlink_to(tmp_path)
-    found = find_files(corpus)
-    assert {path.resolve().name for path in found} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(
-        found
+    files = find_files(corpus)
+    assert {path.resolve().name for path in files} == {"a.txt", "b.txt", "c.jsonl", "plain.txt"} and len(
+        files
     ) == 4
 
 
@@ -243,7 +244,7 @@ def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
         capsys.readouterr().err
         == f"minglm: note: {tmp_path}: left out: b.jsonl.zst, gone.txt, meta.json and 1 more\n"
     )
-    assert find_files(tmp_path / "meta.json") == [tmp_path / "meta.json"]  # named, it is read
+    assert find_files(tmp_path / "meta.json") == [tmp_path / "meta.json"]  # it is read if it is named
     (tmp_path / "a.txt").unlink()
     with pytest.raises(MinglmError, match=r"no text file in this folder; .*; left out: b\.jsonl\.zst"):
         find_files(tmp_path)
@@ -251,7 +252,7 @@ def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
         find_files(tmp_path / "b.jsonl.zst")
 
 
-# ---- what is written is packed as its name says ----------------------------------------------------------
+# ---- output is compressed by its ending ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_rows_are_written_as_their_name_says_and_read_again(tmp_path, name, magi
     first = (tmp_path / name).read_bytes()
     assert first.startswith(magic) and list(read_rows(tmp_path / name).values()) == rows
     write_rows(tmp_path / name, rows)
-    assert (tmp_path / name).read_bytes() == first  # no time of day in it
+    assert (tmp_path / name).read_bytes() == first  # it contains no time
 
 
 def test_a_packing_that_cannot_be_written_is_refused_before_the_work(minglm, tmp_path):

@@ -1,4 +1,4 @@
-"""A folder of results belongs to one process, under whatever name it is reached."""
+"""Only one process writes to a folder, whatever path it uses."""
 
 import os
 import signal
@@ -48,15 +48,15 @@ def test_another_spelling_of_a_path_is_the_same_folder(tmp_path, monkeypatch):
     with claimed(run):
         for name in ("run", "./run", "link", "elsewhere/../run", "elsewhere/back/link", run / "."):
             for take in (claimed, locked):
-                told = rf"{Path(name)}: process {os.getpid()} is writing it"
-                with pytest.raises(MinglmError, match=told) as error, take(name):
+                message = rf"{Path(name)}: process {os.getpid()} is writing it"
+                with pytest.raises(MinglmError, match=message) as error, take(name):
                     pass
                 assert "\n" not in str(error.value)
         assert contents(run) == []
     assert not run.exists() and (tmp_path / "link").is_symlink()
     with claimed("link") as folder:
         (folder / "x").touch()
-    assert sorted(os.listdir(run)) == ["x"]  # what the link leads to was made, and no lock stays
+    assert sorted(os.listdir(run)) == ["x"]  # the target of the link was created, and no lock remains
 
 
 def test_only_what_was_made_here_and_is_empty_is_removed(tmp_path):
@@ -83,7 +83,7 @@ def test_a_lock_ends_with_its_process_even_by_kill_9(tmp_path):
         pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert os.listdir(tmp_path / "run") == [LOCK]  # nobody is left to remove it
+    assert os.listdir(tmp_path / "run") == [LOCK]  # no process is left to remove it
     with claimed(tmp_path / "run") as folder:
         assert contents(folder) == []
     assert os.listdir(tmp_path / "run") == []
@@ -92,12 +92,8 @@ def test_a_lock_ends_with_its_process_even_by_kill_9(tmp_path):
 def test_where_a_folder_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "pipe")
-    for name in (
-        "file",
-        "pipe",
-        "file/run",
-        "x" * 300,
-    ):  # (an empty name is the folder one is in, as everywhere)
+    # (an empty name is the current folder)
+    for name in ("file", "pipe", "file/run", "x" * 300):
         with pytest.raises(MinglmError, match="cannot be written to: ") as error, claimed(tmp_path / name):
             pass
         assert "\n" not in str(error.value)
@@ -169,7 +165,7 @@ def test_a_model_that_replaces_its_folder_leaves_no_lock(small_run, tmp_path):
     from minglm.use.models import read_model
 
     model, tokenizer = read_model(small_run)
-    for _ in range(2):  # a new folder, then an earlier model
+    for _ in range(2):  # a new folder, then a saved model
         with claimed(tmp_path / "model") as folder:
             save_pretrained(model, folder, tokenizer)
     assert LOCK not in os.listdir(tmp_path / "model") and os.listdir(tmp_path) == ["model"]

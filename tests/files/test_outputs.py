@@ -1,4 +1,4 @@
-"""Outputs go where they were sent: through links, into pipes and devices, and never in their place."""
+"""Outputs are written through links and into pipes and devices, and never replace them."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices of
 
 
 def read_from(pipe):
-    """Read a named pipe in another thread -> .bytes after .end()."""
+    """Reads a named pipe in another thread; .bytes after .end()."""
     os.mkfifo(pipe)
     got = SimpleNamespace(bytes=b"")
 
@@ -35,7 +35,7 @@ def read_from(pipe):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, small_run):
-    """What the commands need."""
+    """The input files of the commands."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "rows.jsonl").write_text('{"text": "a fine film", "label": "positive"}\n')
     (folder / "src.jsonl").write_text('{"src": "he saith", "tgt": "he says"}\n')
@@ -43,7 +43,7 @@ def files(tmp_path_factory, small_run):
     return folder, small_run
 
 
-COMMANDS = {  # name of the output: words
+COMMANDS = {  # name of the output: arguments
     "labelled.jsonl": lambda f, run: (
         "classify",
         "--task",
@@ -126,7 +126,7 @@ def test_a_file_that_is_replaced_keeps_its_rights_and_a_new_one_gets_the_usual(t
     (tmp_path / "secret").chmod(0o600)
     before = os.umask(0o027)
     try:
-        for name in ("secret", "new", "é" * 120):  # 240 bytes: no room for a longer name beside it
+        for name in ("secret", "new", "é" * 120):  # 240 bytes: the temporary name cannot be much longer
             write_whole(tmp_path / name, "new")
     finally:
         os.umask(before)
@@ -136,7 +136,7 @@ def test_a_file_that_is_replaced_keeps_its_rights_and_a_new_one_gets_the_usual(t
 
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EPERM])
 def test_a_file_that_cannot_be_renamed_onto_is_written_where_it_is(tmp_path, monkeypatch, code):
-    """A single file mounted into a container, say."""
+    """For example, a single file that is mounted into a container."""
 
     def refuse(*_):
         raise OSError(code, os.strerror(code))
@@ -179,7 +179,7 @@ def test_standard_output_by_another_name_is_standard_output(minglm, files, tmp_p
         stream.truncate(0)
         for name in ("labelled.jsonl", "evaluated.jsonl"):
             assert minglm(*COMMANDS[name](*files), "--out", tmp_path / "stdout").code == 0
-    lines = read_rows(out).values()  # and nothing else was said there
+    lines = read_rows(out).values()  # and there is no other output
     assert ["predicted" in line for line in lines] == [True, False] and len(lines) == 2
 
 

@@ -1,9 +1,10 @@
-"""The original's own vocabularies, read from a checkout of its repository: the same ids as its own code gives.
+"""The published vocabularies, read from a checkout of the original: the same ids as from its own code.
 
-    git clone https://github.com/THUDM/GLM && MINGLM_ORIGINAL=GLM pytest tests/original/test_published_vocabularies.py
+    git clone https://github.com/THUDM/GLM
+    MINGLM_ORIGINAL=GLM pytest tests/original/test_published_vocabularies.py
 
-The witnesses are the original's BertTokenizer and GPT2Tokenizer, run from the checkout, and the sentencepiece
-library.
+They are compared with the original's BertTokenizer and GPT2Tokenizer, run from the checkout, and with the
+sentencepiece library.
 """
 
 import importlib
@@ -30,17 +31,12 @@ VOCABULARIES = {
     "roberta": (".pytorch_pretrained_bert/roberta-vocab.json", ".pytorch_pretrained_bert/roberta-merges.txt"),
     "chinese": ("chinese_sentencepiece/cog-pretrain.model",),
 }
-ROWS = {
-    "bert-base": 30592,
-    "bert-large": 30592,
-    "gpt2": 50304,
-    "roberta": 50304,
-    "chinese": 50048,
-}  # of the published models
+# of the published models
+ROWS = {"bert-base": 30592, "bert-large": 30592, "gpt2": 50304, "roberta": 50304, "chinese": 50048}
 
 
 def original_module(name):
-    """A file of the original's data_utils, without the rest of it, which wants boto3 and nltk."""
+    """A module of the original's data_utils, without the others, which need boto3 and nltk."""
     package = types.ModuleType("original")
     package.__path__ = [str(THEIRS / "data_utils")]
     files = types.ModuleType("original.file_utils")
@@ -50,7 +46,7 @@ def original_module(name):
 
 
 def witness(kind):
-    """text -> ids, by the original's code."""
+    """A function from text to ids that runs the original's code."""
     files = [str(THEIRS / file) for file in VOCABULARIES[kind]]
     if kind.startswith("bert"):
         tokenizer = original_module("wordpiece").BertTokenizer(files[0], do_lower_case=True)
@@ -68,7 +64,7 @@ def witness(kind):
 
 
 def ours(kind, folder):
-    """A Tokenizer of the published files, under the names that they have elsewhere."""
+    """A Tokenizer of the published files, under their usual names."""
     names = {".txt": "vocab.txt", ".json": "vocab.json", ".model": "cog-pretrain.model"}
     for number, file in enumerate(VOCABULARIES[kind]):
         name = "merges.txt" if number else names[Path(file).suffix]
@@ -77,17 +73,16 @@ def ours(kind, folder):
 
 
 def texts():
-    """Real texts of many kinds: rows of the tasks, and pages in English and Chinese."""
-    found = []
+    """Real texts of many kinds: records of the tasks, and pages in English and Chinese."""
+    lines = []
     for path in sorted((ROOT / "tutorials" / "data").glob("*/dev.jsonl.xz")):
         for row in list(read_rows(path).values())[::3]:
-            found += [value for value in row.values() if isinstance(value, str)]
+            lines += [value for value in row.values() if isinstance(value, str)]
     for path in (*ROOT.glob("README*.md"), *sorted(ROOT.glob("tutorials/*.md"))):
-        found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    # BERT's own tokenizer recognises these in any text; in ours they are text unless encode(...,
-    # special=True) is asked
+        lines += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    # BERT's own tokenizer recognises these in any text, ours only in encode(..., special=True)
     recognised = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    return [text for text in dict.fromkeys(found) if not any(string in text for string in recognised)]
+    return [text for text in dict.fromkeys(lines) if not any(string in text for string in recognised)]
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)

@@ -1,6 +1,6 @@
-"""The original's tokenizers: their ids, from files in each published form, against implementations that share no code.
+"""The original's tokenizers: ids from files in each published form, against independent implementations.
 
-The vocabularies are small and made here. `sentencepiece` itself is a further witness where it is installed.
+The vocabularies are small and made here. `sentencepiece` itself is compared, too, if it is installed.
 """
 
 import json
@@ -25,7 +25,7 @@ MASKS = ("[MASK]", "[sMASK]", "[gMASK]")
 
 
 def bert_file(folder, words):
-    """vocab.txt with [PAD] 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103 as in BERT's."""
+    """Write a vocab.txt with [PAD] 0, [UNK] 100, [CLS] 101, [SEP] 102, [MASK] 103 as in BERT."""
     lines = [
         "[PAD]",
         *(f"[unused{i}]" for i in range(99)),
@@ -42,7 +42,7 @@ def bert_file(folder, words):
 
 
 def bpe_files(folder, merges, roberta=False):
-    """vocab.json and merges.txt as GPT-2 or RoBERTa has them."""
+    """Write vocab.json and merges.txt in the form of GPT-2 or RoBERTa."""
     text = [*byte_of_character(), *(a + b for a, b in merges)]
     if roberta:
         made_up = [f"madeupword{i:04}" for i in range(3)]
@@ -71,7 +71,7 @@ def field(number, value):
 
 
 def sp_file(path, pieces, model_type=2, normaliser=b"", more=()):
-    """A SentencePiece model: <unk>, <s>, </s>, the symbol <n>, and pieces in the order of their scores."""
+    """Write a SentencePiece model: <unk>, <s>, </s>, the symbol <n>, and pieces in order of their scores."""
     kinds = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), ("<n>", 0.0, 4), *more]
     kinds += [(piece, -float(i), 1) for i, piece in enumerate(pieces)]
     data = b""
@@ -95,7 +95,7 @@ WORDS = [
     "中",
     "国",
 ]
-# learned from the first letters of some words, so that merges build on merges
+# learned from prefixes of some words, so that merges build on merges
 MERGES = [
     ("t", "h"),
     ("th", "e"),
@@ -157,7 +157,7 @@ def error_of(function, *args, **kwargs):
 
 
 def plain_bert(text, vocab):
-    """WordPiece in the words of its description: clean, split, then the longest piece that fits, from the left."""
+    """WordPiece, straight from its description: clean, split, then match the longest piece from the left."""
     text = "".join(
         " " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C"
     )
@@ -183,7 +183,7 @@ def plain_bert(text, vocab):
 
 
 def plain_bpe(word, rank):
-    """Merge the pair of the lowest rank everywhere, until none is left: list of symbols."""
+    """Merge the pair of the lowest rank everywhere until none is left -> list of symbols."""
     symbols = list(word)
     while pairs := [p for p in zip(symbols[:-1], symbols[1:], strict=True) if p in rank]:
         best, merged, i = min(pairs, key=rank.get), [], 0
@@ -196,7 +196,7 @@ def plain_bpe(word, rank):
 
 
 def plain_gpt2(text, vocab):
-    """GPT-2's own way, for texts of ASCII and Latin letters, where `re` knows the classes of its pattern."""
+    """The method of GPT-2, for ASCII and Latin letters, whose classes `re` can express."""
     pattern = r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+"
     character = {byte: c for c, byte in byte_of_character().items()}
     rank = {pair: i for i, pair in enumerate(MERGES)}
@@ -205,7 +205,7 @@ def plain_gpt2(text, vocab):
 
 
 def plain_sp(text, pieces=PIECES):
-    """SentencePiece's BPE: the best-scored joint piece first, the leftmost of equals; unknown ones in a row are one."""
+    """SentencePiece's BPE: merge the best score first, the leftmost of equals; adjacent unknowns are one."""
     text = re.sub(" +", " ", text).strip(" ")
     symbols = re.findall("<n>|.", ("▁" + text.replace(" ", "▁")) if text else "", re.S)
     score = {piece: -i for i, piece in enumerate(pieces)}
@@ -221,7 +221,7 @@ def plain_sp(text, pieces=PIECES):
 
 
 def original_way(text, special, encode, lstrip=True):
-    """How the original's EncodeAsIds reads special tokens: it cuts there, strips, and encodes each part alone."""
+    """Special tokens as in the original's EncodeAsIds: split there, strip, and encode each part alone."""
     ids = []
     parts = re.split("(" + "|".join(map(re.escape, special)) + ")", text)
     for i, part in enumerate(parts):
@@ -371,13 +371,13 @@ def full_size(tmp_path_factory):
 def test_special_ids_and_rows_are_those_of_the_published_models(full_size, kind, task_masks):
     *ids, rows = PUBLISHED[kind, task_masks]
     published = kind in ("gpt2", "chinese")
-    for asked in (task_masks, None)[: 2 if task_masks is published else 1]:
-        tokenizer = Tokenizer.from_original(full_size[kind], task_masks=asked)
+    for choice in (task_masks, None)[: 2 if task_masks is published else 1]:
+        tokenizer = Tokenizer.from_original(full_size[kind], task_masks=choice)
         assert tuple(vars(tokenizer.special).values()) == tuple(ids) and tokenizer.vocab_size == rows
-        assert Tokenizer.from_original(full_size[kind], rows + 128, asked).vocab_size == rows + 128
+        assert Tokenizer.from_original(full_size[kind], rows + 128, choice).vocab_size == rows + 128
     lengths, special = tokenizer.byte_lengths(), set(ids)
     assert not lengths[list(special)].any()
-    text_vocab, textless = {  # rows of the file, and those of them that no text gives
+    text_vocab, textless = {  # the rows of the file, and the number of those that occur in no text
         "bert": (30522, 104),  # [PAD], [CLS], [SEP], [MASK], 100 unused
         "roberta": (50265, 9),  # <s>, <pad>, </s>, <unk>, <|endoftext|>, three made-up words, <mask>
         "gpt2": (50257, 1),
@@ -425,7 +425,7 @@ def test_an_added_tokens_file_has_the_last_word(kinds, tmp_path):
             }
         )
     )
-    special = Tokenizer.from_original(gpt2).special  # as a model without task masks would have it
+    special = Tokenizer.from_original(gpt2).special  # as in a model without task masks
     assert (special.sop, special.eop, special.cls, special.mask, special.smask, special.gmask) == (
         300,
         301,
@@ -436,7 +436,7 @@ def test_an_added_tokens_file_has_the_last_word(kinds, tmp_path):
     )
 
 
-# ---- what the rest of minglm relies on
+# ---- what the rest of minglm needs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -470,7 +470,7 @@ def test_the_text_of_some_ids_begins_the_text_of_more(kinds, kind, text):
     assert tokenizer.byte_lengths()[ids].sum() == len(whole.encode()) + (
         0 if kind in ("gpt2", "roberta") else bool(ids)
     )
-    assert (tokenizer.byte_lengths()[ids] > 0).all()  # a text is text, what is unknown too
+    assert (tokenizer.byte_lengths()[ids] > 0).all()  # even unknown text is text
     if kind in ("gpt2", "roberta"):
         assert whole == text
 
@@ -622,7 +622,8 @@ def test_the_ids_and_texts_are_those_of_sentencepiece_itself(tmp_path):
     sp = pytest.importorskip(
         "sentencepiece", reason="sentencepiece is not installed; pip install sentencepiece"
     )
-    lines = "起初，神创造天地。神说：要有光，就有了光。\nthe heaven and the earth, 3.14 ＡＢＣ\nAnd God said: ﬁne ①②③!\n"
+    lines = "起初，神创造天地。神说：要有光，就有了光。\n"
+    lines += "the heaven and the earth, 3.14 ＡＢＣ\nAnd God said: ﬁne ①②③!\n"
     (tmp_path / "text.txt").write_text(lines * 30, encoding="utf-8")
     sp.SentencePieceTrainer.train(
         input=str(tmp_path / "text.txt"),

@@ -1,7 +1,7 @@
-"""Weights of the original GLM: every published form is read, gives the original's numbers, and can run no code.
+"""Weights of the original GLM: every published form is read, gives the original's numbers, and runs no code.
 
-The files are laid out by hand here, from the list of keys below and Megatron's rule of how a matrix is cut.
-No writer of minglm takes part.
+The files are written here from the list of keys below and by Megatron's rule for splitting matrices, without
+any code of minglm.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def random_weights(V=128, h=64, P=16, layers=2, seed=0):
 
 
 def cut(key, w, rank, ranks):
-    """The piece of one weight that a rank of Megatron holds."""
+    """The piece of one weight on a Megatron rank."""
 
     def piece(w, dim=0):
         size = w.shape[dim] // ranks
@@ -84,7 +84,7 @@ def cut(key, w, rank, ranks):
 
 
 def training_state():
-    """What lies beside the weights in a Megatron file."""
+    """The contents of a Megatron file besides the weights."""
     return {
         "random_rng_state": random.getstate(),
         "np_rng_state": np.random.get_state(),
@@ -98,7 +98,7 @@ def training_state():
 
 
 def write_megatron(folder, weights, ranks=1, tag="250000", iteration=250000, **more):
-    """<folder>/<tag>/mp_rank_00_model_states.pt and so on, and the file that names the tag."""
+    """Write <folder>/<tag>/mp_rank_00_model_states.pt and so on, and the file that names the tag."""
     (folder / tag).mkdir(parents=True)
     (folder / TRACKER).write_text(tag)
     for rank in range(ranks):
@@ -112,7 +112,7 @@ def write_megatron(folder, weights, ranks=1, tag="250000", iteration=250000, **m
 
 
 def write_hub(folder, weights, form, **config):
-    """A Hugging Face folder in one of four forms."""
+    """Write a Hugging Face folder in one of four forms."""
     folder.mkdir(parents=True)
     config = {"model_type": "glm", "hidden_size": len(weights[min(weights, key=len)][0]), **config}
     (folder / "config.json").write_text(json.dumps(config))
@@ -131,10 +131,11 @@ def write_hub(folder, weights, form, **config):
 
 
 def sat_names(weights):
-    """The same weights as SwissArmyTransformer calls them."""
+    """The same weights under the names of SwissArmyTransformer."""
+    mixin = "mixins.block_position_embedding"
     renamed = {
         "word_embeddings.weight": "transformer.word_embeddings.weight",
-        "transformer.block_position_embeddings.weight": "mixins.block_position_embedding.block_position_embeddings.weight",
+        "transformer.block_position_embeddings.weight": f"{mixin}.block_position_embeddings.weight",
     }
     return {renamed.get(key, key): w for key, w in weights.items()}
 
@@ -154,7 +155,7 @@ HUB_FORMS = (
     "model.safetensors",
     "model.safetensors.index.json",
 )
-FORMS = {  # name -> (writes weights below a folder and returns the path to read, the gelu that this form has)
+FORMS = {  # name -> (a function that writes weights below a folder and returns the path to read, the gelu)
     **{
         f"Megatron, {n} ranks": (lambda where, w, n=n: write_megatron(where, w, n), "tanh") for n in (1, 2, 4)
     },
@@ -199,7 +200,7 @@ def parity():
 
 
 def original_logits(model, arrays):
-    """The fixture's rows end to end, as one packed batch -> (B, S, V)."""
+    """The logits of the fixture's rows, computed in one packed batch: (B, S, V)."""
     B, S = arrays["input_ids"].shape
     positions = torch.from_numpy(arrays["position_ids"]).long()
     mask = GLMMask.packed(torch.full((B,), S, dtype=torch.int32), torch.from_numpy(arrays["sep"]))
@@ -208,7 +209,7 @@ def original_logits(model, arrays):
 
 
 def same(model, weights):
-    """Whether a model holds these original weights, to the last bit."""
+    """Whether a model has exactly these original weights."""
     state = model.state_dict()
     names = {original_name(name) for name in state}
     return names == set(weights) and all(
@@ -259,7 +260,7 @@ def test_every_published_form_gives_the_originals_numbers(parity, tmp_path, caps
     weights = weights | {
         "word_embeddings.weight": torch.cat([weights["word_embeddings.weight"], torch.ones(1, 64)])
     }
-    config = GLMConfig(**{**vars(config), "vocab_size": 212})  # a table that 1, 2 and 4 ranks can share
+    config = GLMConfig(**{**vars(config), "vocab_size": 212})  # a table that can be split into 1, 2 and 4
     layout, gelu = FORMS[form]
     path = layout(tmp_path, weights)
     model = GLM.from_original(str(path), config)
@@ -295,7 +296,7 @@ def test_cut_and_put_together_again_nothing_is_lost(
 
 
 def test_qkv_is_cut_in_each_third(tmp_path):
-    """What a reader that joins whole pieces would get wrong: Q of rank 1 stands before K of rank 0."""
+    """The mistake of joining whole pieces would put K of rank 0 before Q of rank 1."""
     weights = random_weights(h=64)
     folder = write_megatron(tmp_path, weights, 2) / "250000"
     pieces = [
@@ -369,7 +370,7 @@ def test_short_position_tables_grow_fresh_rows_and_long_ones_are_an_error(parity
 
 @pytest.mark.parametrize("is_hub", [False, True])
 def test_gmask_gets_the_row_that_it_shared_with_eop(tmp_path, monkeypatch, capsys, is_hub):
-    """10B-chinese: told by the shape of its table, which here has another width. The hub's form has the copy already."""
+    """10B-chinese is recognised by its table's shape, here of another width. The hub's form has the copy."""
     monkeypatch.setattr(module, "SHARED_GMASK", (50048, 64))
     weights = random_weights(50048, 64, 4, 1)
     table = weights["word_embeddings.weight"]
@@ -381,9 +382,9 @@ def test_gmask_gets_the_row_that_it_shared_with_eop(tmp_path, monkeypatch, capsy
         if is_hub
         else write_megatron(tmp_path, weights, 2)
     )
-    found = from_original(path).token_embedding.weight
-    assert torch.equal(found[50009], before[50007]) and not torch.equal(before[50009], before[50007])
-    assert torch.equal(found[:50009], before[:50009]) and torch.equal(found[50010:], before[50010:])
+    rows = from_original(path).token_embedding.weight
+    assert torch.equal(rows[50009], before[50007]) and not torch.equal(before[50009], before[50007])
+    assert torch.equal(rows[:50009], before[:50009]) and torch.equal(rows[50010:], before[50010:])
     assert ("row 50007" in capsys.readouterr().err) is not is_hub
     if not is_hub:
         from_original(weights)
@@ -430,13 +431,13 @@ def test_ranks_that_do_not_belong_together_are_refused(tmp_path):
     folder = write_megatron(tmp_path / "a", weights, 4) / "250000"
     files = [folder / f"mp_rank_0{rank}_model_states.pt" for rank in range(4)]
     third = files[2].read_bytes()
-    files[2].unlink()  # a hole
+    files[2].unlink()  # a gap
     for path in (folder, folder.parent, files[0]):
         assert f"{files[2]}: not found, though mp_rank_03_model_states.pt is there" in error_of(
             from_original, path
         )
     files[2].write_bytes(third)
-    files[3].unlink()  # the last one: only the shapes tell
+    files[3].unlink()  # the last one: only the shapes show it
     assert "has 144 of 192 rows: ranks are missing" in error_of(from_original, folder)
     alone = write_alone(tmp_path / "one", write_megatron(tmp_path / "b", weights, 2))
     assert "96 of 192 rows" in error_of(from_original, alone)
@@ -454,7 +455,7 @@ def test_ranks_that_do_not_belong_together_are_refused(tmp_path):
 
 
 def write_alone(folder, checkpoint):
-    """The first rank of a checkpoint, moved to where no other is."""
+    """The first rank of a checkpoint, moved to a folder without the others."""
     folder.mkdir()
     return (checkpoint / "250000" / "mp_rank_00_model_states.pt").rename(
         folder / "mp_rank_00_model_states.pt"
@@ -589,7 +590,7 @@ def test_a_path_without_weights_names_what_is_accepted(tmp_path):
 
 
 class Calls:
-    """An object whose unpickling calls a function, as a hostile file would have it."""
+    """An object as in a hostile file: unpickling it calls a function."""
 
     def __init__(self, function, *args, state=None):
         self.reduced = (function, args) if state is None else (function, args, state)
@@ -599,11 +600,11 @@ class Calls:
 
 
 class Unknown:
-    """A class that no file of the original holds."""
+    """A class that is in no file of the original."""
 
 
 def hostile(mark):
-    """Everything that one might try, by name; each would make the file `mark` if it ran."""
+    """Attacks by name; each would create the file `mark` if it ran."""
     run = Calls(os.system, f"touch {mark}")
     array = np.empty(1, dtype=object)
     array[0] = run
@@ -650,7 +651,7 @@ def test_a_hostile_pickle_never_runs(tmp_path):
         for path in (*paths, file(refused / "mp_rank_00_model_states.pt", state)):
             message = error_of(from_original, path)
             assert message.startswith(f"{path}: no weights that are safe to read: "), (name, message)
-            assert "weights_only" not in message  # torch goes on to advise switching the protection off
+            assert "weights_only" not in message  # torch would advise to switch the protection off
         assert not mark.exists(), name
     np.savez(tmp_path / "w.npz", hostile(mark)["in an array of objects"])
     error_of(from_original, tmp_path / "w.npz")
@@ -664,7 +665,7 @@ def test_a_hostile_pickle_never_runs(tmp_path):
 
 
 def test_objects_of_the_training_are_ignored_and_never_made(tmp_path, monkeypatch):
-    """A loss scaler of the original's fp16 package, which is not installed here and must not be looked for."""
+    """A loss scaler of the original's fp16 package, which is not installed and must not be imported."""
     made = []
     fp16, loss_scaler = types.ModuleType("fp16"), types.ModuleType("fp16.loss_scaler")
     scaler = type(
@@ -692,7 +693,7 @@ def test_objects_of_the_training_are_ignored_and_never_made(tmp_path, monkeypatc
 
 
 def convert(capsys, *args):
-    """Run the command as the command line would -> what it printed."""
+    """Run the command as from the command line -> its output."""
     capsys.readouterr()
     args = parser().parse_args(["convert", *map(str, args)])
     args.run(args)
@@ -735,16 +736,17 @@ def test_a_converted_checkpoint_fills_blanks(tmp_path, capsys):
     assert len(filled.blanks) == 2 and filled.text.startswith("the ") and filled.text.endswith(".")
     assert all(0 < len(blank.answer.tokens) <= 3 for blank in filled.blanks)
     assert write(model, tokenizer, "the cat", max_tokens=3).startswith("the cat")
-    assert same(from_original(folder), weights)  # the source is as it was
+    assert same(from_original(folder), weights)  # the source is unchanged
 
 
 def test_convert_takes_the_tokenizer_beside_hub_weights_and_the_gelu_that_is_asked_for(tmp_path, capsys):
     folder = write_hub(tmp_path / "x", random_weights(), "pytorch_model.bin", num_attention_heads=2)
-    found = convert(capsys, folder, "--out", tmp_path / "a")
+    output = convert(capsys, folder, "--out", tmp_path / "a")
     assert (
-        "erf (as the Hugging Face code computes)" in found.out and "2 of width 32 (config.json)" in found.out
+        "erf (as the Hugging Face code computes)" in output.out
+        and "2 of width 32 (config.json)" in output.out
     )
-    assert "no tokenizer" in found.err and not (tmp_path / "a" / "tokenizer.json").exists()
+    assert "no tokenizer" in output.err and not (tmp_path / "a" / "tokenizer.json").exists()
     (folder / "vocab.txt").write_text("\n".join(BERT))
     assert (
         f"{folder / 'vocab.txt'}: "
