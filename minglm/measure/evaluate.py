@@ -24,7 +24,7 @@ from ..errors import MinglmError, have, missing, note
 from ..families import all_part_a, text_limit
 from ..files.jsonl import text_in, told_where
 from ..modules import device_of, evaluating
-from ..use.cloze import MAX_ROWS, ClozeScorer, predict
+from ..use.cloze import BATCH_ROWS, ClozeScorer, predict
 from ..use.drafts import Dials, Draft, fill_drafts
 from ..use.questions import ask_all
 from ..use.tasks import BLANK
@@ -112,7 +112,7 @@ def written(model, tokenizer, pieces):
     """What a model writes in the blanks of each piece, greedily: [[tokens of a blank]]."""
     drafts = [Draft(model, tokenizer, piece, Dials()) for piece in pieces]
     with tqdm(total=len(drafts), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
+        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), BATCH_ROWS):
             fill_drafts(model, run, Dials())
             bar.update(len(run))
     return [[gap.tokens for gap in draft.blanks] for draft in drafts]
@@ -135,7 +135,7 @@ def likeliest_words(model, tokenizer, pieces):
     """The likeliest word under each mask of each piece, all at once, as BERT says it: [[one token of a mask]]."""
     special, found, model = tokenizer.special, [], evaluating(model)
     no_text = torch.from_numpy(tokenizer.byte_lengths() == 0)
-    for run in in_runs(pieces, len, MAX_ROWS):
+    for run in in_runs(pieces, len, BATCH_ROWS):
         rows = [[special.cls, *piece, special.eos] for piece in run]
         masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
         unknown = [

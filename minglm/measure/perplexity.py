@@ -20,7 +20,7 @@ from ..errors import MinglmError, note
 from ..families import answer_example, refuse_bert
 from ..files.jsonl import text_in, told_where
 from ..modules import device_of, evaluating
-from ..use.cloze import MAX_ROWS
+from ..use.cloze import BATCH_ROWS
 from .metrics import jackknife, mean_of, metric, perplexity_metric, standard_error
 
 MASKS = {
@@ -43,7 +43,7 @@ def read_answers(model, examples):
     """
     model, device = evaluating(model), device_of(model)
     with tqdm(disable=None, unit="sample", leave=False, dynamic_ncols=True) as bar:
-        for run in in_runs(examples, lambda example: len(example.tokens), MAX_ROWS):
+        for run in in_runs(examples, lambda example: len(example.tokens), BATCH_ROWS):
             batch = pack(run).to(device)
             with torch.inference_mode():
                 states, nats, best = model.hidden(*columns(batch), rows=batch.target_rows), [], []  # (M, C)

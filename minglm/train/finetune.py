@@ -21,7 +21,7 @@ from ..errors import MinglmError
 from ..measure.metrics import measure, percent
 from ..modules import device_of, evaluating
 from ..rng import ORDER, permutation, stream_seed
-from ..use.cloze import MAX_ROWS, ClozeScorer, predict
+from ..use.cloze import BATCH_ROWS, ClozeScorer, predict
 from .optimizer import learning_rate, make_adamw, parameter_groups
 
 MIN_STEPS = 20  # of an epoch: a handful of rows is passed several times, for dev is read after each epoch
@@ -94,7 +94,7 @@ class TextScorer(nn.Module):
         """{"dev_loss"}: the mean over all targets of -log p, in nats, without smoothing."""
         scorer = evaluating(self)
         losses = [
-            F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, MAX_ROWS)
+            F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, BATCH_ROWS)
         ]
         return dict(
             dev_loss=sum(finite(torch.stack(losses), "the model's losses on dev").tolist())
@@ -153,7 +153,7 @@ def train_step(scorer, questions, optimizer, settings, step, seed):
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings) * group["lr_ratio"]
     total, n = 0.0, scorer.count(questions)
-    for number, run in enumerate(in_runs(questions, scorer.rows, MAX_ROWS)):
+    for number, run in enumerate(in_runs(questions, scorer.rows, BATCH_ROWS)):
         torch.manual_seed(stream_seed(seed, step + 1, 0, number))  # dropout
         with torch.autocast(device_of(scorer).type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
             loss = scorer.losses(run, settings).sum() / n

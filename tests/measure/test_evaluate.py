@@ -191,7 +191,7 @@ def test_documents_that_come_twice_or_in_another_order_change_no_mean(model, tok
 
 def test_how_samples_are_packed_changes_nothing(model, tokenizer, monkeypatch):
     whole = evaluate_text(model, tokenizer, DOCUMENTS)
-    monkeypatch.setattr(perplexity_module, "MAX_ROWS", 100)
+    monkeypatch.setattr(perplexity_module, "BATCH_ROWS", 100)
     monkeypatch.setattr(perplexity_module, "LOGIT_ROWS", 7)
     for name, m in evaluate_text(model, tokenizer, DOCUMENTS)["metrics"].items():
         assert m["value"] == pytest.approx(whole["metrics"][name]["value"], rel=1e-12)

@@ -222,7 +222,7 @@ def test_what_is_watched_is_the_tasks_metric(model, tokenizer, monkeypatch):
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch, verbalizer):
     asked, steps = questions(tokenizer, 9, task=replace(TASK, verbalizer=verbalizer)), []
     for most in (10**6, 40):
-        monkeypatch.setattr(module, "MAX_ROWS", most)
+        monkeypatch.setattr(module, "BATCH_ROWS", most)
         scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10)

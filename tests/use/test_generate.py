@@ -349,7 +349,7 @@ def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monke
     monkeypatch.setattr(
         Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room)
     )
-    monkeypatch.setattr("minglm.use.drafts.MAX_ROWS", 100)
+    monkeypatch.setattr("minglm.use.drafts.CACHE_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
     assert len(rooms) > 2 and max(rooms) <= 100

@@ -190,7 +190,7 @@ def test_the_loss_is_that_of_pretraining(model, tokenizer):
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch):
     read, steps = pairs(tokenizer, 9), []
     for most in (10**6, 40):
-        monkeypatch.setattr(finetune_module, "MAX_ROWS", most)
+        monkeypatch.setattr(finetune_module, "BATCH_ROWS", most)
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10, label_smoothing=0.1)
@@ -326,7 +326,7 @@ def test_many_texts_come_back_in_their_order(model, tokenizer, monkeypatch):
 
     rows = [" ".join(NAMES[: n % 5]) + f" {n}" for n in (3, 9, 1, 7, 4)]
     found = rewrite(model, tokenizer, LAST, rows, max_tokens=5)
-    monkeypatch.setattr(seq2seq, "MAX_ROWS", 30)  # two at a time
+    monkeypatch.setattr(seq2seq, "BATCH_ROWS", 30)  # two at a time
     assert rewrite(model, tokenizer, LAST, rows, max_tokens=5) == found
 
 
