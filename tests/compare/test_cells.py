@@ -1,4 +1,4 @@
-"""The comparison: which cells there are, that each is done once, what a table says of them; on a data set of a few rows."""
+"""The comparison on a tiny data set: its cells, that each is computed once, and the table of results."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ WORDS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps():
-    """Two steps of fine-tuning where it takes twenty at least: what is learned does not matter here."""
+    """Two steps of fine-tuning instead of at least twenty: the results do not matter here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "MIN_STEPS", 2)
         yield
@@ -48,7 +48,7 @@ def few_steps():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The folders that a comparison reads, with a dozen rows each."""
+    """The folders that a comparison reads, with a dozen records each."""
     folder = tmp_path_factory.mktemp("data")
 
     def rows(task, side, found):
@@ -101,7 +101,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
-    """A comparison of which a part is done: glm, bert, one ablation, and random weights."""
+    """A comparison that is partly done: glm, bert, one ablation, and random weights."""
     comparison = Comparison(TINY, data, tmp_path_factory.mktemp("out"))
     wanted = [
         cell
@@ -264,7 +264,7 @@ def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
 
 
 def test_another_machine_goes_on_from_the_cells_alone(done, data, tmp_path):
-    """A model that is not there is pretrained again, and gives what it gave."""
+    """A missing model is pretrained again, with the same result."""
     comparison, wanted, _ = done
     there = Comparison(TINY, data, tmp_path / "there")
     there.out.mkdir()
@@ -300,7 +300,7 @@ def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
 @needs("sklearn")
 @needs("sacrebleu")
 def test_counting_words_stands_beside_the_models(done, data):
-    """TF-IDF knows which words go with a label; a dictionary turns thou into you."""
+    """TF-IDF learns which words go with a label; a dictionary turns thou into you."""
     comparison, *_ = done
     counted = [cell for cell in cells(TINY) if cell.family == COUNTED]
     assert [cell.task for cell in counted] == ["sentiment", "topic", "paraphrase", "modernise"]

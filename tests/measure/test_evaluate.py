@@ -1,4 +1,4 @@
-"""The scorer: each number against a slow one in plain loops, its error against a formula, and what bad input is told."""
+"""Evaluation: each number against plain loops, its error against a formula, and messages for bad input."""
 
 import json
 import lzma
@@ -309,7 +309,7 @@ def test_blanks_are_filled_as_fill_does(model, tokenizer):
 
 
 def script(monkeypatch, tokenizer, answer):
-    """Whatever is asked, `answer(number of the blank in all)` is filled in."""
+    """Every blank is filled with `answer(n)`, n being its number among all blanks."""
     count = iter(range(10**6))
 
     def fill_drafts(model, drafts, dials):

@@ -1,4 +1,4 @@
-"""Settings: who wins, what is refused and in which words, and that a settings file says everything."""
+"""Settings: which source wins, which values are refused with which message, and complete settings files."""
 
 import dataclasses
 import math
@@ -400,7 +400,7 @@ def test_the_default_preset_keeps_the_promises_of_its_results():
 
 
 def test_the_settings_of_an_older_run_are_what_it_did_and_not_what_its_preset_says_today(toml):
-    """Before there were samples of sentences, drawn blanks and Muon, a run.toml could not name them."""
+    """A run.toml from before samples of sentences, drawn blanks and Muon existed does not name them."""
     now = resolve("box")
     text = "\n".join(
         line

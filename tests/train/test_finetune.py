@@ -1,4 +1,4 @@
-"""Fine-tuning: a task is learned, the best epoch stays, a seed gives its weights again, and rivals are told as they are."""
+"""Fine-tuning: a task is learned, the best epoch is kept, seeds are reproducible, and rivals are reported."""
 
 import json
 import re
@@ -35,7 +35,7 @@ QUICK = Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0)
 
 
 def sentences(n, seed):
-    """{where: row} of n texts of two kinds, as many of each."""
+    """{where: record} of n texts of two kinds, equally many of each."""
     rng, rows = Rng(seed), {}
     for i in range(n):
         label = list(WORDS)[i % 2]

@@ -1,4 +1,4 @@
-"""Muon: what it does to a matrix, that it is the authors', and that a run goes on with it bit for bit."""
+"""Muon: what it does to a matrix, that it equals the authors', and that runs resume with it bit for bit."""
 
 import copy
 

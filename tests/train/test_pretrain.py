@@ -1,4 +1,4 @@
-"""Pretraining: what a run leaves behind, and that nothing it depends on is left to chance."""
+"""Pretraining: the files of a run, and that runs are reproducible."""
 
 import csv
 import json
@@ -227,7 +227,7 @@ def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch)
 
 
 def test_a_compiled_run_learns_the_same(minglm, text_file, tmp_path, monkeypatch):
-    """With the cheap compiler backend: what is compiled, and that it trains (the real one takes its minutes)."""
+    """With the cheap compiler backend: what is compiled, and that it trains (the real one takes minutes)."""
     compile_with = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda f, **options: compile_with(f, **{**options, "backend": "aot_eager"})
@@ -274,7 +274,7 @@ def same_run(a, b):
 
 @pytest.fixture(scope="module")
 def whole_run(text_file, tmp_path_factory):
-    """20 steps in one go."""
+    """20 steps without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert main([str(word) for word in small(text_file, *HARD, "--steps", 20, "--out", out)]) == 0
     return out
@@ -293,7 +293,6 @@ def test_twenty_steps_equal_some_and_the_rest_bit_for_bit(minglm, text_file, who
 
 KILLED_WHILE_SAVING = """
 import os, sys
-from minglm import checkpoint
 from minglm.cli import main
 calls, die_at = 0, int(sys.argv.pop(1))
 def deadly(function):
@@ -370,7 +369,7 @@ def torchrun(processes, *args):
 
 
 def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_file, tmp_path):
-    """Batches of one or a few samples: shares are unequal, and with one sample the second process learns from no row."""
+    """Batches of one or a few samples: shares are unequal; with one sample, the second process has none."""
     args = small(text_file, "--model.dropout", "0", "--steps", 12, "--lr", "1e-2", "--batch-tokens", "80")
     assert minglm(*args, "--out", tmp_path / "one").code == 0
     assert minglm(*args, "--train.micro_batch_tokens", 1, "--out", tmp_path / "accumulated").code == 0
@@ -389,7 +388,7 @@ def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_
 
 
 def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):
-    """The curves above differ when each micro-batch is averaged on its own, as the original does: the test can fail."""
+    """The test can fail: averaging each micro-batch by itself, as the original does, gives other curves."""
     run = make_run(text_file, tmp_path, "--train.micro_batch_tokens", "60")
     examples = [e for _, e in run.batches.examples(0)]
     assert len(examples) > 2
@@ -520,8 +519,8 @@ def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
 
 ENDLESS_STEP = """
 import sys, time
-from minglm import pretrain
 from minglm.cli import main
+from minglm.train import pretrain
 def endless(run):
     print("step begun", flush=True)
     while True:

@@ -1,4 +1,4 @@
-"""Classification as filling a blank: what is asked, how answers are scored, and what every bad input is told."""
+"""Classification as filling a blank: the questions, the scores of answers, and messages for bad input."""
 
 import gzip
 import json
@@ -136,7 +136,8 @@ def test_how_many_tokens_were_cut_is_said_once(tokenizer, capsys):
     cut = sum(q.cut for q in questions)
     assert cut > 0
     assert capsys.readouterr().err == (
-        f"minglm: note: 2 of 3 texts were too long for this model, which reads 32 tokens: {cut} tokens were cut\n"
+        "minglm: note: 2 of 3 texts were too long for this model, which reads 32 tokens: "
+        f"{cut} tokens were cut\n"
     )
 
 
@@ -144,7 +145,7 @@ def test_how_many_tokens_were_cut_is_said_once(tokenizer, capsys):
 
 
 def brute_force(model, question, penalty=0.0):
-    """Scores by one full forward pass an answer, on the sample that training makes of the filled text."""
+    """Scores by one full forward pass per answer, on the sample that training makes of the filled text."""
     scores, p = [], question.position
     for answer in question.answers:
         text = [*question.part_a[:p], *answer, *question.part_a[p + 1 :]]

@@ -1,4 +1,4 @@
-"""Texts as vectors: what they are made of, and that neighbours are found."""
+"""Texts as vectors: what they are computed from, and that the nearest texts are found."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Text to text: the rows are those of pretraining, the loss is the formula, and answers are what `fill` would write."""
+"""Text to text: rows as in pretraining, the loss equals the formula, and answers are those of `fill`."""
 
 import json
 import math
@@ -34,7 +34,7 @@ QUICK = Finetuning(epochs=4, batch=16, lr=1e-2, dropout=0.0, label_smoothing=0.0
 
 
 def turned(n, seed, words=2):
-    """{where: row}: names, and the same in reverse."""
+    """{where: record}: names, and the same in reverse."""
     rng, rows = Rng(seed), {}
     for i in range(n):
         names = [NAMES[rng.integer(len(NAMES))] for _ in range(words)]
