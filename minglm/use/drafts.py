@@ -141,7 +141,7 @@ class Draft:
             raise MinglmError(f"text: {why}; a text that ends in its one blank, [gMASK], is accepted")
         self.part_a, self.blanks = read_before(family, part_a, special), []
         self.part_a_len = len(part_a) - 1 if family == "prefix" else len(self.part_a)
-        spaces = [False] * len(where)
+        spaces = []
         if isinstance(text, str):
             spaces = _spaces_before([tokenizer.token_str(t) for t in masks], text)
         for number, i in enumerate(where):
@@ -154,8 +154,8 @@ class Draft:
                 raise MinglmError(f"min_tokens: {what} ({most})")
             usual = 40 if self.ids[i] == special.mask else positions
             limit = min(dials.max_tokens or max(usual, dials.min_tokens), most)
-            gap = Gap(self.ids[i], i + 1, start, frozenset(stops), limit, number, spaces[number])
-            self.blanks.append(gap)
+            spaced = bool(spaces and spaces[number])
+            self.blanks.append(Gap(self.ids[i], i + 1, start, frozenset(stops), limit, number, spaced))
         if order is None:
             order = range(len(where))
         if sorted(order) != list(range(len(where))):

@@ -20,6 +20,7 @@ from minglm.measure.evaluate import evaluate_cloze, evaluate_everyday, evaluate_
 from minglm.measure.metrics import (
     bleu_counts,
     bleu_of,
+    compare,
     jackknife,
     mean_of,
     measure,
@@ -457,7 +458,7 @@ def test_text_to_text_stands_beside_its_source(model, tokenizer):
     assert report["yardsticks"]["exact_match_of_copying"] == 0.5
     spread = abs(float(written[0] == rows[0]["tgt"]) - float(written[1] == rows[1]["tgt"])) / 2
     assert report["metrics"]["exact_match"]["standard_error"] == spread  # each row is left out in turn
-    found = seq2seq.compare(written, ["Anna has water.", "a key"])
+    found = compare(written, ["Anna has water.", "a key"])
     assert all(
         report["metrics"][name]["value"] == found[name]
         for name in found
