@@ -127,7 +127,7 @@ class Comparison:
         for n, cell in enumerate(left):
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 what = f"after {minutes:g} minutes; {len(left) - n:,} cells are left"
-                say(f"stopped     {what}: the same command goes on")
+                say(f"stopped     {what}: the same command continues")
                 return
             if self.known(cell) is not None:  # another process has done it meanwhile
                 continue

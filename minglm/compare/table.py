@@ -86,7 +86,7 @@ NAMES = dict(
     modernise="modernise, BLEU",
     infill="infilling, % exact",
     last_word="last word, %",
-    text="running text, bits a byte",
+    text="running text, bits/byte",
 )
 
 

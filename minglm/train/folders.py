@@ -39,7 +39,7 @@ def begun(out, name):
         if names := contents(folder):
             what = f"holds other files ({names[0]}, ...)"
             if SETTINGS in names:
-                what = "holds another run; --resume goes on with it"
+                what = "holds another run; --resume continues it"
             raise MinglmError(f"{folder}: {what}; a new run needs a new or empty folder")
         try:
             yield folder

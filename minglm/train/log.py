@@ -32,7 +32,7 @@ def banner(run, resume):
     gpu = "" if run.device.type == "cuda" else " (no CUDA GPU is used)"
     if resume:
         left = f"resumed at step {run.step:,} of {t.steps:,}; "
-    seconds = run.seconds_a_token * run.batches.share / size * (t.steps - run.step)
+    seconds = run.seconds_per_token * run.batches.share / size * (t.steps - run.step)
     held_out = f"{len(np.unique(run.training.document)):,} documents; {len(run.held_out):,} held out"
     batch = f"{run.batches.share:,.0f} text tokens, at most {t.micro_batch_tokens:,} rows at once"
     lines = {
@@ -115,7 +115,7 @@ def writing(file):
         yield
         file.flush()
     except OSError as error:
-        reason = f"{error.strerror or error}; --resume goes on from the last checkpoint"
+        reason = f"{error.strerror or error}; --resume continues from the last checkpoint"
         raise MinglmError(f"{file.name}: cannot be written: {reason}") from error
 
 
@@ -150,7 +150,7 @@ def clock(seconds):
 
 
 def print_scores(report):
-    """Print the table of `final_report`, each number beside its baselines."""
+    """Print the table of `final_report`: each number and its baselines."""
     if not report["objectives"]:
         print("held out    nothing: the corpus is a single sample")
         return

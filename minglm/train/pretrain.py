@@ -74,7 +74,8 @@ def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_cu
             run.close()
         if interrupt.agreed:
             done = f"saved step {run.step} of {run.config.train.steps}"
-            raise Interrupted(f"{done}; go on with: minglm pretrain --out {shlex.quote(str(out))} --resume")
+            again = f"minglm pretrain --out {shlex.quote(str(out))} --resume"
+            raise Interrupted(f"{done}; continue with: {again}")
         return run.out
 
 
@@ -154,7 +155,7 @@ class Run:
 
     def decide(self, config):
         """Set the config, with dtype and steps decided by timing some steps; and the attention backend."""
-        t, why = config.train, "as asked"
+        t, why = config.train, "as requested"
         batches = [self.first_samples(step).to(self.device) for step in range(8)]
         times = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
         dtype = t.dtype
@@ -164,13 +165,13 @@ class Run:
             why = f"a step in bfloat16 was measured {gain:.2f} times as fast as in float32"
         decision = torch.tensor([times[dtype], dtype == "bfloat16"], dtype=torch.float64)
         self.world.broadcast(decision)
-        self.seconds_a_token, self.dtype = float(decision[0]), "bfloat16" if decision[1] else "float32"
+        self.seconds_per_token, self.dtype = float(decision[0]), "bfloat16" if decision[1] else "float32"
         t = replace(t, dtype=self.dtype)
         if t.minutes:  # a tenth is left for evaluation
-            step_seconds = self.seconds_a_token * self.batches.share / self.world.size
+            step_seconds = self.seconds_per_token * self.batches.share / self.world.size
             t = replace(t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / step_seconds)))
         self.config, self.dtype_reason = replace(config, train=t), why
-        self.backend, self.backend_reason = t.backend, "as asked"
+        self.backend, self.backend_reason = t.backend, "as requested"
         if t.backend == "auto":
             head_dim, dtype = config.model.hidden_size // config.model.num_heads, getattr(torch, self.dtype)
             self.backend, self.backend_reason = best_backend(dtype, self.device, head_dim)

@@ -86,7 +86,7 @@ def write(model, tokenizer, text, *, on_token=None, **dials):
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
     dials = {name: value for name, value in dials.items() if value is not None}
     dials = Dials(**{"max_tokens": max(limit, dials.get("min_tokens", 0))} | dials)
-    # beside the text: cls, the mask and, for a model without a [gMASK] of its own, eos
+    # besides the text: cls, the mask and, for a model without a [gMASK] of its own, eos
     room = max(0, limit - 2 - (special.gmask == special.mask))
     if len(tokens) > room:
         note(f"the first {len(tokens) - room} tokens of the text were cut: this model reads {limit}")

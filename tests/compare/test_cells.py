@@ -334,7 +334,7 @@ def test_without_sacrebleu_nothing_is_begun(data, tmp_path, minglm, monkeypatch)
 def test_minutes_end_it_between_cells(data, tmp_path):
     said = []
     Comparison(TINY, data, tmp_path).run([Cell("glm", 0), Cell("bert", 0)], minutes=-1, say=said.append)
-    assert len(said) == 1 and "; 2 cells are left: the same command goes on" in said[0]
+    assert len(said) == 1 and "; 2 cells are left: the same command continues" in said[0]
 
 
 def test_an_interrupted_pretraining_is_begun_anew(done, tmp_path):

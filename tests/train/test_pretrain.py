@@ -107,7 +107,7 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
     for word in words:
         assert word in result.out
     assert (
-        f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
+        f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as requested)" in result.out
     )
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
@@ -147,7 +147,7 @@ def test_the_attention_that_was_asked_for_is_the_one_that_runs(minglm, text_file
         result = minglm(*small(text_file, "--steps", 1, "--backend", asked, "--out", tmp_path / asked))
         assert result.code == 0 and called == {runs}
         assert f"attention   {runs}" in result.out and (
-            asked == "auto" or f"{asked} (as asked)" in result.out
+            asked == "auto" or f"{asked} (as requested)" in result.out
         )
     assert (
         minglm(*small(text_file, "--steps", 1, "--backend", "flash", "--out", tmp_path / "flash")).code == 2
