@@ -173,7 +173,7 @@ def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
             assert "{" not in behind
 
 
-# ---- doing them ------------------------------------------------------------------------------------------
+# ---- computing them --------------------------------------------------------------------------------------
 
 
 def test_chapters_become_short_and_long_documents_and_every_word_is_there_once():
@@ -256,9 +256,7 @@ def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
         == 7
     )
     assert other(model, steps=4) != path(model) and other(use, steps=4) != path(use)
-    assert other(model, epochs=9, learn=9, lr=1.0) == path(
-        model
-    )  # how it is used does not change how it is trained
+    assert other(model, epochs=9, learn=9, lr=1.0) == path(model)  # its use does not affect its training
     assert other(use, epochs=9) != path(use)
     assert other(use, pretraining_seeds=5, finetuning_seeds=5) == path(use)
 
@@ -292,7 +290,7 @@ def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
     path, lines = tmp_path / "cells.jsonl", [dict(config=n, result="x" * 5000) for n in range(200)]
     with multiprocessing.get_context("fork").Pool(
         4
-    ) as pool:  # none of them computes, so none needs a Python of its own
+    ) as pool:  # none of them computes, so none needs its own Python
         pool.starmap(add_cell, [(path, line) for line in lines], chunksize=1)
     assert sorted(line["config"] for line in read_cells(path)) == list(range(200))
 
@@ -357,7 +355,7 @@ def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
     assert told.code == 2 and "holds no cell" in told.err and not (tmp_path / "out").exists()
 
 
-# ---- what it says ----------------------------------------------------------------------------------------
+# ---- its results -----------------------------------------------------------------------------------------
 
 
 def test_several_runs_become_one_number():

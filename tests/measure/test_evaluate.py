@@ -751,7 +751,7 @@ def test_predictions_are_written_whole_or_not_at_all(evaluate, small_run, files,
     out.write_text("old\n")
     rows = lines(
         tmp_path / "rows.jsonl", [LAST[0] | {"id": "\ud800"}, LAST[1]]
-    )  # half a character that nobody reads
+    )  # a lone surrogate in a column that is not read
     args = ("--task", "last_word", "--model", small_run, "--out", out, "--file")
 
     def refuse(*_):

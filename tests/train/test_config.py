@@ -111,7 +111,7 @@ def toml(tmp_path):
     return write
 
 
-# Who wins
+# Which source wins
 
 
 def test_the_command_line_beats_the_file_which_beats_the_preset_which_beats_the_default(toml):
@@ -155,7 +155,7 @@ def test_a_text_in_the_file_is_not_converted(toml):
     assert "train.lr: 3e-4 is not accepted; a number > 0" in error_of(file=toml('[train]\nlr = "3e-4"\n'))
 
 
-# What is refused
+# Refused values
 
 
 def test_every_setting_stands_in_the_table_of_this_test():
@@ -292,7 +292,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(toml):
     assert resolve(file=toml("\ufeff[train]\r\nsteps = 3\r\n".encode())).train.steps == 3
 
 
-# The settings file says everything
+# The settings file is complete
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -107,7 +107,8 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
     for word in words:
         assert word in result.out
     assert (
-        f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as requested)" in result.out
+        f"attention   {best_backend(head_dim=16)[0]} (" in result.out
+        and "float32 (as requested)" in result.out
     )
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
@@ -351,7 +352,7 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
     assert path.read_text(encoding="utf-8") == "step,loss\n1,5\n2,4\n"
 
 
-# ---- the same curve whoever computes it ------------------------------------------------------------------
+# ---- the same curve on any number of processes -----------------------------------------------------------
 
 
 def torchrun(processes, *args):
@@ -540,7 +541,7 @@ def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == -signal.SIGINT
-    GLM.from_pretrained(tmp_path / "run")  # what was saved before is there
+    GLM.from_pretrained(tmp_path / "run")  # the earlier checkpoint is intact
 
 
 STILL_MAPPED = """
@@ -578,7 +579,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(minglm, text_f
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as a disk with 20 kB left
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # like a disk with 20 kB left
 
     result = run_command("pretrain", "--out", out, "--resume", preexec_fn=limit)
     assert result.returncode == 2 and "Traceback" not in result.stderr

@@ -181,7 +181,7 @@ def test_settings_without_a_checkpoint_begin_at_step_0(text_file, whole, tmp_pat
         table = (whole / "metrics.csv").read_text().splitlines(keepends=True)
         if lines:
             (out / "metrics.csv").write_text("".join(table[: 1 if lines == "header" else 2]))
-        if lines == "one step":  # something is lost here, and that is not to be hidden
+        if lines == "one step":  # something is lost here, which must be reported
             assert main(["pretrain", "--out", str(out), "--resume"]) == 2
         else:
             assert main(["pretrain", "--out", str(out), "--resume"]) == 0

@@ -208,7 +208,7 @@ def test_a_model_that_knows_mask_alone_reads_whole_documents_and_may_end_in_eos(
     assert fill(model, plain, "the [MASK]").text == "the cat"
     assert model.read[0][model.part_a_len - 2 : model.part_a_len] == [plain.special.mask, plain.special.eos]
     long = Scripted(plain, {i: plain.encode(" cat") * 60 for i in range(64)}, max_positions=64)
-    assert len(plain.encode(write(long, plain, "the"))) > 50  # not the forty of a [MASK]
+    assert len(plain.encode(write(long, plain, "the"))) > 50  # not the limit of 40 of a [MASK]
     assert write(long, plain, "the cat " * 99).startswith("the cat")
 
 
@@ -251,9 +251,7 @@ def test_a_beam_is_at_least_as_likely_as_greedy(model, tokenizer):
     greedy, beam = (
         fill(model, tokenizer, "the [MASK] sat.", beams=beams, max_tokens=3).blanks[0] for beams in (0, 5)
     )
-    [whole] = score(
-        model, tokenizer, "the[MASK] sat.", [greedy.text]
-    )  # its end included, also where it met the limit
+    [whole] = score(model, tokenizer, "the[MASK] sat.", [greedy.text])  # its end included, even at the limit
     assert beam.answer.log_probability >= whole.log_probability - 1e-4
 
 
@@ -288,7 +286,7 @@ def test_positions_never_run_past_the_tables(model, tokenizer):
 
 def test_a_character_split_over_a_blank_survives(tokenizer):
     text = tokenizer.encode("起")
-    assert len(text) == 3  # no merge learned: one token a byte
+    assert len(text) == 3  # no merges learned: one token per byte
     answers = {1: text}
     filled = fill(Scripted(tokenizer, answers), tokenizer, "[MASK]")
     assert filled.text == "起" and filled.pieces == [("起", True)]
@@ -514,7 +512,7 @@ def test_the_original_codes_greedy_fillings_come_out(original):
         reader = Reader(model, [draft_of(part_a, gaps)])
         for gap in gaps:
             write_blanks(reader, [draft_of(part_a, [gap])], Dials(min_tokens=0))
-            if not gap.complete:  # the original does not read the last token of a blank that met the limit
+            if not gap.complete:  # the original does not read the last token of a full blank
                 reader.cache.used = reader.cache.used - 1
         assert [t for gap in gaps for t in (5, *gap.tokens)] == [t for t in output if t >= 0]
         compared += len(gaps)

@@ -78,7 +78,7 @@ def test_a_pair_is_a_document_whose_end_is_blanked(tokenizer):
         *source,
         *answer,
         special.eop,
-    ]  # its own eop, for a span that ends in no eos is given none
+    ]  # its own eop: a span that does not end in eos gets none
     span = (1 + len(source), len(whole))
     same_rows(pair.example(), build_example(whole, [span], [0], special, "document"))
     assert pair.targets == [*answer, special.eop] and pair.part_a == [special.cls, *source, special.gmask]
@@ -207,7 +207,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
     for seed in (3, 3, 4):
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
-        torch.rand(7)  # what happened before does not matter
+        torch.rand(7)  # earlier random draws do not matter
         fit(
             scorer,
             pairs(tokenizer),
@@ -305,7 +305,7 @@ def test_answers_in_batches_are_those_alone_and_those_of_fill(model, tokenizer, 
         "So David asked for water!",
     ]
     if "{src} " in task.pattern:
-        sources.remove("")  # `fill` would take the blank between nothing and the mask as one in the text
+        sources.remove("")  # without a source, `fill` would read the space before the mask
     together = rewrite(model, tokenizer, task, sources, **dials)
     assert together == [rewrite(model, tokenizer, task, text, **dials) for text in sources]
     for text, said in zip(sources, together, strict=True):
