@@ -1,5 +1,6 @@
 """Messages for the user: MinglmError (one line, exit code 2) and note() (one line on stderr)."""
 
+import difflib
 import importlib
 import re
 from pathlib import Path
@@ -76,6 +77,19 @@ def first_line(error):
         culprit = re.search(r"nsupported (?:global: )?GLOBAL ([\w.]+)|<class '([\w.]+)'", str(error))
         return f"it asks for {culprit[1] or culprit[2] if culprit else 'more than tensors and plain values'}"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def nearest(name, names, cutoff=0.6):
+    """The most similar of some names, in a list; an empty list if none is similar.
+
+    Example: "stpes", ["lr", "steps"] -> ["steps"].
+    """
+    return difflib.get_close_matches(str(name)[:80], names, 1, cutoff)
+
+
+def suggestion(near, accepted):
+    """The end of a message about an unknown name. Example: ["lr"], ... -> "did you mean lr?"."""
+    return f"did you mean {' or '.join(near)}?" if near else f"accepted: {', '.join(accepted)}"
 
 
 def listed(names, most=12):

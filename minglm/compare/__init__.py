@@ -1,1 +1,1 @@
-"""GLM beside its rivals: the same network trained as GPT, BERT and prefix LM, and baselines."""
+"""GLM and its rivals: the same network trained as GPT, BERT and prefix LM, and baselines."""

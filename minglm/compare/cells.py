@@ -1,14 +1,14 @@
-"""One model, three rivals: the same network trained as GLM, GPT, BERT and prefix LM, and GLM without this and that.
+"""One network trained as GLM, GPT, BERT, prefix LM and ablations of GLM: the paper's tables 1 and 6, small.
 
-The small-scale version of the paper's tables 1 and 6. All are pretrained on the same text tokens in as many
-steps, then each learns the same tasks in the same way; a task's row is a text with one blank (tasks/), which
-each family reads as it can (layout.py). Beside every score stand chance, the most frequent label, the same
-learning from random weights, and what comes of counting words (rivals.py: TF-IDF with logistic regression, a
-dictionary).
+All are pretrained on the same text tokens in equally many steps, and then learn the same tasks in the same
+way. A task's record is a text with one blank (tasks/), which each family reads in its own way (families.py).
+The baselines are chance, the most frequent label, the same fine-tuning from random weights, and counting
+words (rivals.py: TF-IDF with logistic regression, a dictionary).
 
-A comparison is many cells. A cell is one pretraining, or one use of a pretrained model; its result is a line
-of cells.jsonl, with all that decides it. So a comparison may be interrupted at any time, and goes on where it
-was; on another machine too, for cells.jsonl is all it needs. One process at a time writes to a folder.
+A comparison consists of cells. A cell is one pretraining, or one use of a pretrained model; its result is a
+line of cells.jsonl, together with everything it depends on. So a comparison can be interrupted at any time
+and resumed, even on another machine, because cells.jsonl is all it needs. Only one process at a time may
+write to a folder.
 """
 
 import contextlib
@@ -42,6 +42,7 @@ from ..measure.evaluate import evaluate_infill
 from ..measure.metrics import bleu, bleu_counts, bleu_of, jackknife, measure, standard_error
 from ..measure.perplexity import evaluate_last_word, evaluate_text
 from ..model import GLM
+from ..model_config import useful_flop
 from ..rng import stream_seed
 from ..train.config import Finetuning
 from ..train.finetune import LabelScorer, TextScorer, fit
@@ -55,67 +56,52 @@ from ..use.tasks import Cloze, TextToText
 from .plan import COUNTED, TASKS, UNTRAINED
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 
-VERSION = 2  # part of every cell's hash; goes up when a cell would come out otherwise
-TEXTS_OF = (
-    "austen",
-    "scripture",
-    "glosses",
-    "sentiment",
-    "topic",
-    "paraphrase",
-    "modernise",
-)  # their train sides are read
-CHAPTERS = (
-    "austen",
-    "scripture",
-)  # running text; the lines of the others have nothing to do with one another
+VERSION = 2  # part of every cell's hash; raise it when a change would alter the results
+# folders of data whose train parts are read
+TEXTS_OF = ("austen", "scripture", "glosses", "sentiment", "topic", "paraphrase", "modernise")
+CHAPTERS = ("austen", "scripture")  # running text; in the other files, each line stands alone
 COMMAND = "minglm compare"
 
 # ---- the job ---------------------------------------------------------------------------------------------
 
 
 class Comparison:
-    """A folder: cells.jsonl (a result a line), texts/, models/ (the pretrained ones), log.txt."""
+    """A folder: cells.jsonl (one result per line), texts/, models/ (the pretrained ones), log.txt."""
 
     def __init__(self, plan, data, out):
         self.plan, self.data, self.out = plan, Path(data), Path(out)
         if not self.data.is_dir():
-            raise MinglmError(
-                f"--data: {self.data} is no folder; that of a clone, tutorials/data, is accepted"
-            )
+            what = f"{self.data} is no folder"
+            raise MinglmError(f"--data: {what}; that of a clone, tutorials/data, is accepted")
         for name in sorted({*TEXTS_OF, *TASKS, "infill", "last_word"}):
             if not (self.data / name).is_dir():
-                raise MinglmError(
-                    f"--data: {self.data} has no folder {name}; that of a clone, tutorials/data, has all of them"
-                )
+                what = f"{self.data} has no folder {name}"
+                raise MinglmError(f"--data: {what}; that of a clone, tutorials/data, has all of them")
         self.file = self.out / "cells.jsonl"
-        self.made = {}  # what was read last: the model, the results
+        self.made = {}  # a cache: the last model, the results, the fingerprint of the text
 
     def texts(self):
-        """The file to pretrain on, a document a line; written at the first call."""
+        """The file to pretrain on, one document per line; written at the first call."""
         path = self.out / "texts" / "texts.jsonl"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [
-                json.dumps(dict(text=text), ensure_ascii=False) + "\n"
-                for text in pretraining_texts(self.data)
-            ]
-            write_whole(path, "".join(lines))
+            records = (dict(text=text) for text in pretraining_texts(self.data))
+            write_whole(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in records))
         return path
 
     def config_of(self, cell):
-        """All that decides a cell's result, as a dict."""
+        """Everything that a cell's result depends on, as a dict."""
         plan = asdict(self.plan)
         for name in ("pretraining_seeds", "finetuning_seeds"):
             del plan[name]
-        if cell.task is None:  # how models are used does not change how they are trained
+        if cell.task is None:  # the use of models does not affect their pretraining
             use = ("learn", "choose", "report", "epochs", "reads", "lr")
             plan = {name: value for name, value in plan.items() if not name.startswith(use)}
         task = dict(task=TASKS[cell.task].to_toml()) if cell.task in TASKS else {}
         return dict(version=VERSION, cell=asdict(cell), plan=plan, text=self.fingerprint()) | task
 
     def fingerprint(self):
-        """SHA-256 of the text that is pretrained on."""
+        """The SHA-256 of the pretraining text."""
         if "text" not in self.made:
             self.made["text"] = hashlib.sha256(self.texts().read_bytes()).hexdigest()
         return self.made["text"]
@@ -124,33 +110,30 @@ class Comparison:
         return key_of(self.config_of(cell))
 
     def known(self, cell):
-        """The result of a cell that was done, else None."""
+        """The result of a cell if it is done, else None."""
         size = self.file.stat().st_size if self.file.exists() else 0
-        if self.made.get("results", (None,))[0] != size:  # it grows, and other processes may write to it too
+        if self.made.get("results", (None,))[0] != size:  # the file grows, perhaps through another process
             lines = read_cells(self.file) if size else []
             self.made["results"] = size, {key_of(line["config"]): line["result"] for line in lines}
         return self.made["results"][1].get(self.key_of(cell))
 
     def run(self, wanted, minutes=None, say=print):
-        """Do what is not done yet, in order; leaves after `minutes` (the cell that runs is finished)."""
+        """Compute the cells that are not done yet, in order; after `minutes`, no further cell is begun."""
         began, left = time.monotonic(), [cell for cell in wanted if self.known(cell) is None]
         if any(isinstance(TASKS.get(cell.task), TextToText) for cell in left):
-            need("sacrebleu", "BLEU of text to text")  # before the hours it takes
+            need("sacrebleu", "BLEU of text to text")  # check now: the work takes hours
         if any(cell.family == COUNTED for cell in left) and not have("sklearn", "what counting words gives"):
             left = [cell for cell in left if cell.family != COUNTED]
         for n, cell in enumerate(left):
             if minutes is not None and time.monotonic() - began > 60 * minutes:
-                say(
-                    f"stopped     after {minutes:g} minutes; {len(left) - n:,} cells are left: the same command goes on"
-                )
+                what = f"after {minutes:g} minutes; {len(left) - n:,} cells are left"
+                say(f"stopped     {what}: the same command continues")
                 return
             if self.known(cell) is not None:  # another process has done it meanwhile
                 continue
             started = time.monotonic()
-            with (
-                self.log(),
-                contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext(),
-            ):
+            silent = contextlib.redirect_stderr(io.StringIO()) if cell.task else contextlib.nullcontext()
+            with self.log(), silent:
                 result = self.pretrain(cell) if cell.task is None else self.use(cell)
             result["seconds"] = round(time.monotonic() - started, 1)
             add_cell(self.file, dict(config=self.config_of(cell), result=result, **origin()))
@@ -158,7 +141,7 @@ class Comparison:
 
     @contextlib.contextmanager
     def log(self):
-        """What a cell prints goes to out/log.txt."""
+        """A context in which stdout goes to out/log.txt."""
         log = open(self.out / "log.txt", "a", encoding="utf-8", errors="backslashreplace")
         with log, contextlib.redirect_stdout(log):
             yield
@@ -169,21 +152,19 @@ class Comparison:
         """The tokenizer of all models, trained at the first call."""
         folder = self.out / "texts" / f"tokenizer-{self.plan.vocab_size}"
         if not folder.exists():
-            Tokenizer.train(
-                read_documents(self.texts()), self.plan.vocab_size, progress=False
-            ).save_pretrained(folder)
+            tokenizer = Tokenizer.train(read_documents(self.texts()), self.plan.vocab_size, progress=False)
+            tokenizer.save_pretrained(folder)
         return Tokenizer.from_pretrained(folder)
 
     def folder_of(self, cell):
+        """The run folder of the model that a cell uses."""
         return self.out / "models" / self.key_of(dataclasses.replace(cell, task=None, seed=0, head=False))
 
     def pretrain(self, cell):
-        """Train one model -> what it cost, and what it learned."""
-        folder, config = (
-            self.folder_of(cell),
-            self.plan.pretraining(cell.family, cell.pretrained, self.texts()),
-        )
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was interrupted
+        """Train one model; returns what it cost and its scores, as a dict."""
+        folder = self.folder_of(cell)
+        config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
         tokenizer = self.tokenizer()
         torch.manual_seed(stream_seed(cell.pretrained, 0, 0, 0))
         model = GLM(dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size))
@@ -192,7 +173,8 @@ class Comparison:
             rows = list(csv.DictReader(file))
         report = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         return dict(
-            **{name: sum(int(row[name]) for row in rows) for name in ("text_tokens", "learned_tokens")},
+            text_tokens=sum(int(row["text_tokens"]) for row in rows),
+            learned_tokens=sum(int(row["learned_tokens"]) for row in rows),
             training_seconds=round(sum(float(row["seconds"]) for row in rows), 1),
             loss=float(rows[-1]["loss"]),
             petaflop=self.flop(cell) / 1e15,
@@ -200,19 +182,14 @@ class Comparison:
         )
 
     def flop(self, cell, most=64):
-        """Useful floating-point operations of a pretraining: the mean of `most` steps, times the steps."""
-        from ..model_config import useful_flop  # other commands start without the bench
-
+        """Useful floating-point operations of a pretraining, extrapolated from up to `most` steps."""
         model, tokenizer = self.model(cell)
         config = self.plan.pretraining(cell.family, cell.pretrained, self.texts())
         corpus = cached_corpus([self.texts()], tokenizer, documents="line")
         source, _ = sources(corpus, tokenizer, config)
         batches = TrainingBatches(source, config.train.batch_tokens)
-        steps = min(most, self.plan.steps)
-        counts = [
-            sum(useful_flop(model.config, pack([e for _, e in batches.examples(k)]))) for k in range(steps)
-        ]
-        return self.plan.steps * statistics.fmean(counts)
+        steps = [[e for _, e in batches.examples(k)] for k in range(min(most, self.plan.steps))]
+        return self.plan.steps * statistics.fmean(sum(useful_flop(model.config, pack(s))) for s in steps)
 
     def model(self, cell):
         """(GLM, Tokenizer) of a cell: the pretrained one, or random weights."""
@@ -224,9 +201,8 @@ class Comparison:
                 self.made["model"] = key, read_model(key)
             return self.made["model"][1]
         tokenizer, config = self.tokenizer(), self.plan.pretraining(cell.family, 0, self.texts()).model
-        return random_weights(
-            dataclasses.replace(config, vocab_size=tokenizer.vocab_size), cell.seed
-        ), tokenizer
+        config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
+        return random_weights(config, cell.seed), tokenizer
 
     # uses
 
@@ -234,41 +210,36 @@ class Comparison:
         """One use of a model -> {"score", "standard_error", "n", "metric", ...}."""
         if cell.task in UNTRAINED:
             return self.untrained(cell.task, *self.model(cell))
-        task, counts = TASKS[cell.task], self.plan.rows(cell.task)
-        # room is left for what gpt and prefix write behind the text, and all read the same
-        limit = self.plan.reads if isinstance(task, Cloze) else self.plan.max_positions // 2
-        rows = {side: list(self.rows(cell.task, side).items()) for side in ("train", "dev")}
-        train, dev, choose = rows["train"], rows["dev"][: counts["report"]], counts["choose"]
-        learn = min(counts["learn"], len(train) - choose)
-        parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev)
+        task, counts, plan = TASKS[cell.task], self.plan.rows(cell.task), self.plan
+        # leaves room for what gpt and prefix write after the text; the same for all families
+        limit = plan.reads if isinstance(task, Cloze) else plan.max_positions // 2
+        train, dev = (list(self.rows(cell.task, side).items()) for side in ("train", "dev"))
+        learn, choose = min(counts["learn"], len(train) - counts["choose"]), counts["choose"]
+        parts = dict(learn=train[:learn], choose=train[learn : learn + choose], dev=dev[: counts["report"]])
         tokenizer = self.tokenizer()
-        read = {
-            name: ask_all(task, tokenizer, dict(part), limit, labelled=True) for name, part in parts.items()
-        }
+        read = {name: ask_all(task, tokenizer, dict(part), limit, True) for name, part in parts.items()}
         if cell.family == COUNTED:
             return count_words(task, parts, read)
         model = copy.deepcopy(self.model(cell)[0])
-        settings = Finetuning(
-            epochs=self.plan.epochs, lr=self.plan.lr, patience=self.plan.epochs, dtype=self.plan.dtype
-        )
         if isinstance(task, TextToText):
             scorer = TextScorer(model)
-            history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
+        elif cell.head:
+            torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
+            scorer = LinearHead(model, len(task.labels))
+        else:
+            scorer = LabelScorer(model, task.length_penalty)
+        settings = Finetuning(epochs=plan.epochs, lr=plan.lr, patience=plan.epochs, dtype=plan.dtype)
+        history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
+        if isinstance(task, TextToText):
             written = generate(model, tokenizer, read["dev"], dials_of(task))
-            gold = [row[task.target].strip() for _, row in parts["dev"]]
-            copied = [row["src"] for _, row in parts["dev"]]
+            gold = [record[task.target].strip() for _, record in parts["dev"]]
+            copied = [record["src"] for _, record in parts["dev"]]
             return written_score(written, gold) | dict(
                 copying=bleu(copied, gold)["bleu"],
                 best_epoch=best(history, lambda h: -h["dev_loss"]),
                 **scorer.judge(read["dev"]),
                 example=dict(source=copied[0], ours=written[0], gold=gold[0]),
             )
-        if cell.head:
-            torch.manual_seed(stream_seed(cell.seed, 0, 0, 0))
-            scorer = LinearHead(model, len(task.labels))
-        else:
-            scorer = LabelScorer(model, task.length_penalty)
-        history = fit(scorer, read["learn"], read["choose"], settings, cell.seed, task, quiet)
         gold = [q.gold for q in read["dev"]]
         return labelled_score(predict(scorer, read["dev"]), read["dev"]) | dict(
             best_epoch=best(history, lambda h: h["accuracy"]),
@@ -278,46 +249,35 @@ class Comparison:
         )
 
     def untrained(self, name, model, tokenizer):
-        """Infilling; the last word of a passage and running text, which all read from left to right: as pretrained."""
+        """A use without fine-tuning: infilling, or the last word or running text, both read left to right."""
         if name == "text":
             text = "".join(text_chunks(self.data / "austen" / "dev.txt.xz"))
-            documents = [part for part in text.split("\n\n") if part.strip()][
-                : max(1, self.plan.report // 50)
-            ]
-            metrics = evaluate_text(model, tokenizer, documents)["metrics"]
-            found = metrics["bits_per_byte_left_to_right"]
-            return dict(
-                metric="bits per byte",
-                score=found["value"],
-                standard_error=found["standard_error"],
-                n=found["n"],
-            )
-        rows = dict(list(self.rows(name, "dev").items())[: self.plan.report])
-        if name == "last_word":
-            found = evaluate_last_word(model, tokenizer, rows)["metrics"]["accuracy_left_to_right"]
+            documents = [part for part in text.split("\n\n") if part.strip()]
+            report = evaluate_text(model, tokenizer, documents[: max(1, self.plan.report // 50)])
+            result, kind, factor = report["metrics"]["bits_per_byte_left_to_right"], "bits per byte", 1
         else:
-            found = evaluate_infill(model, tokenizer, rows)["metrics"]["exact_match"]
-        return dict(
-            metric="exact",
-            score=100 * found["value"],
-            standard_error=100 * found["standard_error"],
-            n=found["n"],
-        )
+            evaluation, metric = evaluate_infill, "exact_match"
+            if name == "last_word":
+                evaluation, metric = evaluate_last_word, "accuracy_left_to_right"
+            records = dict(list(self.rows(name, "dev").items())[: self.plan.report])
+            result, kind, factor = evaluation(model, tokenizer, records)["metrics"][metric], "exact", 100
+        error = result["standard_error"]
+        error = None if error is None else factor * error
+        return dict(metric=kind, score=factor * result["value"], standard_error=error, n=result["n"])
 
     def rows(self, task, side):
-        [path] = sorted((self.data / task).glob(f"{side}.jsonl*"))[:1] or [
-            self.data / task / f"{side}.jsonl.xz"
-        ]
-        return read_rows(path)
+        """The records of a task's "train" or "dev" file: {where: record}."""
+        paths = sorted((self.data / task).glob(f"{side}.jsonl*"))
+        return read_rows(paths[0] if paths else self.data / task / f"{side}.jsonl.xz")
 
 
 def key_of(config):
-    """A short hash of all that decides a cell."""
+    """A short hash of everything that a cell's result depends on."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_cells(path):
-    """The lines of cells.jsonl; half a line, of a process that was killed, is a cell that is not done."""
+    """The lines of cells.jsonl; incomplete lines, of a process that was killed, are skipped."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(ValueError):
@@ -326,37 +286,39 @@ def read_cells(path):
 
 
 def add_cell(path, line):
-    """Append a line at once, so that processes which share the file do not mix theirs."""
+    """Append a line in one write, so that processes that share the file do not mix their lines."""
     try:
         with open(path, "a+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
-            torn = file.read(1) not in (b"", b"\n")  # half a line ends the file
-            file.write(b"\n" * torn + strict_json.dumps(line).encode() + b"\n")
+            torn = file.read(1) not in (b"", b"\n")  # the last line is incomplete
+            file.write((b"\n" if torn else b"") + strict_json.dumps(line).encode() + b"\n")
     except OSError as error:
         raise MinglmError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def count_words(task, parts, read):
-    """The same rows without a network. parts: {"learn", "choose", "dev"}: [(where, row)]; read: what a model reads of them."""
-    rows = {name: [row for _, row in part] for name, part in parts.items()}
+    """The result of a task without a network, from a dictionary or TF-IDF.
+
+    parts: {"learn", "choose", "dev"}: [(where, record)]. read: the same as Questions or Pairs.
+    """
+    learn, choose, dev = ([record for _, record in parts[name]] for name in ("learn", "choose", "dev"))
     if isinstance(task, TextToText):
-        written = word_for_word(
-            [(row["src"], row["tgt"]) for row in rows["learn"]], [row["src"] for row in rows["dev"]]
-        )
-        return written_score(written, [row[task.target].strip() for row in rows["dev"]])
-    said = tf_idf(task, rows["learn"], read["learn"], rows["choose"], read["choose"], rows["dev"])
-    return labelled_score(said, read["dev"])
+        pairs = [(record["src"], record["tgt"]) for record in learn]
+        written = word_for_word(pairs, [record["src"] for record in dev])
+        return written_score(written, [record[task.target].strip() for record in dev])
+    labels = tf_idf(task, learn, read["learn"], choose, read["choose"], dev)
+    return labelled_score(labels, read["dev"])
 
 
-def labelled_score(found, questions):
-    """Accuracy in percent, as a cell's result. found: probabilities or numbers of labels."""
-    share, n = measure(found, questions)["accuracy"], len(questions)
+def labelled_score(predictions, questions):
+    """The accuracy in percent as a cell's result. predictions: probabilities or label indices."""
+    share, n = measure(predictions, questions)["accuracy"], len(questions)
     return dict(metric="accuracy", n=n, score=100 * share, standard_error=100 * standard_error(share, n))
 
 
 def written_score(written, gold):
-    """BLEU, as a cell's result."""
+    """BLEU as a cell's result."""
     counts = bleu_counts(written, gold)
     score, error = jackknife(lambda rows: bleu_of(counts[rows]), len(gold))
     return dict(metric="BLEU", n=len(gold), score=score, standard_error=error)
@@ -371,21 +333,21 @@ def best(history, value):
 
 
 def pretraining_texts(data):
-    """All documents: chapters in pieces, definitions, and the texts of tasks without their labels; two of a row together."""
+    """Yields all documents: chapters in pieces, definitions, and the texts of tasks without their labels."""
     for name in TEXTS_OF:
         [path] = sorted((data / name).glob("train.*"))[:1]
         if path.name.startswith("train.jsonl"):
-            for row in read_rows(path).values():
-                yield " ".join(row[key] for key in ("text", "a", "b", "src") if key in row)
+            for record in read_rows(path).values():
+                yield " ".join(record[key] for key in ("text", "a", "b", "src") if key in record)
         else:
             text = "".join(text_chunks(path))
             yield from pieces(text) if name in CHAPTERS else filter(None, text.split("\n"))
 
 
 def pieces(text, words=90):
-    """Chapters (parted by empty lines, a paragraph a line) as short and long documents.
+    """Chapters (separated by empty lines, one paragraph per line) as short and long documents.
 
-    Pages of about 90 words, every second of which falls into its paragraphs.
+    Every other page of about 90 words is split into its paragraphs.
     """
     whole = True
     for chapter in text.split("\n\n"):
@@ -399,10 +361,8 @@ def pieces(text, words=90):
 
 
 def shown(result):
+    """A cell's result in one line."""
     if "score" in result:
         error = f" +- {result['standard_error']:.1f}" if result["standard_error"] is not None else ""
         return f"{result['metric']} {result['score']:.2f}{error}"
     return f"loss {result['loss']:.3f}, {result['petaflop']:.3f} PFLOP"
-
-
-# ---- what it says ----------------------------------------------------------------------------------------

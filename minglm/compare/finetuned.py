@@ -1,8 +1,8 @@
-"""Fine-tuning from start to end: a model learns a task with several seeds, and its baselines stand in the same table.
+"""Fine-tuning from start to end: a model learns a task with several seeds, and one table compares baselines.
 
 Baselines are printed even when they win. For labels: the model before fine-tuning, TF-IDF with logistic
 regression, the most frequent label and chance; for text to text: the copied source and a dictionary of words.
-With rivals=True the same training from random weights is added, and for labels a linear head.
+rivals=True adds the same training from random weights and, for labels, a linear head.
 """
 
 import copy
@@ -38,84 +38,82 @@ def finetune(
     train,
     dev,
     *,
-    settings=Finetuning(),
+    settings=Finetuning(),  # noqa: B008
     seeds=(0,),
     few_shot=None,
-    test=None,  # noqa: B008
+    test=None,
     rivals=False,
     say=print,
 ):
     """Fine-tune a copy of a model for a task -> (the GLM of the best seed on dev, a report as a dict).
 
-    task: a Cloze or a TextToText. train, dev, test: {where a record stands: record}; the table is about test,
-    or about dev without a test. few_shot: learn from so many records only, drawn by seed: of each label, for
-    text to text in all. rivals: also train the same model from random weights and, for labels, a linear head.
-    Raises MinglmError when records do not fit the task or a label has no record. The model itself stays as it
-    is. Run one at a time per process: dropout draws from torch's own generator, which all threads share.
+    task: a Cloze or a TextToText. train, dev, test: {where a record comes from: record}; the table is about
+    test or, without it, about dev. few_shot: learn from only so many records, drawn by seed (per label; for
+    text to text, in all). rivals: also train the same model from random weights and, for labels, a linear
+    head. The model itself stays as it is. Raises MinglmError when records do not fit the task or a label has
+    no record. Run one at a time per process: dropout uses torch's global generator, which threads share.
     """
     check_pair(model, tokenizer)
-    kind = (Texts if isinstance(task, TextToText) else Labels)(model, tokenizer, task, train, dev, test)
-    read, base = kind.read, copy.deepcopy(model).to(choose_device("auto"))
-    drawn = [
-        draw(task, read["train"], few_shot, seed) if few_shot else range(len(read["train"])) for seed in seeds
-    ]
-    answers, runs, best = defaultdict(list, kind.untrained(base)), [], None
-    for seed, chosen in zip(seeds, drawn, strict=True):
-        learned = [read["train"][i] for i in chosen]
-        say(f"seed {seed:<6} {len(learned):,} texts to learn from")
-        scorer = kind.scorer(copy.deepcopy(base))
-        history = fit(scorer, learned, read["dev"], settings, seed, task, say)
-        said = kind.answers(scorer)
-        answers[kind.tuned].append(said)
+    job = (Texts if isinstance(task, TextToText) else Labels)(model, tokenizer, task, train, dev, test)
+    read, base = job.read, copy.deepcopy(model).to(choose_device("auto"))
+    indices = {seed: range(len(read["train"])) for seed in seeds}
+    if few_shot:
+        indices = {seed: draw(task, read["train"], few_shot, seed) for seed in seeds}
+    answers, runs, best = defaultdict(list, job.untrained(base)), [], None
+    for seed in seeds:
+        questions = [read["train"][i] for i in indices[seed]]
+        say(f"seed {seed:<6} {len(questions):,} texts to learn from")
+        scorer = job.scorer(copy.deepcopy(base))
+        history = fit(scorer, questions, read["dev"], settings, seed, task, say)
+        ours = job.answers(scorer)
+        answers[job.tuned].append(ours)
         top = max(history, key=lambda epoch: scorer.value(task, epoch))
-        runs.append(dict(seed=seed, texts=len(learned), best_epoch=top["epoch"], history=history))
+        runs.append(dict(seed=seed, texts=len(questions), best_epoch=top["epoch"], history=history))
         if best is None or scorer.value(task, top) > best[0]:
-            best = scorer.value(task, top), scorer.model, said, dict(seed=seed, epoch=top["epoch"])
-        for name, how, rival in kind.rivals(base, seed) if rivals else ():
+            best = scorer.value(task, top), scorer.model, ours, dict(seed=seed, epoch=top["epoch"])
+        for name, how, rival in job.rivals(base, seed) if rivals else ():
             say(f"{name}{how}, trained the same way")
-            fit(rival, learned, read["dev"], settings, seed, task, say)
-            answers[name].append(kind.answers(rival))
-        for name, said in kind.counted(chosen, learned):
-            answers[name].append(said)
-    _, tuned, said, kept = best
+            fit(rival, questions, read["dev"], settings, seed, task, say)
+            answers[name].append(job.answers(rival))
+        for name, theirs in job.counted(indices[seed], questions):
+            answers[name].append(theirs)
+    _, tuned, ours, kept = best
     report = dict(
         task=task.name,
-        metric=kind.metric,
+        metric=job.metric,
         few_shot=few_shot,
         settings={name: value for name, value in asdict(settings).items() if name != "steps"},
-        texts={name: len(asked) for name, asked in read.items()},
-        about=kind.about,
+        texts={name: len(part) for name, part in read.items()},
+        about=job.about,
         kept=kept,
-        scores=kind.table(answers),
+        scores=job.table(answers),
         seeds=runs,
-        **kind.details(said),
+        **job.details(ours),
     )
     return tuned, report
 
 
 def draw(task, questions, few_shot, seed):
-    """Numbers of `few_shot` questions of each label (in all, where rows bring their own candidates), drawn by seed."""
+    """Indices of `few_shot` questions per label, drawn by seed; in all, if records bring their labels."""
     classes = [[i for i, q in enumerate(questions) if q.gold == label] for label in range(len(task.labels))]
-    chosen = []
+    indices = []
     for number, members in enumerate(classes or [list(range(len(questions)))]):
         if len(members) < few_shot:
             what = f"with the label {task.labels[number]!r}" if task.labels else "in all"
             raise MinglmError(f"--few-shot: {few_shot} given; there are {len(members)} rows {what}")
-        chosen += [members[i] for i in permutation(len(members), seed, number, 0, SAMPLING)[:few_shot]]
-    return sorted(chosen)
+        indices += [members[i] for i in permutation(len(members), seed, number, 0, SAMPLING)[:few_shot]]
+    return sorted(indices)
 
 
 class Job:
-    """A task, and all records read for it: what labels and text to text share."""
+    """A task and all its records, as read by a model: what labels and text to text share."""
 
     def __init__(self, model, tokenizer, task, train, dev, test):
-        records = dict(train=train, dev=dev) | (dict(test=test) if test else {})
+        parts = dict(train=train, dev=dev) | (dict(test=test) if test else {})
         limit = text_limit(model.config, isinstance(task, TextToText))
         self.task, self.tokenizer, self.about = task, tokenizer, "test" if test else "dev"
-        self.records = {name: list(some.values()) for name, some in records.items()}
-        self.read = {
-            name: ask_all(task, tokenizer, some, limit, labelled=True) for name, some in records.items()
-        }
+        self.records = {name: list(part.values()) for name, part in parts.items()}
+        self.read = {name: ask_all(task, tokenizer, part, limit, True) for name, part in parts.items()}
 
 
 class Labels(Job):
@@ -129,12 +127,9 @@ class Labels(Job):
         self.metric = task.metric
         for label, name in enumerate(task.labels):
             if not any(q.gold == label for q in self.read["train"]):
-                raise MinglmError(
-                    f"train: no row with the label {name!r}; each of {', '.join(task.labels)} needs at least one"
-                )
-        self.counts_words = task.labels and have(
-            "sklearn", self.TF_IDF
-        )  # a note, where it is not, before the work
+                rule = f"each of {', '.join(task.labels)} needs at least one"
+                raise MinglmError(f"train: no row with the label {name!r}; {rule}")
+        self.counts_words = task.labels and have("sklearn", self.TF_IDF)  # its note comes before the work
 
     def scorer(self, model):
         return LabelScorer(model, self.task.length_penalty)
@@ -147,66 +142,54 @@ class Labels(Job):
         return {self.ZERO_SHOT: [self.answers(self.scorer(base))]}
 
     def rivals(self, base, seed):
-        """(name, how, scorer) of what is trained in the same way."""
+        """Yields (name, how, scorer) for each rival that is trained the same way."""
         yield RANDOM, "", self.scorer(random_weights(base.config, seed).to(device_of(base)))
         if self.task.labels:
             torch.manual_seed(stream_seed(seed, 0, 0, 0))
             head = LinearHead(copy.deepcopy(base), len(self.task.labels)).to(device_of(base))
             yield self.HEAD, " on the first state of Part A", head
 
-    def counted(self, chosen, learned):
-        """(name, answers) of what takes no network."""
-        records, asked = self.records, self.read[self.about]
+    def counted(self, indices, questions):
+        """Yields (name, answers) for each baseline without a network, from the training records drawn."""
+        records, n = self.records, len(self.read[self.about])
         if self.counts_words:
-            train = [records["train"][i] for i in chosen]
-            yield (
-                self.TF_IDF,
-                tf_idf(self.task, train, learned, records["dev"], self.read["dev"], records[self.about]),
-            )
+            train, dev = [records["train"][i] for i in indices], (records["dev"], self.read["dev"])
+            yield self.TF_IDF, tf_idf(self.task, train, questions, *dev, records[self.about])
         if self.task.labels:
-            yield self.MAJORITY, [np.bincount([q.gold for q in learned]).argmax()] * len(asked)
+            yield self.MAJORITY, [np.bincount([q.gold for q in questions]).argmax()] * n
 
     def table(self, answers):
         order = (self.tuned, self.ZERO_SHOT, RANDOM, self.HEAD, self.TF_IDF, self.MAJORITY)
         return label_table({name: answers[name] for name in order if name in answers}, self.read[self.about])
 
-    def details(self, said):
-        return dict(
-            labels=self.task.labels,
-            **mistakes(self.task, self.records[self.about], self.read[self.about], said),
-        )
+    def details(self, ours):
+        records, questions = self.records[self.about], self.read[self.about]
+        return dict(labels=self.task.labels, **mistakes(self.task, records, questions, ours))
 
 
 class Texts(Job):
     """Text to text (TextToText)."""
 
-    tuned, COPY, WORDS, metric = (
-        "fine-tuned GLM",
-        "copying the source",
-        "word for word, by a dictionary",
-        "dev_loss",
-    )
+    metric, tuned = "dev_loss", "fine-tuned GLM"
+    COPY, WORDS = "copying the source", "word for word, by a dictionary"
 
     def __init__(self, model, tokenizer, task, train, dev, test):
         super().__init__(model, tokenizer, task, train, dev, test)
-        self.pairs = {
-            name: [self.source_and_gold(record) for record in some] for name, some in self.records.items()
-        }
+        self.pairs = {name: [self.pair_of(record) for record in part] for name, part in self.records.items()}
         self.sources, self.gold = zip(*self.pairs[self.about], strict=True)
         self.dials = dials_of(task)
         tell_what_is_left_out()
 
-    def source_and_gold(self, record):
-        """(the texts of its columns, the answer) of a record."""
-        return " ".join(record[column] for column in self.task.columns).strip(), record[
-            self.task.target
-        ].strip()
+    def pair_of(self, record):
+        """(source, answer) of a record."""
+        source = " ".join(record[column] for column in self.task.columns)
+        return source.strip(), record[self.task.target].strip()
 
     def scorer(self, model):
         return TextScorer(model)
 
     def answers(self, scorer):
-        """What a model writes for each source."""
+        """The text that a model writes for each source."""
         return generate(scorer.model, self.tokenizer, self.read[self.about], self.dials)
 
     def untrained(self, base):
@@ -215,29 +198,30 @@ class Texts(Job):
     def rivals(self, base, seed):
         yield RANDOM, "", TextScorer(random_weights(base.config, seed).to(device_of(base)))
 
-    def counted(self, chosen, learned):
-        yield self.WORDS, word_for_word([self.pairs["train"][i] for i in chosen], self.sources)
+    def counted(self, indices, questions):
+        yield self.WORDS, word_for_word([self.pairs["train"][i] for i in indices], self.sources)
 
     def table(self, answers):
         order = (self.tuned, RANDOM, self.WORDS, self.COPY)
         return text_table({name: answers[name] for name in order if name in answers}, self.gold)
 
-    def details(self, said):
-        few = sorted({i * len(said) // 20 for i in range(20)})
+    def details(self, ours):
+        def cut(pairs):
+            return dict(sources=sum(p.cut > 0 for p in pairs), answers=sum(p.cut_target > 0 for p in pairs))
+
+        few = sorted({i * len(ours) // 20 for i in range(20)})
         return dict(
             dials={name: x for name, x in asdict(self.dials).items() if x},
-            cut={
-                name: dict(
-                    sources=sum(p.cut > 0 for p in pairs), answers=sum(p.cut_target > 0 for p in pairs)
-                )
-                for name, pairs in self.read.items()
-            },
-            examples=[dict(source=self.sources[i], ours=said[i], gold=self.gold[i]) for i in few],
+            cut={name: cut(pairs) for name, pairs in self.read.items()},
+            examples=[dict(source=self.sources[i], ours=ours[i], gold=self.gold[i]) for i in few],
         )
 
 
 def label_table(answers, questions):
-    """{method: scores}: means over seeds, the standard error that the number of texts gives, the deviation between seeds."""
+    """{method: scores}: means over seeds.
+
+    standard_error: from the number of texts. between_seeds: standard deviation.
+    """
     table = {}
     for method, of_seeds in answers.items():
         scores = [measure(predictions, questions) for predictions in of_seeds]
@@ -254,7 +238,7 @@ def label_table(answers, questions):
 
 
 def text_table(answers, gold):
-    """{method: scores}: means over seeds, and the deviation between seeds where there are several."""
+    """{method: scores}: means over seeds, and their standard deviation if there are several seeds."""
 
     def over_seeds(how, scores):
         return {name: None if x is None else how([s[name] for s in scores]) for name, x in scores[0].items()}
@@ -267,15 +251,15 @@ def text_table(answers, gold):
     return table
 
 
-def mistakes(task, rows, questions, found, most=20):
-    """The confusion table {gold: {predicted: texts}} and the rows that came out wrong with most confidence."""
+def mistakes(task, records, questions, probabilities, most=20):
+    """The confusion table {gold: {predicted: texts}}, and the wrong predictions with the most confidence."""
     confusion = {a: dict.fromkeys(task.labels, 0) for a in task.labels}
     wrong = []
-    for row, q, p in zip(rows, questions, found, strict=True):
-        gold, said = q.labels[q.gold], q.labels[int(p.argmax())]
+    for record, q, p in zip(records, questions, probabilities, strict=True):
+        gold, predicted = q.labels[q.gold], q.labels[int(p.argmax())]
         if task.labels:
-            confusion[gold][said] += 1
-        if gold != said:
-            text = {column: row[column] for column in task.columns}
-            wrong.append(dict(gold=gold, predicted=said, probability=float(p.max()), row=text))
+            confusion[gold][predicted] += 1
+        if gold != predicted:
+            text = {column: record[column] for column in task.columns}
+            wrong.append(dict(gold=gold, predicted=predicted, probability=float(p.max()), row=text))
     return dict(confusion=confusion, wrong=sorted(wrong, key=lambda w: -w["probability"])[:most])

@@ -1,4 +1,4 @@
-"""What is compared: the plan of a comparison, and the list of its cells."""
+"""The plan of a comparison, and the list of its cells."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,13 @@ from ..train.config import resolve
 from ..use.tasks import Cloze, TextToText, read_task
 
 RIVALS = ("glm", "gpt", "bert", "prefix")
-
-
 ABLATIONS = ("glm-ordered", "glm-1d", "glm-sentinels")
-
-
-# no network: TF-IDF with logistic regression, or a dictionary; stands where the others have their family
+# In place of a family: no network, but TF-IDF with logistic regression, or a dictionary.
 COUNTED = "words"
 
-
-# The blank stands last, so that a model which reads from left to right has read all that it needs; labels are
-# one word each, for one word is what all four families can say (and one token in the tokenizers of this
-# comparison and of the box).
+# The blank comes last, so that a left-to-right model has read everything before it. Labels are one word each,
+# because all four families can produce one word (one token in the tokenizers used here and by the box).
 ONE_WORD = {"body part": "body", "communication": "language", "action": "act"}
-
-
 TASKS = {
     "sentiment": read_task("sentiment", Cloze),
     "topic": Cloze(
@@ -34,12 +26,12 @@ TASKS = {
 }
 
 
-UNTRAINED = ("infill", "last_word", "text")  # uses that need no rows to learn from
+UNTRAINED = ("infill", "last_word", "text")  # uses of a model that need no fine-tuning
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared, and how much of it. Everything here is part of a cell's hash where the cell depends on it."""
+    """The size of a comparison. Each cell's hash includes the fields that the cell depends on."""
 
     steps: int = 6000
     batch_tokens: int = 1024
@@ -48,56 +40,34 @@ class Plan:
     num_layers: int = 4
     num_heads: int = 4
     max_positions: int = 128
-    mask_ratio: float = (
-        0.3  # many short blanks: with the paper's 15 % in spans of 3, so short a pretraining shows a model
-    )
-    mean_span_length: float = (
-        1.5  # too few of them to learn how a blank's neighbours are found, and it fills none
-    )
-    reads: int = (
-        96  # tokens of a text that is classified: with 30 % of 128 blanked, Part A was never much longer
-    )
+    # Many short blanks: with the paper's 15 % in spans of 3, such a short pretraining has too few blanks for
+    # a model to learn how to find the words around a blank, and it fills none.
+    mask_ratio: float = 0.3
+    mean_span_length: float = 1.5
+    reads: int = 96  # most tokens of a classified text: with 30 % of 128 blanked, Part A was not much longer
     pretraining_seeds: int = 2
     finetuning_seeds: int = 3
-    learn: int = (
-        4000  # rows that a task is learned from, at most; those of book_cloze cost five readings each
-    )
-    learn_book_cloze: int = 400
-    choose: int = 400  # further rows of train, by which the epoch is chosen: dev is for the table alone
-    report: int = 1000  # rows of dev, at most
-    report_written: int = 300  # of them where the model has to write
+    learn: int = 4000  # most records that a task is learned from
+    learn_book_cloze: int = 400  # five readings per record
+    choose: int = 400  # further records of train that choose the epoch: dev is only for the table
+    report: int = 1000  # most records of dev
+    report_written: int = 300  # the same, for tasks in which the model writes
     epochs: int = 4
     lr: float = 5e-4
     dtype: str = "bfloat16"
 
     def pretraining(self, family, seed, texts):
-        """The RunConfig of one pretraining: the preset page, but for its size and length."""
-        shape = {
-            f"model.{name}": getattr(self, name)
-            for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
-        }
-        return resolve(
-            "page",
-            overrides=shape
-            | {
-                "model.family": family,
-                "train.steps": self.steps,
-                "train.batch_tokens": self.batch_tokens,
-                "train.seed": seed,
-                "train.dtype": self.dtype,
-                "train.eval_every": self.steps,
-                "train.sample_every": self.steps,
-                "train.save_every": self.steps,
-                "train.keep": 1,
-                "data.documents": "line",
-                "data.text": [str(texts)],
-                "data.mask_ratio": self.mask_ratio,
-                "data.mean_span_length": self.mean_span_length,
-            },
-        )
+        """The RunConfig of one pretraining: the preset page with the plan's own size and length."""
+        shape = ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
+        overrides = {f"model.{name}": getattr(self, name) for name in shape}
+        overrides |= {f"train.{name}_every": self.steps for name in ("eval", "sample", "save")}
+        overrides |= {f"train.{name}": getattr(self, name) for name in ("steps", "batch_tokens", "dtype")}
+        overrides |= {f"data.{name}": getattr(self, name) for name in ("mask_ratio", "mean_span_length")}
+        overrides |= {"model.family": family, "train.seed": seed, "train.keep": 1}
+        return resolve("page", overrides=overrides | {"data.documents": "line", "data.text": [str(texts)]})
 
     def rows(self, task):
-        """How many rows of a task are learned from, chosen by and reported on."""
+        """{"learn", "choose", "report"}: how many records of a task have each purpose."""
         learn = self.learn_book_cloze if task == "book_cloze" else self.learn
         report = self.report_written if task == "modernise" else self.report
         return dict(learn=learn, choose=min(self.choose, learn // 4), report=report)
@@ -123,7 +93,7 @@ QUICK = Plan(
 
 @dataclass(frozen=True)
 class Cell:
-    """One pretraining (task is None), or one use of a model. pretrained: its seed, or None: nothing was read before."""
+    """One pretraining (task is None), or one use of a model. pretrained: its seed; None: random weights."""
 
     family: str
     pretrained: int | None
@@ -134,42 +104,36 @@ class Cell:
     def __str__(self):
         nothing = "counted" if self.family == COUNTED else "random weights"
         model = nothing if self.pretrained is None else f"model {self.pretrained}"
-        use = (
-            "is pretrained"
-            if self.task is None
-            else f"{self.task}{' by a head' * self.head}, seed {self.seed}"
-        )
+        head = " by a head" if self.head else ""
+        use = "is pretrained" if self.task is None else f"{self.task}{head}, seed {self.seed}"
         return f"{self.family:<14} {model:<15} {use:<26}"
 
 
 def cells(plan):
-    """All cells, so ordered that a table of one seed is whole before the next seed begins; a model comes before its uses.
+    """All cells, in an order that completes the table of one seed before the next; models before their uses.
 
-    Last comes what the three rivals do from random weights: glm's say first whether pretraining helped.
+    The rivals from random weights come last, because glm's show earlier whether pretraining helped.
     """
-    found, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)], []
+    first, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)], []
     for seed in range(plan.pretraining_seeds):
         families = RIVALS + (ABLATIONS if seed == 0 else ())
         for family in families:
-            found.append(Cell(family, seed))
-            found += [Cell(family, seed, use) for use in uses_of(family, seed) if use in UNTRAINED]
+            first.append(Cell(family, seed))
+            first += [Cell(family, seed, use) for use in uses_of(family, seed) if use in UNTRAINED]
         for learning in range(plan.finetuning_seeds):
             for family in families:
                 tasks = [use for use in uses_of(family, seed) if use not in UNTRAINED]
-                found += [Cell(family, seed, task, learning) for task in tasks]
+                first += [Cell(family, seed, task, learning) for task in tasks]
             if seed == 0:
-                found += [Cell("glm", 0, "sentiment", learning, head=True)]
-                found += [Cell("glm", None, task, learning) for task in uses_of("glm", None)]
-                last += [
-                    Cell(family, None, task, learning)
-                    for family in RIVALS[1:]
-                    for task in uses_of(family, None)
-                ]
-    return found + last
+                first += [Cell("glm", 0, "sentiment", learning, head=True)]
+                first += [Cell("glm", None, task, learning) for task in uses_of("glm", None)]
+                for family in RIVALS[1:]:
+                    last += [Cell(family, None, task, learning) for task in uses_of(family, None)]
+    return first + last
 
 
 def uses_of(family, pretrained):
-    """What a family is asked for. What it cannot do is missing, and the table says n/a there."""
+    """The uses of a family; those that it cannot do are left out, and the table shows n/a."""
     if family in ABLATIONS:
         return ["infill", "sentiment"]
     if family == COUNTED:

@@ -1,6 +1,4 @@
-"""What else one could use for a task: the same model from random weights, a linear head on it (the BERT way), logistic
-regression on TF-IDF; and for text to text a dictionary.
-"""
+"""Baselines for a task: the model from random weights, a linear head, TF-IDF, and a learned dictionary."""
 
 from collections import Counter, defaultdict
 from difflib import SequenceMatcher
@@ -18,16 +16,15 @@ from ..train.finetune import LearnsLabels
 
 
 def random_weights(config, seed):
-    """A GLM of that shape (a GLMConfig) that has read nothing, on the CPU; the same seed gives the same weights."""
+    """An untrained GLM of a GLMConfig, on the CPU; the same seed gives the same weights."""
     torch.manual_seed(stream_seed(seed, 0, 0, 1))
     return GLM(config)
 
 
 class LinearHead(LearnsLabels, nn.Module):
-    """The BERT way, as a rival: one row's state, tanh(pool(state)), and a linear map to the labels.
+    """Classification as in BERT: one row's state, tanh(pool(state)), and a linear map to the labels.
 
-    pool_at: which row: "cls" (the first of Part A, the original's default), "sop", or "end" (the last of Part
-    A).
+    pool_at: the row: "cls" (the first of Part A, the original's default), "sop" or "end" (Part A's last).
     """
 
     def __init__(self, model, labels, pool_at="cls", dropout=0.0):
@@ -40,13 +37,13 @@ class LinearHead(LearnsLabels, nn.Module):
             nn.init.zeros_(layer.bias)
 
     def rows(self, question):
-        """How many rows a question takes in a batch."""
+        """The number of rows that a question takes in a batch."""
         return len(question.part_a) + 1
 
     def forward(self, questions):
         """Questions -> scores (S, labels)."""
         family = self.model.config.family
-        batch = pack([question.example(question.answers[0], family, end=False) for question in questions])
+        batch = pack([q.example(q.answers[0], family, end=False) for q in questions])
         first = batch.mask.cu_seqlens_q[:-1].long()  # (S,)
         sop = first + batch.mask.part_a_lens
         rows = {"cls": first, "sop": sop, "end": sop - 1}[self.pool_at]
@@ -56,9 +53,10 @@ class LinearHead(LearnsLabels, nn.Module):
 
 
 def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
-    """Labels (as numbers) that logistic regression on TF-IDF gives the test rows. Raises MinglmError without scikit-learn.
+    """The labels (as indices) that logistic regression on TF-IDF predicts for the test records.
 
-    Words and pairs of words; its one dial, the strength of regularisation, is chosen on dev, as our epoch is.
+    It counts words and pairs of words; its regularisation is chosen on dev, as the model's epoch is. Raises
+    MinglmError without scikit-learn.
     """
     need("sklearn", "TF-IDF")
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -71,7 +69,7 @@ def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     try:
         x, gold = vectors.fit_transform(train_texts), [q.gold for q in train]
-    except ValueError:  # not one word in all texts, so nothing to go by
+    except ValueError:  # no words in any text
         return [Counter(q.gold for q in train).most_common(1)[0][0]] * len(test_rows)
     fitted = [LogisticRegression(C=C, max_iter=1000).fit(x, gold) for C in (1, 10, 100)]
     best = max(fitted, key=lambda f: measure(f.predict(vectors.transform(dev_texts)), dev)[task.metric])
@@ -79,10 +77,10 @@ def tf_idf(task, train_rows, train, dev_rows, dev, test_rows):
 
 
 def word_for_word(pairs, sources, most=20_000, longest=200):
-    """Each source with every word as it most often came out in training pairs (source, target): a dictionary, learned.
+    """The sources, with every word replaced by its most frequent counterpart in pairs (source, target).
 
-    difflib aligns the two texts of a pair; words that stay, or are replaced by as many, are counted one to
-    one. The first `most` pairs are read, and `longest` words of each. White space becomes one blank.
+    difflib aligns the two texts of a pair; words that stay, or are replaced by equally many, are counted one
+    to one. Only the first `most` pairs are read, and `longest` words of each. White space becomes one space.
 
     Example: word_for_word([("he saith so", "he says so")], ["she saith"]) -> ["she says"]
     """
@@ -93,5 +91,5 @@ def word_for_word(pairs, sources, most=20_000, longest=200):
             if i_end - i == j_end - j:
                 for word, becomes in zip(a[i:i_end], b[j:j_end], strict=True):
                     counts[word][becomes] += 1
-    dictionary = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+    dictionary = {word: counter.most_common(1)[0][0] for word, counter in counts.items()}
     return [" ".join(dictionary.get(word, word) for word in text.split()) for text in sources]

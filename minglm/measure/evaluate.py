@@ -1,14 +1,14 @@
-"""One scorer for everything: what a model is worth on a task, each number with its standard error.
+"""Evaluation of a model on a task, each number with its standard error.
 
     text            bits per byte and perplexity of running text, by sliding windows (perplexity.py)
     last_word       is the last word of a passage the model's first choice? (perplexity.py)
     infill          the blanks of a text: restored exactly, and BLEU of the whole text
     everyday        is the filling of a blank one that a person would accept?
-    sentiment ...   a task of classification (cloze.py): accuracy and macro F1
-    modernise ...   a task of text to text (seq2seq.py): BLEU, chrF, ROUGE
+    sentiment ...   a classification task (cloze.py): accuracy and macro F1
+    modernise ...   a text-to-text task (rewrite.py): BLEU, chrF, ROUGE
 
-Each is a function that returns a dict: task, metrics {name: value, standard_error, n, of}, yardsticks {name:
-value} to hold them against, meaning (a sentence), and predictions, a line for each row.
+Each is a function that returns a dict: task, metrics {name: {value, standard_error, n, of}}, yardsticks
+{name: value} to compare them with, meaning (a sentence), and predictions, one dict per record.
 """
 
 import math
@@ -24,7 +24,7 @@ from ..errors import MinglmError, have, missing, note
 from ..families import all_part_a, text_limit
 from ..files.jsonl import text_in, told_where
 from ..modules import device_of, evaluating
-from ..use.cloze import MAX_ROWS, ClozeScorer, predict
+from ..use.cloze import BATCH_ROWS, ClozeScorer, predict
 from ..use.drafts import Dials, Draft, fill_drafts
 from ..use.questions import ask_all
 from ..use.tasks import BLANK
@@ -34,92 +34,79 @@ from .metrics import GROUPS, bleu_counts, bleu_of, jackknife, mean_of, measure, 
 
 
 def evaluate_infill(model, tokenizer, rows):
-    """How many blanks come back exactly, and BLEU of the restored texts; by `ratio` too where rows have one.
+    """Exact matches of restored blanks, and BLEU of the restored texts; also by `ratio` if records have one.
 
-    rows: {where it stands: {"text" with [BLANK]s, "blanks": [words of each], "ratio": share of the words that
-    is blanked}}. Blanks are filled greedily, left to right, each seeing the answers before it. Exact means
-    the same but for white space. BLEU is of the whole text, as the original scores its Yahoo answers, so what
-    was given counts too: the same texts with their blanks left out are the yardstick. A text that is longer
-    than the model reads is read in equal pieces. Raises MinglmError for rows that are no such texts.
+    rows: {where a record comes from: {"text" with [BLANK]s, "blanks": [words of each], "ratio": share of the
+    words that is blanked}}. Blanks are filled by greedy decoding, left to right, each seeing the answers
+    before it. White space does not matter for an exact match. BLEU is of the whole text, as the original
+    scores its Yahoo answers, so the given words count too; the yardstick is BLEU of the texts without their
+    blanks. Texts longer than the model reads are split into equal pieces. Raises MinglmError for other
+    records.
     """
     check_pair(model, tokenizer)
-    special, room, read = tokenizer.special, model.config.max_positions - 2, []
+    special, room, texts = tokenizer.special, model.config.max_positions - 2, []
     if room < 1:
         raise MinglmError(f"max_positions: {room + 2} is too few for a text with a blank; 3 are needed")
-    for where, row in rows.items():
+    for where, record in rows.items():
         with told_where(where):
-            read.append(with_blanks(tokenizer, row))
+            texts.append(with_blanks(tokenizer, record))
     have("sacrebleu", "BLEU")
-    told = model.config.family == "bert"
-    if told:
-        note(
-            "a model that was trained as bert cannot say how long an answer is: it was told, a mask for each token"
-        )
-        texts = [with_a_mask_for_each_token(tokenizer, ids, blanks) for ids, blanks, *_ in read]
-    else:
-        texts = [ids for ids, *_ in read]
-    pieces = [in_pieces(ids, room) for ids in texts]
+    masked, is_bert = [ids for ids, *_ in texts], model.config.family == "bert"
+    if is_bert:
+        note("a model trained as bert cannot choose the length of an answer: it gets one mask per token")
+        masked = [with_a_mask_for_each_token(tokenizer, ids, blanks) for ids, blanks, *_ in texts]
+    pieces = [in_pieces(ids, room) for ids in masked]
     if split := sum(len(p) > 1 for p in pieces):
-        note(
-            f"{split:,} of {len(read):,} texts were too long for this model, which reads {room + 2} tokens: they were read in "
-            "pieces"
-        )
-    asked = [piece for text in pieces for piece in text if special.mask in piece]
-    answers = iter((likeliest_words if told else written)(model, tokenizer, asked))
+        what = f"{split:,} of {len(texts):,} texts were too long for this model"
+        note(f"{what}, which reads {room + 2} tokens: they were read in pieces")
+    with_masks = [piece for text in pieces for piece in text if special.mask in piece]
+    answers = iter((likeliest_words if is_bert else written)(model, tokenizer, with_masks))
     predictions, right = [], []
-    for row, (ids, blanks, *_), text in zip(rows.values(), read, pieces, strict=True):
-        said = [answer for piece in text if special.mask in piece for answer in next(answers)]
-        if told:  # masks that stand together are one blank
-            lens = iter([len(answer) for answer in answers_of(tokenizer, blanks)])
-            words = iter(said)
-            said = [[token for _ in range(n) for token in next(words)] for n in lens]
-        said, restored = iter(said), []
-        filled = []
-        for token in ids:
-            answer = next(said) if token == special.mask else [token]
-            filled += [tokenizer.decode(answer)] if token == special.mask else []
-            restored += answer
-        predictions.append({**row, "filled": filled, "restored": tokenizer.decode(restored)})
+    for record, (ids, blanks, *_), text in zip(rows.values(), texts, pieces, strict=True):
+        fillings = [answer for piece in text if special.mask in piece for answer in next(answers)]
+        if is_bert:  # adjacent masks are one blank
+            words = iter(fillings)
+            lens = [len(answer) for answer in answers_of(tokenizer, blanks)]
+            fillings = [[token for _ in range(n) for token in next(words)] for n in lens]
+        filled, todo = [tokenizer.decode(filling) for filling in fillings], iter(fillings)
+        restored = [t for token in ids for t in (next(todo) if token == special.mask else [token])]
+        predictions.append({**record, "filled": filled, "restored": tokenizer.decode(restored)})
         right.append(sum(a.split() == b.split() for a, b in zip(filled, blanks, strict=True)))
-    return infill_report(predictions, right, [whole for *_, whole, _ in read], [bare for *_, bare in read])
+    return infill_report(predictions, right, [whole for *_, whole, _ in texts], [bare for *_, bare in texts])
 
 
-def with_blanks(tokenizer, row):
-    """A row as (ids with a mask for each [BLANK], the words of its blanks, the whole text, the text without its blanks)."""
-    pieces, blanks, ratio = text_in(row, "text").split(BLANK), row.get("blanks"), row.get("ratio")
+def with_blanks(tokenizer, record):
+    """(ids with a mask per [BLANK], the words of the blanks, the whole text, the text without its blanks)."""
+    pieces, blanks, ratio = text_in(record, "text").split(BLANK), record.get("blanks"), record.get("ratio")
     if not isinstance(blanks, list) or not all(isinstance(x, str) and x.strip() for x in blanks):
-        raise MinglmError(
-            f"blanks: {reprlib.repr(blanks)} is not accepted; a list with the words of each {BLANK} is"
-        )
+        what = f"{reprlib.repr(blanks)} is not accepted"
+        raise MinglmError(f"blanks: {what}; a list with the words of each {BLANK} is")
     if len(pieces) != len(blanks) + 1 or not blanks:
-        raise MinglmError(
-            f"blanks: {len(blanks)} for {len(pieces) - 1} times {BLANK} in text; one for each is needed"
-        )
+        what = f"{len(blanks)} for {len(pieces) - 1} times {BLANK} in text"
+        raise MinglmError(f"blanks: {what}; one for each is needed")
     if ratio is not None and not (type(ratio) in (int, float) and 0 < ratio <= 1):
         raise MinglmError(f"ratio: {reprlib.repr(ratio)} is not accepted; a number above 0, at most 1 is")
     ids = []
-    for piece in pieces[
-        :-1
-    ]:  # a mask takes the white space on its left; what a row says is text, even "[MASK]"
+    for piece in pieces[:-1]:  # a mask absorbs the space before it; records are text, even "[MASK]" in them
         ids += [*tokenizer.encode(piece.rstrip()), tokenizer.special.mask]
     ids += tokenizer.encode(pieces[-1])
     whole = "".join(x for pair in zip(pieces, [*blanks, ""], strict=True) for x in pair)
-    tokenizer.encode(whole)  # refuses half a character, in the blanks too
+    tokenizer.encode(whole)  # refuses lone surrogates, in the blanks too
     return ids, blanks, whole, "".join(pieces)
 
 
 def written(model, tokenizer, pieces):
-    """What a model writes in the blanks of each piece, greedily: [[tokens of a blank]]."""
+    """The fillings of the blanks of each piece, by greedy decoding: [[tokens of a blank]]."""
     drafts = [Draft(model, tokenizer, piece, Dials()) for piece in pieces]
     with tqdm(total=len(drafts), disable=None, unit="text", leave=False, dynamic_ncols=True) as bar:
-        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), MAX_ROWS):
+        for run in in_runs(drafts, lambda draft: len(draft.part_a) + draft.room(), BATCH_ROWS):
             fill_drafts(model, run, Dials())
             bar.update(len(run))
     return [[gap.tokens for gap in draft.blanks] for draft in drafts]
 
 
 def answers_of(tokenizer, blanks):
-    """The tokens of the words of blanks, with the white space before them that a mask takes."""
+    """The tokens of the words of blanks, with the space before them that a mask absorbs."""
     return [tokenizer.encode(" " + words.strip()) for words in blanks]
 
 
@@ -132,124 +119,115 @@ def with_a_mask_for_each_token(tokenizer, ids, blanks):
 
 @torch.inference_mode()
 def likeliest_words(model, tokenizer, pieces):
-    """The likeliest word under each mask of each piece, all at once, as BERT says it: [[one token of a mask]]."""
-    special, found, model = tokenizer.special, [], evaluating(model)
+    """The likeliest token of each mask of each piece, all at once, as BERT predicts: [[[token]]]."""
+    special, tokens, model = tokenizer.special, [], evaluating(model)
     no_text = torch.from_numpy(tokenizer.byte_lengths() == 0)
-    for run in in_runs(pieces, len, MAX_ROWS):
+    for run in in_runs(pieces, len, BATCH_ROWS):
         rows = [[special.cls, *piece, special.eos] for piece in run]
         masks = [[i for i, token in enumerate(row) if token == special.mask] for row in rows]
-        unknown = [
-            [special.mask] * len(at) for at in masks
-        ]  # what the rows are to say does not matter: they are asked
-        batch = pack([all_part_a(*parts, special) for parts in zip(rows, masks, unknown, strict=True)]).to(
-            device_of(model)
-        )
+        targets = [[special.mask] * len(at) for at in masks]  # they are not used
+        examples = [all_part_a(*parts, special) for parts in zip(rows, masks, targets, strict=True)]
+        batch = pack(examples).to(device_of(model))
         logits = finite(model(*columns(batch), rows=batch.target_rows).cpu())
-        words = iter(logits.masked_fill(no_text, -math.inf).argmax(-1).tolist())
-        found += [[[next(words)] for _ in at] for at in masks]
-    return found
+        likeliest = iter(logits.masked_fill(no_text, -math.inf).argmax(-1).tolist())
+        tokens += [[[next(likeliest)] for _ in at] for at in masks]
+    return tokens
 
 
 def in_pieces(ids, room):
-    """Ids in the fewest pieces of at most `room`, all about equally long."""
+    """The ids in the fewest pieces of at most `room`, all about equally long."""
     n = -(-len(ids) // room)
     return [ids[len(ids) * i // n : len(ids) * (i + 1) // n] for i in range(n)]
 
 
 def infill_report(predictions, right, wholes, bare):
-    """The report of `evaluate_infill` from its lines, the blanks that are right in each, the true texts, and the bare ones."""
-    blanks, metrics, yardsticks = [len(line["blanks"]) for line in predictions], {}, {}
-    scored = None if missing("sacrebleu") else bleu_counts([line["restored"] for line in predictions], wholes)
-    scored_bare = None if scored is None else bleu_counts(bare, wholes)
+    """The report of `evaluate_infill`.
+
+    right: how many blanks of each text are exact. wholes, bare: the original texts, with and without the
+    words of their blanks.
+    """
+    blanks, metrics, yardsticks, has_bleu = [len(line["blanks"]) for line in predictions], {}, {}, False
+    if not missing("sacrebleu"):
+        has_bleu, counts_bare = True, bleu_counts(bare, wholes)
+        counts = bleu_counts([line["restored"] for line in predictions], wholes)
     ratios = [line.get("ratio") for line in predictions]
     parts = {"": np.arange(len(ratios))}
     for ratio in sorted({ratio for ratio in ratios if ratio is not None}):
         parts[f"_at_{100 * ratio:g}%"] = np.array([i for i, other in enumerate(ratios) if other == ratio])
-    for name, part in parts.items() if len(parts) != 2 else [("", parts[""])]:  # one ratio is the whole
+    if len(parts) == 2:  # a single ratio is the same as all
+        parts = {"": parts[""]}
+    for name, part in parts.items():
         n, exact = sum(blanks[i] for i in part), mean_of(np.array(right)[part], np.array(blanks)[part])
         metrics[f"exact_match{name}"] = metric(*jackknife(exact, len(part)), n, "blanks")
-        if scored is not None:
-            found = jackknife(lambda rows, counts=scored[part]: bleu_of(counts[rows]), len(part))
-            metrics[f"bleu{name}"] = metric(*found, len(part), "texts")
-            yardsticks[f"bleu{name}_of_blanks_left_out"] = bleu_of(scored_bare[part])
+        if has_bleu:
+            value = jackknife(lambda rows, counts=counts[part]: bleu_of(counts[rows]), len(part))
+            metrics[f"bleu{name}"] = metric(*value, len(part), "texts")
+            yardsticks[f"bleu{name}_of_blanks_left_out"] = bleu_of(counts_bare[part])
     metrics = dict(sorted(metrics.items(), key=lambda item: item[0].startswith("bleu")))
-    return dict(
-        task="infill",
-        metrics=metrics,
-        yardsticks=yardsticks,
-        predictions=predictions,
-        meaning="exact match is of blanks; BLEU (sacrebleu, 13a) is of whole texts, what was given counts, so compare it with "
-        "that of the texts whose blanks are left out",
+    meaning = (
+        "exact match counts blanks; BLEU (sacrebleu, 13a) is of whole texts, including the given words, so "
+        "compare it with BLEU of the texts without their blanks"
     )
+    return report_of("infill", metrics, yardsticks, predictions, meaning)
+
+
+def report_of(task, metrics, yardsticks, predictions, meaning):
+    """The dict that every evaluation returns (see the top of this module)."""
+    return dict(task=task, metrics=metrics, yardsticks=yardsticks, predictions=predictions, meaning=meaning)
 
 
 # ---- what a person would accept --------------------------------------------------------------------------
 
 
 def evaluate_everyday(model, tokenizer, rows):
-    """Share of texts whose greedy filling is accepted, and share with an accepted one among the five likeliest whole fillings.
+    """The share of texts with an accepted greedy filling, and with one among the five likeliest fillings.
 
-    rows: {where it stands: {"text" with one [MASK], "accept": [answers that a person would accept]}}. Case,
-    outer spaces and final punctuation do not count. Raises MinglmError for rows that are no such texts, or
-    too long for the model.
+    rows: {where a record comes from: {"text" with one [MASK], "accept": [answers that a person would
+    accept]}}. Case, outer spaces and final punctuation do not matter. Raises MinglmError for other records,
+    and for texts too long for the model.
     """
-    greedy, five, accepted = [], [], []
-    for where, row in rows.items():
+    greedy, five, accepted, special = [], [], [], tokenizer.special
+    for where, record in rows.items():
         with told_where(where):
-            accepted.append(accepted_answers(row))
-            ids = tokenizer.encode(text_in(row, "text"), special=True)
-            if (
-                sum(token in tokenizer.special.masks for token in ids) != 1
-                or tokenizer.special.mask not in ids
-            ):
-                raise MinglmError(
-                    f"text: {reprlib.repr(row['text'])} is not accepted; a text with one [MASK] is"
-                )
-            for drafts, dials in ((greedy, Dials()), (five, Dials(top=5))):
-                drafts.append(Draft(model, tokenizer, ids, dials))
+            accepted.append(accepted_answers(record))
+            ids = tokenizer.encode(text_in(record, "text"), special=True)
+            if [token for token in ids if token in special.masks] != [special.mask]:
+                what = f"{reprlib.repr(record['text'])} is not accepted"
+                raise MinglmError(f"text: {what}; a text with one [MASK] is")
+            greedy.append(Draft(model, tokenizer, ids, Dials()))
+            five.append(Draft(model, tokenizer, ids, Dials(top=5)))
     fill_drafts(model, greedy, Dials())
-    predictions = []
-    for row, one, several in zip(
-        rows.values(), greedy, tqdm(five, disable=None, unit="text", leave=False), strict=True
-    ):
+    predictions, bar = [], tqdm(five, disable=None, unit="text", leave=False)
+    for record, one, several in zip(rows.values(), greedy, bar, strict=True):
         fill_drafts(model, [several], Dials(top=5))
         likeliest = [tokenizer.decode(tokens).strip() for tokens, *_ in several.blanks[0].found]
-        predictions.append(
-            {**row, "filled": tokenizer.decode(one.blanks[0].tokens).strip(), "likeliest": likeliest}
-        )
-    right = [
-        [as_answer(line["filled"]) in known, not known.isdisjoint(map(as_answer, line["likeliest"]))]
-        for line, known in zip(predictions, accepted, strict=True)
-    ]
-    n, shares = len(right), [sum(column) / len(right) for column in zip(*right, strict=True)]
-    metrics = {
-        name: metric(share, standard_error(share, n), n, "texts")
-        for name, share in zip(("accuracy", "accuracy_in_five"), shares, strict=True)
-    }
-    return dict(
-        task="everyday",
-        metrics=metrics,
-        yardsticks={},
-        predictions=predictions,
-        meaning="the share of texts whose blank is filled as a person would accept it: greedily, and by one of the "
-        "five likeliest whole fillings",
+        filled = tokenizer.decode(one.blanks[0].tokens).strip()
+        predictions.append({**record, "filled": filled, "likeliest": likeliest})
+    right = []
+    for line, answers in zip(predictions, accepted, strict=True):
+        in_five = not answers.isdisjoint(map(as_answer, line["likeliest"]))
+        right.append([as_answer(line["filled"]) in answers, in_five])
+    n, metrics = len(right), {}
+    for name, column in zip(("accuracy", "accuracy_in_five"), zip(*right, strict=True), strict=True):
+        metrics[name] = metric(sum(column) / n, standard_error(sum(column) / n, n), n, "texts")
+    meaning = (
+        "the share of texts whose blank is filled as a person would accept it: by greedy decoding, and by "
+        "one of the five likeliest fillings"
     )
+    return report_of("everyday", metrics, {}, predictions, meaning)
 
 
-def accepted_answers(row):
-    """The set of a row's accepted answers, as `as_answer` has them."""
-    answers = row.get("accept")
-    if (
-        not isinstance(answers, list)
-        or not answers
-        or not all(isinstance(x, str) and as_answer(x) for x in answers)
-    ):
+def accepted_answers(record):
+    """The set of a record's accepted answers, normalised by `as_answer`."""
+    answers = record.get("accept")
+    texts = answers if isinstance(answers, list) and answers else [None]
+    if not all(isinstance(x, str) and as_answer(x) for x in texts):
         raise MinglmError(f"accept: {reprlib.repr(answers)} is not accepted; a list of answers is")
     return set(map(as_answer, answers))
 
 
 def as_answer(text):
-    """An answer without case, outer spaces and final punctuation.  Example: " The door. " -> "the door"."""
+    """An answer in lower case without outer spaces and final punctuation: " The door. " -> "the door"."""
     return text.strip().rstrip(".!?,;:").rstrip().lower()
 
 
@@ -257,48 +235,38 @@ def as_answer(text):
 
 
 def evaluate_cloze(model, tokenizer, task, rows):
-    """Accuracy and macro F1 of a task of classification on labelled rows, beside chance and the most frequent label.
+    """Accuracy and macro F1 of a classification task; the yardsticks are chance and the most frequent label.
 
-    task: a Cloze. rows: {where it stands: row}. Raises MinglmError as `ask_all` does.
+    task: a Cloze. rows: {where a record comes from: record}. Raises MinglmError as `ask_all` does.
     """
     check_pair(model, tokenizer)
     questions = ask_all(task, tokenizer, rows, text_limit(model.config), labelled=True)
-    found = predict(ClozeScorer(model, task.length_penalty), questions)
-    scores, n = measure(found, questions), len(questions)
+    probabilities = predict(ClozeScorer(model, task.length_penalty), questions)
+    scores, n = measure(probabilities, questions), len(questions)
     metrics = {"accuracy": metric(scores["accuracy"], standard_error(scores["accuracy"], n), n, "texts")}
     if scores["macro_f1"] is not None:
 
-        def macro_f1(kept):
-            return measure([found[i] for i in kept], [questions[i] for i in kept])["macro_f1"]
+        def macro_f1(part):
+            return measure([probabilities[i] for i in part], [questions[i] for i in part])["macro_f1"]
 
         metrics["macro_f1"] = metric(*jackknife(macro_f1, n), n, "texts")
     yardsticks = {"accuracy_of_chance": sum(1 / len(q.labels) for q in questions) / n}
     if task.labels:
-        yardsticks["accuracy_of_most_frequent_label"] = (
-            int(np.bincount([q.gold for q in questions]).max()) / n
-        )
-    predictions = [
-        {
-            **row,
-            "predicted": q.labels[int(p.argmax())],
-            "probabilities": dict(zip(q.labels, p.tolist(), strict=True)),
-        }
-        for row, q, p in zip(rows.values(), questions, found, strict=True)
-    ]
-    return dict(
-        task=task.name,
-        metrics=metrics,
-        yardsticks=yardsticks,
-        predictions=predictions,
-        meaning=f"the share of texts that get their label; {task.how_scored(tokenizer)}",
-    )
+        most = int(np.bincount([q.gold for q in questions]).max())
+        yardsticks["accuracy_of_most_frequent_label"] = most / n
+    predictions = []
+    for record, q, p in zip(rows.values(), questions, probabilities, strict=True):
+        by_label = dict(zip(q.labels, p.tolist(), strict=True))
+        predictions.append({**record, "predicted": q.labels[int(p.argmax())], "probabilities": by_label})
+    meaning = f"the share of texts that get the right label; {task.how_scored(tokenizer)}"
+    return report_of(task.name, metrics, yardsticks, predictions, meaning)
 
 
 def evaluate_text_to_text(model, tokenizer, task, rows):
-    """BLEU, chrF, ROUGE and exact matches of what a model writes for each row, beside those of the source itself.
+    """BLEU, chrF, ROUGE and exact matches of a model's answers; the yardstick is copying the source.
 
-    task: a TextToText. rows: {where it stands: row with the task's columns and its target}. Raises
-    MinglmError as `ask_all`.
+    task: a TextToText. rows: {where a record comes from: record with the task's columns and its target}.
+    Raises MinglmError as `ask_all` does.
     """
     from ..use.rewrite import dials_of, generate
     from .metrics import compare, tell_what_is_left_out
@@ -309,26 +277,20 @@ def evaluate_text_to_text(model, tokenizer, task, rows):
     gold, n = [row[task.target] for row in rows.values()], len(rows)
     copies = [" ".join(row[column] for column in task.columns) for row in rows.values()]
 
-    def scores(said, kept):
-        found = compare([said[i] for i in kept], [gold[i] for i in kept])
-        found["exact_match"] = found.pop("exact") / 100  # a share, as everywhere here
-        return {name: value for name, value in found.items() if value is not None}
+    def scores(texts, part):
+        values = compare([texts[i] for i in part], [gold[i] for i in part])
+        values["exact_match"] = values.pop("exact") / 100  # a share, as in the other evaluations
+        return {name: value for name, value in values.items() if value is not None}
 
-    all_rows, without = (
-        np.arange(n),
-        [],
-    )  # `jackknife` of six numbers at once, in half as many groups: ROUGE is slow
-    groups = np.array_split(all_rows, min(n, GROUPS // 2))
+    # `jackknife` of six numbers at once, with half as many groups, because ROUGE is slow
+    everything, without, metrics = np.arange(n), [], {}
+    groups = np.array_split(everything, min(n, GROUPS // 2))
     for group in groups if len(groups) > 1 else []:
-        without.append(scores(written, np.setdiff1d(all_rows, group)))
-    metrics = {}
-    for name, value in scores(written, all_rows).items():
-        spread = math.sqrt((len(groups) - 1) * float(np.var([w[name] for w in without]))) if without else None
-        metrics[name] = metric(value, spread, n, "texts")
-    return dict(
-        task=task.name,
-        metrics=metrics,
-        yardsticks={f"{name}_of_copying": value for name, value in scores(copies, all_rows).items()},
-        predictions=[{**row, "written": text} for row, text in zip(rows.values(), written, strict=True)],
-        meaning="BLEU, chrF and ROUGE from 0 to 100 against each row's target; copying is the source as it stands",
-    )
+        without.append(scores(written, np.setdiff1d(everything, group)))
+    for name, value in scores(written, everything).items():
+        error = math.sqrt((len(groups) - 1) * float(np.var([w[name] for w in without]))) if without else None
+        metrics[name] = metric(value, error, n, "texts")
+    yardsticks = {f"{name}_of_copying": value for name, value in scores(copies, everything).items()}
+    predictions = [{**row, "written": text} for row, text in zip(rows.values(), written, strict=True)]
+    meaning = "BLEU, chrF and ROUGE from 0 to 100 against each record's target; copying: the source unchanged"
+    return report_of(task.name, metrics, yardsticks, predictions, meaning)

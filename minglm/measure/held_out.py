@@ -1,6 +1,6 @@
-"""How well a model fills held-out blanks: perplexity and bits per byte for each objective, beside two yardsticks.
+"""How well a model fills held-out blanks: perplexity and bits per byte for each objective, and two baselines.
 
-One yardstick knows no context at all (a unigram model); the other is the model itself, reading a Part A of
+One baseline knows no context at all (a unigram model); the other is the model itself, reading a Part A of
 random words.
 """
 
@@ -17,12 +17,12 @@ from ..rng import NOISE, Rng
 from ..spans import OBJECTIVES
 from .metrics import bounded_exp
 
-FINAL_SAMPLES = 512  # the last evaluation reads up to so many held-out samples for each objective
+FINAL_SAMPLES = 512  # most held-out samples per objective in the last evaluation
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model pays for held-out targets: nats in all, how many targets (eop included), bytes of text they stand for."""
+    """The total loss on held-out targets in nats, their number (eop included), and their bytes of text."""
 
     nats: float
     targets: int
@@ -30,27 +30,26 @@ class Score:
 
     @property
     def perplexity(self):
-        """exp(nats per target), bounded (see `measures.perplexity`)."""
+        """exp(nats per target), bounded (see `metrics.bounded_exp`)."""
         return bounded_exp(self.nats / self.targets)
 
     @property
     def bits_per_byte(self):
-        """Bits for each byte of blanked text; tokenizers do not matter to it."""
+        """Bits per byte of blanked text, comparable across tokenizers."""
         return self.nats / math.log(2) / self.bytes
 
 
 def evaluate(run, most, noise=False):
-    """Score of each objective on up to `most` held-out samples, spread evenly; spans are the same in every run.
+    """{objective: Score} on up to `most` held-out samples, spread evenly; spans are the same in every run.
 
     noise=True replaces the words of Part A by random words of the corpus (cls, eos and masks stay). Raises
     MinglmError when a loss is not finite.
     """
     model = evaluating(run.model)
-    chosen = spread(len(run.held_out), most)
+    mine = spread(len(run.held_out), most)[run.world.rank :: run.world.size]
     byte_lengths, scores = torch.from_numpy(run.tokenizer.byte_lengths()), {}
     for objective in run.source.objectives:
         total = torch.zeros(3, dtype=torch.float64)
-        mine = chosen[run.world.rank :: run.world.size]
         examples = [run.held_out_source.held_out(w, objective) for w in mine]
         if noise:
             examples = [with_noise(run, example, w) for w, example in zip(mine, examples, strict=True)]
@@ -66,12 +65,12 @@ def evaluate(run, most, noise=False):
 
 
 def spread(n, most):
-    """Up to `most` of 0 .. n-1, evenly spread."""
+    """Up to `most` of the numbers 0 .. n-1, evenly spread, as a list."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist() if n else []
 
 
 def with_noise(run, example, w):
-    """The sample of held-out window w with every word of Part A drawn from the corpus at random."""
+    """The sample of held-out window w with every word of Part A replaced by a random one of the corpus."""
     rng, tokens = Rng(0, w, 0, NOISE), example.tokens.copy()
     words = run.tokenizer.byte_lengths() > 0
     for i in range(example.part_a_len):
@@ -81,7 +80,7 @@ def with_noise(run, example, w):
 
 
 def unigram(run, objective, most=300_000):
-    """log P of every token by its count among training targets (eop included, one added to each), (V,)."""
+    """log P of every token from counts of training targets (eop included, add-one smoothing): (V,)."""
     counts, epoch = np.ones(run.tokenizer.vocab_size), 0
     while counts.sum() < most and epoch < 4:
         for w in range(len(run.source.in_epoch(0))):
@@ -93,26 +92,23 @@ def unigram(run, objective, most=300_000):
 
 
 def held_out_columns(scores):
-    """The held-out columns of metrics.csv: nats per target of all objectives together, and of each."""
+    """The held-out columns of metrics.csv: nats per target over all objectives together, and over each."""
     if not scores:
         return {}
     together = sum(s.nats for s in scores.values()) / sum(s.targets for s in scores.values())
-    return {"held_out": together} | {
-        f"held_out_{o}": s.nats / s.targets for o, s in scores.items() if o in OBJECTIVES
-    }
+    each = {f"held_out_{o}": s.nats / s.targets for o, s in scores.items() if o in OBJECTIVES}
+    return {"held_out": together} | each
 
 
 def final_report(run):
-    """What evaluation.json holds: the finished model's scores, the unigram model's, and the model's own on noise."""
+    """The contents of evaluation.json: the scores of the trained model, of a unigram model, and on noise."""
     scores = evaluate(run, FINAL_SAMPLES)
     noisy = evaluate(run, FINAL_SAMPLES, noise=True)
     report = dict(step=run.step, samples=min(len(run.held_out), FINAL_SAMPLES), objectives={})
+    windows = spread(len(run.held_out), FINAL_SAMPLES)
     for objective, score in scores.items():
         log_p = unigram(run, objective)
-        samples = [
-            run.held_out_source.held_out(w, objective) for w in spread(len(run.held_out), FINAL_SAMPLES)
-        ]
-        targets = np.concatenate([example.targets for example in samples])
+        targets = np.concatenate([run.held_out_source.held_out(w, objective).targets for w in windows])
         report["objectives"][objective] = dict(
             perplexity=score.perplexity,
             bits_per_byte=score.bits_per_byte,

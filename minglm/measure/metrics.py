@@ -1,4 +1,4 @@
-"""What every scorer needs: a number and how sure it is, BLEU, and rows that hold what they must."""
+"""Metrics with standard errors: accuracy, macro F1, perplexity, BLEU, chrF and ROUGE."""
 
 import math
 import statistics
@@ -8,8 +8,8 @@ import torch
 
 from ..errors import MinglmError, have, missing, need
 
-HIGHEST = 20.0  # nats: the original's bound of what it takes the exponential of
-GROUPS = 50  # of rows that are left out in turn
+HIGHEST = 20.0  # nats: the original bounds the exponent of a perplexity
+GROUPS = 50  # of records that the jackknife leaves out in turn
 
 
 def metric(value, error, n, of):
@@ -18,19 +18,19 @@ def metric(value, error, n, of):
 
 
 def perplexity_metric(nats, tokens, n, of, factor=1.0):
-    """The metric of a `perplexity`; at_bound: it is the bound, so the true one is larger."""
+    """The metric of a `perplexity`. at_bound: whether it is the bound, so that the true one is larger."""
     value, error = perplexity(nats, tokens, factor)
     return metric(value, error, n, of) | dict(at_bound=is_bound(value))
 
 
 def jackknife(statistic, n, most=GROUPS):
-    """(value, standard error) of a statistic that takes the indices of the rows that count, an array.
+    """(value, standard error) of a statistic, a function of an array of indices of the n records.
 
-    Up to `most` runs of neighbouring rows are left out in turn. Runs, because neighbours are alike: windows
-    of one page, one paragraph with more and fewer blanks. With n <= most, it is one row at a time. A single
-    row has no error, None.
+    Up to `most` groups of neighbouring records are left out in turn (if n <= most, one record at a time).
+    Neighbours, because they are alike: windows of one page, one paragraph with more and fewer blanks. The
+    error of a single record is None.
 
-    Example: of the mean of n <= most numbers it is their standard deviation / sqrt(n).
+    Example: for the mean of n <= most numbers, the error is their standard deviation / sqrt(n).
     """
     everything = np.arange(n)
     value, groups = statistic(everything), np.array_split(everything, min(n, most))
@@ -41,16 +41,16 @@ def jackknife(statistic, n, most=GROUPS):
 
 
 def mean_of(parts, wholes):
-    """A statistic for `jackknife`: sum(parts) / sum(wholes) of the rows that count."""
+    """A statistic for `jackknife`: sum(parts) / sum(wholes) over the given records."""
     parts, wholes = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
     return lambda rows: float(parts[rows].sum() / wholes[rows].sum())
 
 
 def perplexity(nats, tokens, factor=1.0):
-    """(exp(factor * sum(nats) / sum(tokens)), its standard error), bounded as the original's; at the bound there is no error.
+    """(exp(factor * sum(nats) / sum(tokens)), its standard error), bounded as in the original.
 
-    The error is that of the mean times the slope of exp there: exp itself would let single rows run away with
-    it.
+    The error is that of the mean times the slope of exp there, because a jackknife of exp itself would be
+    dominated by single records. At the bound it is None.
     """
     mean, error = jackknife(mean_of(nats, tokens), len(nats))
     value = bounded_exp(factor * mean)
@@ -63,12 +63,12 @@ def bounded_exp(nats):
 
 
 def is_bound(perplexity):
-    """Whether a perplexity is the bound, so that the true one may be any larger number."""
+    """Whether a perplexity is at the bound, so that the true one may be larger."""
     return perplexity >= math.exp(HIGHEST)
 
 
 def number(name, value, error=None):
-    """A metric as people read it. Example: number("accuracy", 0.712, 0.014) -> "71.2 % +- 1.4". A bound shows as one."""
+    """A metric as text, e.g. number("accuracy", 0.712, 0.014) -> "71.2 % +- 1.4"; a bound is marked."""
     if name.startswith(("accuracy", "macro_f1", "exact_match")):
         return percent(value, error)
     if "perplexity" in name and is_bound(value):
@@ -81,7 +81,10 @@ def number(name, value, error=None):
 
 
 def bleu_counts(candidates, references):
-    """What BLEU adds up over texts: (texts, 10), 4 matches, 4 totals, both lengths. Raises MinglmError without sacrebleu."""
+    """The counts that BLEU sums over texts: (texts, 10): 4 matches, 4 totals, 2 lengths.
+
+    Raises MinglmError without sacrebleu.
+    """
     need("sacrebleu", "BLEU")
     from sacrebleu.metrics import BLEU
 
@@ -93,26 +96,24 @@ def bleu_counts(candidates, references):
 
 
 def bleu_of(counts):
-    """BLEU (0 to 100) of texts together, from the rows of `bleu_counts`: what sacrebleu's corpus_score says."""
+    """BLEU (0 to 100) of all texts together, from rows of `bleu_counts`; equals sacrebleu's corpus_score."""
     from sacrebleu.metrics import BLEU
 
     total = counts.sum(0).tolist()
     return BLEU.compute_bleu(total[:4], total[4:8], total[8], total[9], smooth_method="exp").score
 
 
-# ---- rows that are not as they should be -----------------------------------------------------------------
+# ---- labels and texts ------------------------------------------------------------------------------------
 
 
-def measure(found, questions):
-    """{"accuracy", "macro_f1"} of probabilities (or label numbers) of questions that know their gold label.
+def measure(predictions, questions):
+    """{"accuracy", "macro_f1"} of predictions (probabilities or label indices) for labelled questions.
 
-    Macro F1 is the mean F1 of all labels that are gold or predicted; None where rows bring their own
+    Macro F1 is the mean F1 of all labels that are gold or predicted; None if records bring their own
     candidates.
     """
-    pairs = [
-        (q.gold, int(p.argmax()) if torch.is_tensor(p) else int(p))
-        for q, p in zip(questions, found, strict=True)
-    ]
+    labels = [int(p.argmax()) if torch.is_tensor(p) else int(p) for p in predictions]
+    pairs = list(zip([q.gold for q in questions], labels, strict=True))
     right = sum(a == b for a, b in pairs)
     f1 = []
     for label in {label for pair in pairs for label in pair}:
@@ -123,12 +124,12 @@ def measure(found, questions):
 
 
 def standard_error(share, n):
-    """Of a share that was counted over n texts: sqrt(p (1 - p) / n)."""
+    """The standard error of a share counted over n texts: sqrt(p (1 - p) / n)."""
     return math.sqrt(share * (1 - share) / n)
 
 
 def percent(share, error=None):
-    """Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
+    """A share and its error as text. Example: percent(0.712, 0.014) -> "71.2 % +- 1.4"."""
     return f"{100 * share:.1f} %" + (f" +- {100 * error:.1f}" if error is not None else "")
 
 
@@ -136,33 +137,33 @@ NAMES = dict(bleu="BLEU", chrf="chrF", rouge1="ROUGE-1", rouge2="ROUGE-2", rouge
 
 
 def bleu(hypotheses, references):
-    """{"bleu", "chrf"} of a corpus with one reference a text, 0 .. 100, as sacrebleu's defaults say (13a words, case kept)."""
+    """{"bleu", "chrf"} of a corpus with one reference per text, 0 .. 100, with sacrebleu's defaults."""
     _check_lengths(hypotheses, references)
     need("sacrebleu", "BLEU and chrF")
     from sacrebleu.metrics import BLEU, CHRF
 
-    scores = dict(
-        bleu=BLEU(force=True), chrf=CHRF()
-    )  # force: no warning about texts that look split into words
-    return {
-        name: metric.corpus_score(list(hypotheses), [list(references)]).score
-        for name, metric in scores.items()
-    }
+    # force: no warning about texts that look split into words
+    scorers, texts = dict(bleu=BLEU(force=True), chrf=CHRF()), (list(hypotheses), [list(references)])
+    return {name: scorer.corpus_score(*texts).score for name, scorer in scorers.items()}
 
 
 def rouge(hypotheses, references):
-    """{"rouge1", "rouge2", "rougeL"}: mean F1 over the texts, 0 .. 100, words stemmed (rouge-score knows a-z and 0-9 only)."""
+    """{"rouge1", "rouge2", "rougeL"}: mean F1 over the texts, 0 .. 100, words stemmed.
+
+    rouge-score knows a-z and 0-9 only.
+    """
     _check_lengths(hypotheses, references)
     need("rouge_score", "ROUGE")
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(names := ["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-    found = [scorer.score(gold, said) for said, gold in zip(hypotheses, references, strict=True)]
-    return {name: 100 * statistics.fmean(f[name].fmeasure for f in found) for name in names}
+    names = ["rouge1", "rouge2", "rougeL"]
+    scorer = RougeScorer(names, use_stemmer=True)
+    scores = [scorer.score(gold, text) for text, gold in zip(hypotheses, references, strict=True)]
+    return {name: 100 * statistics.fmean(f[name].fmeasure for f in scores) for name in names}
 
 
 def tell_what_is_left_out():
-    """A note for each library of `compare` that is missing, before the work: one may still install it."""
+    """Print a note for each library of `compare` that is missing; call it before long work."""
     have("sacrebleu", "BLEU and chrF")
     have("rouge_score", "ROUGE")
 
@@ -173,7 +174,7 @@ def compare(hypotheses, references):
     scores = dict.fromkeys(NAMES)
     for module, metric in (("sacrebleu", bleu), ("rouge_score", rouge)):
         scores |= {} if missing(module) else metric(hypotheses, references)
-    same = [said.strip() == gold.strip() for said, gold in zip(hypotheses, references, strict=True)]
+    same = [text.strip() == gold.strip() for text, gold in zip(hypotheses, references, strict=True)]
     return scores | dict(exact=100 * statistics.fmean(same))
 
 
@@ -181,15 +182,11 @@ def _check_lengths(hypotheses, references):
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise TypeError("hypotheses, references: lists of texts are accepted, str given")
     if not references or len(hypotheses) != len(references):
-        raise MinglmError(
-            f"hypotheses: {len(hypotheses)} for {len(references)} references; one for each is needed"
-        )
+        what = f"{len(hypotheses)} for {len(references)} references"
+        raise MinglmError(f"hypotheses: {what}; one for each is needed")
 
 
 def scores_line(scores):
     """Example: scores_line({"bleu": 45.71, "exact": 1.0}) -> "BLEU 45.7   exact 1.0 %"."""
-    return "   ".join(
-        f"{NAMES[name]} {x:.1f}{' %' * (name == 'exact')}"
-        for name, x in scores.items()
-        if name in NAMES and x is not None
-    )
+    known = {name: x for name, x in scores.items() if name in NAMES and x is not None}
+    return "   ".join(f"{NAMES[n]} {x:.1f}" + (" %" if n == "exact" else "") for n, x in known.items())

@@ -1,4 +1,4 @@
-"""The processes that train together, how they keep their memory, and how they are asked to stop."""
+"""Distributed training: the process group, the device, malloc settings, and stopping on Ctrl-C."""
 
 import ctypes
 import os
@@ -20,11 +20,11 @@ class World:
         self.rank, self.size, self.first = rank, size, rank == 0
 
     def sum(self, tensor):
-        """Add a CPU tensor up over all processes, in place."""
+        """Sum a CPU tensor over all processes, in place."""
         self._reduce(lambda t: dist.all_reduce(t), tensor)
 
     def broadcast(self, tensor):
-        """Give every process the first one's CPU tensor, in place."""
+        """Copy the first process's CPU tensor to all processes, in place."""
         self._reduce(lambda t: dist.broadcast(t, 0), tensor)
 
     def _reduce(self, operation, tensor):
@@ -40,7 +40,7 @@ class World:
 
     @contextmanager
     def first_goes_first(self):
-        """The first process runs the block, then the others: what it wrote, they find."""
+        """The first process runs the block, then the others, which find what it wrote."""
         if not self.first:
             self.barrier()
         yield
@@ -50,13 +50,12 @@ class World:
 
 @contextmanager
 def processes():
-    """The World of this process; joins the group that torchrun has set up, and leaves it at the end.
+    """The World of this process; it joins torchrun's process group, and leaves it at the end.
 
-    Raises MinglmError when more than one process is announced and the variables that torchrun sets are not
-    all there.
+    Raises MinglmError when WORLD_SIZE is above 1 and torchrun's other variables are not all set.
     """
     size = _number("WORLD_SIZE", 1, least=1)
-    if size == 1:  # whatever else is left in the environment
+    if size == 1:  # whatever else the environment holds
         yield World(0, 1)
         return
     rank, cuda = _number("RANK", None), torch.cuda.is_available()
@@ -81,7 +80,7 @@ TORCHRUN = "start them with torchrun, or unset WORLD_SIZE to train with one proc
 
 
 def local_rank():
-    """Which of this machine's processes this one is, and so which GPU it takes."""
+    """The number of this process among those of this machine, and so of its GPU."""
     return 0 if _number("WORLD_SIZE", 1, least=1) == 1 else _number("LOCAL_RANK", None)
 
 
@@ -95,21 +94,19 @@ def _number(name, default, least=0):
     text = os.environ.get(name, "").strip()
     if not text and default is not None:
         return default
+    if not text:
+        raise MinglmError(f"{name} is not set, and WORLD_SIZE is above 1: {TORCHRUN}")
     if not text.isdecimal() or int(text) < least:
-        what = (
-            f"is {text[:40]!r}; a whole number >= {least} is accepted"
-            if text
-            else "is not set, and WORLD_SIZE is above 1"
-        )
+        what = f"is {text[:40]!r}; a whole number >= {least} is accepted"
         raise MinglmError(f"{name} {what}: {TORCHRUN}")
     return int(text)
 
 
 def keep_memory():
-    """Ask glibc to keep the memory that tensors leave behind, for the next step needs as much again; elsewhere a no-op.
+    """Make glibc keep the memory of freed tensors, because the next step needs as much; elsewhere a no-op.
 
-    Otherwise large tensors go back to the system at once, and each page of the next ones costs a fault when
-    it is first touched: in virtual machines a few microseconds, and there are thousands of them in a step.
+    Otherwise large tensors are returned to the system at once, and every page of the next ones costs a page
+    fault: a few microseconds on virtual machines, thousands of times per step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -121,16 +118,15 @@ def keep_memory():
 
 
 class Interrupt:
-    """The first Ctrl-C (or SIGTERM) asks for a checkpoint and an end; the second ends the process at once."""
+    """The first Ctrl-C (or SIGTERM) asks to save a checkpoint and stop; the second kills the process."""
 
     def __init__(self, world):
         self.world, self.happened, self.agreed = world, False, False
 
     def __enter__(self):
-        # Python takes handlers from the main thread alone; in another one, Ctrl-C is that one's business
-        signals = (
-            (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        )
+        # Python accepts handlers only from the main thread; in other threads, Ctrl-C is not ours to handle
+        main = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGINT, signal.SIGTERM) if main else ()
         self.before = {s: signal.signal(s, self.note) for s in signals}
         return self
 
@@ -139,27 +135,24 @@ class Interrupt:
         for s in self.before:
             signal.signal(s, signal.SIG_DFL)
         if self.world.first:
-            say("\nstopping after this step and saving; once more to leave at once")
+            say("\nstopping after this step and saving; a second Ctrl-C quits immediately")
 
     def agree(self):
-        """Ask after a step whether to stop: `agreed` is then the same in all processes."""
+        """Set `agreed`, after each step: whether any process was asked to stop; the same in all processes."""
         flag = torch.tensor([float(self.happened)])
         self.world.sum(flag)
         self.agreed = bool(flag[0])
 
     def __exit__(self, *error):
-        for s, handler in self.before.items():
-            signal.signal(
-                s, signal.SIG_DFL if handler is None else handler
-            )  # None: it was not set from Python
+        for s, handler in self.before.items():  # None: it was not set from Python
+            signal.signal(s, signal.SIG_DFL if handler is None else handler)
 
 
 def choose_device(name):
-    """The torch.device a process trains on; "auto" is its own GPU where there is one."""
+    """The torch.device a process trains on; "auto" is its own GPU if there is one, else the CPU."""
     if name == "auto":
         name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise MinglmError(
-            f"train.device: {name}: PyTorch {torch.__version__} sees no GPU here; cpu or auto is accepted"
-        )
+        what = f"{name}: PyTorch {torch.__version__} sees no GPU here"
+        raise MinglmError(f"train.device: {what}; cpu or auto is accepted")
     return torch.device(name)

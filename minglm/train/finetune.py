@@ -1,8 +1,9 @@
-"""Fine-tuning: a pretrained GLM learns a task from labelled rows, still as filling a blank (paper section 2.3).
+"""Fine-tuning: a pretrained GLM learns a task from labelled records, by filling a blank (paper section 2.3).
 
-The loss is the cross-entropy of the right label over the scores of all labels. After each epoch the model
-answers the dev rows; the best epoch is kept, and training stops when it is `patience` epochs old. Text to
-text learns the loss of pretraining, smoothed, on pairs of a source and its answer.
+For labels, the loss is the cross-entropy of the right label over the scores of all labels; for text to text,
+it is the pretraining loss, with label smoothing, on pairs of a source and its answer. After each epoch the
+model is scored on the dev records; the best epoch is kept, and training stops when it is `patience` epochs
+old.
 """
 
 import math
@@ -21,40 +22,38 @@ from ..errors import MinglmError
 from ..measure.metrics import measure, percent
 from ..modules import device_of, evaluating
 from ..rng import ORDER, permutation, stream_seed
-from ..use.cloze import MAX_ROWS, ClozeScorer, predict
+from ..use.cloze import BATCH_ROWS, ClozeScorer, predict
 from .optimizer import learning_rate, make_adamw, parameter_groups
 
-MIN_STEPS = 20  # of an epoch: a handful of rows is passed several times, for dev is read after each epoch
+# At least so many steps per epoch: dev is scored after each, so a handful of records is passed several times.
+MIN_STEPS = 20
 
 
 class LearnsLabels:
-    """What `fit` asks of a scorer that chooses among labels."""
+    """The methods that `fit` needs of a scorer that chooses among labels."""
 
     def losses(self, questions, settings):
         """Cross-entropy of the right label over the scores of all labels: (S,)."""
         scores = self(questions)
-        return F.cross_entropy(
-            scores, torch.tensor([q.gold for q in questions], device=scores.device), reduction="none"
-        )
+        gold = torch.tensor([q.gold for q in questions], device=scores.device)
+        return F.cross_entropy(scores, gold, reduction="none")
 
     def count(self, questions):
-        """How many losses there are."""
+        """The number of losses of these questions."""
         return len(questions)
 
     def judge(self, dev):
-        """{"accuracy", "macro_f1"} of dev questions."""
+        """{"accuracy", "macro_f1"} on dev questions."""
         return measure(predict(self, dev), dev)
 
     def value(self, task, scores):
-        """What an epoch is chosen by: the highest is kept."""
+        """The number by which the best epoch is chosen: the highest wins."""
         return scores[task.metric]
 
     def shown(self, scores):
         """Example: {"accuracy": 0.71, "macro_f1": 0.7} -> "accuracy 71.0 %   macro F1 70.0 %"."""
-        f1 = scores["macro_f1"]
-        return f"accuracy {percent(scores['accuracy'])}" + (
-            f"   macro F1 {percent(f1)}" if f1 is not None else ""
-        )
+        f1 = "" if scores["macro_f1"] is None else f"   macro F1 {percent(scores['macro_f1'])}"
+        return f"accuracy {percent(scores['accuracy'])}{f1}"
 
 
 class LabelScorer(LearnsLabels, ClozeScorer):
@@ -64,8 +63,8 @@ class LabelScorer(LearnsLabels, ClozeScorer):
 class TextScorer(nn.Module):
     """A GLM that learns text to text: it reads pairs as in pretraining, one sample each.
 
-    An epoch is chosen by the loss on dev, which costs one pass; BLEU would cost writing as many texts, and is
-    noisier.
+    The best epoch is the one with the lowest dev loss, which costs one pass; BLEU would cost writing all
+    texts, and is noisier.
     """
 
     def __init__(self, model):
@@ -73,36 +72,32 @@ class TextScorer(nn.Module):
         self.model = model
 
     def rows(self, pair):
-        """How many rows a pair takes in a batch."""
+        """The number of rows that a pair takes in a batch."""
         return len(pair.part_a) + len(pair.targets)
 
     def forward(self, pairs):
-        """Pairs -> logits of the next token of all rows of Part B, (M, V), and what it is, (M,)."""
+        """Pairs -> the logits of all rows of Part B, (M, V), and their targets, (M,)."""
         batch = pack([pair.example(self.model.config.family) for pair in pairs]).to(device_of(self.model))
         return self.model(*columns(batch), rows=batch.target_rows), batch.targets
 
     def losses(self, pairs, settings):
-        """(1 - e) * -log p(target) + e * mean over the vocabulary of -log p, for every row of Part B: (M,)."""
+        """(1 - e) * -log p(target) + e * mean over the vocabulary of -log p, for each row of Part B: (M,)."""
         return F.cross_entropy(*self(pairs), reduction="none", label_smoothing=settings.label_smoothing)
 
     def count(self, pairs):
-        """How many losses there are."""
+        """The number of losses of these pairs."""
         return sum(len(pair.targets) for pair in pairs)
 
     @torch.no_grad()
     def judge(self, pairs):
         """{"dev_loss"}: the mean over all targets of -log p, in nats, without smoothing."""
         scorer = evaluating(self)
-        losses = [
-            F.cross_entropy(*scorer(run), reduction="sum") for run in in_runs(pairs, scorer.rows, MAX_ROWS)
-        ]
-        return dict(
-            dev_loss=sum(finite(torch.stack(losses), "the model's losses on dev").tolist())
-            / self.count(pairs)
-        )
+        runs = in_runs(pairs, scorer.rows, BATCH_ROWS)
+        losses = torch.stack([F.cross_entropy(*scorer(run), reduction="sum") for run in runs])
+        return dict(dev_loss=sum(finite(losses, "the model's losses on dev").tolist()) / self.count(pairs))
 
     def value(self, task, scores):
-        """What an epoch is chosen by: the highest is kept."""
+        """The number by which the best epoch is chosen: the highest wins."""
         return -scores["dev_loss"]
 
     def shown(self, scores):
@@ -111,26 +106,25 @@ class TextScorer(nn.Module):
 
 
 def fit(scorer, train, dev, settings, seed, task, say=print):
-    """Train a scorer on questions (of text to text: on pairs); it ends with the weights of its best epoch on dev.
+    """Train a scorer on Questions or Pairs; it ends with the weights of its best epoch on dev.
 
-    -> [{"epoch", "loss", and what the scorer judges by}], epoch 0 being the untrained one. The same seed
-    gives the same weights on a CPU with as many threads. Raises MinglmError when the loss is no longer
-    finite.
+    Returns [{"epoch", "loss", and what `judge` gives}]; epoch 0 is before training. The same seed gives the
+    same weights on a CPU with as many threads. Raises MinglmError when the loss is no longer finite.
     """
     batch = min(settings.batch, len(train))
-    an_epoch = max(math.ceil(len(train) / batch), MIN_STEPS)
-    settings = replace(settings, steps=settings.epochs * an_epoch)
+    steps = max(math.ceil(len(train) / batch), MIN_STEPS)  # per epoch
+    settings = replace(settings, steps=settings.epochs * steps)
     for module in scorer.modules():
         if isinstance(module, nn.Dropout):
             module.p = settings.dropout
     optimizer = make_adamw(parameter_groups(scorer, settings), settings)
     order = cache(lambda n: permutation(len(train), seed, n, 0, ORDER).tolist())
     history = [dict(epoch=0, loss=None) | scorer.judge(dev)]
-    best, kept = 0, weights_of(scorer)
+    best, best_weights = 0, weights_of(scorer)
     with tqdm(total=settings.steps, disable=None, unit="step", dynamic_ncols=True) as bar:
         for epoch in range(1, settings.epochs + 1):
             losses = []
-            for step in range((epoch - 1) * an_epoch, epoch * an_epoch):
+            for step in range((epoch - 1) * steps, epoch * steps):
                 passes = (divmod(i, len(train)) for i in range(step * batch, (step + 1) * batch))
                 questions = [train[order(n)[i]] for n, i in passes]
                 losses.append(train_step(scorer, questions, optimizer, settings, step, seed))
@@ -138,22 +132,22 @@ def fit(scorer, train, dev, settings, seed, task, say=print):
             history.append(dict(epoch=epoch, loss=statistics.fmean(losses)) | scorer.judge(dev))
             line = f"epoch {epoch:<5} loss {history[epoch]['loss']:.3f}   dev {scorer.shown(history[epoch])}"
             if scorer.value(task, history[epoch]) > scorer.value(task, history[best]):
-                best, kept, line = epoch, weights_of(scorer), f"{line}   best"
+                best, best_weights, line = epoch, weights_of(scorer), f"{line}   best"
             with bar.external_write_mode():
                 say(line)
             if epoch - best >= settings.patience:
                 break
-    scorer.load_state_dict(kept)
+    scorer.load_state_dict(best_weights)
     return history
 
 
 def train_step(scorer, questions, optimizer, settings, step, seed):
-    """One step on a batch of questions, in micro-batches; returns its mean loss."""
+    """Do one step on a batch of questions, in micro-batches; returns its mean loss."""
     scorer.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, settings) * group["lr_ratio"]
     total, n = 0.0, scorer.count(questions)
-    for number, run in enumerate(in_runs(questions, scorer.rows, MAX_ROWS)):
+    for number, run in enumerate(in_runs(questions, scorer.rows, BATCH_ROWS)):
         torch.manual_seed(stream_seed(seed, step + 1, 0, number))  # dropout
         with torch.autocast(device_of(scorer).type, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
             loss = scorer.losses(run, settings).sum() / n
@@ -161,13 +155,13 @@ def train_step(scorer, questions, optimizer, settings, step, seed):
         total += float(loss.detach())
     norm = float(nn.utils.clip_grad_norm_(scorer.parameters(), settings.clip))
     if not (math.isfinite(total) and math.isfinite(norm)):
-        raise MinglmError(
-            f"the loss of step {step + 1} is not finite; a lower --lr than {settings.lr} may help"
-        )
+        what = f"the loss of step {step + 1} is not finite"
+        raise MinglmError(f"{what}; a lower --lr than {settings.lr} may help")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total
 
 
 def weights_of(module):
+    """A copy of a module's weights: {name: tensor}."""
     return {name: weight.detach().clone() for name, weight in module.state_dict().items()}

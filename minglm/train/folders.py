@@ -1,4 +1,4 @@
-"""The folder of a run: how it is named, claimed, begun and gone on with."""
+"""The folder of a run: how it is named, locked, started and resumed."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ SETTINGS, METRICS, SAMPLES, REPORT = "run.toml", "metrics.csv", "samples.jsonl",
 
 @contextmanager
 def folder_of(out, preset, world, resume):
-    """The run folder, which no other process may write to until the block ends; all processes of `world` get the same."""
+    """The run folder, locked until the block ends; the same one in all processes of `world`."""
     with ExitStack() as stack:
         if world.first:
             folder = stack.enter_context(locked(run_folder(out)) if resume else begun(out, preset))
@@ -33,12 +33,13 @@ def folder_of(out, preset, world, resume):
 
 @contextmanager
 def begun(out, name):
-    """A new folder for this process alone, without what a run has left there that ended before its first checkpoint."""
+    """A new folder, locked; what is left of a run that ended before its first checkpoint is removed."""
     with claimed(out, name) as folder:
         clear_unbegun(folder)
-        if found := contents(folder):
-            another = "holds another run; --resume goes on with it"
-            what = another if SETTINGS in found else f"holds other files ({found[0]}, ...)"
+        if names := contents(folder):
+            what = f"holds other files ({names[0]}, ...)"
+            if SETTINGS in names:
+                what = "holds another run; --resume continues it"
             raise MinglmError(f"{folder}: {what}; a new run needs a new or empty folder")
         try:
             yield folder
@@ -47,26 +48,23 @@ def begun(out, name):
 
 
 def clear_unbegun(folder):
-    """Remove what is in a folder if all of it is the beginning of a run that cannot be resumed, for it has no run.toml."""
-    checkpoints, found = folder / "checkpoints", contents(folder)
+    """Empty a folder that holds nothing but the beginning of a run that cannot be resumed (no run.toml)."""
+    checkpoints, names = folder / "checkpoints", contents(folder)
     own = "|".join((WEIGHTS, CONFIG, TOKENIZER))
-    ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in found)
-    if (
-        ours
-        and checkpoints.is_dir()
-        and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir())
-    ):
+    ours = all(re.fullmatch(rf"(\.tmp-)?({own})|checkpoints|\..*\.part", name) for name in names)
+    ours = ours and checkpoints.is_dir()
+    if ours and all(re.fullmatch(BEGINNING, path.name) for path in checkpoints.iterdir()):
         shutil.rmtree(checkpoints, ignore_errors=True)
-        for name in found:
+        for name in names:
             with suppress(OSError):
                 (folder / name).unlink()
 
 
-BEGINNING = r"(\.tmp-|\.old-)?(last|best|step-00000000)"  # of checkpoints/: no step has been done yet
+BEGINNING = r"(\.tmp-|\.old-)?(last|best|step-00000000)"  # names in checkpoints/ before the first step
 
 
 def has_begun(out):
-    """Whether there is a checkpoint to go on with; without one, a run that has done no step begins again."""
+    """Whether there is a checkpoint, or at least a step in metrics.csv; if not, the run starts anew."""
     checkpoints = Checkpoints(out)
     if checkpoints.steps() or checkpoints.pointed("last"):
         return True
@@ -75,16 +73,15 @@ def has_begun(out):
 
 
 def run_folder(out):
-    """The same folder, if it holds a run."""
+    """The same folder; raises MinglmError if it holds no run."""
     if not (Path(out) / SETTINGS).is_file():
-        raise MinglmError(
-            f"{out}: no {SETTINGS} in it, so there is no run to resume; give the folder of a run"
-        )
+        what = f"no {SETTINGS} in it, so there is no run to resume"
+        raise MinglmError(f"{out}: {what}; give the folder of a run")
     return out
 
 
 def data_text(config):
-    """The paths of data.text, as they are found from everywhere."""
+    """The paths of data.text, absolute."""
     return tuple(str(Path(p).resolve()) for p in config.data.text)
 
 
@@ -93,38 +90,38 @@ def run_settings(out):
     return settings_of_run(Path(run_folder(out)) / SETTINGS)
 
 
-# Settings that a run decides once, when it begins: the same words on --resume mean what came of them.
+# Settings that are decided once, when a run starts: on --resume, the original value may be given again.
 DECIDED = {
-    "train.dtype": lambda said, own: said == "auto",
-    "train.minutes": lambda said, own: own == 0,  # they became train.steps
-    "model.vocab_size": lambda said, own: said > own,  # too little text for more
+    "train.dtype": lambda new, own: new == "auto",
+    "train.minutes": lambda new, own: own == 0,  # they became train.steps
+    "model.vocab_size": lambda new, own: new > own,  # there was too little text for more
 }
 
 
 def resumed_settings(out, overrides, preset=None, file=None):
-    """The RunConfig of a run that goes on. What is given again must be the run's own.
+    """The RunConfig of a resumed run. Settings that are given again must be the run's own.
 
-    Text may be elsewhere now (`Run` sees to it that it is the same), and so may the cache. Raises MinglmError
-    for any other difference, with both values.
+    Only the paths of the text (`Run` checks that it is the same text) and of the cache may have changed.
+    Raises MinglmError for any other difference, with both values.
     """
     own = run_settings(out)
     file_preset, from_file = read_toml(file) if file else (None, {})
     overrides = from_file | overrides
-    said = resolve(preset or file_preset, Path(out) / SETTINGS, overrides)
-    if said.preset != own.preset:
-        raise _differs("preset", said.preset, own.preset, out)
+    new = resolve(preset or file_preset, Path(out) / SETTINGS, overrides)
+    if new.preset != own.preset:
+        raise _differs("preset", new.preset, own.preset, out)
     for key in overrides:
         section, name = key.split(".")
-        given, kept = (getattr(getattr(config, section), name) for config in (said, own))
-        if given == kept or key in ("data.text", "data.cache"):
+        new_value, own_value = (getattr(getattr(config, section), name) for config in (new, own))
+        if new_value == own_value or key in ("data.text", "data.cache"):
             continue
-        if key not in DECIDED or not DECIDED[key](given, kept):
-            raise _differs(key, given, kept, out)
-        came = f"train.steps {own.train.steps:,}" if key == "train.minutes" else kept
-        note(f"{key}: {given} was decided when the run began: {came}")
-    return replace(own, data=replace(own.data, text=said.data.text, cache=said.data.cache))
+        if key not in DECIDED or not DECIDED[key](new_value, own_value):
+            raise _differs(key, new_value, own_value, out)
+        result = f"train.steps {own.train.steps:,}" if key == "train.minutes" else own_value
+        note(f"{key}: {new_value} was decided when the run began: {result}")
+    return replace(own, data=replace(own.data, text=new.data.text, cache=new.data.cache))
 
 
-def _differs(key, said, own, out):
-    what = f"{key}: {said} is given, and {out} was started with {own}"
+def _differs(key, new, own, out):
+    what = f"{key}: {new} is given, and {out} was started with {own}"
     return MinglmError(f"{what}; a resumed run keeps its settings: leave it out, or give the same")

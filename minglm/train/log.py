@@ -1,4 +1,4 @@
-"""What a person sees of a training run: the banner, a line or a bar for the steps, a blank being filled, the final table."""
+"""What a training run prints: the banner, a line or a bar for the steps, a filled blank, the final table."""
 
 import csv
 import json
@@ -14,87 +14,58 @@ from ..measure.metrics import bounded_exp, is_bound
 from ..spans import OBJECTIVES
 from ..use.generate import fill_ids
 
-COLUMNS = (
-    *(
-        "step",
-        "loss",
-        "lr",
-        "grad_norm",
-        "text_tokens",
-        "learned_tokens",
-        "masked",
-        "fallbacks",
-        "seconds",
-        "held_out",
-    ),
-    *(f"held_out_{objective}" for objective in OBJECTIVES),
-)  # of metrics.csv
+COLUMNS = "step loss lr grad_norm text_tokens learned_tokens masked fallbacks seconds held_out".split()
+COLUMNS = (*COLUMNS, *(f"held_out_{objective}" for objective in OBJECTIVES))  # of metrics.csv
 
 
 def banner(run, resume):
-    """What was chosen, and why."""
-    c, t, d, model, corpus = run.config, run.config.train, run.config.data, run.model, run.corpus
-    held, cuda = len(run.held_out), run.device.type == "cuda"
-    learned = len(np.unique(run.training.document))
-    name = (
-        "the embedded corpus"
-        if not d.text
-        else ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
-    )
-    total = d.token + d.sentence + d.document
-    mixture = (
-        f"token {d.token / total:.0%}, sentence {d.sentence / total:.0%}, document {d.document / total:.0%}"
-    )
-    shares, drawn = {o: [0, 0] for o in OBJECTIVES + run.source.objectives}, 0
-    fallbacks = 0
-    samples = len(run.source.in_epoch(0))
-    for objective, e in (run.source.draw(0, w) for w in range(min(256, samples))):
+    """Print the settings that were chosen, and why."""
+    c, t, d, corpus, size = run.config, run.config.train, run.config.data, run.corpus, run.world.size
+    samples, sizes = len(run.source.in_epoch(0)), f"vocabulary {c.model.vocab_size:,}"
+    name, mixture, left = "the embedded corpus", "", ""
+    if d.text:
+        name = ", ".join(map(str, run.files[:3])) + (", ..." if len(run.files) > 3 else "")
+    if run.source.objectives == OBJECTIVES:
+        weights = {o: getattr(d, o) / (d.token + d.sentence + d.document) for o in OBJECTIVES}
+        mixture = ": " + ", ".join(f"{o} {weight:.0%}" for o, weight in weights.items())
+    device = f"{run.device}, {size} processes" if size > 1 else f"{run.device}"
+    gpu = "" if run.device.type == "cuda" else " (no CUDA GPU is used)"
+    if resume:
+        left = f"resumed at step {run.step:,} of {t.steps:,}; "
+    seconds = run.seconds_per_token * run.batches.share / size * (t.steps - run.step)
+    held_out = f"{len(np.unique(run.training.document)):,} documents; {len(run.held_out):,} held out"
+    batch = f"{run.batches.share:,.0f} text tokens, at most {t.micro_batch_tokens:,} rows at once"
+    lines = {
+        "minglm": f"pretrain {c.preset}: {run.model.num_parameters() / 1e6:.1f} M parameters, {sizes}",
+        "text": f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; "
+        f"{corpus.skipped} skipped (too short)",
+        "samples": f"{samples:,} of up to {c.model.max_positions} tokens, {held_out}",
+        "objective": f"{c.model.family}{mixture}",
+        "masked": masked_shares(run, min(256, samples)),
+        "device": f"{device}, {torch.get_num_threads()} threads{gpu}",
+        "dtype": f"{run.dtype} ({run.dtype_reason})",
+        "attention": f"{run.backend} ({run.backend_reason})",
+        "a step": f"{batch}; {run.batches.per_epoch:,} steps are a pass",
+        "time": f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}",
+        "run": f"{run.out}",
+    }
+    print("\n".join(f"{key:<11} {line}" for key, line in lines.items()), flush=True)
+
+
+def masked_shares(run, n):
+    """One line: which share of the text the first n samples mask, by objective."""
+    shares, fallbacks = {o: [0, 0] for o in OBJECTIVES + run.source.objectives}, 0
+    for objective, e in (run.source.draw(0, w) for w in range(n)):
         shares[e.objective][0] += len(e.targets) - int((e.targets == e.special.eop).sum())
         shares[e.objective][1] += e.text_len
         fallbacks += objective != e.objective
-        drawn += 1
-    masked = ", ".join(f"{o} {a / n:.1%}" for o, (a, n) in shares.items() if n)
-    steps_a_pass, micro = run.batches.per_epoch, t.micro_batch_tokens
-    seconds = run.seconds_a_token * run.batches.share / run.world.size * (t.steps - run.step)
-    procs = f", {run.world.size} processes" if run.world.size > 1 else ""
-    left = f"resumed at step {run.step:,} of {t.steps:,}; " if resume else ""
-    lines = [
-        (
-            "minglm",
-            f"pretrain {c.preset}: {model.num_parameters() / 1e6:.1f} M parameters, vocabulary {c.model.vocab_size:,}",
-        ),
-        (
-            "text",
-            f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; {corpus.skipped} skipped (too short)",
-        ),
-        (
-            "samples",
-            f"{samples:,} of up to {c.model.max_positions} tokens, {learned:,} documents; {held:,} held out",
-        ),
-        ("objective", f"{c.model.family}" + (f": {mixture}" if run.source.objectives == OBJECTIVES else "")),
-        (
-            "masked",
-            f"{masked} of the text (first {drawn} samples; {fallbacks} without a whole sentence became token samples)",
-        ),
-        (
-            "device",
-            f"{run.device}{procs}, {torch.get_num_threads()} threads"
-            + ("" if cuda else " (no CUDA GPU is used)"),
-        ),
-        ("dtype", f"{run.dtype} ({run.dtype_reason})"),
-        ("attention", f"{run.backend} ({run.backend_reason})"),
-        (
-            "a step",
-            f"{run.batches.share:,.0f} text tokens, at most {micro:,} rows at once; {steps_a_pass:,} steps are a pass",
-        ),
-        ("time", f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}"),
-        ("run", f"{run.out}"),
-    ]
-    print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)
+    masked = ", ".join(f"{o} {a / b:.1%}" for o, (a, b) in shares.items() if b)
+    why = f"{fallbacks} without a whole sentence became token samples"
+    return f"{masked} of the text (first {n} samples; {why})"
 
 
 def report_step(run, row, left, bar):
-    """One flushed line of metrics.csv; one line (or the bar) for the person; TensorBoard if asked."""
+    """Write a line of metrics.csv, show the step as a line or in the bar, and log to TensorBoard if open."""
     with writing(run.metrics):
         csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
     t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
@@ -105,10 +76,9 @@ def report_step(run, row, left, bar):
     if bar.disable and (run.step % t.log_every == 0 or run.step in (1, t.steps)):
         print(f"step {run.step:>{len(str(t.steps))}}/{t.steps}  {dials}  {clock(left)} left", flush=True)
     if "held_out" in row:
-        parts = "  ".join(
-            f"{o} {float(row[f'held_out_{o}']):.3f}" for o in OBJECTIVES if f"held_out_{o}" in row
-        )
-        print_above(bar, f"held out    {float(row['held_out']):.3f} nats a token   {parts}")
+        losses = {o: row.get(f"held_out_{o}") for o in OBJECTIVES}
+        parts = "  ".join(f"{o} {float(loss):.3f}" for o, loss in losses.items() if loss is not None)
+        print_above(bar, f"held out    {float(row['held_out']):.3f} nats per token   {parts}")
     if run.tensorboard:
         for name in COLUMNS[1:]:
             if name in row:
@@ -116,7 +86,7 @@ def report_step(run, row, left, bar):
 
 
 def show_sample(run, bar):
-    """Fill one blank of held-out text (of training text if nothing is held out), print it and keep it in samples.jsonl."""
+    """Fill one blank of held-out text (or else of training text), print it and append it to samples.jsonl."""
     if not run.world.first or run.model.config.family == "bert":
         return
     source = run.held_out_source if len(run.held_out) else run.source
@@ -130,13 +100,8 @@ def show_sample(run, bar):
     with run.autocast():
         [gap] = fill_ids(run.model, run.tokenizer, [*before, mask, *after], max_tokens=10)
     left, truth, right, filled = (run.tokenizer.decode(x) for x in (before, truth, after, gap.tokens))
-    record = dict(
-        step=run.step,
-        text=f"{left} {name}{right}",
-        filled=filled,
-        truth=truth,
-        log_probability=sum(gap.scores),
-    )
+    record = dict(step=run.step, text=f"{left} {name}{right}", filled=filled, truth=truth)
+    record |= dict(log_probability=sum(gap.scores))
     with writing(run.samples):
         run.samples.write(json.dumps(record, ensure_ascii=False) + "\n")
     one_line = " ".join(f"{left} [{filled.strip()}]{right}".split())
@@ -145,36 +110,37 @@ def show_sample(run, bar):
 
 @contextmanager
 def writing(file):
-    """Lines of a run's table or samples, flushed. Raises MinglmError when the disk does not take them."""
+    """A context for writing to a run's file, which is then flushed. Raises MinglmError if that fails."""
     try:
         yield
         file.flush()
     except OSError as error:
-        reason = f"{error.strerror or error}; --resume goes on from the last checkpoint"
+        reason = f"{error.strerror or error}; --resume continues from the last checkpoint"
         raise MinglmError(f"{file.name}: cannot be written: {reason}") from error
 
 
 def print_above(bar, text):
-    """A line on stdout, above a bar on the same terminal."""
+    """Print a line on stdout, above a progress bar on the same terminal."""
     with bar.external_write_mode():
         print(text, flush=True)
 
 
 def words_in_the_middle(pieces, most=3):
-    """(start, end) of one or two whole words near the middle of a list of token texts; any tokens where no blank separates.
+    """(start, end) of one or two whole words near the middle of a list of token texts.
 
-    Example: [" and", " liv", "ed", " between", " K", "ad"] -> (1, 4).
+    Without spaces between words, it is that of any tokens. Example:
+    [" and", " liv", "ed", " between", " K", "ad"] -> (1, 4).
     """
     middle = len(pieces) // 2
     begins = [i for i, piece in enumerate(pieces) if piece[:1].isspace()]
     spans = [(a, b) for a in begins for b in begins if 0 < b - a <= most]
-    return min(
-        spans, key=lambda s: (abs(s[0] - middle), s[0] - s[1]), default=(middle, min(middle + 2, len(pieces)))
-    )
+    if not spans:
+        return middle, min(middle + 2, len(pieces))
+    return min(spans, key=lambda span: (abs(span[0] - middle), span[0] - span[1]))
 
 
 def clock(seconds):
-    """Seconds as people say them: 42 s, 4:05 min, 3:20 h."""
+    """Seconds as text: 42 s, 4:05 min, 3:20 h."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -184,7 +150,7 @@ def clock(seconds):
 
 
 def print_scores(report):
-    """The table of `final_report`, and what each number is to be compared with."""
+    """Print the table of `final_report`: each number and its baselines."""
     if not report["objectives"]:
         print("held out    nothing: the corpus is a single sample")
         return
@@ -196,7 +162,6 @@ def print_scores(report):
             f"            {objective:<10} {r['perplexity']:>11.1f} {r['bits_per_byte']:>10.2f}   "
             f"{r['unigram_perplexity']:>7.1f} (x {share:.2f})   {r['noise_perplexity']:>9.1f} (x {worse:.2f})"
         )
-    if any(
-        is_bound(x) for r in report["objectives"].values() for name, x in r.items() if "perplexity" in name
-    ):
+    numbers = [x for r in report["objectives"].values() for name, x in r.items() if "perplexity" in name]
+    if any(map(is_bound, numbers)):
         print(f"            a perplexity of {bounded_exp(math.inf):.1f} is the bound; the true one is larger")

@@ -1,9 +1,9 @@
-"""Muon: a matrix moves by an orthogonal step (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+"""AdamW, Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and the learning rate.
 
-A gradient of a matrix has few large singular values, and a step along it moves little else. Muon sets all of
-them to about 1, so that a step moves in every direction alike. It suits the matrices of the layers; tables
-and vectors stay with AdamW. PyTorch's own torch.optim.Muon is newer than the oldest PyTorch that minglm runs
-on, and always orthogonalises in bfloat16.
+The gradient of a matrix has few large singular values, and a step along it changes little else. Muon sets all
+of them to about 1, so that a step moves equally in every direction. It suits the matrices of the layers;
+tables and vectors stay with AdamW. PyTorch's own torch.optim.Muon is newer than the oldest PyTorch that
+minglm supports, and always orthogonalises in bfloat16.
 """
 
 import math
@@ -14,8 +14,8 @@ import torch
 def orthogonalised(matrix, dtype=torch.float32):
     """The matrix with all its singular values brought to about 1 (0.7 to 1.2): (A, B) -> (A, B).
 
-    Five steps of Newton and Schulz, X -> a X + b (X X^T) X + c (X X^T)^2 X, act on each singular value alone:
-    s becomes a s + b s^3 + c s^5. Coefficients of the authors; dtype: of the products.
+    Five Newton-Schulz steps, X -> a X + b (X X^T) X + c (X X^T)^2 X, act on each singular value separately:
+    s becomes a s + b s^3 + c s^5. The coefficients are the authors'. dtype: of the products.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.to(dtype)
@@ -31,10 +31,9 @@ def orthogonalised(matrix, dtype=torch.float32):
 class Muon(torch.optim.Optimizer):
     """Muon for matrices: p -= lr * (weight_decay * p + 0.2 * sqrt(longer side) * orthogonalised(gradients)).
 
-    The factor makes a step as large as AdamW's, entry by entry (Liu et al. 2025, arXiv 2502.16982), so that
-    one learning rate suits both. The gradients are an average over steps that remembers `momentum` of itself,
-    taken one step ahead (Nesterov). dtype: of the orthogonalisation; bfloat16 where the hardware is fast at
-    it.
+    The factor makes each entry of a step as large as AdamW's (Liu et al. 2025, arXiv 2502.16982), so that one
+    learning rate suits both. The gradients are a moving average with Nesterov `momentum`. dtype: of the
+    orthogonalisation; bfloat16 on hardware that is fast at it.
     """
 
     def __init__(self, params, lr, momentum=0.95, weight_decay=0.1, dtype=torch.float32):
@@ -49,7 +48,7 @@ class Muon(torch.optim.Optimizer):
                     self.move(p, **{name: group[name] for name in ("lr", "momentum", "weight_decay")})
 
     def move(self, p, lr, momentum, weight_decay):
-        """One step of the matrix `p`, whose average gradient is in the optimiser's state."""
+        """Do one step of the matrix `p`, whose average gradient is in the optimiser's state."""
         average = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
         average.lerp_(p.grad, 1 - momentum)
         step = orthogonalised(p.grad.lerp(average, momentum), self.dtype)
@@ -83,9 +82,9 @@ class Together:
 
 
 def learning_rate(step, t):
-    """The rate of step 0, 1, ...: up in a line over the warm-up, then down to min_lr_ratio of the peak, never below.
+    """The rate of step 0, 1, ...: linear warm-up to the peak, then decay to min_lr_ratio of the peak.
 
-    t: TrainConfig. The first step already learns (the original's first step has rate 0).
+    t: TrainConfig. The rate of the first step is above 0 (in the original it is 0).
     """
     warmup = int(t.warmup * t.steps)
     if step < warmup:
@@ -96,25 +95,26 @@ def learning_rate(step, t):
 
 
 def make_optimizer(model, t):
-    """The optimiser that a TrainConfig asks for: AdamW, or Muon for the matrices and AdamW for the rest."""
+    """The optimiser of a TrainConfig: AdamW, or Muon for the matrices and AdamW for the rest."""
     tables, matrices, vectors = parameter_groups(model, t)
     if t.optimizer == "adamw":
         return make_adamw([tables, matrices, vectors], t)
-    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # decided by now
+    dtype = torch.bfloat16 if t.dtype == "bfloat16" else torch.float32  # no longer "auto" here
     muon = Muon([matrices | dict(lr_ratio=t.muon_lr_ratio)], t.lr, t.momentum, dtype=dtype)
     return Together(muon=muon, adamw=make_adamw([tables, vectors], t))
 
 
 def make_adamw(groups, t):
-    """AdamW of groups of parameters; t: settings with lr, beta1, beta2 and eps."""
+    """AdamW for groups of parameters; t: settings with lr, beta1, beta2 and eps."""
     return torch.optim.AdamW(groups, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
 
 
 def parameter_groups(model, t):
-    """A model's (tables, matrices, vectors); LayerNorms and biases are not decayed, tables are (as in the original).
+    """A model's (tables, matrices, vectors); vectors have no weight decay, tables do (as in the original).
 
-    The tables may learn at a rate of their own: Adam moves every weight by about the rate, but a matrix adds
-    up as many of these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv 2203.03466).
+    The tables may have a learning rate of their own: Adam moves every weight by about the rate, but a matrix
+    adds up as many of these moves as the model is wide, and a table row none (Yang et al. 2022, arXiv
+    2203.03466).
     """
     named = list(model.named_parameters())
     tables = [p for name, p in named if "embedding" in name]

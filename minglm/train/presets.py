@@ -1,21 +1,20 @@
-"""The presets: settings that belong together, by name. What a preset leaves out has its default in config.py."""
+"""The presets: settings that belong together, by name. Settings not listed have the defaults of config.py."""
 
 from typing import Any
 
-# Only what depends on the size of the model; the rest are the defaults above.
+# Only the settings that depend on the size of the model.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to travel inside one page of
-    # HTML
+    # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to embed in one HTML page
     "page": {
-        # four heads of 32 learned a little more than two of 64, and more of it from the context
+        # Four heads of 32 learned a little more than two of 64, and more of it from the context. No dropout:
+        # after nine passes the held-out loss is still falling.
         "model": dict(
             vocab_size=2048, hidden_size=128, num_layers=4, num_heads=4, max_positions=128, dropout=0.0
-        ),  # nine passes, and the held-out loss falls to the end
-        # as tiny; a run with shorter token spans and fewer document spans lost on both objectives
+        ),
+        # as tiny; with shorter token spans and fewer document spans, both objectives got worse
         "data": dict(token=0.6, sentence=0.05, document=0.35),
         # The rate hardly matters here: 3e-3 with a table_lr_ratio of 3 gave the same within 1 %, as did 512
-        # tokens a step at 1e-3. The three runs whose rate fell in a straight line beat the three with a
-        # cosine.
+        # tokens per step at 1e-3. Three runs with linear decay beat three with cosine decay.
         "train": dict(
             steps=4000,
             batch_tokens=1024,
@@ -30,26 +29,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             log_every=100,
         ),
     },
-    # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py says on which texts, and how it
-    # goes on)
+    # 2.4 M parameters, 5 MB in float16: the bundled model (tutorials/box.py has its texts and its training)
     "box": {
+        # no dropout: few passes
         "model": dict(
             vocab_size=4096, hidden_size=160, num_layers=5, num_heads=5, max_positions=512, dropout=0.0
-        ),  # few passes
-        # Who fills a blank types a sentence, and to a model that has read only pages a sentence is strange:
-        # in windows its first positions always open a document, and a blank's neighbours are learned at each
-        # position anew. Many short blanks for the same reason: the paper's 15 % in spans of 3 show a small
-        # model a third as many.
-        "data": dict(
-            samples="sentences",
-            spread=0.7,
-            token=0.8,
-            sentence=0.05,
-            document=0.15,
-            mask_ratio=0.3,
-            mean_span_length=1.5,
-            blanks="drawn",
         ),
+        # Users type single sentences, which are unusual for a model that has only seen full windows: there,
+        # the first positions always open a document, and the words around a blank are learned anew at each
+        # position. Many short blanks for the same reason: the paper's 15 % in spans of 3 give a small model a
+        # third as many.
+        "data": dict(token=0.8, sentence=0.05, document=0.15, samples="sentences", spread=0.7)
+        | dict(mask_ratio=0.3, mean_span_length=1.5, blanks="drawn"),
         "train": dict(
             steps=6000,
             batch_tokens=1024,
@@ -68,14 +59,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     # 5.9 M parameters: about five minutes on two CPU cores
     "tiny": {
+        # no dropout: the run is too short to need it
         "model": dict(
             vocab_size=4096, hidden_size=256, num_layers=6, num_heads=4, max_positions=128, dropout=0.0
-        ),  # too short a run to need it
-        # a document span teaches from most of a sample, a token span from a sixth: both are needed
+        ),
+        # a document span covers most of a sample, token spans cover a sixth of it: both are needed
         "data": dict(token=0.6, sentence=0.05, document=0.35),
-        # A pass and a half over the embedded corpus, in small batches and short samples: little text teaches
-        # more in many small steps. At one rate for all weights the layers drown the tables' 0.02; see
-        # table_lr_ratio. The rate falls to 0, for nothing is to be learned after the end.
+        # A pass and a half over the embedded corpus, in small batches of short samples: with little text,
+        # many small steps learn more. With one rate for all weights, the layers drown the tables' 0.02; see
+        # table_lr_ratio. The rate falls to 0, because training ends there.
         "train": dict(
             steps=1300,
             batch_tokens=512,
@@ -99,8 +91,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         ),
     },
     # 109.3 M, GLM-Base: token spans only, batches of 1024 x 512 tokens, 6,000 steps of warm-up. The original
-    # decays over the first 120,000 steps (large: 160,000) and goes on at the lowest rate; here over all.
-    # The vocabulary is BERT's 30,522 and the special tokens, rounded up to a multiple of 128.
+    # decays over the first 120,000 steps (large: 160,000) and then stays at the lowest rate; here the decay
+    # takes all steps. The vocabulary is BERT's 30,522 plus special tokens, rounded up to a multiple of 128.
     "base": {
         "model": dict(
             vocab_size=30592, hidden_size=768, num_layers=12, num_heads=12, max_positions=512, dropout=0.1

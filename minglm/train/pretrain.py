@@ -1,8 +1,9 @@
 """Pretraining: from settings to a run folder. Read `pretrain` first: it is the job from top to bottom.
 
 One step: the global batch is a function of (seed, step); each process takes its share in micro-batches; every
-micro-batch backpropagates the sum of its token losses / M, with M the learned rows of the whole global batch;
-clip; AdamW. So neither the number of processes (torchrun) nor the micro-batch changes what is learned.
+micro-batch backpropagates the sum of its token losses / M, where M counts the targets of the whole global
+batch; clip; optimiser step. So neither the number of processes (torchrun) nor the micro-batch size changes
+what is learned.
 """
 
 import csv
@@ -45,12 +46,12 @@ class Interrupted(Exception):
 
 
 def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_curves=None):
-    """Train a GLM as `config` (RunConfig) says and leave a run folder at `out`; returns the folder.
+    """Train a GLM with the settings of a RunConfig; returns the run folder.
 
-    out: None takes the next free runs/PRESET-NNN. No other process can write to the folder meanwhile.
-    resume: go on with the run in `out` (its own run.toml is the config then). init: (GLM, Tokenizer) to start
-    from. stop_at: save and leave after that step. draw_curves: called with the folder when curves.png is due.
-    Raises MinglmError (bad input, a loss that is not finite, a disk that is full) and Interrupted (Ctrl-C).
+    out: the folder; None takes the next free runs/PRESET-NNN. It is locked against other processes.
+    resume: continue the run in `out` (`config` is then that of its run.toml). init: (GLM, Tokenizer) to start
+    from. stop_at: save and stop after that step. draw_curves: called with the folder when training stops.
+    Raises MinglmError (bad input, a loss that is not finite, a full disk) and Interrupted (Ctrl-C).
     """
     keep_memory()
     open_closed()
@@ -73,7 +74,8 @@ def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_cu
             run.close()
         if interrupt.agreed:
             done = f"saved step {run.step} of {run.config.train.steps}"
-            raise Interrupted(f"{done}; go on with: minglm pretrain --out {shlex.quote(str(out))} --resume")
+            again = f"minglm pretrain --out {shlex.quote(str(out))} --resume"
+            raise Interrupted(f"{done}; continue with: {again}")
         return run.out
 
 
@@ -88,117 +90,107 @@ class Run:
             need("torch.utils.tensorboard", "train.log")
         if init:
             check_pair(*init)
-        self.out, self.world = out, world
-        self.device = device = choose_device(config.train.device)
+        self.out, self.world, self.device = out, world, choose_device(config.train.device)
         self.checkpoints = Checkpoints(out, config.train.keep)
-        self.writer = summary_writer() if world.first and config.train.log == "tensorboard" else None
-        where, state, resume = None, None, resume and has_begun(out)
+        folder, state, resume = None, None, resume and has_begun(out)
         if resume:
-            where, state = self.checkpoints.load_state()
+            folder, state = self.checkpoints.load_state()
         world.barrier()
 
-        # the corpus: the first process writes the token file, the others find it
-        if init:
-            model, self.tokenizer = init
-        else:
-            self.tokenizer = Tokenizer.from_pretrained(where) if resume else None
-        with world.first_goes_first():
+        model, self.tokenizer = init or (None, Tokenizer.from_pretrained(folder) if resume else None)
+        with world.first_goes_first():  # the first process writes the token file, the others find it
             self.read_corpus(config, resume)
+        if state:
+            self.check_corpus(config, state)
         config = replace(config, model=replace(config.model, vocab_size=self.tokenizer.vocab_size))
-        if state and state["corpus"] != self.corpus.fingerprint:
-            said = ", ".join(data_text(config)) or "the embedded corpus"
-            before = ", ".join(data_text(run_settings(out))) or "the embedded corpus"
-            what = (
-                f"{said} is another text than {before}, with which"
-                if said != before
-                else f"{said} has changed since"
-            )
-            raise MinglmError(f"data.text: {what} {out} was started; resume needs the same corpus")
-
-        torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
-        self.model = GLM.from_pretrained(where) if resume else model if init else GLM(config.model)
-        self.model.to(device).train()
-        self.model.backend = config.train.backend
-        self.model.checkpoint_activations = config.train.checkpoint_activations
+        self.make_model(config, model, folder)
         self.source, self.held_out_source = sources(self.corpus, self.tokenizer, config)
         self.training, self.held_out = self.source.windows, self.held_out_source.windows
         self.batches = TrainingBatches(self.source, config.train.batch_tokens)
-
-        self.step, self.best = 0, math.inf
-        self.seconds_a_token, config = self.decide(config)  # dtype and steps, where they are left open
-        self.config, self.dtype = config, config.train.dtype
-        self.backend, self.backend_reason = config.train.backend, "as asked"
-        if self.backend == "auto":
-            head_dim = config.model.hidden_size // config.model.num_heads
-            self.backend, self.backend_reason = best_backend(getattr(torch, self.dtype), device, head_dim)
-        self.optimizer = make_optimizer(self.model, config.train)
-        self.loss = SumLoss(self.model)
-        if world.size > 1:
-            self.loss = nn.parallel.DistributedDataParallel(
-                self.loss, device_ids=[device] if device.type == "cuda" else None
-            )
-        if config.train.compile:
-            self.model.compile()
-        if state:
-            self.step, self.best = state["step"], state["best"]
-            self.optimizer.load_state_dict(state["optimizer"])
+        self.decide(config)
+        self.prepare(state)
         self.metrics = self.samples = self.tensorboard = None
         if world.first:
             if not resume:
-                self.save()  # before run.toml, which says that there is something to go on with
+                self.save()  # before run.toml, which says that there is something to resume
             self.open_files(resume)
             banner(self, resume)
         world.barrier()
 
     def read_corpus(self, config, resume):
-        """Tokenizer (trained unless there is one) and token file."""
+        """Set the tokenizer (trained now unless there is one), the files and the corpus."""
         data = config.data
         try:
             self.files = find_files(data.text) if data.text else [embedded_corpus()]
         except MinglmError as error:
+            if not resume:
+                raise
             again = f"minglm pretrain --out {shlex.quote(str(self.out))} --resume --text PATH"
-            raise MinglmError(
-                f"{error}" + f"; if the text has moved, say where to: {again}" * resume
-            ) from None
+            raise MinglmError(f"{error}; if the text has moved, say where to: {again}") from None
+        dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
         if self.tokenizer is None:
-            dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
             texts = (text for path in self.files for text in read_documents(path, **dials))
-            self.tokenizer = Tokenizer.train(
-                texts, config.model.vocab_size, progress=self.world.first and sys.stderr.isatty()
-            )
-        self.corpus = cached_corpus(
-            self.files,
-            self.tokenizer,
-            cache_folder(data.cache),
-            text_key=data.text_key,
-            documents=data.documents,
-            errors=data.errors,
-        )
+            progress = self.world.first and sys.stderr.isatty()
+            self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=progress)
+        self.corpus = cached_corpus(self.files, self.tokenizer, cache_folder(data.cache), **dials)
+
+    def check_corpus(self, config, state):
+        """Raise MinglmError unless the corpus is the one that the run was started with."""
+        if state["corpus"] == self.corpus.fingerprint:
+            return
+        now = ", ".join(data_text(config)) or "the embedded corpus"
+        before = ", ".join(data_text(run_settings(self.out))) or "the embedded corpus"
+        what = f"{now} has changed since"
+        if now != before:
+            what = f"{now} is another text than {before}, with which"
+        raise MinglmError(f"data.text: {what} {self.out} was started; resume needs the same corpus")
+
+    def make_model(self, config, model, folder):
+        """Set the model: from a checkpoint folder, or else the one given, or else a new one."""
+        torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
+        self.model = GLM.from_pretrained(folder) if folder else model or GLM(config.model)
+        self.model.to(self.device).train()
+        self.model.backend = config.train.backend
+        self.model.checkpoint_activations = config.train.checkpoint_activations
 
     def decide(self, config):
-        """Settle what was left to measure: (seconds a text token, config with dtype and steps decided)."""
-        t, why = config.train, "as asked"
+        """Set the config, with dtype and steps decided by timing some steps; and the attention backend."""
+        t, why = config.train, "as requested"
         batches = [self.first_samples(step).to(self.device) for step in range(8)]
-        timed = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
+        times = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
         dtype = t.dtype
         if dtype == "auto":
-            gain = timed["float32"] / timed["bfloat16"]
+            gain = times["float32"] / times["bfloat16"]
             dtype = "bfloat16" if gain >= 1.15 else "float32"
             why = f"a step in bfloat16 was measured {gain:.2f} times as fast as in float32"
-        self.dtype_reason, seconds = why, timed[dtype]
-        decided = torch.tensor([seconds, dtype == "bfloat16"], dtype=torch.float64)
-        self.world.broadcast(decided)
-        seconds, dtype = float(decided[0]), "bfloat16" if decided[1] else "float32"
-        t = replace(t, dtype=dtype)
-        if t.minutes:
-            a_step = seconds * self.batches.share / self.world.size
-            t = replace(
-                t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / a_step))
-            )  # a tenth for evaluation
-        return seconds, replace(config, train=t)
+        decision = torch.tensor([times[dtype], dtype == "bfloat16"], dtype=torch.float64)
+        self.world.broadcast(decision)
+        self.seconds_per_token, self.dtype = float(decision[0]), "bfloat16" if decision[1] else "float32"
+        t = replace(t, dtype=self.dtype)
+        if t.minutes:  # a tenth is left for evaluation
+            step_seconds = self.seconds_per_token * self.batches.share / self.world.size
+            t = replace(t, minutes=0.0, steps=max(1, int(60 * t.minutes * 0.9 / step_seconds)))
+        self.config, self.dtype_reason = replace(config, train=t), why
+        self.backend, self.backend_reason = t.backend, "as requested"
+        if t.backend == "auto":
+            head_dim, dtype = config.model.hidden_size // config.model.num_heads, getattr(torch, self.dtype)
+            self.backend, self.backend_reason = best_backend(dtype, self.device, head_dim)
+
+    def prepare(self, state):
+        """Set the optimiser, the loss module and the step; from a checkpoint's state if there is one."""
+        t, self.step, self.best = self.config.train, 0, math.inf
+        self.optimizer, self.loss = make_optimizer(self.model, t), SumLoss(self.model)
+        if self.world.size > 1:
+            ids = [self.device] if self.device.type == "cuda" else None
+            self.loss = nn.parallel.DistributedDataParallel(self.loss, device_ids=ids)
+        if t.compile:
+            self.model.compile()
+        if state:
+            self.step, self.best = state["step"], state["best"]
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def first_samples(self, step, most=2048):
-        """The first samples of a step's global batch as a Batch of up to `most` text tokens."""
+        """The first samples of a step's global batch, as a Batch of up to `most` text tokens."""
         examples, tokens = [], 0
         for _, example in self.batches.examples(step):
             if not examples or tokens + example.text_len <= most:
@@ -207,12 +199,13 @@ class Run:
         return pack(examples)
 
     def open_files(self, resume):
-        """run.toml; metrics.csv and samples.jsonl, cut back to the checkpoint's step."""
+        """Write run.toml; open metrics.csv and samples.jsonl, cut back to the checkpoint's step."""
+
+        def done(line):
+            return line.startswith("step") or int(line.split(",")[0]) <= self.step
+
         if resume:
-            cut_back(
-                self.out / METRICS,
-                lambda line: line.startswith("step") or int(line.split(",")[0]) <= self.step,
-            )
+            cut_back(self.out / METRICS, done)
             cut_back(self.out / SAMPLES, lambda line: json.loads(line)["step"] <= self.step)
         data = replace(self.config.data, text=data_text(self.config))
         write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=data)))
@@ -221,35 +214,31 @@ class Run:
         if self.metrics.tell() == 0:
             csv.writer(self.metrics, lineterminator="\n").writerow(COLUMNS)
             self.metrics.flush()
-        if self.writer:
-            self.tensorboard = self.writer(self.out, purge_step=self.step)
+        if self.config.train.log == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tensorboard = SummaryWriter(self.out, purge_step=self.step)
 
     def close(self):
         for file in (self.metrics, self.samples, self.tensorboard):
             if file:
-                with suppress(
-                    OSError
-                ):  # every line was flushed, and what the disk did not take has been told
+                with suppress(OSError):  # every line was flushed, and a full disk was reported then
                     file.close()
 
     def save(self, best=False):
-        """A checkpoint of this step (first process only)."""
+        """Save a checkpoint of this step (first process only)."""
         if self.world.first:
-            state = dict(
-                step=self.step,
-                best=self.best,
-                corpus=self.corpus.fingerprint,
-                optimizer=self.optimizer.state_dict(),
-            )
+            state = dict(step=self.step, best=self.best, corpus=self.corpus.fingerprint)
+            state |= dict(optimizer=self.optimizer.state_dict())
             self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best)
 
     def autocast(self):
-        """Matrix products in bfloat16, if that is the run's dtype."""
+        """A context with matrix products in bfloat16, if that is the run's dtype."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
 
 class SumLoss(nn.Module):
-    """The sum of a batch's token losses as a module, for DistributedDataParallel wraps modules."""
+    """The summed token loss as a module, because DistributedDataParallel only wraps modules."""
 
     def __init__(self, model):
         super().__init__()
@@ -263,15 +252,10 @@ class SumLoss(nn.Module):
 
 
 def train(run, stop, interrupt):
-    """Steps run.step, ..., stop - 1, with evaluation, samples and checkpoints on their way."""
+    """Do the steps run.step, ..., stop - 1, with evaluation, samples and checkpoints in between."""
     t, world = run.config.train, run.world
-    bar = tqdm(
-        total=t.steps,
-        initial=run.step,
-        disable=None if world.first else True,
-        unit="step",
-        dynamic_ncols=True,
-    )
+    silent = None if world.first else True
+    bar = tqdm(total=t.steps, initial=run.step, disable=silent, unit="step", dynamic_ncols=True)
     began, first_step = time.monotonic(), run.step
     while run.step < stop and not interrupt.agreed:
         started = time.monotonic()
@@ -280,9 +264,8 @@ def train(run, stop, interrupt):
         row |= dict(step=run.step, seconds=round(time.monotonic() - started, 3))
         last = run.step == t.steps
         if last or run.step % t.eval_every == 0:
-            row |= {
-                name: f"{nats:.6f}" for name, nats in held_out_columns(evaluate(run, t.eval_samples)).items()
-            }
+            losses = held_out_columns(evaluate(run, t.eval_samples))
+            row |= {name: f"{nats:.6f}" for name, nats in losses.items()}
         improved = float(row.get("held_out", math.inf)) < run.best
         if improved:
             run.best = float(row["held_out"])
@@ -300,17 +283,15 @@ def train(run, stop, interrupt):
 def train_step(run):
     """One optimiser step on the global batch of run.step; returns its columns of metrics.csv."""
     t, world, step = run.config.train, run.world, run.step
-    drawn = run.batches.examples(step, world.rank, world.size)
-    examples = [example for _, example in drawn]
-    counts = torch.tensor(
-        [
-            sum(len(e.targets) for e in examples),
-            sum(e.text_len for e in examples),
-            sum(len(e.targets) - sum(e.targets == e.special.eop) for e in examples),
-            sum(objective != e.objective for objective, e in drawn),
-        ],
-        dtype=torch.float64,
-    )
+    samples = run.batches.examples(step, world.rank, world.size)
+    examples = [example for _, example in samples]
+    counts = [
+        sum(len(e.targets) for e in examples),
+        sum(e.text_len for e in examples),
+        sum(len(e.targets) - sum(e.targets == e.special.eop) for e in examples),
+        sum(objective != e.objective for objective, e in samples),
+    ]
+    counts = torch.tensor(counts, dtype=torch.float64)
     world.sum(counts)
     learned, text_tokens, blanked, fallbacks = (int(n) for n in counts)
 
@@ -326,38 +307,29 @@ def train_step(run):
         with nullcontext() if is_last or world.size == 1 else run.loss.no_sync():
             with run.autocast():
                 loss = run.loss(batch)
-            (
-                loss * (world.size / learned)
-            ).backward()  # subtle: DDP averages over processes, so each counts `size` times
+            # subtle: DDP averages gradients over the processes, so the loss is multiplied by their number
+            (loss * (world.size / learned)).backward()
         total += loss.detach().double().cpu()
     world.sum(total)
     mean = float(total) / learned
     norm = float(nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf))
     if not (math.isfinite(mean) and math.isfinite(norm)):
-        raise MinglmError(
-            f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm}); the last good one is "
-            f"{run.checkpoints.verified()}. A lower train.lr, a longer train.warmup or train.dtype float32 may help"
-        )
+        what = f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm})"
+        advice = "A lower train.lr, a longer train.warmup or train.dtype float32 may help"
+        raise MinglmError(f"{what}; the last good checkpoint is {run.checkpoints.verified()}. {advice}")
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
+    row = dict(loss=f"{mean:.6f}", lr=f"{lr:.6g}", grad_norm=f"{norm:.4f}", text_tokens=text_tokens)
     masked = round(blanked / text_tokens, 4)
-    return dict(
-        loss=f"{mean:.6f}",
-        lr=f"{lr:.6g}",
-        grad_norm=f"{norm:.4f}",
-        text_tokens=text_tokens,
-        learned_tokens=learned,
-        masked=masked,
-        fallbacks=fallbacks,
-    )
+    return row | dict(learned_tokens=learned, masked=masked, fallbacks=fallbacks)
 
 
 def time_step(model, batches, dtypes, at_most=6.0):
-    """Seconds a text token of a forward and backward pass in each dtype: {dtype: seconds}; nothing is learned.
+    """{dtype: seconds per text token} of a forward and backward pass; the weights stay as they are.
 
-    The median over the batches, the dtypes in turn, within about `at_most` seconds, but at least one batch.
-    Each batch runs once before it is timed: some libraries prepare for every new shape, and in training the
-    shapes repeat.
+    The median over the batches, alternating the dtypes, within about `at_most` seconds, but at least one
+    batch. Each batch runs once before it is timed, because some libraries prepare for every new shape, and
+    training repeats the shapes.
     """
 
     def run(batch, dtype):
@@ -368,30 +340,13 @@ def time_step(model, batches, dtypes, at_most=6.0):
             torch.cuda.synchronize()
         model.zero_grad(set_to_none=True)
 
-    timed, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
+    times, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
     for batch in batches:
         for dtype in dtypes:
             run(batch, dtype)
             started = time.perf_counter()
             run(batch, dtype)
-            timed[dtype].append((time.perf_counter() - started) / batch.text_tokens)
+            times[dtype].append((time.perf_counter() - started) / batch.text_tokens)
         if time.perf_counter() - began > at_most:
             break
-    return {dtype: statistics.median(seconds) for dtype, seconds in timed.items()}
-
-
-# ---- the machine -----------------------------------------------------------------------------------------
-
-
-def summary_writer():
-    """The class that writes for TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MinglmError(
-            "train.log: tensorboard is not installed; pip install 'minglm[tensorboard]'"
-        ) from None
-    return SummaryWriter
-
-
-# ---- the folder of a run ---------------------------------------------------------------------------------
+    return {dtype: statistics.median(seconds) for dtype, seconds in times.items()}

@@ -1,9 +1,9 @@
-"""Use a trained GLM: fill the blanks of a text, write on from where it stops, or say how likely an answer is.
+"""Use a trained GLM: fill the blanks of a text, continue a text, or score given answers.
 
-Part A is read once with every blank in it; its keys and values are kept. Then the blanks are filled one after
-the other: each starts with `sop` at its mask's position and grows token by token until `eop`, seeing Part A
-and all earlier answers. A step reads one row a text. Texts of any lengths go together, packed, and each gets
-what it would get alone.
+Part A is read once, with all its blanks, and its keys and values are cached. Then the blanks are filled one
+by one: each starts with `sop` at its mask's position and grows token by token until `eop`, seeing Part A and
+all earlier answers. A step reads one row per text. Texts of any lengths are packed together, and each gets
+the same answers as alone.
 """
 
 from dataclasses import dataclass
@@ -18,25 +18,28 @@ from .reader import Reader, log_probabilities
 
 @dataclass(frozen=True)
 class Filling:
-    """One whole answer for one blank.
+    """One answer for one blank.
 
-    text; tokens; log_probabilities: natural log of each token's probability, then eop's when `complete`.
+    log_probabilities: the natural log of each token's probability, then eop's if `complete`.
     """
 
     text: str
     tokens: list
     log_probabilities: list
-    complete: bool  # it ended in eop; False when it met the limit of tokens
+    complete: bool  # it ended in eop; False: it reached the limit of tokens
 
     @property
     def log_probability(self):
-        """Of the whole filling: the sum over its tokens and eop, in nats."""
+        """The log-probability of the whole filling, in nats: the sum over its tokens and eop."""
         return sum(self.log_probabilities)
 
 
 @dataclass(frozen=True)
 class Blank:
-    """One blank of a text: the answer that was taken, and the best whole fillings it was chosen from."""
+    """A result: a blank that has been filled, its answer, and the best fillings the answer was chosen from.
+
+    (`drafts.Gap` is the same blank while it is being filled.)
+    """
 
     mask: str  # "[MASK]", "[sMASK]" or "[gMASK]"
     answer: Filling
@@ -44,13 +47,13 @@ class Blank:
 
     @property
     def text(self):
-        """What stands in the blank now."""
+        """The text of the answer."""
         return self.answer.text
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A text with its blanks filled. pieces: (text, is a filled blank) in order; joined they are `text`."""
+    """A text with its blanks filled. pieces: (text, whether it fills a blank); joined, they are `text`."""
 
     text: str
     pieces: list
@@ -58,14 +61,13 @@ class Filled:
 
 
 def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
-    """Fill every [MASK], [sMASK] and [gMASK] of a text -> Filled; of a list of texts, packed -> a list of Filled.
+    """Fill every [MASK], [sMASK] and [gMASK] of a text -> Filled; of a list of texts -> a list of Filled.
 
-    order: in which the blanks of a text are filled, a permutation counted from 0 (None: left to right); each
-    sees the answers before it. on_token: called as on_token(text number, blank number, ids so far) whenever a
-    token has come (not while beams are searched). dials: the fields of `Dials`, e.g. temperature=0.8,
-    top_k=40, or top=5 to list the five best fillings of each blank. Of a text longer than the model reads,
-    the end is read, with a note that counts what was not. Raises MinglmError when there is no blank, or when
-    one lies so far ahead that it cannot be read.
+    order: the order in which the blanks of a text are filled, a permutation counted from 0 (None: left to
+    right); each sees the answers before it. on_token: called as on_token(text number, blank number, ids so
+    far) after every token (but not during beam search). dials: the fields of `Dials`, e.g. temperature=0.8,
+    top_k=40, or top=5 to list the five best fillings of each blank. A text longer than the model reads loses
+    its beginning, with a note. Raises MinglmError when there is no blank, or one in the part that was lost.
     """
     dials = Dials(**dials)
     texts = texts_of(text, "text")
@@ -79,35 +81,33 @@ def fill(model, tokenizer, text, *, order=None, on_token=None, **dials):
 def write(model, tokenizer, text, *, on_token=None, **dials):
     """Continue a text through [gMASK] -> the text and its continuation, until eop, eos or max_tokens.
 
-    A text longer than the model reads keeps its end, with a note that counts what was cut. The dials are
-    those of `fill`.
+    A text longer than the model reads loses its beginning, with a note. The dials are those of `fill`.
     """
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
     dials = {name: value for name, value in dials.items() if value is not None}
     dials = Dials(**{"max_tokens": max(limit, dials.get("min_tokens", 0))} | dials)
-    room = max(
-        0, limit - 2 - (special.gmask == special.mask)
-    )  # cls, the mask, and an eos where no mask runs on
+    # besides the text: cls, the mask and, for a model without a [gMASK] of its own, eos
+    room = max(0, limit - 2 - (special.gmask == special.mask))
     if len(tokens) > room:
         note(f"the first {len(tokens) - room} tokens of the text were cut: this model reads {limit}")
         tokens = tokens[-room:] if room else []
     [draft] = fill_drafts(model, [Draft(model, tokenizer, [*tokens, special.gmask], dials)], dials, on_token)
-    # subtle: decoded together, for a character may begin in the text and end in the continuation
+    # subtle: decoded together, because a character may begin in the text and end in the continuation
     return text + tokenizer.decode(tokens + draft.blanks[0].tokens)[len(tokenizer.decode(tokens)) :]
 
 
 def fill_ids(model, tokenizer, ids, **dials):
-    """Fill the blanks of a text given as ids, mask tokens among them -> its Gaps, filled. The dials are those of `fill`."""
+    """Fill the blanks of a text given as ids, with mask tokens -> its Gaps, filled. dials: as in `fill`."""
     dials = Dials(**dials)
     return fill_drafts(model, [Draft(model, tokenizer, ids, dials)], dials)[0].blanks
 
 
 def score(model, tokenizer, text, answers):
-    """How likely given answers are, for a text with blanks: -> one Filling for each blank, its log-probabilities filled in.
+    """The log-probabilities of given answers to the blanks of a text: one Filling for each blank.
 
-    answers: a text for each blank, in the order of the text; each blank sees the answers before it. An answer
-    gets the blank in front of it that its mask took. Raises MinglmError when their numbers differ, and
-    TypeError when answers is a text.
+    answers: one text per blank, in order; each blank sees the answers before it. If the mask absorbed a
+    space, the space is put back before the answer. Raises MinglmError when their numbers differ, and
+    TypeError when answers is a str.
     """
     if isinstance(answers, str) or not isinstance(text, str):
         kinds = f"{type(text).__name__} and {type(answers).__name__}"
@@ -130,10 +130,10 @@ def score(model, tokenizer, text, answers):
 
 @dataclass(frozen=True)
 class Step:
-    """One token of a filling: the one that was taken, and what might have come instead.
+    """One token of a filling: the token that was taken, and what it was chosen from.
 
-    choices: the likeliest tokens, (id, natural log-probability), best first; log_p: (V,), -inf what may not
-    come.
+    choices: the likeliest tokens, (id, natural log-probability), best first; log_p: (V,), -inf for tokens
+    that are not allowed.
     """
 
     taken: int
@@ -142,45 +142,29 @@ class Step:
 
 
 def trace(model, tokenizer, text, filled, top=5):
-    """What each token of a filling was chosen from: for every blank of `filled = fill(model, tokenizer, text)` a list of Steps.
+    """What each token of `filled = fill(model, tokenizer, text)` was chosen from: a list of Steps per blank.
 
-    The model reads the answers that stand in the blanks, left to right; nothing is drawn again. The end of a
-    blank that is complete has a Step too.
+    The model reads the given answers, left to right; nothing is sampled again. The end of a complete filling
+    has a Step too.
     """
-    draft, dials, found = Draft(model, tokenizer, text, Dials()), Dials(), []
+    draft, dials, traces = Draft(model, tokenizer, text, Dials()), Dials(), []
     reader = Reader(model, [draft], room=[room_of(draft, [blank.answer.tokens for blank in filled.blanks])])
     for gap, blank in zip(draft.blanks, filled.blanks, strict=True):
         tokens, steps = blank.answer.tokens, []
-        log_p = reader.read([rows_of(gap.start, tokens)], want="all")[
-            len(gap.start.tokens) - 1 :
-        ]  # (len(tokens) + 1, V)
+        log_p = reader.read([rows_of(gap.start, tokens)], want="all")
+        log_p = log_p[len(gap.start.tokens) - 1 :]  # (len(tokens) + 1, V)
         for n, row in enumerate(log_p[: len(tokens) + blank.answer.complete]):
             row = bar(row, draft.is_text, gap.stops, tokens[:n], dials)
+            taken = tokens[n] if n < len(tokens) else max(gap.stops, key=row.__getitem__)
             best = row.topk(min(top, int(row.isfinite().sum())))
-            taken = (
-                tokens[n] if n < len(tokens) else max(gap.stops, key=lambda stop, row=row: float(row[stop]))
-            )
-            steps.append(
-                Step(taken, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)), row)
-            )
-        found.append(steps)
-    return found
-
-
-# ---- a text with blanks, and a model that has read it ----------------------------------------------------
-
-
-# ---- one token after the other ---------------------------------------------------------------------------
-
-
-# ---- the likeliest whole ---------------------------------------------------------------------------------
-
-
-# ---- the rest --------------------------------------------------------------------------------------------
+            choices = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            steps.append(Step(taken, choices, row))
+        traces.append(steps)
+    return traces
 
 
 def texts_of(texts, name):
-    """A list of texts; a text alone is a list of one. Raises TypeError for anything else, and for anything else in it."""
+    """A list of texts; a single text becomes a list of one. Raises TypeError if anything is not a str."""
     texts = [texts] if isinstance(texts, str) else list(texts)
     if others := [type(text).__name__ for text in texts if not isinstance(text, str)]:
         raise TypeError(f"{name}: a text or a list of texts is accepted, {others[0]} given")
@@ -188,7 +172,7 @@ def texts_of(texts, name):
 
 
 def _assemble(tokenizer, draft):
-    """The text with its blanks filled. Pieces are cut out of one decoding, so that split characters survive."""
+    """The Filled of a draft. Pieces are cut from one decoded text: a character may span two of them."""
     ids, edges, end = list(draft.cut), [], 0
     for gap in draft.blanks:
         ids += draft.ids[end : gap.position - 1]
@@ -204,9 +188,9 @@ def _assemble(tokenizer, draft):
     pieces.append((text[at:], False))
     blanks = []
     for gap in draft.blanks:
-        found = gap.found or [(gap.tokens, gap.scores, gap.complete)]
+        results = gap.found or [(gap.tokens, gap.scores, gap.complete)]
         fillings = [
-            Filling(tokenizer.decode(tokens), tokens, scores, complete) for tokens, scores, complete in found
+            Filling(tokenizer.decode(tokens), tokens, scores, done) for tokens, scores, done in results
         ]
         blanks.append(Blank(tokenizer.token_str(gap.mask), fillings[0], fillings))
     return Filled(text, [(piece, is_blank) for piece, is_blank in pieces if piece or is_blank], blanks)

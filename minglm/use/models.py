@@ -1,15 +1,15 @@
-"""Which model a command means: folders under ./runs, and the model in the box."""
+"""Which model a command uses: a folder, the newest run under ./runs, or the bundled model."""
 
 import json
 from pathlib import Path
 
 from ..errors import note
 
-BOX = Path(__file__).parents[1] / "box"  # a model that comes with minglm
+BOX = Path(__file__).parents[1] / "box"  # the bundled model
 
 
 def load(directory):
-    """(GLM, Tokenizer) of a folder, of the newest run, or of the box; stderr says which."""
+    """(GLM, Tokenizer) of a folder; if None, of the default model, which a note on stderr names."""
     if directory is None:
         for folder in foreign_models():
             note(f"{folder} is passed over: its config.json is not one of minglm")
@@ -19,18 +19,18 @@ def load(directory):
 
 
 ABOUT_THE_BOX = (
-    "the tiny one that comes with minglm, because there is no run in ./runs; it has read simple stories and knows little else "
-    "(`minglm pretrain` trains your own)"
+    "the tiny one that comes with minglm, because there is no run in ./runs; it has read simple stories and "
+    "knows little else (`minglm pretrain` trains your own)"
 )
 
 
 def the_model():
-    """The folder that is meant where none is named: the newest run's, else the box."""
+    """The default model's folder: the newest run, or else the bundled model."""
     return newest_run() or BOX
 
 
 def read_model(directory):
-    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint; they match in size."""
+    """(GLM, Tokenizer) of a model folder, or of a run folder's last checkpoint; their sizes are checked."""
     from ..checks import check_pair
     from ..data.tokenizer import Tokenizer
     from ..files.checkpoint import model_folder
@@ -44,22 +44,23 @@ def read_model(directory):
 
 def newest_run(runs=Path("runs")):
     """The newest finished run under ./runs, else the newest that has saved a step, else None."""
-    found = [p for p in with_weights(runs) if is_ours(p)]
-    finished = [p for p in found if (p / "evaluation.json").is_file()]
-    return max(finished or found, key=lambda p: (p / "model.safetensors").stat().st_mtime, default=None)
+    ours = [p for p in with_weights(runs) if is_ours(p)]
+    finished = [p for p in ours if (p / "evaluation.json").is_file()]
+    return max(finished or ours, key=lambda p: (p / "model.safetensors").stat().st_mtime, default=None)
 
 
 def foreign_models(runs=Path("runs")):
-    """The folders under ./runs that hold a model of another program: Hugging Face's weights have the same name."""
+    """The folders under ./runs with a model of another program (Hugging Face uses the same file name)."""
     return sorted(p for p in with_weights(runs) if not is_ours(p))
 
 
 def with_weights(runs):
+    """The folders under `runs` that hold weights."""
     return [p for p in runs.glob("*") if (p / "model.safetensors").is_file()]
 
 
 def is_ours(folder):
-    """Whether the config.json of a folder says that its model is one of minglm."""
+    """Whether the config.json of a folder marks its model as one of minglm's."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,5 +1,6 @@
-"""A record of a task as the model reads it: a question with candidate answers, or a pair of texts."""
+"""A record of a task as the model reads it: a Question with candidate answers, or a Pair of texts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,10 +10,10 @@ from ..special import SpecialTokens
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A row as the model reads it: Part A with its mask at `position`, and the tokens of each label's answer.
+    """A record of a Cloze as the model reads it: Part A, its mask at `position`, and the answers.
 
-    whole: answers are scored to their end, else by their one token. gold: the right label's index, or None.
-    cut: tokens that had to go.
+    answers: the tokens of each label. whole: answers are scored to their end, otherwise by their one token.
+    gold: the right label's index, or None. cut: how many tokens were cut.
     """
 
     part_a: list
@@ -29,7 +30,7 @@ class Question:
         return len(self.part_a)
 
     def example(self, answer, family="glm", end=True):
-        """Part A and one answer as a sample that a model of a family (layout.py) learns: an Example."""
+        """Part A and one answer as a training sample of a family (families.py): an Example."""
         from ..families import answer_example
 
         return answer_example(family, self.part_a, self.position, answer, self.special, end=end)
@@ -37,10 +38,10 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A row of text to text as the model reads it: Part A with its mask at `position`, and the tokens to write, or None.
+    """A record of a TextToText as the model reads it: Part A, its mask at `position`, and the targets.
 
-    targets: the answer and eop; a cut one has no eop. cut, cut_target: tokens of Part A and of the targets
-    that had to go.
+    targets: the tokens of the answer, then eop unless the answer was cut; or None. cut, cut_target: how many
+    tokens of Part A and of the targets were cut.
     """
 
     part_a: list
@@ -52,54 +53,64 @@ class Pair:
     special: SpecialTokens
 
     def example(self, family="glm"):
-        """Part A and its targets as a sample that a model of a family (layout.py) learns: an Example."""
+        """Part A and its targets as a training sample of a family (families.py): an Example."""
         from ..families import answer_example
 
-        whole = self.targets[-1] == self.special.eop
-        answer = self.targets[:-1] if whole else self.targets
-        return answer_example(
-            family, self.part_a, self.position, answer, self.special, self.objective, end=whole
-        )
+        end = self.targets[-1] == self.special.eop
+        answer = self.targets[:-1] if end else self.targets
+        return answer_example(family, self.part_a, self.position, answer, self.special, self.objective, end)
 
 
 def _is_text(x):
-    if not isinstance(x, str) or not x.strip():
-        return False
-    return not any("\ud800" <= c <= "\udfff" for c in x)
+    """Whether x is a str with more than white space in it, and without lone surrogates."""
+    return isinstance(x, str) and bool(x.strip()) and not any("\ud800" <= c <= "\udfff" for c in x)
 
 
 def _shortened(lens, may, limit):
-    """How many tokens each piece keeps: one goes at a time, from the longest that `may` be shortened (of equals the last).
+    """How many tokens each piece keeps: they are cut one by one, from the longest piece of those in `may`.
 
-    Example: lens=[1, 5, 3], may=[1, 2], limit=6 -> [1, 3, 2].
+    Of equally long pieces, the last one is cut. Example: lens=[1, 5, 3], may=[1, 2], limit=6 -> [1, 3, 2].
     """
     lens, excess = list(lens), sum(lens) - limit
     for _ in range(excess):
         longest = max(may, key=lambda i: (lens[i], i), default=None)
         if longest is None or not lens[longest]:
-            raise MinglmError(
-                f"{sum(lens)} tokens are left that may not be shortened; this model reads {limit}"
-            )
+            what = f"{sum(lens)} tokens are left that may not be shortened"
+            raise MinglmError(f"{what}; this model reads {limit}")
         lens[longest] -= 1
     return lens
 
 
-def ask_all(task, tokenizer, rows, limit, labelled=False):
-    """The Question or Pair of each row, and notes that count what had to be cut. rows: {where it stands: row}."""
+def records_of(task, texts):
+    """(records as {where each comes from: record}, whether `texts` is a single one).
+
+    texts: a dict of the task's columns, or a str if the task has just one column; or a list of them.
+    """
+    single, records = isinstance(texts, str | Mapping), {}
+    for n, text in enumerate([texts] if single else texts, 1):
+        if isinstance(text, str) and len(task.columns) > 1:
+            what = f"a text for each of {', '.join(task.columns)} is needed, as a dict"
+            raise MinglmError(f"{task.name}: {what}")
+        where = "text" if single else f"text {n}"
+        records[where] = {task.columns[0]: text} if isinstance(text, str) else text
+    return records, single
+
+
+def ask_all(task, tokenizer, records, limit, labelled=False):
+    """The Question or Pair of each record, in a list; notes on stderr count what was cut.
+
+    records: {where each comes from: record}.
+    """
     encode, questions = cache(tokenizer.encode), []
-    for where, row in rows.items():
+    for where, record in records.items():
         try:
-            questions.append(task.ask(tokenizer, row, limit, labelled, encode))
+            questions.append(task.ask(tokenizer, record, limit, labelled, encode))
         except MinglmError as error:
             raise MinglmError(f"{where}: {error}") from None
     if cut := [question.cut for question in questions if question.cut]:
-        note(
-            f"{len(cut):,} of {len(questions):,} texts were too long for this model, which reads {limit} tokens: "
-            f"{sum(cut):,} tokens were cut"
-        )
+        what = f"{len(cut):,} of {len(questions):,} texts were too long for this model"
+        note(f"{what}, which reads {limit} tokens: {sum(cut):,} tokens were cut")
     if cut := [question.cut_target for question in questions if getattr(question, "cut_target", 0)]:
-        note(
-            f"{len(cut):,} of {len(questions):,} answers were too long to be written, so their ends, {sum(cut):,} tokens, "
-            "are not learned"
-        )
+        what = f"{len(cut):,} of {len(questions):,} answers were too long to be written"
+        note(f"{what}, so their ends, {sum(cut):,} tokens, are not learned")
     return questions

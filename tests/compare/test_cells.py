@@ -1,4 +1,4 @@
-"""The comparison: which cells there are, that each is done once, what a table says of them; on a data set of a few rows."""
+"""The comparison on a tiny data set: its cells, that each is computed once, and the table of results."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ WORDS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps():
-    """Two steps of fine-tuning where it takes twenty at least: what is learned does not matter here."""
+    """Two steps of fine-tuning instead of at least twenty: the results do not matter here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "MIN_STEPS", 2)
         yield
@@ -48,7 +48,7 @@ def few_steps():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The folders that a comparison reads, with a dozen rows each."""
+    """The folders that a comparison reads, with a dozen records each."""
     folder = tmp_path_factory.mktemp("data")
 
     def rows(task, side, found):
@@ -101,7 +101,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
-    """A comparison of which a part is done: glm, bert, one ablation, and random weights."""
+    """A comparison that is partly done: glm, bert, one ablation, and random weights."""
     comparison = Comparison(TINY, data, tmp_path_factory.mktemp("out"))
     wanted = [
         cell
@@ -173,7 +173,7 @@ def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
             assert "{" not in behind
 
 
-# ---- doing them ------------------------------------------------------------------------------------------
+# ---- computing them --------------------------------------------------------------------------------------
 
 
 def test_chapters_become_short_and_long_documents_and_every_word_is_there_once():
@@ -256,15 +256,13 @@ def test_what_decides_a_cell_is_in_its_name_and_nothing_else(done, data):
         == 7
     )
     assert other(model, steps=4) != path(model) and other(use, steps=4) != path(use)
-    assert other(model, epochs=9, learn=9, lr=1.0) == path(
-        model
-    )  # how it is used does not change how it is trained
+    assert other(model, epochs=9, learn=9, lr=1.0) == path(model)  # its use does not affect its training
     assert other(use, epochs=9) != path(use)
     assert other(use, pretraining_seeds=5, finetuning_seeds=5) == path(use)
 
 
 def test_another_machine_goes_on_from_the_cells_alone(done, data, tmp_path):
-    """A model that is not there is pretrained again, and gives what it gave."""
+    """A missing model is pretrained again, with the same result."""
     comparison, wanted, _ = done
     there = Comparison(TINY, data, tmp_path / "there")
     there.out.mkdir()
@@ -292,7 +290,7 @@ def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
     path, lines = tmp_path / "cells.jsonl", [dict(config=n, result="x" * 5000) for n in range(200)]
     with multiprocessing.get_context("fork").Pool(
         4
-    ) as pool:  # none of them computes, so none needs a Python of its own
+    ) as pool:  # none of them computes, so none needs its own Python
         pool.starmap(add_cell, [(path, line) for line in lines], chunksize=1)
     assert sorted(line["config"] for line in read_cells(path)) == list(range(200))
 
@@ -300,7 +298,7 @@ def test_processes_that_share_a_file_do_not_mix_their_lines(tmp_path):
 @needs("sklearn")
 @needs("sacrebleu")
 def test_counting_words_stands_beside_the_models(done, data):
-    """TF-IDF knows which words go with a label; a dictionary turns thou into you."""
+    """TF-IDF learns which words go with a label; a dictionary turns thou into you."""
     comparison, *_ = done
     counted = [cell for cell in cells(TINY) if cell.family == COUNTED]
     assert [cell.task for cell in counted] == ["sentiment", "topic", "paraphrase", "modernise"]
@@ -334,7 +332,7 @@ def test_without_sacrebleu_nothing_is_begun(data, tmp_path, minglm, monkeypatch)
 def test_minutes_end_it_between_cells(data, tmp_path):
     said = []
     Comparison(TINY, data, tmp_path).run([Cell("glm", 0), Cell("bert", 0)], minutes=-1, say=said.append)
-    assert len(said) == 1 and "; 2 cells are left: the same command goes on" in said[0]
+    assert len(said) == 1 and "; 2 cells are left: the same command continues" in said[0]
 
 
 def test_an_interrupted_pretraining_is_begun_anew(done, tmp_path):
@@ -357,7 +355,7 @@ def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
     assert told.code == 2 and "holds no cell" in told.err and not (tmp_path / "out").exists()
 
 
-# ---- what it says ----------------------------------------------------------------------------------------
+# ---- its results -----------------------------------------------------------------------------------------
 
 
 def test_several_runs_become_one_number():

@@ -1,4 +1,4 @@
-"""The scorer: each number against a slow one in plain loops, its error against a formula, and what bad input is told."""
+"""Evaluation: each number against plain loops, its error against a formula, and messages for bad input."""
 
 import json
 import lzma
@@ -192,7 +192,7 @@ def test_documents_that_come_twice_or_in_another_order_change_no_mean(model, tok
 
 def test_how_samples_are_packed_changes_nothing(model, tokenizer, monkeypatch):
     whole = evaluate_text(model, tokenizer, DOCUMENTS)
-    monkeypatch.setattr(perplexity_module, "MAX_ROWS", 100)
+    monkeypatch.setattr(perplexity_module, "BATCH_ROWS", 100)
     monkeypatch.setattr(perplexity_module, "LOGIT_ROWS", 7)
     for name, m in evaluate_text(model, tokenizer, DOCUMENTS)["metrics"].items():
         assert m["value"] == pytest.approx(whole["metrics"][name]["value"], rel=1e-12)
@@ -310,7 +310,7 @@ def test_blanks_are_filled_as_fill_does(model, tokenizer):
 
 
 def script(monkeypatch, tokenizer, answer):
-    """Whatever is asked, `answer(number of the blank in all)` is filled in."""
+    """Every blank is filled with `answer(n)`, n being its number among all blanks."""
     count = iter(range(10**6))
 
     def fill_drafts(model, drafts, dials):
@@ -751,7 +751,7 @@ def test_predictions_are_written_whole_or_not_at_all(evaluate, small_run, files,
     out.write_text("old\n")
     rows = lines(
         tmp_path / "rows.jsonl", [LAST[0] | {"id": "\ud800"}, LAST[1]]
-    )  # half a character that nobody reads
+    )  # a lone surrogate in a column that is not read
     args = ("--task", "last_word", "--model", small_run, "--out", out, "--file")
 
     def refuse(*_):

@@ -1,4 +1,4 @@
-"""Settings: who wins, what is refused and in which words, and that a settings file says everything."""
+"""Settings: which source wins, which values are refused with which message, and complete settings files."""
 
 import dataclasses
 import math
@@ -111,7 +111,7 @@ def toml(tmp_path):
     return write
 
 
-# Who wins
+# Which source wins
 
 
 def test_the_command_line_beats_the_file_which_beats_the_preset_which_beats_the_default(toml):
@@ -155,7 +155,7 @@ def test_a_text_in_the_file_is_not_converted(toml):
     assert "train.lr: 3e-4 is not accepted; a number > 0" in error_of(file=toml('[train]\nlr = "3e-4"\n'))
 
 
-# What is refused
+# Refused values
 
 
 def test_every_setting_stands_in_the_table_of_this_test():
@@ -292,7 +292,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(toml):
     assert resolve(file=toml("\ufeff[train]\r\nsteps = 3\r\n".encode())).train.steps == 3
 
 
-# The settings file says everything
+# The settings file is complete
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -400,7 +400,7 @@ def test_the_default_preset_keeps_the_promises_of_its_results():
 
 
 def test_the_settings_of_an_older_run_are_what_it_did_and_not_what_its_preset_says_today(toml):
-    """Before there were samples of sentences, drawn blanks and Muon, a run.toml could not name them."""
+    """A run.toml from before samples of sentences, drawn blanks and Muon existed does not name them."""
     now = resolve("box")
     text = "\n".join(
         line

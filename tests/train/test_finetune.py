@@ -1,4 +1,4 @@
-"""Fine-tuning: a task is learned, the best epoch stays, a seed gives its weights again, and rivals are told as they are."""
+"""Fine-tuning: a task is learned, the best epoch is kept, seeds are reproducible, and rivals are reported."""
 
 import json
 import re
@@ -35,7 +35,7 @@ QUICK = Finetuning(epochs=4, batch=8, lr=3e-3, dropout=0.0)
 
 
 def sentences(n, seed):
-    """{where: row} of n texts of two kinds, as many of each."""
+    """{where: record} of n texts of two kinds, equally many of each."""
     rng, rows = Rng(seed), {}
     for i in range(n):
         label = list(WORDS)[i % 2]
@@ -140,7 +140,7 @@ def test_rows_with_their_own_candidates_are_learned_too(model, tokenizer, capsys
         model, tokenizer, OWN, rows(48, 0), rows(32, 1), settings=QUICK, say=quiet, rivals=True
     )
     assert report["scores"]["fine-tuned cloze"]["accuracy"] > 0.8
-    # labels that change have no linear head, and none that is the most frequent
+    # changing labels have no linear head and no most frequent label
     assert set(report["scores"]) == {"fine-tuned cloze", "zero-shot cloze", "from random weights", "chance"}
     assert report["scores"]["chance"]["accuracy"] == pytest.approx((1 / 2 + 1 / 3) / 2)
     print_report(report)
@@ -152,7 +152,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
     for seed in (3, 3, 4):
         scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
-        torch.rand(7)  # what happened before does not matter
+        torch.rand(7)  # earlier random draws do not matter
         fit(scorer, questions(tokenizer), questions(tokenizer, 8, 1), settings, seed, TASK, quiet)
         scorer.load_state_dict(scorer.state_dict())
         found.append(torch.cat([p.detach().flatten() for p in scorer.parameters()]))
@@ -178,7 +178,7 @@ def test_the_best_epoch_stays_and_training_stops_when_it_is_old(model, tokenizer
         0.6,
         0.7,
         0.6,
-    ]  # an equal one is no better one
+    ]  # an equal one is not better
     assert torch.equal(model.final_norm.weight, weights[2]) and not torch.equal(weights[2], weights[5])
     assert [line.endswith("best") for line in said] == [True, True, False, False, False]
 
@@ -222,7 +222,7 @@ def test_what_is_watched_is_the_tasks_metric(model, tokenizer, monkeypatch):
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch, verbalizer):
     asked, steps = questions(tokenizer, 9, task=replace(TASK, verbalizer=verbalizer)), []
     for most in (10**6, 40):
-        monkeypatch.setattr(module, "MAX_ROWS", most)
+        monkeypatch.setattr(module, "BATCH_ROWS", most)
         scorer = LabelScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10)

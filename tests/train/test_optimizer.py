@@ -1,4 +1,4 @@
-"""Muon: what it does to a matrix, that it is the authors', and that a run goes on with it bit for bit."""
+"""Muon: what it does to a matrix, that it equals the authors', and that runs resume with it bit for bit."""
 
 import copy
 
@@ -128,7 +128,7 @@ def test_optimisers_together_keep_a_state_each():
     c, d, other = made()
     with torch.no_grad():
         c.copy_(a), d.copy_(b)
-    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # on its way through a file
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as if saved to a file
     step(a, b, optimizer, 2), step(c, d, other, 2)
     assert torch.equal(a, c) and torch.equal(b, d)
     optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Pretraining: what a run leaves behind, and that nothing it depends on is left to chance."""
+"""Pretraining: the files of a run, and that runs are reproducible."""
 
 import csv
 import json
@@ -107,7 +107,8 @@ def test_the_banner_says_what_was_chosen_and_why_and_the_end_what_to_try(minglm,
     for word in words:
         assert word in result.out
     assert (
-        f"attention   {best_backend(head_dim=16)[0]} (" in result.out and "float32 (as asked)" in result.out
+        f"attention   {best_backend(head_dim=16)[0]} (" in result.out
+        and "float32 (as requested)" in result.out
     )
     assert "a blank" in result.out and "(it was: " in result.out
     assert f"minglm fill --model {tmp_path / 'run'} " in result.out
@@ -147,7 +148,7 @@ def test_the_attention_that_was_asked_for_is_the_one_that_runs(minglm, text_file
         result = minglm(*small(text_file, "--steps", 1, "--backend", asked, "--out", tmp_path / asked))
         assert result.code == 0 and called == {runs}
         assert f"attention   {runs}" in result.out and (
-            asked == "auto" or f"{asked} (as asked)" in result.out
+            asked == "auto" or f"{asked} (as requested)" in result.out
         )
     assert (
         minglm(*small(text_file, "--steps", 1, "--backend", "flash", "--out", tmp_path / "flash")).code == 2
@@ -227,7 +228,7 @@ def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch)
 
 
 def test_a_compiled_run_learns_the_same(minglm, text_file, tmp_path, monkeypatch):
-    """With the cheap compiler backend: what is compiled, and that it trains (the real one takes its minutes)."""
+    """With the cheap compiler backend: what is compiled, and that it trains (the real one takes minutes)."""
     compile_with = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda f, **options: compile_with(f, **{**options, "backend": "aot_eager"})
@@ -274,7 +275,7 @@ def same_run(a, b):
 
 @pytest.fixture(scope="module")
 def whole_run(text_file, tmp_path_factory):
-    """20 steps in one go."""
+    """20 steps without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert main([str(word) for word in small(text_file, *HARD, "--steps", 20, "--out", out)]) == 0
     return out
@@ -351,7 +352,7 @@ def test_lines_after_the_checkpoint_and_half_a_line_are_cut(tmp_path):
     assert path.read_text(encoding="utf-8") == "step,loss\n1,5\n2,4\n"
 
 
-# ---- the same curve whoever computes it ------------------------------------------------------------------
+# ---- the same curve on any number of processes -----------------------------------------------------------
 
 
 def torchrun(processes, *args):
@@ -369,7 +370,7 @@ def torchrun(processes, *args):
 
 
 def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_file, tmp_path):
-    """Batches of one or a few samples: shares are unequal, and with one sample the second process learns from no row."""
+    """Batches of one or a few samples: shares are unequal; with one sample, the second process has none."""
     args = small(text_file, "--model.dropout", "0", "--steps", 12, "--lr", "1e-2", "--batch-tokens", "80")
     assert minglm(*args, "--out", tmp_path / "one").code == 0
     assert minglm(*args, "--train.micro_batch_tokens", 1, "--out", tmp_path / "accumulated").code == 0
@@ -388,7 +389,7 @@ def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_
 
 
 def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):
-    """The curves above differ when each micro-batch is averaged on its own, as the original does: the test can fail."""
+    """The test can fail: averaging each micro-batch by itself, as the original does, gives other curves."""
     run = make_run(text_file, tmp_path, "--train.micro_batch_tokens", "60")
     examples = [e for _, e in run.batches.examples(0)]
     assert len(examples) > 2
@@ -519,8 +520,8 @@ def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
 
 ENDLESS_STEP = """
 import sys, time
-from minglm.train import pretrain
 from minglm.cli import main
+from minglm.train import pretrain
 def endless(run):
     print("step begun", flush=True)
     while True:
@@ -536,11 +537,11 @@ def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     assert any(line == "step begun\n" for line in process.stdout)
     process.send_signal(signal.SIGINT)
-    assert any("once more to leave at once" in line for line in process.stderr)
+    assert any("a second Ctrl-C quits immediately" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == -signal.SIGINT
-    GLM.from_pretrained(tmp_path / "run")  # what was saved before is there
+    GLM.from_pretrained(tmp_path / "run")  # the earlier checkpoint is intact
 
 
 STILL_MAPPED = """
@@ -578,7 +579,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(minglm, text_f
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as a disk with 20 kB left
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # like a disk with 20 kB left
 
     result = run_command("pretrain", "--out", out, "--resume", preexec_fn=limit)
     assert result.returncode == 2 and "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""From every moment of a run there is a way on: --resume, or a folder that is free again."""
+"""A run that dies at any moment can be resumed, or leaves its folder free for a new run."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def losses(run):
 
 @pytest.fixture(scope="module")
 def whole(text_file, tmp_path_factory):
-    """Three steps in one go."""
+    """Three steps without an interruption."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert main(words(text_file, out)) == 0
     return out
@@ -126,7 +126,7 @@ CALLS = "mkdir", "rename", "replace", "fsync", "link", "unlink"
 
 
 def killed_at(number, told):
-    """Run the command line in a forked process that dies, as by kill -9, at its n-th call of the disk -> whether it did."""
+    """Run a command in a forked process that dies, as by kill -9, at its n-th disk call -> whether it did."""
     if (child := os.fork()) == 0:
         calls = 0
 
@@ -150,7 +150,7 @@ def killed_at(number, told):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("start", [1, 4, 7])
 def test_a_run_killed_at_any_moment_goes_on_or_begins_again(text_file, whole, tmp_path, start, capsys):
-    """With the same losses as a run that nothing happened to. Every third call of the disk, up to the first steps."""
+    """With the losses of an undisturbed run. Tries every third disk call, up to the first steps."""
     ways = {}
     for number in range(start, 48, 9):
         out = tmp_path / str(number)
@@ -172,7 +172,7 @@ def test_a_run_killed_at_any_moment_goes_on_or_begins_again(text_file, whole, tm
 
 
 def test_settings_without_a_checkpoint_begin_at_step_0(text_file, whole, tmp_path):
-    """What an earlier version left when it was killed."""
+    """The files that an earlier version left when it was killed."""
     out = tmp_path / "run"
     for lines in (None, "header", "one step"):
         shutil.rmtree(out, ignore_errors=True)
@@ -181,7 +181,7 @@ def test_settings_without_a_checkpoint_begin_at_step_0(text_file, whole, tmp_pat
         table = (whole / "metrics.csv").read_text().splitlines(keepends=True)
         if lines:
             (out / "metrics.csv").write_text("".join(table[: 1 if lines == "header" else 2]))
-        if lines == "one step":  # something is lost here, and that is not to be hidden
+        if lines == "one step":  # something is lost here, which must be reported
             assert main(["pretrain", "--out", str(out), "--resume"]) == 2
         else:
             assert main(["pretrain", "--out", str(out), "--resume"]) == 0

@@ -1,4 +1,4 @@
-"""The model in the box: small enough, whole, used where no other is named, and made as its recipe says."""
+"""The bundled model: small, complete, the default where no model is named, and made as its recipe says."""
 
 import importlib.util
 import json
@@ -95,7 +95,7 @@ def test_fill_right_after_the_installation_uses_it_and_says_so(minglm, tmp_path,
 
 
 def test_it_fills_everyday_blanks_as_a_person_would(box):
-    """A lower bound of the score in tutorials/results/boxes.json; the model that was bundled before had 1 and 3 of 30."""
+    """A lower bound for the score in tutorials/results/boxes.json; the previous model had 1 and 3 of 30."""
     if not EVERYDAY.is_file():
         pytest.skip("the sentences are in a clone, not beside an installed package")
     metrics = evaluate_everyday(*box, read_rows(EVERYDAY))["metrics"]
@@ -121,7 +121,7 @@ def test_which_model_is_used_is_told_on_stderr(tmp_path, monkeypatch, capsys):
 
 
 def test_it_looks_at_what_stands_around_a_blank(box):
-    """Not a model that says the most frequent word everywhere: other neighbours, other answers."""
+    """It does not predict the most frequent word everywhere: other neighbours, other answers."""
     texts = [
         "She was very [MASK] to see him.",
         "And God [MASK] the light.",

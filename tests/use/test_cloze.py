@@ -1,4 +1,4 @@
-"""Classification as filling a blank: what is asked, how answers are scored, and what every bad input is told."""
+"""Classification as filling a blank: the questions, the scores of answers, and messages for bad input."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ def tokenizer(small_run):
 @pytest.fixture(scope="module")
 def model(small_run):
     model = GLM.from_pretrained(small_run)
-    with torch.no_grad():  # a blank position or an answer's order must matter
+    with torch.no_grad():  # positions and the order of an answer must matter
         for p in model.parameters():
             p.mul_(1.5)
     return model
@@ -61,7 +61,7 @@ def ask(task, tokenizer, row, limit=64, **how):
     return task.ask(tokenizer, row if isinstance(row, dict) else {"text": row}, limit, **how)
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------
+# ---- questions -------------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_part_a_with_one_mask_and_its_labels_become_answers(tokenizer):
@@ -87,7 +87,7 @@ def test_an_answer_has_the_blank_that_its_mask_took(tokenizer):
     ):
         question = ask(replace(ONE, pattern=pattern), tokenizer, "so")
         assert tokenizer.decode(question.answers[0]) == answer
-    # the text has no say in it, or labels of one token would be other tokens in other rows
+    # the text must not decide it, or labels of one token would differ between records
     assert tokenizer.decode(ask(replace(ONE, pattern="{text}[MASK]"), tokenizer, "so ").answers[0]) == "good"
 
 
@@ -107,7 +107,7 @@ def test_the_blank_may_stand_in_the_row(tokenizer):
 
 
 def test_the_longest_column_is_shortened_token_by_token(tokenizer):
-    assert _shortened([1, 5, 3], [1, 2], 6) == [1, 3, 2]  # of equals the last, as in the original
+    assert _shortened([1, 5, 3], [1, 2], 6) == [1, 3, 2]  # of equals, the last, as in the original
     assert _shortened([1, 5, 3], [1, 2], 9) == [1, 5, 3]
     with pytest.raises(MinglmError, match="4 tokens are left that may not be shortened; this model reads 3"):
         _shortened([4, 2], [1], 3)
@@ -136,7 +136,8 @@ def test_how_many_tokens_were_cut_is_said_once(tokenizer, capsys):
     cut = sum(q.cut for q in questions)
     assert cut > 0
     assert capsys.readouterr().err == (
-        f"minglm: note: 2 of 3 texts were too long for this model, which reads 32 tokens: {cut} tokens were cut\n"
+        "minglm: note: 2 of 3 texts were too long for this model, which reads 32 tokens: "
+        f"{cut} tokens were cut\n"
     )
 
 
@@ -144,7 +145,7 @@ def test_how_many_tokens_were_cut_is_said_once(tokenizer, capsys):
 
 
 def brute_force(model, question, penalty=0.0):
-    """Scores by one full forward pass an answer, on the sample that training makes of the filled text."""
+    """Scores by one full forward pass per answer, on the sample that training makes of the filled text."""
     scores, p = [], question.position
     for answer in question.answers:
         text = [*question.part_a[:p], *answer, *question.part_a[p + 1 :]]

@@ -1,4 +1,4 @@
-"""Texts as vectors: what they are made of, and that neighbours are found."""
+"""Texts as vectors: what they are computed from, and that the nearest texts are found."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_a_long_text_keeps_its_beginning_and_is_counted(model, tokenizer, capsys
 def test_neighbours_come_best_first():
     vectors = torch.tensor(
         [[9.0, 1.0], [9.0, 3.0], [9.0, -2.0], [9.0, -3.0]]
-    )  # alike but for the second number
+    )  # alike except for the second number
     found = most_similar(vectors, torch.tensor([9.0, 2.0]), top=3)
     assert (
         [i for i, _ in found] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Filling and writing: each blank reads Part A and the earlier answers, and what is chosen is what was promised."""
+"""Filling and writing: each blank reads Part A and earlier answers, and the dials work as documented."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def model(tokenizer):
 
 
 class Scripted:
-    """A model that says what it is told: `answers[position]` token by token, then eop. Remembers what it read of one text."""
+    """A model that predicts `answers[position]` token by token, then eop; it records what it reads."""
 
     def __init__(self, tokenizer, answers, max_positions=32):
         self.tokenizer, self.answers, self.read = tokenizer, answers, ([], [], [])
@@ -64,7 +64,7 @@ def reader_of(model, tokenizer, text, **dials):
 
 
 def next_of(reader, start, answers):
-    """log P(next) after each of several beginnings of a blank, none of which stays read: (n, V)."""
+    """log P(next) after each of several beginnings of a blank; the reader stays as it is: (n, V)."""
     return reader.fork([0] * len(answers)).read([rows_of(start, answer) for answer in answers])
 
 
@@ -88,7 +88,7 @@ def test_every_blank_is_filled_and_the_text_reads_on(tokenizer):
 
 
 def test_later_blanks_read_earlier_answers_exactly_as_in_training(tokenizer):
-    """What the model reads before its last word is the Part A and Part B that training makes of the filled text."""
+    """Before its last word, the model has read the Part A and Part B that training makes of the text."""
     text = "the [MASK] sat on [MASK]."
     tokens = tokenizer.encode(text, special=True)
     mask = tokenizer.special.mask
@@ -200,7 +200,7 @@ def test_a_text_that_runs_on_has_no_eos_and_another_has(tokenizer):
 
 
 def test_a_model_that_knows_mask_alone_reads_whole_documents_and_may_end_in_eos(tokenizer):
-    """As the original's base and large models: every mask is the same token, and none runs on."""
+    """As in the original's base and large models: every mask is the same token, and none runs on."""
     plain = copy(tokenizer)
     plain.special = replace(tokenizer.special, smask=tokenizer.special.mask, gmask=tokenizer.special.mask)
     answer = [*plain.encode(" cat"), plain.special.eos]
@@ -208,12 +208,12 @@ def test_a_model_that_knows_mask_alone_reads_whole_documents_and_may_end_in_eos(
     assert fill(model, plain, "the [MASK]").text == "the cat"
     assert model.read[0][model.part_a_len - 2 : model.part_a_len] == [plain.special.mask, plain.special.eos]
     long = Scripted(plain, {i: plain.encode(" cat") * 60 for i in range(64)}, max_positions=64)
-    assert len(plain.encode(write(long, plain, "the"))) > 50  # not the forty of a [MASK]
+    assert len(plain.encode(write(long, plain, "the"))) > 50  # not the limit of 40 of a [MASK]
     assert write(long, plain, "the cat " * 99).startswith("the cat")
 
 
 def test_beam_search_finds_the_likeliest_whole_fillings(model, tokenizer):
-    """Against all 1- and 2-token fillings of the vocabulary, counted out."""
+    """Compared with an exhaustive search over all 1- and 2-token fillings of the vocabulary."""
     reader, draft, dials = reader_of(model, tokenizer, "the [gMASK]", top=100, max_tokens=2)
     [gap], eop = draft.blanks, tokenizer.special.eop
     gap.stops = frozenset({eop})
@@ -251,9 +251,7 @@ def test_a_beam_is_at_least_as_likely_as_greedy(model, tokenizer):
     greedy, beam = (
         fill(model, tokenizer, "the [MASK] sat.", beams=beams, max_tokens=3).blanks[0] for beams in (0, 5)
     )
-    [whole] = score(
-        model, tokenizer, "the[MASK] sat.", [greedy.text]
-    )  # its end included, also where it met the limit
+    [whole] = score(model, tokenizer, "the[MASK] sat.", [greedy.text])  # its end included, even at the limit
     assert beam.answer.log_probability >= whole.log_probability - 1e-4
 
 
@@ -288,7 +286,7 @@ def test_positions_never_run_past_the_tables(model, tokenizer):
 
 def test_a_character_split_over_a_blank_survives(tokenizer):
     text = tokenizer.encode("起")
-    assert len(text) == 3  # no merge learned: one token a byte
+    assert len(text) == 3  # no merges learned: one token per byte
     answers = {1: text}
     filled = fill(Scripted(tokenizer, answers), tokenizer, "[MASK]")
     assert filled.text == "起" and filled.pieces == [("起", True)]
@@ -349,7 +347,7 @@ def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monke
     monkeypatch.setattr(
         Cache, "__init__", lambda self, a, room: rooms.append(sum(room)) or make(self, a, room)
     )
-    monkeypatch.setattr("minglm.use.drafts.MAX_ROWS", 100)
+    monkeypatch.setattr("minglm.use.drafts.CACHE_ROWS", 100)
     together = fill(model, tokenizer, texts, max_tokens=3, on_token=lambda text, blank, ids: seen.add(text))
     assert [f.text for f in together[:5]] * 4 == [f.text for f in together] and seen == set(range(20))
     assert len(rooms) > 2 and max(rooms) <= 100
@@ -357,7 +355,7 @@ def test_many_texts_are_filled_in_runs_of_bounded_memory(model, tokenizer, monke
 
 @pytest.mark.parametrize("backend", ["reference", "sdpa", "auto"])
 def test_with_the_cache_every_row_is_what_the_whole_gives(model, tokenizer, backend):
-    """Samples of different lengths read in uneven pieces, against one forward pass over everything."""
+    """Samples of different lengths read in uneven pieces, compared with one forward pass over everything."""
     rng = Rng(3)
     examples = [
         build_example([8 + rng.integer(200) for _ in range(n)], spans, order)
@@ -480,14 +478,14 @@ def original():
 
 
 def gap_of(mask, position, stops, limit, number=0, sop=5):
-    """A Gap as `Draft` makes it, of a vocabulary that has its own sop."""
+    """A Gap as `Draft` makes it, for a vocabulary with its own sop."""
     return Gap(
         mask, position, start_of("glm", [], position, SpecialTokens(sop=sop)), frozenset(stops), limit, number
     )
 
 
 def draft_of(part_a, gaps, vocabulary=211):
-    """A Draft out of ids, as if a tokenizer had made it: the recordings have none."""
+    """A Draft from ids, as if a tokenizer had made it: the recordings have none."""
     draft = object.__new__(Draft)
     draft.part_a, draft.part_a_len, draft.blanks, draft.todo, draft.number = (
         part_a,
@@ -514,7 +512,7 @@ def test_the_original_codes_greedy_fillings_come_out(original):
         reader = Reader(model, [draft_of(part_a, gaps)])
         for gap in gaps:
             write_blanks(reader, [draft_of(part_a, [gap])], Dials(min_tokens=0))
-            if not gap.complete:  # the original does not read the last token of a blank that met the limit
+            if not gap.complete:  # the original does not read the last token of a full blank
                 reader.cache.used = reader.cache.used - 1
         assert [t for gap in gaps for t in (5, *gap.tokens)] == [t for t in output if t >= 0]
         compared += len(gaps)

@@ -1,4 +1,4 @@
-"""One text where a list is wanted is that one text or a TypeError, never a list of its letters."""
+"""A single text in place of a list is one text or a TypeError, never a list of its letters."""
 
 import pytest
 import torch

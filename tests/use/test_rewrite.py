@@ -1,4 +1,4 @@
-"""Text to text: the rows are those of pretraining, the loss is the formula, and answers are what `fill` would write."""
+"""Text to text: rows as in pretraining, the loss equals the formula, and answers are those of `fill`."""
 
 import json
 import math
@@ -34,7 +34,7 @@ QUICK = Finetuning(epochs=4, batch=16, lr=1e-2, dropout=0.0, label_smoothing=0.0
 
 
 def turned(n, seed, words=2):
-    """{where: row}: names, and the same in reverse."""
+    """{where: record}: names, and the same in reverse."""
     rng, rows = Rng(seed), {}
     for i in range(n):
         names = [NAMES[rng.integer(len(NAMES))] for _ in range(words)]
@@ -78,7 +78,7 @@ def test_a_pair_is_a_document_whose_end_is_blanked(tokenizer):
         *source,
         *answer,
         special.eop,
-    ]  # its own eop, for a span that ends in no eos is given none
+    ]  # its own eop: a span that does not end in eos gets none
     span = (1 + len(source), len(whole))
     same_rows(pair.example(), build_example(whole, [span], [0], special, "document"))
     assert pair.targets == [*answer, special.eop] and pair.part_a == [special.cls, *source, special.gmask]
@@ -190,7 +190,7 @@ def test_the_loss_is_that_of_pretraining(model, tokenizer):
 def test_the_micro_batch_does_not_change_what_is_learned(model, tokenizer, monkeypatch):
     read, steps = pairs(tokenizer, 9), []
     for most in (10**6, 40):
-        monkeypatch.setattr(finetune_module, "MAX_ROWS", most)
+        monkeypatch.setattr(finetune_module, "BATCH_ROWS", most)
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
         settings = replace(QUICK, steps=10, label_smoothing=0.1)
@@ -207,7 +207,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, to
     for seed in (3, 3, 4):
         scorer = TextScorer(GLM(model.config))
         scorer.model.load_state_dict(model.state_dict())
-        torch.rand(7)  # what happened before does not matter
+        torch.rand(7)  # earlier random draws do not matter
         fit(
             scorer,
             pairs(tokenizer),
@@ -305,7 +305,7 @@ def test_answers_in_batches_are_those_alone_and_those_of_fill(model, tokenizer, 
         "So David asked for water!",
     ]
     if "{src} " in task.pattern:
-        sources.remove("")  # `fill` would take the blank between nothing and the mask as one in the text
+        sources.remove("")  # without a source, `fill` would read the space before the mask
     together = rewrite(model, tokenizer, task, sources, **dials)
     assert together == [rewrite(model, tokenizer, task, text, **dials) for text in sources]
     for text, said in zip(sources, together, strict=True):
@@ -326,7 +326,7 @@ def test_many_texts_come_back_in_their_order(model, tokenizer, monkeypatch):
 
     rows = [" ".join(NAMES[: n % 5]) + f" {n}" for n in (3, 9, 1, 7, 4)]
     found = rewrite(model, tokenizer, LAST, rows, max_tokens=5)
-    monkeypatch.setattr(seq2seq, "MAX_ROWS", 30)  # two at a time
+    monkeypatch.setattr(seq2seq, "BATCH_ROWS", 30)  # two at a time
     assert rewrite(model, tokenizer, LAST, rows, max_tokens=5) == found
 
 
