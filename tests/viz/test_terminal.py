@@ -23,7 +23,7 @@ from minglm.viz.columns import charset_of, display_width, wants_colour
 from minglm.viz.derivation import why
 from minglm.viz.palette import KINDS
 from minglm.viz.terminal import compare, explain_cell, film
-from minglm.viz.typed import draw, parse_cell, parse_models, parse_order, parse_spans, read, split
+from minglm.viz.typed import draw_spans, parse_cell, parse_models, parse_order, parse_spans, read, split
 from minglm.viz.words import MODELS, RULES
 
 DATA = RECORDED
@@ -337,7 +337,7 @@ def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     is_end = np.array([False] * 10 + [any(mark in word for mark in SENTENCE_MARKS) for word in words])
     source = SampleSource(ids, windows, DataConfig(mask_ratio=0.4, mean_span_length=2.0), is_end)
     for seed in range(40):
-        spans, order, became = draw(
+        spans, order, became = draw_spans(
             [*words, *["[EOS]"] * ends], objective, seed, mask_ratio=0.4, mean_length=2.0
         )
         example = source.example(0, objective, Rng(seed))

@@ -12,7 +12,7 @@ import pytest
 import minglm
 from minglm.viz import page
 from minglm.viz.derivation import EXAMPLE, Derivation, explain, why
-from minglm.viz.typed import draw
+from minglm.viz.typed import draw_spans
 
 PAPER = explain(*EXAMPLE)
 STEPS = [name for name, _, _ in PAPER.steps]
@@ -371,7 +371,7 @@ def test_sampling_by_hand_draws_what_python_draws(tab):
         for label, value in (("blanked, %", ratio), ("mean length", mean), ("seed", seed)):
             tab.get_by_label(label, exact=True).fill(str(value))
         button(tab, "Sample").click()
-        spans, order, _ = draw(text.split(), objective, seed, mask_ratio=ratio / 100, mean_length=mean)
+        spans, order, _ = draw_spans(text.split(), objective, seed, mask_ratio=ratio / 100, mean_length=mean)
         assert (state(tab)["spans"], state(tab)["order"]) == ([list(span) for span in spans], order)
     tab.get_by_label("seed", exact=True).fill("-1")
     tab.evaluate("byId('sampling').noValidate = true")
