@@ -1,4 +1,4 @@
-"""Arguments that several commands share: whole numbers, a model, and texts or a file of records for a task."""
+"""Arguments that several commands share: whole numbers, a model, texts or a file of records."""
 
 import argparse
 

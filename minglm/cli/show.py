@@ -149,7 +149,8 @@ def add_show(p):
         "--width",
         type=positive,
         metavar="N",
-        help="columns of the table (default: the terminal's, or no limit in a file), or pixels of a figure (900)",
+        help="columns of the table (default: the terminal's, or no limit in a file), or pixels of a figure "
+        "(900)",
     )
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
@@ -180,7 +181,7 @@ def explore_text(args, how):
 
 
 def explore_model(args, how):
-    """Return the page with a model in it, which fills the blanks of the text; a text without blanks gets some."""
+    """Return the page with a model that fills the blanks of the text; a text without blanks gets some."""
     from ..viz.page import html
     from ..viz.page.weights import model_spec
 
@@ -217,7 +218,7 @@ def filled_sample(model, tokenizer, text):
 
 
 def blanked_sample(tokenizer, text, spans, order, objective, seed):
-    """Return (Sample, text with mask tokens) of a text without blanks. spans, order: as typed, or None: random."""
+    """Blank spans of a text. -> (Sample, text with mask tokens). spans, order: as typed, or None: random."""
     from ..viz.typed import Sample, draw_spans, parse_order, parse_spans
 
     ids = tokenizer.encode(text, special=True)
@@ -247,8 +248,8 @@ def text_to_explore(directory):
 
 def add_explore(p):
     p.description = (
-        "Write a page that shows how GLM reads a text: step by step, cell by cell, and next to related models. "
-        "It is a single file that works offline; open it with a double click."
+        "Write a page that shows how GLM reads a text: step by step, cell by cell, and next to related "
+        "models. It is a single file that works offline; open it with a double click."
     )
     p.set_defaults(run=explore_command)
     p.add_argument(
