@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
 
 def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
-    """Return the Sample of a text, spans and order as typed. Without spans, see `draw_spans` and its dials."""
+    """Return the Sample of a text, spans and order as typed. No spans: see `draw_spans`."""
     tokens = split(text)
     if spans is not None:
         spans = parse_spans(spans)
@@ -74,7 +74,7 @@ def draw_spans(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_lengt
 def split(text):
     r"""Split a text into tokens: words; or characters, if it has no spaces and is not ASCII (as in Chinese).
 
-    Example: "two words" -> two, words; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
+    Example: "two words" -> two, words; "春眠不觉" -> 春, 眠, 不, 觉; "我爱[MASK]" -> 我, 爱, [MASK].
 
     The page follows the same rule: the text is cut at its spaces. Several words, or a single word of ASCII
     characters, are the tokens. A single word with other characters is read from left to right; the first
@@ -93,14 +93,14 @@ def split(text):
 
 
 def parse_spans(text):
-    """Parse "2:3,4:6" -> [Span(2, 3), Span(4, 6)], slices of the tokens. Whether they fit is checked later."""
+    """Parse "2:3,4:6" -> [Span(2, 3), Span(4, 6)], slices of the tokens. Their fit is checked later."""
     spans = []
     for piece in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,9}):([0-9]{1,9})\s*", piece)
         if not match:
             raise MinglmError(
-                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without the "
-                "end, with commas between them, as in 2:3,4:6"
+                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without "
+                f"the end, with commas between them, as in 2:3,4:6"
             )
         spans.append(Span(*map(int, match.groups())))
     return spans
@@ -114,8 +114,8 @@ def parse_order(text, n):
     if sorted(pieces) != sorted(str(k + 1) for k in range(n)):
         accepted = ",".join(str(k) for k in range(n, 0, -1)) if n < 10 else f"{n},{n - 1},...,1"
         raise MinglmError(
-            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted from 1 "
-            f"in the order of the text, as in {accepted}"
+            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted "
+            f"from 1 in the order of the text, as in {accepted}"
         )
     return [int(piece) - 1 for piece in pieces]
 

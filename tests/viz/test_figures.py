@@ -501,7 +501,7 @@ def test_position_embeddings_are_compared_by_cosine(model):
 
 def test_spans_are_counted_and_the_law_is_poissons():
     lengths, settings = [64] * 150 + [30] * 50, run_figures.DataConfig(mask_ratio=0.2, mean_span_length=2.0)
-    measured, shares = run_figures.draw_spans(lengths, settings)
+    measured, shares = run_figures.lengths_and_shares(lengths, settings)
     fig = run_figures.fig_spans(lengths, settings)
     left, right = fig.axes
     heights = [bar.get_height() for bar in left.patches]
@@ -664,7 +664,7 @@ def test_a_run_is_plotted(command, small_run, tmp_path, capsys):
         (["--figure", "curvs"], "did you mean curves"),
         (["--figure", "attention"], "bench"),
         (["nowhere"], "nowhere"),
-        ([".", "--figure", "spans"], "2 came"),
+        ([".", "--figure", "spans"], "2 given"),
     ],
 )
 def test_what_cannot_be_plotted_is_told_in_one_line(command, small_run, words, match):
@@ -683,7 +683,7 @@ def test_a_bench_is_plotted_and_another_json_refused(command, tmp_path):
     command(tmp_path / "b.json")
     assert (tmp_path / "b.png").stat().st_size > 5000
     (tmp_path / "c.json").write_text("[1]")
-    with pytest.raises(MinglmError, match="not what a bench"):
+    with pytest.raises(MinglmError, match="not written by bench attention"):
         command(tmp_path / "c.json")
 
 

@@ -131,4 +131,4 @@ def ems(text):
 
 def clean(words):
     """A sentence as an XML file can hold it."""
-    return escape(printable(words, "unicode", blank=" "), quote=False)
+    return escape(printable(words, "unicode", space=" "), quote=False)

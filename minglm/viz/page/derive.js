@@ -234,7 +234,7 @@ function kindOf(i, j, A, pieces) {
 // What a model reads and learns when spans of a text are blanked: the object that Derivation.to_json() gives in Python.
 function derive({text, spans, order, objective = "token", model = "glm"}, words) {
   text = text.map((token) => (EOS_TEXTS.includes(token) ? "[EOS]" : token));
-  if (!text.length) throw new Error("tokens: none came; at least one is needed");
+  if (!text.length) throw new Error("tokens: none given; at least one is needed");
   spans = [...spans].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   checkSpans(text.length, spans, order);
   const isGlm = model === "glm";
