@@ -350,7 +350,7 @@ def test_any_text_is_escaped(words, random, width):
 @pytest.mark.parametrize(
     "d, look, match",
     [
-        (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows came, 720 pixels hold 24; take a shorter text$"),
+        (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows given, 720 pixels hold 24; take a shorter text$"),
         (explain(["a", "b"], [], []), {}, "nothing is blanked; --spans"),
         (explain(["a"], [], [], model="bert"), {}, "'glm' is needed"),
         (STARS, dict(theme="sepia"), "light, dark"),
