@@ -99,7 +99,7 @@ def test_any_length_of_run_can_be_drawn(tmp_path, steps, every):
 
 
 def texts_of(fig):
-    """(words, box in pixels) of every text that is drawn. Ticks outside the axes have labels, but those are not drawn."""
+    """(words, box in pixels) of every text that is drawn; labels of ticks outside the axes are not."""
     fig.draw_without_rendering()
     texts = [fig._suptitle]
     for ax in fig.axes:

@@ -1,4 +1,4 @@
-"""The animation: what it shows is what the derivation says, it moves as planned, and it is whole when it stands still."""
+"""The animation: it shows the derivation, moves as planned, and is complete when it stands still."""
 
 import ast
 import io
@@ -237,7 +237,7 @@ def test_nothing_leaves_the_picture(d, width):
 
 @every_sample
 def test_without_motion_the_picture_is_the_last_one(d):
-    """What rests unseen are the captions of earlier steps, the frame, and the [M] where the words are away."""
+    """Hidden at rest: the captions of earlier steps, the frame, and the [M] where words are away."""
     read = Read(d)
     assert "@media(prefers-reduced-motion:reduce){.m,.f{animation:none!important}}" in read.css
     assert re.search(r"\.h\{opacity:0\}", read.css)

@@ -1,4 +1,4 @@
-"""The explorer in a real Chromium: it asks the network for nothing, tells the story by keyboard, and explains every cell."""
+"""The explorer in a real Chromium: it works offline and by keyboard, and explains every cell."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def derivation(tab):
 
 
 def until(tab, condition):
-    """Wait for what an expression says. (Playwright's own wait evaluates a string in the page, which the page forbids.)"""
+    """Wait until an expression is true. (Playwright's own wait evaluates a string, which the page forbids.)"""
     while not tab.evaluate(condition):
         tab.wait_for_timeout(30)
 

@@ -1,4 +1,4 @@
-"""The GLM of the page says what the GLM of PyTorch says: glm.js, in a real browser, beside the library."""
+"""The GLM of the page computes what the GLM of PyTorch computes: glm.js, in a real browser."""
 
 import copy
 import json
@@ -66,7 +66,7 @@ def tokenizer():
 
 
 def make_model(tokenizer, hidden=32, layers=2, heads=2, positions=48, gelu="tanh", scale=6, seed=0):
-    """A random model far from uniform, so that likeliest and unlikely differ; biases and norms are not their first values."""
+    """A random model far from uniform; biases and norms are not their initial values either."""
     torch.manual_seed(seed)
     model = GLM(GLMConfig(tokenizer.vocab_size, hidden, layers, heads, positions, dropout=0.2, gelu=gelu))
     with torch.no_grad():
@@ -103,7 +103,7 @@ def rows_of(example):
 
 
 def some_example(rng, vocab_size, positions, kind):
-    """A sample of random tokens: kind "part b" has two shuffled spans, "all part a" none, "gpt" a Part A of one token."""
+    """A sample of random tokens: "part b" has two shuffled spans, "all part a" none, "gpt" a Part A of one."""
     tokens = np.array([1, *(rng.integer(vocab_size - 24) + 24 for _ in range(positions // 2))])
     spans = {"part b": [(2, 4), (7, 12)], "all part a": [], "gpt": [(0, len(tokens))]}[kind]
     return build_example(tokens, spans, list(range(len(spans)))[::-1])
@@ -374,7 +374,7 @@ def test_reading_row_by_row_gives_what_reading_at_once_gives(page, tokenizer, mo
 
 
 def test_a_row_sees_nothing_that_the_rule_shuts(page, tokenizer, model):
-    """Another last token of Part B leaves every earlier row as it was, to the last bit; another one of Part A does not."""
+    """Another last token of Part B changes no bit of an earlier row; another one of Part A does."""
     rows = rows_of(some_example(Rng(9), tokenizer.vocab_size, 48, "part b"))
     changed = {key: {**rows, "tokens": [*rows["tokens"]]} for key in ("a", "b")}
     changed["a"]["tokens"][0] = changed["b"]["tokens"][-1] = 30

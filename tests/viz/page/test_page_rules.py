@@ -1,4 +1,4 @@
-"""The rules of the page, in JavaScript, against their namesakes in Python: the same numbers, masks and sentences."""
+"""The rules of the page, in JavaScript, against those in Python: the same numbers, masks and sentences."""
 
 import json
 import random
@@ -63,7 +63,7 @@ def random_case(rng, model):
 
 
 def edge_cases(model):
-    """No span, all of the text, neighbours, one token, a long text; an end of the document inside the last span."""
+    """No span, all of the text, neighbours, one token, a long text; an end of document in the last span."""
     letters = list("abcdef")
     for text, spans, order in (
         (letters, [], []),
