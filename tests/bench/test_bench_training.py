@@ -1,4 +1,4 @@
-"""`minglm bench train`: padded trainers train the same model, wrong ones are refused, work is counted right."""
+"""`minglm bench train`: all train the same model, wrong trainers are refused, work is counted right."""
 
 import json
 from dataclasses import replace

@@ -408,7 +408,8 @@ AT = """second => { for (const motion of document.getAnimations()) {
     motion.pause(); motion.currentTime = 1000 * second; } }"""
 BOX = """id => { const box = document.getElementById(id).getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2]; }"""
-OUTSIDE = """size => [...document.querySelectorAll("text")].filter(text => { const box = text.getBoundingClientRect();
+OUTSIDE = """size => [...document.querySelectorAll("text")].filter(text => {
+    const box = text.getBoundingClientRect();
     return box.width && (box.left < 0 || box.top < 0 || box.right > size[0] || box.bottom > size[1]); })
     .map(text => text.textContent)"""
 TOO_WIDE = """room => [...document.querySelectorAll("[id^=head-] text")]

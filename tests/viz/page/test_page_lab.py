@@ -38,7 +38,7 @@ def trained(small_run):
 
 @pytest.fixture(scope="module")
 def pages(browser, tmp_path_factory):
-    """Open a page from its file, without a network: pages(spec, **context) -> Lab. The console stays empty."""
+    """Open a page from its file, without a network: pages(spec, **context) -> Lab. The console is empty."""
     complaints, contexts = [], []
 
     def open_page(spec, **options):
@@ -214,8 +214,8 @@ def test_the_sentence_says_where_the_row_stands_and_what_it_sees(lab, trained):
     lab.page.keyboard.press("Space")
     piece = trained[1].token_str(answer[0]).replace(" ", "▁")
     assert lab.sentence.text_content().startswith(
-        f"Step 2: row {A + 1} = “{piece}” of blank 1 ([MASK]) stands at position {position}, block position 2; "
-        f"it sees {A + 2} keys: {A} of Part A, 2 of Part B. "
+        f"Step 2: row {A + 1} = “{piece}” of blank 1 ([MASK]) stands at position {position}, "
+        f"block position 2; it sees {A + 2} keys: {A} of Part A, 2 of Part B. "
     )
     assert lab.sentence.get_attribute("aria-live") == "polite"
     chip = lab.box.locator(f'[data-key="row-{A + 1}"]')
@@ -544,7 +544,8 @@ def test_nothing_sticks_out(lab, width):
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= width
     current = lab.box.locator(".lab-column[aria-current=step]").bounding_box()  # scrolled to, in its own box
     assert 0 <= current["x"] and current["x"] + current["width"] <= width
-    sticks_out = "e => { const box = e.getBoundingClientRect(); return box.width && (box.right > innerWidth || box.left < 0); }"
+    sticks_out = "e => { const box = e.getBoundingClientRect();"
+    sticks_out += " return box.width && (box.right > innerWidth || box.left < 0); }"
     all_boxes = lab.box.locator("*:not(.scroller *, .visually-hidden, option)")
     assert all_boxes.evaluate_all(f"all => all.filter({sticks_out}).map(e => e.className || e.tagName)") == []
     lab.page.set_viewport_size({"width": 1440, "height": 900})
