@@ -1,14 +1,14 @@
 """`minglm bench attention`, `bench train` and `bench generate`: check, then time, then print one table.
 
-    check.py       the arguments of both, and how far a result may be off
-    timing.py      variants in turn, medians, ratios with their spread, the machine's GEMM rate
-    attention.py   every way to compute attention under GLM's mask (what: cases.py, how: variants.py, printed: table.py)
-    training.py    the trainer, end to end, beside two padded trainers in plain PyTorch (padded.py)
-    generate.py    writing with the cache of keys and values, and without
+    check.py       arguments that the benches share, and the largest error allowed
+    timing.py      alternating variants, medians, ratios with their spread, the machine's GEMM rate
+    attention.py   all ways to compute attention under GLM's mask (cases.py, variants.py, table.py)
+    training.py    the trainer, end to end, next to two padded trainers in plain PyTorch (padded.py)
+    generate.py    generation with and without the KV cache
 
-A bench is a module with `run(args)`, which prints its table and returns everything in it as a dict; {"ok":
-False} in it is exit code 1. Its options are in cli/bench.py.
+A bench is a module with `run(args)`, which prints a table and returns its numbers as a dict; "ok": False in
+it means exit code 1. cli/bench.py has the options.
 """
 
 FORWARD, BOTH = "forward", "forward+backward"
-FLOP = {FORWARD: 4, BOTH: 14}  # useful ones per visible pair, head and unit of width
+FLOP = {FORWARD: 4, BOTH: 14}  # useful flop per visible pair, head and unit of head width

@@ -1,17 +1,16 @@
-"""`minglm bench attention`: every way to compute attention under GLM's mask; checked against float64, then timed.
+"""`minglm bench attention`: every way to compute attention under GLM's mask, checked and then timed.
 
-Work is counted as useful work: only pairs of a query and a key that it may see, 4 D flop a pair and head for
-the forward pass (QK^T and PV) and 14 D for forward and backward (five more products). What a variant computes
-beyond that (padding, hidden pairs) is its own loss. Decoding has next to no work; there it is bytes of K and
-V a second.
+Only useful work counts: visible pairs of query and key, 4 D flop per pair and head for the forward pass (QK^T
+and PV) and 14 D for forward and backward (five more products). Work on padding and hidden pairs does not
+count. Decoding has almost no work, so there the unit is bytes of K and V per second.
 
     naive      the reference backend: PyTorch's matrix products and softmax, sample by sample
-    sdpa       scaled_dot_product_attention, the fastest of the forms in variants.py, for each shape, dtype and pass anew
+    sdpa       scaled_dot_product_attention in the fastest form of variants.py, per shape, dtype and pass
     kernel:*   the rungs of csrc/cpu; with --device cuda `kernel`, csrc/cuda
-    emulated   csrc/cuda on the CPU, a thread at a time; only if --rungs asks for it
+    emulated   csrc/cuda on the CPU, one thread at a time; only with --rungs
 
-With --device cuda also FlexAttention and flash-attn, as in variants.py; what cannot be built there is skipped
-with its reason.
+With --device cuda there are also FlexAttention and flash-attn, see variants.py; what cannot be built is
+skipped, with the reason.
 """
 
 import importlib.util
@@ -36,7 +35,7 @@ from .check import DTYPES, dtypes_asked, errors, fair_errors, seconds_asked
 from .table import LEGEND, OURS, TITLE, shape_line, summary, summary_lines, table_lines
 from .variants import SDPA_FORMS, flash_attn, flex, front_door, sdpa
 
-VERSION = 1  # of what run() returns; goes up when a field changes its meaning
+VERSION = 1  # of the result of run(); goes up when a field changes its meaning
 TENSORS = ("out", "dq", "dk", "dv")
 
 
@@ -44,11 +43,10 @@ TENSORS = ("out", "dq", "dk", "dv")
 
 
 def truth(case, chunk=1024):
-    """out, dq, dk, dv in float64, by the formulas and not by autograd. Rows go in chunks, so that a long sample fits."""
+    """Return out, dq, dk, dv in float64, by formulas and not autograd; in chunks of rows, to save memory."""
     mask, scale = case.shape.mask, case.scale
-    q, k, v, grad = (
-        x.double().transpose(0, 1).contiguous() for x in (case.q, case.k, case.v, case.grad_out)
-    )  # (H, N, D)
+    inputs = (case.q, case.k, case.v, case.grad_out)
+    q, k, v, grad = (x.double().transpose(0, 1).contiguous() for x in inputs)  # each (H, N, D)
     out, dq, dk, dv = (torch.zeros_like(x) for x in (q, q, k, v))
     visible = mask.visible_keys().to(q.device)
     for s in range(len(mask.part_a_lens)):
@@ -58,12 +56,8 @@ def truth(case, chunk=1024):
             first_key = int(mask.cu_seqlens_k[s])
             keys = slice(first_key, first_key + int(visible[rows].max()))
             hidden = torch.arange(keys.stop - first_key, device=q.device) >= visible[rows, None]
-            p = (
-                (scale * q[:, rows] @ k[:, keys].mT)
-                .masked_fill_(hidden, -math.inf)
-                .softmax(-1)
-                .nan_to_num_(0)
-            )
+            scores = (scale * q[:, rows] @ k[:, keys].mT).masked_fill_(hidden, -math.inf)
+            p = scores.softmax(-1).nan_to_num_(0)
             out[:, rows] = p @ v[:, keys]
             dv[:, keys] += p.mT @ grad[:, rows]
             delta = (out[:, rows] * grad[:, rows]).sum(-1, keepdim=True)
@@ -74,7 +68,7 @@ def truth(case, chunk=1024):
 
 
 def finite(x):
-    """JSON has neither nan nor infinity: None stands for them."""
+    """Return x, or None for nan and infinity, which JSON does not have."""
     return x if math.isfinite(x) else None
 
 
@@ -82,10 +76,10 @@ def finite(x):
 
 
 class Bench:
-    """Checks and times the variants of one shape after the other.
+    """Checks and times the variants, shape by shape.
 
-    rungs: what kernel_rungs() says of those asked for; seconds: of timing, for each shape and dtype; patient:
-    no rung is too slow to be run; device: "cpu" or "cuda", where there are no rungs.
+    rungs: the requested entries of kernel_rungs(); seconds: timing per shape and dtype; patient: run even
+    slow rungs; device: "cpu", or "cuda", which has no rungs.
     """
 
     def __init__(self, rungs, seconds, patient=False, device="cpu"):
@@ -93,21 +87,19 @@ class Bench:
         self.speeds = {}
 
     def measure(self, shape, dtype_name):
-        """The rows of a shape and dtype: list of dict, one a variant; status "timed", "wrong", "skipped" or "slow form"."""
+        """Return a dict per variant; its status is "timed", "wrong", "skipped" or "slow form"."""
         dtype = DTYPES[dtype_name]
         case = draw(shape, dtype, device=self.device)
         makers = self.makers(case, dtype_name)
-        rows = {
-            name: dict(shape=shape.name, dtype=dtype_name, variant=name, status="timed", note="")
-            for name in makers
-        }
+        where = dict(shape=shape.name, dtype=dtype_name)
+        rows = {name: dict(**where, variant=name, status="timed", note="") for name in makers}
         ready = self.check(case, makers, rows)
         drop_slow_forms(ready, rows)
         self.time(case, ready, rows)
         return list(rows.values())
 
     def makers(self, case, dtype_name):
-        """{name: function () -> Variant} of all that there is on the device."""
+        """Return {name: function () -> Variant} for everything that the device has."""
         makers = {"naive": partial(front_door, case, "reference")}
         for form, layout in SDPA_FORMS:
             if layout == "by sample" or len(case.shape.mask.part_a_lens) > 1:  # one sample has no padding
@@ -125,25 +117,24 @@ class Bench:
         return makers
 
     def too_slow(self, case, name, sdpa_seconds):
-        """Why a variant is not run at all on a shape, or None. sdpa_seconds: what the fastest form took."""
+        """Return why a variant is skipped on a shape, or None. sdpa_seconds: time of the fastest form."""
         shape, dtype = case.shape, case.q.dtype
         if name == "naive":
             pairs = int((shape.mask.len_q.long() * shape.mask.len_k).sum())
             size = dtype.itemsize * shape.heads * pairs / 2**30
-            return (
-                f"each of the several copies of its scores would take {size:.1f} GiB" if size >= 1 else None
-            )
+            return f"each copy of its scores would take {size:.1f} GiB" if size >= 1 else None
         if not name.startswith("kernel:") or self.patient:
             return None
         seconds = shape.flop(shape.passes[-1]) * self.speed(name, dtype, shape.head_dim)
         if seconds > max(self.seconds / 2, 3 * sdpa_seconds):
-            return f"about {seconds:.1f} s a run; --rungs runs it all the same"
+            return f"about {seconds:.1f} s per run; --rungs runs it anyway"
         return None
 
     def speed(self, rung, dtype, head_dim):
-        """Seconds a flop of a rung, from a small sample.
+        """Return the seconds per flop of a rung, from a small sample.
 
-        Processor time of one thread: other work on the machine does not count, and threads that wait would.
+        It is the processor time of a single thread: other work on the machine does not count, and waiting
+        threads would.
         """
         key = rung, dtype, head_dim
         if key not in self.speeds:
@@ -158,32 +149,30 @@ class Bench:
         return self.speeds[key]
 
     def check(self, case, makers, rows):
-        """{name: Variant} of those that are right; the rows of the others say how wrong they are, or why they did not run.
+        """Return {name: Variant} of those that are right; the rows of the others get the reason.
 
-        Where nothing goes backward, only `out` is checked.
+        Only `out` is checked for shapes without a backward pass.
         """
         true, tensors = truth(case), TENSORS if BOTH in case.shape.passes else TENSORS[:1]
         largest = {name: float(true[name].abs().max()) for name in tensors}
         ready, fair = {}, None
         for name, make in makers.items():
-            row, sdpa_times = (
-                rows[name],
-                [rows[form]["checked_ms"] for form in rows if "sdpa" in form and form in ready],
-            )
+            row = rows[name]
+            sdpa_times = [rows[form]["checked_ms"] for form in rows if "sdpa" in form and form in ready]
             if why := self.too_slow(case, name, min(sdpa_times, default=0) / 1e3):
                 row.update(status="skipped", note=why)
                 continue
-            ours = name.startswith(OURS)  # what we cannot serve is no shame, but whatever else ours raises is
-            refusals = MinglmError if ours else Exception if self.device == "cuda" else ()
+            ours = name.startswith(OURS)
+            refusals = Exception if self.device == "cuda" else ()
+            if ours:
+                refusals = MinglmError  # a refusal is fine, any other error is a bug
             try:
                 variant, seconds, error = self.first_run(case, make, true, tensors)
             except refusals as why:
                 row.update(status="skipped", note=first_line(why))
                 continue
-            if fair is None:  # the first is naive, or where that is skipped, sdpa with a boolean mask
-                fair = fair_errors(
-                    true, case.q.dtype, dict.fromkeys(error, 0) if name.startswith(OURS) else error
-                )
+            if fair is None:  # from naive, or if that is skipped, from sdpa with a boolean mask
+                fair = fair_errors(true, case.q.dtype, dict.fromkeys(error, 0) if ours else error)
             tensor = max(tensors, key=lambda t: error[t] / fair[t])
             row.update(
                 checked_ms=1e3 * seconds,
@@ -201,16 +190,16 @@ class Bench:
         return ready
 
     def first_run(self, case, make, true, tensors):
-        """(Variant, seconds that it took, the error of each tensor)."""
+        """Return (Variant, its seconds, the error of each tensor)."""
         variant = make()
         run = variant.pass_of(case.shape.passes[-1])
         if self.device == "cuda":
-            run()  # it compiles and loads what it needs
+            run()  # compiles and loads
         seconds, results = seconds_of(run)
         return variant, seconds, errors(dict(zip(tensors, variant.gather(*results), strict=True)), true)
 
     def time(self, case, ready, rows):
-        """Add to the rows of what is ready: milliseconds, rates and ratios of each pass."""
+        """Add milliseconds, rates and ratios of each pass to the rows of what is ready."""
         shape, dtype = case.shape, case.q.dtype
         rivals = [name for name in ready if not name.startswith(OURS)]
         for step in shape.passes:
@@ -219,44 +208,42 @@ class Bench:
             runs |= timing.gemms(dtype, self.device)
             if self.device == "cuda":
                 for run in runs.values():
-                    run()  # a forward pass without gradients is compiled anew
+                    run()  # a forward pass without gradients is compiled separately
             taken = timing.alternate(runs, seconds)
             gemm = timing.gemm_rates(taken)
             best = min(rivals, key=lambda name: statistics.median(taken[name]), default=None)
             for name in ready:
                 median, flop = statistics.median(taken[name]), shape.flop(step)
-                shares = timing.spread(
-                    [flop / seconds / rate for seconds, rate in zip(taken[name], gemm, strict=False)]
-                )
-                found = rows[name][step] = dict(
+                shares = [flop / seconds / rate for seconds, rate in zip(taken[name], gemm, strict=False)]
+                numbers = rows[name][step] = dict(
                     runs=len(taken[name]),
                     gflop_per_s=flop / median / 1e9,
                     gemm_gflop_per_s=statistics.median(gemm) / 1e9,
                     **with_quartiles("ms", timing.spread([1e3 * seconds for seconds in taken[name]])),
-                    **with_quartiles("of_gemm", shares),
+                    **with_quartiles("of_gemm", timing.spread(shares)),
                 )
                 if best:
-                    found |= with_quartiles("ratio", timing.speedup(taken[best], taken[name])) | dict(
-                        best_of_pytorch=best
-                    )
+                    numbers |= with_quartiles("ratio", timing.speedup(taken[best], taken[name]))
+                    numbers |= dict(best_of_pytorch=best)
                 if step == shape.passes[-1] == FORWARD:
-                    found |= dict(gb_per_s=shape.key_bytes(dtype) / median / 1e9)
+                    numbers |= dict(gb_per_s=shape.key_bytes(dtype) / median / 1e9)
 
 
 def with_quartiles(name, spread):
-    """Example: "ms" -> {"ms": median, "ms_low": lower quartile, "ms_high": upper one}."""
+    """Return the fields of a Spread: "ms" -> {"ms": median, "ms_low": lower quartile, "ms_high": upper}."""
     return {name: spread.median, f"{name}_low": spread.low, f"{name}_high": spread.high}
 
 
 def drop_slow_forms(ready, rows, near=1.25):
-    """Of the forms of sdpa only those near the fastest stay in `ready`: the others could not be PyTorch's best."""
+    """Keep only the forms of sdpa near the fastest in `ready`: the others could not be PyTorch's best."""
     forms = [name for name in ready if name.startswith("sdpa")]
     for name in forms:
+        row = rows[name]
         if (
-            rows[name]["checked_ms"] < 1000
-        ):  # a first run may prepare something, and a long one is long anyway
-            again = seconds_of(ready[name].pass_of(BOTH if "dq" in rows[name]["error"] else FORWARD))[0]
-            rows[name]["checked_ms"] = min(rows[name]["checked_ms"], 1e3 * again)
+            row["checked_ms"] < 1000
+        ):  # the first run may include preparations, which matters only for short runs
+            again = seconds_of(ready[name].pass_of(BOTH if "dq" in row["error"] else FORWARD))[0]
+            row["checked_ms"] = min(row["checked_ms"], 1e3 * again)
     fastest = min((rows[name]["checked_ms"] for name in forms), default=0)
     for name in forms:
         times = rows[name]["checked_ms"] / fastest
@@ -267,18 +254,18 @@ def drop_slow_forms(ready, rows, near=1.25):
 
 
 def first_line(error):
-    """An error in one line."""
+    """Return an error as one line."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return text if isinstance(error, MinglmError) else f"{type(error).__name__}: {text}"
 
 
 def kernel_on_cuda():
-    """Whether this build has the kernel for the GPU, and why (not)."""
+    """Return whether this build has the kernel for the GPU, and why (not)."""
     return next((usable, why) for name, usable, why in backends("cuda") if name == "kernel")
 
 
 def seconds_of(function, clock=time.perf_counter):
-    """(seconds, what the function returned)."""
+    """Return (seconds, result of the function)."""
     began = clock()
     result = function()
     return clock() - began, result
@@ -288,14 +275,12 @@ def seconds_of(function, clock=time.perf_counter):
 
 
 def run(args):
-    """Check, time, print; returns everything that was found."""
+    """Check, time and print; returns all results."""
     shapes, dtypes, rungs, seconds = settle(args)
     machine = machine_here(args.device)
     print(f"machine     {machine_line(machine)}")
     if machine["load"] and machine["load"] > 0.5:
-        note(
-            f"the machine is busy (load {machine['load']:.1f}); everything is slower than it would be, and not equally so"
-        )
+        note(f"the machine is busy (load {machine['load']:.1f}); all times are longer, and not equally so")
     print(f"kernel      {kernel_on_cuda()[1] if args.device == 'cuda' else rungs_in_words(rungs)}")
     print(LEGEND)
     print("\n".join(map(shape_line, shapes)))
@@ -303,9 +288,9 @@ def run(args):
     bench, rows = Bench(rungs, seconds, patient=bool(args.rungs), device=args.device), []
     for shape in shapes:
         for dtype in dtypes:
-            found = bench.measure(shape, dtype)
-            print("\n".join(table_lines(found)), flush=True)
-            rows += found
+            measured = bench.measure(shape, dtype)
+            print("\n".join(table_lines(measured)), flush=True)
+            rows += measured
     result = dict(
         bench="attention",
         version=VERSION,
@@ -321,7 +306,7 @@ def run(args):
 
 
 def settle(args):
-    """(shapes, names of dtypes, rungs, seconds) that the arguments ask for. Raises MinglmError."""
+    """Return the requested (shapes, names of dtypes, rungs, seconds). Raises MinglmError."""
     dtypes = dtypes_asked(args.dtype)
     check_device(args.device, args.rungs)
     here = {rung["name"]: rung for rung in kernel_rungs() if rung["supported"] and args.device == "cpu"}
@@ -331,9 +316,8 @@ def settle(args):
     for option, known in (("shapes", SHAPES), ("rungs", here)):
         for name in names[option]:
             if name not in known:
-                raise MinglmError(
-                    f"--{option}: {name!r} is not one of {', '.join(known) or 'none that this machine has'}"
-                )
+                accepted = ", ".join(known) or "none that this machine has"
+                raise MinglmError(f"--{option}: {name!r} is not one of {accepted}")
     seconds = seconds_asked(args.seconds if args.seconds is not None else 0.6 if args.quick else 2.0)
     if args.plot and Path(args.plot).suffix not in (".png", ".svg", ".pdf"):
         raise MinglmError(f"--plot: {args.plot} is not accepted; a name that ends in .png, .svg or .pdf is")
@@ -343,20 +327,19 @@ def settle(args):
 
 
 def check_device(device, rungs):
-    """Raises MinglmError unless the device is one that is here, and the rungs asked for are its own."""
+    """Raise MinglmError unless the device exists here and the rungs belong to it."""
     if device not in ("cpu", "cuda"):
         raise MinglmError(f"--device: {device!r} is not one of cpu, cuda")
     if device == "cuda" and rungs:
-        raise MinglmError("--rungs: these are the CPU's; with --device cuda there is one kernel")
+        raise MinglmError("--rungs: only the CPU has rungs; with --device cuda there is one kernel")
     if device == "cuda" and not torch.cuda.is_available():
         raise MinglmError(f"--device: 'cuda' is not accepted here: {why_no_gpu()}")
 
 
 def rungs_in_words(rungs):
-    """Example: "scalar, tiled, avx512_bf16 (bfloat16 only)"; without any, why."""
+    """Return e.g. "scalar, tiled, avx512_bf16 (bfloat16 only)", or why there is no rung."""
     if not rungs:
         return next(why for name, _, why in backends() if name == "kernel")
     only = {rung["name"]: [dtype for dtype in DTYPES if rung[dtype]] for rung in rungs}
-    return ", ".join(
-        name if len(serves) > 1 else f"{name} ({serves[0]} only)" for name, serves in only.items()
-    )
+    words = [name if len(serves) > 1 else f"{name} ({serves[0]} only)" for name, serves in only.items()]
+    return ", ".join(words)

@@ -1,4 +1,4 @@
-"""What `minglm bench attention` computes: masks as pretraining draws them, and numbers to go with them."""
+"""The inputs of `minglm bench attention`: masks as in pretraining, and random numbers."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from . import BOTH, FLOP, FORWARD
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """What is computed: a mask, H heads of width D; kind: "mixture", "training" or "decoding" (forward only)."""
+    """A mask and H heads of width D; kind: "mixture", "training" or "decoding" (forward only)."""
 
     name: str
     mask: GLMMask
@@ -27,24 +27,24 @@ class Shape:
 
     @property
     def passes(self):
-        """What is timed: FORWARD and, but for decoding, BOTH."""
+        """The passes to time: FORWARD and, except for decoding, BOTH."""
         return (FORWARD,) if self.kind == "decoding" else (FORWARD, BOTH)
 
     @property
     def pairs(self):
-        """Pairs of a query and a key that it may see, in one head."""
+        """The number of visible pairs of query and key, in one head."""
         return int(self.mask.visible_keys().sum())
 
     def flop(self, step):
-        """Useful work of a pass: FORWARD or BOTH."""
+        """Return the useful work of a pass: FORWARD or BOTH."""
         return FLOP[step] * self.head_dim * self.heads * self.pairs
 
     def key_bytes(self, dtype):
-        """Bytes of all keys and values."""
+        """Return the bytes of all keys and values."""
         return 2 * int(self.mask.len_k.sum()) * self.heads * self.head_dim * dtype.itemsize
 
     def as_json(self):
-        """The shape as plain lists and numbers."""
+        """Return the shape as a dict of lists and numbers."""
         return dict(
             name=self.name,
             kind=self.kind,
@@ -59,9 +59,9 @@ class Shape:
 
 
 def mixture(name, most, blanked, *, heads=4, head_dim=64, kind="mixture", rows=4500, seed=0):
-    """Samples as pretraining draws them: documents of up to 4 windows, cut into windows of at most `most` tokens, spans drawn.
+    """Return a Shape as in pretraining: documents of up to 4 windows, in windows of at most `most` tokens.
 
-    blanked 15: token spans over 15 % of a text; 50: a document span, of 25 to 75 %.
+    blanked: 15 for token spans over 15 % of a text, 50 for a document span of 25 to 75 %.
     """
     rng, starts = Rng(seed, most), [0]
     while starts[-1] < 2 * rows:
@@ -74,12 +74,13 @@ def mixture(name, most, blanked, *, heads=4, head_dim=64, kind="mixture", rows=4
         lens.append(text + 2 * len(spans))
         if sum(lens) >= rows:
             break
-    about = f"windows of at most {most} tokens, {'token spans over 15 %' if blanked == 15 else 'a document span of 25-75 %'}"
+    spans = "token spans over 15 %" if blanked == 15 else "a document span of 25-75 %"
+    about = f"windows of at most {most} tokens, {spans}"
     return Shape(name, GLMMask.packed(lens, part_a_lens), heads, head_dim, kind, about)
 
 
 def packed():
-    """Samples of very different lengths, with any Part A."""
+    """Return a Shape of samples of very different lengths, with any Part A."""
     rng = Rng(0, 16, 512)
     lens = [16 + rng.integer(497) for _ in range(20)]
     mask = GLMMask.packed(lens, [rng.integer(n + 1) for n in lens])
@@ -87,17 +88,17 @@ def packed():
 
 
 def long():
-    """One sample, longer than any mask could be kept for."""
+    """Return a Shape of one sample, too long for a dense mask."""
     mask = GLMMask.packed([16384], [8192])
     return Shape("long", mask, 2, 64, "training", "one sample")
 
 
 def decode():
-    """One query a sample, as every step of writing has it; K and V are more than a cache of 32 MB holds."""
+    """Return a Shape of one query per sample, as in a step of generation; K and V exceed a 32 MB cache."""
     rng = Rng(0, 512, 2048)
     lens = [512 + rng.integer(1537) for _ in range(16)]
     mask = GLMMask.packed(lens, [n // 2 for n in lens]).with_queries([1] * len(lens))
-    return Shape("decode", mask, 8, 64, "decoding", "one query a sample, 512 to 2048 keys")
+    return Shape("decode", mask, 8, 64, "decoding", "one query per sample, 512 to 2048 keys")
 
 
 SHAPES = {
@@ -117,7 +118,7 @@ QUICK = ("t512-a85", "decode")
 
 
 class Case(NamedTuple):
-    """A shape with numbers: q, grad_out (Nq, H, D), k, v (Nk, H, D), all of one dtype."""
+    """A shape with inputs: q, grad_out (Nq, H, D), k, v (Nk, H, D), all of one dtype."""
 
     shape: Shape
     q: torch.Tensor
@@ -128,7 +129,7 @@ class Case(NamedTuple):
 
 
 def draw(shape, dtype, seed=0, device="cpu"):
-    """Normal numbers; q, k and v are views of one tensor, as the model's are, where there are as many queries as keys."""
+    """Return a Case of normal numbers; q, k and v are views of one tensor if Nq == Nk, as in the model."""
     g = torch.Generator().manual_seed(seed)
     width = (shape.heads, shape.head_dim)
     queries, keys = int(shape.mask.cu_seqlens_q[-1]), int(shape.mask.cu_seqlens_k[-1])

@@ -1,13 +1,12 @@
-"""What ours is compared with: GLM as one would write it in plain PyTorch, and a step of training it.
+"""The baseline of `bench train`: GLM as usually written in plain PyTorch, and one training step of it.
 
-The same weights and the same samples, but side by side as (S, T), every sample padded to the longest, with a
-dense mask:
+It has the same weights and samples, but as (S, T): every sample is padded to the longest, with a dense mask.
 
-    every_row=True     logits and loss of every row, then times a loss mask: as the original does it
-    every_row=False    logits of the rows that learn, and of no other
+    every_row=True     logits and losses of every row, then a loss mask, as in the original code
+    every_row=False    logits of the rows that learn only
 
-Nothing else is held back: PyTorch's fused attention and fused AdamW, bfloat16 by autocast, no gradient set to
-zero. Weights have the names that ours have, so that `load_state_dict` takes them over.
+It is not handicapped otherwise: fused attention and AdamW, bfloat16 by autocast, gradients set to None.
+Weights have the same names as ours, so `load_state_dict` accepts them.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from torch import nn
 
 
 class PaddedBatch(NamedTuple):
-    """S samples of T rows, the longest one's. All (S, T): int64 but for loss_mask, bool; may_attend: (S, 1, T, T) bool."""
+    """S samples of T rows: (S, T) int64, but loss_mask (S, T) and may_attend (S, 1, T, T) are bool."""
 
     tokens: torch.Tensor
     position_ids: torch.Tensor
@@ -29,7 +28,7 @@ class PaddedBatch(NamedTuple):
 
 
 def pad(examples):
-    """Samples side by side: list of Example -> PaddedBatch. Padded rows are the token 0 and learn nothing.
+    """Pad a list of Example to a PaddedBatch. Padded rows have token 0 and learn nothing.
 
     Example: samples of 10 and 7 rows with Part A of 5 and 4 -> (2, 10); loss_mask is True 5 and 3 times.
     """
@@ -62,9 +61,8 @@ class PaddedLayer(nn.Module):
 
     def forward(self, x, may_attend):
         S, T, C = x.shape
-        q, k, v = (
-            self.qkv(self.norm1(x)).view(S, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        )  # each (S, H, T, D)
+        qkv = self.qkv(self.norm1(x)).view(S, T, 3, self.num_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (S, H, T, D)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=may_attend)
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(S, T, C)))
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))
@@ -84,7 +82,7 @@ class PaddedGLM(nn.Module):
         self.final_norm = nn.LayerNorm(C)
 
     def forward(self, batch):
-        """The mean cross-entropy of the rows that learn."""
+        """Return the mean cross-entropy of the rows that learn."""
         x = self.token_embedding(batch.tokens) + self.position_embedding(batch.position_ids)
         x = self.dropout(x + self.block_position_embedding(batch.block_position_ids))  # (S, T, C)
         for layer in self.layers:
@@ -100,7 +98,7 @@ class PaddedGLM(nn.Module):
 
 
 def padded_step(model, optimizer, examples, dtype, clip):
-    """One step of training on a list of Example, padding and mask included: (loss, gradient norm).
+    """Train one step on a list of Example, including padding and mask. Returns (loss, gradient norm).
 
     dtype: of matrix products, torch.float32 or torch.bfloat16.
     """

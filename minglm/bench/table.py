@@ -1,21 +1,18 @@
-"""The table of `minglm bench attention` and its summary, from the rows that were measured."""
+"""The table of `minglm bench attention` and its summary, from the measured rows."""
 
 import math
 
 from . import BOTH, FLOP
 
-OURS = (
-    "kernel",
-    "emulated",
-)  # variants whose names begin like this are the kernel; the others are its rivals
+OURS = ("kernel", "emulated")  # the kernel's variants have names that begin so; the others are baselines
 
 LEGEND = """\
-GFLOP/s     useful work: 4 D flop forward, 14 D forward and backward, for each pair of a query and a key that it may see
+GFLOP/s     useful work: 4 D flop forward, 14 D forward and backward, per visible pair of query and key
 GEMM        as a share of the rate of the best linear layer, timed in alternation
-PyTorch     times as fast as PyTorch's best (naive or sdpa; on a GPU also flex, and flash-attn where it is installed): the
-            median of the rounds, ± half the way between the quartiles
-error       the worst of out, dq, dk, dv against float64, as a share of the largest entry; fair: as a share of what rounding
-            may do, twice naive's error or 4 eps of the largest entry
+PyTorch     speedup over PyTorch's best (naive or sdpa; on a GPU also flex and, if installed, flash-attn):
+            the median over the rounds ± half the interquartile range
+error       the worst of out, dq, dk, dv against float64, as a share of the largest entry; fair: as a share
+            of what rounding excuses, twice naive's error or 4 eps of the largest entry
 """
 CELLS = f"{'ms':>9} {'GFLOP/s':>9} {'GEMM':>5} {'PyTorch':>9}"
 TITLE = f"""\
@@ -24,21 +21,22 @@ TITLE = f"""\
 
 
 def shape_line(shape):
-    """A shape in words."""
+    """Describe a shape in one line."""
     mask = shape.mask
     samples, queries, keys = len(mask.part_a_lens), len(mask.visible_keys()), int(mask.len_k.sum())
     rows = f"{queries:,} rows" if queries == keys else f"{queries:,} rows, {keys:,} keys"
     share = 100 * int(mask.part_a_lens.sum()) / max(1, keys)
     width = f"{shape.heads} heads of {shape.head_dim}"
-    return f"{shape.name:<11} {samples:>2} sample{'s' * (samples != 1)}, {rows}, {width}, Part A {share:.0f} %: {shape.about}"
+    number = f"{samples:>2} sample{'s' * (samples != 1)}"
+    return f"{shape.name:<11} {number}, {rows}, {width}, Part A {share:.0f} %: {shape.about}"
 
 
 def table_lines(rows):
-    """The rows of one shape and dtype as lines. The forms of sdpa are one line, the fastest form of each pass."""
+    """Return the lines of one shape and dtype. sdpa has one line: the fastest form of each pass."""
     forms = [row for row in rows if row["variant"].startswith("sdpa") and row["status"] == "timed"]
     lines = []
     for row in rows:
-        if row is (forms or [None])[0]:
+        if forms and row is forms[0]:
             lines.append(table_line(fastest_forms(forms)))
         elif not row["variant"].startswith("sdpa") or row["status"] in ("wrong", "skipped"):
             lines.append(table_line(row))
@@ -46,26 +44,27 @@ def table_lines(rows):
 
 
 def fastest_forms(forms):
-    """One row for sdpa from those of its forms that were timed."""
+    """Merge the timed forms of sdpa into one row."""
     best = {step: min(forms, key=lambda row: row[step]["ms"]) for step in FLOP if step in forms[0]}
     names = dict.fromkeys(row["variant"].removeprefix("sdpa ") for row in best.values())
     *_, last = best.values()
-    return (
-        last | {step: row[step] for step, row in best.items()} | dict(variant="sdpa", note=" | ".join(names))
-    )
+    numbers = {step: row[step] for step, row in best.items()}
+    return last | numbers | dict(variant="sdpa", note=" | ".join(names))
 
 
 def table_line(row):
-    """One line; what was not timed says why."""
+    """Return a row as one line; if it was not timed, with the reason."""
     line = f"{row['shape']:<9} {row['dtype']:<8} {row['variant']:<18}"
+    if row["status"] == "skipped":
+        return f"{line}  skipped: {row['note']}"
     if row["status"] != "timed":
-        return f"{line}  {'skipped: ' * (row['status'] == 'skipped')}{row['note']}"
+        return f"{line}  {row['note']}"
     cells = "".join(cell(row.get(step)) for step in FLOP)
     return f"{line}{cells} {row['relative_error']:>7.0e} {row['of_fair']:>4.2f}  {row['note']}".rstrip()
 
 
 def cell(x):
-    """What was measured of one pass."""
+    """Return the columns of one pass."""
     if x is None:
         return f"{'-':>9} {'-':>9} {'-':>5} {'-':>9}"
     decoding = "gb_per_s" in x
@@ -76,9 +75,9 @@ def cell(x):
 
 
 def summary(rows, shapes):
-    """{dtype: how the kernel's fastest rung does, forward and backward}; a dtype without a rung is left out.
+    """Return {dtype: results of the kernel's fastest rung, forward and backward}.
 
-    Over the mixtures alone, and the worst ratio over every shape that trains.
+    Means are over the mixtures; the worst ratio is also given over all training shapes.
     """
     kinds, summed = {shape.name: shape.kind for shape in shapes}, {}
     for dtype in dict.fromkeys(row["dtype"] for row in rows):
@@ -87,15 +86,13 @@ def summary(rows, shapes):
             if row["dtype"] == dtype and row["variant"].startswith(OURS) and "ratio" in row.get(BOTH, {}):
                 rungs.setdefault(row["variant"], []).append(row)
         mixtures = {
-            rung: [row[BOTH] for row in found if kinds[row["shape"]] == "mixture"]
-            for rung, found in rungs.items()
+            rung: [row[BOTH] for row in timed if kinds[row["shape"]] == "mixture"]
+            for rung, timed in rungs.items()
         }
         most = max(map(len, mixtures.values()), default=0)
         if not most:
             continue
-        means = {
-            rung: mean([x["ratio"] for x in found]) for rung, found in mixtures.items() if len(found) == most
-        }
+        means = {rung: mean([x["ratio"] for x in xs]) for rung, xs in mixtures.items() if len(xs) == most}
         rung = max(means, key=means.get)
         shares = [x["of_gemm"] for x in mixtures[rung]]
         summed[dtype] = dict(
@@ -113,18 +110,20 @@ def summary(rows, shapes):
 
 
 def mean(values):
-    """The geometric mean."""
+    """Return the geometric mean."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def summary_lines(result):
-    """The summary in words, and whatever is wrong once more."""
-    lines = [
-        f"{dtype:<11} {x['variant']}, forward and backward, mixtures ({x['mixtures']}): {x['ratio_mean']:.2f} times as fast as "
-        f"PyTorch's best in the geometric mean,\n{'':12}{x['ratio_min']:.2f} at least ({x['training_ratio_min']:.2f} over all "
-        f"{x['training_shapes']} shapes that train); {x['of_gemm_mean']:.2f} of the GEMM rate "
-        f"({x['of_gemm_min']:.2f} to {x['of_gemm_max']:.2f})"
-        for dtype, x in result["summary"].items()
-    ]
+    """Return the summary in words, and all errors once more."""
+    lines = []
+    for dtype, x in result["summary"].items():
+        lines += [
+            f"{dtype:<11} {x['variant']}, forward and backward, {x['mixtures']} mixtures: "
+            f"{x['ratio_mean']:.2f} times as fast as PyTorch's best (geometric mean),",
+            f"{'':12}at least {x['ratio_min']:.2f} ({x['training_ratio_min']:.2f} over all "
+            f"{x['training_shapes']} training shapes); {x['of_gemm_mean']:.2f} of the GEMM rate "
+            f"({x['of_gemm_min']:.2f} to {x['of_gemm_max']:.2f})",
+        ]
     wrong = [row for row in result["rows"] if row["status"] == "wrong"]
     return lines + [f"{row['shape']} {row['dtype']} {row['variant']}: {row['note']}" for row in wrong]

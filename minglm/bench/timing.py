@@ -1,7 +1,7 @@
-"""Timing that can be believed: variants in turn, medians, ratios of neighbours, and the machine's own GEMM rate beside them.
+"""Reliable timing: alternating variants, medians, ratios within a round, and the machine's own GEMM rate.
 
-A machine is not equally fast from one second to the next. So whatever is compared runs in turn, round after
-round, and a ratio is taken round by round before its median: both sides of it had the same machine.
+Machine speed drifts, so variants are timed in alternation, round after round, and ratios are taken within a
+round before the median: both sides saw the same conditions.
 """
 
 import statistics
@@ -10,21 +10,19 @@ from typing import NamedTuple
 
 import torch
 
-# Rows x inputs x outputs of a linear layer: sizes at which the library was seen at its best; the better one
-# counts.
+# Rows x inputs x outputs of a linear layer: sizes at which the library is fastest; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
-CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # enough work that starting it does not count
+CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # large enough to hide launch overhead
 
 
 def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter):
-    """Run the variants in turn: {name: callable} -> {name: seconds of its run in round 0, 1, 2, ...}.
+    """Run the variants in turn: {name: callable} -> {name: seconds in round 0, 1, 2, ...}.
 
-    A variant leaves when it has had its equal share of `seconds` and `least` rounds (fewer where these take
-    `least` times its share), or `most` rounds. Slow ones leave first and never come back, so two lists can be
-    compared entry by entry. Each round begins with another variant, for what ran just before leaves its
-    traces in the caches.
+    A variant stops after its equal share of `seconds` and `least` rounds (fewer if these take `least` times
+    its share), or after `most` rounds. Slow ones stop first and never come back, so two lists can be compared
+    entry by entry. Each round begins with another variant, because a run leaves traces in the caches.
 
-    Example: a and b of 1 s and 2 s a run, 12 s, least=1 -> six runs of a and three of b: ab, ba, ab, a, a, a.
+    Example: a and b take 1 s and 2 s, 12 s, least=1 -> six runs of a, three of b: ab, ba, ab, a, a, a.
     """
     taken = {name: [] for name in variants}
     running, share = list(variants), seconds / max(1, len(variants))
@@ -42,9 +40,9 @@ def alternate(variants, seconds=1.0, least=3, most=1000, clock=time.perf_counter
 
 
 def waiting(function, device):
-    """The function, so that its time is that of its work: on a GPU it waits for what ran before and for what it began itself.
+    """Return the function; on a GPU, one that waits for earlier work and for its own.
 
-    The time of a start is in it, some microseconds. Returns a callable that returns what the function does.
+    Its time then includes the launch, some microseconds.
     """
     if torch.device(device).type != "cuda":
         return function
@@ -67,19 +65,19 @@ class Spread(NamedTuple):
 
 
 def spread(values):
-    """Median and quartiles. Example: 1, 2, 3, 4, 5 -> Spread(3, 2, 4)."""
+    """Return median and quartiles. Example: 1, 2, 3, 4, 5 -> Spread(3, 2, 4)."""
     values = sorted(values)
     low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     return Spread(statistics.median(values), low, high)
 
 
 def speedup(slow, fast):
-    """How many times as fast `fast` is: both lists of seconds, compared round by round -> Spread."""
+    """Return how many times as fast `fast` is: two lists of seconds, compared round by round. -> Spread"""
     return spread([a / b for a, b in zip(slow, fast, strict=False)])
 
 
 def gemms(dtype, device="cpu"):
-    """Matrix products as a linear layer has them, to be run in alternation: {name: callable}."""
+    """Return matrix products as in a linear layer, for `alternate`: {name: callable}."""
     shapes = GEMM_SHAPES if torch.device(device).type == "cpu" else CUDA_GEMM_SHAPES
 
     def product(rows, inputs, outputs):
@@ -90,12 +88,12 @@ def gemms(dtype, device="cpu"):
 
 
 def gemm_rate(taken):
-    """The machine's GEMM rate in flop/s from what alternate() returned: the best of the medians."""
+    """Return the machine's GEMM rate in flop/s from the result of alternate(): the best of the medians."""
     return statistics.median(gemm_rates(taken))
 
 
 def gemm_rates(taken):
-    """The same round by round, of the shape whose median is the best."""
+    """Return the GEMM rates round by round, for the shape with the best median."""
     rates = []
     for rows, inputs, outputs in (*GEMM_SHAPES, *CUDA_GEMM_SHAPES):
         runs = taken.get(gemm_name((rows, inputs, outputs)))
@@ -105,5 +103,5 @@ def gemm_rates(taken):
 
 
 def gemm_name(shape):
-    """Example: (2048, 2048, 2048) -> "gemm 2048x2048x2048"."""
+    """Return a name: (2048, 2048, 2048) -> "gemm 2048x2048x2048"."""
     return "gemm " + "x".join(map(str, shape))

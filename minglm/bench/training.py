@@ -1,13 +1,12 @@
-"""`minglm bench train`: text tokens a second of our trainer beside two padded trainers in plain PyTorch (padded.py).
+"""`minglm bench train`: text tokens per second of our trainer and of two padded trainers in plain PyTorch.
 
-All train the same model on the same samples of the embedded corpus, in turn, step by step: ours by
-pretraining's own `train_step`, with each backend of attention; the padded ones by a loop as one would write
-it, each in a process of its own. A step is everything from drawing the samples to the new weights. A text
-token is a token of the text before spans were drawn, cls and eos included, so every layout counts alike.
+All train the same model on the same samples of the embedded corpus, alternating step by step: ours with
+pretraining's own `train_step` and each attention backend, the padded ones (padded.py) with the usual loop,
+each in its own process. A step is everything from drawing the samples to the new weights. Text tokens are
+counted before spans are drawn, cls and eos included, so they are the same for every layout.
 
-Before anything is timed, each computes the loss and the gradient norm of the first step, which have to be
-those of the reference in float64. Then the useful work of a step is counted and held against the rate of
-plain matrix products in the same minutes, and a profile tells where the time goes.
+Before timing, each trainer must reproduce the loss and gradient norm of the first step in float64. Then the
+useful work per step is compared with the rate of plain matrix products, and a profile shows where time goes.
 """
 
 import math
@@ -42,21 +41,20 @@ from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
 from .padded import PaddedGLM, pad, padded_step
 
-VERSION = 1  # of what run() returns; goes up when a field changes its meaning
-# How far loss and gradient norm may be from float64, relatively: a few times what rounding was seen to do.
+VERSION = 1  # of the result of run(); goes up when a field changes its meaning
+# Relative error allowed for loss and gradient norm against float64: a few times the observed rounding.
 FAIR = {"float32": {"loss": 2e-6, "gradient norm": 3e-4}, "bfloat16": {"loss": 5e-4, "gradient norm": 1e-2}}
-# added to the weights, in standard deviations: at init attention hardly matters, and a wrong mask would not
-# show
+# Noise added to the weights: at initialisation attention hardly matters, and a wrong mask would not show.
 LOUD = 0.1
-EVERY, LEARNED = "padded, every row", "padded, learned rows"  # of which rows logits are computed
-BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # of a step; `small` takes many times that
+EVERY, LEARNED = "padded, every row", "padded, learned rows"  # rows whose logits are computed
+BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # per step; the preset small has many more
 
 
-# ---- who trains ------------------------------------------------------------------------------------------
+# ---- trainers ------------------------------------------------------------------------------------------
 
 
 def training_batches(config, batch_tokens):
-    """(config with the vocabulary as it came out, TrainingBatches of the embedded corpus)."""
+    """Return (config with the actual vocabulary size, list of TrainingBatches of the embedded corpus)."""
     tokenizer = Tokenizer.train(read_documents(embedded_corpus()), config.model.vocab_size)
     config = replace(config, model=replace(config.model, vocab_size=tokenizer.vocab_size))
     corpus = cached_corpus([embedded_corpus()], tokenizer, default_cache())
@@ -68,19 +66,19 @@ class Trainer:
     """A model, and step() -> (loss, gradient norm)."""
 
     def first_step(self):
-        """The same, without dropout."""
+        """Return (loss, gradient norm) of a step without dropout."""
         self.model.eval()
-        found = self.step()
+        result = self.step()
         self.model.train()
-        return found
+        return result
 
     def parts(self):
-        """`where_time_goes` in a step."""
+        """Return `where_time_goes` for a step."""
         return where_time_goes(self.step)
 
 
 class Ours(Trainer):
-    """Pretraining's own step, with one backend of attention."""
+    """Pretraining's own step, with one attention backend."""
 
     def __init__(self, config, batches, weights, dtype, backend):
         self.model = GLM(config.model)
@@ -105,7 +103,7 @@ class Ours(Trainer):
 
 
 class Padded(Trainer):
-    """The padded trainer, with logits of every row or of those that learn."""
+    """The padded trainer, with logits of every row or only of those that learn."""
 
     def __init__(self, config, batches, weights, dtype, every_row):
         self.model = PaddedGLM(config.model, every_row)
@@ -122,14 +120,14 @@ class Padded(Trainer):
 
 
 class Apart:
-    """A trainer in a process of its own: what ours does to its process (`keep_memory`) does not help it there."""
+    """A trainer in its own process, so that our trainer's malloc settings (`keep_memory`) do not help it."""
 
     def __init__(self, *how):
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=serve, args=(other, torch.get_num_threads(), *how), daemon=True)
         self.process.start()
-        other.close()  # so that the pipe ends when that process does
+        other.close()  # so that the pipe closes when that process ends
 
     def ask(self, what):
         try:
@@ -137,9 +135,8 @@ class Apart:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            raise MinglmError(
-                f"a padded trainer's process has ended (exit code {self.process.exitcode})"
-            ) from None
+            code = self.process.exitcode
+            raise MinglmError(f"a padded trainer's process has ended (exit code {code})") from None
 
     def first_step(self):
         return self.ask("first_step")
@@ -156,7 +153,7 @@ class Apart:
 
 
 def serve(pipe, threads, keep, make, *args):
-    """Make a trainer and do what the other end of the pipe asks for, until it is closed. keep: whether to keep memory."""
+    """Make a trainer and serve requests from the pipe until it closes. keep: whether to keep freed memory."""
     torch.set_num_threads(threads)
     if keep:
         keep_memory()
@@ -168,17 +165,14 @@ def serve(pipe, threads, keep, make, *args):
 
 @contextmanager
 def trainers(config, batches, dtype, names, keep):
-    """The weights that all start from, and {name: trainer}, ours by the names of their backends."""
+    """Yield the initial weights and {name: trainer}; ours are named after their backends."""
     torch.manual_seed(config.train.seed)
-    weights = {
-        name: weight + LOUD * torch.randn_like(weight)
-        for name, weight in GLM(config.model).state_dict().items()
-    }
-    rivals = {
-        name: Apart(keep, Padded, config, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)
-    }
+    initial = GLM(config.model).state_dict()
+    weights = {name: weight + LOUD * torch.randn_like(weight) for name, weight in initial.items()}
+    how = (config, batches, weights, dtype)
+    rivals = {name: Apart(keep, Padded, *how, name == EVERY) for name in (EVERY, LEARNED)}
     try:
-        yield weights, {name: Ours(config, batches, weights, dtype, name) for name in names} | rivals
+        yield weights, {name: Ours(*how, name) for name in names} | rivals
     finally:
         for rival in rivals.values():
             rival.close()
@@ -188,7 +182,7 @@ def trainers(config, batches, dtype, names, keep):
 
 
 def check(config, batches, weights, ready, dtype_name):
-    """What is wrong with the first step of some trainers: {name: why}; without dropout, held against float64."""
+    """Compare the trainers' first step, without dropout, with float64. Returns {name: what is wrong}."""
     truth = GLM(config.model).double().eval()
     truth.load_state_dict(weights)
     truth.backend = "reference"
@@ -197,12 +191,10 @@ def check(config, batches, weights, ready, dtype_name):
     norm = utils.get_total_norm([p.grad for p in truth.parameters()])
     wrong = {}
     for name, trainer in ready.items():
-        found = trainer.first_step()
-        for (what, fair), came, true in zip(
-            FAIR[dtype_name].items(), found, (loss.item(), norm.item()), strict=True
-        ):
-            if not abs(came - true) <= fair * true:
-                wrong[name] = f"its {what} of the first step is {came:.7g}, in float64 {true:.7g}"
+        values = zip(FAIR[dtype_name].items(), trainer.first_step(), (loss.item(), norm.item()), strict=True)
+        for (what, fair), value, true in values:
+            if not abs(value - true) <= fair * true:
+                wrong[name] = f"its {what} of the first step is {value:.7g}, in float64 {true:.7g}"
     return wrong
 
 
@@ -210,50 +202,35 @@ def check(config, batches, weights, ready, dtype_name):
 
 
 PARTS = ("linear layers", "attention", "norm and GELU", "head and loss", "casts", "optimiser", "the rest")
-# An operation counts, with all that runs inside it, for the first part of which its name holds a word.
+# An operation, with everything inside it, counts for the first part one of whose words is in its name.
 PART_OF = {
     "optimiser": ("Optimizer.step", "clip_grad_norm_"),
-    "head and loss": (
-        "cross_entropy",
-        "LogSoftmax",
-        "NllLoss",
-        "MmBackward",
-    ),  # no other weight is used without a bias
+    # MmBackward: the head is the only weight without a bias
+    "head and loss": ("cross_entropy", "LogSoftmax", "NllLoss", "MmBackward"),
     "linear layers": ("aten::linear", "AddmmBackward"),
-    "attention": (
-        "attention",
-        "Attention",
-        "nbind",
-        "Split",
-        "Cat",
-        "Where",
-        "Bmm",
-        "SoftmaxBackward",
-        "MaskedFill",
-    ),
+    "attention": "attention Attention nbind Split Cat Where Bmm SoftmaxBackward MaskedFill".split(),
     "norm and GELU": ("layer_norm", "LayerNorm", "gelu", "Gelu"),
     "casts": ("aten::to", "ToCopy"),
 }
 
 
 def part_of(event):
-    """The part that an operation of the profile counts for."""
+    """Return the part that an operation of the profile counts for."""
     if event.name == "aten::linear" and not event.input_shapes[2]:
         return "head and loss"
-    return next(
-        (part for part, words in PART_OF.items() if any(word in event.name for word in words)), "the rest"
-    )
+    parts = (part for part, words in PART_OF.items() if any(word in event.name for word in words))
+    return next(parts, "the rest")
 
 
 def where_time_goes(step, repeats=5):
-    """The share of each of PARTS in a step: {part: share}, of the least disturbed of a few steps under torch's profiler.
+    """Profile a few steps and return {part: share} of the fastest, for each of PARTS.
 
-    Operations are told apart by their names. "attention" is everything between the linear layers, whatever a
-    backend does there; "casts" are weights and activations to bfloat16 and gradients back; "the rest" is what
-    is left of the step: samples drawn and packed, embeddings, residual sums, Python.
+    Operations are classified by name. "attention" is everything between the linear layers, whatever a backend
+    does there; "casts" are weights and activations to bfloat16 and gradients back; "the rest" is drawing and
+    packing samples, embeddings, residual sums, and Python.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # else the profiler talks
-    found = []
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # else the profiler prints
+    profiles = []
     for _ in range(repeats):
         with named_calls(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
             with record_function("a whole step"):
@@ -266,14 +243,14 @@ def where_time_goes(step, repeats=5):
             seconds["casts"] += casts
             seconds[part_of(event)] += event.cpu_time_total - casts
         seconds["the rest"] += whole.cpu_time_total - sum(seconds.values())
-        found.append((whole.cpu_time_total, seconds))
-    whole, seconds = min(found, key=lambda step: step[0])
+        profiles.append((whole.cpu_time_total, seconds))
+    whole, seconds = min(profiles, key=lambda profile: profile[0])
     return {part: seconds[part] / whole for part in PARTS}
 
 
 @contextmanager
 def named_calls():
-    """Attention and clipping bear their names in a profile."""
+    """Within this context, attention and clipping appear by name in a profile."""
     named = [
         (model_module, "masked_attention"),
         (functional, "scaled_dot_product_attention"),
@@ -301,21 +278,19 @@ def named_calls():
 
 
 def measure(config, batches, dtype_name, names, seconds, keep=False):
-    """Check, time, profile: everything about one preset, batch and dtype, as a dict. keep: the rivals keep memory too."""
+    """Check, time and profile one preset, batch and dtype. -> dict. keep: rivals keep freed memory, too."""
     dtype = DTYPES[dtype_name]
     with trainers(config, batches, dtype, names, keep) as (weights, ready):
         wrong = check(config, batches, weights, ready, dtype_name)
         ready = {name: trainer for name, trainer in ready.items() if name not in wrong}
-        taken = timing.alternate(
-            {name: trainer.step for name, trainer in ready.items()} | timing.gemms(dtype), seconds
-        )
+        runs = {name: trainer.step for name, trainer in ready.items()}
+        taken = timing.alternate(runs | timing.gemms(dtype), seconds)
         parts = {name: ready[name].parts() for name in (names[0], EVERY, LEARNED) if name in ready}
     gemm = timing.gemm_rate(taken)
 
     rounds = max((len(taken[name]) for name in ready), default=1)
-    steps = [
-        [example for _, example in batches.examples(1 + k)] for k in range(rounds)
-    ]  # step 0 was the check's
+    # step 0 was the check's
+    steps = [[example for _, example in batches.examples(1 + k)] for k in range(rounds)]
     text_tokens = [sum(e.text_len for e in examples) for examples in steps]
     packed = [pack(examples) for examples in steps]
     flop = [sum(useful_flop(config.model, batch)) for batch in packed]
@@ -354,33 +329,36 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
     )
 
 
-TITLE = f"{'':<24}{'text tokens/s':>16}{'ms a step':>11}{'of GEMM':>9}{'x every row':>14}{'x learned rows':>16}{'steps':>7}"
+TITLE = f"{'':<24}{'text tokens/s':>16}{'ms/step':>11}{'of GEMM':>9}"
+TITLE += f"{'x every row':>14}{'x learned rows':>16}{'steps':>7}"
 
 
-def table_lines(found):
-    """What measure() found, as lines."""
-    size = (
-        f"a step of {found['text_tokens']:,.0f} text tokens, {found['samples']:.1f} samples, {found['rows']:,.0f} rows "
-        f"({found['padded_rows']:,.0f} padded), {found['learned']:,.0f} of them learned"
+def table_lines(result):
+    """Return the result of measure() as lines."""
+    size = f"{result['text_tokens']:,.0f} text tokens, {result['samples']:.1f} samples, "
+    size += (
+        f"{result['rows']:,.0f} rows ({result['padded_rows']:,.0f} padded), {result['learned']:,.0f} learned"
     )
+    gemm = f"{result['gemm_gflop_per_s']:,.0f} GFLOP/s"
+    parameters = f"{result['parameters'] / 1e6:.1f} M parameters"
     lines = [
-        f"{found['preset']}, {found['parameters'] / 1e6:.1f} M parameters, {found['dtype']}: {size}",
-        f"{found['gflop']:,.1f} useful GFLOP a step; plain matrix products: {found['gemm_gflop_per_s']:,.0f} GFLOP/s",
+        f"{result['preset']}, {parameters}, {result['dtype']}; per step: {size}",
+        f"{result['gflop']:,.1f} useful GFLOP per step; plain matrix products: {gemm}",
         TITLE,
     ]
-    for row in found["trainers"]:
+    for row in result["trainers"]:
         spread = (row["tokens_per_s_high"] - row["tokens_per_s_low"]) / 2
         speed = f"{row['tokens_per_s']:,.0f} ± {spread:,.0f}"
         line = f"{row['trainer']:<24}{speed:>16}{row['ms']:>11.1f}{row['of_gemm']:>9.2f}"
         for key, width in (("times_every_row", 14), ("times_learned_rows", 16)):
-            times = row.get(key)
-            line += (
-                f"{times['median']:.2f} ± {(times['high'] - times['low']) / 2:.2f}" if times else "-"
-            ).rjust(width)
+            times, ratio = row.get(key), "-"
+            if times:
+                ratio = f"{times['median']:.2f} ± {(times['high'] - times['low']) / 2:.2f}"
+            line += ratio.rjust(width)
         lines.append(f"{line}{row['steps']:>7}")
-    lines += [f"{name:<24}WRONG: {why}; not timed" for name, why in found["wrong"].items()]
+    lines += [f"{name:<24}WRONG: {why}; not timed" for name, why in result["wrong"].items()]
     lines.append("where the time goes, ms" + "".join(f"{part:>15}" for part in PARTS))
-    for row in found["trainers"]:
+    for row in result["trainers"]:
         if "parts" in row:
             cells = (f"{share * row['ms']:>9.1f} {share:>4.0%} " for share in row["parts"].values())
             lines.append(f"  {row['trainer']:<21}{''.join(cells)}".rstrip())
@@ -391,23 +369,20 @@ def table_lines(found):
 
 
 def run(args):
-    """Check, time, print; returns everything that was found."""
+    """Check, time and print; returns all results."""
     presets, dtypes, names = settle(args)
     keep_memory()  # as pretraining does
     machine = machine_here()
     print(f"machine     {machine_line(machine)}")
+    print("of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products")
     print(
-        "of GEMM     useful matrix products and attention, as a share of the rate of plain matrix products in alternation"
+        "x           speedup over the padded trainer with logits of every row, or of learned rows: the median"
     )
-    print(
-        "x           times as fast as the padded trainer with logits of every row, or of learned rows: step by step, median"
-    )
-    print("±           half the distance of the quartiles\n")
+    print("±           half the interquartile range\n")
     tables = []
     for config in presets:
-        config, batches = training_batches(
-            config, args.batch_tokens or BATCH_TOKENS.get(config.preset, [4096])
-        )
+        batch_tokens = args.batch_tokens or BATCH_TOKENS.get(config.preset, [4096])
+        config, batches = training_batches(config, batch_tokens)
         for each in batches:
             for dtype in dtypes:
                 tables.append(measure(config, each, dtype, names, args.seconds, args.keep_memory))
@@ -418,18 +393,19 @@ def run(args):
 
 
 def settle(args):
-    """(RunConfigs, names of dtypes, names of backends) that the arguments ask for. Raises MinglmError."""
+    """Return the requested (RunConfigs, names of dtypes, names of backends). Raises MinglmError."""
     presets = [resolve(name) for name in args.preset or BATCH_TOKENS]
     dtypes = dtypes_asked(args.dtype)
-    for config in presets:  # a step of ours is one micro-batch, as one of theirs
+    for config in presets:  # our step must be one micro-batch, as theirs is
         least, most = config.model.max_positions, config.train.micro_batch_tokens // 2
         for n in args.batch_tokens or []:
             if not least <= n <= most:
-                raise MinglmError(
-                    f"--batch-tokens: {n} is not accepted for {config.preset}; {least} to {most} is"
-                )
+                accepted = f"{least} to {most} is"
+                raise MinglmError(f"--batch-tokens: {n} is not accepted for {config.preset}; {accepted}")
     seconds_asked(args.seconds)
-    serving = {name: (serves, why) for name, serves, why in backends() if name != "emulated"}  # hours a step
+    serving = {
+        name: (serves, why) for name, serves, why in backends() if name != "emulated"
+    }  # hours per step
     for name in args.backends or []:
         serves, why = serving.get(name.partition(":")[0], (False, f"{', '.join(serving)} are known"))
         if not serves:

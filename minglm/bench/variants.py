@@ -1,16 +1,15 @@
-"""Every way to compute a case: masked_attention with one of its backends, and the forms of PyTorch's own attention.
+"""All ways to compute a case: masked_attention with each backend, and the forms of PyTorch's own attention.
 
-PyTorch gets every advantage: its inputs are laid out and its masks built beforehand, none of which is timed.
+PyTorch gets every advantage: laying out its inputs and building its masks is not timed.
 
-    bool    a boolean mask                                                 padded      one call, all samples padded
-    float   a float mask, 0 or -inf, in the inputs' dtype                  by sample   one call a sample, no padding
-    split   Part A's rows without a mask, Part B's with a (B, T) float one
+    bool    a boolean mask                                      padded      one call, all samples padded
+    float   a float mask, 0 or -inf, in the inputs' dtype       by sample   one call per sample, no padding
+    split   Part A's rows without a mask, Part B's with a (B, T) float mask
 
 On a GPU also
 
     flex        FlexAttention, compiled, with a block mask; training only
-    flash-attn  the package of that name, where it is installed: Part A's rows without a mask, Part B's with
-    the causal one
+    flash-attn  that package, if installed: Part A's rows without a mask, Part B's with its causal mask
 """
 
 import math
@@ -30,10 +29,9 @@ SDPA_FORMS = [(form, layout) for layout in ("padded", "by sample") for form in (
 
 @dataclass
 class Variant:
-    """A way to compute a case: call() -> outputs, a list, from its own `inputs`, which are laid out as it likes.
+    """A way to compute a case: call() -> list of outputs, from its own `inputs` in a layout of its choice.
 
-    gather(outputs, gradients of the inputs or None) -> out, and dq, dk, dv if there are gradients, samples
-    end to end.
+    gather(outputs, gradients of the inputs or None) -> out, and with gradients dq, dk, dv, all packed.
     """
 
     inputs: list
@@ -42,7 +40,7 @@ class Variant:
     gather: Callable
 
     def pass_of(self, step):
-        """The pass FORWARD or BOTH as a function () -> (outputs, gradients or None); on a GPU it returns when all is done."""
+        """Return the pass FORWARD or BOTH as a function () -> (outputs, gradients or None), synchronous."""
         return timing.waiting(self.forward if step == FORWARD else self.both, self.inputs[0].device)
 
     def forward(self):
@@ -55,7 +53,7 @@ class Variant:
 
 
 def front_door(case, backend):
-    """masked_attention with one of its backends."""
+    """Return the Variant of masked_attention with one of its backends."""
     inputs = [x.detach().requires_grad_() for x in (case.q, case.k, case.v)]
 
     def call():
@@ -65,11 +63,10 @@ def front_door(case, backend):
 
 
 def sdpa(case, form, layout):
-    """PyTorch's scaled_dot_product_attention. form: "bool", "float" or "split"; layout: "padded" or "by sample"."""
+    """Return the Variant of sdpa. form: "bool", "float" or "split"; layout: "padded" or "by sample"."""
     samples = [s for s, queries in enumerate(case.shape.mask.len_q.tolist()) if queries]
-    groups = [
-        Group(case, form, group) for group in ([samples] if layout == "padded" else [[s] for s in samples])
-    ]
+    members = [samples] if layout == "padded" else [[s] for s in samples]
+    groups = [Group(case, form, group) for group in members]
 
     def gather(outs, grads):
         out, outs = torch.zeros_like(case.q), iter(outs)
@@ -95,10 +92,9 @@ def sdpa(case, form, layout):
 
 
 def flex(case, compiled=True):
-    """PyTorch's FlexAttention: the packed batch is one sequence, whose block mask is made here and not timed.
+    """Return the Variant of FlexAttention: the packed batch is one sequence, whose block mask is not timed.
 
-    Without `compiled` it runs on a CPU too, forward only. Raises MinglmError where there are fewer queries
-    than keys.
+    Without `compiled` it also runs on a CPU, forward only. Raises MinglmError for fewer queries than keys.
     """
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -107,7 +103,7 @@ def flex(case, compiled=True):
         raise MinglmError("flex serves as many queries as keys here")
     attend, rows = flex_attention, len(case.q)
     if compiled:
-        torch.compiler.reset()  # else the ninth shape would be one too many for the compiler
+        torch.compiler.reset()  # the compiler accepts only eight shapes otherwise
         attend = torch.compile(flex_attention, dynamic=False)
     blocks = create_block_mask(flex_rule(mask, case.q.device), None, None, rows, rows, device=case.q.device)
     inputs = [laid_out(x) for x in (case.q, case.k, case.v)]
@@ -120,11 +116,11 @@ def flex(case, compiled=True):
 
 
 def flex_rule(mask, device):
-    """The rule of the packed batch as FlexAttention asks for it: (batch, head, query row, key row) -> may attend."""
+    """Return the mask's rule for FlexAttention: (batch, head, query row, key row) -> may attend."""
     sample = mask.rows()[0]
     part_a_end = (mask.cu_seqlens_k[:-1] + mask.part_a_lens)[sample].to(
         device
-    )  # of each row's sample, among all rows
+    )  # for each row, among all rows
     sample = sample.to(device)
 
     def may_attend(_batch, _head, query, key):
@@ -134,15 +130,14 @@ def flex_rule(mask, device):
 
 
 def laid_out(x):
-    """(N, H, D) -> (1, H, N, D) side by side, an input of its own."""
+    """Return a contiguous copy with its own gradient: (N, H, D) -> (1, H, N, D)."""
     return x.detach().transpose(0, 1)[None].contiguous().requires_grad_()
 
 
 def flash_attn(case):
-    """The package flash-attn: Part A's rows without a mask, Part B's with its causal one, which ends at the last key as ours.
+    """Return the Variant of the package flash-attn, whose causal mask ends at the last key, as ours does.
 
-    Part A's keys have to be copied to stand end to end; that is timed. Raises ImportError, or whatever the
-    package raises.
+    Part A's keys must be copied to be contiguous, which is timed. Raises what the package raises.
     """
     from flash_attn import flash_attn_varlen_func
 
@@ -152,16 +147,15 @@ def flash_attn(case):
     in_a = i < mask.part_a_lens[sample]
     key_sample = torch.repeat_interleave(torch.arange(len(mask.part_a_lens)), mask.cu_seqlens_k.diff())
     key_i = torch.arange(len(key_sample)) - mask.cu_seqlens_k[key_sample]
-    calls = []  # (rows, q, grad_out, keys or None for all, the package's other arguments)
+    calls = []  # (rows, q, grad_out, keys or None for all, other arguments)
     for rows, keys, causal in (
         (in_a, key_i < mask.part_a_lens[key_sample], False),
         (~in_a, key_i == key_i, True),
     ):
         if not rows.any():
             continue
-        cu = [
-            ends(which[keep], len(mask.part_a_lens)) for which, keep in ((sample, rows), (key_sample, keys))
-        ]
+        pairs = ((sample, rows), (key_sample, keys))
+        cu = [ends(which[chosen], len(mask.part_a_lens)) for which, chosen in pairs]
         longest = [int(x.diff().max()) for x in cu]
         rows, keys = rows.nonzero()[:, 0].to(device), None if keys.all() else keys.nonzero()[:, 0].to(device)
         rest = (*(x.to(device) for x in cu), *longest), dict(softmax_scale=case.scale, causal=causal)
@@ -176,24 +170,24 @@ def flash_attn(case):
 
     def gather(outs, grads):
         parts = [outs] if grads is None else [outs, grads[: len(calls)]]
-        found = [torch.zeros_like(case.q) for _ in parts]
-        for whole, part in zip(found, parts, strict=True):
+        wholes = [torch.zeros_like(case.q) for _ in parts]
+        for whole, part in zip(wholes, parts, strict=True):
             for (rows, *_), x in zip(calls, part, strict=True):
                 whole[rows] = x.detach()
-        return [*found, *(grads or ())[len(calls) :]]
+        return [*wholes, *(grads or ())[len(calls) :]]
 
     return Variant([*(q for _, q, *_ in calls), k, v], [grad for _, _, grad, *_ in calls], call, gather)
 
 
 def ends(samples, count):
-    """Where each sample of a packed batch ends, from the sample of each row: (count + 1,) int32, 0 first."""
+    """Return where samples of a packed batch end, given each row's sample: (count + 1,) int32, 0 first."""
     return F.pad(torch.bincount(samples, minlength=count).cumsum(0), (1, 0)).to(torch.int32)
 
 
 class Part(NamedTuple):
-    """Rows that share a call: q, grad_out (S, H, rows, D); how many keys they see at most; the mask, None where all are seen.
+    """Rows that share a call: q, grad_out (S, H, rows, D), the most keys they see, their mask or None (all).
 
-    rows: of each sample (first, how many) among the packed ones.
+    rows: (first, number) of each sample's rows in the packed batch.
     """
 
     q: torch.Tensor
@@ -204,7 +198,7 @@ class Part(NamedTuple):
 
 
 class Group:
-    """Some samples side by side, padded to the longest; a group of one sample has no padding.
+    """Samples padded to the longest; a group of one sample has no padding.
 
     parts: all rows, or ("split") Part A's and Part B's. k, v: (S, H, keys, D).
     """
@@ -213,9 +207,8 @@ class Group:
         mask, self.scale = case.shape.mask, case.scale
         first, len_q = mask.cu_seqlens_q[samples].tolist(), mask.len_q[samples].tolist()
         len_k, part_a_lens = mask.len_k[samples].tolist(), mask.part_a_lens[samples].tolist()
-        self.keys = list(
-            zip(mask.cu_seqlens_k[samples].tolist(), len_k, strict=True)
-        )  # of each sample (first, how many)
+        first_keys = mask.cu_seqlens_k[samples].tolist()
+        self.keys = list(zip(first_keys, len_k, strict=True))  # (first, number) of each sample
         self.k, self.v = pad(case.k, self.keys), pad(case.v, self.keys)
 
         parts = [(list(zip(first, len_q, strict=True)), max(len_k))]  # (rows, most keys)
@@ -230,29 +223,22 @@ class Group:
                 may_attend = None if may_attend is None else may_attend.to(case.q.device)
                 if form != "bool" and may_attend is not None:
                     may_attend = case.q.new_zeros(may_attend.shape).masked_fill(~may_attend, -math.inf)
-                self.parts.append(
-                    Part(pad(case.q, rows), pad(case.grad_out, rows).detach(), most_keys, may_attend, rows)
-                )
+                q, grad_out = pad(case.q, rows), pad(case.grad_out, rows).detach()
+                self.parts.append(Part(q, grad_out, most_keys, may_attend, rows))
 
     def call(self):
-        """The output of every part, (S, H, rows, D)."""
-        return [
-            F.scaled_dot_product_attention(
-                part.q,
-                self.k[:, :, : part.most_keys],
-                self.v[:, :, : part.most_keys],
-                part.mask,
-                scale=self.scale,
-            )
-            for part in self.parts
-        ]
+        """Return the output of every part, (S, H, rows, D)."""
+        outs = []
+        for part in self.parts:
+            k, v = (x[:, :, : part.most_keys] for x in (self.k, self.v))
+            outs.append(F.scaled_dot_product_attention(part.q, k, v, part.mask, scale=self.scale))
+        return outs
 
 
 def grid(visible, rows, most_keys):
-    """The boolean mask (S, 1, rows, keys) of some rows of each sample; None where every row sees every key."""
-    sees = torch.ones(
-        len(rows), max(n for _, n in rows), dtype=torch.int64
-    )  # a padded row needs something to see
+    """Return the boolean mask (S, 1, rows, keys) of some rows of each sample; None if all see every key."""
+    most = max(n for _, n in rows)
+    sees = torch.ones(len(rows), most, dtype=torch.int64)  # a padded row must see something
     for s, (first, n) in enumerate(rows):
         sees[s, :n] = visible[first : first + n]
     may_attend = torch.arange(most_keys) < sees[:, None, :, None]
@@ -260,7 +246,7 @@ def grid(visible, rows, most_keys):
 
 
 def pad(x, runs):
-    """Runs of rows (first, how many) of x (N, H, D) side by side, zeros behind: (S, H, rows, D), an input of its own."""
+    """Pad runs of rows (first, number) of x (N, H, D) with zeros: (S, H, rows, D), with its own gradient."""
     padded = x.new_zeros(len(runs), max(n for _, n in runs), *x.shape[1:])
     for s, (first, n) in enumerate(runs):
         padded[s, :n] = x[first : first + n]
@@ -268,6 +254,6 @@ def pad(x, runs):
 
 
 def unpad(x, runs, packed):
-    """The inverse of pad, into `packed` (N, H, D)."""
+    """Undo pad, into `packed` (N, H, D)."""
     for s, (first, n) in enumerate(runs):
         packed[first : first + n] = x[s, :, :n].detach().transpose(0, 1)

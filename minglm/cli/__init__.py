@@ -1,7 +1,7 @@
-"""The command line. One file for each group of commands, imported when one of them is typed.
+"""The command line: one file per group of commands, imported when one of them is run.
 
-A command checks what was typed, then imports what it needs: so --help and usage errors import no torch.
-Bad input is one line on stderr and exit code 2; Ctrl-C is 130.
+A command checks its arguments before it imports what it needs, so --help and usage errors import no torch.
+Bad input gives one line on stderr and exit code 2; Ctrl-C gives 130.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from ..errors import MinglmError, reason
 from ..streams import say, usable_streams
 from ..version import __version__
 
-# command: (its file, its line in `minglm --help`). The file's function add_COMMAND adds the arguments.
+# command: (its file, its line in `minglm --help`). add_COMMAND in that file adds the arguments.
 COMMANDS = {
     "pretrain": (
         "pretrain",
@@ -20,33 +20,21 @@ COMMANDS = {
     ),
     "fill": ("fill", "fill the blanks of a text"),
     "write": ("fill", "continue a text"),
-    "show": ("show", "Part A, Part B, both positions, targets and mask of a text, as a table"),
+    "show": ("show", "print Part A, Part B, both positions, targets and mask of a text as a table"),
     "explore": (
         "show",
-        "an interactive page: the derivation, the mask, related models; with --model, a model runs in it",
+        "write an interactive page: each step, the mask, related models, and a model that runs",
     ),
     "plot": ("plot", "draw a run, several runs, or a benchmark, as .png, .svg or .pdf"),
-    "classify": ("tasks", "classify a text: the words of each label compete for a blank"),
-    "rewrite": ("tasks", "text to text, with a model that was fine-tuned for it"),
-    "finetune": ("tasks", "fine-tune a model on labelled rows, and compare it with baselines"),
-    "evaluate": (
-        "evaluate",
-        "evaluate a model on a task or on running text; every number has a standard error",
-    ),
-    "compare": (
-        "compare",
-        "GLM against GPT, BERT and prefix LM: the same network, the same text, the same tasks",
-    ),
-    "similar": ("fill", "the lines of a file that are most similar to a text, by the model's vectors"),
+    "classify": ("tasks", "classify a text: the words for each label compete for a blank"),
+    "rewrite": ("tasks", "rewrite a text, with a model that was fine-tuned for it"),
+    "finetune": ("tasks", "fine-tune a model on labelled records, and compare it with baselines"),
+    "evaluate": ("evaluate", "evaluate a model on a task or on running text, with standard errors"),
+    "compare": ("compare", "compare GLM with GPT, BERT and prefix LM: same network, text and tasks"),
+    "similar": ("fill", "find the lines of a file most similar to a text, by the model's vectors"),
     "convert": ("convert", "convert weights of the original GLM into a model folder"),
-    "info": (
-        "info",
-        "versions, instruction sets, which attention runs and why, a self-test, and what to improve",
-    ),
-    "bench": (
-        "bench",
-        "benchmark attention, training end to end, or generation; results are checked before they are timed",
-    ),
+    "info": ("info", "print versions, instruction sets, which attention runs and why, and a self-test"),
+    "bench": ("bench", "benchmark attention, training or generation; results are checked, then timed"),
 }
 
 
@@ -54,15 +42,16 @@ COMMANDS = {
 def main(argv=None):
     """Run one command; returns the exit code."""
     try:
-        args, unknown = (whole := parser()).parse_known_args(argv)
+        top = parser()
+        args, unknown = top.parse_known_args(argv)
         if unknown:
-            refuse_unknown(whole, args, unknown)
+            refuse_unknown(top, args, unknown)
         args.run(args)
         sys.stdout.flush()
     except MinglmError as error:
         say(f"minglm: error: {error}")
         return 2
-    except BrokenPipeError:  # the reader of a pipe has left, as in `minglm ... | head`
+    except BrokenPipeError:  # the reader of the pipe has gone, as in `minglm ... | head`
         return 1
     except KeyboardInterrupt as error:
         say(f"minglm: {str(error) or 'interrupted'}")
@@ -75,7 +64,7 @@ def main(argv=None):
 
 
 def parser():
-    """The whole command line."""
+    """The top-level parser."""
     p = argparse.ArgumentParser(
         prog="minglm", description="GLM, understood: train it, fill blanks with it, look inside."
     )
@@ -87,7 +76,7 @@ def parser():
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command, which gets its arguments when it is the one that was typed."""
+    """The parser of one command, which adds its arguments only when that command is run."""
 
     command = None  # (name, file)
 
@@ -99,11 +88,11 @@ class CommandParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def refuse_unknown(whole, args, unknown):
-    """Exit with an error about an unknown option or word; for pretrain it names the nearest setting."""
+def refuse_unknown(top, args, unknown):
+    """Exit with an error about an unknown option or word; for pretrain, suggest the nearest setting."""
     name = next((word for word in unknown if word.startswith("--")), None)
     if args.command == "pretrain" and name:
         from ..train.config import resolve
 
         resolve(overrides={name.removeprefix("--").partition("=")[0]: ""})  # raises: no such setting
-    whole.error(f"{unknown[0]!r} is not accepted; see minglm --help")
+    top.error(f"{unknown[0]!r} is not accepted; see minglm --help")

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: whole numbers, a model, and texts or a file of rows for a task."""
+"""Arguments that several commands share: whole numbers, a model, texts or a file of records."""
 
 import argparse
 
@@ -8,25 +8,25 @@ from ..files.whole import check_writable, is_stdout
 
 
 def positive(text):
-    """A whole number of at least 1, for argparse."""
+    """Parse a whole number >= 1, for argparse."""
     if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not accepted; a whole number >= 1 is")
     return int(text)
 
 
 def add_model(p):
-    """Add --model, which `runs.load` reads."""
+    """Add --model, which `models.load` reads."""
     about = "a model or run folder (default: the newest run under ./runs, else the small bundled model)"
     p.add_argument("--model", metavar="DIR", help=about)
 
 
 def add_rows(p, tasks, file, out):
-    """Add TEXT, --task, --model, --file, --out and --json. tasks: names of the tasks that come with minglm."""
-    p.add_argument("text", metavar="TEXT", nargs="*", help="one text for each column of the task's pattern")
+    """Add TEXT, --task, --model, --file, --out and --json. tasks: names of the bundled tasks."""
+    p.add_argument("text", metavar="TEXT", nargs="*", help="one text per column of the task's pattern")
     p.add_argument(
         "--task",
         metavar="TASK",
-        help=f"{', '.join(tasks)}, or a TOML file (default: the task that the model was fine-tuned on)",
+        help=f"{', '.join(tasks)}, or a TOML file (default: the task the model was fine-tuned on)",
     )
     add_model(p)
     p.add_argument("--file", metavar="FILE", help=f"{file}: .jsonl, .jsonl.xz or .jsonl.gz")
@@ -35,20 +35,21 @@ def add_rows(p, tasks, file, out):
 
 
 def check_rows(command, args):
-    """Raise MinglmError unless there is a TEXT or a --file, and --out can be written."""
+    """Raise MinglmError unless either TEXT or --file is given and --out can be written."""
     if bool(args.text) == bool(args.file):
         raise MinglmError(f"{command}: give either a TEXT or --file FILE")
     if args.out and not args.file:
         raise MinglmError("--out needs --file; the answer to a single text is printed")
     check_writable("--out", args.out)
-    if args.out and is_stdout(args.out):  # so that nothing else is printed there
+    if args.out and is_stdout(args.out):  # None: print nothing else there
         args.out = None
 
 
 def rows_asked(args, task):
-    """{where: row} of the file, or of the texts, one for each column. Raises MinglmError for another number of texts."""
-    if args.text and len(args.text) != len(task.columns):
-        raise MinglmError(
-            f"{task.name}: {len(args.text)} texts given; it takes {len(task.columns)}: {', '.join(task.columns)}"
-        )
-    return read_rows(args.file) if args.file else {"text": dict(zip(task.columns, args.text, strict=True))}
+    """{where: record} from the file, or from TEXT. Raises MinglmError for a wrong number of texts."""
+    if args.file:
+        return read_rows(args.file)
+    columns, given = task.columns, len(args.text)
+    if given != len(columns):
+        raise MinglmError(f"{task.name}: {given} texts given; it takes {len(columns)}: {', '.join(columns)}")
+    return {"text": dict(zip(columns, args.text, strict=True))}

@@ -12,15 +12,12 @@ from ..train.presets import PRESETS
 BENCHES = {  # command: (its module in minglm.bench, what it does)
     "attention": (
         "attention",
-        "every way to compute attention under GLM's mask, checked against float64, then timed",
+        "time every way to compute attention under GLM's mask, after a check against float64",
     ),
-    "train": ("training", "text tokens per second of the trainer, and of padded trainers in plain PyTorch"),
-    "generate": (
-        "generate",
-        "tokens per second that a model writes, with the cache of keys and values and without",
-    ),
+    "train": ("training", "text tokens per second of the trainer and of padded trainers in plain PyTorch"),
+    "generate": ("generate", "tokens generated per second, with and without the KV cache"),
 }
-# Spelled out, because the modules they belong to import torch, and --help does without. A test compares them.
+# Spelled out, because their modules import torch and --help must not; a test compares them.
 SHAPES = (  # bench.cases.SHAPES
     "t256-a85",
     "t256-a50",
@@ -39,7 +36,7 @@ BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # bench.training.BATCH_TO
 
 
 def add_bench(p):
-    """`bench` and its own three commands."""
+    """Add the three commands of `bench`."""
     benches = p.add_subparsers(metavar="|".join(BENCHES), required=True, parser_class=argparse.ArgumentParser)
     for name, (module, about) in BENCHES.items():
         b = benches.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -49,7 +46,7 @@ def add_bench(p):
             nargs="?",
             const="-",
             metavar="FILE",
-            help="every number as JSON; without FILE to stdout, and the table to stderr",
+            help="write every number as JSON; without FILE to stdout, and the table to stderr",
         )
         {"attention": add_attention, "train": add_train, "generate": add_generate}[name](b)
 
@@ -61,8 +58,8 @@ def add_attention(p):
         "--rungs",
         nargs="+",
         metavar="NAME",
-        help="some of the kernel's implementations, however slow (default: all but emulated); emulated: the "
-        "GPU kernel on the CPU (slow)",
+        help="some rungs (implementations) of the kernel, however slow (default: all but emulated, which "
+        "runs the GPU kernel on the CPU)",
     )
     p.add_argument("--device", default="cpu", metavar="X", help="cpu (default) or cuda")
     p.add_argument(
@@ -93,7 +90,7 @@ def add_train(p):
     p.add_argument(
         "--keep-memory",
         action="store_true",
-        help="let the padded trainers keep their memory between steps, as ours does",
+        help="let the padded trainers keep freed memory between steps, as ours does",
     )
     p.add_argument(
         "--seconds", type=float, default=30.0, metavar="S", help="timing per table, in seconds (default 30)"
@@ -113,7 +110,7 @@ def add_generate(p):
 
 
 def bench_command(args):
-    """Run one bench, and write what it returns as JSON if asked to."""
+    """Run one bench; with --json write its result, with --plot draw it."""
     to_stdout = args.json == "-"
     check_writable("--json", None if to_stdout else args.json)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():

@@ -9,34 +9,36 @@ from .arguments import positive
 
 def add_compare(p):
     p.description = (
-        "Pretrains the same network as GLM, GPT, BERT and prefix LM, and three ablations of GLM, then fine-tunes each on "
-        "the same tasks: hours on two cores. It can be stopped at any time; the same command resumes it."
+        "Pretrain the same network as GLM, GPT, BERT, prefix LM and three ablations of GLM, then fine-tune "
+        "each on the same tasks. This takes hours on two cores; stop it at any time, the same command "
+        "resumes it."
     )
     p.set_defaults(run=compare_command)
     p.add_argument(
         "--data",
         default="tutorials/data",
         metavar="DIR",
-        help="the folders of tasks and texts (tutorials/data)",
+        help="the folder with the tasks' data sets (tutorials/data)",
     )
     p.add_argument(
         "--out",
         default="runs/compare",
         metavar="DIR",
-        help="where cells, models and the table go (runs/compare)",
+        help="where results, models and the table go (runs/compare)",
     )
     p.add_argument(
-        "--minutes", type=positive, metavar="M", help="start no new cell after M minutes (default: no limit)"
+        "--minutes",
+        type=positive,
+        metavar="M",
+        help="start no new training after M minutes (default: no limit)",
     )
     p.add_argument(
-        "--quick", action="store_true", help="a few steps of tiny models, to see that everything works"
+        "--quick", action="store_true", help="a few steps of tiny models, to check that everything works"
     )
-    p.add_argument("--report", action="store_true", help="compute nothing, print the results so far")
-    p.add_argument(
-        "--pretraining-seeds", type=positive, metavar="N", help="pretrained models of each kind (2)"
-    )
-    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help="fine-tuning runs of each task (3)")
-    p.add_argument("--steps", type=positive, metavar="N", help="steps of one pretraining (6,000)")
+    p.add_argument("--report", action="store_true", help="only print the results so far")
+    p.add_argument("--pretraining-seeds", type=positive, metavar="N", help="pretrained models per family (2)")
+    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help="fine-tuning runs per task (3)")
+    p.add_argument("--steps", type=positive, metavar="N", help="pretraining steps (6,000)")
 
 
 def compare_command(args):
@@ -50,14 +52,10 @@ def compare_command(args):
     from ..viz.figures.comparison import fig_comparison
 
     keep_memory()
-    given = {
-        name: getattr(args, name)
-        for name in ("pretraining_seeds", "finetuning_seeds", "steps")
-        if getattr(args, name)
-    }
-    comparison = Comparison(
-        dataclasses.replace(QUICK if args.quick else Plan(), **given), args.data, args.out
-    )
+    options = ("pretraining_seeds", "finetuning_seeds", "steps")
+    given = {name: getattr(args, name) for name in options if getattr(args, name)}
+    plan = dataclasses.replace(QUICK if args.quick else Plan(), **given)
+    comparison = Comparison(plan, args.data, args.out)
     nothing = MinglmError(
         f"--report: {args.out} holds no cell of this comparison; leave out --report to start it"
     )
@@ -66,12 +64,10 @@ def compare_command(args):
     if not args.report:
         with claimed(comparison.out):
             comparison.run(cells(comparison.plan), args.minutes)
-    found = summary(comparison)
-    if not found["done"]:
+    results, out = summary(comparison), comparison.out
+    if not results["done"]:
         raise nothing
-    print_summary(found)
-    write_whole(comparison.out / "comparison.json", strict_json.dumps(found, indent=1) + "\n")
-    save_figure(fig_comparison(found), comparison.out / "comparison.png")
-    print(
-        f"\nwrote       {comparison.out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt"
-    )
+    print_summary(results)
+    write_whole(out / "comparison.json", strict_json.dumps(results, indent=1) + "\n")
+    save_figure(fig_comparison(results), out / "comparison.png")
+    print(f"\nwrote       {out}: comparison.json, comparison.png; cells.jsonl, models/, texts/, log.txt")

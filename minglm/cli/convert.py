@@ -14,7 +14,7 @@ def add_convert(p):
     p.add_argument(
         "path",
         metavar="PATH",
-        help="a checkpoint folder of the training code, a Hugging Face folder, or a file",
+        help="a checkpoint folder of the original training code, a Hugging Face folder, or a file",
     )
     p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
     about = "vocab.txt, vocab.json, a .model, or their folder (default: what is next to Hugging Face weights)"
@@ -31,7 +31,7 @@ def add_convert(p):
 
 
 def convert_command(args):
-    """Read everything, print what it is, then write the folder."""
+    """Convert PATH, with the output folder locked meanwhile."""
     from ..files.lock import claimed
 
     with claimed(args.out):
@@ -39,7 +39,7 @@ def convert_command(args):
 
 
 def convert(args):
-    """`convert_command`, with the folder to itself."""
+    """Read everything, print what it is, then write the folder."""
     from ..data.tokenizer import Tokenizer
     from ..model import GLM
     from ..original.vocabularies import find
@@ -48,17 +48,16 @@ def convert(args):
     original = read_original(args.path)
     config = original.config(args.heads, args.gelu)
     model, C = build(GLM, original, config), config.hidden_size
-    size = f"{config.num_layers} layers, width {C:,}, {config.vocab_size:,} tokens, {config.max_positions:,} positions"
-    heads = (
-        "--heads"
-        if args.heads
-        else "config.json"
-        if original.num_heads
-        else "as all published GLMs have them"
-    )
+    size = f"{config.vocab_size:,} tokens, {config.max_positions:,} positions"
+    why_heads = "config.json" if original.num_heads else "as all published GLMs have them"
+    if args.heads:
+        why_heads = "--heads"
     print(f"weights     {original.source}: {original.layout}")
-    print(f"shape       {size}: {model.num_parameters() / 1e6:,.1f} M weights")
-    print(f"heads       {config.num_heads} of width {C // config.num_heads} ({heads})")
+    print(
+        f"shape       {config.num_layers} layers, width {C:,}, {size}: {model.num_parameters() / 1e6:,.1f} "
+        f"M weights"
+    )
+    print(f"heads       {config.num_heads} of width {C // config.num_heads} ({why_heads})")
     print(f"gelu        {config.gelu} ({'--gelu' if args.gelu else original.why_gelu})")
     print(f"ignored     {listed(original.ignored) or 'nothing'}")
     if original.gmask_moved:
@@ -77,7 +76,7 @@ def convert(args):
 
 
 def beside(original, path):
-    """The folder of Hugging Face weights if it has a tokenizer, else None."""
+    """Return the folder of Hugging Face weights if it has a tokenizer, else None."""
     from ..original.vocabularies import vocabularies
 
     folder = path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""`minglm evaluate`: what a model is worth on a task."""
+"""`minglm evaluate`: how well a model does on a task."""
 
 import contextlib
 import difflib
@@ -16,51 +16,54 @@ from ..use.tasks import TASK, Cloze, read_task, shipped_tasks
 from .arguments import add_model, positive
 
 OWN = ("text", "last_word", "infill", "everyday")  # tasks without a pattern
-# The choices are spelled out: the modules they belong to import torch, and --help does without. A test
-# compares them.
+# Spelled out, because their modules import torch and --help must not; a test compares them.
 MASKS = ("MASK", "sMASK", "gMASK")  # perplexity.MASKS
-DOCUMENTS, ERRORS = ("blank_line", "line", "file"), ("strict", "replace")  # corpus.DOCUMENTS, corpus.ERRORS
+DOCUMENTS, ERRORS = (
+    ("blank_line", "line", "file"),
+    ("strict", "replace"),
+)  # documents.DOCUMENTS, documents.ERRORS
 
 
 def add_evaluate(p):
-    p.description = "Evaluates a model on a task or on running text: each number with its standard error."
+    p.description = (
+        "Evaluate a model on a task or on running text; each number comes with its standard error."
+    )
     p.epilog = (
-        "+- is one standard error: sqrt(p (1 - p) / n) for an accuracy, the jackknife for everything else (up to 50 "
-        "groups of neighbouring rows or windows are left out in turn)."
+        "+- is one standard error: sqrt(p (1 - p) / n) for an accuracy, the jackknife for everything else "
+        "(each of up to 50 groups of neighbouring records or windows is left out in turn)."
     )
     p.set_defaults(run=evaluate_command)
     p.add_argument(
         "--task",
         metavar="TASK",
-        help=f"{', '.join(task_names())}, or a TOML file "
-        "(default: the task that the model was fine-tuned on)",
+        help=f"{', '.join(task_names())}, or a TOML file (default: the task the model was fine-tuned on)",
     )
     p.add_argument(
         "--file",
         metavar="FILE",
         required=True,
-        help="rows as .jsonl; for --task text also a .txt or a folder; .xz and .gz work too",
+        help="records as .jsonl; for --task text also a .txt or a folder; .xz and .gz work too",
     )
     add_model(p)
     p.add_argument(
         "--out",
         metavar="FILE",
-        help="a .jsonl with the model's answer to each row (for text: the bits of each document)",
+        help="a .jsonl with the model's answer to each record (for text: the bits of each document)",
     )
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     p.add_argument(
         "--mask",
         choices=MASKS,
-        help="for text and last_word: the mask after the prompt (default gMASK; use MASK for a model that was "
-        "trained with [MASK] alone)",
+        help="for text and last_word: the mask after the prompt (default gMASK; MASK for models trained on "
+        "it alone)",
     )
     text = p.add_argument_group("running text")
     text.add_argument(
         "--stride",
         type=positive,
         metavar="N",
-        help="tokens from window to window (default: half of what the model reads; a smaller stride gives "
-        "longer prompts and takes longer)",
+        help="tokens between windows (default: half of what the model reads; smaller: longer prompts, "
+        "slower)",
     )
     text.add_argument("--text-key", metavar="KEY", help="key of the text in a line of .jsonl (default text)")
     text.add_argument(
@@ -69,12 +72,12 @@ def add_evaluate(p):
     text.add_argument(
         "--errors",
         choices=ERRORS,
-        help="bytes that are not UTF-8: stop (strict, the default) or replace them",
+        help="on bytes that are not UTF-8: stop (strict, the default) or replace them",
     )
 
 
 def task_names():
-    """The names of all tasks that `evaluate` knows."""
+    """Return the names of all tasks that `evaluate` knows."""
     return [*OWN, *shipped_tasks()]
 
 
@@ -88,12 +91,8 @@ def evaluate_command(args):
             )
     task = None if name in OWN else _read_task(name)
     check_writable("--out", args.out)
-    if (
-        args.out
-        and os.path.exists(args.out)
-        and os.path.exists(args.file)
-        and os.path.samefile(args.out, args.file)
-    ):
+    both_exist = args.out and os.path.exists(args.out) and os.path.exists(args.file)
+    if both_exist and os.path.samefile(args.out, args.file):
         raise MinglmError(f"--out: {args.out} is also the input file; give another name")
     from ..data.documents import find_files, read_documents
     from ..files.jsonl import read_rows, write_rows
@@ -106,7 +105,7 @@ def evaluate_command(args):
     model, tokenizer = load(args.model)
     model.to(choose_device("auto"))
     given = {
-        option: getattr(args, option) for option in ("mask", "stride") if getattr(args, option) is not None
+        name: value for name, value in (("mask", args.mask), ("stride", args.stride)) if value is not None
     }
     if name == "text":
         how = dict(
@@ -133,12 +132,9 @@ def evaluate_command(args):
     else:
         with contextlib.redirect_stdout(beside(args.out)):
             print_report(report)
-    if args.out:
-        with (
-            contextlib.redirect_stdout(sys.stderr)
-            if args.json and not is_stdout(args.out)
-            else contextlib.nullcontext()
-        ):
+    if args.out:  # with --json, stdout holds nothing but the JSON
+        keep_clear = args.json and not is_stdout(args.out)
+        with contextlib.redirect_stdout(sys.stderr) if keep_clear else contextlib.nullcontext():
             write_rows(args.out, predictions)
 
 

@@ -37,13 +37,13 @@ def fill_command(args):
 
 
 class Stream:
-    """A line that grows on stdout as tokens come."""
+    """A line that grows on stdout as tokens are generated."""
 
     def __init__(self):
         self.shown = ""
 
     def show(self, text):
-        """Print what is new; half of a character at the end waits for its other half."""
+        """Print what is new; an incomplete character at the end waits for the rest of its bytes."""
         text = text.rstrip("\ufffd")
         if text.startswith(self.shown) and text != self.shown:
             print(text[len(self.shown) :], end="", flush=True)
@@ -51,16 +51,18 @@ class Stream:
 
     def end(self, text):
         """Print the rest of the finished line, or all of it if it does not continue what was shown."""
-        anew = not text.startswith(self.shown)
-        print("\n" * anew + text[0 if anew else len(self.shown) :])
+        if text.startswith(self.shown):
+            print(text[len(self.shown) :])
+        else:
+            print(f"\n{text}")
 
 
 def stream_blanks(stream, tokenizer, text, look):
-    """A function for fill's on_token: shows the text up to the blank being filled, and the tokens in it so far."""
+    """Return an on_token for fill: it shows the text up to the current blank, and what is in it so far."""
     from ..viz.columns import BRACKETS, highlight
 
     end_of_blank = "\x1b[0m" if look["colour"] else BRACKETS[look["charset"]][1]
-    between, answers = [[]], {}  # ids of the text between its blanks
+    between, answers = [[]], {}  # ids of the text between blanks; {blank: its ids}
     for token in tokenizer.encode(text, special=True):
         if token in tokenizer.special.masks:
             between.append([])
@@ -78,21 +80,16 @@ def stream_blanks(stream, tokenizer, text, look):
 
 
 def wants_stream(args):
-    """Whether tokens are printed as they come: on a terminal, or with --stream."""
+    """Return whether to print tokens as they are generated: on a terminal, or with --stream."""
     return args.stream or sys.stdout.isatty()
 
 
 def as_json(filled):
-    """What --json prints: the text and, for each blank, its mask and fillings with natural log-probabilities."""
+    """Return what --json prints: the text and, per blank, mask, fillings and natural log-probabilities."""
 
     def filling(f):
-        return dict(
-            text=f.text,
-            tokens=f.tokens,
-            log_probability=f.log_probability,
-            log_probabilities=f.log_probabilities,
-            complete=f.complete,
-        )
+        names = ("text", "tokens", "log_probability", "log_probabilities", "complete")
+        return {name: getattr(f, name) for name in names}
 
     blanks = [
         dict(mask=b.mask, **filling(b.answer), alternatives=[filling(a) for a in b.alternatives])
@@ -102,7 +99,7 @@ def as_json(filled):
 
 
 def probability(log_p):
-    """A natural log-probability as per cent, e.g. 12.3 % or 4.1e-05 %."""
+    """Format a natural log-probability as a percentage, e.g. 12.3 % or 4.1e-05 %."""
     from math import exp
 
     share = 100 * exp(log_p)
@@ -120,11 +117,11 @@ def write_command(args):
 
 
 def sampling(args):
-    """The values of the options that fill and write share."""
+    """Return {name: value} of the options that fill and write share."""
     return {name: getattr(args, name) for name in DIALS}
 
 
-POOLS = ("mean", "first")  # embedding.POOLS, which would import torch; a test compares them
+POOLS = ("mean", "first")  # = embedding.POOLS, which would import torch; a test compares them
 DIALS = (
     "temperature",
     "top_k",
@@ -140,7 +137,7 @@ DIALS = (
 
 
 def add_fill(p):
-    p.description = "Fill every blank of a text, one after the other; each sees the earlier answers."
+    p.description = "Fill the blanks of a text one after the other; each sees the earlier answers."
     p.set_defaults(run=fill_command)
     example = '"The cat drank some [MASK] and went to [MASK]."'
     p.add_argument(
@@ -154,70 +151,78 @@ def add_fill(p):
         type=int,
         default=1,
         metavar="N",
-        help="print the N most likely complete fillings of each blank",
+        help="also list the N most likely complete fillings of each blank",
     )
     p.add_argument(
         "--order",
         metavar="2,1",
-        help="order in which the blanks are filled, counted from 1 (default: left to right)",
+        help="order in which to fill the blanks, counted from 1 (default: left to right)",
     )
     p.add_argument("--json", action="store_true", help="print one line of JSON")
 
 
 def add_write(p):
-    p.description = "Continue a text, by filling a [gMASK] at its end."
+    p.description = "Continue a text by filling a [gMASK] at its end."
     p.set_defaults(run=write_command)
     p.add_argument("text", metavar="TEXT", help="the beginning of the text")
     add_dials(p)
 
 
 def add_dials(p):
-    """What fill and write share: the model, and how a blank is written."""
+    """Add the options that fill and write share: the model and how a blank is filled."""
     add_model(p)
     p.add_argument(
         "--temperature",
         type=float,
         default=0.0,
         metavar="T",
-        help="0: always the most likely token (default); above 0: sample",
+        help="0: greedy decoding (default); above 0: sample",
     )
     p.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="sample from the K most likely tokens (0: all)"
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="sample from the K most likely tokens (default 0: all)",
     )
     p.add_argument(
         "--top-p",
         type=float,
         default=1.0,
         metavar="P",
-        help="sample from the fewest tokens whose probabilities sum to P",
+        help="sample from the fewest tokens whose probabilities sum to P (default 1: all)",
     )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling (default 0)")
-    p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in one blank")
+    p.add_argument("--max-tokens", type=positive, metavar="N", help="maximum tokens per blank")
     p.add_argument(
-        "--min-tokens", type=int, default=1, metavar="N", help="fewest tokens in one blank (default 1)"
+        "--min-tokens", type=int, default=1, metavar="N", help="minimum tokens per blank (default 1)"
     )
     p.add_argument(
-        "--beams", type=int, default=0, metavar="N", help="beam search with N beams (default 0: none)"
+        "--beams", type=int, default=0, metavar="N", help="beam search with N beams (default 0: off)"
     )
     p.add_argument(
         "--length-penalty",
         type=float,
         default=0.0,
         metavar="P",
-        help="beams are scored by log-probability / tokens ** P",
+        help="score beams by log-probability / tokens ** P (default 0)",
     )
     p.add_argument(
         "--no-repeat-ngram",
         type=int,
         default=0,
         metavar="N",
-        help="no sequence of N tokens appears twice in one blank",
+        help="never repeat a sequence of N tokens within a blank (default 0: off)",
     )
     p.add_argument(
-        "--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat fewer tokens"
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="above 1: repeat fewer tokens (default 1)",
     )
     p.add_argument(
-        "--stream", action="store_true", help="print tokens as they come, even into a pipe or file"
+        "--stream", action="store_true", help="print tokens as they are generated, also to a pipe or file"
     )
 
 
@@ -232,7 +237,7 @@ def similar_command(args):
         if text
     ]
     if len(texts) < 2:
-        raise MinglmError(f"{args.file}: {len(texts)} texts in it; at least two lines are needed")
+        raise MinglmError(f"{args.file}: {len(texts)} texts in it; at least two are needed")
     model, tokenizer = load(args.model)
     vectors = embed(model, tokenizer, [*texts, args.query], pool=args.pool)
     for i, cosine in most_similar(vectors[:-1], vectors[-1], args.top):
@@ -241,13 +246,14 @@ def similar_command(args):
 
 def add_similar(p):
     p.description = (
-        "Prints the lines of a file whose vectors are most similar to a text's: cosine, line number, line."
+        "Print the lines of a file that are most similar to a text, by the cosine of their vectors: cosine, "
+        "line number, line."
     )
     p.set_defaults(run=similar_command)
     p.add_argument(
         "file",
         metavar="FILE",
-        help="one text per line: .txt or .jsonl, also .xz and .gz; empty lines do not count",
+        help="one text per line: .txt or .jsonl, also .xz and .gz; empty lines are skipped",
     )
     p.add_argument("query", metavar="QUERY", help="the text to compare with")
     add_model(p)

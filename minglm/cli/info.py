@@ -1,4 +1,4 @@
-"""`minglm info`: what this installation is, and whether it computes right."""
+"""`minglm info`: what this installation is, and whether its results are right."""
 
 import json
 
@@ -16,8 +16,8 @@ def info_command(args):
 
 def add_info(p):
     p.description = (
-        "Prints versions, instruction sets, which attention runs where and why, a self-test, and what would improve this "
-        "installation."
+        "Print versions, instruction sets, which attention runs where and why, a self-test, and what would "
+        "improve this installation."
     )
     p.set_defaults(run=info_command)
     p.add_argument("--json", action="store_true", help="print one line of JSON")

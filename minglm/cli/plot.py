@@ -1,4 +1,4 @@
-"""`minglm plot`: draw a run, several runs, or a benchmark. viz/figures.py lists the figures."""
+"""`minglm plot`: draw a run, several runs, or a benchmark. viz/figures lists the figures."""
 
 import argparse
 import json
@@ -16,12 +16,12 @@ OF = {
 
 def add_plot(p):
     width = max(map(len, FIGURES))
-    listed = [f"  {f.name:{width}}  {f.about}; of {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF]
+    listed = [
+        f"  {f.name:{width}}  {f.about}; needs {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF
+    ]
     others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
-    p.description = (
-        "Draw a run folder (default: its curves), several of them, or the JSON of `minglm bench attention`."
-    )
-    rest = "minglm show TEXT --figure NAME --out FILE draws the figures of a text:"
+    p.description = "Draw a run (default: its curves), several runs, or the JSON of `minglm bench attention`."
+    rest = "for figures of a text, use minglm show TEXT --figure NAME --out FILE, where NAME is one of"
     p.epilog = "\n".join(["figures:", *listed, "", rest, others])
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.set_defaults(run=plot_command)
@@ -58,14 +58,12 @@ def plot_command(args):
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
         raise MinglmError(
-            f"figure {figure.name} is of {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE"
+            f"figure {figure.name} needs {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE"
         )
     if is_bench != (figure.needs == BENCH):
-        raise MinglmError(f"{args.paths[0]}: figure {figure.name} is drawn of {OF[figure.needs]}")
+        raise MinglmError(f"{args.paths[0]}: figure {figure.name} needs {OF[figure.needs]}")
     if len(args.paths) > 1 and figure.needs != RUNS:
-        raise MinglmError(
-            f"PATH: {len(args.paths)} came; figure {figure.name} is drawn of {OF[figure.needs]}"
-        )
+        raise MinglmError(f"PATH: {len(args.paths)} given; figure {figure.name} needs {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
     from ..viz.figures.canvas import save_figure
@@ -74,14 +72,14 @@ def plot_command(args):
 
 
 def default_out(paths, name):
-    """The file that is written without --out."""
+    """Return the file to write when --out is not given."""
     if len(paths) > 1:
         return Path(f"{name}.png")
     return paths[0].with_suffix(".png") if paths[0].is_file() else paths[0] / f"{name}.png"
 
 
 def draw_of(figure, paths, look):
-    """The Figure of run folders or of a bench's file."""
+    """Return the Figure of run folders or of a benchmark's file."""
     if figure.needs == BENCH:
         return figure.function(read_bench(paths[0]), **look)
     for path in paths:
@@ -100,7 +98,7 @@ def draw_of(figure, paths, look):
 
 
 def read_bench(path):
-    """What `minglm bench attention --json FILE` wrote."""
+    """Return what `minglm bench attention --json FILE` wrote. Raises MinglmError for any other file."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -108,12 +106,12 @@ def read_bench(path):
     except ValueError:
         result = None
     if not isinstance(result, dict) or not {"rows", "shapes", "machine", "summary"} <= result.keys():
-        raise MinglmError(f"{path}: not what a bench of attention writes; {OF[BENCH]} is needed")
+        raise MinglmError(f"{path}: not written by bench attention; {OF[BENCH]} is needed")
     return result
 
 
 def span_settings(run):
-    """(tokens of every text that a run trains on, its DataConfig)."""
+    """Return (tokens of every text that a run trains on, its DataConfig)."""
     from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
     from ..data.documents import find_files
     from ..data.samples import cut_as

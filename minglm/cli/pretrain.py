@@ -5,13 +5,14 @@ import json
 import shlex
 from pathlib import Path
 
+from ..data.documents import ENDINGS
 from ..errors import MinglmError
 from ..train.config import keys
 from ..train.presets import PRESETS
 from ..use.models import read_model
 from .arguments import positive
 
-# Short names of settings on the command line; every setting also has its full name, e.g. --train.lr.
+# Short names for settings on the command line; every setting also has a full name, e.g. --train.lr.
 SHORT = {
     "--text": "data.text",
     "--text-key": "data.text_key",
@@ -32,6 +33,14 @@ SHORT = {
     "--keep": "train.keep",
     "--log": "train.log",
 }
+SIZES = {  # preset: its number of parameters and what it is for; a test counts them
+    "page": "1.1 M, two to four minutes on two cores; runs live in minglm explore",
+    "box": "2.4 M, the bundled model",
+    "tiny": "5.9 M, about five minutes on two cores",
+    "small": "29.9 M, for one GPU and some hundred megabytes of text",
+    "base": "109.3 M, the paper's GLM-Base",
+    "large": "334.7 M, the paper's GLM-Large",
+}
 
 
 def pretrain_command(args):
@@ -40,10 +49,9 @@ def pretrain_command(args):
     overrides = {SHORT.get(name, name.removeprefix("--")): value for name, value in args.settings}
     if args.resume:
         return resume_command(args, overrides)
-    if args.init and (
-        clash := [key for key in overrides if key.startswith("model.") and key != "model.dropout"]
-    ):
-        raise MinglmError(f"{clash[0]}: the model's shape comes from --init {args.init}; leave it out")
+    shape = [key for key in overrides if key.startswith("model.") and key != "model.dropout"]
+    if args.init and shape:
+        raise MinglmError(f"{shape[0]}: the model's shape comes from --init {args.init}; leave it out")
     config = resolve(args.preset, args.config, overrides)
     init = read_init(args.init, config, overrides) if args.init else None
     if init:
@@ -78,19 +86,17 @@ def run_and_close(config, out, **how):
     except Interrupted as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
     if is_first():
-        wrote = [name for name in RUN_FILES if (Path(out) / name).exists()]
-        print(f"wrote       {out}: {', '.join(wrote)}")
-        print(
-            f"try         minglm fill --model {shlex.quote(str(out))} {shlex.quote(blank_to_try(config, Path(out)))}"
-        )
-        print(f"see         minglm explore --model {shlex.quote(str(out))} --open")
+        files, model = [name for name in RUN_FILES if (Path(out) / name).exists()], shlex.quote(str(out))
+        print(f"wrote       {out}: {', '.join(files)}")
+        print(f"try         minglm fill --model {model} {shlex.quote(blank_to_try(config, Path(out)))}")
+        print(f"see         minglm explore --model {model} --open")
 
 
 BLANK_TO_TRY = "And God [MASK] the light [MASK]."
 
 
 def blank_to_try(config, out):
-    """A text with a blank, in the style of the training text."""
+    """Return a text with a blank, in the style of the training text."""
     samples = (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     if not config.data.text or not samples:
         return BLANK_TO_TRY
@@ -111,7 +117,7 @@ RUN_FILES = (
 
 
 def read_init(directory, config, overrides):
-    """(GLM, Tokenizer) that a new run starts from."""
+    """Return (GLM, Tokenizer) for a new run to start from."""
     from dataclasses import replace
 
     from ..model import GLM
@@ -124,52 +130,52 @@ def read_init(directory, config, overrides):
 
 
 def escape(text):
-    """A help text with its per cent signs doubled, because argparse reads them as formats."""
+    """Double the percent signs of a help text, because argparse reads them as formats."""
     return text.replace("%", "%%")
 
 
 class Setting(argparse.Action):
-    """Collects (option, value) pairs, in the order given."""
+    """Collect (option, value) pairs, in the order given."""
 
     def __call__(self, parser, namespace, value, option=None):
-        namespace.settings = [
-            *namespace.settings,
-            (self.option_strings[0], True if self.nargs == 0 else value),
-        ]
+        value = True if self.nargs == 0 else value
+        namespace.settings = [*namespace.settings, (self.option_strings[0], value)]
 
 
 def add_pretrain(p):
-    p.description = "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about five minutes on two cores."
-    p.epilog = (
-        "Later sources override earlier ones: defaults, preset, --config FILE, command line.\n"
-        "--print-config shows every setting."
+    p.description = (
+        "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about\n"
+        "five minutes on two cores. Ctrl-C saves a checkpoint and stops (continue with\n"
+        "--out RUN --resume); a second Ctrl-C quits immediately."
+    )
+    p.epilog = "\n".join(
+        [
+            "presets and their number of parameters:",
+            *(f"  {name:<5}  {about}" for name, about in SIZES.items()),
+            "\n--text takes folders, and files that end in",
+            f"  {' '.join(ENDINGS)}",
+            "\nLater sources override earlier ones: defaults, preset, --config FILE, command",
+            "line. --print-config shows every setting.",
+        ]
     )
     p.formatter_class, p.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
     p.set_defaults(run=pretrain_command, settings=[])
-    p.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default tiny)")
+    p.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default tiny); sizes below")
     p.add_argument("--config", metavar="FILE", help="settings from a TOML file")
     p.add_argument("--out", metavar="RUN", type=Path, help="the run folder (default runs/PRESET-NNN)")
     p.add_argument(
-        "--resume", action="store_true", help="resume the run in --out; the result is the same, bit for bit"
+        "--resume", action="store_true", help="continue the run in --out; the result is the same, bit for bit"
     )
     p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
     p.add_argument("--stop-at", metavar="K", type=positive, help="save and stop after step K of the schedule")
     p.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     known, settings = keys(), p.add_argument_group("settings")
+    how = dict(action=Setting, metavar="X")
     for option, key in SHORT.items():
-        kind, about = known[key].type, known[key].help
-        if kind is bool:
-            settings.add_argument(option, action=Setting, nargs=0, help=escape(about))
-        else:
-            nargs = "+" if key == "data.text" else None
-            settings.add_argument(option, action=Setting, nargs=nargs, metavar="X", help=escape(about))
-    every = p.add_argument_group("every setting by its full name")
-    for key, about in known.items():
+        nargs = 0 if known[key].type is bool else "+" if key == "data.text" else None
+        settings.add_argument(option, nargs=nargs, help=escape(known[key].help), **how)
+    full_names = p.add_argument_group("every setting by its full name")
+    for key, setting in known.items():
         nargs = "+" if key == "data.text" else None
-        every.add_argument(
-            f"--{key}",
-            action=Setting,
-            nargs=nargs,
-            metavar="X",
-            help=escape(f"{about.help} ({about.default})"),
-        )
+        about = escape(f"{setting.help} ({setting.default})")
+        full_names.add_argument(f"--{key}", nargs=nargs, help=about, **how)

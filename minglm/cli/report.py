@@ -1,4 +1,4 @@
-"""What this installation is, what it can do on this machine, and whether it computes right: `minglm info`."""
+"""The report of `minglm info`: this installation, what it can do on this machine, and a self-test."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from ..mask import GLMMask
 from ..ops import cuda, why_no_gpu
 from ..version import __version__
 
-VARIABLES = (  # our own, and those of others that decide how many threads or which GPUs there are
+VARIABLES = (  # our own, and others that decide how many threads or which GPUs are used
     "MINGLM_KERNEL",
     "MINGLM_REQUIRE_EXT",
     "MINGLM_CUDA",
@@ -29,7 +29,7 @@ VARIABLES = (  # our own, and those of others that decide how many threads or wh
 
 
 def collect():
-    """Everything that `minglm info` says, as a dict that is ready for JSON."""
+    """Return everything that `minglm info` prints, as a dict ready for JSON."""
     report = dict(
         minglm=__version__,
         python=platform.python_version(),
@@ -51,7 +51,7 @@ def collect():
 
 
 def device(kind):
-    """What masked_attention does on a kind of device: what "auto" takes and why, and what else there is."""
+    """Return what masked_attention does on a device: what "auto" chooses and why, and all backends."""
     if kind == "cuda" and not torch.cuda.is_available():
         return dict(device=kind, name=None, auto=None, reason=why_no_gpu(), backends=[])
     name = torch.cuda.get_device_name() if kind == "cuda" else None
@@ -67,13 +67,13 @@ def device(kind):
 
 
 def self_test():
-    """Forward and backward of every backend that runs here, on three small samples, against `reference` in float64.
+    """Compare every backend that runs here with `reference` in float64, forward and backward.
 
     Returns a list of dict: backend, dtype, ok, share (the largest error as a share of what is allowed) and
-    where it is, or the error that was raised. Allowed is twice the error that plain PyTorch makes at that
-    dtype, at least 4 eps of the largest entry.
+    where it is, or the error that was raised. Allowed is twice the error of plain PyTorch at that dtype, and
+    at least 4 eps of the largest entry.
     """
-    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])  # one token that sees itself, a GLM sample, a BERT sample
+    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])  # a token that sees itself, a GLM sample, a BERT sample
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(108, 2, 64, generator=generator, dtype=torch.float64) for _ in range(4)]
     results = []
@@ -84,9 +84,10 @@ def self_test():
         for backend in backends_to_test(dtype_name):
             result = dict(backend=backend, dtype=dtype_name, ok=False, share=None, where=None, error=None)
             try:
-                found = errors(attention_and_gradients(rounded, mask, backend), truth)
-                where = max(found, key=lambda name: found[name] / fair[name])
-                share = found[where] / fair[where]
+                measured = errors(attention_and_gradients(rounded, mask, backend), truth)
+                shares = {name: error / fair[name] for name, error in measured.items()}
+                where = max(shares, key=shares.get)
+                share = shares[where]
                 if not math.isfinite(share):
                     raise ArithmeticError(f"{where} is not finite")
                 result |= dict(ok=share <= 1, share=share, where=where)
@@ -97,23 +98,21 @@ def self_test():
 
 
 def backends_to_test(dtype):
-    """sdpa, and every rung that runs here and serves the dtype, whatever MINGLM_KERNEL says."""
-    return [
-        "sdpa",
-        *(f"kernel:{rung['name']}" for rung in kernel_rungs() if rung["supported"] and rung[dtype]),
-    ]
+    """Return sdpa and every rung that runs here and serves the dtype, whatever MINGLM_KERNEL says."""
+    rungs = [rung["name"] for rung in kernel_rungs() if rung["supported"] and rung[dtype]]
+    return ["sdpa", *(f"kernel:{name}" for name in rungs)]
 
 
 # ---- what to do about it ---------------------------------------------------------------------------------
 
 
 def advice(report):
-    """The one thing that would improve this installation the most, in one line; None when there is nothing."""
+    """Return the one thing that would improve this installation most, in one line, or None."""
     build, rungs, checkout = report["build"], report["rungs"], (HERE.parent / "csrc").is_dir()
     build_again = f"cd {HERE.parent} && pip install -e ." if checkout else "install minglm again"
     if wrong := [result["backend"] for result in report["self_test"] if not result["ok"]]:
         return f"{wrong[0]} computes wrong: do without it (--backend reference); {build_again}"
-    if report["devices"][0]["auto"] is None:  # it names a rung that is not here
+    if report["devices"][0]["auto"] is None:  # MINGLM_KERNEL names a rung that is not here
         return "unset MINGLM_KERNEL"
     if not any(rung["built"] for rung in rungs):
         return f"{build['reason']}; then {build_again}" if build.get("reason") else build_again
@@ -124,14 +123,13 @@ def advice(report):
         return f"{kernels.get('reason') or 'the CUDA kernels were not built'}; then {build_again}"
     absent = [rung["name"] for rung in rungs if rung["name"] in report["cpu"]["sets"] and not rung["built"]]
     if absent:
-        return (
-            f"a compiler newer than {build.get('compiler')} could build {absent[-1]}: set CXX; {build_again}"
-        )
+        compiler = build.get("compiler")
+        return f"a compiler newer than {compiler} could build {absent[-1]}: set CXX; {build_again}"
     return None
 
 
 def newer_than_extension(build):
-    """A source of the extension, in a checkout, that was changed after it was built; None when there is none."""
+    """Return a source in the checkout that changed after the extension was built, or None."""
     built = max((path.stat().st_mtime for path in HERE.glob("_C.*")), default=0)
     emulated, cuda = build.get("emulated"), build.get("cuda", {}).get("built")
     folders = ["", "cpu"] + ["cuda"] * bool(cuda or emulated) + ["cuda_on_cpu"] * bool(emulated)
@@ -147,51 +145,44 @@ def newer_than_extension(build):
 
 
 def show(report):
-    """The report as text for a terminal."""
+    """Return the report as text for a terminal."""
     build, cpu = report["build"], report["cpu"]
+    versions = f"Python {report['python']}, PyTorch {report['torch']}, NumPy {report['numpy']}"
+    sets = ", ".join(cpu["sets"]) or "no known instruction set"
     lines = [
         f"minglm      {report['minglm']} in {report['folder']}",
-        f"runs on     Python {report['python']}, PyTorch {report['torch']}, NumPy {report['numpy']}, {report['system']}",
-        f"processor   {cpu['name']}, {cpu['cores']} cores, with {', '.join(cpu['sets']) or 'no set known here'}",
+        f"runs on     {versions}, {report['system']}",
+        f"processor   {cpu['name']}, {cpu['cores']} cores, with {sets}",
         f"extension   {extension_line(build, report['rungs'])}",
         f"CUDA        {cuda_line(report['cuda'])}",
         f"threads     {report['threads']}{threads_line(build, report['openmp_runtimes'])}",
     ]
     for there in report["devices"]:
         name = there["device"] + (f" ({there['name']})" if there["name"] else "")
-        lines.append(
-            f"{name:<11} {'auto takes ' + there['auto'] + ': ' if there['auto'] else ''}{there['reason']}"
-        )
-        lines += [
-            f"            {b['name']:<10} {'' if b['usable'] else 'no: '}{b['reason']}"
-            for b in there["backends"]
-        ]
+        auto = f"auto takes {there['auto']}: " if there["auto"] else ""
+        lines.append(f"{name:<11} {auto}{there['reason']}")
+        for backend in there["backends"]:
+            no = "" if backend["usable"] else "no: "
+            lines.append(f"            {backend['name']:<10} {no}{backend['reason']}")
     settings = ", ".join(f"{name}={value}" for name, value in report["environment"].items())
-    lines += [
-        f"set         {settings or 'no environment variable that matters here'}",
-        "",
-        *table(report),
-        "",
-    ]
+    lines += [f"set         {settings or 'no relevant environment variable'}", "", *table(report), ""]
     return "\n".join([*lines, f"to improve  {report['advice'] or 'nothing'}"])
 
 
 def extension_line(build, rungs):
     if any(rung["built"] for rung in rungs):
-        return f"minglm._C, built by {build.get('compiler') or 'a compiler that left no note'}"
-    return f"none: {build.get('reason') or 'it was never built, or does not load'}"
+        return f"minglm._C, built by {build.get('compiler') or 'an unknown compiler'}"
+    return f"none: {build.get('reason') or 'it was not built, or does not load'}"
 
 
 def cuda_line(cuda):
     if not cuda["built"]:
-        return f"no kernels: {cuda['reason'] or 'this extension came without a note why'}"
+        return f"no kernels: {cuda['reason'] or 'the build recorded no reason'}"
     archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
     line = f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
-    return (
-        line
-        if cuda["machine_code"]
-        else f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
-    )
+    if cuda["machine_code"]:
+        return line
+    return f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
 
 
 def threads_line(build, runtimes):
@@ -204,14 +195,17 @@ def threads_line(build, runtimes):
 
 
 def table(report):
-    """The ladder, and what the self-test found: the largest error as a share of what is allowed."""
+    """Return the lines of the ladder and the self-test: the largest error as a share of what is allowed."""
     tested = {(result["backend"], result["dtype"]): result for result in report["self_test"]}
 
     def verdicts(backend):
         for dtype in ("float32", "bfloat16"):
             result = tested.get((backend, dtype))
-            share = result and (result["error"] and "error" or f"{result['share']:.2f}")
-            yield "-" if result is None else share if result["ok"] else f"WRONG: {share}"
+            if result is None:
+                yield "-"
+                continue
+            share = "error" if result["error"] else f"{result['share']:.2f}"
+            yield share if result["ok"] else f"WRONG: {share}"
 
     head = ("self-test", "in build", "runs here", "float32", "bfloat16", "chosen for")
     rows = [head, ("sdpa", "", "", *verdicts("sdpa"), "")]
@@ -220,12 +214,8 @@ def table(report):
         name = f"kernel:{rung['name']}"
         rows.append((name, *there, *verdicts(name), ", ".join(rung["chosen_for"])))
     widths = (18, 8, 9, 13, 13, 0)
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    padded = [[f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows]
+    lines = ["  ".join(row).rstrip() for row in padded]
     lines += [f"{r['backend']} in {r['dtype']}: {r['error']}" for r in report["self_test"] if r["error"]]
-    return [
-        *lines,
-        "Output and gradients against float64; right up to 1.00: twice the error of plain PyTorch (or 4 eps)",
-    ]
+    about = "Error against float64, as a share of what is allowed: twice the error of plain PyTorch, or 4 eps"
+    return [*lines, about]

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
 from ..use.models import load
-from ..viz.figures import BENCH, FIGURES, RUN, RUNS, draw, find, save_figure
+from ..viz.figures import BENCH, FIGURES, RUNS, draw, find, save_figure
 from .arguments import positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
@@ -21,7 +21,6 @@ def show_command(args):
 
     charset = "ascii" if args.ascii else charset_of(sys.stdout)
     width = args.width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-    dials = drawing(args)
     print(
         show(
             args.text,
@@ -35,85 +34,78 @@ def show_command(args):
             width=width,
             colour=wants_colour(sys.stdout),
             charset=charset,
-            **{name: value for name, value in dials.items() if value is not None},
+            **random_spans(args),
         )
     )
 
 
 def draw_command(args):
-    """One figure of a text, or of a text and a model, as a file."""
+    """Write one figure of a text, or of a text and a model, to a file."""
     figure = find(args.figure)
     from ..viz.typed import read
 
     model, tokenizer = load(args.model) if args.model else (None, None)
-    has_blanks = model is not None and any(
-        t in tokenizer.special.masks for t in tokenizer.encode(args.text, special=True)
-    )
     d = None
-    if not (figure.name == "infilling" and has_blanks and args.spans is None):
-        dials = {name: value for name, value in drawing(args).items() if value is not None}
-        d = read(args.text, args.spans, args.order, args.objective, **dials).explain()
+    if not (figure.name == "infilling" and model and args.spans is None and has_blanks(tokenizer, args.text)):
+        d = read(args.text, args.spans, args.order, args.objective, **random_spans(args)).explain()
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
     out = args.out or Path(f"{figure.name}.svg")
     print(f"wrote       {save_figure(fig, out)}", file=beside(out))
 
 
-def drawing(args):
-    """The options for spans that are drawn at random; None for those that were not given."""
-    return dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
+def has_blanks(tokenizer, text):
+    """Return whether a text has [MASK], [sMASK] or [gMASK] in it."""
+    return any(token in tokenizer.special.masks for token in tokenizer.encode(text, special=True))
+
+
+def random_spans(args):
+    """Return the options for random spans that were given, named as `typed.read` names them."""
+    dials = dict(seed=args.seed, mask_ratio=args.ratio, mean_length=args.mean_length)
+    return {name: value for name, value in dials.items() if value is not None}
 
 
 def refuse_together(args):
-    """Raise MinglmError for two options of which one would have no effect; it names both."""
-    given = {
-        "--" + name.replace("_", "-")
-        for name, value in vars(args).items()
-        if value is not None and value is not False
-    }
-    given.add(f"--objective {args.objective}")
-    for one, other, reason in (
-        ("--compare", "--explain", "one view at a time"),
-        ("--compare", "--step", "one view at a time"),
-        ("--explain", "--step", "one view at a time"),
-        ("--step", "--json", "the JSON holds every step already"),
-        ("--width", "--json", "JSON is one line"),
-        *(
-            ("--figure", other, "one view at a time")
-            for other in ("--compare", "--explain", "--step", "--json", "--ascii")
-        ),
-        *(
-            (dial, "--spans", "only spans that are not given are drawn")
-            for dial in ("--seed", "--ratio", "--mean-length")
-        ),
-        *(
-            (dial, "--objective document", "its one span is the last 50 to 100 %")
-            for dial in ("--ratio", "--mean-length")
-        ),
-        ("--mean-length", "--objective sentence", "its spans are whole sentences"),
+    """Raise MinglmError if two options exclude each other, or one has no effect without another."""
+    names = [name for name, value in vars(args).items() if value is not None and value is not False]
+    given = {f"--{name.replace('_', '-')}" for name in names} | {f"--objective {args.objective}"}
+    views = ("--compare", "--explain", "--step")
+    for one, others, reason in (
+        ("--compare", ("--explain", "--step"), "one view at a time"),
+        ("--explain", ("--step",), "one view at a time"),
+        ("--json", ("--step",), "the JSON holds every step already"),
+        ("--json", ("--width",), "JSON is one line"),
+        ("--figure", (*views, "--json", "--ascii"), "one view at a time"),
+        ("--spans", ("--seed", "--ratio", "--mean-length"), "these spans are not random"),
+        ("--objective document", ("--ratio", "--mean-length"), "its one span is the last 50 to 100 %"),
+        ("--objective sentence", ("--mean-length",), "its spans are whole sentences"),
     ):
-        if {one, other} <= given:
-            raise MinglmError(f"{one} and {other} do not go together: {reason}")
+        for other in others:
+            if {one, other} <= given:
+                raise MinglmError(f"{one} and {other} do not go together: {reason}")
     for option in ("--out", "--model", "--theme"):
         if option in given and "--figure" not in given:
-            raise MinglmError(f"{option} goes with --figure NAME: a table is printed, and needs no model")
+            raise MinglmError(f"{option} goes with --figure NAME: the table is printed, and needs no model")
 
 
 def add_show(p):
     p.description = (
-        "Shows Part A, Part B, both positions, targets and mask of a text, as a table. Needs no model."
+        "Print Part A, Part B, both positions, targets and mask of a text as a table. No model needed."
     )
-    p.epilog = "Rows, columns and positions count from 0, spans in --order from 1. NO_COLOR and FORCE_COLOR are obeyed."
+    p.epilog = (
+        "Rows, columns and positions count from 0; spans in --order count from 1. "
+        "NO_COLOR and FORCE_COLOR are respected."
+    )
     p.set_defaults(run=show_command)
     p.add_argument(
         "text",
         metavar="TEXT",
-        help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without spaces is read as characters',
+        help='words, e.g. "x1 x2 x3 x4 x5 x6"; Chinese without spaces is split into characters',
     )
     p.add_argument(
         "--spans",
         metavar="A:B,C:D",
-        help="words to blank, counted from 0, end not included (default: random)",
+        help="words to blank, counted from 0, end excluded (default: random)",
     )
     p.add_argument(
         "--order",
@@ -123,7 +115,7 @@ def add_show(p):
     p.add_argument(
         "--objective", default="token", choices=["token", "sentence", "document"], help="which mask token"
     )
-    drawn = p.add_argument_group("random spans, drawn as in training")
+    drawn = p.add_argument_group("random spans, as in training")
     drawn.add_argument("--seed", type=int, metavar="N", help="seed of the random spans (default 0)")
     drawn.add_argument("--ratio", type=float, metavar="R", help="share of the text to blank (default 0.15)")
     drawn.add_argument(
@@ -132,20 +124,20 @@ def add_show(p):
         metavar="L",
         help="mean length of token spans: lambda of the Poisson distribution (default 3)",
     )
-    views = p.add_argument_group("other views than the table")
-    views.add_argument("--step", action="store_true", help="the derivation step by step")
+    views = p.add_argument_group("instead of the table")
+    views.add_argument("--step", action="store_true", help="show how the sample is made, step by step")
     views.add_argument(
-        "--explain", metavar="ROW,COL", help="why one cell of the mask is open or closed, e.g. 9,6"
+        "--explain", metavar="ROW,COL", help="explain why one cell of the mask is open or closed, e.g. 9,6"
     )
     views.add_argument(
         "--compare",
         metavar="M,M",
-        help="compare GLM with bert, gpt, prefix, unilm, t5 or all, on the same text",
+        help="compare GLM with bert, gpt, prefix, unilm, t5 or all on the same text",
     )
-    names = ", ".join(f.name for f in FIGURES.values() if f.needs not in (RUN, RUNS, BENCH))
-    picture = p.add_argument_group(
-        "a picture instead of text", description=f"NAME: {names}, position_embeddings"
-    )
+    names = [f.name for f in FIGURES.values() if f.needs not in (RUNS, BENCH) and f.name != "spans"]
+    about = f"NAME is one of {len(names)} figures: {', '.join(names)}. minglm plot draws the other "
+    about += f"{len(FIGURES) - len(names)}."
+    picture = p.add_argument_group("a picture instead of the table", about)
     picture.add_argument("--figure", metavar="NAME", help="write this figure to a file")
     picture.add_argument(
         "--out", metavar="FILE", type=Path, help=".svg, .png or .pdf; story: .svg only (default NAME.svg)"
@@ -157,8 +149,8 @@ def add_show(p):
         "--width",
         type=positive,
         metavar="N",
-        help="width in columns (default: the terminal's; unlimited in a file); of a figure: in "
-        "pixels (default 900)",
+        help="columns of the table (default: the terminal's, or no limit in a file), or pixels of a figure "
+        "(900)",
     )
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
@@ -180,7 +172,7 @@ def explore_command(args):
 
 
 def explore_text(args, how):
-    """The page without a model, opened at a text or at the paper's example."""
+    """Return the page without a model, opened at a text or at the paper's example."""
     from ..viz.derivation import EXAMPLE, explain
     from ..viz.page import html
     from ..viz.typed import read
@@ -189,58 +181,63 @@ def explore_text(args, how):
 
 
 def explore_model(args, how):
-    """The page with a model in it. The model fills the blanks of the text; a text without blanks gets some."""
-    from ..spans import Span
-    from ..use.generate import fill_ids
-    from ..viz.derivation import explain
+    """Return the page with a model that fills the blanks of the text; a text without blanks gets some."""
     from ..viz.page import html
     from ..viz.page.weights import model_spec
-    from ..viz.typed import Sample, parse_order, parse_spans
-    from ..viz.typed import draw as draw_spans
 
     model, tokenizer = load(args.model)
-    special, text = tokenizer.special, args.text if args.text is not None else text_to_explore(args.model)
-    ids, objectives = (
-        tokenizer.encode(text, special=True),
-        {special.smask: "sentence", special.gmask: "document"},
-    )
-    blanks = [token for token in ids if token in special.masks]
-    if blanks:
-        if args.spans:
-            raise MinglmError("--spans: the text already has blanks; give one or the other")
-        whole, spans = [], []
-        for token, gap in zip_blanks(ids, fill_ids(model, tokenizer, ids), special.masks):
-            answer = gap.tokens if gap else [token]
-            spans += [Span(len(whole), len(whole) + len(answer))] if gap else []
-            whole += answer
-        objective = objectives.get(blanks[0], "token") if len(set(blanks)) == 1 else "token"
-        sample = Sample(tokenizer.pieces(whole), spans, list(range(len(spans))), objective)
+    text = args.text if args.text is not None else text_to_explore(args.model)
+    if not has_blanks(tokenizer, text):
+        sample, text = blanked_sample(tokenizer, text, *how, args.seed)
+    elif args.spans:
+        raise MinglmError("--spans: the text already has blanks; give one or the other")
     else:
-        spans, order, objective = how
-        if spans:
-            spans = parse_spans(spans)
-            order = parse_order(order, len(spans))
+        sample = filled_sample(model, tokenizer, text)
+    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)))
+
+
+def filled_sample(model, tokenizer, text):
+    """Return the Sample of a text whose blanks the model has filled; the answers are its spans."""
+    from ..spans import Span
+    from ..use.generate import fill_ids
+    from ..viz.typed import Sample
+
+    special, ids = tokenizer.special, tokenizer.encode(text, special=True)
+    gaps, blanks = iter(fill_ids(model, tokenizer, ids)), {token for token in ids if token in special.masks}
+    tokens, spans = [], []
+    for token in ids:
+        if token in blanks:
+            answer = next(gaps).tokens
+            spans.append(Span(len(tokens), len(tokens) + len(answer)))
+            tokens += answer
         else:
-            spans, order, objective = draw_spans(tokenizer.pieces(ids), objective, args.seed)
-        sample = Sample(tokenizer.pieces(ids), spans, order, objective)
-        sample.explain()  # refuses spans that do not fit
-        mask, end, blanked = special.mask_of(objective), 0, []
-        for span in sorted(spans):
-            blanked += [*ids[end : span.start], mask]
-            end = span.end
-        text = tokenizer.decode(blanked + ids[end:])
-    derivation = explain(sample.tokens, sample.spans, sample.order, sample.objective)
-    return html(derivation, model_spec(model, tokenizer, text, str(args.model)))
+            tokens.append(token)
+    objective = "sentence" if blanks == {special.smask} else "token"
+    objective = "document" if blanks == {special.gmask} else objective
+    return Sample(tokenizer.pieces(tokens), spans, list(range(len(spans))), objective)
 
 
-def zip_blanks(ids, gaps, masks):
-    """(id, its Gap or None) for each id of a text: the gaps belong to the masks, in order."""
-    gaps = iter(gaps)
-    return [(token, next(gaps) if token in masks else None) for token in ids]
+def blanked_sample(tokenizer, text, spans, order, objective, seed):
+    """Blank spans of a text. -> (Sample, text with mask tokens). spans, order: as typed, or None: random."""
+    from ..viz.typed import Sample, draw_spans, parse_order, parse_spans
+
+    ids = tokenizer.encode(text, special=True)
+    if spans:
+        spans = parse_spans(spans)
+        order = parse_order(order, len(spans))
+    else:
+        spans, order, objective = draw_spans(tokenizer.pieces(ids), objective, seed)
+    sample = Sample(tokenizer.pieces(ids), spans, order, objective)
+    sample.explain()  # refuses spans that do not fit
+    mask, end, blanked = tokenizer.special.mask_of(objective), 0, []
+    for span in sorted(spans):
+        blanked += [*ids[end : span.start], mask]
+        end = span.end
+    return sample, tokenizer.decode(blanked + ids[end:])
 
 
 def text_to_explore(directory):
-    """A text with a blank, in the style of a run's training text."""
+    """Return a text with a blank, in the style of a run's training text."""
     from ..train.config import resolve
 
     run = Path(directory)
@@ -251,20 +248,20 @@ def text_to_explore(directory):
 
 def add_explore(p):
     p.description = (
-        "Writes one page that shows how GLM reads a text: step by step, cell by cell, and next to its relatives. It is a "
-        "single file that works offline; open it with a double click."
+        "Write a page that shows how GLM reads a text: step by step, cell by cell, and next to related "
+        "models. It is a single file that works offline; open it with a double click."
     )
     p.set_defaults(run=explore_command)
     p.add_argument(
         "text",
         metavar="TEXT",
         nargs="?",
-        help="words (default: the paper's example); with --model it can contain [MASK]",
+        help="words (default: the paper's example); with --model they can contain [MASK]",
     )
     p.add_argument(
         "--model",
         metavar="RUN",
-        help="a model or run folder; up to 1.4 M parameters it runs live in the page",
+        help="a model or run folder; up to 1.4 M parameters run live in the page, larger ones as a recording",
     )
     p.add_argument("--out", metavar="FILE", default="glm.html", help="the page (default glm.html)")
     p.add_argument("--open", action="store_true", help="open it in the browser")

@@ -17,11 +17,11 @@ REPORT = "report.json"
 
 def add_classify(p):
     p.description = (
-        "Classifies a text: the task's pattern holds a blank, and the words of each label compete for it. Needs no labelled "
-        "text; with some, `minglm finetune` improves the model."
+        "Classify a text: the task's pattern has a blank, and the words for each label compete for it. No "
+        "training is needed; with labelled records, `minglm finetune` improves the model."
     )
     p.set_defaults(run=classify_command)
-    add_rows(p, shipped_tasks(Cloze), "classify a whole file", "where the labelled rows go")
+    add_rows(p, shipped_tasks(Cloze), "classify the records of a file", "where the labelled records go")
 
 
 def classify_command(args):
@@ -41,47 +41,37 @@ def classify_command(args):
     questions = ask_all(task, tokenizer, rows, text_limit(model.config))
     if questions[0].whole and task.labels:
         note(task.how_scored(tokenizer))
-    found = predictions(model, task, questions)
+    predicted = predictions(model, task, questions)
+    first = predicted[0]
     if args.file:
-        write_labelled(args.out, rows.values(), questions, found)
+        write_labelled(args.out, rows.values(), questions, predicted)
     elif args.json:
-        print(
-            strict_json.dumps(
-                dict(label=found[0].label, probabilities=found[0].probabilities), ensure_ascii=False
-            )
-        )
+        answer = dict(label=first.label, probabilities=first.probabilities)
+        print(strict_json.dumps(answer, ensure_ascii=False))
     else:
-        for label, p in sorted(found[0].probabilities.items(), key=lambda item: -item[1]):
+        for label, p in sorted(first.probabilities.items(), key=lambda item: -item[1]):
             print(f"{100 * p:5.1f} %  {label}")
 
 
-def write_labelled(out, rows, questions, found):
-    """Write the rows, each with `predicted` and `probabilities`, to a file or to stdout; then print the accuracy."""
+def write_labelled(out, rows, questions, predicted):
+    """Write the records with `predicted` and `probabilities` to a file or stdout, then print the accuracy."""
     import torch
 
     from ..files.jsonl import write_rows
     from ..measure.metrics import measure, percent, standard_error
 
-    write_rows(
-        out,
-        [
-            {**row, "predicted": p.label, "probabilities": p.probabilities}
-            for row, p in zip(rows, found, strict=True)
-        ],
-    )
-    to = sys.stdout if out else sys.stderr
-    known = [(q, p.probabilities) for q, p in zip(questions, found, strict=True) if q.gold is not None]
+    pairs = zip(rows, predicted, strict=True)
+    write_rows(out, [{**row, "predicted": p.label, "probabilities": p.probabilities} for row, p in pairs])
+    known = [(q, p.probabilities) for q, p in zip(questions, predicted, strict=True) if q.gold is not None]
     if known:
         scores = measure([torch.tensor(list(p.values())) for _, p in known], [q for q, _ in known])
-        error = standard_error(scores["accuracy"], len(known))
-        print(
-            f"accuracy    {percent(scores['accuracy'], error)} of the {len(known):,} rows that have a label",
-            file=to,
-        )
+        accuracy = percent(scores["accuracy"], standard_error(scores["accuracy"], len(known)))
+        to = sys.stdout if out else sys.stderr
+        print(f"accuracy    {accuracy} of the {len(known):,} rows that have a label", file=to)
 
 
 def task_of(directory, kind):
-    """The folder of a fine-tuned model, which holds its task. Raises MinglmError for any other model."""
+    """Return the folder of a fine-tuned model, which holds its task. Raises MinglmError for any other."""
     if directory and (Path(directory) / TASK).is_file():
         return directory
     raise MinglmError(f"--task is missing; accepted: {', '.join(shipped_tasks(kind))}, or a TOML file")
@@ -89,20 +79,25 @@ def task_of(directory, kind):
 
 def add_rewrite(p):
     p.description = (
-        "Writes the answer of a text-to-text task: a modern sentence, a summary. `minglm finetune` trains a model for it, "
-        "and that model's folder holds its task and how answers are written."
+        "Write the answer of a text-to-text task, e.g. a modern sentence or a summary. `minglm finetune` "
+        "trains a model for it; that model's folder holds its task and its decoding settings."
     )
     p.set_defaults(run=rewrite_command)
-    add_rows(p, shipped_tasks(TextToText), "rewrite a whole file", "where its rows go, each with `written`")
-    p.add_argument("--beams", type=int, metavar="N", help="beam search with N beams (0: none)")
+    add_rows(
+        p,
+        shipped_tasks(TextToText),
+        "rewrite the records of a file",
+        "where its records go, each with `written`",
+    )
+    p.add_argument("--beams", type=int, metavar="N", help="beam search with N beams (0: off)")
     p.add_argument(
-        "--length-penalty", type=float, metavar="P", help="beams are scored by log-probability / tokens ** P"
+        "--length-penalty", type=float, metavar="P", help="score beams by log-probability / tokens ** P"
     )
     p.add_argument(
-        "--no-repeat-ngram", type=int, metavar="N", help="no sequence of N tokens appears twice (0: it may)"
+        "--no-repeat-ngram", type=int, metavar="N", help="never repeat a sequence of N tokens (0: off)"
     )
-    p.add_argument("--max-tokens", type=positive, metavar="N", help="most tokens in an answer")
-    p.add_argument("--min-tokens", type=int, metavar="N", help="fewest tokens in an answer")
+    p.add_argument("--max-tokens", type=positive, metavar="N", help="maximum tokens of an answer")
+    p.add_argument("--min-tokens", type=int, metavar="N", help="minimum tokens of an answer")
 
 
 def rewrite_command(args):
@@ -114,56 +109,51 @@ def rewrite_command(args):
     from ..train.distributed import choose_device
     from ..use.rewrite import dials_of, generate
 
-    dials = dials_of(
-        task,
-        **{
-            name: getattr(args, name)
-            for name in ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")
-        },
-    )
+    options = ("beams", "length_penalty", "no_repeat_ngram", "max_tokens", "min_tokens")
+    dials = dials_of(task, **{name: getattr(args, name) for name in options})
     rows = rows_asked(args, task)
     if any(isinstance(row.get(task.target), str) for row in rows.values()):
         tell_what_is_left_out()
     model, tokenizer = load(args.model)
     model.to(choose_device("auto"))
-    found = generate(model, tokenizer, ask_all(task, tokenizer, rows, text_limit(model.config, True)), dials)
+    questions = ask_all(task, tokenizer, rows, text_limit(model.config, True))
+    answers = generate(model, tokenizer, questions, dials)
     if not args.file:
-        print(strict_json.dumps(dict(written=found[0]), ensure_ascii=False) if args.json else found[0])
+        print(strict_json.dumps(dict(written=answers[0]), ensure_ascii=False) if args.json else answers[0])
         return
-    write_rows(args.out, [{**row, "written": text} for row, text in zip(rows.values(), found, strict=True)])
-    known = [
-        (text, row[task.target])
-        for row, text in zip(rows.values(), found, strict=True)
-        if isinstance(row.get(task.target), str)
-    ]
+    pairs = list(zip(rows.values(), answers, strict=True))
+    write_rows(args.out, [{**row, "written": answer} for row, answer in pairs])
+    known = [(answer, row[task.target]) for row, answer in pairs if isinstance(row.get(task.target), str)]
     if known:
         scores = scores_line(compare(*zip(*known, strict=True)))
-        (print if args.out else note)(f"{scores}, of the {len(known):,} rows that have an answer")
+        show = print if args.out else note
+        show(f"{scores}, of the {len(known):,} rows that have an answer")
 
 
 def add_finetune(p):
     t = Finetuning()
     p.description = (
-        "Fine-tunes a model on labelled rows, keeps the best epoch on dev, and prints its accuracy with its baselines (the "
-        "model before fine-tuning, TF-IDF, the most frequent label), a confusion table and mistakes. For text to text: "
-        "BLEU, chrF and ROUGE, with a dictionary and the copied source as baselines, and examples."
+        "Fine-tune a model on labelled records, keep the epoch that is best on dev, and print its accuracy "
+        "next to baselines (the model before fine-tuning, TF-IDF with logistic regression, the majority "
+        "label), a confusion table and some mistakes. For text to text: BLEU, chrF and ROUGE, with a "
+        "dictionary and the copied source as baselines, and examples."
     )
     p.set_defaults(run=finetune_command)
     p.add_argument(
         "--task", required=True, metavar="TASK", help=f"{', '.join(shipped_tasks())}, or a TOML file"
     )
     p.add_argument(
-        "--train", required=True, metavar="FILE", help="rows to train on: .jsonl, .jsonl.xz or .jsonl.gz"
+        "--train", required=True, metavar="FILE", help="records to train on: .jsonl, .jsonl.xz or .jsonl.gz"
     )
-    p.add_argument("--dev", required=True, metavar="FILE", help="rows that decide which epoch is kept")
-    p.add_argument("--test", metavar="FILE", help="held-out rows for the table (default: the dev rows)")
+    p.add_argument("--dev", required=True, metavar="FILE", help="records that decide which epoch is kept")
+    p.add_argument("--test", metavar="FILE", help="held-out records for the table (default: the dev records)")
     add_model(p)
     p.add_argument("--out", metavar="DIR", type=Path, help="the model's folder (default runs/TASK-NNN)")
     p.add_argument(
         "--few-shot",
         type=positive,
         metavar="K",
-        help="train on K random rows per label (text to text: K in all)",
+        help="train on K random records per label (text to text: K in all)",
     )
     p.add_argument(
         "--seeds",
@@ -176,15 +166,15 @@ def add_finetune(p):
     p.add_argument(
         "--rivals",
         action="store_true",
-        help="more baselines: training from random weights, and a linear head as for BERT; takes "
-        "three times as long",
+        help="add baselines: training from random weights, and a linear head as for BERT; three times as "
+        "slow",
     )
     p.add_argument(
         "--epochs",
         type=positive,
         default=t.epochs,
         metavar="N",
-        help=f"most passes over the rows ({t.epochs})",
+        help=f"maximum epochs ({t.epochs})",
     )
     p.add_argument(
         "--patience",
@@ -201,13 +191,16 @@ def add_finetune(p):
         "--dropout", type=float, default=t.dropout, metavar="X", help=f"dropout during training ({t.dropout})"
     )
     p.add_argument(
-        "--label-smoothing", type=float, metavar="X", help=f"for text to text ({t.label_smoothing})"
+        "--label-smoothing",
+        type=float,
+        metavar="X",
+        help=f"label smoothing for text to text ({t.label_smoothing})",
     )
     p.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default=t.dtype,
-        help=f"of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it",
+        help=f"dtype of matrix products ({t.dtype}); bfloat16 is faster where the hardware has it",
     )
 
 
@@ -233,25 +226,11 @@ def finetune_command(args):
     model, tokenizer = load(args.model)
     with begun(args.out, task.name) as out:
         banner(args, settings, task, model, tokenizer, train, dev, out)
-        tuned, report = finetune(
-            model,
-            tokenizer,
-            task,
-            train,
-            dev,
-            settings=settings,
-            seeds=args.seeds,
-            few_shot=args.few_shot,
-            test=test,
-            rivals=args.rivals,
-        )
+        how = dict(settings=settings, seeds=args.seeds, few_shot=args.few_shot, test=test, rivals=args.rivals)
+        tuned, report = finetune(model, tokenizer, task, train, dev, **how)
         print_report(report)  # first, so a full disk does not lose the results
-        text = (
-            strict_json.dumps(
-                dict(model=str(args.model or the_model()), **report), indent=2, ensure_ascii=False
-            )
-            + "\n"
-        )
+        report = dict(model=str(args.model or the_model()), **report)
+        text = strict_json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         save_pretrained(tuned, out, tokenizer, {TASK: task.to_toml(), REPORT: text})
     print(f"kept        the weights of seed {report['kept']['seed']}, epoch {report['kept']['epoch']}")
     print(f"wrote       {out}: model.safetensors, config.json, tokenizer.json, {TASK}, {REPORT}")
@@ -265,51 +244,42 @@ def banner(args, settings, task, model, tokenizer, train, dev, out):
 
     from ..train.distributed import choose_device
 
-    few = f"; {args.few_shot}{' of each label' * bool(task.labels)} are drawn" if args.few_shot else ""
+    few = ""
+    if args.few_shot:
+        few = f"; {args.few_shot} per label are drawn" if task.labels else f"; {args.few_shot} are drawn"
     if isinstance(task, TextToText):
-        dials = (
-            ", ".join(f"{name} {value}" for name, value in task.dials.items())
-            or "the likeliest token each time"
-        )
+        dials = ", ".join(f"{name} {value}" for name, value in task.dials.items())
         kind = [
-            ("answer", f"{task.target}, with the end: smoothed by {settings.label_smoothing:g}"),
-            ("written", dials),
+            ("answer", f"{task.target} and its end, label smoothing {settings.label_smoothing:g}"),
+            ("decoding", dials or "greedy"),
         ]
     else:
-        labels = ", ".join(task.labels) or f"each row's own {task.verbalizer}"
+        labels = ", ".join(task.labels) or f"each record's own {task.verbalizer}"
         kind = [("labels", labels), ("scored", task.how_scored(tokenizer))]
+    size = f"{model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)"
+    learning = f"at most {args.epochs} epochs, {args.batch} texts per step, lr {args.lr:g}, "
     lines = [
-        (
-            "minglm",
-            f"finetune {task.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(args.seeds)} seed(s)",
-        ),
+        ("minglm", f"finetune {task.name}: {size}"),
         ("pattern", repr(task.pattern)),
         *kind,
-        ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose by{few}"),
+        ("texts", f"{len(train):,} to learn from, {len(dev):,} to choose the epoch by{few}"),
         ("device", f"{choose_device('auto')}, {torch.get_num_threads()} threads, {args.dtype}"),
-        (
-            "learning",
-            f"{args.epochs} epochs at most, {args.batch} texts a step, lr {args.lr:g}, "
-            f"dropout {args.dropout:g}, patience {args.patience}",
-        ),
+        ("learning", learning + f"dropout {args.dropout:g}, patience {args.patience}"),
         ("model", f"{out}"),
     ]
     print("\n".join(f"{key:<11} {line}" for key, line in lines), flush=True)
 
 
 def heading(report):
-    """The line above a table of scores: which texts they are from, and how far to trust them."""
-    n, about = report["texts"][report["about"]], report["about"]
-    why = (
-        "; the epoch was chosen on them, so new texts will do a little worse: --test tells"
-        if about == "dev"
-        else ""
-    )
+    """Return the line above a table of scores: which texts they are for, and how far to trust them."""
+    n, about, why = report["texts"][report["about"]], report["about"], ""
+    if about == "dev":
+        why = "; the epoch was chosen on them, so new texts will score a little worse: use --test to see"
     return f"{about:<11} {n:,} texts that were not trained on{why}"
 
 
 def line_of(scores):
-    """The scores of one method, in one line."""
+    """Return the scores of one method in one line."""
     from ..measure.metrics import percent, scores_line
 
     between = scores["between_seeds"]
@@ -322,7 +292,7 @@ def line_of(scores):
 
 
 def print_report(report):
-    """The table of scores; then the confusion table and a few mistakes, or a few examples."""
+    """Print the table of scores; then the confusion table and a few mistakes, or a few examples."""
     print(heading(report))
     width = max(map(len, report["scores"]))
     for method, scores in report["scores"].items():
@@ -337,10 +307,8 @@ def print_report(report):
         cell = max(6, max(map(len, short)) + 1)
         print(f"confusion   {'is / said':<{side}}" + "".join(f"{x:>{cell}}" for x in short))
         for label, name in zip(labels, short, strict=True):
-            print(
-                f"            {name:<{side}}"
-                + "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels)
-            )
+            counts = "".join(f"{report['confusion'][label][x]:>{cell}}" for x in labels)
+            print(f"            {name:<{side}}{counts}")
     from ..measure.metrics import percent
 
     for w in report["wrong"][:5]:

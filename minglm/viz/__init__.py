@@ -1,15 +1,17 @@
-"""Pictures of what GLM reads, sees and learns. Everything is imported when it is first used, matplotlib above all.
+"""Pictures of what GLM reads, sees and learns. Everything is imported at first use, matplotlib above all.
 
-derivation.py   one sample, row by row: the only thing that the renderings of a mask read
-words.py        every sentence that they share;   palette.py   every colour, pattern and glyph
-terminal.py     the sample as text, for `minglm show`;   typed.py   what a person types;   columns.py   what fits in a line
-figures/        the sixteen figures: their names, who draws them, and `draw`
+derivation.py   one sample, row by row: the only input of everything that shows a mask
+words.py        the sentences they share
+palette.py      every colour, pattern and glyph
+terminal.py     the sample as text, for `minglm show`; tables.py: its tables; columns.py: what fits in a line
+typed.py        what a person types
+figures/        the sixteen figures: their names, modules, and `draw`
 page/           the explorer: one HTML file
 """
 
 from importlib import import_module
 
-HOMES = {  # name: the module it comes from; all fig_... are figures'
+HOMES = {  # name: its module; every fig_... is in figures
     "Derivation": "derivation",
     "derivation_of": "derivation",
     "explain": "derivation",

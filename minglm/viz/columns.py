@@ -1,6 +1,6 @@
-"""What a terminal can show and how wide it is: colours, charsets, wide letters, lines that fit.
+"""What a terminal can show and how wide text is: colours, charsets, wide letters, lines that fit.
 
-Nothing here knows of GLM. What a stream can show is asked with `wants_colour` and `charset_of`.
+Nothing here knows about GLM. `wants_colour` and `charset_of` tell what a stream can show.
 """
 
 import os
@@ -9,23 +9,23 @@ import unicodedata
 
 from .palette import KINDS
 
-# how a charset writes: a shortened token, a blank inside a token, the brackets around a filled blank
+# in each charset: the end of a shortened token, a space inside a token, the brackets around a filled blank
 ELLIPSIS = {"unicode": "…", "ascii": ".."}
-BLANK = {"unicode": "▁", "ascii": "_"}
+SPACE = {"unicode": "▁", "ascii": "_"}
 BRACKETS = {"unicode": "⟦⟧", "ascii": "[]"}
 BOLD, INVERSE = 1, 7  # of a terminal's styles
 
 
 def highlight(pieces, *, colour=False, charset="unicode"):
-    """A text with its filled blanks marked: bold and underlined, or in brackets without colour.
+    """Return a text with its filled blanks marked: bold and underlined, or in brackets without colour.
 
-    pieces: (text, is_blank) pairs in order. Example: [("the", False), (" sky", True), (".", False)] -> "the
-    ⟦sky⟧."
+    pieces: (text, is_blank) pairs in order.
+    Example: [("the", False), (" sky", True), (".", False)] -> "the ⟦sky⟧."
     """
     left, right = BRACKETS[charset]
     out = []
     for text, is_blank in pieces:
-        text = "".join(c if c in "\n\t" else printable(c, charset, blank=" ") for c in text)
+        text = "".join(c if c in "\n\t" else printable(c, charset, space=" ") for c in text)
         if is_blank:
             lead = text[: len(text) - len(text.lstrip())]
             text = text[len(lead) :]
@@ -36,7 +36,7 @@ def highlight(pieces, *, colour=False, charset="unicode"):
 
 
 def wants_colour(stream, environ=os.environ):
-    """Whether to colour what goes to `stream`: NO_COLOR, then FORCE_COLOR, then TERM=dumb, then whether it is a terminal."""
+    """Return whether to colour: by NO_COLOR, FORCE_COLOR, TERM=dumb, or else if `stream` is a terminal."""
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR"):
@@ -47,18 +47,11 @@ def wants_colour(stream, environ=os.environ):
 
 
 def charset_of(stream):
-    """ "unicode" where the stream's encoding can write the glyphs, else "ascii". A stream without encoding takes all."""
-    encoding = getattr(stream, "encoding", None)
-    signs = "".join(
-        [
-            *(kind.unicode for kind in KINDS.values()),
-            ELLIPSIS["unicode"],
-            BLANK["unicode"],
-            BRACKETS["unicode"],
-        ]
-    )
+    """Return "unicode" if the stream's encoding has the glyphs or is unknown, else "ascii"."""
+    glyphs = [kind.unicode for kind in KINDS.values()]
+    glyphs += [signs["unicode"] for signs in (ELLIPSIS, SPACE, BRACKETS)]
     try:
-        signs.encode(encoding or "utf-8")
+        "".join(glyphs).encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return "ascii"
     return "unicode"
@@ -70,14 +63,14 @@ ZERO_WIDTH_JOINER, EMOJI_STYLE = "\u200d", "\ufe0f"
 
 
 def char_width(c):
-    """Columns of one character: 0 for marks on the letter before, 2 for Chinese, Japanese, Korean and emoji, else 1."""
+    """Return the columns of a character: 0 for combining marks, 2 for CJK and emoji, else 1."""
     if c == ZERO_WIDTH_JOINER or unicodedata.category(c) in ("Mn", "Me") or "\u1160" <= c <= "\u11ff":
         return 0  # the last range: vowels and finals of Korean letters written apart
     return 2 if unicodedata.east_asian_width(c) in "WF" else 1
 
 
 def display_width(text):
-    """Columns of a text. "春" -> 2, "e" and an accent -> 1, a heart in emoji style -> 2, a family joined to one emoji -> 2."""
+    """Return the columns of a text. "春" -> 2, "e" with an accent -> 1, emoji (also joined ones) -> 2."""
     total, last, joined = 0, 0, False
     for c in text:
         width = 0 if joined else char_width(c)
@@ -89,22 +82,20 @@ def display_width(text):
     return total
 
 
-def printable(text, charset, blank=None):
-    """A token that cannot upset the table: blanks visible, control characters (and in ascii all others) escaped."""
-    blank = BLANK[charset] if blank is None else blank
-    text = "".join(
-        blank if c == " " else c if c.isprintable() or c == ZERO_WIDTH_JOINER else escape(c) for c in text
-    )
+def printable(text, charset, space=None):
+    """Return a token that cannot break the table: spaces are visible, unprintable characters escaped."""
+    space = SPACE[charset] if space is None else space
+    text = "".join(space if c == " " else escape(c) for c in text)
     return text if charset == "unicode" else text.encode("ascii", "backslashreplace").decode()
 
 
 def escape(c):
-    """ "\\x1b" for the character that starts a terminal's control codes: text, not a command."""
-    return c.encode("unicode_escape").decode()
+    """Return a printable character as it is, another as its escape: "\\x1b" is text, not a control code."""
+    return c if c.isprintable() or c == ZERO_WIDTH_JOINER else c.encode("unicode_escape").decode()
 
 
 def shorten(text, width, charset):
-    """The text, or as much of it as fits in `width` columns before an ellipsis: ("blankets", 4) -> "bla…"."""
+    """Cut a text to `width` columns, with an ellipsis if it is longer: ("blankets", 4) -> "bla…"."""
     if display_width(text) <= width:
         return text
     ellipsis = ELLIPSIS[charset][:width]
@@ -126,7 +117,7 @@ def digits(numbers):
 
 
 def wrap(text, width, hanging=""):
-    """The lines of a sentence, all but the first after `hanging`; the meaning of a glyph stays clear of the glyph's column."""
+    """Wrap a sentence; later lines start with `hanging`, or are indented if a glyph opens the first."""
     if width is None:
         return [text]
     hanging = "   " if text[1:3] == "  " != text[:2] else hanging
@@ -143,20 +134,19 @@ def wrap(text, width, hanging=""):
             if display_width(line + c) > width and line.strip():
                 lines.append(line)
                 line = hanging
-            line += (
-                c if display_width(line + c) <= width else ELLIPSIS["unicode"]
-            )  # a wide letter in one column
+            fits = display_width(line + c) <= width  # a wide letter does not fit in one column
+            line += c if fits else ELLIPSIS["unicode"]
     return [*lines, line]
 
 
 def glyph(kind, charset, colour=False):
-    """The sign of a kind of cell."""
+    """Return the sign of a kind of cell."""
     sign = getattr(KINDS[kind], charset)
     return f"\x1b[38;5;{KINDS[kind].terminal}m{sign}\x1b[0m" if colour else sign
 
 
 def colour_legend(line, charset):
-    """A legend line opens with its glyph and two blanks: give it the colour of the table."""
+    """Colour the glyph of a legend line, which opens with the glyph and two spaces."""
     for kind in KINDS:
         if line.startswith(glyph(kind, charset) + "  "):
             return glyph(kind, charset, True) + line[1:]
@@ -164,22 +154,22 @@ def colour_legend(line, charset):
 
 
 def style(text, code, colour):
-    """A text in bold or inverse, where there is colour and something to see."""
+    """Return a text in bold or inverse, if there is colour and something to see."""
     return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
 
 
 def plain_width(line):
-    """Columns of a line that may hold colours; no other codes get into one."""
+    """Return the columns of a line that may hold colour codes (no other codes get into one)."""
     return display_width(re.sub(r"\x1b\[[0-9;]*m", "", line))
 
 
 def is_unicode(text):
-    """Whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
+    """Return whether a text can be written as UTF-8; what a shell passes on may hold lone bytes."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def characters(text, whole=r"(?!)"):
-    """A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole."""
+    """Split a text into characters: a mark stays with its letter, a match of `whole` stays whole."""
     pieces = []
     for match in re.finditer(f"({whole})|.", text, re.DOTALL):
         c = match[0]

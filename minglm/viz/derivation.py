@@ -1,16 +1,16 @@
-"""One sample row by row: tokens, both positions, targets, who sees whom and why, and the steps that lead there.
+"""One sample row by row: tokens, both positions, targets, who sees whom and why, and how it is made.
 
-Nothing is worked out here a second time: GLM's rows come from `infilling.build_example`, what is visible from
-`rule.keys_of_row`, as for GLMMask, so a picture cannot disagree with what is trained. This page only gives
-every cell a name:
+Nothing is computed a second way: GLM's rows come from `infilling.build_example` and visibility from
+`rule.keys_of_row`, as for GLMMask, so a picture cannot disagree with what is trained. This module only names
+every cell:
 
     AA    Part A sees Part A                    AB   hidden: Part A never sees Part B
     BA    Part B sees Part A                    BF   hidden: Part B never sees what comes later in Part B
     BE    Part B sees an earlier span           self a token of Part B sees itself
     BS    ... an earlier token of its own span       (a token of Part A does so too: AA, on the diagonal)
 
-The other families read the same text as rows of the same kind: one integer, the length of Part A, is the mask
-of each.
+The other families read the same text as the same kind of rows: for each, the mask is one integer, the length
+of Part A.
 """
 
 from dataclasses import dataclass
@@ -35,16 +35,16 @@ KINDS = ("AA", "BA", "BE", "BS", "self", "AB", "BF")
 
 @dataclass(frozen=True, eq=False)
 class Derivation:
-    """A sample of T rows made of a text of L tokens, as texts and numbers ready to be shown.
+    """A sample of T rows made from a text of L tokens, as texts and numbers ready to be shown.
 
-    model: one of words.MODELS; text: L texts; spans: half-open, in text order; order: of the spans in Part B,
-    from 0. tokens, targets: T texts ("" where nothing is learned); part: T times "A" or "B"; word: (T,) ints,
-    the token of the text that stands in the row or stood there before it was blanked, else -1; span_id: (T,)
+    model: one of words.MODELS; text: L texts; spans: half-open, in text order; order: that of the spans in
+    Part B, from 0. tokens, targets: T texts ("" where nothing is learned); part: T times "A" or "B"; word:
+    (T,) ints, the index in `text` of the row's token or of the token blanked there, else -1; span_id: (T,)
     ints, the span that the row belongs to or is the mask of, else -1; position_ids, block_position_ids: (T,)
-    ints; second_position: what the latter are called, "" for a model without; mask: (T, T) bool, True = may
-    attend; kind: (T, T) of KINDS; rule: (T, T) of words.RULES; steps: (name, sentence, lights), lights:
-    {lane: what the step adds to it}, lanes being the fields text, tokens, targets, position_ids,
-    block_position_ids (indices) and mask (rows).
+    ints; second_position: the name of the latter, "" for a model without them; mask: (T, T) bool, True = may
+    attend; kind: (T, T) of KINDS; rule: (T, T) of words.RULES; steps: (name, sentence, lights), where lights
+    is {lane: what the step adds}: indices for the lanes text, tokens, targets, position_ids and
+    block_position_ids, rows for mask.
     """
 
     model: str
@@ -70,47 +70,46 @@ class Derivation:
         return len(self.tokens)
 
     def to_json(self):
-        """Everything as a dict of lists, strings and numbers, with the version of this format."""
+        """Return everything as a dict of lists, strings and numbers, with the version of the format."""
         return {
             "version": VERSION,
             **{name: plain(getattr(self, name)) for name in self.__dataclass_fields__},
         }
 
     def _repr_html_(self):
-        """What a notebook shows: the explorer, opened at this sample."""
+        """Return what a notebook shows: the explorer, opened at this sample."""
         from .page import html, iframe
 
         return iframe(html(self))
 
     @classmethod
     def from_json(cls, data):
-        """What `to_json` gave, as a Derivation again. It is derived anew and compared: a file cannot make a picture lie."""
-        wanted = f"what to_json() gives in version {VERSION} is accepted"
+        """Return the Derivation of a `to_json` dict, derived anew: a file cannot make a picture lie."""
+        accepted = f"what to_json() gives in version {VERSION} is accepted"
         if not isinstance(data, dict) or data.get("version") != VERSION:
             version = data.get("version") if isinstance(data, dict) else None
-            raise MinglmError(f"derivation: version {version!r}; {wanted}")
+            raise MinglmError(f"derivation: version {version!r}; {accepted}")
         try:
-            texts, (spans, order) = data["text"], (data["spans"], data["order"])
+            texts, spans = data["text"], [Span(*span) for span in data["spans"]]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError
-            derived = explain(
-                texts, [Span(*span) for span in spans], order, data["objective"], model=data["model"]
-            )
+            derived = explain(texts, spans, data["order"], data["objective"], model=data["model"])
         except (KeyError, TypeError) as error:
-            raise MinglmError(
-                f"derivation: text, spans, order, objective or model is missing or no list; {wanted}"
-            ) from error
+            names = "text, spans, order, objective or model"
+            raise MinglmError(f"derivation: {names} is missing or has the wrong type; {accepted}") from error
         if wrong := [name for name, value in derived.to_json().items() if data.get(name) != value]:
-            raise MinglmError(f"derivation: {wrong[0]} is not what follows from its text and spans; {wanted}")
+            raise MinglmError(
+                f"derivation: {wrong[0]} is not what follows from its text and spans; {accepted}"
+            )
         return derived
 
 
 def explain(tokens, spans, order, objective="token", *, model="glm"):
-    """What a model reads and learns when `spans` of `tokens` are blanked; Part B holds them in `order`. -> Derivation.
+    """Derive what a model reads and learns when `spans` of `tokens` are blanked. -> Derivation
 
-    tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" are the end
-    of a document). spans: half-open, counted from 0. order: a permutation of 0 .. n - 1 of the spans in text
-    order. model: "glm", or a relative on the same text, without order and objective: "bert", "gpt", "prefix",
+    tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" end a
+    document). spans: half-open, counted from 0. order: that of the spans in Part B, a permutation of
+    0 .. n - 1. model: "glm", or a relative that ignores order and objective: "bert", "gpt", "prefix",
     "unilm", "t5".
 
     Example: explain(["x1", "x2", "x3"], [(1, 2)], [0]) -> tokens x1 [M] x3 [S] x2, targets "" "" "" x2 [E].
@@ -121,7 +120,7 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
     if isinstance(tokens, str):
         raise TypeError("tokens: a list of words is accepted, str given")
     if not len(tokens):
-        raise MinglmError("tokens: none came; at least one is needed")
+        raise MinglmError("tokens: none given; at least one is needed")
     special = SpecialTokens()
     ids, words = list(tokens), str
     if not all(isinstance(token, int | np.integer) for token in tokens):
@@ -132,9 +131,9 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
 
 
 def derivation_of(example: Example, token_texts):
-    """The Derivation of any Example, one from training too. token_texts: id -> text, a dict, a list or a function.
+    """Return the Derivation of any Example. token_texts: id -> text, as a dict, a list or a function.
 
-    Special tokens go by their short names: [M] [sM] [gM] [S] [E] [CLS] [EOS].
+    Special tokens get their short names: [M] [sM] [gM] [S] [E] [CLS] [EOS].
     """
     texts, (spans, order) = texts_of(example, token_texts), spans_of(example)
     T, A = len(example.tokens), example.part_a_len
@@ -143,9 +142,9 @@ def derivation_of(example: Example, token_texts):
     span_id = np.full(T, -1)
     span_id[mask_rows] = np.arange(len(mask_rows))
     span_id[A:] = np.searchsorted(mask_rows, example.position_ids[A:])
-    kept = [i for i in range(example.text_len) if not any(span.start <= i < span.end for span in spans)]
+    visible = [i for i in range(example.text_len) if not any(span.start <= i < span.end for span in spans)]
     word = np.full(T, -1)
-    word[np.setdiff1d(np.arange(A), mask_rows)] = kept
+    word[np.setdiff1d(np.arange(A), mask_rows)] = visible
     inside = np.flatnonzero(example.block_position_ids > 1)
     starts = np.array([span.start for span in spans], dtype=int)
     word[inside] = starts[span_id[inside]] + example.block_position_ids[inside] - 2
@@ -166,7 +165,7 @@ def derivation_of(example: Example, token_texts):
 
 
 def relative(model, example, token_texts):
-    """The same text and spans as another family reads them -> Derivation. Which rows there are is said in words.MODELS."""
+    """Return the Derivation of the same text and spans for another family; words.MODELS describes them."""
     text, (spans, _) = texts_of(example, token_texts)(restore(example)), spans_of(example)
     L, n, first = len(text), len(spans), min((span.start for span in spans), default=len(text))
     span_of = np.full(L, -1)
@@ -201,12 +200,11 @@ def relative(model, example, token_texts):
     else:  # t5
         encoder = [i for i in range(L) if not blanked[i] or i == spans[span_of[i]].start]
         part_a = [f"<X{span_of[i]}>" if blanked[i] else text[i] for i in encoder]
-        spoken = [
-            (f"<X{k}>", -1, k) for k in range(n + 1)
-        ]  # (token, word, span) of the decoder; a last sentinel ends it
-        for k, span in reversed(list(enumerate(spans))):
-            spoken[k + 1 : k + 1] = [(text[i], i, k) for i in range(*span)]
-        part_b, targets = [("[S]", -1, 0 if n else -1), *spoken[:-1]], [token for token, _, _ in spoken]
+        output = []  # (token, word, span) of the decoder
+        for k, span in enumerate(spans):
+            output += [(f"<X{k}>", -1, k), *((text[i], i, k) for i in range(*span))]
+        output.append((f"<X{n}>", -1, n))  # a last sentinel ends it
+        part_b, targets = [("[S]", -1, 0 if n else -1), *output[:-1]], [token for token, _, _ in output]
         A, B = len(part_a), len(part_b)
         rows = dict(
             tokens=(*part_a, *(token for token, _, _ in part_b)),
@@ -222,7 +220,7 @@ def relative(model, example, token_texts):
 def derivation(
     model, objective, text, spans, order, *, tokens, part_a_len, block_position_ids=None, piece=None, **rows
 ):
-    """The Derivation of rows that are known: parts, mask, kinds, rules and steps follow. piece: (T,), if not span_id."""
+    """Return the Derivation of known rows; the other fields follow. piece: (T,), by default span_id."""
     T, A = len(tokens), part_a_len
     part = ("A",) * A + ("B",) * (T - A)
     mask = np.arange(T) < keys_of_row(np.arange(T), A)[:, None]
@@ -247,17 +245,17 @@ def derivation(
 
 
 def texts_of(example, token_texts):
-    """A function from ids to the tuple of their texts."""
+    """Return a function from ids to the tuple of their texts."""
     lookup = token_texts if callable(token_texts) else token_texts.__getitem__
     names = {getattr(example.special, field): name for field, name in NAMES.items()}
     return lambda ids: tuple(names[i] if i in names else str(lookup(i)) for i in ids.tolist())
 
 
 def spans_of(example):
-    """The spans of an Example in text order, and their order in Part B: (spans, order), read off its rows."""
+    """Read an Example's spans, in text order, and their order in Part B off its rows: (spans, order)."""
     A, eop = example.part_a_len, example.special.eop
     begins = [*np.flatnonzero(example.block_position_ids[A:] == 1).tolist(), len(example.targets)]
-    length = {}  # of the span whose mask stands at a row of Part A, in the order of Part B
+    length = {}  # {row of the mask in Part A: length of its span}, in the order of Part B
     for a, b in zip(begins, begins[1:], strict=False):
         length[int(example.position_ids[A + a])] = b - a - int(example.targets[b - 1] == eop)
     spans, shift = [], 0
@@ -268,9 +266,9 @@ def spans_of(example):
 
 
 def kinds(mask, part, piece):
-    """The name of every cell: (T, T) bool, T parts and (T,) pieces of Part B -> (T, T) strings.
+    """Return the name of every cell: (T, T) bool, T parts and (T,) pieces of Part B -> (T, T) strings.
 
-    A cell that no GLM mask can have (Part A seeing Part B, or Part B not seeing Part A) is a KeyError.
+    Raises KeyError for a cell that no GLM mask has (Part A seeing Part B, or Part B not seeing Part A).
     """
     T = len(part)
     names = np.empty((T, T), dtype="<U4")
@@ -284,14 +282,14 @@ def kinds(mask, part, piece):
 
 
 def rules(T, A):
-    """Which rule opens or shuts every cell, from the three integers alone: (T, T) strings."""
+    """Return which rule opens or shuts every cell, from the integers T, A, i and j alone: (T, T) strings."""
     i, j = np.arange(T)[:, None], np.arange(T)
     shut = np.where(i < A, "answers", "future")
     return np.where(j < A, "part_a", np.where((j <= i) & (i >= A), "past", shut))
 
 
 def why(d, i, j):
-    """Why row i may or may not see row j, in a sentence. Raises MinglmError for rows that there are not."""
+    """Say in a sentence why row i may or may not see row j. Raises MinglmError for rows that do not exist."""
     T = len(d)
     for name, row in (("row", i), ("column", j)):
         if not 0 <= row < T:
@@ -299,7 +297,7 @@ def why(d, i, j):
     kind, opened = str(d.kind[i, j]), bool(d.mask[i, j])
     if i == j:
         kind = "self"
-    elif kind == "BF" and d.model not in ("glm", "t5") or kind == "BF" and d.span_id[i] == d.span_id[j]:
+    elif kind == "BF" and (d.model not in ("glm", "t5") or d.span_id[i] == d.span_id[j]):
         kind = "BF same"
     because = BECAUSE[kind].format(key=d.tokens[j], **MODELS[d.model])
     return CELL.format(
@@ -316,7 +314,7 @@ def why(d, i, j):
 
 
 def steps(model, objective, text, spans, order, tokens, part_a_len, block_position_ids, **_):
-    """The derivation as a film: what each step adds, and its sentence. Returns tuples (name, sentence, lights)."""
+    """Return the steps of the derivation as tuples (name, sentence, lights); lights: what the step adds."""
     L, T, A = len(text), len(tokens), part_a_len
     rows, blanked = list(range(T)), [i for span in spans for i in range(*span)]
     begins = [i for i in range(A, T) if block_position_ids[i] == 1]
@@ -348,12 +346,12 @@ def steps(model, objective, text, spans, order, tokens, part_a_len, block_positi
 
 
 def count(n, what):
-    """ "1 token", "2 tokens"."""
+    """Return "1 token", "2 tokens"."""
     return f"{n} {what}{'s' * (n != 1)}"
 
 
 def plain(value):
-    """A field as JSON has it."""
+    """Return a field as lists, strings and numbers."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     return [plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,8 +1,8 @@
-"""The colours, patterns and glyphs of everything that is drawn: figures, terminal and page read them here.
+"""The colours, patterns and glyphs of figures, terminal and page.
 
-No two kinds of cell are told apart by colour alone: each has a pattern of its own and, in text, a glyph. The
-colours are checked by tests/viz/test_palette.py: distances under simulated colour blindness, order of lightness,
-contrast.
+No two kinds of cell differ by colour alone: each has its own pattern and, in text, a glyph.
+tests/viz/test_palette.py checks the colours: distances under simulated colour blindness, order of lightness
+and contrast.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ THEMES = {
 
 
 class Kind(NamedTuple):
-    """How a kind of cell looks: a colour in each theme ("" is the background) with its ink, a pattern, glyphs."""
+    """How a kind of cell looks: colours ("" is the background), ink, pattern and glyphs."""
 
     light: str
     dark: str
-    ink: dict  # what is written on it, in each theme
+    ink: dict  # the colour of text on it, in each theme
     pattern: str  # plain, dots, diagonal, ring (over the colour of BS), cross, hatch
     unicode: str
     ascii: str
@@ -37,6 +37,6 @@ KINDS = {
     "AB": Kind("", "", SOFT, "cross", "·", ".", 245),
     "BF": Kind("", "", SOFT, "hatch", "·", ".", 245),
 }
-# A span is a number, an outline and a colour (Okabe and Ito's), in this order; the seventh begins again.
+# A span has a number, an outline and a colour (Okabe and Ito's); the seventh gets the first colour again.
 SPAN_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#0072B2", "#E69F00", "#56B4E9")
 SPAN_OUTLINES = ("solid", "dashed", "dotted")

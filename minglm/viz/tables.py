@@ -1,4 +1,4 @@
-"""A sample as a table of characters: wide, narrow, or as a list of rows."""
+"""A sample as a table of characters: wide, narrow, or a list of rows without the mask."""
 
 from .columns import (
     ELLIPSIS,
@@ -15,46 +15,31 @@ from .columns import (
 from .derivation import MASK_NAMES
 from .words import HIDDEN_MEANING, MEANING, MODELS
 
-LABELS = {"block position": "block pos."}  # what a position is called where there is little room
-
-
-LOOK_ALIKES = {
-    "[MASK]",
-    "[sMASK]",
-    "[gMASK]",
-    "[M]",
-    "[sM]",
-    "[gM]",
-    "[S]",
-    "[E]",
-}  # as words of a text, they are text
-
-
-SHORTEST = 3  # columns that a token keeps before the table takes another form
-
-
-LABEL_CAP = 12  # columns that a token keeps in front of its row, where there is a limit
+LABELS = {"block position": "block pos."}  # short names of positions
+# In a text these are ordinary words, and the legend says so.
+LOOK_ALIKES = set("[MASK] [sMASK] [gMASK] [M] [sM] [gM] [S] [E]".split())
+SHORTEST = 3  # a token is cut to this many columns before the table takes another form
+LABEL_CAP = 12  # columns that a token keeps in front of its row when the width is limited
 
 
 def table(d, width, charset, colour):
-    """The lines of the best table that fits, whether the mask is in it, and whether a token was shortened."""
+    """Return (lines of the best table that fits, has it the mask, was a token shortened)."""
     tokens, targets = texts(d, charset)
-    layout = wide_table(d, tokens, targets, width, charset, colour) or narrow_table(
-        d, tokens, targets, width, charset, colour
-    )
-    if layout:
-        return layout[0], True, layout[1]
+    for form in (wide_table, narrow_table):
+        if layout := form(d, tokens, targets, width, charset, colour):
+            lines, shortened = layout
+            return lines, True, shortened
     lines, shortened = row_list(d, tokens, targets, width, charset)
     return lines, False, shortened
 
 
 def texts(d, charset):
-    """Tokens and targets as they are printed; nothing to learn is a point."""
+    """Return tokens and targets as printed; "." where there is nothing to learn."""
     return [printable(t, charset) for t in d.tokens], [printable(t, charset) or "." for t in d.targets]
 
 
 def finish(lines, legend, width, charset, colour):
-    """Lines and a legend that is still to be folded, as one text."""
+    """Join lines and a legend, which is wrapped here, into one text."""
     legend = [piece for text in legend for piece in wrap(text, width)]
     if colour:
         legend = [colour_legend(line, charset) for line in legend]
@@ -62,23 +47,21 @@ def finish(lines, legend, width, charset, colour):
 
 
 def wide_table(d, tokens, targets, width, charset, colour):
-    """Tokens, positions and targets above the columns of the mask: (lines, was a token shortened), None if too wide."""
-    first, second, positions = digits(d.position_ids), digits(d.block_position_ids), position_texts(d)
-    natural = [max(display_width(a), display_width(b)) for a, b in zip(tokens, targets, strict=True)]
-    floor = max(first, second, shortest_cut(d, tokens))
-    longest = max(display_width(t) for t in tokens)
-    lanes = {"position": map(str, d.position_ids.tolist())}
+    """Put tokens, positions and targets above the columns of the mask.
+
+    Returns (lines, was a token shortened), or None if it does not fit.
+    """
+    positions, lanes = position_texts(d), {"position": map(str, d.position_ids.tolist())}
     if d.second_position:
         lanes[LABELS.get(d.second_position, d.second_position)] = map(str, d.block_position_ids.tolist())
     lanes["target"] = targets
-    for cap in range(max(floor, *natural), floor - 1, -1):
-        columns = [max(floor, min(cap, w)) for w in natural]
-        name = longest if width is None else min(longest, max(cap, LABEL_CAP))
-        label = name + 2 + max(*map(len, lanes), len(positions[0]))
-        if width is None or label + sum(columns) + len(columns) <= width:
-            break
-    else:
+    natural = [max(display_width(a), display_width(b)) for a, b in zip(tokens, targets, strict=True)]
+    longest = max(display_width(t) for t in tokens)
+    floor = max(digits(d.position_ids), digits(d.block_position_ids), shortest_cut(d, tokens))
+    fit = fit_wide(natural, longest, floor, max(*map(len, lanes), len(positions[0])), width)
+    if fit is None:
         return None
+    name, label, columns = fit
 
     def line(head, cells):
         return pad_right(head, label) + "".join(" " + c for c in cells)
@@ -99,17 +82,35 @@ def wide_table(d, tokens, targets, width, charset, colour):
     return lines, name < longest or any(c < w for c, w in zip(columns, natural, strict=True))
 
 
+def fit_wide(natural, longest, floor, heads, width):
+    """Return the widest that fit, or None: (token in front of a row, all in front of a row, mask columns).
+
+    natural: widths of the columns if nothing is cut; longest: of the tokens; floor: the least width of a
+    column; heads: width of the positions or lane names behind the token.
+    """
+    for cap in range(max(floor, *natural), floor - 1, -1):
+        columns = [max(floor, min(cap, w)) for w in natural]
+        name = longest if width is None else min(longest, max(cap, LABEL_CAP))
+        label = name + 2 + heads
+        if width is None or label + sum(columns) + len(columns) <= width:
+            return name, label, columns
+    return None
+
+
 def narrow_table(d, tokens, targets, width, charset, colour):
-    """Everything of a row in front of it, and one glyph a cell. (lines, was a token shortened), None if too wide."""
+    """Put each row's facts in front of it, then one glyph per cell.
+
+    Returns (lines, was a token shortened), or None if it does not fit.
+    """
     layout = narrow_rows(d, tokens, targets, width, charset, colour)
-    return layout and (
-        wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + layout[0],
-        layout[1],
-    )
+    if layout is None:
+        return None
+    rows, shortened = layout
+    return wrap(f"{in_a_row(d)}; then one glyph for each row it may see.", width) + rows, shortened
 
 
 def narrow_rows(d, tokens, targets, width, charset, colour, keep=SHORTEST):
-    """The rows of the narrow table and its line of dashes: (lines, was a token shortened), None if too wide."""
+    """Return the rows of the narrow table: (lines, was a token shortened), or None if they do not fit."""
     heads, shortened = row_heads(d, tokens, targets, width and width - len(d) - 2, charset, keep)
     if heads is None:
         return None
@@ -122,32 +123,28 @@ def narrow_rows(d, tokens, targets, width, charset, colour, keep=SHORTEST):
 
 
 def row_list(d, tokens, targets, width, charset):
-    """The rows without the mask, for a text too long for the width: (lines, was a token shortened)."""
+    """Return the rows without the mask, for a text too long for the width: (lines, was a token shortened)."""
     heads, shortened = row_heads(d, tokens, targets, width, charset)
     if heads is None:  # a handful of columns
         heads, shortened = row_heads(d, tokens, targets, None, charset)
         heads, shortened = [shorten(head.lstrip(), width, charset) for head in heads], True
     dashes = ["-" * min(width, display_width(heads[0]))] * (d.part_a_len < len(d))
-    missing = f"The mask of {len(d)} rows does not fit in {width} columns: it needs a wider window or a shorter text."
-    lines = [
-        *wrap(f"{in_a_row(d)}.", width),
-        *heads[: d.part_a_len],
-        *dashes,
-        *heads[d.part_a_len :],
-        *wrap(missing, width),
-    ]
-    return lines, shortened
+    rows = [*heads[: d.part_a_len], *dashes, *heads[d.part_a_len :]]
+    missing = f"The mask of {len(d)} rows does not fit in {width} columns: "
+    missing += "it needs a wider window or a shorter text."
+    return [*wrap(f"{in_a_row(d)}.", width), *rows, *wrap(missing, width)], shortened
 
 
 def in_a_row(d):
-    """What stands in front of a row of the narrow tables."""
-    return f"In a row: token, position, {d.second_position + ', ' if d.second_position else ''}target"
+    """Say what comes before a row of the narrow tables."""
+    second = f"{d.second_position}, " if d.second_position else ""
+    return f"In a row: token, position, {second}target"
 
 
 def row_heads(d, tokens, targets, room, charset, keep=SHORTEST):
-    """Token, both positions and target of every row, at most `room` columns wide: (None or T lines, shortened).
+    """Return token, positions and target of each row in at most `room` columns: (None or T lines, shortened).
 
-    keep: columns that are left of a token at least.
+    keep: the least columns of a token.
     """
     positions = position_texts(d)
     longest, longest_target = (max(map(display_width, texts)) for texts in (tokens, targets))
@@ -166,24 +163,20 @@ def row_heads(d, tokens, targets, room, charset, keep=SHORTEST):
 
 
 def shortest_cut(d, tokens):
-    """How many columns a token keeps at least: [M] and its like stay whole."""
-    return max(
-        [
-            SHORTEST,
-            *(display_width(token) for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0),
-        ]
-    )
+    """Return the least columns of a token: [M] and other special tokens stay whole."""
+    special = [token for token, word in zip(tokens, d.word.tolist(), strict=True) if word < 0]
+    return max([SHORTEST, *map(display_width, special)])
 
 
 def position_texts(d):
-    """Both positions of every row, one below the other: " 4 1"; only the first where the model has no second."""
+    """Return the positions of every row, aligned: " 4 1"; only the first if the model has no second."""
     first, second = digits(d.position_ids), digits(d.block_position_ids)
     both = zip(d.position_ids.tolist(), d.block_position_ids.tolist(), strict=True)
     return [f"{a:>{first}} {b:>{second}}" if d.second_position else f"{a:>{first}}" for a, b in both]
 
 
 def legend_lines(derivations, charset, has_mask, shortened):
-    """What the signs of these tables mean, in the words of the first; signs that do not occur are left out."""
+    """Explain the signs that occur in these tables, in the terms of the first."""
     d, names = derivations[0], MODELS[derivations[0].model]
     present = {kind for each in derivations for kind in each.kind.ravel().tolist()}
     lines = []

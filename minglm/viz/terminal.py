@@ -1,12 +1,12 @@
 """A Derivation as text: tokens, both positions, targets and the mask in one table, on any terminal.
 
-What `minglm show` prints: a text is read (typed.py), explained, and then drawn by one of
+What `minglm show` prints: a text is parsed (typed.py), explained, and then rendered by one of
 
-    render      the table                       film       the derivation, step by step
-    compare     GLM beside its relatives        cell       why one cell is open or shut
+    render      the table                       film           the derivation, step by step
+    compare     GLM next to its relatives       explain_cell   why one cell is open or shut
 
-They see nothing but derivations. Everything here returns a string; nothing prints. How wide a text is, and
-what a stream can show, is said in columns.py.
+They read nothing but derivations. Everything here returns a string; nothing prints. columns.py knows how wide
+a text is and what a stream can show.
 """
 
 import json
@@ -29,7 +29,7 @@ from .tables import LABEL_CAP, LABELS, SHORTEST, finish, legend_lines, narrow_ro
 from .typed import parse_cell, parse_models, read
 from .words import MODELS, RULES
 
-GAP = 3  # columns between the tables that stand side by side
+GAP = 3  # columns between tables side by side
 
 
 def show(
@@ -47,9 +47,9 @@ def show(
     charset="unicode",
     **drawing,
 ):
-    """What `minglm show` prints. Everything as typed: show("x1 x2 x3", "1:2") blanks x2; without spans they are drawn.
+    """Return what `minglm show` prints. Example: show("x1 x2 x3", "1:2") blanks x2; no spans: random ones.
 
-    models: "gpt,t5", also "all"; cell: "ROW,COLUMN"; step: the film; drawing: seed, mask_ratio, mean_length.
+    models: "gpt,t5" or "all"; cell: "ROW,COLUMN"; step: the film; drawing: seed, mask_ratio, mean_length.
     """
     sample = read(text, spans, order, objective, **drawing)
     derivation, how = sample.explain(), dict(width=width, colour=colour, charset=charset)
@@ -74,10 +74,10 @@ def show(
 
 
 def render(derivation, *, width=None, colour=False, charset="unicode"):
-    """The table and its legend, every line at most `width` columns (None or 0: no limit). Queries down, keys across.
+    """Return the table and its legend in lines of at most `width` columns (None or 0: no limit).
 
-    Where the room is short, long tokens are cut first. Then every row carries its own target and one glyph a
-    cell; then the mask is left out, and a line says so.
+    Queries go down, keys across. When space is short, long tokens are cut first; then every row carries its
+    own target and one glyph per cell; then the mask is left out, and a line says so.
     """
     width = width or None
     lines, has_mask, shortened = table(derivation, width, charset, colour)
@@ -89,11 +89,11 @@ def render(derivation, *, width=None, colour=False, charset="unicode"):
 
 
 def compare(derivations, *, width=None, colour=False, charset="unicode"):
-    """Models on the same text, as many tables side by side as fit; under them what each reads, predicts and cannot do."""
+    """Return the tables of several models on the same text, and what each reads, predicts and cannot do."""
     width = width or None
     blocks = [block(d, width and (width - GAP) // 2, width, charset, colour) for d in derivations]
     bands = bands_of([max(map(plain_width, rows)) for rows, _, _ in blocks], GAP, width)
-    for [k] in (band for band in bands if len(band) == 1):  # alone, so there is more room
+    for [k] in (band for band in bands if len(band) == 1):  # alone in its band: all of the width
         blocks[k] = block(derivations[k], width, width, charset, colour)
     second = [f"{MODELS[d.model]['name']}: {d.second_position}" for d in derivations if d.second_position]
     second = f", a second position ({', '.join(second)})" if second else ""
@@ -103,24 +103,19 @@ def compare(derivations, *, width=None, colour=False, charset="unicode"):
         for k in band:
             names = MODELS[derivations[k].model]
             lines += ["", *(style(piece, BOLD, colour) for piece in wrap(names["name"], width))]
-            for verb, what in (
-                ("reads", "input"),
-                ("sees", "sees"),
-                ("predicts", "predicts"),
-                ("cannot", "cannot"),
-            ):
-                lines += wrap(f"   {verb}: {names[what]}", width, "      ")
+            lines += wrap(f"   reads: {names['input']}", width, "      ")
+            for verb in ("sees", "predicts", "cannot"):
+                lines += wrap(f"   {verb}: {names[verb]}", width, "      ")
     has_mask = any(drawn for _, drawn, _ in blocks)
     legend = legend_lines(derivations, charset, has_mask, any(shortened for _, _, shortened in blocks))
     if any(0 < d.part_a_len < len(d) for d in derivations):
-        legend.insert(
-            -1, "Above a line of dashes is Part A, or what stands for it in a model; below it is Part B."
-        )
+        parts = "Above a line of dashes is Part A, or what stands for it in a model; below it is Part B."
+        legend.insert(-1, parts)
     return finish([*lines, ""], legend, width, charset, colour and has_mask)
 
 
 def block(d, room, width, charset, colour):
-    """A model's name over its narrow table in `room` columns, or else in `width` of them: as `table`."""
+    """Return a model's name and its narrow table in `room` columns, or else in `width`; as `table`."""
     tokens, targets = texts(d, charset)
     layout = narrow_rows(d, tokens, targets, room, charset, colour, keep=LABEL_CAP // 2)
     layout = layout or narrow_rows(d, tokens, targets, width, charset, colour)
@@ -130,7 +125,7 @@ def block(d, room, width, charset, colour):
 
 
 def bands_of(columns, gap, width):
-    """Which of the things so many columns wide stand side by side: lists of their numbers, as few as fit in `width`."""
+    """Group items of these widths into bands that fit into `width` columns, in order: lists of indices."""
     bands, used = [], 0
     for k, w in enumerate(columns):
         if bands and (width is None or used + gap + w <= width):
@@ -143,7 +138,7 @@ def bands_of(columns, gap, width):
 
 
 def side_by_side(blocks):
-    """Lists of lines as one list: each block keeps its columns."""
+    """Join blocks (lists of lines) side by side into one list of lines."""
     columns = [max(map(plain_width, lines)) for lines in blocks]
     tall = max(map(len, blocks))
     blocks = [lines + [""] * (tall - len(lines)) for lines in blocks]
@@ -157,7 +152,7 @@ def side_by_side(blocks):
 
 
 def film(derivation, *, width=None, colour=False, charset="unicode"):
-    """The derivation step by step: each step's sentence and what stands by then, what the step adds marked by ^ or inverse."""
+    """Return the derivation step by step: sentences and the sample so far; ^ or inverse marks what is new."""
     d, width, shown, shortened = derivation, width or None, {}, False
     lines = wrap("Inverse: what a step adds." if colour else "^ marks what a step adds.", width)
     for number, (name, sentence, lights) in enumerate(d.steps, 1):
@@ -166,74 +161,62 @@ def film(derivation, *, width=None, colour=False, charset="unicode"):
         for lane, lit in lights.items():
             shown[lane] = shown.get(lane, set()) | set(lit)
         if "mask" not in lights:
-            frame, cut = lanes_of_step(d, shown, lights, number > 1, width, colour, charset)
+            frame, cut = frame_of_step(d, shown, lights, number > 1, width, colour, charset)
             lines, shortened = lines + frame, shortened or cut
     rows, has_mask, cut = table(d, width, charset, colour)
-    return finish(
-        [*lines, "", *rows, ""],
-        legend_lines([d], charset, has_mask, shortened or cut),
-        width,
-        charset,
-        colour and has_mask,
-    )
+    legend = legend_lines([d], charset, has_mask, shortened or cut)
+    return finish([*lines, "", *rows, ""], legend, width, charset, colour and has_mask)
 
 
-def lanes_of_step(d, shown, lights, spans_are_chosen, width, colour, charset):
-    """The text until the row of tokens is complete, and what is known of that row: (lines, was a token shortened).
+def frame_of_step(d, shown, lights, spans_are_chosen, width, colour, charset):
+    """Return the sample so far, and the text until it is complete: (lines, was a token shortened).
 
-    shown, lights: {lane: indices}, what stands by now and what of it is new.
+    shown, lights: {lane: indices}, what is shown by now and what of it is new.
     """
-    (tokens, targets), how = texts(d, charset), dict(width=width, colour=colour, charset=charset)
-    name_of_word = {i: f"s{k + 1}" for k, span in enumerate(d.spans) for i in range(*span)}
-    of_text = {
-        "text": ("text", [printable(t, charset) for t in d.text]),
-        "spans": ("span", [name_of_word.get(i, "") * spans_are_chosen for i in range(len(d.text))]),
-    }
-    of_row = {
-        "tokens": ("token", tokens),
-        "spans": (
-            "span",
-            [
-                f"s{k + 1}" * (k >= 0 and i in shown.get("tokens", ()))
-                for i, k in enumerate(d.span_id.tolist())
-            ],
-        ),
-        "targets": ("target", [text * (d.targets[i] != "") for i, text in enumerate(targets)]),
-        "position_ids": ("position", [*map(str, d.position_ids.tolist())]),
-        "block_position_ids": (
-            LABELS.get(d.second_position, d.second_position),
-            [*map(str, d.block_position_ids.tolist())],
-        ),
-    }
-    label = (
-        max(len(label) for label, _ in of_row.values()) + 2
-    )  # the same in all steps: columns stay where they are
+    of_sample = lanes_of_sample(d, shown, charset)
+    label = 2 + max(len(label) for label, _ in of_sample.values())  # the same in every step
+    groups = []  # (lanes, column with a bar before it)
+    if len(shown.get("tokens", ())) < len(d):
+        groups.append((lanes_of_text(d, spans_are_chosen, charset), None))
+    if "tokens" in shown:
+        groups.append((of_sample, d.part_a_len))
     lines, shortened = [], False
-    for lanes, cut in ((of_text, None), (of_row, d.part_a_len)):
-        if (
-            lanes is of_text
-            and len(shown.get("tokens", ())) == len(d)
-            or lanes is of_row
-            and "tokens" not in shown
-        ):
-            continue
-        columns = columns_of(cells for _, cells in lanes.values())
-        cells_now = {
-            name: [cell * (name == "spans" or i in shown.get(name, ())) for i, cell in enumerate(cells)]
-            for name, (_, cells) in lanes.items()
-        }
-        now = [
-            (lanes[name][0], cells, set(lights.get(name, ())))
-            for name, cells in cells_now.items()
-            if any(cells)
-        ]
-        drawn, was_cut = strip(now, columns, cut, label, **how)
-        lines, shortened = [*lines, "", *drawn], shortened or was_cut
+    for lanes, bar in groups:
+        columns, filled = columns_of(cells for _, cells in lanes.values()), []
+        for name, (label_of_lane, cells) in lanes.items():
+            if name != "spans":
+                cells = [cell if i in shown.get(name, ()) else "" for i, cell in enumerate(cells)]
+            if any(cells):
+                filled.append((label_of_lane, cells, set(lights.get(name, ()))))
+        rows, cut = strip(filled, columns, bar, label, width=width, colour=colour, charset=charset)
+        lines, shortened = [*lines, "", *rows], shortened or cut
     return lines, shortened
 
 
+def lanes_of_text(d, spans_are_chosen, charset):
+    """Return {lane: (label, a cell per token of the text)}."""
+    spans = [""] * len(d.text)
+    for k, span in enumerate(d.spans if spans_are_chosen else ()):
+        spans[slice(*span)] = [f"s{k + 1}"] * (span.end - span.start)
+    return {"text": ("text", [printable(t, charset) for t in d.text]), "spans": ("span", spans)}
+
+
+def lanes_of_sample(d, shown, charset):
+    """Return {lane: (label, a cell per row of the sample)}; a span is named where its token is shown."""
+    (tokens, targets), there = texts(d, charset), shown.get("tokens", ())
+    spans = [f"s{k + 1}" if k >= 0 and i in there else "" for i, k in enumerate(d.span_id.tolist())]
+    second = LABELS.get(d.second_position, d.second_position)
+    return {
+        "tokens": ("token", tokens),
+        "spans": ("span", spans),
+        "targets": ("target", [text if d.targets[i] else "" for i, text in enumerate(targets)]),
+        "position_ids": ("position", [*map(str, d.position_ids.tolist())]),
+        "block_position_ids": (second, [*map(str, d.block_position_ids.tolist())]),
+    }
+
+
 def explain_cell(derivation, i, j, *, width=None, colour=False, charset="unicode"):
-    """Why row i may or may not see row j: where they are in the row, the sentence of `why`, and the rule as code."""
+    """Say why row i may or may not see row j: where they are, the sentence of `why`, and the rule as code."""
     d, width, facts = derivation, width or None, cell_facts(derivation, i, j)
     marks = {j: "j", i: "ij" if i == j else "i"}
     lanes = [
@@ -251,7 +234,7 @@ def explain_cell(derivation, i, j, *, width=None, colour=False, charset="unicode
 
 
 def cell_facts(d, i, j):
-    """What there is to say about a cell, as JSON has it."""
+    """Return the facts about a cell as a dict for JSON."""
     because, name = why(d, i, j), str(d.rule[i, j])
     rule = RULES[name]
     return dict(
@@ -270,49 +253,41 @@ def cell_facts(d, i, j):
 
 
 def columns_of(lanes):
-    """How wide each column is that holds the cells of several lanes."""
+    """Return the width of each column that holds the cells of several lanes."""
     return [max(map(display_width, cells)) for cells in zip(*lanes, strict=True)]
 
 
 def strip(lanes, columns, cut, label, *, width, colour, charset):
-    """Lanes one below the other, folded to the width: (lines, was a token shortened). A bar stands before column `cut`.
+    """Return lanes one below the other, folded to the width: (lines, was a token shortened).
 
     lanes: (name, cells, which of them are lit), names in the first `label` columns; a lane without a name
-    holds marks.
+    holds marks. There is a bar before column `cut`.
     """
     if width is not None and width < label + SHORTEST:
         label = 0
     natural, columns = columns, [max(1, w if width is None else min(w, width - label)) for w in columns]
-    bars = (
-        {cut}
-        if cut in range(1, len(columns)) and (width is None or label + 2 + columns[cut] <= width)
-        else set()
-    )
+    has_bar = cut in range(1, len(columns)) and (width is None or label + 2 + columns[cut] <= width)
+    bars = {cut} if has_bar else set()
 
     def line(band, name, cells, lit=()):
         text, bar = pad_right(name, label) if label else "", "| " if name else "  "
         for k in band:
             cell = shorten(cells[k], columns[k], charset)
-            padding = " " * (columns[k] - display_width(cell))
-            text += (
-                " " * (k > band[0]) + bar * (k in bars) + padding + style(cell, INVERSE, colour and k in lit)
-            )
+            text += " " if k > band[0] else ""
+            text += bar if k in bars else ""
+            text += " " * (columns[k] - display_width(cell)) + style(cell, INVERSE, colour and k in lit)
         return text
 
     lines = []
     for band in bands_of([w + 2 * (k in bars) for k, w in enumerate(columns)], 1, width and width - label):
         if not any(cells[k] for _, cells, _ in lanes for k in band):
-            continue  # nothing stands there yet
+            continue  # nothing there yet
         lines += [""] * bool(lines)
         for name, cells, lit in lanes:
             lines.append(line(band, name, cells, lit))
             if lit and not colour:
-                lines.append(
-                    line(band, "", ["^" * (k in lit and cell != "") for k, cell in enumerate(cells)])
-                )
+                marks = ["^" if k in lit and cell else "" for k, cell in enumerate(cells)]
+                lines.append(line(band, "", marks))
             if not lines[-1].strip():
                 lines.pop()
     return lines, columns != natural
-
-
-# ---- filled blanks, and what a stream can show -----------------------------------------------------------

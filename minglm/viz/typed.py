@@ -1,4 +1,4 @@
-"""What a person types, read: a text into tokens, spans, an order, a cell, names of models; and spans that nobody typed, drawn.
+"""Parse what a person types (a text, spans, an order, a cell, names of models), and draw random spans.
 
 read("x1 x2 x3", "1:2")  ->  Sample(tokens x1 x2 x3, spans [1:2], order [0], objective "token")
 """
@@ -17,7 +17,7 @@ from .words import MODELS
 
 
 class Sample(NamedTuple):
-    """A text and what is blanked in it; drawn: one sentence if that was left to chance, else ""."""
+    """A text and what is blanked in it. drawn: a sentence about spans that were drawn at random, else ""."""
 
     tokens: list[str]
     spans: list[Span]
@@ -26,17 +26,17 @@ class Sample(NamedTuple):
     drawn: str = ""
 
     def explain(self, model="glm"):
-        """The Derivation of a model on this text."""
+        """Return the Derivation of a model on this text."""
         return explain(self.tokens, self.spans, self.order, self.objective, model=model)
 
 
 def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
-    """Text, spans and order as typed -> Sample. Spans that are not given are drawn; dials: see `draw`."""
+    """Return the Sample of a text, spans and order as typed. No spans: see `draw_spans`."""
     tokens = split(text)
     if spans is not None:
         spans = parse_spans(spans)
         return Sample(tokens, spans, parse_order(order, len(spans)), objective)
-    spans, shuffled, became = draw(tokens, objective, seed, **dials)
+    spans, shuffled, became = draw_spans(tokens, objective, seed, **dials)
     drawn = "spans " + ",".join(f"{span.start}:{span.end}" for span in spans)
     if order is None:
         drawn += " order " + ",".join(str(k + 1) for k in shuffled)
@@ -46,11 +46,11 @@ def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
     return Sample(tokens, spans, shuffled if order is None else parse_order(order, len(spans)), became, drawn)
 
 
-def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
-    """Spans as training draws them from a document without cls: (spans, order, objective).
+def draw_spans(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0):
+    """Draw spans as training does from a document without cls. -> (spans, order, objective)
 
-    The page's button draws the same for a seed. A token ends a sentence if one of special.SENTENCE_MARKS is
-    in it. A text without a whole sentence serves the token objective instead.
+    The page's button draws the same spans for the same seed. A token ends a sentence if it contains one of
+    special.SENTENCE_MARKS. A text without a whole sentence gets the token objective instead.
     """
     if not 0 < mask_ratio <= 1:
         raise MinglmError(
@@ -72,18 +72,17 @@ def draw(tokens, objective="token", seed=0, *, mask_ratio=0.15, mean_length=3.0)
 
 
 def split(text):
-    r"""A text as tokens: its words; a text without blanks that is not ASCII, as Chinese, one character a token.
+    r"""Split a text into tokens: words; or characters, if it has no spaces and is not ASCII (as in Chinese).
 
-    Example: "a blank" -> a, blank; "春眠不觉晓" -> 春, 眠, 不, 觉, 晓; "我爱[MASK]京" -> 我, 爱, [MASK], 京.
+    Example: "two words" -> two, words; "春眠不觉" -> 春, 眠, 不, 觉; "我爱[MASK]" -> 我, 爱, [MASK].
 
-    The rule, word for word (the page has it too): the text is cut at its blanks. Several words, or one of
-    ASCII characters only, are the tokens. One word with another character in it is read from left to right,
-    and the first that fits is done:
-    1. what matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, a special token such as [MASK], [EOS], <|endoftext|>, is
-    a token; 2. a character without a width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), and one
-    that comes after
-       U+200D, joins the token before it, if there is one;
-    3. any other character is a token.
+    The page follows the same rule: the text is cut at its spaces. Several words, or a single word of ASCII
+    characters, are the tokens. A single word with other characters is read from left to right; the first
+    match applies:
+    1. What matches \[[A-Za-z]+\] or <\|[A-Za-z]+\|>, such as [MASK] or <|endoftext|>, is a token.
+    2. A character without width (Unicode category Mn or Me, U+200D, U+1160 to U+11FF), or one after U+200D,
+       joins the token before it, if there is one.
+    3. Any other character is a token.
     """
     words = text.split()
     if not words:
@@ -94,35 +93,35 @@ def split(text):
 
 
 def parse_spans(text):
-    """ "2:3,4:6" -> [Span(2, 3), Span(4, 6)]: Python slices of the tokens. Whether they fit is checked later."""
+    """Parse "2:3,4:6" -> [Span(2, 3), Span(4, 6)], slices of the tokens. Their fit is checked later."""
     spans = []
     for piece in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,9}):([0-9]{1,9})\s*", piece)
         if not match:
             raise MinglmError(
-                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without the end, "
-                "with commas between them, as in 2:3,4:6"
+                f"span {piece.strip()!r} is not accepted: spans are start:end, counted from 0 and without "
+                f"the end, with commas between them, as in 2:3,4:6"
             )
         spans.append(Span(*map(int, match.groups())))
     return spans
 
 
 def parse_order(text, n):
-    """The order of n spans in Part B as typed, counted from 1: ("2,1", 2) -> [1, 0]. None is left to right."""
+    """Parse the order of n spans in Part B, counted from 1: ("2,1", 2) -> [1, 0]. None is left to right."""
     if text is None:
         return list(range(n))
     pieces = [piece.strip() for piece in text.split(",")]
     if sorted(pieces) != sorted(str(k + 1) for k in range(n)):
         accepted = ",".join(str(k) for k in range(n, 0, -1)) if n < 10 else f"{n},{n - 1},...,1"
         raise MinglmError(
-            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted from 1 in the "
-            f"order of the text, as in {accepted}"
+            f"order {text!r} is not accepted: it names each of the {n} span{'s' * (n != 1)} once, counted "
+            f"from 1 in the order of the text, as in {accepted}"
         )
     return [int(piece) - 1 for piece in pieces]
 
 
 def parse_cell(text):
-    """ "9,6" -> (9, 6), a row and a column. Whether there are such rows is checked later."""
+    """Parse "9,6" -> (9, 6), a row and a column. Whether they exist is checked later."""
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*", text)
     if not match:
         raise MinglmError(f"cell {text!r} is not accepted: it is ROW,COLUMN, both counted from 0, as in 9,6")
@@ -130,7 +129,7 @@ def parse_cell(text):
 
 
 def parse_models(text):
-    """ "T5, gpt" -> ["glm", "t5", "gpt"]: GLM is always there to be compared with. "all" is every family."""
+    """Parse "T5, gpt" -> ["glm", "t5", "gpt"]: GLM is always included. "all" is every family."""
     models = ["glm"]
     for name in (piece.strip() for piece in text.split(",")):
         if name.lower() == "all":

@@ -1,10 +1,10 @@
-"""What the pictures say: every sentence that the terminal, the figures and the page share, written once.
+"""The sentences that the terminal, the figures and the page share.
 
 `{name}` is filled in from a derivation (see derivation.py, and derive.js on the page, which gets this table
 as JSON).
 """
 
-# Why a cell of the mask is open or shut. i is the row that asks, j the row that is looked at.
+# Why a cell of the mask is open or shut. i is the query's row, j the key's.
 RULES = {
     "part_a": {"open": True, "code": "j < part_a_len", "meaning": "every row sees all of {A}"},
     "past": {"open": True, "code": "part_a_len <= j <= i", "meaning": "{B} sees itself and its past"},
@@ -14,8 +14,8 @@ RULES = {
 
 # One cell in a sentence: CELL with the reason of its kind.
 CELL = (
-    "{query} (row {i}) {may} {key} (row {j}): {because}. Row {i} sees the first max({part_a_len}, {i} + 1) = {n} keys, \
-and {j} is {among} them."
+    "{query} (row {i}) {may} {key} (row {j}): {because}. "
+    "Row {i} sees the first max({part_a_len}, {i} + 1) = {n} keys, and {j} is {among} them."
 )
 BECAUSE = {
     "AA": "both are in {A}, which sees itself left and right",
@@ -39,7 +39,7 @@ HIDDEN_MEANING = {"AB": RULES["answers"]["meaning"], "BF": RULES["future"]["mean
 MAY = {True: "may see", False: "may not see"}
 AMONG = {True: "among", False: "not among"}
 
-# The derivation, step by step: what is added, and the sentence. The other models need fewer steps.
+# The derivation step by step: (name, sentence). The other models need fewer steps.
 STEPS = {
     "glm": [
         ("tokens", "The text: {text}."),
@@ -48,11 +48,13 @@ STEPS = {
         ("order", "Part B is the blanked spans, shuffled. Their order here: {order}."),
         (
             "pieces",
-            "{sop} leads every span in, and each row of Part B learns the token that comes next; {eop} ends a span.",
+            "{sop} leads every span in, and each row of Part B learns the token that comes next; {eop} ends "
+            "a span.",
         ),
         (
             "positions",
-            "The first position says which blank: a row of Part B stands where the {mask} of its span stands.",
+            "The first position says which blank: a row of Part B stands where the {mask} of its span "
+            "stands.",
         ),
         (
             "block positions",
@@ -73,8 +75,8 @@ STEPS = {
     ],
 }
 
-# The families on one sentence. A, B: what the rows before and from part_a_len on are called; span: what holds
-# them together.
+# The families on the same text. A, B: names of the rows before part_a_len and from there on; span: what a
+# run of rows in B is called.
 MODELS = {
     "glm": {
         "name": "GLM",
@@ -129,7 +131,8 @@ MODELS = {
         "sees": "S1 sees S1; S2 sees S1 and its past",
         "positions": "0, 1, 2 and so on, and the number of the segment",
         "predicts": "the blanked tokens of S2",
-        "cannot": "fill a blank of unknown length; and when it writes there is no [M], which it saw in training",
+        "cannot": "fill a blank of unknown length; "
+        "and when it writes there is no [M], which it saw in training",
     },
     "t5": {
         "name": "T5",

@@ -1,4 +1,4 @@
-"""`minglm bench attention`: wrong results are refused, work is counted right, what is compared ran in turn."""
+"""`minglm bench attention`: wrong results are refused, work is counted right, variants alternate."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def wrong_kernel(monkeypatch):
-    """A machine with two rungs: "right", and "wrong", which hides the last key of every row of Part B from itself."""
+    """A machine with two rungs: "right", and "wrong", where a row of Part B does not see itself."""
 
     def attend(q, k, v, mask, *, scale, backend):
         if backend == "kernel:wrong":
@@ -209,7 +209,8 @@ def test_bad_arguments_are_one_line(minglm, tmp_path, monkeypatch, arguments, sa
 
 
 def test_other_commands_start_without_the_bench():
-    code = "import sys, minglm.cli; minglm.cli.parser(); sys.exit(any('minglm.bench.' + x in sys.modules for x in sys.argv))"
+    loaded = "any('minglm.bench.' + x in sys.modules for x in sys.argv)"
+    code = f"import sys, minglm.cli; minglm.cli.parser(); sys.exit({loaded})"
     assert python("-c", code, "attention", "training").returncode == 0
 
 
@@ -352,7 +353,7 @@ def test_a_time_on_a_gpu_begins_and_ends_when_it_is_idle(monkeypatch):
 
 @pytest.fixture
 def pretended_gpu(tiny, monkeypatch):
-    """`--device cuda` where its tensors stay on the CPU: "flex" cannot be compiled, "kernel" is the emulator's."""
+    """`--device cuda` with tensors on the CPU: "flex" cannot be compiled, "kernel" is the emulator."""
 
     def attend(q, k, v, mask, *, scale, backend):
         backend = "emulated" if backend == "kernel" else backend

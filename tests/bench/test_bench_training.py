@@ -1,4 +1,4 @@
-"""`minglm bench train`: the padded trainers train the same model, wrong trainers are refused, work is counted right."""
+"""`minglm bench train`: all train the same model, wrong trainers are refused, work is counted right."""
 
 import json
 from dataclasses import replace
@@ -251,8 +251,8 @@ def test_a_wrong_kernel_is_refused(small_preset, minglm, monkeypatch):
 
 
 def test_useful_work_is_what_the_reference_multiplies():
-    """Counted again by PyTorch's own counter, on a model that computes every hidden pair, and in its last layer the query of
-    every row (it calls qkv for the keys of all of them): less those."""
+    """Counted again by PyTorch's own counter, minus what the model computes beyond: every hidden pair, and in
+    the last layer the query of every row (it calls qkv for the keys of all rows)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model, batch = model_of(), pack(examples())

@@ -6,10 +6,13 @@ import subprocess
 import tomllib
 
 import pytest
+import torch
 from conftest import RECORDED, SMALL, command, python, run_command
 
+from minglm import GLM
 from minglm.cli.fill import Stream
-from minglm.train.config import keys
+from minglm.cli.pretrain import SIZES
+from minglm.train.config import keys, resolve
 from minglm.train.presets import PRESETS
 
 
@@ -148,6 +151,15 @@ def test_settings_come_from_default_preset_file_and_command_line_in_this_order(m
 def test_every_setting_has_a_full_name(minglm):
     shown = minglm("pretrain", "--help").out
     assert all(f"--{key}" in shown for key in keys())
+
+
+def test_help_tells_the_size_of_every_preset_which_texts_are_read_and_that_ctrl_c_saves(minglm):
+    shown = minglm("pretrain", "--help").out
+    assert list(SIZES) == list(PRESETS) and "Ctrl-C saves" in shown and ".jsonl.gz" in shown
+    for name, about in SIZES.items():
+        with torch.device("meta"):
+            weights = GLM(resolve(name).model).num_parameters()
+        assert about.startswith(f"{weights / 1e6:.1f} M, ") and f"{name:<5}  {about}" in shown
 
 
 @pytest.mark.parametrize(

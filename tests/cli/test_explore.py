@@ -1,4 +1,4 @@
-"""`minglm explore`: which page is written, from what, and what is refused. What the page does is tested in test_page*.py."""
+"""`minglm explore`: which page is written, and what is refused. tests/viz/page tests what the page does."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`minglm info`: what it says, and that its self-test notices what is wrong."""
+"""`minglm info`: what it prints, and that its self-test notices errors."""
 
 import json
 import os
@@ -90,9 +90,9 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
     why = "there is no C++ compiler"
     built = dict(extension=False, reason=why, compiler=None, openmp=False, sets=[])
     (tmp_path / "minglm" / "_build_info.json").write_text(json.dumps(built), encoding="utf-8")
-    # where minglm is installed editable, a finder would lead to the extension of the checkout
-    gone = 'import sys\nsys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", "")]\n'
-    (tmp_path / "sitecustomize.py").write_text(gone, encoding="utf-8")
+    # in an editable install, a finder would lead to the extension of the checkout
+    kept = 'f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", "")'
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.meta_path = [{kept}]\n", encoding="utf-8")
     result = run_command("info", "--json", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -155,7 +155,7 @@ def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
 
 
 def report_of(**changes):
-    """A report in which nothing is left to improve, but for the changes."""
+    """A report in which nothing is left to improve, except for the changes."""
     rungs = [dict(name=name, built=True) for name in ("scalar", "avx2")]
     report = dict(
         build=dict(extension=True, reason=None, compiler="g++ 12", sets=["avx2"]),

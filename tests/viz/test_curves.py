@@ -72,7 +72,7 @@ def test_lines_hold_the_data_of_the_file(tmp_path):
 def test_panels_share_the_steps_and_name_what_they_show(tmp_path):
     fig = fig_curves(write_metrics(tmp_path / "run", 30))
     names = [ax.get_title(loc="left") for ax in fig.axes]
-    assert names == ["loss, nats a token", "learning rate", "gradient norm", "text tokens a second"]
+    assert names == ["loss, nats per token", "learning rate", "gradient norm", "text tokens per second"]
     assert len({ax.get_xlim() for ax in fig.axes}) == 1
     assert (
         fig.get_suptitle() == "run"
@@ -84,7 +84,7 @@ def test_the_alt_text_says_where_the_run_ended(tmp_path):
     path = write_metrics(tmp_path / "run", 40)
     data, words = columns(path), fig_curves(path).alt_text
     assert "steps 1 to 40" in words and f"document {data['held_out_document'][-1]:.2f}" in words
-    assert f"{np.median(data['text_tokens'] / data['seconds']):,.0f} text tokens a second" in words
+    assert f"{np.median(data['text_tokens'] / data['seconds']):,.0f} text tokens per second" in words
     assert "No held-out loss" in fig_curves(write_metrics(tmp_path / "run", 40, every=0)).alt_text
 
 
@@ -99,7 +99,7 @@ def test_any_length_of_run_can_be_drawn(tmp_path, steps, every):
 
 
 def texts_of(fig):
-    """(words, box in pixels) of every text that is drawn. Ticks outside the axes have labels, but those are not drawn."""
+    """(words, box in pixels) of every text that is drawn; labels of ticks outside the axes are not."""
     fig.draw_without_rendering()
     texts = [fig._suptitle]
     for ax in fig.axes:

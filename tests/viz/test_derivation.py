@@ -1,4 +1,4 @@
-"""The rows, rules and steps that all pictures are drawn from, against second ways of saying the same."""
+"""The rows, rules and steps behind all pictures, checked in a second way."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ objectives, models = st.sampled_from(OBJECTIVES), st.sampled_from([*MODELS])
 
 
 def glm_rows(tokens, spans, order, objective):
-    """The rows by going through the text with a pencil: a list of (token, target, word, span, position, block position)."""
+    """The rows, as with a pencil: a list of (token, target, word, span, position, block position)."""
     mask = {"token": "[M]", "sentence": "[sM]", "document": "[gM]"}[objective]
     rows, stands = [], {}
     for i, token in enumerate(tokens):
@@ -193,7 +193,7 @@ def test_the_relatives_know_neither_order_nor_objective():
 
 
 def test_nothing_is_worked_out_a_second_time(monkeypatch):
-    """explain goes through infilling.build_example, and every mask through keys_of_row: what they say is what is shown."""
+    """explain uses infilling.build_example, and every mask keys_of_row: what they return is shown."""
     assert derivation_module.build_example is infilling.build_example
     assert derivation_module.keys_of_row is keys_of_row is mask_module.keys_of_row
     seen = []
@@ -282,7 +282,7 @@ def test_what_cannot_be_explained_is_named(typed, named):
 
 
 def check_cells(d):
-    """Every cell from what stands in its two rows: its kind, its rule, and that the rules' code says the same."""
+    """Every cell from its two rows: its kind, its rule, and that the rules' code agrees."""
     T, A = len(d), d.part_a_len
     piece = d.span_id if d.model in ("glm", "t5", "bert") else np.zeros(T)
     for i in range(T):

@@ -1,4 +1,4 @@
-"""Every figure: what is drawn is what the derivation, model or run says, it can be read at any width, files stay the same."""
+"""Every figure: it shows the derivation, model or run, can be read at any width, and files stay the same."""
 
 import io
 import json
@@ -38,15 +38,12 @@ from minglm.viz.figures.curves import fig_runs, read_metrics, smooth
 from minglm.viz.figures.grid import CODES
 from minglm.viz.palette import KINDS
 
-pytestmark = pytest.mark.filterwarnings(
-    "error::UserWarning", "error::RuntimeWarning"
-)  # a letter without a font is one
+# a letter without a font is a warning
+pytestmark = pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 PAPER = explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0])
-ENGLISH = explain(
-    "The old man went slowly down to the river and sat there until evening came , thinking of the long war .".split(),
-    [(3, 5), (9, 12), (18, 20)],
-    [2, 0, 1],
-)
+SENTENCE = "The old man went slowly down to the river and sat there until evening came , "
+SENTENCE += "thinking of the long war ."
+ENGLISH = explain(SENTENCE.split(), [(3, 5), (9, 12), (18, 20)], [2, 0, 1])
 CHINESE = explain(list("春眠不觉晓处处闻啼鸟夜来风雨声"), [(2, 5), (10, 12)], [1, 0])
 ODD = explain(
     ["a", "internationalisation-of-everything", "$\\frac$", "b", "\u202e", "c\n", "", "😀"],
@@ -146,7 +143,7 @@ def undrawn_ticks(ax):
 
 
 def check_readable(fig, width):
-    """Nothing covers anything, nothing leaves the picture, and there are words for those who cannot see it."""
+    """Nothing overlaps, nothing leaves the picture, and there is an alternative text."""
     texts, (wide, high) = drawn_texts(fig), (fig.get_size_inches() * fig.dpi).round()
     assert wide == width and texts
     boxes = np.array([box for _, *box in texts]) + [1, 1, -1, -1]  # a pixel of rounding on each side
@@ -501,7 +498,7 @@ def test_position_embeddings_are_compared_by_cosine(model):
 
 def test_spans_are_counted_and_the_law_is_poissons():
     lengths, settings = [64] * 150 + [30] * 50, run_figures.DataConfig(mask_ratio=0.2, mean_span_length=2.0)
-    measured, shares = run_figures.draw_spans(lengths, settings)
+    measured, shares = run_figures.lengths_and_shares(lengths, settings)
     fig = run_figures.fig_spans(lengths, settings)
     left, right = fig.axes
     heights = [bar.get_height() for bar in left.patches]
@@ -664,7 +661,7 @@ def test_a_run_is_plotted(command, small_run, tmp_path, capsys):
         (["--figure", "curvs"], "did you mean curves"),
         (["--figure", "attention"], "bench"),
         (["nowhere"], "nowhere"),
-        ([".", "--figure", "spans"], "2 came"),
+        ([".", "--figure", "spans"], "2 given"),
     ],
 )
 def test_what_cannot_be_plotted_is_told_in_one_line(command, small_run, words, match):
@@ -683,7 +680,7 @@ def test_a_bench_is_plotted_and_another_json_refused(command, tmp_path):
     command(tmp_path / "b.json")
     assert (tmp_path / "b.png").stat().st_size > 5000
     (tmp_path / "c.json").write_text("[1]")
-    with pytest.raises(MinglmError, match="not what a bench"):
+    with pytest.raises(MinglmError, match="not written by bench attention"):
         command(tmp_path / "c.json")
 
 
@@ -738,7 +735,7 @@ def test_the_picture_of_the_readme_is_that_of_the_papers_example(theme):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
-    """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --theme dark --out glm-dark.svg."""
+    """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --theme dark."""
     kept = (ROOT / "tutorials" / "results" / f"glm-{theme}.svg").read_text(encoding="utf-8")
     now = save_figure(mask_figures.fig_mask(PAPER, theme=theme), tmp_path / "now.svg").read_text(
         encoding="utf-8"
@@ -746,7 +743,7 @@ def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
 
     def drawn(
         text,
-        # what matplotlib names its paths and how it writes them differs between versions; shapes and words do not
+        # names and writing of paths differ between versions of matplotlib; shapes and words do not
     ):
         return re.findall(
             r'<g id="(?!patch|line|text|axes|figure)[^"]*"|fill: #\w+|<dc:description>.*|viewBox="[^"]*"',
@@ -761,7 +758,7 @@ def test_the_picture_of_the_readme_is_what_is_drawn_today(tmp_path, theme):
 )
 @pytest.mark.parametrize("name", ["mask", "family"])
 def test_the_mask_and_the_family_look_as_when_somebody_last_looked_at_them(tmp_path, name):
-    """Kept with: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --width 460 --out mask.png."""
+    """Made by: minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --figure mask --width 460."""
 
     def pixels(path):
         return imread(path)[..., :3] * 255

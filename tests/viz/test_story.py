@@ -1,4 +1,4 @@
-"""The animation: what it shows is what the derivation says, it moves as planned, and it is whole when it stands still."""
+"""The animation: it shows the derivation, moves as planned, and is complete when it stands still."""
 
 import ast
 import io
@@ -237,7 +237,7 @@ def test_nothing_leaves_the_picture(d, width):
 
 @every_sample
 def test_without_motion_the_picture_is_the_last_one(d):
-    """What rests unseen are the captions of earlier steps, the frame, and the [M] where the words are away."""
+    """Hidden at rest: the captions of earlier steps, the frame, and the [M] where words are away."""
     read = Read(d)
     assert "@media(prefers-reduced-motion:reduce){.m,.f{animation:none!important}}" in read.css
     assert re.search(r"\.h\{opacity:0\}", read.css)
@@ -350,7 +350,7 @@ def test_any_text_is_escaped(words, random, width):
 @pytest.mark.parametrize(
     "d, look, match",
     [
-        (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows came, 720 pixels hold 24; take a shorter text$"),
+        (explain(["a"] * 30, [(1, 2)], [0]), {}, "32 rows given, 720 pixels hold 24; take a shorter text$"),
         (explain(["a", "b"], [], []), {}, "nothing is blanked; --spans"),
         (explain(["a"], [], [], model="bert"), {}, "'glm' is needed"),
         (STARS, dict(theme="sepia"), "light, dark"),
@@ -408,7 +408,8 @@ AT = """second => { for (const motion of document.getAnimations()) {
     motion.pause(); motion.currentTime = 1000 * second; } }"""
 BOX = """id => { const box = document.getElementById(id).getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2]; }"""
-OUTSIDE = """size => [...document.querySelectorAll("text")].filter(text => { const box = text.getBoundingClientRect();
+OUTSIDE = """size => [...document.querySelectorAll("text")].filter(text => {
+    const box = text.getBoundingClientRect();
     return box.width && (box.left < 0 || box.top < 0 || box.right > size[0] || box.bottom > size[1]); })
     .map(text => text.textContent)"""
 TOO_WIDE = """room => [...document.querySelectorAll("[id^=head-] text")]

@@ -23,7 +23,7 @@ from minglm.viz.columns import charset_of, display_width, wants_colour
 from minglm.viz.derivation import why
 from minglm.viz.palette import KINDS
 from minglm.viz.terminal import compare, explain_cell, film
-from minglm.viz.typed import draw, parse_cell, parse_models, parse_order, parse_spans, read, split
+from minglm.viz.typed import draw_spans, parse_cell, parse_models, parse_order, parse_spans, read, split
 from minglm.viz.words import MODELS, RULES
 
 DATA = RECORDED
@@ -337,7 +337,7 @@ def test_spans_are_drawn_as_training_draws_them(objective, ends, monkeypatch):
     is_end = np.array([False] * 10 + [any(mark in word for mark in SENTENCE_MARKS) for word in words])
     source = SampleSource(ids, windows, DataConfig(mask_ratio=0.4, mean_span_length=2.0), is_end)
     for seed in range(40):
-        spans, order, became = draw(
+        spans, order, became = draw_spans(
             [*words, *["[EOS]"] * ends], objective, seed, mask_ratio=0.4, mean_length=2.0
         )
         example = source.example(0, objective, Rng(seed))
@@ -467,7 +467,7 @@ def test_the_film_has_a_title_and_a_sentence_for_each_step_and_ends_in_the_table
 @given(samples(), st.sampled_from([*MODELS]), st.integers(30, 90) | st.none())
 @settings(max_examples=40)
 def test_the_film_marks_what_each_step_adds(sample, model, width):
-    """As many ^ as the step lights cells that show something; in colour as many cells are inverse, and no ^ is left."""
+    """As many ^ as the step lights cells that show something; in colour as many inverse cells, and no ^."""
     tokens, spans, order = sample
     d = explain([f"w{i}" for i in range(len(tokens))], spans, order, model=model)
     steps = re.split(r"\n\n\d+/\d+ [a-z ]+\n", film(d, width=width))[1:]
@@ -513,7 +513,7 @@ def test_all_families_stand_side_by_side_with_what_they_read_and_cannot():
 )
 @settings(max_examples=40)
 def test_every_table_beside_another_reads_back_as_its_mask(sample, models, width):
-    """Cut the band at the columns of its titles: each piece holds the glyphs of its mask, and what the rows say."""
+    """Cut the band at the columns of its titles: each piece has the glyphs of its mask and its rows."""
     tokens, spans, order = sample
     tokens = [f"w{i}" for i in range(len(tokens))]
     derivations = [explain(tokens, spans, order, model=model) for model in dict.fromkeys(models)]

@@ -1,4 +1,4 @@
-"""The sixteen figures: what each one is called, what it needs, and who draws it. matplotlib is imported when one is drawn.
+"""The sixteen figures: their names, what they need, and who draws them. matplotlib is imported at first use.
 
     samples.py          corruption F1, positions F2, film F4
     masks.py            mask F3, family F5, shuffles F6, batch F7
@@ -7,12 +7,12 @@
     runs.py             position_embeddings F8, spans F13
     curves.py           curves F12
     speed.py            attention F15
-    story.py            story F16, which moves: storyboard.py plans it, animated.py writes the SVG, without matplotlib
-    canvas.py, grid.py  what they stand on: pixels, letters and files; cells, labels and legends
+    story.py            story F16, animated (no matplotlib): storyboard.py plans it, animated.py writes SVG
+    canvas.py, grid.py  what the others use: pixels, fonts and files; cells, labels and legends
 
 Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light"
 or "dark" and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)`
-makes what a figure needs from what there is.
+prepares what a figure needs from a derivation, a model and a text.
 """
 
 import difflib
@@ -42,38 +42,33 @@ FIGURES = {
     name: Figure(name, *rest)
     for name, *rest in (
         ("corruption", "samples", TEXT, "from the text to Part A and Part B"),
-        ("positions", "samples", TEXT, "both positions of every row, as bars"),
-        ("mask", "masks", TEXT, "tokens, both positions and who may see whom, in one aligned picture"),
-        ("film", "samples", TEXT, "the steps from a text to a sample, a panel each"),
+        ("positions", "samples", TEXT, "both positions of every token, as bars"),
+        ("mask", "masks", TEXT, "tokens, both positions and who sees whom, in one aligned picture"),
+        ("film", "samples", TEXT, "the steps from a text to a sample, one panel each"),
         ("family", "masks", TEXT, "the masks of BERT, GPT, prefix LM, UniLM, T5 and GLM on the same text"),
         ("shuffles", "masks", TEXT, "the mask in every order of the spans"),
-        ("batch", "masks", TEXT, "samples packed end to end, and the few integers that the kernel gets"),
-        ("position_embeddings", "runs", RUN, "how alike the embeddings of every two positions are"),
+        ("batch", "masks", TEXT, "samples packed end to end, and the few integers that the kernel needs"),
+        ("position_embeddings", "runs", RUN, "how similar the embeddings of any two positions are"),
         ("heads", "models", MODEL, "what every head of every layer looks at"),
-        ("query", "models", MODEL, "what one row looks at, a bar for each key"),
-        ("infilling", "models", MODEL, "blanks being filled: the likeliest choices for each token"),
+        ("query", "models", MODEL, "what one token looks at, a bar for each key"),
+        ("infilling", "models", MODEL, "blanks being filled: the most likely choices for each token"),
         ("curves", "curves", RUNS, "loss, learning rate, gradient norm and speed over the steps"),
-        (
-            "spans",
-            "runs",
-            RUN,
-            "lengths of spans beside Poisson's law, and the share of a text that is blanked",
-        ),
+        ("spans", "runs", RUN, "span lengths next to Poisson's law, and the share of a text that is blanked"),
         ("tiles", "tiles", TEXT, "the kernel's tiles: full, partial, empty, and the work they save"),
         (
             "story",
             "story",
             TEXT,
-            "an animated .svg: the blanks fly out, the mask grows row by row, the blanks fly home",
+            "an animated .svg: blanks fly out, the mask grows row by row, blanks fly home",
         ),
-        ("attention", "speed", BENCH, "every way to compute attention, beside PyTorch's best"),
+        ("attention", "speed", BENCH, "every way to compute attention, compared with PyTorch's best"),
     )
 }
 HERE = {"tiles_text": "tiles", "attention_of": "models", "fig_runs": "curves"}
 
 
 def __getattr__(name):
-    """fig_mask, ..., fig_attention, tiles_text, attention_of: imported when they are asked for."""
+    """Import fig_mask, ..., fig_attention, tiles_text and attention_of at first use."""
     if name.removeprefix("fig_") in FIGURES and name.startswith("fig_"):
         return FIGURES[name.removeprefix("fig_")].function
     if name in HERE:
@@ -82,7 +77,7 @@ def __getattr__(name):
 
 
 def save_figure(fig, path):
-    """Write any figure: see `Animation.save` and `canvas.save_figure`. -> Path"""
+    """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path"""
     if hasattr(fig, "svg"):
         return fig.save(path)
     from .canvas import save_figure as save
@@ -91,7 +86,7 @@ def save_figure(fig, path):
 
 
 def find(name):
-    """The Figure of a name; MinglmError with the nearest name if there is none."""
+    """Return the Figure of a name. Raises MinglmError with the nearest name if there is none."""
     plain = str(name).removeprefix("fig_").replace("-", "_")
     if plain in FIGURES:
         return FIGURES[plain]
@@ -101,18 +96,16 @@ def find(name):
 
 
 def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme="light", width=None, **dials):
-    """The figure of that name, from a derivation (of words) or from one and a model with its tokenizer. -> matplotlib Figure
+    """Draw the figure of that name from a derivation (of words), or from one and a model with its tokenizer.
 
-    text: what the derivation was made of, as typed, so that its blanks reach the tokenizer; for "infilling" a
-    text with [MASK] does without a derivation. dials: those of the figure, e.g. layer=, head= and row= of
-    "query", tile= of "tiles".
+    Returns a matplotlib Figure. text: the derivation's text as typed, so that its spaces reach the tokenizer;
+    "infilling" needs no derivation if the text has [MASK]. dials: options of the figure, e.g. layer=, head=
+    and row= of "query", tile= of "tiles".
     """
     figure, look = find(name), dict(theme=theme, width=width, **dials)
     name = figure.name
     if figure.needs in (RUNS, BENCH) or name == "spans":
-        raise MinglmError(
-            f"figure {name} is not of a text but of {figure.needs}: minglm plot PATH --figure {name}"
-        )
+        raise MinglmError(f"figure {name} needs {figure.needs}, not a text: minglm plot PATH --figure {name}")
     if figure.needs != TEXT and model is None:
         raise MinglmError(f"figure {name} needs a model: --model RUN")
     if name == "position_embeddings":
@@ -131,7 +124,7 @@ def draw(name, *, derivation=None, model=None, tokenizer=None, text=None, theme=
 
         example, tokens = in_tokens(derivation, tokenizer, text, model.config.max_positions)
         return figure.function(attention_of(model, example), tokens, **look)
-    if name == "batch":  # the same text as three models read it: one integer each
+    if name == "batch":  # the same text for three models: one integer each
         from ..derivation import explain
 
         d = derivation

@@ -1,7 +1,7 @@
 """Animated SVG from plain strings: elements, one loop of CSS keyframes, and the file.
 
-The file holds no script, no font and no link, so it also moves inside an <img>. Without its animation (under
-prefers-reduced-motion, or in a viewer that knows none) every element rests where its own attributes put it.
+The file has no script, font or link, so it also moves inside an <img>. Without animation (with
+prefers-reduced-motion, or in a simple viewer) every element rests where its own attributes put it.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ WIDE, NARROW = set("mwMW@%…—"), set("ijlItfr.,:;'|!()[] ")
 
 @dataclass(frozen=True)
 class Animation:
-    """An animated picture. svg: the text of its file; alt_text: what it shows, in words."""
+    """An animated picture. svg: the text of its file; alt_text: a description in words."""
 
     svg: str
     alt_text: str
@@ -28,7 +28,7 @@ class Animation:
         return self.svg
 
     def save(self, path):
-        """Write it as .svg -> Path. Raises MinglmError for another ending, and where it cannot be written."""
+        """Write it as .svg. -> Path. Raises MinglmError for another ending or if it cannot be written."""
         path = Path(path)
         if path.suffix.lower() != ".svg":
             raise MinglmError(f"{path}: an animation is written as .svg only; name a file that ends in .svg")
@@ -38,29 +38,29 @@ class Animation:
 
 @dataclass
 class Loop:
-    """The keyframes of one loop of `seconds`. Equal ones are kept once."""
+    """The keyframes of one loop of `seconds`; equal ones are kept once."""
 
     seconds: float
     names: dict = field(default_factory=dict)  # {keyframes: their name}
 
     def moves(self, *stops, css_class="m"):
-        """The attributes of an element that goes through stops: (second, css), in order."""
+        """Return the attributes of an element that passes through stops, (second, css) in order."""
         percents = [(f"{number(100 * t / self.seconds, 2)}%", css) for t, css in stops]
-        alike = groupby(percents, key=lambda percent: percent[1])  # neighbours that say the same share a rule
+        alike = groupby(percents, key=lambda percent: percent[1])  # equal neighbours share a rule
         frames = "".join(f"{','.join(when for when, _ in group)}{{{css}}}" for css, group in alike)
         name = self.names.setdefault(frames, f"k{len(self.names)}")
         return dict(class_=css_class, style=f"animation-name:{name}")
 
     def shows(self, start, end=None, fade=0.3):
-        """The attributes of an element that is seen from `start` on; with `end` only until then."""
+        """Return the attributes of an element that is visible from `start` on, with `end` only until then."""
         stops = [(0, "opacity:0"), (start, "opacity:0"), (start + fade, "opacity:1")]
         if end is None:
             return self.moves(*stops, (self.seconds, "opacity:1"))
         stops += [(end - fade, "opacity:1"), (end, "opacity:0"), (self.seconds, "opacity:0")]
-        return self.moves(*stops, css_class="m h")  # h: the finished picture is without it
+        return self.moves(*stops, css_class="m h")  # h: hidden in the finished picture
 
     def css(self):
-        """The rules that `moves` and `shows` stand on; class f is for paths that bring their own easing."""
+        """Return the rules behind `moves` and `shows`; class f is for paths with their own easing."""
         every = f"animation:{number(self.seconds, 2)}s ease-in-out infinite"
         return (
             f".m,.f{{{every}}}.f{{animation-timing-function:linear}}.h{{opacity:0}}"
@@ -70,9 +70,9 @@ class Loop:
 
 
 def tag(name, *inside, **attributes):
-    """An element as a string: tag("rect", x=1.5, class_="m") -> <rect x="1.5" class="m"/>. None is left out.
+    """Return an element: tag("rect", x=1.5, class_="m") -> <rect x="1.5" class="m"/>. None is left out.
 
-    inside: elements, or text that has been escaped already.
+    inside: elements, or escaped text.
     """
     words = [name]
     for key, value in attributes.items():
@@ -83,24 +83,24 @@ def tag(name, *inside, **attributes):
 
 
 def label(x, y, words, css_class):
-    """A line of text whose letters stand around the height y."""
+    """Return a line of text centred at height y."""
     return tag("text", escape(words, quote=False), x=float(x), y=float(y), dy=".35em", class_=css_class)
 
 
 def place(x, y, angle=0, scale=1):
-    """Where something stands, as CSS: moved to (x, y), turned by `angle` degrees, enlarged."""
+    """Return a place as CSS: moved to (x, y), turned by `angle` degrees, scaled."""
     more = f" rotate({number(angle)}deg)" * bool(angle) + f" scale({number(scale, 2)})" * (scale != 1)
     return f"transform:translate({number(x)}px,{number(y)}px){more}"
 
 
 def still(x, y, angle=0, scale=1):
-    """The same as an attribute."""
+    """Return the same as an SVG attribute."""
     more = f" rotate({number(angle)})" * bool(angle) + f" scale({number(scale, 2)})" * (scale != 1)
     return f"translate({number(x)} {number(y)}){more}"
 
 
 def flight(here, there, start, end, aisle, n=12):
-    """[(second, css)] from a place to another in n steps: out, across in the aisle, in; slow at both ends.
+    """Return [(second, css)] from one place to another in n steps: out, across, in; slow at both ends.
 
     here, there: (x, y, angle, scale), see `place`. aisle: the height of a Bezier curve's two inner points.
     """
@@ -116,12 +116,12 @@ def flight(here, there, start, end, aisle, n=12):
 
 
 def number(x, digits=1):
-    """A number as short as a file can have it: 1, 1.5."""
+    """Format a number as short as possible: 1, 1.5."""
     return f"{x:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def ems(text):
-    """About how wide a text is, in sizes of its letters: rather too wide, as the font is not known."""
+    """Estimate the width of a text in font sizes, rather too wide, because the font is unknown."""
     return sum(
         0.98 if display_width(c) > 1 or c in WIDE else 0.38 if c in NARROW else 0.68 if c.isupper() else 0.62
         for c in text
@@ -130,5 +130,5 @@ def ems(text):
 
 
 def clean(words):
-    """A sentence as an XML file can hold it."""
-    return escape(printable(words, "unicode", blank=" "), quote=False)
+    """Escape a sentence for XML."""
+    return escape(printable(words, "unicode", space=" "), quote=False)

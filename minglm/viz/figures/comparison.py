@@ -1,4 +1,4 @@
-"""What `minglm compare` found, as one picture: a panel for each use, a point with its error for each model."""
+"""The results of `minglm compare` as one picture: a panel per use, a point with its error per model."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,30 +20,25 @@ MARKS = "osD^vP"
 PANEL = 150, 200  # pixels: the least width of a panel, and its height
 
 
-def fig_comparison(found, *, theme="light", width=None):
-    """The summary of a comparison (compare.py) as panels; a hollow point is the same learning from random weights.
+def fig_comparison(results, *, theme="light", width=None):
+    """Draw compare.table.summary as panels; a hollow point is fine-tuning from random weights.
 
-    Bars are one standard error. A dotted line is chance (of BLEU: copying the source), a dashed one what
-    counting words gives. A model that cannot do something has no point there. Ablations of GLM are two panels
-    of their own.
+    Bars are one standard error. The dotted line is chance (for BLEU: copying the source), the dashed one a
+    baseline that counts words. A model that cannot do a task has no point there. Ablations of GLM have two
+    panels of their own.
     """
     colours, width = look(theme), width_in_pixels(width)
-    table = found["table"]
-    panels = [(use, MODELS, use) for use in table] + [
-        (f"{use},\nablations", ABLATED, use)
-        for use in ("sentiment", "infill")
-        if any(name in table.get(use, {}).get("pretrained", {}) for name in list(ABLATED)[1:])
-    ]
+    table = results["table"]
+    panels = [(use, MODELS, use) for use in table]
+    for use in ("sentiment", "infill"):
+        if any(name in table.get(use, {}).get("pretrained", {}) for name in list(ABLATED)[1:]):
+            panels.append((f"{use},\nablations", ABLATED, use))
     columns = max(1, min(len(panels), width // PANEL[0]))
     rows = -(-len(panels) // columns)
-    fig = Figure(
-        figsize=(width / DPI, (rows * PANEL[1] + 70) / DPI),
-        dpi=DPI,
-        layout="constrained",
-        facecolor=colours["back"],
-    )
+    size = (width / DPI, (rows * PANEL[1] + 70) / DPI)
+    fig = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor=colours["back"])
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
-    words, handles = [], {}
+    words = []
     for ax, (title, names, use) in zip(axes, panels, strict=False):
         row = table[use]
         for place, name in enumerate(names):
@@ -51,18 +46,9 @@ def fig_comparison(found, *, theme="light", width=None):
                 point = row[kind].get(name)
                 if point and not (kind == "random" and names is ABLATED):
                     colour = SPAN_COLOURS[place % len(SPAN_COLOURS)]
-                    ax.errorbar(
-                        place + shift,
-                        point["score"],
-                        point["standard_error"],
-                        fmt=MARKS[place],
-                        color=colour,
-                        markersize=6,
-                        markerfacecolor=face or colour,
-                        capsize=2,
-                        linewidth=1,
-                        gid=f"{use}-{kind}-{name}",
-                    )
+                    how = dict(color=colour, markerfacecolor=face or colour, gid=f"{use}-{kind}-{name}")
+                    how |= dict(fmt=MARKS[place], markersize=6, capsize=2, linewidth=1)
+                    ax.errorbar(place + shift, point["score"], point["standard_error"], **how)
                     if kind == "pretrained":
                         words.append(f"{' '.join(title.split())}, {names[name]}: {point['score']:.1f}")
         lines = {
@@ -78,18 +64,10 @@ def fig_comparison(found, *, theme="light", width=None):
         ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_xticks(range(len(names)), names.values(), fontsize=8, rotation=90)
         ax.yaxis.set_major_locator(MaxNLocator(5))
-        handles.setdefault(use, ax)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    fig.suptitle(
-        "One network, trained in four ways",
-        x=0.01,
-        ha="left",
-        color=colours["ink"],
-        fontsize=13,
-        fontweight="bold",
-    )
-    fig.alt_text = (
-        "Scores of the same network pretrained as GLM, GPT, BERT and prefix LM. " + "; ".join(words) + "."
-    )
+    how = dict(color=colours["ink"], fontsize=13, fontweight="bold")
+    fig.suptitle("One network, trained in four ways", x=0.01, ha="left", **how)
+    about = "Scores of the same network pretrained as GLM, GPT, BERT and prefix LM."
+    fig.alt_text = f"{about} {'; '.join(words)}."
     return fig

@@ -1,4 +1,4 @@
-"""How a training run went: figure F12, from the run's metrics.csv."""
+"""The curves of a training run: figure F12, from the run's metrics.csv."""
 
 import csv
 import math
@@ -12,7 +12,7 @@ from ...errors import MinglmError
 from ..palette import SPAN_COLOURS
 from .canvas import DPI, look, save_figure, width_in_pixels
 
-# columns of metrics.csv that the figure reads; losses in nats a token
+# columns of metrics.csv that the figure reads; losses in nats per token
 COLUMNS = ("step", "loss", "lr", "grad_norm", "text_tokens", "seconds")
 HELD_OUT = {
     "held_out": "all",
@@ -20,8 +20,7 @@ HELD_OUT = {
     "held_out_sentence": "sentence",
     "held_out_document": "document",
 }
-# Told apart by marker and dashes first, by colour second (Okabe and Ito's, which most colour-blind readers
-# tell apart).
+# Markers and dashes differ first, colours (Okabe and Ito's) second, for colour-blind readers.
 STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
 LINES = {
     "light": {
@@ -39,17 +38,14 @@ LINES = {
         "document": "#E89AD8",
     },
 }
-DASHES, MARKS = (
-    ("-", "--", ":", "-."),
-    ("o", "s", "^", "D", "v", "P"),
-)  # of several runs, beside their colours
-MOST_POINTS = 20_000  # of a raw line; a longer run is drawn as the extremes of as many stretches
+DASHES, MARKS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v", "P")  # of several runs, besides colours
+MOST_POINTS = 20_000  # of a raw line; of a longer run only the extremes of short stretches are drawn
 
 
 def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
-    """Loss, held-out losses, learning rate, gradient norm and speed over the steps of a run. -> matplotlib Figure.
+    """Draw loss, held-out losses, learning rate, gradient norm and speed over the steps of a run. -> Figure
 
-    width: in pixels at 100 dots an inch (900 unless given); the height is 700. fig.alt_text says it in words.
+    width: in pixels at 100 dpi (default 900); the height is 700. fig.alt_text describes it in words.
     """
     colours, width = look(theme) | LINES[theme], width_in_pixels(width)
     path = Path(metrics_csv_path)
@@ -60,27 +56,16 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 
     fig, (loss, lr, norm, speed) = four_panels(title, colours, width)
     step = metrics["step"]
-    handles = [
-        noisy_line(
-            loss, step, metrics["loss"], colours["training"], f"training {last(smooth(metrics['loss'])):.2f}"
-        )
-    ]
+    label = f"training {last(smooth(metrics['loss'])):.2f}"
+    handles = [noisy_line(loss, step, metrics["loss"], colours["training"], label)]
     for column, name in HELD_OUT.items():
         seen = np.isfinite(metrics[column])
         if seen.any():
             marker, dashes = STYLES[name]
             label = f"held out{'' if name == 'all' else ', ' + name} {last(metrics[column]):.2f}"
-            sizes = dict(markersize=4.5, markevery=max(1, seen.sum() // 25), linewidth=1.4)
-            handles += loss.plot(
-                step[seen],
-                metrics[column][seen],
-                dashes,
-                marker=marker,
-                color=colours[name],
-                label=label,
-                gid=column,
-                **sizes,
-            )
+            how = dict(marker=marker, markersize=4.5, markevery=max(1, seen.sum() // 25), linewidth=1.4)
+            how |= dict(color=colours[name], label=label, gid=column)
+            handles += loss.plot(step[seen], metrics[column][seen], dashes, **how)
     legend_above(loss, handles, colours, width)
 
     lr.plot(step, metrics["lr"], color=colours["training"], linewidth=1.6, marker=dot(step), gid="lr")
@@ -94,10 +79,9 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
 
 
 def fig_runs(paths, *, theme="light", width=None):
-    """Several runs in one picture: running means of the training loss, held-out losses as marks, rate, norm and speed.
+    """Draw several runs: running means of the training loss, held-out losses as marks, rate, norm and speed.
 
-    paths: metrics.csv of each; a run is called by its folder. -> matplotlib Figure. A resumed run repeats no
-    step, and its metrics do not say where it was resumed, so nothing marks that.
+    paths: each run's metrics.csv; a run is named after its folder. -> matplotlib Figure
     """
     colours, width = look(theme), width_in_pixels(width)
     runs = {str(Path(path).resolve().parent.name): read_metrics(path) for path in paths}
@@ -114,55 +98,45 @@ def fig_runs(paths, *, theme="light", width=None):
         end = last(smooth(metrics["loss"]))
         handles += loss.plot(step, smooth(metrics["loss"]), label=f"{name} {end:.2f}", gid=f"loss-{n}", **how)
         seen, held = np.isfinite(metrics["held_out"]), last(metrics["held_out"])
-        marks = dict(
-            color=colour, markersize=4.5, markerfacecolor=colours["back"], markevery=max(1, seen.sum() // 12)
-        )
+        marks = dict(color=colour, markersize=4.5, markerfacecolor=colours["back"])
+        marks |= dict(markevery=max(1, seen.sum() // 12))
         loss.plot(step[seen], metrics["held_out"][seen], MARKS[n % len(MARKS)], gid=f"held_out-{n}", **marks)
         lr.plot(step, metrics["lr"], gid=f"lr-{n}", **how)
         for ax, column in ((norm, "grad_norm"), (speed, "tokens_per_second")):
             ax.plot(step, running_mean(metrics[column], in_logs and ax is norm), gid=f"{column}-{n}", **how)
-        words.append(
-            f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}"
-            + (f", held out {held:.2f}" if math.isfinite(held) else "")
-        )
+        held_out = f", held out {held:.2f}" if math.isfinite(held) else ""
+        words.append(f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}{held_out}")
     legend_above(loss, handles, colours, width)
     scales((lr, norm, speed), max((metrics["step"] for metrics in runs.values()), key=len), in_logs, width)
     speed.set_xlabel("step; marks in the first panel: held-out loss", color=colours["ink"])
-    fig.alt_text = f"Training curves of {len(runs)} runs, in nats a token at the end. {'; '.join(words)}."
+    fig.alt_text = f"Training curves of {len(runs)} runs, in nats per token at the end. {'; '.join(words)}."
     return fig
 
 
 def four_panels(title, colours, width):
-    """A Figure for loss, learning rate, gradient norm and speed over the same steps, and its four axes."""
+    """Return a Figure and its four axes: loss, learning rate, gradient norm and speed over the same steps."""
     fig = Figure(figsize=(width / DPI, 7), dpi=DPI, layout="constrained", facecolor=colours["back"])
     fig.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
     axes = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
     if title:
         fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
-    for ax, name in zip(
-        axes, ("loss, nats a token", "learning rate", "gradient norm", "text tokens a second"), strict=True
-    ):
+    names = ("loss, nats per token", "learning rate", "gradient norm", "text tokens per second")
+    for ax, name in zip(axes, names, strict=True):
         style_axes(ax, name, colours)
     return fig, axes
 
 
 def legend_above(ax, handles, colours, width):
-    """What the lines are, above the axes: there it can cover nothing."""
-    ax.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1.1),
-        borderaxespad=0,
-        frameon=False,
-        fontsize=9,
-        ncols=5 if width >= 1000 else 3 if width >= 600 else 2,
-        labelcolor=colours["ink"],
-        columnspacing=1.4,
-    )
+    """Draw the legend above the axes, where it covers nothing."""
+    where = dict(loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0, columnspacing=1.4)
+    columns = 2 if width < 600 else 3
+    columns = 5 if width >= 1000 else columns
+    style = dict(frameon=False, fontsize=9, labelcolor=colours["ink"])
+    ax.legend(handles=handles, ncols=columns, **where, **style)
 
 
 def scales(axes, step, in_logs, width):
-    """Limits and numbers of the lower panels; step: the longest run's."""
+    """Set limits and number formats of the lower panels. step: of the longest run."""
     lr, norm, speed = axes
     for ax in (lr, speed) if in_logs else axes:
         ax.set_ylim(0, max(ax.get_ylim()[1], 1e-12) * 1.08)
@@ -172,18 +146,17 @@ def scales(axes, step, in_logs, width):
         norm.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    speed.xaxis.set_major_locator(
-        MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-    )
+    ticks = MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    speed.xaxis.set_major_locator(ticks)
     if len(step) == 1:
         speed.set_xlim(step[0] - 1, step[0] + 1)
     speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def save_curves(run_dir):
-    """Draw run_dir/metrics.csv to run_dir/curves.png: whole or not at all, over the picture before.
+    """Draw run_dir/metrics.csv to run_dir/curves.png, replacing an older picture atomically.
 
-    Returns its path; None for a run that was stopped before its first step, which has nothing to draw.
+    Returns its path, or None for a run without a step, which has nothing to draw.
     """
     run_dir = Path(run_dir)
     if not len(read_metrics(run_dir / "metrics.csv")["step"]):
@@ -192,17 +165,16 @@ def save_curves(run_dir):
 
 
 def read_metrics(path):
-    """metrics.csv as a dict of (rows,) float arrays, nan where a field is empty; "tokens_per_second" is added.
+    """Read metrics.csv as {column: (steps,) floats}, nan for empty fields; "tokens_per_second" is added.
 
-    A last line that is still being written is left out.
+    An incomplete last line is left out.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
     except OSError as error:
-        raise MinglmError(
-            f"{path}: {error.strerror or error}; a run folder's metrics.csv is needed"
-        ) from None
+        why = error.strerror or error
+        raise MinglmError(f"{path}: {why}; a run folder's metrics.csv is needed") from None
     except (ValueError, csv.Error):
         header, rows = [], []
     missing = [name for name in COLUMNS if name not in header]
@@ -215,9 +187,8 @@ def read_metrics(path):
         try:
             table[i] = [float(field) if field else math.nan for field in row]
         except ValueError:
-            raise MinglmError(
-                f"{path}: line {i + 2} is not one number for each of the {len(header)} columns"
-            ) from None
+            expected = f"one number for each of the {len(header)} columns"
+            raise MinglmError(f"{path}: line {i + 2} is not {expected}") from None
     never = np.full(len(rows), np.nan)
     metrics = dict.fromkeys(HELD_OUT, never) | dict(zip(header, table.T, strict=True))
     seconds = np.where(metrics["seconds"] > 0, metrics["seconds"], np.nan)
@@ -226,10 +197,10 @@ def read_metrics(path):
 
 
 def smooth(values, share=0.02):
-    """A running mean over about `share` of the run on either side; nan (no value) is passed over. (n,) -> (n,).
+    """Return a running mean over about `share` of the run on either side, ignoring nan. (n,) -> (n,)
 
-    Weights fall off by the same factor a step, so the mean is one pass forwards and one back and does not lag
-    behind. Example: three values 4, 2, 2 are few, so nothing is smoothed: 4, 2, 2.
+    Weights fall off by the same factor per step, in a forward and a backward pass, so the mean does not lag.
+    Example: three values 4, 2, 2 are few, so nothing is smoothed: 4, 2, 2.
     """
     keep = 1 - 1 / max(1.0, share * len(values))
     there = np.isfinite(values)
@@ -246,32 +217,26 @@ def smooth(values, share=0.02):
 
 
 def noisy_line(ax, step, values, colour, label=None, gid="loss", in_logs=False):
-    """A quantity of every step, faint, and its running mean over it, which is returned.
+    """Draw a quantity of every step faintly, and over it its running mean, whose line is returned.
 
-    in_logs: the mean of the logarithms, so that a spike on a logarithmic axis does not lift what comes around
-    it.
+    in_logs: average logarithms, so that a spike on a logarithmic axis does not lift its neighbours.
     """
     x, y = extremes(step, values)
     ax.plot(x, y, color=colour, alpha=0.35, linewidth=0.8, gid=f"{gid} raw")
-    (line,) = ax.plot(
-        step,
-        running_mean(values, in_logs),
-        color=colour,
-        linewidth=1.8,
-        marker=dot(step),
-        label=label,
-        gid=gid,
-    )
+    how = dict(color=colour, linewidth=1.8, marker=dot(step), label=label, gid=gid)
+    (line,) = ax.plot(step, running_mean(values, in_logs), **how)
     return line
 
 
 def running_mean(values, in_logs=False):
-    """`smooth`, of the logarithms if asked for."""
-    return np.exp(smooth(np.log(np.where(values > 0, values, np.nan)))) if in_logs else smooth(values)
+    """Return `smooth(values)`, or with in_logs the same of the logarithms."""
+    if not in_logs:
+        return smooth(values)
+    return np.exp(smooth(np.log(np.where(values > 0, values, np.nan))))
 
 
 def extremes(step, values, most=MOST_POINTS):
-    """The points of a line; of a long one the smallest and the largest of each of most / 2 stretches, in order."""
+    """Return the points of a line; of a long one the smallest and largest of each of most / 2 stretches."""
     if len(values) <= most:
         return step, values
     keep = set()
@@ -284,18 +249,18 @@ def extremes(step, values, most=MOST_POINTS):
 
 
 def dot(step):
-    """A line of a single point is invisible without a marker."""
+    """Return the marker of a line: a single point is invisible without one."""
     return "o" if len(step) == 1 else None
 
 
 def last(values):
-    """The last value that is there, else nan."""
+    """Return the last finite value, or nan."""
     values = values[np.isfinite(values)]
     return values[-1] if len(values) else math.nan
 
 
 def spread(values):
-    """How many times the median the largest value is."""
+    """Return the largest value divided by the median."""
     values = values[np.isfinite(values) & (values > 0)]
     return values.max() / np.median(values) if len(values) else 1.0
 
@@ -306,27 +271,26 @@ def style_axes(ax, name, colours):
     ax.grid(True, color=colours["grid"], linewidth=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(colors=colours["ink"], labelsize=9, length=3)
-    ax.yaxis.set_major_locator(
-        MaxNLocator(4 if ax.get_subplotspec().rowspan.start else 8, steps=[1, 2, 2.5, 5, 10])
-    )
+    ticks = 4 if ax.get_subplotspec().rowspan.start else 8  # the first panel is taller
+    ax.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours["ink"])
 
 
 def in_words(metrics, title):
-    """The figure for those who cannot see it."""
+    """Return the alternative text of fig_curves."""
     step, loss = metrics["step"], metrics["loss"]
     words = [
         f"Training curves{' of ' + title if title else ''}, steps {step[0]:g} to {step[-1]:g}.",
-        f"Training loss: {loss[0]:.2f} at first, {last(smooth(loss)):.2f} at the end, in nats a token.",
+        f"Training loss: {loss[0]:.2f} at first, {last(smooth(loss)):.2f} at the end, in nats per token.",
     ]
     held = [f"{name} {last(metrics[c]):.2f}" for c, name in HELD_OUT.items() if np.isfinite(metrics[c]).any()]
     words.append(f"Last held-out loss: {', '.join(held)}." if held else "No held-out loss yet.")
     for column, text, statistic in (
         ("lr", "Largest learning rate: {:.3g}.", np.max),
         ("grad_norm", "Median gradient norm: {:.3g}.", np.median),
-        ("tokens_per_second", "Median speed: {:,.0f} text tokens a second.", np.median),
+        ("tokens_per_second", "Median speed: {:,.0f} text tokens per second.", np.median),
     ):
         values = metrics[column][np.isfinite(metrics[column])]
         if len(values):

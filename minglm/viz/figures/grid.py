@@ -1,4 +1,4 @@
-"""The mask as a grid of cells, and what stands around it: tokens, positions, brackets of spans, a legend."""
+"""The mask as a grid of cells, and what surrounds it: tokens, positions, brackets of spans, a legend."""
 
 import math
 
@@ -10,10 +10,8 @@ from ..palette import KINDS
 from ..words import MODELS
 from .canvas import BODY, SMALL, fitted, height_of, legible, width_of, wrapped
 
-LEAST_CELL = (
-    12  # pixels that a row with a label takes; below, and above MOST_WORDS, brackets say which span is where
-)
-MOST_WORDS = 48
+LEAST_CELL = 12  # pixels of a row with a label; in smaller cells, brackets say which span is where
+MOST_WORDS = 48  # in longer texts brackets do so, too
 CODES = {name: i for i, name in enumerate(KINDS)}
 LEGEND = {
     "AA": "{A} sees {A}",
@@ -24,7 +22,7 @@ LEGEND = {
     "AB": "hidden: {A} never sees {B}",
     "BF": "hidden: {B} never sees what comes later",
 }
-# What is drawn in a cell over its colour, in shares of its side: lines through points, or filled dots.
+# The pattern over the colour of a cell, in shares of its side: lines through points, or filled dots.
 ROUND = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 25)]
 STROKES = {
     "plain": [],
@@ -38,14 +36,14 @@ DOTS = [(0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7)]
 
 
 def part_colours(theme):
-    """What Part A and Part B are drawn in."""
+    """Return the colours of Part A and Part B."""
     return {"A": getattr(KINDS["AA"], theme), "B": getattr(KINDS["BS"], theme)}
 
 
 def cells(canvas, kind, x, y, side, *, alpha=1.0, gid="cells"):
-    """A (rows, keys) array of kinds as cells of `side` pixels from x, y on; "" is no cell.
+    """Draw a (rows, keys) array of kinds as cells of `side` pixels from (x, y) on; "" is no cell.
 
-    The mesh (its gid is "cells") holds the number of each kind in KINDS, masked where there is no cell.
+    The mesh holds the index of each kind in KINDS, masked where there is no cell.
     """
     theme, rows, keys = canvas.theme, *kind.shape
     codes = np.array([[CODES.get(name, -1) for name in row] for row in kind])  # (rows, keys)
@@ -69,62 +67,61 @@ def cells(canvas, kind, x, y, side, *, alpha=1.0, gid="cells"):
 
 
 def marks(canvas, name, where, x, y, side, alpha=1.0):
-    """The pattern of a kind in the cells (row, key) of `where`, (n, 2)."""
+    """Draw the pattern of a kind in the cells (row, key) of `where`, (n, 2)."""
     kind, corners = KINDS[name], [(x + j * side, y + i * side) for i, j in where]
     colour, thin = kind.ink[canvas.theme], kind.pattern in ("cross", "hatch")
     if kind.pattern == "dots":
         radius = max(0.07 * side, 0.8)
         middles = [(a + side * u, b + side * v) for a, b in corners for u, v in DOTS]
         dots = [[(a + radius * c, b + radius * s) for c, s in ROUND[::3]] for a, b in middles]
-        canvas.ax.add_collection(
-            PolyCollection(dots, facecolors=colour, alpha=alpha, zorder=2), autolim=False
-        )
+        dots = PolyCollection(dots, facecolors=colour, alpha=alpha, zorder=2)
+        canvas.ax.add_collection(dots, autolim=False)
     elif STROKES[kind.pattern]:
+        pattern = STROKES[kind.pattern]
         strokes = [
-            [(a + side * u, b + side * v) for u, v in stroke]
-            for a, b in corners
-            for stroke in STROKES[kind.pattern]
+            [(a + side * u, b + side * v) for u, v in stroke] for a, b in corners for stroke in pattern
         ]
         rgba = f"{colour}{round(255 * alpha):02X}"
         canvas.lines(strokes, rgba, width=min(1.6, max(0.6, side / (26 if thin else 18))), zorder=2)
 
 
 def runs(d):
-    """(span, first row, row after its last) of every stretch of rows of one part that belong to one span."""
-    found = []
+    """Return (span, first row, row after the last) for every run of rows of one part and one span."""
+    stretches = []
     for i, (k, part) in enumerate(zip(d.span_id.tolist(), d.part, strict=True)):
         if k < 0:
             continue
         begins = d.model == "glm" and d.block_position_ids[i] == 1
-        if found and found[-1][0] == k and found[-1][2] == i and d.part[i - 1] == part and not begins:
-            found[-1] = (k, found[-1][1], i + 1)
+        last, first, end = stretches[-1] if stretches else (-1, 0, 0)
+        if last == k and end == i and d.part[i - 1] == part and not begins:
+            stretches[-1] = (k, first, i + 1)
         else:
-            found.append((k, i, i + 1))
-    return found
+            stretches.append((k, i, i + 1))
+    return stretches
 
 
 def separators(canvas, d, x, y, side, over=0):
-    """A heavy line between Part A and Part B, and thin ones between the spans of Part B. over: pixels past the grid."""
+    """Draw heavy lines between Part A and B, thin ones between spans of B. over: pixels past the grid."""
     T, A = len(d), d.part_a_len
     if 0 < A < T:
         at, end = A * side, T * side
         canvas.line((x + at, y - over), (x + at, y + end), width=1.8, zorder=4)
         canvas.line((x - over, y + at), (x + end, y + at), width=1.8, zorder=4)
     for _, first, _ in runs(d):
-        if first > A and d.model in ("glm", "t5"):  # elsewhere Part B is of one piece
+        if first > A and d.model in ("glm", "t5"):  # elsewhere Part B is one piece
             at = first * side
             canvas.line((x + at, y + A * side), (x + at, y + T * side), width=0.9, zorder=4)
             canvas.line((x + A * side, y + at), (x + T * side, y + at), width=0.9, zorder=4)
 
 
 def rise(texts, side, size=BODY):
-    """How high labels over columns of `side` pixels reach: one line if all fit in their columns, else they stand upright."""
+    """Return (height of labels over columns of `side` pixels, do they fit on one line, not turned)."""
     widest = max(width_of(t, size) for t in texts)
     return (height_of(size) + 8, True) if widest <= side - 5 else (widest + 6, False)
 
 
 def upright(canvas, text, x, bottom, side, size, gid=None):
-    """A label over a column, turned; a single letter, as a Chinese one, stands as it is where it fits."""
+    """Draw a label over a column, turned; a single character that fits (as in Chinese) is not turned."""
     if len(text) == 1 and width_of(text, size) <= side - 1:
         canvas.text(x, bottom - height_of(size) / 2, text, size, gid=gid)
     else:
@@ -132,7 +129,7 @@ def upright(canvas, text, x, bottom, side, size, gid=None):
 
 
 def spread_labels(places, widths, first=()):
-    """Which of several labels on one line can be drawn without touching: indices, those in `first` before others."""
+    """Return the indices of labels on one line that do not touch; those in `first` are preferred."""
     taken, chosen = [], []
     for i in (*first, *(i for i in range(len(places)) if i not in set(first))):
         a, b = places[i] - widths[i] / 2 - 2, places[i] + widths[i] / 2 + 2
@@ -143,7 +140,7 @@ def spread_labels(places, widths, first=()):
 
 
 def numbers(canvas, values, x, y, side, *, first=(), colour=None, size=BODY, gid="number"):
-    """A number under each column where there is room for it."""
+    """Draw a number under each column where there is space for it."""
     texts = [str(v) for v in values]
     places = [x + (j + 0.5) * side for j in range(len(texts))]
     for j in spread_labels(places, [width_of(t, size) for t in texts], first):
@@ -151,22 +148,22 @@ def numbers(canvas, values, x, y, side, *, first=(), colour=None, size=BODY, gid
 
 
 def span_heads(canvas, d, x, y, side):
-    """Brackets over the columns of each span, named where names do not touch."""
-    found = runs(d)
-    widths = [width_of(f"s{k + 1}", SMALL, True) for k, _, _ in found]
-    named = spread_labels([x + (a + b) / 2 * side for _, a, b in found], widths)
-    for n, (k, a, b) in enumerate(found):
+    """Draw brackets over the columns of each span, named where names do not touch."""
+    spans = runs(d)
+    widths = [width_of(f"s{k + 1}", SMALL, True) for k, _, _ in spans]
+    named = spread_labels([x + (a + b) / 2 * side for _, a, b in spans], widths)
+    for n, (k, a, b) in enumerate(spans):
         canvas.bracket(x + a * side + 2, x + b * side - 2, y, k, f"s{k + 1}" if n in named else "")
 
 
 def part_heads(canvas, d, x, y, side, gap=0):
-    """Bars over the columns of both parts, with their names. gap: pixels between the parts."""
+    """Draw bars over the columns of both parts, with their names. gap: pixels between the parts."""
     names, A = MODELS[d.model], d.part_a_len
     for part, a, b in (("A", 0, A), ("B", A, len(d))):
         if a < b:
             colour = part_colours(canvas.theme)[part]
             x += gap * (part == "B")
-            canvas.box(x + a * side + 1, y, (b - a) * side - 2, 4, fill=colour)
+            canvas.rectangle(x + a * side + 1, y, (b - a) * side - 2, 4, fill=colour)
             name = names[part].removeprefix("the ")
             name = name[0].upper() + name[1:]
             if width_of(name, SMALL, True) <= (b - a) * side - 2:
@@ -174,38 +171,32 @@ def part_heads(canvas, d, x, y, side, gap=0):
 
 
 def texts_of(tokens, room, size=BODY):
-    """Tokens as they are drawn: legible, and cut to `room` pixels."""
+    """Return tokens as they are drawn: legible, and cut to `room` pixels."""
     return [fitted(legible(t), room, size) for t in tokens]
 
 
 def counts(kind):
-    """How many cells of each kind there are, in the order of KINDS; those that do not occur are left out."""
+    """Return {kind: number of its cells} in the order of KINDS, without kinds that do not occur."""
     return {name: n for name in KINDS if (n := int((kind == name).sum()))}
 
 
-def legend(canvas, found, names, x, y, room, columns=1):
-    """What the cells mean and how many there are: a swatch, the meaning, the count. Returns where it ends.
+def legend(canvas, number_of, names, x, y, room, columns=1):
+    """Draw a swatch, the meaning and the count of each kind of cell. Returns where it ends.
 
-    found: {kind: count or ""}; names: what A, B and span are called, an entry of words.MODELS.
+    number_of: {kind: count or ""}; names: what A, B and span are called, an entry of words.MODELS.
     """
     side, line = 17, 18
     column = (room - 24 * (columns - 1)) / columns
-    per_column, ends, top = -(-len(found) // columns), [y], y
-    for n, (name, count) in enumerate(found.items()):
+    per_column, ends, top = -(-len(number_of) // columns), [y], y
+    for n, (name, count) in enumerate(number_of.items()):
         left, top = x + n // per_column * (column + 24), top if n % per_column else y
         cells(canvas, np.array([[name]]), left, top, side, gid=f"swatch-{name}")
         number = f"{count:,}" if count != "" else ""
         meaning = LEGEND[name].format(**names)
         meaning = meaning[0].upper() + meaning[1:] if name in ("AA", "BA", "BE") else meaning
         if number:
-            canvas.text(
-                left + column,
-                top + side / 2,
-                number,
-                ha="right",
-                colour=canvas.look["soft"],
-                gid=f"count-{name}",
-            )
+            how = dict(ha="right", colour=canvas.look["soft"], gid=f"count-{name}")
+            canvas.text(left + column, top + side / 2, number, **how)
         for i, words in enumerate(wrapped(meaning, column - side - 18 - width_of(number))):
             canvas.text(left + side + 8, top + side / 2 + i * line, words, ha="left")
         top += (i + 1) * line + 6

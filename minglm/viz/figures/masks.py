@@ -1,7 +1,7 @@
-"""Who may see whom: the mask of a sample (F3), its relatives (F5), all orders (F6), a packed batch (F7).
+"""Who sees whom: the mask of a sample (F3), its relatives (F5), all orders (F6), a packed batch (F7).
 
-Each reads a Derivation (F7: several), and returns a matplotlib Figure with `alt_text`. width: in pixels, 900
-unless given.
+Each figure reads a Derivation (F7: several) and returns a matplotlib Figure with `alt_text`. width: in
+pixels, 900 by default.
 """
 
 from itertools import islice, permutations
@@ -33,25 +33,24 @@ from .grid import (
     upright,
 )
 
-ROW, LARGEST = 19, 44  # pixels of a line of numbers, and of a cell at most
+ROW, LARGEST = 19, 44  # pixels: the height of a line of numbers, the largest cell
 FAMILY = ("bert", "gpt", "prefix", "unilm", "t5", "glm")
 ANY = {"A": "the first part", "B": "the second", "span": "piece"}  # what the family has in common
-SHUFFLES = 6  # panels of F6 at most
+SHUFFLES = 6  # the most panels of F6
 
 
 # ---- F3 --------------------------------------------------------------------------------------------------
 
 
 def fig_mask(d, *, theme="light", width=None):
-    """Tokens, both positions, targets and who may see whom, in one aligned picture. Queries down, keys across."""
-    canvas, T, A = Canvas(theme, width), len(d), d.part_a_len
+    """Draw tokens, both positions, targets and who sees whom, aligned. Queries go down, keys across."""
+    canvas, T = Canvas(theme, width), len(d)
     wide = canvas.width >= 700
     tokens, targets = texts_of(d.tokens, 110 if wide else 72), texts_of(d.targets, 90 if wide else 60)
     name = max(map(width_of, tokens)) + 10
     digits = [max(width_of(str(n)) for n in row.tolist()) for row in (d.position_ids, d.block_position_ids)]
-    second = bool(d.second_position)
     labels = len(d.text) <= MOST_WORDS
-    places = digits[0] + (9 + digits[1] if second else 0)
+    places = digits[0] + (9 + digits[1] if d.second_position else 0)
     left = MARGIN + 34 + max(name + 8 + places + 10, width_of("block position") - 20)
     right = MARGIN + max([width_of(t) + 14 for t in targets if t], default=0)
     side = min(LARGEST, (canvas.width - left - right) / T)
@@ -70,61 +69,75 @@ def fig_mask(d, *, theme="light", width=None):
     separators(canvas, d, left, y, side, over=4)
     cells(canvas, d.kind, left, y, side)
     if labels:
-        for i, (token, target) in enumerate(zip(tokens, targets, strict=True)):
-            mid, x = y + (i + 0.5) * side, left - 10
-            if second:
-                canvas.text(
-                    x, mid, str(d.block_position_ids[i]), size, ha="right", colour=canvas.look["soft"]
-                )
-                x -= digits[1] + 9
-            canvas.text(x, mid, str(d.position_ids[i]), size, ha="right")
-            x -= digits[0] + 9
-            token_label(canvas, d, i, token, x - name, mid, name, side, size)
-            if target:
-                canvas.text(left + T * side + 8, mid, target, size, ha="left", gid=f"target-{i}")
-        if any(targets):
-            canvas.text(
-                left + T * side + 8, y + A * side - 9, "learns", SMALL, ha="left", colour=canvas.look["soft"]
-            )
+        row_heads(canvas, d, tokens, left - 10, y, side, size, name, digits)
+        row_targets(canvas, d, targets, left + T * side + 8, y, side, size)
     row_brackets(canvas, d, MARGIN, y, side)
-    end = y + T * side
+    end = mask_legend(canvas, d, left + T * side + right + 16, y, y + T * side)
+    kinds = ", ".join(f"{n} {name}" for name, n in counts(d.kind).items())
+    what = f"{MODELS[d.model]['name']}'s attention mask of {count(T, 'row')}, {d.part_a_len} of them Part A. "
+    what += f"Rows: {' '.join(d.tokens)}. {share_open(d)} Cells of each kind: {kinds}. {d.steps[-1][1]}"
+    return canvas.finish(end + MARGIN, what)
 
-    found, opened = counts(d.kind), int(d.mask.sum())
-    share = f"{opened:,} of {T * T:,} cells are open ({opened / T**2:.0%})."
+
+def row_heads(canvas, d, tokens, right, y, side, size, name, digits):
+    """Draw token and positions in front of every row, up to x = right. name, digits: widths of columns."""
+    for i, token in enumerate(tokens):
+        mid, x = y + (i + 0.5) * side, right
+        if d.second_position:
+            second = str(d.block_position_ids[i])
+            canvas.text(x, mid, second, size, ha="right", colour=canvas.look["soft"])
+            x -= digits[1] + 9
+        canvas.text(x, mid, str(d.position_ids[i]), size, ha="right")
+        x -= digits[0] + 9
+        token_label(canvas, d, i, token, x - name, mid, name, side, size)
+
+
+def row_targets(canvas, d, targets, x, y, side, size):
+    """Draw what each row learns behind the row."""
+    for i, target in enumerate(targets):
+        if target:
+            canvas.text(x, y + (i + 0.5) * side, target, size, ha="left", gid=f"target-{i}")
+    if any(targets):
+        above = y + d.part_a_len * side - 9
+        canvas.text(x, above, "learns", SMALL, ha="left", colour=canvas.look["soft"])
+
+
+def mask_legend(canvas, d, x, y, end):
+    """Draw the legend of fig_mask from x on if it fits, else below `end`. Returns where the figure ends."""
     signs = f"{MASK_NAMES[d.objective]} a blank, [S] the start of its span, [E] its end. "
     signs = signs if d.model == "glm" and d.spans else ""
-    about = f"{d.steps[-1][1]} {share} {signs}Positions count from 0; the paper counts from 1."
-    beside = left + T * side + right + 16
-    if canvas.width - beside >= 270:
-        room, x = canvas.width - beside - MARGIN, beside
-        top = legend(canvas, found, MODELS[d.model], x, y, room) + 6
-        end = max(end, canvas.paragraph(x, top, about, room, colour=canvas.look["soft"]))
-    else:
-        end = legend_below(canvas, found, MODELS[d.model], end + 16, about) - MARGIN
-    words = ", ".join(f"{n} {name}" for name, n in found.items())
-    return canvas.finish(
-        end + MARGIN,
-        f"{MODELS[d.model]['name']}'s attention mask of {count(T, 'row')}, {A} of them Part A. "
-        f"Rows: {' '.join(d.tokens)}. {share} Cells of each kind: {words}. {d.steps[-1][1]}",
-    )
+    about = f"{d.steps[-1][1]} {share_open(d)} {signs}Positions count from 0; the paper counts from 1."
+    if canvas.width - x < 270:
+        return legend_below(canvas, counts(d.kind), MODELS[d.model], end + 16, about) - MARGIN
+    room = canvas.width - x - MARGIN
+    top = legend(canvas, counts(d.kind), MODELS[d.model], x, y, room) + 6
+    return max(end, canvas.paragraph(x, top, about, room, colour=canvas.look["soft"]))
 
 
-def legend_below(canvas, found, names, y, about=""):
-    """The legend over the whole width, and a sentence under it. Returns the height of the figure."""
+def share_open(d):
+    """Say how many cells of the mask are open."""
+    opened, T = int(d.mask.sum()), len(d)
+    return f"{opened:,} of {T * T:,} cells are open ({opened / T**2:.0%})."
+
+
+def legend_below(canvas, number_of, names, y, about=""):
+    """Draw the legend over the whole width, and a sentence under it. Returns the height of the figure."""
     room = canvas.width - 2 * MARGIN
-    y = legend(canvas, found, names, MARGIN, y, room, columns=2 if canvas.width >= 700 else 1)
-    return (canvas.paragraph(MARGIN, y + 4, about, room, colour=canvas.look["soft"]) if about else y) + MARGIN
+    y = legend(canvas, number_of, names, MARGIN, y, room, columns=2 if canvas.width >= 700 else 1)
+    if about:
+        y = canvas.paragraph(MARGIN, y + 4, about, room, colour=canvas.look["soft"])
+    return y + MARGIN
 
 
 def headline(d):
-    """A sample in a line."""
+    """Describe a sample in one line."""
     names, blanked = MODELS[d.model], sum(b - a for a, b in d.spans)
     what = f"{count(len(d.text), 'token')}, {blanked} of them blanked in {count(len(d.spans), 'span')}"
     return f"{names['name']} on {what}: {count(len(d), 'row')}, {d.part_a_len} of them {names['A']}"
 
 
 def column_heads(canvas, d, tokens, x, y, side, size):
-    """Tokens and both positions over the columns. Returns where the grid begins."""
+    """Draw tokens and both positions over the columns. Returns where the grid begins."""
     high, flat = rise(tokens, side, size)
     for j, token in enumerate(tokens):
         if flat:
@@ -144,7 +157,7 @@ def column_heads(canvas, d, tokens, x, y, side, size):
 
 
 def token_label(canvas, d, i, token, x, mid, w, h, size=BODY, what="query"):
-    """A token beside its row or over its column: in a box where there is room for one."""
+    """Draw a token beside its row or over its column: as a chip if there is space for one."""
     if h >= 18:
         high = min(h - 3, 24)
         canvas.chip(x, mid - high / 2, w, high, token, span=int(d.span_id[i]), size=size, gid=f"{what}-{i}")
@@ -153,27 +166,20 @@ def token_label(canvas, d, i, token, x, mid, w, h, size=BODY, what="query"):
 
 
 def row_brackets(canvas, d, x, y, side):
-    """Both parts and the spans, down the left side of the grid."""
+    """Draw both parts and the spans along the left side of the grid."""
     colours = part_colours(canvas.theme)
     for part, a, b in (("A", 0, d.part_a_len), ("B", d.part_a_len, len(d))):
         if a < b:
-            canvas.box(x, y + a * side + 1, 4, (b - a) * side - 2, fill=colours[part])
+            canvas.rectangle(x, y + a * side + 1, 4, (b - a) * side - 2, fill=colours[part])
     places = [y + (a + b) / 2 * side for _, a, b in runs(d)]
-    kept = spread_labels(places, [height_of(SMALL)] * len(places))
+    named = spread_labels(places, [height_of(SMALL)] * len(places))
     for n, (k, a, b) in enumerate(runs(d)):
         bracket = x + 26
         colour, style = span_look(k)
         top, bottom, bend = y + a * side + 2, y + b * side - 2, bracket + 4
-        canvas.line(
-            (bend, top),
-            (bracket, top),
-            (bracket, bottom),
-            (bend, bottom),
-            colour=colour,
-            style=style,
-            width=1.8,
-        )
-        if n in kept:
+        corners = (bend, top), (bracket, top), (bracket, bottom), (bend, bottom)
+        canvas.line(*corners, colour=colour, style=style, width=1.8)
+        if n in named:
             canvas.text(bracket - 5, places[n], f"s{k + 1}", SMALL, bold=True, ha="right")
 
 
@@ -181,50 +187,42 @@ def row_brackets(canvas, d, x, y, side):
 
 
 def fig_family(d, *, theme="light", width=None):
-    """The same text and spans as BERT, GPT, a prefix LM, UniLM, T5 and GLM read them; below each, what that costs."""
+    """Draw the same text and spans as six models read them, and what each of them learns and cannot do."""
     need_glm(d, "family")
     canvas = Canvas(theme, width)
     family = [d if m == "glm" else explain(d.text, d.spans, d.order, d.objective, model=m) for m in FAMILY]
     columns, about = panels(canvas, 3), []
     gap = 7  # between the two stacks of T5
     tokens = [texts_of(r.tokens, 44, SMALL) for r in family]
+    gaps = {r.model: gap if r.model == "t5" else 0 for r in family}
     side, labels = small_side(
-        [(t, columns.width - gap * (r.model == "t5")) for t, r in zip(tokens, family, strict=True)]
+        [(t, columns.width - gaps[r.model]) for t, r in zip(tokens, family, strict=True)]
     )
     heads = max(rise(t, side, SMALL)[0] for t in tokens) if labels else 0
     for relative in family:
         names = MODELS[relative.model]
-        about.append(
-            [
-                f"Learns {names['predicts']}.",
-                f"Positions: {names['positions']}.",
-                f"Cannot {names['cannot']}.",
-            ]
-        )
+        predicts, positions = f"Learns {names['predicts']}.", f"Positions: {names['positions']}."
+        about.append([predicts, positions, f"Cannot {names['cannot']}."])
 
     what = headline(d).partition(" on ")[2].partition(":")[0]
     y = canvas.title("One text, six models", f"{what}; queries down, keys across")
     for begin in range(0, len(family), columns.n):
-        ends, tall = (
-            [],
-            max(len(r) * side + gap * (r.model == "t5") for r in family[begin : begin + columns.n]),
-        )
+        ends, tall = [], max(len(r) * side + gaps[r.model] for r in family[begin : begin + columns.n])
         for column, n in enumerate(range(begin, min(begin + columns.n, len(family)))):
             relative, x = family[n], columns.x(column)
             share = f"{relative.mask.mean():.0%} open"
             canvas.text(x, y + 8, MODELS[relative.model]["name"], 11, bold=True, ha="left")
             canvas.text(x + columns.width, y + 8, share, SMALL, ha="right", colour=canvas.look["soft"])
             top = y + 56 + heads
-            small_grid(
-                canvas, relative, tokens[n] if labels else None, x, top, side, gap * (relative.model == "t5")
-            )
+            labelled = tokens[n] if labels else None
+            small_grid(canvas, relative, labelled, x, top, side, gaps[relative.model])
             below = top + tall + 6
             for line in about[n]:
                 below = canvas.paragraph(x, below, line, columns.width, SMALL, colour=canvas.look["soft"]) + 4
             ends.append(below)
         y = max(ends) + 14
-    found = {name: "" for name in LEGEND if any((r.kind == name).any() for r in family)}
-    y = legend_below(canvas, found, ANY, y)
+    kinds = {name: "" for name in LEGEND if any((r.kind == name).any() for r in family)}
+    y = legend_below(canvas, kinds, ANY, y)
     words = [
         f"{MODELS[r.model]['name']}: {r.mask.mean():.0%} of {len(r)} x {len(r)} cells open. {lines[0]}"
         for r, lines in zip(family, about, strict=True)
@@ -233,21 +231,15 @@ def fig_family(d, *, theme="light", width=None):
 
 
 def small_grid(canvas, d, tokens, x, y, side, gap=0):
-    """A mask with brackets, and with labels if there are any. gap: pixels between two stacks, drawn as three blocks."""
+    """Draw a mask with brackets, and labels if given. gap: pixels between two stacks (three blocks)."""
     A, T, left = d.part_a_len, len(d), x + (names_room(tokens) if tokens else 0)
     at = [left + j * side + gap * (j >= A) for j in range(T)]
     high = rise(tokens, side, SMALL)[0] if tokens else 0
     part_heads(canvas, d, left, y - high - 16, side, gap)
     for j, token in enumerate(tokens or ()):
         upright(canvas, token, at[j] + side / 2, y - 8, side, SMALL, gid=f"{d.model}-key-{j}")
-        canvas.text(
-            left - 5,
-            y + (j + 0.5) * side + gap * (j >= A),
-            token,
-            SMALL,
-            ha="right",
-            gid=f"{d.model}-query-{j}",
-        )
+        mid = y + (j + 0.5) * side + gap * (j >= A)
+        canvas.text(left - 5, mid, token, SMALL, ha="right", gid=f"{d.model}-query-{j}")
     for k, a, b in runs(d):
         canvas.bracket(at[a] + 1, at[b - 1] + side - 1, y - 5, k)
     if not gap:
@@ -255,25 +247,19 @@ def small_grid(canvas, d, tokens, x, y, side, gap=0):
         cells(canvas, d.kind, left, y, side, gid=f"{d.model}-cells")
         return
     for rows, keys in ((slice(0, A), slice(0, A)), (slice(A, T), slice(0, A)), (slice(A, T), slice(A, T))):
-        below, right = gap * (rows.start > 0), gap * (keys.start > 0)
-        piece = d.kind[rows, keys]
-        cells(
-            canvas,
-            piece,
-            left + keys.start * side + right,
-            y + rows.start * side + below,
-            side,
-            gid=f"{d.model}-cells-{rows.start}-{keys.start}",
-        )
+        right = left + keys.start * side + gap * (keys.start > 0)
+        below = y + rows.start * side + gap * (rows.start > 0)
+        gid = f"{d.model}-cells-{rows.start}-{keys.start}"
+        cells(canvas, d.kind[rows, keys], right, below, side, gid=gid)
 
 
 def names_room(tokens):
-    """Pixels that the labels of rows take beside a small grid."""
+    """Return the pixels that row labels take beside a small grid."""
     return 8 + max(width_of(t, SMALL) for t in tokens)
 
 
 def small_side(grids, most=26):
-    """(side of the cells, whether labels fit) of small grids that share it. grids: (tokens, pixels across) of each."""
+    """Return (side of cells, do labels fit) for small grids of one scale. grids: (tokens, pixels across)."""
     side = min(most, *((room - names_room(tokens)) / len(tokens) for tokens, room in grids))
     if side >= LEAST_CELL:
         return side, True
@@ -281,7 +267,7 @@ def small_side(grids, most=26):
 
 
 class panels:
-    """Equal columns: at most `most`, fewer in a narrow figure. n: how many, width: of each, x(i): where one begins."""
+    """Equal columns, at most `most`. n: how many; width: of each; x(i): where one begins."""
 
     def __init__(self, canvas, most, least=200, gap=22):
         room = canvas.width - 2 * MARGIN
@@ -301,10 +287,9 @@ def need_glm(d, name):
 
 
 def fig_shuffles(d, *, theme="light", width=None):
-    """The same spans in every order. Rows and columns keep the order of the text, so a cell is the same pair throughout.
+    """Draw the same spans in every order, at most six; cells that differ from the first order are outlined.
 
-    At most six orders are drawn, the first of them from left to right; cells that differ from it are
-    outlined.
+    Rows and columns keep the order of the text, so a cell is the same pair in every panel.
     """
     need_glm(d, "shuffles")
     canvas, n = Canvas(theme, width), len(d.spans)
@@ -330,14 +315,8 @@ def fig_shuffles(d, *, theme="light", width=None):
         words.append(f"{name}: {int(differs.sum())} cells differ")
         canvas.text(x, y + 8, name, 10, bold=True, ha="left")
         if i:
-            canvas.text(
-                x + columns.width,
-                y + 8,
-                f"{int(differs.sum())} differ",
-                SMALL,
-                ha="right",
-                colour=canvas.look["soft"],
-            )
+            how = dict(ha="right", colour=canvas.look["soft"])
+            canvas.text(x + columns.width, y + 8, f"{int(differs.sum())} differ", SMALL, **how)
         top = y + 34 + high
         for j, token in enumerate(tokens if labels else ()):
             upright(canvas, token, left + (j + 0.5) * side, top - 8, side, SMALL)
@@ -355,16 +334,16 @@ def fig_shuffles(d, *, theme="light", width=None):
 
 
 def in_text_order(d):
-    """kind with the rows and columns of Part B in the order of the text, (T, T)."""
-    rows = [
-        *range(d.part_a_len),
-        *(i for k in range(len(d.spans)) for i in range(d.part_a_len, len(d)) if d.span_id[i] == k),
-    ]
+    """Return `kind` with the rows and columns of Part B in the order of the text, (T, T)."""
+    part_b = sorted(
+        range(d.part_a_len, len(d)), key=lambda i: d.span_id[i]
+    )  # stable: rows of a span stay in order
+    rows = [*range(d.part_a_len), *part_b]
     return d.kind[np.ix_(rows, rows)]
 
 
 def outline(canvas, where, x, y, side, gid=None):
-    """A line around every region of cells that are True in (rows, keys)."""
+    """Draw a line around every region of cells that are True in `where`, (rows, keys)."""
     padded, edges = np.pad(where, 1), []
     for i, j in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]):
         edges.append([(x + j * side, y + i * side), (x + (j + 1) * side, y + i * side)])
@@ -378,12 +357,12 @@ def outline(canvas, where, x, y, side, gid=None):
 
 
 def fig_batch(samples, *, theme="light", width=None):
-    """Samples packed end to end: the mask that nobody builds, and beside it the few integers that the kernel gets.
+    """Draw samples packed end to end: the mask, which is never built, and the integers that the kernel needs.
 
-    samples: Derivations of any model. Nobody sees another sample; the grid is there for the picture.
+    samples: Derivations of any model. No sample sees another; the grid exists only for the picture.
     """
     if not samples:
-        raise MinglmError("samples: none came; at least one is needed")
+        raise MinglmError("samples: none given; at least one is needed")
     canvas = Canvas(theme, width)
     lens, part_a_lens = [len(d) for d in samples], [d.part_a_len for d in samples]
     mask, N = GLMMask.packed(lens, part_a_lens), sum(lens)
@@ -393,15 +372,17 @@ def fig_batch(samples, *, theme="light", width=None):
     side = min(26, (canvas.width - left - right) / N)
     arrays = [f"cu_seqlens = {numbers_text(starts)}", f"part_a_lens = {numbers_text(part_a_lens)}"]
     what = f"{count(len(samples), 'sample')}, {count(N, 'row')}, no padding"
-    told = "The kernel is told two short arrays; visible_keys follows from them."
-    y = canvas.title("A packed batch: samples end to end", f"{what}. {told}")
+    about = "The kernel needs two short arrays; visible_keys follows from them."
+    y = canvas.title("A packed batch: samples end to end", f"{what}. {about}")
     for line in arrays:
         y = canvas.paragraph(MARGIN, y, line, canvas.width - 2 * MARGIN, bold=True)
     y += 44
     kind = np.full((N, N), "", dtype="<U4")
     for d, a, b in zip(samples, starts, starts[1:], strict=False):
         kind[a:b, a:b] = d.kind
-    canvas.box(left, y, N * side, N * side, fill="none", edge=canvas.look["grid"], width=0.8, zorder=0.5)
+    canvas.rectangle(
+        left, y, N * side, N * side, fill="none", edge=canvas.look["grid"], width=0.8, zorder=0.5
+    )
     cells(canvas, kind, left, y, side)
     ticks = [left + s * side for s in starts]
     for n in spread_labels(ticks, [width_of(str(s)) for s in starts]):
@@ -415,9 +396,11 @@ def fig_batch(samples, *, theme="light", width=None):
     named = spread_labels(heads, [width_of(f"A = {A}", SMALL, True) for A in part_a_lens])
     for n, (a, A, T) in enumerate(zip(starts, part_a_lens, lens, strict=False)):
         if A:
-            canvas.box(left + a * side + 1, y - 8, A * side - 2, 4, fill=part_colours(theme)["A"])
+            canvas.rectangle(left + a * side + 1, y - 8, A * side - 2, 4, fill=part_colours(theme)["A"])
         if A < T:
-            canvas.box(left + (a + A) * side + 1, y - 8, (T - A) * side - 2, 4, fill=part_colours(theme)["B"])
+            canvas.rectangle(
+                left + (a + A) * side + 1, y - 8, (T - A) * side - 2, 4, fill=part_colours(theme)["B"]
+            )
         if n in named and (A or T * side > 40):
             canvas.text(heads[n] if A else left + (a + T / 2) * side, y - 17, f"A = {A}", SMALL, bold=True)
     x, longest, every = left + N * side + 12, 50, max(1, int(-(-LEAST_CELL // side)))
@@ -425,25 +408,22 @@ def fig_batch(samples, *, theme="light", width=None):
     for i, (v, part) in enumerate(zip(visible, (part for d in samples for part in d.part), strict=True)):
         mid = y + (i + 0.5) * side
         bar = longest * v / max(visible)
-        canvas.box(x, mid - side * 0.35, bar, side * 0.7, fill=part_colours(theme)[part], gid=f"visible-{i}")
+        canvas.rectangle(
+            x, mid - side * 0.35, bar, side * 0.7, fill=part_colours(theme)[part], gid=f"visible-{i}"
+        )
         if i % every == 0:
-            canvas.text(
-                x + longest + 8 + digits,
-                mid,
-                str(v),
-                BODY if side >= 15 else SMALL,
-                ha="right",
-                gid=f"keys-{i}",
-            )
+            size = BODY if side >= 15 else SMALL
+            canvas.text(x + longest + 8 + digits, mid, str(v), size, ha="right", gid=f"keys-{i}")
     opened = sum(visible)
-    about = f"{opened:,} of {N * N:,} cells are open ({opened / N**2:.0%}); the empty ones lie between two samples."
+    about = (
+        f"{opened:,} of {N * N:,} cells are open ({opened / N**2:.0%}); the empty ones are between samples."
+    )
     y = legend_below(canvas, counts(kind), ANY, y + N * side + 18, about)
     arrays.append(f"visible_keys = {numbers_text(visible)}")
-    return canvas.finish(
-        y, f"A packed batch of {count(len(samples), 'sample')}: {'; '.join(arrays)}. {about}"
-    )
+    what = f"A packed batch of {count(len(samples), 'sample')}: {'; '.join(arrays)}. {about}"
+    return canvas.finish(y, what)
 
 
 def numbers_text(values, most=24):
-    """ "[0, 10, 16]"; of a long list the beginning."""
+    """Return "[0, 10, 16]", or the beginning of a long list."""
     return f"[{', '.join(map(str, values[:most]))}{', ...' if len(values) > most else ''}]"

@@ -1,4 +1,4 @@
-"""What a run says without a text: its position embeddings (F8) and the spans that its settings draw (F13)."""
+"""What a run shows without a text: its position embeddings (F8) and the spans that it trains on (F13)."""
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -12,7 +12,7 @@ from ...train.config import DataConfig
 from ..palette import KINDS
 from .canvas import DPI, look, width_in_pixels
 
-# Cosines from -1 to 1: blue to orange, and what is not alike at all is the background.
+# Cosines from -1 to 1: blue to orange; 0 is the background.
 DIVERGING = {
     theme: LinearSegmentedColormap.from_list(f"minglm-{theme}", colours)
     for theme, colours in {
@@ -20,14 +20,14 @@ DIVERGING = {
         "dark": ["#CFEBFF", "#2F7FD0", "#16181C", "#C05A1E", "#FFE0C2"],
     }.items()
 }
-SAMPLES = 2000  # that F13 draws, at most
-ROOM = 0.75  # of the height of F13's panels belongs to what is drawn, the rest to the legend
+SAMPLES = 2000  # the most texts of F13
+ROOM = 0.75  # share of the height of F13's panels below the legend
 
 
 def two_panels(title, theme, width, height):
-    """A Figure with two panels beside each other, or below each other where it is narrow: (fig, axes, colours).
+    """Return (fig, axes, colours) of a Figure with two panels side by side, or stacked if it is narrow.
 
-    height: of (width, panels in a row), in pixels.
+    height: a function of (width, panels per row), in pixels.
     """
     colours, width = look(theme), width_in_pixels(width)
     columns = 2 if width >= 640 else 1
@@ -39,7 +39,7 @@ def two_panels(title, theme, width, height):
 
 
 def dress(ax, colours, title, x="", y=""):
-    """Axes in the colours of the theme."""
+    """Give axes the colours of the theme, a title and labels."""
     ax.set_title(title, loc="left", fontsize=10, color=colours["ink"])
     ax.set_xlabel(x, color=colours["ink"], fontsize=9)
     ax.set_ylabel(y, color=colours["ink"], fontsize=9)
@@ -54,7 +54,7 @@ def dress(ax, colours, title, x="", y=""):
 
 
 def cosines(table):
-    """(P, C) -> (P, P): how alike every two rows of a table are, from -1 to 1. A row of zeros is like nothing: 0."""
+    """Return the cosines of any two rows of a table, (P, C) -> (P, P); 0 for a row of zeros."""
     table = np.asarray(table, dtype=np.float64)
     norms = np.linalg.norm(table, axis=1, keepdims=True)
     unit = np.divide(table, norms, out=np.zeros_like(table), where=norms > 0)
@@ -62,25 +62,23 @@ def cosines(table):
 
 
 def fig_position_embeddings(model, *, theme="light", width=None):
-    """How alike the embeddings of every two positions are, for both tables of a model. Blue: opposite, orange: alike."""
+    """Draw how similar the embeddings of any two positions are. Blue: opposite, orange: alike."""
     tables = {"position": model.position_embedding, "block position": model.block_position_embedding}
     alike = {name: cosines(table.weight.detach().float().cpu()) for name, table in tables.items()}
-    fig, axes, colours = two_panels(
-        "How alike are two positions?",
-        theme,
-        width,
-        lambda w, columns: (w - 160) / 2 + 80 if columns == 2 else 2 * (w - 70),
-    )
+
+    def height(w, columns):
+        return (w - 160) / 2 + 80 if columns == 2 else 2 * (w - 70)
+
+    fig, axes, colours = two_panels("How alike are two positions?", theme, width, height)
     words = []
     for ax, (name, table) in zip(axes, alike.items(), strict=True):
-        image = ax.imshow(
-            table, cmap=DIVERGING[theme], vmin=-1, vmax=1, interpolation="none", gid=name.replace(" ", "-")
-        )
+        how = dict(cmap=DIVERGING[theme], vmin=-1, vmax=1, interpolation="none")
+        image = ax.imshow(table, gid=name.replace(" ", "-"), **how)
         dress(ax, colours, f"{name} embeddings", name, name)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], prune="upper"))
         near = np.diagonal(table, 1).mean() if len(table) > 1 else 1.0
-        words.append(f"{name}: {len(table)} rows, neighbours have a cosine of {near:.2f} in the mean")
+        words.append(f"{name}: {len(table)} rows, neighbours have a cosine of {near:.2f} on average")
     bar = fig.colorbar(image, ax=list(axes), shrink=0.8, aspect=30)
     bar.set_label("cosine", color=colours["ink"], fontsize=9)
     bar.ax.tick_params(colors=colours["ink"], labelsize=9)
@@ -92,58 +90,44 @@ def fig_position_embeddings(model, *, theme="light", width=None):
 # ---- F13 -------------------------------------------------------------------------------------------------
 
 
-def draw_spans(lengths, data, seed=0):
-    """Token spans of texts of these lengths (cls counted): lengths of all spans, blanked share of each text. Two arrays."""
-    found, shares = [], []
+def lengths_and_shares(lengths, data, seed=0):
+    """Draw token spans in texts of these lengths, cls included. -> (lengths of all spans, blanked shares)"""
+    dials = dict(
+        mask_ratio=data.mask_ratio, mean_length=data.mean_span_length, max_length=data.max_span_length
+    )
+    of_spans, shares = [], []
     for n, length in enumerate(lengths):
-        dials = dict(
-            mask_ratio=data.mask_ratio, mean_length=data.mean_span_length, max_length=data.max_span_length
-        )
-        spans = sample_spans(range(length), "token", Rng(seed, n), **dials)
-        found += [end - start for start, end in spans]
-        shares.append(sum(end - start for start, end in spans) / length)
-    return np.array(found), np.array(shares)
+        drawn = [end - start for start, end in sample_spans(range(length), "token", Rng(seed, n), **dials)]
+        of_spans += drawn
+        shares.append(sum(drawn) / length)
+    return np.array(of_spans), np.array(shares)
 
 
 def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
-    """Spans of the token objective as they are drawn: their lengths beside Poisson's law, and the share that is blanked.
+    """Draw the lengths of token spans next to Poisson's law, and the share of a text that is blanked.
 
-    lengths: tokens of texts, cls counted (128 each unless given; of more than 2,000 so many are taken); data:
-    DataConfig.
+    lengths: tokens of each text, cls included (default: 128; at most 2,000 texts are used); data: DataConfig.
     """
     data, lengths = data or DataConfig(), [128] * SAMPLES if lengths is None else list(lengths)
     if not lengths or min(lengths) < 2:
-        raise MinglmError("lengths: at least one text is needed, and each has cls and a token at least")
-    lengths = [
-        lengths[i]
-        for i in np.unique(np.linspace(0, len(lengths) - 1, min(len(lengths), SAMPLES)).astype(int))
-    ]
-    found, shares = draw_spans(lengths, data, seed)
+        raise MinglmError("lengths: at least one text is needed, and each has cls and at least one token")
+    evenly = np.linspace(0, len(lengths) - 1, min(len(lengths), SAMPLES)).astype(int)
+    lengths = [lengths[i] for i in np.unique(evenly)]
+    drawn, shares = lengths_and_shares(lengths, data, seed)
     pmf = np.diff(poisson_cdf(data.mean_span_length, data.max_span_length), prepend=0.0)  # of 1, 2, ...
-    title = f"{len(found):,} spans in {len(lengths):,} texts"
+    title = f"{len(drawn):,} spans in {len(lengths):,} texts"
     fig, (left, right), colours = two_panels(
         title, theme, width, lambda _, columns: 380 if columns == 2 else 680
     )
-    most = max(int(found.max()), int(np.flatnonzero(pmf > 1e-4).max(initial=0)) + 1)
-    measured = np.bincount(found, minlength=most + 1)[1 : most + 1] / len(found)
-    law = np.pad(pmf, (0, max(0, most - len(pmf))))[:most]
-    bar, ink = (
-        KINDS["BA"].light if theme == "light" else KINDS["AA"].dark,
-        colours["ink"],
-    )  # lines can be seen on it
-    bars = left.bar(np.arange(1, most + 1), measured, width=0.8, color=bar, label="measured")
+    most = max(int(drawn.max()), int(np.flatnonzero(pmf > 1e-4).max(initial=0)) + 1)
+    measured = np.bincount(drawn, minlength=most + 1)[1 : most + 1] / len(drawn)
+    law, every = np.pad(pmf, (0, max(0, most - len(pmf))))[:most], np.arange(1, most + 1)
+    bar, ink = KINDS["BA"].light if theme == "light" else KINDS["AA"].dark, colours["ink"]
+    bars = left.bar(every, measured, width=0.8, color=bar, label="measured")
     for n, patch in enumerate(bars, 1):
         patch.set_gid(f"measured-{n}")
-    left.plot(
-        np.arange(1, most + 1),
-        law,
-        "o-",
-        color=ink,
-        markersize=4,
-        linewidth=1.2,
-        gid="law",
-        label=f"Poisson({data.mean_span_length:g}) without 0",
-    )
+    label = f"Poisson({data.mean_span_length:g}) without 0"
+    left.plot(every, law, "o-", color=ink, markersize=4, linewidth=1.2, gid="law", label=label)
     dress(left, colours, "length of a span", "tokens", "share of spans")
     left.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     edges = np.linspace(0, max(0.3, float(shares.max())), 31)
@@ -160,8 +144,9 @@ def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
         ax.set_ylim(0, ax.dataLim.y1 / (ROOM - 0.03))
         ax.legend(frameon=False, fontsize=9, labelcolor=ink, loc="upper right", borderaxespad=0)
     fig.alt_text = (
-        f"Spans of the token objective in {len(lengths):,} texts: {len(found):,} spans of {found.mean():.2f} tokens in the "
-        f"mean (Poisson without zero: {law @ np.arange(1, most + 1):.2f}); {shares.mean():.1%} of a text is blanked in the "
-        f"mean, {data.mask_ratio:.0%} was asked for and the last span may pass it."
+        f"Spans of the token objective in {len(lengths):,} texts: {len(drawn):,} spans of "
+        f"{drawn.mean():.2f} tokens in the mean (Poisson without zero: {law @ every:.2f}); "
+        f"{shares.mean():.1%} of a text is blanked in the mean, {data.mask_ratio:.0%} was asked for and the "
+        f"last span may pass it."
     )
     return fig

@@ -1,7 +1,7 @@
 """How GLM learns from a sentence, as an animation: blanks fly out, the mask grows, the blanks fly home.
 
-storyboard.py plans when and where; this file draws it. Every element rests as the last picture has it, and
-every motion ends there. Neither torch nor matplotlib is needed.
+storyboard.py plans when and where; this file draws it. Every element rests as in the last picture, and every
+motion ends there. It needs neither torch nor matplotlib.
 """
 
 from ...errors import MinglmError
@@ -10,10 +10,10 @@ from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 from .animated import FONTS, Animation, Loop, clean, ems, flight, label, number, place, still, tag
 from .storyboard import PAD, Places, captions, shown, timeline
 
-WIDTH, LEAST = 720, 460  # of the picture, in pixels, and at least
+WIDTH, LEAST = 720, 460  # the default and the smallest width, in pixels
 DASHES = {"solid": "none", "dashed": "5 3", "dotted": "2 2"}
 DOT = '<circle cx="{}" cy="{}" r=".06" fill="currentColor"/>'
-# What is drawn in a cell over its colour, in a square of side 1: the patterns of palette.KINDS.
+# The patterns of palette.KINDS, in a square of side 1.
 SIGNS = {
     "plain": "",
     "dots": "".join(DOT.format(x, y) for x in (0.3, 0.7) for y in (0.3, 0.7)),
@@ -25,7 +25,7 @@ SIGNS = {
 
 
 def fig_story(d, *, theme="light", width=None):
-    """The Animation of a Derivation of GLM's with at least one blank. width: in pixels, 720 unless given."""
+    """Return the Animation of a GLM Derivation with at least one blank. width: in pixels, default 720."""
     width = WIDTH if width is None else width
     if d.model != "glm":
         raise MinglmError(f"figure story: a sample of {d.model!r} came; one of 'glm' is needed")
@@ -39,7 +39,7 @@ def fig_story(d, *, theme="light", width=None):
 
 
 class Story:
-    """One animation while it is drawn: its methods return or yield elements, as strings."""
+    """An animation in progress: its methods return or yield elements, as strings."""
 
     def __init__(self, d, theme, width):
         self.d, self.A, self.theme, self.look = d, d.part_a_len, theme, THEMES[theme]
@@ -56,7 +56,7 @@ class Story:
         self.strips = {}  # {the cells of a row: their name}, because equal rows are kept once
 
     def animation(self):
-        """All of it. The sentence is alone in the middle, makes room, and at the end goes back there."""
+        """Return the whole. The sentence is alone in the middle, moves up, and at the end returns there."""
         p, up = self.p, self.steps["part_b"][0]
         alone, above = place(0, p.height / 2 - p.aisle + p.big * p.thick / 2), place(0, 0)
         glide = [(0, alone), (up, alone), (up + 0.5, above), (self.leaving, above), (self.seconds, alone)]
@@ -81,11 +81,11 @@ class Story:
         return Animation(svg + "\n", words)
 
     def leaves(self):
-        """The attributes of what fades when the loop ends."""
+        """Return the attributes of elements that fade when the loop ends."""
         return self.loop.moves((0, "opacity:1"), (self.leaving, "opacity:1"), (self.seconds, "opacity:0"))
 
     def style(self):
-        """Letters, spans, and all motion. On a phone captions are as large as the longest one allows."""
+        """Return the styles. On a phone, captions are as large as the longest one allows."""
         p = self.p
         room = (p.width - 2 * PAD) / max(map(ems, self.captions.values()))
         sizes = {"text": p.size, ".s": 12, ".n": min(14, p.pitch * 0.6), ".r": min(p.size, p.high * 0.7)}
@@ -103,20 +103,20 @@ class Story:
     # ---- the sentence -------------------------------------------------------------------------------------
 
     def kept_words(self):
-        """The words that are not blanked: they stay."""
+        """Yield the words that are not blanked: they stay."""
         for i, word in enumerate(self.p.words):
             if i not in self.span_of:
                 chip = self.chip(self.p.wide(word), word)
                 yield tag("g", chip, id=f"word-{i}", transform=still(*self.p.at_home(i)))
 
     def holes(self):
-        """What marks the blanks in the sentence: outlines, numbers, and an [M] while the words are away."""
+        """Yield the marks of blanks: outlines, numbers, and an [M] while the words are away."""
         p, masked = self.p, self.steps["part_a"][0]
         for k, span in enumerate(self.d.spans):
             x, y, w = p.hole(span)
             marks = [label(x, y - p.big * p.thick / 2 - 10, blank_name(k, w), "s b")]
             for i in range(*span):
-                edge = self.box(p.wide(p.words[i]), **self.outline(k))
+                edge = self.rectangle(p.wide(p.words[i]), **self.outline(k))
                 marks.append(tag("g", edge, transform=still(*p.at_home(i))))
             yield tag("g", *marks, **self.loop.shows(self.outlined))
             mask = self.chip(w / p.big, p.tokens[self.mask_row[k]], **self.outline(k, self.look["back"]))
@@ -124,12 +124,12 @@ class Story:
             yield tag("g", tag("g", mask, transform=still(x, y, 0, p.big)), **away)
 
     def flyers(self):
-        """The blanked words: out to Part B, where `arriving` takes over, and home at the end."""
+        """Yield the blanked words: out to Part B, where `arriving` takes over, and home at the end."""
         for i, k in self.span_of.items():
             (out, landed), (back, arrived) = self.flights(k)
             j = self.rows_of[k][1 + i - self.d.spans[k].start]  # subtle: the first row of a span is its [S]
             home, head = self.p.at_home(i), self.p.head(j)
-            n = max(4, min(12, 60 // len(self.span_of)))  # fewer for many: the file stays small
+            n = max(4, min(12, 60 // len(self.span_of)))  # fewer steps for many words, to keep the file small
             there = flight(home, head, out, landed, self.p.aisle, n)
             again = flight(head, home, back, arrived, self.p.aisle, n)
             at_home, parked = f"{place(*home)};opacity:1", f"{place(*head)};opacity:"
@@ -138,12 +138,12 @@ class Story:
             wide, word = self.p.wide(self.p.words[i]), self.p.words[i]
             edge = [(0, "opacity:0"), (self.outlined, "opacity:0"), (self.outlined + 0.3, "opacity:1")]
             edge = self.loop.moves(*edge, (self.leaving, "opacity:1"), (self.seconds, "opacity:0"))
-            drawn = self.chip(wide, word) + tag("g", self.box(wide, **self.outline(k)), **edge)
+            drawn = self.chip(wide, word) + tag("g", self.rectangle(wide, **self.outline(k)), **edge)
             motion = self.loop.moves(*stops, css_class="f")
             yield tag("g", drawn, id=f"word-{i}", transform=still(*home), **motion)
 
     def flights(self, k):
-        """When span k flies out, and when home: ((start, end), (start, end)). One span at a time."""
+        """Return when span k flies out and when home, one span at a time: ((start, end), (start, end))."""
         n, turn = len(self.d.spans), self.d.order.index(k)
         (start, length), (home, back) = self.steps["part_b"], self.steps["home"]
         each, each_back = (length - 1) / n, (back - 0.2) / n
@@ -153,7 +153,7 @@ class Story:
     # ---- over the mask: tokens and positions --------------------------------------------------------------
 
     def heads(self):
-        """Both parts: their names, brackets over spans, and tokens: outlined first, filled when seen."""
+        """Yield both parts: names, brackets over spans, and tokens, outlined first and filled when seen."""
         p = self.p
         for part, a, b, start in (("A", 0, self.A, self.moved), ("B", self.A, len(self.d), self.part_b)):
             x, w = p.left + a * p.pitch + 1.5, (b - a) * p.pitch - 3
@@ -167,14 +167,14 @@ class Story:
             yield self.arriving(j) + self.lit(j)
 
     def bracket(self, k, first, rows, start):
-        """The name of a blank over the columns from `first` on."""
+        """Return a bracket with the name of a blank over the columns from `first` on."""
         x, w = self.p.left + first * self.p.pitch + 3, rows * self.p.pitch - 6
         path = f"M{number(x)} {number(self.p.brackets + 4)}v-4h{number(w)}v4"
         name = label(x + w / 2, self.p.brackets - 8, blank_name(k, w), "s")
         return tag("g", tag("path", d=path, **self.outline(k)), name, **self.loop.shows(start))
 
     def arriving(self, j):
-        """A token of Part A comes down from the sentence; in Part B a word takes over from its flyer."""
+        """Return a token; in Part A it comes down from the sentence, in Part B it replaces its flyer."""
         p, k, i = self.p, int(self.d.span_id[j]), int(self.d.word[j])
         edge = self.outline(k, self.look["back"]) if k >= 0 else {}
         chip = self.chip(p.wide(p.tokens[j]), p.tokens[j], **edge)
@@ -189,7 +189,7 @@ class Story:
         return tag("g", chip, **named, **self.loop.moves(*stops, (start + 0.8, there), (self.seconds, there)))
 
     def lit(self, j):
-        """A token in the colour of its part, from the first row on that may see it."""
+        """Return a token in the colour of its part, shown from the first row that may see it."""
         p, part, head = self.p, self.d.part[j], self.p.head(j)
         first = int(self.d.mask[:, j].argmax())
         wide, high = (p.wide(p.tokens[j]) + 2 if head[2] else p.pitch - 3), min(p.thick + 2, p.pitch - 3)
@@ -198,7 +198,7 @@ class Story:
         return tag("g", tag("g", chip, transform=still(*head)), **self.loop.shows(self.turn(first), fade=0.2))
 
     def positions(self):
-        """Two rows of numbers. In a span's colour is underlined what its [M] and its rows of Part B share."""
+        """Yield two rows of numbers; the position shared by a span's [M] and its rows is underlined."""
         p, (start, length) = self.p, self.steps["positions"]
         for lane, values in enumerate((self.d.position_ids, self.d.block_position_ids)):
             y = p.numbers + 19 * lane
@@ -213,7 +213,7 @@ class Story:
     # ---- the mask -----------------------------------------------------------------------------------------
 
     def grid(self):
-        """Empty cells; for each row its token, its cells, what it learns; a frame around the newest."""
+        """Yield empty cells; for each row its token, its cells and its target; a frame around the newest."""
         d, p, T = self.d, self.p, len(self.d)
         yield self.board()
         learns = label(p.end + 7, p.row(self.A - 1), "learns", "s l")
@@ -230,13 +230,13 @@ class Story:
         yield self.frame()
 
     def turn(self, i):
-        """When row i of the mask appears."""
+        """Return when row i of the mask appears."""
         name, first, rows = ("rows_a", 0, self.A) if i < self.A else ("rows_b", self.A, len(self.d) - self.A)
         start, length = self.steps[name]
         return start + (i - first) * length / rows
 
     def board(self):
-        """The empty cells: a dashed line for each row."""
+        """Return the empty cells: a dashed line for each row."""
         p, T = self.p, len(self.d)
         lines = [f"M{number(p.left + 1.5)} {number(p.row(i))}h{number(T * p.pitch - 3)}" for i in range(T)]
         dashes = dict(stroke_width=p.high - 3, stroke_dasharray=f"{number(p.pitch - 3)} 3")
@@ -244,7 +244,7 @@ class Story:
         return tag("g", empty, **self.loop.shows(self.steps["part_b"][0], fade=0.5))
 
     def frame(self):
-        """Around the row that is being written: it goes down Part B, and is gone when all is written."""
+        """Return the frame around the row being written, which moves down Part B and then disappears."""
         p, (start, length) = self.p, self.steps["rows_b"]
         where = [place(0, p.row(i) - p.high / 2) for i in range(self.A, len(self.d))]
         each = length / len(where)
@@ -253,22 +253,24 @@ class Story:
             stops += [(start + t * each, f"{at};opacity:1") for t in (n + 0.2, n + 0.8)]
         stops += [(t, f"{where[-1]};opacity:0") for t in (start + length + 0.1, self.seconds)]
         look = dict(rx=5, fill=self.look["ink"], fill_opacity=".05", stroke=self.look["ink"], stroke_width=2)
-        box = tag("rect", x=6, y=-1, width=p.width - 12, height=p.high + 2, **look)
-        return tag("g", box, **self.loop.moves(*stops, css_class="m h"))
+        frame = tag("rect", x=6, y=-1, width=p.width - 12, height=p.high + 2, **look)
+        return tag("g", frame, **self.loop.moves(*stops, css_class="m h"))
 
     def cells(self):
-        """One cell of each kind, and the rows of cells that are made of them."""
+        """Return one cell of each kind, and the rows of cells made of them."""
         p, side, drawn = self.p, min(self.p.pitch, self.p.high), []
         for name, kind in KINDS.items():
             fill, ink, sign = getattr(kind, self.theme), kind.ink[self.theme], SIGNS[kind.pattern]
-            box = dict(x=1.5, y=1.5, width=p.pitch - 3, height=p.high - 3, rx=2, fill=fill or "none")
+            place_and_size = dict(
+                x=1.5, y=1.5, width=p.pitch - 3, height=p.high - 3, rx=2, fill=fill or "none"
+            )
             where = still((p.pitch - side) / 2, (p.high - side) / 2, 0, side)
             mark = tag("g", sign, transform=where, fill="none", stroke=ink, color=ink, stroke_width=".06")
-            drawn.append(tag("g", tag("rect", **box), mark, id=name))
+            drawn.append(tag("g", tag("rect", **place_and_size), mark, id=name))
         return tag("defs", *drawn, *(tag("g", cells, id=name) for cells, name in self.strips.items()))
 
     def sentences(self):
-        """Under it, one sentence for each step; the last one stays."""
+        """Yield the captions, one sentence per step; the last one stays."""
         for name, (start, length) in self.steps.items():
             end = None if name == "end" else start + length
             line = label(self.p.width / 2, self.p.caption, self.captions[name], "c")
@@ -280,28 +282,28 @@ class Story:
         return getattr(KINDS["AA" if part == "A" else "BS"], self.theme)
 
     def outline(self, k, fill="none"):
-        """The attributes of what has the outline of span k."""
+        """Return the attributes of an element with the outline of span k."""
         return dict(class_=f"o{k}", fill=fill)
 
-    def box(self, wide, high=None, **look):
-        """A box around (0, 0)."""
+    def rectangle(self, wide, high=None, **look):
+        """Return a rectangle around (0, 0)."""
         high = high or self.p.thick
         return tag("rect", x=-wide / 2, y=-high / 2, width=float(wide), height=float(high), rx=6, **look)
 
     def chip(self, wide, word, ink=None, high=None, **look):
-        """A token in its box, around (0, 0)."""
-        box = self.box(wide, high, **dict(fill=self.look["faint"]) | look)
-        return box + tag("text", clean(word), dy=".35em", style=f"fill:{ink}" if ink else None)
+        """Return a token in a rectangle around (0, 0)."""
+        rectangle = self.rectangle(wide, high, **dict(fill=self.look["faint"]) | look)
+        return rectangle + tag("text", clean(word), dy=".35em", style=f"fill:{ink}" if ink else None)
 
 
 def blank_name(k, room):
-    """What a blank is called where there are so many pixels."""
+    """Return the name of a blank that fits in `room` pixels."""
     name = f"blank {k + 1}"
     return name if ems(name) * 12 <= room else str(k + 1)
 
 
 def in_words(d):
-    """What the picture shows, for those who cannot see it."""
+    """Return the alternative text."""
     part_a, part_b = " ".join(d.tokens[: d.part_a_len]), " ".join(d.tokens[d.part_a_len :])
     one, two = (" ".join(map(str, ids)) for ids in (d.position_ids, d.block_position_ids))
     return (

@@ -1,4 +1,4 @@
-"""The plan of the animation: when each step comes and what it says, and where everything stands."""
+"""The plan of the animation: when each step comes, what it says, and where everything is."""
 
 from ...errors import MinglmError
 from ..columns import printable, shorten
@@ -6,12 +6,12 @@ from ..derivation import MASK_NAMES, count
 from ..words import STORY
 from .animated import ems
 
-MOST_ROWS = 24  # more would be hard to read, and the file would grow past 60 KB
-CHIP, PAD, LEFT, RIGHT = 32, 16, 86, 76  # pixels: height of a token's box, margin, room beside the mask
+MOST_ROWS = 24  # more are hard to read and make the file larger than 60 KB
+CHIP, PAD, LEFT, RIGHT = 32, 16, 86, 76  # pixels: height of a token, margin, space beside the mask
 
 
 def timeline(d):
-    """{step: (start, length)} in seconds. Many blanks or rows go faster: any text takes about as long."""
+    """Return {step: (start, length)} in seconds. Many blanks or rows go faster, so length hardly matters."""
     spans, rows = len(d.spans), len(d) - d.part_a_len
     lengths = {
         "spans": 1.4,
@@ -31,7 +31,7 @@ def timeline(d):
 
 
 def captions(d):
-    """{step: its sentence}."""
+    """Return {step: its sentence}."""
     blanked, shuffled = sum(b - a for a, b in d.spans), list(d.order) != sorted(d.order)
     facts = dict(
         blanked=blanked,
@@ -44,11 +44,11 @@ def captions(d):
 
 
 class Places:
-    """Where everything stands, in pixels from the top left.
+    """Where everything is, in pixels from the top left.
 
-    words, tokens: as they are drawn. size: of their letters; big: how much larger the sentence is written.
-    pitch, high: of a cell. upright: whether tokens that are wider than their column stand on their side.
-    home: (x, y) of each word.
+    words, tokens: as they are drawn. size: of their letters; big: how much larger the sentence is. pitch,
+    high: width and height of a cell. upright: whether tokens wider than their column are turned. home: (x, y)
+    of each word.
     """
 
     def __init__(self, d, width):
@@ -57,7 +57,7 @@ class Places:
         if T > most:
             wider = " or a larger --width" * (most < MOST_ROWS)
             fits = f"{width} pixels hold {most}; take a shorter text{wider}"
-            raise MinglmError(f"figure story: {T} rows came, {fits}")
+            raise MinglmError(f"figure story: {T} rows given, {fits}")
         self.width, self.pitch, self.high = width, min(64, 10 * room // T / 10), max(14, min(24, 260 // T))
         self.words, self.tokens = [shown(text) for text in d.text], [shown(token) for token in d.tokens]
         self.size = min(18, (self.pitch - 14) / max(map(ems, (*self.words, *self.tokens))))
@@ -77,11 +77,11 @@ class Places:
         self.height = round(self.caption + 24)
 
     def wide(self, text):
-        """The width of a token's box."""
+        """Return the width of a token's rectangle."""
         return max(18 if self.upright else 26, ems(text) * self.size + 9)
 
     def lines(self):
-        """{word: its middle} in centred lines, and the height at which words fly: under them."""
+        """Return {word: its middle} in centred lines, and the height at which words fly, below them."""
         lines, x = [[]], 0
         for i, w in enumerate(self.big * self.wide(word) for word in self.words):
             if x and x + w > self.width - 2 * PAD:
@@ -96,31 +96,31 @@ class Places:
         return home, PAD + len(lines) * (high + 22) + 14
 
     def at_home(self, i):
-        """Where word i stands in the sentence: (x, y, angle, scale)."""
+        """Return the place of word i in the sentence: (x, y, angle, scale)."""
         return *self.home[i], 0, self.big
 
     def hole(self, span):
-        """(x, y, width) of a blank in the sentence, around (x, y); of a broken one on its first line."""
+        """Return (x, y, width) of a blank in the sentence, around (x, y); if broken, on its first line."""
         line = [i for i in range(*span) if self.home[i][1] == self.home[span.start][1]]
         half = [self.big * self.wide(self.words[i]) / 2 for i in (line[0], line[-1])]
         a, b = self.home[line[0]][0] - half[0], self.home[line[-1]][0] + half[1]
         return (a + b) / 2, self.home[line[0]][1], b - a
 
     def head(self, j):
-        """Where the token over column j stands: (x, y, angle, scale)."""
+        """Return the place of the token over column j: (x, y, angle, scale)."""
         turned = self.upright and self.wide(self.tokens[j]) > self.pitch - 2
         high = self.wide(self.tokens[j]) if turned else self.thick
         return self.column(j), self.brackets + 7 + self.heads - high / 2, -90 * turned, 1
 
     def column(self, j):
-        """The middle of column j."""
+        """Return the middle of column j."""
         return self.left + (j + 0.5) * self.pitch
 
     def row(self, i):
-        """The middle of row i."""
+        """Return the middle of row i."""
         return self.top + (i + 0.5) * self.high
 
 
 def shown(token, columns=12):
-    """A token as it is drawn: every character can be seen, and there are few of them."""
+    """Return a token as it is drawn: every character visible, and cut to `columns`."""
     return shorten(printable(token, "unicode"), columns, "unicode")

@@ -1,13 +1,12 @@
-"""The explorer: one HTML file that needs no server, no network and no library. Python puts it together from these files:
+"""The explorer: one HTML file without server, network or library. Python assembles it from these files:
 
 explorer.html   the regions, in reading order        derive.js    the rules: random numbers, spans, rows, mask
-explorer.css    how they look                        dom.js       elements, in a few lines
+explorer.css    their style                          dom.js       elements, in a few lines
                                                      matrix.js    the mask as a grid to point at and walk in
-                                                     texts.js     tokens, spans and the texts that the page brings along
-with a model:                                        ui.js        the state, and what happens when somebody acts
-lab.css         how the model's region looks         compare.js   other models on the same text
-glm.js        a GLM that runs in the page          share.js     the state as an address, JSON, Python, a picture
-lab.js          what it is asked to do
+with a model:                                        texts.js     tokens, spans, and the page's own texts
+lab.css         the style of the model's region      ui.js        the state, and reactions to the user
+glm.js          a GLM that runs in the page          compare.js   other models on the same text
+lab.js          that model's user interface          share.js     the state as address, JSON, Python, picture
 """
 
 import base64
@@ -28,11 +27,10 @@ MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
 def html(derivation, model: dict | None = None) -> str:
-    """The page as one text, opened at a Derivation.
+    """Return the page as one text, opened at a Derivation.
 
-    model: what `weights.model_spec` gave, to be run or shown in the page. The page's own content security
-    policy lets nothing in but what is written here: no request leaves it, and no text that is shown in it can
-    become code.
+    model: a `weights.model_spec`, to be run or shown in the page. The page's content security policy allows
+    only what is written here: no request leaves it, and no text shown in it can become code.
     """
     data = {
         "derivation": derivation.to_json(),
@@ -50,17 +48,13 @@ def html(derivation, model: dict | None = None) -> str:
     script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
-    page = read("explorer.html")
-    parts = page.split(
-        "%%"
-    )  # text, name, text, name, ..., text: nothing that is filled in is looked at again
-    return "".join(
-        fill[part] if odd else part for odd, part in zip([False, True] * len(parts), parts, strict=False)
-    )
+    parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
+    # subtle: what is filled in is not searched for names again
+    return "".join(fill[part] if n % 2 else part for n, part in enumerate(parts))
 
 
 def iframe(page: str, height: int = 900) -> str:
-    """The page as a sandboxed frame for a notebook: neither sees the other's styles, scripts or cookies."""
+    """Return the page in a sandboxed frame for a notebook: they do not share styles, scripts or cookies."""
     source = html_text.escape(page, quote=True)
     return (
         f'<iframe title="minglm explorer" sandbox="allow-scripts allow-downloads" srcdoc="{source}" '
@@ -74,27 +68,23 @@ def read(name):
 
 
 def digest(text):
-    """How a content security policy names the one script or style that it lets run."""
+    """Return the name of a script or style in a content security policy: its hash."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def json_in_html(data):
-    r"""JSON that cannot end the element it stands in: < is written \u003c, which JSON reads as the same letter."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace(
-        "<", r"\u003c"
-    )
+    r"""Return JSON that cannot end its HTML element: < is written \u003c, which means the same in JSON."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", r"\u003c")
 
 
 def colours():
-    """The palette as CSS variables: --AA, --AA-ink, ..., --back, --ink, ... for both themes, --span-0, ..."""
+    """Return the palette as CSS variables: --AA, --AA-ink, ..., --back, --ink, ..., --span-0, ..."""
 
     def block(theme):
-        kinds = {
-            name: (getattr(kind, theme) or THEMES[theme]["back"], kind.ink[theme])
-            for name, kind in KINDS.items()
-        }
-        names = {f"--{name}": colour for name, (colour, _) in kinds.items()}
-        names |= {f"--{name}-ink": ink for name, (_, ink) in kinds.items()}
+        back = THEMES[theme]["back"]
+        names = {f"--{name}": getattr(kind, theme) or back for name, kind in KINDS.items()}
+        names |= {f"--{name}-ink": kind.ink[theme] for name, kind in KINDS.items()}
         names |= {f"--{name}": colour for name, colour in THEMES[theme].items()}
         return "".join(f"{name}:{value};" for name, value in names.items())
 

@@ -1,7 +1,7 @@
-// Region 6: what other models make of the same text. A pair of words that is pointed at shows in every picture.
+// Region 6: other models on the same text. The pair of words under the pointer is marked in every picture.
 
 const BESIDE = ["bert", "gpt", "prefix", "unilm", "t5"];
-const family = {}; // of each model that is shown: {figure, matrix, derivation}
+const family = {}; // {model: {figure, matrix, derivation}} of the models shown
 
 function startCompare() {
   const boxes = byId("beside-choice").getElementsByTagName("input");
@@ -25,7 +25,7 @@ function drawCompare() {
   const {beside, only, text, spans} = app.state, glm = app.derivation, models = ["glm", ...beside];
   for (const box of byId("beside-choice").getElementsByTagName("input")) box.checked = beside.includes(box.value);
   byId("only").checked = only;
-  const order = range(0, spans.length); // the others know none
+  const order = range(0, spans.length); // other models have no order
   const derivations = [glm, ...beside.map((model) => derive({text, spans, order, model}, DATA.words))];
   for (const model of Object.keys(family)) if (!models.includes(model)) delete family[model];
   models.forEach((model, n) => {
@@ -47,7 +47,7 @@ function drawCompare() {
 
 const FACTS = {input: "reads", sees: "who sees whom", positions: "positions", predicts: "learns", cannot: "cannot"};
 
-// The roles are written out: where there is little room, the table is laid out as blocks and would lose them.
+// Roles are explicit: on narrow screens the table is laid out as blocks and would lose them.
 function drawFacts(models) {
   const columns = Object.entries(FACTS);
   fill(byId("facts"), el("table", {class: "facts", role: "table"},
@@ -65,7 +65,7 @@ function newMember(model) {
   return {figure, matrix};
 }
 
-// The same pair of words in every matrix; a row without a word, as [S], has no counterpart.
+// Mark the same pair of words in every matrix; a row without a word, such as [S], has no counterpart.
 function link(cell, d) {
   const told = [];
   for (const model of ["glm", ...app.state.beside]) {
@@ -75,7 +75,7 @@ function link(cell, d) {
     const {name} = DATA.words.models[model];
     told.push(to ? `${name} ${there.mask[to.i][to.j] ? "open" : "shut"}` : `${name} has no such pair`);
   }
-  byId("linked").textContent = !cell ? "Point at a pair of words in one picture: it shows in all." : says(cell, d, told);
+  byId("linked").textContent = !cell ? "Point at a pair of words in one picture to see it in all." : says(cell, d, told);
 }
 
 function says({i, j}, d, told) {

@@ -1,11 +1,11 @@
-// The rules of GLM once more, for the page: random numbers, spans, rows, mask. No DOM, no state.
+// The rules of GLM again, for the page: random numbers, spans, rows, mask. No DOM, no state.
 //
-// Each function is its namesake in Python (minglm/rng.py, spans.py, infilling.py, mask.py, viz/derivation.py) and gives the
-// same numbers; tests hold the two together. The sentences come from Python: `words` is minglm.viz.words.WORDS.
+// Each function has a namesake in Python (in rng.py, spans.py, infilling.py, mask.py, viz/derivation.py) that
+// returns the same; tests compare them. The sentences come from Python: `words` is minglm.viz.words.WORDS.
 
 const MASK32 = 0xffffffffn;
 
-// Philox4x32-10: four 32-bit words scrambled under a key of two. BigInt in, BigInt out.
+// Philox4x32-10: four 32-bit words scrambled with a key of two. BigInt in, BigInt out.
 function philox([c0, c1, c2, c3], [k0, k1]) {
   for (let round = 0; round < 10; round++) {
     const p0 = c0 * 0xd2511f53n, p1 = c2 * 0xcd9e8d57n; // 64-bit products
@@ -15,7 +15,7 @@ function philox([c0, c1, c2, c3], [k0, k1]) {
   return [c0, c1, c2, c3];
 }
 
-// A stream of random numbers named by a seed and up to three numbers: new Rng(7) draws what Python's Rng(7) draws.
+// A stream of random numbers from a seed and up to three numbers: new Rng(7) equals Python's Rng(7).
 class Rng {
   constructor(seed, a = 0, b = 0, c = 0) {
     seed = BigInt(seed);
@@ -52,9 +52,9 @@ class Rng {
   }
 }
 
-// ---- spans.py -----------------------------------------------------------------------------------------------------------
+// ---- spans.py ---------------------------------------------------------------------------------------------
 
-// Spans [start, end) to blank, in text order. n: tokens of the text; ends: for each of them, whether a sentence ends there.
+// Spans [start, end) to blank, in text order. n: tokens of the text; ends: whether a sentence ends at each.
 function sampleSpans(n, objective, rng, options = {}) {
   const {hasCls = false, hasEos = false, maskRatio = 0.15, meanLength = 3, maxLength = 40, documentRatio = [0.5, 1],
     ends = [], startsSentence = true} = options;
@@ -130,12 +130,12 @@ function documentSpan(first, end, rng, minRatio, maxRatio) {
   return [end - shortest - rng.integer(longest - shortest + 1), end];
 }
 
-// ---- infilling.py -------------------------------------------------------------------------------------------------------
+// ---- infilling.py -----------------------------------------------------------------------------------------
 
 const EOS_TEXTS = ["[EOS]", "<|endoftext|>"];
 const MASK_NAMES = {token: "[M]", sentence: "[sM]", document: "[gM]"};
 
-// One error for each mistake in spans (sorted) and order, or nothing.
+// Throw an error for a mistake in spans (sorted) or order.
 function checkSpans(length, spans, order) {
   let end = 0;
   for (const [start, stop] of spans) {
@@ -150,7 +150,7 @@ function checkSpans(length, spans, order) {
   }
 }
 
-// GLM's rows of a text whose spans are blanked, Part A first: a list of {token, target, word, span, position, blockPosition}.
+// GLM's rows of a text with blanked spans: [{token, target, word, span, position, blockPosition}, ...].
 function glmRows(text, spans, order, objective) {
   const partA = [], partB = [], maskPosition = [];
   let end = 0;
@@ -177,7 +177,7 @@ function glmRows(text, spans, order, objective) {
   return {rows: [...partA, ...partB], partALen: partA.length};
 }
 
-// ---- viz/derivation.py: GLM's relatives on the same text ----------------------------------------------------------------
+// ---- viz/derivation.py: GLM's relatives on the same text --------------------------------------------------
 
 function relativeRows(model, text, spans) {
   const first = spans.length ? spans[0][0] : text.length;
@@ -208,7 +208,7 @@ function relativeRows(model, text, spans) {
   };
 }
 
-// ---- mask.py ------------------------------------------------------------------------------------------------------------
+// ---- mask.py ----------------------------------------------------------------------------------------------
 
 // How many keys row i sees: all of Part A, and Part B up to itself.
 function keysOfRow(i, partALen) {
@@ -229,12 +229,12 @@ function kindOf(i, j, A, pieces) {
   return i === j ? "self" : "BS";
 }
 
-// ---- viz/derivation.py --------------------------------------------------------------------------------------------------
+// ---- viz/derivation.py ------------------------------------------------------------------------------------
 
-// What a model reads and learns when spans of a text are blanked: the object that Derivation.to_json() gives in Python.
+// What a model reads and learns when spans are blanked: the object of Python's Derivation.to_json().
 function derive({text, spans, order, objective = "token", model = "glm"}, words) {
   text = text.map((token) => (EOS_TEXTS.includes(token) ? "[EOS]" : token));
-  if (!text.length) throw new Error("tokens: none came; at least one is needed");
+  if (!text.length) throw new Error("tokens: none given; at least one is needed");
   spans = [...spans].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   checkSpans(text.length, spans, order);
   const isGlm = model === "glm";
@@ -254,7 +254,7 @@ function derive({text, spans, order, objective = "token", model = "glm"}, words)
   return {...d, steps: stepsOf(d, words)};
 }
 
-// The derivation as a film: [name, sentence, what it adds to which lane].
+// The derivation step by step: [name, sentence, what it adds to which lane].
 function stepsOf(d, words) {
   const {text, spans, order, model, part_a_len: A} = d;
   const rows = d.tokens.map((_, i) => i), blanked = spans.flatMap(([start, end]) => range(start, end));
@@ -291,7 +291,7 @@ function why(d, i, j, words) {
   });
 }
 
-// "{a} and {b}" with what stands for a and b; what is put in is never read again.
+// "{a} and {b}" with a and b filled in; the values are not searched for names again.
 function format(template, values) {
   return template.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }

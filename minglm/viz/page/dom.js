@@ -1,9 +1,10 @@
-// A few lines that stand where a library would: making elements. Every text becomes a text node, so nothing that is
-// typed, loaded or trained on can turn into markup.
+// Making elements, in place of a library. Every text becomes a text node, so nothing that is typed, loaded or
+// trained on can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// el("button", {class: "chip", onclick: f}, "text", node, ...). on*: listeners; true: an empty attribute; null, false: none.
+// el("button", {class: "chip", onclick: f}, "text", node, ...). on*: listeners; true: an empty attribute; null
+// and false: no attribute.
 function el(tag, attributes, ...children) {
   return dress(document.createElement(tag), attributes, children);
 }
@@ -31,7 +32,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-// Other children for a node. The keyboard stays where it was: on the child with the same data-key.
+// Replace the children of a node. The focus stays where it was: on the child with the same data-key.
 function fill(node, ...children) {
   const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   node.replaceChildren(...textNodes(children));
@@ -47,7 +48,7 @@ function field(label, input) {
   return el("label", {class: "field"}, el("span", null, label), input);
 }
 
-// A token as people can read it: blanks and control characters show, and its direction stays its own.
+// A readable token: spaces and control characters are visible, and its direction does not affect others.
 function tokenEl(text, attributes) {
   return el("bdi", {class: "token", ...attributes}, visible(text));
 }
@@ -61,5 +62,5 @@ function prefers(what) {
   return matchMedia(`(prefers-${what})`);
 }
 
-// What Python gave the page: {derivation, model, words, names, kinds, span_colours, span_outlines, rule}.
+// The data from Python: {derivation, model, words, names, kinds, span_colours, span_outlines, rule}.
 const DATA = JSON.parse(byId("data").textContent);

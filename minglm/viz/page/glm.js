@@ -24,9 +24,9 @@
 const {glmModel, GlmTokenizer, GlmModel, RecordedModel} = (() => {
 "use strict";
 
-// ---- tokenizer.py: byte-level BPE ------------------------------------------------------------------------------------------
+// ---- tokenizer.py: byte-level BPE -------------------------------------------------------------------------
 
-// GPT-2's words. White space is Unicode's: JavaScript's \s counts U+FEFF, which is none, and leaves out U+0085.
+// GPT-2's words, with Unicode's white space: JavaScript's \s wrongly has U+FEFF and lacks U+0085.
 const WORDS = new RegExp([/'(?:s|t|re|ve|m|ll|d)/, / ?\p{L}+/, / ?\p{N}+/, / ?[^\p{White_Space}\p{L}\p{N}]+/,
   /\p{White_Space}+(?!\P{White_Space})/, /\p{White_Space}+/].map(part => part.source).join("|"), "gu");
 const UTF8 = new TextEncoder();
@@ -39,7 +39,7 @@ function byteOfCharacter() {
 }
 
 class GlmTokenizer {
-  // What the fields hold is said in weights.py, in tokenizer_spec.
+  // tokenizer_spec in weights.py describes the fields.
   constructor({tokens, merges, added, special, lone_blank}) {
     const byteOf = byteOfCharacter(), idOf = new Map(tokens.map((token, id) => [token, id])), V = tokens.length;
     const strips = new Map(added);
@@ -69,7 +69,7 @@ class GlmTokenizer {
     let end = 0;
     for (const {0: found, index} of special ? text.matchAll(this.addedPattern) : []) {
       const id = this.idOf.get(found);
-      let start = index;  // a mask takes the white space on its left
+      let start = index;  // a mask absorbs the white space on its left
       while (this.strips.get(id) && start > end && /\p{White_Space}/u.test(text[start - 1])) start--;
       ids.push(...this.encodeWords(text.slice(end, start)), id);
       end = index + found.length;
@@ -79,7 +79,7 @@ class GlmTokenizer {
 
   encodeWords(text) { return [...text.matchAll(WORDS)].flatMap(([word]) => this.merge(UTF8.encode(word))); }
 
-  // One word: of all neighbours, the two that merged first in training become one token, until no two may.
+  // One word: merge the neighbours that merged first in training, until there are none.
   merge(bytes) {
     const ids = Array.from(bytes, b => this.idOfByte[b]);
     const merged = i => this.merges.get(ids[i] * this.vocab_size + ids[i + 1]) ?? [Infinity];
@@ -115,7 +115,7 @@ class GlmTokenizer {
         n = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
         try {
           piece += printable(strict.decode(bytes.subarray(i, i + n)));
-        } catch {  // not a whole character: one byte, and on
+        } catch {  // not a whole character: skip one byte
           piece += `\\x${lead.toString(16)}`;
           n = 1;
         }
@@ -125,14 +125,14 @@ class GlmTokenizer {
   }
 }
 
-// A character, or Python's escape where it does not print.
+// A character, or its escape in Python if it is not printable.
 function printable(c) {
   if (c === " " || !/[\p{C}\p{Z}]/u.test(c)) return c;
   const code = c.codePointAt(0), [letter, digits] = code < 256 ? ["x", 2] : code < 65536 ? ["u", 4] : ["U", 8];
   return {9: "\\t", 10: "\\n", 13: "\\r"}[code] ?? `\\${letter}${code.toString(16).padStart(digits, "0")}`;
 }
 
-// ---- model.py --------------------------------------------------------------------------------------------------------------
+// ---- model.py ---------------------------------------------------------------------------------------------
 
 // The rule, the whole mask: row i sees keys 0 .. max(A, i + 1) - 1.
 const keysOf = (i, part_a_len) => Math.max(part_a_len, i + 1);
@@ -153,7 +153,7 @@ function floatsOfHalves(bytes) {
   return floats;
 }
 
-// out = x W^T + b for n rows: x (n, I), W (O, I), b (O) or null, out (n, O). Nearly all time is spent here.
+// out = x W^T + b for n rows: x (n, I), W (O, I), b (O) or null, out (n, O). Almost all time is spent here.
 function linear(x, n, W, b, out) {
   const I = x.length / n, O = out.length / n;
   let row = 0;
@@ -178,7 +178,7 @@ function linear(x, n, W, b, out) {
   for (; row < n; row++) for (let o = 0; o < O; o++) out[row * O + o] = (b ? b[o] : 0) + dot(W, o * I, x, row * I, I);
 }
 
-// The inner product of n numbers, from a[i] and b[j] on: four sums, so that none waits for another.
+// The inner product of n numbers, from a[i] and b[j] on, in four independent sums.
 function dot(a, i, b, j, n) {
   let s0 = 0, s1 = 0, s2 = 0, s3 = 0, m = 0;
   for (; m + 4 <= n; m += 4, i += 4, j += 4) {
@@ -204,7 +204,7 @@ function norm(x, weight, bias) {
   return out;
 }
 
-// The error function (Abramowitz and Stegun 7.1.26), off by 1.5e-7 at most.
+// The error function (Abramowitz and Stegun 7.1.26), with an error of at most 1.5e-7.
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
   const tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
@@ -216,17 +216,18 @@ const GELU = {
   erf: x => 0.5 * x * (1 + erf(x / Math.SQRT2)),
 };
 
-// One sample, as far as it has been read. The keys and values of its rows are kept: a new row of Part B costs only itself.
+// One sample, as far as it has been read. Keys and values are cached, so a new row of Part B is cheap.
 class Reading {
   constructor(model, part_a_len) {
     const layers = [...Array(model.config.num_layers).keys()], nothing = new Float32Array(0);
     Object.assign(this, {model, part_a_len, T: 0, tokens: [], position_ids: [], block_position_ids: [], targets: [], layers});
     this.lensLayers = [...layers, layers.length];
-    this.states = this.lensLayers.map(() => nothing);  // the residual x before layer 0, 1, ..., and after the last: (T, C)
-    this.qkv = layers.map(() => nothing);  // what each layer's rows ask, offer and give: (T, 3C), [q; k; v]
+    // the residual x before layer 0, 1, ..., and after the last: (T, C)
+    this.states = this.lensLayers.map(() => nothing);
+    this.qkv = layers.map(() => nothing);  // of each layer: (T, 3C), [q; k; v]
   }
 
-  // Read n more rows: all of Part A at once, for its rows see each other; Part B in pieces of any size.
+  // Read n more rows: all of Part A at once, because its rows see each other; Part B in pieces of any size.
   extend({tokens, position_ids, block_position_ids}) {
     const {config: {hidden_size: C, num_heads: H, vocab_size, max_positions, gelu}, weights: w} = this.model;
     const n = tokens.length, first = this.T, T = first + n, D = C / H;
@@ -268,7 +269,7 @@ class Reading {
     }
   }
 
-  // Row i's attention weights, softmax(q k / sqrt(D)) over the keys that it sees, into p -> how many keys those are.
+  // Write row i's attention weights, softmax(q k / sqrt(D)) over the keys it sees, to p. -> number of keys
   look(layer, head, i, p) {
     const {hidden_size: C, num_heads: H} = this.model.config, D = C / H, qkv = this.qkv[layer];
     const keys = keysOf(i, this.part_a_len);
@@ -293,13 +294,13 @@ class Reading {
     return norm(this.states[layer].subarray(row * C, row * C + C), w("final_norm.weight"), w("final_norm.bias"));
   }
 
-  logits(row, layer) {  // the head is the embedding again
+  logits(row, layer) {  // the head is tied to the embedding
     const out = new Float32Array(this.model.config.vocab_size);
     linear(this.hidden(row, layer), 1, this.model.weights("token_embedding.weight"), null, out);
     return out;
   }
 
-  // What a row says after some layer: its k likeliest tokens, and how its target fares among all.
+  // A row's prediction after some layer: its k most likely tokens, and the rank of its target.
   saying(row, layer, k) {
     const logits = this.logits(row, layer), target = this.targetOf(row), top = [];
     const max = logits.reduce((a, b) => Math.max(a, b)), sum = logits.reduce((sum, z) => sum + Math.exp(z - max), 0);
@@ -334,7 +335,7 @@ class Reading {
   }
 }
 
-// Write rows at place `at` of an array, which moves to one of twice the size when it is full.
+// Write rows at position `at` of an array, which doubles in size when it is full.
 function append(array, at, rows) {
   let room = array;
   if (array.length < at + rows.length) {
@@ -368,16 +369,16 @@ class GlmModel {
   next(session, row, mayCome) { return choose(session.reading.logits(row), mayCome, session.dials, session.rng); }
 }
 
-// ---- generate.py -----------------------------------------------------------------------------------------------------------
+// ---- generate.py ------------------------------------------------------------------------------------------
 
-// One token of those that may come: the likeliest at temperature 0, else drawn from what topK and topP leave.
+// One of the allowed tokens: the most likely at temperature 0, else drawn from what topK and topP leave.
 function choose(logits, mayCome, {temperature, topK, topP}, rng) {
   const ids = [...logits.keys()].filter(mayCome);
   if (temperature === 0) return ids.reduce((best, id) => logits[id] > logits[best] ? id : best);
   ids.sort((a, b) => logits[b] - logits[a]);
   if (topK) ids.splice(topK);
   const p = ids.map(id => Math.exp((logits[id] - logits[ids[0]]) / temperature)), sum = p.reduce((a, b) => a + b);
-  let kept = 0, total = 0, drawn = 0;  // kept: the fewest tokens that hold topP
+  let kept = 0, total = 0, drawn = 0;  // kept: the fewest tokens whose probabilities sum to topP
   while (kept < p.length && total < topP * sum) total += p[kept++];
   const u = rng.uniform() * total;
   for (let upTo = p[0]; upTo <= u && drawn < kept - 1; upTo += p[drawn]) drawn++;
@@ -394,7 +395,7 @@ function checkDials({temperature, topK, topP, maxTokens, rng}) {
   ]) if (!fine) throw new Error(`${name}: ${value} is not accepted; ${accepted} is`);
 }
 
-// The blanks of a text, filled left to right, one token a step: each blank sees Part A and all earlier answers.
+// The blanks of a text, filled left to right, one token per step: each sees Part A and all earlier answers.
 class Session {
   constructor(model, tokens, dials) {
     const {tokenizer, config: {max_positions}} = model, {special} = tokenizer;
@@ -405,7 +406,7 @@ class Session {
     if (foreign !== undefined) {
       throw new Error(`text: ${tokenizer.pieces([foreign])[0]} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]`);
     }
-    tokens.forEach((id, i) => {  // in Part A one further on, for cls stands in front
+    tokens.forEach((id, i) => {  // one later in Part A, because cls comes first
       const [mask] = tokenizer.pieces([id]);
       if (tokenizer.isMask(id)) {
         this.blanks.push({mask, position: i + 1, tokens: [], text: "", logProbabilities: [], complete: false});
@@ -414,7 +415,7 @@ class Session {
     if (!this.blanks.length) {
       throw new Error("text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest");
     }
-    // a text that does not run on is a whole document
+    // a text that does not continue is a whole document
     const partA = [special.cls, ...tokens, ...(tokens.at(-1) === special.gmask ? [] : [special.eos])];
     if (partA.length > max_positions) {
       throw new Error(`text: ${partA.length} tokens are longer than this model reads (${max_positions})`);
@@ -466,7 +467,7 @@ class Session {
             top: top.map(entry => ({...entry, allowed: mayCome(entry.id)}))};
   }
 
-  // Pieces are cut out of one decoding, so that characters spread over several tokens survive.
+  // Pieces are cut from one decoding, so that characters spread over several tokens survive.
   pieces() {
     const {tokenizer} = this.model, ids = [], parts = [], {source} = this;
     const part = (tokens, blank, filled) => {
@@ -490,7 +491,7 @@ class Session {
   }
 }
 
-// ---- a recording: of a model too large for a page, what Python saw when it filled one text ----------------------------------
+// ---- a recording: a model too large for a page, filling one text in Python ----------------
 
 class RecordedReading extends Reading {
   constructor(model, part_a_len) {

@@ -1,18 +1,19 @@
-// Region 7: a model fills blanks in the page, token by token, and shows what it looked at on the way.
+// Region 7: a model fills blanks in the page, token by token, and shows what it looks at.
 //
-//   Run    a text whose blanks are filled step by step. Nothing is taken back: to take another token at some step, or to
-//          change a word, a new run repeats the steps before it, and the old one stays beside it to be compared with.
+//   Run    a text whose blanks are filled step by step. Nothing is undone: to take another token at some step,
+//          or to change a word, a new run repeats the earlier steps, and the old run stays for comparison.
 //   Lab    the controls and what they show: text, candidates, rows, steps, attention, layers.
 //
-// glm.js computes, a Run holds all that is drawn, and ui.js calls startLab(section, app).
+// glm.js computes, a Run holds what is drawn, and ui.js calls startLab(section, app).
 const startLab = (() => {
 
-const SAMPLING = 5; // the stream of random numbers that minglm.fill draws from (batch.py)
-const TOP = 8, SHORT = 5; // how many of the likeliest tokens are shown as bars, and where there is less room
-const PAUSE = 900, QUIET = 150; // ms between the steps of "play", and before attention is drawn anew
+const SAMPLING = 5; // the random stream of minglm.fill (rng.py)
+const TOP = 8, SHORT = 5; // number of bars, and where there is less space
+const PAUSE = 900, QUIET = 150; // ms between the steps of "play", and before attention is redrawn
 const BLANKS = ["[MASK]", "[sMASK]", "[gMASK]"];
-const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g; // a blank, or a word that holds none
-const EXAMPLES = [ // fit for a model of the Bible and Jane Austen, which the shipped one is
+// a blank, or a word without one
+const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g;
+const EXAMPLES = [ // for the bundled model, which was trained on the Bible and Jane Austen
   "In the beginning God created the heavens and the [MASK].",
   "The children of [MASK] went out of Egypt.",
   "Mr. [MASK] and Elizabeth walked to the house, and she was very [MASK].",
@@ -20,10 +21,10 @@ const EXAMPLES = [ // fit for a model of the Bible and Jane Austen, which the sh
   "He said to them, [gMASK]",
 ];
 
-// ---- a run -----------------------------------------------------------------------------------------------------------------
+// ---- a run ------------------------------------------------------------------------------------------------
 
 class Run {
-  // taken: the tokens of the first steps, repeated, not chosen. Throws Error(one line) for a text that cannot be read.
+  // taken: the tokens of the first steps, which are repeated. Throws Error(one line) for an unreadable text.
   constructor(model, text, dials, taken = []) {
     const rng = (blank) => (this.rng = new Rng(dials.seed, blank, 0, SAMPLING));
     this.session = model.session(text, {...dials, k: TOP, rng});
@@ -36,14 +37,15 @@ class Run {
     const token = this.taken[this.steps.length], {rng} = this;
     try {
       this.steps.push(this.session.step(token));
-      if (token !== undefined && this.dials.temperature > 0) rng.uniform(); // it draws all the same: the rest keeps its luck
-    } catch { // this token cannot come here, for the kind of the blank was changed: choose from here on
+      // draw anyway, so that later steps do not change
+      if (token !== undefined && this.dials.temperature > 0) rng.uniform();
+    } catch { // the kind of blank was changed and does not allow this token: choose from here on
       this.taken = [];
       this.steps.push(this.session.step());
     }
   }
 
-  // Step n as it was made; the next one, with nothing chosen yet; null beyond.
+  // Step n as it was made; the next one without a choice yet; null after it.
   at(n) {
     if (n < this.steps.length) return this.steps[n];
     if (n > this.steps.length || this.done) return null;
@@ -54,7 +56,7 @@ class Run {
     return {blank: session.number, mask, row, position, block_position: tokens.length + 1, top};
   }
 
-  // P(next token) after a row, of every token: (V).
+  // P(next token) after a row, for every token: (V).
   probabilities(row) {
     const logits = this.reading.logits(row), max = logits.reduce((a, b) => Math.max(a, b));
     const p = logits.map((z) => Math.exp(z - max)), sum = p.reduce((a, b) => a + b);
@@ -71,7 +73,7 @@ class Run {
   }
 }
 
-// What may be seen of step n as bars: the likeliest tokens, the one taken, and what was likely there in the run `before`.
+// The bars of step n: the most likely tokens, the one taken, and those likely there in the run `before`.
 function candidates(run, before, n) {
   const now = run.at(n), then = before?.at(n), entries = [...now.top];
   const add = (entry) => entries.some(({id}) => id === entry.id) || entries.push(entry);
@@ -86,12 +88,13 @@ function taken({token, text, logProbability}) {
   return {id: token, text, p: Math.exp(logProbability), allowed: true};
 }
 
-// ---- the region ------------------------------------------------------------------------------------------------------------
+// ---- the region -------------------------------------------------------------------------------------------
 
 class Lab {
   constructor(section, app) {
     const spec = app.data.model, model = glmModel(spec), depth = spec.config.num_layers;
-    const view = {at: 0, row: null, layer: 0, head: 0, depth}; // the step, the row looked from (null: the step's), ...
+    // the step, the row it looks from (null: the step's own), ...
+    const view = {at: 0, row: null, layer: 0, head: 0, depth};
     Object.assign(this, {app, spec, model, run: null, before: null, timers: {}, ...view});
     this.dials = {temperature: 0, "top k": 0, seed: 0};
     this.nameOf = namesOf(model.tokenizer, app.data.names);
@@ -194,7 +197,7 @@ class Lab {
 
   // -- what happens
 
-  // Run `work` when nobody has asked for it again for `wait` ms.
+  // Run `work` after `wait` ms without another call.
   soon(name, wait, work) {
     clearTimeout(this.timers[name]);
     this.timers[name] = setTimeout(work, wait);
@@ -206,7 +209,7 @@ class Lab {
     this.playing = false;
   }
 
-  // Read what has been typed, if that has not happened yet. Says whether all is well, as `start` and `change` do.
+  // Read what has been typed, if not yet done. Returns whether it is valid, as `start` and `change` do.
   ready() {
     clearTimeout(this.timers.typing);
     return this.box.value === this.read ? this.error.textContent === "" : this.change(this.box.value);
@@ -233,14 +236,14 @@ class Lab {
     return message === "";
   }
 
-  // A text from elsewhere, or once more: there is nothing to compare it with.
+  // A text from elsewhere, or the same again: there is nothing to compare it with.
   take(text) {
     this.box.value = text;
     this.at = 0;
     this.start(text);
   }
 
-  // What if the text were this one? The steps before the one in view are repeated, the others chosen anew.
+  // What if the text were this one? Repeat the steps before the one in view, choose the others anew.
   change(text) {
     const {run, before} = this;
     if (!run) return this.start(text);
@@ -254,7 +257,7 @@ class Lab {
     return true;
   }
 
-  // What if it had said this token at the step in view?
+  // What if it had chosen this token at the step in view?
   instead(id) {
     const {run, at, before} = this, steps = [...run.steps.slice(0, at).map(({token}) => token), id];
     this.start(run.text, steps, at < run.steps.length ? run : before);
@@ -279,8 +282,8 @@ class Lab {
     this.ready();
   }
 
-  // Make steps until there are `wanted`, one in each frame, or as many repeated ones as fit into it. follow: the step in
-  // view is the last that was made.
+  // Make steps until there are `wanted`: one per frame, or as many repeated ones as fit into it. follow: keep
+  // the latest step in view.
   advance(wanted, follow = true) {
     this.stop();
     const {run} = this, more = () => !run.done && run.steps.length < wanted;
@@ -340,13 +343,14 @@ class Lab {
     this.showInside();
   }
 
-  // The step in view and its number, the row looked from, and whether no step comes after the one in view.
-  get n() { return Math.min(this.at, this.run.steps.length - Number(this.run.done)); } // behind `at` while steps are repeated
+  // The step in view and its number, the row it looks from, and whether it is the last step.
+  // < `at` while steps are repeated
+  get n() { return Math.min(this.at, this.run.steps.length - Number(this.run.done)); }
   get step() { return this.run.at(this.n); }
   get query() { return this.row ?? this.step.row; }
   get atEnd() { return this.run.done && this.at >= this.run.steps.length - 1; }
 
-  // Word n of the text becomes a box to type in: Enter or leaving it takes what it holds, Escape what was there.
+  // Turn word n of the text into a field: Enter or leaving it accepts the input, Escape restores the word.
   edit(n) {
     if (!this.ready()) return;
     this.stop();
@@ -355,14 +359,14 @@ class Lab {
     let open = true;
     const finish = (value) => {
       if (!open) return;
-      open = false; // for good: the box that goes away is left as well
+      open = false; // for good: a field that is removed also loses the focus
       if (value === old) return this.showText();
       this.box.value = replaceWord(this.run.text, n, value);
       this.ready();
     };
     const onkeydown = (event) => {
       if (event.key !== "Enter" && event.key !== "Escape") return;
-      event.preventDefault(); // or Enter would open the next box at once
+      event.preventDefault(); // or Enter would open the next field at once
       finish(event.key === "Enter" ? input.value : old);
       find()?.focus();
     };
@@ -431,7 +435,7 @@ class Lab {
     return `${begin}${name(token)} (${percent(Math.exp(logProbability))}) is taken${stop ? " and ends the blank" : ""}.`;
   }
 
-  // A token with its probability; ring and tick if it is the one that was taken. canTake: a click takes it instead.
+  // A token with its probability, and ring and tick if it was taken. canTake: a click takes it instead.
   bar({id, p, before, allowed}, largest, token, canTake = false) {
     const chosen = id === token, compared = before !== undefined;
     const more = {class: compared ? "lab-bar lab-compared" : "lab-bar", "data-key": `token-${id}`, "data-id": id,
@@ -476,7 +480,7 @@ class Lab {
     tabStop(trace, "[aria-current=step]");
   }
 
-  // The step in view is brought to the middle of its box; the page itself stays where it is.
+  // Scroll the step in view to the middle of its panel, without scrolling the page.
   scrollTrace() {
     const box = this.trace.parentNode, column = this.trace.children[this.n];
     if (!column) return;
@@ -495,7 +499,7 @@ class Lab {
       {class: "lab-column", "aria-label": label, "data-key": `step-${n}`});
   }
 
-  // -- attention and layers: drawn when all is quiet, attention only where somebody looks
+  // -- attention and layers: drawn when nothing else happens, attention only where it is visible
 
   showInside() {
     this.showLens(this.depth);
@@ -552,7 +556,7 @@ class Lab {
       fill(this.thumbs, reading.layers.flatMap((layer) => range(0, heads).map((head) => this.thumb(layer, head))));
     }
     const waiting = [...this.thumbs.querySelectorAll("canvas")];
-    const next = () => { // one picture a frame
+    const next = () => { // one picture per frame
       const canvas = waiting.shift();
       if (!canvas || reading !== this.run.reading || T !== reading.T) return;
       paint(canvas, reading.attention(Number(canvas.dataset.layer), Number(canvas.dataset.head)), T, reading.part_a_len);
@@ -592,7 +596,7 @@ class Lab {
   }
 }
 
-// ---- small things ----------------------------------------------------------------------------------------------------------
+// ---- small things -----------------------------------------------------------------------------------------
 
 const number = (n) => n.toLocaleString("en-GB");
 const quoted = (text) => `“${visible(text)}”`;
@@ -601,7 +605,7 @@ const replaceWord = (text, n, by) => text.replace(WORD, (found) => (BLANKS.inclu
 const signed = (x) => (Math.abs(x) < 0.05 ? "±" : x < 0 ? "−" : "+") + Math.abs(x).toFixed(1);
 const scroller = (label, child) => el("div", {class: "scroller", tabindex: 0, role: "region", "aria-label": label}, child);
 
-// A button that keeps the keyboard when it is off: aria-disabled, not disabled.
+// A button that keeps the focus when it is off: aria-disabled, not disabled.
 function control(text, work, attributes) {
   return button(text, ({currentTarget}) => currentTarget.getAttribute("aria-disabled") !== "true" && work(), attributes);
 }
@@ -618,7 +622,7 @@ function lengthEl(share, name, side = "width") {
   return bar;
 }
 
-// Attention as a small picture, a pixel a cell; what is shut stays empty.
+// Attention as a small picture, one pixel per cell; shut cells stay empty.
 function paint(canvas, weights, T, A) {
   canvas.width = canvas.height = T;
   const pen = canvas.getContext("2d");
@@ -630,7 +634,7 @@ function paint(canvas, weights, T, A) {
   }
 }
 
-// Arrow keys, Home and End walk among the buttons of a box, of which Tab reaches one.
+// Arrow keys, Home and End move among the buttons of a group, of which Tab reaches one.
 function rove(box) {
   box.addEventListener("keydown", (event) => {
     const items = [...box.querySelectorAll("button")], at = items.indexOf(event.target), {key} = event;

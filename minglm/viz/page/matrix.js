@@ -1,28 +1,28 @@
-// The mask as a grid: queries down, keys across. It knows how to draw cells, point at one and walk among them with the
-// keyboard; what the cells mean it is told.
+// The mask as a grid: queries down, keys across. It draws cells and handles pointer and keyboard; the view says
+// what the cells mean.
 //
-//   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})     host: an element, its inside the matrix's
-//   matrix.draw(view)              a table up to `limit` rows, its cells at most `largest` pixels wide; a canvas above
+//   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})   host: an element to fill
+//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; else a canvas
 //   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap
 //   drawSvg(view, label)           the same picture as an SVG element
 //
 //   view = {
-//     rows: [{token, positions: [numbers or ""], span: its number or -1}]     heads of the rows
-//     columns                                                                 heads of the columns, the rows' by default
-//     partALen                                                                a heavy line runs behind so many rows and columns
+//     rows: [{token, positions: [numbers or ""], span: its number or -1}]   heads of the rows
+//     columns                                                               heads of the columns, default: rows
+//     partALen          a heavy line follows after so many rows and columns
 //     kind(i, j)        "AA" ... "BF", or "" for a cell that is not drawn yet
 //     value(i, j)       optional: 0 .. 1 or null, painted over open cells; shut cells stay as they are
 //     describe(i, j)    optional: a short name of the cell for screen readers
 //     faded(i, j)       optional: whether the cell is drawn pale
 //     canvas            optional: true for a canvas, however few rows there are
 //   }
-//   onPoint({i, j} or null): the pointer or the keyboard is on a cell; onPin({i, j}): a click, Enter or the blank.
+//   onPoint({i, j} or null): pointer or focus is on a cell; onPin({i, j}): a click, Enter or the space bar.
 
 const OPEN = ["AA", "BA", "BE", "BS", "self"];
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const CELL = {min: 11, max: 32, svg: 24};
 
-// The colour of a weight from 0 to 1; even to the eye, and the same to those who see few colours.
+// The colour of a weight from 0 to 1: perceptually uniform, also for colour-blind readers.
 function cividis(value) {
   const at = Math.min(1, Math.max(0, value)) * (CIVIDIS.length - 1), k = Math.min(Math.floor(at), CIVIDIS.length - 2);
   const mix = (a, b) => Math.round(a + (b - a) * (at - k));
@@ -31,13 +31,13 @@ function cividis(value) {
   return `rgb(${low.map((c, n) => mix(c, high[n])).join(",")})`;
 }
 
-// A view with what may be left out of it.
+// A view with its optional fields filled in.
 function complete(view) {
   return {columns: view.rows, value: () => null, describe: () => "", faded: () => false, ...view};
 }
 
 function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
-  let view = null, marked = null, cursor = {i: 0, j: 0}, shape = null; // shape: the table or canvas that is drawn now
+  let view = null, marked = null, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
@@ -102,7 +102,7 @@ function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = ()
   };
 }
 
-// ---- up to 64 rows: a table, every cell of it an element ------------------------------------------------------------------
+// ---- up to 64 rows: a table, every cell of it an element --------------------------------------------------
 
 function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view;
@@ -129,9 +129,9 @@ function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
 
   let crossed = [];
   return {
-    // Cells as large as there is room for; heads turn upright where a token is wider than its column.
+    // Cells as large as fit; heads are turned where a token is wider than its column.
     fit() {
-      table.classList.remove("small"); // so that the same room gives the same size, whatever it was before
+      table.classList.remove("small"); // so that the size does not depend on the size before
       const room = host.clientWidth - Math.max(...rowHeads.map((head) => head.offsetWidth)) - 4;
       const size = Math.max(CELL.min, Math.min(largest, Math.floor(room / columns.length)));
       table.classList.toggle("turned", longest * 8 + 4 > size);
@@ -175,7 +175,7 @@ function cellEl(view, i, j) {
   return cell;
 }
 
-// How a span looks: one of a few colours, one of a few outlines. Its number, which is shown with it, is its own.
+// The style of a span: one of a few colours and outlines. Its number, always shown, identifies it.
 function spanData(span) {
   return {span, colour: span % DATA.span_colours.length, outline: DATA.span_outlines[span % DATA.span_outlines.length]};
 }
@@ -185,14 +185,14 @@ function widthOf(text) {
   return [...text].reduce((sum, c) => sum + (c > "\u2e7f" ? 2 : 1), 0);
 }
 
-// ---- above: a canvas, which the keyboard walks all the same ---------------------------------------------------------------
+// ---- above: a canvas, with the same keyboard control -----------------------------------------------
 
 function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view, T = rows.length;
   const summary = `${label}: ${T} rows. Arrow keys move from cell to cell; each is explained beside the picture.`;
   const canvas = el("canvas", {role: "img", tabindex: 0, "aria-label": summary});
   host.replaceChildren(canvas);
-  const picture = el("canvas"); // the cells; the canvas that is seen is a copy with the crosshair on it
+  const picture = el("canvas"); // the cells; the visible canvas is a copy with the crosshair
   let size = 2, cell = null;
   const cellOf = (event) => {
     const i = Math.floor(event.offsetY / size), j = Math.floor(event.offsetX / size);
@@ -273,7 +273,7 @@ function drawMark(pen, kind, x, y, size, colour) {
   pen.stroke();
 }
 
-// ---- for a paper or a slide: an SVG with its colours written out ----------------------------------------------------------
+// ---- for a paper or a slide: an SVG with its colours written out ------------------------------------------
 
 function drawSvg(given, label) {
   const view = complete(given), {rows, columns, partALen} = view, size = CELL.svg;

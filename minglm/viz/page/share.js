@@ -2,7 +2,7 @@
 
 function startShare() {
   const save = (name, blob) => el("a", {href: URL.createObjectURL(blob), download: name}).click();
-  const picture = () => drawSvg(viewOf(app.derivation, {}), "attention mask of GLM"); // all of it, whatever the step
+  const picture = () => drawSvg(viewOf(app.derivation, {}), "attention mask of GLM"); // complete, at any step
   const svgText = () => new XMLSerializer().serializeToString(picture());
   byId("share-buttons").append(
     button("Copy link", () => copy("the address", `${location.href.split("#")[0]}#${address()}`), {id: "copy-link"}),
@@ -15,7 +15,8 @@ function startShare() {
 
 async function pngOf(svgText, scale = 2) {
   const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgText)}`; // the one source that the policy allows
+  // the only source that the policy allows
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgText)}`;
   await image.decode();
   const canvas = el("canvas", {width: image.width * scale, height: image.height * scale});
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
@@ -42,7 +43,7 @@ async function copy(what, text) {
   }
 }
 
-// The state as the part of an address behind #, and back.
+// The state as the fragment of an address, and back.
 function address() {
   const {text, spans, order, objective, tokenizer, step, pin, beside, only} = app.state;
   const parts = new URLSearchParams([...text.map((token) => ["t", token]), ["spans", slices(spans)], ["order", order.join(",")],
@@ -71,7 +72,7 @@ function stateOfAddress(hash) {
 
 let writing = null;
 
-function keepInAddress() { // soon: browsers allow some two hundred changes in half a minute
+function keepInAddress() { // delayed: browsers allow about two hundred changes in half a minute
   clearTimeout(writing);
   writing = setTimeout(() => {
     try {

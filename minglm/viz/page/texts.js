@@ -1,5 +1,5 @@
-// What can be done to a text before anything is derived from it: cut it into tokens, choose spans, draw them, and the texts
-// that the page brings along. No DOM.
+// Texts before the derivation: splitting them into tokens, choosing and drawing spans, and the page's own texts.
+// No DOM.
 
 const LONGEST = 128; // tokens of a text
 
@@ -8,21 +8,21 @@ const tokenizers = {
   characters: {label: "characters", cut: splitCharacters, join: (tokens) => tokens.join("")},
 };
 
-// ---- texts ----------------------------------------------------------------------------------------------------------------
+// ---- texts ------------------------------------------------------------------------------------------------
 
-// Python's str.split(): at runs of its white space, which is not quite JavaScript's.
+// Python's str.split(): at runs of its white space, which differs slightly from JavaScript's.
 const BLANKS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
-const JOINS = /^(?:\p{Mn}|\p{Me}|\u200d|[\u1160-\u11ff])$/u; // sits on the letter before it
+const JOINS = /^(?:\p{Mn}|\p{Me}|\u200d|[\u1160-\u11ff])$/u; // combines with the letter before it
 
 const SPECIAL = "\\[[A-Za-z]+\\]|<\\|[A-Za-z]+\\|>";
 
-// A text as tokens, as viz/terminal.py splits it: at its blanks; one that has none and is not ASCII, by its characters.
+// A text as tokens, as viz/typed.py splits it: at spaces; without spaces and not ASCII, into characters.
 function splitWords(text) {
   const words = text.split(BLANKS).filter(Boolean);
   return words.length === 1 && /[^\x00-\x7f]/.test(words[0]) ? splitCharacters(words[0], SPECIAL) : words;
 }
 
-// A text as what a reader takes for characters: a mark stays with its letter. What matches `whole` stays whole.
+// Split a text into characters: a mark stays with its letter, a match of `whole` stays whole.
 function splitCharacters(text, whole = "(?!)") {
   const tokens = [];
   for (const [c, special] of text.matchAll(new RegExp(`(${whole})|.`, "gsu"))) {
@@ -42,7 +42,7 @@ function tokenizerOf(tokens) {
   return ["words", "characters"].find((name) => areSame(tokenizers[name].cut(tokenizers[name].join(tokens)), tokens)) ?? "";
 }
 
-// A text that was typed or came with an address, if the mask of it fits on a screen.
+// A text that was typed or came with an address, if its mask fits on a screen.
 function fitting(tokens) {
   if (!tokens.length) throw new Error("text: it is empty; at least one word is needed");
   if (tokens.length <= LONGEST) return tokens;
@@ -53,9 +53,9 @@ function areSame(list, other) {
   return list.length === other.length && list.every((item, i) => item === other[i]);
 }
 
-// ---- spans ----------------------------------------------------------------------------------------------------------------
+// ---- spans ------------------------------------------------------------------------------------------------
 
-// The spans when one token is blanked (it joins its neighbours) or shown again (its span falls in two).
+// The spans after one token is blanked (it joins its neighbours) or shown again (its span is split).
 function toggled(spans, i) {
   const at = spans.findIndex(([start, end]) => start <= i && i < end);
   if (at >= 0) {
@@ -68,14 +68,14 @@ function toggled(spans, i) {
   return [...spans.filter((span) => span !== left && span !== right), joined].sort((a, b) => a[0] - b[0]);
 }
 
-// The spans when a run of tokens becomes a span of its own; what it covers leaves its old span.
+// The spans after a run of tokens becomes a span; the tokens leave their old spans.
 function withRun(spans, from, to) {
   let rest = spans;
   for (let i = from; i < to; i++) if (rest.some(([start, end]) => start <= i && i < end)) rest = toggled(rest, i);
   return [...rest, [from, to]].sort((a, b) => a[0] - b[0]);
 }
 
-// An order for changed spans: each keeps the place of the span it comes from, new ones go last.
+// An order for changed spans: each keeps the place of its old span, new ones go last.
 function orderAfter(spans, oldSpans, oldOrder) {
   const places = spans.map(([start, end]) => Math.min(...oldSpans.map(([a, b], k) =>
     (a < end && start < b ? oldOrder.indexOf(k) : Infinity)), Infinity));
@@ -98,19 +98,20 @@ function parseSlices(text) {
   });
 }
 
-// What Python's sample_spans(tokens, objective, Rng(seed), has_cls=False, ...) draws, and then the order by the same stream:
-// draw() of viz/terminal.py.
+// Python's sample_spans(tokens, objective, Rng(seed), has_cls=False, ...), then the order from that stream:
+// draw_spans() of viz/typed.py.
 function sampled(text, objective, {ratio, mean, seed}) {
   const rng = new Rng(seed), how = {
     maskRatio: ratio, meanLength: mean, hasEos: EOS_TEXTS.includes(text[text.length - 1]),
     ends: text.map((token) => DATA.sentence_marks.some((mark) => token.includes(mark))),
   };
   let spans = sampleSpans(text.length, objective, rng, how);
-  if (!spans.length) spans = sampleSpans(text.length, (objective = "token"), rng, how); // no whole sentence, as in training
+  // no whole sentence: the token objective, as in training
+  if (!spans.length) spans = sampleSpans(text.length, (objective = "token"), rng, how);
   return {spans, order: rng.shuffle(range(0, spans.length)), objective};
 }
 
-// ---- presets: examples, and the questions that users of GLM ask -------------------------------------------------------------
+// ---- presets: examples, and the questions that users of GLM ask -------------------------------------------
 
 const PRESETS = [
   {

@@ -1,14 +1,15 @@
-// What happens when somebody points, types or steps. Data flows one way: a change makes a new state, derive() makes the
-// rows and the mask of it, and every region is drawn from the two.
+// Reactions to pointing, typing and stepping. Data flows one way: a change makes a new state, derive() makes its
+// rows and mask, and every region is drawn from the two.
 
-const LAST = DATA.words.steps.glm.length; // the step after which everything is drawn; step 0 shows all of it as well
+const LAST = DATA.words.steps.glm.length; // the step after which everything is shown; so does step 0
 const SPEEDS = [["0.5", "slow"], ["1", "normal"], ["2", "fast"]];
-const SAMPLING = {ratio: 15, mean: 3, seed: 0}; // what the fields of the sampler begin with
+const SAMPLING = {ratio: 15, mean: 3, seed: 0}; // initial values of the sampler's fields
 
-// ---- the state ------------------------------------------------------------------------------------------------------------
+// ---- the state --------------------------------------------------------------------------------------------
 
-// text: tokens; spans, order: as explain() takes them; step: 0 .. LAST; walk: the cell that the last step has come to, or null;
-// pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name; answer: what a preset says.
+// text: tokens; spans, order: as for explain(); step: 0 .. LAST; walk: the cell that the last step has reached,
+// or null; pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name; answer: the
+// text of a preset.
 const app = {
   data: DATA,
   state: {text: ["x"], spans: [], order: [], objective: "token", tokenizer: "words", step: 0, walk: null, pin: null,
@@ -27,11 +28,11 @@ const app = {
     drawTokenizers();
   },
 };
-const DERIVED = ["text", "spans", "order", "objective"]; // what a derivation follows from
+const DERIVED = ["text", "spans", "order", "objective"]; // the fields that determine a derivation
 const FINISHED = {step: LAST, walk: null, pin: null, answer: ""};
 
-// Part of a new state. One that makes no sense changes nothing and is said at `place`, beside what was typed. Returns whether
-// the state is the new one.
+// Change part of the state. An invalid change has no effect but a message at `place`, next to what was typed.
+// Returns whether the state has changed.
 function set(patch, place = "error") {
   try {
     const next = {...app.state, ...patch};
@@ -48,7 +49,7 @@ function set(patch, place = "error") {
   return true;
 }
 
-// A change of what is derived: the picture is shown whole again, for a change that cannot be seen would be no change.
+// A change of the derivation: show the whole picture again, so that the change is visible.
 function edit(patch, place) {
   const {step} = app.state;
   return set({...FINISHED, step: step === 0 ? 0 : LAST, ...patch}, place);
@@ -67,7 +68,7 @@ function complain(message, place = "error") {
   byId("text").setAttribute("aria-invalid", !byId("error").hidden);
 }
 
-let compared = []; // what the models beside each other were drawn from: steps do not concern them
+let compared = []; // what the compared models were drawn from: they have no steps
 
 function draw() {
   drawText();
@@ -82,7 +83,7 @@ function draw() {
   point("glm", null);
 }
 
-// Whether a step so far has brought entry i of a lane; whether the step that is shown has brought it.
+// Whether a step so far has added entry i of a lane; whether the current step has added it.
 function isShown(lane, i) {
   const {step} = app.state;
   return step === 0 || app.derivation.steps.slice(0, step).some(([, , lights]) => lights[lane]?.includes(i));
@@ -93,7 +94,7 @@ function isLit(lane, i) {
   return step > 0 && Boolean(app.derivation.steps[step - 1][2][lane]?.includes(i));
 }
 
-// ---- 1 the text -----------------------------------------------------------------------------------------------------------
+// ---- 1 the text -------------------------------------------------------------------------------------------
 
 function startText() {
   const box = byId("text");
@@ -103,7 +104,7 @@ function startText() {
   byId("examples").append(...PRESETS.map(choice));
   byId("questions").append(...QUESTIONS.map(choice));
 
-  // Spans stay where they still fit: a word that is typed behind them moves none.
+  // Spans stay where they still fit: a word typed after them moves none.
   function read(tokenizer) {
     try {
       const text = fitting(tokenizers[tokenizer].cut(box.value));
@@ -133,9 +134,9 @@ function drawText() {
   byId("answer").hidden = !answer;
 }
 
-// ---- 2 the spans ----------------------------------------------------------------------------------------------------------
+// ---- 2 the spans ------------------------------------------------------------------------------------------
 
-const run = {from: 0, to: 0, dragging: false}; // of tokens that are being chosen, both ends included
+const run = {from: 0, to: 0, dragging: false}; // the tokens being selected, both ends included
 const runOf = () => [Math.min(run.from, run.to), Math.max(run.from, run.to) + 1];
 
 function startChips() {
@@ -201,7 +202,7 @@ function startSampling() {
     field("seed", number("seed", SAMPLING.seed, {min: 0, step: 1})),
     el("button", {type: "submit", id: "sample-button"}, "Sample"),
     button("Next seed", () => (byId("sample-seed").stepUp(), sample()), {id: "next-seed"}));
-  byId("sampling").after(field("spans, start:end", typed)); // outside the form, in which Enter means to sample
+  byId("sampling").after(field("spans, start:end", typed)); // outside the form, where Enter samples
   byId("sampling").addEventListener("submit", (event) => (event.preventDefault(), sample()));
 
   function sample() {
@@ -255,7 +256,7 @@ function stateOf(lane, i) {
   return {shown: isShown(lane, i), ...(isLit(lane, i) ? {lit: true} : {})};
 }
 
-// ---- 3 their order --------------------------------------------------------------------------------------------------------
+// ---- 3 their order ----------------------------------------------------------------------------------------
 
 function startOrder() {
   let shuffles = 0, dragged = null;
@@ -283,13 +284,13 @@ function startOrder() {
   });
 }
 
-// A span at another place.
+// Move a span to another place.
 function moved(order, k, place) {
   const rest = order.filter((other) => other !== k);
   return [...rest.slice(0, place), k, ...rest.slice(place)];
 }
 
-// A button at an end has nothing to do, but it is never disabled: the keyboard would lose its place.
+// A button at an end does nothing, but it is never disabled: it would lose the focus.
 function drawOrder() {
   const {text, spans, order} = app.state, isKnown = stepReached("order");
   const move = (k, place, name, arrow, isOff) => button(arrow, () => isOff || edit({order: moved(order, k, place)}), {
@@ -304,7 +305,7 @@ function drawOrder() {
   byId("shuffle").disabled = byId("canonical").disabled = order.length < 2;
 }
 
-// ---- 4 the stage ----------------------------------------------------------------------------------------------------------
+// ---- 4 the stage ------------------------------------------------------------------------------------------
 
 const player = {timer: null};
 
@@ -324,7 +325,7 @@ function startPlayer() {
   prefers("reduced-motion: reduce").addEventListener("change", pause);
 }
 
-// A place in the film: a step, or while the last step goes cell by cell, a cell.
+// A place in the film: a step, or, while the last step goes cell by cell, a cell.
 function goTo(place) {
   const {walk} = app.state, end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
   const at = Math.max(0, Math.min(end, place));
@@ -400,7 +401,7 @@ function drawLanes() {
     el("tbody", null, Object.entries(LANES).map(line))));
 }
 
-// ---- 5 the mask -----------------------------------------------------------------------------------------------------------
+// ---- 5 the mask -------------------------------------------------------------------------------------------
 
 let maskMatrix = null;
 
@@ -414,7 +415,7 @@ function pair(query, key) {
   return `${visible(query)} looks at ${visible(key)}`;
 }
 
-// What the steps have not brought yet is left out where `inSteps`.
+// With `inSteps`, what the steps have not added yet is left out.
 function viewOf(d, {inSteps = false, ...more}) {
   const {step, walk} = app.state, T = d.tokens.length;
   const isDone = (i, j) => !inSteps || step === 0 || (step === LAST && (walk === null || i * T + j <= walk));
@@ -453,7 +454,7 @@ function ofGlm(sentence) {
   return format(sentence, DATA.words.models.glm);
 }
 
-// A cell that tells the most: a token of Part B and the first token of a later span, which it may not see.
+// The most telling cell: a token of Part B and the first token of a later span, which it may not see.
 function tellingCell(d) {
   const words = d.word.map((word, i) => i).filter((i) => d.word[i] >= 0 && d.part[i] === "B");
   for (const i of words) {
@@ -474,7 +475,7 @@ function isWhole() {
   return app.state.step === 0 || app.state.step === LAST;
 }
 
-// What is looked at while nothing is pointed at: the pinned cell, the one the film has come to, one that tells much.
+// The cell shown while none is pointed at: the pinned cell, the one the film has reached, or a telling one.
 function restingCell() {
   const {pin: pinned, walk} = app.state, T = app.derivation.tokens.length;
   if (pinned) return Math.max(...pinned) < T ? {i: pinned[0], j: pinned[1]} : null;
@@ -482,7 +483,7 @@ function restingCell() {
   return isWhole() ? tellingCell(app.derivation) : null;
 }
 
-// The pointer or the keyboard is on a cell (or on none) of a model's mask. A pinned cell stays what is looked at.
+// The pointer or the keyboard is on a cell (or none) of a model's mask. A pinned cell stays selected.
 function point(model, pointed) {
   const d = app.derivation, isFree = pointed && !app.state.pin && isWhole();
   const cell = isFree ? pointed : restingCell(), from = isFree && model !== "glm" ? family[model].derivation : d;
@@ -525,7 +526,7 @@ function visibleSentence(sentence) {
   return sentence.replace(/[\x00-\x1f\x7f-\x9f]/g, visible);
 }
 
-// ---- the page ---------------------------------------------------------------------------------------------------------------
+// ---- the page ---------------------------------------------------------------------------------------------
 
 function startTheme() {
   const root = document.documentElement, system = prefers("color-scheme: dark");
@@ -533,7 +534,7 @@ function startTheme() {
   const nameTheme = () => (byId("theme").textContent = isDark() ? "Light" : "Dark");
   const drawTheme = () => {
     nameTheme();
-    compared = []; // a canvas has its colours painted in
+    compared = []; // a canvas keeps the colours it was painted with
     draw();
   };
   byId("theme").addEventListener("click", () => {
@@ -556,7 +557,7 @@ function startPage() {
   startCompare();
   startShare();
   startTheme();
-  const {hash} = location; // before the first state is written there
+  const {hash} = location; // before the first state is written to it
   set({text, spans, order, objective, tokenizer: tokenizerOf(text)});
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));
@@ -564,4 +565,4 @@ function startPage() {
   if (DATA.model) startLab(byId("model"), app);
 }
 
-queueMicrotask(startPage); // when all scripts have been read
+queueMicrotask(startPage); // after all scripts have been read

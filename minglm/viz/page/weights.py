@@ -1,8 +1,7 @@
-"""What the page needs of a model, as JSON: the weights themselves, or a recording of the model filling one text.
+"""A model as JSON for the page: its weights, or for a larger model a recording of it filling one text.
 
-A page of 4 MB can hold about 1.4 million weights. Of a larger model it gets what there is to see when one
-text is filled: each row's likeliest tokens, the same after every layer (a logit lens), and who looked at
-whom. Both are read from the model without changing it.
+A page of 4 MB can hold about 1.4 million weights. A recording has the most likely tokens of each row, the
+same after every layer (a logit lens), and the attention weights. The model itself is not changed.
 """
 
 import base64
@@ -26,20 +25,20 @@ from ...weights import check_plain
 MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens
 MAX_ATTENTION = 2_500_000  # characters of base64
 MAX_SPEC = 3_700_000  # characters of JSON: the whole page stays under 4 MB
-TOP, LENS_TOP = 10, 5  # likeliest tokens kept of a row's output, and of an earlier layer
+TOP, LENS_TOP = 10, 5  # most likely tokens kept for a row's output, and for an earlier layer
 
 
 def model_spec(model, tokenizer, text="", name=""):
-    """The dict that `glmModel` of glm.js reads: `live_spec` for a model small enough, else `recorded_spec` of `text`."""
+    """Return the dict that `glmModel` of glm.js reads: `live_spec` of a small model, else `recorded_spec`."""
     if model.num_parameters() <= MAX_LIVE_PARAMETERS:
         return live_spec(model, tokenizer, text, name)
     return recorded_spec(model, tokenizer, text, name)
 
 
 def live_spec(model, tokenizer, text="", name=""):
-    """The weights in float16, tensor after tensor, and the tokenizer. text: what the page begins with."""
+    """Return the weights in float16, tensor by tensor, and the tokenizer. text: the page's first text."""
     _check(model, tokenizer)
-    check_plain(model)  # the page computes with them itself
+    check_plain(model)  # because the page computes with the weights
     tensors = model.state_dict()
     halves = [_float16(key, value) for key, value in tensors.items()]
     spec = _head("live", model, tokenizer, text, name)
@@ -48,32 +47,27 @@ def live_spec(model, tokenizer, text="", name=""):
 
 
 def recorded_spec(model, tokenizer, text, name=""):
-    """What the page shows of `fill(model, tokenizer, text)`, blank by blank, computed here.
+    """Return what the page shows of `fill(model, tokenizer, text)`, blank by blank.
 
-    chosen: (T - part_a_len) tokens, what follows each row of Part B. lens: of layers 0 (the embeddings) ..
-    num_layers and every such row, [log P(chosen), its rank, likeliest token, its P, next likeliest, ...].
-    attention: of each layer base64 of bytes, round(255 * weight) of what each row sees, row after row, head
-    after head. Layers that would make the page too large are left out, the middle ones first; `note` says
-    which.
+    chosen: (T - part_a_len) tokens, the one after each row of Part B. lens: for layers 0 (the embeddings) ..
+    num_layers and each such row, [log P(chosen), its rank, most likely token, its P, second, its P, ...].
+    attention: for each layer base64 of bytes, round(255 * weight) of what each row sees, row by row, head by
+    head. Layers that would make the page too large are left out, the middle ones first; `note` lists them.
     """
     _check(model, tokenizer)
-    Draft(model, tokenizer, text, Dials())  # refuses a text that is too long, for the page shows all of it
+    Draft(
+        model, tokenizer, text, Dials()
+    )  # refuses a text that is too long, because the page shows all of it
     model = evaluating(model)
     filled = fill(model, tokenizer, text)
     example, chosen = _whole_reading(tokenizer, text, filled)
     states, attention = _look_inside(model, example)
     lens = _lens(model, tokenizer, states, chosen)
     spec = _head("recorded", model, tokenizer, text, name)
-    recording = {
-        "tokens": tokenizer.encode(text, special=True),
-        "chosen": chosen,
-        "lens": lens,
-        "attention": attention,
-    }
-    spec["recording"] = recording
-    dropped = {
-        "attention": _thin_out(attention, min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention)))
-    }
+    tokens = tokenizer.encode(text, special=True)
+    spec["recording"] = {"tokens": tokens, "chosen": chosen, "lens": lens, "attention": attention}
+    budget = min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention))
+    dropped = {"attention": _thin_out(attention, budget)}
     dropped["lens"] = _thin_out(lens, MAX_SPEC - _size(spec) + _size(lens), keep=1)  # the output stays
     spec["note"] = "; ".join(
         f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
@@ -86,12 +80,12 @@ def recorded_spec(model, tokenizer, text, name=""):
 
 
 def tokenizer_spec(tokenizer):
-    """What `GlmTokenizer` of glm.js reads. Ids of any tokenizer become text in the page; only byte-level BPE encodes there.
+    """Return what `GlmTokenizer` of glm.js reads: it decodes any tokenizer, but encodes only byte-level BPE.
 
-    tokens: V strings, the bytes of each token in GPT-2's alphabet (a special one: itself). merges: [left,
-    right, left, ...], ids in order of rank, or None where the page could not cut texts just as this tokenizer
-    does. added: of each special token [id, whether it takes the white space on its left]. lone_blank: whether
-    decoding drops a blank at the beginning.
+    tokens: V strings, the bytes of each token in GPT-2's alphabet (of a special one: itself). merges: [left,
+    right, left, ...], ids in order of rank, or None if the page cannot cut texts exactly as this tokenizer
+    does. added: for each special token [id, whether it absorbs the white space on its left]. lone_blank:
+    whether decoding drops a space at the beginning.
     """
     character_of = {byte: character for character, byte in byte_of_character().items()}
     is_text = tokenizer.byte_lengths() > 0
@@ -112,30 +106,27 @@ def tokenizer_spec(tokenizer):
 
 
 def _merges(library):
-    """The merges of a byte-level BPE that does what `Tokenizer.train` makes, as a flat list of ids; else None."""
+    """Return the merges of a byte-level BPE as `Tokenizer.train` makes it, as a flat list of ids, or None."""
     model, before = library["model"], library["pre_tokenizer"] or {}
-    if (
-        model.get("type", "BPE") != "BPE"
-        or library["normalizer"] is not None
-        or (before.get("type"), before.get("add_prefix_space"), before.get("use_regex", True))
-        != ("ByteLevel", False, True)
-        or any(
-            model.get(key)
-            for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
-        )
-        or any(
-            not token["special"] or token["rstrip"] or token["single_word"]
-            for token in library["added_tokens"]
-        )
-        or not byte_of_character().keys() <= model["vocab"].keys()
-    ):
+    cut = (before.get("type"), before.get("add_prefix_space"), before.get("use_regex", True))
+    extras = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+    added = library["added_tokens"]
+    plain = (
+        model.get("type", "BPE") == "BPE"
+        and library["normalizer"] is None
+        and cut == ("ByteLevel", False, True)
+        and not any(model.get(key) for key in extras)
+        and all(t["special"] and not t["rstrip"] and not t["single_word"] for t in added)
+        and byte_of_character().keys() <= model["vocab"].keys()
+    )
+    if not plain:
         return None
     pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
     return [model["vocab"][part] for pair in pairs for part in pair]
 
 
 def _head(kind, model, tokenizer, text, name):
-    """What both kinds of spec begin with."""
+    """Return the fields that both kinds of spec share."""
     fields = ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions", "gelu")
     config = {field: getattr(model.config, field) for field in fields}
     return {
@@ -154,18 +145,15 @@ def _check(model, tokenizer):
     """Raise MinglmError for a model that cannot be shown."""
     check_pair(model, tokenizer)
     if model.config.family != "glm":
-        raise MinglmError(
-            f"model: it was trained as {model.config.family}; a page shows models that were trained as glm"
-        )
+        family = model.config.family
+        raise MinglmError(f"model: it was trained as {family}; a page shows models that were trained as glm")
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
-            raise MinglmError(
-                f"{name}: holds values that are not finite; a page shows models whose weights are numbers"
-            )
+            raise MinglmError(f"{name}: holds values that are not finite; a page cannot show such a model")
 
 
 def _float16(name, tensor):
-    """A tensor as flat little-endian float16."""
+    """Return a tensor as flat little-endian float16."""
     values = tensor.detach().float().cpu().numpy().ravel()
     if (largest := float(np.abs(values).max(initial=0))) >= 65520:  # from there on float16 rounds to infinity
         raise MinglmError(f"{name}: holds {largest:g}, but a page keeps weights as float16, up to 65504")
@@ -173,31 +161,28 @@ def _float16(name, tensor):
 
 
 def _whole_reading(tokenizer, text, filled):
-    """The rows that `fill` had read at its end, as an Example, and what it chose after each row of Part B.
+    """Return the rows that `fill` has read at its end, as an Example, and what it chose after each of Part B.
 
-    What came after the last row of a blank `fill` does not say: there stand the stops it may have been, () at
-    the limit.
+    `fill` does not say what it chose after the last row of a blank: there it is the possible stops, () at the
+    limit.
     """
     special, tokens = tokenizer.special, tokenizer.encode(text, special=True)
     part_a = [special.cls, *tokens] + ([] if tokens[-1] == special.gmask != special.mask else [special.eos])
     rows, chosen = [(token, i, 0) for i, token in enumerate(part_a)], []
-    for position, blank in zip(
-        (i + 1 for i, token in enumerate(tokens) if token in special.masks), filled.blanks, strict=True
-    ):
+    positions = (i + 1 for i, token in enumerate(tokens) if token in special.masks)
+    for position, blank in zip(positions, filled.blanks, strict=True):
         answer = blank.answer.tokens
         rows += [(token, position, 1 + j) for j, token in enumerate([special.sop, *answer])]
         stops = (special.eop, special.eos) if tokens[position - 1] == special.gmask else (special.eop,)
         chosen += [*answer, stops if blank.answer.complete else ()]
-    ids, positions, block_positions = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    columns = [np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)]
     targets = np.zeros(len(chosen), dtype=np.int64)  # nothing is learned here
-    return Example(
-        ids, positions, block_positions, targets, len(part_a), len(ids), "document", special
-    ), chosen
+    return Example(*columns, targets, len(part_a), len(rows), "document", special), chosen
 
 
 @torch.no_grad()
 def _look_inside(model, example):
-    """One pass over a sample, layer by layer: Part B's states before, between and after the layers, and all attention."""
+    """Run a sample layer by layer. Returns Part B's states before and after each layer, and all attention."""
     batch = pack([example]).to(next(model.parameters()).device)
     A, T = example.part_a_len, len(example.tokens)
     sees = torch.arange(T) < keys_of_row(torch.arange(T), A)[:, None]  # (T, T)
@@ -207,9 +192,8 @@ def _look_inside(model, example):
         q, k = model.queries_and_keys(x, number)  # each (T, H, D)
         scores = torch.einsum("qhd,khd->hqk", q, k).float().cpu() / math.sqrt(q.shape[-1])
         weights = finite(scores).masked_fill(~sees, -math.inf).softmax(-1)  # (H, T, T)
-        attention.append(
-            {"layer": number, "base64": _base64((weights[:, sees] * 255).round().byte().numpy())}
-        )
+        levels = (weights[:, sees] * 255).round().byte().numpy()
+        attention.append({"layer": number, "base64": _base64(levels)})
         x = layer(x, batch.mask, model.backend)
         states.append(x[A:])
     return states, attention
@@ -217,40 +201,30 @@ def _look_inside(model, example):
 
 @torch.no_grad()
 def _lens(model, tokenizer, states, chosen):
-    """The final norm and the head on every state, not just the last (see `recorded_spec`); completes `chosen`."""
+    """Apply final norm and head to every state, see `recorded_spec`; completes `chosen`."""
     is_text, lens = torch.from_numpy(tokenizer.byte_lengths() > 0), []
     for number, x in reversed(list(enumerate(states))):
         log_p = finite(model.head(model.final_norm(x)).float().cpu().log_softmax(-1))  # (T - A, V)
         if number == len(model.layers):
             for row, stops in enumerate(chosen):
-                if isinstance(
-                    stops, tuple
-                ):  # the last row of a blank: the likeliest stop, or a token that found no room
-                    candidates = list(stops) or is_text.nonzero()[:, 0].tolist()
+                if isinstance(stops, tuple):  # the last row of a blank
+                    candidates = (
+                        list(stops) or is_text.nonzero()[:, 0].tolist()
+                    )  # a token if the limit was met
                     chosen[row] = max(candidates, key=log_p[row].tolist().__getitem__)
         target = log_p.gather(1, torch.tensor(chosen)[:, None])  # (T - A, 1)
         rank = 1 + (log_p > target).sum(1)
         top = log_p.topk(min(TOP if number == len(model.layers) else LENS_TOP, log_p.shape[1]))
-        rows = [
-            [
-                round(target, 4),
-                rank,
-                *(x for token, p in zip(ids, ps, strict=True) for x in (token, float(f"{p:.4g}"))),
-            ]
-            for target, rank, ids, ps in zip(
-                target[:, 0].tolist(),
-                rank.tolist(),
-                top.indices.tolist(),
-                top.values.exp().tolist(),
-                strict=True,
-            )
-        ]
+        rows = [[round(x, 4), n] for x, n in zip(target[:, 0].tolist(), rank.tolist(), strict=True)]
+        for row, ids, ps in zip(rows, top.indices.tolist(), top.values.exp().tolist(), strict=True):
+            for token, p in zip(ids, ps, strict=True):
+                row += [token, float(f"{p:.4g}")]
         lens.append({"layer": number, "rows": rows})
     return lens[::-1]
 
 
 def _thin_out(layers, budget, keep=0):
-    """Drop entries of a list, the middle ones first, until it takes at most `budget` characters; the dropped layers."""
+    """Drop layers from the middle until they take at most `budget` characters. Returns the dropped ones."""
     dropped = []
     while len(layers) > keep and _size(layers) > budget:
         dropped.append(layers.pop((len(layers) - 1) // 2)["layer"])

@@ -1,4 +1,4 @@
-"""The explorer in a real Chromium: it asks the network for nothing, tells the story by keyboard, and explains every cell."""
+"""The explorer in a real Chromium: it works offline and by keyboard, and explains every cell."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 import minglm
 from minglm.viz import page
 from minglm.viz.derivation import EXAMPLE, Derivation, explain, why
-from minglm.viz.typed import draw
+from minglm.viz.typed import draw_spans
 
 PAPER = explain(*EXAMPLE)
 STEPS = [name for name, _, _ in PAPER.steps]
@@ -74,7 +74,7 @@ def derivation(tab):
 
 
 def until(tab, condition):
-    """Wait for what an expression says. (Playwright's own wait evaluates a string in the page, which the page forbids.)"""
+    """Wait until an expression is true. (Playwright's wait evaluates a string, which the page forbids.)"""
     while not tab.evaluate(condition):
         tab.wait_for_timeout(30)
 
@@ -109,7 +109,8 @@ def test_its_own_policy_blocks_a_script_a_handler_a_style_and_a_request(tab, exp
         const script = document.createElement("script");
         script.textContent = "window.broken = 1";
         const frame = document.createElement("div");
-        frame.innerHTML = "<img src='https://example.invalid/x.png' onerror='window.broken = 2'><p style='color: red'>";
+        frame.innerHTML = "<img src='https://example.invalid/x.png' onerror='window.broken = 2'>" +
+            "<p style='color: red'>";
         document.body.append(script, frame);
         return fetch("https://example.invalid/").catch(() => {});
     }""")
@@ -251,7 +252,10 @@ def test_the_grid_is_one_tab_stop_that_arrow_keys_walk(tab):
     grid = tab.locator("#grid").get_by_role("grid", name="attention mask of GLM")
     assert grid.locator("[tabindex='0']").count() == 1
     grid.locator("[tabindex='0']").focus()
-    at = lambda: tab.evaluate("[+document.activeElement.dataset.i, +document.activeElement.dataset.j]")  # noqa: E731
+
+    def at():
+        return tab.evaluate("[+document.activeElement.dataset.i, +document.activeElement.dataset.j]")
+
     walks = {
         "ArrowRight": [0, 1],
         "ArrowDown": [1, 1],
@@ -371,7 +375,7 @@ def test_sampling_by_hand_draws_what_python_draws(tab):
         for label, value in (("blanked, %", ratio), ("mean length", mean), ("seed", seed)):
             tab.get_by_label(label, exact=True).fill(str(value))
         button(tab, "Sample").click()
-        spans, order, _ = draw(text.split(), objective, seed, mask_ratio=ratio / 100, mean_length=mean)
+        spans, order, _ = draw_spans(text.split(), objective, seed, mask_ratio=ratio / 100, mean_length=mean)
         assert (state(tab)["spans"], state(tab)["order"]) == ([list(span) for span in spans], order)
     tab.get_by_label("seed", exact=True).fill("-1")
     tab.evaluate("byId('sampling').noValidate = true")
@@ -488,7 +492,8 @@ def test_sixty_four_tokens_are_still_a_table_of_cells(tab):
 
 def marked(tab):
     """{model: the cell that is crossed}."""
-    return tab.evaluate("""() => Object.fromEntries([...document.querySelectorAll("#family figure")].map((figure) => {
+    return tab.evaluate("""() => Object.fromEntries(
+        [...document.querySelectorAll("#family figure")].map((figure) => {
         const cell = figure.querySelector("td.cross");
         return [figure.dataset.model, cell && [+cell.dataset.i, +cell.dataset.j]];
     }))""")
@@ -547,7 +552,8 @@ def test_the_table_says_of_each_model_what_it_reads_sees_learns_and_cannot(tab):
 def test_the_address_holds_the_state_and_brings_it_back(tab):
     type_text(tab, " ".join([*HOSTILE, "a+b", "100%", "c&d=e#f"]))
     tab.evaluate(
-        "set({spans: [[0, 2], [5, 7]], order: [1, 0], objective: 'sentence', step: 6, beside: ['unilm'], only: true})"
+        "set({spans: [[0, 2], [5, 7]], order: [1, 0], objective: 'sentence', step: 6, beside: ['unilm'],"
+        " only: true})"
     )
     tab.evaluate("set({step: 8, pin: [3, 4]})")
     until(tab, "location.hash.slice(1) === address()")
@@ -655,7 +661,8 @@ def test_tab_goes_through_the_page_in_reading_order(tab):
         tab.keyboard.press("Tab")
         place = tab.evaluate("""() => {
             const at = document.activeElement, home = at.closest("#spans, #order, #sample, section") ?? at;
-            return at === document.body ? null : [home.id || home.className, at.closest("table[role=grid]") !== null];
+            return at === document.body ? null
+                : [home.id || home.className, at.closest("table[role=grid]") !== null];
         }""")
         if place is None:
             break
@@ -710,7 +717,10 @@ def test_forced_colours_tell_kinds_by_glyphs(tab):
 
 
 def test_the_theme_button_turns_light_and_dark_whatever_the_system_says(tab):
-    back = lambda: tab.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor")  # noqa: E731
+
+    def back():
+        return tab.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor")
+
     light = back()
     button(tab, "Dark").click()
     assert back() != light
@@ -723,30 +733,38 @@ def test_the_theme_button_turns_light_and_dark_whatever_the_system_says(tab):
 # Boxes that meet though neither holds the other, and texts wider than their box; what scrolls inside a
 # .scroller is its own.
 OVERLAPS = """() => {
-    const names = "h1, h2, h3, p, button, label, legend, input, select, summary, textarea, table, canvas, ul, ol, " +
-        "figcaption, .scroller, .card, .panel";
-    const seen = (node) => node.checkVisibility({visibilityProperty: true}) && !node.matches(".visually-hidden, .skip");
+    const names = "h1, h2, h3, p, button, label, legend, input, select, summary, textarea, table, canvas, " +
+        "ul, ol, figcaption, .scroller, .card, .panel";
+    const seen = (node) => node.checkVisibility({visibilityProperty: true}) &&
+        !node.matches(".visually-hidden, .skip");
     const outside = (node) => !node.closest(".scroller") || node.matches(".scroller");
     const nodes = [...document.querySelectorAll(names)].filter((node) => seen(node) && outside(node));
     const boxes = nodes.map((node) => node.getBoundingClientRect()), wrong = [];
-    const say = (node) => node.tagName + (node.id ? "#" + node.id : "") + " " + node.textContent.trim().slice(0, 20);
+    const say = (node) => node.tagName + (node.id ? "#" + node.id : "") + " " +
+        node.textContent.trim().slice(0, 20);
     nodes.forEach((a, i) => nodes.slice(i + 1).forEach((b, k) => {
         const [p, q] = [boxes[i], boxes[i + 1 + k]];
         const width = Math.min(p.right, q.right) - Math.max(p.left, q.left);
         const height = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-        if (width > 1 && height > 1 && !a.contains(b) && !b.contains(a)) wrong.push(say(a) + " meets " + say(b));
+        if (width > 1 && height > 1 && !a.contains(b) && !b.contains(a))
+            wrong.push(say(a) + " meets " + say(b));
     }));
     for (const node of nodes) {
         const parent = node.parentElement.closest(".panel, .card, body").getBoundingClientRect();
-        const box = node.getBoundingClientRect(), isText = node.matches("h1, h2, h3, p, button, label, summary");
-        if (box.left < parent.left - 1 || box.right > parent.right + 1) wrong.push(say(node) + " leaves its panel");
-        if (isText && node.clientWidth && node.scrollWidth > node.clientWidth + 1) wrong.push(say(node) + " spills over");
+        const box = node.getBoundingClientRect(),
+            isText = node.matches("h1, h2, h3, p, button, label, summary");
+        if (box.left < parent.left - 1 || box.right > parent.right + 1)
+            wrong.push(say(node) + " leaves its panel");
+        if (isText && node.clientWidth && node.scrollWidth > node.clientWidth + 1)
+            wrong.push(say(node) + " spills over");
     }
-    const heads = [...document.querySelectorAll("#grid thead .head")].map((head) => head.getBoundingClientRect());
+    const heads = [...document.querySelectorAll("#grid thead .head")]
+        .map((head) => head.getBoundingClientRect());
     heads.slice(1).forEach((box, k) => box.left < heads[k].right - 1 && wrong.push("column heads meet"));
     return wrong;
 }"""
-TALE = "It was the best of times it was the worst of times it was the age of wisdom it was the age of foolishness it was the epoch"
+TALE = "It was the best of times it was the worst of times it was the age of wisdom "
+TALE += "it was the age of foolishness it was the epoch"
 SCENES = {
     "paper": "1",
     "english": f"app.setText({TALE.split()!r}, [[3, 6], [14, 16], [20, 21]])",

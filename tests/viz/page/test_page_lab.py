@@ -30,7 +30,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e [MASK] <b>\u4f60\u597d
 
 @pytest.fixture(scope="module")
 def trained(small_run):
-    """A model whose weights are float16 already, as the page keeps them, so that both compute with the same numbers."""
+    """A model whose weights are float16, as in the page, so that both compute with the same numbers."""
     model = GLM.from_pretrained(small_run)
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     return model.eval(), Tokenizer.from_pretrained(small_run)
@@ -38,7 +38,7 @@ def trained(small_run):
 
 @pytest.fixture(scope="module")
 def pages(browser, tmp_path_factory):
-    """Opens a page from its file, without a network: pages(spec, **context) -> Lab. Nobody may complain in a console."""
+    """Open a page from its file, without a network: pages(spec, **context) -> Lab. The console is empty."""
     complaints, contexts = [], []
 
     def open_page(spec, **options):
@@ -194,7 +194,7 @@ def test_it_draws_what_the_library_draws(lab, trained, dials):
 
 
 def test_the_bars_are_the_models_probabilities(lab, trained):
-    """Before a step nothing is taken; after it, the token that was likeliest of those that may come has the ring."""
+    """Before a step nothing is taken; after it, the most likely of the allowed tokens has the ring."""
     replay, answer = Replay(trained, TEXT), fill(*trained, TEXT).blanks[0].answer.tokens
     expect(lab.sentence).to_contain_text("Nothing is taken yet")
     assert not any(bar.chosen for bar in lab.bars())
@@ -214,8 +214,8 @@ def test_the_sentence_says_where_the_row_stands_and_what_it_sees(lab, trained):
     lab.page.keyboard.press("Space")
     piece = trained[1].token_str(answer[0]).replace(" ", "▁")
     assert lab.sentence.text_content().startswith(
-        f"Step 2: row {A + 1} = “{piece}” of blank 1 ([MASK]) stands at position {position}, block position 2; "
-        f"it sees {A + 2} keys: {A} of Part A, 2 of Part B. "
+        f"Step 2: row {A + 1} = “{piece}” of blank 1 ([MASK]) stands at position {position}, "
+        f"block position 2; it sees {A + 2} keys: {A} of Part A, 2 of Part B. "
     )
     assert lab.sentence.get_attribute("aria-live") == "polite"
     chip = lab.box.locator(f'[data-key="row-{A + 1}"]')
@@ -376,7 +376,7 @@ def test_attention_shows_the_models_weights(lab, trained):
 
 
 def test_thumbnails_show_every_head(lab):
-    """Each picture has as many pixels as there are rows, a colour where a row may look, and none where it may not."""
+    """Each picture has a pixel per row, a colour where a row may look, and none where it may not."""
     lab.quiet(0, 0)
     rows = lab.box.locator(".lab-row").count()
     sizes = lab.box.locator(".lab-thumbs canvas").evaluate_all(
@@ -544,7 +544,8 @@ def test_nothing_sticks_out(lab, width):
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= width
     current = lab.box.locator(".lab-column[aria-current=step]").bounding_box()  # scrolled to, in its own box
     assert 0 <= current["x"] and current["x"] + current["width"] <= width
-    sticks_out = "e => { const box = e.getBoundingClientRect(); return box.width && (box.right > innerWidth || box.left < 0); }"
+    sticks_out = "e => { const box = e.getBoundingClientRect();"
+    sticks_out += " return box.width && (box.right > innerWidth || box.left < 0); }"
     all_boxes = lab.box.locator("*:not(.scroller *, .visually-hidden, option)")
     assert all_boxes.evaluate_all(f"all => all.filter({sticks_out}).map(e => e.className || e.tagName)") == []
     lab.page.set_viewport_size({"width": 1440, "height": 900})

@@ -1,4 +1,4 @@
-"""The GLM of the page says what the GLM of PyTorch says: glm.js, in a real browser, beside the library."""
+"""The GLM of the page computes what the GLM of PyTorch computes: glm.js, in a real browser."""
 
 import copy
 import json
@@ -66,7 +66,7 @@ def tokenizer():
 
 
 def make_model(tokenizer, hidden=32, layers=2, heads=2, positions=48, gelu="tanh", scale=6, seed=0):
-    """A random model far from uniform, so that likeliest and unlikely differ; biases and norms are not their first values."""
+    """A random model far from uniform; biases and norms are not their initial values either."""
     torch.manual_seed(seed)
     model = GLM(GLMConfig(tokenizer.vocab_size, hidden, layers, heads, positions, dropout=0.2, gelu=gelu))
     with torch.no_grad():
@@ -103,7 +103,7 @@ def rows_of(example):
 
 
 def some_example(rng, vocab_size, positions, kind):
-    """A sample of random tokens: kind "part b" has two shuffled spans, "all part a" none, "gpt" a Part A of one token."""
+    """A sample of random tokens: "part b" has two spans, "all part a" none, "gpt" a Part A of one token."""
     tokens = np.array([1, *(rng.integer(vocab_size - 24) + 24 for _ in range(positions // 2))])
     spans = {"part b": [(2, 4), (7, 12)], "all part a": [], "gpt": [(0, len(tokens))]}[kind]
     return build_example(tokens, spans, list(range(len(spans)))[::-1])
@@ -197,8 +197,8 @@ def test_texts_become_the_same_ids_and_pieces(page, tokenizer):
 
 def test_half_a_character_and_unknown_ids_are_refused_as_in_python(page, tokenizer):
     found = page.evaluate(
-        "spec => { const t = new GlmTokenizer(spec); return [() => t.encode('a😀b\\ud83dc'), () => t.decode([-1]),"
-        " () => t.pieces([10 ** 6])].map(message); }",
+        "spec => { const t = new GlmTokenizer(spec); return [() => t.encode('a😀b\\ud83dc'),"
+        " () => t.decode([-1]), () => t.pieces([10 ** 6])].map(message); }",
         weights.tokenizer_spec(tokenizer),
     )
     for message, wrong in zip(
@@ -222,7 +222,8 @@ def test_a_tokenizer_that_the_page_cannot_repeat_is_not_imitated(page, tokenizer
     spec = weights.tokenizer_spec(other)
     assert spec["merges"] is None
     found = page.evaluate(
-        "spec => { const t = new GlmTokenizer(spec); return [message(() => t.encode('a')), t.decode([60, 61])]; }",
+        "spec => { const t = new GlmTokenizer(spec);"
+        " return [message(() => t.encode('a')), t.decode([60, 61])]; }",
         spec,
     )
     assert found[0].startswith("text: this page cannot cut") and found[1] == other.decode([60, 61])
@@ -276,7 +277,8 @@ READ = """([spec, samples]) => samples.map(rows => {
   const model = glmModel(spec), reading = model.read(rows), heads = [...Array(model.config.num_heads).keys()];
   return {logits: rows.tokens.map((_, i) => [...reading.logits(i)]),
           attention: reading.layers.map(layer => heads.map(head => [...reading.attention(layer, head)])),
-          predictions: reading.predictions(4), lens: reading.T > rows.part_a_len ? reading.lens(rows.part_a_len, 3) : null};
+          predictions: reading.predictions(4),
+          lens: reading.T > rows.part_a_len ? reading.lens(rows.part_a_len, 3) : null};
 })"""
 
 
@@ -361,9 +363,12 @@ def test_reading_row_by_row_gives_what_reading_at_once_gives(page, tokenizer, mo
           return [1, 3].map(step => {
             const reading = model.begin(rows.part_a_len);
             reading.extend(part(0, rows.part_a_len));
-            for (let i = rows.part_a_len; i < rows.tokens.length; i += step) reading.extend(part(i, i + step));
-            const far = (a, b) => a.length === b.length ? Math.max(...a.map((x, i) => Math.abs(x - b[i]))) : Infinity;
-            return [reading.T, Math.max(...rows.tokens.map((_, i) => far(reading.logits(i), whole.logits(i)))),
+            for (let i = rows.part_a_len; i < rows.tokens.length; i += step)
+              reading.extend(part(i, i + step));
+            const far = (a, b) => a.length === b.length
+              ? Math.max(...a.map((x, i) => Math.abs(x - b[i]))) : Infinity;
+            return [reading.T,
+              Math.max(...rows.tokens.map((_, i) => far(reading.logits(i), whole.logits(i)))),
                     far(reading.attention(1, 1), whole.attention(1, 1))];
           });
         }""",
@@ -374,7 +379,7 @@ def test_reading_row_by_row_gives_what_reading_at_once_gives(page, tokenizer, mo
 
 
 def test_a_row_sees_nothing_that_the_rule_shuts(page, tokenizer, model):
-    """Another last token of Part B leaves every earlier row as it was, to the last bit; another one of Part A does not."""
+    """Another last token of Part B changes no bit of an earlier row; another one of Part A does."""
     rows = rows_of(some_example(Rng(9), tokenizer.vocab_size, 48, "part b"))
     changed = {key: {**rows, "tokens": [*rows["tokens"]]} for key in ("a", "b")}
     changed["a"]["tokens"][0] = changed["b"]["tokens"][-1] = 30
@@ -481,10 +486,12 @@ def test_a_step_can_be_told_what_to_take(page, tokenizer, model):
     token = tokenizer.encode(" water")[0]
     found = page.evaluate(
         """([spec, text, token, eop]) => {
-          const model = glmModel(spec), session = model.session(text), refused = message(() => session.step(eop));
+          const model = glmModel(spec), session = model.session(text);
+          const refused = message(() => session.step(eop));
           const before = session.pieces(), step = session.step(token), during = session.pieces();
           session.step();
-          const again = model.read(rowsOf(session.reading)).predictions(3), grown = session.reading.predictions(3);
+          const again = model.read(rowsOf(session.reading)).predictions(3);
+          const grown = session.reading.predictions(3);
           return {refused, before, step, during, again, grown};
         }""",
         [live_spec(model, tokenizer), "Anna asked for [MASK].", token, tokenizer.special.eop],
@@ -503,7 +510,8 @@ def test_a_step_can_be_told_what_to_take(page, tokenizer, model):
 def test_texts_that_cannot_be_filled_get_python_s_sentence(page, tokenizer, model):
     texts = ["no blank", "", "x" * 99 + "[MASK]", "<|endoftext|> [MASK]", "[PAD][MASK]"]
     found = page.evaluate(
-        "([spec, texts]) => { const model = glmModel(spec); return texts.map(text => message(() => model.session(text))); }",
+        "([spec, texts]) => { const model = glmModel(spec);"
+        " return texts.map(text => message(() => model.session(text))); }",
         [live_spec(model, tokenizer), texts],
     )
     for text, message in zip(texts, found, strict=True):
@@ -515,10 +523,13 @@ def test_texts_that_cannot_be_filled_get_python_s_sentence(page, tokenizer, mode
 def test_wrong_dials_and_rows_are_refused(page, tokenizer, model):
     found = page.evaluate(
         """spec => {
-          const model = glmModel(spec), dials = [{temperature: -1}, {topK: NaN}, {topP: 0}, {maxTokens: -2}, {temperature: 1}];
-          const rows = [[[1, 9999], [0, 1], 2], [[1], [65], 1], [[1], [0], 3], [[1], [], 1]].map(([tokens, position_ids, A]) =>
+          const model = glmModel(spec);
+          const dials = [{temperature: -1}, {topK: NaN}, {topP: 0}, {maxTokens: -2}, {temperature: 1}];
+          const wrong = [[[1, 9999], [0, 1], 2], [[1], [65], 1], [[1], [0], 3], [[1], [], 1]];
+          const rows = wrong.map(([tokens, position_ids, A]) =>
             ({tokens, position_ids, block_position_ids: tokens.map(() => 0), part_a_len: A}));
-          return [...dials.map(x => message(() => model.session("[MASK]", x))), ...rows.map(x => message(() => model.read(x)))];
+          return [...dials.map(x => message(() => model.session("[MASK]", x))),
+                  ...rows.map(x => message(() => model.read(x)))];
         }""",
         live_spec(model, tokenizer),
     )
@@ -546,10 +557,12 @@ def test_a_recording_shows_what_the_living_model_shows(page, tokenizer, trained,
             json.dumps(kept, allow_nan=False)
             found = page.evaluate(
                 """([specs, text]) => specs.map(spec => {
-                  const model = glmModel(spec), told = run(model.session(text)), rows = told.rows.tokens.keys();
+                  const model = glmModel(spec), told = run(model.session(text));
+                  const rows = told.rows.tokens.keys();
                   const reading = model.live ? model.read(told.rows) : model.read();
                   const half = model.session(text), early = half.step() && half.reading;
-                  return {...told, live: model.live, layers: reading.layers, attention: [...reading.attention(1, 0)],
+                  return {...told, live: model.live, layers: reading.layers,
+                          attention: [...reading.attention(1, 0)],
                           early: [...early.attention(0, 1)], predictions: reading.predictions(5),
                           lens: [...rows].filter(i => i >= reading.part_a_len).map(i => reading.lens(i, 4))};
                 })""",

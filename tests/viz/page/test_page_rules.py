@@ -1,4 +1,4 @@
-"""The rules of the page, in JavaScript, against their namesakes in Python: the same numbers, masks and sentences."""
+"""The rules of the page, in JavaScript, against those in Python: the same numbers, masks and sentences."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from minglm import Rng, Span, sample_spans
 from minglm.viz import page
 from minglm.viz.columns import characters
 from minglm.viz.derivation import EOS_TEXTS, EXAMPLE, explain, why
-from minglm.viz.typed import draw, split
+from minglm.viz.typed import draw_spans, split
 from minglm.viz.words import MODELS
 
 AWKWARD = [
@@ -63,7 +63,7 @@ def random_case(rng, model):
 
 
 def edge_cases(model):
-    """No span, all of the text, neighbours, one token, a long text; an end of the document inside the last span."""
+    """No span, all of the text, neighbours, one token, a long text; an end of document in the last span."""
     letters = list("abcdef")
     for text, spans, order in (
         (letters, [], []),
@@ -132,7 +132,7 @@ def test_a_seed_draws_the_same_spans_and_the_same_order_as_in_python(javascript)
     seen = set()
     for case, here in zip(cases, got, strict=True):
         dials = dict(mask_ratio=case["ratio"], mean_length=case["mean"])
-        spans, order, objective = draw(case["text"], case["objective"], case["seed"], **dials)
+        spans, order, objective = draw_spans(case["text"], case["objective"], case["seed"], **dials)
         assert here == dict(spans=[list(span) for span in spans], order=order, objective=objective), case
         rng = Rng(case["seed"])
         if objective == "token" == case["objective"]:  # the promise in the words of the public names
