@@ -1,4 +1,4 @@
-"""The README: its commands run, its output is real, its links lead somewhere, and the Chinese one follows it."""
+"""The README: its commands run, its output is real, its links work, and the Chinese one follows it."""
 
 import contextlib
 import io

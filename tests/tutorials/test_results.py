@@ -57,7 +57,7 @@ def test_every_table_that_can_be_made_stands_somewhere(report):
 
 
 def test_the_comparison_is_the_sum_of_its_cells(tmp_path):
-    """comparison.json comes out again from cells.jsonl and the texts of a clone, so nobody has typed a score."""
+    """comparison.json can be computed again from cells.jsonl and a clone's texts: no score was typed."""
     there = Comparison(Plan(), ROOT / "tutorials" / "data", tmp_path)
     shutil.copy(RESULTS / "cells.jsonl", there.file)
     found, kept = summary(there), json.loads((RESULTS / "comparison.json").read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def test_the_everyday_score_comes_out_again_and_is_above_that_of_the_model_befor
 
 
 def test_what_is_said_of_verses_that_stand_elsewhere_too_is_so():
-    """Three quarters of the pairs' modern verses are in scripture, which flatters held-out verses; no dev sentence is."""
+    """Scripture holds three quarters of the pairs' modern verses, but no sentence of dev."""
 
     def plain(text):
         return " ".join(re.findall(r"\w+", text.lower()))
@@ -111,7 +111,7 @@ def test_pretraining_helps_by_more_than_two_standard_errors_on_four_of_five_task
 
 
 def test_what_the_readme_concludes_from_its_table_is_so():
-    """A new bundled model changes the numbers; then these sentences of README.md and README.zh.md must be read again."""
+    """With a new bundled model, these sentences of README.md and README.zh.md must be edited."""
     tasks = THE_BOX["learned"]["tasks"]
     above = {name: x["standard_errors_above_random"] for name, x in tasks.items()}
     assert (

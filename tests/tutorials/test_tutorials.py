@@ -1,4 +1,4 @@
-"""The renderer of the chapters, on made-up ones; and the form of the real ones, which `tutorials/render.py --check` runs."""
+"""The renderer on made-up chapters, and the form of the real ones, which `render.py --check` runs."""
 
 import ast
 import importlib.util
@@ -63,7 +63,8 @@ figure
 figure
 """
 SOLUTIONS = """\
-SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wrong=[lambda x: 2 * x, lambda x: x])]
+wrong = [lambda x: 2 * x, lambda x: x]
+SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wrong=wrong)]
 """
 
 
@@ -85,7 +86,7 @@ def rendered(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def check_once():
-    """render.run for --check, whose outputs are kept: what a chapter prints is asked of each pair of files once."""
+    """render.run for --check, with a cache: each pair of files runs once."""
     real, known = render.run, {}
 
     def run(chapter, folder, solutions=None, limit=None):
@@ -106,7 +107,7 @@ def check_once():
 
 @pytest.fixture
 def course(rendered, check_once, tmp_path, capfd, monkeypatch):
-    """A copy of it: course.read(name), course.edit(name, old, new), course.run(*arguments) -> .code, .out, .err."""
+    """A copy of it: course.read(name), .edit(name, old, new), .run(*arguments) -> .code, .out, .err."""
     folder = tmp_path / "course"
     shutil.copytree(rendered, folder)
     monkeypatch.setattr(render, "run", check_once)
@@ -256,7 +257,8 @@ def test_rendering_twice_gives_the_same_bytes(course):
 
 
 def test_a_chapter_runs_as_a_script_would_in_an_empty_folder(course):
-    cell = '(__name__, __file__, sys.argv, os.listdir(), "solutions" in sys.modules, __import__("__main__").FAST)'
+    names = '__name__, __file__, sys.argv, os.listdir(), "solutions" in sys.modules'
+    cell = f'({names}, __import__("__main__").FAST)'
     course.edit("00_counting.py", "None  # [a](b)\n", f"import sys\n\n{cell}\n")
     assert course.run("00_counting").code == 0
     path = str(course.folder / "00_counting.py")
@@ -278,7 +280,10 @@ def test_a_failing_chapter_changes_no_file_and_names_its_line(course):
     assert "chapters: 2, failed: 1" in run.out
 
 
-NOISE = "import numpy\nfigure.set_size_inches(9, 4)\nfigure.figimage(numpy.random.default_rng(0).random((400, 900)))"
+NOISE = (
+    "import numpy\nfigure.set_size_inches(9, 4)\n"
+    "figure.figimage(numpy.random.default_rng(0).random((400, 900)))"
+)
 
 
 @pytest.mark.parametrize(
