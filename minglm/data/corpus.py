@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MinglmError
+from ..files.whole import sync_path
 from .documents import _stat, read_documents
 
 MIN_TOKENS = 4  # a shorter document has no room for a span between two visible tokens, and is skipped
@@ -95,7 +96,7 @@ def build_corpus(
             what = f"no document of {MIN_TOKENS} tokens or more ({meta['skipped']} shorter ones)"
             raise MinglmError(f"{_names(files)}: {what}")
         os.rename(temporary, directory)
-        _sync(directory.parent)
+        sync_path(directory.parent)
     except OSError as error:  # of writing: an error of reading is a MinglmError already
         raise MinglmError(f"{directory}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -208,18 +209,8 @@ def _write_corpus(directory, texts, tokenizer):
     }
     (directory / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for path in (*directory.iterdir(), directory):
-        _sync(path)
+        sync_path(path)
     return meta
-
-
-def _sync(path):
-    """Wait until a file or folder is on the disk, so that a renamed folder survives a power cut."""
-    if os.name == "posix" or path.is_file():  # elsewhere a folder cannot be opened
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def encode_documents(texts, tokenizer, dtype):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import MinglmError, note
+from ..errors import MinglmError, listed, note
 from ..files.text import json_objects, lines, name_of, one_line_end, packing_of, text_chunks
 
 ENDINGS = (".txt", ".txt.xz", ".txt.gz", ".jsonl", ".jsonl.xz", ".jsonl.gz", ".ndjson", ".json")
@@ -28,7 +28,7 @@ def find_files(paths) -> list[Path]:
     for path in map(Path, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
         if os.path.isdir(path):
             inside, others = _files_below(path)
-            left_out = f"left out: {_few(others)}"
+            left_out = f"left out: {listed([other.name for other in others], 3)}"
             if not inside:
                 more = f"; {left_out}" if others else ""
                 raise MinglmError(f"{path}: no text file in this folder; {accepted}{more}")
@@ -111,12 +111,6 @@ def _is_new(folder, seen):
     is_new = identity not in seen
     seen.add(identity)
     return is_new
-
-
-def _few(files, most=3):
-    """The names of files in one line.  Example: "a.md, b.png, c.json and 5 more"."""
-    names = ", ".join(path.name for path in files[:most])
-    return names + (f" and {len(files) - most} more" if len(files) > most else "")
 
 
 def _stat(path):
