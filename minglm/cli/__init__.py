@@ -23,7 +23,7 @@ COMMANDS = {
     "show": ("show", "print Part A, Part B, both positions, targets and mask of a text as a table"),
     "explore": (
         "show",
-        "write an interactive page: each step, the mask, related models, and a model that runs",
+        "write an interactive page: the steps, the mask, related models, a live model",
     ),
     "plot": ("plot", "draw a run, several runs, or a benchmark, as .png, .svg or .pdf"),
     "classify": ("tasks", "classify a text: the words for each label compete for a blank"),

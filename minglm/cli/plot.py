@@ -16,9 +16,7 @@ OF = {
 
 def add_plot(p):
     width = max(map(len, FIGURES))
-    listed = [
-        f"  {f.name:{width}}  {f.about}; needs {OF[f.needs]}" for f in FIGURES.values() if f.needs in OF
-    ]
+    listed = [f"  {f.name:{width}}  {f.about} ({OF[f.needs]})" for f in FIGURES.values() if f.needs in OF]
     others = ", ".join(f.name for f in FIGURES.values() if f.needs not in OF)
     p.description = "Draw a run (default: its curves), several runs, or the JSON of `minglm bench attention`."
     rest = "for figures of a text, use minglm show TEXT --figure NAME --out FILE, where NAME is one of"

@@ -162,7 +162,7 @@ def test_no_line_is_wider_than_the_terminal(sample, width, charset):
     if charset == "ascii":
         assert text.isascii()
     table = text.split("\n\n")[0]
-    if width >= 16 + 2 + len(example):  # three letters of a token, positions, target; then a glyph a cell
+    if width >= 16 + 2 + len(example):  # three letters of a token, positions, target; then one glyph per cell
         assert "not fit" not in table
         if charset == "unicode":
             assert len(re.findall("[█▓▒◆●·]", table)) == len(example) ** 2

@@ -46,16 +46,16 @@ def tiles(mask, rows, keys):
 
 def tile_facts(mask, rows, keys):
     """Return (tiles, number of each kind, numbers of pairs, a sentence about the work that tiles save)."""
-    found, every = tiles(mask, rows, keys), int(mask.cu_seqlens_q[-1]) * int(mask.cu_seqlens_k[-1])
-    number = {name: sum(kind == name for kind, *_ in found) for name in TILE_KINDS}
-    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in found if kind != "empty")
+    pieces, every = tiles(mask, rows, keys), int(mask.cu_seqlens_q[-1]) * int(mask.cu_seqlens_k[-1])
+    number = {name: sum(kind == name for kind, *_ in pieces) for name in TILE_KINDS}
+    visited = sum((i1 - i0) * (j1 - j0) for kind, i0, i1, j0, j1 in pieces if kind != "empty")
     seen = int(mask.visible_keys().sum())
     saved, useful = 1 - visited / max(1, every), seen / max(1, visited)
     words = (
         f"Tiles of {rows} x {keys}: {visited:,} of {every:,} pairs are visited, so {saved:.0%} of the FLOPs "
         f"of a dense pass are saved; {useful:.0%} of what is visited is seen."
     )
-    return found, number, dict(pairs=every, visited=visited, seen=seen), words
+    return pieces, number, dict(pairs=every, visited=visited, seen=seen), words
 
 
 def mask_and_tile(what, tile):
@@ -80,7 +80,7 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
     """
     mask, rows, keys = mask_and_tile(what, tile)
     canvas = Canvas(theme, width)
-    found, number, facts, words = tile_facts(mask, rows, keys)
+    pieces, number, facts, words = tile_facts(mask, rows, keys)
     Nq, Nk = int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])
     y = canvas.title("What the kernel visits", words) + 16
     left = MARGIN + width_of(str(Nq)) + 10
@@ -90,7 +90,7 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
         name: getattr(KINDS[kind], theme) if kind else canvas.look["back"]
         for name, kind in TILE_KINDS.items()
     }
-    for kind, i0, i1, j0, j1 in found:
+    for kind, i0, i1, j0, j1 in pieces:
         x, top, w, h = left + j0 * side, y + i0 * side, (j1 - j0) * side, (i1 - i0) * side
         empty, gid = kind == "empty", f"{kind}-{i0}-{j0}"
         edge = dict(edge=canvas.look["grid" if empty else "back"], width=1.2, zorder=1 if empty else 2)
@@ -140,9 +140,9 @@ def tiles_text(what, *, tile=None, charset="unicode"):
     Example: a GLM sample of 10 rows, 5 of them Part A, in tiles of 4 x 4 -> the lines ██·, ██▒ and ██▒, ...
     """
     mask, rows, keys = mask_and_tile(what, tile)
-    found, number, _, words = tile_facts(mask, rows, keys)
+    pieces, number, _, words = tile_facts(mask, rows, keys)
     lines, signs = {}, TILE_SIGNS[charset]
-    for kind, i0, *_ in found:
+    for kind, i0, *_ in pieces:
         lines[i0] = lines.get(i0, "") + signs[kind]
     kinds = ", ".join(f"{signs[name]} {n} {name}" for name, n in number.items())
     return "\n".join([*lines.values(), kinds, words])

@@ -114,8 +114,9 @@ class Lab {
     const facts = `${number(size)} parameters: ${count(num_layers, "layer")} of ${count(num_heads, "head")}, ` +
       `width ${hidden_size}, a vocabulary of ${number(vocab_size)}. `;
     const where = live ? "It runs here: every number below is computed in this page. "
-      : "A recording: the model is too large to run in a page, so Python filled this one text and kept what there was to " +
-        "see. Step through it; the text cannot be changed. Another one: minglm explore \"TEXT\" --model RUN. ";
+      : "A recording: the model is too large to run in a page, so Python filled this text and recorded the " +
+        "result. You can step through it, but not change the text. For another text: minglm explore " +
+        "\"TEXT\" --model RUN. ";
     return el("p", {class: "lab-about"}, el("strong", {class: "lab-badge"}, live ? "live" : "recorded"), " ",
       name && [el("bdi", {class: "mono"}, name), ", "], facts, where,
       size < 5e6 && "A model this small knows little: watch how it works, not what it says.", note && ` (${note})`);
@@ -188,9 +189,9 @@ class Lab {
     this.lensLine = el("p", {class: "lab-line"});
     this.lensBars = el("ol", {class: "lab-bars"});
     this.lensTable = el("table", {class: "lab-lens"});
-    return el("div", {class: "lab-panel"}, el("h3", null, "What it would say after each layer"),
-      el("p", {class: "note"}, "The last step of the model, from a row to words, taken early (\"logit lens\"). ",
-        "The row is the one of the step, or the row of Part B that you look from."),
+    return el("div", {class: "lab-panel"}, el("h3", null, "What it would predict after each layer"),
+      el("p", {class: "note"}, "The model's output layer, applied early (\"logit lens\"), ",
+        "to the row of the step, or to the row of Part B that you chose."),
       el("label", {class: "field lab-depth"}, el("span", null, "layer"), this.slider), this.lensLine,
       el("div", {class: "lab-two"}, this.lensBars, scroller("rank by layer", this.lensTable)));
   }
@@ -466,7 +467,7 @@ class Lab {
     const begins = [...range(A, rows.length).filter((i) => rows[i].positions[1] === 1), rows.length];
     const blanks = begins.slice(0, -1).map((from, k) => line(`Part B, blank ${rows[from].span + 1}`, from, begins[k + 1]));
     fill(this.parts, line("Part A", 0, A), blanks,
-      el("p", {class: "note"}, "Below each token its position and block position. Click a row to look from it, further down."));
+      el("p", {class: "note"}, "Below each token are its position and block position. Click a row to look from it, further down."));
     tabStop(this.parts, `[data-key="row-${query}"]`);
   }
 
@@ -509,7 +510,7 @@ class Lab {
   showAttention() {
     const {run, layer, head, query} = this, {reading} = run, {T, part_a_len: A} = reading;
     if (!reading.layers.includes(layer)) {
-      if (!reading.layers.length) return void (this.keysLine.textContent = "This recording holds no attention.");
+      if (!reading.layers.length) return void (this.keysLine.textContent = "This recording has no attention weights.");
       return this.look(reading.layers[0], head);
     }
     const rows = run.rows(this.nameOf), pieces = rows.map(({span}) => span), weights = reading.attention(layer, head);
@@ -535,7 +536,7 @@ class Lab {
 
   tell(cell) {
     this.matrix.mark(cell ?? {i: this.query, j: this.favourite}, !cell);
-    this.cell.textContent = cell ? this.describe(cell.i, cell.j) : "Point at a cell, or walk with the arrow keys.";
+    this.cell.textContent = cell ? this.describe(cell.i, cell.j) : "Point at a cell, or move with the arrow keys.";
   }
 
   showKeys(keys, from) {

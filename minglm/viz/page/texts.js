@@ -1,4 +1,4 @@
-// Texts before the derivation: splitting them into tokens, choosing and drawing spans, and the page's own texts.
+// Texts before the derivation: splitting into tokens, choosing and drawing spans, and the page's own texts.
 // No DOM.
 
 const LONGEST = 128; // tokens of a text
@@ -120,63 +120,70 @@ const PRESETS = [
   },
   {
     name: "One blank", text: "the capital of France is the city of Paris", spans: [[5, 9]],
-    answer: "One blank at the end makes a prefix LM: what stands before it is read both ways, the blank is written left to " +
-      "right.",
+    answer: "One blank at the end makes a prefix LM: the text before it is bidirectional, the blank is " +
+      "written from left to right.",
   },
   {
-    name: "[gMASK]", text: "once upon a time there lived a king [EOS]", spans: [[4, 9]], objective: "document",
-    answer: "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also learns to stop, " +
-      "with [E].",
+    name: "[gMASK]", text: "once upon a time there lived a king [EOS]", spans: [[4, 9]],
+    objective: "document",
+    answer: "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also " +
+      "learns to stop, with [E].",
   },
   {
-    name: "[sMASK]", text: "It rained. We stayed at home. Then the sun came out.", spans: [[2, 6]], objective: "sentence",
-    answer: "[sMASK], here [sM], stands for whole sentences. They fill about 15 % of the tokens of a long text.",
+    name: "[sMASK]", text: "It rained. We stayed at home. Then the sun came out.", spans: [[2, 6]],
+    objective: "sentence",
+    answer: "[sMASK], here [sM], stands for whole sentences, about 15 % of the tokens of a long text.",
   },
   {
     name: "Cut document", text: "the river ran down from the hills to the", spans: [[3, 9]], objective: "document",
-    answer: "The document goes on behind its last token, so nothing is known to follow: the last row learns “the”, and " +
-      "there is no [E].",
+    answer: "The document continues after this excerpt, so its end is unknown: the last row learns “the”, " +
+      "and there is no [E].",
   },
   {
     name: "No blank", text: "nothing is hidden here", spans: [],
-    answer: "Without a blank there is no Part B: every row sees every row, as in BERT, and there is nothing to learn.",
+    answer: "Without a blank there is no Part B: every row sees every row, as in BERT, and nothing is " +
+      "learned.",
   },
   {
-    name: "Neighbours", text: "It rained. It stopped. We left.", spans: [[0, 2], [2, 4]], order: [1, 0], objective: "sentence",
-    answer: "Two blanks side by side stay two: each has its own mask, its own position and its own [S]. Whole sentences can " +
-      "meet like this; spans of tokens are drawn at least one token apart.",
+    name: "Neighbours", text: "It rained. It stopped. We left.", spans: [[0, 2], [2, 4]], order: [1, 0],
+    objective: "sentence",
+    answer: "Adjacent blanks remain two: each has its own mask, position and [S]. Whole sentences can be " +
+      "adjacent; spans of tokens are drawn at least one token apart.",
   },
   {
     name: "ChatGLM-6B", text: "你 是 谁 ？ 我 是 一 个 模 型", spans: [[4, 10]], objective: "document",
-    answer: "ChatGLM-6B reads a question and [gMASK] and writes the answer behind [S]: the question sees itself both ways, " +
-      "the answer sees the question and its own past.",
+    answer: "ChatGLM-6B reads a question and [gMASK] and writes the answer after [S]: the question is " +
+      "bidirectional, the answer sees the question and its own past.",
   },
 ];
 const QUESTIONS = [
   {
     name: "Do written tokens keep the position of [MASK]?", asked: "zai-org/ChatGLM2-6B#188",
     text: "the weather is really nice and warm so we go out", spans: [[4, 7]], pin: [10, 4],
-    answer: "Yes, and they count on a second scale: every row of a blank keeps the position of its [M], here 4, while the " +
-      "block position runs on: 1, 2, 3, 4. GLM-130B dropped the second scale: [MASK] keeps one position, behind [gMASK] it " +
-      "runs on.",
+    answer: "Yes, and a second position counts inside: every row of a blank keeps the position of its " +
+      "[M], here 4, while the block position continues: 1, 2, 3, 4. GLM-130B dropped the second position: " +
+      "[MASK] keeps one position, after [gMASK] it continues.",
   },
   {
     name: "Is [gMASK] 2-D as well?", asked: "zai-org/ChatGLM-6B#498",
     text: "today the sky is blue and clear", spans: [[3, 7]], objective: "document", pin: [6, 3],
-    answer: "In GLM, yes: [gM] is a blank like any other, so every row of it stands at its position, here 3, and the block " +
-      "position counts inside. Models with one position only, such as GLM-130B, let it run on behind [gMASK].",
+    answer: "In GLM, yes: [gM] is a blank like any other, so all its rows have its position, here 3, and " +
+      "the block position counts inside. In models with a single position, such as GLM-130B, it continues " +
+      "after [gMASK].",
   },
   {
     name: "Why are later masks “just causal”?", asked: "hiyouga/ChatGLM-Efficient-Tuning#263", beside: ["gpt"],
     text: "question one answer one question two answer two", spans: [[0, 8]], objective: "document",
-    answer: "Because nothing stays in Part A but [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like this, " +
-      "questions included: a talk of many turns is one row, and what was computed for earlier turns stays valid.",
+    answer: "Because Part A is only [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like " +
+      "this, questions included: a dialogue of many turns is one sequence, and earlier turns need not be " +
+      "computed again.",
   },
   {
     name: "Where does the shape come from?", asked: "zai-org/ChatGLM2-6B#542",
     text: "x1 x2 x3 x4 x5 x6", spans: [[2, 3], [4, 6]], order: [1, 0], pin: [6, 9],
-    answer: "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. That makes Part A a " +
-      "full square, a full block below it, and of Part B a triangle. All the rest is names for its cells.",
+    answer: "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. So " +
+      "Part A is a full square with a full block below it, and Part B is a triangle. The rest is names " +
+      "for cells.",
   },
 ];
 

@@ -364,7 +364,7 @@ function drawPlayer() {
   byId("stage").dataset.step = step;
   byId("step-name").textContent = step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
   byId("step-sentence").textContent = step === 0
-    ? `All that GLM makes of this text. Press Next ${LAST} times to see where it comes from.`
+    ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
     : walk === null ? steps[step - 1][1] : cellSentence(walk);
   scrub.max = walk === null ? LAST : T * T - 1;
   scrub.value = walk ?? step;
@@ -374,7 +374,7 @@ function drawPlayer() {
   byId("next").setAttribute("aria-disabled", isAtEnd());
   byId("play").textContent = player.timer ? "Pause" : "Play";
   byId("play").disabled = isCalm;
-  byId("play").title = isCalm ? "Off, as your system asks for less motion" : "";
+  byId("play").title = isCalm ? "Off, because your system prefers reduced motion" : "";
   byId("walk").setAttribute("aria-pressed", walk !== null);
 }
 
@@ -501,7 +501,7 @@ function drawCard(cell) {
   const d = app.derivation, card = byId("card");
   if (!cell) {
     return fill(card, el("p", {class: "note"}, isWhole()
-      ? "Point at a cell, or walk with the arrow keys, and here it says why it is open or shut. A click pins it."
+      ? "Point at a cell, or move with the arrow keys, to see here why it is open or shut. Click to pin it."
       : "The mask comes with the last step."));
   }
   const {i, j} = cell, rule = d.rule[i][j], {open, code, meaning} = DATA.words.rules[rule];

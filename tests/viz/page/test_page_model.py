@@ -579,7 +579,7 @@ def test_a_recording_shows_what_the_living_model_shows(page, tokenizer, trained,
 
 
 def assert_alike(a, b):
-    """Equal, but for the rounding of numbers."""
+    """Equal, except for rounding."""
     if isinstance(a, list):
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
