@@ -6,7 +6,6 @@
 # question looks at both sides of the blank and writes `cat`. In this chapter a network learns to do
 # so from a few hundred simple sentences, and the same blank is filled before and after. The
 # chapters behind this one take it apart; here is the whole, from far away.
-
 # %%
 import math
 import re
@@ -40,7 +39,6 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 # ## A small world
 # Nine animals. Three live in each place, and each has a food of its own. One plain sentence about
 # each is kept back for a test: the model reads others like it, but never this one.
-
 # %% exact
 ANIMALS = {
     "deer": ("in the forest", "leaves"),
@@ -93,7 +91,6 @@ print("the question:", QUESTION, sep="\n    ")
 # ## Before
 # A text becomes numbers, one for each word, piece of a word or mark. The network is a small GLM
 # whose weights are random.
-
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -105,11 +102,10 @@ print("as tokens:", tokenizer.pieces(tokenizer.encode(QUESTION, special=True)))
 print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to choose from\n")
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
+
 # %% [markdown]
 # Rubbish, as it should be. How likely does it hold the nine animals to be? The probability of an
 # answer is the product over its tokens and its end.
-
-
 # %%
 def probabilities(text):
     found = {}
@@ -131,7 +127,6 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 # - **Part B** is what was cut out: the blanks in a random order, each begun by `[S]`. Behind its
 #   last word the model has to say `[E]`: the blank ends here.
 # - **Two positions** tell where a token belongs: the first, which blank; the second, where inside.
-
 # %% exact
 words = "The bear lives in the forest and eats honey .".split()
 spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
@@ -147,12 +142,11 @@ for name, row in (
 # %%
 draw("positions", derivation=d, width=700)
 
+
 # %% [markdown]
 # A row of Part B says the next token of its blank. The loss is how surprised it was by the right
 # one: minus the logarithm of the probability that it gave to it, averaged over these rows. By hand
 # on one sentence, then by the library:
-
-
 # %%
 def tokens_of(sentence):
     return [special.cls, *tokenizer.encode(sentence), special.eos]  # a first and a last token
@@ -181,7 +175,6 @@ assert abs(by_hand - model.loss(batch).item()) < 1e-4
 # ## Training
 # Each step takes 32 sentences, cuts new blanks into them, and moves every weight a little so that
 # the loss becomes smaller. That is all.
-
 # %%
 model.train()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -219,7 +212,6 @@ fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off abov
 #
 # ## After
 # The same blank, which the model has never seen filled:
-
 # %%
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
@@ -238,11 +230,10 @@ fig.alt_text = (
     "before training, mostly on cat after it."
 )
 
+
 # %% [markdown]
 # Mind the left scale: an animal was one answer among very many. And if half of the question is
 # taken away? The first text below leaves three animals possible, the second only one.
-
-
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -256,7 +247,6 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
 # %% [markdown]
 # All nine sentences that were kept back, with the animal, the place or the food cut out. A blank
 # may hold several words: nothing tells the model how many.
-
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -272,7 +262,6 @@ print("\ncorrect, of nine each:", correct)
 # ## A model that has read stories
 # The same network with more weights comes with minglm. It has read simple stories. The three
 # likeliest answers for each blank:
-
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
@@ -284,6 +273,7 @@ for text in (
 ):
     print(f"{text}\n    {likeliest(box, its_tokenizer, text)}")
 
+
 # %% [markdown]
 # It is small and knows little of the world. But the idea is the same: cut words out, and write them
 # back, seeing both sides. GLM's claim is that nearly every task can be put as such a blank: a
@@ -292,8 +282,6 @@ for text in (
 # ## Exercises
 # **1.** A text of $L$ tokens has spans `(start, end)` cut out, `end` not included. How many rows
 # does the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-
-
 # %%
 def check_count_rows(count_rows):
     for n in range(50):
@@ -307,11 +295,10 @@ def check_count_rows(count_rows):
 
 # check_count_rows(count_rows)   # uncomment
 
+
 # %% [markdown]
 # **2.** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with
 # `"[S]"` in front of each span, the spans in the order given.
-
-
 # %%
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()
@@ -326,11 +313,10 @@ def check_part_b(part_b):
 
 # check_part_b(part_b)   # uncomment
 
+
 # %% [markdown]
 # **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with
 # `goose`. It may be like the sentences above or unlike them.
-
-
 # %%
 def check_goose(text):
     assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"

@@ -11,8 +11,8 @@
 # | autoregressive | GPT | writing on |
 # | encoder-decoder | T5 | text in, text out |
 #
-# All three learn from plain text without labels. They differ in two things: what a token may look at while it
-# is being predicted, and which tokens are predicted at all. This chapter puts both on one sentence.
+# All three learn from plain text without labels. They differ in two things: what a token may look at while it is being
+# predicted, and which tokens are predicted at all. This chapter puts both on one sentence.
 # %% [markdown] zh
 # # 01 三大家族
 #
@@ -43,8 +43,8 @@ from minglm.viz.palette import KINDS, THEMES
 # %% [markdown]
 # ## Five sentences, by hand
 #
-# Here is the whole world: five sentences that begin with "we drank". What stands in the blank behind it?
-# Counting is enough; no network is needed.
+# Here is the whole world: five sentences that begin with "we drank". What stands in the blank behind it? Counting is
+# enough; no network is needed.
 # %% [markdown] zh
 # ## 五个句子，动手算
 #
@@ -60,13 +60,13 @@ CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
 
 
 # %% [markdown]
-# **BERT** puts one `[M]` for each missing token and predicts each from the whole context, but alone: no `[M]`
-# knows what another one will say,
+# **BERT** puts one `[M]` for each missing token and predicts each from the whole context, but alone: no `[M]` knows
+# what another one will say,
 #
 # $$p(x_1, x_2 \mid \text{context}) = p(x_1 \mid \text{context}) \cdot p(x_2 \mid \text{context}).$$
 #
-# Ask for two words in "we drank [M] [M] with him today". Two sentences fit. The first `[M]` is *red* or
-# *green*, each 1/2; the second is *wine* or *tea*, each 1/2. Now multiply.
+# Ask for two words in "we drank [M] [M] with him today". Two sentences fit. The first `[M]` is *red* or *green*, each
+# 1/2; the second is *wine* or *tea*, each 1/2. Now multiply.
 # %% [markdown] zh
 # **BERT** 给每个缺失的 token 放一个 `[M]`。每个 `[M]` 都能看到完整的上下文，但各猜各的，互不通气：
 #
@@ -88,13 +88,14 @@ def bert(right):
 
 for filling, p in bert("with him today").items():
     print(f"{p}  we drank {filling} with him today")
+
 # %% [markdown]
-# Half of the probability goes to drinks that nobody has drunk: *red tea* and *green wine*. And *water* is out
-# of reach, because two `[M]` have already told the model that two words are missing.
+# Half of the probability goes to drinks that nobody has drunk: *red tea* and *green wine*. And *water* is out of reach,
+# because two `[M]` have already told the model that two words are missing.
 #
-# **One by one** is the other way: predict a word, look at it, predict the next, until the blank ends (`[E]`).
-# That is how the other families do it; they differ in the context. **GPT** looks only to the left. **T5** and
-# **GLM** see both sides. (A real GPT has no `[E]`. It is lent one here, so that they can be compared.)
+# **One by one** is the other way: predict a word, look at it, predict the next, until the blank ends (`[E]`). That is
+# how the other families do it; they differ in the context. **GPT** looks only to the left. **T5** and **GLM** see
+# both sides. (A real GPT has no `[E]`. It is lent one here, so that they can be compared.)
 # %% [markdown] zh
 # 一半的概率给了谁也没喝过的东西：*red tea* 和 *green wine*。*water* 则根本填不进去：放了两个 `[M]`，
 # 等于事先告诉模型缺两个词。
@@ -141,6 +142,7 @@ for right, ways in answers.items():
     for name, row in ways.items():
         print(f"{name:14}" + "".join(f"{str(p):>11}" for p in row))
         assert sum(row) == 1
+
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
 for ax, (right, ways) in zip(axes, answers.items(), strict=True):
@@ -156,17 +158,18 @@ fig.alt_text = (
     "Probabilities of five fillings under BERT, GPT and GLM. Before 'with him today' BERT gives "
     "red tea and green wine as much as red wine; before 'at dawn' GPT alone is unsure of green tea."
 )
+
 # %% [markdown]
-# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM has neither fault: it
-# reads both sides and looks at what it has just said. (T5 would draw the same bars as GLM. What tells those
-# two apart comes below.)
+# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM has neither fault: it reads both
+# sides and looks at what it has just said. (T5 would draw the same bars as GLM. What tells those two apart comes
+# below.)
 #
 # ## One sentence, six inputs
 #
-# Now a sentence with two blanks: *red wine* and *him*. `minglm.explain` writes down what a model reads and
-# what each row learns (`.` is nothing). Two more models come along. A prefix LM is a GPT that may look around
-# in its prompt. UniLM is one network that is trained in turn as BERT, as GPT and, as here, for text to text.
-# Everything counts from 0. %% [markdown] zh
+# Now a sentence with two blanks: *red wine* and *him*. `minglm.explain` writes down what a model reads and what each
+# row learns (`.` is nothing). Two more models come along. A prefix LM is a GPT that may look around in its prompt.
+# UniLM is one network that is trained in turn as BERT, as GPT and, as here, for text to text. Everything counts from 0.
+# %% [markdown] zh
 # 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有：两边都看，也记得自己刚说过什么。
 # （T5 的柱子会和 GLM 一模一样，两者的区别后面再讲。）
 #
@@ -187,16 +190,16 @@ for model, d in FAMILY.items():
 
 
 # %% [markdown]
-# Read it column by column. Under BERT's `[M]` stands the word itself; under a word of GPT stands the next
-# word. T5 and GLM do both: a text with holes, then the missing words one after another, each row learning the
-# next token. T5 calls its holes by name, `<X0>` and `<X1>`. GLM's holes are all `[M]` and its spans all begin
-# with `[S]`; [chapter 03](03_two_positions.md) shows how it tells them apart by position alone. And GLM's
-# spans come in shuffled order: here the last one is first.
+# Read it column by column. Under BERT's `[M]` stands the word itself; under a word of GPT stands the next word. T5 and
+# GLM do both: a text with holes, then the missing words one after another, each row learning the next token. T5 calls
+# its holes by name, `<X0>` and `<X1>`. GLM's holes are all `[M]` and its spans all begin with `[S]`; [chapter
+# 03](03_two_positions.md) shows how it tells them apart by position alone. And GLM's spans come in shuffled order: here
+# the last one is first.
 #
 # ## Who sees whom: three loops, one rule
 #
-# Row `i` asks, row `j` is looked at; `True` means "may attend". All these answers together are a model's
-# *mask*. Three masks as three rules:
+# Row `i` asks, row `j` is looked at; `True` means "may attend". All these answers together are a model's *mask*. Three
+# masks as three rules:
 # %% [markdown] zh
 # 请一列一列地看。BERT 的 `[M]` 下面是被挖掉的词本身；GPT 的每个词下面是下一个词。T5 和 GLM 两者兼有：
 # 先是带空的文本，再把缺的词逐个写出来，每一行学下一个 token。T5 的空各有名字，叫 `<X0>`、`<X1>`。
@@ -223,11 +226,12 @@ for model, sees in LOOPS.items():
     for row in grid(len(words), sees):
         print("   ", *("#" if may else "." for may in row))
     assert (grid(len(words), sees) == FAMILY[model].mask).all()
+
 # %% [markdown]
-# The third rule contains the other two. Call the length of the part that sees itself `A`: with `A` = 0 the
-# first condition never holds and GPT is left; with `A` = 7 it always holds and BERT is left. What a row sees
-# is always a beginning of the keys, so their number says it all: `max(A, i + 1)`. This is
-# `minglm.keys_of_row`, and it holds for all six.
+# The third rule contains the other two. Call the length of the part that sees itself `A`: with `A` = 0 the first
+# condition never holds and GPT is left; with `A` = 7 it always holds and BERT is left. What a row sees is always a
+# beginning of the keys, so their number says it all: `max(A, i + 1)`. This is `minglm.keys_of_row`, and it holds for
+# all six.
 # %% [markdown] zh
 # 第三条规则把前两条都包括了。把“内部可以互相看”的那一部分的长度记作 `A`：`A` = 0 时第一个条件永远不成立，剩下的就是 GPT；
 # `A` = 7 时它永远成立，剩下的就是 BERT。每一行看到的总是最前面的若干个 key，所以只要说出个数就够了：`max(A, i + 1)`。
@@ -239,21 +243,22 @@ for model, d in FAMILY.items():
     assert (by_rule == d.mask).all()
     assert (by_rule == GLMMask.packed([T], [A]).dense().numpy()).all()
     print(f"{model:7} A = {A} of {T} rows: keys of each row", [keys_of_row(i, A) for i in range(T)])
+
 # %%
 draw("family", derivation=FAMILY["glm"], width=700)
 
 
 # %% [markdown]
-# Above the line the first part sees itself on both sides (dark blue). Below it the second part sees all of
-# the first (light blue) and its own past (orange, yellow). T5 is drawn as three blocks because it has two
-# networks: an encoder, and a decoder that looks at it. GLM has one network and one square. [Chapter
-# 04](04_who_sees_whom.md) is about that square.
+# Above the line the first part sees itself on both sides (dark blue). Below it the second part sees all of the first
+# (light blue) and its own past (orange, yellow). T5 is drawn as three blocks because it has two networks: an encoder,
+# and a decoder that looks at it. GLM has one network and one square. [Chapter 04](04_who_sees_whom.md) is about that
+# square.
 #
 # ## What each row can use
 #
-# A mask alone does not say enough: UniLM's rows see many keys, but some of those keys are `[M]` and tell
-# nothing. So ask what matters: when *red*, *wine* and *him* are predicted, which words of the text are in
-# sight? %% [markdown] zh
+# A mask alone does not say enough: UniLM's rows see many keys, but some of those keys are `[M]` and tell nothing. So
+# ask what matters: when *red*, *wine* and *him* are predicted, which words of the text are in sight?
+# %% [markdown] zh
 # 横线以上，第一部分内部左右都能看（深蓝）；横线以下，第二部分能看到整个第一部分（浅蓝）和自己这边已有的内容（橙色、黄色）。
 # T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。GLM 只有一个网络，也就只有一个方阵，
 # [第 04 章](04_who_sees_whom.zh.md)专门讲它。
@@ -275,6 +280,7 @@ def in_sight(d):
 
 for target, sight in in_sight(FAMILY["glm"]).items():
     print(f"{target:>4} <-", *sight)
+
 # %%
 LOOK, BLANKED = THEMES["light"], ("red", "wine", "him")
 fig, ax = plt.subplots(figsize=(7, 6.3), layout="constrained")
@@ -299,16 +305,16 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Light blue is a word that was there, orange a blanked word that has already been said. Look for what is
-# missing: the right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5 and GLM
-# have both. GLM sees *him* before it says *red*, because its spans are shuffled; in another draw it would be
-# the other way round. T5 always goes from left to right.
+# Light blue is a word that was there, orange a blanked word that has already been said. Look for what is missing: the
+# right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5 and GLM have both. GLM sees *him*
+# before it says *red*, because its spans are shuffled; in another draw it would be the other way round. T5 always goes
+# from left to right.
 #
 # ## What each cannot do
 #
-# Three questions to the rows themselves. Are there words to the right in sight? Does a word see the earlier
-# ones of its own blank? And is the length of the blank a secret, so that *water* and *red wine* are asked for
-# with the same input? %% [markdown] zh
+# Three questions to the rows themselves. Are there words to the right in sight? Does a word see the earlier ones of its
+# own blank? And is the length of the blank a secret, so that *water* and *red wine* are asked for with the same input?
+# %% [markdown] zh
 # 浅蓝色是原文中保留的词，橙色是空里已经说出来的词。看看各家缺什么：GPT、prefix LM、UniLM 缺右边；BERT 和 UniLM 一点橙色也没有。
 # T5 和 GLM 两样都有。GLM 在说 *red* 之前已经看到了 *him*，因为片段的顺序是打乱的；换一次抽样，也可能正好反过来。
 # T5 则永远从左到右。
@@ -335,22 +341,23 @@ for model, d in FAMILY.items():
     told = ["yes" if yes else "no" for yes in (right, own, secret)]
     told.append(f"{sum(t != '' for t in d.targets)} of {len(d)}")
     print(f"{model:7}", *(f"{t:>15}" for t in told))
+
 # %% [markdown]
-# This is the answer to the chapter's question. To understand a text one wants both sides: BERT. To write, a
-# word has to follow from the one before and the length has to be open: GPT. Each fails where the other is
-# good. GPT has one advantage of its own: every row but the last learns something. In GLM the rows of Part A,
-# the text with its holes, only serve to be read. UniLM's three times *no* belong to this mask: in its other
-# roles it is a BERT or a GPT, but never both at once.
+# This is the answer to the chapter's question. To understand a text one wants both sides: BERT. To write, a word has to
+# follow from the one before and the length has to be open: GPT. Each fails where the other is good. GPT has one
+# advantage of its own: every row but the last learns something. In GLM the rows of Part A, the text with its holes,
+# only serve to be read. UniLM's three times *no* belong to this mask: in its other roles it is a BERT or a GPT, but
+# never both at once.
 #
-# T5 and GLM answer alike. What tells them apart is the cost: T5 has two stacks of layers and a token of its
-# own for every blank, GLM has one stack and a second position.
+# T5 and GLM answer alike. What tells them apart is the cost: T5 has two stacks of layers and a token of its own for
+# every blank, GLM has one stack and a second position.
 #
 # ## Both ends inside GLM
 #
-# GLM becomes the others when the blanks are chosen so. One blank over the whole text leaves a single `[gM]`
-# (the mask token for long blanks, see chapter 02) in Part A, and Part B, the answers, writes everything from
-# left to right: GPT, with two more rows in front of the text. And a blank of one word is BERT's cloze: the
-# first row of Part B sees the whole text on both sides, and says one word.
+# GLM becomes the others when the blanks are chosen so. One blank over the whole text leaves a single `[gM]` (the mask
+# token for long blanks, see chapter 02) in Part A, and Part B, the answers, writes everything from left to right: GPT,
+# with two more rows in front of the text. And a blank of one word is BERT's cloze: the first row of Part B sees the whole
+# text on both sides, and says one word.
 # %% [markdown] zh
 # 这就是本章问题的答案。要理解文本，就得两边都看：BERT。要写作，每个词都得接着前一个词往下写，长度也不能事先定死：GPT。
 # 两家各有所长，也恰好各短在对方的长处上。GPT 还有一个别家没有的优点：除最后一行外，行行都在学。
@@ -376,9 +383,9 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # %% [markdown]
 # ## Exercises
 #
-# **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` makes the rule into BERT, GPT
-# and this prefix LM? Answer with a dict with the keys `"bert"`, `"gpt"` and `"prefix"`. (For one of them
-# there are two right answers. Why?)
+# **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` makes the rule into BERT, GPT and
+# this prefix LM? Answer with a dict with the keys `"bert"`, `"gpt"` and `"prefix"`. (For one of them there are two
+# right answers. Why?)
 # %% [markdown] zh
 # ## 练习
 #
@@ -396,9 +403,11 @@ def check_one_integer(answer):
 
 
 # check_one_integer({"bert": ..., "gpt": ..., "prefix": ...})
+
+
 # %% [markdown]
-# **2. When BERT is right.** Find a list of two-word fillings with at least two first words and at least two
-# second words, for which predicting each word alone gives every filling what it gets one by one.
+# **2. When BERT is right.** Find a list of two-word fillings with at least two first words and at least two second
+# words, for which predicting each word alone gives every filling what it gets one by one.
 # %% [markdown] zh
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
@@ -415,10 +424,12 @@ def check_independent(fillings):
 
 
 # check_independent(["red wine", ...])
+
+
 # %% [markdown]
-# **3. What a blank costs.** Write `learned(model, text_len, lengths)`: how many rows have a target when
-# blanks of these lengths are made in a text of `text_len` tokens, for the models `"bert"`, `"gpt"`, `"t5"`
-# and `"glm"`. The rows printed above are all you need.
+# **3. What a blank costs.** Write `learned(model, text_len, lengths)`: how many rows have a target when blanks of these
+# lengths are made in a text of `text_len` tokens, for the models `"bert"`, `"gpt"`, `"t5"` and `"glm"`. The rows printed
+# above are all you need.
 # %% [markdown] zh
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：在 `text_len` 个 token 的文本里挖出这些长度的空，
 # 有多少行带有学习目标？模型为 `"bert"`、`"gpt"`、`"t5"`、`"glm"`。看前面打印出的那些行就够了。
@@ -438,13 +449,14 @@ def check_learned(learned):
 
 
 # check_learned(lambda model, text_len, lengths: ...)
+
 # %% [markdown]
 # ## Read on
 #
 # - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row`, and `GLMMask.bert`, `.gpt` and `.prefix` beside it.
-# - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py): `relative` builds the rows of the five
-# relatives. - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`
-# prints them side by side. - Next: [how blanks are chosen](02_breaking_a_text.md).
+# - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py): `relative` builds the rows of the five relatives.
+# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` prints them side by side.
+# - Next: [how blanks are chosen](02_breaking_a_text.md).
 # %% [markdown] zh
 # ## 接着读
 #

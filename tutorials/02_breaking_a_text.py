@@ -12,7 +12,6 @@
 # GLM 不需要人工标注：从文本里挖掉几处，剩下的就是题目，挖掉的就是答案。
 # 本章先动手给一个只有六个词的句子挖空，再像预训练那样随机地挖（有三种训练目标），
 # 最后把每段文本原样拼回去。
-
 # %%
 import math
 import os
@@ -50,7 +49,6 @@ LOOK = THEMES["light"]
 # *Part A* 是挖空后的文本，每个片段的位置上只留一个 `[M]`。*Part B* 是挖掉的片段，顺序是随机抽的：
 # 这里第二个片段排在前面。每个片段以 `[S]` 开头，Part B 的每一行都学习下一个 token，
 # 片段的最后一行学习结束标记 `[E]`。
-
 # %% exact
 text = ["x1", "x2", "x3", "x4", "x5", "x6"]
 spans, order = [Span(2, 3), Span(4, 6)], [1, 0]
@@ -104,7 +102,6 @@ draw("corruption", derivation=d, width=700)
 #
 # 式中 $x_{\text{corrupt}}$ 就是 Part A，而 $s_{z_{\lt i}}$ 是 Part B 中排在前面的片段，
 # 至于 $s_{i,\lt j}$ 则是当前片段已经写出的开头。训练时并不真的对所有排列求和：一段文本每出现一次，就随机抽一种顺序。
-
 # %% [markdown]
 # ## How long: the token objective
 # Lengths are drawn from a Poisson distribution with $\lambda = 3$. A span of no token would be
@@ -116,13 +113,13 @@ draw("corruption", derivation=d, width=700)
 # 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 的片段没有意义，所以去掉 0，把其余的概率重新归一化：
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
-
 # %% exact
 law = [3**n * math.exp(-3) / math.factorial(n) / (1 - math.exp(-3)) for n in range(1, 40)]
 print(f"mean = {sum(n * p for n, p in enumerate(law, 1)):.3f}")
 
 cdf = poisson_cdf(3.0, 40)  # the library's; 40: every span is shorter, as in the original code
 assert np.allclose(cdf, np.cumsum(law))
+
 
 # %% [markdown]
 # To draw from it, take a uniform number and see into which step of the running sum it falls. How
@@ -134,8 +131,6 @@ assert np.allclose(cdf, np.cumsum(law))
 # 怎么抽？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15 % 为止，
 # 最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。`Rng(0, n)` 给一串随机数起了*名字*：种子 0，
 # 第 n 段文本。所以无论什么时候、在哪台机器上问，挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
-
-
 # %% exact
 def draw_lengths(budget, rng):
     lengths = []
@@ -172,9 +167,9 @@ for name, i in (("first", 0), ("last", -1)):
 #
 # 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`。看右图：因为最后一个片段会超出额度，
 # 实际挖掉的比 15 % 略多。
-
 # %%
 fig_spans([128] * (500 if FAST else 2000), width=700)
+
 
 # %% [markdown]
 # ## Where: shrink, throw, blow up
@@ -186,8 +181,6 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 # 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。先把每个片段连同它后面的间隔缩成一个点。
 # 最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，每个点有 0 到 4 五个槽位可放。
 # 抽两个槽位，排好序，再把点还原成片段。
-
-
 # %% exact
 def place(lengths, slots):
     spans, shift = [], 0
@@ -207,6 +200,7 @@ for layout, n in sorted(ways.items()):
 by_hand = {((a, a + 2), (b, b + 3)) for a in range(10) for b in range(a + 3, 8)}
 assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 
+
 # %% [markdown]
 # Every layout can come up, but not all alike: two different slots can be drawn in two orders, two
 # equal ones in one. The original code draws in the same way.
@@ -218,8 +212,6 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 #
 # 抽长度、打乱、抽槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
 # 所以整体要后移一位。
-
-
 # %% exact
 def draw_token_spans(length, rng):
     lengths = rng.shuffle(draw_lengths(int(0.15 * length), rng))
@@ -255,7 +247,6 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # | `"token"` | 许多短片段，共占 15 % 的 token | `[MASK]`，这里写作 `[M]` |
 # | `"sentence"` | 整句整句地挖，挖满 15 % 为止 | `[sMASK]`，这里写作 `[sM]` |
 # | `"document"` | 末尾的一个片段，占全文的 50 % 到 100 % | `[gMASK]`，这里写作 `[gM]` |
-
 # %% exact
 STORY = """[CLS] The fog came in at dusk . Nobody on the pier could see the lamp . Anna rang the
 bell . A boat answered from far away . She rang again , and waited . [EOS]""".split()
@@ -285,7 +276,6 @@ for objective in OBJECTIVES:
 # %% [markdown] zh
 # document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本要切成若干窗口，
 # 一个窗口可能断在半中间。后面是什么无从知道，所以最后一个词之后什么也不学：
-
 # %% exact
 whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
 print("ends here: ", *whole.targets[-5:])
@@ -296,7 +286,6 @@ print("is cut:    ", *cut.targets[-5:])
 # apart; grey lines are the ends of sentences.
 # %% [markdown] zh
 # 同一段文本，每种目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
-
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
@@ -326,7 +315,6 @@ fig.alt_text = (
 # ## 拼回原文
 # 只要每个片段知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着一个位置，
 # 就是它的 `[M]` 在 Part A 中的位置。先动手拼那六个词：
-
 # %% exact
 d = explain(text, spans, order)
 A, pieces = d.part_a_len, {}
@@ -346,7 +334,6 @@ assert again == text
 # %% [markdown] zh
 # 库里的 `restore` 用 id 做同样的事，对任何文本、任何目标、任何顺序都成立。如果把两个片段的位置对调，
 # 它们就会填进对方的空里：
-
 # %% exact
 tried = Counter()
 for objective in OBJECTIVES:
@@ -366,6 +353,7 @@ positions[A:] = np.where(positions[A:] == 2, 5, 2)  # the masks stand at 2 and 5
 print("as it was:", *restore(example))
 print("exchanged:", *restore(replace(example, position_ids=positions)))
 
+
 # %% [markdown]
 # How the model itself uses these positions is the next chapter.
 #
@@ -377,8 +365,6 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 #
 # ## 练习
 # **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
-
-
 # %%
 def check_slots_of(slots_of):
     for layout in sorted(ways):
@@ -392,6 +378,7 @@ def check_slots_of(slots_of):
 
 # check_slots_of(...)
 
+
 # %% [markdown]
 # **2. The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How
 # many are blanked in the mean? Give a number that is right to one decimal. (Drawing a few thousand
@@ -399,8 +386,6 @@ def check_slots_of(slots_of):
 # %% [markdown] zh
 # **2. 额度的代价。** 20 个 token 的文本，额度是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对额度写一个递推式更漂亮。）
-
-
 # %%
 def check_mean_blanked(answer):
     seen = [sum(b - a for a, b in sample_spans(range(20), "token", Rng(9, n))) for n in range(4000)]
@@ -416,7 +401,6 @@ def check_mean_blanked(answer):
 # %% [markdown] zh
 # **3. 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
-
 # %% exact
 PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
 PUZZLE += " [S] gets the cheese [S] the early [S] worm"  # Part B

@@ -13,7 +13,6 @@
 # 一段文本有两个空：`x1 x2 [M] x4 [M]`。Part B 以 `[S]` 开头，轮到模型说出一个词。该说哪个空的词，第一个还是第二个？
 # 本章先看一个根本无从知道的模型，再给每一行配上两个编号（论文称为二维位置编码），
 # 最后回答 GLM 用户就这两个编号提过的各种问题。
-
 # %%
 import math
 from dataclasses import replace
@@ -56,8 +55,6 @@ def line(name, values):
 # %% [markdown] zh
 # ## 没法回答的问题
 # 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，看到的是什么？
-
-
 # %% exact
 def numbered(example):
     rows = np.arange(len(example.tokens))
@@ -70,6 +67,7 @@ for order in ([0, 1], [1, 0]):
     line("position", example.position_ids[:6])
     print(f"                must say {NAMES[example.targets[0]]}\n")
 
+
 # %% [markdown]
 # The same six tokens at the same six places, and two different answers. Nothing that is learned can
 # do better than to give each of them one half, which costs $\ln 2$ in one of the five rows that
@@ -79,8 +77,6 @@ for order in ([0, 1], [1, 0]):
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是五个学习的行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
 # 一个只给各行依次编号，另一个用 GLM 的位置。
-
-
 # %%
 def learn(change, steps=150):
     torch.manual_seed(0)
@@ -121,6 +117,7 @@ fig.alt_text = (
     "positions it goes on falling."
 )
 
+
 # %% [markdown]
 # With numbered rows the first word stays a coin's toss. All others are learned: once it is known
 # which span is being written, the rest follows. GLM's positions remove the coin.
@@ -138,8 +135,6 @@ fig.alt_text = (
 # 还是论文图 2 的例子，一行一行地看。第一个编号叫*位置*（position），说的是*哪个空*：Part A 的行就是它自己所在的位置，
 # 而一个片段的所有行，都取该片段的 `[M]` 所在的位置。第二个编号叫*片段内位置*（block position），说的是*空里的第几个*：
 # 在 Part A 里为 0，从 `[S]` 起依次为 1、2、3……。求法是沿着文本走一遍，遇到片段就一步跨过去：
-
-
 # %% exact
 def by_walking(length, spans, order):
     mask_at, row, i, ends = [], 0, 0, dict(spans)
@@ -179,7 +174,6 @@ for n in range(200):  # the library agrees, on random texts too
 # there.
 # %% [markdown] zh
 # 最后一行是论文给第一个位置的编号，从 1 数起；片段内位置则两边一样。
-
 # %%
 draw("positions", derivation=d, width=700)
 
@@ -189,7 +183,6 @@ draw("positions", derivation=d, width=700)
 # %% [markdown] zh
 # ## 一条线和几座塔
 # 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
-
 # %%
 fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
 for i, token in enumerate(d.tokens):
@@ -218,6 +211,7 @@ fig.alt_text = (
     "position 2 the tower S x3, over position 4 the tower S x5 x6."
 )
 
+
 # %% [markdown]
 # What can be read off this picture, and is checked below:
 #
@@ -232,8 +226,6 @@ fig.alt_text = (
 # - 看不出片段的顺序：无论什么顺序，同样的 token 总在同样的点上。
 # - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
 #   而像 BERT 那样一个词一个掩码，长度就等于事先告诉了模型。
-
-
 # %% exact
 def places(example):
     return list(
@@ -256,6 +248,7 @@ long = build_example([1, 2, 3, 3, 3, 3, 3, 4], [(2, 7)], [0])
 for name, example in (("blank of 1", short), ("blank of 5", long)):
     print(f"{name}: Part A", *places(example)[: example.part_a_len])
 
+
 # %% [markdown]
 # ## What the second number is for
 # Each number has a table of learned vectors, and a row begins as the sum of three:
@@ -273,8 +266,6 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 #
 # 去掉 $Q$ 会怎样？同一片段的各行就全落在一个点上。取片段 `a b c`，再取它的孪生兄弟 `b a c`：在 `c` 这一行，
 # 两边的注意力看到的 token 一模一样，而注意力只是加权求和，分不出先后。这一行的输出有没有差别？用随机权重就能回答。
-
-
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
     mask = GLMMask.packed([len(tokens)], [part_a_len])
@@ -339,7 +330,6 @@ for layers in (1, 2):
 #
 # 原版把片段叫作 block。下面是原版代码（提交 4f61ed7）输出的一个样本：35 个 token id，两个片段，
 # 特殊 token 用它自己的 id。我们的结果和它一样吗？
-
 # %% exact
 text = [
     1,
@@ -401,7 +391,6 @@ assert example.part_a_len == 32
 # ## GLM 用户问过的问题
 # **从 0 还是从 1 数起？**（zai-org/ChatGLM-6B#1258、#134）论文的图里，第一个位置从 1 数起，代码从 0 数起，
 # 而权重是用代码训练出来的。这不是小事：一个位置就是表里的一行，差一行，取出的就是另一组数。
-
 # %% exact
 model, example = new_model(2), build_example(IDS, SPANS, [1, 0])
 columns = example.tokens, example.position_ids, example.block_position_ids
@@ -421,7 +410,6 @@ print("logits with the first position moved by one:", say(right, moved))
 # 和别的掩码一样：答案的位置始终是掩码的位置，只有片段内位置往下数。`eop` 只是要学的目标，从不作输入，
 # 所以没有位置。有的代码到模型内部才把标签错开一位，那就要把每个标签后移一行，输入也要以 `eop` 结尾；
 # 损失是一样的。（这里 `eos` 之后还有 `eop`。原版自己的 `[gMASK]` 样本到 `eos` 为止，采样时遇到两者中的哪个都算结束。）
-
 # %% exact
 chat = build_example([101, 102, 103, 104, 2], [(2, 5)], [0], objective="document")
 learned = [NAMES[i] for i in chat.targets.tolist()]
@@ -439,7 +427,6 @@ line("... labels", [-100] * (chat.part_a_len + 1) + learned)
 # %% [markdown] zh
 # **推理时怎样指定填哪个空？按什么顺序填？**（THUDM/GLM#9、#31）由 `[S]` 的位置指定，顺序随意。
 # 拿前面学会了六个词的模型来问：Part B 只放一行，依次放在两个 `[M]` 的位置上：
-
 # %%
 trained, part_a = runs["GLM's two positions"][0], [101, 102, 3, 104, 3]
 for place in (2, 4):
@@ -460,7 +447,6 @@ for place in (2, 4):
 #
 # **该用哪种掩码 token？**（zai-org/GLM-130B#12、zai-org/ChatGLM2-6B#188）用模型训练时见过的那种；
 # 没见过的对它毫无意义。GLM-130B 训练时用的是 `[MASK]` 和 `[gMASK]`，ChatGLM2-6B 的对话微调则完全没有填空。
-
 # %% exact
 print("row 8 sees:", *(NAMES[i] for i in example.tokens[: keys_of_row(8, example.part_a_len)]))
 objectives = ("token", "sentence", "document")
@@ -476,7 +462,6 @@ print({objective: example.special.mask_of(objective) for objective in objectives
 # hiyouga/ChatGLM-Efficient-Tuning#170）问题出在填充（padding）。填在 Part B 后面没有害处，因为谁也不往后看；
 # 填在 Part A 里面，所有行都会看到它，除非另加一层掩码挡住。minglm 把样本首尾相接地打包，没有填充。
 # 下面拿 Part B 各行的输出，和单独算这个样本时相比：
-
 # %% exact
 tokens, first, second = (column.tolist() for column in columns)
 pad = example.special.pad
@@ -509,7 +494,6 @@ for name, rows in (
 # 没有哪一行会因此产生歧义：这个 id 作输入时只可能是掩码，作目标时只可能是结束标记。
 # 只是词向量表（它同时也是输出层）里的同一个向量得身兼两职。Hugging Face 上的文件给 `[gMASK]` 另分配了 50009，
 # 并把那个向量复制过去；minglm 读入这些权重时也这样做。
-
 # %% exact
 chinese = SpecialTokens(
     pad=50000, eos=50000, cls=50002, mask=50003, smask=50008, gmask=50007, sop=50006, eop=50007
@@ -524,10 +508,10 @@ print("reads ", *e.tokens, "  learns", *e.targets)
 # %% [markdown] zh
 # **后来的模型还有两个位置吗？**（mymusise/ChatGLM-Tuning#11，其中引用了 GLM-130B 的附录）ChatGLM-6B 有。
 # GLM-130B 回到了一个：`[MASK]` 的答案始终用掩码的位置，`[gMASK]` 之后则接着往下数。换作本页的两个例子就是：
-
 # %% exact
 line("[MASK]", example.position_ids)
 line("[gMASK]", range(len(chat.tokens)))
+
 
 # %% [markdown]
 # ## Exercises
@@ -538,8 +522,6 @@ line("[gMASK]", range(len(chat.tokens)))
 # ## 练习
 # **1. 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 02 章相同。每个片段都以 `eop` 结束。
-
-
 # %%
 def check_layout(layout):
     for n in range(100):
@@ -557,6 +539,7 @@ def check_layout(layout):
 
 # check_layout(...)
 
+
 # %% [markdown]
 # **2. Ask for a blank.** Write `first_row(part_a, n)`: `part_a` is a list of words with some `[M]`,
 # `n` says which blank, counted from 0. Return `(token, position, block_position)` of the row that
@@ -564,8 +547,6 @@ def check_layout(layout):
 # %% [markdown] zh
 # **2. 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
-
-
 # %%
 def check_first_row(first_row):
     for spans in ([(2, 3), (4, 6)], [(0, 1), (2, 5)], [(1, 4)], [(0, 1), (2, 3), (4, 5)]):

@@ -11,7 +11,6 @@
 #
 # 第 02、03 章造出了一个样本的所有行：Part A 是挖空后的文本，Part B 是挖掉的片段。只剩一个问题：哪一行可以看哪一行？
 # 答案来自两个要求，最后缩成一个整数；模型有没有照办，还能当场检验。
-
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,7 +32,6 @@ LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 # ## 有哪些行
 # 论文的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，第二个片段在 Part B 里排在前面。
 # `[M]` 是空，`[S]` 表示片段开始，`[E]` 表示片段结束。
-
 # %% exact
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
 T, A = len(d), d.part_a_len
@@ -47,9 +45,9 @@ print("part  ", *(f"{part:>3}" for part in d.part))
 # adds the mask, and this chapter is about it.
 # %% [markdown] zh
 # 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。最后一步加上掩码，本章讲的就是它。
-
 # %%
 draw("film", derivation=d, width=580)
+
 
 # %% [markdown]
 # ## What is known when
@@ -78,15 +76,12 @@ draw("film", derivation=d, width=580)
 # 1. Part A 从一开始就摆在那里：谁都能看到它的全部，左边右边都行。
 # 2. Part A 在动笔之前就已经读完：它看不到 Part B。
 # 3. Part B 的一行能看到 Part B 里写在它前面的内容（包括前面的片段），以及它自己。
-
 # %% [markdown]
 # ## By words
 # The three sentences as code, one question at a time: may row `i` look at row `j`?
 # %% [markdown] zh
 # ## 照着句子写
 # 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
-
-
 # %% exact
 def may_see(i, j):
     if d.part[j] == "A":
@@ -102,6 +97,7 @@ for i in range(T):
     marks = ("x" if open_cell else "." for open_cell in by_words[i])
     print(f"{i:2} {d.tokens[i]:>6}", *(f"{mark:>3}" for mark in marks))
 
+
 # %% [markdown]
 # Queries down, keys across; `x` is open. In every row the open cells are one stretch that begins
 # at key 0. Keep that in mind.
@@ -113,8 +109,6 @@ for i in range(T):
 #
 # ## 用循环写，用一行写
 # 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
-
-
 # %% exact
 def by_loops(T, A):
     grid = np.zeros((T, T), dtype=bool)
@@ -157,7 +151,6 @@ print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 #
 # 式子里关于样本的信息，只有 $A$ 这一个数。`GLMMask` 存的就是它，再加上各样本的长度；有人想看网格的时候，
 # 才真的造一张出来。
-
 # %% exact
 mask = GLMMask.packed([T], [A])
 print("the rule    ", [keys_of_row(i, A) for i in range(T)])
@@ -182,7 +175,6 @@ for part_a_len in (0, 5, 10):
 # %% [markdown] zh
 # 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；介于两者之间的就是 GLM。
 # 下面是这十行的掩码，每行的 token、位置和目标都列在旁边：
-
 # %%
 draw("mask", derivation=d, width=620)
 
@@ -194,7 +186,6 @@ draw("mask", derivation=d, width=620)
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始，谁就都看不到邻居了。
 # 这里是上面的十行样本，后面接一个六行的样本，它的 Part A 长为 2。
-
 # %% exact
 two = GLMMask.packed([10, 6], [5, 2])
 print("starts      ", two.cu_seqlens_q.tolist())
@@ -212,7 +203,6 @@ print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].s
 # ## 一圈涟漪
 # 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。
 # 所以从外面就能检验：取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
-
 # %% exact
 words = np.arange(11, 17)  # the ids of x1 ... x6
 batch = pack([build_example(words, d.spans, d.order)])
@@ -250,7 +240,6 @@ for j in (7, 9, 1):
 # %% [markdown] zh
 # 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
 # `x6` 的涟漪传到了哪里、有多大：
-
 # %%
 size = change(model, mask, 7)
 fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
@@ -268,13 +257,12 @@ fig.alt_text = (
     "in row 7, less in rows 8 and 9."
 )
 
+
 # %% [markdown]
 # Do this for every token, and the mask comes back out of the model, measured: column `j` is what
 # moves when token `j` changes.
 # %% [markdown] zh
 # 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
-
-
 # %% exact
 def measured(model, mask):
     return np.stack([change(model, mask, j) != 0 for j in range(T)], axis=1)
@@ -283,6 +271,7 @@ def measured(model, mask):
 for layers in (1, 2, 4):
     same = np.array_equal(measured(random_model(layers), mask), mask.dense().numpy())
     print("layers:", layers, "  the measured grid is the mask:", same)
+
 
 # %% [markdown]
 # ## Why more layers reach no further
@@ -301,8 +290,6 @@ for layers in (1, 2, 4):
 #
 # 现在来破坏第 2 句：让 Part A 什么都能看，而 Part B 的行（只有它们在学）一格也不动。看上去没什么害处。
 # （参考实现 reference 只向掩码要 `visible_keys`，所以造一个错的掩码只要几行。）
-
-
 # %% exact
 class PartASeesAll(GLMMask):
     def visible_keys(self):
@@ -351,6 +338,7 @@ fig.alt_text = (
     "layers every row moves: all cells outside the mask carry an exclamation mark."
 )
 
+
 # %% [markdown]
 # `!` is a ripple where none may be. With one layer it stays inside Part A, whose rows learn
 # nothing. With two layers everything is lost: `x6` goes to Part A, and from there to row 6, which
@@ -367,7 +355,6 @@ fig.alt_text = (
 # 第 05 章就会看到一个作弊的模型。
 #
 # 这也是检验掩码最简短的办法，不管掩码由什么来算：改一个 token，逐比特比较。
-
 # %% [markdown]
 # ## Exercises
 # **1. Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len`
@@ -376,8 +363,6 @@ fig.alt_text = (
 # ## 练习
 # **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。
 # 有的列表对应两个值。
-
-
 # %%
 def check_part_a_lens_of(part_a_lens_of):
     for length in (1, 2, 5, 8):
@@ -392,14 +377,13 @@ def check_part_a_lens_of(part_a_lens_of):
 
 # check_part_a_lens_of(lambda visible_keys: [...])   # uncomment, and fill in
 
+
 # %% [markdown]
 # **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
 # `open_cells(T, A)` without a loop: this number is the work of attention.
 # %% [markdown] zh
 # **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，写出 `open_cells(T, A)`：
 # 这个数就是注意力的计算量。
-
-
 # %%
 def check_open_cells(open_cells):
     for length in range(12):
@@ -410,6 +394,7 @@ def check_open_cells(open_cells):
 
 # check_open_cells(lambda T, A: ...)
 
+
 # %% [markdown]
 # **3. The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which
 # rows can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`.
@@ -417,8 +402,6 @@ def check_open_cells(open_cells):
 # %% [markdown] zh
 # **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
-
-
 # %%
 def check_cheating_rows(rows):
     for n in range(A + 1, T + 1):

@@ -6,7 +6,6 @@
 # shares, and mixes what it sees in these shares. All of it fits on paper: six tokens, three numbers
 # each. Then the mask goes in, at the right place and at wrong ones, and at the end a model finds a
 # hole in a wrong one and cheats.
-
 # %%
 import math
 import os
@@ -30,7 +29,6 @@ SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 # `[S] sat down`, where `[S]` starts the span. Row 3 is `[S]`: it has to say *sat*, so it must not
 # see row 4. Each token is three small numbers. They are chosen such that the first number gives a
 # leak away: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
-
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
 x = np.array(
@@ -59,7 +57,6 @@ for i in range(T):
 # 4. The **output** is the average of the values in these shares.
 #
 # Where is the mask? A hidden key is not counted: it gets 0 in step 2.
-
 # %% exact
 print("key     score   2^score   counted   weight")
 powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
@@ -71,14 +68,13 @@ output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)
 print("output ", output)
 print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 
+
 # %% [markdown]
 # Do it once yourself: the sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16
 # `[S]`. An average of ones is one, so its first number is 1. Without the mask it is larger, by
 # exactly the share of *sat* and *down*: a weight that leaks can be read off the output.
 #
 # ## All rows: loops, then lines
-
-
 # %% exact
 def attend_in_loops(q, k, v, part_a_len):
     T, D = q.shape
@@ -106,11 +102,10 @@ for mine, loops in zip((weights, out), attend_in_loops(x, x, x, A), strict=True)
     assert abs(mine - loops).max() < 1e-15
 print(out.round(3))
 
+
 # %% [markdown]
 # In the lines a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
 # counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
-
-
 # %%
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
@@ -157,7 +152,6 @@ fig.alt_text = (
 # $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the
 # scale a softmax over wide vectors would hear only the largest score. Backends are ways to
 # compute the same: `reference` is plain PyTorch, `sdpa` PyTorch's `scaled_dot_product_attention`.
-
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):
@@ -172,7 +166,6 @@ assert abs(theirs - ours).max() < 1e-14
 # ## Where does the mask go?
 # Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to
 # 1, nothing lies on hidden keys, and so the first number of the output is 1.
-
 # %% exact
 scores, sees = (x[3] @ x.T).astype(float), grid[3]
 
@@ -198,7 +191,6 @@ for name, w in ways.items():
 #
 # An output is an average of values, so it lies between them. In the plane of the first two numbers
 # all that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
-
 # %%
 fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
 ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
@@ -227,14 +219,13 @@ fig.alt_text = (
     "its output with -inf; with finite hidden scores the output leaves the line to the right."
 )
 
+
 # %% [markdown]
 # ## A wall of finite height
 # Many programs set hidden scores to $-10000$ and count on $e^{-10000}$ being 0. Rounded, it is.
 # But what counts is the distance to the visible scores, and nothing holds those in place: *a
 # softmax does not notice when all its scores move by the same amount*. Let the visible scores of
 # row 3 sink together, and look at what $-\infty$ and $-10000$ make of it (in powers of $e$ now).
-
-
 # %% exact
 def softmax(scores):
     weights = np.exp(scores - scores.max())
@@ -257,13 +248,13 @@ for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
 # A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number.
 # minglm's contract: such a row gives 0 and passes no gradient. It can happen where a sample has
 # more queries than keys. They end together, so the first row here stands before the first key.
-
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
 print("plain softmax", torch.full((2,), -math.inf).softmax(0).tolist())
 nothing = masked_attention(heads[:3], heads[:2], heads[:2], blind, backend="reference")
 print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
+
 
 # %% [markdown]
 # ## A model that cheats
@@ -272,8 +263,6 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 # $\ln 10$. We give the model attention of our own: the dictionary `BACKENDS` is what
 # `masked_attention` looks into, and one more entry is one more backend. Samples all have 8 rows and
 # a Part A of 5, so one small grid serves the whole batch.
-
-
 # %%
 def attention_with(fill):
     def attend(q, k, v, mask, scale):
@@ -350,6 +339,7 @@ fig.alt_text = (
     "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
 )
 
+
 # %% [markdown]
 # A training loss below $\ln 10$ is not skill but sight. Under the mask that writing imposes (what
 # is not written cannot be seen) the same weights are worse than guessing: they are sure of what
@@ -358,8 +348,6 @@ fig.alt_text = (
 #
 # And $-4$? Its loss says nothing against it. So ask for a ripple, as in chapter 04: change the last
 # digit, row 7, and see which rows' outputs move.
-
-
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -380,6 +368,7 @@ for fill in FILLS:
     assert (moved == [7]) == (fill == -math.inf)
 print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10000)}")
 
+
 # %% [markdown]
 # One changed token finds at once what the loss hides. The last line passes too: from *these*
 # weights not a bit leaks past $-10000$. It holds as long as their scores stay far above it, and
@@ -388,8 +377,6 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # ## Exercises
 # **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. The weights of row
 # 4, *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
-
-
 # %%
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
@@ -401,12 +388,11 @@ def check_weights_of_sat(weights):
 
 # check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
 
+
 # %% [markdown]
 # **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by
 # a score of $-10000$. For which $s$ does half of the weight leak? (A model counts in powers of
 # $e$.)
-
-
 # %%
 def check_foot_of_the_wall(s):
     scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
@@ -416,12 +402,11 @@ def check_foot_of_the_wall(s):
 
 # check_foot_of_the_wall(...)
 
+
 # %% [markdown]
 # **3. A mask without traps.** Write `weights_of(scores, may_attend)`, numpy arrays of shape
 # (rows, keys), in powers of $e$. Nothing on hidden keys, whatever the scores are; rows sum to 1; a
 # row that sees nothing gets zeros; scores of 1000 do not overflow.
-
-
 # %%
 def check_weights_of(weights_of):
     rng = np.random.default_rng(3)

@@ -10,7 +10,6 @@
 #
 # Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$,
 # $n$ layers, positions up to $L$. A sample has $T$ rows, a batch $N$.
-
 # %%
 import copy
 import math
@@ -35,7 +34,6 @@ INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 # %% [markdown]
 # The plan, from top to bottom. The thick line is the *residual*: $C$ numbers for each token.
 # A layer reads it and adds something to it; nothing ever overwrites it.
-
 # %%
 fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
 ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
@@ -88,7 +86,6 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 # a column of its own and a 1 in the last column: rows of $E$ are $(t, 0, 0, 1)$, of $P$
 # $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block position 2,
 # becomes $(12, 4, 2, 3)$.
-
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -105,7 +102,6 @@ print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
 
 # %% [markdown]
 # In the library a table is an `nn.Embedding`. With our numbers in it, it has to give our rows.
-
 # %%
 torch.manual_seed(0)
 model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
@@ -130,14 +126,13 @@ axes[0].set_yticks(range(len(by_hand)), [names[t] for t in example.tokens])
 fig.supxlabel("columns; above the line Part A, below it Part B", fontsize=9)
 fig.alt_text = "For each of the ten rows its row of each of the three tables, and their sum."
 
+
 # %% [markdown]
 # ## Block 2: LayerNorm
 # A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, 1 and 0 in a
 # new model, scale and shift each column. On paper: $(1, 1, 3, 3)$ has mean 2, the differences are
 # $(-1, -1, 1, 1)$, the mean of their squares is 1, so they are the result. A row ten times as large
 # gives the same. The $10^{-5}$ under the root guards against a division by 0.
-
-
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -158,19 +153,17 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 # ## Block 3: attention, head by head
 # One matrix makes queries, keys and values at once: `qkv.weight` has $3C$ rows, first those of the
 # queries, then keys, then values, and in each one head after the other. Here $3C = 12$, $D = 2$:
-
 # %% exact
 D = C // H
 for row in range(0, 3 * C, D):
     part, column = divmod(row, C)
     print(f"rows {row:2}, {row + 1:2} of qkv.weight: {'qkv'[part]} of head {column // D}")
 
+
 # %% [markdown]
 # Each head is the attention of chapter 05 on its own $D$ columns. The heads lie side by side, and a
 # last matrix mixes them. By hand the mask is one call of `keys_of_row`; the library says the same
 # with `masked_attention`.
-
-
 # %%
 def attention(layer, x, part_a_len):
     T, C = x.shape
@@ -191,6 +184,7 @@ seen = minglm.masked_attention(q, k, v, batch.mask, backend="reference")
 library = layer.out(seen.flatten(1))
 torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), library)
 
+
 # %% [markdown]
 # ## Block 4: the MLP
 # Every row by itself: one matrix widens it to $4C$ numbers, a GELU bends each of them, a second
@@ -202,8 +196,6 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 # It is nearly 0 on the left and nearly $x$ on the right. On paper a row of width 1 and two hidden
 # numbers are enough: let $up = (1, -1)$. Since $\text{GELU}(x) - \text{GELU}(-x) = x$, the MLP with
 # $down = (1, -1)$ is the identity; with $down = (1, 1)$ it is nearly the absolute value.
-
-
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -220,6 +212,7 @@ for value in torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]):
     print(f"{value:4.0f} {a:9.3f} {b:9.3f} {a - b:14.3f} {a + b:13.3f}")
 torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 
+
 # %% [markdown]
 # ## Block 5: a layer
 # Attention and MLP each read a normalised copy and add to the raw row. This is *pre-LN*; the first
@@ -230,8 +223,6 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 #
 # Two witnesses: the library's `Layer`, and PyTorch's `TransformerEncoderLayer` with the same
 # weights (its mask is `True` where a row may *not* look).
-
-
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -255,6 +246,7 @@ mine = layer_by_hand(layer, x, A)
 torch.testing.assert_close(mine, layer(x, batch.mask, "reference"))
 torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask))
 
+
 # %% [markdown]
 # Dropout is left out here (`dropout=0.0`): in training it acts on $x$ of block 1 and on what
 # attention and MLP add.
@@ -263,8 +255,6 @@ torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask)
 # After the last layer each row is normalised once more. The score of token $t$ is the product of
 # the row with row $t$ of $E$: the *tied* head, with no matrix of its own and no bias.
 # That is the last block, and a whole GLM is these few lines:
-
-
 # %%
 def glm_by_hand(model, example):
     ids = example.tokens, example.position_ids, example.block_position_ids
@@ -290,7 +280,6 @@ print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(
 # $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
 #
 # For $V = 14, C = 4, L = 6, n = 2$: $56 + 56 + 2 \cdot 244 + 8 = 608$.
-
 # %% exact
 for name, parameter in model.named_parameters():
     if not name.startswith("layers.1"):
@@ -317,7 +306,6 @@ for name in ("page", "tiny", "small", "base", "large"):
 #
 # Look at this number first in any run. A loss far above it means a model that is sure and wrong:
 # in the last two lines the token table was made larger.
-
 # %%
 rng = np.random.default_rng(0)
 for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
@@ -334,7 +322,6 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 # A model that is wired correctly can bring the loss of a single batch to nearly 0. It is the
 # cheapest test of a network and comes before any training. Eight proverbs, each with its blank at
 # the same place, tokens 2 to 4:
-
 # %%
 proverbs = """A rolling stone gathers no moss.
 Actions speak louder than words.
@@ -358,7 +345,6 @@ print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 # the span is the same in all samples, `<|startofpiece|>` at the same positions, and has eight
 # different targets: it can only guess one of eight, which costs $\ln 8$. The other three rows of a
 # sample may be known by their tokens and cost nothing.
-
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
 assert len(set(firsts)) == len(samples) == 8
@@ -409,7 +395,6 @@ fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (
 # Both begin near $\ln V$. The blind model stops where a row alone has to stop: this test finds a
 # loose wire. It does not find a wrong mask, as a model that cheats gets there too (chapter 05).
 # What each row finds likeliest, given the right tokens before it:
-
 # %%
 for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
     print(proverb)
@@ -419,14 +404,13 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
         best = model(*ids, one.mask, rows=one.target_rows).argmax(-1)
         print(f"    {name:7}", "|".join(map(tokenizer.token_str, best.tolist())))
 
+
 # %% [markdown]
 # The new model mostly repeats the token that a row was given: the head is the table that put it
 # there.
 #
 # ## Exercises
 # **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-
-
 # %%
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
@@ -444,12 +428,11 @@ def check_key_rows(key_rows):
 
 # check_key_rows(key_rows)   # uncomment
 
+
 # %% [markdown]
 # **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its
 # sum, and attention and MLP read the row as it is. (Use `minglm.masked_attention`;
 # `layer.project` normalises first, so it is of no use here.)
-
-
 # %%
 def check_post_ln(post_ln):
     torch.manual_seed(1)

@@ -8,7 +8,6 @@
 # matrix, *tiles*, one at a time. None of them is kept, tiles that nobody may see are not computed
 # at all, and gradients work the same way. Every fast kernel in `csrc/` does what the numpy code on
 # this page does, with tiles of its own size.
-
 # %%
 import os
 import tracemalloc
@@ -40,7 +39,6 @@ BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["fain
 # scores are logarithms, so that every exponential is a number for paper: $e^s = 1, 2, 4, 1$, with
 # the values $8, 0, 4, 8$. In one go the sum is 8, the weights are 1/8, 2/8, 4/8, 1/8, and the
 # output is 1 + 0 + 2 + 1 = 4. In two tiles:
-
 # %% exact
 scores, values = np.log([1.0, 2.0, 4.0, 1.0]), np.array([8.0, 0.0, 4.0, 8.0])
 
@@ -63,7 +61,6 @@ print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}
 # A longer row, in tiles of four. Dark bars are weights of the new tile, light ones are the earlier
 # tiles' weights, in the unit of the new maximum. Tiles 1 and 3 bring a larger score, and all that
 # was there shrinks; tile 2 does not.
-
 # %%
 row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
@@ -86,13 +83,12 @@ fig.alt_text = (
     "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor."
 )
 
+
 # %% [markdown]
 # ## Which tiles are there at all?
 # Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to
 # the next. So a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1` needs two questions, about its
 # first row and its last row, and no mask:
-
-
 # %% exact
 def kind(i0, i1, j0, j1, part_a_len):
     if j1 <= keys_of_row(i0, part_a_len):
@@ -105,7 +101,6 @@ def kind(i0, i1, j0, j1, part_a_len):
 # %% [markdown]
 # The library draws what this rule makes of a small sample. The line is the edge of the mask; dots
 # are the pairs that are seen in partial tiles.
-
 # %%
 A, T, SIDE = 10, 24, 4
 fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
@@ -113,7 +108,6 @@ fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 # %% [markdown]
 # Is `kind` right? Looking at every pair says the same, for every Part A and for tiles that are not
 # square and stick out at the end.
-
 # %% exact
 asked = 0
 for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
@@ -128,12 +122,11 @@ for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
                 asked += 1
 print(f"{asked} tiles, the same answer from their corners as from every pair")
 
+
 # %% [markdown]
 # ## Forward, tile by tile
 # The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row
 # stops. `s` is the only piece of the score matrix that ever exists. `visits` notes what was done.
-
-
 # %%
 def scores_of(q, k, tile, part_a_len):
     i0, i1, j0, j1 = tile
@@ -194,7 +187,6 @@ assert off < 1e-14
 # One number a row, from two rows of width $D$: no key is in it any more. And $P$ need not be kept:
 # $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$, computed anew from $q$ and $k$. So every tile can be done
 # on its own. On paper, with the four keys from above and $dO = 1$:
-
 # %% exact
 P = np.exp(scores - np.log(8))  # lse = log 8
 dP = 1.0 * values  # dO = 1
@@ -203,6 +195,7 @@ dS = P * (dP - delta)
 print("P    ", P.round(3), "\ndP   ", dP, "\ndelta", delta, "= P . dP =", (P @ dP).round(3))
 print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 
+
 # %% [markdown]
 # A larger score of a key raises the output if its value lies above the output, lowers it if below,
 # and does nothing if they are equal. The sum is zero: the same number added to all scores changes
@@ -210,8 +203,6 @@ print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 #
 # In the backward pass it is a tile of *keys* that is owned. Each of its rows of $dK$ and $dV$ is a
 # sum over the rows that see it; those are walked along. What falls to $dQ$ is added up on the way.
-
-
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -242,7 +233,6 @@ print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 # %% [markdown]
 # The same tiles in two orders. A colour is an owner; the numbers say in which order tiles are
 # visited.
-
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
 for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
@@ -267,13 +257,12 @@ fig.alt_text = (
     "are numbered along the rows, backward down the columns; empty ones have none."
 )
 
+
 # %% [markdown]
 # ## The same as the library, in float64
 # `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the
 # gradients. If the extension is built, the first rung of its ladder serves float64 as well. The
 # numbers are the largest differences.
-
-
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
     q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)
@@ -302,7 +291,6 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
 
 # %% [markdown]
 # How much memory did numpy ask for at once? (`tracemalloc` counts it.)
-
 # %%
 T = 512 if FAST else 2048
 q, k, v = rng.normal(size=(3, T, 32))
@@ -321,7 +309,6 @@ for name, run in (
 # sample of 512. `seen` is what any method has to compute; the rest of `visited` lies in partial
 # tiles. The tiles are those of `tiled.cpp`, 32 x 64, and larger ones. `tile_facts` is the library's
 # count, and `forward` visits just those tiles.
-
 # %% exact
 T = 512
 for rows, keys in ((32, 64), (128, 128)):
@@ -336,6 +323,7 @@ for rows, keys in ((32, 64), (128, 128)):
             f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}"
         )
 
+
 # %% [markdown]
 # 0 is GPT, 512 is BERT. Smaller tiles hug the edge of the mask; larger ones waste more pairs on it,
 # and use what they load more often.
@@ -344,8 +332,6 @@ for rows, keys in ((32, 64), (128, 128)):
 # **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
 # `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen
 # nothing yet: $(-\infty, 0, 0)$.
-
-
 # %%
 def check_merge(merge):
     rng = np.random.default_rng(1)
@@ -367,11 +353,10 @@ def check_merge(merge):
 
 # check_merge(lambda a, b: ...)   # uncomment, and fill in
 
+
 # %% [markdown]
 # **2. The first row.** `backward` asks every tile whether it is empty. It need not: all rows from
 # some row on see key `j`. Write `first_row(j, part_a_len)`.
-
-
 # %%
 def check_first_row(first_row):
     for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
@@ -384,11 +369,10 @@ def check_first_row(first_row):
 
 # check_first_row(lambda j, part_a_len: ...)
 
+
 # %% [markdown]
 # **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and
 # how many partial? Give `[full, partial]`; a pencil is enough.
-
-
 # %%
 def check_tiles(counts):
     grid = GLMMask.packed([512], [256]).dense().numpy()

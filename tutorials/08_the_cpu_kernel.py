@@ -6,7 +6,6 @@
 # ladder, whose every rung has one idea more than the one below and gives the same answers. This
 # chapter climbs it. Every rate below was measured by the cell above it, on the machine that made
 # this page. On yours the numbers will be others: run it.
-
 # %%
 import math
 import os
@@ -39,6 +38,7 @@ for rung in kernel_rungs():
     serves = [dtype for dtype in ("float32", "bfloat16", "float64") if rung[dtype]]
     print(f"  {rung['name']:12}", ", ".join(serves) if rung["supported"] else where)
 
+
 # %% [markdown]
 # A rung that is missing there is left out below; without the extension only PyTorch is measured.
 # `minglm info` says why.
@@ -48,8 +48,6 @@ for rung in kernel_rungs():
 # multiply-adds for $q \cdot k$ and $D$ for its share of $P V$. A multiply-add is two operations,
 # so forward is $4D$ for each pair and head. Backward is five more products of $2D$ (chapter 07),
 # and both together are $14D$. On paper, with 6 rows, a Part A of 4, one head of width 2:
-
-
 # %% exact
 def one(T, part_a_len, heads=4, head_dim=64):
     """One sample, as the library's bench describes it."""
@@ -64,14 +62,13 @@ print("useful operations: forward", 4 * 2 * sum(pairs), "  with backward", 14 * 
 paper = one(6, 4, heads=1, head_dim=2)
 assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 * sum(pairs)
 
+
 # %% [markdown]
 # What a method computes beyond that (hidden pairs, padding) is its own loss. Rates are in
 # GFLOP/s: $10^9$ useful operations a second.
 #
 # ## Below the first rung: loops in Python
 # The formulas, word by word. `kernel:scalar` is this in C++, in double precision.
-
-
 # %%
 def dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
@@ -99,6 +96,7 @@ seconds = timing.alternate({"loops": lambda: by_loops(q, k, v, 12)}, seconds=0.5
 loops_rate = small.flop(FORWARD) / statistics.median(seconds) / 1e9
 print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 
+
 # %% [markdown]
 # First the check, then the clock; it stays that way.
 #
@@ -109,8 +107,6 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 # multiply-add, and then loading is what one waits for. So compute a *tile* of the product at once:
 # for two rows of $A$ and three columns of $B$, each step along the inner dimension loads 2 + 3 = 5
 # numbers and makes 6 multiply-adds. Count it:
-
-
 # %% exact
 def product(a, b, rows, columns):
     """A B by tiles of rows x columns, and how many numbers were loaded."""
@@ -139,7 +135,6 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 # Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of
 # `W` numbers. A step loads `NV` vectors of $B$, and one after the other the 6 numbers of $A$, each
 # copied to all places of one more vector. That takes `MR * NV + NV + 1` registers:
-
 # %%
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
     print(
@@ -167,7 +162,6 @@ fig.alt_text = (
 # %% [markdown]
 # Every product of attention and of its gradients goes through one such loop. Here it is, once for
 # every instruction set (`broadcast`, `load` and `dot` are one instruction each):
-
 # %%
 if CSRC:
     text = (CSRC / "cpu" / "vector.inc").read_text()
@@ -196,7 +190,6 @@ else:
 # - *of GEMM*: the share of the rate of PyTorch's own large matrix product, timed in the same
 #   rounds. It says what this machine can do, but it is no law: small tiles that stay in the cache
 #   can be faster.
-
 # %%
 IDEAS = {
     "naive": "PyTorch: the whole matrix, mask, softmax",
@@ -235,7 +228,6 @@ for dtype in ("float32", "bfloat16"):
 
 # %% [markdown]
 # A bar twice as long is twice as fast; the loops in Python would be too short to be seen.
-
 # %%
 names = [name for name in IDEAS if any(name in found for found in rates.values())]
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")
@@ -273,7 +265,6 @@ fig.alt_text = (
 # with its own time at 0, round by round. Which one follows the work? (`sdpa` gets a boolean mask
 # here, and at 1, where every pair is seen, none. PyTorch has one more way, `is_causal=True`, which
 # serves 0 alone.)
-
 # %%
 T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
 looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
@@ -312,7 +303,6 @@ fig.alt_text = (
 # threads, or the others would wait for it at the end: forward by rows, backward by tiles of keys,
 # with a $dQ$ for each thread. These are added in a fixed order, so at the same number of threads
 # results repeat bit for bit.
-
 # %%
 mask, before = GLMMask.packed([700, 300, 77], [350, 150, 0]), torch.get_num_threads()
 case = draw(Shape("three samples", mask, 3, 64, "training", ""), torch.float32)
@@ -331,11 +321,10 @@ torch.set_num_threads(before)
 times = timing.speedup(taken[1], taken[before]).median
 print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f}")
 
+
 # %% [markdown]
 # ## Exercises
 # **1. Count pairs.** `pairs(T, part_a_len)`: how many pairs are seen, without a loop?
-
-
 # %%
 def check_pairs(pairs):
     for T, part_a_len in ((1, 0), (1, 1), (6, 4), (7, 0), (7, 7), (512, 100)):
@@ -346,13 +335,12 @@ def check_pairs(pairs):
 
 # check_pairs(lambda T, part_a_len: ...)
 
+
 # %% [markdown]
 # **2. The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the
 # `vectors` and the one more that a step loads into), which makes the most multiply-adds for each
 # load? Give `(rows, vectors)`. (The library's is close to it, and its four vectors of 16 are 64
 # columns: a common width of heads.)
-
-
 # %%
 def check_best_tile(tile):
     def registers(rows, vectors):
@@ -370,13 +358,12 @@ def check_best_tile(tile):
 
 # check_best_tile((..., ...))
 
+
 # %% [markdown]
 # **3. An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but
 # `+`, `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
 # $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ are
 # enough for an error below $10^{-7}$.
-
-
 # %%
 def check_exp(exp_of):
     x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])

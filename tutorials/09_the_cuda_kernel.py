@@ -10,7 +10,6 @@
 # barrier of a real kernel, one at a time, and look who notices.
 #
 # (The emulator is what these kernels have run on so far; no GPU has carried them out yet.)
-
 # %%
 import ctypes
 import math
@@ -54,7 +53,6 @@ print("emulator:", why)
 #
 # A row's scores lie in different lanes, and the softmax needs their maximum. `lane ^ 1` is the
 # neighbour, `lane ^ 2` the one two further, and so on. With four lanes, on paper:
-
 # %% exact
 lanes = [3, 7, 1, 5]
 print("each lane holds   ", lanes)
@@ -67,7 +65,6 @@ for step in (1, 2):
 # A thread is a generator: it runs until it yields a wish. `TURN` is none, its turn is over; `BLOCK`
 # and `WARP` are the two barriers; a shuffle is answered by the other lane's `x`. Who goes on is the
 # *schedule's* choice. A right kernel gives the same under all of them.
-
 # %%
 TURN, BLOCK, WARP = ("turn",), ("block",), ("warp",)
 
@@ -122,8 +119,6 @@ def carry_out(kernel, warps, lanes, order, seed=0):
 # The bones of every tiled kernel: warp 0 brings a tile into shared memory, all warps use it. One
 # barrier says *the tile has come*, the other *nobody reads the last tile any more*. A warp is one
 # thread here, to keep the picture small.
-
-
 # %%
 def use_tiles(order, seed, without):
     """-> whether the sums are right, and for each turn (warp, what it did)."""
@@ -156,7 +151,6 @@ def use_tiles(order, seed, without):
 # %% [markdown]
 # Each barrier is left out in turn. How many of 40 seeds show that the sums are wrong? (The first
 # two orders draw nothing: one run.)
-
 # %% exact
 print("barrier left out   in order   reverse   uniform   priorities")
 for without in ("none", "before", "after"):
@@ -173,7 +167,6 @@ for without in ("none", "before", "after"):
 # uniformly, which looks the most thorough, lets all warps advance alike: warp 0 never got so far
 # ahead that it overwrote what others still read. Priorities let one warp run far ahead, then
 # another one, and see both. Turn by turn, with the barrier *before* left out:
-
 # %%
 COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
@@ -210,7 +203,6 @@ fig.alt_text = (
 # `forward_simple` with warps of four lanes: a warp has one row; a lane first has one *key* of the
 # tile, then one *column* of the output. What a lane has computed for its key, the others need as
 # factors, so `P` passes through shared memory behind a `WARP` barrier. All warps load their share.
-
 # %%
 WARPS, LANES = 4, 4
 
@@ -268,7 +260,6 @@ print("in order, reverse, uniform, priorities: the same bits, and the reference'
 # And this is `forward_simple` from the file that nvcc compiles, the loop over tiles. A warp has
 # four rows there (`r`), a tile 32 keys. What was `begin` above is `j * KEYS`, and tiles before
 # number `full` need no mask.
-
 # %%
 if CSRC:
     text = (CSRC / "cuda" / "simple.cuh").read_text()
@@ -280,7 +271,6 @@ else:
 # %% [markdown]
 # `backend="emulated"` carries it out, each CUDA thread with a stack of its own. float32 takes the
 # kernels of `simple.cuh`, bfloat16 those for tensor cores; forward and backward:
-
 # %%
 mask = GLMMask.packed([77, 20], [40, 5])
 numbers = torch.randn(4, 97, 1, 32, generator=torch.Generator().manual_seed(0))
@@ -313,7 +303,6 @@ for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATE
 # A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together:
 # each lane has a few of the numbers in its registers. With $g$ = lane // 4 and $t$ = lane % 4 the
 # manual (PTX ISA, `mma.m16n8k16`) says who holds what:
-
 # %% exact
 lane = np.arange(32)[:, None]
 g, t = lane // 4, lane % 4
@@ -364,7 +353,6 @@ fig.alt_text = (
 # exactly as an A is. So what comes out of one product can go into the next one: each lane rounds
 # its own numbers to 16 bits, and nothing passes through memory. For 16 rows, 16 keys and a width
 # of 16:
-
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
@@ -383,7 +371,6 @@ print("two C's, lane by lane, are one A: P never leaves the registers")
 # Back to `forward_simple`, whose three barriers you have seen. A copy of the sources goes to a
 # temporary folder; one barrier is taken out; a driver of a few lines starts the kernel on the
 # emulator.
-
 # %%
 DRIVER = """
 #include "cuda/simple.cuh"
@@ -453,6 +440,7 @@ with tempfile.TemporaryDirectory() as work:
         print(f"    {details[0]}")
         assert ("right" not in words) if end else set(words) == {"right"}, "nobody noticed"
 
+
 # %% [markdown]
 # Nothing left out: right under every schedule. Any barrier left out, or put where not all warps
 # come by: somebody notices. The indented line is what the first schedule says. `nan` is shared
@@ -471,8 +459,6 @@ with tempfile.TemporaryDirectory() as work:
 # ## Exercises
 # **1. Who holds it?** `holder(row, column)` -> `(lane, i)`: the lane of C that holds this number,
 # and in which of its four registers.
-
-
 # %%
 def check_holder(holder):
     rows, columns = HOLDS["C"]
@@ -486,14 +472,13 @@ def check_holder(holder):
 
 # check_holder(lambda row, column: ...)
 
+
 # %% [markdown]
 # **2. Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie
 # in different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128
 # bytes. If chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once
 # (same chunk) meet in two eighths, and take four turns. Write `place(row, chunk)`, which moves
 # chunks within their rows so that one turn is enough.
-
-
 # %%
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]

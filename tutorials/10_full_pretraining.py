@@ -6,7 +6,6 @@
 # loss. This chapter trains a very small GLM with minglm's own trainer, in a temporary folder. It
 # asks what each objective contributes, and then checks what a trainer promises: that the way in
 # which a step is computed does not change what is learned.
-
 # %%
 import copy
 import csv
@@ -46,7 +45,6 @@ HERE = Path(temporary.name)
 # `sentence`, 0.35 for `document`. Take a hundred samples of 100 tokens. The first two objectives
 # blank 15 of them; the third blanks from 50 to 100, so 75 on average. Of the tokens that are
 # learned, whose are they?
-
 # %% exact
 WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
 BLANKED = {"token": 15, "sentence": 15, "document": 75}
@@ -61,7 +59,6 @@ for name in OBJECTIVES:
 # A third of the samples gives most of the loss. Now real samples: a piece of the corpus that comes
 # with minglm, its own small vocabulary, windows of at most 64 tokens. (A window without a whole
 # sentence serves as a token sample instead.)
-
 # %%
 texts = []
 for text in read_documents(embedded_corpus()):
@@ -118,7 +115,6 @@ for name, n in counts.items():
 # `pretrain(config, folder)` is what `minglm pretrain` calls. Every setting has a name, and the run
 # leaves a folder that says all about itself. To compare fairly, all runs below start from the same
 # weights, and have no dropout.
-
 # %%
 torch.manual_seed(0)
 START = GLM(CONFIG.model)
@@ -160,7 +156,6 @@ fig.alt_text = "The held-out losses of the three objectives all fall over the st
 # All three fall in one model. Is there a price? Four models from the same weights, with equally
 # many steps and texts: one learns the mixture, three learn one objective each. Each is then asked
 # about all three.
-
 # %%
 runs = {"mixture": run}
 for name in OBJECTIVES:
@@ -183,7 +178,6 @@ for name, found in runs.items():
 # ## Two ways to compute a step
 # The same seed and steps, with attention computed by the reference and by the C++ kernel. Both
 # mean the same, so the losses have to be the same but for rounding. Only the clock differs.
-
 # %%
 usable, why = has_kernel("cpu")
 backends = ["reference", "kernel" if usable else "sdpa"]
@@ -221,7 +215,6 @@ fig.alt_text = (
 # A global batch may be too large for one device. Then it is read in micro-batches whose gradients
 # add up. The trap is the mean: a micro-batch with few targets must not count as much as one with
 # many. Two micro-batches, of 2 and of 8 targets, with losses of 4 and of 1 each:
-
 # %% exact
 right = (2 * 4 + 8 * 1) / (2 + 8)
 wrong = (4 + 1) / 2
@@ -232,7 +225,6 @@ print("mean of the two means:                    ", wrong)
 # So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. A
 # real batch, its gradient all at once, in micro-batches both ways, and as two processes would share
 # it:
-
 # %%
 examples = [example for _, example in TrainingBatches(source, 512).examples(0)]
 M = sum(len(example.targets) for example in examples)
@@ -269,7 +261,6 @@ for name, other, right in (
 
 # %% [markdown]
 # The trainer does just this: a run with small micro-batches has the loss curve of the run above.
-
 # %%
 micro = train("micro", settings(backend=backends[1], micro_batch_tokens=128), stop_at=few)[1]
 apart = np.abs(micro["loss"] - fast["loss"]).max()
@@ -287,7 +278,6 @@ assert apart < 1e-3
 # ## Stopped and resumed
 # A run that was stopped goes on as if nothing had happened. The batch of a step follows from seed
 # and step alone, so the weights, the optimiser's memory and the step are all there is to save.
-
 # %%
 half, config = few // 2, settings(backend=backends[1])
 train("resumed", config, stop_at=half)
@@ -297,12 +287,11 @@ same = sum(torch.equal(a[name], b[name]) for name in a)
 print(f"stopped at step {half}, resumed to {few}:", f"{same} of {len(a)} tensors are the same, bit for bit")
 assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 
+
 # %% [markdown]
 # ## Exercises
 # **1.** Losses and numbers of targets of several micro-batches are given; each loss is a mean over
 # its own targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
-
-
 # %%
 def check_batch_loss(batch_loss):
     rng = np.random.default_rng(0)
@@ -315,11 +304,10 @@ def check_batch_loss(batch_loss):
 
 # check_batch_loss(batch_loss)   # uncomment
 
+
 # %% [markdown]
 # **2.** The rate rises in a line over the first `warmup` steps, so that the last of them has the
 # peak. The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, from 0.
-
-
 # %%
 def check_warm(warm):
     t = replace(CONFIG.train, steps=100, warmup=0.2)
@@ -334,5 +322,5 @@ def check_warm(warm):
 # ## Read on
 # - [`minglm/train/pretrain.py`](../minglm/train/pretrain.py): `train_step` is a step from the batch to AdamW.
 # - [`minglm/batch.py`](../minglm/batch.py): `TrainingBatches`, the batch of any step.
-# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared
-# with. - Chapter 11: what a pretrained model is good for.
+# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared with.
+# - Chapter 11: what a pretrained model is good for.

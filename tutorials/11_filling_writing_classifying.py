@@ -7,7 +7,6 @@
 # cache, then by the library. A text that goes on is a blank at its end. A label is a blank with few
 # words to choose from. The model is the small one that comes with `minglm`: it has read simple
 # stories, and knows little else.
-
 # %%
 import json
 import math
@@ -53,7 +52,6 @@ print(f"{model.num_parameters():,} parameters, {model.config.max_positions} posi
 # Part A has 4 rows, and the answer has 2 tokens. To write it the model is asked three times: after
 # `[S]`, after the first token, and after the second, where it says `[E]`. It can read everything
 # again each time, or only the row that is new.
-
 # %% exact
 A = 4
 again = [A + step for step in (1, 2, 3)]
@@ -78,7 +76,6 @@ for T in (5, 6, 7):
 # Part A is read with its blanks in it. Each blank starts with `[S]` at its mask's position, block
 # position 1. The likeliest token becomes the next row. Two kinds of tokens may not come: a special
 # token has no text, and an end at once would be an empty span, which training never shows.
-
 # %%
 TEXT = "The king of [MASK] sent [MASK] to Jerusalem."
 part_a = [special.cls, *tokenizer.encode(TEXT, special=True), special.eos]
@@ -141,12 +138,11 @@ print("new row         position  block position  rows read  says")
 for ((token, place, block), said, _), read in zip(steps, everything.read, strict=True):
     print(f"{name(token):15} {place:8} {block:15} {read:10}  {name(said)}")
 
+
 # %% [markdown]
 # ## The same loop with a cache
 # `Cache` keeps the keys and values of every layer. Its `next` gives the mask of the new rows, and
 # the model does the rest. Part A is read at once, then one row a step.
-
-
 # %%
 class OnlyNew:
     """Reads Part A once, then each new row once."""
@@ -200,7 +196,6 @@ fig.alt_text = (
 # ## The library's version
 # `fill` is this loop, for many texts at once. It finds the same tokens. What else might have come
 # (the picture counts blanks from 1):
-
 # %%
 filled = fill(model, tokenizer, TEXT)
 assert [blank.answer.tokens for blank in filled.blanks] == answers
@@ -210,7 +205,6 @@ draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 # %% [markdown]
 # Taking the likeliest token each time need not give the likeliest whole. `top=5` searches with five
 # beams, and lists the best whole fillings of each blank, longer and shorter ones together:
-
 # %%
 for blank in fill(model, tokenizer, TEXT, top=5).blanks:
     print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}" for x in blank.alternatives))
@@ -220,7 +214,6 @@ for blank in fill(model, tokenizer, TEXT, top=5).blanks:
 # The order is free, for training shuffles the spans. The later blank sees what stands in the
 # earlier one; the first has less to go by. Six texts, filled from left to right and from right to
 # left, and how likely the model holds each pair of answers in its order:
-
 # %%
 TEXTS = [
     "The son of [MASK] was the king of [MASK].",
@@ -244,7 +237,6 @@ for text in TEXTS:
 # Instead of the likeliest token one can draw. Dividing the logits by a temperature $t$ raises every
 # probability to the power $1/t$, and then they are made to sum to 1 again. On paper, with three
 # tokens:
-
 # %% exact
 p = np.array([0.64, 0.32, 0.04])
 for t in (0.5, 1, 2):
@@ -262,7 +254,6 @@ for t in (0.5, 1.0, 2.0):
 # ## Writing is filling the end
 # `[gMASK]` stands for the rest of a text. Its blank starts at the end, sees all of the text, and
 # stops at `[E]` or at the end of the document. `write` puts it there.
-
 # %%
 START = "Elizabeth was surprised, when"
 written = write(model, tokenizer, START, max_tokens=30)
@@ -276,7 +267,6 @@ print("drawn:         ", write(model, tokenizer, START, max_tokens=30, temperatu
 # its word $v(y)$. The words compete for the blank (paper section 2.3):
 # $$p(y \mid x) = \frac{p(v(y) \mid c(x))}{\sum_{y'} p(v(y') \mid c(x))} \tag{3}$$
 # All that is needed is the row of `[S]`.
-
 # %%
 task = read_task("sentiment")
 print(task.pattern, dict(task.verbalizer))
@@ -299,7 +289,6 @@ print(asked, *(f"{label} {p:.3f}" for label, p in answer.probabilities.items()),
 # The loss is the cross-entropy of (3). The rival is the BERT way: the state of the first row, and a
 # linear head that is new. Both start from the same weights and see the same rows: sentences of film
 # reviews. The best epoch is chosen on one half of dev; the scores are about the other half.
-
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
 
@@ -331,7 +320,6 @@ for method, said in found.items():
 #
 # **Text to text** is the same once more: the source is Part A with a `[gMASK]`, the target is what
 # is to be written there, and `minglm finetune --task modernise` learns it.
-
 # %% exact
 row = dict(src="He saith unto them.", tgt="He says to them.")
 pair = TextToText("{src} [gMASK]", "tgt").ask(tokenizer, row, 512, labelled=True)
@@ -346,13 +334,13 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 # not done yet `...`. Where the same learning *from random weights* does as well, pretraining has
 # not helped: at this size, on so little text. What a network a hundred times as large would do,
 # none of these numbers can say.
-
 # %%
 comparison = json.loads((HERE / "results" / "comparison.json").read_text("utf-8"))
 print_summary(comparison)
 
 # %%
 fig_comparison(comparison, width=760)
+
 
 # %% [markdown]
 # Points are means with one standard error, hollow points are random weights, dotted lines are
@@ -363,8 +351,6 @@ fig_comparison(comparison, width=760)
 # ## Exercises
 # **1. Count.** Write `rows_read(part_a_len, lens)` -> `(without, with_cache)`: the rows that a
 # model reads to fill blanks whose answers have `lens` tokens, one blank after the other.
-
-
 # %%
 def check_rows_read(rows_read):
     for A, lens in ((4, [2]), (7, [1, 3]), (10, [5, 2, 1]), (3, [1])):
@@ -382,11 +368,10 @@ def check_rows_read(rows_read):
 
 # check_rows_read(rows_read)   # uncomment
 
+
 # %% [markdown]
 # **2. A temperature.** One token is 9 times as likely as another. At which temperature is it only 3
 # times as likely?
-
-
 # %%
 def check_temperature(t):
     p = (torch.tensor([9.0, 1.0]).log() / t).softmax(-1)
@@ -396,12 +381,11 @@ def check_temperature(t):
 
 # check_temperature(...)   # uncomment
 
+
 # %% [markdown]
 # **3. A verbalizer.** Write `label_probabilities(row, words)`: `row` holds the logits (V,) of
 # `[S]`, `words` is `{label: [ids]}` with one or *more* words for a label, of one token each. A
 # label is as likely as all its words together; the labels sum to 1. Return `{label: probability}`.
-
-
 # %%
 def check_label_probabilities(label_probabilities):
     words = {"good": [3], "bad": [7, 1], "so-so": [4, 5, 6]}

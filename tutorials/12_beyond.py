@@ -8,7 +8,6 @@
 #
 # *Not stated* means that neither a published sentence nor a line of published code was found.
 # Numbers in brackets point to the list of sources at the end.
-
 # %%
 import math
 import subprocess
@@ -86,7 +85,6 @@ fig.alt_text = "Seven parts of GLM in five later models, each kept, changed, dro
 # The codes of GLM-130B and ChatGLM-6B build a matrix: ones on and below the diagonal, and ones in
 # all columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are
 # one integer.
-
 # %% exact
 T, A = 8, 5
 row, column = np.indices((T, T))
@@ -101,7 +99,6 @@ for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
 # grows with every turn, and every row of it changes: all has to be read again at each turn, and
 # training needs a sample for each turn. With $A = 0$ what was read stays as it is [7].
 # On paper: four turns, each a question of 3 tokens and an answer of 2.
-
 # %% exact
 ends = [5, 10, 15, 20]
 print("rows computed, A = 0:           ", ends[-1])
@@ -111,7 +108,6 @@ print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(e
 # ## A later position is one of ours, or none
 #
 # A sample with a short blank, and a text that runs on, under each rule [2, 5, 8]:
-
 # %% exact
 short = build_example(range(8, 14), [Span(2, 4)], [0])
 long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
@@ -132,6 +128,7 @@ for example in (short, long):
 show("", ["[gM]", "[S]", *(f"x{i + 1}" for i in range(6))])
 show("ChatGLM2-6B       position", range(8))
 
+
 # %% [markdown]
 # In GLM-130B all rows of a short blank have one position. Their order is told by the mask alone:
 # each sees one row more than the one before it. In ChatGLM2 a prompt begins with `[gMASK]`, `sop`
@@ -143,8 +140,6 @@ show("ChatGLM2-6B       position", range(8))
 # Take one pair of numbers and 30 degrees for each position. On paper: $q = (1, 0)$ at position 1
 # turns to 30 degrees, $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At
 # positions 5 and 7 the angles are 150 and 210 and the product is the same: only distance counts.
-
-
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -190,7 +185,6 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 # are other networks. No published weights were at hand when this page was made, so a checkpoint is made
 # up here, laid out as the original training code does it. First, a small GLM learns four sentences
 # by heart, with a vocabulary in the form of BERT's `vocab.txt`.
-
 # %%
 SENTENCES = (
     "the cat sat on the mat.",
@@ -228,19 +222,17 @@ print(f"loss at the end {loss.item():.2f}, ln V = {math.log(tokenizer.vocab_size
 # %% [markdown]
 # `[sMASK]` and `[gMASK]` share the id of `[MASK]`, and pad is eos: so it is in the models that were
 # trained on BERT's vocabulary. The weights go by other names there:
-
 # %% exact
 weights = {original_name(name): w.clone() for name, w in model.state_dict().items()}
 for name in model.state_dict():
     if "layers.1" not in name and not name.endswith("bias"):
         print(f"{name:34} {original_name(name)}")
 
+
 # %% [markdown]
 # Large checkpoints are cut into *ranks*, one file for each GPU. A rank holds whole heads: its share
 # of $Q$, of $K$ and of $V$, which do not lie side by side in the matrix. On paper, with $C = 4$ and
 # two ranks:
-
-
 # %% exact
 def share(name, weight, rank, ranks):
     if "query_key_value" in name:
@@ -277,7 +269,6 @@ fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half 
 # %% [markdown]
 # Now the files. The training code writes a folder for each checkpoint, a file for each rank, and
 # one line that says which checkpoint is the last:
-
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -292,7 +283,6 @@ for path in sorted(folder.rglob("*")):
 # %% [markdown]
 # Two lines read it, put the ranks together, and it fills blanks (in small letters, as BERT's
 # vocabulary has no others):
-
 # %%
 loaded = GLM.from_original(checkpoint)
 tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
@@ -303,12 +293,12 @@ for name, weight in model.state_dict().items():
 
 # %% [markdown]
 # `minglm convert` does all this in one line and writes a model folder for every other command:
-
 # %%
 command = ["convert", checkpoint, "--tokenizer", folder / "vocab.txt", "--out", folder / "tiny"]
 run = subprocess.run([sys.executable, "-m", "minglm", *command], capture_output=True, text=True)
 assert run.returncode == 0, run.stderr
 print(run.stdout.replace(str(folder), "..."))
+
 
 # %% [markdown]
 # Two lines of it are guesses that the weights cannot confirm: heads are 64 wide in all published
@@ -317,8 +307,6 @@ print(run.stdout.replace(str(folder), "..."))
 #
 # A later model, or a damaged one, is refused in words. And a `.pt` file is a pickle, which can name
 # any function to be called when it is opened; here none is:
-
-
 # %%
 class Trap:
     def __reduce__(self):
@@ -333,6 +321,7 @@ for source in (no_tables, folder / "trap.pt"):
     except MinglmError as error:
         print(str(error).replace(str(folder), "..."))
 
+
 # %% [markdown]
 # ## Exercises
 #
@@ -340,8 +329,6 @@ for source in (no_tables, folder / "trap.pt"):
 # position, the second half by the block position, each half with its own `theta` of $D / 4$ angles,
 # $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape
 # $(T, D)$, with pairs as in `turn`.
-
-
 # %%
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
@@ -363,11 +350,10 @@ def check_rotary_2d(rotary_2d):
 
 # check_rotary_2d(rotary_2d)   # uncomment
 
+
 # %% [markdown]
 # **2.** Put ranks together again. Write `join_qkv(pieces)`, the whole `query_key_value` matrix from
 # the pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
-
-
 # %%
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
@@ -430,9 +416,8 @@ def check_join_qkv(join_qkv):
 #
 # ## Read on
 #
-# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list
-# of
+# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list of
 #   what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py): the
 #   three kinds of vocabulary.
-# - [`tests/original/test_weights.py`](../tests/original/test_weights.py): every published form, and the recorded
+# - [`tests/test_original.py`](../tests/test_original.py): every published form, and the recorded
 #   numbers of the original code.
