@@ -422,12 +422,13 @@ def exp_with_too_few_terms(x):
 
 SOLUTIONS["08_the_cpu_kernel"] = [
     Exercise(
-        "check_pairs",
-        right=lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + 1 + T) // 2,
+        "check_loads_of",
+        # each row of A is loaded once per column of tiles, each column of B once per row of tiles
+        right=lambda M, K, N, rows, columns: K * (M * -(-N // columns) + N * -(-M // rows)),
         wrong=[
-            lambda T, part_a_len: T * (T + 1) // 2,
-            lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + T) // 2,
-            lambda T, part_a_len: part_a_len * T + (T - part_a_len) ** 2 // 2,
+            lambda M, K, N, rows, columns: K * (M * (N // columns) + N * (M // rows)),  # edges forgotten
+            lambda M, K, N, rows, columns: K * -(-M // rows) * -(-N // columns) * (rows + columns),  # all tiles whole
+            lambda M, K, N, rows, columns: 2 * M * K * N,  # no tiles
         ],
     ),
     Exercise("check_best_tile", right=(5, 5), wrong=[(6, 4), (6, 5), (1, 15), (4, 6)]),
