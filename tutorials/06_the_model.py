@@ -469,7 +469,7 @@ def post_ln(layer, x, mask): ...  # your answer
 # %% [markdown]
 # ## Read on
 # - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`. New there: the last layer
-#   computes only the rows that learn, and a `Cache` keeps keys and values for writing.
+#   computes only the rows that learn.
 # - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
 # - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
 # - Chapter 07: attention without ever building a $(T, T)$ matrix.

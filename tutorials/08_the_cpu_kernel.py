@@ -28,6 +28,7 @@ from minglm.bench import timing
 from minglm.bench.attention import Bench
 from minglm.bench.cases import BOTH, FORWARD, Shape, draw
 from minglm.bench.variants import front_door, sdpa
+from minglm.machine import machine, machine_line
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
@@ -36,7 +37,7 @@ PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cpu").is_dir()), None)
 KERNEL, why = next((usable, why) for name, usable, why in backends() if name == "kernel")
 
-print(timing.machine_line(timing.machine()))
+print(machine_line(machine()))
 print("kernel:", why)
 for rung in kernel_rungs():
     where = "not in this build" if not rung["built"] else "this machine cannot run it"

@@ -442,8 +442,8 @@ def label_probabilities(row, words): ...  # your answer
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/use/generate.py`](../minglm/use/generate.py): `write_blanks` is the loop, `beam_search` the
-#   search, `choose` the temperature.
+# - [`minglm/use/drafts.py`](../minglm/use/drafts.py): `write_blanks` is the loop, `beam_search` the search,
+#   `choose` the temperature.
 # - [`minglm/use/reader.py`](../minglm/use/reader.py): `Cache`.
 # - [`minglm/use/cloze.py`](../minglm/use/cloze.py): `at_sop` and `read_part_a_once`, for words of several
 #   tokens.

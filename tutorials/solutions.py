@@ -1,8 +1,8 @@
-"""Answers to the exercises of the chapters, and wrong ones that their checks have to notice.
+"""Answers to the exercises of the chapters, and wrong ones that their checks must catch.
 
-SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of the chapter
-tutorials/NN_name.py. `python tutorials/render.py --check` gives every answer to its check: the right one must
-pass, each wrong one must raise AssertionError with a message. Try the exercises before you read on.
+SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of tutorials/NN_name.py.
+`python tutorials/render.py --check` passes every answer to its check: the right one must pass, each wrong one
+must raise AssertionError with a message. Try the exercises before you read on.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from minglm.spans import poisson_cdf
 
 
 class Exercise(NamedTuple):
-    """check: the name of the function in the chapter; right: an answer, often a function; wrong: plausible mistakes."""
+    """check: a function's name in the chapter; right: an answer, often a function; wrong: likely mistakes."""
 
     check: str
     right: Any
@@ -47,8 +47,8 @@ SOLUTIONS["00_one_blank"] = [
         "check_count_rows",
         right=count_rows,
         wrong=[
-            lambda L, spans: L + len(spans),  # without the [M]s
-            lambda L, spans: L + 3 * len(spans),  # with an [E] as input
+            lambda L, spans: L + len(spans),  # the [M]s are missing
+            lambda L, spans: L + 3 * len(spans),  # [E] counted, which is never an input
             lambda L, spans: L - sum(end - start for start, end in spans) + len(spans),  # Part A alone
         ],
     ),
@@ -59,7 +59,7 @@ SOLUTIONS["00_one_blank"] = [
             lambda words, spans, order: part_b(words, spans, order, sort=True),  # in the order of the text
             lambda words, spans, order: [
                 w for k in order for w in (*words[slice(*spans[k])], "[E]")
-            ],  # what is learned
+            ],  # the targets, not what is read
         ],
     ),
     Exercise(
@@ -78,7 +78,8 @@ SOLUTIONS["00_one_blank"] = [
 
 
 def _learned(model, text_len, lengths):
-    """BERT: each blanked word; GPT: all words but the first; T5: a sentinel more for each blank, and one; GLM: an [E]."""
+    """BERT learns each blanked word, GPT all words but the first, T5 also a sentinel per blank and one more,
+    GLM also an [E] per blank."""
     blanked, blanks = sum(lengths), len(lengths)
     return {"bert": blanked, "gpt": text_len - 1, "t5": blanked + blanks + 1, "glm": blanked + blanks}[model]
 
@@ -122,7 +123,7 @@ def slots_of(spans):
     shift, slots = 0, []
     for start, end in spans:
         slots.append(start - shift)
-        shift += end - start + 1  # what `place` added for this span: its tokens and the gap behind it
+        shift += end - start + 1  # what `place` added for this span: its tokens and the gap after it
     return slots
 
 
@@ -135,7 +136,7 @@ def slots_without_gaps(spans):
 
 
 def mean_blanked(budget):
-    """f(0) = 0, f(b) = sum of p(n) (n + f(b - n)): the first length is drawn, then the rest of the budget is a smaller one."""
+    """f(0) = 0, f(b) = sum of p(n) (n + f(b - n)): after the first length n, a budget of b - n is left."""
     law = np.diff(poisson_cdf(3.0, 40), prepend=0.0)
     f = [0.0]
     for b in range(1, budget + 1):
@@ -173,9 +174,9 @@ def layout(position_ids, block_position_ids):
     for position, block in zip(position_ids, block_position_ids, strict=True):
         if block:
             rows[position] = rows.get(position, 0) + 1
-    spans, longer = [], 0  # longer: by how much the text is ahead of Part A
+    spans, longer = [], 0  # longer: how far the text is ahead of Part A
     for position in sorted(rows):
-        length = rows[position] - 1  # sop is a row, and no token of the span
+        length = rows[position] - 1  # sop is a row, but not a token of the span
         spans.append((position + longer, position + longer + length))
         longer += length - 1
     return spans, [sorted(rows).index(position) for position in rows]
@@ -201,7 +202,7 @@ SOLUTIONS["03_two_positions"] = [
         "check_layout",
         right=layout,
         wrong=[
-            layout_in_part_a,  # masks are one token each, spans are not
+            layout_in_part_a,  # a mask is one token, a span is not
             layout_with_sop,
             lambda *rows: (layout(*rows)[0], sorted(layout(*rows)[1])),
             lambda *rows: (
@@ -215,7 +216,7 @@ SOLUTIONS["03_two_positions"] = [
         right=first_row,
         wrong=[
             lambda part_a, n: ("[S]", first_row(part_a, n)[1], 0),  # that is where the mask stands
-            lambda part_a, n: ("[S]", len(part_a), 1),  # running on
+            lambda part_a, n: ("[S]", len(part_a), 1),  # Part B takes no new positions
             lambda part_a, n: ("[M]", first_row(part_a, n)[1], 1),
             lambda part_a, n: ("[S]", first_row(part_a, n)[1] + 1, 1),  # counted from 1
             lambda part_a, n: ("[S]", n, 1),
@@ -253,7 +254,7 @@ SOLUTIONS["04_who_sees_whom"] = [
         right={6: [], 7: [5], 8: [5, 6], 9: [5, 6], 10: [5, 6, 8]},
         wrong=[
             {6: [5], 7: [5, 6], 8: [5, 6], 9: [5, 6, 8], 10: [5, 6, 8]},  # off by one
-            {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # [S] is no answer
+            {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # row 7 says [E], which no row reads
             {6: [], 7: [6], 8: [6, 7], 9: [6, 7], 10: [6, 7, 9]},
             {7: [5]},
         ],
@@ -278,7 +279,7 @@ def weights_with_minus_infinity(scores, may_attend):  # a blind row is NaN
     return powers / powers.sum(1, keepdims=True)
 
 
-def weights_with_a_wall(scores, may_attend):  # -10000, which is no wall for scores of 20000
+def weights_with_a_wall(scores, may_attend):  # -10000 hides nothing from scores of -20000
     scores = np.where(may_attend, scores, -10000)
     powers = np.exp(scores - scores.max(1, keepdims=True)) * may_attend.any(1, keepdims=True)
     return powers / np.maximum(powers.sum(1, keepdims=True), 1e-300)
@@ -367,7 +368,7 @@ def merge_without_shrinking(a, b):
     return max(a[0], b[0]), a[1] + b[1], a[2] + b[2]
 
 
-def merge_of_outputs(a, b):  # o shrunk, and divided too early
+def merge_of_outputs(a, b):  # o divided by l too early
     m, total, o = merge(a, b)
     return m, total, o / total
 
@@ -427,7 +428,9 @@ SOLUTIONS["08_the_cpu_kernel"] = [
         right=lambda M, K, N, rows, columns: K * (M * -(-N // columns) + N * -(-M // rows)),
         wrong=[
             lambda M, K, N, rows, columns: K * (M * (N // columns) + N * (M // rows)),  # edges forgotten
-            lambda M, K, N, rows, columns: K * -(-M // rows) * -(-N // columns) * (rows + columns),  # all tiles whole
+            lambda M, K, N, rows, columns: (
+                K * -(-M // rows) * -(-N // columns) * (rows + columns)
+            ),  # all tiles counted as whole
             lambda M, K, N, rows, columns: 2 * M * K * N,  # no tiles
         ],
     ),
@@ -514,11 +517,11 @@ SOLUTIONS["11_filling_writing_classifying"] = [
             lambda A, lens: (
                 sum(A + n for n in range(1, sum(lens) + 1)),
                 A + sum(lens),
-            ),  # the end is asked for, too
+            ),  # the end is predicted too
             lambda A, lens: (
                 sum(rows_read(A, [n])[0] for n in lens),
                 rows_read(A, lens)[1],
-            ),  # forgets earlier blanks
+            ),  # earlier blanks forgotten
             lambda A, lens: (rows_read(A, lens)[0], sum(n + 1 for n in lens)),  # Part A is read once
         ],
     ),
@@ -560,7 +563,9 @@ def rotary_2d(x, position_ids, block_position_ids):
 
 
 def _one_theta(x, position_ids, block_position_ids):
-    theta = 10000.0 ** (-2 * torch.arange(x.shape[1] // 2) / x.shape[1])  # of a whole head, cut in two
+    theta = 10000.0 ** (
+        -2 * torch.arange(x.shape[1] // 2) / x.shape[1]
+    )  # the angles of a whole head, cut in two
     half, n = x.shape[1] // 2, len(theta) // 2
     halves = (x[:, :half], position_ids, theta[:n]), (x[:, half:], block_position_ids, theta[n:])
     turned = []
