@@ -4,14 +4,15 @@
 #
 # GLM, the *General Language Model* (Du et al., ACL 2022, [arXiv
 # 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words are
-# cut out of a text, and the model writes them back, one after another. `The [MASK] lives on the farm and
-# eats mice.` If you know the animals of this world, you look at both sides of the blank and write `cat`. In
-# this chapter a small network learns to do that from a few hundred sentences. The next chapters take this
-# apart. First, the whole thing in one go.
+# cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.` you
+# look at both sides of the blank and write `cat`. Here a small network learns that from a few hundred
+# sentences. The next chapters take this apart. First, the whole thing in one go.
 #
-# **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
-# answers. **You need** Python and a little PyTorch. **See it:** `minglm explore "The bear lives in the
-# forest and eats honey ." --spans 1:2,5:8 --order 2,1 --open`
+# - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
+#   answers.
+# - **You need** Python and a little PyTorch.
+# - **See it:**
+#   `minglm explore "The bear lives in the forest and eats honey ." --spans 1:2,5:8 --order 2,1 --open`
 # %%
 import math
 import re
@@ -43,8 +44,8 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
-# There are nine animals. Three live in each place, and each has a food of its own. For each animal one
-# plain sentence is held out as a test: the model reads others like it, but never this one.
+# Nine animals, three in each place, each with a food of its own. One plain sentence per animal is held out
+# as a test.
 # %% exact
 ANIMALS = {
     "deer": ("in the forest", "leaves"),
@@ -92,11 +93,11 @@ print("the question:", QUESTION, sep="\n    ")
 
 # %% [markdown]
 # Three animals live on the farm, and only the last word tells which one it is. A model that reads from left
-# to right has to answer before it has seen a single clue.
+# to right must answer before any clue.
 #
 # ## Before
-# A tokenizer turns the text into numbers, one for each word, piece of a word or punctuation mark. The
-# network is a small GLM with random weights.
+# A tokenizer turns the text into numbers, one per word, piece of a word or mark. The network is a small GLM
+# with random weights.
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -126,8 +127,9 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 
 # %% [markdown]
 # ## What it learns from
-# Nobody has to write questions and answers. Some words of a sentence are cut out, and the model has to
-# write them back.
+# Some words of a sentence are cut out, and the model has to write them back.
+#
+#
 #
 # - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, however many words it held.
 # - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.
@@ -150,9 +152,8 @@ draw("positions", derivation=d, width=700)
 
 
 # %% [markdown]
-# Read the table column by column. Each column is one token of the sample, and this course calls it a
-# **row**: row 0 is `The`, row 8 is the first `[S]`. In the network each token is one row of every matrix,
-# and in the mask of chapter 04 it is one row of the grid.
+# Each column of this table is one token of the sample. This course calls it a **row**, because it is one
+# row of the mask (chapter 04) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
 # %% [markdown]
 # Each row of Part B predicts the next token of its blank. The loss is the negative log-probability of the
 # right token, averaged over the $M$ rows that have a target:
@@ -187,8 +188,7 @@ assert abs(by_hand - model.loss(batch).item()) < 1e-4
 #
 # ## Training
 # Each step takes 32 sentences, cuts new blanks into them, and changes every weight a little so that the
-# loss gets smaller. That is all. It takes about a minute; on your machine the numbers may differ a little
-# from those printed here.
+# loss falls. It takes about a minute; your numbers may differ a little from these.
 # %%
 model.train()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -221,8 +221,8 @@ ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, ln_V * 1.15))
 fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off above 0."
 
 # %% [markdown]
-# The loss cannot reach 0. Where both the animal and its food are cut out, nothing tells which animal it
-# was, and the word that opened the sentence is always a guess.
+# The loss cannot reach 0: where both the animal and its food are cut out, nothing tells which animal it
+# was.
 #
 # ## After
 # The same blank. The model has never seen this sentence:
@@ -246,8 +246,8 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Note the scale on the left: at first an animal was one answer among very many. What happens if half of the
-# question is missing? The first text below leaves three animals possible, the second only one.
+# (Note the scale on the left.) And if half of the question is missing? The first text below leaves three
+# animals possible, the second one.
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -259,8 +259,8 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
     print(f"{text}\n    {likeliest(model, tokenizer, text)}")
 
 # %% [markdown]
-# All nine held-out sentences, with the animal, the place or the food cut out. A blank may hold several
-# words: the model is not told how many.
+# All nine held-out sentences, with the animal, the place or the food cut out. The model is not told how
+# many words a blank holds.
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -274,8 +274,8 @@ print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
 # ## A model that has read stories
-# A larger network of the same kind comes with minglm. It was trained mainly on simple stories, plus some
-# Jane Austen and Bible verses. Its three likeliest answers for each blank:
+# A larger one comes with minglm. It was trained mainly on simple stories, plus some Jane Austen and Bible
+# verses. Its three likeliest answers:
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
@@ -289,9 +289,8 @@ for text in (
 
 
 # %% [markdown]
-# It is small and knows little of the world. But the idea is the same: cut words out, and write them back
-# while seeing both sides. GLM's claim is that nearly every task can be written as such a blank: a label, a
-# translation, a continuation.
+# It is small and knows little of the world. GLM's claim is that nearly every task can be written as such a
+# blank: a label, a translation, a continuation.
 #
 # **Remember:** GLM cuts spans out of a text and learns to write them back, one token after another. Part A
 # is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.

@@ -55,8 +55,8 @@ from minglm.viz.palette import KINDS, THEMES
 # %% [markdown]
 # ## Five sentences, by hand
 #
-# This is the whole corpus: five sentences that begin with "we drank", and then a blank. What belongs in it?
-# Counting is enough; no network is needed.
+# The whole corpus: five sentences that begin with "we drank", and then a blank. What belongs in it?
+# Counting is enough.
 # %% [markdown] zh
 # ## 五个句子，动手算
 #
@@ -105,9 +105,9 @@ for filling, p in bert("with him today").items():
 # Half of the probability goes to drinks that occur nowhere: *red tea* and *green wine*. And *water* is out
 # of reach, because two `[M]` already say that two words are missing.
 #
-# The other way is **one by one**: predict a word, look at it, predict the next, until the blank ends
-# (`[E]`). The other families do this; they differ in the context. **GPT** looks only to the left. **T5**
-# and **GLM** see both sides. (A real GPT has no `[E]`; it gets one here to make them comparable.)
+# The other families go **one by one**: predict a word, look at it, predict the next, until the blank ends
+# (`[E]`). They differ in the context. **GPT** looks only to the left. **T5** and **GLM** see both sides. (A
+# real GPT has no `[E]`; it gets one here to make them comparable.)
 # %% [markdown] zh
 # 一半的概率给了语料里没有的东西：*red tea* 和 *green wine*。（这里的 *red tea* 只是从没出现过的词语组合，
 # 不是中文说的红茶。）*water* 则根本填不进去：放了两个 `[M]`，等于事先告诉模型缺两个词。
@@ -180,9 +180,9 @@ fig.alt_text = (
 # ## One sentence, six inputs
 #
 # Now a sentence with two blanks: *red wine* and *him*. `minglm.explain` lists what a model reads and what
-# each row learns (`.` is nothing). Two more models join: a prefix LM is a GPT that may look both ways
-# inside its prompt, and UniLM is one network trained in turn as BERT, as GPT and, as here, for text to
-# text. Everything counts from 0.
+# each row learns (`.` is nothing). Two more models join: a prefix LM is a GPT that looks both ways inside
+# its prompt; UniLM is one network trained in turn as BERT, as GPT and, as here, for text to text.
+# Everything counts from 0.
 # %% [markdown] zh
 # 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有：两边都看，
 # 也记得自己刚说过什么。（T5 的柱子会和 GLM 一模一样，两者的区别后面再讲。）
@@ -270,9 +270,8 @@ draw("family", derivation=FAMILY["glm"], width=700)
 #
 # ## What each row can use
 #
-# The mask alone does not say enough: UniLM's rows see many keys, but some of those keys are `[M]` and carry
-# no word. So ask what matters: when *red*, *wine* and *him* are predicted, which words of the text are in
-# sight?
+# The mask alone does not say enough, since some keys are `[M]` and carry no word. So ask: when *red*,
+# *wine* and *him* are predicted, which words of the text are in sight?
 # %% [markdown] zh
 # 横线以上，第一部分内部左右都能看（深蓝）；横线以下，第二部分能看到整个第一部分（浅蓝）
 # 和自己这边已有的内容（橙色、黄色）。T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。
@@ -320,10 +319,10 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Light blue is a word that was left in the text, orange a blanked word that has already been written. See
-# what is missing: the right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5
-# and GLM have both. GLM sees *him* before it writes *red*, because its spans are shuffled; with another
-# order it would be the other way round. T5 always goes from left to right.
+# Light blue words were left in the text, orange ones were blanked and are already written. See what is
+# missing: the right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5 and GLM
+# have both. GLM sees *him* before it writes *red* because its spans are shuffled; T5 always goes from left
+# to right.
 #
 # ## What each cannot do
 #
@@ -360,10 +359,9 @@ for model, d in FAMILY.items():
 
 # %% [markdown]
 # This answers the chapter's question. Understanding needs both sides: BERT. Writing needs each word to
-# follow from the one before, and an open length: GPT. Each fails where the other is good. GPT has one
-# advantage of its own: every row but the last learns something, while in GLM the rows of Part A, the text
-# with its blanks, are only read. UniLM's three *no* hold for this mask; in its other roles it is a BERT or
-# a GPT, but never both at once.
+# follow from the one before, and an open length: GPT. GPT has one advantage: every row but the last learns
+# something, while in GLM the rows of Part A, the text with its blanks, are only read. UniLM's three *no*
+# hold for this mask; in its other roles it is a BERT or a GPT, but never both at once.
 #
 # T5 and GLM answer alike. They differ in cost: T5 has two stacks of layers and a token of its own for every
 # blank, GLM has one stack and a second position.

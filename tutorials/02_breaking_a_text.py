@@ -2,9 +2,9 @@
 # # 02 Breaking a text
 # *How are blanks chosen?*
 #
-# GLM needs no labels: it cuts pieces out of a text, and the broken text becomes the question, the pieces
-# the answer. This chapter breaks a text of six words by hand, then at random as in pretraining, with three
-# objectives. At the end every text is put back together.
+# GLM needs no labels: the text with its blanks is the question, the pieces are the answer. We break six
+# words by hand, then texts at random as in pretraining, with three objectives, and put every text back
+# together.
 #
 # - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
 # - **You need** [chapter 00](00_one_blank.md).
@@ -84,9 +84,9 @@ assert [*d.tokens] == part_a + part_b and [*d.targets[d.part_a_len :]] == target
 draw("corruption", derivation=d, width=700)
 
 # %% [markdown]
-# However long a span is, Part A has a single `[M]`: the model has to find the length too, by saying `[E]`
-# at the right moment. And what comes later in Part B may look at what came before. With $m$ spans $s_1
-# \ldots s_m$ and $Z_m$, the permutations of $m$ things, the training objective is
+# However long a span is, Part A has a single `[M]`: the model must find the length too, by saying `[E]` at
+# the right moment. Later spans see earlier ones. With $m$ spans $s_1 \ldots s_m$ and $Z_m$, the
+# permutations of $m$ things, the training objective is
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -131,10 +131,9 @@ assert np.allclose(cdf, np.cumsum(law))
 
 
 # %% [markdown]
-# To draw a length, take a uniform number and see which step of the cumulative sum it falls into. Draw
-# lengths until 15 % of the tokens are blanked; the last one may go over this budget. Do so for many texts,
-# and count. `Rng(0, n)` *names* a stream of random numbers: seed 0, text n. So a text gets the same blanks
-# at any time and on any machine, and a run that was stopped can continue without having saved them.
+# A uniform number falls into one step of the cumulative sum: that is the length. Draw until 15 % of the
+# tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names* a stream of random numbers:
+# seed 0, text n. So a text gets the same blanks at any time and on any machine.
 # %% [markdown] zh
 # 怎么采样？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15% 为止，
 # 这就是预算（budget），最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。
@@ -164,12 +163,12 @@ for name, i in (("first", 0), ("last", -1)):
     print(f"{name} length drawn for a text: {mean:.2f} on average")
 
 # %% [markdown]
-# The last two lines show a trap. Drawing stops with the span that exceeds the budget, and a long span is
-# more likely to be that one. If lengths were placed in the order in which they are drawn, the long blanks
-# would be at the ends of texts. So the lengths are shuffled first.
+# The last two lines show a trap. The span that exceeds the budget is the last, and it is more likely a long
+# one. Placed in this order, long blanks would gather at the ends of texts. So the lengths are shuffled
+# first.
 #
-# The next picture uses `sample_spans` of the library on texts of 128 tokens. On the right: a text loses a
-# little more than 15 %, because the last span goes over the budget.
+# The library's `sample_spans` on texts of 128 tokens. On the right: a text loses a little more than 15 %,
+# because the last span exceeds the budget.
 # %% [markdown] zh
 # 最后两行透露了一个陷阱：采样停在超出预算的那个片段上，而越长的片段越容易超出。如果照抽出的先后放进文本，
 # 长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
@@ -183,9 +182,8 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 # %% [markdown]
 # ## Where: collapse each span to a point, drop the points, expand
 # Two spans must not touch, or they would be one. Take lengths 2 and 3 in a text of 10. Collapse each span,
-# and the gap after it, to a point. The last span needs no gap, so 10 - 5 - 2 + 1 = 4 tokens are left, and a
-# point can be in one of five slots, 0 to 4. Draw two slots, sort them, and expand the points again. For the
-# slots 1 and 3:
+# and the gap after it (the last one has none), to a point: 10 - 5 - 2 + 1 = 4 tokens are left, with five
+# slots, 0 to 4, for the points. Draw two slots, sort them, expand. For the slots 1 and 3:
 #
 # ```text
 # slots     0   1   2   3   4
@@ -225,7 +223,7 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 
 # %% [markdown]
 # Every layout can come up, but not equally often: two different slots can be drawn in two orders, two equal
-# ones in only one. The original code does the same.
+# ones in one. The original code does the same.
 #
 # Lengths, shuffle, slots: that is all of `token_spans`, except that the first token of a text, `[CLS]`, is
 # never blanked, so everything moves by one.
@@ -250,8 +248,8 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 
 # %% [markdown]
 # ## Three objectives
-# Short blanks teach words. To teach sentences and whole texts, GLM has two more objectives, each with its
-# own mask token, so that the model knows what is wanted.
+# Short blanks teach words. For sentences and whole texts GLM has two more objectives, each with its own
+# mask token.
 #
 # | objective | blanked | mask |
 # |---|---|---|
@@ -259,11 +257,10 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]`, here `[sM]` |
 # | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]`, here `[gM]` |
 #
-# The paper does not say where the document span is: the original code puts half of them at the end and half
-# anywhere, and the released multi-task models use a minimum of 25 %. Nor does every model use all three.
-# GLM-Base and GLM-Large learned from short spans alone, GLM-Doc adds documents, GLM-Sent sentences; only
-# the 2B, 10B and Chinese models mix all three, with one objective per batch. minglm draws one per sample;
-# its shares (chapter 10) are its own choice.
+# The paper does not say where the document span is; the original code puts half of them at the end and half
+# anywhere, and the released multi-task models go down to 25 %. GLM-Base and GLM-Large learned short spans
+# alone, GLM-Doc also documents, GLM-Sent also sentences; only the 2B, 10B and Chinese models mix all three,
+# one objective per batch. minglm draws one per sample, in shares (chapter 10) of its own choice.
 # %% [markdown] zh
 # ## 三种预训练目标
 # 挖短空，学的是词。要学会写句子、写整篇文章，GLM 还有另外两种预训练目标，各用各的掩码 token，
@@ -302,9 +299,8 @@ for objective in OBJECTIVES:
         )
 
 # %% [markdown]
-# The document span includes the end of the text, `[EOS]`, so the model learns where a text ends. Long texts
-# are cut into windows, and a window may stop in the middle of a text. What follows is then unknown, so
-# nothing is learned after the last word:
+# The document span includes `[EOS]`, so the model learns where a text ends. A window of a long text may
+# stop in the middle; what follows is unknown, so nothing is learned after its last word:
 # %% [markdown] zh
 # document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本要切成若干窗口，
 # 一个窗口可能断在半中间。后面是什么无从知道，所以最后一个词之后什么也不学：
@@ -341,8 +337,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Back again
-# If the pieces know where they belong, the text can be put back together. They do: every row of Part B
-# carries the position of its mask in Part A. By hand, for the six words:
+# Every row of Part B carries the position of its mask in Part A, so the text can be put back together. By
+# hand, for the six words:
 # %% [markdown] zh
 # ## 拼回原文
 # 只要每个片段知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着一个位置，

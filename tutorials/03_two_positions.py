@@ -2,9 +2,9 @@
 # # 03 Two positions
 # *How does it know which blank, and where inside?*
 #
-# A text with two blanks, `x1 x2 [M] x4 [M]`. Part B begins with `[S]`, and the model has to say a word: of
+# A text with two blanks, `x1 x2 [M] x4 [M]`, and the first `[S]` of Part B: the model has to say a word of
 # the first blank or of the second? We begin with a model that cannot know, give each row two numbers, and
-# end with questions that users of GLM have asked about them.
+# end with questions of GLM users about them.
 #
 # - **After this chapter you can** write down both positions of any sample, and ask for any blank.
 # - **You need** [chapter 02](02_breaking_a_text.md): spans, Part A, Part B.
@@ -59,8 +59,7 @@ def line(name, values):
 
 # %% [markdown]
 # ## A question without an answer
-# Suppose rows are simply numbered 0, 1, 2, ... Part B may hold its spans in either order. What does the
-# model see when it has to say its first word?
+# Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it has to say its first word?
 # %% [markdown] zh
 # ## 没法回答的问题
 # 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，
@@ -128,8 +127,8 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# With numbered rows the first word stays a coin toss. Everything else is learned: once it is known which
-# span is being written, the rest follows. GLM's positions remove the coin.
+# With numbered rows the first word stays a coin toss; the rest of a span follows. GLM's positions remove
+# the coin.
 #
 # ## The table
 # The paper's example (its figure 2); each column is one row of the sample. The first number says *which
@@ -268,8 +267,8 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # Without $Q$, the rows of a span share one place. Take a span `a b c` and its twin `b a c`. In row `c`,
-# attention sees the same tokens in both, and as a weighted sum it does not know which came first. Does the
-# output of this row differ? Random weights are enough to find out.
+# attention sees the same tokens in both, and a weighted sum has no order. Does the output of this row
+# differ? Random weights are enough to find out.
 # %% [markdown] zh
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
@@ -323,8 +322,8 @@ for layers in (1, 2):
 # | position inside the span, `sop` is 1 | `block_position_ids` | `position_ids[:, 1]` |
 # | [START], [END] | `sop`, `eop` | `<\|startofpiece\|>`, `<\|endofpiece\|>` |
 #
-# "Block" is the original's word for a span. Here is a sample that its code returned (commit 4f61ed7): 35
-# token ids, two spans, with its own special ids. Is ours the same?
+# "Block" is the original's word for a span. A sample that its code returned (commit 4f61ed7): 35 token ids,
+# two spans, its own special ids. Is ours the same?
 # %% [markdown] zh
 # 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
 # 也就是说，掩码本身就透露了顺序。GLM 选择直接告诉模型；后来的 GLM-130B 则不要第二个编号了（见最后一问）。
@@ -398,8 +397,7 @@ assert example.part_a_len == 32
 # %% [markdown]
 # ## Questions that GLM users ask
 # **From 0 or from 1?** (zai-org/ChatGLM-6B#1258, #134) The paper's figure counts the first position from 1,
-# the code from 0, and weights were trained by code. It matters: a position selects a row of a table, and
-# the next row holds other numbers.
+# the code from 0, and weights were trained by code. It matters: a position selects a row of a table.
 # %% [markdown] zh
 # ## GLM 用户问过的问题
 # **从 0 还是从 1 数起？**（zai-org/ChatGLM-6B#1258、#134）论文的图里，第一个位置从 1 数起，代码从 0 数起，
@@ -499,9 +497,9 @@ for name, rows in (
 
 # %% [markdown]
 # **In GLM-10B-Chinese `[gMASK]` and `eop` have the same id, 50007. Is that a mistake?** (THUDM/GLM#55) No
-# row is ambiguous: as an input this id can only be the mask, as a target only the end. But a single vector
-# of the embedding, which is also the head, has to serve both. The Hugging Face files, and minglm when it
-# reads these weights, give `[gMASK]` the id 50009 and a copy of the vector.
+# row is ambiguous: an input 50007 is the mask, a target the end. But one vector of the embedding, which is
+# also the head, serves both. The Hugging Face files, and minglm when it reads these weights, give `[gMASK]`
+# the id 50009 and a copy of the vector.
 # %% [markdown] zh
 # **GLM-10B-Chinese 里 `[gMASK]` 和 `eop` 的 id 都是 50007，是弄错了吗？**（THUDM/GLM#55）
 # 没有哪一行会因此产生歧义：这个 id 作输入时只可能是掩码，作标签时只可能是结束标记。

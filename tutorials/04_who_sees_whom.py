@@ -2,9 +2,8 @@
 # # 04 Who sees whom
 # *Where does the mask's shape come from?*
 #
-# Chapters 02 and 03 made the rows of a sample: Part A is the text with its blanks, Part B the blanked
-# spans. One question is left: which row may attend to which? The answer follows from two wishes, fits into
-# one integer, and can be tested on a model from outside.
+# A sample has Part A, the text with its blanks, and Part B, the blanked spans. Which row may attend to
+# which? The answer follows from two wishes, fits into one integer, and can be tested from outside.
 #
 # - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
 # - **You need** [chapter 02](02_breaking_a_text.md), and [03](03_two_positions.md) for the positions.
@@ -53,8 +52,8 @@ print("learns", *(f"{target or '-':>3}" for target in d.targets))
 print("part  ", *(f"{part:>3}" for part in d.part))
 
 # %% [markdown]
-# How the text became these rows, in eight frames. Full colour is what a frame adds. The last frame adds the
-# mask, the subject of this chapter.
+# How the text became these rows, in eight frames. Full colour is what a frame adds; the last one adds the
+# mask.
 # %% [markdown] zh
 # 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。最后一步加上掩码，本章讲的就是它。
 # %%
@@ -63,8 +62,8 @@ draw("film", derivation=d, width=580)
 
 # %% [markdown]
 # ## What is known when
-# Take a row of Part B. Row 6 reads `x5` and has to say `x6`. A model that really fills this blank has the
-# text with its blanks, and what is written so far; the rest does not exist yet. Hence two wishes:
+# Row 6 reads `x5` and has to say `x6`. A model that really fills this blank has the text with its blanks,
+# and what is written so far; the rest does not exist yet. Hence two wishes:
 #
 # - *No row sees what is not written yet.* Otherwise training shows answers that writing will not have.
 # - *Everything else may be seen.* Otherwise knowledge is wasted.
@@ -110,11 +109,10 @@ for i in range(T):
 
 
 # %% [markdown]
-# Queries down, keys across; `x` is open. In every row the open cells are one stretch that starts at key 0.
-# Keep that in mind.
+# Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0.
 #
 # ## By loops, and by one line
-# The loops open cells block by block. The line compares all rows with all keys at once.
+# The loops open cells block by block; the line compares all rows with all keys at once.
 # %% [markdown] zh
 # 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。先记住这一点。
 #
@@ -192,8 +190,8 @@ draw("mask", derivation=d, width=620)
 
 # %% [markdown]
 # ## Neighbours
-# A batch is many samples end to end. With one more number per sample, where it starts (`cu_seqlens_q` holds
-# these), no row sees a neighbour. Here: our sample of ten rows, and one of six rows with a Part A of two.
+# A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`), keeps
+# neighbours apart. Here: our ten rows, and a sample of six rows with a Part A of two.
 # %% [markdown] zh
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
@@ -353,8 +351,8 @@ fig.alt_text = (
 # %% [markdown]
 # `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two layers
 # everything leaks: `x6` goes to Part A, and from there to row 6, which has to say `x6`. So Part A must not
-# see Part B, because it would pass the answers on. A model trained like that has a fine loss and fails when
-# it has to write. (Chapter 05 trains one that cheats through another hole, inside the softmax.)
+# see Part B: it would pass the answers on. A model trained like that has a fine loss and fails at writing.
+# (Chapter 05 trains one that cheats through another hole, inside the softmax.)
 #
 # This is also the shortest test of any mask: change a token, compare bits.
 # %% [markdown] zh

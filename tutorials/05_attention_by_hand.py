@@ -2,9 +2,9 @@
 # # 05 Attention by hand
 # *What does a mask do inside softmax?*
 #
-# Here one row looks at the others: it scores them, turns the scores into shares, and mixes what it sees.
-# All of it fits on paper: six tokens, three numbers each. Then the mask goes in, at the right place and at
-# wrong ones, until a model finds a hole and cheats.
+# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. Six
+# tokens of three numbers fit on paper. Then the mask goes in, at the right place and at wrong ones, until a
+# model finds a hole and cheats.
 #
 # - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
 #   from a leaky one.
@@ -73,9 +73,8 @@ print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 
 
 # %% [markdown]
-# Do it once yourself: the sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`.
-# An average of ones is one, so its first number is 1. Without the mask it is larger, by exactly the share
-# of *sat* and *down*.
+# The sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is
+# one, so its first number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
 # %% exact
@@ -187,9 +186,8 @@ for name, w in ways.items():
     print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
 
 # %% [markdown]
-# Zero *after* the softmax comes too late: hidden keys have taken their share of the sum. Zero *before* is a
-# score like any other, and $2^0 = 1$ is counted. A low score is better, but still a score. Only $-\infty$
-# means "not counted".
+# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like
+# any other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
 #
 # An output is an average of values, so it lies between them. In the plane of the first two numbers, all
 # that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
@@ -224,10 +222,10 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## A wall of finite height
-# Many programs set hidden scores to $-10000$ and count on $e^{-10000}$ being 0. Rounded, it is. But only
-# the distance to the visible scores matters, and nothing holds those in place: *a softmax does not change
-# when all its scores move by the same amount*. Let the visible scores of row 3 sink together, and see what
-# $-\infty$ and $-10000$ make of it (in powers of $e$ now).
+# Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
+# visible scores matters, and nothing holds those in place: *a softmax does not change when all its scores
+# move by the same amount*. Let the visible scores of row 3 sink together, and see what $-\infty$ and
+# $-10000$ make of it (in powers of $e$ now).
 # %% exact
 def softmax(scores):
     weights = np.exp(scores - scores.max())
@@ -260,10 +258,10 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 
 # %% [markdown]
 # ## A model that cheats
-# Now a real GLM, and a text without anything to know: six random digits, two of them blanked. A row that
-# cannot see the answer guesses one of ten, so no honest loss stays below $\ln 10$. We give the model
-# attention of our own: `masked_attention` looks into the dictionary `BACKENDS`, so one more entry is one
-# more backend. All samples have 8 rows and a Part A of 5, so one small grid serves the whole batch.
+# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one
+# of ten, so no honest loss stays below $\ln 10$. One more entry in the dictionary `BACKENDS` gives the
+# model attention of our own. All samples have 8 rows and a Part A of 5, so one small grid serves the whole
+# batch.
 # %%
 def attention_with(fill):
     def attend(q, k, v, mask, scale):
@@ -342,9 +340,9 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# A training loss below $\ln 10$ is not skill but sight. Under the honest mask the same weights are worse
-# than guessing: they are sure of what they used to copy. With $-2$ the curve looks honest for a while. But
-# a small weight still has a gradient, and training follows it over the wall.
+# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse
+# than guessing. With $-2$ the curve looks honest for a while. But a small weight still has a gradient, and
+# training follows it over the wall.
 #
 # The loss of $-4$ shows nothing. So use the ripple of chapter 04: change the last digit, row 7, and see
 # which outputs move.

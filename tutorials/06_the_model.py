@@ -2,10 +2,9 @@
 # # 06 The model
 # *What is around attention?*
 #
-# Attention lets a row look at other rows. Everything else in GLM works on one row at a time. Here the whole
-# network is built from six blocks: each is written by hand, on paper where possible, and compared with the
-# part of `minglm.GLM` that does the same. At the end the model starts at a loss of $\ln V$ and learns one
-# batch by heart.
+# Attention lets a row look at others; everything else works on one row at a time. We build the network from
+# six blocks, each by hand, on paper where possible, and compared with `minglm.GLM`. At the end the model
+# starts at a loss of $\ln V$ and learns one batch by heart.
 #
 # - **After this chapter you can** write GLM from an empty file, count its weights, and run the two cheapest
 #   tests of it.
@@ -224,8 +223,8 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# We compare with the library's `Layer` and with PyTorch's `TransformerEncoderLayer` of the same weights
-# (its mask is `True` where a row may *not* look).
+# Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
+# a row may *not* look).
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -306,8 +305,8 @@ for name in ("page", "tiny", "small", "base", "large"):
 #
 # $$-\ln \tfrac{1}{V} = \ln V$$
 #
-# Look at this number first in any run. A loss far above it means a model that is sure and wrong: in the
-# last two lines below the token table was enlarged.
+# Check this first in any run. A loss far above it means a model that is sure and wrong, as in the last two
+# lines, where the token table was enlarged.
 # %%
 rng = np.random.default_rng(0)
 for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
@@ -321,8 +320,8 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 
 # %% [markdown]
 # ## One batch by heart
-# A correctly wired model can bring the loss of a single batch to nearly 0. It is the cheapest test of a
-# network; run it before any training. Eight proverbs, each with its blank at tokens 2 to 4:
+# The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
+# with its blank at tokens 2 to 4:
 # %%
 proverbs = """A rolling stone gathers no moss.
 Actions speak louder than words.
@@ -342,9 +341,9 @@ print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 
 # %% [markdown]
 # For comparison, a *blind* model learns with attention switched off: `out` stays 0, and a row knows only
-# its token and its positions. How well can it do? The first row of the span is the same in all samples,
-# `<|startofpiece|>` at the same positions, and has eight different targets: one guess out of eight costs
-# $\ln 8$. The other three rows of a sample can be told apart by their tokens and cost nothing.
+# its token and positions. The first row of the span, `<|startofpiece|>`, is then the same in all samples
+# and has eight different targets: one guess out of eight costs $\ln 8$. The other three rows of a sample
+# can be told apart by their tokens and cost nothing.
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
 assert len(set(firsts)) == len(samples) == 8

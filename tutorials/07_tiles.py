@@ -2,16 +2,16 @@
 # # 07 Tiles
 # *How is a (T, T) matrix never built?*
 #
-# Chapter 05 computed all scores of a sample at once: a (T, T) matrix that grows with the square of the
-# length, and of which GLM's mask discards a good part. Here the same numbers come from small pieces of that
-# matrix, *tiles*, one at a time. No tile is kept, fully hidden tiles are not computed at all, and gradients
-# work the same way. Every fast kernel in `csrc/` does what the numpy code on this page does.
+# Chapter 05 computed all scores at once: a (T, T) matrix that grows with the square of the length. Here the
+# same numbers come from small pieces of it, *tiles*, one at a time. No tile is kept, hidden tiles are not
+# computed at all, and gradients work the same way. Every fast kernel in `csrc/` does what this numpy code
+# does.
 #
 # - **After this chapter you can** compute a softmax in pieces, skip hidden tiles, and do the backward pass
 #   without the matrix.
 # - **You need** [chapter 05](05_attention_by_hand.md), and matrix gradients for the backward pass.
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open`; the staircase is the edge of
-#   the tiles.
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open`; partial tiles lie along the
+#   staircase.
 # %%
 import os
 import tracemalloc
@@ -60,9 +60,8 @@ print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}
 # half. The last line holds one more number: the *log-sum-exp* of the row, $\mathrm{lse} = m + \log l$. It
 # is all that the backward pass needs of the softmax.
 #
-# A longer row, in tiles of four. Dark bars are the weights of the new tile, light ones the earlier weights
-# in the unit of the new maximum. Tiles 1 and 3 bring a larger score, and everything before shrinks; tile 2
-# does not.
+# A longer row, in tiles of four; dark bars are the weights of the new tile. Tiles 1 and 3 bring a larger
+# score, and everything before shrinks; tile 2 does not.
 # %%
 row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
@@ -101,15 +100,13 @@ def kind(i0, i1, j0, j1, part_a_len):
 
 
 # %% [markdown]
-# The library draws what this rule makes of a small sample. The line is the edge of the mask; dots are the
-# visible pairs in partial tiles.
+# For a small sample: the line is the edge of the mask, dots are the visible pairs in partial tiles.
 # %%
 A, T, SIDE = 10, 24, 4
 fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 
 # %% [markdown]
-# Is `kind` right? Checking every pair says the same, for every Part A and for tiles that are not square or
-# stick out at the end.
+# Checking every pair says the same, also for tiles that are not square or stick out at the end.
 # %% exact
 asked = 0
 for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
@@ -201,8 +198,8 @@ print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 # Raising a key's score raises the output if its value lies above the output, and lowers it if below. The
 # sum is zero: adding the same number to all scores changes nothing.
 #
-# In the backward pass each step owns a tile of *keys*. Its rows of $dK$ and $dV$ are sums over the rows
-# that see them, so it walks along those. Contributions to $dQ$ are added up on the way.
+# The backward pass owns a tile of *keys*: its $dK$ and $dV$ are sums over the rows that see it, so it walks
+# along those and adds to $dQ$ on the way.
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -304,10 +301,9 @@ for name, run in (
 
 # %% [markdown]
 # ## The work that is saved
-# Counted, not timed: pairs of a row and a key, as a share of the T x T pairs of a dense pass, for a sample
-# of 512. `seen` is what any method has to compute; the rest of `visited` lies in partial tiles. The tiles
-# are those of `tiled.cpp`, 32 x 64, and larger ones. `tile_facts` is the library's count, and `forward`
-# visits exactly those tiles.
+# Counted, not timed: pairs of a row and a key, as a share of all T x T pairs, for a sample of 512. `seen`
+# is what any method has to compute; the rest of `visited` lies in partial tiles. The tiles are those of
+# `tiled.cpp`, 32 x 64, and larger ones.
 # %% exact
 T = 512
 for rows, keys in ((32, 64), (128, 128)):

@@ -3,8 +3,8 @@
 # *How fast can a CPU go, and why?*
 #
 # `csrc/cpu` has the attention of chapter 07 in C++, several times over. The versions form a ladder: each
-# *rung* adds one idea to the one below and gives the same answers. This chapter climbs it. Every rate below
-# was measured by the cell above it, on the machine that made this page; yours will differ.
+# *rung* adds one idea to the one below and gives the same answers. This chapter climbs it. The rates are
+# those of the machine that made this page; yours will differ.
 #
 # - **After this chapter you can** count useful work, explain what register tiles buy, and read the kernel's
 #   benchmark.
@@ -46,8 +46,8 @@ for rung in kernel_rungs():
 
 
 # %% [markdown]
-# Rungs that this machine lacks are left out below; without the extension only PyTorch is measured. `minglm
-# info` says why.
+# Rungs that this machine lacks are left out below; without the extension only PyTorch is measured.
+# `minglm info` says why.
 #
 # ## How work is counted
 # Only useful work counts: pairs of a row and a key that it sees. Such a pair costs $D$ multiply-adds for $q
@@ -107,11 +107,10 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 # We always check first, then measure.
 #
 # ## What limits a product
-# A core computes on *registers*: it has 16 or 32, each a vector of several numbers. One instruction
-# multiplies and adds whole vectors, and a core can start one or two per cycle. But the numbers must be
-# loaded first. A dot product loads two numbers per multiply-add, so it waits for loads. So compute a *tile*
-# of the product at once: for two rows of $A$ and three columns of $B$, each step along the inner dimension
-# loads 2 + 3 = 5 numbers and makes 6 multiply-adds. Count it:
+# A core has 16 or 32 *registers*, each a vector of several numbers, and can start one or two multiply-adds
+# of whole vectors per cycle. But a dot product loads two numbers per multiply-add, so it waits for loads.
+# Instead compute a *tile* of the product at once: for two rows of $A$ and three columns of $B$, each step
+# along the inner dimension loads 2 + 3 = 5 numbers and makes 6 multiply-adds. Count it:
 # %% exact
 def product(a, b, rows, columns):
     """A B by tiles of rows x columns, and how many numbers were loaded."""
@@ -177,9 +176,8 @@ else:
     print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
 
 # %% [markdown]
-# It reads memory without gaps, because keys and values were *packed* before: copied once into panels as
-# wide as the tile, and used for many rows. `exp` has no instruction here; it is a shift of the exponent and
-# a polynomial (exercise 3).
+# It reads memory without gaps, because keys and values were *packed*: copied once into panels as wide as
+# the tile. `exp` is a shift of the exponent and a polynomial (exercise 3).
 #
 # ## The ladder, measured
 # One sample of which half is Part A, four heads of width 64, forward and backward. `Bench` does what
@@ -265,9 +263,8 @@ fig.alt_text = (
 # %% [markdown]
 # ## Does the mask pay?
 # The same length with more and more Part A; forward only. The dashed line is the useful work (chapter 07):
-# from 0, which is GPT, to 1, which is BERT, it doubles, and an ideal method's time would double with it.
-# Time is in milliseconds, so lower is faster. (`sdpa` gets a boolean mask here, and none at 1, where every
-# pair is seen. PyTorch's `is_causal=True` serves 0 alone.)
+# from 0 (GPT) to 1 (BERT) it doubles, and an ideal method's time doubles with it. (`sdpa` gets a boolean
+# mask here, and none at 1, where every pair is seen. PyTorch's `is_causal=True` serves 0 alone.)
 # %%
 T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
 looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
@@ -306,10 +303,10 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Threads
-# A task is one head of one sample. Tasks are independent: a free thread takes the largest that is left. A
-# task larger than half of a thread's fair share is divided among all threads, or the others would wait for
-# it at the end: forward by rows, backward by tiles of keys, with one $dQ$ per thread. These are added in a
-# fixed order, so with the same number of threads results repeat bit for bit.
+# A task is one head of one sample. A free thread takes the largest that is left. A task larger than half of
+# a thread's fair share is divided among all threads: forward by rows, backward by tiles of keys, with one
+# $dQ$ per thread. These are added in a fixed order, so with the same number of threads results repeat bit
+# for bit.
 # %%
 mask, before = GLMMask.packed([700, 300, 77], [350, 150, 0]), torch.get_num_threads()
 case = draw(Shape("three samples", mask, 3, 64, "training", ""), torch.float32)
@@ -335,11 +332,11 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 #
 # ## Exercises
 # **1. Count loads.** How many numbers does `product` load for an $M \times K$ by $K \times N$ product in
-# tiles of `rows` x `columns`? Tiles at the edges may be smaller. Write `loads_of(M, K, N, rows, columns)`
-# without a loop.
+# tiles of `rows` x `columns` that divide $M$ and $N$? Write `loads_of(M, K, N, rows, columns)` without a
+# loop.
 # %%
 def check_loads_of(loads_of):
-    for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (7, 5, 8, 3, 5)):
+    for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (6, 5, 8, 3, 4)):
         want = product(np.ones((M, K)), np.ones((K, N)), rows, columns)[1]
         got = loads_of(M, K, N, rows, columns)
         assert got is not None, "loads_of returned None: did you forget `return`?"

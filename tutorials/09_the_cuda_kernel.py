@@ -2,14 +2,12 @@
 # # 09 The CUDA kernel
 # *How do you write it for a GPU, and test it without one?*
 #
-# The algorithm is still that of chapter 07. What is new: thousands of threads run it together, share
-# memory, and must wait for each other at the right places. A missing barrier often goes unnoticed: most
-# runs still give the right answer. Here the threads take turns on a CPU, first on a machine of a few dozen
-# lines of Python, then on the *emulator* in `csrc/cuda_on_cpu`, which runs the very sources that nvcc
-# compiles. At the end we remove every barrier of a real kernel, one at a time, and see which test catches
-# it.
-#
-# (So far these kernels have run only on the emulator, not yet on a GPU.)
+# The algorithm is that of chapter 07, but thousands of threads run it together, share memory, and must wait
+# for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
+# threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
+# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles. (So far these kernels have run only
+# there, not yet on a GPU.) At the end we remove every barrier of a real kernel, one at a time, and see
+# which test catches it.
 #
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
 #   one is missing.
@@ -122,9 +120,8 @@ def carry_out(kernel, warps, lanes, order, seed=0):
 
 # %% [markdown]
 # ## Two barriers, and what it takes to miss them
-# The core of every tiled kernel: warp 0 loads a tile into shared memory, all warps use it. One barrier says
-# *the tile is complete*, the other *no warp reads the last tile any more*. A warp is one thread here, to
-# keep the picture small.
+# The core of a tiled kernel: warp 0 loads a tile into shared memory, all warps use it. One barrier says
+# *the tile is complete*, the other *no warp reads the last tile any more*. A warp is one thread here.
 # %%
 def use_tiles(order, seed, without):
     """Whether the sums are right, and for each turn (warp, what it did)."""
@@ -168,11 +165,10 @@ for without in ("none", "before", "after"):
     print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
 
 # %% [markdown]
-# Each of the first three orders is blind to one of the mistakes. *In order*, warp 0 has always written
-# before the others read, barrier or not. *Reverse*, it always comes last. A *uniform* draw looks the most
-# thorough, but lets all warps advance alike: warp 0 never got far enough ahead to overwrite what others
-# still read. *Priorities* let one warp run far ahead, then another, and catch both. Turn by turn, without
-# the barrier *before*:
+# Each of the first three orders misses one of the mistakes. *In order*, warp 0 has always written before
+# the others read. *Reverse*, it always comes last. *Uniform* looks the most thorough, but all warps advance
+# alike: warp 0 never got far enough ahead to overwrite what others still read. *Priorities* let one warp
+# run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
 # %%
 COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
@@ -452,9 +448,8 @@ with tempfile.TemporaryDirectory() as work:
 # luck. *reported* is the emulator's own diagnosis. (That even the two plain orders catch everything is a
 # property of this kernel: here all warps load, not warp 0 alone.)
 #
-# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, tensor-core kernels
-# included, and to bounds and fragments, with two sanitizers under the emulator. Every mutant must be
-# caught.
+# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, and to bounds and
+# fragments, with two sanitizers. Every mutant must be caught.
 #
 # The emulator cannot tell how fast a kernel is, the last bits of a tensor core's sums, or whether the
 # single lines of PTX in `device.h`, which it replaces, are right. For those a test reads what nvcc makes of

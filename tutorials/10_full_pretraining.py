@@ -2,9 +2,8 @@
 # # 10 Full pretraining
 # *Can one model learn all three objectives?*
 #
-# Short spans, whole sentences, the second half of a text: three kinds of blanks, one network, one loss.
-# This chapter trains a very small GLM with minglm's own trainer, looks at what each objective contributes,
-# and then checks what a trainer promises: how a step is computed does not change what is learned.
+# Three kinds of blanks, one network, one loss. We train a very small GLM with minglm's trainer, see what
+# each objective contributes, and check that how a step is computed does not change what is learned.
 #
 # - **After this chapter you can** read a run, compare a mixture with specialists, and add micro-batches
 #   correctly.
@@ -61,9 +60,8 @@ for name in OBJECTIVES:
     )
 
 # %% [markdown]
-# A third of the samples gives most of the loss. Now real samples: a piece of the corpus that comes with
-# minglm, with a small vocabulary and windows of at most 64 tokens. (A window without a whole sentence is
-# used as a token sample.)
+# A third of the samples gives most of the loss. Now real samples: a piece of the embedded corpus, in
+# windows of at most 64 tokens. (A window without a whole sentence becomes a token sample.)
 # %%
 texts = []
 for text in read_documents(embedded_corpus()):
@@ -117,9 +115,8 @@ for name, n in counts.items():
 # than on paper.
 #
 # ## A run
-# `pretrain(config, folder)` is what `minglm pretrain` calls. Every setting has a name (`resolve` merges
-# them with a preset), and the run leaves a folder that describes it completely. For a fair comparison all
-# runs below start from the same weights and have no dropout.
+# `pretrain(config, folder)` is what `minglm pretrain` calls; `resolve` merges settings with a preset. All
+# runs below start from the same weights, without dropout.
 # %%
 torch.manual_seed(0)
 START = GLM(CONFIG.model)
@@ -158,9 +155,8 @@ ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = "The held-out losses of the three objectives all fall over the steps of one run."
 
 # %% [markdown]
-# All three losses fall in one model. Is there a price? Four models start from the same weights, with the
-# same number of steps and texts: one learns the mixture, the other three learn one objective each. Each is
-# then tested on all three.
+# All three losses fall in one model. Is there a price? Of four models with the same start, steps and texts,
+# one learns the mixture, three learn one objective each. Each is tested on all three.
 # %%
 runs = {"mixture": run}
 for name in OBJECTIVES:
@@ -181,8 +177,8 @@ for name, found in runs.items():
 # last column. (This is one short run of a tiny model; the paper's comparison is in its section 3.3.)
 #
 # ## Two ways to compute a step
-# The same seed and steps, with attention computed by the reference and by the C++ kernel. The losses must
-# agree up to rounding; only the time differs.
+# Attention by the reference and by the C++ kernel, with the same seed: the losses must agree up to
+# rounding; only the time differs.
 # %%
 usable, why = has_kernel("cpu")
 backends = ["reference", "kernel" if usable else "sdpa"]
@@ -281,8 +277,8 @@ assert apart < 1e-3
 # ```
 #
 # ## Stopped and resumed
-# A resumed run continues as if nothing had happened. Seed and step alone determine the batch of a step, so
-# only the weights, the state of the optimiser and the step have to be saved.
+# Seed and step alone determine the batch of a step, so only the weights, the state of the optimiser and the
+# step have to be saved, and a resumed run continues as if nothing had happened.
 # %%
 half, config = few // 2, settings(backend=backends[1])
 train("resumed", config, stop_at=half)

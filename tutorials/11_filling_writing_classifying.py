@@ -2,11 +2,10 @@
 # # 11 Filling, writing, classifying
 # *How are all tasks generation?*
 #
-# A trained GLM can do one thing: predict the next token in a row of Part B. This chapter builds everything
-# else from that. First a loop fills a blank, then the same loop with a cache, then the library. Continuing
-# a text is filling a blank at its end. A label is a blank with few words to choose from. The model is the
-# small one that comes with `minglm`: it was trained mainly on simple stories, plus some Jane Austen and
-# Bible verses, and knows little else.
+# A trained GLM predicts the next token in a row of Part B. Everything else is built from that: a loop fills
+# a blank, then the same loop with a cache, then the library; a continuation is a blank at the end, a label
+# a blank with few words to choose from. The bundled model was trained mainly on simple stories, plus some
+# Jane Austen and Bible verses.
 #
 # - **After this chapter you can** write the loop that fills blanks, use a cache, and turn a task into a
 #   blank.
@@ -74,9 +73,9 @@ for T in (5, 6, 7):
     print(f"T = {T}   the new row sees", last.int().tolist()[0])
 
 # %% [markdown]
-# The two `assert`s are why the second way works. No row sees a later row of Part B, so the keys and values
-# of a row never change once it has been read. The mask of the new row has one query: *a suffix of the
-# queries, all of the keys.*
+# The two `assert`s are why the second way works: no row sees a later row of Part B, so keys and values of a
+# row that was read never change. The mask of the new row has one query: *a suffix of the queries, all of
+# the keys.*
 #
 # ## A loop
 # Part A is read with its blanks. Each blank starts with `[S]` at its mask's position, block position 1, and
@@ -217,9 +216,8 @@ for blank in fill(model, tokenizer, TEXT, top=5).blanks:
 
 # %% [markdown]
 # ## Which blank first?
-# Any order works, as training shuffles the spans. The later blank sees what was written in the earlier one.
-# Six texts, filled from left to right and from right to left, with the model's log-probability of each pair
-# of answers:
+# Any order works, as training shuffles the spans. Six texts, filled from left to right and from right to
+# left, with the model's log-probability of each pair of answers:
 # %%
 TEXTS = [
     "The son of [MASK] was the king of [MASK].",
@@ -320,8 +318,7 @@ for method, said in found.items():
 
 # %% [markdown]
 # A number after +- is one standard error. Differences below about two of them may turn round with another
-# seed. A model of a few million weights that has read simple stories knows little of films; the paper
-# compares the two on a large one (its table 6).
+# seed. The paper compares the two on a large model (its table 6).
 #
 # **Text to text** is the same again: the source is Part A with a `[gMASK]`, the target is written there,
 # and `minglm finetune --task modernise` learns it.
@@ -333,10 +330,10 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 
 # %% [markdown]
 # ## The paper's table, at a small scale
-# `minglm compare` trains one small network in the four ways of chapter 01 on the same text, and fine-tunes
-# each on the same tasks; it does the same for three ablations of GLM. It takes hours, so the result is
-# stored in `tutorials/results/comparison.json`. `n/a` is what a family cannot do. Where the same
-# fine-tuning *from random weights* does as well, pretraining has not helped.
+# `minglm compare` trains one small network in the four ways of chapter 01, and three ablations of GLM, and
+# fine-tunes all on the same tasks. It takes hours, so the result is stored in
+# `tutorials/results/comparison.json`. Where fine-tuning *from random weights* does as well, pretraining has
+# not helped.
 # %%
 comparison = json.loads((HERE / "results" / "comparison.json").read_text("utf-8"))
 print_summary(comparison)

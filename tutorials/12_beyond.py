@@ -3,9 +3,8 @@
 # *What did the later GLMs keep?*
 #
 # After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
-# GLM-4.5 and later are mixtures of experts. First a map of what became of each part of this course, then
-# two of the changes in a few lines each, then the weights of the original GLM: how they are stored, and how
-# `minglm` reads them.
+# GLM-4.5 and later are mixtures of experts. First a map of what became of each part, then two of the
+# changes, then the weights of the original GLM.
 #
 # - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
 # - **You need** chapters [03](03_two_positions.md) to [06](06_the_model.md).
@@ -77,10 +76,9 @@ for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
     print(f"{name:22} keys that the rows see: {GLMMask.packed([T], [a]).visible_keys().tolist()}")
 
 # %% [markdown]
-# Why give Part A up? In a chat each question sees all that was said before. If that is a Part A, it grows
-# with every turn and every row of it changes: all has to be read again, and training needs one sample per
-# turn. With $A = 0$ rows that were read stay as they are [7]. On paper: four turns, each a question of 3
-# tokens and an answer of 2.
+# Why give Part A up? In a chat Part A would be all that was said before: with every turn it grows, every
+# row changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were
+# read stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
 # %% exact
 ends = [5, 10, 15, 20]
 print("rows computed, A = 0:           ", ends[-1])
@@ -163,10 +161,9 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 # ## Weights of the original GLM
 #
 # `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
-# large, 410M, 515M, 2B, 10B and the Chinese ones. They cannot read the later models, which are other
-# networks. This page uses no published weights; it makes up a checkpoint in the layout of the original
-# training code. First, a small GLM learns four sentences by heart, with a vocabulary in the form of BERT's
-# `vocab.txt`.
+# large, 410M, 515M, 2B, 10B and the Chinese ones. They refuse the later models, which are other networks.
+# This page makes up a checkpoint in the layout of the original training code. First, a small GLM learns
+# four sentences by heart, with a vocabulary in the form of BERT's `vocab.txt`.
 # %%
 SENTENCES = (
     "the cat sat on the mat.",

@@ -424,14 +424,12 @@ def exp_with_too_few_terms(x):
 SOLUTIONS["08_the_cpu_kernel"] = [
     Exercise(
         "check_loads_of",
-        # each row of A is loaded once per column of tiles, each column of B once per row of tiles
-        right=lambda M, K, N, rows, columns: K * (M * -(-N // columns) + N * -(-M // rows)),
+        # each number of A is loaded once per column of tiles, each of B once per row of tiles
+        right=lambda M, K, N, rows, columns: K * (M * N // columns + N * M // rows),
         wrong=[
-            lambda M, K, N, rows, columns: K * (M * (N // columns) + N * (M // rows)),  # edges forgotten
-            lambda M, K, N, rows, columns: (
-                K * -(-M // rows) * -(-N // columns) * (rows + columns)
-            ),  # all tiles counted as whole
             lambda M, K, N, rows, columns: 2 * M * K * N,  # no tiles
+            lambda M, K, N, rows, columns: K * (M + N),  # every number once
+            lambda M, K, N, rows, columns: K * (rows + columns),  # one tile alone
         ],
     ),
     Exercise("check_best_tile", right=(5, 5), wrong=[(6, 4), (6, 5), (1, 15), (4, 6)]),
