@@ -5,8 +5,8 @@
 # GLM, the *General Language Model* (Du et al., ACL 2022, [arXiv
 # 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words are
 # cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.` you
-# look at both sides of the blank and write `cat`. Here a small network learns that from a few hundred
-# sentences. The next chapters take this apart. First, the whole thing in one go.
+# look at both sides and write `cat`; here a small network learns to. The next chapters take this apart.
+# First, the whole thing in one go.
 #
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
 #   answers.
@@ -21,19 +21,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import torch
 
-from minglm import (
-    GLM,
-    GLMConfig,
-    Rng,
-    Span,
-    Tokenizer,
-    build_example,
-    explain,
-    fill,
-    pack,
-    sample_spans,
-    score,
-)
+from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
 from minglm.use.models import BOX, read_model
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
@@ -66,18 +54,8 @@ FORMS = (
     "{3} {0}, which eats {2}, lives {1}.",
     "{3} {0} that lives {1} eats {2}.",
 )
-OPENINGS = (
-    "The",
-    "Our",
-    "This",
-    "Every",
-    "Today the",
-    "Today our",
-    "At night the",
-    "At night our",
-    "In spring the",
-    "In spring our",
-)
+OPENINGS = ["The", "Our", "This", "Every"]
+OPENINGS += [f"{when} {the}" for when in ("Today", "At night", "In spring") for the in ("the", "our")]
 
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
 every = [
@@ -111,15 +89,12 @@ print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
 
 # %% [markdown]
-# Rubbish, as expected. How much probability does it give to each animal? The probability of an answer is
-# the product over its tokens and its end.
+# Rubbish. How much probability does it give to each animal? (A product over the tokens of the answer and
+# its end.)
 # %%
 def probabilities(text):
-    found = {}
-    for animal in ANIMALS:
-        [answer] = score(model, tokenizer, text, [animal])
-        found[animal] = math.exp(answer.log_probability)
-    return found
+    answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
+    return {animal: math.exp(answer.log_probability) for animal, answer in answers.items()}
 
 
 before = probabilities(QUESTION)
@@ -155,8 +130,8 @@ draw("positions", derivation=d, width=700)
 # Each column of this table is one token of the sample. This course calls it a **row**, because it is one
 # row of the mask (chapter 04) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
 # %% [markdown]
-# Each row of Part B predicts the next token of its blank. The loss is the negative log-probability of the
-# right token, averaged over the $M$ rows that have a target:
+# Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the
+# right one, averaged over the $M$ rows with a target:
 #
 # $$-\frac{1}{M} \sum_{i=1}^{M} \log p_i(\text{target}_i)$$
 #
@@ -166,7 +141,7 @@ def tokens_of(sentence):
     return [special.cls, *tokenizer.encode(sentence), special.eos]  # a first and a last token
 
 
-sample = build_example(tokens_of(read[0]), [Span(2, 3), Span(6, 8)], [1, 0], special)
+sample = build_example(tokens_of(read[0]), [(2, 3), (6, 8)], [1, 0], special)
 batch = pack([sample])  # one sample or many, end to end, without padding
 with torch.no_grad():
     logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
@@ -233,8 +208,8 @@ print(f"all nine animals together: {sum(after.values()):.4f}")
 assert max(after, key=after.get) == "cat" and after["cat"] > 0.5
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0), layout="constrained", sharey=True)
-for ax, title, found, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
-    ax.barh(list(found), found.values(), color=colour)
+for ax, title, p, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
+    ax.barh(list(p), p.values(), color=colour)
     ax.set(title=title, xlabel="probability of the answer")
 left.invert_yaxis()
 left.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
@@ -349,7 +324,6 @@ def part_b(words, spans, order): ...  # your answer
 
 # %% [markdown]
 # **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with `goose`.
-# It may be like the sentences above or quite different.
 # %%
 def check_goose(text):
     assert isinstance(text, str), "the answer is a text in quotes"

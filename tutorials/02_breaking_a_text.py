@@ -45,9 +45,9 @@ LOOK = THEMES["light"]
 # counts from 1; everything here counts from 0. A *span* is half-open, so $x_3$ is `Span(2, 3)` and $x_5,
 # x_6$ is `Span(4, 6)`.
 #
-# *Part A* is the text with one `[M]` in place of each span. *Part B* holds the spans in random order, here
-# the second one first. Each span starts with `[S]`, and each row of Part B learns the next token; the last
-# row of a span learns its end, `[E]`.
+# *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
+# one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end,
+# `[E]`.
 # %% [markdown] zh
 # ## 动手挖六个词
 # 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
@@ -95,8 +95,7 @@ draw("corruption", derivation=d, width=700)
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
 # Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and $s_{i,\lt
-# j}$ the beginning of this one. Training does not sum over all orders: each time a text is read, one order
-# is drawn.
+# j}$ the beginning of this one. Each time a text is read, one order is drawn.
 # %% [markdown] zh
 # 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
 # Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
@@ -225,8 +224,8 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 # Every layout can come up, but not equally often: two different slots can be drawn in two orders, two equal
 # ones in one. The original code does the same.
 #
-# Lengths, shuffle, slots: that is all of `token_spans`, except that the first token of a text, `[CLS]`, is
-# never blanked, so everything moves by one.
+# That is all of `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves
+# by one.
 # %% [markdown] zh
 # 每种布局都可能出现，但机会不完全均等：槽位不同有两种抽法，槽位相同只有一种。原版代码也是这样采样的。
 #
@@ -310,8 +309,7 @@ print("ends here: ", *whole.targets[-5:])
 print("is cut:    ", *cut.targets[-5:])
 
 # %% [markdown]
-# Twelve draws of each objective from the same text, one line per draw. Colours only tell neighbours apart;
-# grey lines mark the ends of sentences.
+# Twelve draws of each objective from the same text, one per line; grey lines mark the ends of sentences.
 # %% [markdown] zh
 # 同一段文本，每种预训练目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
 # %%
@@ -357,8 +355,8 @@ print("again:", *again)
 assert again == text
 
 # %% [markdown]
-# The library's `restore` does the same with ids, for any text, objective and order. If the two masks
-# exchange their positions, the pieces end up in the wrong blanks:
+# The library's `restore` does this with ids, for any text, objective and order. If the masks exchange their
+# positions, the pieces end up in the wrong blanks:
 # %% [markdown] zh
 # 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立。如果把两个片段的位置对调，
 # 它们就会填进对方的空里：

@@ -78,9 +78,9 @@ for order in ([0, 1], [1, 0]):
 
 
 # %% [markdown]
-# The same six tokens at the same six places, with two different answers. The best a model can learn is to
-# give each one half, which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this
-# text in both orders: one with numbered rows, one with GLM's positions.
+# The same six tokens at the same places, with two answers. The best a model can learn is to give each one
+# half, which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this text in both
+# orders, one with numbered rows, one with GLM's positions.
 # %% [markdown] zh
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
@@ -180,8 +180,7 @@ for n in range(200):  # the library agrees, on random texts too
 
 # %% [markdown]
 # The last line is the paper's first position, counted from 1; its block position is the same as ours. The
-# largest position is that of the last `[M]`, not the length of the text: Part B takes no positions of its
-# own.
+# largest position is within Part A: Part B takes no positions of its own.
 # %% [markdown] zh
 # 最后一行是论文给第一个位置的编号，从 1 数起；片段内位置则两边一样。最大的位置是最后一个 `[M]` 的位置，
 # 而不是原文的长度：Part B 不占新的位置。
@@ -199,23 +198,11 @@ fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
 for i, token in enumerate(d.tokens):
     x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
     colour = BLUE if k < 0 else SPAN_COLOURS[k]
-    ax.text(
-        x,
-        y,
-        token,
-        ha="center",
-        va="center",
-        color="white" if y == 0 else colour,
-        bbox=dict(boxstyle="round", facecolor=colour if y == 0 else "white", edgecolor=colour),
-    )
-ax.set(
-    xlim=(-0.6, 4.6),
-    ylim=(-0.6, 3.6),
-    xticks=range(5),
-    yticks=range(4),
-    xlabel="position: which blank",
-    ylabel="block position",
-)
+    ink, paper = ("white", colour) if y == 0 else (colour, "white")
+    box = dict(boxstyle="round", facecolor=paper, edgecolor=colour)
+    ax.text(x, y, token, ha="center", va="center", color=ink, bbox=box)
+ax.set(xlim=(-0.6, 4.6), xticks=range(5), xlabel="position: which blank")
+ax.set(ylim=(-0.6, 3.6), yticks=range(4), ylabel="block position: where inside")
 ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = (
     "The rows of the example by their two positions: Part A along the bottom, over "
@@ -239,14 +226,8 @@ fig.alt_text = (
 #   长度就等于事先告诉了模型。
 # %% exact
 def places(example):
-    return list(
-        zip(
-            example.position_ids.tolist(),
-            example.block_position_ids.tolist(),
-            example.tokens.tolist(),
-            strict=True,
-        )
-    )
+    columns = example.position_ids, example.block_position_ids, example.tokens
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 ids, spans = range(100, 120), [(1, 2), (5, 8), (12, 14)]
@@ -306,9 +287,8 @@ for layers in (1, 2):
         print(f"layers: {layers}, {name:9}: {say(*rows)}")
 
 # %% [markdown]
-# One layer without $Q$ is blind to order. Two are not: in the first layer, `b` either saw `a` or did not,
-# so the mask lets the order through. GLM states it outright; GLM-130B later dropped the second number (last
-# question below).
+# One layer without $Q$ is blind to order. Two are not: in the first, `b` either saw `a` or did not, so the
+# mask lets the order through. GLM states it outright; GLM-130B did not (last question below).
 #
 # ## What the original code calls them
 #
@@ -343,43 +323,9 @@ for layers in (1, 2):
 # 原版把片段叫作 block。下面是原版代码（提交 4f61ed7）输出的一个样本：35 个 token id，两个片段，
 # 特殊 token 用它自己的 id。我们的结果和它一样吗？
 # %% exact
-text = [
-    1,
-    51,
-    114,
-    25,
-    31,
-    150,
-    37,
-    10,
-    27,
-    142,
-    67,
-    22,
-    35,
-    124,
-    120,
-    30,
-    10,
-    154,
-    121,
-    28,
-    157,
-    10,
-    162,
-    28,
-    160,
-    162,
-    114,
-    10,
-    24,
-    155,
-    47,
-    87,
-    120,
-    10,
-    0,
-]
+numbers = """1 51 114 25 31 150 37 10 27 142 67 22 35 124 120 30 10 154 121 28 157 10 162 28 160 162 114
+10 24 155 47 87 120 10 0"""
+text = [int(number) for number in numbers.split()]
 recorded = {
     "tokens": [5, 28, 157, 10, 5, 35, 124],
     "targets": [28, 157, 10, 6, 35, 124, 6],
@@ -411,10 +357,10 @@ print("logits with the first position moved by one:", say(right, moved))
 
 # %% [markdown]
 # **Where do `sop` and the answer go after `[gMASK]`, and where do the labels?** (zai-org/ChatGLM-6B#134,
-# #1313, #498) As with any mask: the answer keeps the mask's position, and only the block position counts
-# up. `eop` is a target and never an input, so it has no position. Code that shifts labels inside the model
-# wants each label one row later and an input that ends in `eop`; the loss is the same. (Here `eop` follows
-# `eos`. The original's `[gMASK]` samples stop at `eos`, and its sampler accepts either as the end.)
+# #1313, #498) The answer keeps the mask's position, and only the block position counts up. `eop` is never
+# an input, so it has no position. Code that shifts labels inside the model wants each label one row later
+# and an input that ends in `eop`. (Here `eop` follows `eos`; the original's `[gMASK]` samples stop at
+# `eos`, and its sampler accepts either.)
 # %% [markdown] zh
 # **`[gMASK]` 之后，`sop` 和答案的位置是多少？标签放在哪一行？**（zai-org/ChatGLM-6B#134、#1313、#498）
 # 和别的掩码一样：答案的位置始终是掩码的位置，只有片段内位置往下数。`eop` 只作标签，从不作输入，
@@ -465,9 +411,9 @@ print({objective: example.special.mask_of(objective) for objective in objectives
 
 # %% [markdown]
 # **Why does a batch give other answers than a text alone?** (THUDM/GLM#70, zai-org/ChatGLM-6B#841,
-# hiyouga/ChatGLM-Efficient-Tuning#170) Because of padding. After Part B it is harmless, as no row looks
-# ahead. Inside Part A every row sees it, unless a second mask hides it. minglm packs samples end to end and
-# has no padding. Part B's rows, compared with those of the sample alone:
+# hiyouga/ChatGLM-Efficient-Tuning#170) Because of padding. After Part B it is harmless; inside Part A every
+# row sees it, unless a second mask hides it. minglm packs samples end to end instead. Part B's rows,
+# compared with those of the sample alone:
 # %% [markdown] zh
 # **为什么批量推理和单条推理的结果不同？**（THUDM/GLM#70、zai-org/ChatGLM-6B#841、
 # hiyouga/ChatGLM-Efficient-Tuning#170）问题出在填充（padding）。填在 Part B 后面没有害处，
@@ -478,22 +424,14 @@ tokens, first, second = (column.tolist() for column in columns)
 pad = example.special.pad
 alone = logits(model, tokens, first, second, 5)[5:]
 behind = logits(model, tokens + [pad, pad], first + [0, 0], second + [0, 0], 5)[5:-2]
-inside = logits(
-    model,
-    tokens[:5] + [pad, pad] + tokens[5:],
-    first[:5] + [5, 6] + first[5:],
-    second[:5] + [0, 0] + second[5:],
-    7,
-)[7:]
+padded = (tokens, [pad, pad]), (first, [5, 6]), (second, [0, 0])
+inside = logits(model, *(column[:5] + two + column[5:] for column, two in padded), 7)[7:]
 batch = pack([build_example(range(50, 60), [(3, 6)], [0]), example])
 with torch.no_grad():
     packed = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-5:]
-for name, rows in (
-    ("padding behind Part B", behind),
-    ("padding inside Part A", inside),
-    ("packed behind another text", packed),
-):
-    print(f"{name:27} {say(alone, rows)}")
+print("padding behind Part B      ", say(alone, behind))
+print("padding inside Part A      ", say(alone, inside))
+print("packed behind another text ", say(alone, packed))
 
 # %% [markdown]
 # **In GLM-10B-Chinese `[gMASK]` and `eop` have the same id, 50007. Is that a mistake?** (THUDM/GLM#55) No

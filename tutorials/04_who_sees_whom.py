@@ -143,13 +143,12 @@ print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 # opens lies in Part A anyway.
 #
 # ## By one integer
-# If the open cells of a row are the first few keys, their number says everything. It is the larger of two:
-# all of Part A, or everything up to the row itself.
+# So the number of open cells says everything. It is the larger of two: all of Part A, or everything up to
+# the row itself.
 #
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
-# $A$ is all there is to know about a sample. `GLMMask` holds this integer and the lengths of the samples,
-# and builds a grid only on request.
+# `GLMMask` holds $A$ and the lengths of the samples, and builds a grid only on request.
 # %% [markdown] zh
 # 第 2 句到哪儿去了？不用写了：Part A 的行满足 `i < A`，`j <= i` 能打开的格子本来就都在 Part A 里。
 #
@@ -179,9 +178,8 @@ for part_a_len in (0, 5, 10):
     print(f"part_a_len {part_a_len:2}:", GLMMask.packed([T], [part_a_len]).visible_keys().tolist())
 
 # %% [markdown]
-# The last lines turn the only dial: with 0 every row sees its past (GPT), with `T` everything sees
-# everything (BERT), and GLM lies between. The mask of our ten rows, with tokens, positions and targets next
-# to each row:
+# The last lines turn the only dial: 0 is GPT, `T` is BERT, and GLM lies between. The mask of our ten rows,
+# with tokens, positions and targets:
 # %% [markdown] zh
 # 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；
 # 介于两者之间的就是 GLM。下面是这十行的掩码，每行的 token、位置和标签都列在旁边：
@@ -206,9 +204,8 @@ print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].s
 
 # %% [markdown]
 # ## A ripple
-# The mask is a promise: what a row may not see cannot change it, not by a single bit. So the mask can be
-# tested from outside. Take a GLM with random weights, change one token, and see which rows give a different
-# output.
+# What a row may not see cannot change it, not by a single bit. So the mask can be tested from outside: take
+# a GLM with random weights, change one token, and see which outputs change.
 # %% [markdown] zh
 # ## 一圈涟漪
 # 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。所以从外面就能检验：
@@ -290,7 +287,7 @@ for layers in (1, 2, 4):
 # whatever a row has seen may also be seen by every row that sees it.
 #
 # Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn,
-# as they were. (The reference asks a mask only for `visible_keys`, so a mutant takes a few lines.)
+# as they were.
 # %% [markdown] zh
 # ## 为什么层数再多，也看不到更远
 # 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。

@@ -154,8 +154,8 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 
 # %% [markdown]
 # ## Block 3: attention, head by head
-# One matrix makes queries, keys and values at once: `qkv.weight` has $3C$ rows, first those of the queries,
-# then keys, then values, and within each, one head after the other. Here $3C = 12$, $D = 2$:
+# One matrix makes queries, keys and values: `qkv.weight` has $3C$ rows, first the queries, then keys, then
+# values, each head by head. Here $3C = 12$, $D = 2$:
 # %% exact
 D = C // H
 for row in range(0, 3 * C, D):
@@ -195,9 +195,9 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 # $$\text{GELU}(x) =
 #   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
 #
-# It is nearly 0 on the left and nearly $x$ on the right. On paper, with width 1 and two hidden numbers, let
-# $up = (1, -1)$. Since $\text{GELU}(x) - \text{GELU}(-x) = x$, the MLP with $down = (1, -1)$ is the
-# identity; with $down = (1, 1)$ it is nearly the absolute value.
+# It is nearly 0 on the left and nearly $x$ on the right. On paper, with width 1 and $up = (1, -1)$: since
+# $\text{GELU}(x) - \text{GELU}(-x) = x$, $down = (1, -1)$ gives the identity, and $down = (1, 1)$ nearly
+# the absolute value.
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -391,9 +391,9 @@ ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
 
 # %% [markdown]
-# Both begin near $\ln V$. The blind model stops where a row alone has to stop, so this test finds a loose
-# wire. It does not find a wrong mask: a model that cheats gets there too (chapter 05). What each row finds
-# likeliest, given the right tokens before it:
+# The blind model stops where a row alone has to stop, so this test finds a loose wire, but no wrong mask: a
+# model that cheats gets there too (chapter 05). What each row finds likeliest, given the right tokens
+# before it:
 # %%
 for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
     print(proverb)
@@ -405,7 +405,7 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 
 
 # %% [markdown]
-# The new model mostly repeats the token that a row was given: the head is the table that put it there.
+# The new model mostly repeats its input: the head is the table that put it there.
 #
 # **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
 # table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly

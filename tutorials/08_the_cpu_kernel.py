@@ -2,9 +2,8 @@
 # # 08 The CPU kernel
 # *How fast can a CPU go, and why?*
 #
-# `csrc/cpu` has the attention of chapter 07 in C++, several times over. The versions form a ladder: each
-# *rung* adds one idea to the one below and gives the same answers. This chapter climbs it. The rates are
-# those of the machine that made this page; yours will differ.
+# `csrc/cpu` has the attention of chapter 07 in C++, as a ladder: each *rung* adds one idea to the one below
+# and gives the same answers. The rates are those of the machine that made this page; yours will differ.
 #
 # - **After this chapter you can** count useful work, explain what register tiles buy, and read the kernel's
 #   benchmark.
@@ -138,7 +137,7 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of `W`
 # numbers. A step loads `NV` vectors of $B$ and, one after the other, the 6 numbers of $A$, each copied to
-# all places of one more vector. That takes `MR * NV + NV + 1` registers:
+# all places of one more vector. Registers: `MR * NV + NV + 1`.
 # %%
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
     print(
@@ -164,9 +163,9 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Every product of attention and of its gradients goes through one such loop. Here it is, written once for
-# all instruction sets: `MR`, `NV` and the vector type are template parameters, known when the file is
-# compiled, and `broadcast`, `load` and `dot` are one instruction each.
+# Every product goes through this loop, written once for all instruction sets: `MR`, `NV` and the vector
+# type are template parameters, known at compile time, and `broadcast`, `load` and `dot` are one instruction
+# each.
 # %%
 if CSRC:
     text = (CSRC / "cpu" / "vector.inc").read_text()

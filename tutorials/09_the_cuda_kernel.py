@@ -198,13 +198,12 @@ fig.alt_text = (
 # %% [markdown]
 # So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn about
 # every 256 turns, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding
-# bugs* (2010). One difference: a turn there lasts until the next barrier or warp instruction, not until the
-# next memory access.
+# bugs* (2010). A turn there lasts until the next barrier or warp instruction.
 #
 # ## Attention on that machine
-# `forward_simple` with warps of four lanes: a warp has one row; a lane first has one *key* of the tile,
-# then one *column* of the output. The other lanes need what a lane computed for its key, so `P` goes
-# through shared memory, followed by a `WARP` barrier. All warps load their share.
+# `forward_simple` with warps of four lanes: a warp has one row; a lane has one *key* of the tile, then one
+# *column* of the output. All lanes need all of `P`, so it goes through shared memory, followed by a `WARP`
+# barrier. All warps load their share.
 # %%
 WARPS, LANES = 4, 4
 
@@ -351,9 +350,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles, `lane
-# ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A. So the
-# result of one product can be the input of the next: each lane rounds its own numbers to 16 bits, and
-# nothing goes through memory. For 16 rows, 16 keys and a width of 16:
+# ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so the
+# result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of 16:
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
@@ -442,11 +440,10 @@ with tempfile.TemporaryDirectory() as work:
 
 
 # %% [markdown]
-# Unchanged, the kernel is right under every schedule. With any barrier removed, or put where not all warps
-# reach it, it is caught. The indented line is the result of the first schedule. `nan` means that shared
-# memory was read before it was written: the emulator fills it with NaN first, so it cannot be right by
-# luck. *reported* is the emulator's own diagnosis. (That even the two plain orders catch everything is a
-# property of this kernel: here all warps load, not warp 0 alone.)
+# Unchanged, the kernel is right under every schedule; with any barrier removed, or put where not all warps
+# reach it, it is caught. The indented line is the result of the first schedule. `nan`: shared memory was
+# read before it was written (the emulator fills it with NaN first). *reported*: the emulator's own
+# diagnosis. (Even the two plain orders catch everything here, because all warps load, not warp 0 alone.)
 #
 # In the repository `.ci/mutants` does this to every barrier and wait of all kernels, and to bounds and
 # fragments, with two sanitizers. Every mutant must be caught.

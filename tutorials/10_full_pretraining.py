@@ -213,9 +213,9 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Parts of a batch
-# A global batch may be too large for one device. It is then split into micro-batches whose gradients add
-# up. The trap is the mean: a micro-batch with few targets must not count as much as one with many. Two
-# micro-batches, with 2 and 8 targets and losses of 4 and 1 per target:
+# A batch too large for one device is split into micro-batches whose gradients add up. The trap is the mean:
+# a micro-batch with few targets must not count as much as one with many. With 2 and 8 targets and losses of
+# 4 and 1 per target:
 # %% exact
 right = (2 * 4 + 8 * 1) / (2 + 8)
 wrong = (4 + 1) / 2

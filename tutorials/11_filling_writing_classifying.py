@@ -78,9 +78,9 @@ for T in (5, 6, 7):
 # the keys.*
 #
 # ## A loop
-# Part A is read with its blanks. Each blank starts with `[S]` at its mask's position, block position 1, and
-# the likeliest token becomes the next row (greedy decoding). Two kinds of tokens are excluded: special
-# tokens, which have no text, and an end right at the start, as training never shows an empty span.
+# Each blank starts with `[S]` at its mask's position, block position 1, and the likeliest token becomes the
+# next row (greedy decoding). Excluded are special tokens, which have no text, and an end at once, as
+# training never shows an empty span.
 # %%
 TEXT = "The king of [MASK] sent [MASK] to Jerusalem."
 part_a = [special.cls, *tokenizer.encode(TEXT, special=True), special.eos]
@@ -208,8 +208,8 @@ print(filled.text)
 draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 
 # %% [markdown]
-# The likeliest token at each step need not give the likeliest answer. `top=5` searches with five beams and
-# lists the best whole fillings of each blank, short and long ones together:
+# The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists the
+# best whole fillings of each blank:
 # %%
 for blank in fill(model, tokenizer, TEXT, top=5).blanks:
     print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}" for x in blank.alternatives))
@@ -290,9 +290,9 @@ print(asked, *(f"{label} {p:.3f}" for label, p in answer.probabilities.items()),
 # added.
 #
 # ## Fine-tuning on labels
-# The loss is the cross-entropy of (3). The baseline is BERT's way: a new linear head on the state of the
-# first row. Both start from the same weights and see the same sentences of film reviews. One half of dev
-# chooses the best epoch, the other half gives the scores.
+# The loss is the cross-entropy of (3). The baseline is BERT's way: a new linear head on the first row. Both
+# learn from the same sentences of film reviews. One half of dev chooses the best epoch, the other half
+# gives the scores.
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
 
@@ -343,9 +343,8 @@ fig_comparison(comparison, width=760)
 
 
 # %% [markdown]
-# Points are means with one standard error, hollow points start from random weights, dotted lines are chance
-# (for BLEU: the copied source), dashed ones are word counting without a network. For running text lower is
-# better, for all else higher.
+# Hollow points start from random weights, dotted lines are chance (for BLEU: the copied source), dashed
+# ones are word counting without a network. For running text lower is better.
 #
 # How to read it:
 #

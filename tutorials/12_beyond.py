@@ -110,9 +110,8 @@ show("ChatGLM2-6B       position", range(8))
 
 
 # %% [markdown]
-# In GLM-130B all rows of a short blank have one position; only the mask tells their order, as each sees one
-# row more than the one before it. In ChatGLM2 a prompt begins with `[gMASK]`, `sop` [8]: by our rules, a
-# blank with nothing before it.
+# In GLM-130B all rows of a short blank have one position; only the mask tells their order. In ChatGLM2 a
+# prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
 #
 # ## Rotary positions
 #
@@ -155,8 +154,8 @@ axes[0].set_ylabel("position of the query")
 fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
 
 # %% [markdown]
-# Scores of the same two tokens at all positions; bright is high. Tables start without any notion of
-# distance and have to learn it. Rotary scores have it built in, and no table ends anywhere.
+# Scores of the same two tokens at all positions; bright is high. Tables have to learn distance; rotary
+# scores have it built in, and no table ends anywhere.
 #
 # ## Weights of the original GLM
 #
@@ -279,12 +278,12 @@ print(run.stdout.replace(str(folder), "..."))
 
 
 # %% [markdown]
-# Two lines of its output are guesses that the weights cannot confirm: heads are 64 wide in all published
-# GLMs, and the training code computes GELU with tanh. (The code on the Hugging Face hub uses the error
-# function, and so does a model read from a folder with its `config.json`.)
+# Two lines of its output are guesses: heads are 64 wide in all published GLMs, and the training code
+# computes GELU with tanh. (The code on the Hugging Face hub uses the error function, and so does a model
+# read from a folder with its `config.json`.)
 #
-# A later model, or a damaged one, is refused with a message. And a `.pt` file is a pickle, which can call
-# any function when it is opened; minglm calls none:
+# A later or damaged model is refused. And a `.pt` file is a pickle, which can call any function when it is
+# opened; minglm calls none:
 # %%
 class Trap:
     def __reduce__(self):
