@@ -2,10 +2,10 @@
 # # 00 One blank
 # *What does GLM do?*
 #
-# GLM, the *General Language Model* (Du et al., ACL 2022, [arXiv
-# 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words are
-# cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.` you
-# look at both sides and write `cat`; here a small network learns to. The next chapters take this apart.
+# GLM, the *General Language Model* (Du et al., ACL 2022,
+# [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words
+# are cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.`
+# you look at both sides and write `cat`; here a small network learns to. The next chapters take this apart.
 # First, the whole thing in one go.
 #
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
@@ -103,8 +103,6 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 # %% [markdown]
 # ## What it learns from
 # Some words of a sentence are cut out, and the model has to write them back.
-#
-#
 #
 # - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, however many words it held.
 # - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.

@@ -206,9 +206,9 @@ for model, d in FAMILY.items():
 # %% [markdown]
 # Read it column by column. Under BERT's `[M]` is the word itself; under a word of GPT is the next word. T5
 # and GLM do both: a text with blanks, then the missing words, each row learning the next token. T5's blanks
-# have names, `<X0>` and `<X1>`. GLM's blanks are all `[M]` and its spans all begin with `[S]`; [chapter
-# 03](03_two_positions.md) shows how positions alone tell them apart. GLM also shuffles its spans: here the
-# last one comes first.
+# have names, `<X0>` and `<X1>`. GLM's blanks are all `[M]` and its spans all begin with `[S]`;
+# [chapter 03](03_two_positions.md) shows how positions alone tell them apart. GLM also shuffles its spans:
+# here the last one comes first.
 #
 # ## Who sees whom: three loops, one rule
 #
@@ -397,8 +397,8 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 
 # %% [markdown]
 # **Remember:** BERT fills all blanks at once and blindly, GPT writes without seeing the right side, GLM
-# sees both sides and what it has written. The mask of all of them is one integer `A`: row `i` sees `max(A,
-# i + 1)` keys. `A` = 0 is GPT, `A` = the whole length is BERT.
+# sees both sides and what it has written. The mask of all of them is one integer `A`: row `i` sees
+# `max(A, i + 1)` keys. `A` = 0 is GPT, `A` = the whole length is BERT.
 #
 # ## Exercises
 #

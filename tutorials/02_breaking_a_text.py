@@ -42,8 +42,8 @@ LOOK = THEMES["light"]
 # %% [markdown]
 # ## Six words by hand
 # The paper's example: the text is $x_1 \ldots x_6$, and $x_3$ and $x_5, x_6$ are to be blanked. The paper
-# counts from 1; everything here counts from 0. A *span* is half-open, so $x_3$ is `Span(2, 3)` and $x_5,
-# x_6$ is `Span(4, 6)`.
+# counts from 1; everything here counts from 0. A *span* is half-open, so $x_3$ is `Span(2, 3)` and
+# $x_5, x_6$ is `Span(4, 6)`.
 #
 # *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
 # one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end,
@@ -94,12 +94,12 @@ draw("corruption", derivation=d, width=700)
 # $$p_\theta(s_i \mid x_{\text{corrupt}}, s_{z_{\lt i}}) = \prod_{j=1}^{l_i}
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
-# Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and $s_{i,\lt
-# j}$ the beginning of this one. Each time a text is read, one order is drawn.
+# Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and
+# $s_{i,\lt j}$ the beginning of this one. Each time a text is read, one order is drawn.
 # %% [markdown] zh
 # 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
 # Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
-# 训练目标就是：
+# 预训练目标就是：
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -130,7 +130,7 @@ assert np.allclose(cdf, np.cumsum(law))
 
 
 # %% [markdown]
-# A uniform number falls into one step of the cumulative sum: that is the length. Draw until 15 % of the
+# To draw a length, see which step of the cumulative sum a uniform number falls into. Draw until 15 % of the
 # tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names* a stream of random numbers:
 # seed 0, text n. So a text gets the same blanks at any time and on any machine.
 # %% [markdown] zh

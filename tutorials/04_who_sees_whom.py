@@ -397,8 +397,8 @@ def part_a_lens_of(visible_keys): ...  # your answer
 
 
 # %% [markdown]
-# **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write `open_cells(T,
-# A)` without a loop. This number is the work of attention.
+# **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
+# `open_cells(T, A)` without a loop. This number is the work of attention.
 # %% [markdown] zh
 # **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
 # 写出 `open_cells(T, A)`：这个数就是注意力的计算量。

@@ -149,10 +149,10 @@ fig.alt_text = (
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
-# With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes $\alpha =
-# 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the scale a softmax over
-# wide vectors would hear only the largest score. Backends compute the same in different ways: `reference`
-# is plain PyTorch, `sdpa` its fused attention.
+# With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes
+# $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the scale a
+# softmax over wide vectors would hear only the largest score. Backends compute the same in different ways:
+# `reference` is plain PyTorch, `sdpa` its fused attention.
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):

@@ -86,9 +86,9 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # The sample is the paper's (chapter 02). Its words are tokens 8 to 13; 0 to 7 are special tokens. For
-# pencil and paper each table gets a column of its own and a 1 in the last column: rows of $E$ are $(t, 0,
-# 0, 1)$, of $P$ $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block position
-# 2, becomes $(12, 4, 2, 3)$.
+# pencil and paper each table gets a column of its own and a 1 in the last column: rows of $E$ are
+# $(t, 0, 0, 1)$, of $P$ $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block
+# position 2, becomes $(12, 4, 2, 3)$.
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -439,9 +439,9 @@ def key_rows(head, C, H): ...  # your answer
 
 # %% [markdown]
 # **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
-# attention and MLP read the row as it is. Start from `layer.qkv(x).view(len(x), 3, layer.num_heads,
-# -1).unbind(1)`, which gives `q`, `k` and `v`, and use `minglm.masked_attention`. (`layer.project`
-# normalises first, so it does not help.)
+# attention and MLP read the row as it is. Start from
+# `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
+# `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
 # %%
 def check_post_ln(post_ln):
     torch.manual_seed(1)

@@ -173,8 +173,8 @@ assert off < 1e-14
 # that see nothing: `tiled.cpp` marks the line with `subtle`.)
 #
 # ## Backward without the matrix
-# Let $dO$ be the gradient of the output. Since $O = PV$, the product rule gives $dV = P^T dO$ and $dP =
-# dO\,V^T$. The gradient of a softmax seems to need whole rows:
+# Let $dO$ be the gradient of the output. Since $O = PV$, the product rule gives $dV = P^T dO$ and
+# $dP = dO\,V^T$. The gradient of a softmax seems to need whole rows:
 #
 # $$dS_{ij} = P_{ij}\,\Big(dP_{ij} - \sum_{j'} P_{ij'}\,dP_{ij'}\Big)$$
 #
@@ -182,9 +182,9 @@ assert off < 1e-14
 #
 # $$\sum_{j'} P_{ij'} \sum_d dO_{id}\,V_{j'd} = \sum_d dO_{id}\,O_{id} = \delta_i$$
 #
-# That is one number per row, without any key. And $P$ need not be kept: $P_{ij} = e^{s_{ij} -
-# \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So every tile can be done on its own. On paper, with the
-# four keys above and $dO = 1$:
+# That is one number per row, without any key. And $P$ need not be kept:
+# $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So every tile can be done on its
+# own. On paper, with the four keys above and $dO = 1$:
 # %% exact
 P = np.exp(scores - np.log(8))  # lse = log 8
 dP = 1.0 * values  # dO = 1

@@ -49,10 +49,10 @@ for rung in kernel_rungs():
 # `minglm info` says why.
 #
 # ## How work is counted
-# Only useful work counts: pairs of a row and a key that it sees. Such a pair costs $D$ multiply-adds for $q
-# \cdot k$ and $D$ for its share of $P V$. A multiply-add is two operations, so forward costs $4D$ per pair
-# and head. Backward is five more products of $2D$ (chapter 07), so both together cost $14D$. On paper, with
-# 6 rows, a Part A of 4, one head of width 2:
+# Only useful work counts: pairs of a row and a key that it sees. Such a pair costs $D$ multiply-adds for
+# $q \cdot k$ and $D$ for its share of $P V$. A multiply-add is two operations, so forward costs $4D$ per
+# pair and head. Backward is five more products of $2D$ (chapter 07), so both together cost $14D$. On paper,
+# with 6 rows, a Part A of 4, one head of width 2:
 # %% exact
 def one(T, part_a_len, heads=4, head_dim=64):
     """One sample, as the library's bench describes it."""
@@ -353,9 +353,9 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 
 # %% [markdown]
 # **2. The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
-# and the one more that a step loads into), which makes the most multiply-adds per load? Give `(rows,
-# vectors)`. (The library's comes close, and its four vectors of 16 are 64 columns, a common width of
-# heads.)
+# and the one more that a step loads into), which makes the most multiply-adds per load? Give
+# `(rows, vectors)`. (The library's comes close, and its four vectors of 16 are 64 columns, a common width
+# of heads.)
 # %%
 def check_best_tile(tile):
     def registers(rows, vectors):
@@ -380,8 +380,9 @@ def check_best_tile(tile):
 
 # %% [markdown]
 # **3. An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but `+`, `*`,
-# `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints: $e^x = 2^{x \log_2
-# e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error below $10^{-7}$.
+# `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
+# $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error
+# below $10^{-7}$.
 # %%
 def check_exp(exp_of):
     x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])

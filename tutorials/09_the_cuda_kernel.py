@@ -349,9 +349,10 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles, `lane
-# ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so the
-# result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of 16:
+# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles,
+# `lane ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so
+# the result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of
+# 16:
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))

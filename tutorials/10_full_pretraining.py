@@ -269,8 +269,8 @@ print(f"no loss differs by more than {apart:.1e}")
 assert apart < 1e-3
 
 # %% [markdown]
-# `torchrun` starts more processes, on one machine or many GPUs. Process $r$ of $n$ takes samples $r, r + n,
-# r + 2n, \ldots$ of the same global batch, and gradients are added up:
+# `torchrun` starts more processes, on one machine or many GPUs. Process $r$ of $n$ takes samples
+# $r, r + n, r + 2n, \ldots$ of the same global batch, and gradients are added up:
 #
 # ```sh
 # torchrun --nproc-per-node 2 -m minglm pretrain --preset small --text my_texts/

@@ -234,8 +234,8 @@ for text in TEXTS:
         print(f"{which}   log-probability {log_p:6.2f}   {filled.text}")
 
 # %% [markdown]
-# Where both orders give the same pair, compare the two log-probabilities. By the product rule, $p(a)\,p(b
-# \mid a) = p(b)\,p(a \mid b)$, they should be equal; a model has to learn that.
+# Where both orders give the same pair, compare the two log-probabilities. By the product rule,
+# $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$, they should be equal; a model has to learn that.
 #
 # ## Temperature
 # Instead of the likeliest token you can sample one. Dividing the logits by a temperature $t$ raises every
@@ -355,9 +355,9 @@ fig_comparison(comparison, width=760)
 #   the book cloze GPT and the prefix LM also score the text after the blank. BERT restores more blanks, but
 #   is told their lengths.
 # - **This network is too small to confirm the paper's table.** Pretraining helps GLM on topics, novels and
-#   modernising, not on sentiment and paraphrases, and counting words is level or ahead on four tasks.
-#   Blanks are filled at this size only because 30 % of a text is blanked in short spans
-#   ([why](results/README.md#many-short-blanks)).
+#   modernising, not on sentiment and paraphrases, and counting words is level or ahead on four tasks. It
+#   fills blanks because 30 % of a text was blanked in short spans; with the paper's 15 % in longer ones it
+#   did not learn to ([why](results/README.md#many-short-blanks)).
 #
 # **Remember:** every task is a blank: a continuation is `[gMASK]` at the end, a label is a blank with few
 # words. Rows that were read never change, so a cache reads each row once. Blanks can be filled in any

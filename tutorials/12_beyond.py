@@ -44,8 +44,8 @@ BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 # %% [markdown]
 # In words, with what did not fit:
 #
-# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans, Poisson(3), 70
-#   % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, because no single way was
+# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans, Poisson(3),
+#   70 % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, because no single way was
 #   found to split Chinese, English and code into sentences [4]. Part A looks both ways and the head is tied
 #   [1, 2, 3]. LayerNorm comes after the sum, in which the residual is scaled by $\sqrt{2n}$ for $n$ layers
 #   (DeepNorm); the MLP is a GeGLU of width $8C/3$ [1, 3].
@@ -116,9 +116,9 @@ show("ChatGLM2-6B       position", range(8))
 # ## Rotary positions
 #
 # GLM adds a learned row to the token. A rotary position adds nothing: it *turns* queries and keys. Take one
-# pair of numbers and 30 degrees per position. On paper: $q = (1, 0)$ at position 1 turns to 30 degrees, $k
-# = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At positions 5 and 7 the angles are 150
-# and 210 and the product is the same: only distance counts.
+# pair of numbers and 30 degrees per position. On paper: $q = (1, 0)$ at position 1 turns to 30 degrees,
+# $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At positions 5 and 7 the angles are
+# 150 and 210 and the product is the same: only distance counts.
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -300,16 +300,16 @@ for source in (no_tables, folder / "trap.pt"):
 
 
 # %% [markdown]
-# **Remember:** up to 2024 the later models dropped Part A (A = 0) and the second position, because a chat
-# is cheaper that way. Their masks are still our integer. The original weights are the same tensors as ours,
+# **Remember:** from ChatGLM2 on, the later models have A = 0, which makes a chat cheaper, and need no
+# second position. Their masks are still our one integer. The original weights are the same tensors as ours,
 # under other names, cut into ranks.
 #
 # ## Exercises
 #
 # **1.** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
-# the second half by the block position, each half with its own `theta` of $D / 4$ angles, $10000^{-2j /
-# (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$, with pairs as
-# in `turn`.
+# the second half by the block position, each half with its own `theta` of $D / 4$ angles,
+# $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
+# with pairs as in `turn`.
 # %%
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
@@ -392,8 +392,8 @@ def join_qkv(pieces): ...  # your answer
 #    efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
 # 5. *official*, `chatglm_model.py`; `config.json` of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
 # 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
-# 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and [issue
-#    64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
+# 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
+#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
 # 8. *official*, `chatglm2_model.py`; `config.json` and `tokenization_chatglm.py` of
 #    [chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b).
 # 9. *official*, `chatglm3_model.py`; `config.json` of
@@ -401,8 +401,8 @@ def join_qkv(pieces): ...  # your answer
 # 10. *official*, `chatglm4_model.py`; huggingface/transformers,
 #     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm).
 # 11. GLM-4, [arXiv 2406.12793](https://arxiv.org/abs/2406.12793), read in summaries only.
-# 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B, [issue
-#     188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
+# 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B,
+#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
 # 13. GLM-4, [issue 355](https://github.com/zai-org/GLM-4/issues/355).
 #
 # ## Read on
