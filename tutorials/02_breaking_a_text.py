@@ -458,11 +458,19 @@ def check_puzzle(answer):
     assert isinstance(answer, tuple) and len(answer) == 2, "the answer is a pair: (spans, order)"
     spans, order = answer
     words = "the early bird catches the worm but the second mouse gets the cheese".split()
-    try:
-        d = explain(words, spans, order)
-    except ValueError as error:
-        raise AssertionError(str(error)) from error
-    assert " ".join(d.tokens) == PUZZLE, f"that would be: {' '.join(d.tokens)}"
+
+    def reads(spans, order):
+        try:
+            return " ".join(explain(words, spans, order).tokens)
+        except ValueError as error:
+            return str(error)
+
+    hint = ""
+    if reads([(start - 1, end - 1) for start, end in spans], order) == PUZZLE:
+        hint = "; do you count from 1?"
+    elif reads(spans, np.argsort(order).tolist()) == PUZZLE:
+        hint = "; yours is the inverse permutation"
+    assert reads(spans, order) == PUZZLE, f"with your answer: {reads(spans, order)}{hint}"
     print("✓ check_puzzle: the proverb is whole again")
 
 
