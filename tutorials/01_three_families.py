@@ -284,12 +284,12 @@ draw("family", derivation=FAMILY["glm"], width=700)
 # %% exact
 def in_sight(d):
     """{word that is learned: the words of the text that its row sees}"""
-    found = {}
+    sights = {}
     for i, target in enumerate(d.targets):
         if target in d.text:
             seen = [d.tokens[j] for j in range(len(d)) if d.mask[i, j]]
-            found[target] = [token for token in seen if token in d.text]
-    return found
+            sights[target] = [token for token in seen if token in d.text]
+    return sights
 
 
 for target, sight in in_sight(FAMILY["glm"]).items():
@@ -353,9 +353,9 @@ for model, d in FAMILY.items():
     sight = in_sight(d)
     right, own = "today" in sight["red"], "red" in sight["wine"]
     secret = before_the_answer("water", model) == before_the_answer("red wine", model)
-    told = ["yes" if yes else "no" for yes in (right, own, secret)]
-    told.append(f"{sum(t != '' for t in d.targets)} of {len(d)}")
-    print(f"{model:7}", *(f"{t:>15}" for t in told))
+    cells = ["yes" if yes else "no" for yes in (right, own, secret)]
+    cells.append(f"{sum(t != '' for t in d.targets)} of {len(d)}")
+    print(f"{model:7}", *(f"{t:>15}" for t in cells))
 
 # %% [markdown]
 # This answers the chapter's question. Understanding needs both sides: BERT. Writing needs each word to

@@ -316,13 +316,13 @@ print("is cut:    ", *cut.targets[-5:])
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
     drawn = [break_story(objective, Rng(5, n)).spans for n in range(12)]
-    for row, found in enumerate(drawn):
+    for row, blanks in enumerate(drawn):
         ax.broken_barh([(0, len(STORY))], (row, 0.8), facecolors=LOOK["faint"])
-        for k, (a, b) in enumerate(found):
+        for k, (a, b) in enumerate(blanks):
             ax.broken_barh([(a + 0.1, b - a - 0.2)], (row, 0.8), facecolors=SPAN_COLOURS[k % 6])
     for i in np.flatnonzero([full_stop[word] for word in STORY]):
         ax.axvline(i + 1, color=LOOK["soft"], linewidth=0.8)
-    share = np.mean([sum(b - a for a, b in found) / len(STORY) for found in drawn])
+    share = np.mean([sum(b - a for a, b in blanks) / len(STORY) for blanks in drawn])
     ax.set_title(f"{objective}: {share:.0%} blanked", loc="left", fontsize=10)
     ax.set(yticks=[], ylim=(12, -0.3), xlim=(0, len(STORY)))
     ax.spines[:].set_visible(False)
@@ -367,10 +367,10 @@ for objective in OBJECTIVES:
         rng = Rng(1, n)
         ids = [1] + [100 + rng.integer(50) for _ in range(5 + rng.integer(200))]  # 1 is cls
         ends = [i % 10 == 0 for i in range(150)]  # every tenth word ends a sentence
-        found = sample_spans(ids, objective, rng, sentence_ends=ends)
-        shuffled = rng.shuffle(list(range(len(found))))
-        assert restore(build_example(ids, found, shuffled, objective=objective)).tolist() == ids
-        tried[objective] += len(found)
+        blanks = sample_spans(ids, objective, rng, sentence_ends=ends)
+        shuffled = rng.shuffle(list(range(len(blanks))))
+        assert restore(build_example(ids, blanks, shuffled, objective=objective)).tolist() == ids
+        tried[objective] += len(blanks)
 print("spans cut out and put back:", dict(tried))
 
 example = build_example(range(100, 110), [(2, 3), (5, 8)], [1, 0])

@@ -207,19 +207,19 @@ rungs = [rung for rung in kernel_rungs() if rung["supported"]]
 bench = Bench(rungs, seconds=0.4 if FAST else 8, patient=True)
 rates, gemm = {}, {}  # useful GFLOP/s, forward and backward
 for dtype in ("float32", "bfloat16"):
-    found = {}  # of each name the fastest: sdpa has several forms
+    fastest = {}  # of each name the fastest: sdpa has several forms
     for row in bench.measure(half, dtype):
         assert row["status"] != "wrong", row["note"]
         name = row["variant"].removeprefix("kernel:").split()[0]
         if row["status"] == "timed":
-            found[name] = min(found.get(name, row), row, key=lambda row: row[BOTH]["ms"])
-    rates[dtype] = {name: row[BOTH]["gflop_per_s"] for name, row in found.items()}
-    gemm[dtype] = found["naive"][BOTH]["gemm_gflop_per_s"]
+            fastest[name] = min(fastest.get(name, row), row, key=lambda row: row[BOTH]["ms"])
+    rates[dtype] = {name: row[BOTH]["gflop_per_s"] for name, row in fastest.items()}
+    gemm[dtype] = fastest["naive"][BOTH]["gemm_gflop_per_s"]
 
     print(f"\n{dtype:12} GFLOP/s  of GEMM  x PyTorch  x below  error / fair  idea")
     below = loops_rate
     for name, rate in rates[dtype].items():
-        row, step = found[name], ""
+        row, step = fastest[name], ""
         if row["variant"].startswith("kernel"):
             step, below = f"{rate / below:.2f}", rate
         print(

@@ -290,11 +290,11 @@ if not EMULATED:
     print("left out here:", why)
 for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATED else ():
     x = numbers.to(dtype)
-    found, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
+    first, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
     truth = results("reference", x.double())
-    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(found, truth, strict=True)]
+    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(first, truth, strict=True)]
     assert max(off) < allowed
-    assert all(torch.equal(x, y) for again in others for x, y in zip(found, again, strict=True))
+    assert all(torch.equal(x, y) for again in others for x, y in zip(first, again, strict=True))
     print(
         f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, the same bits"
     )
@@ -404,8 +404,8 @@ def verdict(attend, schedule, T=200, part_a_len=90):
     q, k, v = torch.randn(3, T, 1, 32, generator=torch.Generator().manual_seed(0))
     out, lse = torch.full_like(q, math.nan), torch.zeros(T)
     addresses = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out, lse)]
-    if said := attend(*addresses, T, part_a_len, schedule.encode()).decode():
-        return "reported", re.sub(r"^.*/", "", said.split("\n")[0])
+    if report := attend(*addresses, T, part_a_len, schedule.encode()).decode():
+        return "reported", re.sub(r"^.*/", "", report.split("\n")[0])
     mask = GLMMask.packed([T], [part_a_len])
     off = float((out - masked_attention(q, k, v, mask, backend="reference")).abs().max())
     return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"

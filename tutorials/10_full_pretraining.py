@@ -163,11 +163,11 @@ for name in OBJECTIVES:
     weights = {f"data.{other}": float(other == name) for other in OBJECTIVES}
     runs[name] = train(f"only-{name}", resolve("tiny", overrides=SETTINGS | weights))[1]
 print(f"{'held-out loss of':18}" + "".join(f"{name:>10}" for name in OBJECTIVES) + "   targets learned")
-for name, found in runs.items():
+for name, metrics in runs.items():
     print(
         f"learned {name:10}"
-        + "".join(f"{found[f'held_out_{other}'][-1]:10.3f}" for other in OBJECTIVES)
-        + f"{found['learned_tokens'].sum():18,.0f}"
+        + "".join(f"{metrics[f'held_out_{other}'][-1]:10.3f}" for other in OBJECTIVES)
+        + f"{metrics['learned_tokens'].sum():18,.0f}"
     )
 
 # %% [markdown]

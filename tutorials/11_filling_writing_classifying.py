@@ -140,8 +140,8 @@ everything = Everything(part_a)
 answers, steps = fill_by_hand(everything, blanks)
 print("Part A:", *map(name, part_a), "\n")
 print("new row         position  block position  rows read  says")
-for ((token, place, block), said, _), read in zip(steps, everything.read, strict=True):
-    print(f"{name(token):15} {place:8} {block:15} {read:10}  {name(said)}")
+for ((token, place, block), choice, _), read in zip(steps, everything.read, strict=True):
+    print(f"{name(token):15} {place:8} {block:15} {read:10}  {name(choice)}")
 
 
 # %% [markdown]
@@ -306,14 +306,14 @@ train, dev = questions("train.jsonl.xz", LEARN), questions("dev.jsonl.xz", DEV)
 choose, report = dev[::2], dev[1::2]
 torch.manual_seed(0)
 scorers = {"cloze": LabelScorer(deepcopy(model)), "linear head": LinearHead(deepcopy(model), 2)}
-found = {"cloze, untrained": predict(scorers["cloze"], report)}
+predictions = {"cloze, untrained": predict(scorers["cloze"], report)}
 for method, scorer in scorers.items():
     print(f"{method}: {len(train)} rows to learn from, {len(choose)} to choose the epoch by")
     fit(scorer, train, choose, Finetuning(epochs=EPOCHS, patience=EPOCHS), 0, task)
-    found[method] = predict(scorer, report)
+    predictions[method] = predict(scorer, report)
 print(f"\n{len(report)} other rows:")
-for method, said in found.items():
-    share = measure(said, report)["accuracy"]
+for method, predicted in predictions.items():
+    share = measure(predicted, report)["accuracy"]
     print(f"{method:20} accuracy {percent(share, standard_error(share, len(report)))}")
 
 # %% [markdown]
@@ -423,9 +423,9 @@ def check_label_probabilities(label_probabilities):
         assert abs(sum(got.values()) - 1) < 1e-4, f"your labels sum to {sum(got.values()):.3f}"
         for a, b in (("good", "bad"), ("bad", "so-so")):
             ratio = math.exp(row[words[a]].logsumexp(0) - row[words[b]].logsumexp(0))
-            said = got[a] / max(got[b], 1e-12)
-            assert abs(said / ratio - 1) < 1e-3, (
-                f"your {a} is {said:.3f} times as likely as {b}; it should be {ratio:.3f}"
+            yours = got[a] / max(got[b], 1e-12)
+            assert abs(yours / ratio - 1) < 1e-3, (
+                f"your {a} is {yours:.3f} times as likely as {b}; it should be {ratio:.3f}"
             )
     print("✓ check_label_probabilities: three labels, six words")
 
