@@ -2,11 +2,17 @@
 # # 00 One blank
 # *What does GLM do?*
 #
-# It fills blanks. `The [MASK] lives on the farm and eats mice.` Whoever knows the animals in
-# question looks at both sides of the blank and writes `cat`. In this chapter a network learns to do
-# so from a few hundred simple sentences, and the same blank is filled before and after. The
-# chapters behind this one take it apart; here is the whole, from far away.
-
+# GLM, the *General Language Model* (Du et al., ACL 2022,
+# [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words
+# are cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.`
+# you look at both sides and write `cat`; here a small network learns to. The next chapters take this apart.
+# First, the whole thing in one go.
+#
+# - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
+#   answers.
+# - **You need** Python and a little PyTorch.
+# - **See it:**
+#   `minglm explore "The bear lives in the forest and eats honey ." --spans 1:2,5:8 --order 2,1 --open`
 # %%
 import math
 import re
@@ -15,19 +21,7 @@ from itertools import product
 import matplotlib.pyplot as plt
 import torch
 
-from minglm import (
-    GLM,
-    GLMConfig,
-    Rng,
-    Span,
-    Tokenizer,
-    build_example,
-    explain,
-    fill,
-    pack,
-    sample_spans,
-    score,
-)
+from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
 from minglm.use.models import BOX, read_model
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
@@ -38,9 +32,8 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
-# Nine animals. Three live in each place, and each has a food of its own. One plain sentence about
-# each is kept back for a test: the model reads others like it, but never this one.
-
+# Nine animals, three in each place, each with a food of its own. One plain sentence per animal is held out
+# as a test.
 # %% exact
 ANIMALS = {
     "deer": ("in the forest", "leaves"),
@@ -61,18 +54,8 @@ FORMS = (
     "{3} {0}, which eats {2}, lives {1}.",
     "{3} {0} that lives {1} eats {2}.",
 )
-OPENINGS = (
-    "The",
-    "Our",
-    "This",
-    "Every",
-    "Today the",
-    "Today our",
-    "At night the",
-    "At night our",
-    "In spring the",
-    "In spring our",
-)
+OPENINGS = ["The", "Our", "This", "Every"]
+OPENINGS += [f"{when} {the}" for when in ("Today", "At night", "In spring") for the in ("the", "our")]
 
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
 every = [
@@ -87,13 +70,12 @@ QUESTION = kept["cat"].replace("cat", "[MASK]")
 print("the question:", QUESTION, sep="\n    ")
 
 # %% [markdown]
-# The farm leaves three animals, and only the last word says which. A model that reads from left to
-# right has to answer before it has read a single clue.
+# Three animals live on the farm, and only the last word tells which one it is. A model that reads from left
+# to right must answer before any clue.
 #
 # ## Before
-# A text becomes numbers, one for each word, piece of a word or mark. The network is a small GLM
-# whose weights are random.
-
+# A tokenizer turns the text into numbers, one per word, piece of a word or mark. The network is a small GLM
+# with random weights.
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -105,18 +87,14 @@ print("as tokens:", tokenizer.pieces(tokenizer.encode(QUESTION, special=True)))
 print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to choose from\n")
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
+
 # %% [markdown]
-# Rubbish, as it should be. How likely does it hold the nine animals to be? The probability of an
-# answer is the product over its tokens and its end.
-
-
+# Rubbish. How much probability does it give to each animal? (A product over the tokens of the answer and
+# its end.)
 # %%
 def probabilities(text):
-    found = {}
-    for animal in ANIMALS:
-        [answer] = score(model, tokenizer, text, [animal])
-        found[animal] = math.exp(answer.log_probability)
-    return found
+    answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
+    return {animal: math.exp(answer.log_probability) for animal, answer in answers.items()}
 
 
 before = probabilities(QUESTION)
@@ -124,14 +102,12 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 
 # %% [markdown]
 # ## What it learns from
-# Nobody writes questions and answers. Some words of a sentence are cut out, and these words are
-# what the model has to write.
+# Some words of a sentence are cut out, and the model has to write them back.
 #
-# - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, of however many words.
-# - **Part B** is what was cut out: the blanks in a random order, each begun by `[S]`. Behind its
-#   last word the model has to say `[E]`: the blank ends here.
-# - **Two positions** tell where a token belongs: the first, which blank; the second, where inside.
-
+# - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, however many words it held.
+# - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.
+#   After the last word of a blank the model must output `[E]`: this blank is done.
+# - **Two positions** say where a token belongs: the first, which blank; the second, where inside it.
 # %% exact
 words = "The bear lives in the forest and eats honey .".split()
 spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
@@ -147,19 +123,24 @@ for name, row in (
 # %%
 draw("positions", derivation=d, width=700)
 
+
 # %% [markdown]
-# A row of Part B says the next token of its blank. The loss is how surprised it was by the right
-# one: minus the logarithm of the probability that it gave to it, averaged over these rows. By hand
-# on one sentence, then by the library:
-
-
+# Each column of this table is one token of the sample. This course calls it a **row**, because it is one
+# row of the mask (chapter 04) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
+# %% [markdown]
+# Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the
+# right one, averaged over the $M$ rows with a target:
+#
+# $$-\frac{1}{M} \sum_{i=1}^{M} \log p_i(\text{target}_i)$$
+#
+# By hand for one sentence, then by the library:
 # %%
 def tokens_of(sentence):
     return [special.cls, *tokenizer.encode(sentence), special.eos]  # a first and a last token
 
 
-sample = build_example(tokens_of(read[0]), [Span(2, 3), Span(6, 8)], [1, 0], special)
-batch = pack([sample])  # one sample or many, end to end
+sample = build_example(tokens_of(read[0]), [(2, 3), (6, 8)], [1, 0], special)
+batch = pack([sample])  # one sample or many, end to end, without padding
 with torch.no_grad():
     logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
 p = logits.softmax(-1)  # (N, V)
@@ -175,13 +156,12 @@ print(f"\nloss by hand {by_hand:.4f}, by the library {model.loss(batch).item():.
 assert abs(by_hand - model.loss(batch).item()) < 1e-4
 
 # %% [markdown]
-# (`[S]` and `[E]` are `<|startofpiece|>` and `<|endofpiece|>` in full.) A model that knows nothing
-# gives each of $V$ tokens the probability $1/V$, which costs $\ln V$.
+# (`[S]` and `[E]` are short for `<|startofpiece|>` and `<|endofpiece|>`.) A model that knows nothing gives
+# each of the $V$ tokens the probability $1/V$, so its loss is $\ln V$.
 #
 # ## Training
-# Each step takes 32 sentences, cuts new blanks into them, and moves every weight a little so that
-# the loss becomes smaller. That is all.
-
+# Each step takes 32 sentences, cuts new blanks into them, and changes every weight a little so that the
+# loss falls. It takes about a minute; your numbers may differ a little from these.
 # %%
 model.train()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -189,7 +169,7 @@ steps, losses = 2000, []
 for step in range(steps):
     samples = []
     for n in range(32):
-        rng = Rng(1, step, n)
+        rng = Rng(1, step, n)  # random numbers with a name: seed 1, this step, this sample
         ids = tokens_of(read[rng.integer(len(read))])
         spans = sample_spans(ids, "token", rng, has_eos=True, mask_ratio=0.3, mean_length=1.5)
         order = rng.shuffle(list(range(len(spans))))
@@ -197,7 +177,7 @@ for step in range(steps):
     loss = model.loss(pack(samples))
     optimizer.zero_grad()
     loss.backward()
-    # warmed up for 30 steps, and brought down to 0 in the second half
+    # the learning rate rises for 30 steps and falls to 0 in the second half
     optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 30, 2 * (1 - step / steps))
     optimizer.step()
     losses.append(loss.item())
@@ -210,16 +190,15 @@ fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 ax.plot(losses, color=BLUE, lw=1)
 ax.axhline(ln_V, color=SOFT, ls=":")
 ax.text(steps, ln_V * 1.02, "ln V: knows nothing", ha="right", va="bottom", color=SOFT)
-ax.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, ln_V * 1.15))
+ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, ln_V * 1.15))
 fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off above 0."
 
 # %% [markdown]
-# The loss does not reach 0, and cannot: where both the animal and its food are cut out, nobody can
-# know which one it was, and which word opened a sentence is anybody's guess.
+# The loss cannot reach 0: where both the animal and its food are cut out, nothing tells which animal it
+# was.
 #
 # ## After
-# The same blank, which the model has never seen filled:
-
+# The same blank. The model has never seen this sentence:
 # %%
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
@@ -227,8 +206,8 @@ print(f"all nine animals together: {sum(after.values()):.4f}")
 assert max(after, key=after.get) == "cat" and after["cat"] > 0.5
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0), layout="constrained", sharey=True)
-for ax, title, found, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
-    ax.barh(list(found), found.values(), color=colour)
+for ax, title, p, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
+    ax.barh(list(p), p.values(), color=colour)
     ax.set(title=title, xlabel="probability of the answer")
 left.invert_yaxis()
 left.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
@@ -238,11 +217,10 @@ fig.alt_text = (
     "before training, mostly on cat after it."
 )
 
+
 # %% [markdown]
-# Mind the left scale: an animal was one answer among very many. And if half of the question is
-# taken away? The first text below leaves three animals possible, the second only one.
-
-
+# (Note the scale on the left.) And if half of the question is missing? The first text below leaves three
+# animals possible, the second one.
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -254,9 +232,8 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
     print(f"{text}\n    {likeliest(model, tokenizer, text)}")
 
 # %% [markdown]
-# All nine sentences that were kept back, with the animal, the place or the food cut out. A blank
-# may hold several words: nothing tells the model how many.
-
+# All nine held-out sentences, with the animal, the place or the food cut out. The model is not told how
+# many words a blank holds.
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -270,9 +247,8 @@ print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
 # ## A model that has read stories
-# The same network with more weights comes with minglm. It has read simple stories. The three
-# likeliest answers for each blank:
-
+# A larger one comes with minglm. It was trained mainly on simple stories, plus some Jane Austen and Bible
+# verses. Its three likeliest answers:
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
@@ -284,16 +260,17 @@ for text in (
 ):
     print(f"{text}\n    {likeliest(box, its_tokenizer, text)}")
 
+
 # %% [markdown]
-# It is small and knows little of the world. But the idea is the same: cut words out, and write them
-# back, seeing both sides. GLM's claim is that nearly every task can be put as such a blank: a
-# label, a translation, a continuation.
+# It is small and knows little of the world. GLM's claim is that nearly every task can be written as such a
+# blank: a label, a translation, a continuation.
+#
+# **Remember:** GLM cuts spans out of a text and learns to write them back, one token after another. Part A
+# is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.
 #
 # ## Exercises
-# **1.** A text of $L$ tokens has spans `(start, end)` cut out, `end` not included. How many rows
-# does the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-
-
+# **1.** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
+# the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
 # %%
 def check_count_rows(count_rows):
     for n in range(50):
@@ -302,16 +279,21 @@ def check_count_rows(count_rows):
         spans = sample_spans(text, "token", rng)
         rows = len(build_example(text, spans, list(range(len(spans)))).tokens)
         answer = count_rows(len(text), [tuple(span) for span in spans])
-        assert answer == rows, f"{len(text)} tokens, spans {spans}: {answer} came, not {rows}"
+        assert answer is not None, "count_rows returned None: did you forget `return`?"
+        assert answer == rows, f"{len(text)} tokens, spans {spans}: you say {answer}, but it is {rows}"
+    print("✓ check_count_rows: 50 texts")
 
 
-# check_count_rows(count_rows)   # uncomment
+# %%
+def count_rows(L, spans): ...  # your answer
+
+
+# check_count_rows(count_rows)  # uncomment
+
 
 # %% [markdown]
-# **2.** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with
-# `"[S]"` in front of each span, the spans in the order given.
-
-
+# **2.** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
+# front of each span, and the spans in the given order.
 # %%
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()
@@ -321,24 +303,34 @@ def check_part_b(part_b):
         order = rng.shuffle(list(range(len(spans))))
         d = explain(words, spans, order)
         rows, answer = list(d.tokens)[d.part_a_len :], part_b(words, spans, order)
-        assert list(answer) == rows, f"spans {spans}, order {order}: {answer} came, not {rows}"
-
-
-# check_part_b(part_b)   # uncomment
-
-# %% [markdown]
-# **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with
-# `goose`. It may be like the sentences above or unlike them.
+        assert answer is not None, "part_b returned None: did you forget `return`?"
+        assert "[E]" not in answer, "[E] is a target: the model writes it and never reads it"
+        where = f"spans {spans}, order {order}"
+        in_text_order = list(explain(words, spans, sorted(order)).tokens)[d.part_a_len :]
+        if list(answer) == in_text_order != rows:
+            raise AssertionError(f"{where}: these are the spans in the order of the text")
+        assert list(answer) == rows, f"{where}: you say {answer}, but it is {rows}"
+    print("✓ check_part_b: 50 texts")
 
 
 # %%
+def part_b(words, spans, order): ...  # your answer
+
+
+# check_part_b(part_b)  # uncomment
+
+
+# %% [markdown]
+# **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with `goose`.
+# %%
 def check_goose(text):
+    assert isinstance(text, str), "the answer is a text in quotes"
     assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
     named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
     assert not named, f"the text names {named}"
     filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
     assert filled == "goose", f"the model answers {filled!r}"
-    return f"the model answers {filled}"
+    print(f"✓ check_goose: the model answers {filled}")
 
 
 # check_goose("...")   # uncomment
@@ -347,4 +339,4 @@ def check_goose(text):
 # ## Read on
 # - [`tests/test_tour.py`](../tests/test_tour.py): what minglm promises, in ten small tests.
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example`, which made every sample here.
-# - Chapter 01: why filling blanks in this way, when GPT, BERT and T5 were there already.
+# - Chapter 01: why fill blanks this way, when GPT, BERT and T5 were there already?

@@ -2,17 +2,24 @@
 # # 02 Breaking a text
 # *How are blanks chosen?*
 #
-# GLM needs no labels. It breaks a text: the broken text is the question, the pieces are the answer.
-# This chapter breaks texts, first one of six words by hand, then at random as pretraining does,
-# with three objectives; and at the end every text is put together again.
+# GLM needs no labels: the text with its blanks is the question, the pieces are the answer. We break six
+# words by hand, then texts at random as in pretraining, with three objectives, and put every text back
+# together.
+#
+# - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
+# - **You need** [chapter 00](00_one_blank.md).
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
 # %% [markdown] zh
 # # 02 给文本挖空
 # *空是怎样选出来的？*
 #
-# GLM 不需要人工标注：从文本里挖掉几处，剩下的就是题目，挖掉的就是答案。
-# 本章先动手给一个只有六个词的句子挖空，再像预训练那样随机地挖（有三种训练目标），
-# 最后把每段文本原样拼回去。
-
+# GLM 的预训练叫**自回归空白填充**（autoregressive blank infilling），不需要人工标注：从文本里挖掉几处，
+# 剩下的就是题目，挖掉的就是答案。本章先动手给一个只有六个词的句子挖空，
+# 再像预训练那样随机地挖（有三种预训练目标），最后把每段文本原样拼回去。
+#
+# - **学完本章，你能**写出任何文本的 Part A 和 Part B，并照 GLM 的办法采样空。
+# - **预备知识**：[第 00 章](00_one_blank.md)（英文）。
+# - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
 # %%
 import math
 import os
@@ -34,23 +41,22 @@ LOOK = THEMES["light"]
 
 # %% [markdown]
 # ## Six words by hand
-# The paper's example: the text is $x_1 \ldots x_6$, and $x_3$ and $x_5, x_6$ are to be blanked. The
-# paper counts from 1, everything here counts from 0. A *span* is half-open, so $x_3$ is
-# `Span(2, 3)` and $x_5, x_6$ is `Span(4, 6)`.
+# The paper's example: the text is $x_1 \ldots x_6$, and $x_3$ and $x_5, x_6$ are to be blanked. The paper
+# counts from 1; everything here counts from 0. A *span* is half-open, so $x_3$ is `Span(2, 3)` and
+# $x_5, x_6$ is `Span(4, 6)`.
 #
-# *Part A* is the text with one `[M]` in place of each span. *Part B* holds the spans, in an order
-# that is drawn: here the second one first. Each is led in by `[S]`, and each row of Part B learns
-# the token that comes next; the last row of a span learns its end, `[E]`.
+# *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
+# one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end,
+# `[E]`.
 # %% [markdown] zh
 # ## 动手挖六个词
 # 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
 # 本教程一律从 0 数起。挖掉的一段叫一个*片段*（span），记成左闭右开的区间，所以 $x_3$ 写作 `Span(2, 3)`，
 # 而 $x_5, x_6$ 写作 `Span(4, 6)`。
 #
-# *Part A* 是挖空后的文本，每个片段的位置上只留一个 `[M]`。*Part B* 是挖掉的片段，顺序是随机抽的：
-# 这里第二个片段排在前面。每个片段以 `[S]` 开头，Part B 的每一行都学习下一个 token，
-# 片段的最后一行学习结束标记 `[E]`。
-
+# *Part A* 是挖空后的文本，每个片段的位置上只留一个 `[M]`。*Part B* 是挖掉的片段，顺序随机：
+# 这里第二个片段排在前面。每个片段以 `[S]` 开头。样本里的一个 token 叫一行（它就是掩码的一行）：
+# Part B 的每一行都学习下一个 token，片段的最后一行学习结束标记 `[E]`。
 # %% exact
 text = ["x1", "x2", "x3", "x4", "x5", "x6"]
 spans, order = [Span(2, 3), Span(4, 6)], [1, 0]
@@ -78,9 +84,9 @@ assert [*d.tokens] == part_a + part_b and [*d.targets[d.part_a_len :]] == target
 draw("corruption", derivation=d, width=700)
 
 # %% [markdown]
-# However long a span is, Part A shows a single `[M]`: the model has to find the length as well, by
-# saying `[E]` at the right moment. And whoever comes later in Part B may look at what came before.
-# With $m$ spans $s_1 \ldots s_m$ and $Z_m$, all orders of $m$ things, this is what is learned:
+# However long a span is, Part A has a single `[M]`: the model must find the length too, by saying `[E]` at
+# the right moment. Later spans see earlier ones. With $m$ spans $s_1 \ldots s_m$ and $Z_m$, the
+# permutations of $m$ things, the training objective is
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -89,12 +95,11 @@ draw("corruption", derivation=d, width=700)
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
 # Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and
-# $s_{i,\lt j}$ the beginning of this one. Nobody sums over all orders: every time a text comes by,
-# one order is drawn.
+# $s_{i,\lt j}$ the beginning of this one. Each time a text is read, one order is drawn.
 # %% [markdown] zh
 # 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
 # Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
-# 训练目标就是：
+# 预训练目标就是：
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -103,20 +108,19 @@ draw("corruption", derivation=d, width=700)
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
 # 式中 $x_{\text{corrupt}}$ 就是 Part A，而 $s_{z_{\lt i}}$ 是 Part B 中排在前面的片段，
-# 至于 $s_{i,\lt j}$ 则是当前片段已经写出的开头。训练时并不真的对所有排列求和：一段文本每出现一次，就随机抽一种顺序。
-
+# 至于 $s_{i,\lt j}$ 则是当前片段已经写出的开头。训练时并不真的对所有排列求和：一段文本每出现一次，
+# 就随机抽一种顺序。
 # %% [markdown]
 # ## How long: the token objective
-# Lengths are drawn from a Poisson distribution with $\lambda = 3$. A span of no token would be
-# none, so 0 is left out, and the other probabilities are divided by what remains:
+# Lengths follow a Poisson distribution with $\lambda = 3$. Length 0 is no span, so we drop $n = 0$ and
+# renormalise:
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 # %% [markdown] zh
-# ## 片段多长：token 目标
+# ## 片段多长：token 预训练目标
 # 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 的片段没有意义，所以去掉 0，把其余的概率重新归一化：
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
-
 # %% exact
 law = [3**n * math.exp(-3) / math.factorial(n) / (1 - math.exp(-3)) for n in range(1, 40)]
 print(f"mean = {sum(n * p for n, p in enumerate(law, 1)):.3f}")
@@ -124,18 +128,16 @@ print(f"mean = {sum(n * p for n, p in enumerate(law, 1)):.3f}")
 cdf = poisson_cdf(3.0, 40)  # the library's; 40: every span is shorter, as in the original code
 assert np.allclose(cdf, np.cumsum(law))
 
+
 # %% [markdown]
-# To draw from it, take a uniform number and see into which step of the running sum it falls. How
-# many lengths? Until 15 % of the tokens are blanked; the last one may go past that. Then draw for
-# many texts, and count. `Rng(0, n)` *names* a stream of random numbers: seed 0, text n. So its
-# blanks are the same whenever they are asked for, on any machine, and a run that was stopped goes
-# on without having saved them.
+# To draw a length, see which step of the cumulative sum a uniform number falls into. Draw until 15 % of the
+# tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names* a stream of random numbers:
+# seed 0, text n. So a text gets the same blanks at any time and on any machine.
 # %% [markdown] zh
-# 怎么抽？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15 % 为止，
-# 最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。`Rng(0, n)` 给一串随机数起了*名字*：种子 0，
-# 第 n 段文本。所以无论什么时候、在哪台机器上问，挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
-
-
+# 怎么采样？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15% 为止，
+# 这就是预算（budget），最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。
+# `Rng(0, n)` 给一串随机数起了*名字*：种子 0，第 n 段文本。所以无论什么时候、在哪台机器上问，
+# 挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
 # %% exact
 def draw_lengths(budget, rng):
     lengths = []
@@ -157,37 +159,47 @@ for n in range(1, 8):
 assert np.allclose(counted[1:], law[: len(counted) - 1], atol=0.01)
 for name, i in (("first", 0), ("last", -1)):
     mean = np.mean([lengths[i] for lengths in drawn])
-    print(f"{name} length that is drawn for a text: {mean:.2f} in the mean")
+    print(f"{name} length drawn for a text: {mean:.2f} on average")
 
 # %% [markdown]
-# The last two lines show a trap. Drawing stops with the span that passes the budget, and a long span is
-# more likely to be the one. If lengths were put into the text as they are drawn, the ends of texts
-# would have the long blanks. So the lengths are shuffled before they get their places.
+# The last two lines show a trap. The span that exceeds the budget is the last, and it is more likely a long
+# one. Placed in this order, long blanks would gather at the ends of texts. So the lengths are shuffled
+# first.
 #
-# The next picture is the library's own: `sample_spans` on texts of 128 tokens. On the right: a text
-# loses a little more than 15 %, because the last span goes past the budget.
+# The library's `sample_spans` on texts of 128 tokens. On the right: a text loses a little more than 15 %,
+# because the last span exceeds the budget.
 # %% [markdown] zh
-# 最后两行透露了一个陷阱：抽样停在超出额度的那个片段上，而越长的片段越容易超出。
-# 如果照抽出的先后放进文本，长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
+# 最后两行透露了一个陷阱：采样停在超出预算的那个片段上，而越长的片段越容易超出。如果照抽出的先后放进文本，
+# 长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
 #
-# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`。看右图：因为最后一个片段会超出额度，
-# 实际挖掉的比 15 % 略多。
-
+# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`。看右图：
+# 因为最后一个片段会超出预算，实际挖掉的比 15% 略多。
 # %%
 fig_spans([128] * (500 if FAST else 2000), width=700)
 
+
 # %% [markdown]
-# ## Where: shrink, throw, blow up
-# Two spans must not touch, or they would be one. Take lengths 2 and 3 in a text of 10. Shrink each
-# span and the gap behind it to a point. The last span needs no gap, so 10 - 5 - 2 + 1 = 4 tokens
-# are left, and a point can stand in five slots, 0 to 4. Draw two slots, sort them, blow up.
+# ## Where: collapse each span to a point, drop the points, expand
+# Two spans must not touch, or they would be one. Take lengths 2 and 3 in a text of 10. Collapse each span,
+# and the gap after it (the last one has none), to a point: 10 - 5 - 2 + 1 = 4 tokens are left, with five
+# slots, 0 to 4, for the points. Draw two slots, sort them, expand. For the slots 1 and 3:
+#
+# ```text
+# slots     0   1   2   3   4
+# points    . * . . * .            4 tokens, a point in slot 1 and one in slot 3
+# expanded  . # # . . . # # # .    a point becomes its span and a gap (the last one: no gap)
+# ```
 # %% [markdown] zh
 # ## 放在哪里：缩成点，撒下去，再还原
-# 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。先把每个片段连同它后面的间隔缩成一个点。
-# 最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，每个点有 0 到 4 五个槽位可放。
-# 抽两个槽位，排好序，再把点还原成片段。
-
-
+# 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。
+# 先把每个片段连同它后面的间隔缩成一个点。最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，
+# 每个点有 0 到 4 五个槽位可放。抽两个槽位，排好序，再把点还原成片段。比如槽位 1 和 3：
+#
+# ```text
+# 槽位   0   1   2   3   4
+# 点     . * . . * .            4 个 token，槽位 1、3 各放一个点
+# 还原   . # # . . . # # # .    点变回片段加间隔（最后一个不加）
+# ```
 # %% exact
 def place(lengths, slots):
     spans, shift = [], 0
@@ -207,19 +219,18 @@ for layout, n in sorted(ways.items()):
 by_hand = {((a, a + 2), (b, b + 3)) for a in range(10) for b in range(a + 3, 8)}
 assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 
+
 # %% [markdown]
-# Every layout can come up, but not all alike: two different slots can be drawn in two orders, two
-# equal ones in one. The original code draws in the same way.
+# Every layout can come up, but not equally often: two different slots can be drawn in two orders, two equal
+# ones in one. The original code does the same.
 #
-# Lengths, shuffle, slots: that is the whole of `token_spans`. One thing is still missing: the first
-# token of a text, `[CLS]`, is never blanked, so everything moves by one.
+# That is all of `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves
+# by one.
 # %% [markdown] zh
-# 每种布局都可能出现，但机会不完全均等：槽位不同有两种抽法，槽位相同只有一种。原版代码也是这样抽的。
+# 每种布局都可能出现，但机会不完全均等：槽位不同有两种抽法，槽位相同只有一种。原版代码也是这样采样的。
 #
-# 抽长度、打乱、抽槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
+# 采样长度、打乱、采样槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
 # 所以整体要后移一位。
-
-
 # %% exact
 def draw_token_spans(length, rng):
     lengths = rng.shuffle(draw_lengths(int(0.15 * length), rng))
@@ -236,26 +247,34 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 
 # %% [markdown]
 # ## Three objectives
-# Short blanks teach words. To teach sentences and whole texts, GLM breaks some texts differently,
-# and gives the blank another mask, so that the model knows what is wanted. Which of the three a
-# text gets is drawn as well.
+# Short blanks teach words. For sentences and whole texts GLM has two more objectives, each with its own
+# mask token.
 #
 # | objective | blanked | mask |
 # |---|---|---|
 # | `"token"` | many short spans, 15 % of the tokens | `[MASK]`, here `[M]` |
 # | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]`, here `[sM]` |
-# | `"document"` | one span at the end, 50 to 100 % of the text | `[gMASK]`, here `[gM]` |
-# %% [markdown] zh
-# ## 三种训练目标
-# 挖短空，学的是词。要学会写句子、写整篇文章，GLM 就对一部分文本换个挖法，并换用别的掩码 token，
-# 好让模型知道这次要填什么。一段文本用哪一种，也是抽出来的。
+# | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]`, here `[gM]` |
 #
-# | 目标 | 挖掉什么 | 掩码 token |
+# The paper does not say where the document span is; the original code puts half of them at the end and half
+# anywhere, and the released multi-task models go down to 25 %. GLM-Base and GLM-Large learned short spans
+# alone, GLM-Doc also documents, GLM-Sent also sentences; only the 2B, 10B and Chinese models mix all three,
+# one objective per batch. minglm draws one per sample, in shares (chapter 10) of its own choice.
+# %% [markdown] zh
+# ## 三种预训练目标
+# 挖短空，学的是词。要学会写句子、写整篇文章，GLM 还有另外两种预训练目标，各用各的掩码 token，
+# 好让模型知道这次要填什么。
+#
+# | 预训练目标 | 挖掉什么 | 掩码 token |
 # |---|---|---|
-# | `"token"` | 许多短片段，共占 15 % 的 token | `[MASK]`，这里写作 `[M]` |
-# | `"sentence"` | 整句整句地挖，挖满 15 % 为止 | `[sMASK]`，这里写作 `[sM]` |
-# | `"document"` | 末尾的一个片段，占全文的 50 % 到 100 % | `[gMASK]`，这里写作 `[gM]` |
-
+# | `"token"` | 许多短片段，共占 15% 的 token | `[MASK]`，这里写作 `[M]` |
+# | `"sentence"` | 整句整句地挖，挖满 15% 为止 | `[sMASK]`，这里写作 `[sM]` |
+# | `"document"` | 一个片段，占全文的 50% 到 100%，这里放在末尾 | `[gMASK]`，这里写作 `[gM]` |
+#
+# 论文没有说 document 片段在哪里：原版代码一半放在末尾，一半放在任意位置；发布的多任务模型下限是 25%。
+# 也不是每个模型都用全三种：GLM-Base 和 GLM-Large 只学短片段，GLM-Doc 加上 document，
+# GLM-Sent 加上 sentence；只有 2B、10B 和中文模型三种都混，而且一个 batch 只用一种。
+# minglm 则每个样本各抽一种，比例（见第 10 章）是它自己定的。
 # %% exact
 STORY = """[CLS] The fog came in at dusk . Nobody on the pier could see the lamp . Anna rang the
 bell . A boat answered from far away . She rang again , and waited . [EOS]""".split()
@@ -279,35 +298,31 @@ for objective in OBJECTIVES:
         )
 
 # %% [markdown]
-# The document span takes the end of the text with it, `[EOS]` included: so the model learns where a
-# text is over. Long texts are cut into windows, and a window may stop in the middle. Then nothing
-# is known to follow, and nothing is learned after the last word:
+# The document span includes `[EOS]`, so the model learns where a text ends. A window of a long text may
+# stop in the middle; what follows is unknown, so nothing is learned after its last word:
 # %% [markdown] zh
 # document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本要切成若干窗口，
 # 一个窗口可能断在半中间。后面是什么无从知道，所以最后一个词之后什么也不学：
-
 # %% exact
 whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
 print("ends here: ", *whole.targets[-5:])
 print("is cut:    ", *cut.targets[-5:])
 
 # %% [markdown]
-# Twelve draws of each objective from the same text, a line each. Colours only tell neighbours
-# apart; grey lines are the ends of sentences.
+# Twelve draws of each objective from the same text, one per line; grey lines mark the ends of sentences.
 # %% [markdown] zh
-# 同一段文本，每种目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
-
+# 同一段文本，每种预训练目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
     drawn = [break_story(objective, Rng(5, n)).spans for n in range(12)]
-    for row, found in enumerate(drawn):
+    for row, blanks in enumerate(drawn):
         ax.broken_barh([(0, len(STORY))], (row, 0.8), facecolors=LOOK["faint"])
-        for k, (a, b) in enumerate(found):
+        for k, (a, b) in enumerate(blanks):
             ax.broken_barh([(a + 0.1, b - a - 0.2)], (row, 0.8), facecolors=SPAN_COLOURS[k % 6])
     for i in np.flatnonzero([full_stop[word] for word in STORY]):
         ax.axvline(i + 1, color=LOOK["soft"], linewidth=0.8)
-    share = np.mean([sum(b - a for a, b in found) / len(STORY) for found in drawn])
+    share = np.mean([sum(b - a for a, b in blanks) / len(STORY) for blanks in drawn])
     ax.set_title(f"{objective}: {share:.0%} blanked", loc="left", fontsize=10)
     ax.set(yticks=[], ylim=(12, -0.3), xlim=(0, len(STORY)))
     ax.spines[:].set_visible(False)
@@ -320,13 +335,12 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Back again
-# If the pieces know where they belong, the text can be put together. They do: every row of Part B
-# carries the position of its mask in Part A. By hand, for the six words:
+# Every row of Part B carries the position of its mask in Part A, so the text can be put back together. By
+# hand, for the six words:
 # %% [markdown] zh
 # ## 拼回原文
 # 只要每个片段知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着一个位置，
 # 就是它的 `[M]` 在 Part A 中的位置。先动手拼那六个词：
-
 # %% exact
 d = explain(text, spans, order)
 A, pieces = d.part_a_len, {}
@@ -341,12 +355,11 @@ print("again:", *again)
 assert again == text
 
 # %% [markdown]
-# The library's `restore` does it with ids, and holds for any text, any objective and any order. If
-# the two masks exchange their positions, the pieces go to the wrong blanks:
+# The library's `restore` does this with ids, for any text, objective and order. If the masks exchange their
+# positions, the pieces end up in the wrong blanks:
 # %% [markdown] zh
-# 库里的 `restore` 用 id 做同样的事，对任何文本、任何目标、任何顺序都成立。如果把两个片段的位置对调，
+# 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立。如果把两个片段的位置对调，
 # 它们就会填进对方的空里：
-
 # %% exact
 tried = Counter()
 for objective in OBJECTIVES:
@@ -354,10 +367,10 @@ for objective in OBJECTIVES:
         rng = Rng(1, n)
         ids = [1] + [100 + rng.integer(50) for _ in range(5 + rng.integer(200))]  # 1 is cls
         ends = [i % 10 == 0 for i in range(150)]  # every tenth word ends a sentence
-        found = sample_spans(ids, objective, rng, sentence_ends=ends)
-        shuffled = rng.shuffle(list(range(len(found))))
-        assert restore(build_example(ids, found, shuffled, objective=objective)).tolist() == ids
-        tried[objective] += len(found)
+        blanks = sample_spans(ids, objective, rng, sentence_ends=ends)
+        shuffled = rng.shuffle(list(range(len(blanks))))
+        assert restore(build_example(ids, blanks, shuffled, objective=objective)).tolist() == ids
+        tried[objective] += len(blanks)
 print("spans cut out and put back:", dict(tried))
 
 example = build_example(range(100, 110), [(2, 3), (5, 8)], [1, 0])
@@ -366,57 +379,71 @@ positions[A:] = np.where(positions[A:] == 2, 5, 2)  # the masks stand at 2 and 5
 print("as it was:", *restore(example))
 print("exchanged:", *restore(replace(example, position_ids=positions)))
 
+
 # %% [markdown]
-# How the model itself uses these positions is the next chapter.
+# How the model uses these positions is the next chapter.
+#
+# **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in
+# random order. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and then placed without
+# touching. Positions alone are enough to put the text back together.
 #
 # ## Exercises
-# **1. The way back from spans to slots.** Write `slots_of(spans)`: the sorted slots that `place`
-# turns into these spans.
+# **1. From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
+# spans.
 # %% [markdown] zh
 # 模型自己怎样利用这些位置，是下一章的内容。
 #
+# **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
+# 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
+#
 # ## 练习
 # **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
-
-
 # %%
 def check_slots_of(slots_of):
     for layout in sorted(ways):
         spans = [Span(*span) for span in layout]
-        lengths, slots = [b - a for a, b in spans], list(slots_of(spans))
+        lengths, slots = [b - a for a, b in spans], slots_of(spans)
+        assert slots is not None, "slots_of returned None: did you forget `return`?"
+        assert slots != [a for a, _ in spans] or spans == place(lengths, slots), (
+            f"{spans}: {slots} are places in the text; what has `place` added to each slot?"
+        )
         assert slots == sorted(slots), f"{spans}: slots {slots} are not sorted"
         assert all(0 <= slot <= 4 for slot in slots), f"{spans}: slots {slots} are not in 0 .. 4"
         assert place(lengths, slots) == spans, f"{spans}: {slots} gives {place(lengths, slots)}"
-    return "all 15 layouts come back"
-
-
-# check_slots_of(...)
-
-# %% [markdown]
-# **2. The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How
-# many are blanked in the mean? Give a number that is right to one decimal. (Drawing a few thousand
-# texts is allowed; a recursion over the budget is nicer.)
-# %% [markdown] zh
-# **2. 额度的代价。** 20 个 token 的文本，额度是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
-# 答案精确到小数点后一位。（可以抽几千段文本来估计；对额度写一个递推式更漂亮。）
+    print("✓ check_slots_of: all 15 layouts come back")
 
 
 # %%
+def slots_of(spans): ...  # your answer
+
+
+# check_slots_of(slots_of)  # uncomment
+
+
+# %% [markdown]
+# **2. The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How many
+# are blanked on average? One decimal is enough. (You may draw a few thousand texts; a recursion over the
+# budget is nicer.)
+# %% [markdown] zh
+# **2. 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
+# 答案精确到小数点后一位。（可以抽几千段文本来估计；对预算写一个递推式更漂亮。）
+# %%
 def check_mean_blanked(answer):
     seen = [sum(b - a for a, b in sample_spans(range(20), "token", Rng(9, n))) for n in range(4000)]
-    assert abs(answer - np.mean(seen)) < 0.1, f"{answer} is not what 4,000 texts lose in the mean"
+    assert answer is not None, "the answer is a number"
+    assert abs(answer - np.mean(seen)) < 0.1, f"{answer} is not what 4,000 texts lose on average"
+    print(f"✓ check_mean_blanked: 4,000 texts lose {np.mean(seen):.2f} tokens on average")
 
 
 # check_mean_blanked(...)
 
 # %% [markdown]
-# **3. A broken proverb.** These are the rows of a sample, with the position of each. Which spans
-# were blanked, and in which order do they stand in Part B? Answer `(spans, order)`: half-open pairs
-# in text order, and a permutation counted from 0.
+# **3. A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
+# blanked, and in which order are they in Part B? Answer `(spans, order)`: half-open pairs in text order,
+# and a permutation counted from 0.
 # %% [markdown] zh
 # **3. 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
-
 # %% exact
 PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
 PUZZLE += " [S] gets the cheese [S] the early [S] worm"  # Part B
@@ -428,28 +455,39 @@ for start in (0, 10):
 
 
 def check_puzzle(answer):
+    assert isinstance(answer, tuple) and len(answer) == 2, "the answer is a pair: (spans, order)"
     spans, order = answer
     words = "the early bird catches the worm but the second mouse gets the cheese".split()
-    try:
-        d = explain(words, spans, order)
-    except ValueError as error:
-        raise AssertionError(str(error)) from error
-    assert " ".join(d.tokens) == PUZZLE, f"that would be: {' '.join(d.tokens)}"
+
+    def reads(spans, order):
+        try:
+            return " ".join(explain(words, spans, order).tokens)
+        except ValueError as error:
+            return str(error)
+
+    hint = ""
+    if reads([(start - 1, end - 1) for start, end in spans], order) == PUZZLE:
+        hint = "; do you count from 1?"
+    elif reads(spans, np.argsort(order).tolist()) == PUZZLE:
+        hint = "; yours is the inverse permutation"
+    assert reads(spans, order) == PUZZLE, f"with your answer: {reads(spans, order)}{hint}"
+    print("✓ check_puzzle: the proverb is whole again")
 
 
 # check_puzzle(...)
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/spans.py`](../minglm/spans.py): `token_spans`, `sentence_spans` and `document_span` are
-#   the three objectives.
+# - [`minglm/spans.py`](../minglm/spans.py): `token_spans`, `sentence_spans` and `document_span` are the
+#   three objectives.
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
 # - [`minglm/rng.py`](../minglm/rng.py): the forty lines behind `Rng`.
-# - `minglm show TEXT --figure film` draws the breaking of any text, step by step.
+# - `minglm show TEXT --figure film` draws step by step how any text is broken.
 # - Next: [what the model does with the positions](03_two_positions.md).
 # %% [markdown] zh
 # ## 接着读
-# - [`minglm/spans.py`](../minglm/spans.py)：`token_spans`、`sentence_spans`、`document_span` 就是三种训练目标。
+# - [`minglm/spans.py`](../minglm/spans.py)：`token_spans`、`sentence_spans`、
+#   `document_span` 就是三种预训练目标。
 # - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 和 `restore`。
 # - [`minglm/rng.py`](../minglm/rng.py)：`Rng` 背后的四十行代码。
 # - `minglm show TEXT --figure film` 把任何文本的挖空过程一步步画出来。

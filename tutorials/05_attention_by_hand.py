@@ -2,11 +2,14 @@
 # # 05 Attention by hand
 # *What does a mask do inside softmax?*
 #
-# Chapter 04 said who may see whom. Here one row looks: it scores the others, turns the scores into
-# shares, and mixes what it sees in these shares. All of it fits on paper: six tokens, three numbers
-# each. Then the mask goes in, at the right place and at wrong ones, and at the end a model finds a
-# hole in a wrong one and cheats.
-
+# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. Six
+# tokens of three numbers fit on paper. Then the mask goes in, at the right place and at wrong ones, until a
+# model finds a hole and cheats.
+#
+# - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
+#   from a leaky one.
+# - **You need** [chapter 04](04_who_sees_whom.md): the mask.
+# - **See it:** `minglm explore "the cat sat down" --spans 2:4 --open`
 # %%
 import math
 import os
@@ -26,11 +29,9 @@ SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% [markdown]
 # ## Six tokens, three numbers each
-# The text is *the cat sat down*, and *sat down* is blanked. Part A is `the cat [M]`; Part B is
-# `[S] sat down`, where `[S]` starts the span. Row 3 is `[S]`: it has to say *sat*, so it must not
-# see row 4. Each token is three small numbers. They are chosen such that the first number gives a
-# leak away: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
-
+# The text is *the cat sat down*, with *sat down* blanked. Part A is `the cat [M]`, Part B `[S] sat down`.
+# Row 3 is `[S]`: it has to say *sat*, so it must not see row 4. Each token is three small numbers. The
+# first one reveals a leak: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
 x = np.array(
@@ -50,16 +51,15 @@ for i in range(T):
 
 # %% [markdown]
 # ## One row, with a pencil
-# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a
-# model these are three different vectors (chapter 06); here all three are the token's own numbers.
+# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a model
+# these are three different vectors (chapter 06); here all three are the token's own numbers.
 #
 # 1. The **score** of a key is the product of query and key: $s_j = q \cdot k_j$.
 # 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$; two is easier with a pencil.)
-# 3. Divided by their sum they become **weights**, shares of a whole. That is a softmax.
-# 4. The **output** is the average of the values in these shares.
+# 3. Divided by their sum they become **weights**. That is a softmax.
+# 4. The **output** is the average of the values with these weights.
 #
 # Where is the mask? A hidden key is not counted: it gets 0 in step 2.
-
 # %% exact
 print("key     score   2^score   counted   weight")
 powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
@@ -71,14 +71,12 @@ output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)
 print("output ", output)
 print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 
+
 # %% [markdown]
-# Do it once yourself: the sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16
-# `[S]`. An average of ones is one, so its first number is 1. Without the mask it is larger, by
-# exactly the share of *sat* and *down*: a weight that leaks can be read off the output.
+# The sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is
+# one, so its first number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
-
-
 # %% exact
 def attend_in_loops(q, k, v, part_a_len):
     T, D = q.shape
@@ -106,11 +104,10 @@ for mine, loops in zip((weights, out), attend_in_loops(x, x, x, A), strict=True)
     assert abs(mine - loops).max() < 1e-15
 print(out.round(3))
 
+
 # %% [markdown]
-# In the lines a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
+# In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
 # counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
-
-
 # %%
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
@@ -147,17 +144,15 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## The same as the library
-# `masked_attention` takes rows of heads, (T, H, D); here is one head of three numbers. It computes
-# equation 1 of Vaswani et al. 2017 (arXiv 1706.03762), with GLM's mask as a matrix $M$ of 0 and
-# $-\infty$:
+# `masked_attention` takes rows of heads, (T, H, D); here one head of three numbers. It computes equation 1
+# of Vaswani et al. 2017 (arXiv 1706.03762), with GLM's mask as a matrix $M$ of 0 and $-\infty$:
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
 # With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes
-# $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the
-# scale a softmax over wide vectors would hear only the largest score. Backends are ways to
-# compute the same: `reference` is plain PyTorch, `sdpa` PyTorch's `scaled_dot_product_attention`.
-
+# $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the scale a
+# softmax over wide vectors would hear only the largest score. Backends compute the same in different ways:
+# `reference` is plain PyTorch, `sdpa` its fused attention.
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):
@@ -170,9 +165,8 @@ assert abs(theirs - ours).max() < 1e-14
 
 # %% [markdown]
 # ## Where does the mask go?
-# Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to
-# 1, nothing lies on hidden keys, and so the first number of the output is 1.
-
+# Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to 1, hidden
+# keys have no weight, and so the first number of the output is 1.
 # %% exact
 scores, sees = (x[3] @ x.T).astype(float), grid[3]
 
@@ -192,13 +186,11 @@ for name, w in ways.items():
     print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
 
 # %% [markdown]
-# Zero *after* the softmax comes too late: the hidden keys have taken their share of the sum. Zero
-# *before* is a score like any other: $2^0 = 1$ is counted. A low score is better, but it is a
-# score. Only $-\infty$ is "not counted".
+# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like
+# any other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
 #
-# An output is an average of values, so it lies between them. In the plane of the first two numbers
-# all that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
-
+# An output is an average of values, so it lies between them. In the plane of the first two numbers, all
+# that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
 # %%
 fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
 ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
@@ -227,14 +219,13 @@ fig.alt_text = (
     "its output with -inf; with finite hidden scores the output leaves the line to the right."
 )
 
+
 # %% [markdown]
 # ## A wall of finite height
-# Many programs set hidden scores to $-10000$ and count on $e^{-10000}$ being 0. Rounded, it is.
-# But what counts is the distance to the visible scores, and nothing holds those in place: *a
-# softmax does not notice when all its scores move by the same amount*. Let the visible scores of
-# row 3 sink together, and look at what $-\infty$ and $-10000$ make of it (in powers of $e$ now).
-
-
+# Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
+# visible scores matters, and nothing holds those in place: *a softmax does not change when all its scores
+# move by the same amount*. Let the visible scores of row 3 sink together, and see what $-\infty$ and
+# $-10000$ make of it (in powers of $e$ now).
 # %% exact
 def softmax(scores):
     weights = np.exp(scores - scores.max())
@@ -248,16 +239,15 @@ for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
     print(f"{shift:23} {honest[1]:25.4f} {leaky[~sees].sum():19.6f}")
 
 # %% [markdown]
-# With $-\infty$ the row never notices, so no honest loss would hold these scores back; and the
-# wall is gone. The code of the original ([THUDM/GLM](https://github.com/THUDM/GLM)) began with
-# $-10000$; it came in several steps, with leaks named in the commit messages, to $-65504$, the
-# lowest number that float16 has. minglm takes $-\infty$.
+# With $-\infty$ nothing changes, so an honest loss cannot hold these scores back; with $-10000$ the wall is
+# gone. The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in
+# several steps, with leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm
+# uses $-\infty$.
 #
 # ## Minus infinity has a trap of its own
 # A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number.
-# minglm's contract: such a row gives 0 and passes no gradient. It can happen where a sample has
-# more queries than keys. They end together, so the first row here stands before the first key.
-
+# minglm's contract: such a row gives 0 and passes no gradient. It occurs when a sample has more queries
+# than keys: they end together, so the first row here comes before the first key.
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
@@ -265,15 +255,13 @@ print("plain softmax", torch.full((2,), -math.inf).softmax(0).tolist())
 nothing = masked_attention(heads[:3], heads[:2], heads[:2], blind, backend="reference")
 print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 
+
 # %% [markdown]
 # ## A model that cheats
-# Now a real GLM, and a text in which there is nothing to know: six random digits, two of them
-# blanked. Whoever cannot see the answer guesses one of ten, and no honest loss can stay below
-# $\ln 10$. We give the model attention of our own: the dictionary `BACKENDS` is what
-# `masked_attention` looks into, and one more entry is one more backend. Samples all have 8 rows and
-# a Part A of 5, so one small grid serves the whole batch.
-
-
+# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one
+# of ten, so no honest loss stays below $\ln 10$. One more entry in the dictionary `BACKENDS` gives the
+# model attention of our own. All samples have 8 rows and a Part A of 5, so one small grid serves the whole
+# batch.
 # %%
 def attention_with(fill):
     def attend(q, k, v, mask, scale):
@@ -350,16 +338,14 @@ fig.alt_text = (
     "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
 )
 
+
 # %% [markdown]
-# A training loss below $\ln 10$ is not skill but sight. Under the mask that writing imposes (what
-# is not written cannot be seen) the same weights are worse than guessing: they are sure of what
-# they used to copy. With $-2$ the curve looks honest for a while. But a weight that is small still
-# has a gradient, and training follows it over the wall.
+# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse
+# than guessing. With $-2$ the curve looks honest for a while. But a small weight still has a gradient, and
+# training follows it over the wall.
 #
-# And $-4$? Its loss says nothing against it. So ask for a ripple, as in chapter 04: change the last
-# digit, row 7, and see which rows' outputs move.
-
-
+# The loss of $-4$ shows nothing. So use the ripple of chapter 04: change the last digit, row 7, and see
+# which outputs move.
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -380,48 +366,54 @@ for fill in FILLS:
     assert (moved == [7]) == (fill == -math.inf)
 print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10000)}")
 
+
 # %% [markdown]
-# One changed token finds at once what the loss hides. The last line passes too: from *these*
-# weights not a bit leaks past $-10000$. It holds as long as their scores stay far above it, and
-# the table of the wall showed that nothing keeps them there. $-\infty$ holds for all weights.
+# One changed token finds at once what the loss hides. The last line passes too: with *these* weights not a
+# bit leaks past $-10000$. That holds only while their scores stay far above it, and nothing keeps them
+# there. $-\infty$ holds for all weights.
+#
+# **Remember:** attention scores, exponentiates, normalises and averages. A hidden key must not be counted,
+# so its score is $-\infty$ before the softmax; any finite score is a wall that training can climb. A row
+# that sees nothing gives 0.
 #
 # ## Exercises
-# **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. The weights of row
-# 4, *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
-
-
+# **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
+# *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
 # %%
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
+    assert isinstance(weights, list), "the answer is a list of six numbers"
     assert len(weights) == T, f"{len(weights)} numbers; there are {T} keys"
-    assert abs(sum(weights) - 1) < 1e-6, f"weights sum to 1, not to {sum(weights):.3f}"
+    assert abs(sum(weights) - 1) < 1e-6, f"weights sum to 1, yours to {sum(weights):.3f}"
     wrong = [d.tokens[j] for j in range(T) if abs(weights[j] - true[j]) > 1e-6]
-    assert not wrong, f"not right yet: {', '.join(wrong)}"
+    masked = np.allclose(weights, attend(x, x, x, grid)[0][4])
+    hint = " (these are the weights under GLM's mask)" if masked else ""
+    assert not wrong, f"not right yet: {', '.join(wrong)}{hint}"
+    print("✓ check_weights_of_sat: six weights")
 
 
 # check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
 
+
 # %% [markdown]
-# **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by
-# a score of $-10000$. For which $s$ does half of the weight leak? (A model counts in powers of
-# $e$.)
-
-
+# **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score of
+# $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
 # %%
 def check_foot_of_the_wall(s):
+    assert s is not None, "the answer is a number"
     scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
     leak = scores.softmax(0)[4:].sum().item()
     assert abs(leak - 0.5) < 1e-3, f"at s = {s} the share that leaks is {leak:.4f}"
+    print(f"✓ check_foot_of_the_wall: {leak:.4f} of the weight leaks")
 
 
 # check_foot_of_the_wall(...)
 
+
 # %% [markdown]
-# **3. A mask without traps.** Write `weights_of(scores, may_attend)`, numpy arrays of shape
-# (rows, keys), in powers of $e$. Nothing on hidden keys, whatever the scores are; rows sum to 1; a
-# row that sees nothing gets zeros; scores of 1000 do not overflow.
-
-
+# **3. A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
+# keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
+# nothing gets zeros; scores of 1000 do not overflow.
 # %%
 def check_weights_of(weights_of):
     rng = np.random.default_rng(3)
@@ -430,20 +422,26 @@ def check_weights_of(weights_of):
             scores, may = size * rng.normal(size=(7, 5)) - size, rng.random((7, 5)) < 0.6
             may[2], may[5] = False, True
             w = weights_of(scores.copy(), may.copy())
-            assert np.isfinite(w).all(), f"scores about {size}: something is not a finite number"
-            assert (w[~may] == 0).all(), f"scores about {size}: a hidden key has a weight"
-            assert np.allclose(w.sum(1), may.any(1)), "rows sum to 1, or to 0 if they see nothing"
+            assert w is not None, "weights_of returned None: did you forget `return`?"
+            assert np.isfinite(w).all(), f"scores of about {size}: not all numbers are finite"
+            assert (w[~may] == 0).all(), f"scores of about {size}: a hidden key has a weight"
+            assert np.allclose(w.sum(1), may.any(1)), "rows must sum to 1, or to 0 if they see nothing"
             rows = may.any(1)
             true = torch.from_numpy(np.where(may, scores, -np.inf))[rows].softmax(1).numpy()
             assert np.allclose(w[rows], true), "not a softmax of what is seen"
+    print("✓ check_weights_of: scores of about 1, 1000 and 20000")
 
 
-# check_weights_of(lambda scores, may_attend: ...)
+# %%
+def weights_of(scores, may_attend): ...  # your answer
+
+
+# check_weights_of(weights_of)  # uncomment
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, the truth for all
-#   other ways; the line marked `subtle` is the trap above.
+# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, which every other backend
+#   is compared with; the line marked `subtle` is the trap above.
 # - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
-# - Next: chapter 06 puts learned queries, keys and values around this, and all the rest of the
-#   model; chapter 07 computes it without ever building a (T, T) matrix.
+# - Next: chapter 06 puts learned queries, keys and values around this; chapter 07 computes it without ever
+#   building a (T, T) matrix.

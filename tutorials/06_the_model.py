@@ -2,15 +2,18 @@
 # # 06 The model
 # *What is around attention?*
 #
-# Attention lets a row look at other rows (chapters 04 and 05). Everything else in GLM works on one
-# row at a time. Here the whole network is built from six blocks: each is written by hand, on paper
-# first where that is possible, and compared with the part of `minglm.GLM` that does the same.
-# At the end the model proves itself: it starts at a loss of $\ln V$, and it learns one batch by
-# heart.
+# Attention lets a row look at others; everything else works on one row at a time. We build the network from
+# six blocks, each by hand, on paper where possible, and compared with `minglm.GLM`. At the end the model
+# starts at a loss of $\ln V$ and learns one batch by heart.
 #
-# Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$,
-# $n$ layers, positions up to $L$. A sample has $T$ rows, a batch $N$.
-
+# - **After this chapter you can** write GLM from an empty file, count its weights, and run the two cheapest
+#   tests of it.
+# - **You need** chapters [04](04_who_sees_whom.md) and [05](05_attention_by_hand.md).
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
+#
+# Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
+# positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
+# and no padding.
 # %%
 import copy
 import math
@@ -33,9 +36,8 @@ BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 
 # %% [markdown]
-# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers for each token.
-# A layer reads it and adds something to it; nothing ever overwrites it.
-
+# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it
+# and adds to it; nothing ever overwrites it.
 # %%
 fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
 ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
@@ -83,12 +85,10 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# The sample is the paper's: six words, `x3` and `x5 x6` blanked, the second blank first (chapter
-# 02). The words are tokens 8 to 13; 0 to 7 are special tokens. For pencil and paper each table gets
-# a column of its own and a 1 in the last column: rows of $E$ are $(t, 0, 0, 1)$, of $P$
-# $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block position 2,
-# becomes $(12, 4, 2, 3)$.
-
+# The sample is the paper's (chapter 02). Its words are tokens 8 to 13; 0 to 7 are special tokens. For
+# pencil and paper each table gets a column of its own and a 1 in the last column: rows of $E$ are
+# $(t, 0, 0, 1)$, of $P$ $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block
+# position 2, becomes $(12, 4, 2, 3)$.
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -104,8 +104,7 @@ for i in range(len(example.tokens)):
 print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
 
 # %% [markdown]
-# In the library a table is an `nn.Embedding`. With our numbers in it, it has to give our rows.
-
+# In the library a table is an `nn.Embedding`. With our numbers in it, it must give our rows.
 # %%
 torch.manual_seed(0)
 model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
@@ -130,14 +129,13 @@ axes[0].set_yticks(range(len(by_hand)), [names[t] for t in example.tokens])
 fig.supxlabel("columns; above the line Part A, below it Part B", fontsize=9)
 fig.alt_text = "For each of the ten rows its row of each of the three tables, and their sum."
 
+
 # %% [markdown]
 # ## Block 2: LayerNorm
-# A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, 1 and 0 in a
-# new model, scale and shift each column. On paper: $(1, 1, 3, 3)$ has mean 2, the differences are
-# $(-1, -1, 1, 1)$, the mean of their squares is 1, so they are the result. A row ten times as large
-# gives the same. The $10^{-5}$ under the root guards against a division by 0.
-
-
+# A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0,
+# scale and shift each column. On paper: $(1, 1, 3, 3)$ has mean 2, the differences are $(-1, -1, 1, 1)$,
+# the mean of their squares is 1, so they are the result. A row ten times as large gives the same. The
+# $10^{-5}$ avoids a division by 0.
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -156,21 +154,18 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 
 # %% [markdown]
 # ## Block 3: attention, head by head
-# One matrix makes queries, keys and values at once: `qkv.weight` has $3C$ rows, first those of the
-# queries, then keys, then values, and in each one head after the other. Here $3C = 12$, $D = 2$:
-
+# One matrix makes queries, keys and values: `qkv.weight` has $3C$ rows, first the queries, then keys, then
+# values, each head by head. Here $3C = 12$, $D = 2$:
 # %% exact
 D = C // H
 for row in range(0, 3 * C, D):
     part, column = divmod(row, C)
     print(f"rows {row:2}, {row + 1:2} of qkv.weight: {'qkv'[part]} of head {column // D}")
 
+
 # %% [markdown]
-# Each head is the attention of chapter 05 on its own $D$ columns. The heads lie side by side, and a
-# last matrix mixes them. By hand the mask is one call of `keys_of_row`; the library says the same
-# with `masked_attention`.
-
-
+# Each head is the attention of chapter 05 on its own $D$ columns. The heads lie side by side, and a last
+# matrix mixes them. By hand the mask is one call of `keys_of_row`; the library uses `masked_attention`.
 # %%
 def attention(layer, x, part_a_len):
     T, C = x.shape
@@ -191,19 +186,18 @@ seen = minglm.masked_attention(q, k, v, batch.mask, backend="reference")
 library = layer.out(seen.flatten(1))
 torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), library)
 
+
 # %% [markdown]
 # ## Block 4: the MLP
-# Every row by itself: one matrix widens it to $4C$ numbers, a GELU bends each of them, a second
-# matrix brings them back to $C$.
+# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each of them, a second matrix brings
+# them back to $C$.
 #
 # $$\text{GELU}(x) =
 #   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
 #
-# It is nearly 0 on the left and nearly $x$ on the right. On paper a row of width 1 and two hidden
-# numbers are enough: let $up = (1, -1)$. Since $\text{GELU}(x) - \text{GELU}(-x) = x$, the MLP with
-# $down = (1, -1)$ is the identity; with $down = (1, 1)$ it is nearly the absolute value.
-
-
+# It is nearly 0 on the left and nearly $x$ on the right. On paper, with width 1 and $up = (1, -1)$: since
+# $\text{GELU}(x) - \text{GELU}(-x) = x$, $down = (1, -1)$ gives the identity, and $down = (1, 1)$ nearly
+# the absolute value.
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -220,6 +214,7 @@ for value in torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]):
     print(f"{value:4.0f} {a:9.3f} {b:9.3f} {a - b:14.3f} {a + b:13.3f}")
 torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 
+
 # %% [markdown]
 # ## Block 5: a layer
 # Attention and MLP each read a normalised copy and add to the raw row. This is *pre-LN*; the first
@@ -228,10 +223,8 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# Two witnesses: the library's `Layer`, and PyTorch's `TransformerEncoderLayer` with the same
-# weights (its mask is `True` where a row may *not* look).
-
-
+# Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
+# a row may *not* look).
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -255,16 +248,14 @@ mine = layer_by_hand(layer, x, A)
 torch.testing.assert_close(mine, layer(x, batch.mask, "reference"))
 torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask))
 
+
 # %% [markdown]
-# Dropout is left out here (`dropout=0.0`): in training it acts on $x$ of block 1 and on what
-# attention and MLP add.
+# Dropout is off here (`dropout=0.0`). In training, minglm applies it to $x$ of block 1 and to what
+# attention and MLP add; the original also drops attention probabilities.
 #
 # ## Block 6: the head is table E again
-# After the last layer each row is normalised once more. The score of token $t$ is the product of
-# the row with row $t$ of $E$: the *tied* head, with no matrix of its own and no bias.
-# That is the last block, and a whole GLM is these few lines:
-
-
+# After the last layer each row is normalised once more. The score of token $t$ is the product of the row
+# with row $t$ of $E$: the *tied* head, without a matrix or bias of its own. A whole GLM is these few lines:
 # %%
 def glm_by_hand(model, example):
     ids = example.tokens, example.position_ids, example.block_position_ids
@@ -284,13 +275,12 @@ print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(
 
 # %% [markdown]
 # ## How many weights?
-# A layer: $2C$ (LN) $+\ 3C^2 + 3C$ (qkv) $+\ C^2 + C$ (out) $+\ 2C$ (LN) $+\ 4C^2 + 4C$ (up)
-# $+\ 4C^2 + C$ (down) $= 12C^2 + 13C$. The tied head costs nothing. In all
+# A layer: $2C$ (LN) $+\ 3C^2 + 3C$ (qkv) $+\ C^2 + C$ (out) $+\ 2C$ (LN) $+\ 4C^2 + 4C$ (up) $+\ 4C^2 + C$
+# (down) $= 12C^2 + 13C$. The tied head costs nothing. In all
 #
 # $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
 #
 # For $V = 14, C = 4, L = 6, n = 2$: $56 + 56 + 2 \cdot 244 + 8 = 608$.
-
 # %% exact
 for name, parameter in model.named_parameters():
     if not name.startswith("layers.1"):
@@ -310,14 +300,13 @@ for name in ("page", "tiny", "small", "base", "large"):
 # In every size the MLPs hold twice as much as attention.
 #
 # ## A new model knows nothing: $\ln V$
-# Fresh weights have a standard deviation of 0.02 at most: all logits are near 0, all tokens about
-# equally likely, and the loss is
+# Fresh weights have a standard deviation of at most 0.02: all logits are near 0, all tokens about equally
+# likely, and the loss is
 #
 # $$-\ln \tfrac{1}{V} = \ln V$$
 #
-# Look at this number first in any run. A loss far above it means a model that is sure and wrong:
-# in the last two lines the token table was made larger.
-
+# Check this first in any run. A loss far above it means a model that is sure and wrong, as in the last two
+# lines, where the token table was enlarged.
 # %%
 rng = np.random.default_rng(0)
 for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
@@ -331,10 +320,8 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 
 # %% [markdown]
 # ## One batch by heart
-# A model that is wired correctly can bring the loss of a single batch to nearly 0. It is the
-# cheapest test of a network and comes before any training. Eight proverbs, each with its blank at
-# the same place, tokens 2 to 4:
-
+# The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
+# with its blank at tokens 2 to 4:
 # %%
 proverbs = """A rolling stone gathers no moss.
 Actions speak louder than words.
@@ -353,12 +340,10 @@ print(f"{len(samples)} samples, {len(batch.tokens)} rows; {len(batch.targets)} o
 print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 
 # %% [markdown]
-# A second model, the *blind* one, learns beside it with attention switched off: `out` is 0 and
-# stays so, and a row knows only its token and its positions. How well can it do? The first row of
-# the span is the same in all samples, `<|startofpiece|>` at the same positions, and has eight
-# different targets: it can only guess one of eight, which costs $\ln 8$. The other three rows of a
-# sample may be known by their tokens and cost nothing.
-
+# For comparison, a *blind* model learns with attention switched off: `out` stays 0, and a row knows only
+# its token and positions. The first row of the span, `<|startofpiece|>`, is then the same in all samples
+# and has eight different targets: one guess out of eight costs $\ln 8$. The other three rows of a sample
+# can be told apart by their tokens and cost nothing.
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
 assert len(set(firsts)) == len(samples) == 8
@@ -406,10 +391,9 @@ ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
 
 # %% [markdown]
-# Both begin near $\ln V$. The blind model stops where a row alone has to stop: this test finds a
-# loose wire. It does not find a wrong mask, as a model that cheats gets there too (chapter 05).
-# What each row finds likeliest, given the right tokens before it:
-
+# The blind model stops where a row alone has to stop, so this test finds a loose wire, but no wrong mask: a
+# model that cheats gets there too (chapter 05). What each row finds likeliest, given the right tokens
+# before it:
 # %%
 for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
     print(proverb)
@@ -419,19 +403,22 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
         best = model(*ids, one.mask, rows=one.target_rows).argmax(-1)
         print(f"    {name:7}", "|".join(map(tokenizer.token_str, best.tolist())))
 
+
 # %% [markdown]
-# The new model mostly repeats the token that a row was given: the head is the table that put it
-# there.
+# The new model mostly repeats its input: the head is the table that put it there.
+#
+# **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
+# table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly
+# wired one learns one batch by heart.
 #
 # ## Exercises
 # **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-
-
 # %%
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
         for head in range(H):
             layer, rows = GLM(GLMConfig(10, C, 1, H, 4)).layers[0], key_rows(head, C, H)
+            assert rows is not None, "key_rows returned None: did you forget `return`?"
             with torch.no_grad():
                 layer.qkv.weight.fill_(0)[rows] = 1.0
                 layer.qkv.bias.fill_(0)[rows] = 1.0
@@ -440,16 +427,21 @@ def check_key_rows(key_rows):
             assert not q.any() and not v.any(), f"{where} make queries or values too"
             assert k[head].all(), f"{where} do not make all keys of the head"
             assert k.sum() == C // H, f"{where} make keys of other heads too"
+    print("✓ check_key_rows: 9 heads")
 
 
-# check_key_rows(key_rows)   # uncomment
+# %%
+def key_rows(head, C, H): ...  # your answer
+
+
+# check_key_rows(key_rows)  # uncomment
+
 
 # %% [markdown]
-# **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its
-# sum, and attention and MLP read the row as it is. (Use `minglm.masked_attention`;
-# `layer.project` normalises first, so it is of no use here.)
-
-
+# **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
+# attention and MLP read the row as it is. Start from
+# `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
+# `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
 # %%
 def check_post_ln(post_ln):
     torch.manual_seed(1)
@@ -458,17 +450,25 @@ def check_post_ln(post_ln):
         torch.nn.init.normal_(parameter, 0, 0.3)
     x, mask = torch.randn(7, 12), GLMMask.packed([7], [4])
     answer, right = post_ln(layer, x, mask), pytorchs(layer, norm_first=False)(x, mask)
-    assert answer.shape == x.shape, f"shape {tuple(answer.shape)} came of {tuple(x.shape)}"
+    assert answer is not None, "post_ln returned None: did you forget `return`?"
+    assert answer.shape == x.shape, f"the result has shape {tuple(answer.shape)}, not {tuple(x.shape)}"
+    pre_ln = torch.allclose(answer, layer(x, mask, "reference"), atol=1e-5)
+    assert not pre_ln, "this is pre-LN, the layer as it was"
     off = float((answer - right).abs().max())
     assert off < 1e-4, f"off by {off:.2g} from PyTorch's post-LN layer of the same weights and mask"
+    print(f"✓ check_post_ln: equal to PyTorch's post-LN layer up to {off:.0e}")
 
 
-# check_post_ln(post_ln)   # uncomment
+# %%
+def post_ln(layer, x, mask): ...  # your answer
+
+
+# check_post_ln(post_ln)  # uncomment
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`. New there: the last
-#   layer computes only the rows that learn, and a `Cache` keeps keys and values for writing.
+# - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`. New there: the last layer
+#   computes only the rows that learn.
 # - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
 # - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
 # - Chapter 07: attention without ever building a $(T, T)$ matrix.

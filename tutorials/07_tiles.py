@@ -2,13 +2,16 @@
 # # 07 Tiles
 # *How is a (T, T) matrix never built?*
 #
-# Chapter 05 wrote attention in one go: all scores of a sample, a mask over them, a softmax along
-# each row. The scores are a (T, T) matrix: it grows with the square of the length, and with GLM's
-# mask a good part of it is thrown away. Here the same numbers come out of small pieces of that
-# matrix, *tiles*, one at a time. None of them is kept, tiles that nobody may see are not computed
-# at all, and gradients work the same way. Every fast kernel in `csrc/` does what the numpy code on
-# this page does, with tiles of its own size.
-
+# Chapter 05 computed all scores at once: a (T, T) matrix that grows with the square of the length. Here the
+# same numbers come from small pieces of it, *tiles*, one at a time. No tile is kept, hidden tiles are not
+# computed at all, and gradients work the same way. Every fast kernel in `csrc/` does what this numpy code
+# does.
+#
+# - **After this chapter you can** compute a softmax in pieces, skip hidden tiles, and do the backward pass
+#   without the matrix.
+# - **You need** [chapter 05](05_attention_by_hand.md), and matrix gradients for the backward pass.
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open`; partial tiles lie along the
+#   staircase.
 # %%
 import os
 import tracemalloc
@@ -27,20 +30,17 @@ BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["fain
 
 # %% [markdown]
 # ## A softmax that has not seen everything yet
-# A row's softmax divides by a sum over *all* its keys. How can it begin before the last key is
-# known? It keeps three things for the keys so far: the largest score $m$, the sum
-# $l = \sum_j e^{s_j - m}$, and the weighted sum of values $o = \sum_j e^{s_j - m} v_j$. When more
-# keys come and bring a larger score, $l$ and $o$ are too large by one and the same factor, so both
-# are shrunk:
+# A softmax divides by a sum over *all* keys of a row. To begin before the last key is known, keep three
+# things for the keys so far: the largest score $m$, the sum $l = \sum_j e^{s_j - m}$, and the weighted sum
+# of values $o = \sum_j e^{s_j - m} v_j$. When more keys bring a larger score, $l$ and $o$ are too large by
+# the same factor, so shrink both:
 #
 # $$m' = \max(m, \max_j s_j) \qquad l' = e^{m - m'} l + \sum_j e^{s_j - m'} \qquad
 # o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
 #
-# At the end $o / l$ is the row's output (`ell` in code: an l looks like a 1). Take four keys whose
-# scores are logarithms, so that every exponential is a number for paper: $e^s = 1, 2, 4, 1$, with
-# the values $8, 0, 4, 8$. In one go the sum is 8, the weights are 1/8, 2/8, 4/8, 1/8, and the
-# output is 1 + 0 + 2 + 1 = 4. In two tiles:
-
+# At the end $o / l$ is the row's output (`ell` in code: an l looks like a 1). Take four keys whose scores
+# are logarithms, with $e^s = 1, 2, 4, 1$ and the values $8, 0, 4, 8$. In one go the sum is 8, the weights
+# are 1/8, 2/8, 4/8, 1/8, and the output is 1 + 0 + 2 + 1 = 4. In two tiles:
 # %% exact
 scores, values = np.log([1.0, 2.0, 4.0, 1.0]), np.array([8.0, 0.0, 4.0, 8.0])
 
@@ -56,14 +56,12 @@ for tile in (slice(0, 2), slice(2, 4)):
 print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}, the whole sum")
 
 # %% [markdown]
-# The first tile was written with 2 as the unit, the second with 4, so what the first had summed
-# counts half. The last line holds one more number to keep: the *log-sum-exp* of the row,
-# $\mathrm{lse} = m + \log l$. It is all that the backward pass will need of the softmax.
+# The first tile was written with 2 as the unit, the second with 4, so what the first had summed counts
+# half. The last line holds one more number: the *log-sum-exp* of the row, $\mathrm{lse} = m + \log l$. It
+# is all that the backward pass needs of the softmax.
 #
-# A longer row, in tiles of four. Dark bars are weights of the new tile, light ones are the earlier
-# tiles' weights, in the unit of the new maximum. Tiles 1 and 3 bring a larger score, and all that
-# was there shrinks; tile 2 does not.
-
+# A longer row, in tiles of four; dark bars are the weights of the new tile. Tiles 1 and 3 bring a larger
+# score, and everything before shrinks; tile 2 does not.
 # %%
 row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
@@ -86,13 +84,12 @@ fig.alt_text = (
     "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor."
 )
 
+
 # %% [markdown]
 # ## Which tiles are there at all?
-# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to
-# the next. So a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1` needs two questions, about its
-# first row and its last row, and no mask:
-
-
+# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to the
+# next. So for a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1`, two questions about its first and its
+# last row are enough:
 # %% exact
 def kind(i0, i1, j0, j1, part_a_len):
     if j1 <= keys_of_row(i0, part_a_len):
@@ -103,17 +100,13 @@ def kind(i0, i1, j0, j1, part_a_len):
 
 
 # %% [markdown]
-# The library draws what this rule makes of a small sample. The line is the edge of the mask; dots
-# are the pairs that are seen in partial tiles.
-
+# For a small sample: the line is the edge of the mask, dots are the visible pairs in partial tiles.
 # %%
 A, T, SIDE = 10, 24, 4
 fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 
 # %% [markdown]
-# Is `kind` right? Looking at every pair says the same, for every Part A and for tiles that are not
-# square and stick out at the end.
-
+# Checking every pair says the same, also for tiles that are not square or stick out at the end.
 # %% exact
 asked = 0
 for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
@@ -128,12 +121,11 @@ for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
                 asked += 1
 print(f"{asked} tiles, the same answer from their corners as from every pair")
 
+
 # %% [markdown]
 # ## Forward, tile by tile
-# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row
-# stops. `s` is the only piece of the score matrix that ever exists. `visits` notes what was done.
-
-
+# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row stops. `s`
+# is the only piece of the score matrix that ever exists. `visits` records what was done.
 # %%
 def scores_of(q, k, tile, part_a_len):
     i0, i1, j0, j1 = tile
@@ -177,24 +169,22 @@ print(f"largest difference {off:.0e}")
 assert off < 1e-14
 
 # %% [markdown]
-# (In this code every row sees at least key 0, which is in its first tile, so $m$ is finite from
-# then on. A kernel must also serve rows that see nothing: `tiled.cpp` marks the line with
-# `subtle`.)
+# (Here every row sees at least key 0, so $m$ is finite after its first tile. A kernel must also handle rows
+# that see nothing: `tiled.cpp` marks the line with `subtle`.)
 #
 # ## Backward without the matrix
-# Given $dO$, the gradient of the output, the rules for products give $dV = P^T dO$ and
-# $dP = dO\,V^T$. The softmax is the part that seems to need whole rows:
+# Let $dO$ be the gradient of the output. Since $O = PV$, the product rule gives $dV = P^T dO$ and
+# $dP = dO\,V^T$. The gradient of a softmax seems to need whole rows:
 #
 # $$dS_{ij} = P_{ij}\,\Big(dP_{ij} - \sum_{j'} P_{ij'}\,dP_{ij'}\Big)$$
 #
-# The sum runs over all keys of a row. But put $dP$ into it and exchange the two sums:
+# The sum runs over all keys of a row. But insert $dP$ and exchange the two sums:
 #
 # $$\sum_{j'} P_{ij'} \sum_d dO_{id}\,V_{j'd} = \sum_d dO_{id}\,O_{id} = \delta_i$$
 #
-# One number a row, from two rows of width $D$: no key is in it any more. And $P$ need not be kept:
-# $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$, computed anew from $q$ and $k$. So every tile can be done
-# on its own. On paper, with the four keys from above and $dO = 1$:
-
+# That is one number per row, without any key. And $P$ need not be kept:
+# $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So every tile can be done on its
+# own. On paper, with the four keys above and $dO = 1$:
 # %% exact
 P = np.exp(scores - np.log(8))  # lse = log 8
 dP = 1.0 * values  # dO = 1
@@ -203,15 +193,13 @@ dS = P * (dP - delta)
 print("P    ", P.round(3), "\ndP   ", dP, "\ndelta", delta, "= P . dP =", (P @ dP).round(3))
 print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 
+
 # %% [markdown]
-# A larger score of a key raises the output if its value lies above the output, lowers it if below,
-# and does nothing if they are equal. The sum is zero: the same number added to all scores changes
-# nothing.
+# Raising a key's score raises the output if its value lies above the output, and lowers it if below. The
+# sum is zero: adding the same number to all scores changes nothing.
 #
-# In the backward pass it is a tile of *keys* that is owned. Each of its rows of $dK$ and $dV$ is a
-# sum over the rows that see it; those are walked along. What falls to $dQ$ is added up on the way.
-
-
+# The backward pass owns a tile of *keys*: its $dK$ and $dV$ are sums over the rows that see it, so it walks
+# along those and adds to $dQ$ on the way.
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -240,9 +228,7 @@ assert sorted(visits) == sorted(visits_back)
 print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 
 # %% [markdown]
-# The same tiles in two orders. A colour is an owner; the numbers say in which order tiles are
-# visited.
-
+# The same tiles in two orders. A colour is an owner; the numbers give the order of the visits.
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
 for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
@@ -267,13 +253,12 @@ fig.alt_text = (
     "are numbered along the rows, backward down the columns; empty ones have none."
 )
 
+
 # %% [markdown]
 # ## The same as the library, in float64
-# `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the
-# gradients. If the extension is built, the first rung of its ladder serves float64 as well. The
-# numbers are the largest differences.
-
-
+# `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the gradients. If
+# the extension is built, the first rung of the kernel ladder (chapter 08), `kernel:scalar`, computes in
+# float64 as well. The numbers are the largest differences.
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
     q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)
@@ -301,8 +286,7 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
         assert max(off) < 1e-12
 
 # %% [markdown]
-# How much memory did numpy ask for at once? (`tracemalloc` counts it.)
-
+# How much memory does numpy need at its peak? (`tracemalloc` counts it.)
 # %%
 T = 512 if FAST else 2048
 q, k, v = rng.normal(size=(3, T, 32))
@@ -312,16 +296,14 @@ for name, run in (
 ):
     tracemalloc.start()
     run()
-    print(f"T = {T}, {name:8}: {tracemalloc.get_traced_memory()[1] / 2**20:7.2f} MiB at the most")
+    print(f"T = {T}, {name:8}: {tracemalloc.get_traced_memory()[1] / 2**20:7.2f} MiB at most")
     tracemalloc.stop()
 
 # %% [markdown]
 # ## The work that is saved
-# Counted, not timed: pairs of a row and a key, as a share of the T x T pairs of a dense pass, for a
-# sample of 512. `seen` is what any method has to compute; the rest of `visited` lies in partial
-# tiles. The tiles are those of `tiled.cpp`, 32 x 64, and larger ones. `tile_facts` is the library's
-# count, and `forward` visits just those tiles.
-
+# Counted, not timed: pairs of a row and a key, as a share of all T x T pairs, for a sample of 512. `seen`
+# is what any method has to compute; the rest of `visited` lies in partial tiles. The tiles are those of
+# `tiled.cpp`, 32 x 64, and larger ones.
 # %% exact
 T = 512
 for rows, keys in ((32, 64), (128, 128)):
@@ -336,16 +318,19 @@ for rows, keys in ((32, 64), (128, 128)):
             f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}"
         )
 
+
 # %% [markdown]
-# 0 is GPT, 512 is BERT. Smaller tiles hug the edge of the mask; larger ones waste more pairs on it,
-# and use what they load more often.
+# 0 is GPT, 512 is BERT. Smaller tiles follow the edge of the mask more closely; larger ones waste more
+# pairs on it, and use what they load more often.
+#
+# **Remember:** a softmax needs only a maximum, a sum and a weighted sum, and a new maximum shrinks the old
+# sums. Two corners tell whether a tile is full, partial or empty, and empty ones are skipped. The backward
+# pass needs one number per row, $\mathrm{lse}$, and recomputes the weights.
 #
 # ## Exercises
 # **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
-# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen
-# nothing yet: $(-\infty, 0, 0)$.
-
-
+# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen nothing
+# yet: $(-\infty, 0, 0)$.
 # %%
 def check_merge(merge):
     rng = np.random.default_rng(1)
@@ -357,21 +342,29 @@ def check_merge(merge):
             w = np.exp(s[piece] - m)
             parts.append((m, w.sum(), w @ v[piece]))
         for a, b in (parts, parts[::-1]):
-            m, total, o = merge(a, b)
+            answer = merge(a, b)
+            assert answer is not None, "merge returned None: did you forget `return`?"
+            m, total, o = answer
             assert m == s.max(), f"m is {m}, the largest score is {s.max()}"
             w = np.exp(s - s.max())
+            early = np.isclose(o, w @ v / w.sum()) and not np.isclose(o, w @ v)
+            assert not early, "your o is already divided by l; divide only at the very end"
             assert np.allclose((total, o), (w.sum(), w @ v)), (
                 f"{n} keys cut at {cut}: l, o = {total:.3g}, {o:.3g}; they are {w.sum():.3g}, {w @ v:.3g}"
             )
+    print("✓ check_merge: four cuts, in both orders")
 
 
-# check_merge(lambda a, b: ...)   # uncomment, and fill in
+# %%
+def merge(a, b): ...  # your answer
+
+
+# check_merge(merge)  # uncomment
+
 
 # %% [markdown]
-# **2. The first row.** `backward` asks every tile whether it is empty. It need not: all rows from
-# some row on see key `j`. Write `first_row(j, part_a_len)`.
-
-
+# **2. The first row.** `backward` asks every tile whether it is empty. It need not: from some row on, all
+# rows see key `j`. Write `first_row(j, part_a_len)`.
 # %%
 def check_first_row(first_row):
     for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
@@ -379,33 +372,39 @@ def check_first_row(first_row):
         for j in range(T):
             want = int(grid[:, j].argmax())
             got = first_row(j, part_a_len)
-            assert got == want, f"part_a_len {part_a_len}: row {got} for key {j}; it is row {want}"
+            assert got is not None, "first_row returned None: did you forget `return`?"
+            where = f"part_a_len {part_a_len}, key {j}"
+            assert got == want, f"{where}: you say row {got}, but it is row {want}"
+    print("✓ check_first_row: 24 keys")
 
 
-# check_first_row(lambda j, part_a_len: ...)
+# %%
+def first_row(j, part_a_len): ...  # your answer
+
+
+# check_first_row(first_row)  # uncomment
+
 
 # %% [markdown]
-# **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and
-# how many partial? Give `[full, partial]`; a pencil is enough.
-
-
+# **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and how many
+# partial? Give `[full, partial]`; a pencil is enough.
 # %%
 def check_tiles(counts):
     grid = GLMMask.packed([512], [256]).dense().numpy()
     tiles = grid.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, -1)
     full, partial = int(tiles.all(1).sum()), int((tiles.any(1) & ~tiles.all(1)).sum())
-    assert sum(counts) == full + partial, f"{sum(counts)} tiles visited is not right"
-    assert list(counts) == [full, partial], "the sum is right, but not how it divides"
+    assert sum(counts) == full + partial, f"{sum(counts)} visited tiles is not right"
+    assert list(counts) == [full, partial], "the sum is right, but not the two numbers"
+    print(f"✓ check_tiles: {full} full, {partial} partial, {64 - full - partial} never visited")
 
 
 # check_tiles([..., ...])
 
 # %% [markdown]
 # ## Read on
-# - [`csrc/mask.h`](../csrc/mask.h): the rule for C++ and CUDA, `keys_of_row` and
-#   `first_row_of_key`.
-# - [`csrc/cpu/tiled.cpp`](../csrc/cpu/tiled.cpp): `forward` and `backward`, line by line what you
-#   have just read, with samples of any lengths and rows that see nothing.
+# - [`csrc/mask.h`](../csrc/mask.h): the rule for C++ and CUDA, `keys_of_row` and `first_row_of_key`.
+# - [`csrc/cpu/tiled.cpp`](../csrc/cpu/tiled.cpp): `forward` and `backward` as above, for samples of any
+#   length and rows that see nothing.
 # - Milakov and Gimelshein 2018 (arXiv 1805.02867) for the online softmax; Dao et al. 2022 (arXiv
 #   2205.14135), algorithms 1 and 4, for attention in tiles.
 # - Next: chapter 08 makes this fast.

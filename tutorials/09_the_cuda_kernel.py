@@ -1,16 +1,19 @@
 # %% [markdown]
 # # 09 The CUDA kernel
-# *How is it said to a GPU, and how do you check it without one?*
+# *How do you write it for a GPU, and test it without one?*
 #
-# The algorithm is still chapter 07's. What is new is that thousands of threads run it together,
-# share memory, and have to wait for each other at the right places. A barrier that is missing need
-# not show: many runs come out right all the same. Here the threads take turns on a CPU: first on a
-# machine of a few dozen lines of Python, then on the one in `csrc/cuda_on_cpu`, the *emulator*,
-# which carries out the very sources that nvcc compiles for a GPU. At the end we remove every
-# barrier of a real kernel, one at a time, and look who notices.
+# The algorithm is that of chapter 07, but thousands of threads run it together, share memory, and must wait
+# for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
+# threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
+# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles. (So far these kernels have run only
+# there, not yet on a GPU.) At the end we remove every barrier of a real kernel, one at a time, and see
+# which test catches it.
 #
-# (The emulator is what these kernels have run on so far; no GPU has carried them out yet.)
-
+# - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
+#   one is missing.
+# - **You need** [chapter 07](07_tiles.md). A C++ compiler helps; no GPU is needed.
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open` shows the mask that the kernel
+#   computes.
 # %%
 import ctypes
 import math
@@ -43,18 +46,17 @@ print("emulator:", why)
 # ## Words
 # | CUDA | what it is | in `csrc/cuda/simple.cuh`, forward |
 # |---|---|---|
-# | grid | all blocks of a launch; they know nothing of each other | all rows of all samples and heads |
+# | grid | all blocks of a launch; they are independent of each other | all rows of all samples and heads |
 # | block | threads with a common memory and a barrier | 16 rows of one sample and head |
 # | warp | 32 threads (*lanes*) that can exchange registers | 4 of these rows |
-# | lane | one thread, with registers of its own | one key of a tile; then a column of O, or a few |
-# | shared memory | the block's, small and fast; full of rubbish at first | Q, a tile of K and V, P |
+# | lane | one thread, with registers of its own | one key of a tile; then one or a few columns of O |
+# | shared memory | the block's own, small and fast; uninitialised | Q, a tile of K and V, P |
 # | `__syncthreads()` | barrier: waits for all threads of the block | before and after a tile is loaded |
 # | `__syncwarp()` | the same for a warp | between writing P and reading it |
 # | `__shfl_xor_sync(.., x, n)` | the `x` of lane number `lane ^ n` | maximum and sum of a row |
 #
-# A row's scores lie in different lanes, and the softmax needs their maximum. `lane ^ 1` is the
+# The scores of a row are in different lanes, and the softmax needs their maximum. `lane ^ 1` is the
 # neighbour, `lane ^ 2` the one two further, and so on. With four lanes, on paper:
-
 # %% exact
 lanes = [3, 7, 1, 5]
 print("each lane holds   ", lanes)
@@ -64,10 +66,9 @@ for step in (1, 2):
 
 # %% [markdown]
 # ## A machine
-# A thread is a generator: it runs until it yields a wish. `TURN` is none, its turn is over; `BLOCK`
-# and `WARP` are the two barriers; a shuffle is answered by the other lane's `x`. Who goes on is the
-# *schedule's* choice. A right kernel gives the same under all of them.
-
+# A thread is a generator: it runs until it yields a request. `TURN` ends its turn; `BLOCK` and `WARP` are
+# the two barriers; a shuffle returns the other lane's `x`. The *schedule* chooses which thread continues. A
+# correct kernel gives the same result under every schedule.
 # %%
 TURN, BLOCK, WARP = ("turn",), ("block",), ("warp",)
 
@@ -77,7 +78,7 @@ def shuffle(step, x):
 
 
 def choose(names, order, rank, rng):
-    """Who goes on, of the threads (warp, lane) that can."""
+    """The thread (warp, lane) that continues, of those that can."""
     if order == "in order":
         return min(names)
     if order == "reverse":
@@ -92,8 +93,8 @@ def carry_out(kernel, warps, lanes, order, seed=0):
     rng = Rng(seed)
     rank = rng.shuffle(list(range(warps)))
     threads = {(warp, lane): kernel(warp, lane) for warp in range(warps) for lane in range(lanes)}
-    ready = dict.fromkeys(threads)  # who can go on, and what its yield returns
-    waits = {}  # the others, and what they wish for
+    ready = dict.fromkeys(threads)  # threads that can continue, and what their yield returns
+    waits = {}  # the others, and what they request
     while ready:
         if order == "priorities" and rng.integer(64) == 0:
             rng.shuffle(rank)  # now and then other priorities
@@ -119,14 +120,11 @@ def carry_out(kernel, warps, lanes, order, seed=0):
 
 # %% [markdown]
 # ## Two barriers, and what it takes to miss them
-# The bones of every tiled kernel: warp 0 brings a tile into shared memory, all warps use it. One
-# barrier says *the tile has come*, the other *nobody reads the last tile any more*. A warp is one
-# thread here, to keep the picture small.
-
-
+# The core of a tiled kernel: warp 0 loads a tile into shared memory, all warps use it. One barrier says
+# *the tile is complete*, the other *no warp reads the last tile any more*. A warp is one thread here.
 # %%
 def use_tiles(order, seed, without):
-    """-> whether the sums are right, and for each turn (warp, what it did)."""
+    """Whether the sums are right, and for each turn (warp, what it did)."""
     tiles = np.arange(96.0).reshape(3, 32)
     shared = np.full(32, np.nan)  # shared memory begins as NaN
     sums, turns = [], []
@@ -135,14 +133,14 @@ def use_tiles(order, seed, without):
         total = 0.0
         for tile in tiles:
             if without != "before":
-                yield BLOCK  # nobody reads the last tile any more
+                yield BLOCK  # no warp reads the last tile any more
             if warp == 0:
                 for i in range(32):
                     shared[i] = tile[i]
                     turns.append((warp, "writes"))
                     yield TURN
             if without != "after":
-                yield BLOCK  # the tile has come
+                yield BLOCK  # the tile is complete
             for i in range(32):
                 total += shared[i]
                 turns.append((warp, "reads" if shared[i] == tile[i] else "reads another one"))
@@ -154,9 +152,8 @@ def use_tiles(order, seed, without):
 
 
 # %% [markdown]
-# Each barrier is left out in turn. How many of 40 seeds show that the sums are wrong? (The first
-# two orders draw nothing: one run.)
-
+# Leave out each barrier in turn. How many of 40 seeds give wrong sums? (The first two orders are not
+# random: one run.)
 # %% exact
 print("barrier left out   in order   reverse   uniform   priorities")
 for without in ("none", "before", "after"):
@@ -168,12 +165,10 @@ for without in ("none", "before", "after"):
     print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
 
 # %% [markdown]
-# Each of the first three orders is blind to one of the mistakes. *In order*, warp 0 has always
-# written before the others read, barrier or not. *Reverse*, it always comes last. And drawing
-# uniformly, which looks the most thorough, lets all warps advance alike: warp 0 never got so far
-# ahead that it overwrote what others still read. Priorities let one warp run far ahead, then
-# another one, and see both. Turn by turn, with the barrier *before* left out:
-
+# Each of the first three orders misses one of the mistakes. *In order*, warp 0 has always written before
+# the others read. *Reverse*, it always comes last. *Uniform* looks the most thorough, but all warps advance
+# alike: warp 0 never got far enough ahead to overwrite what others still read. *Priorities* let one warp
+# run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
 # %%
 COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
@@ -201,16 +196,14 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, drawn
-# anew about every 256 turns, after Burckhardt et al., *A randomized scheduler with probabilistic
-# guarantees of finding bugs* (2010). One difference: a turn there goes on to the next barrier or
-# warp instruction, and not from one access of memory to the next.
+# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn about
+# every 256 turns, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding
+# bugs* (2010). A turn there lasts until the next barrier or warp instruction.
 #
 # ## Attention on that machine
-# `forward_simple` with warps of four lanes: a warp has one row; a lane first has one *key* of the
-# tile, then one *column* of the output. What a lane has computed for its key, the others need as
-# factors, so `P` passes through shared memory behind a `WARP` barrier. All warps load their share.
-
+# `forward_simple` with warps of four lanes: a warp has one row; a lane has one *key* of the tile, then one
+# *column* of the output. All lanes need all of `P`, so it goes through shared memory, followed by a `WARP`
+# barrier. All warps load their share.
 # %%
 WARPS, LANES = 4, 4
 
@@ -227,9 +220,9 @@ def attend(q, k, v, part_a_len, order, seed=0):
             row = first + warp
             m, ell, o = -math.inf, 0.0, 0.0
             for begin in range(0, keys_of_row(first + WARPS - 1, part_a_len), LANES):
-                yield BLOCK  # nobody reads the last tile any more
+                yield BLOCK  # no warp reads the last tile any more
                 K[warp, lane], V[warp, lane] = k[begin + warp, lane], v[begin + warp, lane]
-                yield BLOCK  # the tile has come
+                yield BLOCK  # the tile is complete
                 s = q[row] @ K[lane] / math.sqrt(D)
                 if begin + lane >= keys_of_row(row, part_a_len):
                     s = -math.inf
@@ -265,10 +258,9 @@ print("in order, reverse, uniform, priorities: the same bits, and the reference'
 
 # %% [markdown]
 # ## The real one
-# And this is `forward_simple` from the file that nvcc compiles, the loop over tiles. A warp has
-# four rows there (`r`), a tile 32 keys. What was `begin` above is `j * KEYS`, and tiles before
-# number `full` need no mask.
-
+# This is the loop over tiles of `forward_simple`, from the file that nvcc compiles. A warp has four rows
+# there (`r`), a tile 32 keys. `begin` above is `j * KEYS` here, and tiles before number `full` need no
+# mask.
 # %%
 if CSRC:
     text = (CSRC / "cuda" / "simple.cuh").read_text()
@@ -278,16 +270,15 @@ else:
     print("csrc/ is not beside this file: csrc/cuda/simple.cuh, forward_simple")
 
 # %% [markdown]
-# `backend="emulated"` carries it out, each CUDA thread with a stack of its own. float32 takes the
-# kernels of `simple.cuh`, bfloat16 those for tensor cores; forward and backward:
-
+# `backend="emulated"` runs it, each CUDA thread with a stack of its own. float32 uses the kernels of
+# `simple.cuh`, bfloat16 those for tensor cores; forward and backward:
 # %%
 mask = GLMMask.packed([77, 20], [40, 5])
 numbers = torch.randn(4, 97, 1, 32, generator=torch.Generator().manual_seed(0))
 
 
 def results(backend, numbers):
-    """O, dQ, dK, dV"""
+    """O, dQ, dK and dV of a backend."""
     q, k, v, grad = numbers
     inputs = [x.clone().requires_grad_() for x in (q, k, v)]
     out = masked_attention(*inputs, mask, backend=backend)
@@ -299,21 +290,20 @@ if not EMULATED:
     print("left out here:", why)
 for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATED else ():
     x = numbers.to(dtype)
-    found, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
+    first, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
     truth = results("reference", x.double())
-    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(found, truth, strict=True)]
+    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(first, truth, strict=True)]
     assert max(off) < allowed
-    assert all(torch.equal(x, y) for again in others for x, y in zip(found, again, strict=True))
+    assert all(torch.equal(x, y) for again in others for x, y in zip(first, again, strict=True))
     print(
         f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, the same bits"
     )
 
 # %% [markdown]
 # ## Tensor cores
-# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together:
-# each lane has a few of the numbers in its registers. With $g$ = lane // 4 and $t$ = lane % 4 the
-# manual (PTX ISA, `mma.m16n8k16`) says who holds what:
-
+# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together: each lane
+# has a few of the numbers in its registers. With $g$ = lane // 4 and $t$ = lane % 4 the manual (PTX ISA,
+# `mma.m16n8k16`) says which lane holds what:
 # %% exact
 lane = np.arange(32)[:, None]
 g, t = lane // 4, lane % 4
@@ -329,7 +319,7 @@ for name, (rows, columns) in HOLDS.items():
 
 
 def multiply_add(c, a, b):
-    """C += A B of a warp, from registers to registers: (32, 4), (32, 8), (32, 4) -> (32, 4)."""
+    """C + A B of a warp, from registers to registers: (32, 4), (32, 8), (32, 4) -> (32, 4)."""
     A, B, C = np.zeros((16, 16)), np.zeros((16, 8)), np.zeros((16, 8))
     A[HOLDS["A"]], B[HOLDS["B"]], C[HOLDS["C"]] = a, b, c
     return (C + A @ B)[HOLDS["C"]]
@@ -359,12 +349,10 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, alone: so a row's maximum takes two
-# shuffles, `lane ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are dealt out
-# exactly as an A is. So what comes out of one product can go into the next one: each lane rounds
-# its own numbers to 16 bits, and nothing passes through memory. For 16 rows, 16 keys and a width
-# of 16:
-
+# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles,
+# `lane ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so
+# the result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of
+# 16:
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
@@ -380,10 +368,8 @@ print("two C's, lane by lane, are one A: P never leaves the registers")
 
 # %% [markdown]
 # ## Barriers removed, for real
-# Back to `forward_simple`, whose three barriers you have seen. A copy of the sources goes to a
-# temporary folder; one barrier is taken out; a driver of a few lines starts the kernel on the
-# emulator.
-
+# Back to the three barriers of `forward_simple`. The sources are copied to a temporary folder, one barrier
+# is removed, and a short driver starts the kernel on the emulator.
 # %%
 DRIVER = """
 #include "cuda/simple.cuh"
@@ -414,12 +400,12 @@ def compile_it(folder, *arguments):
 
 
 def verdict(attend, schedule, T=200, part_a_len=90):
-    """What the emulator reports, else how far the output is from the reference."""
+    """What the emulator reports, or else how far the output is from the reference."""
     q, k, v = torch.randn(3, T, 1, 32, generator=torch.Generator().manual_seed(0))
     out, lse = torch.full_like(q, math.nan), torch.zeros(T)
     addresses = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out, lse)]
-    if said := attend(*addresses, T, part_a_len, schedule.encode()).decode():
-        return "reported", re.sub(r"^.*/", "", said.split("\n")[0])
+    if report := attend(*addresses, T, part_a_len, schedule.encode()).decode():
+        return "reported", re.sub(r"^.*/", "", report.split("\n")[0])
     mask = GLMMask.packed([T], [part_a_len])
     off = float((out - masked_attention(q, k, v, mask, backend="reference")).abs().max())
     return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"
@@ -451,53 +437,61 @@ with tempfile.TemporaryDirectory() as work:
         line = f"{source.count(chr(10), 0, begin) + 1}: {instead or source[begin:end]}"
         print(f"{line if end else 'nothing':42}" + "".join(f"{word:10}" for word in words))
         print(f"    {details[0]}")
-        assert ("right" not in words) if end else set(words) == {"right"}, "nobody noticed"
+        assert ("right" not in words) if end else set(words) == {"right"}, "no schedule caught it"
+
 
 # %% [markdown]
-# Nothing left out: right under every schedule. Any barrier left out, or put where not all warps
-# come by: somebody notices. The indented line is what the first schedule says. `nan` is shared
-# memory that was read before it was written: the emulator fills it with NaN at first, so that it
-# cannot be right by luck. *reported* is the emulator's own word. (That even the two plain orders
-# see all of this is a property of the kernel: here all warps load, and not warp 0 alone.)
+# Unchanged, the kernel is right under every schedule; with any barrier removed, or put where not all warps
+# reach it, it is caught. The indented line is the result of the first schedule. `nan`: shared memory was
+# read before it was written (the emulator fills it with NaN first). *reported*: the emulator's own
+# diagnosis. (Even the two plain orders catch everything here, because all warps load, not warp 0 alone.)
 #
-# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, those for
-# tensor cores too, and to bounds and fragments, with two sanitizers behind the emulator. Each
-# mutant has to be caught.
+# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, and to bounds and
+# fragments, with two sanitizers. Every mutant must be caught.
 #
-# What the emulator cannot tell: how fast a kernel is; the last bits of a tensor core's sums; and
-# whether the single lines of PTX in `device.h`, in whose place it stands, are right. For these a
-# test reads what nvcc makes of them.
+# The emulator cannot tell how fast a kernel is, the last bits of a tensor core's sums, or whether the
+# single lines of PTX in `device.h`, which it replaces, are right. For those a test reads what nvcc makes of
+# them.
+#
+# **Remember:** a block shares memory and barriers, a warp exchanges registers. Every tile needs two
+# barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
+# run far ahead, and fill memory with NaN.
 #
 # ## Exercises
-# **1. Who holds it?** `holder(row, column)` -> `(lane, i)`: the lane of C that holds this number,
-# and in which of its four registers.
-
-
+# **1. Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
+# number, and in which of its four registers.
 # %%
 def check_holder(holder):
     rows, columns = HOLDS["C"]
     for row in range(16):
         for column in range(8):
-            lane, i = holder(row, column)
+            answer = holder(row, column)
+            assert answer is not None, "holder returned None: did you forget `return`?"
+            lane, i = answer
             assert 0 <= lane < 32 and 0 <= i < 4, f"({row}, {column}): there is no lane {lane}, {i}"
             there = int(rows[lane, i]), int(columns[lane, i])
             assert there == (row, column), f"lane {lane}, {i} holds {there}, not {row, column}"
+    print("✓ check_holder: 128 numbers")
 
 
-# check_holder(lambda row, column: ...)
+# %%
+def holder(row, column): ...  # your answer
+
+
+# check_holder(holder)  # uncomment
+
 
 # %% [markdown]
-# **2. Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie
-# in different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128
-# bytes. If chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once
-# (same chunk) meet in two eighths, and take four turns. Write `place(row, chunk)`, which moves
-# chunks within their rows so that one turn is enough.
-
-
+# **2. Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie in
+# different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128 bytes. If
+# chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) fall
+# into two eighths, and take four turns. Write `place(row, chunk)`, which moves chunks within their rows so
+# that one turn is enough.
 # %%
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
     for row, places in enumerate(taken):
+        assert None not in places, "place returned None: did you forget `return`?"
         assert sorted(places) == list(range(4 * row, 4 * row + 4)), (
             f"row {row} lies at {places}: not its own four places, each once"
         )
@@ -506,18 +500,19 @@ def check_place(place):
             eighths = [taken[row][chunk] % 8 for row in range(first, first + 8)]
             turns = max(map(eighths.count, eighths))
             assert turns == 1, f"rows {first} to {first + 7}, chunk {chunk}: {turns} turns"
+    print("✓ check_place: one turn for any eight rows")
 
 
-# check_place(lambda row, chunk: ...)
+# %%
+def place(row, chunk): ...  # your answer
+
+
+# check_place(place)  # uncomment
 
 # %% [markdown]
 # ## Read on
 # - [`csrc/cuda/simple.cuh`](../csrc/cuda/simple.cuh): all of it, forward and backward; then
-#   [`forward.cuh`](../csrc/cuda/forward.cuh) and [`mma.cuh`](../csrc/cuda/mma.cuh) for tensor
-#   cores.
-# - [`csrc/cuda_on_cpu/simt.h`](../csrc/cuda_on_cpu/simt.h): how the emulator works and what it
-#   does not do.
-# - [`csrc/README.md`](../csrc/README.md) follows lane 4 of warp 1 through the online softmax with
-#   gdb.
-# - [`csrc/cuda/REPORT.md`](../csrc/cuda/REPORT.md): registers and instructions, as nvcc compiles
-#   it.
+#   [`forward.cuh`](../csrc/cuda/forward.cuh) and [`mma.cuh`](../csrc/cuda/mma.cuh) for tensor cores.
+# - [`csrc/cuda_on_cpu/simt.h`](../csrc/cuda_on_cpu/simt.h): how the emulator works and what it does not do.
+# - [`csrc/README.md`](../csrc/README.md) follows lane 4 of warp 1 through the online softmax with gdb.
+# - [`csrc/cuda/REPORT.md`](../csrc/cuda/REPORT.md): registers and instructions as compiled by nvcc.

@@ -2,13 +2,26 @@
 # # 12 Beyond
 # *What did the later GLMs keep?*
 #
-# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024). First a map:
-# each part of this course, and what became of it. Then two of the changes, in a few lines each.
-# Then the weights of the original GLM: how they lie on a disk, and how `minglm` reads them.
+# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
+# GLM-4.5 and later are mixtures of experts. First a map of what became of each part, then two of the
+# changes, then the weights of the original GLM.
 #
-# *Not stated* means that neither a published sentence nor a line of published code was found.
-# Numbers in brackets point to the list of sources at the end.
-
+# - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
+# - **You need** chapters [03](03_two_positions.md) to [06](06_the_model.md).
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 3:6 --objective document --open`
+#
+# | part (chapter) | GLM, here | GLM-130B | ChatGLM | ChatGLM2 | ChatGLM3, GLM-4 |
+# |---|---|---|---|---|---|
+# | blanks (02) | `[M]` `[sM]` `[gM]` | kept: `[M]` `[gM]` | not stated | kept: a mix | not stated |
+# | positions (03) | two tables | **one, rotary** | kept: two, rotary | **one, rotary** | **one, rotary** |
+# | Part A (04) | any length A | kept | kept | **A = 0** | **A = 0** |
+# | keys, values (05) | one per head | kept | kept | 2 for 32 heads | 2 for 32 heads |
+# | norm (06) | LayerNorm before | DeepNorm, after | DeepNorm, after | RMSNorm before | RMSNorm before |
+# | MLP (06) | GELU, 4C | GeGLU | kept | SwiGLU | SwiGLU |
+# | head (06) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
+#
+# In **bold**: dropped; other entries that are not *kept* are changes. *Not stated* means that no published
+# sentence or line of code was found. Numbers in brackets below refer to the sources at the end.
 # %%
 import math
 import subprocess
@@ -23,70 +36,36 @@ import torch
 import minglm
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example
 from minglm.original.weights import original_name
-from minglm.viz.palette import KINDS, THEMES
+from minglm.viz.palette import KINDS
 
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
-BLUE, SKY, SAND = (KINDS[kind].light for kind in ("AA", "BA", "BE"))
-FAINT = THEMES["light"]["faint"]
-
-MODELS = "GLM, here", "GLM-130B", "ChatGLM-6B", "ChatGLM2-6B", "ChatGLM3-6B", "GLM-4-9B"
-ROTARY, CAUSAL, FEWER = "dropped:\none, rotary", "dropped:\nA = 0", "changed: 2\nfor 32 heads"
-PARTS = {  # part and chapter: how it is in each model
-    "blanks in\npretraining (02)": (
-        "[MASK] [sMASK]\n[gMASK]",
-        "kept: [MASK]\n[gMASK]",
-        "not stated",
-        "kept: a mix",
-        "not stated",
-        "not stated",
-    ),
-    "two positions\n(03)": ("two tables", ROTARY, "kept:\ntwo, rotary", ROTARY, ROTARY, ROTARY),
-    "Part A sees\nitself (04)": ("any length A", "kept", "kept", CAUSAL, CAUSAL, CAUSAL),
-    "keys and\nvalues (05)": ("of each head", "kept", "kept", FEWER, FEWER, FEWER),
-    "norm (06)": ("LayerNorm\nbefore", *["changed: after,\nDeepNorm"] * 2, *["changed:\nRMSNorm before"] * 3),
-    "MLP (06)": ("GELU, 4 C", "changed:\nGeGLU", "kept", *["changed:\nSwiGLU"] * 3),
-    "head (06)": ("tied", "kept", *["dropped:\nits own matrix"] * 4),
-}
-COLOURS = {"kept": SKY, "changed": SAND, "dropped": "white", "not stated": "white"}
-
-fig, ax = plt.subplots(figsize=(7, 3.9), layout="constrained")
-for i, cells in enumerate(PARTS.values()):
-    for j, words in enumerate(cells):
-        colour = COLOURS[words.partition(":")[0]] if j else FAINT
-        ax.add_patch(plt.Rectangle((j, i), 1, 1, fc=colour, ec="#BBBBBB", lw=0.6))
-        ax.text(j + 0.5, i + 0.5, words, ha="center", va="center", fontsize=8)
-ax.set(xlim=(0, len(MODELS)), ylim=(len(PARTS), 0))
-ax.set_xticks(np.arange(len(MODELS)) + 0.5, MODELS, fontsize=8.5)
-ax.set_yticks(np.arange(len(PARTS)) + 0.5, PARTS, fontsize=8.5)
-ax.tick_params(length=0, labeltop=True, labelbottom=False)
-fig.alt_text = "Seven parts of GLM in five later models, each kept, changed, dropped or not stated."
+BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 
 # %% [markdown]
 # In words, with what did not fit:
 #
-# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans,
-#   Poisson(3), 70 % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, for no
-#   one way was found to split Chinese, English and code into sentences [4]. Part A looks both ways
-#   and the head is tied [1, 2, 3]. LayerNorm comes after the sum, in which the residual is scaled
-#   by $\sqrt{2n}$ for $n$ layers (DeepNorm); the MLP is a GeGLU of width $8C/3$ [1, 3].
-# - **ChatGLM-6B** kept Part A and both positions: each of the two turns one half of every head. It
-#   has the norm of GLM-130B, the plain GELU of width $4C$, and a head of its own [5]. Made for
-#   chat, it does not fill blanks; nor does the next one [12].
-# - **ChatGLM2-6B** was pretrained with a mix of objectives, as GLM is [6, 7]. Chat is trained with
-#   an empty Part A, and then the second position has nothing to tell [7]: only half of each head is
-#   turned. RMSNorm before, a SwiGLU of width 13,696 at $C = 4096$, two sets of keys and values that
-#   32 heads share, biases on queries, keys and values alone [8].
+# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans, Poisson(3),
+#   70 % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, because no single way was
+#   found to split Chinese, English and code into sentences [4]. Part A looks both ways and the head is tied
+#   [1, 2, 3]. LayerNorm comes after the sum, in which the residual is scaled by $\sqrt{2n}$ for $n$ layers
+#   (DeepNorm); the MLP is a GeGLU of width $8C/3$ [1, 3].
+# - **ChatGLM-6B** kept Part A and both positions: each of the two turns one half of every head. It has the
+#   norm of GLM-130B, the plain GELU of width $4C$, and a head of its own [5]. It is made for chat and does
+#   not fill blanks; nor does the next one [12].
+# - **ChatGLM2-6B** was pretrained with a mix of objectives, as GLM is [6, 7]. Chat is trained with an empty
+#   Part A, which leaves nothing for the second position to say [7]: only half of each head is turned.
+#   RMSNorm before, a SwiGLU of width 13,696 at $C = 4096$, two sets of keys and values shared by 32 heads,
+#   biases on queries, keys and values alone [8].
 # - **ChatGLM3-6B** is the same network in its published code and settings [9].
-# - **GLM-4-9B** has more layers and a larger vocabulary, and the same parts [10].
-#   Summaries of its report speak of rotary positions in two dimensions [11]; the published code has
-#   one [10]. The code of pretraining is not public [13].
+# - **GLM-4-9B** has more layers, a larger vocabulary, and the same parts [10]. Summaries of its report
+#   mention rotary positions in two dimensions [11]; the published code has one [10]. The pretraining code
+#   is not public [13].
 #
-# ## A later mask is one of ours
+# ## Later masks: special cases of ours
 #
-# The codes of GLM-130B and ChatGLM-6B build a matrix: ones on and below the diagonal, and ones in
-# all columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are
-# one integer.
-
+# The code of GLM-130B and ChatGLM-6B builds a matrix: ones on and below the diagonal, and ones in all
+# columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are one
+# integer.
 # %% exact
 T, A = 8, 5
 row, column = np.indices((T, T))
@@ -97,21 +76,18 @@ for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
     print(f"{name:22} keys that the rows see: {GLMMask.packed([T], [a]).visible_keys().tolist()}")
 
 # %% [markdown]
-# Why give Part A up? In a chat each question sees all that was said before. If that is a Part A, it
-# grows with every turn, and every row of it changes: all has to be read again at each turn, and
-# training needs a sample for each turn. With $A = 0$ what was read stays as it is [7].
-# On paper: four turns, each a question of 3 tokens and an answer of 2.
-
+# Why give Part A up? In a chat Part A would be all that was said before: with every turn it grows, every
+# row changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were
+# read stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
 # %% exact
 ends = [5, 10, 15, 20]
 print("rows computed, A = 0:           ", ends[-1])
 print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(ends))
 
 # %% [markdown]
-# ## A later position is one of ours, or none
+# ## Later position schemes: special cases of ours, or none at all
 #
-# A sample with a short blank, and a text that runs on, under each rule [2, 5, 8]:
-
+# A sample with a short blank, and a text that continues, under each rule [2, 5, 8]:
 # %% exact
 short = build_example(range(8, 14), [Span(2, 4)], [0])
 long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
@@ -132,19 +108,17 @@ for example in (short, long):
 show("", ["[gM]", "[S]", *(f"x{i + 1}" for i in range(6))])
 show("ChatGLM2-6B       position", range(8))
 
+
 # %% [markdown]
-# In GLM-130B all rows of a short blank have one position. Their order is told by the mask alone:
-# each sees one row more than the one before it. In ChatGLM2 a prompt begins with `[gMASK]`, `sop`
-# [8]: by our rules a blank that runs on, with nothing before it.
+# In GLM-130B all rows of a short blank have one position; only the mask tells their order. In ChatGLM2 a
+# prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
 #
 # ## Rotary positions
 #
-# GLM adds a learned row to the token. A rotary position adds nothing: it *turns* queries and keys.
-# Take one pair of numbers and 30 degrees for each position. On paper: $q = (1, 0)$ at position 1
-# turns to 30 degrees, $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At
-# positions 5 and 7 the angles are 150 and 210 and the product is the same: only distance counts.
-
-
+# GLM adds a learned row to the token. A rotary position adds nothing: it *turns* queries and keys. Take one
+# pair of numbers and 30 degrees per position. On paper: $q = (1, 0)$ at position 1 turns to 30 degrees,
+# $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At positions 5 and 7 the angles are
+# 150 and 210 and the product is the same: only distance counts.
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -180,17 +154,15 @@ axes[0].set_ylabel("position of the query")
 fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
 
 # %% [markdown]
-# Scores of the same two tokens wherever they stand; bright is high. Tables begin without any notion
-# of distance and have to learn it. Rotary scores have it built in, and no table ends anywhere.
+# Scores of the same two tokens at all positions; bright is high. Tables have to learn distance; rotary
+# scores have it built in, and no table ends anywhere.
 #
 # ## Weights of the original GLM
 #
-# `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself:
-# base, large, 410M, 515M, 2B, 10B and the Chinese ones. They cannot read the later models, which
-# are other networks. No published weights were at hand when this page was made, so a checkpoint is made
-# up here, laid out as the original training code does it. First, a small GLM learns four sentences
-# by heart, with a vocabulary in the form of BERT's `vocab.txt`.
-
+# `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
+# large, 410M, 515M, 2B, 10B and the Chinese ones. They refuse the later models, which are other networks.
+# This page makes up a checkpoint in the layout of the original training code. First, a small GLM learns
+# four sentences by heart, with a vocabulary in the form of BERT's `vocab.txt`.
 # %%
 SENTENCES = (
     "the cat sat on the mat.",
@@ -226,21 +198,18 @@ for step in range(300):
 print(f"loss at the end {loss.item():.2f}, ln V = {math.log(tokenizer.vocab_size):.2f}")
 
 # %% [markdown]
-# `[sMASK]` and `[gMASK]` share the id of `[MASK]`, and pad is eos: so it is in the models that were
-# trained on BERT's vocabulary. The weights go by other names there:
-
+# `[sMASK]` and `[gMASK]` share the id of `[MASK]`, and pad is eos, as in the models that were trained on
+# BERT's vocabulary. The weights have other names there:
 # %% exact
 weights = {original_name(name): w.clone() for name, w in model.state_dict().items()}
 for name in model.state_dict():
     if "layers.1" not in name and not name.endswith("bias"):
         print(f"{name:34} {original_name(name)}")
 
+
 # %% [markdown]
-# Large checkpoints are cut into *ranks*, one file for each GPU. A rank holds whole heads: its share
-# of $Q$, of $K$ and of $V$, which do not lie side by side in the matrix. On paper, with $C = 4$ and
-# two ranks:
-
-
+# Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads: its share of $Q$, of
+# $K$ and of $V$, which are not adjacent in the matrix. On paper, with $C = 4$ and two ranks:
 # %% exact
 def share(name, weight, rank, ranks):
     if "query_key_value" in name:
@@ -275,9 +244,8 @@ ax.axis("off")
 fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
 
 # %% [markdown]
-# Now the files. The training code writes a folder for each checkpoint, a file for each rank, and
-# one line that says which checkpoint is the last:
-
+# The training code writes one folder per checkpoint, one file per rank, and one line with the number of the
+# last checkpoint:
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -290,9 +258,8 @@ for path in sorted(folder.rglob("*")):
     print("    " * (len(path.relative_to(folder).parts) - 1) + path.name + "/" * path.is_dir())
 
 # %% [markdown]
-# Two lines read it, put the ranks together, and it fills blanks (in small letters, as BERT's
-# vocabulary has no others):
-
+# Two lines read it and put the ranks together, and it fills blanks (in lower case, as BERT's vocabulary has
+# nothing else):
 # %%
 loaded = GLM.from_original(checkpoint)
 tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
@@ -303,22 +270,20 @@ for name, weight in model.state_dict().items():
 
 # %% [markdown]
 # `minglm convert` does all this in one line and writes a model folder for every other command:
-
 # %%
 command = ["convert", checkpoint, "--tokenizer", folder / "vocab.txt", "--out", folder / "tiny"]
 run = subprocess.run([sys.executable, "-m", "minglm", *command], capture_output=True, text=True)
 assert run.returncode == 0, run.stderr
 print(run.stdout.replace(str(folder), "..."))
 
+
 # %% [markdown]
-# Two lines of it are guesses that the weights cannot confirm: heads are 64 wide in all published
-# GLMs, and the training code computes GELU by the tanh. (The code on the Hugging Face hub takes the
-# error function, and so does a model that is read from a folder with its `config.json`.)
+# Two lines of its output are guesses: heads are 64 wide in all published GLMs, and the training code
+# computes GELU with tanh. (The code on the Hugging Face hub uses the error function, and so does a model
+# read from a folder with its `config.json`.)
 #
-# A later model, or a damaged one, is refused in words. And a `.pt` file is a pickle, which can name
-# any function to be called when it is opened; here none is:
-
-
+# A later or damaged model is refused. And a `.pt` file is a pickle, which can call any function when it is
+# opened; minglm calls none:
 # %%
 class Trap:
     def __reduce__(self):
@@ -333,22 +298,26 @@ for source in (no_tables, folder / "trap.pt"):
     except MinglmError as error:
         print(str(error).replace(str(folder), "..."))
 
+
 # %% [markdown]
+# **Remember:** from ChatGLM2 on, the later models have A = 0, which makes a chat cheaper, and need no
+# second position. Their masks are still our one integer. The original weights are the same tensors as ours,
+# under other names, cut into ranks.
+#
 # ## Exercises
 #
-# **1.** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the
-# position, the second half by the block position, each half with its own `theta` of $D / 4$ angles,
-# $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape
-# $(T, D)$, with pairs as in `turn`.
-
-
+# **1.** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
+# the second half by the block position, each half with its own `theta` of $D / 4$ angles,
+# $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
+# with pairs as in `turn`.
 # %%
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
     q, k = torch.randn(1, 8).expand(5, 8), torch.randn(1, 8).expand(5, 8)
     ids = torch.tensor([0, 1, 2, 2, 2]), torch.tensor([0, 0, 0, 1, 2])
     a, b = rotary_2d(q, *ids), rotary_2d(k, *ids)
-    assert a.shape == q.shape, f"shape {tuple(a.shape)}; {tuple(q.shape)} came in"
+    assert a is not None, "rotary_2d returned None: did you forget `return`?"
+    assert a.shape == q.shape, f"the result has shape {tuple(a.shape)}, not {tuple(q.shape)}"
     assert torch.allclose(a[0], q[0], atol=1e-6), "at positions 0 and 0 nothing is turned"
     assert torch.allclose(a.norm(dim=1), q.norm(dim=1), atol=1e-5), "turning keeps lengths"
     moved = [(a[i] != a[j]).nonzero().flatten().tolist() for i, j in ((0, 1), (2, 3))]
@@ -358,62 +327,70 @@ def check_rotary_2d(rotary_2d):
         pairs = torch.view_as_complex(a[list(rows), half].unflatten(1, (2, 2)).contiguous())
         angles = (pairs[1] / pairs[0]).angle().tolist()
         assert np.allclose(angles, (1, 0.01), atol=1e-4), f"one step turns the pairs by {angles}"
-    assert torch.allclose(a[3] @ b[2], a[4] @ b[3], atol=1e-5), "scores depend on distances only"
+    assert torch.allclose(a[3] @ b[2], a[4] @ b[3], atol=1e-5), "scores must depend on distances only"
+    print("✓ check_rotary_2d: both halves turn, by their own positions")
 
 
-# check_rotary_2d(rotary_2d)   # uncomment
+# %%
+def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
+
+
+# check_rotary_2d(rotary_2d)  # uncomment
+
 
 # %% [markdown]
-# **2.** Put ranks together again. Write `join_qkv(pieces)`, the whole `query_key_value` matrix from
-# the pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
-
-
+# **2.** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
+# pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
 # %%
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
         whole = torch.randn(3 * C, C)
         joined = join_qkv([share("query_key_value", whole, rank, ranks) for rank in range(ranks)])
-        assert joined.shape == whole.shape, f"{ranks} ranks: shape {tuple(joined.shape)}"
+        assert joined is not None, "join_qkv returned None: did you forget `return`?"
+        assert joined.shape == whole.shape, f"{ranks} ranks: the result has shape {tuple(joined.shape)}"
         wrong = (joined != whole).any(1).nonzero().flatten().tolist()
         assert not wrong, f"C={C}, {ranks} ranks: rows {wrong} are not where they were"
+    print("✓ check_join_qkv: 1 to 4 ranks")
 
 
-# check_join_qkv(join_qkv)   # uncomment
+# %%
+def join_qkv(pieces): ...  # your answer
+
+
+# check_join_qkv(join_qkv)  # uncomment
 
 # %% [markdown]
 # ## What to build next
 #
-# Larger things, each with a way to know that it is done.
+# Larger things, each with a test of success.
 #
-# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a
-#   text moved by ten positions gives the same logits, and the held-out loss of the preset `page`
-#   stands beside that of the tables, with the same seed.
-# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is
-#   bit for bit what it was, and the cache is $H / G$ times smaller.
-# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only
-#   its own rows, and answers as if everything had been read again.
-# - **GLM-130B's blanks.** One position for each row, as in the table above. Done: you can say what
-#   it costs, in the scores of chapter 11 before and after.
-# - **Your language.** Train a tokenizer and the preset `small` on some hundred megabytes of text.
-#   Done: bits a byte on held-out text, beside those of bzip2.
+# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text
+#   moved by ten positions gives the same logits, and you compare the held-out loss of the preset `page`
+#   with that of the tables, with the same seed.
+# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for
+#   bit what it was, and the cache is $H / G$ times smaller.
+# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its own
+#   rows, and answers as if everything had been read again.
+# - **GLM-130B's blanks.** One position per row, as in the table above. Done: you can say what it costs, in
+#   the scores of chapter 11 before and after.
+# - **Your language.** Train a tokenizer and the preset `small` on some hundred megabytes of text. Done:
+#   bits per byte on held-out text, compared with bzip2.
 #
-# ## Where it is said
+# ## Sources
 #
 # *official* is `sat/model/official` in
 # [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official),
 # the authors' own library; a `config.json` is that of the model's folder on the Hugging Face hub.
 #
-# 1. THUDM/GLM-130B,
-#    [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md), the part on design;
-#    the English README is shorter. Width: `configs/model_glm_130b.sh`.
+# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md), the part on
+#    design; the English README is shorter. Width: `configs/model_glm_130b.sh`.
 # 2. THUDM/GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
-#    `get_masks_and_position_ids`. Appendix B.3 of [the paper](https://arxiv.org/abs/2210.02414) says
-#    so too, as quoted in [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
+#    `get_masks_and_position_ids`. Appendix B.3 of [the paper](https://arxiv.org/abs/2210.02414) says so
+#    too, as quoted in [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
 # 3. *official*, `glm130B_model.py`.
-# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74). (Another of the authors
-#    gives efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
-# 5. *official*, `chatglm_model.py`; `config.json` of
-#    [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
+# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74). (Another of the authors gives
+#    efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
+# 5. *official*, `chatglm_model.py`; `config.json` of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
 # 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
 # 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
 #    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
@@ -430,9 +407,8 @@ def check_join_qkv(join_qkv):
 #
 # ## Read on
 #
-# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the list
-# of
-#   what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py): the
-#   three kinds of vocabulary.
-# - [`tests/original/test_weights.py`](../tests/original/test_weights.py): every published form, and the recorded
-#   numbers of the original code.
+# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the
+#   list of what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py):
+#   the three kinds of vocabulary.
+# - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
+#   code.

@@ -1,8 +1,8 @@
-"""Answers to the exercises of the chapters, and wrong answers that their checks must reject.
+"""Answers to the exercises of the chapters, and wrong ones that their checks must catch.
 
-SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of the chapter
-tutorials/NN_name.py. `python tutorials/render.py --check` gives every answer to its check: the right one must
-be accepted, each wrong one must raise AssertionError with a message. Try the exercises before you read on.
+SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of tutorials/NN_name.py.
+`python tutorials/render.py --check` passes every answer to its check: the right one must pass, each wrong one
+must raise AssertionError with a message. Try the exercises before you read on.
 """
 
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from minglm.spans import poisson_cdf
 
 
 class Exercise(NamedTuple):
-    """One exercise with its answers."""
+    """check: a function's name in the chapter; right: an answer, often a function; wrong: likely mistakes."""
 
-    check: str  # the name of the function in the chapter
-    right: Any  # an answer, often a function
-    wrong: list  # plausible mistakes
+    check: str
+    right: Any
+    wrong: list
 
 
 SOLUTIONS = {}
@@ -34,16 +34,12 @@ def count_rows(L, spans):
     return (L - cut + len(spans)) + (cut + len(spans))
 
 
-def part_b(words, spans, order):
+def part_b(words, spans, order, first="[S]", sort=False):
     rows = []
-    for k in order:
+    for k in sorted(order) if sort else order:
         start, end = spans[k]
-        rows += ["[S]", *words[start:end]]
+        rows += [first, *words[start:end]]
     return rows
-
-
-def targets_of_part_b(words, spans, order):
-    return [word for k in order for word in (*words[slice(*spans[k])], "[E]")]
 
 
 SOLUTIONS["00_one_blank"] = [
@@ -51,8 +47,8 @@ SOLUTIONS["00_one_blank"] = [
         "check_count_rows",
         right=count_rows,
         wrong=[
-            lambda L, spans: L + len(spans),  # without the [M]s
-            lambda L, spans: L + 3 * len(spans),  # with an [E] as input
+            lambda L, spans: L + len(spans),  # the [M]s are missing
+            lambda L, spans: L + 3 * len(spans),  # [E] counted, which is never an input
             lambda L, spans: L - sum(end - start for start, end in spans) + len(spans),  # Part A alone
         ],
     ),
@@ -60,8 +56,10 @@ SOLUTIONS["00_one_blank"] = [
         "check_part_b",
         right=part_b,
         wrong=[
-            lambda words, spans, order: part_b(words, spans, sorted(order)),  # in the order of the text
-            targets_of_part_b,
+            lambda words, spans, order: part_b(words, spans, order, sort=True),  # in the order of the text
+            lambda words, spans, order: [
+                w for k in order for w in (*words[slice(*spans[k])], "[E]")
+            ],  # the targets, not what is read
         ],
     ),
     Exercise(
@@ -80,23 +78,16 @@ SOLUTIONS["00_one_blank"] = [
 
 
 def _learned(model, text_len, lengths):
+    """BERT learns each blanked word, GPT all words but the first, T5 also a sentinel per blank and one more,
+    GLM also an [E] per blank."""
     blanked, blanks = sum(lengths), len(lengths)
-    return {
-        "bert": blanked,  # every blanked word
-        "gpt": text_len - 1,  # every word except the first
-        "t5": blanked + blanks + 1,  # one sentinel per blank, and one more
-        "glm": blanked + blanks,  # one [E] per blank
-    }[model]
-
-
-def _learned_with_the_first_word(model, text_len, lengths):
-    return text_len if model == "gpt" else _learned(model, text_len, lengths)
+    return {"bert": blanked, "gpt": text_len - 1, "t5": blanked + blanks + 1, "glm": blanked + blanks}[model]
 
 
 SOLUTIONS["01_three_families"] = [
     Exercise(
         "check_one_integer",
-        right={"bert": 7, "gpt": 1, "prefix": 3},  # gpt: 0 is right, too, because a row always sees itself
+        right={"bert": 7, "gpt": 1, "prefix": 3},  # gpt: 0 too, as a row sees itself anyway
         wrong=[
             {"bert": 0, "gpt": 7, "prefix": 3},
             {"bert": 7, "gpt": 0, "prefix": 2},
@@ -118,7 +109,9 @@ SOLUTIONS["01_three_families"] = [
         right=_learned,
         wrong=[
             lambda model, text_len, lengths: sum(lengths),
-            _learned_with_the_first_word,
+            lambda model, text_len, lengths: (
+                text_len if model == "gpt" else _learned(model, text_len, lengths)
+            ),
             lambda model, text_len, lengths: _learned("glm" if model == "t5" else model, text_len, lengths),
         ],
     ),
@@ -143,7 +136,7 @@ def slots_without_gaps(spans):
 
 
 def mean_blanked(budget):
-    """f(0) = 0, f(b) = sum of p(n) (n + f(b - n)): draw the first length, then spend the rest."""
+    """f(0) = 0, f(b) = sum of p(n) (n + f(b - n)): after the first length n, a budget of b - n is left."""
     law = np.diff(poisson_cdf(3.0, 40), prepend=0.0)
     f = [0.0]
     for b in range(1, budget + 1):
@@ -177,7 +170,7 @@ SOLUTIONS["02_breaking_a_text"] = [
 
 # 03 Two positions
 def layout(position_ids, block_position_ids):
-    rows = {}  # position of a mask: the number of its rows; a dict keeps the order of insertion
+    rows = {}  # how many rows of Part B stand at each mask; a dict keeps the order in which they came
     for position, block in zip(position_ids, block_position_ids, strict=True):
         if block:
             rows[position] = rows.get(position, 0) + 1
@@ -200,16 +193,6 @@ def layout_with_sop(position_ids, block_position_ids):
     return [(start, end + 1) for start, end in spans], order
 
 
-def layout_in_text_order(*rows):
-    spans, order = layout(*rows)
-    return spans, sorted(order)
-
-
-def layout_with_the_inverse_order(*rows):
-    spans, order = layout(*rows)
-    return spans, np.argsort(order).tolist()
-
-
 def first_row(part_a, n):
     return "[S]", [i for i, token in enumerate(part_a) if token == "[M]"][n], 1
 
@@ -219,18 +202,21 @@ SOLUTIONS["03_two_positions"] = [
         "check_layout",
         right=layout,
         wrong=[
-            layout_in_part_a,  # masks are one token each, spans are not
+            layout_in_part_a,  # a mask is one token, a span is not
             layout_with_sop,
-            layout_in_text_order,
-            layout_with_the_inverse_order,
+            lambda *rows: (layout(*rows)[0], sorted(layout(*rows)[1])),
+            lambda *rows: (
+                layout(*rows)[0],
+                np.argsort(layout(*rows)[1]).tolist(),
+            ),  # the inverse permutation
         ],
     ),
     Exercise(
         "check_first_row",
         right=first_row,
         wrong=[
-            lambda part_a, n: ("[S]", first_row(part_a, n)[1], 0),  # the positions of the mask itself
-            lambda part_a, n: ("[S]", len(part_a), 1),  # counting on from Part A
+            lambda part_a, n: ("[S]", first_row(part_a, n)[1], 0),  # that is where the mask stands
+            lambda part_a, n: ("[S]", len(part_a), 1),  # Part B takes no new positions
             lambda part_a, n: ("[M]", first_row(part_a, n)[1], 1),
             lambda part_a, n: ("[S]", first_row(part_a, n)[1] + 1, 1),  # counted from 1
             lambda part_a, n: ("[S]", n, 1),
@@ -240,15 +226,12 @@ SOLUTIONS["03_two_positions"] = [
 
 
 # 04 who sees whom
-def part_a_lens_of(visible):
-    T = len(visible)
-    return [n for n in range(T + 1) if visible == [max(n, i + 1) for i in range(T)]]
-
-
 SOLUTIONS["04_who_sees_whom"] = [
     Exercise(
         "check_part_a_lens_of",
-        right=part_a_lens_of,
+        right=lambda visible: [
+            n for n in range(len(visible) + 1) if visible == [max(n, i + 1) for i in range(len(visible))]
+        ],
         wrong=[
             lambda visible: [visible[0]],
             lambda visible: [visible.count(visible[0])],
@@ -271,7 +254,7 @@ SOLUTIONS["04_who_sees_whom"] = [
         right={6: [], 7: [5], 8: [5, 6], 9: [5, 6], 10: [5, 6, 8]},
         wrong=[
             {6: [5], 7: [5, 6], 8: [5, 6], 9: [5, 6, 8], 10: [5, 6, 8]},  # off by one
-            {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # [S] is not an answer
+            {6: [], 7: [5], 8: [5, 6], 9: [5, 6, 7], 10: [5, 6, 7, 8]},  # row 7 says [E], which no row reads
             {6: [], 7: [6], 8: [6, 7], 9: [6, 7], 10: [6, 7, 9]},
             {7: [5]},
         ],
@@ -290,13 +273,13 @@ def weights_of(scores, may_attend):
     return powers
 
 
-def weights_with_minus_infinity(scores, may_attend):  # NaN in a row that sees nothing
+def weights_with_minus_infinity(scores, may_attend):  # a blind row is NaN
     scores = np.where(may_attend, scores, -np.inf)
     powers = np.exp(scores - scores.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
 
-def weights_with_a_wall(scores, may_attend):  # -10000, which does not hide scores of 20000
+def weights_with_a_wall(scores, may_attend):  # -10000 hides nothing from scores of -20000
     scores = np.where(may_attend, scores, -10000)
     powers = np.exp(scores - scores.max(1, keepdims=True)) * may_attend.any(1, keepdims=True)
     return powers / np.maximum(powers.sum(1, keepdims=True), 1e-300)
@@ -342,11 +325,6 @@ def key_rows(head, C, H):
     return list(range(C + head * D, C + (head + 1) * D))
 
 
-def key_rows_by_head(head, C, H):  # as if each head had its q, k and v together
-    D = C // H
-    return [3 * D * head + D + d for d in range(D)]
-
-
 def post_ln(layer, x, mask, norm_at_the_end=True, causal=False):
     q, k, v = layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)
     x = x + layer.out(masked_attention(q, k, v, mask.gpt(mask.len_q) if causal else mask).flatten(1))
@@ -361,7 +339,9 @@ SOLUTIONS["06_the_model"] = [
         right=key_rows,
         wrong=[
             lambda head, C, H: list(range(C, 2 * C)),  # of all heads
-            key_rows_by_head,
+            lambda head, C, H: [
+                3 * (C // H) * head + C // H + d for d in range(C // H)
+            ],  # each head's q, k, v together
             lambda head, C, H: list(range(head * (C // H), (head + 1) * (C // H))),  # the queries
         ],
     ),
@@ -388,7 +368,7 @@ def merge_without_shrinking(a, b):
     return max(a[0], b[0]), a[1] + b[1], a[2] + b[2]
 
 
-def merge_of_outputs(a, b):  # o scaled, but divided too early
+def merge_of_outputs(a, b):  # o divided by l too early
     m, total, o = merge(a, b)
     return m, total, o / total
 
@@ -443,12 +423,13 @@ def exp_with_too_few_terms(x):
 
 SOLUTIONS["08_the_cpu_kernel"] = [
     Exercise(
-        "check_pairs",
-        right=lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + 1 + T) // 2,
+        "check_loads_of",
+        # each number of A is loaded once per column of tiles, each of B once per row of tiles
+        right=lambda M, K, N, rows, columns: K * (M * N // columns + N * M // rows),
         wrong=[
-            lambda T, part_a_len: T * (T + 1) // 2,
-            lambda T, part_a_len: part_a_len**2 + (T - part_a_len) * (part_a_len + T) // 2,
-            lambda T, part_a_len: part_a_len * T + (T - part_a_len) ** 2 // 2,
+            lambda M, K, N, rows, columns: 2 * M * K * N,  # no tiles
+            lambda M, K, N, rows, columns: K * (M + N),  # every number once
+            lambda M, K, N, rows, columns: K * (rows + columns),  # one tile alone
         ],
     ),
     Exercise("check_best_tile", right=(5, 5), wrong=[(6, 4), (6, 5), (1, 15), (4, 6)]),
@@ -512,16 +493,8 @@ SOLUTIONS["10_full_pretraining"] = [
 
 
 def rows_read(part_a_len, lens):
-    steps = sum(n + 1 for n in lens)  # one per token, and one for the end
+    steps = sum(n + 1 for n in lens)  # each token, and the end
     return sum(part_a_len + n for n in range(1, steps + 1)), part_a_len + steps
-
-
-def rows_read_without_the_end(part_a_len, lens):
-    return rows_read(part_a_len, [n - 1 for n in lens])
-
-
-def rows_read_without_earlier_blanks(part_a_len, lens):
-    return sum(rows_read(part_a_len, [n])[0] for n in lens), rows_read(part_a_len, lens)[1]
 
 
 def label_probabilities(row, words):
@@ -534,22 +507,19 @@ def _best_word(row, words):
     return dict(zip(words, p.tolist(), strict=True))
 
 
-def _mean_word(row, words):
-    p = torch.stack([row[ids].mean() for ids in words.values()]).softmax(0)
-    return dict(zip(words, p.tolist(), strict=True))
-
-
-def _among_all_tokens(row, words):
-    return {label: row.softmax(0)[ids].sum() for label, ids in words.items()}
-
-
 SOLUTIONS["11_filling_writing_classifying"] = [
     Exercise(
         "check_rows_read",
         right=rows_read,
         wrong=[
-            rows_read_without_the_end,
-            rows_read_without_earlier_blanks,
+            lambda A, lens: (
+                sum(A + n for n in range(1, sum(lens) + 1)),
+                A + sum(lens),
+            ),  # the end is predicted too
+            lambda A, lens: (
+                sum(rows_read(A, [n])[0] for n in lens),
+                rows_read(A, lens)[1],
+            ),  # earlier blanks forgotten
             lambda A, lens: (rows_read(A, lens)[0], sum(n + 1 for n in lens)),  # Part A is read once
         ],
     ),
@@ -557,7 +527,15 @@ SOLUTIONS["11_filling_writing_classifying"] = [
     Exercise(
         "check_label_probabilities",
         right=label_probabilities,
-        wrong=[_among_all_tokens, _best_word, _mean_word],
+        wrong=[
+            lambda row, words: {
+                label: row.softmax(0)[ids].sum() for label, ids in words.items()
+            },  # among all tokens
+            _best_word,
+            lambda row, words: dict(
+                zip(words, torch.stack([row[ids].mean() for ids in words.values()]).softmax(0), strict=True)
+            ),
+        ],
     ),
 ]
 
@@ -565,9 +543,8 @@ SOLUTIONS["11_filling_writing_classifying"] = [
 # 12 Beyond
 
 
-def _turn(x, positions, n, theta=None):
-    if theta is None:
-        theta = 10000.0 ** (-2 * torch.arange(n) / (2 * n))
+def _turn(x, positions, n):
+    theta = 10000.0 ** (-2 * torch.arange(n) / (2 * n))
     angles = positions[:, None] * theta
     a, b = x[:, 0::2], x[:, 1::2]
     turned = angles.cos() * a - angles.sin() * b, angles.sin() * a + angles.cos() * b
@@ -576,22 +553,28 @@ def _turn(x, positions, n, theta=None):
 
 def rotary_2d(x, position_ids, block_position_ids):
     half = x.shape[1] // 2
-    first = _turn(x[:, :half], position_ids, half // 2)
-    second = _turn(x[:, half:], block_position_ids, half // 2)
+    first, second = (
+        _turn(x[:, :half], position_ids, half // 2),
+        _turn(x[:, half:], block_position_ids, half // 2),
+    )
     return torch.cat([first, second], dim=1)
 
 
 def _one_theta(x, position_ids, block_position_ids):
-    theta = 10000.0 ** (-2 * torch.arange(x.shape[1] // 2) / x.shape[1])  # of a whole head, cut in two
+    theta = 10000.0 ** (
+        -2 * torch.arange(x.shape[1] // 2) / x.shape[1]
+    )  # the angles of a whole head, cut in two
     half, n = x.shape[1] // 2, len(theta) // 2
-    first = _turn(x[:, :half], position_ids, n, theta[:n])
-    second = _turn(x[:, half:], block_position_ids, n, theta[n:])
-    return torch.cat([first, second], dim=1)
-
-
-def join_qkv(pieces):
-    thirds = zip(*(piece.chunk(3) for piece in pieces), strict=True)
-    return torch.cat([torch.cat(third) for third in thirds])
+    halves = (x[:, :half], position_ids, theta[:n]), (x[:, half:], block_position_ids, theta[n:])
+    turned = []
+    for part, ids, angle in halves:
+        a, b, angles = part[:, 0::2], part[:, 1::2], ids[:, None] * angle
+        turned += [
+            torch.stack(
+                (angles.cos() * a - angles.sin() * b, angles.sin() * a + angles.cos() * b), -1
+            ).flatten(1)
+        ]
+    return torch.cat(turned, dim=1)
 
 
 SOLUTIONS["12_beyond"] = [
@@ -607,7 +590,9 @@ SOLUTIONS["12_beyond"] = [
     ),
     Exercise(
         "check_join_qkv",
-        right=join_qkv,
+        right=lambda pieces: torch.cat(
+            [torch.cat(thirds) for thirds in zip(*(p.chunk(3) for p in pieces), strict=True)]
+        ),
         wrong=[
             torch.cat,  # rank after rank
             lambda pieces: torch.cat([third for p in pieces[::-1] for third in p.chunk(3)]),

@@ -553,7 +553,7 @@ def test_a_chapter_is_well_formed(path):
         for n, line in enumerate(chapter.source.split("\n"))
         if len(line) > 110 and not line.startswith("#")
     ]
-    assert not long, "code is read on a page: at most 110 characters a line"
+    assert not long, "code is read on a page: at most 110 characters per line"
 
 
 @pytest.mark.parametrize(
