@@ -23,6 +23,7 @@ from minglm.mask import GLMMask
 from minglm.model import GLM, GLMConfig
 from minglm.ops import has_kernel
 from minglm.suffixes import shortest_suffixes
+from minglm.weights import names_of_weights
 
 pytestmark = pytest.mark.usefixtures("any_rung")
 
@@ -639,3 +640,8 @@ def test_attention_weights_leave_an_evaluating_model_so_and_refuse_a_layer_that_
     for layer in (2, -3):
         with pytest.raises(MinglmError, match=f"layer: {layer} "):
             model.attention_weights(batch, layer)
+
+
+def test_the_names_of_weights_are_those_of_the_model():
+    config = GLMConfig(vocab_size=10, hidden_size=4, num_layers=2, num_heads=1, max_positions=8)
+    assert sorted(names_of_weights(config)) == sorted(GLM(config).state_dict())
