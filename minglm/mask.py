@@ -78,11 +78,6 @@ class GLMMask:
         """Every row sees the whole sample: everything is Part A."""
         return cls.packed(seq_lens, seq_lens)
 
-    @classmethod
-    def prefix(cls, seq_lens, part_a_lens):
-        """A bidirectional prefix and a causal continuation: another name for `packed`."""
-        return cls.packed(seq_lens, part_a_lens)
-
     def with_queries(self, len_q):
         """The same mask, but only the last len_q[s] rows of each sample are queries. len_q: (S,) ints."""
         cu_q = torch.nn.functional.pad(_int32("len_q", len_q).cumsum(0, dtype=torch.int32), (1, 0))

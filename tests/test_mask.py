@@ -249,16 +249,6 @@ def test_bert_is_all_of_each_sample(lens):
     assert np.array_equal(GLMMask.bert(lens).dense(), same[:, None] == same)
 
 
-def test_prefix_is_packed_under_its_other_name():
-    assert GLMMask.prefix([4, 3], [2, 3]).dense().equal(GLMMask.packed([4, 3], [2, 3]).dense())
-    assert GLMMask.prefix([4, 3], [2, 3]).part_a_lens.tolist() == [2, 3]
-
-
-def test_part_a_of_length_0_is_gpt_and_of_length_T_is_bert():
-    assert GLMMask.packed([4, 3], [0, 0]).dense().equal(GLMMask.gpt([4, 3]).dense())
-    assert GLMMask.packed([4, 3], [4, 3]).dense().equal(GLMMask.bert([4, 3]).dense())
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -361,7 +351,6 @@ def test_lengths_that_contradict_each_other_are_an_error(arguments, message):
         lambda: GLMMask.packed([3, -1], [0, 0]),
         lambda: GLMMask.packed([3], [0, 0]),
         lambda: GLMMask.packed([3.5], [0]),
-        lambda: GLMMask.prefix([3], [4]),
         lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1]),
         lambda: GLMMask.packed([3, 2], [1, 1]).with_queries([1, -1]),
     ],

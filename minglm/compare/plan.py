@@ -114,25 +114,25 @@ def cells(plan):
 
     The rivals from random weights come last, because glm's show earlier whether pretraining helped.
     """
-    first, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)], []
+    first, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED)], []
     for seed in range(plan.pretraining_seeds):
         families = RIVALS + (ABLATIONS if seed == 0 else ())
         for family in families:
             first.append(Cell(family, seed))
-            first += [Cell(family, seed, use) for use in uses_of(family, seed) if use in UNTRAINED]
+            first += [Cell(family, seed, use) for use in uses_of(family) if use in UNTRAINED]
         for learning in range(plan.finetuning_seeds):
             for family in families:
-                tasks = [use for use in uses_of(family, seed) if use not in UNTRAINED]
+                tasks = [use for use in uses_of(family) if use not in UNTRAINED]
                 first += [Cell(family, seed, task, learning) for task in tasks]
             if seed == 0:
                 first += [Cell("glm", 0, "sentiment", learning, head=True)]
-                first += [Cell("glm", None, task, learning) for task in uses_of("glm", None)]
+                first += [Cell("glm", None, task, learning) for task in uses_of("glm")]
                 for family in RIVALS[1:]:
-                    last += [Cell(family, None, task, learning) for task in uses_of(family, None)]
+                    last += [Cell(family, None, task, learning) for task in uses_of(family)]
     return first + last
 
 
-def uses_of(family, pretrained):
+def uses_of(family):
     """The uses of a family; those that it cannot do are left out, and the table shows n/a."""
     if family in ABLATIONS:
         return ["infill", "sentiment"]

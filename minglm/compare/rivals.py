@@ -27,11 +27,12 @@ class LinearHead(LearnsLabels, nn.Module):
     pool_at: the row: "cls" (the first of Part A, the original's default), "sop" or "end" (Part A's last).
     """
 
-    def __init__(self, model, labels, pool_at="cls", dropout=0.0):
+    def __init__(self, model, labels, pool_at="cls"):
         super().__init__()
         C = model.config.hidden_size
         self.model, self.pool_at = model, pool_at
-        self.pool, self.out, self.dropout = nn.Linear(C, C), nn.Linear(C, labels), nn.Dropout(dropout)
+        self.pool, self.out = nn.Linear(C, C), nn.Linear(C, labels)
+        self.dropout = nn.Dropout(0.0)  # `fit` sets its rate
         for layer in (self.pool, self.out):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)

@@ -124,7 +124,7 @@ def print_summary(summary):
 def entry(row, kind, name, use):
     """A table's entry: mean +- standard error; "n/a" if a model cannot do it, "..." if it is not done yet."""
     family = name.removesuffix("-head")
-    if use not in uses_of(family, 0) or (name, use) == ("glm-head", "infill"):
+    if use not in uses_of(family) or (name, use) == ("glm-head", "infill"):
         return "n/a"
     scores = row and row[kind].get(name)
     digits = 2 if use == "text" else 1

@@ -79,7 +79,7 @@ def learned(seeds=1):
     plan = Plan(max_positions=256, reads=192, vocab_size=config.vocab_size, learn=7600, epochs=8)
     learning = Learning(plan, DATA, "build/box-learning")
     learning.out.mkdir(parents=True, exist_ok=True)
-    counted = [Cell(COUNTED, None, task) for task in uses_of(COUNTED, None)]
+    counted = [Cell(COUNTED, None, task) for task in uses_of(COUNTED)]
     starts = [(seed, task, start) for seed in range(seeds) for task in TASKS for start in (0, None)]
     learning.run(counted + [Cell("glm", start, task, seed) for seed, task, start in starts])
     table = {task: {} for task in TASKS}
