@@ -542,12 +542,12 @@ def first_row(part_a, n): ...  # your answer
 # %% [markdown]
 # ## Read on
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` makes both numbers in its last loop.
-# - [`minglm/model.py`](../minglm/model.py): `hidden` adds the three vectors.
+# - [`minglm/model.py`](../minglm/model.py): `embed` adds the three vectors.
 # - [`minglm/use/generate.py`](../minglm/use/generate.py): `fill(..., order=...)` fills blanks in any order.
 # - Next: [why a row sees what it sees](04_who_sees_whom.md).
 # %% [markdown] zh
 # ## 接着读
 # - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 在最后一个循环里算出这两个编号。
-# - [`minglm/model.py`](../minglm/model.py)：`hidden` 把三个向量加起来。
+# - [`minglm/model.py`](../minglm/model.py)：`embed` 把三个向量加起来。
 # - [`minglm/use/generate.py`](../minglm/use/generate.py)：`fill(..., order=...)` 可以按任意顺序填空。
 # - 下一章：[一行为什么能看到这些、看不到那些](04_who_sees_whom.zh.md)。
