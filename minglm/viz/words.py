@@ -141,7 +141,7 @@ MODELS = {
         "span": "span",
         "input": "encoder: a sentinel for each span; decoder: the spans, each led by its sentinel",
         "sees": "encoder sees encoder; decoder sees encoder and its past",
-        "positions": "two scales of their own, of distances in each stack",
+        "positions": "relative distances, separately in encoder and decoder",
         "predicts": "the spans in the order of the text",
         "cannot": "tell from a position which blank it is in: it needs a sentinel of its own for every span",
     },
