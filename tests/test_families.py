@@ -445,7 +445,7 @@ def test_bert_is_told_how_long_an_answer_is_and_says_each_token_at_once(tokenize
         "2": dict(text="[BLANK] saw it [BLANK] poor film was no", blanks=["she", "was it."]),
     }
     report = evaluate_infill(model, tokenizer, rows)
-    assert "was told, a mask for each token" in capsys.readouterr().err
+    assert "it gets one mask per token" in capsys.readouterr().err
     special = tokenizer.special
     for line in report["predictions"]:
         pieces, ids, expected = line["text"].split("[BLANK]"), [special.cls], []
