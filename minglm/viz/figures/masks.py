@@ -69,8 +69,14 @@ def fig_mask(d, *, theme="light", width=None):
     separators(canvas, d, left, y, side, over=4)
     cells(canvas, d.kind, left, y, side)
     if labels:
-        row_heads(canvas, d, tokens, left - 10, y, side, size, name, digits)
-        row_targets(canvas, d, targets, left + T * side + 8, y, side, size)
+        for i, (token, target) in enumerate(zip(tokens, targets, strict=True)):
+            row_head(canvas, d, i, token, left - 10, y + (i + 0.5) * side, side, size, name, digits)
+            if target:
+                x, mid = left + T * side + 8, y + (i + 0.5) * side
+                canvas.text(x, mid, target, size, ha="left", gid=f"target-{i}")
+        if any(targets):
+            x, above = left + T * side + 8, y + d.part_a_len * side - 9
+            canvas.text(x, above, "learns", SMALL, ha="left", colour=canvas.look["soft"])
     row_brackets(canvas, d, MARGIN, y, side)
     end = mask_legend(canvas, d, left + T * side + right + 16, y, y + T * side)
     kinds = ", ".join(f"{n} {name}" for name, n in counts(d.kind).items())
@@ -79,27 +85,15 @@ def fig_mask(d, *, theme="light", width=None):
     return canvas.finish(end + MARGIN, what)
 
 
-def row_heads(canvas, d, tokens, right, y, side, size, name, digits):
-    """Draw token and positions in front of every row, up to x = right. name, digits: widths of columns."""
-    for i, token in enumerate(tokens):
-        mid, x = y + (i + 0.5) * side, right
-        if d.second_position:
-            second = str(d.block_position_ids[i])
-            canvas.text(x, mid, second, size, ha="right", colour=canvas.look["soft"])
-            x -= digits[1] + 9
-        canvas.text(x, mid, str(d.position_ids[i]), size, ha="right")
-        x -= digits[0] + 9
-        token_label(canvas, d, i, token, x - name, mid, name, side, size)
-
-
-def row_targets(canvas, d, targets, x, y, side, size):
-    """Draw what each row learns behind the row."""
-    for i, target in enumerate(targets):
-        if target:
-            canvas.text(x, y + (i + 0.5) * side, target, size, ha="left", gid=f"target-{i}")
-    if any(targets):
-        above = y + d.part_a_len * side - 9
-        canvas.text(x, above, "learns", SMALL, ha="left", colour=canvas.look["soft"])
+def row_head(canvas, d, i, token, x, mid, side, size, name, digits):
+    """Draw token and positions in front of row i, up to x. name, digits: widths of the columns."""
+    if d.second_position:
+        second = str(d.block_position_ids[i])
+        canvas.text(x, mid, second, size, ha="right", colour=canvas.look["soft"])
+        x -= digits[1] + 9
+    canvas.text(x, mid, str(d.position_ids[i]), size, ha="right")
+    x -= digits[0] + 9
+    token_label(canvas, d, i, token, x - name, mid, name, side, size)
 
 
 def mask_legend(canvas, d, x, y, end):
