@@ -10,9 +10,6 @@ from typing import NamedTuple
 
 import torch
 
-from ..machine import machine as machine  # callers find both here
-from ..machine import machine_line as machine_line
-
 # Rows x inputs x outputs of a linear layer: sizes at which the library is fastest; the better one counts.
 GEMM_SHAPES = ((2048, 2048, 2048), (4096, 512, 2048))
 CUDA_GEMM_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))  # large enough to hide launch overhead
