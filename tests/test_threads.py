@@ -5,6 +5,7 @@ import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def test_nothing_of_a_tokenizer_changes_between_two_calls_that_overlap(tokenizer
         fresh = copy.deepcopy(tokenizer)
         fresh.encode("a", special=True)
         for name in ("_library", "_typed"):
-            other = lambda fresh=fresh, special=special: fresh.encode("a [MASK]", special=not special)  # noqa: E731
+            other = partial(fresh.encode, "a [MASK]", special=not special)
             vars(fresh)[name] = Overlapped(vars(fresh)[name], other)
         assert fresh.encode("a [MASK]", special=special) == expected[special]
 
