@@ -3,7 +3,8 @@
     python tutorials/render.py [NAME ...]            all chapters, or those named: 03, 03_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
 
-A chapter is Python in cells; the first is markdown and begins with the title. A header says what a cell is:
+A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
+numbered ones. A header says what a cell is:
 
     # %% [markdown]       English, each line begins with "# "
     # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
@@ -403,7 +404,8 @@ def first_difference(old, new):
 
 def chosen(names, folder):
     """(all chapters of a folder, those that were named)."""
-    paths, wanted, chapters, bad = sorted(folder.glob("[0-9][0-9]_*.py")), [], [], []
+    paths = [*folder.glob("start.py"), *sorted(folder.glob("[0-9][0-9]_*.py"))]
+    wanted, chapters, bad = [], [], []
     for name in [Path(name).name.removesuffix(".py") for name in names]:
         named = [path for path in paths if name in (path.stem, path.stem[:2])]
         if not named:
