@@ -143,6 +143,7 @@ class Setting(argparse.Action):
 
 
 def add_pretrain(p):
+    p.usage = f"{p.prog} [--preset NAME] [--text X [X ...]] [--out RUN [--resume]] [settings]"
     p.description = (
         "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about\n"
         "five minutes on two cores. Ctrl-C saves a checkpoint and stops (continue with\n"
