@@ -59,7 +59,7 @@ def finetune(
     indices = {seed: range(len(read["train"])) for seed in seeds}
     if few_shot:
         indices = {seed: draw(task, read["train"], few_shot, seed) for seed in seeds}
-    answers, runs, best = defaultdict(list, job.untrained(base)), [], None
+    answers, runs, best = defaultdict(list, job.begin(base)), [], None
     for seed in seeds:
         questions = [read["train"][i] for i in indices[seed]]
         say(f"seed {seed:<6} {len(questions):,} texts to learn from")
@@ -129,7 +129,6 @@ class Labels(Job):
             if not any(q.gold == label for q in self.read["train"]):
                 rule = f"each of {', '.join(task.labels)} needs at least one"
                 raise MinglmError(f"train: no row with the label {name!r}; {rule}")
-        self.counts_words = task.labels and have("sklearn", self.TF_IDF)  # its note comes before the work
 
     def scorer(self, model):
         return LabelScorer(model, self.task.length_penalty)
@@ -138,7 +137,9 @@ class Labels(Job):
         """The probabilities of each question's labels."""
         return predict(scorer, self.read[self.about])
 
-    def untrained(self, base):
+    def begin(self, base):
+        """Note what is not installed, before the work; {method: answers} of what needs no training."""
+        self.counts_words = self.task.labels and have("sklearn", self.TF_IDF)
         return {self.ZERO_SHOT: [self.answers(self.scorer(base))]}
 
     def rivals(self, base, seed):
@@ -178,7 +179,6 @@ class Texts(Job):
         self.pairs = {name: [self.pair_of(record) for record in part] for name, part in self.records.items()}
         self.sources, self.gold = zip(*self.pairs[self.about], strict=True)
         self.dials = dials_of(task)
-        tell_what_is_left_out()
 
     def pair_of(self, record):
         """(source, answer) of a record."""
@@ -192,7 +192,9 @@ class Texts(Job):
         """The text that a model writes for each source."""
         return generate(scorer.model, self.tokenizer, self.read[self.about], self.dials)
 
-    def untrained(self, base):
+    def begin(self, base):
+        """Note what is not installed, before the work; {method: answers} of what needs no training."""
+        tell_what_is_left_out()
         return {self.COPY: [self.sources]}
 
     def rivals(self, base, seed):
