@@ -1,14 +1,13 @@
 """`minglm evaluate`: how well a model does on a task."""
 
 import contextlib
-import difflib
 import os
 import reprlib
 import sys
 import textwrap
 from pathlib import Path
 
-from ..errors import MinglmError
+from ..errors import MinglmError, nearest, suggestion
 from ..files import strict_json
 from ..files.whole import beside, check_writable, is_stdout
 from ..use.models import load, the_model
@@ -163,7 +162,6 @@ def _task_of(directory):
 def _read_task(name):
     path = Path(name)
     if name not in shipped_tasks() and path.suffix != ".toml" and not (path / TASK).is_file():
-        near = difflib.get_close_matches(name, task_names(), 1)
-        rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(task_names())}, or a TOML file"
+        rest = suggestion(nearest(name, task_names()), [*task_names(), "or a TOML file"])
         raise MinglmError(f"--task: unknown task {reprlib.repr(name)}; {rest}")
     return read_task(name)

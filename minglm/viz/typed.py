@@ -3,11 +3,10 @@
 read("x1 x2 x3", "1:2")  ->  Sample(tokens x1 x2 x3, spans [1:2], order [0], objective "token")
 """
 
-import difflib
 import re
 from typing import NamedTuple
 
-from ..errors import MinglmError
+from ..errors import MinglmError, nearest, suggestion
 from ..rng import Rng
 from ..spans import Span, sample_spans
 from ..special import SENTENCE_MARKS
@@ -137,7 +136,7 @@ def parse_models(text):
         elif name.lower() in MODELS:
             models.append(name.lower())
         else:
-            near = difflib.get_close_matches(name.lower(), [*MODELS, "all"], 1, cutoff=0.5)
-            rest = f"did you mean {near[0]}?" if near else f"accepted: {', '.join(MODELS)}, all"
+            names = [*MODELS, "all"]
+            rest = suggestion(nearest(name.lower(), names, cutoff=0.5), names)
             raise MinglmError(f"unknown model {name!r}; {rest}")
     return list(dict.fromkeys(models))

@@ -15,11 +15,10 @@ or "dark" and width= in pixels, and leaves saving to the caller: `save_figure(fi
 prepares what a figure needs from a derivation, a model and a text.
 """
 
-import difflib
 from importlib import import_module
 from typing import NamedTuple
 
-from ...errors import MinglmError
+from ...errors import MinglmError, nearest, suggestion
 
 TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
 
@@ -90,8 +89,7 @@ def find(name):
     plain = str(name).removeprefix("fig_").replace("-", "_")
     if plain in FIGURES:
         return FIGURES[plain]
-    near = difflib.get_close_matches(plain, FIGURES, 1, cutoff=0.5)
-    rest = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIGURES)}"
+    rest = suggestion(nearest(plain, FIGURES, cutoff=0.5), FIGURES)
     raise MinglmError(f"unknown figure {name!r}; {rest}")
 
 
