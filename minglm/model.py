@@ -126,9 +126,13 @@ class GLM(nn.Module):
         table = table_of(self.token_embedding, self.config.vocab_size)  # (V, C)
         return F.linear(states, table if tokens is None else F.embedding(tokens, table))
 
-    def forward(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None):
-        """Logits of the next token: (N, V), or (R, V) for `rows`. Arguments as in `hidden`."""
-        return self.head(self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache))
+    def forward(self, tokens, position_ids, block_position_ids, mask, rows=None, cache=None, states=False):
+        """Logits of the next token: (N, V), or (R, V) for `rows`; with states=True, what `hidden` returns.
+
+        Arguments as in `hidden`. Every use calls this, so that hooks of the whole model are called, too.
+        """
+        x = self.hidden(tokens, position_ids, block_position_ids, mask, rows, cache)
+        return x if states else self.head(x)
 
     def loss(self, batch, reduction="mean"):
         """Cross-entropy of a Batch at its M target rows, in nats; no logits are computed for other rows.

@@ -49,7 +49,7 @@ class LinearHead(LearnsLabels, nn.Module):
         sop = first + batch.mask.part_a_lens
         rows = {"cls": first, "sop": sop, "end": sop - 1}[self.pool_at]
         batch = batch.to(device_of(self.model))
-        states = self.model.hidden(*columns(batch), rows=rows.to(batch.tokens.device))  # (S, C)
+        states = self.model(*columns(batch), rows=rows.to(batch.tokens.device), states=True)  # (S, C)
         return self.out(self.dropout(torch.tanh(self.pool(states)))).float()
 
 

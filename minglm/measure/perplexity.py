@@ -43,7 +43,9 @@ def read_answers(model, examples):
             batch = pack(run).to(device)
             nats, best = [], []
             with torch.inference_mode():
-                states = model.hidden(*columns(batch), rows=batch.target_rows).split(LOGIT_ROWS)  # (M, C)
+                states = model(*columns(batch), rows=batch.target_rows, states=True).split(
+                    LOGIT_ROWS
+                )  # (M, C)
                 for part, targets in zip(states, batch.targets.split(LOGIT_ROWS), strict=True):
                     logits = model.head(part)
                     logits = logits if logits.dtype == torch.float64 else logits.float()

@@ -65,7 +65,7 @@ class ClozeScorer(nn.Module):
         # any answer will do: only the row that predicts its one token is read
         family = self.model.config.family
         batch = pack([q.example(q.answers[0], family, end=False) for q in questions]).to(words.device)
-        states = self.model.hidden(*columns(batch), rows=batch.target_rows)  # (S, C)
+        states = self.model(*columns(batch), rows=batch.target_rows, states=True)  # (S, C)
         return self.model.head(states, words).float()
 
     def read_all(self, questions):

@@ -46,7 +46,7 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
     for run in micro_batches(examples, batch_tokens) if examples else []:
         batch = pack(run).to(device)
         with torch.inference_mode():
-            states = model.hidden(*columns(batch)).float()  # (N, C)
+            states = model(*columns(batch), states=True).float()  # (N, C)
         samples = states.split([len(e.tokens) for e in run])
         vectors = torch.stack([x[0] if pool == "first" else x[1:-1].mean(0) for x in samples]).cpu()
         parts.append(finite(vectors, "the model's states"))
