@@ -17,9 +17,8 @@ from ..rng import SAMPLING, Rng
 from .reader import Reader
 
 MOST_BEAMS = 1000  # each has a cache of its own for the rows of its text
-CACHE_ROWS = (
-    16_384  # most rows in the caches of texts that are filled together: 200 MB for a model like `tiny`
-)
+# the most rows in the caches of texts that are filled together: 200 MB for a model like `tiny`
+CACHE_ROWS = 16_384
 
 
 @dataclass(frozen=True)

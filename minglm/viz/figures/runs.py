@@ -145,8 +145,8 @@ def fig_spans(lengths=None, data=None, *, seed=0, theme="light", width=None):
         ax.legend(frameon=False, fontsize=9, labelcolor=ink, loc="upper right", borderaxespad=0)
     fig.alt_text = (
         f"Spans of the token objective in {len(lengths):,} texts: {len(drawn):,} spans of "
-        f"{drawn.mean():.2f} tokens in the mean (Poisson without zero: {law @ every:.2f}); "
-        f"{shares.mean():.1%} of a text is blanked in the mean, {data.mask_ratio:.0%} was asked for and the "
+        f"{drawn.mean():.2f} tokens on average (Poisson without zero: {law @ every:.2f}); "
+        f"{shares.mean():.1%} of a text is blanked on average, {data.mask_ratio:.0%} was asked for and the "
         f"last span may pass it."
     )
     return fig
