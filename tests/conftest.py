@@ -1,6 +1,7 @@
 """Shared fixtures: a small text, a small run, and the command line in this process or in its own."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -28,9 +29,11 @@ if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
     # PyTorch's attention asks oneDNN, which ignores that variable, and then lacks its own code for AVX-512
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from minglm import GLM, GLMConfig  # noqa: E402
 from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
@@ -233,3 +236,13 @@ def browser_type_launch_args():
         executable_path=chromium(),
         args=["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)],
     )
+
+
+@pytest.fixture(scope="session")
+def original():
+    """(GLM, recorded outputs) of the original code: a model with its weights, and what it did on tasks."""
+    weights = RECORDED / "thudm_parity_a.npz"
+    values = json.loads(str(np.load(weights)["config"]))
+    names = ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length")
+    config = GLMConfig(*(values[name] for name in names), dropout=0.0)
+    return GLM.from_original(weights, config), dict(np.load(RECORDED / "thudm_parity_tasks_a.npz"))

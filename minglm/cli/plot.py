@@ -8,7 +8,7 @@ from ..errors import MinglmError
 from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find
 
 OF = {
-    RUNS: "a run folder, or several",
+    RUNS: "at least one run folder",
     RUN: "a run folder",
     BENCH: "a file of `minglm bench attention --json FILE`",
 }

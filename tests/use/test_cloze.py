@@ -6,12 +6,10 @@ import lzma
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from conftest import RECORDED
 
-from minglm import GLM, GLMConfig, MinglmError, Tokenizer, build_example, pack
+from minglm import GLM, MinglmError, Tokenizer, build_example, pack
 from minglm.batch import in_runs
 from minglm.compare.rivals import LinearHead
 from minglm.files.jsonl import read_rows
@@ -255,19 +253,6 @@ def test_a_model_that_has_lost_its_mind_does_not_choose(model, tokenizer):
 
 
 # ---- the original's numbers ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def original():
-    """(model, recorded outputs) of the original code's classification."""
-    data = RECORDED
-    values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
-    shape = (
-        values[n]
-        for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length")
-    )
-    model = GLM.from_original(data / "thudm_parity_a.npz", GLMConfig(*shape, dropout=0.0)).eval()
-    return model, dict(np.load(data / "thudm_parity_tasks_a.npz"))
 
 
 SPECIAL = SpecialTokens(pad=0, cls=1, eos=0, mask=2, smask=3, gmask=4, sop=5, eop=6)

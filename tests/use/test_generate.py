@@ -6,10 +6,8 @@ from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from conftest import RECORDED
 
 from minglm import GLM, GLMConfig, MinglmError, Tokenizer, fill, pack, score, write
 from minglm.families import rows_of, start_of
@@ -462,19 +460,6 @@ def test_the_score_of_an_answer_is_minus_its_training_loss(model, tokenizer):
 
 
 # ---- what the original code wrote with the same weights --------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def original():
-    """(model, recorded outputs) of the original code's generation."""
-    data = RECORDED
-    values = json.loads(str(np.load(data / "thudm_parity_a.npz")["config"]))
-    shape = (
-        values[n]
-        for n in ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "max_sequence_length")
-    )
-    model = GLM.from_original(data / "thudm_parity_a.npz", GLMConfig(*shape, dropout=0.0))
-    return model, dict(np.load(data / "thudm_parity_tasks_a.npz"))
 
 
 def gap_of(mask, position, stops, limit, number=0, sop=5):
