@@ -126,7 +126,7 @@ draw("positions", derivation=d, width=700)
 
 # %% [markdown]
 # Each column of this table is one token of the sample. This course calls it a **row**, because it is one
-# row of the mask (chapter 04) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
+# row of the mask (chapter 03) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
 # %% [markdown]
 # Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the
 # right one, averaged over the $M$ rows with a target:
@@ -339,4 +339,4 @@ def check_goose(text):
 # ## Read on
 # - [`tests/test_tour.py`](../tests/test_tour.py): what minglm promises, in ten small tests.
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example`, which made every sample here.
-# - Chapter 01: why fill blanks this way, when GPT, BERT and T5 were there already?
+# - Chapter 05: why fill blanks this way, when GPT, BERT and T5 were there already?

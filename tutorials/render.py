@@ -1,6 +1,6 @@
 """Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png.
 
-    python tutorials/render.py [NAME ...]            all chapters, or those named: 03, 03_two_positions
+    python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the

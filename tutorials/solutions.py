@@ -26,7 +26,7 @@ class Exercise(NamedTuple):
 SOLUTIONS = {}
 
 
-# 00 one_blank
+# 00_one_blank
 
 
 def count_rows(L, spans):
@@ -74,7 +74,7 @@ SOLUTIONS["00_one_blank"] = [
 ]
 
 
-# 01 three families
+# 05_three_families
 
 
 def _learned(model, text_len, lengths):
@@ -84,7 +84,7 @@ def _learned(model, text_len, lengths):
     return {"bert": blanked, "gpt": text_len - 1, "t5": blanked + blanks + 1, "glm": blanked + blanks}[model]
 
 
-SOLUTIONS["01_three_families"] = [
+SOLUTIONS["05_three_families"] = [
     Exercise(
         "check_one_integer",
         right={"bert": 7, "gpt": 1, "prefix": 3},  # gpt: 0 too, as a row sees itself anyway
@@ -118,7 +118,7 @@ SOLUTIONS["01_three_families"] = [
 ]
 
 
-# 02 Breaking a text
+# 01_breaking_a_text
 def slots_of(spans):
     shift, slots = 0, []
     for start, end in spans:
@@ -144,7 +144,7 @@ def mean_blanked(budget):
     return f[budget]
 
 
-SOLUTIONS["02_breaking_a_text"] = [
+SOLUTIONS["01_breaking_a_text"] = [
     Exercise(
         "check_slots_of",
         right=slots_of,
@@ -168,7 +168,7 @@ SOLUTIONS["02_breaking_a_text"] = [
 ]
 
 
-# 03 Two positions
+# 02_two_positions
 def layout(position_ids, block_position_ids):
     rows = {}  # how many rows of Part B stand at each mask; a dict keeps the order in which they came
     for position, block in zip(position_ids, block_position_ids, strict=True):
@@ -197,7 +197,7 @@ def first_row(part_a, n):
     return "[S]", [i for i, token in enumerate(part_a) if token == "[M]"][n], 1
 
 
-SOLUTIONS["03_two_positions"] = [
+SOLUTIONS["02_two_positions"] = [
     Exercise(
         "check_layout",
         right=layout,
@@ -225,8 +225,8 @@ SOLUTIONS["03_two_positions"] = [
 ]
 
 
-# 04 who sees whom
-SOLUTIONS["04_who_sees_whom"] = [
+# 03_who_sees_whom
+SOLUTIONS["03_who_sees_whom"] = [
     Exercise(
         "check_part_a_lens_of",
         right=lambda visible: [
@@ -262,7 +262,7 @@ SOLUTIONS["04_who_sees_whom"] = [
 ]
 
 
-# 05 attention by hand
+# 06_attention_by_hand
 def weights_of(scores, may_attend):
     powers = np.zeros(scores.shape)
     for i in range(len(scores)):
@@ -295,7 +295,7 @@ def weights_that_overflow(scores, may_attend):
     return powers / np.maximum(powers.sum(1, keepdims=True), 1e-300)
 
 
-SOLUTIONS["05_attention_by_hand"] = [
+SOLUTIONS["06_attention_by_hand"] = [
     Exercise(
         "check_weights_of_sat",
         right=[4 / 80, 16 / 80, 4 / 80, 8 / 80, 32 / 80, 16 / 80],
@@ -317,7 +317,7 @@ SOLUTIONS["05_attention_by_hand"] = [
 ]
 
 
-# 06 The model
+# 07_the_model
 
 
 def key_rows(head, C, H):
@@ -333,7 +333,7 @@ def post_ln(layer, x, mask, norm_at_the_end=True, causal=False):
     return layer.norm2(x) if norm_at_the_end else x
 
 
-SOLUTIONS["06_the_model"] = [
+SOLUTIONS["07_the_model"] = [
     Exercise(
         "check_key_rows",
         right=key_rows,
@@ -357,7 +357,7 @@ SOLUTIONS["06_the_model"] = [
 ]
 
 
-# 07 tiles
+# 11_tiles
 def merge(a, b):
     m = max(a[0], b[0])
     parts = [(np.exp(x[0] - m), x) for x in (a, b)]
@@ -379,7 +379,7 @@ def merge_that_shrinks_only_the_first(a, b):
     return m, f * a[1] + b[1], f * a[2] + b[2]
 
 
-SOLUTIONS["07_tiles"] = [
+SOLUTIONS["11_tiles"] = [
     Exercise(
         "check_merge",
         right=merge,
@@ -398,7 +398,7 @@ SOLUTIONS["07_tiles"] = [
 ]
 
 
-# 08 the_cpu_kernel
+# 12_the_cpu_kernel
 def exp_of(x):
     n = np.round(x * 1.4426950408889634)
     f = (x * 1.4426950408889634 + -1 * n) * 0.6931471805599453
@@ -421,7 +421,7 @@ def exp_with_too_few_terms(x):
     return np.ldexp(1 + f + f * f * 0.5, n.astype(int))
 
 
-SOLUTIONS["08_the_cpu_kernel"] = [
+SOLUTIONS["12_the_cpu_kernel"] = [
     Exercise(
         "check_loads_of",
         # each number of A is loaded once per column of tiles, each of B once per row of tiles
@@ -445,8 +445,8 @@ SOLUTIONS["08_the_cpu_kernel"] = [
 ]
 
 
-# 09 the_cuda_kernel
-SOLUTIONS["09_the_cuda_kernel"] = [
+# 13_the_cuda_kernel
+SOLUTIONS["13_the_cuda_kernel"] = [
     Exercise(
         "check_holder",
         right=lambda row, column: (row % 8 * 4 + column // 2, row // 8 * 2 + column % 2),
@@ -468,8 +468,8 @@ SOLUTIONS["09_the_cuda_kernel"] = [
 ]
 
 
-# 10 full_pretraining
-SOLUTIONS["10_full_pretraining"] = [
+# 08_full_pretraining
+SOLUTIONS["08_full_pretraining"] = [
     Exercise(
         "check_batch_loss",
         right=lambda means, targets: sum(m * n for m, n in zip(means, targets, strict=True)) / sum(targets),
@@ -489,7 +489,7 @@ SOLUTIONS["10_full_pretraining"] = [
 ]
 
 
-# 11 filling, writing, classifying
+# 09_filling_writing_classifying
 
 
 def rows_read(part_a_len, lens):
@@ -507,7 +507,7 @@ def _best_word(row, words):
     return dict(zip(words, p.tolist(), strict=True))
 
 
-SOLUTIONS["11_filling_writing_classifying"] = [
+SOLUTIONS["09_filling_writing_classifying"] = [
     Exercise(
         "check_rows_read",
         right=rows_read,
@@ -540,7 +540,7 @@ SOLUTIONS["11_filling_writing_classifying"] = [
 ]
 
 
-# 12 Beyond
+# 10_beyond
 
 
 def _turn(x, positions, n):
@@ -577,7 +577,7 @@ def _one_theta(x, position_ids, block_position_ids):
     return torch.cat(turned, dim=1)
 
 
-SOLUTIONS["12_beyond"] = [
+SOLUTIONS["10_beyond"] = [
     Exercise(
         "check_rotary_2d",
         right=rotary_2d,

@@ -340,7 +340,7 @@ def test_a_chapter_that_cannot_be_read_is_one_line_and_code_2(course, arguments,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["07_tiles"], "no chapter '07_tiles' in "),
+        (["11_tiles"], "no chapter '11_tiles' in "),
         (["00", "count"], "there are 00_counting, 01_picture"),
         (["--check", "--solutions", "none.py"], "--solutions none.py: there is no such file"),
     ],

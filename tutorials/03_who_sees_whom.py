@@ -1,0 +1,463 @@
+# %% [markdown]
+# # 03 Who sees whom
+# *Where does the mask's shape come from?*
+#
+# A sample has Part A, the text with its blanks, and Part B, the blanked spans. Which row may attend to
+# which? The answer follows from two wishes, fits into one integer, and can be tested from outside.
+#
+# - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
+# - **You need** [chapter 01](01_breaking_a_text.md), and [02](02_two_positions.md) for the positions.
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`; click any cell of
+#   the mask.
+# %% [markdown] zh
+# # 03 谁能看到谁
+# *掩码的形状从何而来？*
+#
+# 第 01、02 章造出了一个样本的所有行：Part A 是挖空后的文本，Part B 是挖掉的片段。只剩一个问题：
+# 哪一行可以看哪一行？答案来自两个要求，最后缩成一个整数；模型有没有照办，还能当场检验。
+#
+# - **学完本章，你能**推出 GLM 的掩码，把它写成 `max(A, i + 1)`，并查出任何泄露。
+# - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)；位置见[第 02 章](02_two_positions.zh.md)。
+# - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`，
+#   点开掩码的任意一格。
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.colors import ListedColormap
+
+from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
+from minglm.viz.figures import draw
+from minglm.viz.palette import KINDS, THEMES
+
+torch.set_num_threads(1)  # everything here is tiny
+LOOK, BLUE = THEMES["light"], KINDS["BA"].light
+
+# %% [markdown]
+# ## The rows
+# The paper's example (figure 2; it counts from 1, we from 0): six words, `x3` and `x5 x6` blanked, the
+# second span first in Part B. `[M]` is a blank, `[S]` starts a span, `[E]` ends one. Each column below is
+# one row of the sample.
+# %% [markdown] zh
+# ## 有哪些行
+# 论文的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，
+# 第二个片段在 Part B 里排在前面。`[M]` 是空，`[S]` 表示片段开始，`[E]` 表示片段结束。
+# 样本里的一个 token 叫一“行”，因为它就是掩码的一行；下面为了省地方，把各行横着打印。
+# %% exact
+d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
+T, A = len(d), d.part_a_len
+print("row   ", *(f"{i:>3}" for i in range(T)))
+print("reads ", *(f"{token:>3}" for token in d.tokens))
+print("learns", *(f"{target or '-':>3}" for target in d.targets))
+print("part  ", *(f"{part:>3}" for part in d.part))
+
+# %% [markdown]
+# How the text became these rows, in eight frames. Full colour is what a frame adds; the last one adds the
+# mask.
+# %% [markdown] zh
+# 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。最后一步加上掩码，本章讲的就是它。
+# %%
+draw("film", derivation=d, width=580)
+
+
+# %% [markdown]
+# ## What is known when
+# Row 6 reads `x5` and has to say `x6`. A model that really fills this blank has the text with its blanks,
+# and what is written so far; the rest does not exist yet. Hence two wishes:
+#
+# - *No row sees what is not written yet.* Otherwise training shows answers that writing will not have.
+# - *Everything else may be seen.* Otherwise knowledge is wasted.
+#
+# In three sentences, each about one block of the picture:
+#
+# 1. Part A is known from the beginning: every row sees all of it, left and right.
+# 2. Part A is read before anything is written: it never sees Part B.
+# 3. A row of Part B sees itself and what was written before it in Part B, earlier spans included.
+# %% [markdown] zh
+# ## 什么时候知道什么
+# 设身处地想一想 Part B 的某一行。第 6 个 token（掩码的第 6 行）读到 `x5`，要说出 `x6`。真正填空的时候，
+# 手里只有带空的文本，加上已经写好的部分，其余的还不存在。于是有两个要求：
+#
+# - *还没写出来的，谁也不能看。* 否则训练时看得到的答案，生成时却没有。
+# - *除此之外，全都可以看。* 否则就白白浪费了已知的信息。
+#
+# 写成三句话，每句对应图上的一块：
+#
+# 1. Part A 从一开始就摆在那里：谁都能看到它的全部，左边右边都行。
+# 2. Part A 在动笔之前就已经读完：它看不到 Part B。
+# 3. Part B 的一行能看到 Part B 里写在它前面的内容（包括前面的片段），以及它自己。
+# %% [markdown]
+# ## As three sentences
+# The three sentences as code, one question at a time: may row `i` attend to row `j`?
+# %% [markdown] zh
+# ## 照着句子写
+# 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
+# %% exact
+def may_see(i, j):
+    if d.part[j] == "A":
+        return True  # 1
+    if d.part[i] == "A":
+        return False  # 2
+    return j <= i  # 3
+
+
+by_words = np.array([[may_see(i, j) for j in range(T)] for i in range(T)])
+print("         ", *(f"{token:>3}" for token in d.tokens))
+for i in range(T):
+    marks = ("x" if open_cell else "." for open_cell in by_words[i])
+    print(f"{i:2} {d.tokens[i]:>6}", *(f"{mark:>3}" for mark in marks))
+
+
+# %% [markdown]
+# Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0.
+#
+# ## By loops, and by one line
+# The loops open cells block by block; the line compares all rows with all keys at once.
+# %% [markdown] zh
+# 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。先记住这一点。
+#
+# ## 用循环写，用一行写
+# 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
+# %% exact
+def by_loops(T, A):
+    grid = np.zeros((T, T), dtype=bool)
+    for i in range(T):
+        for j in range(A):
+            grid[i, j] = True
+        for j in range(A, i + 1):  # empty when i < A
+            grid[i, j] = True
+    return grid
+
+
+def by_one_line(T, A):
+    i, j = np.arange(T)[:, None], np.arange(T)
+    return (j < A) | (j <= i)
+
+
+assert np.array_equal(by_words, by_loops(T, A))
+assert np.array_equal(by_words, by_one_line(T, A))
+print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
+
+# %% [markdown]
+# Where is sentence 2 in the line? It comes for free: a row of Part A has `i < A`, so whatever `j <= i`
+# opens lies in Part A anyway.
+#
+# ## By one integer
+# So the number of open cells says everything. It is the larger of two: all of Part A, or everything up to
+# the row itself.
+#
+# $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
+#
+# `GLMMask` holds $A$ and the lengths of the samples, and builds a grid only on request.
+# %% [markdown] zh
+# 第 2 句到哪儿去了？不用写了：Part A 的行满足 `i < A`，`j <= i` 能打开的格子本来就都在 Part A 里。
+#
+# ## 用一个整数写
+# 既然一行可见的总是最前面的若干个 key，说出个数就够了。个数取两者中较大的：整个 Part A，
+# 或者从头到这一行为止。
+#
+# $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
+#
+# 式子里关于样本的信息，只有 $A$ 这一个数。`GLMMask` 存的就是它，再加上各样本的长度；有人想看网格的时候，
+# 才真的造一张出来。
+# %% exact
+mask = GLMMask.packed([T], [A])
+print("the rule    ", [keys_of_row(i, A) for i in range(T)])
+print("visible_keys", mask.visible_keys().tolist())
+assert np.array_equal(mask.dense().numpy(), by_words)
+
+compared = 0
+for length in range(13):
+    for part_a_len in range(length + 1):
+        grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
+        assert np.array_equal(grid, by_loops(length, part_a_len))
+        assert np.array_equal(grid, by_one_line(length, part_a_len))
+        compared += 1
+print(compared, "masks, each the same by loops, by the line and by the integer")
+for part_a_len in (0, 5, 10):
+    print(f"part_a_len {part_a_len:2}:", GLMMask.packed([T], [part_a_len]).visible_keys().tolist())
+
+# %% [markdown]
+# The last lines turn the only dial: 0 is GPT, `T` is BERT, and GLM lies between. The mask of our ten rows,
+# with tokens, positions and targets:
+# %% [markdown] zh
+# 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；
+# 介于两者之间的就是 GLM。下面是这十行的掩码，每行的 token、位置和标签都列在旁边：
+# %%
+draw("mask", derivation=d, width=620)
+
+# %% [markdown]
+# ## Neighbours
+# A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`), keeps
+# neighbours apart. Here: our ten rows, and a sample of six rows with a Part A of two.
+# %% [markdown] zh
+# ## 邻居
+# 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
+# 谁就都看不到邻居了。这里是上面的十行样本，后面接一个六行的样本，它的 Part A 长为 2。
+# %% exact
+two = GLMMask.packed([10, 6], [5, 2])
+print("starts      ", two.cu_seqlens_q.tolist())
+print("part_a_lens ", two.part_a_lens.tolist())
+print("visible_keys", two.visible_keys().tolist())
+grid = two.dense().numpy()
+print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].sum())
+
+# %% [markdown]
+# ## A ripple
+# What a row may not see cannot change it, not by a single bit. So the mask can be tested from outside: take
+# a GLM with random weights, change one token, and see which outputs change.
+# %% [markdown] zh
+# ## 一圈涟漪
+# 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。所以从外面就能检验：
+# 取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
+# %% exact
+words = np.arange(11, 17)  # the ids of x1 ... x6
+batch = pack([build_example(words, d.spans, d.order)])
+
+
+def random_model(layers):
+    torch.manual_seed(0)
+    model = GLM(
+        GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
+    ).eval()
+    model.backend = "reference"
+    return model
+
+
+@torch.no_grad()
+def change(model, mask, j):
+    """How far the outputs of every row move when the token of row j becomes another: (T,)."""
+    changed = batch.tokens.clone()
+    changed[j] = 50
+    before, after = (
+        model(tokens, batch.position_ids, batch.block_position_ids, mask)
+        for tokens in (batch.tokens, changed)
+    )
+    return (before - after).abs().amax(1).numpy()
+
+
+model = random_model(layers=3)
+for j in (7, 9, 1):
+    moved = np.flatnonzero(change(model, mask, j)).tolist()
+    print(f"row {j} ({d.tokens[j]}) changed: rows {moved} move")
+
+# %% [markdown]
+# `x6` changes itself and the two rows written after it; `x3` was written last and changes only itself; `x2`
+# in Part A changes every row. How far the ripple of `x6` reaches:
+# %% [markdown] zh
+# 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
+# `x6` 的涟漪传到了哪里、有多大：
+# %%
+size = change(model, mask, 7)
+fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
+ax.bar(range(T), np.maximum(size, 1e-6), color=BLUE)
+for i in np.flatnonzero(size == 0):
+    ax.text(i, 1.6e-6, "0", ha="center", color=LOOK["soft"])
+ax.axvline(A - 0.5, color=LOOK["ink"], lw=1.2)
+ax.text(A - 0.6, 3, "Part A", ha="right")
+ax.text(A - 0.4, 3, "Part B", ha="left")
+ax.set(yscale="log", ylim=(1e-6, 10), ylabel="change of the output")
+ax.set_xticks(range(T), [f"{token}\n{i}" for i, token in enumerate(d.tokens)])
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "How far each row's output moves when x6 in row 7 is changed: exactly 0 in rows 0 to 6, most "
+    "in row 7, less in rows 8 and 9."
+)
+
+
+# %% [markdown]
+# Do this for every token, and you measure the mask: column `j` holds the rows that move when token `j`
+# changes.
+# %% [markdown] zh
+# 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
+# %% exact
+def measured(model, mask):
+    return np.stack([change(model, mask, j) != 0 for j in range(T)], axis=1)
+
+
+for layers in (1, 2, 4):
+    same = np.array_equal(measured(random_model(layers), mask), mask.dense().numpy())
+    print("layers:", layers, "  the measured grid is the mask:", same)
+
+
+# %% [markdown]
+# ## Why more layers reach no further
+# In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: now `i` knows about `k` at
+# second hand. The mask of two layers is the mask multiplied by itself. GLM's mask survives this product:
+# whatever a row has seen may also be seen by every row that sees it.
+#
+# Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn,
+# as they were.
+# %% [markdown] zh
+# ## 为什么层数再多，也看不到更远
+# 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
+# 两层合起来的掩码，就是掩码乘以它自己。GLM 的掩码经得起这一乘：`i` 能看第 `j` 行，那么 `j` 看过的，
+# `i` 本来也都能看。
+#
+# 现在来破坏第 2 句：让 Part A 什么都能看，而 Part B 的行（只有它们在学）一格也不动。
+# （参考实现 reference 只向掩码要 `visible_keys`，所以造一个错的掩码只要几行。）
+# %% exact
+class PartASeesAll(GLMMask):
+    def visible_keys(self):
+        _, i = self.rows()
+        return torch.where(i < A, T, keys_of_row(i, A))
+
+
+leaky = PartASeesAll.packed([T], [A])
+for name, grid in (("GLM's mask", mask.dense()), ("Part A sees all", leaky.dense())):
+    grid = grid.long()
+    twice = (grid @ grid > 0).long()
+    print(f"{name:16} open in one layer: {grid.sum():3}   in two: {twice.sum():3}")
+
+# %%
+fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.7), layout="constrained")
+cases = (
+    ("GLM's mask", mask, 1),
+    ("GLM's mask", mask, 4),
+    ("Part A sees all", leaky, 1),
+    ("Part A sees all", leaky, 2),
+)
+for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
+    moved = measured(random_model(layers), which)
+    wrong = moved & ~d.mask
+    assert wrong.any() == (which is leaky)
+    ax.pcolormesh(
+        moved * 1 + wrong,
+        cmap=ListedColormap([LOOK["faint"], BLUE, LOOK["ink"]]),
+        vmin=0,
+        vmax=2,
+        edgecolors="white",
+        linewidth=1,
+    )
+    for i, j in np.argwhere(wrong):
+        ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
+    ax.axhline(A, color=LOOK["ink"])
+    ax.axvline(A, color=LOOK["ink"])
+    ax.set(ylim=(T, 0), aspect="equal", xlabel="token that is changed", ylabel="row that moves")
+    ax.set_title(f"{name}, {layers} layer{'s' * (layers > 1)}", size=11)
+    ax.set_xticks(np.arange(T) + 0.5, d.tokens, size=8, rotation=90)
+    ax.set_yticks(np.arange(T) + 0.5, d.tokens, size=8)
+    ax.tick_params(length=0)
+fig.alt_text = (
+    "Which rows move when which token changes, four times. Under GLM's mask the grid is the mask "
+    "with 1 layer and with 4. If Part A sees all, its own rows move too with 1 layer, and with 2 "
+    "layers every row moves: all cells outside the mask carry an exclamation mark."
+)
+
+
+# %% [markdown]
+# `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two layers
+# everything leaks: `x6` goes to Part A, and from there to row 6, which has to say `x6`. So Part A must not
+# see Part B: it would pass the answers on. A model trained like that has a fine loss and fails at writing.
+# (Chapter 06 trains one that cheats through another hole, inside the softmax.)
+#
+# This is also the shortest test of any mask: change a token, compare bits.
+# %% [markdown] zh
+# 打 `!` 的地方就是泄露。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
+# `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
+# 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
+# （第 06 章会训练一个作弊的模型，不过它钻的是另一个洞，在 softmax 里面。）
+#
+# 这也是检验掩码最简短的办法，不管掩码由什么来算：改一个 token，逐比特比较。
+# %% [markdown]
+# **Remember:** what is not written yet cannot be seen; everything else can. So row `i` sees `max(A, i + 1)`
+# keys, and one integer is the whole mask. Change one token and compare bits: that test finds every leak.
+#
+# ## Exercises
+# **1. Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
+# this list, as a list. (The sample has at least one row. Some lists have two such values.)
+# %% [markdown] zh
+# **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
+# 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
+#
+# ## 练习
+# **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
+# 用列表返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。有的列表对应两个值。
+# %%
+def check_part_a_lens_of(part_a_lens_of):
+    for length in (1, 2, 5, 8):
+        masks = [GLMMask.packed([length], [n]).visible_keys().tolist() for n in range(length + 1)]
+        for visible in masks:
+            answer = part_a_lens_of(list(visible))
+            assert answer is not None, "part_a_lens_of returned None: did you forget `return`?"
+            got = sorted(answer)
+            for n in range(length + 1):
+                if masks[n] == visible:
+                    assert n in got, f"{visible} also comes from part_a_len {n}; you left it out"
+                else:
+                    assert n not in got, f"part_a_len {n} gives {masks[n]}, not {visible}"
+    print("✓ check_part_a_lens_of: 20 lists")
+
+
+# %%
+def part_a_lens_of(visible_keys): ...  # your answer
+
+
+# check_part_a_lens_of(part_a_lens_of)  # uncomment
+
+
+# %% [markdown]
+# **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
+# `open_cells(T, A)` without a loop. This number is the work of attention.
+# %% [markdown] zh
+# **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
+# 写出 `open_cells(T, A)`：这个数就是注意力的计算量。
+# %%
+def check_open_cells(open_cells):
+    for length in range(12):
+        for n in range(length + 1):
+            want, got = int(GLMMask.packed([length], [n]).dense().sum()), open_cells(length, n)
+            assert got is not None, "open_cells returned None: did you forget `return`?"
+            assert got == want, f"T = {length}, A = {n}: you say {got}, but {want} cells are open"
+    print("✓ check_open_cells: 78 masks")
+
+
+# %%
+def open_cells(T, A): ...  # your answer
+
+
+# check_open_cells(open_cells)  # uncomment
+
+
+# %% [markdown]
+# **3. The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows can
+# see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
+# integers is wrong and still gives no answer away.
+# %% [markdown] zh
+# **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
+# 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
+# %%
+def check_cheating_rows(rows):
+    for n in range(A + 1, T + 1):
+        assert isinstance(rows, dict) and n in rows, f"your dict has no key {n}"
+        wrong_mask, cheat = GLMMask.packed([T], [n]), []
+        for i in range(A, T):
+            if d.targets[i] != "[E]" and change(model, wrong_mask, i + 1)[i]:
+                cheat.append(i)  # its answer stands in the next row, and moves it
+        ends = [i for i in rows[n] if i in range(A, T) and d.targets[i] == "[E]"]
+        hint = f"; the target of row {ends[0]} is [E], which no row reads" if ends else ""
+        assert sorted(rows[n]) == cheat, f"part_a_len {n}: not the rows {sorted(rows[n])}{hint}"
+    print("✓ check_cheating_rows: five wrong integers")
+
+
+# check_cheating_rows({6: [...], 7: [...], 8: [...], 9: [...], 10: [...]})
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row` and `GLMMask`, also with fewer queries than keys,
+#   as in writing with a cache.
+# - [`csrc/mask.h`](../csrc/mask.h): the same rule for C++ and CUDA.
+# - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each of
+#   them must catch.
+# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` says why a cell is open or
+#   shut.
+# - Next: [what a shut cell does to the numbers](06_attention_by_hand.md).
+# %% [markdown] zh
+# ## 接着读
+# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
+#   带缓存生成时就是这样。
+# - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
+# - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
+# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` 说明某个格子为什么可见或不可
+#   见。
+# - 下一章：[一个不可见的格子，对数值做了什么](06_attention_by_hand.md)（英文）。

@@ -1,0 +1,447 @@
+# %% [markdown]
+# # 06 Attention by hand
+# *What does a mask do inside softmax?*
+#
+# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. Six
+# tokens of three numbers fit on paper. Then the mask goes in, at the right place and at wrong ones, until a
+# model finds a hole and cheats.
+#
+# - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
+#   from a leaky one.
+# - **You need** [chapter 03](03_who_sees_whom.md): the mask.
+# - **See it:** `minglm explore "the cat sat down" --spans 2:4 --open`
+# %%
+import math
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLM, GLMConfig, GLMMask, build_example, explain, masked_attention, pack
+from minglm.attention import BACKENDS
+from minglm.viz.palette import KINDS, THEMES
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
+BLUE, LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
+
+# %% [markdown]
+# ## Six tokens, three numbers each
+# The text is *the cat sat down*, with *sat down* blanked. Part A is `the cat [M]`, Part B `[S] sat down`.
+# Row 3 is `[S]`: it has to say *sat*, so it must not see row 4. Each token is three small numbers. The
+# first one reveals a leak: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
+# %% exact
+d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
+x = np.array(
+    [
+        [1, 0, 0],  # the
+        [1, 2, 0],  # cat
+        [1, 0, 1],  # [M]
+        [1, 1, 0],  # [S]
+        [2, 1, 0],  # sat
+        [2, 0, 0],  # down
+    ]
+)
+T, A = len(d), d.part_a_len
+for i in range(T):
+    seen = " ".join(d.tokens[: max(A, i + 1)])
+    print(f"row {i}  {d.tokens[i]:5} {x[i]}  learns {d.targets[i] or '-':5} sees {seen}")
+
+# %% [markdown]
+# ## One row, with a pencil
+# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a model
+# these are three different vectors (chapter 07); here all three are the token's own numbers.
+#
+# 1. The **score** of a key is the product of query and key: $s_j = q \cdot k_j$.
+# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$; two is easier with a pencil.)
+# 3. Divided by their sum they become **weights**. That is a softmax.
+# 4. The **output** is the average of the values with these weights.
+#
+# Where is the mask? A hidden key is not counted: it gets 0 in step 2.
+# %% exact
+print("key     score   2^score   counted   weight")
+powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
+counted = [powers[j] if j < max(A, 3 + 1) else 0 for j in range(T)]
+for j in range(T):
+    weight = f"{counted[j]}/{sum(counted)}"
+    print(f"{d.tokens[j]:5} {x[3] @ x[j]:7} {powers[j]:9} {counted[j]:9} {weight:>8}")
+output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)
+print("output ", output)
+print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
+
+
+# %% [markdown]
+# The sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is
+# one, so its first number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
+#
+# ## All rows: loops, then lines
+# %% exact
+def attend_in_loops(q, k, v, part_a_len):
+    T, D = q.shape
+    weights, out = np.zeros((T, T)), np.zeros((T, v.shape[1]))
+    for i in range(T):
+        for j in range(max(part_a_len, i + 1)):  # a hidden key is never looked at
+            weights[i, j] = 2.0 ** sum(q[i, c] * k[j, c] for c in range(D))
+        weights[i] /= weights[i].sum()
+        for j in range(T):
+            out[i] += weights[i, j] * v[j]
+    return weights, out
+
+
+def attend(q, k, v, may_attend):
+    scores = np.where(may_attend, q @ k.T, -np.inf)  # 2 ** -inf is 0
+    weights = 2.0**scores
+    weights /= weights.sum(1, keepdims=True)
+    return weights, weights @ v
+
+
+mask = GLMMask.packed([T], [A])
+grid = mask.dense().numpy()
+weights, out = attend(x, x, x, grid)
+for mine, loops in zip((weights, out), attend_in_loops(x, x, x, A), strict=True):
+    assert abs(mine - loops).max() < 1e-15
+print(out.round(3))
+
+
+# %% [markdown]
+# In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
+# counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
+# %%
+def table(ax, numbers, title, strength, form="{}"):
+    for (i, j), number in np.ndenumerate(numbers):
+        colour = KINDS[d.kind[i, j]].light or FAINT  # the colours of chapter 03
+        ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, alpha=strength[i, j]))
+        ax.text(
+            j + 0.5,
+            i + 0.52,
+            form.format(number),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="black" if grid[i, j] else SOFT,
+        )
+    ax.hlines(range(T), 0, T, color="white", lw=1.5)
+    ax.vlines(range(T), 0, T, color="white", lw=1.5)
+    ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color="black", lw=1.2)
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", title=title, yticks=[])
+    ax.set_xticks(np.arange(T) + 0.5, d.tokens, rotation=90)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+fig, axes = plt.subplots(1, 3, figsize=(7.2, 3), layout="constrained")
+pale = np.where(grid, 0.25, 1)
+table(axes[0], x @ x.T, "scores", pale)
+table(axes[1], np.where(grid, 2 ** (x @ x.T), 0), "2^score, or 0", pale)
+table(axes[2], weights, "weights", np.where(grid, 0.7 * weights, 1), "{:.2f}")
+axes[0].set_yticks(np.arange(T) + 0.5, d.tokens)
+fig.alt_text = (
+    "Three grids of six rows and six keys: all scores, their powers of two with zeros where the "
+    "mask is shut, and the weights, which sum to one in every row."
+)
+
+# %% [markdown]
+# ## The same as the library
+# `masked_attention` takes rows of heads, (T, H, D); here one head of three numbers. It computes equation 1
+# of Vaswani et al. 2017 (arXiv 1706.03762), with GLM's mask as a matrix $M$ of 0 and $-\infty$:
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
+#
+# With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes
+# $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the scale a
+# softmax over wide vectors would hear only the largest score. Backends compute the same in different ways:
+# `reference` is plain PyTorch, `sdpa` its fused attention.
+# %%
+heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
+for backend in ("reference", "sdpa"):
+    theirs = masked_attention(heads, heads, heads, mask, scale=math.log(2), backend=backend)
+    print(f"{backend:9} off by {abs(theirs[:, 0].numpy() - out).max():.0e}")
+    assert abs(theirs[:, 0].numpy() - out).max() < 1e-14
+theirs = masked_attention(heads, heads, heads, mask, backend="reference")[:, 0].numpy()
+ours = attend(x / math.sqrt(3) / math.log(2), x, x, grid)[1]  # 2^(s / ln 2) = e^s
+assert abs(theirs - ours).max() < 1e-14
+
+# %% [markdown]
+# ## Where does the mask go?
+# Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to 1, hidden
+# keys have no weight, and so the first number of the output is 1.
+# %% exact
+scores, sees = (x[3] @ x.T).astype(float), grid[3]
+
+
+def share(powers):
+    return powers / powers.sum()
+
+
+ways = {
+    "weight times 0, after": share(2.0**scores) * sees,
+    "score times 0, before": share(2.0 ** (scores * sees)),
+    "score set to -4": share(2.0 ** np.where(sees, scores, -4)),
+    "score set to -inf": share(2.0 ** np.where(sees, scores, -np.inf)),
+}
+print("row 3                   sum of weights   on hidden keys   first number")
+for name, w in ways.items():
+    print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
+
+# %% [markdown]
+# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like
+# any other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
+#
+# An output is an average of values, so it lies between them. In the plane of the first two numbers, all
+# that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
+# %%
+fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
+ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
+for name, j in (("the, [M]", 0), ("cat", 1), ("[S]", 3), ("sat", 4), ("down", 5)):
+    colour, side, gap = (BLUE, "right", -0.06) if sees[j] else (SOFT, "left", 0.06)
+    ax.plot(*x[j, :2], "o", ms=9, color=colour, markerfacecolor=colour if sees[j] else "white")
+    ax.text(x[j, 0] + gap, x[j, 1], name, ha=side, va="center", color=colour)
+for fill in (-2, 0, 1, 2, 3):
+    point = share(2.0 ** np.where(sees, scores, fill)) @ x[:, :2]
+    ax.plot(*point, "o", color=AMBER, markeredgecolor="black")
+    ax.text(*(point + 0.05), fill, fontsize=9)
+ax.text(1.06, 1.42, "output with hidden scores of", fontsize=9)
+ax.plot(*out[3, :2], "*", ms=16, color="black")
+ax.text(0.94, out[3, 1], "output with -inf", ha="right", va="center")
+ax.set(
+    xlim=(0.5, 2.3),
+    ylim=(-0.2, 2.15),
+    xlabel="first number",
+    ylabel="second number",
+    xticks=(1, 1.5, 2),
+    yticks=(0, 1, 2),
+)
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "Tokens as points in a plane. The four that row 3 sees lie on one vertical line, and so does "
+    "its output with -inf; with finite hidden scores the output leaves the line to the right."
+)
+
+
+# %% [markdown]
+# ## A wall of finite height
+# Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
+# visible scores matters, and nothing holds those in place: *a softmax does not change when all its scores
+# move by the same amount*. Let the visible scores of row 3 sink together, and see what $-\infty$ and
+# $-10000$ make of it (in powers of $e$ now).
+# %% exact
+def softmax(scores):
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+print("visible scores moved by   weight of cat with -inf   leaks past -10000")
+for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
+    honest = softmax(np.where(sees, scores + shift, -np.inf))
+    leaky = softmax(np.where(sees, scores + shift, -10000))
+    print(f"{shift:23} {honest[1]:25.4f} {leaky[~sees].sum():19.6f}")
+
+# %% [markdown]
+# With $-\infty$ nothing changes, so an honest loss cannot hold these scores back; with $-10000$ the wall is
+# gone. The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in
+# several steps, with leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm
+# uses $-\infty$.
+#
+# ## Minus infinity has a trap of its own
+# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number.
+# minglm's contract: such a row gives 0 and passes no gradient. It occurs when a sample has more queries
+# than keys: they end together, so the first row here comes before the first key.
+# %%
+blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
+print("visible keys", blind.visible_keys().tolist())
+print("plain softmax", torch.full((2,), -math.inf).softmax(0).tolist())
+nothing = masked_attention(heads[:3], heads[:2], heads[:2], blind, backend="reference")
+print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
+
+
+# %% [markdown]
+# ## A model that cheats
+# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one
+# of ten, so no honest loss stays below $\ln 10$. One more entry in the dictionary `BACKENDS` gives the
+# model attention of our own. All samples have 8 rows and a Part A of 5, so one small grid serves the whole
+# batch.
+# %%
+def attention_with(fill):
+    def attend(q, k, v, mask, scale):
+        T, A = int(mask.len_q[0]), int(mask.part_a_lens[0])
+        q, k, v = (y.unflatten(0, (-1, T)) for y in (q, k, v))  # (S, T, H, D)
+        scores = scale * torch.einsum("sqhd,skhd->shqk", q, k)
+        scores = scores.masked_fill(~GLMMask.packed([T], [A]).dense(), fill)
+        return torch.einsum("shqk,skhd->sqhd", scores.softmax(-1), v).flatten(0, 1)
+
+    return attend
+
+
+FILLS = (0, -2, -4, -math.inf)  # 0 is "score times 0, before"
+for fill in (*FILLS, -10000):
+    BACKENDS[f"fill {fill}"] = attention_with(fill)
+
+
+def digits(rng, samples):
+    spans = [(a, a + 2) for a in rng.integers(0, 5, samples)]
+    texts = rng.integers(10, 20, (samples, 6))  # the ids 10 .. 19 are our digits
+    return pack([build_example(text, [span], [0]) for text, span in zip(texts, spans, strict=True)])
+
+
+def loss_of(model, batch, fill):
+    model.backend = f"fill {fill}"
+    return model.loss(batch, "none")[batch.targets >= 10].mean()  # of digits; not of [E]
+
+
+def train(fill, steps):
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    model = GLM(GLMConfig(20, 64, num_layers=1, num_heads=2, max_positions=8, dropout=0.0))
+    model.prune = False  # all 8 rows in the last layer: the grid above needs them
+    optimizer, curve = torch.optim.Adam(model.parameters(), 1e-3), []
+    for step in range(steps):
+        batch = digits(rng, 64)
+        loss = loss_of(model, batch, fill)
+        if step % 10 == 0:
+            with torch.no_grad():
+                curve.append((step, loss.item(), loss_of(model, batch, -math.inf).item()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model, np.array(curve)
+
+
+STEPS = 150 if FAST else 600
+models, curves = {}, {}
+for fill in FILLS:
+    models[fill], curves[fill] = train(fill, STEPS)
+print(f"ln 10 = {math.log(10):.3f}; digits after {STEPS} steps, the mean of the last five records")
+print("hidden scores   loss it trains on   the same weights, honest mask")
+for fill, curve in curves.items():
+    trained, honest = curve[-5:, 1:].mean(0)
+    print(f"{fill:13} {trained:19.2f} {honest:31.2f}")
+assert curves[0][-5:, 1].mean() < 1 < math.log(10) < curves[0][-5:, 2].mean()
+assert curves[-math.inf][:, 1].min() > 2
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), layout="constrained", sharex=True)
+looks = ((0, ORANGE, "-"), (-2, AMBER, "-"), (-4, LIGHT, "-"), (-math.inf, "black", "--"))
+titles = "the loss it trains on", "the same weights, honest mask"
+for ax, column, title in zip(axes, (1, 2), titles, strict=True):
+    for fill, colour, style in looks:
+        ax.plot(curves[fill][:, 0], curves[fill][:, column], style, color=colour, lw=2, label=fill)
+    ax.axhline(math.log(10), color=SOFT, lw=0.8)
+    ax.set(xlabel="step", title=title)
+    ax.spines[["top", "right"]].set_visible(False)
+axes[0].set(ylabel="loss of a digit", ylim=(0, 3.1))
+axes[0].text(STEPS, math.log(10) + 0.06, "ln 10", color=SOFT, ha="right", va="bottom")
+axes[1].legend(frameon=False, fontsize=8, title="hidden score", title_fontsize=8)
+fig.alt_text = (
+    "Losses over steps for four hidden scores. With 0 and -2 the training loss falls far below "
+    "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
+)
+
+
+# %% [markdown]
+# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse
+# than guessing. With $-2$ the curve looks honest for a while. But a small weight still has a gradient, and
+# training follows it over the wall.
+#
+# The loss of $-4$ shows nothing. So use the ripple of chapter 03: change the last digit, row 7, and see
+# which outputs move.
+# %%
+def rows_that_move(model, fill):
+    batch = digits(np.random.default_rng(2), 1)
+    changed = batch.tokens.clone()
+    changed[7] = 10 if changed[7] == 19 else changed[7] + 1
+    model.backend = f"fill {fill}"
+    with torch.no_grad():
+        before, after = (
+            model(tokens, batch.position_ids, batch.block_position_ids, batch.mask)
+            for tokens in (batch.tokens, changed)
+        )
+    return (before != after).any(1).nonzero().flatten().tolist()
+
+
+for fill in FILLS:
+    moved = rows_that_move(models[fill], fill)
+    print(f"hidden scores {fill:4}: rows {moved}")
+    assert (moved == [7]) == (fill == -math.inf)
+print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10000)}")
+
+
+# %% [markdown]
+# One changed token finds at once what the loss hides. The last line passes too: with *these* weights not a
+# bit leaks past $-10000$. That holds only while their scores stay far above it, and nothing keeps them
+# there. $-\infty$ holds for all weights.
+#
+# **Remember:** attention scores, exponentiates, normalises and averages. A hidden key must not be counted,
+# so its score is $-\infty$ before the softmax; any finite score is a wall that training can climb. A row
+# that sees nothing gives 0.
+#
+# ## Exercises
+# **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
+# *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
+# %%
+def check_weights_of_sat(weights):
+    true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
+    assert isinstance(weights, list), "the answer is a list of six numbers"
+    assert len(weights) == T, f"{len(weights)} numbers; there are {T} keys"
+    assert abs(sum(weights) - 1) < 1e-6, f"weights sum to 1, yours to {sum(weights):.3f}"
+    wrong = [d.tokens[j] for j in range(T) if abs(weights[j] - true[j]) > 1e-6]
+    masked = np.allclose(weights, attend(x, x, x, grid)[0][4])
+    hint = " (these are the weights under GLM's mask)" if masked else ""
+    assert not wrong, f"not right yet: {', '.join(wrong)}{hint}"
+    print("✓ check_weights_of_sat: six weights")
+
+
+# check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
+
+
+# %% [markdown]
+# **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score of
+# $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
+# %%
+def check_foot_of_the_wall(s):
+    assert s is not None, "the answer is a number"
+    scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
+    leak = scores.softmax(0)[4:].sum().item()
+    assert abs(leak - 0.5) < 1e-3, f"at s = {s} the share that leaks is {leak:.4f}"
+    print(f"✓ check_foot_of_the_wall: {leak:.4f} of the weight leaks")
+
+
+# check_foot_of_the_wall(...)
+
+
+# %% [markdown]
+# **3. A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
+# keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
+# nothing gets zeros; scores of 1000 do not overflow.
+# %%
+def check_weights_of(weights_of):
+    rng = np.random.default_rng(3)
+    with np.errstate(all="ignore"):
+        for size in (1, 1000, 20000):
+            scores, may = size * rng.normal(size=(7, 5)) - size, rng.random((7, 5)) < 0.6
+            may[2], may[5] = False, True
+            w = weights_of(scores.copy(), may.copy())
+            assert w is not None, "weights_of returned None: did you forget `return`?"
+            assert np.isfinite(w).all(), f"scores of about {size}: not all numbers are finite"
+            assert (w[~may] == 0).all(), f"scores of about {size}: a hidden key has a weight"
+            assert np.allclose(w.sum(1), may.any(1)), "rows must sum to 1, or to 0 if they see nothing"
+            rows = may.any(1)
+            true = torch.from_numpy(np.where(may, scores, -np.inf))[rows].softmax(1).numpy()
+            assert np.allclose(w[rows], true), "not a softmax of what is seen"
+    print("✓ check_weights_of: scores of about 1, 1000 and 20000")
+
+
+# %%
+def weights_of(scores, may_attend): ...  # your answer
+
+
+# check_weights_of(weights_of)  # uncomment
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, which every other backend
+#   is compared with; the line marked `subtle` is the trap above.
+# - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
+# - Next: chapter 07 puts learned queries, keys and values around this; chapter 11 computes it without ever
+#   building a (T, T) matrix.

@@ -1,0 +1,474 @@
+# %% [markdown]
+# # 07 The model
+# *What is around attention?*
+#
+# Attention lets a row look at others; everything else works on one row at a time. We build the network from
+# six blocks, each by hand, on paper where possible, and compared with `minglm.GLM`. At the end the model
+# starts at a loss of $\ln V$ and learns one batch by heart.
+#
+# - **After this chapter you can** write GLM from an empty file, count its weights, and run the two cheapest
+#   tests of it.
+# - **You need** chapters [03](03_who_sees_whom.md) and [06](06_attention_by_hand.md).
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
+#
+# Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
+# positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
+# and no padding.
+# %%
+import copy
+import math
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import minglm
+from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, keys_of_row, pack
+from minglm.model_config import num_parameters
+from minglm.train.presets import PRESETS
+from minglm.viz.palette import KINDS, THEMES
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
+BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
+
+# %% [markdown]
+# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it
+# and adds to it; nothing ever overwrites it.
+# %%
+fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
+ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
+ax.axis("off")
+ax.add_patch(plt.Rectangle((0.5, 2.5), 9, 5.1, fc=FAINT, ec=SOFT, ls="--"))
+ax.text(0.7, 2.9, "a layer,\nn times", va="center", color=SOFT)
+ax.plot((2, 2), (0.5, 8.2), color=INK, lw=4)
+for path in (  # lines with an arrow at the end; the boxes are put upon them
+    ((5, 0.5), (5, 2), (2, 2)),
+    ((8, 0.5), (8, 2), (2, 2)),
+    ((2, 3), (5.5, 3), (5.5, 4.7), (2, 4.7)),
+    ((2, 5.4), (5.5, 5.4), (5.5, 7.1), (2, 7.1)),
+    ((2, 8.2), (2, 9.2), (2, 10.2)),
+):
+    ax.plot(*zip(*path[:-1], strict=True), color=INK, lw=1.2)
+    arrow = dict(arrowstyle="-|>", color=INK, lw=1.2, shrinkA=0, shrinkB=11)
+    ax.annotate("", path[-1], path[-2], arrowprops=arrow)
+for x, y, text, colour in (
+    (2, 0.6, "table E (V, C)\ntokens", SKY),
+    (5, 0.6, "table P (L+1, C)\nposition_ids", SKY),
+    (8, 0.6, "table Q (L+1, C)\nblock_position_ids", SKY),
+    (2, 2, "+", "white"),
+    (5.5, 3, "LayerNorm", "white"),
+    (5.5, 3.95, "attention: who sees whom", SAND),
+    (2, 4.7, "+", "white"),
+    (5.5, 5.4, "LayerNorm", "white"),
+    (5.5, 6.35, "MLP: C to 4C to C, each row alone", SAND),
+    (2, 7.1, "+", "white"),
+    (2, 8.2, "LayerNorm", "white"),
+    (2, 9.2, "table E again", SKY),
+    (2, 10.2, "logits (N, V)", "white"),
+):
+    ax.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        bbox=dict(boxstyle="circle" if text == "+" else "square,pad=0.4", fc=colour, ec=INK),
+    )
+fig.alt_text = "Three tables make the residual, n layers add to it, and table E makes logits of it."
+
+# %% [markdown]
+# ## Block 1: three tables, one sum
+#
+# $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
+#
+# The sample is the paper's (chapter 01). Its words are tokens 8 to 13; 0 to 7 are special tokens. For
+# pencil and paper each table gets a column of its own and a 1 in the last column: rows of $E$ are
+# $(t, 0, 0, 1)$, of $P$ $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block
+# position 2, becomes $(12, 4, 2, 3)$.
+# %% exact
+V, C, H, L = 14, 4, 2, 6
+example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
+names = {3: "[M]", 6: "[S]"} | {8 + i: f"x{i + 1}" for i in range(6)}
+E = [[t, 0, 0, 1] for t in range(V)]
+P = [[0, p, 0, 1] for p in range(L + 1)]
+Q = [[0, 0, b, 1] for b in range(L + 1)]
+
+by_hand = []
+for i in range(len(example.tokens)):
+    t, p, b = example.tokens[i], example.position_ids[i], example.block_position_ids[i]
+    by_hand.append([E[t][c] + P[p][c] + Q[b][c] for c in range(C)])
+print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
+
+# %% [markdown]
+# In the library a table is an `nn.Embedding`. With our numbers in it, it must give our rows.
+# %%
+torch.manual_seed(0)
+model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
+tables = model.token_embedding, model.position_embedding, model.block_position_embedding
+for table, numbers in zip(tables, (E, P, Q), strict=True):
+    table.weight.data.copy_(torch.tensor(numbers))
+batch = pack([example])
+ids = batch.tokens, batch.position_ids, batch.block_position_ids
+parts = [table(rows).detach() for table, rows in zip(tables, ids, strict=True)]  # each (T, C)
+assert sum(parts).tolist() == by_hand
+
+fig, axes = plt.subplots(1, 4, figsize=(6.6, 3.4), sharey=True, layout="constrained")
+titles = "E[token]", "+ P[position]", "+ Q[block position]", "= x"
+for ax, title, part in zip(axes, titles, [*parts, sum(parts)], strict=True):
+    ax.imshow(part.sqrt(), cmap="Blues", aspect="auto", vmax=6)
+    for (i, c), number in np.ndenumerate(part.int().numpy()):
+        ax.text(c, i, number, ha="center", va="center", fontsize=9)
+    ax.axhline(example.part_a_len - 0.5, color=RUST, lw=1.5)
+    ax.set_title(title, fontsize=10)
+    ax.set_xticks(range(C))
+axes[0].set_yticks(range(len(by_hand)), [names[t] for t in example.tokens])
+fig.supxlabel("columns; above the line Part A, below it Part B", fontsize=9)
+fig.alt_text = "For each of the ten rows its row of each of the three tables, and their sum."
+
+
+# %% [markdown]
+# ## Block 2: LayerNorm
+# A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0,
+# scale and shift each column. On paper: $(1, 1, 3, 3)$ has mean 2, the differences are $(-1, -1, 1, 1)$,
+# the mean of their squares is 1, so they are the result. A row ten times as large gives the same. The
+# $10^{-5}$ avoids a division by 0.
+# %%
+def layer_norm(x, norm):
+    centred = x - x.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    return norm.weight * centred / (variance + 1e-5).sqrt() + norm.bias
+
+
+layer = model.layers[0]
+for row in ([1.0, 1.0, 3.0, 3.0], [10.0, 10.0, 30.0, 30.0]):
+    print(row, "->", [round(v, 3) for v in layer_norm(torch.tensor(row), layer.norm1).tolist()])
+
+for parameter in model.parameters():  # from here on: weights as if learned, all different
+    torch.nn.init.normal_(parameter, 0, 0.5)
+x = torch.randn(len(by_hand), C)  # (T, C)
+torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
+
+# %% [markdown]
+# ## Block 3: attention, head by head
+# One matrix makes queries, keys and values: `qkv.weight` has $3C$ rows, first the queries, then keys, then
+# values, each head by head. Here $3C = 12$, $D = 2$:
+# %% exact
+D = C // H
+for row in range(0, 3 * C, D):
+    part, column = divmod(row, C)
+    print(f"rows {row:2}, {row + 1:2} of qkv.weight: {'qkv'[part]} of head {column // D}")
+
+
+# %% [markdown]
+# Each head is the attention of chapter 06 on its own $D$ columns. The heads lie side by side, and a last
+# matrix mixes them. By hand the mask is one call of `keys_of_row`; the library uses `masked_attention`.
+# %%
+def attention(layer, x, part_a_len):
+    T, C = x.shape
+    D, joined = C // layer.num_heads, torch.zeros(T, C)
+    q, k, v = (x @ layer.qkv.weight.T + layer.qkv.bias).chunk(3, dim=-1)  # each (T, C)
+    for head in range(layer.num_heads):
+        columns = slice(head * D, (head + 1) * D)
+        for i in range(T):
+            seen = keys_of_row(i, part_a_len)
+            scores = k[:seen, columns] @ q[i, columns] / math.sqrt(D)  # (seen,)
+            joined[i, columns] = scores.softmax(0) @ v[:seen, columns]
+    return joined @ layer.out.weight.T + layer.out.bias
+
+
+A = example.part_a_len
+q, k, v = layer.project(x)  # each (T, H, D); it applies the LayerNorm first
+seen = minglm.masked_attention(q, k, v, batch.mask, backend="reference")
+library = layer.out(seen.flatten(1))
+torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), library)
+
+
+# %% [markdown]
+# ## Block 4: the MLP
+# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each of them, a second matrix brings
+# them back to $C$.
+#
+# $$\text{GELU}(x) =
+#   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
+#
+# It is nearly 0 on the left and nearly $x$ on the right. On paper, with width 1 and $up = (1, -1)$: since
+# $\text{GELU}(x) - \text{GELU}(-x) = x$, $down = (1, -1)$ gives the identity, and $down = (1, 1)$ nearly
+# the absolute value.
+# %%
+def gelu(x):
+    return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def mlp(layer, x):
+    hidden = gelu(x @ layer.up.weight.T + layer.up.bias)  # (T, 4C)
+    return hidden @ layer.down.weight.T + layer.down.bias
+
+
+print("   x   GELU(x)  GELU(-x)   down (1, -1)   down (1, 1)")
+for value in torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]):
+    a, b = gelu(value), gelu(0 - value)
+    print(f"{value:4.0f} {a:9.3f} {b:9.3f} {a - b:14.3f} {a + b:13.3f}")
+torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
+
+
+# %% [markdown]
+# ## Block 5: a layer
+# Attention and MLP each read a normalised copy and add to the raw row. This is *pre-LN*; the first
+# transformers normalised the sum instead, *post-LN* (exercise 2).
+#
+# $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
+#   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
+#
+# Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
+# a row may *not* look).
+# %%
+def layer_by_hand(layer, x, part_a_len):
+    x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
+    return x + mlp(layer, layer_norm(x, layer.norm2))
+
+
+def pytorchs(layer, norm_first):
+    """PyTorch's layer with the weights of ours."""
+    C, H = layer.out.in_features, layer.num_heads
+    theirs = torch.nn.TransformerEncoderLayer(
+        C, H, 4 * C, dropout=0.0, activation=gelu, norm_first=norm_first, batch_first=True
+    )
+    attention = theirs.self_attn
+    attention.in_proj_weight, attention.in_proj_bias = layer.qkv.weight, layer.qkv.bias
+    attention.out_proj, theirs.linear1, theirs.linear2 = layer.out, layer.up, layer.down
+    theirs.norm1, theirs.norm2 = layer.norm1, layer.norm2
+    return lambda x, mask: theirs(x[None], ~mask.dense())[0]
+
+
+mine = layer_by_hand(layer, x, A)
+torch.testing.assert_close(mine, layer(x, batch.mask, "reference"))
+torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask))
+
+
+# %% [markdown]
+# Dropout is off here (`dropout=0.0`). In training, minglm applies it to $x$ of block 1 and to what
+# attention and MLP add; the original also drops attention probabilities.
+#
+# ## Block 6: the head is table E again
+# After the last layer each row is normalised once more. The score of token $t$ is the product of the row
+# with row $t$ of $E$: the *tied* head, without a matrix or bias of its own. A whole GLM is these few lines:
+# %%
+def glm_by_hand(model, example):
+    ids = example.tokens, example.position_ids, example.block_position_ids
+    tables = model.token_embedding, model.position_embedding, model.block_position_embedding
+    x = sum(table.weight[rows] for table, rows in zip(tables, ids, strict=True))  # (T, C)
+    for layer in model.layers:
+        x = layer_by_hand(layer, x, example.part_a_len)
+    return layer_norm(x, model.final_norm) @ model.token_embedding.weight.T  # (T, V)
+
+
+mine, library = glm_by_hand(model, example), model(*ids, batch.mask)
+torch.testing.assert_close(mine, library)
+learned = model(*ids, batch.mask, rows=batch.target_rows)  # training asks for Part B's rows only
+torch.testing.assert_close(learned, mine[A:])
+torch.testing.assert_close(F.cross_entropy(mine[A:], batch.targets), model.loss(batch))
+print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(learned.shape))
+
+# %% [markdown]
+# ## How many weights?
+# A layer: $2C$ (LN) $+\ 3C^2 + 3C$ (qkv) $+\ C^2 + C$ (out) $+\ 2C$ (LN) $+\ 4C^2 + 4C$ (up) $+\ 4C^2 + C$
+# (down) $= 12C^2 + 13C$. The tied head costs nothing. In all
+#
+# $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
+#
+# For $V = 14, C = 4, L = 6, n = 2$: $56 + 56 + 2 \cdot 244 + 8 = 608$.
+# %% exact
+for name, parameter in model.named_parameters():
+    if not name.startswith("layers.1"):
+        print(f"{name:32} {str(tuple(parameter.shape)):>8} {parameter.numel():4}")
+print("layers.1, the same again", sum(p.numel() for p in model.layers[1].parameters()))
+print("in all", model.num_parameters(), "and by the formula", num_parameters(model.config), "\n")
+
+print("preset     weights   token table   attention       MLP")
+for name in ("page", "tiny", "small", "base", "large"):
+    config = GLMConfig(**PRESETS[name]["model"])
+    V, C, n = config.vocab_size, config.hidden_size, config.num_layers
+    total, table = num_parameters(config), V * C
+    looks, thinks = n * (4 * C * C + 4 * C), n * (8 * C * C + 5 * C)
+    print(f"{name:6} {total:11,} {table / total:13.0%} {looks / total:11.0%} {thinks / total:9.0%}")
+
+# %% [markdown]
+# In every size the MLPs hold twice as much as attention.
+#
+# ## A new model knows nothing: $\ln V$
+# Fresh weights have a standard deviation of at most 0.02: all logits are near 0, all tokens about equally
+# likely, and the loss is
+#
+# $$-\ln \tfrac{1}{V} = \ln V$$
+#
+# Check this first in any run. A loss far above it means a model that is sure and wrong, as in the last two
+# lines, where the token table was enlarged.
+# %%
+rng = np.random.default_rng(0)
+for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
+    torch.manual_seed(0)
+    fresh = GLM(GLMConfig(V, 64, num_layers=2, num_heads=4, max_positions=64, dropout=0.0))
+    fresh.token_embedding.weight.data.mul_(times)
+    text = rng.integers(8, V, 60)
+    loss = fresh.loss(pack([build_example(text, [(10, 40)], [0])])).item()
+    print(f"V = {V:6,}, table x {times:2}: first loss {loss:6.2f}, ln V = {math.log(V):.2f}")
+    assert times > 1 or abs(loss - math.log(V)) < 0.2
+
+# %% [markdown]
+# ## One batch by heart
+# The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
+# with its blank at tokens 2 to 4:
+# %%
+proverbs = """A rolling stone gathers no moss.
+Actions speak louder than words.
+Haste makes waste.
+All that glitters is not gold.
+Every cloud has a silver lining.
+Great minds think alike.
+Make hay while the sun shines.
+Still waters run deep.""".splitlines()
+tokenizer = Tokenizer.train(proverbs, 400)
+special = tokenizer.special
+texts = [[special.cls, *tokenizer.encode(proverb), special.eos] for proverb in proverbs]
+samples = [build_example(text, [(2, 5)], [0], special) for text in texts]
+batch = pack(samples)
+print(f"{len(samples)} samples, {len(batch.tokens)} rows; {len(batch.targets)} of them learn")
+print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
+
+# %% [markdown]
+# For comparison, a *blind* model learns with attention switched off: `out` stays 0, and a row knows only
+# its token and positions. The first row of the span, `<|startofpiece|>`, is then the same in all samples
+# and has eight different targets: one guess out of eight costs $\ln 8$. The other three rows of a sample
+# can be told apart by their tokens and cost nothing.
+# %%
+firsts = batch.targets[::4].tolist()  # four rows learn in each sample
+assert len(set(firsts)) == len(samples) == 8
+best_alone = math.log(8) / 4
+
+torch.manual_seed(0)
+config = GLMConfig(tokenizer.vocab_size, 64, 2, 4, max_positions=64, dropout=0.0)
+fresh = GLM(config)
+seeing, blind = copy.deepcopy(fresh), copy.deepcopy(fresh)
+for layer in blind.layers:
+    for parameter in layer.out.parameters():
+        torch.nn.init.zeros_(parameter).requires_grad_(False)
+
+steps, losses = 100 if FAST else 200, {}
+for name, model in (("seeing", seeing), ("blind", blind)):
+    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learns, lr=3e-3, weight_decay=0.0)
+    losses[name] = []
+    for _ in range(steps):
+        loss = model.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses[name].append(loss.item())
+    print(f"{name:8} first loss {losses[name][0]:.3f}, after {steps} steps {losses[name][-1]:.3f}")
+ln_V = math.log(config.vocab_size)
+print(f"ln V is {ln_V:.3f}, (ln 8) / 4 is {best_alone:.3f}")
+assert losses["seeing"][-1] < 0.1 < best_alone < losses["blind"][-1]
+
+# %%
+fig, ax = plt.subplots(figsize=(6.6, 3.2), layout="constrained")
+ax.plot(losses["seeing"], color=BLUE, lw=2, label="GLM")
+ax.plot(losses["blind"], color=RUST, lw=2, ls="--", label="blind: attention switched off")
+for level, words, va in (
+    (ln_V, "ln V: knows nothing", "bottom"),
+    (best_alone * 0.93, "(ln 8) / 4: the best of a row alone", "top"),
+):
+    ax.text(steps, level, words, ha="right", va=va, fontsize=9)
+ax.axhline(ln_V, color=SOFT, lw=1)
+ax.axhline(best_alone, color=SOFT, lw=1, ls=":")
+ax.set(yscale="log", xlabel="step", ylabel="loss on the one batch, nats", ylim=(None, 14))
+ax.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+ax.legend(fontsize=9, loc="lower left", frameon=False)
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
+
+# %% [markdown]
+# The blind model stops where a row alone has to stop, so this test finds a loose wire, but no wrong mask: a
+# model that cheats gets there too (chapter 06). What each row finds likeliest, given the right tokens
+# before it:
+# %%
+for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
+    print(proverb)
+    one = pack([sample])
+    ids = one.tokens, one.position_ids, one.block_position_ids
+    for name, model in (("new", fresh), ("blind", blind), ("seeing", seeing)):
+        best = model(*ids, one.mask, rows=one.target_rows).argmax(-1)
+        print(f"    {name:7}", "|".join(map(tokenizer.token_str, best.tolist())))
+
+
+# %% [markdown]
+# The new model mostly repeats its input: the head is the table that put it there.
+#
+# **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
+# table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly
+# wired one learns one batch by heart.
+#
+# ## Exercises
+# **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
+# %%
+def check_key_rows(key_rows):
+    for C, H in ((4, 2), (12, 3), (8, 4)):
+        for head in range(H):
+            layer, rows = GLM(GLMConfig(10, C, 1, H, 4)).layers[0], key_rows(head, C, H)
+            assert rows is not None, "key_rows returned None: did you forget `return`?"
+            with torch.no_grad():
+                layer.qkv.weight.fill_(0)[rows] = 1.0
+                layer.qkv.bias.fill_(0)[rows] = 1.0
+                q, k, v = (part.any(0) for part in layer.project(torch.randn(5, C)))  # (H, D)
+            where = f"C={C}, H={H}, head {head}: rows {list(rows)}"
+            assert not q.any() and not v.any(), f"{where} make queries or values too"
+            assert k[head].all(), f"{where} do not make all keys of the head"
+            assert k.sum() == C // H, f"{where} make keys of other heads too"
+    print("✓ check_key_rows: 9 heads")
+
+
+# %%
+def key_rows(head, C, H): ...  # your answer
+
+
+# check_key_rows(key_rows)  # uncomment
+
+
+# %% [markdown]
+# **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
+# attention and MLP read the row as it is. Start from
+# `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
+# `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
+# %%
+def check_post_ln(post_ln):
+    torch.manual_seed(1)
+    layer = GLM(GLMConfig(10, 12, 1, 3, 8)).layers[0].eval().requires_grad_(False)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    x, mask = torch.randn(7, 12), GLMMask.packed([7], [4])
+    answer, right = post_ln(layer, x, mask), pytorchs(layer, norm_first=False)(x, mask)
+    assert answer is not None, "post_ln returned None: did you forget `return`?"
+    assert answer.shape == x.shape, f"the result has shape {tuple(answer.shape)}, not {tuple(x.shape)}"
+    pre_ln = torch.allclose(answer, layer(x, mask, "reference"), atol=1e-5)
+    assert not pre_ln, "this is pre-LN, the layer as it was"
+    off = float((answer - right).abs().max())
+    assert off < 1e-4, f"off by {off:.2g} from PyTorch's post-LN layer of the same weights and mask"
+    print(f"✓ check_post_ln: equal to PyTorch's post-LN layer up to {off:.0e}")
+
+
+# %%
+def post_ln(layer, x, mask): ...  # your answer
+
+
+# check_post_ln(post_ln)  # uncomment
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`. New there: the last layer
+#   computes only the rows that learn.
+# - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
+# - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
+# - Chapter 11: attention without ever building a $(T, T)$ matrix.

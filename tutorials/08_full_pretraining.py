@@ -1,0 +1,349 @@
+# %% [markdown]
+# # 08 Full pretraining
+# *Can one model learn all three objectives?*
+#
+# Three kinds of blanks, one network, one loss. We train a very small GLM with minglm's trainer, see what
+# each objective contributes, and check that how a step is computed does not change what is learned.
+#
+# - **After this chapter you can** read a run, compare a mixture with specialists, and add micro-batches
+#   correctly.
+# - **You need** [chapter 01](01_breaking_a_text.md) for the objectives.
+# - **See it:** `minglm explore "The fog came in at dusk ." --objective document --open`; also `token` and
+#   `sentence`.
+# %%
+import copy
+import csv
+import io
+import math
+import os
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from minglm import GLM, Tokenizer, pack
+from minglm.batch import micro_batches
+from minglm.data.corpus import embedded_corpus
+from minglm.data.documents import read_documents
+from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
+from minglm.ops import has_kernel
+from minglm.train.config import resolve
+from minglm.train.optimizer import learning_rate
+from minglm.train.pretrain import pretrain
+from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
+
+torch.set_num_threads(1)  # these models are too small to share
+FAST = os.environ.get("MINGLM_FAST") == "1"
+BLUE, RUST, SOFT = KINDS["AA"].light, SPAN_COLOURS[0], THEMES["light"]["soft"]
+OBJECTIVES = ("token", "sentence", "document")
+temporary = tempfile.TemporaryDirectory()
+HERE = Path(temporary.name)
+
+# %% [markdown]
+# ## What a mixture teaches
+# Each sample draws its objective. In the preset `tiny` the weights are 0.6 for `token`, 0.05 for `sentence`
+# and 0.35 for `document`. These are minglm's own choice, not the paper's. Take a hundred samples of 100
+# tokens. The first two objectives blank 15 tokens each; the third blanks 50 to 100, 75 on average. Which
+# objective do the learned tokens come from?
+# %% exact
+WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
+BLANKED = {"token": 15, "sentence": 15, "document": 75}
+learned = {name: WEIGHTS[name] * BLANKED[name] for name in OBJECTIVES}
+for name in OBJECTIVES:
+    print(
+        f"{name:9} {WEIGHTS[name]:2} samples, {learned[name]:4} tokens learned: "
+        f"{learned[name] / sum(learned.values()):.0%}"
+    )
+
+# %% [markdown]
+# A third of the samples gives most of the loss. Now real samples: a piece of the embedded corpus, in
+# windows of at most 64 tokens. (A window without a whole sentence becomes a token sample.)
+# %%
+texts = []
+for text in read_documents(embedded_corpus()):
+    texts.append(text)
+    if sum(map(len, texts)) > 150_000:
+        break
+(HERE / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+tokenizer = Tokenizer.train(texts, 800)
+steps = 40 if FAST else 300
+SETTINGS = {
+    "model.vocab_size": tokenizer.vocab_size,
+    "model.hidden_size": 64,
+    "model.num_layers": 2,
+    "model.num_heads": 2,
+    "model.max_positions": 64,
+    "model.dropout": 0.0,
+    "data.text": [str(HERE / "text.txt")],
+    "data.cache": str(HERE / "cache"),
+    "train.steps": steps,
+    "train.batch_tokens": 512,
+    "train.lr": 2e-3,
+    "train.dtype": "float32",
+    "train.device": "cpu",
+    "train.eval_every": steps // 6,
+    "train.sample_every": 1000,
+    "train.save_every": 1000,
+}
+
+
+def settings(**changes):
+    """All settings of a run; changes: those of its section [train]."""
+    return resolve("tiny", overrides=SETTINGS | {f"train.{k}": x for k, x in changes.items()})
+
+
+CONFIG = settings()
+assert all(math.isclose(getattr(CONFIG.data, k), x / 100) for k, x in WEIGHTS.items())
+documents = [np.array(tokenizer.encode(text)) for text in texts]
+windows = cut_windows(np.cumsum([0, *map(len, documents)]), 64)
+source = SampleSource(
+    np.concatenate(documents), windows, CONFIG.data, tokenizer.sentence_ends(), tokenizer.special, seed=1
+)
+counts = dict.fromkeys(OBJECTIVES, 0)
+for w in range(min(300, len(windows))):
+    _, example = source.draw(0, w)
+    counts[example.objective] += len(example.targets)
+for name, n in counts.items():
+    print(f"{name:9} {n:6,} targets, {n / sum(counts.values()):.0%}")
+
+# %% [markdown]
+# Every span also learns its end, `eop`, and `token` samples have many short spans, so their share is larger
+# than on paper.
+#
+# ## A run
+# `pretrain(config, folder)` is what `minglm pretrain` calls; `resolve` merges settings with a preset. All
+# runs below start from the same weights, without dropout.
+# %%
+torch.manual_seed(0)
+START = GLM(CONFIG.model)
+
+
+def train(name, config, **how):
+    """(the run folder, its metrics.csv as {column: array}; nan where a step has no such number)."""
+    if not how.get("resume"):
+        how["init"] = copy.deepcopy(START), tokenizer
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        folder = pretrain(config, HERE / name, **how)
+    with open(folder / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return folder, {k: np.array([float(row[k] or "nan") for row in rows]) for k in rows[0]}
+
+
+folder, run = train("mixture", CONFIG)
+print(f"{START.num_parameters():,} weights, {steps} steps, {run['seconds'].sum():.0f} s;", "the run leaves")
+print("   ", "  ".join(sorted(path.name for path in folder.iterdir())))
+at = np.flatnonzero(~np.isnan(run["held_out"]))  # rows with held-out losses
+for name in OBJECTIVES:
+    first, last = run[f"held_out_{name}"][at[[0, -1]]]
+    print(f"held out, {name:9} {first:.3f} at step {run['step'][at[0]]:.0f}, {last:.3f} at the end")
+    assert last < first
+
+# %%
+fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+ax.plot(run["step"], run["loss"], color=SOFT, lw=0.6, label="training, the mixture")
+for name, mark, colour in zip(OBJECTIVES, "os^", (BLUE, RUST, SPAN_COLOURS[1]), strict=True):
+    ax.plot(
+        run["step"][at], run[f"held_out_{name}"][at], marker=mark, color=colour, label=f"held out, {name}"
+    )
+ax.set(xlabel="step", ylabel="loss, nats per token")
+ax.legend(frameon=False, fontsize=9)
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = "The held-out losses of the three objectives all fall over the steps of one run."
+
+# %% [markdown]
+# All three losses fall in one model. Is there a price? Of four models with the same start, steps and texts,
+# one learns the mixture, three learn one objective each. Each is tested on all three.
+# %%
+runs = {"mixture": run}
+for name in OBJECTIVES:
+    weights = {f"data.{other}": float(other == name) for other in OBJECTIVES}
+    runs[name] = train(f"only-{name}", resolve("tiny", overrides=SETTINGS | weights))[1]
+print(f"{'held-out loss of':18}" + "".join(f"{name:>10}" for name in OBJECTIVES) + "   targets learned")
+for name, metrics in runs.items():
+    print(
+        f"learned {name:10}"
+        + "".join(f"{metrics[f'held_out_{other}'][-1]:10.3f}" for other in OBJECTIVES)
+        + f"{metrics['learned_tokens'].sum():18,.0f}"
+    )
+
+# %% [markdown]
+# So the answer is yes. Read down the columns: on sentences and documents the mixture is about half a nat
+# behind the specialist, which learned nothing else, and far ahead of a model that learned something else.
+# On short blanks it even beats the specialist, because it learned nearly twice as many tokens: hence the
+# last column. (This is one short run of a tiny model; the paper's comparison is in its section 3.3.)
+#
+# ## Two ways to compute a step
+# Attention by the reference and by the C++ kernel, with the same seed: the losses must agree up to
+# rounding; only the time differs.
+# %%
+usable, why = has_kernel("cpu")
+backends = ["reference", "kernel" if usable else "sdpa"]
+if not usable:
+    print(f"There is no kernel here ({why}); PyTorch's sdpa takes its place below.")
+few, ways = 15 if FAST else 60, {}
+for backend in backends:
+    ways[backend] = train(backend, settings(backend=backend), stop_at=few)[1]
+    print(
+        f"{backend:9} {few} steps, last loss {ways[backend]['loss'][-1]:.6f}, "
+        f"{1e3 * np.median(ways[backend]['seconds']):.1f} ms per step (median)"
+    )
+slow, fast = ways.values()
+apart = np.abs(slow["loss"] - fast["loss"]).max()
+print(f"no loss differs by more than {apart:.1e}")
+assert apart < 1e-3
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
+for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST, lw=1.2)), strict=True):
+    loss, seconds = ways[name]["loss"], np.cumsum(ways[name]["seconds"])
+    for ax, x in zip(axes, (ways[name]["step"], seconds), strict=True):
+        ax.plot(x, loss, label=name, **look)
+        ax.spines[["top", "right"]].set_visible(False)
+axes[0].set(xlabel="step", ylabel="loss, nats per token", title="the same curve ...")
+axes[1].set(xlabel="seconds", title="... by another clock")
+axes[1].legend(frameon=False)
+fig.alt_text = (
+    "The losses of one run, computed in two ways: over the steps the curves lie on "
+    "each other, over the seconds each has a pace of its own."
+)
+
+# %% [markdown]
+# ## Parts of a batch
+# A batch too large for one device is split into micro-batches whose gradients add up. The trap is the mean:
+# a micro-batch with few targets must not count as much as one with many. With 2 and 8 targets and losses of
+# 4 and 1 per target:
+# %% exact
+right = (2 * 4 + 8 * 1) / (2 + 8)
+wrong = (4 + 1) / 2
+print("sum of all losses / number of all targets:", right)
+print("mean of the two means:                    ", wrong)
+
+# %% [markdown]
+# So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. The
+# gradient of a real batch, computed at once, in micro-batches both ways, and as two processes would share
+# it:
+# %%
+examples = [example for _, example in TrainingBatches(source, 512).examples(0)]
+M = sum(len(example.targets) for example in examples)
+
+
+def gradient(parts, weigh):
+    """Of the sum over the parts: a part's loss, a sum over its m targets, times weigh(m)."""
+    model = copy.deepcopy(START).double()
+    model.backend = "reference"
+    for part in parts:
+        batch = pack(part)
+        (model.loss(batch, "sum") * weigh(len(batch.targets))).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+parts = micro_batches(examples, 128)
+print(
+    f"{len(examples)} samples, {M} targets; micro-batches of "
+    f"{[sum(len(e.targets) for e in part) for part in parts]} targets"
+)
+whole = gradient([examples], lambda m: 1 / M)
+for name, other, right in (
+    ("micro-batches: sum / all targets", gradient(parts, lambda m: 1 / M), True),
+    (
+        "two processes: every second sample each",
+        gradient([examples[0::2], examples[1::2]], lambda m: 1 / M),
+        True,
+    ),
+    ("the wrong way: mean of means", gradient(parts, lambda m: 1 / m / len(parts)), False),
+):
+    off = float((other - whole).norm() / whole.norm())
+    print(f"{name:42} off by {off:.1e}")
+    assert off < 1e-12 if right else off > 1e-3
+
+# %% [markdown]
+# The trainer does just this: a run with small micro-batches has the loss curve of the run above.
+# %%
+micro = train("micro", settings(backend=backends[1], micro_batch_tokens=128), stop_at=few)[1]
+apart = np.abs(micro["loss"] - fast["loss"]).max()
+print(f"no loss differs by more than {apart:.1e}")
+assert apart < 1e-3
+
+# %% [markdown]
+# `torchrun` starts more processes, on one machine or many GPUs. Process $r$ of $n$ takes samples
+# $r, r + n, r + 2n, \ldots$ of the same global batch, and gradients are added up:
+#
+# ```sh
+# torchrun --nproc-per-node 2 -m minglm pretrain --preset small --text my_texts/
+# ```
+#
+# ## Stopped and resumed
+# Seed and step alone determine the batch of a step, so only the weights, the state of the optimiser and the
+# step have to be saved, and a resumed run continues as if nothing had happened.
+# %%
+half, config = few // 2, settings(backend=backends[1])
+train("resumed", config, stop_at=half)
+again, resumed = train("resumed", config, resume=True, stop_at=few)
+a, b = (GLM.from_pretrained(path).state_dict() for path in (HERE / backends[1], again))
+same = sum(torch.equal(a[name], b[name]) for name in a)
+print(f"stopped at step {half}, resumed to {few}:", f"{same} of {len(a)} tensors are the same, bit for bit")
+assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
+
+
+# %% [markdown]
+# **Remember:** one model can learn all three objectives, and it pays because every sample teaches
+# something. The loss of a batch is the sum over all targets divided by their number, however the batch is
+# split. Seed and step determine a batch, so a run resumes bit for bit.
+#
+# ## Exercises
+# **1.** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
+# of targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
+# %%
+def check_batch_loss(batch_loss):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        parts = [rng.uniform(0, 9, rng.integers(1, 9)) for _ in range(rng.integers(1, 5))]
+        answer = batch_loss([float(part.mean()) for part in parts], [len(part) for part in parts])
+        truth = float(np.concatenate(parts).mean())
+        assert answer is not None, "batch_loss returned None: did you forget `return`?"
+        hint = "; that is the mean of means" if np.isclose(answer, np.mean([p.mean() for p in parts])) else ""
+        where = f"targets {list(map(len, parts))}"
+        assert abs(answer - truth) < 1e-9, f"{where}: you say {answer:.4f}, but it is {truth:.4f}{hint}"
+    print("✓ check_batch_loss: 20 batches")
+
+
+# %%
+def batch_loss(means, targets): ...  # your answer
+
+
+# check_batch_loss(batch_loss)  # uncomment
+
+
+# %% [markdown]
+# **2.** The learning rate rises linearly over the first `warmup` steps, and the last of them has the peak.
+# The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, counted from 0.
+# %%
+def check_warm(warm):
+    t = replace(CONFIG.train, steps=100, warmup=0.2)
+    for step in range(20):
+        truth = learning_rate(step, t)
+        got = warm(step, 20, t.lr)
+        assert got is not None, "warm returned None: did you forget `return`?"
+        assert got > 0, f"step {step}: with a rate of {got} it learns nothing"
+        assert math.isclose(got, truth), f"step {step}: you say {got:g}, but the trainer takes {truth:g}"
+    print("✓ check_warm: 20 steps")
+
+
+# %%
+def warm(step, warmup, peak): ...  # your answer
+
+
+# check_warm(warm)  # uncomment
+
+# %% [markdown]
+# ## Read on
+# - [`minglm/train/pretrain.py`](../minglm/train/pretrain.py): `train_step` is a step from the batch to
+#   AdamW.
+# - [`minglm/data/samples.py`](../minglm/data/samples.py): `TrainingBatches`, the batch of any step.
+# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared
+#   with.
+# - Chapter 09: what a pretrained model is good for.

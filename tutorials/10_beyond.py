@@ -1,0 +1,414 @@
+# %% [markdown]
+# # 10 Beyond
+# *What did the later GLMs keep?*
+#
+# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
+# GLM-4.5 and later are mixtures of experts. First a map of what became of each part, then two of the
+# changes, then the weights of the original GLM.
+#
+# - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
+# - **You need** chapters [02](02_two_positions.md) to [07](07_the_model.md).
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 3:6 --objective document --open`
+#
+# | part (chapter) | GLM, here | GLM-130B | ChatGLM | ChatGLM2 | ChatGLM3, GLM-4 |
+# |---|---|---|---|---|---|
+# | blanks (02) | `[M]` `[sM]` `[gM]` | kept: `[M]` `[gM]` | not stated | kept: a mix | not stated |
+# | positions (03) | two tables | **one, rotary** | kept: two, rotary | **one, rotary** | **one, rotary** |
+# | Part A (04) | any length A | kept | kept | **A = 0** | **A = 0** |
+# | keys, values (05) | one per head | kept | kept | 2 for 32 heads | 2 for 32 heads |
+# | norm (06) | LayerNorm before | DeepNorm, after | DeepNorm, after | RMSNorm before | RMSNorm before |
+# | MLP (06) | GELU, 4C | GeGLU | kept | SwiGLU | SwiGLU |
+# | head (06) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
+#
+# In **bold**: dropped; other entries that are not *kept* are changes. *Not stated* means that no published
+# sentence or line of code was found. Numbers in brackets below refer to the sources at the end.
+# %%
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import minglm
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example
+from minglm.original.weights import original_name
+from minglm.viz.palette import KINDS
+
+torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
+BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
+
+# %% [markdown]
+# In words, with what did not fit:
+#
+# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans, Poisson(3),
+#   70 % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, because no single way was
+#   found to split Chinese, English and code into sentences [4]. Part A looks both ways and the head is tied
+#   [1, 2, 3]. LayerNorm comes after the sum, in which the residual is scaled by $\sqrt{2n}$ for $n$ layers
+#   (DeepNorm); the MLP is a GeGLU of width $8C/3$ [1, 3].
+# - **ChatGLM-6B** kept Part A and both positions: each of the two turns one half of every head. It has the
+#   norm of GLM-130B, the plain GELU of width $4C$, and a head of its own [5]. It is made for chat and does
+#   not fill blanks; nor does the next one [12].
+# - **ChatGLM2-6B** was pretrained with a mix of objectives, as GLM is [6, 7]. Chat is trained with an empty
+#   Part A, which leaves nothing for the second position to say [7]: only half of each head is turned.
+#   RMSNorm before, a SwiGLU of width 13,696 at $C = 4096$, two sets of keys and values shared by 32 heads,
+#   biases on queries, keys and values alone [8].
+# - **ChatGLM3-6B** is the same network in its published code and settings [9].
+# - **GLM-4-9B** has more layers, a larger vocabulary, and the same parts [10]. Summaries of its report
+#   mention rotary positions in two dimensions [11]; the published code has one [10]. The pretraining code
+#   is not public [13].
+#
+# ## Later masks: special cases of ours
+#
+# The code of GLM-130B and ChatGLM-6B builds a matrix: ones on and below the diagonal, and ones in all
+# columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are one
+# integer.
+# %% exact
+T, A = 8, 5
+row, column = np.indices((T, T))
+later = (column <= row) | (column < A)
+assert (later == GLMMask.packed([T], [A]).dense().numpy()).all()
+assert ((column <= row) == GLMMask.packed([T], [0]).dense().numpy()).all()
+for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
+    print(f"{name:22} keys that the rows see: {GLMMask.packed([T], [a]).visible_keys().tolist()}")
+
+# %% [markdown]
+# Why give Part A up? In a chat Part A would be all that was said before: with every turn it grows, every
+# row changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were
+# read stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
+# %% exact
+ends = [5, 10, 15, 20]
+print("rows computed, A = 0:           ", ends[-1])
+print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(ends))
+
+# %% [markdown]
+# ## Later position schemes: special cases of ours, or none at all
+#
+# A sample with a short blank, and a text that continues, under each rule [2, 5, 8]:
+# %% exact
+short = build_example(range(8, 14), [Span(2, 4)], [0])
+long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
+names = {3: "[M]", 5: "[gM]", 6: "[S]"} | {8 + i: f"x{i + 1}" for i in range(6)}
+
+
+def show(what, values):
+    print(f"{what:34}" + "".join(f"{value:>5}" for value in values))
+
+
+for example in (short, long):
+    show("", [names[t] for t in example.tokens.tolist()])
+    show("GLM, ChatGLM-6B   position", example.position_ids)
+    show("                  block position", example.block_position_ids)
+    runs_on = range(len(example.tokens))
+    show("GLM-130B          position", runs_on if example is long else example.position_ids)
+    print()
+show("", ["[gM]", "[S]", *(f"x{i + 1}" for i in range(6))])
+show("ChatGLM2-6B       position", range(8))
+
+
+# %% [markdown]
+# In GLM-130B all rows of a short blank have one position; only the mask tells their order. In ChatGLM2 a
+# prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
+#
+# ## Rotary positions
+#
+# GLM adds a learned row to the token. A rotary position adds nothing: it *turns* queries and keys. Take one
+# pair of numbers and 30 degrees per position. On paper: $q = (1, 0)$ at position 1 turns to 30 degrees,
+# $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At positions 5 and 7 the angles are
+# 150 and 210 and the product is the same: only distance counts.
+# %%
+def turn(x, positions, theta):
+    """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
+    turned = x.clone()
+    for i, position in enumerate(positions):
+        for j, angle in enumerate(position * theta):
+            a, b = x[i, 2 * j], x[i, 2 * j + 1]
+            turned[i, 2 * j] = angle.cos() * a - angle.sin() * b
+            turned[i, 2 * j + 1] = angle.sin() * a + angle.cos() * b
+    return turned
+
+
+q = k = torch.tensor([[1.0, 0.0]])
+thirty = torch.tensor([math.pi / 6])
+for i, j in ((1, 3), (5, 7), (0, 2)):
+    product = float((turn(q, [i], thirty) * turn(k, [j], thirty)).sum())
+    print(f"positions {i} and {j}: {product:.3f}")
+
+T, D = 24, 16
+theta = 10000.0 ** (-torch.arange(0, D, 2) / D)  # (D / 2,) fast pairs and slow ones
+torch.manual_seed(0)
+q, k = torch.randn(1, D).expand(T, D), torch.randn(1, D).expand(T, D)  # the same token everywhere
+rotary = turn(q, range(T), theta) @ turn(k, range(T), theta).T / math.sqrt(D)
+added = (q + torch.randn(T, D)) @ (k + torch.randn(T, D)).T / math.sqrt(D)
+for distance in range(-T + 1, T):
+    assert rotary.diagonal(distance).std(correction=0) < 1e-5
+
+fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.6), sharey=True, layout="constrained")
+for ax, scores, title in ((axes[0], added, "random tables, added"), (axes[1], rotary, "rotary")):
+    ax.imshow(scores, cmap="cividis")
+    ax.set(title=title, xlabel="position of the key")
+axes[0].set_ylabel("position of the query")
+fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
+
+# %% [markdown]
+# Scores of the same two tokens at all positions; bright is high. Tables have to learn distance; rotary
+# scores have it built in, and no table ends anywhere.
+#
+# ## Weights of the original GLM
+#
+# `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
+# large, 410M, 515M, 2B, 10B and the Chinese ones. They refuse the later models, which are other networks.
+# This page makes up a checkpoint in the layout of the original training code. First, a small GLM learns
+# four sentences by heart, with a vocabulary in the form of BERT's `vocab.txt`.
+# %%
+SENTENCES = (
+    "the cat sat on the mat.",
+    "the old man read a book by the fire.",
+    "a ship came with the tide.",
+    "the king lost his crown in the snow.",
+)
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
+words = sorted({word for sentence in SENTENCES for word in sentence[:-1].split()})
+vocab = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]
+(folder / "vocab.txt").write_text("\n".join(vocab))
+tokenizer = Tokenizer.from_original(folder / "vocab.txt")
+special = tokenizer.special
+print(special)
+print(len(vocab), "lines and two tokens of GLM in a table of", tokenizer.vocab_size, "rows")
+
+torch.manual_seed(0)
+model = GLM(GLMConfig(tokenizer.vocab_size, 128, 2, 2, max_positions=32, dropout=0.0))
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+texts = [[special.cls, *tokenizer.encode(sentence), special.eos] for sentence in SENTENCES]
+for step in range(300):
+    examples = []
+    for n, text in enumerate(2 * texts):
+        rng = Rng(0, step, n)
+        spans = minglm.sample_spans(text, "token", rng, has_eos=True)
+        order = rng.shuffle(list(range(len(spans))))
+        examples.append(build_example(text, spans, order, special))
+    loss = model.loss(minglm.pack(examples))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+print(f"loss at the end {loss.item():.2f}, ln V = {math.log(tokenizer.vocab_size):.2f}")
+
+# %% [markdown]
+# `[sMASK]` and `[gMASK]` share the id of `[MASK]`, and pad is eos, as in the models that were trained on
+# BERT's vocabulary. The weights have other names there:
+# %% exact
+weights = {original_name(name): w.clone() for name, w in model.state_dict().items()}
+for name in model.state_dict():
+    if "layers.1" not in name and not name.endswith("bias"):
+        print(f"{name:34} {original_name(name)}")
+
+
+# %% [markdown]
+# Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads: its share of $Q$, of
+# $K$ and of $V$, which are not adjacent in the matrix. On paper, with $C = 4$ and two ranks:
+# %% exact
+def share(name, weight, rank, ranks):
+    if "query_key_value" in name:
+        return torch.cat([third.chunk(ranks)[rank] for third in weight.chunk(3)])
+    if "word_embeddings" in name or "dense_h_to_4h" in name:
+        return weight.chunk(ranks)[rank].clone()  # rows
+    if name.endswith(("attention.dense.weight", "dense_4h_to_h.weight")):
+        return weight.chunk(ranks, dim=1)[rank].clone()  # columns
+    return weight  # norms, positions and the biases of these two: on every rank
+
+
+labels = [f"{part}{column}" for part in "QKV" for column in range(4)]
+for rank in range(2):
+    rows = share("query_key_value", torch.arange(12), rank, 2)
+    print(f"rank {rank} holds", *(labels[row] for row in rows))
+
+# %%
+fig, ax = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
+left, two = 0, plt.matplotlib.colors.ListedColormap([SAND, BLUE])
+for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"):
+    name = f"transformer.layers.0.{key}.weight"
+    rows, columns = weights[name].shape
+    entries = torch.arange(rows * columns).view(rows, columns)
+    on_rank_0 = torch.isin(entries, share(name, entries, 0, 2))
+    ax.imshow(on_rank_0, cmap=two, interpolation="none", extent=(left, left + columns, -rows, 0))
+    words = key.replace(".", "\n") + f"\n{rows} x {columns}"
+    ax.text(left + columns / 2, 12, words, ha="center", fontsize=9)
+    left += columns + 85
+ax.set(xlim=(-50, left - 40), ylim=(-520, 150))
+ax.text(700, -330, "dark: on rank 0\nlight: on rank 1", fontsize=10)
+ax.axis("off")
+fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
+
+# %% [markdown]
+# The training code writes one folder per checkpoint, one file per rank, and one line with the number of the
+# last checkpoint:
+# %% exact
+checkpoint = folder / "blocklm-tiny"
+(checkpoint / "500").mkdir(parents=True)
+(checkpoint / "latest_checkpointed_iteration.txt").write_text("500")
+for rank in range(2):
+    shares = {name: share(name, weight, rank, 2) for name, weight in weights.items()}
+    state = {"iteration": 500, "mp_world_size": 2, "module": shares}
+    torch.save(state, checkpoint / "500" / f"mp_rank_{rank:02}_model_states.pt")
+for path in sorted(folder.rglob("*")):
+    print("    " * (len(path.relative_to(folder).parts) - 1) + path.name + "/" * path.is_dir())
+
+# %% [markdown]
+# Two lines read it and put the ranks together, and it fills blanks (in lower case, as BERT's vocabulary has
+# nothing else):
+# %%
+loaded = GLM.from_original(checkpoint)
+tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
+for text in ("The cat [MASK] on the mat.", "The [MASK] lost his [MASK] in the snow."):
+    print(minglm.fill(loaded, tokenizer, text).text)
+for name, weight in model.state_dict().items():
+    assert torch.equal(weight, loaded.state_dict()[name]), name
+
+# %% [markdown]
+# `minglm convert` does all this in one line and writes a model folder for every other command:
+# %%
+command = ["convert", checkpoint, "--tokenizer", folder / "vocab.txt", "--out", folder / "tiny"]
+run = subprocess.run([sys.executable, "-m", "minglm", *command], capture_output=True, text=True)
+assert run.returncode == 0, run.stderr
+print(run.stdout.replace(str(folder), "..."))
+
+
+# %% [markdown]
+# Two lines of its output are guesses: heads are 64 wide in all published GLMs, and the training code
+# computes GELU with tanh. (The code on the Hugging Face hub uses the error function, and so does a model
+# read from a folder with its `config.json`.)
+#
+# A later or damaged model is refused. And a `.pt` file is a pickle, which can call any function when it is
+# opened; minglm calls none:
+# %%
+class Trap:
+    def __reduce__(self):
+        return print, ("this must never be seen",)
+
+
+no_tables = {name: weight for name, weight in weights.items() if "position" not in name}
+torch.save({"module": weights, "args": Trap()}, folder / "trap.pt")
+for source in (no_tables, folder / "trap.pt"):
+    try:
+        GLM.from_original(source)
+    except MinglmError as error:
+        print(str(error).replace(str(folder), "..."))
+
+
+# %% [markdown]
+# **Remember:** from ChatGLM2 on, the later models have A = 0, which makes a chat cheaper, and need no
+# second position. Their masks are still our one integer. The original weights are the same tensors as ours,
+# under other names, cut into ranks.
+#
+# ## Exercises
+#
+# **1.** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
+# the second half by the block position, each half with its own `theta` of $D / 4$ angles,
+# $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
+# with pairs as in `turn`.
+# %%
+def check_rotary_2d(rotary_2d):
+    torch.manual_seed(2)
+    q, k = torch.randn(1, 8).expand(5, 8), torch.randn(1, 8).expand(5, 8)
+    ids = torch.tensor([0, 1, 2, 2, 2]), torch.tensor([0, 0, 0, 1, 2])
+    a, b = rotary_2d(q, *ids), rotary_2d(k, *ids)
+    assert a is not None, "rotary_2d returned None: did you forget `return`?"
+    assert a.shape == q.shape, f"the result has shape {tuple(a.shape)}, not {tuple(q.shape)}"
+    assert torch.allclose(a[0], q[0], atol=1e-6), "at positions 0 and 0 nothing is turned"
+    assert torch.allclose(a.norm(dim=1), q.norm(dim=1), atol=1e-5), "turning keeps lengths"
+    moved = [(a[i] != a[j]).nonzero().flatten().tolist() for i, j in ((0, 1), (2, 3))]
+    assert moved[0] == [0, 1, 2, 3], f"the position alone moves columns {moved[0]}"
+    assert moved[1] == [4, 5, 6, 7], f"the block position alone moves columns {moved[1]}"
+    for rows, half in (((0, 1), slice(0, 4)), ((2, 3), slice(4, 8))):  # one step of one position
+        pairs = torch.view_as_complex(a[list(rows), half].unflatten(1, (2, 2)).contiguous())
+        angles = (pairs[1] / pairs[0]).angle().tolist()
+        assert np.allclose(angles, (1, 0.01), atol=1e-4), f"one step turns the pairs by {angles}"
+    assert torch.allclose(a[3] @ b[2], a[4] @ b[3], atol=1e-5), "scores must depend on distances only"
+    print("✓ check_rotary_2d: both halves turn, by their own positions")
+
+
+# %%
+def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
+
+
+# check_rotary_2d(rotary_2d)  # uncomment
+
+
+# %% [markdown]
+# **2.** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
+# pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
+# %%
+def check_join_qkv(join_qkv):
+    for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
+        whole = torch.randn(3 * C, C)
+        joined = join_qkv([share("query_key_value", whole, rank, ranks) for rank in range(ranks)])
+        assert joined is not None, "join_qkv returned None: did you forget `return`?"
+        assert joined.shape == whole.shape, f"{ranks} ranks: the result has shape {tuple(joined.shape)}"
+        wrong = (joined != whole).any(1).nonzero().flatten().tolist()
+        assert not wrong, f"C={C}, {ranks} ranks: rows {wrong} are not where they were"
+    print("✓ check_join_qkv: 1 to 4 ranks")
+
+
+# %%
+def join_qkv(pieces): ...  # your answer
+
+
+# check_join_qkv(join_qkv)  # uncomment
+
+# %% [markdown]
+# ## What to build next
+#
+# Larger things, each with a test of success.
+#
+# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text
+#   moved by ten positions gives the same logits, and you compare the held-out loss of the preset `page`
+#   with that of the tables, with the same seed.
+# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for
+#   bit what it was, and the cache is $H / G$ times smaller.
+# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its own
+#   rows, and answers as if everything had been read again.
+# - **GLM-130B's blanks.** One position per row, as in the table above. Done: you can say what it costs, in
+#   the scores of chapter 09 before and after.
+# - **Your language.** Train a tokenizer and the preset `small` on some hundred megabytes of text. Done:
+#   bits per byte on held-out text, compared with bzip2.
+#
+# ## Sources
+#
+# *official* is `sat/model/official` in
+# [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official),
+# the authors' own library; a `config.json` is that of the model's folder on the Hugging Face hub.
+#
+# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md), the part on
+#    design; the English README is shorter. Width: `configs/model_glm_130b.sh`.
+# 2. THUDM/GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
+#    `get_masks_and_position_ids`. Appendix B.3 of [the paper](https://arxiv.org/abs/2210.02414) says so
+#    too, as quoted in [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
+# 3. *official*, `glm130B_model.py`.
+# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74). (Another of the authors gives
+#    efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
+# 5. *official*, `chatglm_model.py`; `config.json` of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
+# 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
+# 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
+#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
+# 8. *official*, `chatglm2_model.py`; `config.json` and `tokenization_chatglm.py` of
+#    [chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b).
+# 9. *official*, `chatglm3_model.py`; `config.json` of
+#    [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
+# 10. *official*, `chatglm4_model.py`; huggingface/transformers,
+#     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm).
+# 11. GLM-4, [arXiv 2406.12793](https://arxiv.org/abs/2406.12793), read in summaries only.
+# 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B,
+#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
+# 13. GLM-4, [issue 355](https://github.com/zai-org/GLM-4/issues/355).
+#
+# ## Read on
+#
+# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the
+#   list of what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py):
+#   the three kinds of vocabulary.
+# - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
+#   code.

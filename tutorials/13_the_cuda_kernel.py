@@ -1,0 +1,518 @@
+# %% [markdown]
+# # 13 The CUDA kernel
+# *How do you write it for a GPU, and test it without one?*
+#
+# The algorithm is that of chapter 11, but thousands of threads run it together, share memory, and must wait
+# for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
+# threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
+# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles. (So far these kernels have run only
+# there, not yet on a GPU.) At the end we remove every barrier of a real kernel, one at a time, and see
+# which test catches it.
+#
+# - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
+#   one is missing.
+# - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
+# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open` shows the mask that the kernel
+#   computes.
+# %%
+import ctypes
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import minglm
+from minglm import GLMMask, keys_of_row, masked_attention
+from minglm.attention import backends
+from minglm.rng import Rng
+from minglm.viz.palette import KINDS
+
+FAST = os.environ.get("MINGLM_FAST") == "1"
+BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
+CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cuda").is_dir()), None)
+EMULATED, why = next((usable, why) for name, usable, why in backends() if name == "emulated")
+print("emulator:", why)
+
+# %% [markdown]
+# ## Words
+# | CUDA | what it is | in `csrc/cuda/simple.cuh`, forward |
+# |---|---|---|
+# | grid | all blocks of a launch; they are independent of each other | all rows of all samples and heads |
+# | block | threads with a common memory and a barrier | 16 rows of one sample and head |
+# | warp | 32 threads (*lanes*) that can exchange registers | 4 of these rows |
+# | lane | one thread, with registers of its own | one key of a tile; then one or a few columns of O |
+# | shared memory | the block's own, small and fast; uninitialised | Q, a tile of K and V, P |
+# | `__syncthreads()` | barrier: waits for all threads of the block | before and after a tile is loaded |
+# | `__syncwarp()` | the same for a warp | between writing P and reading it |
+# | `__shfl_xor_sync(.., x, n)` | the `x` of lane number `lane ^ n` | maximum and sum of a row |
+#
+# The scores of a row are in different lanes, and the softmax needs their maximum. `lane ^ 1` is the
+# neighbour, `lane ^ 2` the one two further, and so on. With four lanes, on paper:
+# %% exact
+lanes = [3, 7, 1, 5]
+print("each lane holds   ", lanes)
+for step in (1, 2):
+    lanes = [max(x, lanes[lane ^ step]) for lane, x in enumerate(lanes)]
+    print(f"after lane ^ {step}    ", lanes)
+
+# %% [markdown]
+# ## A machine
+# A thread is a generator: it runs until it yields a request. `TURN` ends its turn; `BLOCK` and `WARP` are
+# the two barriers; a shuffle returns the other lane's `x`. The *schedule* chooses which thread continues. A
+# correct kernel gives the same result under every schedule.
+# %%
+TURN, BLOCK, WARP = ("turn",), ("block",), ("warp",)
+
+
+def shuffle(step, x):
+    return "shuffle", step, x
+
+
+def choose(names, order, rank, rng):
+    """The thread (warp, lane) that continues, of those that can."""
+    if order == "in order":
+        return min(names)
+    if order == "reverse":
+        return max(names)
+    if order == "priorities":  # the first warp in rank; uniform: any
+        first = min((warp for warp, _ in names), key=rank.index)
+        names = [name for name in names if name[0] == first]
+    return sorted(names)[rng.integer(len(names))]
+
+
+def carry_out(kernel, warps, lanes, order, seed=0):
+    rng = Rng(seed)
+    rank = rng.shuffle(list(range(warps)))
+    threads = {(warp, lane): kernel(warp, lane) for warp in range(warps) for lane in range(lanes)}
+    ready = dict.fromkeys(threads)  # threads that can continue, and what their yield returns
+    waits = {}  # the others, and what they request
+    while ready:
+        if order == "priorities" and rng.integer(64) == 0:
+            rng.shuffle(rank)  # now and then other priorities
+        me = choose(ready, order, rank, rng)
+        try:
+            wish = threads[me].send(ready.pop(me))
+        except StopIteration:
+            del threads[me]
+            continue
+        if wish == TURN:
+            ready[me] = None
+            continue
+        waits[me] = wish
+        group = [name for name in threads if wish == BLOCK or name[0] == me[0]]
+        if all(waits.get(name, TURN)[0] == wish[0] for name in group):  # the last one has come
+            for warp, lane in group:
+                step = waits[warp, lane][1] if wish[0] == "shuffle" else 0
+                ready[warp, lane] = waits[warp, lane ^ step][-1]
+            for name in group:
+                del waits[name]
+    assert not waits, f"deadlock: {waits}"
+
+
+# %% [markdown]
+# ## Two barriers, and what it takes to miss them
+# The core of a tiled kernel: warp 0 loads a tile into shared memory, all warps use it. One barrier says
+# *the tile is complete*, the other *no warp reads the last tile any more*. A warp is one thread here.
+# %%
+def use_tiles(order, seed, without):
+    """Whether the sums are right, and for each turn (warp, what it did)."""
+    tiles = np.arange(96.0).reshape(3, 32)
+    shared = np.full(32, np.nan)  # shared memory begins as NaN
+    sums, turns = [], []
+
+    def kernel(warp, lane):
+        total = 0.0
+        for tile in tiles:
+            if without != "before":
+                yield BLOCK  # no warp reads the last tile any more
+            if warp == 0:
+                for i in range(32):
+                    shared[i] = tile[i]
+                    turns.append((warp, "writes"))
+                    yield TURN
+            if without != "after":
+                yield BLOCK  # the tile is complete
+            for i in range(32):
+                total += shared[i]
+                turns.append((warp, "reads" if shared[i] == tile[i] else "reads another one"))
+                yield TURN
+        sums.append(total)
+
+    carry_out(kernel, 4, 1, order, seed)
+    return sums == [tiles.sum()] * 4, turns
+
+
+# %% [markdown]
+# Leave out each barrier in turn. How many of 40 seeds give wrong sums? (The first two orders are not
+# random: one run.)
+# %% exact
+print("barrier left out   in order   reverse   uniform   priorities")
+for without in ("none", "before", "after"):
+    misses = []
+    for order in ("in order", "reverse", "uniform", "priorities"):
+        seeds = 40 if order in ("uniform", "priorities") else 1
+        wrong = sum(not use_tiles(order, seed, without)[0] for seed in range(seeds))
+        misses.append(f"{wrong} of {seeds}")
+    print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
+
+# %% [markdown]
+# Each of the first three orders misses one of the mistakes. *In order*, warp 0 has always written before
+# the others read. *Reverse*, it always comes last. *Uniform* looks the most thorough, but all warps advance
+# alike: warp 0 never got far enough ahead to overwrite what others still read. *Priorities* let one warp
+# run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
+# %%
+COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
+shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
+fig, axes = plt.subplots(3, 1, figsize=(7, 4.4), sharex=True, layout="constrained")
+for ax, order, seed in zip(axes, ("reverse", "uniform", "priorities"), (0, 0, shows), strict=True):
+    turns = use_tiles(order, seed, "before")[1]
+    wrong = sum(what == "reads another one" for _, what in turns)
+    colours = [COLOURS[what] for _, what in turns]
+    ax.bar(range(len(turns)), 0.8, 1.0, bottom=[warp - 0.4 for warp, _ in turns], color=colours)
+    ax.set(ylim=(3.6, -0.6), yticks=range(4), ylabel="warp", xlim=(-1, len(turns)))
+    ax.set_title(f"{order}: {wrong} wrong reads", fontsize=10, loc="left")
+    ax.spines[["top", "right"]].set_visible(False)
+axes[-1].set_xlabel("turn")
+fig.legend(
+    [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
+    ["writes the tile", "reads it", "reads another one"],
+    loc="outside upper center",
+    ncols=3,
+    frameon=False,
+)
+fig.alt_text = (
+    "Who has which turn when the barrier before the next tile is missing: in reverse "
+    "order and drawn uniformly no read is wrong; with priorities warp 0 writes the "
+    "next tile while others read the last one."
+)
+
+# %% [markdown]
+# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn about
+# every 256 turns, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding
+# bugs* (2010). A turn there lasts until the next barrier or warp instruction.
+#
+# ## Attention on that machine
+# `forward_simple` with warps of four lanes: a warp has one row; a lane has one *key* of the tile, then one
+# *column* of the output. All lanes need all of `P`, so it goes through shared memory, followed by a `WARP`
+# barrier. All warps load their share.
+# %%
+WARPS, LANES = 4, 4
+
+
+def attend(q, k, v, part_a_len, order, seed=0):
+    T, D = q.shape
+    out = np.full((T, D), np.nan)
+
+    def block(first):  # of the grid: rows first .. first + WARPS - 1
+        K, V = np.full((2, LANES, D), np.nan)  # shared memory
+        P = np.full((WARPS, LANES), np.nan)
+
+        def kernel(warp, lane):
+            row = first + warp
+            m, ell, o = -math.inf, 0.0, 0.0
+            for begin in range(0, keys_of_row(first + WARPS - 1, part_a_len), LANES):
+                yield BLOCK  # no warp reads the last tile any more
+                K[warp, lane], V[warp, lane] = k[begin + warp, lane], v[begin + warp, lane]
+                yield BLOCK  # the tile is complete
+                s = q[row] @ K[lane] / math.sqrt(D)
+                if begin + lane >= keys_of_row(row, part_a_len):
+                    s = -math.inf
+                top = max(m, s)
+                for step in (1, 2):
+                    top = max(top, (yield shuffle(step, top)))
+                shrink, P[warp, lane] = math.exp(m - top), math.exp(s - top)
+                yield WARP  # P of the row is complete
+                o = shrink * o + P[warp] @ V[:, lane]
+                ell, m = shrink * ell + P[warp, lane], top  # ell: of this lane's keys
+            for step in (1, 2):
+                ell = ell + (yield shuffle(step, ell))
+            out[row, lane] = o / ell
+
+        carry_out(kernel, WARPS, LANES, order, seed)
+
+    for first in range(0, T, WARPS):
+        block(first)
+    return out
+
+
+T, A = 12, 6
+q, k, v = np.random.default_rng(0).normal(size=(3, T, LANES))
+mask = GLMMask.packed([T], [A])
+want = masked_attention(*(torch.from_numpy(x)[:, None] for x in (q, k, v)), mask, backend="reference")[
+    :, 0
+].numpy()
+found = attend(q, k, v, A, "in order")
+assert abs(found - want).max() < 1e-14
+for order in ("reverse", "uniform", "priorities"):
+    assert all((attend(q, k, v, A, order, seed) == found).all() for seed in range(5))
+print("in order, reverse, uniform, priorities: the same bits, and the reference's numbers")
+
+# %% [markdown]
+# ## The real one
+# This is the loop over tiles of `forward_simple`, from the file that nvcc compiles. A warp has four rows
+# there (`r`), a tile 32 keys. `begin` above is `j * KEYS` here, and tiles before number `full` need no
+# mask.
+# %%
+if CSRC:
+    text = (CSRC / "cuda" / "simple.cuh").read_text()
+    begin = text.index("for (int j = 0; j < tiles; ++j) {")
+    print("    " + text[begin : text.index("\n    }\n", begin) + 6])
+else:
+    print("csrc/ is not beside this file: csrc/cuda/simple.cuh, forward_simple")
+
+# %% [markdown]
+# `backend="emulated"` runs it, each CUDA thread with a stack of its own. float32 uses the kernels of
+# `simple.cuh`, bfloat16 those for tensor cores; forward and backward:
+# %%
+mask = GLMMask.packed([77, 20], [40, 5])
+numbers = torch.randn(4, 97, 1, 32, generator=torch.Generator().manual_seed(0))
+
+
+def results(backend, numbers):
+    """O, dQ, dK and dV of a backend."""
+    q, k, v, grad = numbers
+    inputs = [x.clone().requires_grad_() for x in (q, k, v)]
+    out = masked_attention(*inputs, mask, backend=backend)
+    return [out.detach(), *torch.autograd.grad(out, inputs, grad)]
+
+
+SCHEDULES = ("in-order", "reverse", "pct:1", "pct:2")
+if not EMULATED:
+    print("left out here:", why)
+for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATED else ():
+    x = numbers.to(dtype)
+    first, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
+    truth = results("reference", x.double())
+    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(first, truth, strict=True)]
+    assert max(off) < allowed
+    assert all(torch.equal(x, y) for again in others for x, y in zip(first, again, strict=True))
+    print(
+        f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, the same bits"
+    )
+
+# %% [markdown]
+# ## Tensor cores
+# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together: each lane
+# has a few of the numbers in its registers. With $g$ = lane // 4 and $t$ = lane % 4 the manual (PTX ISA,
+# `mma.m16n8k16`) says which lane holds what:
+# %% exact
+lane = np.arange(32)[:, None]
+g, t = lane // 4, lane % 4
+i, j = np.arange(8), np.arange(4)
+HOLDS = {  # for each lane and each of its numbers: the row and the column
+    "A": (g + 8 * (i // 2 % 2), 2 * t + i % 2 + 8 * (i // 4)),  # 16 x 16
+    "B": (2 * t + j % 2 + 8 * (j // 2), g + 0 * j),  # 16 x 8
+    "C": (g + 8 * (j // 2), 2 * t + j % 2),  # 16 x 8
+}
+for name, (rows, columns) in HOLDS.items():
+    cells = [f"({r},{c})" for r, c in zip(rows[6], columns[6], strict=True)]
+    print(f"lane 6 holds of {name}:", *cells)
+
+
+def multiply_add(c, a, b):
+    """C + A B of a warp, from registers to registers: (32, 4), (32, 8), (32, 4) -> (32, 4)."""
+    A, B, C = np.zeros((16, 16)), np.zeros((16, 8)), np.zeros((16, 8))
+    A[HOLDS["A"]], B[HOLDS["B"]], C[HOLDS["C"]] = a, b, c
+    return (C + A @ B)[HOLDS["C"]]
+
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7, 4.8), width_ratios=(8, 16), layout="constrained")
+for ax, name in zip(axes, "CA", strict=True):
+    rows, columns = HOLDS[name]
+    for who in range(32):
+        colour = RED if who == 6 else LIGHT if who // 4 == 1 else "white"
+        for r, c in zip(rows[who], columns[who], strict=True):
+            ax.add_patch(plt.Rectangle((c - 0.5, r - 0.5), 1, 1, fc=colour, ec="#DDDDDD"))
+            ax.text(c, r, who, ha="center", va="center", fontsize=8, color="white" if who == 6 else "black")
+    last = columns.max()
+    ax.set(
+        xlim=(-0.5, last + 0.5),
+        ylim=(15.5, -0.5),
+        aspect="equal",
+        yticks=(0, 7, 8, 15),
+        xticks=(0, 7) if name == "C" else (0, 7, 8, 15),
+        title=f"{name}: whose number it is",
+    )
+fig.alt_text = (
+    "Which lane of a warp holds which number of the 16 x 8 result C and the 16 x 16 "
+    "factor A. A row lives in four lanes. Two C side by side are dealt out as one A."
+)
+
+# %% [markdown]
+# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles,
+# `lane ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so
+# the result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of
+# 16:
+# %%
+rng = np.random.default_rng(0)
+Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
+zero = np.zeros((32, 4))
+scores = [
+    multiply_add(zero, Q[HOLDS["A"]], K.T[:, keys][HOLDS["B"]])  # eight keys at a time
+    for keys in (slice(0, 8), slice(8, 16))
+]
+p = np.concatenate(scores, 1) % 7  # something done to each number: in forward it is exp
+out = multiply_add(zero, p, V[:, :8][HOLDS["B"]])
+assert (out == ((Q @ K.T % 7) @ V[:, :8])[HOLDS["C"]]).all()
+print("two C's, lane by lane, are one A: P never leaves the registers")
+
+# %% [markdown]
+# ## Barriers removed, for real
+# Back to the three barriers of `forward_simple`. The sources are copied to a temporary folder, one barrier
+# is removed, and a short driver starts the kernel on the emulator.
+# %%
+DRIVER = """
+#include "cuda/simple.cuh"
+using namespace minglm;
+using namespace minglm::emulated;
+extern "C" const char* attend(void* q, void* k, void* v, void* out, float* lse, int T,
+                              int part_a_len, const char* schedule) {
+    const int32_t ends[] = {0, T}, part_a_lens[] = {part_a_len};
+    AttentionProblem p = {};
+    p.dtype = Dtype::float32, p.samples = p.heads = 1, p.head_dim = 32, p.queries = p.keys = T;
+    p.scale = 0.17677669529663687;  // 1 / sqrt(32)
+    p.cu_seqlens_q = p.cu_seqlens_k = ends, p.part_a_lens = part_a_lens;
+    p.q = {q, 32, 32}, p.k = {k, 32, 32}, p.v = {v, 32, 32}, p.out = {out, 32, 32}, p.lse = lse;
+    set_schedule(parse_schedule(schedule));
+    const int blocks = places(T, 1, SimpleShape::rows), bytes = simple_bytes<32>(1, 2, 1);
+    launch(&forward_simple<32>, dim3(blocks), SimpleShape::threads, bytes, nullptr, p);
+    return last_report().c_str();
+}"""
+COMPILER = os.environ.get("CXX", "c++")
+READY = CSRC and shutil.which(COMPILER) and sys.platform == "linux"
+if not READY:
+    print("not here: this needs Linux, a C++ compiler and csrc/; what follows is left out")
+
+
+def compile_it(folder, *arguments):
+    flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-pthread", "-I."]
+    subprocess.run([COMPILER, *flags, *arguments], cwd=folder, check=True)
+
+
+def verdict(attend, schedule, T=200, part_a_len=90):
+    """What the emulator reports, or else how far the output is from the reference."""
+    q, k, v = torch.randn(3, T, 1, 32, generator=torch.Generator().manual_seed(0))
+    out, lse = torch.full_like(q, math.nan), torch.zeros(T)
+    addresses = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out, lse)]
+    if report := attend(*addresses, T, part_a_len, schedule.encode()).decode():
+        return "reported", re.sub(r"^.*/", "", report.split("\n")[0])
+    mask = GLMMask.packed([T], [part_a_len])
+    off = float((out - masked_attention(q, k, v, mask, backend="reference")).abs().max())
+    return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"
+
+
+# %%
+with tempfile.TemporaryDirectory() as work:
+    folder, changes = Path(work), []
+    if READY:
+        shutil.copytree(CSRC, folder, dirs_exist_ok=True)
+        (folder / "driver.cpp").write_text(DRIVER)
+        compile_it(folder, "-c", "cuda_on_cpu/simt.cpp", "-o", "simt.o")
+        source = (folder / "cuda" / "simple.cuh").read_text()
+        kernel = slice(source.index("forward_simple(AttentionProblem"), source.index("lse_of("))
+        places = [
+            x.span()
+            for x in re.finditer(r"__sync\w+\(\);", source)
+            if kernel.start <= x.start() < kernel.stop
+        ]
+        changes = [(0, 0, ""), *((*place, "") for place in places)]  # nothing; each barrier
+        changes.append((*places[0], "if (warp_id()) __syncthreads();"))  # not all warps reach it
+        print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES))
+    for n, (begin, end, instead) in enumerate(changes):
+        (folder / "cuda" / "simple.cuh").write_text(source[:begin] + instead + source[end:])
+        compile_it(folder, "-shared", "driver.cpp", "simt.o", "-o", f"{n}.so")
+        attend = ctypes.CDLL(str(folder / f"{n}.so")).attend
+        attend.restype = ctypes.c_char_p
+        words, details = zip(*(verdict(attend, schedule) for schedule in SCHEDULES), strict=True)
+        line = f"{source.count(chr(10), 0, begin) + 1}: {instead or source[begin:end]}"
+        print(f"{line if end else 'nothing':42}" + "".join(f"{word:10}" for word in words))
+        print(f"    {details[0]}")
+        assert ("right" not in words) if end else set(words) == {"right"}, "no schedule caught it"
+
+
+# %% [markdown]
+# Unchanged, the kernel is right under every schedule; with any barrier removed, or put where not all warps
+# reach it, it is caught. The indented line is the result of the first schedule. `nan`: shared memory was
+# read before it was written (the emulator fills it with NaN first). *reported*: the emulator's own
+# diagnosis. (Even the two plain orders catch everything here, because all warps load, not warp 0 alone.)
+#
+# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, and to bounds and
+# fragments, with two sanitizers. Every mutant must be caught.
+#
+# The emulator cannot tell how fast a kernel is, the last bits of a tensor core's sums, or whether the
+# single lines of PTX in `device.h`, which it replaces, are right. For those a test reads what nvcc makes of
+# them.
+#
+# **Remember:** a block shares memory and barriers, a warp exchanges registers. Every tile needs two
+# barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
+# run far ahead, and fill memory with NaN.
+#
+# ## Exercises
+# **1. Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
+# number, and in which of its four registers.
+# %%
+def check_holder(holder):
+    rows, columns = HOLDS["C"]
+    for row in range(16):
+        for column in range(8):
+            answer = holder(row, column)
+            assert answer is not None, "holder returned None: did you forget `return`?"
+            lane, i = answer
+            assert 0 <= lane < 32 and 0 <= i < 4, f"({row}, {column}): there is no lane {lane}, {i}"
+            there = int(rows[lane, i]), int(columns[lane, i])
+            assert there == (row, column), f"lane {lane}, {i} holds {there}, not {row, column}"
+    print("✓ check_holder: 128 numbers")
+
+
+# %%
+def holder(row, column): ...  # your answer
+
+
+# check_holder(holder)  # uncomment
+
+
+# %% [markdown]
+# **2. Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie in
+# different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128 bytes. If
+# chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) fall
+# into two eighths, and take four turns. Write `place(row, chunk)`, which moves chunks within their rows so
+# that one turn is enough.
+# %%
+def check_place(place):
+    taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
+    for row, places in enumerate(taken):
+        assert None not in places, "place returned None: did you forget `return`?"
+        assert sorted(places) == list(range(4 * row, 4 * row + 4)), (
+            f"row {row} lies at {places}: not its own four places, each once"
+        )
+    for first in (0, 8):
+        for chunk in range(4):
+            eighths = [taken[row][chunk] % 8 for row in range(first, first + 8)]
+            turns = max(map(eighths.count, eighths))
+            assert turns == 1, f"rows {first} to {first + 7}, chunk {chunk}: {turns} turns"
+    print("✓ check_place: one turn for any eight rows")
+
+
+# %%
+def place(row, chunk): ...  # your answer
+
+
+# check_place(place)  # uncomment
+
+# %% [markdown]
+# ## Read on
+# - [`csrc/cuda/simple.cuh`](../csrc/cuda/simple.cuh): all of it, forward and backward; then
+#   [`forward.cuh`](../csrc/cuda/forward.cuh) and [`mma.cuh`](../csrc/cuda/mma.cuh) for tensor cores.
+# - [`csrc/cuda_on_cpu/simt.h`](../csrc/cuda_on_cpu/simt.h): how the emulator works and what it does not do.
+# - [`csrc/README.md`](../csrc/README.md) follows lane 4 of warp 1 through the online softmax with gdb.
+# - [`csrc/cuda/REPORT.md`](../csrc/cuda/REPORT.md): registers and instructions as compiled by nvcc.
