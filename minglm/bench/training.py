@@ -53,17 +53,35 @@ BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # per step; the preset sm
 # ---- trainers ------------------------------------------------------------------------------------------
 
 
-def training_batches(config, batch_tokens):
-    """Return (config with the actual vocabulary size, list of TrainingBatches of the embedded corpus)."""
+def corpus_of(config):
+    """Return (config with the actual vocabulary size, the embedded corpus' samples, those held out)."""
     tokenizer = Tokenizer.train(read_documents(embedded_corpus()), config.model.vocab_size)
     config = replace(config, model=replace(config.model, vocab_size=tokenizer.vocab_size))
     corpus = cached_corpus([embedded_corpus()], tokenizer, default_cache())
-    source, _ = sources(corpus, tokenizer, config)
+    return config, *sources(corpus, tokenizer, config)
+
+
+def training_batches(config, batch_tokens):
+    """Return (config with the actual vocabulary size, list of TrainingBatches of the embedded corpus)."""
+    config, source, _ = corpus_of(config)
     return config, [TrainingBatches(source, n) for n in batch_tokens]
+
+
+def initial_weights(config):
+    """Return the weights that a run with this config starts from, by name."""
+    torch.manual_seed(config.train.seed)
+    return GLM(config.model).state_dict()
 
 
 class Trainer:
     """A model, and step() -> (loss, gradient norm)."""
+
+    def weights(self):
+        """Return the weights, by name."""
+        return self.model.state_dict()
+
+    def close(self):
+        """Nothing to close; see Apart."""
 
     def first_step(self):
         """Return (loss, gradient norm) of a step without dropout."""
@@ -147,6 +165,9 @@ class Apart:
     def parts(self):
         return self.ask("parts")
 
+    def weights(self):
+        return self.ask("weights")
+
     def close(self):
         self.pipe.close()
         self.process.join()
@@ -166,8 +187,7 @@ def serve(pipe, threads, keep, make, *args):
 @contextmanager
 def trainers(config, batches, dtype, names, keep):
     """Yield the initial weights and {name: trainer}; ours are named after their backends."""
-    torch.manual_seed(config.train.seed)
-    initial = GLM(config.model).state_dict()
+    initial = initial_weights(config)
     weights = {name: weight + LOUD * torch.randn_like(weight) for name, weight in initial.items()}
     how = (config, batches, weights, dtype)
     rivals = {name: Apart(keep, Padded, *how, name == EVERY) for name in (EVERY, LEARNED)}

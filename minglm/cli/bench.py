@@ -95,6 +95,12 @@ def add_train(p):
     p.add_argument(
         "--seconds", type=float, default=30.0, metavar="S", help="timing per table, in seconds (default 30)"
     )
+    p.add_argument(
+        "--to-loss",
+        type=int,
+        metavar="STEPS",
+        help="instead, train for STEPS steps and tell how soon ours has the loss that padded ones end with",
+    )
 
 
 def add_generate(p):
@@ -114,7 +120,8 @@ def bench_command(args):
     to_stdout = args.json == "-"
     check_writable("--json", None if to_stdout else args.json)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
-        result = import_module(f"..bench.{args.bench}", __package__).run(args)
+        module = "to_loss" if getattr(args, "to_loss", None) is not None else args.bench
+        result = import_module(f"..bench.{module}", __package__).run(args)
         if getattr(args, "plot", None):
             from ..viz.figures.speed import fig_attention
 
