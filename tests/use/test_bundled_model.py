@@ -12,7 +12,6 @@ from conftest import ROOT
 from safetensors import safe_open
 
 from minglm import GLM, MinglmError, Tokenizer, fill
-from minglm.cli.pretrain import SHORT
 from minglm.files.checkpoint import model_folder, verify
 from minglm.files.jsonl import read_rows
 from minglm.measure.evaluate import evaluate_everyday
@@ -54,7 +53,7 @@ def test_its_files_are_whole_and_tell_where_it_comes_from():
     assert verify(model_folder(BOX))
     names = {f.name for f in BOX.iterdir()}
     assert {"ORIGIN.md", "CREDITS.tsv", "evaluation.json", "tokenizer.json"} < names
-    assert {"metrics.first.csv", "run.first.toml", "metrics.csv", "run.toml"} < names
+    assert {"metrics.csv", "run.toml"} < names
     origin = (BOX / "ORIGIN.md").read_text(encoding="utf-8")
     for words in (
         "public domain",
@@ -74,18 +73,12 @@ def test_every_storybook_is_credited():
     )
 
 
-def test_its_settings_are_those_of_the_preset_and_its_rounds_those_of_the_recipe(recipe):
-    for (name, more), suffix in zip(recipe.ROUNDS.items(), (".first", ""), strict=True):
-        keys = (SHORT.get(option, option.removeprefix("--")) for option in more[::2])
-        overrides = {"data.text": ["build/box"]} | dict(zip(keys, more[1::2], strict=True))
-        made, wanted = settings_of_run(BOX / f"run{suffix}.toml"), resolve("box", overrides=overrides)
-        assert made.model == wanted.model and made.data == wanted.data, name
-        assert made.train == replace(wanted.train, dtype=made.train.dtype), (
-            name
-        )  # measured on the machine that trained it
-        assert (
-            (BOX / f"metrics{suffix}.csv").read_text().splitlines()[-1].startswith(f"{wanted.train.steps},")
-        ), name
+def test_its_settings_are_those_of_the_preset():
+    made, wanted = settings_of_run(BOX / "run.toml"), resolve("box", overrides={"data.text": ["build/box"]})
+    assert made.model == wanted.model and made.data == wanted.data
+    # the dtype was measured on the machine that trained it
+    assert made.train == replace(wanted.train, dtype=made.train.dtype)
+    assert (BOX / "metrics.csv").read_text().splitlines()[-1].startswith(f"{wanted.train.steps},")
 
 
 def test_fill_right_after_the_installation_uses_it_and_says_so(minglm, tmp_path, monkeypatch):
@@ -183,34 +176,22 @@ def test_the_recipe_writes_its_texts_stories_first(recipe, tmp_path, capsys):
 
 
 def test_the_recipe_goes_on_where_it_was_stopped(recipe, tmp_path):
-    def commands():
-        return list(recipe.commands(tmp_path / "texts", tmp_path))
-
-    first, second = (tmp_path / name for name in recipe.ROUNDS)
-    fresh = commands()
-    assert [command[command.index("--out") + 1] for command in fresh] == [str(first), str(second)]
-    assert "--init" not in fresh[0] and fresh[1][fresh[1].index("--init") + 1] == str(first)
-    first.mkdir()
-    (first / "run.toml").write_text("")
-    assert commands() == [["pretrain", "--out", str(first), "--resume"], fresh[1]]
-    (first / "evaluation.json").write_text("{}")
-    assert commands() == fresh[1:]
-    second.mkdir()
-    (second / "run.toml").write_text("")
-    assert commands() == [["pretrain", "--out", str(second), "--resume"]]
-    (second / "evaluation.json").write_text("{}")
-    assert commands() == []
+    texts, run = tmp_path / "texts", tmp_path / "run"
+    assert recipe.command(texts, run)[:4] == ["pretrain", "--preset", "box", "--text"]
+    run.mkdir()
+    (run / "run.toml").write_text("")
+    assert recipe.command(texts, run) == ["pretrain", "--out", str(run), "--resume"]
+    (run / "evaluation.json").write_text("{}")
+    assert recipe.command(texts, run) is None
 
 
-def test_finished_runs_are_shipped_halved(recipe, small_run, tmp_path):
-    for name in recipe.ROUNDS:
-        (tmp_path / name).symlink_to(small_run)
+def test_a_finished_run_is_shipped_halved(recipe, small_run, tmp_path):
     box = tmp_path / "box"
     box.mkdir()
     for name in ("ORIGIN.md", "CREDITS.tsv"):
         (box / name).write_text(f"{name} of a person")
-    recipe.ship(tmp_path, box)
+    recipe.ship(small_run, box)
     before, after = GLM.from_pretrained(small_run).state_dict(), GLM.from_pretrained(box).state_dict()
     assert all((before[name].half().float() == after[name]).all() for name in before)
-    assert all('text = ["build/box"]' in (box / name).read_text() for name in ("run.toml", "run.first.toml"))
+    assert 'text = ["build/box"]' in (box / "run.toml").read_text()
     assert (box / "ORIGIN.md").read_text() == "ORIGIN.md of a person" and verify(box)

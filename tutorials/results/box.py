@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from minglm.cli import main
+from minglm.cli.evaluate import task_names
 from minglm.compare.cells import Comparison
 from minglm.compare.plan import COUNTED, TASKS, Cell, Plan, uses_of
 from minglm.compare.rivals import random_weights
@@ -23,7 +24,6 @@ from minglm.compare.table import together
 from minglm.data.tokenizer import Tokenizer
 from minglm.files.checkpoint import save_pretrained
 from minglm.machine import origin
-from minglm.measure import evaluate as scorer
 from minglm.use.models import BOX, read_model
 
 HERE = Path(__file__).parent
@@ -108,7 +108,7 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--learned", action="store_true")
     args = p.parse_args()
-    assert set(USES) <= set(scorer.task_names())
+    assert set(USES) <= set(task_names())
     results = dict(
         **origin(),
         command="python tutorials/results/box.py",

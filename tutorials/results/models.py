@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from minglm.cli import main
+from minglm.cli.evaluate import task_names
 from minglm.machine import origin
-from minglm.measure import evaluate as scorer
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "data"
@@ -67,7 +67,7 @@ def used(run):
 
 
 if __name__ == "__main__":
-    assert set(USES) <= set(scorer.task_names())
+    assert set(USES) <= set(task_names())
     results = dict(**origin(), command="python tutorials/results/models.py", models={})
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in RUNS.items():

@@ -102,14 +102,12 @@ def conditions(results):
 
 @of("box")
 def pretraining(results):
-    rows = []
-    for name in ("metrics.first.csv", "metrics.csv"):
-        with open(BOX / name, encoding="utf-8") as file:
-            rows += csv.DictReader(file)
+    with open(BOX / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     tokens, minutes = (sum(float(row[name]) for row in rows) for name in ("text_tokens", "seconds"))
     costs = f"{tokens / 1e6:.2f} M text tokens, {minutes / 60:.0f} minutes of steps"
     lines = table(HELD_OUT, held_out(results["pretraining"]))
-    return f"{len(rows):,} steps in two rounds, {costs}. Held-out documents of its texts:\n\n{lines}"
+    return f"{len(rows):,} steps, {costs}. Held-out documents of its texts:\n\n{lines}"
 
 
 @of("box")
