@@ -13,7 +13,7 @@
 # - **You need** Python and a little PyTorch.
 # - **See it:**
 #   `minglm explore "The bear lives in the forest and eats honey ." --spans 1:2,5:8 --order 2,1 --open`
-# %%
+# %% imports
 import math
 import re
 from itertools import product
@@ -271,7 +271,7 @@ for text in (
 # ## Exercises
 # **1.** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
 # the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-# %%
+# %% check
 def check_count_rows(count_rows):
     for n in range(50):
         rng = Rng(7, n)
@@ -294,7 +294,7 @@ def count_rows(L, spans): ...  # your answer
 # %% [markdown]
 # **2.** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
 # front of each span, and the spans in the given order.
-# %%
+# %% check
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()
     for n in range(50):
@@ -322,7 +322,7 @@ def part_b(words, spans, order): ...  # your answer
 
 # %% [markdown]
 # **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with `goose`.
-# %%
+# %% check
 def check_goose(text):
     assert isinstance(text, str), "the answer is a text in quotes"
     assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
@@ -333,6 +333,7 @@ def check_goose(text):
     print(f"✓ check_goose: the model answers {filled}")
 
 
+# %%
 # check_goose("...")   # uncomment
 
 # %% [markdown]

@@ -20,7 +20,7 @@
 # - **学完本章，你能**写出任何文本的 Part A 和 Part B，并照 GLM 的办法采样空。
 # - **预备知识**：[第 00 章](00_one_blank.md)（英文）。
 # - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
-# %%
+# %% imports
 import math
 import os
 import textwrap
@@ -398,7 +398,7 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 #
 # ## 练习
 # **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
-# %%
+# %% check
 def check_slots_of(slots_of):
     for layout in sorted(ways):
         spans = [Span(*span) for span in layout]
@@ -427,7 +427,7 @@ def slots_of(spans): ...  # your answer
 # %% [markdown] zh
 # **2. 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对预算写一个递推式更漂亮。）
-# %%
+# %% check
 def check_mean_blanked(answer):
     seen = [sum(b - a for a, b in sample_spans(range(20), "token", Rng(9, n))) for n in range(4000)]
     assert answer is not None, "the answer is a number"
@@ -435,6 +435,7 @@ def check_mean_blanked(answer):
     print(f"✓ check_mean_blanked: 4,000 texts lose {np.mean(seen):.2f} tokens on average")
 
 
+# %%
 # check_mean_blanked(...)
 
 # %% [markdown]

@@ -22,7 +22,7 @@
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的片段、Part A、Part B。
 # - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`，换个顺序，
 #   位置不变。
-# %%
+# %% imports
 import math
 from dataclasses import replace
 from itertools import permutations
@@ -477,7 +477,7 @@ line("[gMASK]", range(len(chat.tokens)))
 # ## 练习
 # **1. 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 01 章相同。每个片段都以 `eop` 结束。
-# %%
+# %% check
 def check_layout(layout):
     for n in range(100):
         rng = Rng(8, n)
@@ -514,7 +514,7 @@ def layout(position_ids, block_position_ids): ...  # your answer
 # %% [markdown] zh
 # **2. 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
-# %%
+# %% check
 def check_first_row(first_row):
     for spans in ([(2, 3), (4, 6)], [(0, 1), (2, 5)], [(1, 4)], [(0, 1), (2, 3), (4, 5)]):
         for n in range(len(spans)):

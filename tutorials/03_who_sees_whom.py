@@ -20,7 +20,7 @@
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)；位置见[第 02 章](02_two_positions.zh.md)。
 # - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`，
 #   点开掩码的任意一格。
-# %%
+# %% imports
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -373,7 +373,7 @@ fig.alt_text = (
 # ## 练习
 # **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
 # 用列表返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。有的列表对应两个值。
-# %%
+# %% check
 def check_part_a_lens_of(part_a_lens_of):
     for length in (1, 2, 5, 8):
         masks = [GLMMask.packed([length], [n]).visible_keys().tolist() for n in range(length + 1)]
@@ -402,7 +402,7 @@ def part_a_lens_of(visible_keys): ...  # your answer
 # %% [markdown] zh
 # **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
 # 写出 `open_cells(T, A)`：这个数就是注意力的计算量。
-# %%
+# %% check
 def check_open_cells(open_cells):
     for length in range(12):
         for n in range(length + 1):
@@ -426,7 +426,7 @@ def open_cells(T, A): ...  # your answer
 # %% [markdown] zh
 # **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
-# %%
+# %% check
 def check_cheating_rows(rows):
     for n in range(A + 1, T + 1):
         assert isinstance(rows, dict) and n in rows, f"your dict has no key {n}"
@@ -440,6 +440,7 @@ def check_cheating_rows(rows):
     print("✓ check_cheating_rows: five wrong integers")
 
 
+# %%
 # check_cheating_rows({6: [...], 7: [...], 8: [...], 9: [...], 10: [...]})
 
 # %% [markdown]

@@ -40,7 +40,7 @@
 # - **预备知识**：[第 00 章](00_one_blank.md)（英文）。下文的一“行”，就是样本里的一个 token，
 #   也就是掩码的一行。
 # - **边看边学**：`minglm explore "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --open`
-# %%
+# %% imports
 from collections import Counter
 from fractions import Fraction
 from itertools import product, takewhile
@@ -415,7 +415,7 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 BERT、
 # GPT 和这个 prefix LM？用一个 dict 回答，键为 `"bert"`、`"gpt"`、`"prefix"`。（其中一个有两个正确答案，
 # 为什么？）
-# %%
+# %% check
 def check_one_integer(answer):
     assert isinstance(answer, dict), "the answer is a dict, such as {'bert': 1, 'gpt': 2, 'prefix': 3}"
     rules = LOOPS | {"prefix": lambda i, j: j < 3 or j <= i}
@@ -428,6 +428,7 @@ def check_one_integer(answer):
     print("✓ check_one_integer: one integer is the whole mask. (GPT: 0 or 1, as row 0 sees itself anyway.)")
 
 
+# %%
 # check_one_integer({"bert": ..., "gpt": ..., "prefix": ...})
 
 
@@ -438,7 +439,7 @@ def check_one_integer(answer):
 # %% [markdown] zh
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
-# %%
+# %% check
 def check_independent(fillings):
     assert fillings, "the answer is a list of fillings"
     rows = [filling.split() for filling in fillings]
@@ -452,6 +453,7 @@ def check_independent(fillings):
     print(f"✓ check_independent: {len(firsts) * len(seconds)} fillings, no difference")
 
 
+# %%
 # check_independent(["red wine", ...])
 
 
@@ -463,7 +465,7 @@ def check_independent(fillings):
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。
-# %%
+# %% check
 def check_learned(learned):
     for lengths in ([1], [3], [2, 1], [1, 1, 4]):
         spans, start = [], 1

@@ -10,7 +10,7 @@
 #   from a leaky one.
 # - **You need** [chapter 03](03_who_sees_whom.md): the mask.
 # - **See it:** `minglm explore "the cat sat down" --spans 2:4 --open`
-# %%
+# %% imports
 import math
 import os
 
@@ -379,7 +379,7 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # ## Exercises
 # **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
 # *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
-# %%
+# %% check
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
     assert isinstance(weights, list), "the answer is a list of six numbers"
@@ -392,13 +392,14 @@ def check_weights_of_sat(weights):
     print("✓ check_weights_of_sat: six weights")
 
 
+# %%
 # check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
 
 
 # %% [markdown]
 # **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score of
 # $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
-# %%
+# %% check
 def check_foot_of_the_wall(s):
     assert s is not None, "the answer is a number"
     scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
@@ -407,6 +408,7 @@ def check_foot_of_the_wall(s):
     print(f"✓ check_foot_of_the_wall: {leak:.4f} of the weight leaks")
 
 
+# %%
 # check_foot_of_the_wall(...)
 
 
@@ -414,7 +416,7 @@ def check_foot_of_the_wall(s):
 # **3. A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
 # keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
 # nothing gets zeros; scores of 1000 do not overflow.
-# %%
+# %% check
 def check_weights_of(weights_of):
     rng = np.random.default_rng(3)
     with np.errstate(all="ignore"):

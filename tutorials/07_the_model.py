@@ -14,7 +14,7 @@
 # Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
 # positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
 # and no padding.
-# %%
+# %% imports
 import copy
 import math
 import os
@@ -413,7 +413,7 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 #
 # ## Exercises
 # **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-# %%
+# %% check
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
         for head in range(H):
@@ -442,7 +442,7 @@ def key_rows(head, C, H): ...  # your answer
 # attention and MLP read the row as it is. Start from
 # `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
 # `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
-# %%
+# %% check
 def check_post_ln(post_ln):
     torch.manual_seed(1)
     layer = GLM(GLMConfig(10, 12, 1, 3, 8)).layers[0].eval().requires_grad_(False)

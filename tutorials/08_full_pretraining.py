@@ -10,7 +10,7 @@
 # - **You need** [chapter 01](01_breaking_a_text.md) for the objectives.
 # - **See it:** `minglm explore "The fog came in at dusk ." --objective document --open`; also `token` and
 #   `sentence`.
-# %%
+# %% imports
 import copy
 import csv
 import io
@@ -297,7 +297,7 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # ## Exercises
 # **1.** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
 # of targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
-# %%
+# %% check
 def check_batch_loss(batch_loss):
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -321,7 +321,7 @@ def batch_loss(means, targets): ...  # your answer
 # %% [markdown]
 # **2.** The learning rate rises linearly over the first `warmup` steps, and the last of them has the peak.
 # The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, counted from 0.
-# %%
+# %% check
 def check_warm(warm):
     t = replace(CONFIG.train, steps=100, warmup=0.2)
     for step in range(20):

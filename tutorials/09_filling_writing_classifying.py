@@ -12,7 +12,7 @@
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md), and a clone (it reads
 #   `tutorials/data`).
 # - **See it:** `minglm explore "The king of [MASK] sent [MASK] to Jerusalem." --model minglm/box --open`
-# %%
+# %% imports
 import json
 import math
 import os
@@ -366,7 +366,7 @@ fig_comparison(comparison, width=760)
 # ## Exercises
 # **1. Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows that a
 # model reads to fill blanks whose answers have `lens` tokens, one blank after the other.
-# %%
+# %% check
 def check_rows_read(rows_read):
     for A, lens in ((4, [2]), (7, [1, 3]), (10, [5, 2, 1]), (3, [1])):
         spans, at = [], 1
@@ -395,7 +395,7 @@ def rows_read(part_a_len, lens): ...  # your answer
 # %% [markdown]
 # **2. A temperature.** One token is 9 times as likely as another. At which temperature is it only 3 times
 # as likely?
-# %%
+# %% check
 def check_temperature(t):
     assert t is not None, "the answer is a number"
     p = (torch.tensor([9.0, 1.0]).log() / t).softmax(-1)
@@ -404,6 +404,7 @@ def check_temperature(t):
     print(f"✓ check_temperature: at {t} it is {ratio:.2f} times as likely")
 
 
+# %%
 # check_temperature(...)   # uncomment
 
 
@@ -411,7 +412,7 @@ def check_temperature(t):
 # **3. A verbalizer.** Write `label_probabilities(row, words)`: `row` holds the logits (V,) of `[S]`,
 # `words` is `{label: [ids]}` with one or *more* words per label, of one token each. The probability of a
 # label is that of all its words together, and the labels sum to 1. Return `{label: probability}`.
-# %%
+# %% check
 def check_label_probabilities(label_probabilities):
     words = {"good": [3], "bad": [7, 1], "so-so": [4, 5, 6]}
     for seed in range(3):

@@ -22,7 +22,7 @@
 #
 # In **bold**: dropped; other entries that are not *kept* are changes. *Not stated* means that no published
 # sentence or line of code was found. Numbers in brackets below refer to the sources at the end.
-# %%
+# %% imports
 import math
 import subprocess
 import sys
@@ -310,7 +310,7 @@ for source in (no_tables, folder / "trap.pt"):
 # the second half by the block position, each half with its own `theta` of $D / 4$ angles,
 # $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
 # with pairs as in `turn`.
-# %%
+# %% check
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
     q, k = torch.randn(1, 8).expand(5, 8), torch.randn(1, 8).expand(5, 8)
@@ -341,7 +341,7 @@ def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 # %% [markdown]
 # **2.** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
 # pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
-# %%
+# %% check
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
         whole = torch.randn(3 * C, C)

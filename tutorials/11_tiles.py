@@ -12,7 +12,7 @@
 # - **You need** [chapter 06](06_attention_by_hand.md), and matrix gradients for the backward pass.
 # - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open`; partial tiles lie along the
 #   staircase.
-# %%
+# %% imports
 import os
 import tracemalloc
 
@@ -331,7 +331,7 @@ for rows, keys in ((32, 64), (128, 128)):
 # **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
 # `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen nothing
 # yet: $(-\infty, 0, 0)$.
-# %%
+# %% check
 def check_merge(merge):
     rng = np.random.default_rng(1)
     for n, cut in ((2, 1), (9, 4), (9, 0), (9, 9)):
@@ -365,7 +365,7 @@ def merge(a, b): ...  # your answer
 # %% [markdown]
 # **2. The first row.** `backward` asks every tile whether it is empty. It need not: from some row on, all
 # rows see key `j`. Write `first_row(j, part_a_len)`.
-# %%
+# %% check
 def check_first_row(first_row):
     for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
         grid = GLMMask.packed([T], [part_a_len]).dense().numpy()
@@ -388,7 +388,7 @@ def first_row(j, part_a_len): ...  # your answer
 # %% [markdown]
 # **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and how many
 # partial? Give `[full, partial]`; a pencil is enough.
-# %%
+# %% check
 def check_tiles(counts):
     grid = GLMMask.packed([512], [256]).dense().numpy()
     tiles = grid.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, -1)
@@ -398,6 +398,7 @@ def check_tiles(counts):
     print(f"✓ check_tiles: {full} full, {partial} partial, {64 - full - partial} never visited")
 
 
+# %%
 # check_tiles([..., ...])
 
 # %% [markdown]

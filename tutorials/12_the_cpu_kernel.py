@@ -10,7 +10,7 @@
 # - **You need** [chapter 11](11_tiles.md). You can skip this chapter and 13 if you only want to use GLM.
 # - **See it:** `minglm explore "we drank red wine with him today" --spans 2:4 --open` shows the cells that
 #   are computed.
-# %%
+# %% imports
 import math
 import os
 import statistics
@@ -333,7 +333,7 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 # **1. Count loads.** How many numbers does `product` load for an $M \times K$ by $K \times N$ product in
 # tiles of `rows` x `columns` that divide $M$ and $N$? Write `loads_of(M, K, N, rows, columns)` without a
 # loop.
-# %%
+# %% check
 def check_loads_of(loads_of):
     for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (6, 5, 8, 3, 4)):
         want = product(np.ones((M, K)), np.ones((K, N)), rows, columns)[1]
@@ -356,7 +356,7 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 # and the one more that a step loads into), which makes the most multiply-adds per load? Give
 # `(rows, vectors)`. (The library's comes close, and its four vectors of 16 are 64 columns, a common width
 # of heads.)
-# %%
+# %% check
 def check_best_tile(tile):
     def registers(rows, vectors):
         return rows * vectors + vectors + 1
@@ -375,6 +375,7 @@ def check_best_tile(tile):
     print(f"✓ check_best_tile: {used} registers, {mine:.2f} multiply-adds per load")
 
 
+# %%
 # check_best_tile((..., ...))
 
 
@@ -383,7 +384,7 @@ def check_best_tile(tile):
 # `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
 # $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error
 # below $10^{-7}$.
-# %%
+# %% check
 def check_exp(exp_of):
     x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])
     with np.errstate(all="ignore"):

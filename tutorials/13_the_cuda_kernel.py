@@ -14,7 +14,7 @@
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
 # - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open` shows the mask that the kernel
 #   computes.
-# %%
+# %% imports
 import ctypes
 import math
 import os
@@ -460,7 +460,7 @@ with tempfile.TemporaryDirectory() as work:
 # ## Exercises
 # **1. Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
 # number, and in which of its four registers.
-# %%
+# %% check
 def check_holder(holder):
     rows, columns = HOLDS["C"]
     for row in range(16):
@@ -487,7 +487,7 @@ def holder(row, column): ...  # your answer
 # chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) fall
 # into two eighths, and take four turns. Write `place(row, chunk)`, which moves chunks within their rows so
 # that one turn is enough.
-# %%
+# %% check
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
     for row, places in enumerate(taken):

@@ -10,6 +10,9 @@ numbered ones. A header says what a cell is:
     # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
     # %%                  code
     # %% exact            code whose output is always the same, even in quick mode: --check compares it
+    # %% imports          code that a page and a notebook fold away: imports,
+    # %% picture          what draws a picture,
+    # %% check            and the check of an exercise
 
 Below a cell, the page shows what it prints, its last expression (a str as it is; any other value as its repr;
 None is omitted) and its figures: those of pyplot that it leaves open, and one that is its last expression. A
@@ -23,6 +26,7 @@ Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback
 
 import argparse
 import ast
+import base64
 import hashlib
 import io
 import json
@@ -33,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import traceback
 import types
 from contextlib import redirect_stdout
@@ -44,6 +49,24 @@ HERE = Path(__file__).resolve().parent
 DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
 OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
+FOLDED = {  # what a page says in place of the code: English, Chinese
+    "imports": ("Imports", "导入"),
+    "picture": ("How this picture is drawn", "这张图的代码"),
+    "check": ("The check", "检查答案的代码"),
+}
+CODE = ("code", "exact", *FOLDED)
+INSTALL = """\
+# Run this cell first where minglm is not installed yet: in a hosted notebook, or in an empty folder.
+# SOURCE is anything that pip can install: the folder of a clone, a wheel, or git+https://...
+import importlib.util
+import os
+
+SOURCE = os.environ.get("MINGLM_SOURCE") or (".." if os.path.exists("../pyproject.toml") else {source!r})
+if importlib.util.find_spec("minglm") is None:
+    assert SOURCE, "minglm is not installed: set SOURCE to a clone, a wheel or git+https://... and run again"
+    %pip install -q {{SOURCE}}
+%matplotlib inline
+"""
 WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
 MARK = "[\u3001-\u301f\uff01-\uff0f\uff1a-\uff20“”‘’…—]"  # Chinese punctuation
 WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
@@ -57,7 +80,7 @@ class Wrong(Exception):
 
 
 class Cell(NamedTuple):
-    kind: str  # "en", "zh", "code" or "exact"
+    kind: str  # "en", "zh", or one of CODE
     line: int  # the line of its first text in the file
     text: str
 
@@ -65,7 +88,7 @@ class Cell(NamedTuple):
 class Chapter:
     """A source file, cut into cells. Raises Wrong, with the line, if the file is not a chapter."""
 
-    KINDS = {"": "code", "exact": "exact", "[markdown]": "en", "[markdown] zh": "zh"}
+    KINDS = {"": "code", "[markdown]": "en", "[markdown] zh": "zh", **{name: name for name in CODE[1:]}}
 
     def __init__(self, path):
         self.path, self.name, self.cells = path, path.stem, []
@@ -114,7 +137,7 @@ class Chapter:
         return any(cell.kind == "zh" for cell in self.cells)
 
     def code(self):
-        return [cell for cell in self.cells if cell.kind in ("code", "exact")]
+        return [cell for cell in self.cells if cell.kind in CODE]
 
     def untranslated(self):
         """The first English cell without a Chinese translation, or None."""
@@ -301,8 +324,8 @@ def markdown(chapter, chapters, outputs, zh=False):
     for cell in chapter.cells:
         if cell.kind == ("zh" if zh else "en"):
             parts.append(joined(cell.text) if zh else cell.text)
-        elif cell.kind in ("code", "exact"):
-            parts.append(f"```python\n{cell.text}\n```")
+        elif cell.kind in CODE:
+            parts.append(folded(cell, zh))
             for output in outputs[number]:
                 if "text" in output:
                     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
@@ -319,19 +342,64 @@ def ending(chapter):
     return f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
 
 
-def notebook(chapter):
-    """The chapter in English as a notebook (nbformat 4.5), without outputs."""
-    kinds, cells, first = {"en": "markdown", "code": "code", "exact": "code"}, [], "%matplotlib inline\n"
+def folded(cell, zh):
+    """The code of a cell on a page: as it is, or folded away."""
+    code = f"```python\n{cell.text}\n```"
+    if cell.kind not in FOLDED:
+        return code
+    return f"<details><summary>{FOLDED[cell.kind][zh]}</summary>\n\n{code}\n\n</details>"
+
+
+def install_cell():
+    """The first code cell of a notebook; the repository, if it has an address, comes from pyproject.toml."""
+    with open(HERE.parent / "pyproject.toml", "rb") as file:
+        address = tomllib.load(file)["project"].get("urls", {}).get("Repository")
+    return code_cell(INSTALL.format(source=address and f"git+{address}").rstrip("\n"), "imports")
+
+
+def code_cell(text, kind, outputs=()):
+    """A code cell of a notebook. Editors hide the code of a folded one in three different ways."""
+    hidden = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"], "cellView": "form"}
+    cell = {"cell_type": "code", "metadata": hidden if kind in FOLDED else {}}
+    return cell | {"source": text.splitlines(True), "execution_count": None, "outputs": list(outputs)}
+
+
+def stored(outputs, pictures):
+    """What a cell printed and drew, in the form of a notebook. pictures: {file name: bytes}."""
+    for output in outputs:
+        if "text" in output:
+            text = (output["text"] + "\n").splitlines(True)
+            yield {"output_type": "stream", "name": "stdout", "text": text}
+        else:
+            image = base64.b64encode(pictures[output["png"]]).decode()
+            data = {"image/png": image, "text/plain": [output["alt"]]}
+            yield {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def notebook(chapter, outputs=None, pictures=None):
+    """The chapter in English as a notebook (nbformat 4.5), with the outputs of its code cells, if given."""
+    cells, outputs = [], iter(outputs or [[] for _ in chapter.code()])
     for cell in chapter.cells:
-        if kind := kinds.get(cell.kind):
-            text, first = (first + cell.text, "") if kind == "code" else (cell.text, first)
-            new = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}}
-            new |= {"source": text.splitlines(True)}
-            new |= {"execution_count": None, "outputs": []} if kind == "code" else {}
-            cells.append(new)
+        if cell.kind == "en":
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": cell.text.splitlines(True)})
+        elif cell.kind in CODE:
+            cells += [] if any(c["cell_type"] == "code" for c in cells) else [install_cell()]
+            cells.append(code_cell(cell.text, cell.kind, stored(next(outputs), pictures)))
+    cells = [cell | {"id": f"cell-{n}"} for n, cell in enumerate(cells)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
     whole = {"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def without_outputs(text):
+    """A notebook's text with no outputs, as `notebook` writes it; what is no notebook stays as it is."""
+    try:
+        whole = json.loads(text)
+        for cell in whole["cells"]:
+            cell |= {"outputs": []} if "outputs" in cell else {}
+    except (ValueError, KeyError, TypeError):
+        return text
     return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
@@ -345,7 +413,8 @@ def render(chapter, chapters):
             files[folder / "img" / path.name] = path.read_bytes()
     for zh in {False, chapter.has_zh}:
         files[folder / chapter.page(zh)] = markdown(chapter, chapters, outputs, zh).encode()
-    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter).encode()
+    pictures = {path.name: content for path, content in files.items() if path.suffix == ".png"}
+    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter, outputs, pictures).encode()
     for path, content in files.items():
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         unfinished.write_bytes(content)
@@ -388,7 +457,8 @@ def check(chapter, chapters, solutions, limit):
             if name and ":" not in name and not (path.parent / name).exists():
                 errors.append(f"{path.name} points to {target}, which does not exist")
     path = chapter.path.with_suffix(".ipynb")
-    if not path.exists() or path.read_text(encoding="utf-8") != notebook(chapter):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if without_outputs(text) != notebook(chapter):
         errors.append(f"{path.name} is not what {chapter.path.name} gives; render it again")
     return errors, seconds
 

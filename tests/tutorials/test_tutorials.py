@@ -1,6 +1,7 @@
 """The renderer on made-up chapters, and the form of the real ones, which `render.py --check` runs."""
 
 import ast
+import base64
 import importlib.util
 import json
 import re
@@ -233,21 +234,40 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
     assert course.run("01").code == 0 and not (course.folder / "img/01_picture-3.png").exists()
 
 
-def test_the_notebook_is_english_without_outputs_and_its_cells_have_fixed_ids(course):
+def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(course):
     notebook = json.loads(course.read("00_counting.ipynb"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert [cell["cell_type"] for cell in notebook["cells"]] == [
         "markdown",
-        *["code"] * 3,
+        *["code"] * 4,
         "markdown",
         "code",
     ]
-    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(6)]
+    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(7)]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert "".join(code[0]["source"]).startswith("%matplotlib inline\nimport os\n") and "数" not in str(
-        notebook
-    )
+    assert [bool(cell["outputs"]) for cell in code] == [False, True, True, False, False]
+    assert code[2]["outputs"][0]["text"] == ["full\n", "[1, 2]\n"] and "数" not in str(notebook)
+    assert "%pip install" in "".join(code[0]["source"]) and "".join(code[1]["source"]).startswith("import os\n")
+
+
+def test_the_notebook_holds_its_pictures(course):
+    [cell] = [c for c in json.loads(course.read("01_picture.ipynb"))["cells"] if c.get("outputs")]
+    [output] = cell["outputs"]
+    picture = (course.folder / "img/01_picture-1.png").read_bytes()
+    assert base64.b64decode(output["data"]["image/png"]) == picture
+    assert output["data"]["text/plain"] == ["Nothing [yet]."]
+
+
+def test_imports_pictures_and_checks_are_folded_away_on_the_page_and_in_the_notebook(course):
+    course.edit("00_counting.py", "# %%\ndef check_square", "# %% check\ndef check_square")
+    assert course.run("00").code == 0
+    english, chinese = course.read("00_counting.md"), course.read("00_counting.zh.md")
+    folded = "<details><summary>{}</summary>\n\n```python\ndef check_square"
+    assert folded.format("The check") in english and folded.format("检查答案的代码") in chinese
+    cells = json.loads(course.read("00_counting.ipynb"))["cells"]
+    hidden = [c["metadata"].get("cellView") for c in cells if c["cell_type"] == "code"]
+    assert hidden == ["form", None, None, None, "form"]
+    assert course.run("--check").code == 0
 
 
 def test_rendering_twice_gives_the_same_bytes(course):
@@ -444,8 +464,8 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
         ),
         (
             "01_picture.ipynb",
-            '"outputs": []',
-            '"outputs": [1]',
+            "facecolor=",
+            "edgecolor=",
             "01_picture.ipynb is not what 01_picture.py gives",
         ),
         (
