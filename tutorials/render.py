@@ -4,7 +4,7 @@
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
-numbered ones. A header says what a cell is:
+numbered ones, museum.py and questions.py after them. A header says what a cell is:
 
     # %% [markdown]       English, each line begins with "# "
     # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
@@ -12,7 +12,8 @@ numbered ones. A header says what a cell is:
     # %% exact            code whose output is always the same, even in quick mode: --check compares it
     # %% imports          code that a page and a notebook fold away: imports,
     # %% picture          what draws a picture,
-    # %% check            and the check of an exercise
+    # %% check            the check of an exercise,
+    # %% setup            and what only prepares the next cells
 
 Below a cell, the page shows what it prints, its last expression (a str as it is; any other value as its repr;
 None is omitted) and its figures: those of pyplot that it leaves open, and one that is its last expression. A
@@ -53,6 +54,7 @@ FOLDED = {  # what a page says in place of the code: English, Chinese
     "imports": ("Imports", "导入"),
     "picture": ("How this picture is drawn", "这张图的代码"),
     "check": ("The check", "检查答案的代码"),
+    "setup": ("Setup", "准备工作"),
 }
 CODE = ("code", "exact", *FOLDED)
 INSTALL = """\
@@ -475,6 +477,7 @@ def first_difference(old, new):
 def chosen(names, folder):
     """(all chapters of a folder, those that were named)."""
     paths = [*folder.glob("start.py"), *sorted(folder.glob("[0-9][0-9]_*.py"))]
+    paths += [path for name in ("museum", "questions") for path in folder.glob(f"{name}.py")]
     wanted, chapters, bad = [], [], []
     for name in [Path(name).name.removesuffix(".py") for name in names]:
         named = [path for path in paths if name in (path.stem, path.stem[:2])]
