@@ -639,3 +639,13 @@ SOLUTIONS["10_beyond"] = [
         ],
     ),
 ]
+
+
+# museum
+SOLUTIONS["museum"] = [
+    Exercise(
+        "check_one_cell",
+        right=[0, 1, 2, 3, 4, 5, 6],  # every row looks at row 2, which passes it on
+        wrong=[[2], [0, 1, 2, 3, 4], list(range(10)), [5, 6]],
+    )
+]
