@@ -14,6 +14,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from minglm.files.jsonl import read_rows
+
 TUTORIALS = ROOT / "tutorials"
 CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
@@ -591,6 +593,30 @@ def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
             if not re.fullmatch(r"[\x00-\x7f]*", m[1] + m[2])
         ]
         assert not wrong, f"line {cell.line}: {wrong}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_opens_the_explorer_and_its_notebook_keeps_what_it_printed(path):
+    assert any(re.search("^Explorer\\(", cell.text, re.M) for cell in render.Chapter(path).code())
+    cells = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    kinds = {output["output_type"] for cell in cells for output in cell.get("outputs", ())}
+    assert kinds == {"stream", "display_data"}
+
+
+def test_the_course_stays_short():
+    """What a reader reads: words of prose, and lines of code that are not folded away."""
+    chapters = [render.Chapter(path) for path in CHAPTERS]
+    prose = [cell.text for chapter in chapters for cell in chapter.cells if cell.kind == "en"]
+    code = [cell.text for chapter in chapters for cell in chapter.code() if cell.kind not in render.FOLDED]
+    assert sum(len(text.split()) for text in prose) <= 13_000
+    assert sum(bool(line.strip()) for text in code for line in text.split("\n")) <= 2_000
+
+
+def test_the_reviews_that_chapter_09_learns_from_are_those_of_the_task():
+    folder = TUTORIALS / "data" / "sentiment"
+    train, dev = (list(read_rows(folder / f"{side}.jsonl.xz").values()) for side in ("train", "dev"))
+    packed = read_rows(ROOT / "minglm" / "tasks" / "sentiment.jsonl.xz").values()
+    assert list(packed) == [{"text": row["text"], "label": row["label"]} for row in train[:400] + dev]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

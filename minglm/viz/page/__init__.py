@@ -76,7 +76,7 @@ class Explorer:
         order = ",".join(str(k + 1) for k in d.order)
         objective = "" if d.objective == "token" else f" --objective {d.objective}"
         pin = "" if self.pin is None else f" --pin {self.pin[0]},{self.pin[1]}"
-        text = json.dumps(" ".join(d.text), ensure_ascii=False)
+        text = json.dumps(" ".join(" ".join(d.text).split()), ensure_ascii=False)
         return f"minglm explore {text} --spans {spans} --order {order}{objective}{pin} --open"
 
 
