@@ -94,16 +94,16 @@ assert not leak.any() and not lost.any()
 # public gist with [FlexAttention
 # examples](https://gist.github.com/Chillee/eb339f9ff2261616e563ea7684d1df0c) compares with `<=`, where a
 # length would need `<`. Which rows cheat?
-# %% exact
+# %% answer
 leak, _ = show("one too long", (j <= A) | causal)
 assert leak[A - 1, A]  # the last row of the prompt sees the first word of the answer
 
 # %% [markdown]
 # ## 2. Everything inverted
 # [dphnAI/sonar#1526](https://github.com/dphnAI/sonar/pull/1526): the prefix may look at everything, the
-# answer only at itself. A review bot simplified the expression, and it stayed wrong. Which rows lose, which
-# win?
-# %% exact
+# answer only at its own past. A review bot simplified the expression, and it stayed wrong. Which rows lose,
+# which win?
+# %% answer
 leak, lost = show("inverted", (i < A) | ((i >= A) & (j >= A) & causal))
 assert leak[:A, A:].all() and lost[A:, :A].any()
 
@@ -112,7 +112,7 @@ assert leak[:A, A:].all() and lost[A:, :A].any()
 # [Mikyx-1/TinyLLM#18](https://github.com/Mikyx-1/TinyLLM/pull/18): the causal mask was applied only if
 # there was no cache. Generation passes the whole prompt with an empty cache attached, so the prompt saw its
 # own future. Training was never affected. For a causal model (`A = 0`), reading six tokens at once:
-# %% exact
+# %% answer
 prefill = (i < 6) & (j < 6) | causal
 found = moves(prefill)
 print("rows that see a later token:", sorted({row for row, _ in (found & ~causal).nonzero().tolist()}))
@@ -123,7 +123,7 @@ assert (found & ~causal)[:5].any()
 # [pytorch/pytorch#103082](https://github.com/pytorch/pytorch/issues/103082): `is_causal=True` with one
 # query and a cache of keys. The causal matrix is aligned at the top left, so the newest token sees only the
 # oldest key. No leak, and nearly everything is lost:
-# %% exact
+# %% answer
 q, k = torch.randn(2, 1, 1, T, D, dtype=torch.float64)
 sdpa = torch.nn.functional.scaled_dot_product_attention
 one = sdpa(q[..., -1:, :], k, k, is_causal=True)
@@ -136,7 +136,7 @@ assert torch.equal(one, k[..., :1, :]) and not torch.allclose(one, sdpa(q, k, k,
 # [karpathy/minGPT#75](https://github.com/karpathy/minGPT/issues/75): training and validation loss near 0,
 # and nonsense when writing. Hidden scores were set to a large negative number, and the network drove its
 # own scores below it. The mask is right; let all visible scores sink by 20,000:
-# %% exact
+# %% answer
 def wall(scores, may):
     return (scores - 20_000 * may).masked_fill(~may, -10_000.0).softmax(-1)
 
@@ -149,7 +149,7 @@ assert leak[~RIGHT].all()
 # [georg-wolflein/good-features#1](https://github.com/georg-wolflein/good-features/pull/1): masked scores
 # were multiplied by 0. A score of 0 is a score like any other. (By luck no result was affected there: the
 # batch size was 1.)
-# %% exact
+# %% answer
 leak, _ = zero_bits("times zero, before", masked=lambda scores, may: (scores * may).softmax(-1))
 assert leak[~RIGHT].all()
 
@@ -157,7 +157,7 @@ assert leak[~RIGHT].all()
 # ## 7. After the softmax
 # [huggingface/pytorch-image-models#2236](https://github.com/huggingface/pytorch-image-models/pull/2236):
 # the mask came after the softmax. No hidden value is mixed in, yet every row moves. Why?
-# %% exact
+# %% answer
 leak, _ = zero_bits("after the softmax", masked=lambda scores, may: scores.softmax(-1) * may)
 weights = (torch.zeros(T, T).softmax(-1) * RIGHT).sum(-1)
 print("sums of the weights:", [round(w, 1) for w in weights.tolist()])
@@ -167,7 +167,7 @@ assert leak[~RIGHT].all()  # hidden keys have taken their share of the sum
 # ## 8. The diagonal, too
 # [pbloem/former#10](https://github.com/pbloem/former/issues/10): a blog post hid the upper triangle with
 # offset 0, that is, including the diagonal. Row 0 sees nothing, and a softmax over nothing is NaN:
-# %% exact
+# %% answer
 hidden = torch.ones(T, T).triu(diagonal=0).bool()
 first = torch.zeros(T, T).masked_fill(hidden, -torch.inf).softmax(-1)[0]
 print(
@@ -185,7 +185,7 @@ assert first.isnan().all()
 # asks whether a padding mask, one number per token, is broadcast over queries instead of keys. Say tokens 8
 # and 9 are padding. Over keys nobody sees them; over queries *they* see nothing, and everybody else sees
 # them:
-# %% exact
+# %% answer
 real = torch.arange(T) < 8
 for axis, padding in (("keys", real[None, :]), ("queries", real[:, None])):
     found = moves((torch.ones(T, T, dtype=torch.bool) & padding) | torch.eye(T, dtype=torch.bool))
@@ -197,7 +197,7 @@ for axis, padding in (("keys", real[None, :]), ("queries", real[:, None])):
 # [huggingface/transformers#46634](https://github.com/huggingface/transformers/pull/46634): boundaries of
 # packed documents were found only if no attention mask was given, so a mask of ones switched them off.
 # Documents of 6 and 4 tokens:
-# %% exact
+# %% answer
 document = (torch.arange(T) >= 6).long()
 apart = causal & (document[:, None] == document[None, :])
 for name, may in (("boundaries", apart), ("a mask of ones", causal)):

@@ -2,6 +2,7 @@
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
+    python tutorials/render.py --run NAME ...        prints headings and outputs, saves figures in ./NAME/
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
 numbered ones, museum.py and questions.py after them. A header says what a cell is:
@@ -14,6 +15,7 @@ numbered ones, museum.py and questions.py after them. A header says what a cell 
     # %% picture          what draws a picture,
     # %% check            the check of an exercise,
     # %% setup            and what only prepares the next cells
+    # %% answer           an exact cell whose output is folded away: the answer to a puzzle
 
 Below a cell, the page shows what it prints, its last expression (a str as it is; any other value as its repr;
 None is omitted) and its figures: those of pyplot that it leaves open, and one that is its last expression. A
@@ -56,7 +58,9 @@ FOLDED = {  # what a page says in place of the code: English, Chinese
     "check": ("The check", "检查答案的代码"),
     "setup": ("Setup", "准备工作"),
 }
-CODE = ("code", "exact", *FOLDED)
+ANSWER = ("Answer", "答案")
+EXACT = ("exact", "answer")
+CODE = ("code", *EXACT, *FOLDED)
 INSTALL = """\
 # Run this cell first where minglm is not installed yet: in a hosted notebook, or in an empty folder.
 # SOURCE is anything that pip can install: the folder of a clone, a wheel, or git+https://...
@@ -328,15 +332,21 @@ def markdown(chapter, chapters, outputs, zh=False):
             parts.append(joined(cell.text) if zh else cell.text)
         elif cell.kind in CODE:
             parts.append(folded(cell, zh))
-            for output in outputs[number]:
-                if "text" in output:
-                    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
-                    parts.append(f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}")
-                else:
-                    alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
-                    parts.append(f"![{alt}](img/{output['png']})")
+            shown = [shown_output(output, number) for output in outputs[number]]
+            if cell.kind == "answer" and shown:
+                shown = [f"<details><summary>{ANSWER[zh]}</summary>", *shown, "</details>"]
+            parts += shown
             number += 1
     return "\n\n".join([*parts, "---", bar, ending(chapter)])
+
+
+def shown_output(output, number):
+    """What a page shows of an output of code cell `number`."""
+    if "text" in output:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
+        return f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}"
+    alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
+    return f"![{alt}](img/{output['png']})"
 
 
 def ending(chapter):
@@ -362,7 +372,9 @@ def install_cell():
 def code_cell(text, kind, outputs=()):
     """A code cell of a notebook. Editors hide the code of a folded one in three different ways."""
     hidden = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"], "cellView": "form"}
-    cell = {"cell_type": "code", "metadata": hidden if kind in FOLDED else {}}
+    answer = {"jupyter": {"outputs_hidden": True}, "collapsed": True}
+    metadata = hidden if kind in FOLDED else answer if kind == "answer" else {}
+    cell = {"cell_type": "code", "metadata": metadata}
     return cell | {"source": text.splitlines(True), "execution_count": None, "outputs": list(outputs)}
 
 
@@ -427,6 +439,23 @@ def render(chapter, chapters):
     return time.perf_counter() - begin
 
 
+def play(chapter):
+    """Run a chapter: print its headings and outputs, and save its figures; returns the seconds."""
+    begin, folder, number = time.perf_counter(), Path.cwd() / chapter.name, 0
+    with tempfile.TemporaryDirectory() as work:
+        outputs = run(chapter, work)
+        for cell in chapter.cells:
+            if cell.kind == "en":
+                print(*re.findall(r"^#+ .*", cell.text, re.M), sep="\n")
+            for output in outputs[number] if cell.kind in CODE else ():
+                if "png" in output:
+                    folder.mkdir(exist_ok=True)
+                    (folder / output["png"]).write_bytes((Path(work) / output["png"]).read_bytes())
+                print(output.get("text") or f"figure: {folder / output['png']}")
+            number += cell.kind in CODE
+    return time.perf_counter() - begin
+
+
 def check(chapter, chapters, solutions, limit):
     """(everything that is wrong with a chapter, one line each; the seconds that it ran)."""
     errors, outputs, begin = [], None, time.perf_counter()
@@ -450,7 +479,7 @@ def check(chapter, chapters, solutions, limit):
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
             old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
-            if cell.kind == "exact" and old != new:
+            if cell.kind in EXACT and old != new:
                 where = f"line {cell.line}: the output of this exact cell is not that of {path.name}"
                 errors.append(f"{where}: {first_difference(old, new)}")
         prose = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page, flags=re.M | re.S)
@@ -501,6 +530,7 @@ def main(arguments=None):
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME")
     add("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
+    add("--run", action="store_true", help="print headings and outputs, and save figures in a folder here")
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
     add("--solutions", type=Path, help="answers to the exercises (default: solutions.py in that folder)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
@@ -523,7 +553,7 @@ def main(arguments=None):
             if args.check:
                 errors, seconds = check(chapter, chapters, solutions, args.limit)
             else:
-                seconds = render(chapter, chapters)
+                seconds = play(chapter) if args.run else render(chapter, chapters)
         except Wrong as error:
             errors = [str(error)]
         for line in errors:

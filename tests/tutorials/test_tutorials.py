@@ -274,6 +274,26 @@ def test_imports_pictures_and_checks_are_folded_away_on_the_page_and_in_the_note
     assert course.run("--check").code == 0
 
 
+def test_the_output_of_an_answer_is_folded_away_and_compared(course):
+    course.edit("00_counting.py", "# %% exact\nimport os", "# %% answer\nimport os")
+    assert course.run("00").code == 0
+    page = course.read("00_counting.md")
+    assert "<details><summary>Answer</summary>\n\n<!-- output of code cell 0 -->\n````text\na row\n" in page
+    course.edit("00_counting.md", "a row", "two rows")
+    assert "the output of this exact cell is not that of" in course.run("--check", "00").out
+
+
+def test_a_chapter_run_as_a_script_prints_headings_and_says_where_its_figures_are(
+    course, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = everything(course.folder)
+    out = course.run("--run").out
+    figure = tmp_path / "01_picture" / "01_picture-1.png"
+    assert "# 00 Counting\na row\none\n" in out and f"# 01 Picture\nfigure: {figure}\n" in out
+    assert figure.is_file() and everything(course.folder) == before
+
+
 def test_rendering_twice_gives_the_same_bytes(course):
     before = everything(course.folder)
     assert course.run().code == 0
