@@ -83,9 +83,8 @@ draw("corruption", derivation=d, width=700)
 Explorer(d)  # change the spans and their order in it
 
 # %% [markdown]
-# However long a span is, Part A has a single `[M]`: the model must find the length too, by saying `[E]` at
-# the right moment. Later spans see earlier ones. With $m$ spans $s_1 \ldots s_m$ and $Z_m$, the
-# permutations of $m$ things, the training objective is
+# However long a span is, Part A has a single `[M]`: the model must find the length too. With $m$ spans $s_1
+# \ldots s_m$ and $Z_m$, the permutations of $m$ things, the training objective is
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -458,17 +457,11 @@ def check_puzzle(answer):
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/spans.py`](../minglm/spans.py): `token_spans`, `sentence_spans` and `document_span` are the
-#   three objectives.
-# - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
-# - [`minglm/rng.py`](../minglm/rng.py): the forty lines behind `Rng`.
-# - `minglm show TEXT --figure film` draws step by step how any text is broken.
+# - [`minglm/spans.py`](../minglm/spans.py): the three objectives;
+#   [`infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
 # - Next: [what the model does with the positions](02_two_positions.md).
 # %% [markdown] zh
 # ## 接着读
-# - [`minglm/spans.py`](../minglm/spans.py)：`token_spans`、`sentence_spans`、
-#   `document_span` 就是三种预训练目标。
-# - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 和 `restore`。
-# - [`minglm/rng.py`](../minglm/rng.py)：`Rng` 背后的四十行代码。
-# - `minglm show TEXT --figure film` 把任何文本的挖空过程一步步画出来。
+# - [`minglm/spans.py`](../minglm/spans.py)：三种预训练目标；[`infilling.py`](../minglm/infilling.py)：
+#   `build_example` 和 `restore`。
 # - 下一章：[模型怎样利用位置](02_two_positions.zh.md)。

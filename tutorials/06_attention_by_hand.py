@@ -57,12 +57,10 @@ Explorer(d, (3, 4))  # the cell that must stay shut
 # Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*: in a model three
 # different vectors (chapter 07), here all three the token's own numbers.
 #
-# 1. The **score** of a key is the product of query and key: $s_j = q \cdot k_j$.
-# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$; two is easier with a pencil.)
+# 1. The **score** of a key is $s_j = q \cdot k_j$.
+# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$.) A hidden key is not counted: it gets 0.
 # 3. Divided by their sum they become **weights**. That is a softmax.
 # 4. The **output** is the average of the values with these weights.
-#
-# Where is the mask? A hidden key is not counted: it gets 0 in step 2.
 # %% exact
 print("key     score   2^score   counted   weight")
 powers = [2 ** int(x[3] @ x[j]) for j in range(T)]

@@ -340,48 +340,45 @@ def join_qkv(pieces): ...  # your answer
 # %% [markdown]
 # ## What to build next
 #
-# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text
-#   moved by ten positions gives the same logits, and you compare the held-out loss of the preset `page`.
-# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for
-#   bit what it was, and the cache is $H / G$ times smaller.
-# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its own
-#   rows.
-# - **Your language.** Train a tokenizer and the preset `small` on some hundred megabytes of text. Done:
-#   bits per byte on held-out text, compared with bzip2.
+# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text moved
+#   by ten positions gives the same logits.
+# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for bit
+#   what it was.
+# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its rows.
+# - **Your language.** A tokenizer and the preset `small` on some hundred megabytes of text. Done: bits per
+#   byte on held-out text, compared with bzip2.
 #
 # ## Sources
 #
-# *official* is `sat/model/official` in
+# *official*: `sat/model/official` in
 # [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official),
-# the authors' own library; a `config.json` is that of the model's folder on the Hugging Face hub.
+# the authors' library. *config*: `config.json` of the model on the Hugging Face hub.
 #
-# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md), the part on
-#    design; the English README is shorter. Width: `configs/model_glm_130b.sh`.
+# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md); width:
+#    `configs/model_glm_130b.sh`.
 # 2. THUDM/GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
-#    `get_masks_and_position_ids`. Appendix B.3 of [the paper](https://arxiv.org/abs/2210.02414) says so
-#    too, as quoted in [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
+#    `get_masks_and_position_ids`; [the paper](https://arxiv.org/abs/2210.02414), appendix B.3, as quoted in
+#    [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
 # 3. *official*, `glm130B_model.py`.
-# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74). (Another of the authors gives
-#    efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
-# 5. *official*, `chatglm_model.py`; `config.json` of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
+# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74); another author names efficiency in
+#    [issue 12](https://github.com/zai-org/GLM-130B/issues/12).
+# 5. *official*, `chatglm_model.py`; *config* of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
 # 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
-# 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and [issue
-#    64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
-# 8. *official*, `chatglm2_model.py`; `config.json` and `tokenization_chatglm.py` of
+# 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
+#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
+# 8. *official*, `chatglm2_model.py`; *config* and `tokenization_chatglm.py` of
 #    [chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b).
-# 9. *official*, `chatglm3_model.py`; `config.json` of
-#    [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
+# 9. *official*, `chatglm3_model.py`; *config* of [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
 # 10. *official*, `chatglm4_model.py`; huggingface/transformers,
 #     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm).
 # 11. GLM-4, [arXiv 2406.12793](https://arxiv.org/abs/2406.12793), read in summaries only.
-# 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B, [issue
-#     188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
+# 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B,
+#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
 # 13. GLM-4, [issue 355](https://github.com/zai-org/GLM-4/issues/355).
 #
 # ## Read on
 #
-# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the
-#   list of what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py):
-#   the three kinds of vocabulary.
+# - [`minglm/original/weights.py`](../minglm/original/weights.py) and
+#   [`vocabularies.py`](../minglm/original/vocabularies.py): names, ranks, and what a file may hold.
 # - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
 #   code.

@@ -3,6 +3,8 @@
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
     python tutorials/render.py --run NAME ...        prints headings and outputs, saves figures in ./NAME/
+    python tutorials/render.py --prose [NAME ...]    writes pages anew with the outputs that their notebooks
+                                                     hold, where only text has changed
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
 numbered ones, museum.py and questions.py after them. A header says what a cell is:
@@ -30,6 +32,7 @@ Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback
 import argparse
 import ast
 import base64
+import functools
 import hashlib
 import io
 import json
@@ -39,6 +42,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import tomllib
 import traceback
@@ -58,7 +62,7 @@ FOLDED = {  # what a page says in place of the code: English, Chinese
     "check": ("The check", "检查答案的代码"),
     "setup": ("Setup", "准备工作"),
 }
-ANSWER = ("Answer", "答案")
+ANSWER, SOLUTION = ("Answer", "答案"), ("A solution", "一种解法")
 EXACT = ("exact", "answer")
 CODE = ("code", *EXACT, *FOLDED)
 INSTALL = """\
@@ -336,8 +340,42 @@ def markdown(chapter, chapters, outputs, zh=False):
             if cell.kind == "answer" and shown:
                 shown = [f"<details><summary>{ANSWER[zh]}</summary>", *shown, "</details>"]
             parts += shown
+            for check in re.findall(r"^# (check_\w+)\(", cell.text, re.M):
+                if answer := solution(chapter, check):
+                    words = f"<details><summary>{SOLUTION[zh]}</summary>"
+                    parts.append(f"{words}\n\n```python\n{answer}\n```\n\n</details>")
             number += 1
     return "\n\n".join([*parts, "---", bar, ending(chapter)])
+
+
+@functools.cache
+def parsed(path):
+    """(the text of a Python file, its syntax tree); nothing if there is no such file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return text, ast.parse(text)
+
+
+def solution(chapter, check):
+    """The right answer to an exercise as solutions.py writes it, with the functions it uses; "" if none."""
+    text, tree = parsed(chapter.path.with_name("solutions.py"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(call.func, "id", "") == "Exercise" and getattr(call.args[0], "value", "") == check:
+            right = next(keyword.value for keyword in call.keywords if keyword.arg == "right")
+            break
+    else:
+        return ""
+    wanted, todo = [], [right]
+    while todo:
+        for name in {node.id for node in ast.walk(todo.pop()) if isinstance(node, ast.Name)}:
+            if name in functions and functions[name] not in wanted:
+                wanted.append(functions[name])
+                todo.append(functions[name])
+    parts = [ast.get_source_segment(text, node) for node in sorted(wanted, key=lambda node: node.lineno)]
+    if not isinstance(right, ast.Name):
+        name = "answer" if not isinstance(right, ast.Lambda) else check.removeprefix("check_")
+        parts.append(f"{name} = {textwrap.dedent(ast.get_source_segment(text, right))}")
+    return "\n\n\n".join(parts)
 
 
 def shown_output(output, number):
@@ -417,11 +455,34 @@ def without_outputs(text):
     return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-def render(chapter, chapters):
-    """Run a chapter and write its pages; returns the seconds. If the chapter fails, no file is changed."""
+def recorded(chapter, work):
+    """The outputs that a chapter's notebook holds, pictures in `work`. Raises Wrong if code has changed."""
+    cells = json.loads(chapter.path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"][1:]  # without the one that installs
+    if ["".join(cell["source"]) for cell in code] != [cell.text for cell in chapter.code()]:
+        raise Wrong("its code is not that of its notebook; render it without --prose")
+    outputs, number = [], 0
+    for cell in code:
+        outputs.append([])
+        for output in cell["outputs"]:
+            if output["output_type"] == "stream":
+                outputs[-1].append({"text": "".join(output["text"])[:-1]})
+            else:
+                number += 1
+                name, data = f"{chapter.name}-{number}.png", output["data"]
+                (Path(work) / name).write_bytes(base64.b64decode(data["image/png"]))
+                outputs[-1].append({"png": name, "alt": "".join(data["text/plain"])})
+    return outputs
+
+
+def render(chapter, chapters, source=run):
+    """Run a chapter and write its pages; returns the seconds. If the chapter fails, no file is changed.
+
+    source: where outputs come from, `run` or `recorded`.
+    """
     folder, files, begin = chapter.path.parent, {}, time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
-        outputs = run(chapter, work)
+        outputs = source(chapter, work)
         for path in Path(work).glob("*.png"):
             (folder / "img").mkdir(exist_ok=True)
             files[folder / "img" / path.name] = path.read_bytes()
@@ -445,8 +506,8 @@ def play(chapter):
     with tempfile.TemporaryDirectory() as work:
         outputs = run(chapter, work)
         for cell in chapter.cells:
-            if cell.kind == "en":
-                print(*re.findall(r"^#+ .*", cell.text, re.M), sep="\n")
+            for heading in re.findall(r"^#+ .*", cell.text, re.M) if cell.kind == "en" else ():
+                print(heading)
             for output in outputs[number] if cell.kind in CODE else ():
                 if "png" in output:
                     folder.mkdir(exist_ok=True)
@@ -531,6 +592,7 @@ def main(arguments=None):
     add("names", nargs="*", metavar="NAME")
     add("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
     add("--run", action="store_true", help="print headings and outputs, and save figures in a folder here")
+    add("--prose", action="store_true", help="keep the outputs; an error if code has changed")
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
     add("--solutions", type=Path, help="answers to the exercises (default: solutions.py in that folder)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
@@ -553,7 +615,8 @@ def main(arguments=None):
             if args.check:
                 errors, seconds = check(chapter, chapters, solutions, args.limit)
             else:
-                seconds = play(chapter) if args.run else render(chapter, chapters)
+                source = recorded if args.prose else run
+                seconds = play(chapter) if args.run else render(chapter, chapters, source)
         except Wrong as error:
             errors = [str(error)]
         for line in errors:

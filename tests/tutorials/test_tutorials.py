@@ -294,6 +294,28 @@ def test_a_chapter_run_as_a_script_prints_headings_and_says_where_its_figures_ar
     assert figure.is_file() and everything(course.folder) == before
 
 
+def test_prose_is_rendered_anew_without_running_the_code(course):
+    before = everything(course.folder)
+    course.edit("00_counting.py", 'print("quick" if FAST', 'print("never" if FAST')
+    assert "00_counting: its code is not that of its notebook" in course.run("--prose").out
+    course.edit("00_counting.py", 'print("never" if FAST', 'print("quick" if FAST')
+    assert course.run("--prose").code == 0 and everything(course.folder) == before
+    course.edit("00_counting.py", "How far?", "How near?")
+    assert course.run("--prose").code == 0 and "How near?" in course.read("00_counting.md")
+    assert course.run("--check").code == 0
+
+
+def test_a_solution_is_folded_under_its_exercise_with_the_functions_it_uses(course):
+    folded = "<details><summary>A solution</summary>\n\n```python\n{}\n```\n\n</details>"
+    assert folded.format("square = lambda x: x * x") in course.read("00_counting.md")
+    course.edit("solutions.py", "wrong =", "def twice(x):\n    return x + x\n\n\nwrong =")
+    course.edit("solutions.py", "right=lambda x: x * x", "right=lambda x: x * twice(x) / 2")
+    render.parsed.cache_clear()
+    assert course.run("--prose").code == 0
+    code = "def twice(x):\n    return x + x\n\n\nsquare = lambda x: x * twice(x) / 2"
+    assert folded.format(code) in course.read("00_counting.md")
+
+
 def test_rendering_twice_gives_the_same_bytes(course):
     before = everything(course.folder)
     assert course.run().code == 0
