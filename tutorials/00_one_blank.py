@@ -5,15 +5,12 @@
 # GLM, the *General Language Model* (Du et al., ACL 2022,
 # [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words
 # are cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.`
-# you look at both sides and write `cat`; here a small network learns to. The next chapters take this apart.
-# First, the whole thing in one go.
+# you look at both sides and write `cat`; here a small network learns to. Later chapters take it apart.
 #
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
 #   answers.
 # - **You need** Python and a little PyTorch.
-# - **See it:**
-#   `minglm explore "The bear lives in the forest and eats honey ." --spans 1:2,5:8 --order 2,1 --open`
-# %%
+# %% imports
 import math
 import re
 from itertools import product
@@ -23,6 +20,7 @@ import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
 from minglm.use.models import BOX, read_model
+from minglm.viz import Explorer
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
 
@@ -32,8 +30,7 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
-# Nine animals, three in each place, each with a food of its own. One plain sentence per animal is held out
-# as a test.
+# Nine animals, three in each place, each with a food of its own. One sentence per animal is held out.
 # %% exact
 ANIMALS = {
     "deer": ("in the forest", "leaves"),
@@ -70,12 +67,12 @@ QUESTION = kept["cat"].replace("cat", "[MASK]")
 print("the question:", QUESTION, sep="\n    ")
 
 # %% [markdown]
-# Three animals live on the farm, and only the last word tells which one it is. A model that reads from left
-# to right must answer before any clue.
+# Only the last word tells which of three animals it is: a model that reads from left to right must answer
+# before any clue.
 #
 # ## Before
-# A tokenizer turns the text into numbers, one per word, piece of a word or mark. The network is a small GLM
-# with random weights.
+# A tokenizer turns text into numbers, one per word, piece of a word or mark. The network is a small GLM with
+# random weights.
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -89,8 +86,7 @@ print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
 
 # %% [markdown]
-# Rubbish. How much probability does it give to each animal? (A product over the tokens of the answer and
-# its end.)
+# Rubbish. How much probability does it give to each animal?
 # %%
 def probabilities(text):
     answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
@@ -102,8 +98,6 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 
 # %% [markdown]
 # ## What it learns from
-# Some words of a sentence are cut out, and the model has to write them back.
-#
 # - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, however many words it held.
 # - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.
 #   After the last word of a blank the model must output `[E]`: this blank is done.
@@ -113,26 +107,39 @@ words = "The bear lives in the forest and eats honey .".split()
 spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
 d = explain(words, spans, order)
 for name, row in (
-    ("", d.tokens),
+    ("reads", d.tokens),
     ("learns", d.targets),
     ("position", d.position_ids),
     ("block position", d.block_position_ids),
 ):
     print(f"{name:15}" + "".join(f"{'' if x is None else str(x):>7}" for x in row))
 
+
+# %% picture
+def with_a_row_marked():
+    figure = draw("mask", derivation=d, width=620)  # coordinates are pixels
+    figure.axes[0].add_patch(plt.Rectangle((44, 466), 570, 29, fill=False, ec="black", lw=2.5))
+    words = "one row: the token\n'forest', what it sees,\nand what it learns"
+    arrow = dict(arrowstyle="-|>", lw=2)
+    figure.axes[0].annotate(
+        words, (480, 466), (480, 300), ha="center", bbox=dict(fc="white"), arrowprops=arrow
+    )
+    return figure
+
+
+with_a_row_marked()
+
+# %% [markdown]
+# In this course one token of a sample is called a **row**, because it is one row of this mask: coloured
+# cells are the tokens that it may look at. The first row is number 0. [Chapter 03](03_who_sees_whom.md)
+# derives the shape; here is the rule for the boxed row, cell by cell in a notebook:
 # %%
-draw("positions", derivation=d, width=700)
+Explorer(d, (9, 8))
 
 
 # %% [markdown]
-# Each column of this table is one token of the sample. This course calls it a **row**, because it is one
-# row of the mask (chapter 03) and of every matrix: row 0 is `The`, row 8 the first `[S]`.
-# %% [markdown]
-# Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the
-# right one, averaged over the $M$ rows with a target:
-#
-# $$-\frac{1}{M} \sum_{i=1}^{M} \log p_i(\text{target}_i)$$
-#
+# Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the right
+# one, averaged over the $M$ rows with a target: $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$.
 # By hand for one sentence, then by the library:
 # %%
 def tokens_of(sentence):
@@ -160,8 +167,8 @@ assert abs(by_hand - model.loss(batch).item()) < 1e-4
 # each of the $V$ tokens the probability $1/V$, so its loss is $\ln V$.
 #
 # ## Training
-# Each step takes 32 sentences, cuts new blanks into them, and changes every weight a little so that the
-# loss falls. It takes about a minute; your numbers may differ a little from these.
+# Each step cuts new blanks into 32 sentences and changes every weight a little so that the loss falls. It
+# takes about a minute; your numbers may differ a little.
 # %%
 model.train()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -186,6 +193,7 @@ ln_V, end = math.log(tokenizer.vocab_size), sum(losses[-20:]) / 20
 print(f"{steps} steps; loss {losses[0]:.2f} at first, {end:.2f} at the end; ln V = {ln_V:.2f}")
 assert abs(losses[0] - ln_V) < 0.3 and end < 2
 
+# %% picture
 fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 ax.plot(losses, color=BLUE, lw=1)
 ax.axhline(ln_V, color=SOFT, ls=":")
@@ -194,17 +202,17 @@ ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, ln_V * 1.15))
 fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off above 0."
 
 # %% [markdown]
-# The loss cannot reach 0: where both the animal and its food are cut out, nothing tells which animal it
-# was.
+# The loss cannot reach 0: where both the animal and its food are cut out, nothing tells which it was.
 #
 # ## After
-# The same blank. The model has never seen this sentence:
+# The same blank, in a sentence that the model has never read:
 # %%
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
 print(f"all nine animals together: {sum(after.values()):.4f}")
 assert max(after, key=after.get) == "cat" and after["cat"] > 0.5
 
+# %% picture
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0), layout="constrained", sharey=True)
 for ax, title, p, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
     ax.barh(list(p), p.values(), color=colour)
@@ -219,8 +227,8 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# (Note the scale on the left.) And if half of the question is missing? The first text below leaves three
-# animals possible, the second one.
+# (Note the scale on the left.) With half of the question missing, the first text below leaves three animals
+# possible, the second leaves one.
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -232,8 +240,8 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
     print(f"{text}\n    {likeliest(model, tokenizer, text)}")
 
 # %% [markdown]
-# All nine held-out sentences, with the animal, the place or the food cut out. The model is not told how
-# many words a blank holds.
+# All nine held-out sentences, with the animal, the place or the food cut out. Nothing says how many words a
+# blank holds.
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -262,16 +270,16 @@ for text in (
 
 
 # %% [markdown]
-# It is small and knows little of the world. GLM's claim is that nearly every task can be written as such a
-# blank: a label, a translation, a continuation.
+# GLM's claim is that nearly every task can be written as such a blank: a label, a translation, a
+# continuation.
 #
 # **Remember:** GLM cuts spans out of a text and learns to write them back, one token after another. Part A
 # is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.
 #
 # ## Exercises
-# **1.** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
+# **1. ★** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
 # the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-# %%
+# %% check
 def check_count_rows(count_rows):
     for n in range(50):
         rng = Rng(7, n)
@@ -292,9 +300,9 @@ def count_rows(L, spans): ...  # your answer
 
 
 # %% [markdown]
-# **2.** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
+# **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
 # front of each span, and the spans in the given order.
-# %%
+# %% check
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()
     for n in range(50):
@@ -321,8 +329,8 @@ def part_b(words, spans, order): ...  # your answer
 
 
 # %% [markdown]
-# **3.** Find a text with one `[MASK]` that names no animal and that the trained model answers with `goose`.
-# %%
+# **3. ★★** Find a text with one `[MASK]` that names no animal and that the model answers with `goose`.
+# %% check
 def check_goose(text):
     assert isinstance(text, str), "the answer is a text in quotes"
     assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
@@ -333,10 +341,11 @@ def check_goose(text):
     print(f"✓ check_goose: the model answers {filled}")
 
 
+# %%
 # check_goose("...")   # uncomment
 
 # %% [markdown]
 # ## Read on
 # - [`tests/test_tour.py`](../tests/test_tour.py): what minglm promises, in ten small tests.
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example`, which made every sample here.
-# - Chapter 05: why fill blanks this way, when GPT, BERT and T5 were there already?
+# - Next: [how blanks are chosen](01_breaking_a_text.md).

@@ -3,24 +3,21 @@
 # *How are blanks chosen?*
 #
 # GLM needs no labels: the text with its blanks is the question, the pieces are the answer. We break six
-# words by hand, then texts at random as in pretraining, with three objectives, and put every text back
-# together.
+# words by hand, then texts at random as in pretraining, and put every text back together.
 #
 # - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
 # - **You need** [chapter 00](00_one_blank.md).
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
 # %% [markdown] zh
 # # 01 给文本挖空
 # *空是怎样选出来的？*
 #
 # GLM 的预训练叫**自回归空白填充**（autoregressive blank infilling），不需要人工标注：从文本里挖掉几处，
 # 剩下的就是题目，挖掉的就是答案。本章先动手给一个只有六个词的句子挖空，
-# 再像预训练那样随机地挖（有三种预训练目标），最后把每段文本原样拼回去。
+# 再像预训练那样随机地挖，最后把每段文本原样拼回去。
 #
 # - **学完本章，你能**写出任何文本的 Part A 和 Part B，并照 GLM 的办法采样空。
 # - **预备知识**：[第 00 章](00_one_blank.md)（英文）。
-# - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
-# %%
+# %% imports
 import math
 import os
 import textwrap
@@ -33,6 +30,7 @@ import numpy as np
 
 from minglm import Rng, Span, build_example, explain, restore, sample_spans
 from minglm.spans import poisson_cdf
+from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
 from minglm.viz.palette import SPAN_COLOURS, THEMES
 
@@ -41,13 +39,11 @@ LOOK = THEMES["light"]
 
 # %% [markdown]
 # ## Six words by hand
-# The paper's example: the text is $x_1 \ldots x_6$, and $x_3$ and $x_5, x_6$ are to be blanked. The paper
-# counts from 1; everything here counts from 0. A *span* is half-open, so $x_3$ is `Span(2, 3)` and
-# $x_5, x_6$ is `Span(4, 6)`.
+# The paper's example: in the text $x_1 \ldots x_6$, blank $x_3$ and $x_5, x_6$. The paper counts from 1,
+# everything here from 0. A *span* is half-open: $x_3$ is `Span(2, 3)`, and $x_5, x_6$ is `Span(4, 6)`.
 #
 # *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
-# one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end,
-# `[E]`.
+# one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end.
 # %% [markdown] zh
 # ## 动手挖六个词
 # 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
@@ -83,10 +79,12 @@ assert [*d.tokens] == part_a + part_b and [*d.targets[d.part_a_len :]] == target
 # %%
 draw("corruption", derivation=d, width=700)
 
+# %%
+Explorer(d)  # change the spans and their order in it
+
 # %% [markdown]
-# However long a span is, Part A has a single `[M]`: the model must find the length too, by saying `[E]` at
-# the right moment. Later spans see earlier ones. With $m$ spans $s_1 \ldots s_m$ and $Z_m$, the
-# permutations of $m$ things, the training objective is
+# However long a span is, Part A has a single `[M]`: the model must find the length too. With $m$ spans $s_1
+# \ldots s_m$ and $Z_m$, the permutations of $m$ things, the training objective is
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -94,8 +92,8 @@ draw("corruption", derivation=d, width=700)
 # $$p_\theta(s_i \mid x_{\text{corrupt}}, s_{z_{\lt i}}) = \prod_{j=1}^{l_i}
 # p(s_{i,j} \mid x_{\text{corrupt}}, s_{z_{\lt i}}, s_{i,\lt j}) \tag{2}$$
 #
-# Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the spans that come before in Part B, and
-# $s_{i,\lt j}$ the beginning of this one. Each time a text is read, one order is drawn.
+# Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the earlier spans of Part B, and $s_{i,\lt j}$ the
+# beginning of this one. Each time a text is read, one order is drawn.
 # %% [markdown] zh
 # 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
 # Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
@@ -130,14 +128,11 @@ assert np.allclose(cdf, np.cumsum(law))
 
 
 # %% [markdown]
-# To draw a length, see which step of the cumulative sum a uniform number falls into. Draw until 15 % of the
-# tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names* a stream of random numbers:
-# seed 0, text n. So a text gets the same blanks at any time and on any machine.
+# Draw lengths until 15 % of the tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names*
+# a stream of random numbers, seed 0, text n: a text gets the same blanks at any time and on any machine.
 # %% [markdown] zh
-# 怎么采样？取一个均匀分布的随机数，看它落在累积和的哪一级台阶上。抽几个？抽到挖掉的 token 满 15% 为止，
-# 这就是预算（budget），最后一个片段允许超出。然后对许多段文本都抽一遍，数一数各种长度各占多少。
-# `Rng(0, n)` 给一串随机数起了*名字*：种子 0，第 n 段文本。所以无论什么时候、在哪台机器上问，
-# 挖出的空都一样；训练中断后接着跑，也不必事先把它们存下来。
+# 一直采样到挖掉的 token 满 15% 为止，这就是预算（budget），最后一个片段允许超出。
+# `Rng(0, n)` 给一串随机数起了*名字*：种子 0，第 n 段文本。所以无论什么时候、在哪台机器上，挖出的空都一样。
 # %% exact
 def draw_lengths(budget, rng):
     lengths = []
@@ -162,27 +157,23 @@ for name, i in (("first", 0), ("last", -1)):
     print(f"{name} length drawn for a text: {mean:.2f} on average")
 
 # %% [markdown]
-# The last two lines show a trap. The span that exceeds the budget is the last, and it is more likely a long
-# one. Placed in this order, long blanks would gather at the ends of texts. So the lengths are shuffled
-# first.
-#
-# The library's `sample_spans` on texts of 128 tokens. On the right: a text loses a little more than 15 %,
-# because the last span exceeds the budget.
+# The last two lines show a trap: the span that exceeds the budget is the last, and more likely a long one.
+# Long blanks would gather at the ends of texts, so the lengths are shuffled before they are placed. The
+# library's `sample_spans` on texts of 128 tokens (right: a little more than 15 % are blanked):
 # %% [markdown] zh
 # 最后两行透露了一个陷阱：采样停在超出预算的那个片段上，而越长的片段越容易超出。如果照抽出的先后放进文本，
 # 长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
 #
-# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`。看右图：
-# 因为最后一个片段会超出预算，实际挖掉的比 15% 略多。
+# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`（右图：实际挖掉的比 15% 略多）。
 # %%
 fig_spans([128] * (500 if FAST else 2000), width=700)
 
 
 # %% [markdown]
 # ## Where: collapse each span to a point, drop the points, expand
-# Two spans must not touch, or they would be one. Take lengths 2 and 3 in a text of 10. Collapse each span,
-# and the gap after it (the last one has none), to a point: 10 - 5 - 2 + 1 = 4 tokens are left, with five
-# slots, 0 to 4, for the points. Draw two slots, sort them, expand. For the slots 1 and 3:
+# Two spans must not touch. Take lengths 2 and 3 in a text of 10. Collapse each span, with the gap after it
+# (the last one has none), to a point: 10 - 5 - 2 + 1 = 4 tokens are left, with five slots, 0 to 4, for the
+# points. Draw two slots, sort them, expand. For the slots 1 and 3:
 #
 # ```text
 # slots     0   1   2   3   4
@@ -221,16 +212,11 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 
 
 # %% [markdown]
-# Every layout can come up, but not equally often: two different slots can be drawn in two orders, two equal
-# ones in one. The original code does the same.
-#
-# That is all of `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves
-# by one.
+# Every layout can come up, though not equally often; the original code does the same. That is all of
+# `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves by one.
 # %% [markdown] zh
-# 每种布局都可能出现，但机会不完全均等：槽位不同有两种抽法，槽位相同只有一种。原版代码也是这样采样的。
-#
-# 采样长度、打乱、采样槽位，`token_spans` 做的就是这些。只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，
-# 所以整体要后移一位。
+# 每种布局都可能出现，但机会不完全均等；原版代码也是这样。`token_spans` 做的就是这些。
+# 只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，所以整体要后移一位。
 # %% exact
 def draw_token_spans(length, rng):
     lengths = rng.shuffle(draw_lengths(int(0.15 * length), rng))
@@ -247,8 +233,7 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 
 # %% [markdown]
 # ## Three objectives
-# Short blanks teach words. For sentences and whole texts GLM has two more objectives, each with its own
-# mask token.
+# Short blanks teach words. Sentences and whole texts have objectives and mask tokens of their own.
 #
 # | objective | blanked | mask |
 # |---|---|---|
@@ -298,11 +283,11 @@ for objective in OBJECTIVES:
         )
 
 # %% [markdown]
-# The document span includes `[EOS]`, so the model learns where a text ends. A window of a long text may
-# stop in the middle; what follows is unknown, so nothing is learned after its last word:
+# The document span includes `[EOS]`, so the model learns where a text ends. Where a window of a long text
+# stops in the middle, nothing is learned after its last word:
 # %% [markdown] zh
-# document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。长文本要切成若干窗口，
-# 一个窗口可能断在半中间。后面是什么无从知道，所以最后一个词之后什么也不学：
+# document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。
+# 长文本的一个窗口可能断在半中间，那么最后一个词之后什么也不学：
 # %% exact
 whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
 print("ends here: ", *whole.targets[-5:])
@@ -312,7 +297,7 @@ print("is cut:    ", *cut.targets[-5:])
 # Twelve draws of each objective from the same text, one per line; grey lines mark the ends of sentences.
 # %% [markdown] zh
 # 同一段文本，每种预训练目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
-# %%
+# %% picture
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
     drawn = [break_story(objective, Rng(5, n)).spans for n in range(12)]
@@ -335,12 +320,10 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Back again
-# Every row of Part B carries the position of its mask in Part A, so the text can be put back together. By
-# hand, for the six words:
+# Every row of Part B carries the position of its mask in Part A, so the text can be put back together:
 # %% [markdown] zh
 # ## 拼回原文
-# 只要每个片段知道自己属于哪里，文本就能复原。它们确实知道：Part B 的每一行都带着一个位置，
-# 就是它的 `[M]` 在 Part A 中的位置。先动手拼那六个词：
+# Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
 d = explain(text, spans, order)
 A, pieces = d.part_a_len, {}
@@ -381,24 +364,20 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 
 
 # %% [markdown]
-# How the model uses these positions is the next chapter.
-#
 # **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in
 # random order. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and then placed without
 # touching. Positions alone are enough to put the text back together.
 #
 # ## Exercises
-# **1. From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
+# **1. ★★ From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
 # spans.
 # %% [markdown] zh
-# 模型自己怎样利用这些位置，是下一章的内容。
-#
 # **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
 # 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
 #
 # ## 练习
-# **1. 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
-# %%
+# **1. ★★ 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
+# %% check
 def check_slots_of(slots_of):
     for layout in sorted(ways):
         spans = [Span(*span) for span in layout]
@@ -421,13 +400,12 @@ def slots_of(spans): ...  # your answer
 
 
 # %% [markdown]
-# **2. The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How many
-# are blanked on average? One decimal is enough. (You may draw a few thousand texts; a recursion over the
-# budget is nicer.)
+# **2. ★★★ The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How many
+# are blanked on average? One decimal is enough. (Draw a few thousand texts; a recursion is nicer.)
 # %% [markdown] zh
-# **2. 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
+# **2. ★★★ 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对预算写一个递推式更漂亮。）
-# %%
+# %% check
 def check_mean_blanked(answer):
     seen = [sum(b - a for a, b in sample_spans(range(20), "token", Rng(9, n))) for n in range(4000)]
     assert answer is not None, "the answer is a number"
@@ -435,14 +413,15 @@ def check_mean_blanked(answer):
     print(f"✓ check_mean_blanked: 4,000 texts lose {np.mean(seen):.2f} tokens on average")
 
 
+# %%
 # check_mean_blanked(...)
 
 # %% [markdown]
-# **3. A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
+# **3. ★★ A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
 # blanked, and in which order are they in Part B? Answer `(spans, order)`: half-open pairs in text order,
 # and a permutation counted from 0.
 # %% [markdown] zh
-# **3. 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
+# **3. ★★ 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 # %% exact
 PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
@@ -478,17 +457,11 @@ def check_puzzle(answer):
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/spans.py`](../minglm/spans.py): `token_spans`, `sentence_spans` and `document_span` are the
-#   three objectives.
-# - [`minglm/infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
-# - [`minglm/rng.py`](../minglm/rng.py): the forty lines behind `Rng`.
-# - `minglm show TEXT --figure film` draws step by step how any text is broken.
+# - [`minglm/spans.py`](../minglm/spans.py): the three objectives;
+#   [`infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
 # - Next: [what the model does with the positions](02_two_positions.md).
 # %% [markdown] zh
 # ## 接着读
-# - [`minglm/spans.py`](../minglm/spans.py)：`token_spans`、`sentence_spans`、
-#   `document_span` 就是三种预训练目标。
-# - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 和 `restore`。
-# - [`minglm/rng.py`](../minglm/rng.py)：`Rng` 背后的四十行代码。
-# - `minglm show TEXT --figure film` 把任何文本的挖空过程一步步画出来。
+# - [`minglm/spans.py`](../minglm/spans.py)：三种预训练目标；[`infilling.py`](../minglm/infilling.py)：
+#   `build_example` 和 `restore`。
 # - 下一章：[模型怎样利用位置](02_two_positions.zh.md)。

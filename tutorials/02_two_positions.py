@@ -2,27 +2,21 @@
 # # 02 Two positions
 # *How does it know which blank, and where inside?*
 #
-# A text with two blanks, `x1 x2 [M] x4 [M]`, and the first `[S]` of Part B: the model has to say a word of
-# the first blank or of the second? We begin with a model that cannot know, give each row two numbers, and
-# end with questions of GLM users about them.
+# A text with two blanks, `x1 x2 [M] x4 [M]`, and the first `[S]` of Part B: which blank does it fill? We
+# begin with a model that cannot know, and give each row two numbers.
 #
 # - **After this chapter you can** write down both positions of any sample, and ask for any blank.
 # - **You need** [chapter 01](01_breaking_a_text.md): spans, Part A, Part B.
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`; change the order:
-#   the positions stay.
 # %% [markdown] zh
 # # 02 两个位置
 # *模型怎么知道在填哪个空，又填到了空里的第几个词？*
 #
 # 一段文本有两个空：`x1 x2 [M] x4 [M]`。Part B 以 `[S]` 开头，轮到模型说出一个词。该说哪个空的词，
-# 第一个还是第二个？本章先看一个根本无从知道的模型，再给每一行配上两个编号（论文称为二维位置编码），
-# 最后回答 GLM 用户就这两个编号提过的各种问题。
+# 第一个还是第二个？本章先看一个根本无从知道的模型，再给每一行配上两个编号（论文称为二维位置编码）。
 #
 # - **学完本章，你能**写出任何样本的两个位置，并指定要填哪个空。
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的片段、Part A、Part B。
-# - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`，换个顺序，
-#   位置不变。
-# %%
+# %% imports
 import math
 from dataclasses import replace
 from itertools import permutations
@@ -39,10 +33,10 @@ from minglm import (
     SpecialTokens,
     build_example,
     explain,
-    keys_of_row,
     pack,
     sample_spans,
 )
+from minglm.viz import Explorer
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
@@ -59,7 +53,7 @@ def line(name, values):
 
 # %% [markdown]
 # ## A question without an answer
-# Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it has to say its first word?
+# Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it says its first word?
 # %% [markdown] zh
 # ## 没法回答的问题
 # 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，
@@ -78,9 +72,8 @@ for order in ([0, 1], [1, 0]):
 
 
 # %% [markdown]
-# The same six tokens at the same places, with two answers. The best a model can learn is to give each one
-# half, which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this text in both
-# orders, one with numbered rows, one with GLM's positions.
+# The same six tokens at the same places, with two answers: the best a model can do is to give each one half,
+# which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this text in both orders.
 # %% [markdown] zh
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
@@ -111,7 +104,7 @@ for name, (_, losses, p) in runs.items():
         f"and {p[5]:.2f}, of any other at least {others:.2f}"
     )
 
-# %%
+# %% picture
 fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 for (name, (_, losses, _)), style in zip(runs.items(), ("--", "-"), strict=True):
     ax.plot(losses, style, color=BLUE, label=name)
@@ -127,17 +120,15 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# With numbered rows the first word stays a coin toss; the rest of a span follows. GLM's positions remove
-# the coin.
+# With numbered rows the first word stays a coin toss. GLM's positions remove the coin.
 #
 # ## The table
-# The paper's example (its figure 2); each column is one row of the sample. The first number says *which
-# blank*: a row of Part A has its own place, and all rows of a span have the place of the span's `[M]`. The
-# second, the *block position*, says *where inside*: 0 in Part A, and 1, 2, 3, ... from `[S]` on. To find
-# them, walk through the text, one step per token and one per span:
+# The paper's example (its figure 2); each printed column is one row of the sample. The first number says
+# *which blank*: all rows of a span have the place of its `[M]`. The second, the *block position*, says *where
+# inside*: 0 in Part A, and 1, 2, 3, ... from `[S]` on. To find them, walk through the text, one step per
+# token and one per span:
 # %% [markdown] zh
-# 只有依次编号时，第一个词始终像抛硬币。其余的词都学会了：一旦知道写的是哪个片段，后面就都定了。
-# 有了 GLM 的位置，就不必再抛硬币。
+# 只有依次编号时，第一个词始终像抛硬币。有了 GLM 的位置，就不必再抛硬币。
 #
 # ## 对照表
 # 还是论文图 2 的例子，表里的一列就是样本的一行（一个 token）。第一个编号叫*位置*（position），
@@ -187,13 +178,16 @@ for n in range(200):  # the library agrees, on random texts too
 # %%
 draw("positions", derivation=d, width=700)
 
+# %%
+Explorer(d)  # exchange the two spans: the positions stay
+
 # %% [markdown]
 # ## A line and its towers
 # The two numbers as coordinates: Part A is a line, and each span is a tower over its blank.
 # %% [markdown] zh
 # ## 一条线和几座塔
 # 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
-# %%
+# %% picture
 fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
 for i, token in enumerate(d.tokens):
     x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
@@ -211,19 +205,13 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Three things to read off, checked below:
-#
 # - No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.)
 # - The order of the spans does not show: in any order the same tokens are at the same places.
-# - The line is the same for a blank of one word and of five: the length of an answer stays hidden. BERT,
-#   with one mask per word, reveals it.
+# - The line is the same for a blank of one word and of five: the length of an answer stays hidden.
 # %% [markdown] zh
-# 从图上能读出下面几点，随后用代码验证：
-#
 # - 没有两行占同一个点。如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合。
 # - 看不出片段的顺序：无论什么顺序，同样的 token 总在同样的点上。
-# - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。而像 BERT 那样一个词一个掩码，
-#   长度就等于事先告诉了模型。
+# - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
 # %% exact
 def places(example):
     columns = example.position_ids, example.block_position_ids, example.tokens
@@ -247,9 +235,8 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# Without $Q$, the rows of a span share one place. Take a span `a b c` and its twin `b a c`. In row `c`,
-# attention sees the same tokens in both, and a weighted sum has no order. Does the output of this row
-# differ? Random weights are enough to find out.
+# Without $Q$, the rows of a span share one place. Take a span `a b c` and its twin `b a c`: in row `c`,
+# attention sees the same tokens in both. Does its output differ? Random weights are enough to find out.
 # %% [markdown] zh
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
@@ -257,8 +244,7 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # 去掉 $Q$ 会怎样？同一片段的各行就全落在一个点上。取片段 `a b c`，再取它的孪生兄弟 `b a c`：在 `c` 这一行，
-# 两边的注意力看到的 token 一模一样，而注意力只是加权求和，分不出先后。这一行的输出有没有差别？
-# 用随机权重就能回答。
+# 两边的注意力看到的 token 一模一样。这一行的输出有没有差别？用随机权重就能回答。
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
     mask = GLMMask.packed([len(tokens)], [part_a_len])
@@ -288,7 +274,7 @@ for layers in (1, 2):
 
 # %% [markdown]
 # One layer without $Q$ is blind to order. Two are not: in the first, `b` either saw `a` or did not, so the
-# mask lets the order through. GLM states it outright; GLM-130B did not (last question below).
+# mask lets the order through. (GLM-130B relied on that and dropped $Q$, chapter 10.)
 #
 # ## What the original code calls them
 #
@@ -306,7 +292,7 @@ for layers in (1, 2):
 # two spans, its own special ids. Is ours the same?
 # %% [markdown] zh
 # 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
-# 也就是说，掩码本身就透露了顺序。GLM 选择直接告诉模型；后来的 GLM-130B 则不要第二个编号了（见最后一问）。
+# 也就是说，掩码本身就透露了顺序。（后来的 GLM-130B 就靠这一点，不要第二个编号了，见第 10 章。）
 #
 # ## 原版代码里叫什么
 #
@@ -341,49 +327,13 @@ for name, values in recorded.items():
 assert example.part_a_len == 32
 
 # %% [markdown]
-# ## Questions that GLM users ask
-# **From 0 or from 1?** (zai-org/ChatGLM-6B#1258, #134) The paper's figure counts the first position from 1,
-# the code from 0, and weights were trained by code. It matters: a position selects a row of a table.
+# ## Asking for a blank
+# At inference the position of `[S]` chooses the blank. We ask the model that learned the six words with a
+# single row of Part B, placed at each `[M]` in turn:
 # %% [markdown] zh
-# ## GLM 用户问过的问题
-# **从 0 还是从 1 数起？**（zai-org/ChatGLM-6B#1258、#134）论文的图里，第一个位置从 1 数起，代码从 0 数起，
-# 而权重是用代码训练出来的。这不是小事：一个位置就是表里的一行，差一行，取出的就是另一组数。
-# %% exact
-model, example = new_model(2), build_example(IDS, SPANS, [1, 0])
-columns = example.tokens, example.position_ids, example.block_position_ids
-right = logits(model, *columns, 5)
-moved = logits(model, columns[0], columns[1] + 1, columns[2], 5)
-print("logits with the first position moved by one:", say(right, moved))
-
-# %% [markdown]
-# **Where do `sop` and the answer go after `[gMASK]`, and where do the labels?** (zai-org/ChatGLM-6B#134,
-# #1313, #498) The answer keeps the mask's position, and only the block position counts up. `eop` is never
-# an input, so it has no position. Code that shifts labels inside the model wants each label one row later
-# and an input that ends in `eop`. (Here `eop` follows `eos`; the original's `[gMASK]` samples stop at
-# `eos`, and its sampler accepts either.)
-# %% [markdown] zh
-# **`[gMASK]` 之后，`sop` 和答案的位置是多少？标签放在哪一行？**（zai-org/ChatGLM-6B#134、#1313、#498）
-# 和别的掩码一样：答案的位置始终是掩码的位置，只有片段内位置往下数。`eop` 只作标签，从不作输入，
-# 所以没有位置。有的代码到模型内部才把标签错开一位，那就要把每个标签后移一行，输入也要以 `eop` 结尾；
-# 损失是一样的。（这里 `eos` 之后还有 `eop`。原版自己的 `[gMASK]` 样本到 `eos` 为止，
-# 采样时遇到两者中的哪个都算结束。）
-# %% exact
-chat = build_example([101, 102, 103, 104, 2], [(2, 5)], [0], objective="document")
-learned = [NAMES[i] for i in chat.targets.tolist()]
-line("input", [NAMES[i] for i in chat.tokens.tolist()])
-line("position", chat.position_ids)
-line("block position", chat.block_position_ids)
-line("learns", [""] * chat.part_a_len + learned)
-line("shifted inside:", [*(NAMES[i] for i in chat.tokens.tolist()), "[E]"])
-line("... labels", [-100] * (chat.part_a_len + 1) + learned)
-
-# %% [markdown]
-# **How do I choose a blank at inference, and in which order?** (THUDM/GLM#9, #31) By the position of `[S]`,
-# in any order. We ask the model that learned the six words above with a single row of Part B, placed at
-# each `[M]` in turn:
-# %% [markdown] zh
-# **推理时怎样指定填哪个空？按什么顺序填？**（THUDM/GLM#9、#31）由 `[S]` 的位置指定，顺序随意。
-# 拿前面学会了六个词的模型来问：Part B 只放一行，依次放在两个 `[M]` 的位置上：
+# ## 指定填哪个空
+# 推理时，由 `[S]` 的位置指定填哪个空。拿前面学会了六个词的模型来问：Part B 只放一行，
+# 依次放在两个 `[M]` 的位置上：
 # %%
 trained, part_a = runs["GLM's two positions"][0], [101, 102, 3, 104, 3]
 for place in (2, 4):
@@ -391,93 +341,26 @@ for place in (2, 4):
     p = asked[-1].softmax(-1)
     print(f"[S] at position {place}: {NAMES[int(p.argmax())]} with probability {p.max():.2f}")
 
+
 # %% [markdown]
-# **When x3 is predicted, are x5 and x6 visible?** (THUDM/GLM#20) Yes, if their span came earlier in Part B.
-# Here it did: the second `[S]` is row 8.
+# More questions about positions, padding and mask tokens are answered in
+# [Questions GLM users ask](questions.md).
 #
-# **Which mask should I use?** (zai-org/GLM-130B#12, zai-org/ChatGLM2-6B#188) One that the model was trained
-# with. GLM-130B was trained with `[MASK]` and `[gMASK]`; ChatGLM2-6B was fine-tuned for chat without any
-# blanks.
-# %% [markdown] zh
-# **预测 x3 时看得到 x5 和 x6 吗？**（THUDM/GLM#20）如果它们的片段在 Part B 里排在前面，就看得到。
-# 这里正是如此：第二个 `[S]` 是第 8 个 token（掩码的第 8 行）。
-#
-# **该用哪种掩码 token？**（zai-org/GLM-130B#12、zai-org/ChatGLM2-6B#188）用模型训练时见过的那种；
-# 没见过的对它毫无意义。GLM-130B 训练时用的是 `[MASK]` 和 `[gMASK]`，ChatGLM2-6B 的对话微调则完全没有填空。
-# %% exact
-print("row 8 sees:", *(NAMES[i] for i in example.tokens[: keys_of_row(8, example.part_a_len)]))
-objectives = ("token", "sentence", "document")
-print({objective: example.special.mask_of(objective) for objective in objectives})
-
-# %% [markdown]
-# **Why does a batch give other answers than a text alone?** (THUDM/GLM#70, zai-org/ChatGLM-6B#841,
-# hiyouga/ChatGLM-Efficient-Tuning#170) Because of padding. After Part B it is harmless; inside Part A every
-# row sees it, unless a second mask hides it. minglm packs samples end to end instead. Part B's rows,
-# compared with those of the sample alone:
-# %% [markdown] zh
-# **为什么批量推理和单条推理的结果不同？**（THUDM/GLM#70、zai-org/ChatGLM-6B#841、
-# hiyouga/ChatGLM-Efficient-Tuning#170）问题出在填充（padding）。填在 Part B 后面没有害处，
-# 因为谁也不往后看；填在 Part A 里面，所有行都会看到它，除非另加一层掩码挡住。minglm 把样本首尾相接地打包，
-# 没有填充。下面拿 Part B 各行的输出，和单独算这个样本时相比：
-# %% exact
-tokens, first, second = (column.tolist() for column in columns)
-pad = example.special.pad
-alone = logits(model, tokens, first, second, 5)[5:]
-behind = logits(model, tokens + [pad, pad], first + [0, 0], second + [0, 0], 5)[5:-2]
-padded = (tokens, [pad, pad]), (first, [5, 6]), (second, [0, 0])
-inside = logits(model, *(column[:5] + two + column[5:] for column, two in padded), 7)[7:]
-batch = pack([build_example(range(50, 60), [(3, 6)], [0]), example])
-with torch.no_grad():
-    packed = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)[-5:]
-print("padding behind Part B      ", say(alone, behind))
-print("padding inside Part A      ", say(alone, inside))
-print("packed behind another text ", say(alone, packed))
-
-# %% [markdown]
-# **In GLM-10B-Chinese `[gMASK]` and `eop` have the same id, 50007. Is that a mistake?** (THUDM/GLM#55) No
-# row is ambiguous: an input 50007 is the mask, a target the end. But one vector of the embedding, which is
-# also the head, serves both. The Hugging Face files, and minglm when it reads these weights, give `[gMASK]`
-# the id 50009 and a copy of the vector.
-# %% [markdown] zh
-# **GLM-10B-Chinese 里 `[gMASK]` 和 `eop` 的 id 都是 50007，是弄错了吗？**（THUDM/GLM#55）
-# 没有哪一行会因此产生歧义：这个 id 作输入时只可能是掩码，作标签时只可能是结束标记。
-# 只是词向量表（它同时也是输出层）里的同一个向量得身兼两职。
-# Hugging Face 上的文件给 `[gMASK]` 另分配了 50009，并把那个向量复制过去；minglm 读入这些权重时也这样做。
-# %% exact
-chinese = SpecialTokens(
-    pad=50000, eos=50000, cls=50002, mask=50003, smask=50008, gmask=50007, sop=50006, eop=50007
-)
-e = build_example([50002, 11, 12, 13, 14, 50000], [(3, 6)], [0], chinese, "document")
-print("reads ", *e.tokens, "  learns", *e.targets)
-
-# %% [markdown]
-# **Do later models still have two positions?** (mymusise/ChatGLM-Tuning#11, which quotes GLM-130B's
-# appendix) ChatGLM-6B does. GLM-130B went back to one: for `[MASK]` the answer keeps the mask's position,
-# after `[gMASK]` numbers simply go on. For the two examples of this page:
-# %% [markdown] zh
-# **后来的模型还有两个位置吗？**（mymusise/ChatGLM-Tuning#11，其中引用了 GLM-130B 的附录）ChatGLM-6B 有。
-# GLM-130B 回到了一个：`[MASK]` 的答案始终用掩码的位置，`[gMASK]` 之后则接着往下数。换作本页的两个例子就是：
-# %% exact
-line("[MASK]", example.position_ids)
-line("[gMASK]", range(len(chat.tokens)))
-
-
-# %% [markdown]
 # **Remember:** the first position says which blank (the place of its `[M]`), the second where inside it (0
 # in Part A, 1 at `[S]`). Neither the order of the spans nor the length of an answer can be read from them.
 # To ask for a blank, put `[S]` at its position.
 #
 # ## Exercises
-# **1. Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`, which
-# takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
+# **1. ★★★ Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`,
+# which takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
 # %% [markdown] zh
 # **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
 # `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
 #
 # ## 练习
-# **1. 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
+# **1. ★★★ 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 01 章相同。每个片段都以 `eop` 结束。
-# %%
+# %% check
 def check_layout(layout):
     for n in range(100):
         rng = Rng(8, n)
@@ -508,13 +391,13 @@ def layout(position_ids, block_position_ids): ...  # your answer
 
 
 # %% [markdown]
-# **2. Ask for a blank.** Write `first_row(part_a, n)`: `part_a` is a list of words with some `[M]`, and `n`
+# **2. ★ Ask for a blank.** Write `first_row(part_a, n)`: `part_a` is a list of words with some `[M]`, and `n`
 # says which blank, counted from 0. Return `(token, position, block_position)` of the row that asks for its
 # first word.
 # %% [markdown] zh
-# **2. 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
+# **2. ★ 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
-# %%
+# %% check
 def check_first_row(first_row):
     for spans in ([(2, 3), (4, 6)], [(0, 1), (2, 5)], [(1, 4)], [(0, 1), (2, 3), (4, 5)]):
         for n in range(len(spans)):

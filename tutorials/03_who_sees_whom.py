@@ -2,13 +2,11 @@
 # # 03 Who sees whom
 # *Where does the mask's shape come from?*
 #
-# A sample has Part A, the text with its blanks, and Part B, the blanked spans. Which row may attend to
-# which? The answer follows from two wishes, fits into one integer, and can be tested from outside.
+# Which row of Part A and Part B may attend to which? The answer follows from two wishes, fits into one
+# integer, and can be tested from outside.
 #
 # - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
 # - **You need** [chapter 01](01_breaking_a_text.md), and [02](02_two_positions.md) for the positions.
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`; click any cell of
-#   the mask.
 # %% [markdown] zh
 # # 03 谁能看到谁
 # *掩码的形状从何而来？*
@@ -18,15 +16,14 @@
 #
 # - **学完本章，你能**推出 GLM 的掩码，把它写成 `max(A, i + 1)`，并查出任何泄露。
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)；位置见[第 02 章](02_two_positions.zh.md)。
-# - **边看边学**：`minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`，
-#   点开掩码的任意一格。
-# %%
+# %% imports
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
+from minglm.viz import Explorer
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
 
@@ -35,13 +32,11 @@ LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 
 # %% [markdown]
 # ## The rows
-# The paper's example (figure 2; it counts from 1, we from 0): six words, `x3` and `x5 x6` blanked, the
-# second span first in Part B. `[M]` is a blank, `[S]` starts a span, `[E]` ends one. Each column below is
-# one row of the sample.
+# The paper's example (figure 2): six words, `x3` and `x5 x6` blanked, the second span first in Part B. Each
+# printed column is one row of the sample.
 # %% [markdown] zh
 # ## 有哪些行
-# 论文的例子（图 2；论文从 1 数起，我们从 0 数起）：六个词，挖掉 `x3` 和 `x5 x6`，
-# 第二个片段在 Part B 里排在前面。`[M]` 是空，`[S]` 表示片段开始，`[E]` 表示片段结束。
+# 论文的例子（图 2）：六个词，挖掉 `x3` 和 `x5 x6`，第二个片段在 Part B 里排在前面。
 # 样本里的一个 token 叫一“行”，因为它就是掩码的一行；下面为了省地方，把各行横着打印。
 # %% exact
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
@@ -52,10 +47,9 @@ print("learns", *(f"{target or '-':>3}" for target in d.targets))
 print("part  ", *(f"{part:>3}" for part in d.part))
 
 # %% [markdown]
-# How the text became these rows, in eight frames. Full colour is what a frame adds; the last one adds the
-# mask.
+# How the text became these rows, in eight frames. Full colour is what a frame adds.
 # %% [markdown] zh
-# 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。最后一步加上掩码，本章讲的就是它。
+# 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。
 # %%
 draw("film", derivation=d, width=580)
 
@@ -63,12 +57,12 @@ draw("film", derivation=d, width=580)
 # %% [markdown]
 # ## What is known when
 # Row 6 reads `x5` and has to say `x6`. A model that really fills this blank has the text with its blanks,
-# and what is written so far; the rest does not exist yet. Hence two wishes:
+# and what is written so far. Hence two wishes:
 #
 # - *No row sees what is not written yet.* Otherwise training shows answers that writing will not have.
 # - *Everything else may be seen.* Otherwise knowledge is wasted.
 #
-# In three sentences, each about one block of the picture:
+# In three sentences:
 #
 # 1. Part A is known from the beginning: every row sees all of it, left and right.
 # 2. Part A is read before anything is written: it never sees Part B.
@@ -88,7 +82,7 @@ draw("film", derivation=d, width=580)
 # 3. Part B 的一行能看到 Part B 里写在它前面的内容（包括前面的片段），以及它自己。
 # %% [markdown]
 # ## As three sentences
-# The three sentences as code, one question at a time: may row `i` attend to row `j`?
+# May row `i` attend to row `j`?
 # %% [markdown] zh
 # ## 照着句子写
 # 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
@@ -109,13 +103,19 @@ for i in range(T):
 
 
 # %% [markdown]
-# Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0.
-#
+# Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0. Why a cell
+# is open or shut, for example row 6 (`x5`) and the answer that it must not see:
+# %% [markdown] zh
+# 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。
+# 某一格为什么可见或不可见？比如第 6 行（`x5`）和它不该看到的答案：
+# %%
+Explorer(d, (6, 7))
+
+
+# %% [markdown]
 # ## By loops, and by one line
 # The loops open cells block by block; the line compares all rows with all keys at once.
 # %% [markdown] zh
-# 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。先记住这一点。
-#
 # ## 用循环写，用一行写
 # 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
 # %% exact
@@ -139,12 +139,10 @@ assert np.array_equal(by_words, by_one_line(T, A))
 print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 
 # %% [markdown]
-# Where is sentence 2 in the line? It comes for free: a row of Part A has `i < A`, so whatever `j <= i`
-# opens lies in Part A anyway.
+# (Sentence 2 comes for free: a row of Part A has `i < A`, so whatever `j <= i` opens lies in Part A anyway.)
 #
 # ## By one integer
-# So the number of open cells says everything. It is the larger of two: all of Part A, or everything up to
-# the row itself.
+# The number of open cells says everything: all of Part A, or everything up to the row itself.
 #
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
@@ -188,8 +186,8 @@ draw("mask", derivation=d, width=620)
 
 # %% [markdown]
 # ## Neighbours
-# A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`), keeps
-# neighbours apart. Here: our ten rows, and a sample of six rows with a Part A of two.
+# A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`, *cumulative
+# sequence lengths of the queries*), keeps neighbours apart. Here: our ten rows, and six with a Part A of two.
 # %% [markdown] zh
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
@@ -242,12 +240,12 @@ for j in (7, 9, 1):
     print(f"row {j} ({d.tokens[j]}) changed: rows {moved} move")
 
 # %% [markdown]
-# `x6` changes itself and the two rows written after it; `x3` was written last and changes only itself; `x2`
-# in Part A changes every row. How far the ripple of `x6` reaches:
+# `x6` changes itself and the two rows written after it; `x3`, written last, only itself; `x2` in Part A
+# every row. How far the ripple of `x6` reaches:
 # %% [markdown] zh
 # 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
 # `x6` 的涟漪传到了哪里、有多大：
-# %%
+# %% picture
 size = change(model, mask, 7)
 fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
 ax.bar(range(T), np.maximum(size, 1e-6), color=BLUE)
@@ -283,11 +281,8 @@ for layers in (1, 2, 4):
 # %% [markdown]
 # ## Why more layers reach no further
 # In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: now `i` knows about `k` at
-# second hand. The mask of two layers is the mask multiplied by itself. GLM's mask survives this product:
-# whatever a row has seen may also be seen by every row that sees it.
-#
-# Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn,
-# as they were.
+# second hand. The mask of two layers is the mask multiplied by itself, and GLM's mask survives this product.
+# Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn.
 # %% [markdown] zh
 # ## 为什么层数再多，也看不到更远
 # 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
@@ -309,7 +304,7 @@ for name, grid in (("GLM's mask", mask.dense()), ("Part A sees all", leaky.dense
     twice = (grid @ grid > 0).long()
     print(f"{name:16} open in one layer: {grid.sum():3}   in two: {twice.sum():3}")
 
-# %%
+# %% picture
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.7), layout="constrained")
 cases = (
     ("GLM's mask", mask, 1),
@@ -346,34 +341,31 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two layers
-# everything leaks: `x6` goes to Part A, and from there to row 6, which has to say `x6`. So Part A must not
-# see Part B: it would pass the answers on. A model trained like that has a fine loss and fails at writing.
-# (Chapter 06 trains one that cheats through another hole, inside the softmax.)
-#
-# This is also the shortest test of any mask: change a token, compare bits.
+# `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two, `x6` goes to
+# Part A, and from there to row 6, which has to say `x6`: a fine loss, and a model that cannot write.
+# (Chapter 06 trains one that cheats through another hole, inside the softmax; ten leaks that really
+# happened are in the [museum of mask bugs](museum.md).)
 # %% [markdown] zh
 # 打 `!` 的地方就是泄露。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
 # `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
 # 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
-# （第 06 章会训练一个作弊的模型，不过它钻的是另一个洞，在 softmax 里面。）
-#
-# 这也是检验掩码最简短的办法，不管掩码由什么来算：改一个 token，逐比特比较。
+# （第 06 章会训练一个作弊的模型，不过它钻的是另一个洞，在 softmax 里面。真实发生过的十个泄露，
+# 见[掩码错误博物馆](museum.md)。）
 # %% [markdown]
 # **Remember:** what is not written yet cannot be seen; everything else can. So row `i` sees `max(A, i + 1)`
 # keys, and one integer is the whole mask. Change one token and compare bits: that test finds every leak.
 #
 # ## Exercises
-# **1. Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
+# **1. ★★ Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
 # this list, as a list. (The sample has at least one row. Some lists have two such values.)
 # %% [markdown] zh
 # **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
 # 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
 #
 # ## 练习
-# **1. 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
+# **1. ★★ 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
 # 用列表返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。有的列表对应两个值。
-# %%
+# %% check
 def check_part_a_lens_of(part_a_lens_of):
     for length in (1, 2, 5, 8):
         masks = [GLMMask.packed([length], [n]).visible_keys().tolist() for n in range(length + 1)]
@@ -397,12 +389,12 @@ def part_a_lens_of(visible_keys): ...  # your answer
 
 
 # %% [markdown]
-# **2. Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
+# **2. ★★ Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
 # `open_cells(T, A)` without a loop. This number is the work of attention.
 # %% [markdown] zh
-# **2. 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
+# **2. ★★ 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
 # 写出 `open_cells(T, A)`：这个数就是注意力的计算量。
-# %%
+# %% check
 def check_open_cells(open_cells):
     for length in range(12):
         for n in range(length + 1):
@@ -420,13 +412,13 @@ def open_cells(T, A): ...  # your answer
 
 
 # %% [markdown]
-# **3. The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows can
-# see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
+# **3. ★★★ The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows
+# can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
 # integers is wrong and still gives no answer away.
 # %% [markdown] zh
-# **3. 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
+# **3. ★★★ 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
-# %%
+# %% check
 def check_cheating_rows(rows):
     for n in range(A + 1, T + 1):
         assert isinstance(rows, dict) and n in rows, f"your dict has no key {n}"
@@ -440,6 +432,7 @@ def check_cheating_rows(rows):
     print("✓ check_cheating_rows: five wrong integers")
 
 
+# %%
 # check_cheating_rows({6: [...], 7: [...], 8: [...], 9: [...], 10: [...]})
 
 # %% [markdown]
@@ -449,15 +442,11 @@ def check_cheating_rows(rows):
 # - [`csrc/mask.h`](../csrc/mask.h): the same rule for C++ and CUDA.
 # - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each of
 #   them must catch.
-# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` says why a cell is open or
-#   shut.
-# - Next: [what a shut cell does to the numbers](06_attention_by_hand.md).
+# - Next: [filling by hand](04_filling_by_hand.md).
 # %% [markdown] zh
 # ## 接着读
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
 #   带缓存生成时就是这样。
 # - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
 # - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
-# - `minglm show "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --explain 6,9` 说明某个格子为什么可见或不可
-#   见。
-# - 下一章：[一个不可见的格子，对数值做了什么](06_attention_by_hand.md)（英文）。
+# - 下一章：[动手填空](04_filling_by_hand.md)（英文）。

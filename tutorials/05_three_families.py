@@ -11,13 +11,12 @@
 # | autoregressive | GPT | continuing a text |
 # | encoder-decoder | T5 | text in, text out |
 #
-# All three learn from plain text without labels. They differ in two things: what a token may look at while
-# it is predicted, and which tokens are predicted at all. This chapter compares both on one sentence.
+# All three learn from plain text without labels. They differ in what a token may look at while it is
+# predicted, and in which tokens are predicted at all.
 #
-# - **After this chapter you can** say what BERT, GPT, T5 and GLM see and predict, and turn one integer to
-#   get three masks.
-# - **You need** [chapter 00](00_one_blank.md). (A *row* is one token of a sample, and one row of the mask.)
-# - **See it:** `minglm explore "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --open`
+# - **After this chapter you can** say what BERT, GPT, T5 and GLM see and predict, and turn one integer to get
+#   three masks.
+# - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
 # %% [markdown] zh
 # # 05 三大家族
 #
@@ -34,13 +33,10 @@
 # | 编码器-解码器（encoder-decoder） | T5 | 输入文本，输出文本 |
 #
 # 三家都从纯文本中学习，不用人工标注。差别只有两点：预测一个 token 时能看到什么，以及哪些 token 需要预测。
-# 本章就拿一个句子，把这两点摆在一起看。
 #
 # - **学完本章，你能**说清 BERT、GPT、T5、GLM 各看到什么、预测什么，并用一个整数得到三种掩码。
-# - **预备知识**：[第 00 章](00_one_blank.md)（英文）。下文的一“行”，就是样本里的一个 token，
-#   也就是掩码的一行。
-# - **边看边学**：`minglm explore "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --open`
-# %%
+# - **预备知识**：[第 02 章](02_two_positions.zh.md)和[第 03 章](03_who_sees_whom.zh.md)。
+# %% imports
 from collections import Counter
 from fractions import Fraction
 from itertools import product, takewhile
@@ -49,18 +45,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from minglm import GLMMask, explain, keys_of_row
+from minglm.viz import Explorer
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
 
 # %% [markdown]
 # ## Five sentences, by hand
 #
-# The whole corpus: five sentences that begin with "we drank", and then a blank. What belongs in it?
-# Counting is enough.
+# The whole corpus: five sentences that begin with "we drank", and then a blank. Counting is enough.
 # %% [markdown] zh
 # ## 五个句子，动手算
 #
-# 全部语料就这五句话，都以 "we drank" 开头，后面留一个空。空里该填什么？数一数就知道，用不着神经网络。
+# 全部语料就这五句话，都以 "we drank" 开头，后面留一个空。空里该填什么？数一数就知道。
 # %%
 CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
     ("red wine", "with him today"),
@@ -102,12 +98,12 @@ for filling, p in bert("with him today").items():
     print(f"{p}  we drank {filling} with him today")
 
 # %% [markdown]
-# Half of the probability goes to drinks that occur nowhere: *red tea* and *green wine*. And *water* is out
-# of reach, because two `[M]` already say that two words are missing.
+# Half of the probability goes to drinks that occur nowhere: *red tea* and *green wine*. And *water* is out of
+# reach, because two `[M]` already say that two words are missing.
 #
-# The other families go **one by one**: predict a word, look at it, predict the next, until the blank ends
-# (`[E]`). They differ in the context. **GPT** looks only to the left. **T5** and **GLM** see both sides. (A
-# real GPT has no `[E]`; it gets one here to make them comparable.)
+# The other families go **one by one**: predict a word, look at it, predict the next, until the blank ends.
+# **GPT** looks only to the left. **T5** and **GLM** see both sides. (GPT gets an `[E]` here to make them
+# comparable.)
 # %% [markdown] zh
 # 一半的概率给了语料里没有的东西：*red tea* 和 *green wine*。（这里的 *red tea* 只是从没出现过的词语组合，
 # 不是中文说的红茶。）*water* 则根本填不进去：放了两个 `[M]`，等于事先告诉模型缺两个词。
@@ -156,7 +152,7 @@ for right, ways in answers.items():
         print(f"{name:14}" + "".join(f"{str(p):>11}" for p in row))
         assert sum(row) == 1
 
-# %%
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
 for ax, (right, ways) in zip(axes, answers.items(), strict=True):
     for n, (name, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
@@ -173,25 +169,20 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM does neither: it reads
-# both sides and looks at what it has already written. (T5 would have the same bars as GLM; the difference
-# comes below.)
+# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM does neither.
 #
 # ## One sentence, six inputs
 #
-# Now a sentence with two blanks: *red wine* and *him*. `minglm.explain` lists what a model reads and what
-# each row learns (`.` is nothing). Two more models join: a prefix LM is a GPT that looks both ways inside
-# its prompt; UniLM is one network trained in turn as BERT, as GPT and, as here, for text to text.
-# Everything counts from 0.
+# Now a sentence with two blanks: *red wine* and *him*. Two more models join: a prefix LM is a GPT that
+# looks both ways inside its prompt; UniLM is one network trained in turn as BERT, as GPT and, as here, for
+# text to text.
 # %% [markdown] zh
-# 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有：两边都看，
-# 也记得自己刚说过什么。（T5 的柱子会和 GLM 一模一样，两者的区别后面再讲。）
+# 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
 #
-# 换一个有两个空的句子：挖掉 *red wine* 和 *him*。`minglm.explain` 会列出模型读到什么、
-# 每一行学什么（`.` 表示不学）。这里再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
-# UniLM 则是同一个网络，轮流当 BERT、当 GPT，或者像这里这样，做文本到文本的任务。一切编号从 0 开始。
+# 换一个有两个空的句子：挖掉 *red wine* 和 *him*。这里再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
+# UniLM 则是同一个网络，轮流当 BERT、当 GPT，或者像这里这样，做文本到文本的任务。
 # %% exact
 words = "we drank red wine with him today".split()
 SPANS, ORDER = [(2, 4), (5, 6)], [1, 0]  # half-open; GLM: the second span first
@@ -204,18 +195,16 @@ for model, d in FAMILY.items():
 
 
 # %% [markdown]
-# Read it column by column. Under BERT's `[M]` is the word itself; under a word of GPT is the next word. T5
-# and GLM do both: a text with blanks, then the missing words, each row learning the next token. T5's blanks
-# have names, `<X0>` and `<X1>`. GLM's blanks are all `[M]` and its spans all begin with `[S]`;
-# [chapter 02](02_two_positions.md) shows how positions alone tell them apart. GLM also shuffles its spans:
-# here the last one comes first.
+# Under BERT's `[M]` is the word itself; under a word of GPT is the next word. T5 and GLM do both: a text
+# with blanks, then the missing words. T5's blanks have names, `<X0>` and `<X1>`; GLM tells its blanks apart
+# by position, and shuffles its spans. (The nearest relatives, XLNet
+# and SpanBERT, reveal the length of a blank, as the paper notes.)
 #
 # ## Who sees whom: three loops, one rule
 #
-# Row `i` is the query, row `j` the key, and `True` means "`i` may attend to `j`". All these answers
-# together are the model's *mask*. Three masks as three rules:
+# Three masks as three rules; `True` means "row `i` may attend to row `j`":
 # %% [markdown] zh
-# 请一列一列地看。BERT 的 `[M]` 下面是被挖掉的词本身；GPT 的每个词下面是下一个词。T5 和 GLM 两者兼有：
+# BERT 的 `[M]` 下面是被挖掉的词本身；GPT 的每个词下面是下一个词。T5 和 GLM 两者兼有：
 # 先是带空的文本，再把缺的词逐个写出来，每一行学下一个 token。T5 的空各有名字，叫 `<X0>`、`<X1>`。
 # GLM 的空一律是 `[M]`，挖掉的片段（span）一律以 `[S]` 开头，它们只靠位置来区分，
 # 见[第 02 章](02_two_positions.zh.md)。另外，GLM 会把片段的顺序打乱：这里最后一个排到了最前面。
@@ -242,10 +231,8 @@ for model, sees in LOOPS.items():
     assert (grid(len(words), sees) == FAMILY[model].mask).all()
 
 # %% [markdown]
-# The third rule contains the other two. Call the length of the part that sees itself `A`. With `A` = 0 the
-# first condition never holds: GPT. With `A` = 7 it always holds: BERT. What a row sees is always a prefix
-# of the keys, so one number says it all: `max(A, i + 1)`. This is `minglm.keys_of_row`, and it holds for
-# all six models.
+# The third rule contains the other two. With `A` = 0 its first condition never holds: GPT. With `A` = 7 it
+# always holds: BERT. So `max(A, i + 1)` of [chapter 03](03_who_sees_whom.md) serves all six models.
 # %% [markdown] zh
 # 第三条规则把前两条都包括了。把“内部可以互相看”的那一部分的长度记作 `A`：`A` = 0 时第一个条件永远不成立，
 # 剩下的就是 GPT；`A` = 7 时它永远成立，剩下的就是 BERT。每一行看到的总是最前面的若干个 key，
@@ -263,23 +250,23 @@ draw("family", derivation=FAMILY["glm"], width=700)
 
 
 # %% [markdown]
-# Above the line the first part sees itself in both directions (dark blue). Below it the second part sees
-# all of the first (light blue) and its own past (orange, yellow). T5 is drawn as three blocks because it
-# has two networks: an encoder, and a decoder that attends to it. GLM has one network and one square, the
-# subject of [chapter 03](03_who_sees_whom.md).
-#
+# T5 is drawn as three blocks because it has two networks: an encoder, and a decoder that attends to it. The
+# same models in the explorer (choose them under "next to"):
+# %% [markdown] zh
+# T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。在探索页里也可以把这些模型并排比较：
+# %%
+Explorer(FAMILY["glm"], (7, 6))
+
+
+# %% [markdown]
 # ## What each row can use
 #
-# The mask alone does not say enough, since some keys are `[M]` and carry no word. So ask: when *red*,
-# *wine* and *him* are predicted, which words of the text are in sight?
+# Some keys are `[M]` and carry no word. So ask: when *red*, *wine* and *him* are predicted, which words of
+# the text are in sight?
 # %% [markdown] zh
-# 横线以上，第一部分内部左右都能看（深蓝）；横线以下，第二部分能看到整个第一部分（浅蓝）
-# 和自己这边已有的内容（橙色、黄色）。T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。
-# GLM 只有一个网络，也就只有一个方阵，[第 03 章](03_who_sees_whom.zh.md)专门讲它。
-#
 # ## 每一行真正用得上什么
 #
-# 光看掩码还不够：UniLM 的行能看到不少 key，可有的 key 是 `[M]`，里面什么信息也没有。真正该问的是：
+# 光看掩码还不够：有的 key 是 `[M]`，里面什么信息也没有。真正该问的是：
 # 预测 *red*、*wine*、*him* 的时候，原文中的哪些词看得到？
 # %% exact
 def in_sight(d):
@@ -295,7 +282,7 @@ def in_sight(d):
 for target, sight in in_sight(FAMILY["glm"]).items():
     print(f"{target:>4} <-", *sight)
 
-# %%
+# %% picture
 LOOK, BLANKED = THEMES["light"], ("red", "wine", "him")
 fig, ax = plt.subplots(figsize=(7, 6.3), layout="constrained")
 for m, (model, d) in enumerate(FAMILY.items()):
@@ -319,24 +306,20 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Light blue words were left in the text, orange ones were blanked and are already written. See what is
-# missing: the right side for GPT, the prefix LM and UniLM; anything orange for BERT and UniLM. T5 and GLM
-# have both. GLM sees *him* before it writes *red* because its spans are shuffled; T5 always goes from left
-# to right.
+# Light blue words were left in the text, orange ones were blanked and are already written. GLM sees *him*
+# before it writes *red* because its spans are shuffled; T5 always goes from left to right.
 #
 # ## What each cannot do
 #
-# Three questions about these rows. Are words to the right in sight? Does a word see the earlier ones of its
-# own blank? And is the length of the blank hidden, so that *water* and *red wine* are asked for with the
-# same input?
+# Are words to the right in sight? Does a word see the earlier ones of its own blank? And is the length of the
+# blank hidden, so that *water* and *red wine* are asked for with the same input?
 # %% [markdown] zh
-# 浅蓝色是原文中保留的词，橙色是空里已经说出来的词。看看各家缺什么：GPT、prefix LM、UniLM 缺右边；
-# BERT 和 UniLM 一点橙色也没有。T5 和 GLM 两样都有。GLM 在说 *red* 之前已经看到了 *him*，
+# 浅蓝色是原文中保留的词，橙色是空里已经说出来的词。GLM 在说 *red* 之前已经看到了 *him*，
 # 因为片段的顺序是打乱的；换一次抽样，也可能正好反过来。T5 则永远从左到右。
 #
 # ## 各家做不到什么
 #
-# 直接向这些行提三个问题。能看到右边的词吗？填一个词时，能看到同一个空里前面的词吗？空的长度保密吗，
+# 能看到右边的词吗？填一个词时，能看到同一个空里前面的词吗？空的长度保密吗，
 # 也就是说，要填的是 *water* 还是 *red wine*，模型看到的输入一样吗？
 # %% exact
 def before_the_answer(filling, model):
@@ -359,33 +342,23 @@ for model, d in FAMILY.items():
 
 # %% [markdown]
 # This answers the chapter's question. Understanding needs both sides: BERT. Writing needs each word to
-# follow from the one before, and an open length: GPT. GPT has one advantage: every row but the last learns
-# something, while in GLM the rows of Part A, the text with its blanks, are only read. UniLM's three *no*
-# hold for this mask; in its other roles it is a BERT or a GPT, but never both at once.
-#
-# T5 and GLM answer alike. They differ in cost: T5 has two stacks of layers and a token of its own for every
-# blank, GLM has one stack and a second position.
+# follow from the one before, and an open length: GPT. In GPT every row but the last learns something, while
+# GLM's Part A is only read. T5 and GLM answer alike; T5 has two stacks of layers, GLM one stack and a
+# second position.
 #
 # ## BERT and GPT are special cases of GLM
 #
-# GLM becomes the others if you choose the blanks accordingly. One blank over the whole text leaves a single
-# `[gM]` (the mask token for long blanks, chapter 01) in Part A, and Part B writes everything from left to
-# right: GPT, with two more rows in front. A blank of one word is BERT's cloze: the first row of Part B sees
-# the text on both sides and predicts one word.
+# One blank over the whole text leaves a single `[gM]` in Part A, and Part B writes everything from left to
+# right: GPT, with two more rows in front. A blank of one word is BERT's cloze.
 # %% [markdown] zh
 # 这就是本章问题的答案。要理解文本，就得两边都看：BERT。要写作，每个词都得接着前一个词往下写，
-# 长度也不能事先定死：GPT。两家各有所长，也恰好各短在对方的长处上。GPT 还有一个别家没有的优点：
-# 除最后一行外，行行都在学。在 GLM 里，Part A（带空的文本）的各行只供阅读，不参与学习。
-# UniLM 的三个 no 只是就这一种掩码而言：换个角色，它就是 BERT 或 GPT，只是不能同时是两者。
-#
-# T5 和 GLM 的回答相同，差别在代价：T5 要两套网络层，每个空还要一个专用的 token；GLM 只要一套网络层，
-# 外加第二个位置编号。
+# 长度也不能事先定死：GPT。GPT 除最后一行外，行行都在学；在 GLM 里，Part A 的各行只供阅读。
+# T5 和 GLM 的回答相同：T5 要两套网络层，GLM 只要一套，外加第二个位置编号。
 #
 # ## BERT 和 GPT 都是 GLM 的特例
 #
-# 空挖得合适，GLM 就能变成别家。把整段文本挖成一个空，Part A 就只剩一个 `[gM]`（专为长空准备的掩码 token，
-# 见第 01 章），Part B（答案）从左到右写出全文：这就是 GPT，只是正文前面多了两行。而只挖一个词，
-# 就是 BERT 的完形填空：Part B 的第一行看得到全文的左右两边，说出一个词。
+# 把整段文本挖成一个空，Part A 就只剩一个 `[gM]`，Part B 从左到右写出全文：这就是 GPT，
+# 只是正文前面多了两行。而只挖一个词，就是 BERT 的完形填空。
 # %% exact
 for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "token")):
     d = explain(words, [span], [0], objective)
@@ -415,7 +388,7 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 BERT、
 # GPT 和这个 prefix LM？用一个 dict 回答，键为 `"bert"`、`"gpt"`、`"prefix"`。（其中一个有两个正确答案，
 # 为什么？）
-# %%
+# %% check
 def check_one_integer(answer):
     assert isinstance(answer, dict), "the answer is a dict, such as {'bert': 1, 'gpt': 2, 'prefix': 3}"
     rules = LOOPS | {"prefix": lambda i, j: j < 3 or j <= i}
@@ -428,6 +401,7 @@ def check_one_integer(answer):
     print("✓ check_one_integer: one integer is the whole mask. (GPT: 0 or 1, as row 0 sees itself anyway.)")
 
 
+# %%
 # check_one_integer({"bert": ..., "gpt": ..., "prefix": ...})
 
 
@@ -438,7 +412,7 @@ def check_one_integer(answer):
 # %% [markdown] zh
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
-# %%
+# %% check
 def check_independent(fillings):
     assert fillings, "the answer is a list of fillings"
     rows = [filling.split() for filling in fillings]
@@ -452,6 +426,7 @@ def check_independent(fillings):
     print(f"✓ check_independent: {len(firsts) * len(seconds)} fillings, no difference")
 
 
+# %%
 # check_independent(["red wine", ...])
 
 
@@ -463,7 +438,7 @@ def check_independent(fillings):
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。
-# %%
+# %% check
 def check_learned(learned):
     for lengths in ([1], [3], [2, 1], [1, 1, 4]):
         spans, start = [], 1
@@ -494,7 +469,7 @@ def learned(model, text_len, lengths): ...  # your answer
 #   relatives.
 # - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` prints them
 #   side by side.
-# - Next: [how blanks are chosen](01_breaking_a_text.md).
+# - Next: [attention by hand](06_attention_by_hand.md).
 # %% [markdown] zh
 # ## 接着读
 #
@@ -502,4 +477,4 @@ def learned(model, text_len, lengths): ...  # your answer
 # - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py)：`relative` 构造另外五种模型的各行。
 # - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` 把它们并排打
 #   印出来。
-# - 下一章：[空是怎样选出来的](01_breaking_a_text.zh.md)。
+# - 下一章：[动手算注意力](06_attention_by_hand.md)（英文）。

@@ -2,15 +2,14 @@
 # # 06 Attention by hand
 # *What does a mask do inside softmax?*
 #
-# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. Six
-# tokens of three numbers fit on paper. Then the mask goes in, at the right place and at wrong ones, until a
-# model finds a hole and cheats.
+# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. On paper
+# first; then the mask goes in, at the right place and at wrong ones, until a model finds a hole and cheats.
 #
 # - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
 #   from a leaky one.
-# - **You need** [chapter 03](03_who_sees_whom.md): the mask.
-# - **See it:** `minglm explore "the cat sat down" --spans 2:4 --open`
-# %%
+# - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? Its one rule is enough:
+#   row $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
+# %% imports
 import math
 import os
 
@@ -20,6 +19,7 @@ import torch
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, masked_attention, pack
 from minglm.attention import BACKENDS
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
@@ -29,9 +29,9 @@ SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% [markdown]
 # ## Six tokens, three numbers each
-# The text is *the cat sat down*, with *sat down* blanked. Part A is `the cat [M]`, Part B `[S] sat down`.
-# Row 3 is `[S]`: it has to say *sat*, so it must not see row 4. Each token is three small numbers. The
-# first one reveals a leak: it is 1 in the four tokens that row 3 may see, and 2 in the two that it may not.
+# The text is *the cat sat down*, with *sat down* blanked. Row 3, `[S]`, has to say *sat*, so it must not see
+# row 4. The first number of each token reveals a leak: it is 1 in the four tokens that row 3 may see, and 2
+# in the two that it may not.
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
 x = np.array(
@@ -49,17 +49,18 @@ for i in range(T):
     seen = " ".join(d.tokens[: max(A, i + 1)])
     print(f"row {i}  {d.tokens[i]:5} {x[i]}  learns {d.targets[i] or '-':5} sees {seen}")
 
+# %%
+Explorer(d, (3, 4))  # the cell that must stay shut
+
 # %% [markdown]
 # ## One row, with a pencil
-# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a model
-# these are three different vectors (chapter 07); here all three are the token's own numbers.
+# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*: in a model three
+# different vectors (chapter 07), here all three the token's own numbers.
 #
-# 1. The **score** of a key is the product of query and key: $s_j = q \cdot k_j$.
-# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$; two is easier with a pencil.)
+# 1. The **score** of a key is $s_j = q \cdot k_j$.
+# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$.) A hidden key is not counted: it gets 0.
 # 3. Divided by their sum they become **weights**. That is a softmax.
 # 4. The **output** is the average of the values with these weights.
-#
-# Where is the mask? A hidden key is not counted: it gets 0 in step 2.
 # %% exact
 print("key     score   2^score   counted   weight")
 powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
@@ -73,8 +74,8 @@ print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 
 
 # %% [markdown]
-# The sum is 16, and the output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is
-# one, so its first number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
+# The output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is one, so its first
+# number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
 # %% exact
@@ -106,9 +107,9 @@ print(out.round(3))
 
 
 # %% [markdown]
-# In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: the same as not being
-# counted. Queries down, keys across; grey is hidden. Each row of weights sums to 1:
-# %%
+# In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: not counted. Queries down,
+# keys across; grey is hidden:
+# %% picture
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
         colour = KINDS[d.kind[i, j]].light or FAINT  # the colours of chapter 03
@@ -144,14 +145,13 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## The same as the library
-# `masked_attention` takes rows of heads, (T, H, D); here one head of three numbers. It computes equation 1
-# of Vaswani et al. 2017 (arXiv 1706.03762), with GLM's mask as a matrix $M$ of 0 and $-\infty$:
+# `masked_attention` takes rows of heads, (T, H, D). It computes equation 1 of Vaswani et al. 2017 (arXiv
+# 1706.03762), with GLM's mask as a matrix $M$ of 0 and $-\infty$:
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
-# With the scale $\alpha = \ln 2$ it counts in powers of two, as we did. A model takes
-# $\alpha = 1/\sqrt{D}$: a sum of $D$ independent products grows like $\sqrt{D}$, and without the scale a
-# softmax over wide vectors would hear only the largest score. Backends compute the same in different ways:
+# With the scale $\alpha = \ln 2$ it counts in powers of two. A model takes $\alpha = 1/\sqrt{D}$, because a
+# sum of $D$ independent products grows like $\sqrt{D}$. Backends compute the same in different ways:
 # `reference` is plain PyTorch, `sdpa` its fused attention.
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
@@ -165,8 +165,8 @@ assert abs(theirs - ours).max() < 1e-14
 
 # %% [markdown]
 # ## Where does the mask go?
-# Four places where people put it, tried on row 3. A good mask passes three tests: weights sum to 1, hidden
-# keys have no weight, and so the first number of the output is 1.
+# Four places where people put it, tried on row 3. Weights should sum to 1, hidden keys have no weight, and
+# the first number of the output be 1.
 # %% exact
 scores, sees = (x[3] @ x.T).astype(float), grid[3]
 
@@ -186,12 +186,12 @@ for name, w in ways.items():
     print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
 
 # %% [markdown]
-# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like
-# any other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
+# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like any
+# other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
 #
-# An output is an average of values, so it lies between them. In the plane of the first two numbers, all
-# that row 3 may see lies on one line. An honest output cannot leave it; a leak pulls it off.
-# %%
+# In the plane of the first two numbers, all that row 3 may see lies on one line. An honest output cannot
+# leave it; a leak pulls it off.
+# %% picture
 fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
 ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
 for name, j in (("the, [M]", 0), ("cat", 1), ("[S]", 3), ("sat", 4), ("down", 5)):
@@ -223,9 +223,8 @@ fig.alt_text = (
 # %% [markdown]
 # ## A wall of finite height
 # Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
-# visible scores matters, and nothing holds those in place: *a softmax does not change when all its scores
-# move by the same amount*. Let the visible scores of row 3 sink together, and see what $-\infty$ and
-# $-10000$ make of it (in powers of $e$ now).
+# visible scores matters: *a softmax does not change when all its scores move by the same amount*. Let the
+# visible scores of row 3 sink together (in powers of $e$ now):
 # %% exact
 def softmax(scores):
     weights = np.exp(scores - scores.max())
@@ -239,15 +238,14 @@ for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
     print(f"{shift:23} {honest[1]:25.4f} {leaky[~sees].sum():19.6f}")
 
 # %% [markdown]
-# With $-\infty$ nothing changes, so an honest loss cannot hold these scores back; with $-10000$ the wall is
-# gone. The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in
-# several steps, with leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm
-# uses $-\infty$.
+# With $-\infty$ nothing changes; with $-10000$ the wall is gone. The original code
+# ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in several steps, with leaks named
+# in the commit messages, to $-65504$, the lowest float16 number. minglm uses $-\infty$.
 #
 # ## Minus infinity has a trap of its own
-# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number.
-# minglm's contract: such a row gives 0 and passes no gradient. It occurs when a sample has more queries
-# than keys: they end together, so the first row here comes before the first key.
+# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. minglm's
+# contract: such a row gives 0 and passes no gradient. Here the queries outnumber the keys, and they end
+# together.
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
@@ -258,10 +256,9 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 
 # %% [markdown]
 # ## A model that cheats
-# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one
-# of ten, so no honest loss stays below $\ln 10$. One more entry in the dictionary `BACKENDS` gives the
-# model attention of our own. All samples have 8 rows and a Part A of 5, so one small grid serves the whole
-# batch.
+# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one of
+# ten, so no honest loss stays below $\ln 10$. An entry in the dictionary `BACKENDS` gives the model
+# attention of our own; all samples have 8 rows and a Part A of 5.
 # %%
 def attention_with(fill):
     def attend(q, k, v, mask, scale):
@@ -320,7 +317,7 @@ for fill, curve in curves.items():
 assert curves[0][-5:, 1].mean() < 1 < math.log(10) < curves[0][-5:, 2].mean()
 assert curves[-math.inf][:, 1].min() > 2
 
-# %%
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), layout="constrained", sharex=True)
 looks = ((0, ORANGE, "-"), (-2, AMBER, "-"), (-4, LIGHT, "-"), (-math.inf, "black", "--"))
 titles = "the loss it trains on", "the same weights, honest mask"
@@ -340,12 +337,10 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse
-# than guessing. With $-2$ the curve looks honest for a while. But a small weight still has a gradient, and
-# training follows it over the wall.
-#
-# The loss of $-4$ shows nothing. So use the ripple of chapter 03: change the last digit, row 7, and see
-# which outputs move.
+# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse than
+# guessing. With $-2$ the curve looks honest for a while, but a small weight still has a gradient, and
+# training follows it over the wall. The loss of $-4$ shows nothing. So use the ripple of chapter 03: change
+# the last digit, row 7, and see which outputs move.
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -368,18 +363,17 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 
 
 # %% [markdown]
-# One changed token finds at once what the loss hides. The last line passes too: with *these* weights not a
-# bit leaks past $-10000$. That holds only while their scores stay far above it, and nothing keeps them
-# there. $-\infty$ holds for all weights.
+# One changed token finds at once what the loss hides. With *these* weights not a bit leaks past $-10000$, but
+# nothing keeps their scores far above it; $-\infty$ holds for all weights.
 #
 # **Remember:** attention scores, exponentiates, normalises and averages. A hidden key must not be counted,
 # so its score is $-\infty$ before the softmax; any finite score is a wall that training can climb. A row
 # that sees nothing gives 0.
 #
 # ## Exercises
-# **1. With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
+# **1. ★ With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
 # *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
-# %%
+# %% check
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
     assert isinstance(weights, list), "the answer is a list of six numbers"
@@ -392,13 +386,14 @@ def check_weights_of_sat(weights):
     print("✓ check_weights_of_sat: six weights")
 
 
+# %%
 # check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
 
 
 # %% [markdown]
-# **2. Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score of
-# $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
-# %%
+# **2. ★★ Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score
+# of $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
+# %% check
 def check_foot_of_the_wall(s):
     assert s is not None, "the answer is a number"
     scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
@@ -407,14 +402,15 @@ def check_foot_of_the_wall(s):
     print(f"✓ check_foot_of_the_wall: {leak:.4f} of the weight leaks")
 
 
+# %%
 # check_foot_of_the_wall(...)
 
 
 # %% [markdown]
-# **3. A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
+# **3. ★★★ A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
 # keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
 # nothing gets zeros; scores of 1000 do not overflow.
-# %%
+# %% check
 def check_weights_of(weights_of):
     rng = np.random.default_rng(3)
     with np.errstate(all="ignore"):
@@ -443,5 +439,5 @@ def weights_of(scores, may_attend): ...  # your answer
 # - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, which every other backend
 #   is compared with; the line marked `subtle` is the trap above.
 # - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
-# - Next: chapter 07 puts learned queries, keys and values around this; chapter 11 computes it without ever
-#   building a (T, T) matrix.
+# - Next: [the model](07_the_model.md) puts learned queries, keys and values around this. [Chapter
+#   11](11_tiles.md) computes it without ever building a (T, T) matrix.

@@ -3,18 +3,16 @@
 # *What is around attention?*
 #
 # Attention lets a row look at others; everything else works on one row at a time. We build the network from
-# six blocks, each by hand, on paper where possible, and compared with `minglm.GLM`. At the end the model
-# starts at a loss of $\ln V$ and learns one batch by heart.
+# six blocks, each by hand and compared with `minglm.GLM`, and it learns one batch by heart.
 #
 # - **After this chapter you can** write GLM from an empty file, count its weights, and run the two cheapest
 #   tests of it.
 # - **You need** chapters [03](03_who_sees_whom.md) and [06](06_attention_by_hand.md).
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --order 2,1 --open`
 #
 # Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
 # positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
 # and no padding.
-# %%
+# %% imports
 import copy
 import math
 import os
@@ -25,9 +23,10 @@ import torch
 import torch.nn.functional as F
 
 import minglm
-from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, keys_of_row, pack
+from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, explain, keys_of_row, pack
 from minglm.model_config import num_parameters
 from minglm.train.presets import PRESETS
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
@@ -36,9 +35,9 @@ BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 
 # %% [markdown]
-# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it
-# and adds to it; nothing ever overwrites it.
-# %%
+# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it and
+# adds to it; nothing ever overwrites it.
+# %% picture
 fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
 ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
 ax.axis("off")
@@ -85,10 +84,9 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# The sample is the paper's (chapter 01). Its words are tokens 8 to 13; 0 to 7 are special tokens. For
-# pencil and paper each table gets a column of its own and a 1 in the last column: rows of $E$ are
-# $(t, 0, 0, 1)$, of $P$ $(0, p, 0, 1)$, of $Q$ $(0, 0, b, 1)$. So `x5`, token 12 at position 4 and block
-# position 2, becomes $(12, 4, 2, 3)$.
+# The sample is the paper's; its words are tokens 8 to 13. On paper each table gets a column of its own and a
+# 1 in the last column, so `x5`, token 12 at position 4 and block position 2, becomes $(12, 4, 2, 3)$.
+# (Tables of positions have $L + 1$ rows: the original kept one more for a sentinel.)
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -103,6 +101,9 @@ for i in range(len(example.tokens)):
     by_hand.append([E[t][c] + P[p][c] + Q[b][c] for c in range(C)])
 print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
 
+# %%
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 6))  # row 6 and its positions
+
 # %% [markdown]
 # In the library a table is an `nn.Embedding`. With our numbers in it, it must give our rows.
 # %%
@@ -116,6 +117,7 @@ ids = batch.tokens, batch.position_ids, batch.block_position_ids
 parts = [table(rows).detach() for table, rows in zip(tables, ids, strict=True)]  # each (T, C)
 assert sum(parts).tolist() == by_hand
 
+# %% picture
 fig, axes = plt.subplots(1, 4, figsize=(6.6, 3.4), sharey=True, layout="constrained")
 titles = "E[token]", "+ P[position]", "+ Q[block position]", "= x"
 for ax, title, part in zip(axes, titles, [*parts, sum(parts)], strict=True):
@@ -132,10 +134,9 @@ fig.alt_text = "For each of the ten rows its row of each of the three tables, an
 
 # %% [markdown]
 # ## Block 2: LayerNorm
-# A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0,
-# scale and shift each column. On paper: $(1, 1, 3, 3)$ has mean 2, the differences are $(-1, -1, 1, 1)$,
-# the mean of their squares is 1, so they are the result. A row ten times as large gives the same. The
-# $10^{-5}$ avoids a division by 0.
+# A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0, scale
+# and shift each column. On paper: $(1, 1, 3, 3)$ becomes $(-1, -1, 1, 1)$, and so does a row ten times as
+# large.
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -164,8 +165,7 @@ for row in range(0, 3 * C, D):
 
 
 # %% [markdown]
-# Each head is the attention of chapter 06 on its own $D$ columns. The heads lie side by side, and a last
-# matrix mixes them. By hand the mask is one call of `keys_of_row`; the library uses `masked_attention`.
+# Each head is the attention of chapter 06 on its own $D$ columns; a last matrix mixes the heads.
 # %%
 def attention(layer, x, part_a_len):
     T, C = x.shape
@@ -189,15 +189,14 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 
 # %% [markdown]
 # ## Block 4: the MLP
-# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each of them, a second matrix brings
-# them back to $C$.
+# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each, a second one brings them back to
+# $C$.
 #
 # $$\text{GELU}(x) =
 #   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
 #
-# It is nearly 0 on the left and nearly $x$ on the right. On paper, with width 1 and $up = (1, -1)$: since
-# $\text{GELU}(x) - \text{GELU}(-x) = x$, $down = (1, -1)$ gives the identity, and $down = (1, 1)$ nearly
-# the absolute value.
+# Nearly 0 on the left, nearly $x$ on the right. With width 1 and $up = (1, -1)$, $down = (1, -1)$ gives the
+# identity, and $down = (1, 1)$ nearly the absolute value.
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -217,8 +216,8 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 
 # %% [markdown]
 # ## Block 5: a layer
-# Attention and MLP each read a normalised copy and add to the raw row. This is *pre-LN*; the first
-# transformers normalised the sum instead, *post-LN* (exercise 2).
+# Attention and MLP each read a normalised copy and add to the raw row: *pre-LN*. The first transformers
+# normalised the sum instead, *post-LN* (exercise 2).
 #
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
@@ -254,8 +253,8 @@ torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask)
 # attention and MLP add; the original also drops attention probabilities.
 #
 # ## Block 6: the head is table E again
-# After the last layer each row is normalised once more. The score of token $t$ is the product of the row
-# with row $t$ of $E$: the *tied* head, without a matrix or bias of its own. A whole GLM is these few lines:
+# After the last layer each row is normalised once more. The score of token $t$ is the product of the row with
+# row $t$ of $E$: the *tied* head. A whole GLM is these few lines:
 # %%
 def glm_by_hand(model, example):
     ids = example.tokens, example.position_ids, example.block_position_ids
@@ -280,7 +279,7 @@ print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(
 #
 # $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
 #
-# For $V = 14, C = 4, L = 6, n = 2$: $56 + 56 + 2 \cdot 244 + 8 = 608$.
+# Here: $56 + 56 + 2 \cdot 244 + 8 = 608$.
 # %% exact
 for name, parameter in model.named_parameters():
     if not name.startswith("layers.1"):
@@ -300,13 +299,9 @@ for name in ("page", "tiny", "small", "base", "large"):
 # In every size the MLPs hold twice as much as attention.
 #
 # ## A new model knows nothing: $\ln V$
-# Fresh weights have a standard deviation of at most 0.02: all logits are near 0, all tokens about equally
-# likely, and the loss is
-#
-# $$-\ln \tfrac{1}{V} = \ln V$$
-#
-# Check this first in any run. A loss far above it means a model that is sure and wrong, as in the last two
-# lines, where the token table was enlarged.
+# Fresh weights are small: all logits are near 0, all tokens about equally likely, and the loss is
+# $-\ln \tfrac{1}{V} = \ln V$. Check this first in any run. A loss far above it means a model that is sure and
+# wrong, as in the last two lines, where the token table was enlarged.
 # %%
 rng = np.random.default_rng(0)
 for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
@@ -340,10 +335,9 @@ print(f"{len(samples)} samples, {len(batch.tokens)} rows; {len(batch.targets)} o
 print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 
 # %% [markdown]
-# For comparison, a *blind* model learns with attention switched off: `out` stays 0, and a row knows only
-# its token and positions. The first row of the span, `<|startofpiece|>`, is then the same in all samples
-# and has eight different targets: one guess out of eight costs $\ln 8$. The other three rows of a sample
-# can be told apart by their tokens and cost nothing.
+# For comparison, a *blind* model learns with attention switched off: a row knows only its token and
+# positions. The `<|startofpiece|>` of all samples is then the same, with eight different targets: one guess
+# out of eight costs $\ln 8$. The other three rows can be told apart by their tokens.
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
 assert len(set(firsts)) == len(samples) == 8
@@ -373,7 +367,7 @@ ln_V = math.log(config.vocab_size)
 print(f"ln V is {ln_V:.3f}, (ln 8) / 4 is {best_alone:.3f}")
 assert losses["seeing"][-1] < 0.1 < best_alone < losses["blind"][-1]
 
-# %%
+# %% picture
 fig, ax = plt.subplots(figsize=(6.6, 3.2), layout="constrained")
 ax.plot(losses["seeing"], color=BLUE, lw=2, label="GLM")
 ax.plot(losses["blind"], color=RUST, lw=2, ls="--", label="blind: attention switched off")
@@ -391,9 +385,8 @@ ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
 
 # %% [markdown]
-# The blind model stops where a row alone has to stop, so this test finds a loose wire, but no wrong mask: a
-# model that cheats gets there too (chapter 06). What each row finds likeliest, given the right tokens
-# before it:
+# This test finds a loose wire, but no wrong mask: a model that cheats gets there too (chapter 06). What each
+# row finds likeliest, given the right tokens before it:
 # %%
 for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
     print(proverb)
@@ -405,15 +398,13 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 
 
 # %% [markdown]
-# The new model mostly repeats its input: the head is the table that put it there.
-#
 # **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
 # table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly
 # wired one learns one batch by heart.
 #
 # ## Exercises
-# **1.** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-# %%
+# **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
+# %% check
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
         for head in range(H):
@@ -438,11 +429,11 @@ def key_rows(head, C, H): ...  # your answer
 
 
 # %% [markdown]
-# **2.** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
+# **2. ★★★** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
 # attention and MLP read the row as it is. Start from
 # `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
 # `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
-# %%
+# %% check
 def check_post_ln(post_ln):
     torch.manual_seed(1)
     layer = GLM(GLMConfig(10, 12, 1, 3, 8)).layers[0].eval().requires_grad_(False)
@@ -471,4 +462,4 @@ def post_ln(layer, x, mask): ...  # your answer
 #   computes only the rows that learn.
 # - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
 # - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
-# - Chapter 11: attention without ever building a $(T, T)$ matrix.
+# - Next: [pretraining with all three objectives](08_full_pretraining.md).

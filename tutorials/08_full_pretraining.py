@@ -2,15 +2,14 @@
 # # 08 Full pretraining
 # *Can one model learn all three objectives?*
 #
-# Three kinds of blanks, one network, one loss. We train a very small GLM with minglm's trainer, see what
-# each objective contributes, and check that how a step is computed does not change what is learned.
+# Three kinds of blanks, one network, one loss. We train a very small GLM with minglm's trainer and see what
+# each objective contributes.
 #
 # - **After this chapter you can** read a run, compare a mixture with specialists, and add micro-batches
 #   correctly.
-# - **You need** [chapter 01](01_breaking_a_text.md) for the objectives.
-# - **See it:** `minglm explore "The fog came in at dusk ." --objective document --open`; also `token` and
-#   `sentence`.
-# %%
+# - **You need** [chapter 01](01_breaking_a_text.md) for the objectives, [07](07_the_model.md) for the
+#   model.
+# %% imports
 import copy
 import csv
 import io
@@ -25,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import GLM, Tokenizer, pack
+from minglm import GLM, Tokenizer, explain, pack
 from minglm.batch import micro_batches
 from minglm.data.corpus import embedded_corpus
 from minglm.data.documents import read_documents
@@ -34,6 +33,7 @@ from minglm.ops import has_kernel
 from minglm.train.config import resolve
 from minglm.train.optimizer import learning_rate
 from minglm.train.pretrain import pretrain
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
@@ -45,10 +45,9 @@ HERE = Path(temporary.name)
 
 # %% [markdown]
 # ## What a mixture teaches
-# Each sample draws its objective. In the preset `tiny` the weights are 0.6 for `token`, 0.05 for `sentence`
-# and 0.35 for `document`. These are minglm's own choice, not the paper's. Take a hundred samples of 100
-# tokens. The first two objectives blank 15 tokens each; the third blanks 50 to 100, 75 on average. Which
-# objective do the learned tokens come from?
+# Each sample draws its objective, in the preset `tiny` with weights of 0.6, 0.05 and 0.35 (minglm's own
+# choice, not the paper's). Take a hundred samples of 100 tokens. The first two objectives blank 15 tokens
+# each, the third 75 on average. Which objective do the learned tokens come from?
 # %% exact
 WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
 BLANKED = {"token": 15, "sentence": 15, "document": 75}
@@ -60,8 +59,13 @@ for name in OBJECTIVES:
     )
 
 # %% [markdown]
-# A third of the samples gives most of the loss. Now real samples: a piece of the embedded corpus, in
-# windows of at most 64 tokens. (A window without a whole sentence becomes a token sample.)
+# A third of the samples gives most of the loss. A document sample in the explorer:
+# %%
+fog = "The fog came in at dusk . Nobody could see the lamp .".split()
+Explorer(explain(fog, [(5, 12)], [0], "document"), (8, 3))
+
+# %% [markdown]
+# Now real samples: a piece of the embedded corpus, in windows of at most 64 tokens.
 # %%
 texts = []
 for text in read_documents(embedded_corpus()):
@@ -111,12 +115,10 @@ for name, n in counts.items():
     print(f"{name:9} {n:6,} targets, {n / sum(counts.values()):.0%}")
 
 # %% [markdown]
-# Every span also learns its end, `eop`, and `token` samples have many short spans, so their share is larger
-# than on paper.
+# (Every span also learns its end, so the share of `token` is larger than on paper.)
 #
 # ## A run
-# `pretrain(config, folder)` is what `minglm pretrain` calls; `resolve` merges settings with a preset. All
-# runs below start from the same weights, without dropout.
+# `pretrain(config, folder)` is what `minglm pretrain` calls; `resolve` merges settings with a preset.
 # %%
 torch.manual_seed(0)
 START = GLM(CONFIG.model)
@@ -142,7 +144,7 @@ for name in OBJECTIVES:
     print(f"held out, {name:9} {first:.3f} at step {run['step'][at[0]]:.0f}, {last:.3f} at the end")
     assert last < first
 
-# %%
+# %% picture
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 ax.plot(run["step"], run["loss"], color=SOFT, lw=0.6, label="training, the mixture")
 for name, mark, colour in zip(OBJECTIVES, "os^", (BLUE, RUST, SPAN_COLOURS[1]), strict=True):
@@ -156,7 +158,7 @@ fig.alt_text = "The held-out losses of the three objectives all fall over the st
 
 # %% [markdown]
 # All three losses fall in one model. Is there a price? Of four models with the same start, steps and texts,
-# one learns the mixture, three learn one objective each. Each is tested on all three.
+# one learns the mixture, three learn one objective each.
 # %%
 runs = {"mixture": run}
 for name in OBJECTIVES:
@@ -171,14 +173,13 @@ for name, metrics in runs.items():
     )
 
 # %% [markdown]
-# So the answer is yes. Read down the columns: on sentences and documents the mixture is about half a nat
-# behind the specialist, which learned nothing else, and far ahead of a model that learned something else.
-# On short blanks it even beats the specialist, because it learned nearly twice as many tokens: hence the
-# last column. (This is one short run of a tiny model; the paper's comparison is in its section 3.3.)
+# So the answer is yes. On sentences and documents the mixture is about half a nat behind the specialist, and
+# far ahead of a model that learned something else. On short blanks it even beats the specialist, because it
+# learned nearly twice as many tokens. (One short run of a tiny model; the paper's comparison is in its
+# section 3.3.)
 #
 # ## Two ways to compute a step
-# Attention by the reference and by the C++ kernel, with the same seed: the losses must agree up to
-# rounding; only the time differs.
+# Attention by the reference and by the C++ kernel, with the same seed: the losses agree up to rounding.
 # %%
 usable, why = has_kernel("cpu")
 backends = ["reference", "kernel" if usable else "sdpa"]
@@ -196,7 +197,7 @@ apart = np.abs(slow["loss"] - fast["loss"]).max()
 print(f"no loss differs by more than {apart:.1e}")
 assert apart < 1e-3
 
-# %%
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
 for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST, lw=1.2)), strict=True):
     loss, seconds = ways[name]["loss"], np.cumsum(ways[name]["seconds"])
@@ -214,8 +215,7 @@ fig.alt_text = (
 # %% [markdown]
 # ## Parts of a batch
 # A batch too large for one device is split into micro-batches whose gradients add up. The trap is the mean:
-# a micro-batch with few targets must not count as much as one with many. With 2 and 8 targets and losses of
-# 4 and 1 per target:
+# with 2 and 8 targets and losses of 4 and 1 per target,
 # %% exact
 right = (2 * 4 + 8 * 1) / (2 + 8)
 wrong = (4 + 1) / 2
@@ -223,9 +223,8 @@ print("sum of all losses / number of all targets:", right)
 print("mean of the two means:                    ", wrong)
 
 # %% [markdown]
-# So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. The
-# gradient of a real batch, computed at once, in micro-batches both ways, and as two processes would share
-# it:
+# So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. The gradient
+# of a real batch, in micro-batches both ways, and as two processes would share it:
 # %%
 examples = [example for _, example in TrainingBatches(source, 512).examples(0)]
 M = sum(len(example.targets) for example in examples)
@@ -261,7 +260,7 @@ for name, other, right in (
     assert off < 1e-12 if right else off > 1e-3
 
 # %% [markdown]
-# The trainer does just this: a run with small micro-batches has the loss curve of the run above.
+# The trainer does just this:
 # %%
 micro = train("micro", settings(backend=backends[1], micro_batch_tokens=128), stop_at=few)[1]
 apart = np.abs(micro["loss"] - fast["loss"]).max()
@@ -269,16 +268,10 @@ print(f"no loss differs by more than {apart:.1e}")
 assert apart < 1e-3
 
 # %% [markdown]
-# `torchrun` starts more processes, on one machine or many GPUs. Process $r$ of $n$ takes samples
-# $r, r + n, r + 2n, \ldots$ of the same global batch, and gradients are added up:
-#
-# ```sh
-# torchrun --nproc-per-node 2 -m minglm pretrain --preset small --text my_texts/
-# ```
+# (`torchrun --nproc-per-node 2 -m minglm pretrain ...` shares a batch among processes like this.)
 #
 # ## Stopped and resumed
-# Seed and step alone determine the batch of a step, so only the weights, the state of the optimiser and the
-# step have to be saved, and a resumed run continues as if nothing had happened.
+# Seed and step alone determine the batch of a step, so a resumed run continues as if nothing had happened.
 # %%
 half, config = few // 2, settings(backend=backends[1])
 train("resumed", config, stop_at=half)
@@ -295,9 +288,9 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # split. Seed and step determine a batch, so a run resumes bit for bit.
 #
 # ## Exercises
-# **1.** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
+# **1. ★★** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
 # of targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
-# %%
+# %% check
 def check_batch_loss(batch_loss):
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -319,9 +312,9 @@ def batch_loss(means, targets): ...  # your answer
 
 
 # %% [markdown]
-# **2.** The learning rate rises linearly over the first `warmup` steps, and the last of them has the peak.
+# **2. ★** The learning rate rises linearly over the first `warmup` steps, and the last of them has the peak.
 # The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, counted from 0.
-# %%
+# %% check
 def check_warm(warm):
     t = replace(CONFIG.train, steps=100, warmup=0.2)
     for step in range(20):
@@ -346,4 +339,4 @@ def warm(step, warmup, peak): ...  # your answer
 # - [`minglm/data/samples.py`](../minglm/data/samples.py): `TrainingBatches`, the batch of any step.
 # - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared
 #   with.
-# - Chapter 09: what a pretrained model is good for.
+# - Next: [what a pretrained model is good for](09_filling_writing_classifying.md).

@@ -3,29 +3,26 @@
 # *What did the later GLMs keep?*
 #
 # After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
-# GLM-4.5 and later are mixtures of experts. First a map of what became of each part, then two of the
-# changes, then the weights of the original GLM.
+# GLM-4.5 and later are mixtures of experts. What became of each part, then two of the changes, then the
+# weights of the original GLM. (What blank filling became elsewhere: [Why in 2026](why.md).)
 #
 # - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
 # - **You need** chapters [02](02_two_positions.md) to [07](07_the_model.md).
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 3:6 --objective document --open`
 #
 # | part (chapter) | GLM, here | GLM-130B | ChatGLM | ChatGLM2 | ChatGLM3, GLM-4 |
 # |---|---|---|---|---|---|
-# | blanks (02) | `[M]` `[sM]` `[gM]` | kept: `[M]` `[gM]` | not stated | kept: a mix | not stated |
-# | positions (03) | two tables | **one, rotary** | kept: two, rotary | **one, rotary** | **one, rotary** |
-# | Part A (04) | any length A | kept | kept | **A = 0** | **A = 0** |
-# | keys, values (05) | one per head | kept | kept | 2 for 32 heads | 2 for 32 heads |
-# | norm (06) | LayerNorm before | DeepNorm, after | DeepNorm, after | RMSNorm before | RMSNorm before |
-# | MLP (06) | GELU, 4C | GeGLU | kept | SwiGLU | SwiGLU |
-# | head (06) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
+# | blanks (01) | `[M]` `[sM]` `[gM]` | kept: `[M]` `[gM]` | not stated | kept: a mix | not stated |
+# | positions (02) | two tables | **one, rotary** | kept: two, rotary | **one, rotary** | **one, rotary** |
+# | Part A (03) | any length A | kept | kept | **A = 0** | **A = 0** |
+# | keys, values (06) | one per head | kept | kept | 2 for 32 heads | 2 for 32 heads |
+# | norm (07) | LayerNorm before | DeepNorm, after | DeepNorm, after | RMSNorm before | RMSNorm before |
+# | MLP (07) | GELU, 4C | GeGLU | kept | SwiGLU | SwiGLU |
+# | head (07) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
 #
-# In **bold**: dropped; other entries that are not *kept* are changes. *Not stated* means that no published
-# sentence or line of code was found. Numbers in brackets below refer to the sources at the end.
-# %%
+# **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published sentence or
+# line of code was found. Numbers in brackets are sources at the end.
+# %% imports
 import math
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -34,32 +31,27 @@ import numpy as np
 import torch
 
 import minglm
-from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example, explain
 from minglm.original.weights import original_name
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS
 
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
 BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 
 # %% [markdown]
-# In words, with what did not fit:
-#
-# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and short spans, Poisson(3),
-#   70 % with `[gMASK]` and a span that runs to the end [1]. It has no `[sMASK]`, because no single way was
-#   found to split Chinese, English and code into sentences [4]. Part A looks both ways and the head is tied
-#   [1, 2, 3]. LayerNorm comes after the sum, in which the residual is scaled by $\sqrt{2n}$ for $n$ layers
-#   (DeepNorm); the MLP is a GeGLU of width $8C/3$ [1, 3].
-# - **ChatGLM-6B** kept Part A and both positions: each of the two turns one half of every head. It has the
-#   norm of GLM-130B, the plain GELU of width $4C$, and a head of its own [5]. It is made for chat and does
+# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and Poisson(3) spans, 70 % with
+#   `[gMASK]` and a span to the end [1]. It has no `[sMASK]`, because no single way was found to split
+#   Chinese, English and code into sentences [4]. LayerNorm comes after the sum, in which the residual is
+#   scaled by $\sqrt{2n}$ for $n$ layers (DeepNorm); the GeGLU has width $8C/3$ [1, 2, 3].
+# - **ChatGLM-6B**: each of the two positions turns one half of every head [5]. It is made for chat and does
 #   not fill blanks; nor does the next one [12].
 # - **ChatGLM2-6B** was pretrained with a mix of objectives, as GLM is [6, 7]. Chat is trained with an empty
 #   Part A, which leaves nothing for the second position to say [7]: only half of each head is turned.
-#   RMSNorm before, a SwiGLU of width 13,696 at $C = 4096$, two sets of keys and values shared by 32 heads,
-#   biases on queries, keys and values alone [8].
-# - **ChatGLM3-6B** is the same network in its published code and settings [9].
-# - **GLM-4-9B** has more layers, a larger vocabulary, and the same parts [10]. Summaries of its report
-#   mention rotary positions in two dimensions [11]; the published code has one [10]. The pretraining code
-#   is not public [13].
+#   Biases are on queries, keys and values alone [8].
+# - **ChatGLM3-6B** is the same network in its published code [9], **GLM-4-9B** a larger one [10]. Summaries
+#   of its report mention rotary positions in two dimensions [11]; the published code has one [10]. The
+#   pretraining code is not public [13].
 #
 # ## Later masks: special cases of ours
 #
@@ -75,10 +67,13 @@ assert ((column <= row) == GLMMask.packed([T], [0]).dense().numpy()).all()
 for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
     print(f"{name:22} keys that the rows see: {GLMMask.packed([T], [a]).visible_keys().tolist()}")
 
+# %%
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3))  # with A = 0, this is shut
+
 # %% [markdown]
-# Why give Part A up? In a chat Part A would be all that was said before: with every turn it grows, every
-# row changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were
-# read stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
+# Why give Part A up? In a chat it would be all that was said before: with every turn it grows, every row
+# changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were read
+# stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
 # %% exact
 ends = [5, 10, 15, 20]
 print("rows computed, A = 0:           ", ends[-1])
@@ -87,7 +82,7 @@ print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(e
 # %% [markdown]
 # ## Later position schemes: special cases of ours, or none at all
 #
-# A sample with a short blank, and a text that continues, under each rule [2, 5, 8]:
+# A short blank, and a text that continues, under each rule [2, 5, 8]:
 # %% exact
 short = build_example(range(8, 14), [Span(2, 4)], [0])
 long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
@@ -110,15 +105,13 @@ show("ChatGLM2-6B       position", range(8))
 
 
 # %% [markdown]
-# In GLM-130B all rows of a short blank have one position; only the mask tells their order. In ChatGLM2 a
-# prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
+# In ChatGLM2 a prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
 #
 # ## Rotary positions
 #
-# GLM adds a learned row to the token. A rotary position adds nothing: it *turns* queries and keys. Take one
-# pair of numbers and 30 degrees per position. On paper: $q = (1, 0)$ at position 1 turns to 30 degrees,
-# $k = (1, 0)$ at position 3 to 90; their product is $\cos 60° = 0.5$. At positions 5 and 7 the angles are
-# 150 and 210 and the product is the same: only distance counts.
+# GLM adds a learned vector to the token. A rotary position *turns* queries and keys, say by 30 degrees per
+# position: $q = (1, 0)$ at position 1 turns to 30 degrees, $k = (1, 0)$ at position 3 to 90, and their
+# product is $\cos 60° = 0.5$, as at positions 5 and 7: only distance counts.
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -146,6 +139,7 @@ added = (q + torch.randn(T, D)) @ (k + torch.randn(T, D)).T / math.sqrt(D)
 for distance in range(-T + 1, T):
     assert rotary.diagonal(distance).std(correction=0) < 1e-5
 
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.6), sharey=True, layout="constrained")
 for ax, scores, title in ((axes[0], added, "random tables, added"), (axes[1], rotary, "rotary")):
     ax.imshow(scores, cmap="cividis")
@@ -154,15 +148,14 @@ axes[0].set_ylabel("position of the query")
 fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
 
 # %% [markdown]
-# Scores of the same two tokens at all positions; bright is high. Tables have to learn distance; rotary
-# scores have it built in, and no table ends anywhere.
+# Scores of the same two tokens at all positions. Tables have to learn distance; rotary scores have it built
+# in, and no table ends anywhere.
 #
 # ## Weights of the original GLM
 #
 # `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
-# large, 410M, 515M, 2B, 10B and the Chinese ones. They refuse the later models, which are other networks.
-# This page makes up a checkpoint in the layout of the original training code. First, a small GLM learns
-# four sentences by heart, with a vocabulary in the form of BERT's `vocab.txt`.
+# large, 410M, 515M, 2B, 10B and the Chinese ones. This page makes up a checkpoint in the layout of the
+# original training code. First, a small GLM learns four sentences by heart.
 # %%
 SENTENCES = (
     "the cat sat on the mat.",
@@ -198,8 +191,7 @@ for step in range(300):
 print(f"loss at the end {loss.item():.2f}, ln V = {math.log(tokenizer.vocab_size):.2f}")
 
 # %% [markdown]
-# `[sMASK]` and `[gMASK]` share the id of `[MASK]`, and pad is eos, as in the models that were trained on
-# BERT's vocabulary. The weights have other names there:
+# The weights have other names there:
 # %% exact
 weights = {original_name(name): w.clone() for name, w in model.state_dict().items()}
 for name in model.state_dict():
@@ -226,7 +218,7 @@ for rank in range(2):
     rows = share("query_key_value", torch.arange(12), rank, 2)
     print(f"rank {rank} holds", *(labels[row] for row in rows))
 
-# %%
+# %% picture
 fig, ax = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
 left, two = 0, plt.matplotlib.colors.ListedColormap([SAND, BLUE])
 for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"):
@@ -244,8 +236,7 @@ ax.axis("off")
 fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
 
 # %% [markdown]
-# The training code writes one folder per checkpoint, one file per rank, and one line with the number of the
-# last checkpoint:
+# One folder per checkpoint, one file per rank, one line with the number of the last checkpoint:
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -258,8 +249,7 @@ for path in sorted(folder.rglob("*")):
     print("    " * (len(path.relative_to(folder).parts) - 1) + path.name + "/" * path.is_dir())
 
 # %% [markdown]
-# Two lines read it and put the ranks together, and it fills blanks (in lower case, as BERT's vocabulary has
-# nothing else):
+# Two lines read it and put the ranks together:
 # %%
 loaded = GLM.from_original(checkpoint)
 tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
@@ -268,22 +258,10 @@ for text in ("The cat [MASK] on the mat.", "The [MASK] lost his [MASK] in the sn
 for name, weight in model.state_dict().items():
     assert torch.equal(weight, loaded.state_dict()[name]), name
 
-# %% [markdown]
-# `minglm convert` does all this in one line and writes a model folder for every other command:
-# %%
-command = ["convert", checkpoint, "--tokenizer", folder / "vocab.txt", "--out", folder / "tiny"]
-run = subprocess.run([sys.executable, "-m", "minglm", *command], capture_output=True, text=True)
-assert run.returncode == 0, run.stderr
-print(run.stdout.replace(str(folder), "..."))
-
 
 # %% [markdown]
-# Two lines of its output are guesses: heads are 64 wide in all published GLMs, and the training code
-# computes GELU with tanh. (The code on the Hugging Face hub uses the error function, and so does a model
-# read from a folder with its `config.json`.)
-#
-# A later or damaged model is refused. And a `.pt` file is a pickle, which can call any function when it is
-# opened; minglm calls none:
+# (`minglm convert` does this in one line.) A later or damaged model is refused. And a `.pt` file is a pickle,
+# which can call any function when it is opened; minglm calls none:
 # %%
 class Trap:
     def __reduce__(self):
@@ -306,11 +284,11 @@ for source in (no_tables, folder / "trap.pt"):
 #
 # ## Exercises
 #
-# **1.** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
+# **1. ★★★** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
 # the second half by the block position, each half with its own `theta` of $D / 4$ angles,
 # $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
 # with pairs as in `turn`.
-# %%
+# %% check
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
     q, k = torch.randn(1, 8).expand(5, 8), torch.randn(1, 8).expand(5, 8)
@@ -339,9 +317,9 @@ def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 
 
 # %% [markdown]
-# **2.** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
+# **2. ★★** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
 # pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
-# %%
+# %% check
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
         whole = torch.randn(3 * C, C)
@@ -362,42 +340,35 @@ def join_qkv(pieces): ...  # your answer
 # %% [markdown]
 # ## What to build next
 #
-# Larger things, each with a test of success.
-#
-# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text
-#   moved by ten positions gives the same logits, and you compare the held-out loss of the preset `page`
-#   with that of the tables, with the same seed.
-# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for
-#   bit what it was, and the cache is $H / G$ times smaller.
-# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its own
-#   rows, and answers as if everything had been read again.
-# - **GLM-130B's blanks.** One position per row, as in the table above. Done: you can say what it costs, in
-#   the scores of chapter 09 before and after.
-# - **Your language.** Train a tokenizer and the preset `small` on some hundred megabytes of text. Done:
-#   bits per byte on held-out text, compared with bzip2.
+# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text moved
+#   by ten positions gives the same logits.
+# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for bit
+#   what it was.
+# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its rows.
+# - **Your language.** A tokenizer and the preset `small` on some hundred megabytes of text. Done: bits per
+#   byte on held-out text, compared with bzip2.
 #
 # ## Sources
 #
-# *official* is `sat/model/official` in
+# *official*: `sat/model/official` in
 # [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official),
-# the authors' own library; a `config.json` is that of the model's folder on the Hugging Face hub.
+# the authors' library. *config*: `config.json` of the model on the Hugging Face hub.
 #
-# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md), the part on
-#    design; the English README is shorter. Width: `configs/model_glm_130b.sh`.
+# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md); width:
+#    `configs/model_glm_130b.sh`.
 # 2. THUDM/GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
-#    `get_masks_and_position_ids`. Appendix B.3 of [the paper](https://arxiv.org/abs/2210.02414) says so
-#    too, as quoted in [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
+#    `get_masks_and_position_ids`; [the paper](https://arxiv.org/abs/2210.02414), appendix B.3, as quoted in
+#    [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
 # 3. *official*, `glm130B_model.py`.
-# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74). (Another of the authors gives
-#    efficiency as the reason in [issue 12](https://github.com/zai-org/GLM-130B/issues/12).)
-# 5. *official*, `chatglm_model.py`; `config.json` of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
+# 4. GLM-130B, [issue 74](https://github.com/zai-org/GLM-130B/issues/74); another author names efficiency in
+#    [issue 12](https://github.com/zai-org/GLM-130B/issues/12).
+# 5. *official*, `chatglm_model.py`; *config* of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
 # 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
 # 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
 #    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
-# 8. *official*, `chatglm2_model.py`; `config.json` and `tokenization_chatglm.py` of
+# 8. *official*, `chatglm2_model.py`; *config* and `tokenization_chatglm.py` of
 #    [chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b).
-# 9. *official*, `chatglm3_model.py`; `config.json` of
-#    [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
+# 9. *official*, `chatglm3_model.py`; *config* of [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
 # 10. *official*, `chatglm4_model.py`; huggingface/transformers,
 #     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm).
 # 11. GLM-4, [arXiv 2406.12793](https://arxiv.org/abs/2406.12793), read in summaries only.
@@ -407,8 +378,7 @@ def join_qkv(pieces): ...  # your answer
 #
 # ## Read on
 #
-# - [`minglm/original/weights.py`](../minglm/original/weights.py): `NAMES`, `joined`, and `allowed`, the
-#   list of what a file may hold. [`minglm/original/vocabularies.py`](../minglm/original/vocabularies.py):
-#   the three kinds of vocabulary.
+# - [`minglm/original/weights.py`](../minglm/original/weights.py) and
+#   [`vocabularies.py`](../minglm/original/vocabularies.py): names, ranks, and what a file may hold.
 # - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
 #   code.

@@ -2,17 +2,16 @@
 # # 11 Tiles
 # *How is a (T, T) matrix never built?*
 #
-# Chapter 06 computed all scores at once: a (T, T) matrix that grows with the square of the length. Here the
-# same numbers come from small pieces of it, *tiles*, one at a time. No tile is kept, hidden tiles are not
-# computed at all, and gradients work the same way. Every fast kernel in `csrc/` does what this numpy code
-# does.
+# Chapter 06 computed all scores at once: a (T, T) matrix. Here the same numbers come from small pieces of it,
+# *tiles*, one at a time. No tile is kept, hidden tiles are not computed at all, and gradients work the same
+# way. Every fast kernel in `csrc/` does what this numpy code does.
 #
 # - **After this chapter you can** compute a softmax in pieces, skip hidden tiles, and do the backward pass
 #   without the matrix.
-# - **You need** [chapter 06](06_attention_by_hand.md), and matrix gradients for the backward pass.
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open`; partial tiles lie along the
-#   staircase.
-# %%
+# - **You need** [chapter 06](06_attention_by_hand.md), and matrix gradients for the backward pass. GLM's
+#   mask in one line, if you came for kernels: row $i$ sees the first $\max(A, i + 1)$ keys, where $A$, the
+#   length of Part A, belongs to the sample. $A = 0$ is the causal mask, $A = T$ is no mask.
+# %% imports
 import os
 import tracemalloc
 
@@ -20,7 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import GLMMask, keys_of_row, masked_attention
+from minglm import GLMMask, explain, keys_of_row, masked_attention
+from minglm.viz import Explorer
 from minglm.viz.figures import fig_tiles
 from minglm.viz.figures.tiles import tile_facts
 from minglm.viz.palette import KINDS, THEMES
@@ -31,16 +31,14 @@ BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["fain
 # %% [markdown]
 # ## A softmax that has not seen everything yet
 # A softmax divides by a sum over *all* keys of a row. To begin before the last key is known, keep three
-# things for the keys so far: the largest score $m$, the sum $l = \sum_j e^{s_j - m}$, and the weighted sum
-# of values $o = \sum_j e^{s_j - m} v_j$. When more keys bring a larger score, $l$ and $o$ are too large by
-# the same factor, so shrink both:
+# things: the largest score $m$, the sum $l = \sum_j e^{s_j - m}$, and the weighted sum of values
+# $o = \sum_j e^{s_j - m} v_j$. When more keys bring a larger score, shrink both sums:
 #
 # $$m' = \max(m, \max_j s_j) \qquad l' = e^{m - m'} l + \sum_j e^{s_j - m'} \qquad
 # o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
 #
-# At the end $o / l$ is the row's output (`ell` in code: an l looks like a 1). Take four keys whose scores
-# are logarithms, with $e^s = 1, 2, 4, 1$ and the values $8, 0, 4, 8$. In one go the sum is 8, the weights
-# are 1/8, 2/8, 4/8, 1/8, and the output is 1 + 0 + 2 + 1 = 4. In two tiles:
+# At the end $o / l$ is the row's output (`ell` in code). Take four keys with $e^s = 1, 2, 4, 1$ and the
+# values $8, 0, 4, 8$: the weights are 1/8, 2/8, 4/8, 1/8, and the output is 1 + 0 + 2 + 1 = 4. In two tiles:
 # %% exact
 scores, values = np.log([1.0, 2.0, 4.0, 1.0]), np.array([8.0, 0.0, 4.0, 8.0])
 
@@ -56,13 +54,10 @@ for tile in (slice(0, 2), slice(2, 4)):
 print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}, the whole sum")
 
 # %% [markdown]
-# The first tile was written with 2 as the unit, the second with 4, so what the first had summed counts
-# half. The last line holds one more number: the *log-sum-exp* of the row, $\mathrm{lse} = m + \log l$. It
-# is all that the backward pass needs of the softmax.
-#
-# A longer row, in tiles of four; dark bars are the weights of the new tile. Tiles 1 and 3 bring a larger
-# score, and everything before shrinks; tile 2 does not.
-# %%
+# The last line holds one more number: the *log-sum-exp* of the row, $\mathrm{lse} = m + \log l$, all that the
+# backward pass needs of the softmax. A longer row, in tiles of four; tiles 1 and 3 bring a larger score, and
+# everything before shrinks:
+# %% picture
 row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
 for t, ax in enumerate(axes):
@@ -87,9 +82,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Which tiles are there at all?
-# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to the
-# next. So for a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1`, two questions about its first and its
-# last row are enough:
+# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to the next.
+# So for a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1`, its first and its last row are enough:
 # %% exact
 def kind(i0, i1, j0, j1, part_a_len):
     if j1 <= keys_of_row(i0, part_a_len):
@@ -100,10 +94,13 @@ def kind(i0, i1, j0, j1, part_a_len):
 
 
 # %% [markdown]
-# For a small sample: the line is the edge of the mask, dots are the visible pairs in partial tiles.
+# The line is the edge of the mask, dots are the visible pairs in partial tiles:
 # %%
 A, T, SIDE = 10, 24, 4
 fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
+
+# %%
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (7, 8))  # on the edge
 
 # %% [markdown]
 # Checking every pair says the same, also for tiles that are not square or stick out at the end.
@@ -124,8 +121,8 @@ print(f"{asked} tiles, the same answer from their corners as from every pair")
 
 # %% [markdown]
 # ## Forward, tile by tile
-# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row stops. `s`
-# is the only piece of the score matrix that ever exists. `visits` records what was done.
+# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row stops. `s` is
+# the only piece of the score matrix that ever exists.
 # %%
 def scores_of(q, k, tile, part_a_len):
     i0, i1, j0, j1 = tile
@@ -169,22 +166,18 @@ print(f"largest difference {off:.0e}")
 assert off < 1e-14
 
 # %% [markdown]
-# (Here every row sees at least key 0, so $m$ is finite after its first tile. A kernel must also handle rows
-# that see nothing: `tiled.cpp` marks the line with `subtle`.)
-#
 # ## Backward without the matrix
 # Let $dO$ be the gradient of the output. Since $O = PV$, the product rule gives $dV = P^T dO$ and
 # $dP = dO\,V^T$. The gradient of a softmax seems to need whole rows:
 #
 # $$dS_{ij} = P_{ij}\,\Big(dP_{ij} - \sum_{j'} P_{ij'}\,dP_{ij'}\Big)$$
 #
-# The sum runs over all keys of a row. But insert $dP$ and exchange the two sums:
+# But insert $dP$ and exchange the two sums:
 #
 # $$\sum_{j'} P_{ij'} \sum_d dO_{id}\,V_{j'd} = \sum_d dO_{id}\,O_{id} = \delta_i$$
 #
-# That is one number per row, without any key. And $P$ need not be kept:
-# $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So every tile can be done on its
-# own. On paper, with the four keys above and $dO = 1$:
+# That is one number per row. And $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So
+# every tile can be done on its own. On paper, with the four keys above and $dO = 1$:
 # %% exact
 P = np.exp(scores - np.log(8))  # lse = log 8
 dP = 1.0 * values  # dO = 1
@@ -195,11 +188,9 @@ print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 
 
 # %% [markdown]
-# Raising a key's score raises the output if its value lies above the output, and lowers it if below. The
-# sum is zero: adding the same number to all scores changes nothing.
-#
-# The backward pass owns a tile of *keys*: its $dK$ and $dV$ are sums over the rows that see it, so it walks
-# along those and adds to $dQ$ on the way.
+# The sum is zero: adding the same number to all scores changes nothing. The backward pass owns a tile of
+# *keys*: its $dK$ and $dV$ are sums over the rows that see it, so it walks along those and adds to $dQ$ on
+# the way.
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -229,7 +220,7 @@ print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 
 # %% [markdown]
 # The same tiles in two orders. A colour is an owner; the numbers give the order of the visits.
-# %%
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
 for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
     for n, tile in enumerate(walk):
@@ -256,9 +247,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## The same as the library, in float64
-# `masked_attention` with `backend="reference"` builds the matrix and lets autograd find the gradients. If
-# the extension is built, the first rung of the kernel ladder (chapter 12), `kernel:scalar`, computes in
-# float64 as well. The numbers are the largest differences.
+# `backend="reference"` builds the matrix and lets autograd find the gradients; the first rung of the kernel
+# ladder (chapter 12), `kernel:scalar`, computes in float64 as well. The numbers are the largest differences.
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
     q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)
@@ -286,7 +276,7 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
         assert max(off) < 1e-12
 
 # %% [markdown]
-# How much memory does numpy need at its peak? (`tracemalloc` counts it.)
+# How much memory does numpy need at its peak?
 # %%
 T = 512 if FAST else 2048
 q, k, v = rng.normal(size=(3, T, 32))
@@ -301,9 +291,8 @@ for name, run in (
 
 # %% [markdown]
 # ## The work that is saved
-# Counted, not timed: pairs of a row and a key, as a share of all T x T pairs, for a sample of 512. `seen`
-# is what any method has to compute; the rest of `visited` lies in partial tiles. The tiles are those of
-# `tiled.cpp`, 32 x 64, and larger ones.
+# Pairs of a row and a key, as a share of all T x T pairs, for a sample of 512. `seen` is what any method has
+# to compute; the rest of `visited` lies in partial tiles.
 # %% exact
 T = 512
 for rows, keys in ((32, 64), (128, 128)):
@@ -320,18 +309,19 @@ for rows, keys in ((32, 64), (128, 128)):
 
 
 # %% [markdown]
-# 0 is GPT, 512 is BERT. Smaller tiles follow the edge of the mask more closely; larger ones waste more
-# pairs on it, and use what they load more often.
+# Smaller tiles follow the edge of the mask more closely; larger ones use what they load more often.
+# (PyTorch's FlexAttention skips empty tiles too: GLM's mask is its `mask_mod` of
+# `(kv_idx < part_a_len[b]) | (kv_idx <= q_idx)`.)
 #
 # **Remember:** a softmax needs only a maximum, a sum and a weighted sum, and a new maximum shrinks the old
 # sums. Two corners tell whether a tile is full, partial or empty, and empty ones are skipped. The backward
 # pass needs one number per row, $\mathrm{lse}$, and recomputes the weights.
 #
 # ## Exercises
-# **1. Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
+# **1. ★★ Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
 # `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen nothing
 # yet: $(-\infty, 0, 0)$.
-# %%
+# %% check
 def check_merge(merge):
     rng = np.random.default_rng(1)
     for n, cut in ((2, 1), (9, 4), (9, 0), (9, 9)):
@@ -363,9 +353,9 @@ def merge(a, b): ...  # your answer
 
 
 # %% [markdown]
-# **2. The first row.** `backward` asks every tile whether it is empty. It need not: from some row on, all
+# **2. ★★ The first row.** `backward` asks every tile whether it is empty. It need not: from some row on, all
 # rows see key `j`. Write `first_row(j, part_a_len)`.
-# %%
+# %% check
 def check_first_row(first_row):
     for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
         grid = GLMMask.packed([T], [part_a_len]).dense().numpy()
@@ -386,9 +376,9 @@ def first_row(j, part_a_len): ...  # your answer
 
 
 # %% [markdown]
-# **3. Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and how many
+# **3. ★ Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and how many
 # partial? Give `[full, partial]`; a pencil is enough.
-# %%
+# %% check
 def check_tiles(counts):
     grid = GLMMask.packed([512], [256]).dense().numpy()
     tiles = grid.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, -1)
@@ -398,6 +388,7 @@ def check_tiles(counts):
     print(f"✓ check_tiles: {full} full, {partial} partial, {64 - full - partial} never visited")
 
 
+# %%
 # check_tiles([..., ...])
 
 # %% [markdown]
@@ -407,4 +398,4 @@ def check_tiles(counts):
 #   length and rows that see nothing.
 # - Milakov and Gimelshein 2018 (arXiv 1805.02867) for the online softmax; Dao et al. 2022 (arXiv
 #   2205.14135), algorithms 1 and 4, for attention in tiles.
-# - Next: chapter 12 makes this fast.
+# - Next: [the CPU kernel](12_the_cpu_kernel.md) makes this fast.

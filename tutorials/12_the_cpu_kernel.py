@@ -7,10 +7,8 @@
 #
 # - **After this chapter you can** count useful work, explain what register tiles buy, and read the kernel's
 #   benchmark.
-# - **You need** [chapter 11](11_tiles.md). You can skip this chapter and 13 if you only want to use GLM.
-# - **See it:** `minglm explore "we drank red wine with him today" --spans 2:4 --open` shows the cells that
-#   are computed.
-# %%
+# - **You need** [chapter 11](11_tiles.md).
+# %% imports
 import math
 import os
 import statistics
@@ -21,17 +19,20 @@ import numpy as np
 import torch
 
 import minglm
-from minglm import GLMMask, keys_of_row, masked_attention
+from minglm import GLMMask, explain, keys_of_row, masked_attention
 from minglm.attention import backends, kernel_rungs
 from minglm.bench import timing
 from minglm.bench.attention import Bench
 from minglm.bench.cases import BOTH, FORWARD, Shape, draw
 from minglm.bench.variants import front_door, sdpa
 from minglm.machine import machine, machine_line
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+
+# %%
 PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cpu").is_dir()), None)
 KERNEL, why = next((usable, why) for name, usable, why in backends() if name == "kernel")
@@ -45,14 +46,12 @@ for rung in kernel_rungs():
 
 
 # %% [markdown]
-# Rungs that this machine lacks are left out below; without the extension only PyTorch is measured.
-# `minglm info` says why.
+# Rungs that this machine lacks are left out below; `minglm info` says why.
 #
 # ## How work is counted
-# Only useful work counts: pairs of a row and a key that it sees. Such a pair costs $D$ multiply-adds for
-# $q \cdot k$ and $D$ for its share of $P V$. A multiply-add is two operations, so forward costs $4D$ per
-# pair and head. Backward is five more products of $2D$ (chapter 11), so both together cost $14D$. On paper,
-# with 6 rows, a Part A of 4, one head of width 2:
+# Only useful work counts: pairs of a row and a key that it sees. A pair costs $D$ multiply-adds for $q \cdot
+# k$ and $D$ for its share of $P V$, each two operations: $4D$ per pair and head forward, and $14D$ with the
+# five products of backward (chapter 11). On paper, with 6 rows, a Part A of 4, one head of width 2:
 # %% exact
 def one(T, part_a_len, heads=4, head_dim=64):
     """One sample, as the library's bench describes it."""
@@ -69,11 +68,16 @@ assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 
 
 
 # %% [markdown]
-# Anything beyond that (hidden pairs, padding) is not counted as work. Rates are in GFLOP/s: $10^9$ useful
-# operations per second.
-#
+# Anything beyond that (hidden pairs, padding) is not counted as work. In the explorer, the coloured cells
+# are the work:
+# %%
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (5, 5))
+
+
+# %% [markdown]
 # ## Below the first rung: loops in Python
-# The formulas, word for word. `kernel:scalar` is this in C++, in double precision.
+# The formulas, word for word. `kernel:scalar` is this in C++, in double precision. We always check first,
+# then measure.
 # %%
 def dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
@@ -103,13 +107,11 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 
 
 # %% [markdown]
-# We always check first, then measure.
-#
 # ## What limits a product
 # A core has 16 or 32 *registers*, each a vector of several numbers, and can start one or two multiply-adds
-# of whole vectors per cycle. But a dot product loads two numbers per multiply-add, so it waits for loads.
-# Instead compute a *tile* of the product at once: for two rows of $A$ and three columns of $B$, each step
-# along the inner dimension loads 2 + 3 = 5 numbers and makes 6 multiply-adds. Count it:
+# of whole vectors per cycle. A dot product loads two numbers per multiply-add, so it waits for loads. A
+# *tile* of the product, two rows of $A$ and three columns of $B$, loads 2 + 3 = 5 numbers per step and makes
+# 6 multiply-adds:
 # %% exact
 def product(a, b, rows, columns):
     """A B by tiles of rows x columns, and how many numbers were loaded."""
@@ -136,8 +138,8 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of `W`
-# numbers. A step loads `NV` vectors of $B$ and, one after the other, the 6 numbers of $A$, each copied to
-# all places of one more vector. Registers: `MR * NV + NV + 1`.
+# numbers. A step loads `NV` vectors of $B$ and the 6 numbers of $A$, each copied to all places of one more
+# vector:
 # %%
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
     print(
@@ -145,6 +147,7 @@ for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon
         f"{6 * NV} vector multiply-adds for {NV} + 6 loads"
     )
 
+# %% picture
 fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")  # avx512
 for n in range(4):
     ax.barh(range(6), 15.6, left=16 * n, color=BLUE, align="edge")
@@ -163,9 +166,8 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Every product goes through this loop, written once for all instruction sets: `MR`, `NV` and the vector
-# type are template parameters, known at compile time, and `broadcast`, `load` and `dot` are one instruction
-# each.
+# Every product goes through this loop, written once for all instruction sets: `MR`, `NV` and the vector type
+# are known at compile time, and `broadcast`, `load` and `dot` are one instruction each.
 # %%
 if CSRC:
     text = (CSRC / "cpu" / "vector.inc").read_text()
@@ -175,22 +177,18 @@ else:
     print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
 
 # %% [markdown]
-# It reads memory without gaps, because keys and values were *packed*: copied once into panels as wide as
-# the tile. `exp` is a shift of the exponent and a polynomial (exercise 3).
+# Keys and values were *packed* before: copied once into panels as wide as the tile. `exp` is a shift of the
+# exponent and a polynomial (exercise 3).
 #
 # ## The ladder, measured
-# One sample of which half is Part A, four heads of width 64, forward and backward. `Bench` does what
-# `minglm bench attention` does. It first checks every variant against float64, output and gradients: *error
-# / fair* is its error as a share of what rounding may do (twice the error of plain PyTorch, or 4 epsilon of
-# the largest entry where that is more); above 1 it is wrong and not timed. Then all run in turn, round
-# after round, because machine speed drifts, and medians are taken.
-# - *x PyTorch*: speed relative to PyTorch's fastest way. Its `scaled_dot_product_attention` (`sdpa`) may
-#   choose among three forms: a boolean mask, a float mask, or Part A's rows without a mask and Part B's
-#   with one.
-# - *x below*: speed relative to the rung below. `scalar` is compared with the loops in Python, which ran
-#   forward alone, on one thread.
-# - *of GEMM*: share of the rate of PyTorch's own large matrix product, timed in the same rounds. It is a
-#   guide, not a limit: small tiles that stay in the cache can be faster.
+# One sample of which half is Part A, four heads of width 64, forward and backward. Every variant is first
+# checked against float64: *error / fair* is its error as a share of what rounding may do (above 1 it is
+# wrong and not timed). Then all run in turn, because machine speed drifts, and medians are taken.
+#
+# - *x PyTorch*: speed relative to the fastest of three forms of PyTorch's `scaled_dot_product_attention`
+#   (`sdpa`).
+# - *x below*: speed relative to the rung below; for `scalar`, to the loops in Python, forward alone.
+# - *of GEMM*: share of the rate of PyTorch's own large matrix product. It is a guide, not a limit.
 # %%
 IDEAS = {
     "naive": "PyTorch: the whole matrix, mask, softmax",
@@ -228,8 +226,8 @@ for dtype in ("float32", "bfloat16"):
         )
 
 # %% [markdown]
-# A bar twice as long is twice as fast; the loops in Python would be too short to see.
-# %%
+# A bar twice as long is twice as fast.
+# %% picture
 names = [name for name in IDEAS if any(name in found for found in rates.values())]
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")
 for ax, (dtype, found) in zip(axes, rates.items(), strict=True):
@@ -261,9 +259,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Does the mask pay?
-# The same length with more and more Part A; forward only. The dashed line is the useful work (chapter 11):
-# from 0 (GPT) to 1 (BERT) it doubles, and an ideal method's time doubles with it. (`sdpa` gets a boolean
-# mask here, and none at 1, where every pair is seen. PyTorch's `is_causal=True` serves 0 alone.)
+# The same length with more and more Part A; forward only. From 0 (GPT) to 1 (BERT) the useful work (dashed)
+# doubles, and an ideal method's time with it. (PyTorch's `is_causal=True` serves 0 alone.)
 # %%
 T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
 looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
@@ -279,6 +276,7 @@ for share in shares:
     work.append(case.shape.pairs)
 taken = timing.alternate(runs, seconds=0.5 if FAST else 15)
 
+# %% picture
 fig, (ax, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
 right.plot(shares, [x / work[0] for x in work], "--", color="black", label="useful work")
 print("Part A " + "".join(f"{share:12.2f}" for share in shares))
@@ -302,10 +300,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Threads
-# A task is one head of one sample. A free thread takes the largest that is left. A task larger than half of
-# a thread's fair share is divided among all threads: forward by rows, backward by tiles of keys, with one
-# $dQ$ per thread. These are added in a fixed order, so with the same number of threads results repeat bit
-# for bit.
+# A task is one head of one sample; a free thread takes the largest that is left, and very large ones are
+# divided. Sums are added in a fixed order, so with the same number of threads results repeat bit for bit.
 # %%
 mask, before = GLMMask.packed([700, 300, 77], [350, 150, 0]), torch.get_num_threads()
 case = draw(Shape("three samples", mask, 3, 64, "training", ""), torch.float32)
@@ -330,10 +326,10 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 # registers: it makes many multiply-adds per load. Skipping hidden tiles lets the time follow the mask.
 #
 # ## Exercises
-# **1. Count loads.** How many numbers does `product` load for an $M \times K$ by $K \times N$ product in
+# **1. ★★ Count loads.** How many numbers does `product` load for an $M \times K$ by $K \times N$ product in
 # tiles of `rows` x `columns` that divide $M$ and $N$? Write `loads_of(M, K, N, rows, columns)` without a
 # loop.
-# %%
+# %% check
 def check_loads_of(loads_of):
     for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (6, 5, 8, 3, 4)):
         want = product(np.ones((M, K)), np.ones((K, N)), rows, columns)[1]
@@ -352,11 +348,11 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 
 
 # %% [markdown]
-# **2. The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
+# **2. ★★ The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
 # and the one more that a step loads into), which makes the most multiply-adds per load? Give
 # `(rows, vectors)`. (The library's comes close, and its four vectors of 16 are 64 columns, a common width
 # of heads.)
-# %%
+# %% check
 def check_best_tile(tile):
     def registers(rows, vectors):
         return rows * vectors + vectors + 1
@@ -375,15 +371,17 @@ def check_best_tile(tile):
     print(f"✓ check_best_tile: {used} registers, {mine:.2f} multiply-adds per load")
 
 
+# %%
 # check_best_tile((..., ...))
 
 
 # %% [markdown]
-# **3. An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but `+`, `*`,
+# **3. ★★★ An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but `+`,
+# `*`,
 # `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
 # $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error
 # below $10^{-7}$.
-# %%
+# %% check
 def check_exp(exp_of):
     x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])
     with np.errstate(all="ignore"):
@@ -409,3 +407,4 @@ def exp_of(x): ...  # your answer
 #   [`avx2.cpp`](../csrc/cpu/avx2.cpp) is the small vector type that it uses.
 # - [`csrc/cpu/cpu.cpp`](../csrc/cpu/cpu.cpp): `Plan`, and how a rung is chosen when the library loads.
 # - `minglm bench attention` measures eleven shapes; `--quick` takes a minute.
+# - Next: [the CUDA kernel](13_the_cuda_kernel.md).

@@ -5,16 +5,12 @@
 # The algorithm is that of chapter 11, but thousands of threads run it together, share memory, and must wait
 # for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
 # threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
-# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles. (So far these kernels have run only
-# there, not yet on a GPU.) At the end we remove every barrier of a real kernel, one at a time, and see
-# which test catches it.
+# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles.
 #
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
 #   one is missing.
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
-# - **See it:** `minglm explore "x1 x2 x3 x4 x5 x6" --spans 2:3,4:6 --open` shows the mask that the kernel
-#   computes.
-# %%
+# %% imports
 import ctypes
 import math
 import os
@@ -30,13 +26,16 @@ import numpy as np
 import torch
 
 import minglm
-from minglm import GLMMask, keys_of_row, masked_attention
+from minglm import GLMMask, explain, keys_of_row, masked_attention
 from minglm.attention import backends
 from minglm.rng import Rng
+from minglm.viz import Explorer
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+
+# %%
 PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cuda").is_dir()), None)
 EMULATED, why = next((usable, why) for name, usable, why in backends() if name == "emulated")
@@ -55,8 +54,7 @@ print("emulator:", why)
 # | `__syncwarp()` | the same for a warp | between writing P and reading it |
 # | `__shfl_xor_sync(.., x, n)` | the `x` of lane number `lane ^ n` | maximum and sum of a row |
 #
-# The scores of a row are in different lanes, and the softmax needs their maximum. `lane ^ 1` is the
-# neighbour, `lane ^ 2` the one two further, and so on. With four lanes, on paper:
+# The scores of a row are in different lanes, and the softmax needs their maximum. With four lanes, on paper:
 # %% exact
 lanes = [3, 7, 1, 5]
 print("each lane holds   ", lanes)
@@ -64,11 +62,13 @@ for step in (1, 2):
     lanes = [max(x, lanes[lane ^ step]) for lane, x in enumerate(lanes)]
     print(f"after lane ^ {step}    ", lanes)
 
+# %%
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 7))  # a lane that must see -inf
+
 # %% [markdown]
 # ## A machine
 # A thread is a generator: it runs until it yields a request. `TURN` ends its turn; `BLOCK` and `WARP` are
-# the two barriers; a shuffle returns the other lane's `x`. The *schedule* chooses which thread continues. A
-# correct kernel gives the same result under every schedule.
+# the two barriers; a shuffle returns the other lane's `x`. The *schedule* chooses which thread continues.
 # %%
 TURN, BLOCK, WARP = ("turn",), ("block",), ("warp",)
 
@@ -120,8 +120,8 @@ def carry_out(kernel, warps, lanes, order, seed=0):
 
 # %% [markdown]
 # ## Two barriers, and what it takes to miss them
-# The core of a tiled kernel: warp 0 loads a tile into shared memory, all warps use it. One barrier says
-# *the tile is complete*, the other *no warp reads the last tile any more*. A warp is one thread here.
+# Warp 0 loads a tile into shared memory, all warps use it. One barrier says *the tile is complete*, the
+# other *no warp reads the last tile any more*. A warp is one thread here.
 # %%
 def use_tiles(order, seed, without):
     """Whether the sums are right, and for each turn (warp, what it did)."""
@@ -152,8 +152,7 @@ def use_tiles(order, seed, without):
 
 
 # %% [markdown]
-# Leave out each barrier in turn. How many of 40 seeds give wrong sums? (The first two orders are not
-# random: one run.)
+# Leave out each barrier in turn. How many of 40 seeds give wrong sums?
 # %% exact
 print("barrier left out   in order   reverse   uniform   priorities")
 for without in ("none", "before", "after"):
@@ -165,11 +164,10 @@ for without in ("none", "before", "after"):
     print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
 
 # %% [markdown]
-# Each of the first three orders misses one of the mistakes. *In order*, warp 0 has always written before
-# the others read. *Reverse*, it always comes last. *Uniform* looks the most thorough, but all warps advance
-# alike: warp 0 never got far enough ahead to overwrite what others still read. *Priorities* let one warp
-# run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
-# %%
+# Each of the first three orders misses one of the mistakes. *Uniform* looks the most thorough, but all warps
+# advance alike: warp 0 never gets far enough ahead to overwrite what others still read. *Priorities* let one
+# warp run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
+# %% picture
 COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
 fig, axes = plt.subplots(3, 1, figsize=(7, 4.4), sharex=True, layout="constrained")
@@ -196,14 +194,13 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn about
-# every 256 turns, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding
-# bugs* (2010). A turn there lasts until the next barrier or warp instruction.
+# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn now and
+# then, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding bugs*
+# (2010).
 #
 # ## Attention on that machine
 # `forward_simple` with warps of four lanes: a warp has one row; a lane has one *key* of the tile, then one
-# *column* of the output. All lanes need all of `P`, so it goes through shared memory, followed by a `WARP`
-# barrier. All warps load their share.
+# *column* of the output. All lanes need all of `P`, so it goes through shared memory.
 # %%
 WARPS, LANES = 4, 4
 
@@ -258,9 +255,8 @@ print("in order, reverse, uniform, priorities: the same bits, and the reference'
 
 # %% [markdown]
 # ## The real one
-# This is the loop over tiles of `forward_simple`, from the file that nvcc compiles. A warp has four rows
-# there (`r`), a tile 32 keys. `begin` above is `j * KEYS` here, and tiles before number `full` need no
-# mask.
+# The loop over tiles of `forward_simple`, from the file that nvcc compiles. A warp has four rows there
+# (`r`), a tile 32 keys; tiles before number `full` need no mask.
 # %%
 if CSRC:
     text = (CSRC / "cuda" / "simple.cuh").read_text()
@@ -270,8 +266,7 @@ else:
     print("csrc/ is not beside this file: csrc/cuda/simple.cuh, forward_simple")
 
 # %% [markdown]
-# `backend="emulated"` runs it, each CUDA thread with a stack of its own. float32 uses the kernels of
-# `simple.cuh`, bfloat16 those for tensor cores; forward and backward:
+# `backend="emulated"` runs it, forward and backward; bfloat16 uses the kernels for tensor cores:
 # %%
 mask = GLMMask.packed([77, 20], [40, 5])
 numbers = torch.randn(4, 97, 1, 32, generator=torch.Generator().manual_seed(0))
@@ -301,9 +296,8 @@ for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATE
 
 # %% [markdown]
 # ## Tensor cores
-# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together: each lane
-# has a few of the numbers in its registers. With $g$ = lane // 4 and $t$ = lane % 4 the manual (PTX ISA,
-# `mma.m16n8k16`) says which lane holds what:
+# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together. With $g$ =
+# lane // 4 and $t$ = lane % 4 the manual (PTX ISA, `mma.m16n8k16`) says which lane holds what:
 # %% exact
 lane = np.arange(32)[:, None]
 g, t = lane // 4, lane % 4
@@ -325,7 +319,7 @@ def multiply_add(c, a, b):
     return (C + A @ B)[HOLDS["C"]]
 
 
-# %%
+# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 4.8), width_ratios=(8, 16), layout="constrained")
 for ax, name in zip(axes, "CA", strict=True):
     rows, columns = HOLDS[name]
@@ -349,10 +343,9 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles,
-# `lane ^ 1` and `lane ^ 2`, as on paper above. And two C side by side are distributed exactly like an A, so
-# the result of one product is the input of the next, without memory. For 16 rows, 16 keys and a width of
-# 16:
+# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles, as on
+# paper above. And two C side by side are distributed exactly like an A, so the result of one product is the
+# input of the next, without memory:
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
@@ -370,7 +363,7 @@ print("two C's, lane by lane, are one A: P never leaves the registers")
 # ## Barriers removed, for real
 # Back to the three barriers of `forward_simple`. The sources are copied to a temporary folder, one barrier
 # is removed, and a short driver starts the kernel on the emulator.
-# %%
+# %% setup
 DRIVER = """
 #include "cuda/simple.cuh"
 using namespace minglm;
@@ -442,25 +435,19 @@ with tempfile.TemporaryDirectory() as work:
 
 # %% [markdown]
 # Unchanged, the kernel is right under every schedule; with any barrier removed, or put where not all warps
-# reach it, it is caught. The indented line is the result of the first schedule. `nan`: shared memory was
-# read before it was written (the emulator fills it with NaN first). *reported*: the emulator's own
-# diagnosis. (Even the two plain orders catch everything here, because all warps load, not warp 0 alone.)
-#
-# In the repository `.ci/mutants` does this to every barrier and wait of all kernels, and to bounds and
-# fragments, with two sanitizers. Every mutant must be caught.
-#
-# The emulator cannot tell how fast a kernel is, the last bits of a tensor core's sums, or whether the
-# single lines of PTX in `device.h`, which it replaces, are right. For those a test reads what nvcc makes of
-# them.
+# reach it, it is caught. `nan`: shared memory was read before it was written (the emulator fills it with NaN
+# first).
+# *reported*: the emulator's own diagnosis. `.ci/mutants` does this to every barrier, bound and fragment of
+# all kernels. The emulator cannot tell how fast a kernel is, or the last bits of a tensor core's sums.
 #
 # **Remember:** a block shares memory and barriers, a warp exchanges registers. Every tile needs two
 # barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
 # run far ahead, and fill memory with NaN.
 #
 # ## Exercises
-# **1. Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
+# **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
 # number, and in which of its four registers.
-# %%
+# %% check
 def check_holder(holder):
     rows, columns = HOLDS["C"]
     for row in range(16):
@@ -482,12 +469,12 @@ def holder(row, column): ...  # your answer
 
 
 # %% [markdown]
-# **2. Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie in
+# **2. ★★★ Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie in
 # different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128 bytes. If
-# chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) fall
-# into two eighths, and take four turns. Write `place(row, chunk)`, which moves chunks within their rows so
-# that one turn is enough.
-# %%
+# chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) take
+# four turns. Write
+# `place(row, chunk)`, which moves chunks within their rows so that one turn is enough.
+# %% check
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
     for row, places in enumerate(taken):

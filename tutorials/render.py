@@ -2,14 +2,22 @@
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
+    python tutorials/render.py --run NAME ...        prints headings and outputs, saves figures in ./NAME/
+    python tutorials/render.py --prose [NAME ...]    writes pages anew with the outputs that their notebooks
+                                                     hold, where only text has changed
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
-numbered ones. A header says what a cell is:
+numbered ones, museum.py and questions.py after them. A header says what a cell is:
 
     # %% [markdown]       English, each line begins with "# "
     # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
     # %%                  code
     # %% exact            code whose output is always the same, even in quick mode: --check compares it
+    # %% imports          code that a page and a notebook fold away: imports,
+    # %% picture          what draws a picture,
+    # %% check            the check of an exercise,
+    # %% setup            and what only prepares the next cells
+    # %% answer           an exact cell whose output is folded away: the answer to a puzzle
 
 Below a cell, the page shows what it prints, its last expression (a str as it is; any other value as its repr;
 None is omitted) and its figures: those of pyplot that it leaves open, and one that is its last expression. A
@@ -23,6 +31,8 @@ Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback
 
 import argparse
 import ast
+import base64
+import functools
 import hashlib
 import io
 import json
@@ -32,7 +42,9 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+import tomllib
 import traceback
 import types
 from contextlib import redirect_stdout
@@ -44,6 +56,27 @@ HERE = Path(__file__).resolve().parent
 DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
 OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
+FOLDED = {  # what a page says in place of the code: English, Chinese
+    "imports": ("Imports", "导入"),
+    "picture": ("How this picture is drawn", "这张图的代码"),
+    "check": ("The check", "检查答案的代码"),
+    "setup": ("Setup", "准备工作"),
+}
+ANSWER, SOLUTION = ("Answer", "答案"), ("A solution", "一种解法")
+EXACT = ("exact", "answer")
+CODE = ("code", *EXACT, *FOLDED)
+INSTALL = """\
+# Run this cell first where minglm is not installed yet: in a hosted notebook, or in an empty folder.
+# SOURCE is anything that pip can install: the folder of a clone, a wheel, or git+https://...
+import importlib.util
+import os
+
+SOURCE = os.environ.get("MINGLM_SOURCE") or (".." if os.path.exists("../pyproject.toml") else {source!r})
+if importlib.util.find_spec("minglm") is None:
+    assert SOURCE, "minglm is not installed: set SOURCE to a clone, a wheel or git+https://... and run again"
+    %pip install -q {{SOURCE}}
+%matplotlib inline
+"""
 WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
 MARK = "[\u3001-\u301f\uff01-\uff0f\uff1a-\uff20“”‘’…—]"  # Chinese punctuation
 WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
@@ -57,7 +90,7 @@ class Wrong(Exception):
 
 
 class Cell(NamedTuple):
-    kind: str  # "en", "zh", "code" or "exact"
+    kind: str  # "en", "zh", or one of CODE
     line: int  # the line of its first text in the file
     text: str
 
@@ -65,7 +98,7 @@ class Cell(NamedTuple):
 class Chapter:
     """A source file, cut into cells. Raises Wrong, with the line, if the file is not a chapter."""
 
-    KINDS = {"": "code", "exact": "exact", "[markdown]": "en", "[markdown] zh": "zh"}
+    KINDS = {"": "code", "[markdown]": "en", "[markdown] zh": "zh", **{name: name for name in CODE[1:]}}
 
     def __init__(self, path):
         self.path, self.name, self.cells = path, path.stem, []
@@ -114,7 +147,7 @@ class Chapter:
         return any(cell.kind == "zh" for cell in self.cells)
 
     def code(self):
-        return [cell for cell in self.cells if cell.kind in ("code", "exact")]
+        return [cell for cell in self.cells if cell.kind in CODE]
 
     def untranslated(self):
         """The first English cell without a Chinese translation, or None."""
@@ -301,17 +334,57 @@ def markdown(chapter, chapters, outputs, zh=False):
     for cell in chapter.cells:
         if cell.kind == ("zh" if zh else "en"):
             parts.append(joined(cell.text) if zh else cell.text)
-        elif cell.kind in ("code", "exact"):
-            parts.append(f"```python\n{cell.text}\n```")
-            for output in outputs[number]:
-                if "text" in output:
-                    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
-                    parts.append(f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}")
-                else:
-                    alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
-                    parts.append(f"![{alt}](img/{output['png']})")
+        elif cell.kind in CODE:
+            parts.append(folded(cell, zh))
+            shown = [shown_output(output, number) for output in outputs[number]]
+            if cell.kind == "answer" and shown:
+                shown = [f"<details><summary>{ANSWER[zh]}</summary>", *shown, "</details>"]
+            parts += shown
+            for check in re.findall(r"^# (check_\w+)\(", cell.text, re.M):
+                if answer := solution(chapter, check):
+                    words = f"<details><summary>{SOLUTION[zh]}</summary>"
+                    parts.append(f"{words}\n\n```python\n{answer}\n```\n\n</details>")
             number += 1
     return "\n\n".join([*parts, "---", bar, ending(chapter)])
+
+
+@functools.cache
+def parsed(path):
+    """(the text of a Python file, its syntax tree); nothing if there is no such file."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return text, ast.parse(text)
+
+
+def solution(chapter, check):
+    """The right answer to an exercise as solutions.py writes it, with the functions it uses; "" if none."""
+    text, tree = parsed(chapter.path.with_name("solutions.py"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(call.func, "id", "") == "Exercise" and getattr(call.args[0], "value", "") == check:
+            right = next(keyword.value for keyword in call.keywords if keyword.arg == "right")
+            break
+    else:
+        return ""
+    wanted, todo = [], [right]
+    while todo:
+        for name in {node.id for node in ast.walk(todo.pop()) if isinstance(node, ast.Name)}:
+            if name in functions and functions[name] not in wanted:
+                wanted.append(functions[name])
+                todo.append(functions[name])
+    parts = [ast.get_source_segment(text, node) for node in sorted(wanted, key=lambda node: node.lineno)]
+    if not isinstance(right, ast.Name):
+        name = "answer" if not isinstance(right, ast.Lambda) else check.removeprefix("check_")
+        parts.append(f"{name} = {textwrap.dedent(ast.get_source_segment(text, right))}")
+    return "\n\n\n".join(parts)
+
+
+def shown_output(output, number):
+    """What a page shows of an output of code cell `number`."""
+    if "text" in output:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
+        return f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}"
+    alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
+    return f"![{alt}](img/{output['png']})"
 
 
 def ending(chapter):
@@ -319,33 +392,104 @@ def ending(chapter):
     return f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
 
 
-def notebook(chapter):
-    """The chapter in English as a notebook (nbformat 4.5), without outputs."""
-    kinds, cells, first = {"en": "markdown", "code": "code", "exact": "code"}, [], "%matplotlib inline\n"
+def folded(cell, zh):
+    """The code of a cell on a page: as it is, or folded away."""
+    code = f"```python\n{cell.text}\n```"
+    if cell.kind not in FOLDED:
+        return code
+    return f"<details><summary>{FOLDED[cell.kind][zh]}</summary>\n\n{code}\n\n</details>"
+
+
+def install_cell():
+    """The first code cell of a notebook; the repository, if it has an address, comes from pyproject.toml."""
+    with open(HERE.parent / "pyproject.toml", "rb") as file:
+        address = tomllib.load(file)["project"].get("urls", {}).get("Repository")
+    return code_cell(INSTALL.format(source=address and f"git+{address}").rstrip("\n"), "imports")
+
+
+def code_cell(text, kind, outputs=()):
+    """A code cell of a notebook. Editors hide the code of a folded one in three different ways."""
+    hidden = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"], "cellView": "form"}
+    answer = {"jupyter": {"outputs_hidden": True}, "collapsed": True}
+    metadata = hidden if kind in FOLDED else answer if kind == "answer" else {}
+    cell = {"cell_type": "code", "metadata": metadata}
+    return cell | {"source": text.splitlines(True), "execution_count": None, "outputs": list(outputs)}
+
+
+def stored(outputs, pictures):
+    """What a cell printed and drew, in the form of a notebook. pictures: {file name: bytes}."""
+    for output in outputs:
+        if "text" in output:
+            text = (output["text"] + "\n").splitlines(True)
+            yield {"output_type": "stream", "name": "stdout", "text": text}
+        else:
+            image = base64.b64encode(pictures[output["png"]]).decode()
+            data = {"image/png": image, "text/plain": [output["alt"]]}
+            yield {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def notebook(chapter, outputs=None, pictures=None):
+    """The chapter in English as a notebook (nbformat 4.5), with the outputs of its code cells, if given."""
+    cells, outputs = [], iter(outputs or [[] for _ in chapter.code()])
     for cell in chapter.cells:
-        if kind := kinds.get(cell.kind):
-            text, first = (first + cell.text, "") if kind == "code" else (cell.text, first)
-            new = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}}
-            new |= {"source": text.splitlines(True)}
-            new |= {"execution_count": None, "outputs": []} if kind == "code" else {}
-            cells.append(new)
+        if cell.kind == "en":
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": cell.text.splitlines(True)})
+        elif cell.kind in CODE:
+            cells += [] if any(c["cell_type"] == "code" for c in cells) else [install_cell()]
+            cells.append(code_cell(cell.text, cell.kind, stored(next(outputs), pictures)))
+    cells = [cell | {"id": f"cell-{n}"} for n, cell in enumerate(cells)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
     whole = {"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-def render(chapter, chapters):
-    """Run a chapter and write its pages; returns the seconds. If the chapter fails, no file is changed."""
+def without_outputs(text):
+    """A notebook's text with no outputs, as `notebook` writes it; what is no notebook stays as it is."""
+    try:
+        whole = json.loads(text)
+        for cell in whole["cells"]:
+            cell |= {"outputs": []} if "outputs" in cell else {}
+    except (ValueError, KeyError, TypeError):
+        return text
+    return json.dumps(whole, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def recorded(chapter, work):
+    """The outputs that a chapter's notebook holds, pictures in `work`. Raises Wrong if code has changed."""
+    cells = json.loads(chapter.path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"][1:]  # without the one that installs
+    if ["".join(cell["source"]) for cell in code] != [cell.text for cell in chapter.code()]:
+        raise Wrong("its code is not that of its notebook; render it without --prose")
+    outputs, number = [], 0
+    for cell in code:
+        outputs.append([])
+        for output in cell["outputs"]:
+            if output["output_type"] == "stream":
+                outputs[-1].append({"text": "".join(output["text"])[:-1]})
+            else:
+                number += 1
+                name, data = f"{chapter.name}-{number}.png", output["data"]
+                (Path(work) / name).write_bytes(base64.b64decode(data["image/png"]))
+                outputs[-1].append({"png": name, "alt": "".join(data["text/plain"])})
+    return outputs
+
+
+def render(chapter, chapters, source=run):
+    """Run a chapter and write its pages; returns the seconds. If the chapter fails, no file is changed.
+
+    source: where outputs come from, `run` or `recorded`.
+    """
     folder, files, begin = chapter.path.parent, {}, time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
-        outputs = run(chapter, work)
+        outputs = source(chapter, work)
         for path in Path(work).glob("*.png"):
             (folder / "img").mkdir(exist_ok=True)
             files[folder / "img" / path.name] = path.read_bytes()
     for zh in {False, chapter.has_zh}:
         files[folder / chapter.page(zh)] = markdown(chapter, chapters, outputs, zh).encode()
-    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter).encode()
+    pictures = {path.name: content for path, content in files.items() if path.suffix == ".png"}
+    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter, outputs, pictures).encode()
     for path, content in files.items():
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         unfinished.write_bytes(content)
@@ -353,6 +497,23 @@ def render(chapter, chapters):
     for path in [*folder.glob(f"img/{chapter.name}-*.png"), folder / f"{chapter.name}.zh.md"]:
         if path not in files:
             path.unlink(missing_ok=True)
+    return time.perf_counter() - begin
+
+
+def play(chapter):
+    """Run a chapter: print its headings and outputs, and save its figures; returns the seconds."""
+    begin, folder, number = time.perf_counter(), Path.cwd() / chapter.name, 0
+    with tempfile.TemporaryDirectory() as work:
+        outputs = run(chapter, work)
+        for cell in chapter.cells:
+            for heading in re.findall(r"^#+ .*", cell.text, re.M) if cell.kind == "en" else ():
+                print(heading)
+            for output in outputs[number] if cell.kind in CODE else ():
+                if "png" in output:
+                    folder.mkdir(exist_ok=True)
+                    (folder / output["png"]).write_bytes((Path(work) / output["png"]).read_bytes())
+                print(output.get("text") or f"figure: {folder / output['png']}")
+            number += cell.kind in CODE
     return time.perf_counter() - begin
 
 
@@ -379,7 +540,7 @@ def check(chapter, chapters, solutions, limit):
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
             old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
-            if cell.kind == "exact" and old != new:
+            if cell.kind in EXACT and old != new:
                 where = f"line {cell.line}: the output of this exact cell is not that of {path.name}"
                 errors.append(f"{where}: {first_difference(old, new)}")
         prose = re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", page, flags=re.M | re.S)
@@ -388,7 +549,8 @@ def check(chapter, chapters, solutions, limit):
             if name and ":" not in name and not (path.parent / name).exists():
                 errors.append(f"{path.name} points to {target}, which does not exist")
     path = chapter.path.with_suffix(".ipynb")
-    if not path.exists() or path.read_text(encoding="utf-8") != notebook(chapter):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if without_outputs(text) != notebook(chapter):
         errors.append(f"{path.name} is not what {chapter.path.name} gives; render it again")
     return errors, seconds
 
@@ -405,6 +567,7 @@ def first_difference(old, new):
 def chosen(names, folder):
     """(all chapters of a folder, those that were named)."""
     paths = [*folder.glob("start.py"), *sorted(folder.glob("[0-9][0-9]_*.py"))]
+    paths += [path for name in ("museum", "questions") for path in folder.glob(f"{name}.py")]
     wanted, chapters, bad = [], [], []
     for name in [Path(name).name.removesuffix(".py") for name in names]:
         named = [path for path in paths if name in (path.stem, path.stem[:2])]
@@ -428,6 +591,8 @@ def main(arguments=None):
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME")
     add("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
+    add("--run", action="store_true", help="print headings and outputs, and save figures in a folder here")
+    add("--prose", action="store_true", help="keep the outputs; an error if code has changed")
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
     add("--solutions", type=Path, help="answers to the exercises (default: solutions.py in that folder)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
@@ -450,7 +615,8 @@ def main(arguments=None):
             if args.check:
                 errors, seconds = check(chapter, chapters, solutions, args.limit)
             else:
-                seconds = render(chapter, chapters)
+                source = recorded if args.prose else run
+                seconds = play(chapter) if args.run else render(chapter, chapters, source)
         except Wrong as error:
             errors = [str(error)]
         for line in errors:

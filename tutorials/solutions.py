@@ -74,6 +74,46 @@ SOLUTIONS["00_one_blank"] = [
 ]
 
 
+# 04_filling_by_hand
+
+
+def next_row(row, token):
+    return None if token == "[E]" else (token, row[1], row[2] + 1)
+
+
+def put_back(part_a, answers):
+    return [word for i, token in enumerate(part_a) for word in answers.get(i, [token])]
+
+
+def _put_back_while_it_grows(part_a, answers):
+    for place, answer in sorted(answers.items()):  # the first answer moves all later places
+        part_a[place : place + 1] = answer
+    return part_a
+
+
+SOLUTIONS["04_filling_by_hand"] = [
+    Exercise(
+        "check_next_row",
+        right=next_row,
+        wrong=[
+            lambda row, token: (token, row[1], row[2] + 1),  # [E] is never read
+            lambda row, token: None if token == "[E]" else (token, row[1] + 1, row[2] + 1),  # a new position
+            lambda row, token: None if token == "[E]" else (token, row[1], row[2]),
+            lambda row, token: None,  # no return
+        ],
+    ),
+    Exercise(
+        "check_put_back",
+        right=put_back,
+        wrong=[
+            _put_back_while_it_grows,
+            lambda part_a, answers: [token for token in part_a if token != "[M]"],
+            lambda part_a, answers: None,
+        ],
+    ),
+]
+
+
 # 05_three_families
 
 
@@ -598,4 +638,14 @@ SOLUTIONS["10_beyond"] = [
             lambda pieces: torch.cat([third for p in pieces[::-1] for third in p.chunk(3)]),
         ],
     ),
+]
+
+
+# museum
+SOLUTIONS["museum"] = [
+    Exercise(
+        "check_one_cell",
+        right=[0, 1, 2, 3, 4, 5, 6],  # every row looks at row 2, which passes it on
+        wrong=[[2], [0, 1, 2, 3, 4], list(range(10)), [5, 6]],
+    )
 ]

@@ -159,8 +159,11 @@ def explore_command(args):
     if args.spans and args.text is None and not args.model:
         raise MinglmError("--spans needs a text: minglm explore TEXT --spans A:B")
     check_writable("--out", args.out)
+    from ..viz.typed import parse_cell
+
     how = (args.spans, args.order, args.objective)
-    page, out = explore_model(args, how) if args.model else explore_text(args, how), Path(args.out)
+    pin = args.pin and parse_cell(args.pin)
+    page, out = (explore_model if args.model else explore_text)(args, how, pin), Path(args.out)
     write_whole(out, page)
     size = f"{len(page.encode()) / 1000:,.0f} KB"
     print(f"wrote       {out}, {size}: open it with a double click; it works offline", file=beside(out))
@@ -171,16 +174,17 @@ def explore_command(args):
             note(f"no browser could be started; open {out} yourself")
 
 
-def explore_text(args, how):
+def explore_text(args, how, pin):
     """Return the page without a model, opened at a text or at the paper's example."""
     from ..viz.derivation import EXAMPLE, explain
     from ..viz.page import html
     from ..viz.typed import read
 
-    return html(explain(*EXAMPLE) if args.text is None else read(args.text, *how, seed=args.seed).explain())
+    sample = explain(*EXAMPLE) if args.text is None else read(args.text, *how, seed=args.seed).explain()
+    return html(sample, pin=pin)
 
 
-def explore_model(args, how):
+def explore_model(args, how, pin):
     """Return the page with a model that fills the blanks of the text; a text without blanks gets some."""
     from ..viz.page import html
     from ..viz.page.weights import model_spec
@@ -193,7 +197,7 @@ def explore_model(args, how):
         raise MinglmError("--spans: the text already has blanks; give one or the other")
     else:
         sample = filled_sample(model, tokenizer, text)
-    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)))
+    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)), pin)
 
 
 def filled_sample(model, tokenizer, text):
@@ -275,3 +279,4 @@ def add_explore(p):
         "--objective", default="token", choices=["token", "sentence", "document"], help="which mask token"
     )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random spans")
+    p.add_argument("--pin", metavar="ROW,COL", help="cell of the mask that is explained at first, e.g. 6,9")

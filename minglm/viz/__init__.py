@@ -15,6 +15,7 @@ HOMES = {  # name: its module; every fig_... is in figures
     "Derivation": "derivation",
     "derivation_of": "derivation",
     "explain": "derivation",
+    "Explorer": "page",
     "highlight": "columns",
     "render": "terminal",
     "show": "terminal",
@@ -24,6 +25,7 @@ HOMES = {  # name: its module; every fig_... is in figures
 
 __all__ = [
     "Derivation",
+    "Explorer",
     "derivation_of",
     "explain",
     "fig_curves",

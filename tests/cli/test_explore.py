@@ -8,7 +8,7 @@ import torch
 
 from minglm import GLM, GLMConfig, Tokenizer, explain, fill
 from minglm.viz.derivation import EXAMPLE, Derivation
-from minglm.viz.page import html, iframe
+from minglm.viz.page import Explorer, html, iframe
 
 
 def data_of(page):
@@ -87,6 +87,15 @@ def test_no_text_can_leave_the_data_it_stands_in(minglm, tmp_path):
     assert frame.count("<") == 2 and 'sandbox="allow-scripts allow-downloads"' in frame
 
 
+def test_the_page_opens_at_a_cell_of_the_mask(minglm, tmp_path):
+    words = ("a b c d", "--spans", "1:2", "--order", "1")
+    data, _ = write_page(minglm, tmp_path, *words, "--pin", "4,5")
+    assert data["pin"] == [4, 5] and write_page(minglm, tmp_path, *words)[0]["pin"] is None
+    explorer = Explorer(explain("a b c d".split(), [(1, 2)], [0]), (4, 5))
+    assert repr(explorer) == 'minglm explore "a b c d" --spans 1:2 --order 1 --pin 4,5 --open'
+    assert data_of(explorer.page) == data
+
+
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
     d = explain(["x1", "x2"], [(0, 1)], [0])
     assert d._repr_html_() == iframe(html(d)) and d._repr_html_().startswith("<iframe ")
@@ -103,6 +112,7 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
         (("a [MASK]", "--spans", "0:1", "--model", "RUN"), "already has blanks"),
         (("a b", "--spans", "0:99", "--model", "RUN"), "0:99"),
         (("word " * 99 + "[MASK]", "--model", "RUN"), "longer than this model reads (64)"),
+        (("a b", "--spans", "0:1", "--pin", "9,0"), "cell 9,0 is not in the mask"),
         (("a b", "--out", "no/such/folder/x.html"), "a file in a folder that exists"),
     ],
 )

@@ -1,6 +1,7 @@
 """The renderer on made-up chapters, and the form of the real ones, which `render.py --check` runs."""
 
 import ast
+import base64
 import importlib.util
 import json
 import re
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 from PIL import Image
+
+from minglm.files.jsonl import read_rows
 
 TUTORIALS = ROOT / "tutorials"
 CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
@@ -233,21 +236,84 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
     assert course.run("01").code == 0 and not (course.folder / "img/01_picture-3.png").exists()
 
 
-def test_the_notebook_is_english_without_outputs_and_its_cells_have_fixed_ids(course):
+def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(course):
     notebook = json.loads(course.read("00_counting.ipynb"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert [cell["cell_type"] for cell in notebook["cells"]] == [
         "markdown",
-        *["code"] * 3,
+        *["code"] * 4,
         "markdown",
         "code",
     ]
-    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(6)]
+    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(7)]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert "".join(code[0]["source"]).startswith("%matplotlib inline\nimport os\n") and "数" not in str(
-        notebook
+    assert [bool(cell["outputs"]) for cell in code] == [False, True, True, False, False]
+    assert code[2]["outputs"][0]["text"] == ["full\n", "[1, 2]\n"] and "数" not in str(notebook)
+    assert "%pip install" in "".join(code[0]["source"]) and "".join(code[1]["source"]).startswith(
+        "import os\n"
     )
+
+
+def test_the_notebook_holds_its_pictures(course):
+    [cell] = [c for c in json.loads(course.read("01_picture.ipynb"))["cells"] if c.get("outputs")]
+    [output] = cell["outputs"]
+    picture = (course.folder / "img/01_picture-1.png").read_bytes()
+    assert base64.b64decode(output["data"]["image/png"]) == picture
+    assert output["data"]["text/plain"] == ["Nothing [yet]."]
+
+
+def test_imports_pictures_and_checks_are_folded_away_on_the_page_and_in_the_notebook(course):
+    course.edit("00_counting.py", "# %%\ndef check_square", "# %% check\ndef check_square")
+    assert course.run("00").code == 0
+    english, chinese = course.read("00_counting.md"), course.read("00_counting.zh.md")
+    folded = "<details><summary>{}</summary>\n\n```python\ndef check_square"
+    assert folded.format("The check") in english and folded.format("检查答案的代码") in chinese
+    cells = json.loads(course.read("00_counting.ipynb"))["cells"]
+    hidden = [c["metadata"].get("cellView") for c in cells if c["cell_type"] == "code"]
+    assert hidden == ["form", None, None, None, "form"]
+    assert course.run("--check").code == 0
+
+
+def test_the_output_of_an_answer_is_folded_away_and_compared(course):
+    course.edit("00_counting.py", "# %% exact\nimport os", "# %% answer\nimport os")
+    assert course.run("00").code == 0
+    page = course.read("00_counting.md")
+    assert "<details><summary>Answer</summary>\n\n<!-- output of code cell 0 -->\n````text\na row\n" in page
+    course.edit("00_counting.md", "a row", "two rows")
+    assert "the output of this exact cell is not that of" in course.run("--check", "00").out
+
+
+def test_a_chapter_run_as_a_script_prints_headings_and_says_where_its_figures_are(
+    course, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = everything(course.folder)
+    out = course.run("--run").out
+    figure = tmp_path / "01_picture" / "01_picture-1.png"
+    assert "# 00 Counting\na row\none\n" in out and f"# 01 Picture\nfigure: {figure}\n" in out
+    assert figure.is_file() and everything(course.folder) == before
+
+
+def test_prose_is_rendered_anew_without_running_the_code(course):
+    before = everything(course.folder)
+    course.edit("00_counting.py", 'print("quick" if FAST', 'print("never" if FAST')
+    assert "00_counting: its code is not that of its notebook" in course.run("--prose").out
+    course.edit("00_counting.py", 'print("never" if FAST', 'print("quick" if FAST')
+    assert course.run("--prose").code == 0 and everything(course.folder) == before
+    course.edit("00_counting.py", "How far?", "How near?")
+    assert course.run("--prose").code == 0 and "How near?" in course.read("00_counting.md")
+    assert course.run("--check").code == 0
+
+
+def test_a_solution_is_folded_under_its_exercise_with_the_functions_it_uses(course):
+    folded = "<details><summary>A solution</summary>\n\n```python\n{}\n```\n\n</details>"
+    assert folded.format("square = lambda x: x * x") in course.read("00_counting.md")
+    course.edit("solutions.py", "wrong =", "def twice(x):\n    return x + x\n\n\nwrong =")
+    course.edit("solutions.py", "right=lambda x: x * x", "right=lambda x: x * twice(x) / 2")
+    render.parsed.cache_clear()
+    assert course.run("--prose").code == 0
+    code = "def twice(x):\n    return x + x\n\n\nsquare = lambda x: x * twice(x) / 2"
+    assert folded.format(code) in course.read("00_counting.md")
 
 
 def test_rendering_twice_gives_the_same_bytes(course):
@@ -444,8 +510,8 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
         ),
         (
             "01_picture.ipynb",
-            '"outputs": []',
-            '"outputs": [1]',
+            "facecolor=",
+            "edgecolor=",
             "01_picture.ipynb is not what 01_picture.py gives",
         ),
         (
@@ -572,6 +638,30 @@ def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_opens_the_explorer_and_its_notebook_keeps_what_it_printed(path):
+    assert any(re.search("^Explorer\\(", cell.text, re.M) for cell in render.Chapter(path).code())
+    cells = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    kinds = {output["output_type"] for cell in cells for output in cell.get("outputs", ())}
+    assert kinds == {"stream", "display_data"}
+
+
+def test_the_course_stays_short():
+    """What a reader reads: words of prose, and lines of code that are not folded away."""
+    chapters = [render.Chapter(path) for path in CHAPTERS]
+    prose = [cell.text for chapter in chapters for cell in chapter.cells if cell.kind == "en"]
+    code = [cell.text for chapter in chapters for cell in chapter.code() if cell.kind not in render.FOLDED]
+    assert sum(len(text.split()) for text in prose) <= 13_000
+    assert sum(bool(line.strip()) for text in code for line in text.split("\n")) <= 2_000
+
+
+def test_the_reviews_that_chapter_09_learns_from_are_those_of_the_task():
+    folder = TUTORIALS / "data" / "sentiment"
+    train, dev = (list(read_rows(folder / f"{side}.jsonl.xz").values()) for side in ("train", "dev"))
+    packed = read_rows(ROOT / "minglm" / "tasks" / "sentiment.jsonl.xz").values()
+    assert list(packed) == [{"text": row["text"], "label": row["label"]} for row in train[:400] + dev]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_exercise_has_a_solution_and_two_wrong_answers(path):
     exercises = runpy.run_path(str(TUTORIALS / "solutions.py"))["SOLUTIONS"].get(path.stem, [])
     assert sorted(exercise.check for exercise in exercises) == sorted(checks_of(path))
@@ -580,4 +670,4 @@ def test_every_exercise_has_a_solution_and_two_wrong_answers(path):
 
 def test_solutions_are_of_chapters_that_exist():
     solutions = runpy.run_path(str(TUTORIALS / "solutions.py"))["SOLUTIONS"]
-    assert solutions.keys() <= {path.stem for path in CHAPTERS}
+    assert solutions.keys() <= {path.stem for path in CHAPTERS} | {"museum"}

@@ -17,6 +17,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
+from ...errors import MinglmError
 from ...rule import keys_of_row
 from ...special import SENTENCE_MARKS
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
@@ -26,13 +27,20 @@ SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js"
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
-def html(derivation, model: dict | None = None) -> str:
+def html(derivation, model: dict | None = None, pin: tuple[int, int] | None = None) -> str:
     """Return the page as one text, opened at a Derivation.
 
-    model: a `weights.model_spec`, to be run or shown in the page. The page's content security policy allows
-    only what is written here: no request leaves it, and no text shown in it can become code.
+    model: a `weights.model_spec`, to be run or shown in the page. pin: (row, column), a cell of the mask that
+    is explained at first; raises MinglmError if there is no such cell. The page's content security policy
+    allows only what is written here: no request leaves it, and no text shown in it can become code.
     """
+    rows = len(derivation)
+    if pin is not None and not all(0 <= n < rows for n in pin):
+        raise MinglmError(
+            f"pin: cell {pin[0]},{pin[1]} is not in the mask; rows and columns go from 0 to {rows - 1}"
+        )
     data = {
+        "pin": pin,
         "derivation": derivation.to_json(),
         "model": model,
         "words": WORDS,
@@ -51,6 +59,25 @@ def html(derivation, model: dict | None = None) -> str:
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
     # subtle: what is filled in is not searched for names again
     return "".join(fill[part] if n % 2 else part for n, part in enumerate(parts))
+
+
+class Explorer:
+    """The explorer in a notebook, opened at a cell of a Derivation's mask; its repr is the command for that."""
+
+    def __init__(self, derivation, pin=None):
+        self.derivation, self.page, self.pin = derivation, html(derivation, pin=pin), pin
+
+    def _repr_html_(self):
+        return iframe(self.page)
+
+    def __repr__(self):
+        d = self.derivation
+        spans = ",".join(f"{start}:{end}" for start, end in d.spans)
+        order = ",".join(str(k + 1) for k in d.order)
+        objective = "" if d.objective == "token" else f" --objective {d.objective}"
+        pin = "" if self.pin is None else f" --pin {self.pin[0]},{self.pin[1]}"
+        text = json.dumps(" ".join(" ".join(d.text).split()), ensure_ascii=False)
+        return f"minglm explore {text} --spans {spans} --order {order}{objective}{pin} --open"
 
 
 def iframe(page: str, height: int = 900) -> str:

@@ -558,7 +558,7 @@ function startPage() {
   startShare();
   startTheme();
   const {hash} = location; // before the first state is written to it
-  set({text, spans, order, objective, tokenizer: tokenizerOf(text)});
+  set({text, spans, order, objective, tokenizer: tokenizerOf(text), pin: DATA.pin});
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));
   byId("model").hidden = !DATA.model;
