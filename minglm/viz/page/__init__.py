@@ -7,6 +7,11 @@ with a model:                                        texts.js     tokens, spans,
 lab.css         the style of the model's region      ui.js        the state, and reactions to the user
 glm.js          a GLM that runs in the page          compare.js   other models on the same text
 lab.js          that model's user interface          share.js     the state as address, JSON, Python, picture
+
+the story before the instrument:
+story.js        its frames                           leak.js      who knows what through which cell
+story.css       its style                            train.js     a small GLM that learns in the page
+                                                     cheat.js     its losses, and the mask in hand
 """
 
 import base64
@@ -14,6 +19,7 @@ import hashlib
 import html as html_text
 import inspect
 import json
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -22,6 +28,8 @@ from ...special import SENTENCE_MARKS
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 from ..words import HIDDEN_MEANING, MEANING, NAMES, WORDS
 
+ONLY_COMMENT = re.compile(r"//|/\*.*\*/$")
+STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
@@ -44,8 +52,9 @@ def html(derivation, model: dict | None = None) -> str:
         "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
-    style = colours() + read("explorer.css") + (read("lab.css") if model else "")
-    script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
+    style = colours() + read("explorer.css") + read("story.css") + (read("lab.css") if model else "")
+    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *STORY_SCRIPTS)
+    script = '"use strict";\n' + "\n".join(map(read, scripts))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
@@ -64,7 +73,12 @@ def iframe(page: str, height: int = 900) -> str:
 
 @cache
 def read(name):
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    """Return a file of the page, without indentation and without lines that hold only a comment.
+
+    So no text in these files may go over several lines; in a script, only a comment may begin with //.
+    """
+    lines = (line.strip() for line in (files(__package__) / name).read_text(encoding="utf-8").split("\n"))
+    return "\n".join(line for line in lines if line and not ONLY_COMMENT.match(line))
 
 
 def digest(text):
