@@ -253,7 +253,7 @@ CHAPTERS = {
     "cell": "{query} looks at {key}: {state}",
     "cells": {"open": "open", "shut": "shut", "leak": "opened by you"},
     "knows": "Tokens that know their answer: ",
-    "after": "after {layers} {n} of {all}",
+    "after": "{n} of {all} after {layers}",
     "path": "{path}, which has to say “{target}”.",
     "harmless": "Open, but no answer gets through: nothing that a token has to say comes back to it.",
     "closed": "No answer leaks. Click a crossed or hatched cell of the mask to open it.",

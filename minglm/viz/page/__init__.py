@@ -9,6 +9,7 @@ glm.js          a GLM that runs in the page          compare.js   other models o
 lab.js          that model's user interface          share.js     the state as address, JSON, Python, picture
 
 the story before the instrument:
+story.html      its place
 story.js        its frames                           leak.js      who knows what through which cell
 story.css       its style                            train.js     a small GLM that learns in the page
                                                      cheat.js     its losses, and the mask in hand
@@ -28,17 +29,18 @@ from ...special import SENTENCE_MARKS
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 from ..words import HIDDEN_MEANING, MEANING, NAMES, WORDS
 
-ONLY_COMMENT = re.compile(r"//|/\*.*\*/$")
+COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
-def html(derivation, model: dict | None = None) -> str:
+def html(derivation, model: dict | None = None, story: bool = True) -> str:
     """Return the page as one text, opened at a Derivation.
 
-    model: a `weights.model_spec`, to be run or shown in the page. The page's content security policy allows
-    only what is written here: no request leaves it, and no text shown in it can become code.
+    model: a `weights.model_spec`, to be run or shown in the page. story: whether the page begins with the
+    story. The page's content security policy allows only what is written here: no request leaves it, and no
+    text shown in it can become code.
     """
     data = {
         "derivation": derivation.to_json(),
@@ -52,11 +54,18 @@ def html(derivation, model: dict | None = None) -> str:
         "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
-    style = colours() + read("explorer.css") + read("story.css") + (read("lab.css") if model else "")
-    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *STORY_SCRIPTS)
+    styles = ("explorer.css", *["story.css"] * story, *["lab.css"] * bool(model))
+    style = colours() + "".join(map(read, styles))
+    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *STORY_SCRIPTS * story)
     script = '"use strict";\n' + "\n".join(map(read, scripts))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
-    fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
+    fill = {
+        "STORY": read("story.html") if story else "",
+        "POLICY": policy,
+        "STYLE": style,
+        "DATA": json_in_html(data),
+        "SCRIPT": script,
+    }
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
     # subtle: what is filled in is not searched for names again
     return "".join(fill[part] if n % 2 else part for n, part in enumerate(parts))
@@ -73,12 +82,13 @@ def iframe(page: str, height: int = 900) -> str:
 
 @cache
 def read(name):
-    """Return a file of the page, without indentation and without lines that hold only a comment.
+    """Return a file of the page, without indentation and comments.
 
-    So no text in these files may go over several lines; in a script, only a comment may begin with //.
+    So no text in these files may go over several lines, or hold // between spaces.
     """
-    lines = (line.strip() for line in (files(__package__) / name).read_text(encoding="utf-8").split("\n"))
-    return "\n".join(line for line in lines if line and not ONLY_COMMENT.match(line))
+    text = (files(__package__) / name).read_text(encoding="utf-8")
+    lines = (COMMENT.sub("", line).strip() for line in text.split("\n"))
+    return "\n".join(filter(None, lines))
 
 
 def digest(text):

@@ -31,7 +31,7 @@ function draw(isNew = false) {
   drawBoard();
   drawExtras();
   drawMask(isNew);
-  drawTraining();
+  ui.training.show(is("cheat"));
   drawPlayer();
   fly(before);
   drawPath();
@@ -82,9 +82,8 @@ function drawBoard() {
     pieces.forEach((node, n) => Object.assign(node.dataset, spanData(n === 0 ? 0 : 1)));
     return fill(ui.board, lane(nameA, of("A").map((i) => rowEl(d, i))), lane(cut, pieces), ui.over);
   }
-  const bert = d.model === "bert", gpt = d.model === "gpt";
-  fill(ui.board, lane(bert ? nameText : nameA, of("A").map((i) => rowEl(d, i))),
-    lane(gpt ? nameText : nameB, of("B").map((i) => rowEl(d, i))), ui.over);
+  const [a, b] = d === glm ? [nameA, nameB] : [nameText, nameText];
+  fill(ui.board, lane(a, of("A").map((i) => rowEl(d, i))), lane(b, of("B").map((i) => rowEl(d, i))), ui.over);
 }
 
 // A row of a sample on the board: a token, with what the frame says of it.
@@ -207,7 +206,7 @@ function drawPath() {
     return [left + width / 2 - home.left, top + height / 2 - home.top];
   });
   const arrow = ([x0, y0], [x1, y1]) => {
-    const length = Math.hypot(x1 - x0, y1 - y0), [ux, uy] = [(x1 - x0) / length, (y1 - y0) / length], end = 22;
+    const length = Math.hypot(x1 - x0, y1 - y0), [ux, uy] = [(x1 - x0) / length, (y1 - y0) / length], end = 30;
     const [tx, ty] = [x1 - ux * end, y1 - uy * end], wing = (side) => `${tx - 9 * ux + side * 6 * uy} ${ty - 9 * uy - side * 6 * ux}`;
     return svg("path", {d: `M${x0 + ux * end} ${y0 + uy * end}L${tx} ${ty}M${wing(1)}L${tx} ${ty}L${wing(-1)}`});
   };
@@ -328,7 +327,6 @@ function places() {
 
 // Every token that was on the board flies from its old place to the new one; what is new appears.
 function fly(before) {
-  const home = ui.board.getBoundingClientRect();
   for (const node of ui.board.querySelectorAll(".word[data-key]")) {
     const from = before.get(node.dataset.key), to = node.getBoundingClientRect();
     if (!from) moves(node, [{opacity: 0, transform: "scale(.7)"}, {opacity: 1, transform: "none"}], {duration: FLIGHT, easing: "ease-out"});
@@ -336,7 +334,6 @@ function fly(before) {
       moves(node, [{transform: `translate(${from.x - to.x}px, ${from.y - to.y}px)`}, {transform: "none"}], {duration: FLIGHT, easing: "ease-in-out"});
     }
   }
-  return home;
 }
 
 // Bring into view what the frame shows: a phone's screen holds not all of it.
@@ -374,10 +371,6 @@ function drawPlayer() {
   ui.play.disabled = isCalm();
   ui.play.title = isCalm() ? W.calm : "";
   ui.place.textContent = format(W.place, {n: at.frame + 1, all: names.length});
-}
-
-function drawTraining() {
-  ui.training.show(is("cheat"));
 }
 
 // ---- the region -------------------------------------------------------------------------------------------

@@ -108,16 +108,16 @@ def test_opened_cells_leak_what_the_power_of_the_mask_says(tab):
 
 def test_a_cell_opened_by_hand_shows_the_way_of_the_answer_and_who_knows_it_now(tab):
     go_to(tab, "break")
-    assert "after 1 layer 0 of 3, after 2 layers 0 of 3" in tab.locator(".knows").inner_text()
+    assert "0 of 3 after 1 layer, 0 of 3 after 2 layers" in tab.locator(".knows").inner_text()
     tab.locator(".story-mask td[data-i='4'][data-j='7']").click()
     assert tab.locator(".leak").inner_text() == "“sky” → “[M]” → “the”, which has to say “sky”."
-    assert "after 1 layer 0 of 3, after 2 layers 1 of 3" in tab.locator(".knows").inner_text()
+    assert "0 of 3 after 1 layer, 1 of 3 after 2 layers" in tab.locator(".knows").inner_text()
     assert tab.locator(".word[data-knows]").all_inner_texts() == ["the\n→ sky"]
     button(tab, CHAPTERS["open all"]).click()
     leaky = STORY.mask.copy()
     leaky[: STORY.part_a_len] = True
     n = len(cheaters(STORY, leaky, 2))
-    assert n == 3 and f"after 2 layers {n} of 3" in tab.locator(".knows").inner_text()
+    assert n == 3 and f"{n} of 3 after 2 layers" in tab.locator(".knows").inner_text()
     button(tab, CHAPTERS["shut"]).click()
     assert tab.locator(".word[data-knows], .story-mask td[data-kind=leak]").count() == 0
 
