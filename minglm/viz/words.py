@@ -240,8 +240,7 @@ CHAPTERS = {
     "you": "you",
     "toggle": "{token}, {part}, {state}",
     "states": {"": "", "right": "may be seen", "missed": "may be seen, you left it out", "wrong": "shut"},
-    "missed": "You left out {tokens}. All of Part A is the question, and what stands before you in Part B is "
-    "written: look at it.",
+    "missed": "You left out {tokens}: the question and what is already written may be seen.",
     "answer": "“sky” is your own answer.",
     "later": "{tokens}: written after you, so not there when you have to answer.",
     "perfect": "Exactly right: {n} tokens.",
@@ -249,17 +248,17 @@ CHAPTERS = {
     "family": "the same text in",
     "sees": "{token} sees {n} of {all} tokens{says}.",
     "and says": " and has to say “{target}”",
-    "grid": "mask of the story: rows look, columns are seen",
+    "grid": "mask: rows look, columns are seen",
     "cell": "{query} looks at {key}: {state}",
     "cells": {"open": "open", "shut": "shut", "leak": "opened by you"},
     "knows": "Tokens that know their answer: ",
     "after": "{n} of {all} after {layers}",
     "path": "{path}, which has to say “{target}”.",
-    "harmless": "Open, but no answer gets through: nothing that a token has to say comes back to it.",
+    "harmless": "Open, but no answer comes back to the token that has to say it.",
     "closed": "No answer leaks. Click a crossed or hatched cell of the mask to open it.",
     "open one": "Let [M] look at “sky”",
     "open all": "Let all of Part A look",
-    "shut": "Shut all again",
+    "shut": "Shut all",
     "which": "first number: which blank",
     "where": "second number: where inside it",
     "both on": "“the” has 4 and 2: the blank at place 4, second token. The first number ends at 4, because "
@@ -269,7 +268,7 @@ CHAPTERS = {
     "attention.",
     "both off": "All order in Part B is gone.",
     "lab": "Fill blanks with the model below",
-    "own": "Build a sample from your own text",
+    "own": "Use your own text",
     "asked": "Three questions that a user of GLM asked (THUDM/GLM#28)",
     "questions": [
         [
@@ -303,7 +302,7 @@ CHAPTERS = {
         "writing": "your model when it has to write",
         "guessing": "a pure guess, ln 10",
         "axis": "loss of a digit",
-        "told": "step {step}: GLM's mask {honest}, your mask {yours}, the same weights when they have to "
+        "told": "step {step}: GLM's mask {honest}, your mask {yours}, the same weights when they "
         "write {writing}; a pure guess is 2.30",
         "how": "{layers} layers of width {width}, {samples} samples per step, two of six digits blanked; the "
         "loss is in nats. Move the slider while it learns.",
