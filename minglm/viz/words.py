@@ -302,8 +302,8 @@ CHAPTERS = {
         "writing": "your model when it has to write",
         "guessing": "a pure guess, ln 10",
         "axis": "loss of a digit",
-        "told": "step {step}: GLM's mask {honest}, your mask {yours}, the same weights when they "
-        "write {writing}; a pure guess is 2.30",
+        "told": "step {step}: GLM's mask {honest}, your mask {yours}; the same weights when they have to "
+        "write: {writing}; a pure guess: 2.30",
         "how": "{layers} layers of width {width}, {samples} samples per step, two of six digits blanked; the "
         "loss is in nats. Move the slider while it learns.",
     },

@@ -88,7 +88,8 @@ def read(name):
     """
     text = (files(__package__) / name).read_text(encoding="utf-8")
     lines = (COMMENT.sub("", line).strip() for line in text.split("\n"))
-    return "\n".join(filter(None, lines))
+    text = "\n".join(filter(None, lines))
+    return text.replace(" { ", "{").replace("; }", "}") if name.endswith(".css") else text
 
 
 def digest(text):

@@ -395,6 +395,9 @@ function drawPlayer() {
   const scrub = byId("scrub"), isCalm = prefers("reduced-motion: reduce").matches;
   byId("stage").dataset.step = step;
   byId("stepper").classList.toggle("docked", player.docked);
+  // on a narrow screen, a region that nothing has reached yet is not there
+  const reached = {order: stepReached("order"), sample: stepReached("masks"), mask: isWhole()};
+  for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
   byId("step-name").textContent = step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
   byId("step-sentence").textContent = step === 0
     ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
