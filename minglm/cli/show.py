@@ -197,7 +197,7 @@ def explore_model(args, how, pin):
         raise MinglmError("--spans: the text already has blanks; give one or the other")
     else:
         sample = filled_sample(model, tokenizer, text)
-    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)), pin)
+    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)), pin=pin)
 
 
 def filled_sample(model, tokenizer, text):

@@ -80,7 +80,7 @@ class Derivation:
         """Return what a notebook shows: the explorer, opened at this sample."""
         from .page import html, iframe
 
-        return iframe(html(self))
+        return iframe(html(self, story=False))
 
     @classmethod
     def from_json(cls, data):

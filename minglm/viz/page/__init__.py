@@ -7,6 +7,12 @@ with a model:                                        texts.js     tokens, spans,
 lab.css         the style of the model's region      ui.js        the state, and reactions to the user
 glm.js          a GLM that runs in the page          compare.js   other models on the same text
 lab.js          that model's user interface          share.js     the state as address, JSON, Python, picture
+
+the story before the instrument:
+story.html      its place
+story.js        its frames                           leak.js      who knows what through which cell
+story.css       its style                            train.js     a small GLM that learns in the page
+                                                     cheat.js     its losses, and the mask in hand
 """
 
 import base64
@@ -14,6 +20,7 @@ import hashlib
 import html as html_text
 import inspect
 import json
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -23,16 +30,21 @@ from ...special import SENTENCE_MARKS
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
 from ..words import HIDDEN_MEANING, MEANING, NAMES, WORDS
 
+COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
+STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
-def html(derivation, model: dict | None = None, pin: tuple[int, int] | None = None) -> str:
+def html(
+    derivation, model: dict | None = None, story: bool = True, pin: tuple[int, int] | None = None
+) -> str:
     """Return the page as one text, opened at a Derivation.
 
-    model: a `weights.model_spec`, to be run or shown in the page. pin: (row, column), a cell of the mask that
-    is explained at first; raises MinglmError if there is no such cell. The page's content security policy
-    allows only what is written here: no request leaves it, and no text shown in it can become code.
+    model: a `weights.model_spec`, to be run or shown in the page. story: whether the page begins with the
+    story. pin: (row, column), a cell of the mask that is explained at first; raises MinglmError if there is
+    no such cell. The page's content security policy allows only what is written here: no request leaves it,
+    and no text shown in it can become code.
     """
     rows = len(derivation)
     if pin is not None and not all(0 <= n < rows for n in pin):
@@ -52,10 +64,18 @@ def html(derivation, model: dict | None = None, pin: tuple[int, int] | None = No
         "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
-    style = colours() + read("explorer.css") + (read("lab.css") if model else "")
-    script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
+    styles = ("explorer.css", *["story.css"] * story, *["lab.css"] * bool(model))
+    style = colours() + "".join(map(read, styles))
+    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *STORY_SCRIPTS * story)
+    script = '"use strict";\n' + "\n".join(map(read, scripts))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
-    fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
+    fill = {
+        "STORY": read("story.html") if story else "",
+        "POLICY": policy,
+        "STYLE": style,
+        "DATA": json_in_html(data),
+        "SCRIPT": script,
+    }
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
     # subtle: what is filled in is not searched for names again
     return "".join(fill[part] if n % 2 else part for n, part in enumerate(parts))
@@ -65,7 +85,7 @@ class Explorer:
     """The explorer in a notebook, opened at a cell of a Derivation's mask; its repr is the command for that."""
 
     def __init__(self, derivation, pin=None):
-        self.derivation, self.page, self.pin = derivation, html(derivation, pin=pin), pin
+        self.derivation, self.page, self.pin = derivation, html(derivation, story=False, pin=pin), pin
 
     def _repr_html_(self):
         return iframe(self.page)
@@ -91,7 +111,14 @@ def iframe(page: str, height: int = 900) -> str:
 
 @cache
 def read(name):
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    """Return a file of the page, without indentation and comments.
+
+    So no text in these files may go over several lines, or hold // between spaces.
+    """
+    text = (files(__package__) / name).read_text(encoding="utf-8")
+    lines = (COMMENT.sub("", line).strip() for line in text.split("\n"))
+    text = "\n".join(filter(None, lines))
+    return text.replace(" { ", "{").replace("; }", "}") if name.endswith(".css") else text
 
 
 def digest(text):

@@ -52,6 +52,7 @@ function set(patch, place = "error") {
 // A change of the derivation: show the whole picture again, so that the change is visible.
 function edit(patch, place) {
   const {step} = app.state;
+  player.docked = false;
   return set({...FINISHED, step: step === 0 ? 0 : LAST, ...patch}, place);
 }
 
@@ -307,7 +308,11 @@ function drawOrder() {
 
 // ---- 4 the stage ------------------------------------------------------------------------------------------
 
-const player = {timer: null};
+// docked: on a screen of one column the player sticks to the bottom while one steps
+const player = {timer: null, docked: false};
+// where a step adds something; the other steps add to the rows
+const PLACES = {tokens: "spans", spans: "spans", order: "order", mask: "mask"};
+const GROWTH = {row: 250, all: 2500}; // ms from one row of the mask to the next, and for all rows at most
 
 function startPlayer() {
   const scrub = el("input", {type: "range", id: "scrub", min: 0, value: 0, "aria-label": "step",
@@ -323,13 +328,35 @@ function startPlayer() {
     button("Cell by cell", () => (pause(), set({step: LAST, pin: null, walk: app.state.walk === null ? 0 : null})),
       {id: "walk", "aria-pressed": "false"}));
   prefers("reduced-motion: reduce").addEventListener("change", pause);
+  const leave = ([{isIntersecting}]) => byId("stepper").classList.toggle("away", !isIntersecting);
+  new IntersectionObserver(leave).observe(document.querySelector(".desk"));
 }
 
 // A place in the film: a step, or, while the last step goes cell by cell, a cell.
 function goTo(place) {
   const {walk} = app.state, end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
   const at = Math.max(0, Math.min(end, place));
+  player.docked = at > 0;
   set(walk === null ? {step: at, pin: null} : {walk: at});
+  if (walk === null && at > 0) follow(PLACES[app.derivation.steps[at - 1][0]] ?? "sample");
+  if (walk === null && at === LAST) growMask();
+}
+
+// Where everything stands in one column, a step scrolls to what it adds.
+function follow(id) {
+  const isCalm = prefers("reduced-motion: reduce").matches;
+  if (matchMedia("(max-width: 64rem)").matches) byId(id).scrollIntoView({block: "start", behavior: isCalm ? "auto" : "smooth"});
+}
+
+function growMask() {
+  if (prefers("reduced-motion: reduce").matches) return;
+  const rows = [...byId("grid").querySelectorAll("tbody tr")], delay = Math.min(GROWTH.row, GROWTH.all / rows.length);
+  rows.forEach((row, i) => row.animate([{opacity: 0}, {opacity: 1}], {duration: GROWTH.row, delay: i * delay, fill: "backwards"}));
+}
+
+// Milliseconds that a sentence takes to read: a second, and 0.35 s per word.
+function readingTime(sentence) {
+  return 1000 + 350 * sentence.split(/\s+/).length;
 }
 
 function move(by) {
@@ -344,16 +371,21 @@ function isAtEnd() {
 
 function play() {
   if (isAtEnd()) goTo(0);
-  const seconds = (app.state.walk === null ? 2.6 : 0.35) / Number(byId("speed").value);
-  player.timer = setInterval(() => {
+  const wait = () => {
+    const time = app.state.walk === null ? readingTime(byId("step-sentence").textContent) : 350;
+    player.timer = setTimeout(turn, time / Number(byId("speed").value));
+  };
+  const turn = () => {
     move(1);
     if (isAtEnd()) pause();
-  }, 1000 * seconds);
+    else wait();
+  };
+  wait();
   drawPlayer();
 }
 
 function pause() {
-  clearInterval(player.timer);
+  clearTimeout(player.timer);
   player.timer = null;
   drawPlayer();
 }
@@ -362,6 +394,10 @@ function drawPlayer() {
   const {step, walk} = app.state, {steps, tokens} = app.derivation, T = tokens.length;
   const scrub = byId("scrub"), isCalm = prefers("reduced-motion: reduce").matches;
   byId("stage").dataset.step = step;
+  byId("stepper").classList.toggle("docked", player.docked);
+  // on a narrow screen, a region that nothing has reached yet is not there
+  const reached = {order: stepReached("order"), sample: stepReached("masks"), mask: isWhole()};
+  for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
   byId("step-name").textContent = step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
   byId("step-sentence").textContent = step === 0
     ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
@@ -437,7 +473,8 @@ function drawMask() {
   const d = app.derivation, T = d.tokens.length, open = d.mask.flat().filter(Boolean).length;
   byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
   maskMatrix.draw(viewOf(d, {inSteps: true}));
-  byId("density").textContent = `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`;
+  byId("density").textContent = isWhole() ? `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %` : "";
+  byId("legend").hidden = !isWhole();
   const counts = {};
   for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
   const line = (kind) => el("li", {class: counts[kind] ? null : "absent", dataset: {kind}}, swatch(kind),
