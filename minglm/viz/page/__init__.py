@@ -62,7 +62,7 @@ def html(derivation, model: dict | None = None, pin: tuple[int, int] | None = No
 
 
 class Explorer:
-    """The explorer in a notebook, opened at a cell of a Derivation's mask; its repr is the command for that."""
+    """The explorer in a notebook, opened at a cell of the mask; its repr is the command for that."""
 
     def __init__(self, derivation, pin=None):
         self.derivation, self.page, self.pin = derivation, html(derivation, pin=pin), pin
