@@ -47,6 +47,7 @@ from contextlib import redirect_stdout
 from itertools import zip_longest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 from pages import (
     CODE,
     EXACT,
