@@ -5,7 +5,8 @@
 # The algorithm is that of chapter 11, but thousands of threads run it together, share memory, and must wait
 # for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
 # threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
-# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles.
+# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles
+# ([csrc/README.md](../csrc/README.md) says on what they have run so far).
 #
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
 #   one is missing.

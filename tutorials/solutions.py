@@ -1,8 +1,8 @@
 """Answers to the exercises of the chapters, and wrong ones that their checks must catch.
 
 SOLUTIONS["NN_name"] is a list with one Exercise for each function `check_...` of tutorials/NN_name.py.
-`python tutorials/render.py --check` passes every answer to its check: the right one must pass, each wrong one
-must raise AssertionError with a message. Try the exercises before you read on.
+The pages show the right ones, folded away. `python tutorials/render.py --check` passes every answer to its
+check: the right one must pass, each wrong one must raise AssertionError with a message.
 """
 
 from typing import Any, NamedTuple

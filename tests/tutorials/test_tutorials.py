@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +20,11 @@ from minglm.files.jsonl import read_rows
 TUTORIALS = ROOT / "tutorials"
 CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
+sys.path.insert(0, str(TUTORIALS))  # as for `python tutorials/render.py`
 spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")
 render = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(render)
+pages = sys.modules["pages"]
 
 COUNTING = '''\
 # %% [markdown]
@@ -180,7 +183,7 @@ def test_the_chinese_page_has_other_prose_and_the_same_code_and_outputs(course):
     ],
 )
 def test_lines_of_chinese_are_joined_and_all_others_stay(written, shown):
-    assert render.joined(written) == (written if shown is None else shown)
+    assert pages.joined(written) == (written if shown is None else shown)
 
 
 def test_only_the_chinese_page_joins_lines(course):
@@ -310,7 +313,7 @@ def test_a_solution_is_folded_under_its_exercise_with_the_functions_it_uses(cour
     assert folded.format("square = lambda x: x * x") in course.read("00_counting.md")
     course.edit("solutions.py", "wrong =", "def twice(x):\n    return x + x\n\n\nwrong =")
     course.edit("solutions.py", "right=lambda x: x * x", "right=lambda x: x * twice(x) / 2")
-    render.parsed.cache_clear()
+    pages.parsed.cache_clear()
     assert course.run("--prose").code == 0
     code = "def twice(x):\n    return x + x\n\n\nsquare = lambda x: x * twice(x) / 2"
     assert folded.format(code) in course.read("00_counting.md")
@@ -649,7 +652,7 @@ def test_the_course_stays_short():
     """What a reader reads: words of prose, and lines of code that are not folded away."""
     chapters = [render.Chapter(path) for path in CHAPTERS]
     prose = [cell.text for chapter in chapters for cell in chapter.cells if cell.kind == "en"]
-    code = [cell.text for chapter in chapters for cell in chapter.code() if cell.kind not in render.FOLDED]
+    code = [cell.text for chapter in chapters for cell in chapter.code() if cell.kind not in pages.FOLDED]
     assert sum(len(text.split()) for text in prose) <= 13_000
     assert sum(bool(line.strip()) for text in code for line in text.split("\n")) <= 2_000
 

@@ -82,7 +82,7 @@ def html(
 
 
 class Explorer:
-    """The explorer in a notebook, opened at a cell of a Derivation's mask; its repr is the command."""
+    """The explorer in a notebook, opened at a cell of the mask; its repr is the command for that."""
 
     def __init__(self, derivation, pin=None):
         self.derivation, self.page, self.pin = derivation, html(derivation, story=False, pin=pin), pin
