@@ -14,6 +14,7 @@ import hashlib
 import html as html_text
 import inspect
 import json
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -44,8 +45,8 @@ def html(derivation, model: dict | None = None) -> str:
         "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
-    style = colours() + read("explorer.css") + (read("lab.css") if model else "")
-    script = '"use strict";\n' + "\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS))
+    style = colours() + lean(read("explorer.css") + (read("lab.css") if model else ""))
+    script = '"use strict";\n' + lean("\n".join(map(read, MODEL_SCRIPTS if model else SCRIPTS)))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {"POLICY": policy, "STYLE": style, "DATA": json_in_html(data), "SCRIPT": script}
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
@@ -65,6 +66,12 @@ def iframe(page: str, height: int = 900) -> str:
 @cache
 def read(name):
     return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def lean(source):
+    """Return a script or style without empty lines and lines that are a comment alone."""
+    source = re.sub(r"^/\*.*?\*/\n", "", source, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^ *(?://.*)?\n", "", source, flags=re.MULTILINE)
 
 
 def digest(text):
@@ -92,6 +99,7 @@ def colours():
     light, dark = block("light"), block("dark")
     return (
         f":root{{color-scheme:light dark;{spans}{light}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n:root[data-theme=light]{{color-scheme:light}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
+        ":root[data-theme=light]{color-scheme:light}@media print{:root{color-scheme:light}}\n"
     )

@@ -2,7 +2,8 @@
 // what the cells mean.
 //
 //   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})   host: an element to fill
-//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; else a canvas
+//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; a canvas if there
+//                                  are more, or if they would not fit into the width
 //   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap
 //   drawSvg(view, label)           the same picture as an SVG element
 //
@@ -36,8 +37,8 @@ function complete(view) {
   return {columns: view.rows, value: () => null, describe: () => "", faded: () => false, ...view};
 }
 
-function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
-  let view = null, marked = null, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
+function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
+  let view = null, marked = null, isPinned = false, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
@@ -79,30 +80,40 @@ function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = ()
 
   let width = 0;
   const resized = new ResizeObserver(() => {
-    if (shape && host.clientWidth !== width) shape.fit();
+    if (shape && host.clientWidth !== width && view.rows.length <= limit) build();
+    else if (shape && host.clientWidth !== width) shape.fit();
     width = host.clientWidth;
   });
   resized.observe(host);
 
+  // A canvas where a table would have to scroll: then Part B is in sight, too.
+  function build() {
+    const hadFocus = host.contains(document.activeElement);
+    const isTable = view.rows.length <= limit && !view.canvas;
+    width = host.clientWidth;
+    shape = (isTable ? drawTable : drawCanvas)(host, view, label, options);
+    if (!shape.fit()) (shape = drawCanvas(host, view, label, options)).fit();
+    shape.mark(marked, isPinned);
+    shape.focus(cursor, cursor, hadFocus);
+  }
+
   return {
     draw(next) {
-      const hadFocus = host.contains(document.activeElement);
       view = complete(next);
       cursor = clamp(cursor.i, cursor.j);
       host.classList.add("matrix");
-      shape = (view.rows.length <= limit && !view.canvas ? drawTable : drawCanvas)(host, view, label, options);
-      shape.fit();
-      shape.mark(marked = null, false);
-      shape.focus(cursor, cursor, hadFocus);
+      marked = null;
+      build();
     },
     mark(cell, pinned = false) {
       const inside = cell && cell.i < view.rows.length && cell.j < view.columns.length;
+      isPinned = pinned;
       shape.mark(marked = inside ? cell : null, pinned);
     },
   };
 }
 
-// ---- up to 64 rows: a table, every cell of it an element --------------------------------------------------
+// ---- up to 32 rows: a table, every cell of it an element --------------------------------------------------
 
 function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view;
@@ -129,15 +140,16 @@ function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
 
   let crossed = [];
   return {
-    // Cells as large as fit; heads are turned where a token is wider than its column.
+    // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all fit.
     fit() {
       table.classList.remove("small"); // so that the size does not depend on the size before
+      table.style.setProperty("--letters", Math.min(longest, 11));
       const room = host.clientWidth - Math.max(...rowHeads.map((head) => head.offsetWidth)) - 4;
-      const size = Math.max(CELL.min, Math.min(largest, Math.floor(room / columns.length)));
+      const fits = Math.floor(room / columns.length), size = Math.max(CELL.min, Math.min(largest, fits));
       table.classList.toggle("turned", longest * 8 + 4 > size);
       table.classList.toggle("small", size < 20);
       table.style.setProperty("--cell", `${size}px`);
-      table.style.setProperty("--letters", Math.min(longest, 11));
+      return fits >= CELL.min || !host.clientWidth;
     },
     focus({i, j}, before, andFocus = table.contains(document.activeElement)) {
       cells[before.i]?.[before.j]?.setAttribute("tabindex", -1);
@@ -246,6 +258,7 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
       size = Math.max(2, Math.min(largest, Math.floor(host.clientWidth / T)));
       paint();
       show();
+      return true;
     },
     focus: (to, before, andFocus = false) => andFocus && canvas.focus(),
     mark(to) {

@@ -50,6 +50,7 @@ function address() {
     ["objective", objective], ["cut", tokenizer], ["step", step], ["beside", beside.join(",")]]);
   if (pin) parts.set("pin", pin.join(","));
   if (only) parts.set("only", 1);
+  for (const {write} of app.addressed) for (const pair of write()) parts.set(...pair);
   return parts.toString();
 }
 
@@ -84,7 +85,9 @@ function keepInAddress() { // delayed: browsers allow about two hundred changes 
 function readAddress(hash) {
   try {
     const state = hash.replace(/^#/, "") !== address() && stateOfAddress(hash);
-    return Boolean(state) && set(state);
+    const isSet = Boolean(state) && set(state);
+    if (isSet) for (const {read} of app.addressed) read(new URLSearchParams(hash.slice(1)));
+    return isSet;
   } catch (error) {
     complain(`address: ${error.message}`);
     return false;

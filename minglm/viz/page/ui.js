@@ -17,6 +17,8 @@ const app = {
   derivation: null,
   listeners: [],
   on: (event, listener) => app.listeners.push(listener),
+  addressed: [], // {write: () => pairs, read: (parts) => ...}: other regions whose state is in the address
+  address: new URLSearchParams(), // with which the page was opened
   why: (i, j) => why(app.derivation, i, j, DATA.words),
   announce: (text) => (byId("announcer").textContent = text),
   set,
@@ -35,7 +37,7 @@ const FINISHED = {step: LAST, walk: null, pin: null, answer: ""};
 // Returns whether the state has changed.
 function set(patch, place = "error") {
   try {
-    const next = {...app.state, ...patch};
+    const next = withTyped({...app.state, ...patch});
     if (DERIVED.some((name) => next[name] !== app.state[name])) app.derivation = derive(next, DATA.words);
     app.state = next;
   } catch (error) {
@@ -61,6 +63,7 @@ function editSpans(spans, place) {
 }
 
 function complain(message, place = "error") {
+  byId("sentence").parentNode.classList.toggle("stale", message !== "" && place === "error");
   for (const line of ["error", "spans-error"].map(byId)) {
     line.textContent = line.id === place ? message : "";
     line.hidden = line.textContent === "";
@@ -69,6 +72,7 @@ function complain(message, place = "error") {
 }
 
 let compared = []; // what the compared models were drawn from: they have no steps
+let later = 0; // the timer of drawing them, 0 if they are up to date: they need not keep up with typing
 
 function draw() {
   drawText();
@@ -78,9 +82,23 @@ function draw() {
   drawLanes();
   drawMask();
   const compares = [app.derivation, app.state.beside, app.state.only];
-  if (!areSame(compares, compared)) drawCompare();
+  if (!areSame(compares, compared)) drawCompareSoon(compared.length && areSame(compares.slice(1), compared.slice(1)));
   compared = compares;
   point("glm", null);
+}
+
+function drawCompareSoon(canWait) {
+  clearTimeout(later);
+  later = canWait ? setTimeout(drawCompareNow, 250) : -1;
+  if (!canWait) drawCompareNow();
+}
+
+function drawCompareNow() {
+  if (!later) return;
+  clearTimeout(later);
+  later = 0;
+  drawCompare();
+  link(restingCell(), app.derivation);
 }
 
 // Whether a step so far has added entry i of a lane; whether the current step has added it.
@@ -227,7 +245,7 @@ function drawChips() {
     const tag = isBlanked && i === spans[k][0] && el("small", {class: "tag"}, `s${k + 1}`);
     return el("button", {
       type: "button", class: "chip", "aria-pressed": String(k >= 0), tabindex: i === run.to ? 0 : -1, dataset: states,
-      "aria-label": `${visible(token)}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
+      "aria-label": `${visible(token)} ${i}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
     }, tokenEl(token), el("small", {class: "index", "aria-hidden": true}, i), tag);
   }));
   markRun();
@@ -344,16 +362,25 @@ function isAtEnd() {
 
 function play() {
   if (isAtEnd()) goTo(0);
-  const seconds = (app.state.walk === null ? 2.6 : 0.35) / Number(byId("speed").value);
-  player.timer = setInterval(() => {
-    move(1);
-    if (isAtEnd()) pause();
-  }, 1000 * seconds);
+  const next = () => {
+    player.timer = setTimeout(() => {
+      move(1);
+      if (isAtEnd()) pause();
+      else next();
+    }, 1000 * secondsToRead());
+  };
+  next();
   drawPlayer();
 }
 
+// A cell takes a third of a second; a step as long as its sentence takes to be read.
+function secondsToRead() {
+  const words = byId("step-sentence").textContent.split(/\s+/).length;
+  return (app.state.walk === null ? 1 + 0.35 * words : 0.35) / Number(byId("speed").value);
+}
+
 function pause() {
-  clearInterval(player.timer);
+  clearTimeout(player.timer);
   player.timer = null;
   drawPlayer();
 }
@@ -399,6 +426,7 @@ function drawLanes() {
   fill(byId("lanes"), el("table", {class: "lanes"},
     el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
     el("tbody", null, Object.entries(LANES).map(line))));
+  byId("lanes").querySelector("[data-lit]")?.scrollIntoView({block: "nearest", inline: "nearest", container: "nearest"});
 }
 
 // ---- 5 the mask -------------------------------------------------------------------------------------------
@@ -412,7 +440,7 @@ function startMask() {
 }
 
 function pair(query, key) {
-  return `${visible(query)} looks at ${visible(key)}`;
+  return `${quoted(query)} looks at ${quoted(key)}`;
 }
 
 // With `inSteps`, what the steps have not added yet is left out.
@@ -428,7 +456,7 @@ function viewOf(d, {inSteps = false, ...more}) {
     })),
     partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
     kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
-    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}, ${d.kind[i][j]}`,
+    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}`,
     ...more,
   };
 }
@@ -437,11 +465,11 @@ function drawMask() {
   const d = app.derivation, T = d.tokens.length, open = d.mask.flat().filter(Boolean).length;
   byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
   maskMatrix.draw(viewOf(d, {inSteps: true}));
-  byId("density").textContent = `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`;
+  byId("density").textContent = !isWhole() ? "" : `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`;
   const counts = {};
   for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
   const line = (kind) => el("li", {class: counts[kind] ? null : "absent", dataset: {kind}}, swatch(kind),
-    el("span", null, el("b", null, kind), " ", ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, counts[kind] ?? 0));
+    el("span", null, ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, isWhole() ? counts[kind] ?? 0 : ""));
   fill(byId("legend"), Object.keys(DATA.kinds).map(line));
 }
 
@@ -485,6 +513,7 @@ function restingCell() {
 
 // The pointer or the keyboard is on a cell (or none) of a model's mask. A pinned cell stays selected.
 function point(model, pointed) {
+  if (pointed) drawCompareNow();
   const d = app.derivation, isFree = pointed && !app.state.pin && isWhole();
   const cell = isFree ? pointed : restingCell(), from = isFree && model !== "glm" ? family[model].derivation : d;
   const ours = cell && from !== d ? linkedCell(from, cell, d) : cell;
@@ -494,7 +523,18 @@ function point(model, pointed) {
     td.classList.toggle("query", ours !== null && Number(td.dataset.i) === ours.i);
     td.classList.toggle("key", ours !== null && Number(td.dataset.i) === ours.j);
   }
-  link(cell, from);
+  lightText(ours);
+  if (!later) link(cell, from);
+}
+
+// In the text, too: the words that the row of a cell sees.
+function lightText(cell) {
+  const d = app.derivation, isSeen = (i) => d.word.some((word, j) => word === i && d.mask[cell.i][j]);
+  for (const chip of byId("chips").children) {
+    const i = Number(chip.dataset.i);
+    chip.classList.toggle("seen", cell !== null && isSeen(i));
+    chip.classList.toggle("asks", cell !== null && d.word[cell.i] === i);
+  }
 }
 
 function drawCard(cell) {
@@ -516,18 +556,15 @@ function drawCard(cell) {
   fill(card,
     el("p", {class: "verdict"}, swatch(d.kind[i][j]), el("b", null, open ? "open" : "shut"), " ", tokenEl(d.tokens[i]),
       " looks at ", tokenEl(d.tokens[j]), app.state.pin && el("span", {class: "pin"}, "pinned")),
-    el("p", {id: "why"}, visibleSentence(app.why(i, j))),
+    el("p", {id: "why"}, legible(app.why(i, j))),
     el("dl", null, who("query", i), who("key", j), line("kind", el("span", {id: "kind"}, d.kind[i][j])),
       line("rule", el("code", {id: "rule"}, rule), " where ", el("code", null, code), `: ${ofGlm(meaning)}`),
       line("code", el("code", null, source), ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`)));
 }
 
-function visibleSentence(sentence) {
-  return sentence.replace(/[\x00-\x1f\x7f-\x9f]/g, visible);
-}
-
 // ---- the page ---------------------------------------------------------------------------------------------
 
+// Paper is light: canvases are painted again before and after printing.
 function startTheme() {
   const root = document.documentElement, system = prefers("color-scheme: dark");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
@@ -537,12 +574,40 @@ function startTheme() {
     compared = []; // a canvas keeps the colours it was painted with
     draw();
   };
-  byId("theme").addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
+  const turn = (theme) => {
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
     drawTheme();
+  };
+  let chosen = recall("theme");
+  if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
+  byId("theme").addEventListener("click", () => {
+    turn(isDark() ? "light" : "dark");
+    remember("theme", root.dataset.theme);
   });
+  addEventListener("beforeprint", () => {
+    chosen = root.dataset.theme;
+    turn("light");
+    drawCompareNow();
+  });
+  addEventListener("afterprint", () => turn(chosen));
   system.addEventListener("change", drawTheme);
   nameTheme();
+}
+
+// What the browser keeps for this page, where it may: not in the frame of a notebook.
+function remember(key, value) {
+  try {
+    localStorage.setItem(`minglm-${key}`, value);
+  } catch { /* then it is asked again */ }
+}
+
+function recall(key) {
+  try {
+    return localStorage.getItem(`minglm-${key}`);
+  } catch {
+    return null;
+  }
 }
 
 function startPage() {
@@ -558,6 +623,7 @@ function startPage() {
   startShare();
   startTheme();
   const {hash} = location; // before the first state is written to it
+  app.address = new URLSearchParams(hash.slice(1));
   set({text, spans, order, objective, tokenizer: tokenizerOf(text)});
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));
