@@ -1,4 +1,5 @@
-// Region 7: a model fills blanks in the page, token by token, and shows what it looks at.
+// The first region, if there is a model: it fills blanks in the page, token by token, and shows
+// what it looks at.
 //
 //   Run    a text whose blanks are filled step by step. Nothing is undone: to take another token at some step,
 //          or to change a word, a new run repeats the earlier steps, and the old run stays for comparison.
@@ -230,6 +231,7 @@ class Lab {
     };
     this.text = rove(el("p", {class: "lab-text", role: "group", "aria-label": "the text, its blanks being filled"}));
     this.ghost = el("p", {class: "note lab-ghost"});
+    this.letters = el("p", {class: "note lab-ghost"});
     this.sentence = el("p", {class: "lab-sentence", "aria-live": "polite"});
     this.bars = el("ol", {class: "lab-bars"});
     this.parts = rove(el("div", {class: "lab-parts"}));
@@ -237,6 +239,7 @@ class Lab {
     const hint = this.model.live && "Click another token to take it instead, or a word of the text to change it.";
     this.above = control("show how these rows come about", () => this.showAbove());
     return el("div", {class: "lab-panel"}, el("div", {class: "row"}, Object.values(this.controls)), this.text, this.ghost,
+      this.letters,
       el("div", {class: "lab-two"},
         el("div", null, el("h3", null, "What comes next"), this.sentence, this.bars, hint && el("p", {class: "note"}, hint)),
         el("div", null, el("h3", null, "The rows read so far"), this.parts, this.above)),
@@ -502,6 +505,9 @@ class Lab {
       : [/^ */.exec(text)[0], mark(text.replace(/^ +/, ""), blank, filled ? "lab-blank" : "lab-blank lab-open")]);
     fill(this.text, run.session.pieces().map(piece));
     tabStop(this.text);
+    const {tokens, part_a_len} = run.reading, isByte = (id) => /\\x[0-9a-f]{2}/.test(this.nameOf(id));
+    this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte) ? ""
+      : "Some letters of this text are not in the model's vocabulary: it reads them byte by byte, and has hardly seen them.";
     const old = before?.session.pieces().map(({text}) => text).join("");
     fill(this.ghost, before && ["before: ", el("bdi", null, old), " ",
       button("forget it", () => (this.before = null, this.show()))]);

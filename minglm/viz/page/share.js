@@ -1,11 +1,13 @@
 // Region 8: the state as an address, as JSON, as Python and as a picture.
 
+const ADDRESS = location.protocol === "file:" ? "the address; it opens where this file is, on this computer" : "the address";
+
 function startShare() {
   const save = (name, blob) => el("a", {href: URL.createObjectURL(blob), download: name}).click();
   const picture = () => drawSvg(viewOf(app.derivation, {}), "attention mask of GLM"); // complete, at any step
   const svgText = () => new XMLSerializer().serializeToString(picture());
   byId("share-buttons").append(
-    button("Copy link", () => copy("the address", `${location.href.split("#")[0]}#${address()}`), {id: "copy-link"}),
+    button("Copy link", () => copy(ADDRESS, `${location.href.split("#")[0]}#${address()}`), {id: "copy-link"}),
     button("Copy JSON", () => copy("the JSON", JSON.stringify(app.derivation)), {id: "copy-json"}),
     button("Copy Python", () => copy("the Python", pythonOf(app.state)), {id: "copy-python"}),
     button("Save SVG", () => save("glm-mask.svg", new Blob([svgText()], {type: "image/svg+xml"})), {id: "save-svg"}),

@@ -426,7 +426,15 @@ function drawLanes() {
   fill(byId("lanes"), el("table", {class: "lanes"},
     el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
     el("tbody", null, Object.entries(LANES).map(line))));
-  byId("lanes").querySelector("[data-lit]")?.scrollIntoView({block: "nearest", inline: "nearest", container: "nearest"});
+  showInLanes(byId("lanes").querySelector("[data-lit]") ?? byId("lanes").querySelector("td:last-child[data-shown=true]"));
+}
+
+// Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
+function showInLanes(cell) {
+  if (!cell) return;
+  const lanes = byId("lanes"), box = lanes.getBoundingClientRect(), at = cell.getBoundingClientRect();
+  if (at.right > box.right) lanes.scrollLeft += at.right - box.right;
+  if (at.left < box.left + 90) lanes.scrollLeft -= box.left + 90 - at.left; // beside the names, which stay
 }
 
 // ---- 5 the mask -------------------------------------------------------------------------------------------
@@ -482,14 +490,15 @@ function ofGlm(sentence) {
   return format(sentence, DATA.words.models.glm);
 }
 
-// The most telling cell: a token of Part B and the first token of a later span, which it may not see.
+// The most telling cell: a token of Part B and the first token of a later span, which it may not see; else Part A
+// and the first row of Part B.
 function tellingCell(d) {
   const words = d.word.map((word, i) => i).filter((i) => d.word[i] >= 0 && d.part[i] === "B");
   for (const i of words) {
     const j = words.find((other) => d.kind[i][other] === "BF" && d.span_id[other] !== d.span_id[i]);
     if (j !== undefined) return {i, j};
   }
-  return null;
+  return d.part_a_len > 0 && d.part_a_len < d.tokens.length ? {i: 0, j: d.part_a_len} : null;
 }
 
 function pin(cell) {

@@ -254,7 +254,8 @@ def test_the_sliders_move_the_bars_before_anything_is_taken(lab, trained):
     """The bars are then softmax(logits / temperature) of the tokens that may come, cut to top k and top p."""
     replay = Replay(trained, TEXT)
     p = torch.tensor(replay.probabilities([[]])).double().log()
-    p = torch.where(trained[1].byte_lengths() > 0, p / 0.5, -math.inf).softmax(-1)
+    is_text = torch.from_numpy(trained[1].byte_lengths() > 0)
+    p = torch.where(is_text, p / 0.5, -math.inf).softmax(-1)
     lab.dial("temperature", 0.5)
     assert_close({bar.id: bar.p for bar in lab.bars()}, p.numpy())
     lab.dial("top_k", 3)
