@@ -66,8 +66,9 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
     onPoint(cell);
   }
 
+  let width = 0; // of the host, as last observed: to ask for it would lay out the page once more
   const options = {
-    largest, onKey,
+    largest, onKey, room: () => width,
     point: (cell) => onPoint(cell),
     pin(cell) {
       const before = cursor;
@@ -78,11 +79,11 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
     arrive: () => onPoint(cursor),
   };
 
-  let width = 0;
   const resized = new ResizeObserver(() => {
-    if (shape && host.clientWidth !== width && view.rows.length <= limit) build();
-    else if (shape && host.clientWidth !== width) shape.fit();
+    const old = width;
     width = host.clientWidth;
+    if (shape && width !== old && view.rows.length <= limit) build();
+    else if (shape && width !== old) shape.fit();
   });
   resized.observe(host);
 
@@ -90,7 +91,7 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
   function build() {
     const hadFocus = host.contains(document.activeElement);
     const isTable = view.rows.length <= limit && !view.canvas;
-    width = host.clientWidth;
+    width ||= host.clientWidth;
     shape = (isTable ? drawTable : drawCanvas)(host, view, label, options);
     if (!shape.fit()) (shape = drawCanvas(host, view, label, options)).fit();
     shape.mark(marked, isPinned);
@@ -199,7 +200,7 @@ function widthOf(text) {
 
 // ---- above: a canvas, with the same keyboard control -----------------------------------------------
 
-function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
+function drawCanvas(host, view, label, {largest, room, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view, T = rows.length;
   const summary = `${label}: ${T} rows. Arrow keys move from cell to cell; each is explained beside the picture.`;
   const canvas = el("canvas", {role: "img", tabindex: 0, "aria-label": summary});
@@ -228,15 +229,24 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
   function paint() {
     const pen = penOf(picture), style = getComputedStyle(host), names = ["soft", "BE-ink", "BS-ink", "self-ink", ...OPEN];
     const colour = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    const alike = {}; // cells of the same look, which are painted in one go
     for (let i = 0; i < T; i++) {
       for (let j = 0; j < columns.length; j++) {
-        const kind = view.kind(i, j), isOpen = OPEN.includes(kind), value = isOpen ? view.value(i, j) : null;
-        pen.globalAlpha = view.faded(i, j) ? 0.16 : 1;
-        pen.fillStyle = value === null ? colour[kind] : cividis(value);
-        if (isOpen) pen.fillRect(j * size, i * size, size, size);
-        const ink = colour[`${kind}-ink`] ?? colour.soft;
-        if (kind && value === null && size > 5) drawMark(pen, kind, j * size, i * size, size, ink);
+        const kind = view.kind(i, j), value = OPEN.includes(kind) ? view.value(i, j) : null;
+        if (value !== null) {
+          pen.fillStyle = cividis(value);
+          pen.fillRect(j * size, i * size, size, size);
+        } else if (kind) {
+          const faded = view.faded(i, j), look = alike[kind + faded] ??= {kind, faded, cells: []};
+          look.cells.push([j * size, i * size]);
+        }
       }
+    }
+    for (const {kind, faded, cells} of Object.values(alike)) {
+      pen.globalAlpha = faded ? 0.16 : 1;
+      pen.fillStyle = colour[kind];
+      if (OPEN.includes(kind)) for (const [x, y] of cells) pen.fillRect(x, y, size, size);
+      if (size > 5) drawMarks(pen, kind, cells, size, colour[`${kind}-ink`] ?? colour.soft);
     }
   }
 
@@ -255,7 +265,7 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
 
   return {
     fit() {
-      size = Math.max(2, Math.min(largest, Math.floor(host.clientWidth / T)));
+      size = Math.max(2, Math.min(largest, Math.floor(room() / T)));
       paint();
       show();
       return true;
@@ -268,20 +278,22 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
   };
 }
 
-// The patterns of the kinds, in strokes: dots, a diagonal, a ring, a cross.
-function drawMark(pen, kind, x, y, size, colour) {
-  const line = (x0, y0, x1, y1) => {
-    pen.moveTo(x + x0 * size, y + y0 * size);
-    pen.lineTo(x + x1 * size, y + y1 * size);
-  };
+// The pattern of a kind in each of its cells, in strokes: dots, a diagonal, a ring, a cross.
+function drawMarks(pen, kind, cells, size, colour) {
   pen.strokeStyle = pen.fillStyle = colour;
   pen.beginPath();
-  if (kind === "BE") pen.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
-  if (kind === "BS" || kind === "BF") line(0, 1, 1, 0);
-  if (kind === "self") pen.arc(x + size / 2, y + size / 2, size / 4, 0, 2 * Math.PI);
-  if (kind === "AB") {
-    line(0.3, 0.3, 0.7, 0.7);
-    line(0.7, 0.3, 0.3, 0.7);
+  for (const [x, y] of cells) {
+    const line = (x0, y0, x1, y1) => {
+      pen.moveTo(x + x0 * size, y + y0 * size);
+      pen.lineTo(x + x1 * size, y + y1 * size);
+    };
+    if (kind === "BE") pen.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
+    if (kind === "BS" || kind === "BF") line(0, 1, 1, 0);
+    if (kind === "AB") line(0.3, 0.3, 0.7, 0.7);
+    if (kind === "AB") line(0.7, 0.3, 0.3, 0.7);
+    if (kind !== "self") continue;
+    pen.moveTo(x + 0.75 * size, y + size / 2);
+    pen.arc(x + size / 2, y + size / 2, size / 4, 0, 2 * Math.PI);
   }
   pen.stroke();
 }

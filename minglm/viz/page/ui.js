@@ -426,13 +426,14 @@ function drawLanes() {
   fill(byId("lanes"), el("table", {class: "lanes"},
     el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
     el("tbody", null, Object.entries(LANES).map(line))));
-  showInLanes(byId("lanes").querySelector("[data-lit]") ?? byId("lanes").querySelector("td:last-child[data-shown=true]"));
+  requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
 }
 
 // Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
-function showInLanes(cell) {
+function showInLanes() {
+  const lanes = byId("lanes"), cell = lanes.querySelector("[data-lit]") ?? lanes.querySelector("td:last-child[data-shown=true]");
   if (!cell) return;
-  const lanes = byId("lanes"), box = lanes.getBoundingClientRect(), at = cell.getBoundingClientRect();
+  const box = lanes.getBoundingClientRect(), at = cell.getBoundingClientRect();
   if (at.right > box.right) lanes.scrollLeft += at.right - box.right;
   if (at.left < box.left + 90) lanes.scrollLeft -= box.left + 90 - at.left; // beside the names, which stay
 }
