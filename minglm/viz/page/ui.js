@@ -63,7 +63,9 @@ function editSpans(spans, place) {
 }
 
 function complain(message, place = "error") {
-  byId("sentence").parentNode.classList.toggle("stale", message !== "" && place === "error");
+  const isStale = message !== "" && place === "error";
+  document.querySelector("main").classList.toggle("stale", isStale);
+  if (isStale) byId("length").textContent = "the pictures show the text before";
   for (const line of ["error", "spans-error"].map(byId)) {
     line.textContent = line.id === place ? message : "";
     line.hidden = line.textContent === "";
@@ -122,11 +124,13 @@ function startText() {
   byId("examples").append(...PRESETS.map(choice));
   byId("questions").append(...QUESTIONS.map(choice));
 
-  // Spans stay where they still fit: a word typed after them moves none.
+  // Spans stay on their words: a word typed after them moves none, and another text drops them.
   function read(tokenizer) {
     try {
       const text = fitting(tokenizers[tokenizer].cut(box.value));
-      const spans = app.state.spans.filter(([, end]) => end <= text.length);
+      const {text: old} = app.state, isEdited = text.length === old.length; // one word is being changed
+      const stays = ([start, end]) => end <= text.length && (isEdited || areSame(text.slice(start, end), old.slice(start, end)));
+      const spans = app.state.spans.filter(stays);
       edit({text, tokenizer, spans, order: orderAfter(spans, app.state.spans, app.state.order)});
     } catch (error) {
       complain(error.message);

@@ -525,9 +525,10 @@ def test_pointing_at_a_row_lights_the_words_that_it_sees_in_the_text(tab):
     assert seen == [0, 1, 3, 4] and tab.locator("#chips .asks").get_attribute("data-i") == "4"
 
 
-def test_an_error_dims_the_picture_that_is_no_longer_of_the_text(tab):
+def test_after_an_error_the_picture_is_grey_because_it_is_no_longer_of_the_text(tab):
     type_text(tab, "")
     assert tab.locator("main.stale").count() == 1
+    assert tab.locator("#length").inner_text() == "the pictures show the text before"
     type_text(tab, "a b")
     assert tab.locator("main.stale").count() == 0
 
