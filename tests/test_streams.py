@@ -59,7 +59,7 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
         ("fill", "Anna went [MASK].", "--json", "--top", 2, *on),
         ("write", "Anna went", "--stream", *on),
         ("show", "a b c"),
-        ("explore", "a b c", "--out", tmp_path / "page.html"),
+        ("explore", "a b c", "--no-model", "--out", tmp_path / "page.html"),
         ("classify", "--task", "sentiment", "--file", rows, *on),
         ("classify", "--task", "sentiment", "--file", rows, "--out", tmp_path / "said.jsonl", *on),
         ("evaluate", "--task", "sentiment", "--file", rows, *on),
@@ -92,7 +92,7 @@ def test_every_command_works_with_a_closed_stream(closed, most, monkeypatch, sma
 @pytest.mark.skipif(os.name != "posix", reason="descriptors of POSIX")
 def test_what_is_opened_next_does_not_become_stdout(tmp_path):
     """In a process started with `>&-`, the first opened file would get descriptor 1."""
-    words, options = command("explore", "a b c", "--out", tmp_path / "page.html")
+    words, options = command("explore", "a b c", "--no-model", "--out", tmp_path / "page.html")
     code = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, **options)
     assert done.returncode == 0 and not done.stderr

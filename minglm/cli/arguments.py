@@ -5,6 +5,7 @@ import argparse
 from ..errors import MinglmError
 from ..files.jsonl import read_rows
 from ..files.whole import check_writable, is_stdout
+from ..use.models import BOX
 
 
 def positive(text):
@@ -14,10 +15,15 @@ def positive(text):
     return int(text)
 
 
-def add_model(p):
+def model_folder(text):
+    """Return the folder that --model names, for argparse: box is the bundled model."""
+    return str(BOX) if text == "box" else text
+
+
+def add_model(p, default="the newest run under ./runs, else box"):
     """Add --model, which `models.load` reads."""
-    about = "a model or run folder (default: the newest run under ./runs, else the small bundled model)"
-    p.add_argument("--model", metavar="DIR", help=about)
+    about = f"a model or run folder, or box, the small bundled model (default: {default})"
+    p.add_argument("--model", metavar="DIR", type=model_folder, help=about)
 
 
 def add_rows(p, tasks, file, out):

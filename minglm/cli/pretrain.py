@@ -92,7 +92,7 @@ def run_and_close(config, out, **how):
         print(f"see         minglm explore --model {model} --open")
 
 
-BLANK_TO_TRY = "And God [MASK] the light [MASK]."
+BLANK_TO_TRY = "She opened the [MASK] and went [MASK]."
 
 
 def blank_to_try(config, out):

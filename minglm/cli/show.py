@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
-from ..use.models import load
+from ..use.models import BOX, load
 from ..viz.figures import BENCH, FIGURES, RUNS, draw, find, save_figure
-from .arguments import positive
+from .arguments import add_model, model_folder, positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
+
+BLANK_OF_BOX = "She was very [MASK] to see him."  # the first text for the bundled model
 
 
 def show_command(args):
@@ -142,7 +144,12 @@ def add_show(p):
     picture.add_argument(
         "--out", metavar="FILE", type=Path, help=".svg, .png or .pdf; story: .svg only (default NAME.svg)"
     )
-    picture.add_argument("--model", metavar="RUN", help="a model or run folder, for figures of a model")
+    picture.add_argument(
+        "--model",
+        metavar="DIR",
+        type=model_folder,
+        help="a run folder, or box, for figures of a model",
+    )
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     p.add_argument(
@@ -156,16 +163,15 @@ def add_show(p):
 
 
 def explore_command(args):
-    if args.spans and args.text is None and not args.model:
+    if args.spans and args.text is None:
         raise MinglmError("--spans needs a text: minglm explore TEXT --spans A:B")
+    if args.model and args.no_model:
+        raise MinglmError("--model and --no-model do not go together: a page has one model or none")
     check_writable("--out", args.out)
-    from ..viz.typed import parse_cell
-
-    how = (args.spans, args.order, args.objective)
-    pin = args.pin and parse_cell(args.pin)
-    page, out = (explore_model if args.model else explore_text)(args, how, pin), Path(args.out)
+    page, about = explore_page(args)
+    out = Path(args.out)
     write_whole(out, page)
-    size = f"{len(page.encode()) / 1000:,.0f} KB"
+    size = f"{len(page.encode()) / 1000:,.0f} KB, {about}"
     print(f"wrote       {out}, {size}: open it with a double click; it works offline", file=beside(out))
     if args.open:
         import webbrowser
@@ -174,70 +180,27 @@ def explore_command(args):
             note(f"no browser could be started; open {out} yourself")
 
 
-def explore_text(args, how, pin):
-    """Return the page without a model, opened at a text or at the paper's example."""
-    from ..viz.derivation import EXAMPLE, explain
+def explore_page(args):
+    """Return (the page, what its model is in words). Without a model, torch is not needed."""
+    from ..viz.derivation import EXAMPLE, SENTENCE, explain
     from ..viz.page import html
-    from ..viz.typed import read
+    from ..viz.typed import parse_cell, read
 
-    sample = explain(*EXAMPLE) if args.text is None else read(args.text, *how, seed=args.seed).explain()
-    return html(sample, pin=pin)
-
-
-def explore_model(args, how, pin):
-    """Return the page with a model that fills the blanks of the text; a text without blanks gets some."""
-    from ..viz.page import html
+    pin = args.pin and parse_cell(args.pin)
+    derivation, text = explain(*(EXAMPLE if args.no_model else SENTENCE)), None
+    if args.text is not None:
+        sample = read(args.text, args.spans, args.order, args.objective, seed=args.seed)
+        derivation, text = sample.explain(), sample.with_blanks()
+    if args.no_model:
+        return html(derivation, pin=pin), "without a model"
     from ..viz.page.weights import model_spec
 
-    model, tokenizer = load(args.model)
-    text = args.text if args.text is not None else text_to_explore(args.model)
-    if not has_blanks(tokenizer, text):
-        sample, text = blanked_sample(tokenizer, text, *how, args.seed)
-    elif args.spans:
-        raise MinglmError("--spans: the text already has blanks; give one or the other")
-    else:
-        sample = filled_sample(model, tokenizer, text)
-    return html(sample.explain(), model_spec(model, tokenizer, text, str(args.model)), pin=pin)
-
-
-def filled_sample(model, tokenizer, text):
-    """Return the Sample of a text whose blanks the model has filled; the answers are its spans."""
-    from ..spans import Span
-    from ..use.generate import fill_ids
-    from ..viz.typed import Sample
-
-    special, ids = tokenizer.special, tokenizer.encode(text, special=True)
-    gaps, blanks = iter(fill_ids(model, tokenizer, ids)), {token for token in ids if token in special.masks}
-    tokens, spans = [], []
-    for token in ids:
-        if token in blanks:
-            answer = next(gaps).tokens
-            spans.append(Span(len(tokens), len(tokens) + len(answer)))
-            tokens += answer
-        else:
-            tokens.append(token)
-    objective = "sentence" if blanks == {special.smask} else "token"
-    objective = "document" if blanks == {special.gmask} else objective
-    return Sample(tokenizer.pieces(tokens), spans, list(range(len(spans))), objective)
-
-
-def blanked_sample(tokenizer, text, spans, order, objective, seed):
-    """Blank spans of a text. -> (Sample, text with mask tokens). spans, order: as typed, or None: random."""
-    from ..viz.typed import Sample, draw_spans, parse_order, parse_spans
-
-    ids = tokenizer.encode(text, special=True)
-    if spans:
-        spans = parse_spans(spans)
-        order = parse_order(order, len(spans))
-    else:
-        spans, order, objective = draw_spans(tokenizer.pieces(ids), objective, seed)
-    sample = Sample(tokenizer.pieces(ids), spans, order, objective)
-    sample.explain()  # refuses spans that do not fit
-    mask, end, blanked = tokenizer.special.mask_of(objective), 0, []
-    for span in sorted(spans):
-        blanked += [*ids[end : span.start], mask]
-        end = span.end
-    return sample, tokenizer.decode(blanked + ids[end:])
+    folder = Path(args.model or BOX)
+    # subtle: the name of the folder alone, because a path would tell who made the page
+    name = "the bundled model" if folder == BOX else folder.resolve().name
+    spec = model_spec(*load(folder), text_to_explore(folder) if text is None else text, name)
+    kind = "live in it" if spec["kind"] == "live" else "as a recording"
+    return html(derivation, spec, pin=pin), f"with {name} {kind}"
 
 
 def text_to_explore(directory):
@@ -245,6 +208,8 @@ def text_to_explore(directory):
     from ..train.config import resolve
 
     run = Path(directory)
+    if run == BOX:
+        return BLANK_OF_BOX
     if not (run / "samples.jsonl").is_file() or not (run / "run.toml").is_file():
         return BLANK_TO_TRY
     return blank_to_try(resolve(file=run / "run.toml"), run)
@@ -253,26 +218,24 @@ def text_to_explore(directory):
 def add_explore(p):
     p.description = (
         "Write a page that shows how GLM reads a text: step by step, cell by cell, and next to related "
-        "models. It is a single file that works offline; open it with a double click."
+        "models, with a model that fills blanks in it (up to 8 M parameters live; a larger one as a "
+        "recording). It is a single file that works offline; open it with a double click."
     )
     p.set_defaults(run=explore_command)
     p.add_argument(
         "text",
         metavar="TEXT",
         nargs="?",
-        help="words (default: the paper's example); with --model they can contain [MASK]",
+        help="words; a [MASK] among them is a blank without an answer (default: an example)",
     )
-    p.add_argument(
-        "--model",
-        metavar="RUN",
-        help="a model or run folder; up to 1.4 M parameters run live in the page, larger ones as a recording",
-    )
+    add_model(p, "box")
+    p.add_argument("--no-model", action="store_true", help="a light page: the mask and the steps alone")
     p.add_argument("--out", metavar="FILE", default="glm.html", help="the page (default glm.html)")
     p.add_argument("--open", action="store_true", help="open it in the browser")
     p.add_argument(
         "--spans",
         metavar="A:B,C:D",
-        help="words (with --model: tokens) to blank, counted from 0 (default: random)",
+        help="words to blank, counted from 0 (default: random)",
     )
     p.add_argument("--order", metavar="2,1", help="order of the spans in Part B, counted from 1")
     p.add_argument(

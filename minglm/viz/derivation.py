@@ -13,7 +13,7 @@ The other families read the same text as the same kind of rows: for each, the ma
 of Part A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,9 @@ VERSION = 2  # of to_json(); goes up when a field changes its meaning
 FIRST_WORD = 100  # explain() numbers the words of a text from here, well clear of the special tokens
 EOS_TEXTS = ("[EOS]", "<|endoftext|>")
 EXAMPLE = (("x1", "x2", "x3", "x4", "x5", "x6"), ((2, 3), (4, 6)), (1, 0))  # the paper's figure 2
+SENTENCE = (("We", "see", "the", "stars", "at", "night"), ((2, 4), (5, 6)), (1, 0))
 MASK_NAMES = {"token": "[M]", "sentence": "[sM]", "document": "[gM]"}
+TYPED = {"[MASK]": "[M]", "[sMASK]": "[sM]", "[gMASK]": "[gM]"}  # blanks typed into a text: without an answer
 VISIBLE = {("A", "A"): "AA", ("B", "A"): "BA", ("B", "B"): "BE"}
 HIDDEN = {("A", "B"): "AB", ("B", "B"): "BF"}
 KINDS = ("AA", "BA", "BE", "BS", "self", "AB", "BF")
@@ -110,7 +112,7 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
     tokens: words, or ids of a vocabulary; nothing is added to them ("[EOS]" and "<|endoftext|>" end a
     document). spans: half-open, counted from 0. order: that of the spans in Part B, a permutation of
     0 .. n - 1. model: "glm", or a relative that ignores order and objective: "bert", "gpt", "prefix",
-    "unilm", "t5".
+    "unilm", "t5". A word of TYPED is a blank without an answer, which is shown as "?"; a span of its own.
 
     Example: explain(["x1", "x2", "x3"], [(1, 2)], [0]) -> tokens x1 [M] x3 [S] x2, targets "" "" "" x2 [E].
     """
@@ -126,8 +128,36 @@ def explain(tokens, spans, order, objective="token", *, model="glm"):
     if not all(isinstance(token, int | np.integer) for token in tokens):
         ids = [special.eos if token in EOS_TEXTS else FIRST_WORD + i for i, token in enumerate(tokens)]
         words = dict(zip(ids, tokens, strict=True))
-    example = build_example(ids, spans, order, special, objective)
-    return derivation_of(example, words) if model == "glm" else relative(model, example, words)
+    typed = [i for i, token in zip(ids, tokens, strict=True) if token in TYPED]
+    example = unanswered(build_example(ids, spans, order, special, objective), typed)
+    return ask(derivation_of(example, words) if model == "glm" else relative(model, example, words))
+
+
+def unanswered(example, typed):
+    """Return an Example without the rows that read a typed blank and would end it. typed: ids."""
+    if not typed:
+        return example
+    targets = np.append(np.zeros(example.part_a_len, dtype=np.int64), example.targets)
+    ends = (example.block_position_ids == 2) & (targets == example.special.eop)
+    keep = ~(np.isin(example.tokens, typed) & ends)
+    rows = {name: getattr(example, name)[keep] for name in ("tokens", "position_ids", "block_position_ids")}
+    return replace(example, **rows, targets=targets[keep][example.part_a_len :])
+
+
+def blanks_of(text, spans):
+    """Return the typed blanks of a text that are spans of their own."""
+    return {text[start] for start, end in spans if end - start == 1} & TYPED.keys()
+
+
+def ask(d):
+    """Return a Derivation with "?" for every answer that is a typed blank, and with the mask as typed."""
+    blanks = blanks_of(d.text, d.spans)
+    tokens = ["?" if token in blanks else token for token in d.tokens]
+    for i in range(d.part_a_len if d.model == "glm" else 0):
+        first = d.text[d.spans[d.span_id[i]].start] if d.span_id[i] >= 0 else ""
+        tokens[i] = TYPED[first] if first in blanks else tokens[i]
+    targets = ("?" if target in blanks else target for target in d.targets)
+    return replace(d, tokens=tuple(tokens), targets=tuple(targets))
 
 
 def derivation_of(example: Example, token_texts):

@@ -12,7 +12,7 @@ from .columns import (
     shorten,
     wrap,
 )
-from .derivation import MASK_NAMES
+from .derivation import MASK_NAMES, blanks_of
 from .words import HIDDEN_MEANING, MEANING, MODELS
 
 LABELS = {"block position": "block pos."}  # short names of positions
@@ -188,16 +188,20 @@ def legend_lines(derivations, charset, has_mask, shortened):
         hidden = [meaning.format(**names) for kind, meaning in HIDDEN_MEANING.items() if kind in present]
         if hidden:
             lines.append(f"{glyph('AB', charset)}  hidden: {'; '.join(hidden)}")
+    blanks = blanks_of(d.text, d.spans)
     if d.model != "glm":
         lines.append(f"{names['name']} reads {names['input']}. It learns {names['predicts']}.")
     elif "B" in d.part:
         lines.append(f"{MASK_NAMES[d.objective]} a blank, [S] the start of its span, [E] its end.")
         lines.append("target: what the row learns to say next.")
-        if d.targets.count("[E]") < len(d.spans):
+        open_ends = sum(d.text[start] in blanks for start, _ in d.spans)
+        if d.targets.count("[E]") + open_ends < len(d.spans):
             lines.append(
                 "The last span has no [E]: the document may go on. Where it ends, end the text in [EOS]."
             )
-    if text := [token for token in dict.fromkeys(d.text) if token in LOOK_ALIKES]:
+    if blanks:
+        lines.append(f"{', '.join(sorted(blanks))} in the text: a blank without an answer, shown as ?.")
+    if text := [token for token in dict.fromkeys(d.text) if token in LOOK_ALIKES - blanks]:
         lines.append(f"{', '.join(text)} was in the text and is a word like any other.")
     if shortened:
         lines.append(f"{ELLIPSIS[charset]} stands for the rest of a long token.")

@@ -226,7 +226,8 @@ def explain_cell(derivation, i, j, *, width=None, colour=False, charset="unicode
     ]
     columns = columns_of(cells for _, cells, _ in lanes)
     lines = [*strip(lanes, columns, d.part_a_len, 7, width=width, colour=colour, charset=charset)[0], ""]
-    lines += wrap(printable(facts["why"], charset, " "), width)
+    sentence = facts["why"] if charset == "unicode" else facts["why"].replace("“", '"').replace("”", '"')
+    lines += wrap(printable(sentence, charset, " "), width)
     numbers = {"i": i, "j": j, "part_a_len": d.part_a_len}
     here = re.sub(r"\b(part_a_len|i|j)\b", lambda name: str(numbers[name[0]]), facts["code"])
     rule = f"Rule {facts['rule']}, {facts['code']} (here {here}): {facts['meaning']}."

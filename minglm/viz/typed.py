@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from ..errors import MinglmError, nearest, suggestion
 from ..rng import Rng
-from ..spans import Span, sample_spans
+from ..spans import OBJECTIVES, Span, sample_spans
 from ..special import SENTENCE_MARKS
 from .columns import characters
-from .derivation import EOS_TEXTS, explain
+from .derivation import EOS_TEXTS, TYPED, explain
 from .words import MODELS
 
 
@@ -28,12 +28,25 @@ class Sample(NamedTuple):
         """Return the Derivation of a model on this text."""
         return explain(self.tokens, self.spans, self.order, self.objective, model=model)
 
+    def with_blanks(self):
+        """Return the text with a mask token in place of each span; a typed blank stays as it is."""
+        words, mask = list(self.tokens), list(TYPED)[OBJECTIVES.index(self.objective)]
+        for start, end in sorted(self.spans, reverse=True):
+            words[start:end] = words[start:end] if words[start] in TYPED else [mask]
+        is_split = split("".join(self.tokens)) == self.tokens  # characters, as in Chinese
+        return ("" if is_split else " ").join(words)
+
 
 def read(text, spans=None, order=None, objective="token", *, seed=0, **dials):
-    """Return the Sample of a text, spans and order as typed. No spans: see `draw_spans`."""
+    """Return the Sample of a text, spans and order as typed; a word [MASK] is a span without an answer.
+
+    Neither spans nor blanks in the text: see `draw_spans`.
+    """
     tokens = split(text)
-    if spans is not None:
-        spans = parse_spans(spans)
+    blanks = [Span(i, i + 1) for i, token in enumerate(tokens) if token in TYPED]
+    if spans is not None or blanks:
+        spans = parse_spans(spans) if spans is not None else []
+        spans += [span for span in blanks if span not in spans]
         return Sample(tokens, spans, parse_order(order, len(spans)), objective)
     spans, shuffled, became = draw_spans(tokens, objective, seed, **dials)
     drawn = "spans " + ",".join(f"{span.start}:{span.end}" for span in spans)

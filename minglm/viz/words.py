@@ -14,18 +14,18 @@ RULES = {
 
 # One cell in a sentence: CELL with the reason of its kind.
 CELL = (
-    "{query} (row {i}) {may} {key} (row {j}): {because}. "
+    "“{query}” (row {i}) {may} “{key}” (row {j}): {because}. "
     "Row {i} sees the first max({part_a_len}, {i} + 1) = {n} keys, and {j} is {among} them."
 )
 BECAUSE = {
     "AA": "both are in {A}, which sees itself left and right",
     "BA": "{B} sees all of {A}",
-    "BE": "the {span} of {key} comes earlier in {B}",
-    "BS": "{key} comes earlier in the same {span}",
+    "BE": "the {span} of “{key}” comes earlier in {B}",
+    "BS": "“{key}” comes earlier in the same {span}",
     "self": "every row sees itself",
-    "AB": "{A} never sees {B}, where the answers stand",
-    "BF": "the {span} of {key} comes later in {B} and is not written yet",
-    "BF same": "{key} comes later in the same {span} and is not written yet",
+    "AB": "{A} never sees {B}, or it would carry the answers back",
+    "BF": "the {span} of “{key}” comes later in {B} and is not written yet",
+    "BF same": "“{key}” comes later in the same {span} and is not written yet",
 }
 # What each kind of cell means, in a legend.
 MEANING = {

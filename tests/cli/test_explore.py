@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
-from minglm import GLM, GLMConfig, Tokenizer, explain, fill
-from minglm.viz.derivation import EXAMPLE, Derivation
-from minglm.viz.page import Explorer, html, iframe
+from minglm import GLM, GLMConfig, Tokenizer, explain
+from minglm.use.models import BOX
+from minglm.viz.derivation import EXAMPLE, SENTENCE, Derivation
+from minglm.viz.page import Explorer, html, iframe, weights
+from minglm.viz.typed import read
 
 
 def data_of(page):
@@ -24,43 +26,55 @@ def write_page(minglm, tmp_path, *words):
     return data_of(page), page
 
 
-def test_without_a_text_it_opens_at_the_papers_example(minglm, tmp_path):
+def test_it_opens_with_the_bundled_model_alive_in_it(minglm, tmp_path):
     data, page = write_page(minglm, tmp_path)
+    assert Derivation.from_json(data["derivation"]).to_json() == explain(*SENTENCE).to_json()
+    assert data["model"]["kind"] == "live" and data["model"]["name"] == "the bundled model"
+    assert "[MASK]" in data["model"]["text"] and len(page.encode()) <= 6_500_000
+    assert str(BOX.parent) not in page
+
+
+def test_without_a_model_it_is_light_and_opens_at_the_papers_example(minglm, tmp_path):
+    data, page = write_page(minglm, tmp_path, "--no-model")
     assert Derivation.from_json(data["derivation"]).to_json() == explain(*EXAMPLE).to_json()
-    assert data["model"] is None and len(page.encode()) <= 150_000
+    assert data["model"] is None and len(page.encode()) <= 111_000
 
 
 def test_spans_are_taken_as_typed_or_drawn_as_show_draws_them(minglm, tmp_path):
-    data, _ = write_page(minglm, tmp_path, "a b c d e f", "--spans", "0:1,2:4", "--order", "2,1")
+    spans = ("--spans", "0:1,2:4", "--order", "2,1", "--no-model")
+    data, _ = write_page(minglm, tmp_path, "a b c d e f", *spans)
     assert data["derivation"] == explain("a b c d e f".split(), [(0, 1), (2, 4)], [1, 0]).to_json()
     text = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
     for words in (("--seed", 3), ("--objective", "sentence"), ("--objective", "document", "--seed", 1)):
-        data, _ = write_page(minglm, tmp_path, text, *words)
+        data, _ = write_page(minglm, tmp_path, text, *words, "--no-model")
         assert data["derivation"] == json.loads(minglm("show", text, *words, "--json").out)
 
 
-def test_a_model_fills_the_blanks_and_the_page_opens_at_what_it_wrote(minglm, tmp_path, small_run):
+def test_a_run_comes_with_its_name_alone_and_its_text_keeps_the_blanks(minglm, tmp_path, small_run):
     text = "Anna went to the [MASK] of Ben. So Anna [MASK] home."
     data, page = write_page(minglm, tmp_path, text, "--model", small_run)
-    d, spec = data["derivation"], data["model"]
-    assert spec["kind"] == "live" and spec["text"] == text and len(page.encode()) <= 4_000_000
-    filled = fill(GLM.from_pretrained(small_run), tokenizer := Tokenizer.from_pretrained(small_run), text)
-    answers = [tokenizer.pieces(blank.answer.tokens) for blank in filled.blanks]
-    assert [d["text"][a:b] for a, b in d["spans"]] == answers
-    assert d["tokens"].count("[M]") == 2 and d["objective"] == "token"
+    spec = data["model"]
+    assert (spec["kind"], spec["text"], spec["name"]) == ("live", text, small_run.name)
+    assert str(small_run.parent) not in page
+    assert data["derivation"] == read(text).explain().to_json()
+    assert data["derivation"]["targets"].count("?") == 2
 
 
-def test_spans_of_a_text_without_blanks_become_the_models_blanks(minglm, tmp_path, small_run):
+def test_blanked_words_are_the_models_blanks(minglm, tmp_path, small_run):
     text = "Anna went to the house of Ben."
-    tokenizer = Tokenizer.from_pretrained(small_run)
     data, _ = write_page(minglm, tmp_path, text, "--model", small_run, "--spans", "1:3,4:5", "--order", "2,1")
-    assert data["derivation"]["text"] == tokenizer.pieces(tokenizer.encode(text)) and data["derivation"][
-        "order"
-    ] == [1, 0]
-    ids, mask = tokenizer.encode(text), tokenizer.special.mask
-    assert tokenizer.encode(data["model"]["text"], special=True) == [ids[0], mask, ids[3], mask, *ids[5:]]
+    assert data["derivation"] == explain(text.split(), [(1, 3), (4, 5)], [1, 0]).to_json()
+    assert data["model"]["text"] == "Anna [MASK] the [MASK] of Ben."
     data, _ = write_page(minglm, tmp_path, text, "--model", small_run)  # drawn
     assert data["model"]["text"].count("[MASK]") == len(data["derivation"]["spans"]) >= 1
+
+
+@pytest.mark.parametrize(
+    "words", [("fill", "a [MASK]"), ("show", "a b", "--figure", "heads", "--out", "f.svg")]
+)
+def test_the_bundled_model_is_called_box_in_every_command(minglm, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    assert minglm(*words, "--model", "box").code == 0
 
 
 def test_a_text_comes_with_the_run_where_none_is_given(minglm, tmp_path, small_run):
@@ -68,7 +82,8 @@ def test_a_text_comes_with_the_run_where_none_is_given(minglm, tmp_path, small_r
     assert "[MASK]" in data["model"]["text"]
 
 
-def test_a_model_that_is_too_large_is_recorded(minglm, tmp_path):
+def test_a_model_that_is_too_large_is_recorded(minglm, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "MAX_LIVE_PARAMETERS", 1_000_000)
     tokenizer = Tokenizer.train(["the cat sat on the mat and the dog sat on the cat"] * 5, 300)
     torch.manual_seed(0)
     GLM(GLMConfig(tokenizer.vocab_size, 256, 2, 4, 64)).save_pretrained(tmp_path / "large", tokenizer)
@@ -80,7 +95,7 @@ HOSTILE = '</script><img src=x onerror=alert(1)> <!-- <script> "quoted" %%DATA%%
 
 
 def test_no_text_can_leave_the_data_it_stands_in(minglm, tmp_path):
-    data, page = write_page(minglm, tmp_path, HOSTILE, "--spans", "1:2")
+    data, page = write_page(minglm, tmp_path, HOSTILE, "--spans", "1:2", "--no-model")
     assert data["derivation"]["text"] == HOSTILE.split()
     assert page.count("<script") == html(explain(*EXAMPLE)).count("<script") and page.count("<img") == 0
     frame = iframe(page)
@@ -109,8 +124,9 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
         (("a b", "--spans", "0:1", "--order", "2"), "'2'"),
         (("--spans", "0:1"), "--spans needs a text"),
         (("a b", "--model", "nowhere"), "nowhere"),
-        (("a [MASK]", "--spans", "0:1", "--model", "RUN"), "already has blanks"),
-        (("a b", "--spans", "0:99", "--model", "RUN"), "0:99"),
+        (("a [MASK]", "--spans", "1:3"), "1:3"),
+        (("--model", "box", "--no-model"), "do not go together"),
+        (("a b", "--spans", "0:99"), "0:99"),
         (("word " * 99 + "[MASK]", "--model", "RUN"), "longer than this model reads (64)"),
         (("a b", "--spans", "0:1", "--pin", "9,0"), "cell 9,0 is not in the mask"),
         (("a b", "--out", "no/such/folder/x.html"), "a file in a folder that exists"),

@@ -65,7 +65,7 @@ COMMANDS = {  # name of the output: arguments
         "--model",
         run,
     ),
-    "page.html": lambda f, run: ("explore", "a b c"),
+    "page.html": lambda f, run: ("explore", "a b c", "--no-model"),
     "mask.svg": lambda f, run: ("show", "a b c d", "--spans", "1:2", "--figure", "mask"),
     "curves.png": lambda f, run: ("plot", run),
 }

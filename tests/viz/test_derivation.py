@@ -371,39 +371,49 @@ def test_a_changed_rule_is_noticed(mutant, monkeypatch):
 
 
 PAPERS_REASONS = {
-    (0, 3): "x1 (row 0) may see x4 (row 3): both are in Part A, which sees itself left and right. "
+    (0, 3): "“x1” (row 0) may see “x4” (row 3): both are in Part A, which sees itself left and right. "
     "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 3 is among them.",
-    (2, 2): "[M] (row 2) may see [M] (row 2): every row sees itself. "
+    (2, 2): "“[M]” (row 2) may see “[M]” (row 2): every row sees itself. "
     "Row 2 sees the first max(5, 2 + 1) = 5 keys, and 2 is among them.",
-    (6, 0): "x5 (row 6) may see x1 (row 0): Part B sees all of Part A. "
+    (6, 0): "“x5” (row 6) may see “x1” (row 0): Part B sees all of Part A. "
     "Row 6 sees the first max(5, 6 + 1) = 7 keys, and 0 is among them.",
-    (9, 6): "x3 (row 9) may see x5 (row 6): the span of x5 comes earlier in Part B. "
+    (9, 6): "“x3” (row 9) may see “x5” (row 6): the span of “x5” comes earlier in Part B. "
     "Row 9 sees the first max(5, 9 + 1) = 10 keys, and 6 is among them.",
-    (7, 6): "x6 (row 7) may see x5 (row 6): x5 comes earlier in the same span. "
+    (7, 6): "“x6” (row 7) may see “x5” (row 6): “x5” comes earlier in the same span. "
     "Row 7 sees the first max(5, 7 + 1) = 8 keys, and 6 is among them.",
-    (5, 5): "[S] (row 5) may see [S] (row 5): every row sees itself. "
+    (5, 5): "“[S]” (row 5) may see “[S]” (row 5): every row sees itself. "
     "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 5 is among them.",
-    (0, 5): "x1 (row 0) may not see [S] (row 5): Part A never sees Part B, where the answers stand. "
-    "Row 0 sees the first max(5, 0 + 1) = 5 keys, and 5 is not among them.",
+    (
+        0,
+        5,
+    ): "“x1” (row 0) may not see “[S]” (row 5): Part A never sees Part B, or it would carry the answers "
+    "back. Row 0 sees the first max(5, 0 + 1) = 5 keys, and 5 is not among them.",
     (
         5,
         9,
-    ): "[S] (row 5) may not see x3 (row 9): the span of x3 comes later in Part B and is not written yet. "
-    "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 9 is not among them.",
-    (5, 7): "[S] (row 5) may not see x6 (row 7): x6 comes later in the same span and is not written yet. "
+    ): "“[S]” (row 5) may not see “x3” (row 9): the span of “x3” comes later in Part B and is not written "
+    "yet. Row 5 sees the first max(5, 5 + 1) = 6 keys, and 9 is not among them.",
+    (
+        5,
+        7,
+    ): "“[S]” (row 5) may not see “x6” (row 7): “x6” comes later in the same span and is not written yet. "
     "Row 5 sees the first max(5, 5 + 1) = 6 keys, and 7 is not among them.",
 }
 RELATIVES_REASONS = {
     ("bert", 0, 5): "both are in the text, which sees itself left and right",
-    ("gpt", 4, 1): "x2 comes earlier in the same text",
-    ("gpt", 1, 4): "x5 comes later in the same text and is not written yet",
-    ("prefix", 0, 3): "the context never sees the continuation, where the answers stand",
-    ("prefix", 3, 5): "x6 comes later in the same continuation and is not written yet",
+    ("gpt", 4, 1): "“x2” comes earlier in the same text",
+    ("gpt", 1, 4): "“x5” comes later in the same text and is not written yet",
+    (
+        "prefix",
+        0,
+        3,
+    ): "the context never sees the continuation, or it would carry the answers back",
+    ("prefix", 3, 5): "“x6” comes later in the same continuation and is not written yet",
     ("unilm", 4, 1): "S2 sees all of S1",
-    ("unilm", 3, 6): "[M] comes later in the same segment and is not written yet",
-    ("t5", 10, 7): "the span of x3 comes earlier in the decoder",
-    ("t5", 7, 10): "the span of x6 comes later in the decoder and is not written yet",
-    ("t5", 9, 10): "x6 comes later in the same span and is not written yet",
+    ("unilm", 3, 6): "“[M]” comes later in the same segment and is not written yet",
+    ("t5", 10, 7): "the span of “x3” comes earlier in the decoder",
+    ("t5", 7, 10): "the span of “x6” comes later in the decoder and is not written yet",
+    ("t5", 9, 10): "“x6” comes later in the same span and is not written yet",
 }
 
 
@@ -424,11 +434,11 @@ def test_why_never_contradicts_the_mask(sample, model):
         for j in range(len(d)):
             sentence = why(d, i, j)
             opened = (
-                f"(row {i}) may see {d.tokens[j]} (row {j})" in sentence
+                f"(row {i}) may see “{d.tokens[j]}” (row {j})" in sentence
                 and f"and {j} is among them." in sentence
             )
             shut = (
-                f"(row {i}) may not see {d.tokens[j]} (row {j})" in sentence
+                f"(row {i}) may not see “{d.tokens[j]}” (row {j})" in sentence
                 and f"and {j} is not among them." in sentence
             )
             assert (opened, shut) == (d.mask[i, j], not d.mask[i, j]) and "{" not in sentence

@@ -87,7 +87,7 @@ def uncoloured(text):
 
 # ---- every view, as it was looked at once ----------------------------------------------------------------
 
-CHINESE, BLANK = ("春眠不觉晓，处处闻啼鸟", "1:2,3:5", "2,1"), ("我爱[MASK]京", "1:2,3:4", "2,1")
+CHINESE, BLANK = ("春眠不觉晓，处处闻啼鸟", "1:2,3:5", "2,1"), ("我爱[MASK]京", "1:2", "2,1")
 POEM = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。[EOS]"
 GOLDEN = {
     "show_paper_unicode": (PAPER, dict()),
@@ -102,7 +102,7 @@ GOLDEN = {
     "show_compare_chinese": (BLANK, dict(models="gpt,prefix,unilm", width=80)),
     "show_explain_unicode": (PAPER, dict(cell="9,6", width=80)),
     "show_explain_ascii": (PAPER, dict(cell="5,8", width=40, charset="ascii")),
-    "show_explain_chinese": (BLANK, dict(cell="7,2", width=60)),
+    "show_explain_chinese": (BLANK, dict(cell="6,2", width=60)),
     "show_drawn_chinese": ((POEM,), dict(objective="sentence", seed=1)),
     "show_drawn_ascii": (("And God said, Let there be light",), dict(objective="sentence", charset="ascii")),
 }
@@ -272,11 +272,34 @@ def test_nothing_of_a_text_is_lost_when_it_is_split(pieces):
     assert split(text)[1:] == pieces or "[" in pieces
 
 
-def test_a_mask_in_the_text_is_a_word_like_any_other_and_the_legend_says_so():
+def test_a_mask_in_the_text_is_a_blank_without_an_answer_and_the_legend_says_so():
     text = show("我爱[MASK]京", "1:2")
-    assert "[MASK] was in the text and is a word like any other." in text
-    assert explain(split("我爱[MASK]京"), [(1, 2)], [0]).tokens == ("我", "[M]", "[MASK]", "京", "[S]", "爱")
-    assert "was in the text" not in show("a b", "0:1")
+    assert "[MASK] in the text: a blank without an answer, shown as ?." in text
+    d = read("我爱[MASK]京", "1:2", "2,1").explain()
+    assert d.tokens == ("我", "[M]", "[M]", "京", "[S]", "[S]", "爱")
+    assert d.targets == ("", "", "", "", "?", "爱", "[E]") and d.text[2] == "[MASK]"
+    assert "has no [E]" not in text and "was in the text" not in show("a b", "0:1")
+
+
+def test_every_kind_of_typed_blank_keeps_its_name_and_draws_no_other_span():
+    sample = read("a [sMASK] b [gMASK]")
+    assert (sample.spans, sample.drawn) == ([(1, 2), (3, 4)], "")
+    assert sample.explain().tokens == ("a", "[sM]", "b", "[gM]", "[S]", "[S]")
+    assert sample.explain("bert").targets == ("", "?", "", "?")
+    assert sample.explain("gpt").tokens == ("a", "?", "b", "?")
+    assert "[M]" in show("[M] a", "1:2") and "is a word like any other" in show("[M] a", "1:2")
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "blanked"),
+    [
+        ("a b c d", "1:3", "a [MASK] d"),
+        ("a [gMASK] c", "2:3", "a [gMASK] [MASK]"),
+        ("我爱北京", "2:4", "我爱[MASK]"),
+    ],
+)
+def test_the_text_of_a_sample_can_be_given_to_a_model(text, spans, blanked):
+    assert read(text, spans).with_blanks() == blanked
 
 
 @pytest.mark.parametrize(

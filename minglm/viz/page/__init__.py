@@ -146,6 +146,7 @@ def colours():
     light, dark = block("light"), block("dark")
     return (
         f":root{{color-scheme:light dark;{spans}{light}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n:root[data-theme=light]{{color-scheme:light}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
+        ":root[data-theme=light]{color-scheme:light}@media print{:root{color-scheme:light}}\n"
     )

@@ -134,6 +134,7 @@ function documentSpan(first, end, rng, minRatio, maxRatio) {
 
 const EOS_TEXTS = ["[EOS]", "<|endoftext|>"];
 const MASK_NAMES = {token: "[M]", sentence: "[sM]", document: "[gM]"};
+const TYPED = {"[MASK]": "[M]", "[sMASK]": "[sM]", "[gMASK]": "[gM]"}; // blanks typed into a text: without an answer
 
 // Throw an error for a mistake in spans (sorted) or order.
 function checkSpans(length, spans, order) {
@@ -167,7 +168,9 @@ function glmRows(text, spans, order, objective) {
   partA.forEach((row, i) => (row.position = i));
   for (const k of order) {
     const [start, stop] = spans[k], words = text.slice(start, stop);
-    const isCut = objective === "document" && stop === text.length && words[words.length - 1] !== "[EOS]";
+    const isTyped = words.length === 1 && Object.hasOwn(TYPED, words[0]);
+    if (isTyped) partA[maskPosition[k]].token = TYPED[words[0]];
+    const isCut = isTyped || objective === "document" && stop === text.length && words[words.length - 1] !== "[EOS]";
     const targets = isCut ? words : [...words, "[E]"];
     targets.forEach((target, j) => partB.push({
       token: j ? words[j - 1] : "[S]", target, word: j ? start + j - 1 : -1, span: k,
@@ -239,15 +242,17 @@ function derive({text, spans, order, objective = "token", model = "glm"}, words)
   checkSpans(text.length, spans, order);
   const isGlm = model === "glm";
   const {rows, partALen: A} = isGlm ? glmRows(text, spans, order, objective) : relativeRows(model, text, spans);
+  const blanks = spans.filter(([start, end]) => end - start === 1 && Object.hasOwn(TYPED, text[start])).map(([i]) => text[i]);
+  const asked = (name) => of(name).map((token) => (blanks.includes(token) ? "?" : token));
   const pieces = rows.map((row) => row.piece ?? row.span), of = (name) => rows.map((row) => row[name]);
   const grid = (cell) => rows.map((_, i) => rows.map((_, j) => cell(i, j)));
   const d = {
     version: 2, model, objective: isGlm ? objective : "token", text, spans,
     order: isGlm ? order : spans.map((_, k) => k),
-    tokens: of("token"), part: rows.map((_, i) => (i < A ? "A" : "B")), word: of("word"), span_id: of("span"),
+    tokens: asked("token"), part: rows.map((_, i) => (i < A ? "A" : "B")), word: of("word"), span_id: of("span"),
     position_ids: of("position"), block_position_ids: of("blockPosition"),
     second_position: {glm: "block position", unilm: "segment"}[model] ?? "",
-    targets: of("target"), part_a_len: A,
+    targets: asked("target"), part_a_len: A,
     mask: grid((i, j) => j < keysOfRow(i, A)), kind: grid((i, j) => kindOf(i, j, A, pieces)),
     rule: grid((i, j) => ruleOf(i, j, A)),
   };

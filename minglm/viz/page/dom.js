@@ -54,8 +54,23 @@ function tokenEl(text, attributes) {
 }
 
 function visible(text) {
-  const hex = (c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(/[ \u00a0\u3000]/g, "▁") || "∅";
+  return legible(text).replace(/[ \u00a0\u3000]/g, "▁") || "∅";
+}
+
+// A text with its invisible characters as codes: \x1b, U+202E. A joiner is one only where it joins nothing.
+function legible(text) {
+  const code = (c) => c.codePointAt(0).toString(16);
+  const hex = (c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : `\\x${code(c).padStart(2, "0")}`);
+  const unicode = (c) => (JOINERS.test(c) && text !== c ? c : `U+${code(c).toUpperCase().padStart(4, "0")}`);
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(INVISIBLE, unicode);
+}
+
+const INVISIBLE = /(?![\u0600-\u0605\u06dd\u070f\u08e2\u{e0020}-\u{e007f}])[\p{Cf}\p{Zl}\p{Zp}]/gu;
+const JOINERS = /[\u200c\u200d]/;
+
+// A word of a text in a sentence.
+function quoted(text) {
+  return `“${visible(text)}”`;
 }
 
 function prefers(what) {

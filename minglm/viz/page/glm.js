@@ -20,8 +20,10 @@
                              logProbability, top: [{id, text, p}]}; target: what comes next, null where nothing is known;
                              text: its piece; rank: 1 = likeliest
      .lens(row, k = 5)       [{layer, target, text, p, rank, logProbability, top}]; layer 0: embeddings, num_layers: the output
-     .logits(row, layer?) (V), .hidden(row, layer?) (C), .extend(rows)   live only */
-const {glmModel, GlmTokenizer, GlmModel, RecordedModel} = (() => {
+     .logits(row, layer?) (V), .hidden(row, layer?) (C), .extend(rows)   live only
+   Layers and heads count from 0 here; what a reader sees counts from 1.
+   pool(logits, mayCome, dials) -> {ids, shares, total}: what a token is drawn from at a temperature above 0 */
+const {glmModel, GlmTokenizer, GlmModel, RecordedModel, pool} = (() => {
 "use strict";
 
 // ---- tokenizer.py: byte-level BPE -------------------------------------------------------------------------
@@ -143,14 +145,21 @@ function bytesOfBase64(text) {
   return bytes;
 }
 
-// float16 -> Float32Array. A half is a sign, 5 bits of exponent and 10 of fraction; none of ours is infinite.
-function floatsOfHalves(bytes) {
-  const floats = new Float32Array(bytes.length / 2), scale = Array.from({length: 32}, (_, e) => 2 ** (Math.max(e, 1) - 25));
-  for (let i = 0; i < floats.length; i++) {
-    const half = bytes[2 * i] | (bytes[2 * i + 1] << 8), exponent = (half >> 10) & 31;
-    floats[i] = ((half & 1023) + (exponent ? 1024 : 0)) * (half >> 15 ? -scale[exponent] : scale[exponent]);
+// The weights that weights.py quantised, as floats. -> Map: name -> Float32Array, row by row
+function tensorsOf({tensors, levels, scales}) {
+  const int8 = new Int8Array(bytesOfBase64(levels).buffer), view = new DataView(bytesOfBase64(scales).buffer);
+  const byName = new Map();
+  let level = 0, scale = 0;
+  for (const [name, rows, columns] of tensors) {
+    const floats = new Float32Array(rows * (columns || 1));
+    for (let row = 0, at = 0; row < rows; row++, scale++) {
+      const unit = view.getFloat32(4 * scale, true);
+      if (!columns) floats[row] = unit;
+      for (let c = 0; c < columns; c++) floats[at++] = unit * int8[level++];
+    }
+    byName.set(name, floats);
   }
-  return floats;
+  return byName;
 }
 
 // out = x W^T + b for n rows: x (n, I), W (O, I), b (O) or null, out (n, O). Almost all time is spent here.
@@ -294,10 +303,12 @@ class Reading {
     return norm(this.states[layer].subarray(row * C, row * C + C), w("final_norm.weight"), w("final_norm.bias"));
   }
 
-  logits(row, layer) {  // the head is tied to the embedding
-    const out = new Float32Array(this.model.config.vocab_size);
-    linear(this.hidden(row, layer), 1, this.model.weights("token_embedding.weight"), null, out);
-    return out;
+  logits(row, layer = this.layers.length) {  // the head is tied to the embedding; the latest are kept
+    if (this.latest?.row === row && this.latest.layer === layer) return this.latest.logits;
+    const logits = new Float32Array(this.model.config.vocab_size);
+    linear(this.hidden(row, layer), 1, this.model.weights("token_embedding.weight"), null, logits);
+    this.latest = {row, layer, logits};
+    return logits;
   }
 
   // A row's prediction after some layer: its k most likely tokens, and the rank of its target.
@@ -347,10 +358,8 @@ function append(array, at, rows) {
 }
 
 class GlmModel {
-  constructor({tokenizer, tensors, weights, ...about}) {
-    const all = floatsOfHalves(bytesOfBase64(weights)), byName = new Map();
-    let at = 0;
-    for (const [key, size] of tensors) byName.set(key, all.subarray(at, at += size));
+  constructor({tokenizer, tensors, levels, scales, ...about}) {
+    const byName = tensorsOf({tensors, levels, scales});
     Object.assign(this, about, {live: true, tokenizer: new GlmTokenizer(tokenizer)});
     this.weights = key => byName.get(key);
   }
@@ -372,17 +381,24 @@ class GlmModel {
 // ---- generate.py ------------------------------------------------------------------------------------------
 
 // One of the allowed tokens: the most likely at temperature 0, else drawn from what topK and topP leave.
-function choose(logits, mayCome, {temperature, topK, topP}, rng) {
-  const ids = [...logits.keys()].filter(mayCome);
-  if (temperature === 0) return ids.reduce((best, id) => logits[id] > logits[best] ? id : best);
-  ids.sort((a, b) => logits[b] - logits[a]);
-  if (topK) ids.splice(topK);
-  const p = ids.map(id => Math.exp((logits[id] - logits[ids[0]]) / temperature)), sum = p.reduce((a, b) => a + b);
-  let kept = 0, total = 0, drawn = 0;  // kept: the fewest tokens whose probabilities sum to topP
-  while (kept < p.length && total < topP * sum) total += p[kept++];
-  const u = rng.uniform() * total;
-  for (let upTo = p[0]; upTo <= u && drawn < kept - 1; upTo += p[drawn]) drawn++;
+function choose(logits, mayCome, dials, rng) {
+  if (dials.temperature === 0) {
+    return [...logits.keys()].filter(mayCome).reduce((best, id) => logits[id] > logits[best] ? id : best);
+  }
+  const {ids, shares, total} = pool(logits, mayCome, dials), u = rng.uniform() * total;
+  let drawn = 0;
+  for (let upTo = shares[0]; upTo <= u && drawn < ids.length - 1; upTo += shares[drawn]) drawn++;
   return ids[drawn];
+}
+
+// What a token is drawn from: {ids, shares, total}, likeliest first; P = share / total = softmax(z / temperature).
+function pool(logits, mayCome, {temperature, topK, topP}) {
+  const ids = [...logits.keys()].filter(mayCome).sort((a, b) => logits[b] - logits[a]);
+  if (topK) ids.splice(topK);
+  const shares = ids.map(id => Math.exp((logits[id] - logits[ids[0]]) / temperature)), sum = shares.reduce((a, b) => a + b);
+  let kept = 0, total = 0;  // kept: the fewest tokens whose probabilities sum to topP
+  while (kept < shares.length && total < topP * sum) total += shares[kept++];
+  return {ids: ids.slice(0, kept), shares: shares.slice(0, kept), total};
 }
 
 function checkDials({temperature, topK, topP, maxTokens, rng}) {
@@ -507,7 +523,7 @@ class RecordedReading extends Reading {
 
   attention(layer, head) {
     const kept = this.model.recording.attention.find(entry => entry.layer === layer);
-    if (!kept) throw new Error(`layer ${layer} was left out of this recording; it holds ${this.layers.join(", ") || "none"}`);
+    if (!kept) throw new Error(`layer ${layer + 1} was left out of this recording`);
     const {T} = this, bytes = kept.bytes ??= bytesOfBase64(kept.base64), p = new Float32Array(T * T);
     let at = head * bytes.length / this.model.config.num_heads;
     for (let i = 0; i < T; i++) {
@@ -545,5 +561,5 @@ class RecordedModel {
 }
 
 const glmModel = spec => spec.kind === "live" ? new GlmModel(spec) : new RecordedModel(spec);
-return {glmModel, GlmTokenizer, GlmModel, RecordedModel};
+return {glmModel, GlmTokenizer, GlmModel, RecordedModel, pool};
 })();

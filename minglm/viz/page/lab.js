@@ -1,4 +1,5 @@
-// Region 7: a model fills blanks in the page, token by token, and shows what it looks at.
+// The first region, if there is a model: it fills blanks in the page, token by token, and shows
+// what it looks at.
 //
 //   Run    a text whose blanks are filled step by step. Nothing is undone: to take another token at some step,
 //          or to change a word, a new run repeats the earlier steps, and the old run stays for comparison.
@@ -9,7 +10,10 @@ const startLab = (() => {
 
 const SAMPLING = 5; // the random stream of minglm.fill (rng.py)
 const TOP = 8, SHORT = 5; // number of bars, and where there is less space
-const PAUSE = 900, QUIET = 150; // ms between the steps of "play", and before attention is redrawn
+const PAUSE = 900, QUIET = 150; // ms between the steps of "Play", and before attention is redrawn
+const SLICE = 30; // ms of work between two pictures while blanks are filled
+const MOST_K = 50; // the slider of top k ends here; its right end is "all"
+const MEAN = -1; // in place of a head: the mean of all heads of a layer
 const BLANKS = ["[MASK]", "[sMASK]", "[gMASK]"];
 // a blank, or a word without one
 const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g;
@@ -50,17 +54,27 @@ class Run {
     if (n < this.steps.length) return this.steps[n];
     if (n > this.steps.length || this.done) return null;
     const {session, reading} = this, {mask, position, tokens} = session.blanks[session.number], row = reading.T - 1;
-    const {tokenizer} = this.model, {eop, eos} = tokenizer.special;
-    const mayCome = (id) => tokenizer.isText(id) || (tokens.length > 0 && (id === eop || (id === eos && mask === "[gMASK]")));
+    const mayCome = this.mayCome(tokens.length + 1, mask);
     const top = reading.lens(row, TOP).at(-1).top.map((entry) => ({...entry, allowed: mayCome(entry.id)}));
     return {blank: session.number, mask, row, position, block_position: tokens.length + 1, top};
   }
 
-  // P(next token) after a row, for every token: (V).
-  probabilities(row) {
-    const logits = this.reading.logits(row), max = logits.reduce((a, b) => Math.max(a, b));
-    const p = logits.map((z) => Math.exp(z - max)), sum = p.reduce((a, b) => a + b);
+  // P(next token) after a row, for every token: (V). Above temperature 0: what the token is drawn from.
+  probabilities({row, block_position, mask}, dials = this.dials) {
+    const logits = this.reading.logits(row);
+    if (dials.temperature > 0) {
+      const {ids, shares, total} = pool(logits, this.mayCome(block_position, mask), dials), p = new Float32Array(logits.length);
+      ids.forEach((id, n) => (p[id] = shares[n] / total));
+      return p;
+    }
+    const max = logits.reduce((a, b) => Math.max(a, b)), p = logits.map((z) => Math.exp(z - max)), sum = p.reduce((a, b) => a + b);
     return p.map((x) => x / sum);
+  }
+
+  // Which tokens may come at a place of a blank: text, and its end from the second place on.
+  mayCome(block_position, mask) {
+    const {tokenizer} = this.model, {eop, eos} = tokenizer.special;
+    return (id) => tokenizer.isText(id) || (block_position > 1 && (id === eop || (id === eos && mask === "[gMASK]")));
   }
 
   // The rows read so far. span: the blank that a row belongs to or is the mask of, or -1.
@@ -73,13 +87,17 @@ class Run {
   }
 }
 
-// The bars of step n: the most likely tokens, the one taken, and those likely there in the run `before`.
-function candidates(run, before, n) {
-  const now = run.at(n), then = before?.at(n), entries = [...now.top];
+// The bars of step n: the most likely tokens, the one taken, and those likely there in the run `before`. dials:
+// those to draw with; what they cut off has p = 0.
+function candidates(run, before, n, dials) {
+  const now = run.at(n), then = before?.at(n), isDrawn = run.model.live && dials.temperature > 0;
+  const p = run.model.live && run.probabilities(now, dials);
+  let entries = [...now.top];
   const add = (entry) => entries.some(({id}) => id === entry.id) || entries.push(entry);
   if (now.token !== undefined) add(taken(now));
+  if (isDrawn) entries = entries.map((entry) => ({...entry, p: p[entry.id]}));
   if (then?.blank !== now.blank || then.block_position !== now.block_position) return entries;
-  const p = run.probabilities(now.row), old = before.probabilities(then.row);
+  const old = before.probabilities(then);
   for (const entry of then.top.slice(0, 3)) add({...entry, p: p[entry.id]});
   return entries.map((entry) => ({...entry, before: old[entry.id]}));
 }
@@ -94,16 +112,42 @@ class Lab {
   constructor(section, app) {
     const spec = app.data.model, model = glmModel(spec), depth = spec.config.num_layers;
     // the step, the row it looks from (null: the step's own), ...
-    const view = {at: 0, row: null, layer: 0, head: 0, depth};
+    const view = {at: 0, row: null, layer: depth - 1, head: spec.config.num_heads > 1 ? MEAN : 0, depth};
     Object.assign(this, {app, spec, model, run: null, before: null, timers: {}, ...view});
-    this.dials = {temperature: 0, "top k": 0, seed: 0};
+    this.dials = {temperature: 0, topK: 0, topP: 1, seed: 0};
     this.nameOf = namesOf(model.tokenizer, app.data.names);
     section.classList.add("lab");
     section.append(this.about(), this.input(), this.filling(), this.attention(), this.layers());
     if (spec.tokenizer.merges) {
       app.addTokenizer("model", "the model's tokens", (text) => model.tokenizer.pieces(model.tokenizer.encode(text)));
     }
-    this.take(model.text || EXAMPLES[0]);
+    this.first = model.text || EXAMPLES[0];
+    this.take(this.first);
+    app.addressed.push({write: () => this.toAddress(), read: (parts) => this.fromAddress(parts)});
+    this.fromAddress(app.address);
+  }
+
+  // -- the address of the page: text, dials, what was taken, and what is in view
+
+  toAddress() {
+    const {run, dials, at, layer, head, row} = this;
+    if (!run || !this.model.live || (run.text === this.first && !run.steps.length && !this.turned)) return [];
+    return [["lab", run.text], ["dials", Object.values(dials).join()], ["taken", run.steps.map(({token}) => token).join()],
+      ["at", at], ["look", [layer, head, row ?? ""].join()]];
+  }
+
+  fromAddress(parts) {
+    if (!parts.has("lab") || !this.model.live) return;
+    const numbers = (name) => (parts.get(name) ?? "").split(",").map((n) => (n === "" ? NaN : Number(n)));
+    const {num_layers, num_heads} = this.model.config, isWhole = (n, from, to) => Number.isInteger(n) && n >= from && n < to;
+    const [layer, head, row] = numbers("look"), steps = numbers("taken").filter((n) => isWhole(n, 0, this.model.config.vocab_size));
+    Object.keys(this.dials).forEach((key, n) => this.turn(key, numbers("dials")[n] ?? NaN, false));
+    this.box.value = parts.get("lab");
+    if (!this.start(this.box.value, steps)) return;
+    if (isWhole(layer, 0, num_layers) && isWhole(head, MEAN, num_heads)) Object.assign(this, {layer, head});
+    this.at = isWhole(numbers("at")[0], 0, Infinity) ? numbers("at")[0] : 0;
+    this.advance(steps.length, false);
+    if (isWhole(row, 0, this.run.reading.T)) this.pin(row);
   }
 
   // -- what there is
@@ -127,8 +171,12 @@ class Lab {
     this.error = el("p", {class: "error", id: "lab-error", role: "alert"});
     this.box = el("textarea", {id: "lab-text", rows: 2, spellcheck: "false", readonly: !live, "aria-describedby": "lab-error",
       oninput: () => this.soon("typing", 350, () => this.ready()), onchange: () => this.ready()});
-    const dial = (label, key, attributes) => field(label, el("input", {type: "number", value: 0, min: 0, ...attributes,
-      oninput: (event) => this.dial(key, event.target.value)}));
+    this.sliders = {
+      temperature: this.slide("temperature", {min: 0, max: 2, step: 0.05}),
+      topK: this.slide("top k", {min: 1, max: MOST_K, step: 1}),
+      topP: this.slide("top p", {min: 0.05, max: 1, step: 0.05}),
+    };
+    this.seed = el("input", {type: "number", value: 0, min: 0, step: 1, oninput: () => this.dial("seed", this.seed.value)});
     const examples = el("select", {onchange: (event) => event.target.value && this.take(event.target.value)},
       el("option", {value: ""}, "choose one"), EXAMPLES.map((text) => el("option", {value: text}, text)));
     const label = el("label", {for: "lab-text"}, live ? "A text with blanks" : "The recorded text");
@@ -136,20 +184,54 @@ class Lab {
     return el("div", {class: "lab-panel"}, label, this.box, this.error,
       el("div", {class: "row lab-dials"}, el("div", {class: "lab-insert", role: "group", "aria-label": "put in a blank"},
         el("span", null, "put in a blank"), BLANKS.map((blank) => button(blank, () => this.insert(blank), {class: "mono"}))),
-        field("an example", examples), dial("temperature (0: greedy)", "temperature", {max: 5, step: 0.1}),
-        dial("from the top k (0: all)", "top k", {step: 1}), dial("seed", "seed", {step: 1})));
+        field("an example", examples), Object.values(this.sliders).map(({node}) => node), field("seed", this.seed)));
+  }
+
+  // A slider of the sampling with its value in words. Moving it moves the bars; letting go fills anew.
+  slide(label, attributes) {
+    const key = {temperature: "temperature", "top k": "topK", "top p": "topP"}[label], value = el("output", {class: "mono"});
+    const input = el("input", {type: "range", ...attributes, "aria-label": label,
+      oninput: () => this.turn(key, key === "topK" && input.valueAsNumber === MOST_K ? 0 : input.valueAsNumber),
+      onchange: () => this.refill()});
+    return {input, value, node: el("label", {class: "field lab-slide"}, el("span", null, `${label}: `, value), input)};
+  }
+
+  // Set a dial, if the value is one of it. isHere: show what it does to the bars.
+  turn(key, value, isHere = true) {
+    const most = {temperature: Infinity, topP: 1}[key] ?? Number.MAX_SAFE_INTEGER, isReal = ["temperature", "topP"].includes(key);
+    if (!(value >= 0 && value <= most && (isReal || Number.isInteger(value)) && (key !== "topP" || value > 0))) return false;
+    this.dials[key] = value;
+    this.turned = true;
+    this.showDials();
+    if (isHere && this.run && this.error.textContent === "") this.showCandidates();
+    return true;
+  }
+
+  showDials() {
+    const {temperature, topK, topP, seed} = this.dials, percents = `${Math.round(100 * topP)} %`;
+    const words = {
+      temperature: temperature === 0 ? "0, always the likeliest" : String(Number(temperature.toFixed(2))),
+      topK: topK === 0 ? "all tokens" : `the ${topK} likeliest`, topP: topP === 1 ? "all of them" : `the likeliest ${percents}`,
+    };
+    for (const [key, {input, value}] of Object.entries(this.sliders)) {
+      input.value = key === "topK" && topK === 0 ? MOST_K : this.dials[key];
+      value.textContent = words[key];
+      input.setAttribute("aria-valuetext", words[key]);
+    }
+    if (this.seed !== document.activeElement) this.seed.value = seed;
   }
 
   filling() {
     this.controls = {
-      fill: control("fill", () => this.ready() && this.advance(Infinity), {class: "primary"}),
-      play: control("play", () => this.ready() && this.play()),
-      back: control("◀ back", () => this.go(this.at - 1)),
-      step: control("step ▶", () => this.ready() && this.forward()),
-      reset: control("reset", () => this.take(this.run.text)),
+      fill: control("Fill", () => this.ready() && this.advance(Infinity), {class: "primary"}),
+      play: control("Play", () => this.ready() && this.play()),
+      back: control("◀ Back", () => this.go(this.at - 1)),
+      step: control("Next ▶", () => this.ready() && this.forward()),
+      reset: control("Reset", () => this.take(this.run.text)),
     };
     this.text = rove(el("p", {class: "lab-text", role: "group", "aria-label": "the text, its blanks being filled"}));
     this.ghost = el("p", {class: "note lab-ghost"});
+    this.letters = el("p", {class: "note lab-ghost"});
     this.sentence = el("p", {class: "lab-sentence", "aria-live": "polite"});
     this.bars = el("ol", {class: "lab-bars"});
     this.parts = rove(el("div", {class: "lab-parts"}));
@@ -157,27 +239,30 @@ class Lab {
     const hint = this.model.live && "Click another token to take it instead, or a word of the text to change it.";
     this.above = control("show how these rows come about", () => this.showAbove());
     return el("div", {class: "lab-panel"}, el("div", {class: "row"}, Object.values(this.controls)), this.text, this.ghost,
+      this.letters,
       el("div", {class: "lab-two"},
         el("div", null, el("h3", null, "What comes next"), this.sentence, this.bars, hint && el("p", {class: "note"}, hint)),
         el("div", null, el("h3", null, "The rows read so far"), this.parts, this.above)),
-      el("h3", null, "Step by step"), scroller("the steps, one in each column", this.trace));
+      el("h3", null, "Every step so far"), scroller("the steps, one in each column", this.trace));
   }
 
   attention() {
-    this.heading = el("h3");
+    this.heading = el("h3", null, "Who looks at whom");
     this.thumbs = el("div", {class: "lab-thumbs", role: "radiogroup", "aria-label": "layer and head"});
     this.cell = el("p", {class: "note lab-cell"});
     this.keysLine = el("p", {class: "lab-line"});
     this.keys = el("ol", {class: "lab-keys"});
     const host = el("div");
-    this.matrix = createMatrix(host, {label: "attention weights", limit: 48, onPoint: (cell) => this.tell(cell),
+    this.matrix = createMatrix(host, {label: "attention weights", onPoint: (cell) => this.tell(cell),
       onPin: (cell) => cell && this.pin(cell.i)});
     const legend = el("p", {class: "note"}, "weight 0 ", el("span", {class: "lab-ramp"}), " 1, by its square root. A row sums ",
       "to 1 over the keys it may see; hatched or crossed is what it may not see. A click looks from that row.");
     const panel = el("div", {class: "lab-panel"}, this.heading, el("div", {class: "lab-attention"},
-      el("div", null, el("p", {class: "note"}, "layers down, heads across"), this.thumbs),
+      el("div", null, el("p", {class: "note"}, this.head === MEAN && "first the mean of the heads, then the heads; layers down"),
+        this.thumbs),
       el("div", null, scroller("attention matrix", host), this.cell, legend)),
       this.keysLine, scroller("one row's weights, key by key", this.keys));
+    addEventListener("beforeprint", () => this.run && this.showAttention());
     const watch = ([{isIntersecting}]) => (this.seen = isIntersecting) && this.run && this.showInside();
     new IntersectionObserver(watch, {rootMargin: "200px"}).observe(panel);
     return panel;
@@ -192,7 +277,7 @@ class Lab {
     return el("div", {class: "lab-panel"}, el("h3", null, "What it would predict after each layer"),
       el("p", {class: "note"}, "The model's output layer, applied early (\"logit lens\"), ",
         "to the row of the step, or to the row of Part B that you chose."),
-      el("label", {class: "field lab-depth"}, el("span", null, "layer"), this.slider), this.lensLine,
+      el("label", {class: "field lab-depth"}, el("span", null, "after layer"), this.slider), this.lensLine,
       el("div", {class: "lab-two"}, this.lensBars, scroller("rank by layer", this.lensTable)));
   }
 
@@ -221,7 +306,7 @@ class Lab {
     this.stop();
     this.read = text;
     try {
-      this.run = new Run(this.model, text, {...this.dials, topK: this.dials["top k"]}, steps);
+      this.run = new Run(this.model, text, {...this.dials}, steps);
     } catch (error) {
       return this.complain(error.message);
     }
@@ -266,10 +351,12 @@ class Lab {
   }
 
   dial(key, text) {
-    const value = Number(text), fine = text !== "" && value >= 0 && (key === "temperature" || Number.isInteger(value));
-    if (!fine) return this.complain(`${key}: ${text || "nothing"} is not accepted; ` +
-      (key === "temperature" ? "0 (greedy) or a number above it is" : "a whole number from 0 on is"));
-    this.dials[key] = value;
+    if (text !== "" && this.turn(key, Number(text), false)) return this.refill();
+    return this.complain(`${key}: ${text || "nothing"} is not accepted; a whole number from 0 on is`);
+  }
+
+  // Fill again as far as before, with the dials as they are now.
+  refill() {
     const steps = this.run?.steps.length, done = this.run?.done;
     this.at = 0;
     if (this.start(this.box.value) && steps) this.advance(done ? Infinity : 1);
@@ -283,19 +370,21 @@ class Lab {
     this.ready();
   }
 
-  // Make steps until there are `wanted`: one per frame, or as many repeated ones as fit into it. follow: keep
+  // Make steps until there are `wanted`, for SLICE ms at a time; between them only the text is drawn. follow: keep
   // the latest step in view.
   advance(wanted, follow = true) {
     this.stop();
     const {run} = this, more = () => !run.done && run.steps.length < wanted;
     const frame = () => {
-      const end = performance.now() + 8;
+      const end = performance.now() + SLICE;
       do if (more()) run.step();
-      while (more() && run.steps.length < run.taken.length && performance.now() < end);
+      while (more() && performance.now() < end);
       if (follow) this.at = Math.max(0, run.steps.length - 1);
       if (!more()) this.at = this.n;
-      if (more()) this.frame = requestAnimationFrame(frame);
-      this.show(more());
+      if (!more()) return this.show();
+      this.frame = requestAnimationFrame(frame);
+      this.showControls();
+      this.showText();
     };
     this.row = null;
     frame();
@@ -342,6 +431,7 @@ class Lab {
     this.row = row;
     this.showParts();
     this.showInside();
+    keepInAddress();
   }
 
   // The step in view and its number, the row it looks from, and whether it is the last step.
@@ -379,15 +469,16 @@ class Lab {
 
   // -- what is shown
 
-  show(busy = false) {
+  show() {
     this.showControls();
+    this.showDials();
     this.showText();
-    this.showCandidates(busy);
+    this.showCandidates();
     this.showParts();
     this.showTrace();
-    if (busy) return;
     this.scrollTrace();
     this.showInside();
+    keepInAddress();
   }
 
   showControls() {
@@ -395,7 +486,7 @@ class Lab {
     const off = run && {fill: run.done, play: this.atEnd, step: this.atEnd, back: at === 0, reset: !run.steps.length};
     for (const name of Object.keys(controls)) controls[name].setAttribute("aria-disabled", broken || off[name]);
     this.above.setAttribute("aria-disabled", !run?.done);
-    controls.play.textContent = this.playing ? "pause" : "play";
+    controls.play.textContent = this.playing ? "Pause" : "Play";
   }
 
   showText() {
@@ -409,19 +500,23 @@ class Lab {
     };
     const mark = (text, blank, name) => el("mark", {class: name, "data-now": blank === step.blank, dataset: spanData(blank)},
       text.replace(/\n/g, "↵"));
+    // the space before an answer stands outside its box, as in running text
     const piece = ({text, blank, filled}) => (blank < 0 ? text.split(/(\s+)/).map(word)
-      : mark(text, blank, filled ? "lab-blank" : "lab-blank lab-open"));
+      : [/^ */.exec(text)[0], mark(text.replace(/^ +/, ""), blank, filled ? "lab-blank" : "lab-blank lab-open")]);
     fill(this.text, run.session.pieces().map(piece));
     tabStop(this.text);
+    const {tokens, part_a_len} = run.reading, isByte = (id) => /\\x[0-9a-f]{2}/.test(this.nameOf(id));
+    this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte) ? ""
+      : "Some letters of this text are not in the model's vocabulary: it reads them byte by byte, and has hardly seen them.";
     const old = before?.session.pieces().map(({text}) => text).join("");
     fill(this.ghost, before && ["before: ", el("bdi", null, old), " ",
       button("forget it", () => (this.before = null, this.show()))]);
   }
 
-  showCandidates(busy) {
-    const {run, before, step, n} = this, entries = candidates(run, before, n);
-    if (!busy) this.sentence.textContent = this.say(step, n);
-    const largest = Math.max(...entries.flatMap((entry) => [entry.p, entry.before ?? 0]));
+  showCandidates() {
+    const {run, before, step, n} = this, entries = candidates(run, before, n, this.dials);
+    this.sentence.textContent = this.say(step, n);
+    const largest = Math.max(1e-9, ...entries.flatMap((entry) => [entry.p, entry.before ?? 0]));
     const chosen = step.limit ? null : step.token;
     fill(this.bars, entries.map((entry) => el("li", null, this.bar(entry, largest, chosen, this.model.live))));
   }
@@ -443,7 +538,7 @@ class Lab {
       "data-p": p, "data-before": before, "data-chosen": String(chosen)};
     const content = [tokenEl(this.nameOf(id)),
       el("span", {class: "lab-track"}, lengthEl(p / largest, "lab-now"), compared && lengthEl(before / largest, "lab-before")),
-      el("span", {class: "lab-value"}, percent(p), compared && el("small", null, ` was ${percent(before)}`)),
+      el("span", {class: "lab-value"}, p === 0 && allowed ? "cut off" : percent(p), compared && el("small", null, ` was ${percent(before)}`)),
       el("span", {class: "lab-mark"}, chosen && "✓", !allowed && "✗",
         compared && ` ${signed(100 * (p - before))}`)];
     if (!canTake) return el("div", more, content);
@@ -511,13 +606,13 @@ class Lab {
     const {run, layer, head, query} = this, {reading} = run, {T, part_a_len: A} = reading;
     if (!reading.layers.includes(layer)) {
       if (!reading.layers.length) return void (this.keysLine.textContent = "This recording has no attention weights.");
-      return this.look(reading.layers[0], head);
+      return this.look(reading.layers.at(-1), head);
     }
-    const rows = run.rows(this.nameOf), pieces = rows.map(({span}) => span), weights = reading.attention(layer, head);
+    const rows = run.rows(this.nameOf), pieces = rows.map(({span}) => span), weights = this.weights(layer, head);
     const kind = (i, j) => kindOf(i, j, A, pieces), open = (i, j) => j < keysOfRow(i, A), weight = (i, j) => weights[i * T + j];
     const name = (i) => `row ${i} ${quoted(rows[i].token)}`;
     this.describe = (i, j) => `${name(i)} looks at ${name(j)}: ${open(i, j) ? weight(i, j).toFixed(3) : "may not see it"}`;
-    this.heading.textContent = `Who looks at whom: layer ${layer}, head ${head}`;
+    this.heading.textContent = `Who looks at whom: ${headName(layer, head)}`;
     const picture = [reading, T, layer, head];
     if (picture.some((part, k) => part !== this.drawn?.[k])) {
       this.matrix.draw({rows, partALen: A, kind, describe: this.describe, value: (i, j) => Math.sqrt(weight(i, j))});
@@ -529,9 +624,19 @@ class Lab {
     this.tell(null);
   }
 
+  // Attention weights of a head, or the mean of all heads: (T * T).
+  weights(layer, head) {
+    const {reading} = this.run, {num_heads} = this.model.config;
+    if (head !== MEAN) return reading.attention(layer, head);
+    const mean = new Float32Array(reading.T ** 2);
+    for (const k of range(0, num_heads)) reading.attention(layer, k).forEach((weight, at) => (mean[at] += weight / num_heads));
+    return mean;
+  }
+
   look(layer, head) {
     Object.assign(this, {layer, head});
     this.showAttention();
+    keepInAddress();
   }
 
   tell(cell) {
@@ -542,25 +647,30 @@ class Lab {
   showKeys(keys, from) {
     const best = [...keys].sort((a, b) => b.weight - a.weight).slice(0, 3);
     this.favourite = keys.indexOf(best[0]);
-    this.keysLine.textContent = `Layer ${this.layer}, head ${this.head}: ${from} looks most at ` +
+    this.keysLine.textContent = `In ${headName(this.layer, this.head)}, ${from} looks most at ` +
       `${best.map(({token, weight}) => `${quoted(token)} (${weight.toFixed(2)})`).join(", ")}.`;
     const bar = ({token, weight, kind, open}) => el("li", {dataset: {kind, open, weight}, title: weight.toFixed(3)},
       el("span", {class: "lab-upright"}, lengthEl(weight / best[0].weight, "", "height")), tokenEl(token),
       el("span", {class: "visually-hidden"}, open ? weight.toFixed(3) : "may not be seen"));
     fill(this.keys, keys.map(bar));
+    // under each row's token, too, the weight as a line
+    this.parts.querySelectorAll(".lab-row").forEach((chip, j) => chip.style.setProperty("--look", keys[j].weight / best[0].weight));
   }
 
   showThumbs() {
-    const {reading} = this.run, {T} = reading, heads = this.model.config.num_heads;
+    const {reading} = this.run, {T} = reading, {num_heads} = this.model.config, heads = range(num_heads > 1 ? MEAN : 0, num_heads);
     if (!this.thumbs.firstChild) {
-      this.thumbs.style.setProperty("--heads", heads);
-      fill(this.thumbs, reading.layers.flatMap((layer) => range(0, heads).map((head) => this.thumb(layer, head))));
+      this.thumbs.style.setProperty("--heads", heads.length);
+      fill(this.thumbs, reading.layers.flatMap((layer) => heads.map((head) => this.thumb(layer, head))));
+    }
+    for (const canvas of this.thumbs.querySelectorAll("canvas")) {
+      canvas.previousSibling.checked = Number(canvas.dataset.layer) === this.layer && Number(canvas.dataset.head) === this.head;
     }
     const waiting = [...this.thumbs.querySelectorAll("canvas")];
     const next = () => { // one picture per frame
       const canvas = waiting.shift();
       if (!canvas || reading !== this.run.reading || T !== reading.T) return;
-      paint(canvas, reading.attention(Number(canvas.dataset.layer), Number(canvas.dataset.head)), T, reading.part_a_len);
+      paint(canvas, this.weights(Number(canvas.dataset.layer), Number(canvas.dataset.head)), T, reading.part_a_len);
       this.painting = requestAnimationFrame(next);
     };
     cancelAnimationFrame(this.painting);
@@ -568,7 +678,7 @@ class Lab {
   }
 
   thumb(layer, head) {
-    const name = `layer ${layer}, head ${head}`;
+    const name = headName(layer, head);
     const radio = {type: "radio", name: "lab-head", class: "visually-hidden", "aria-label": name};
     const checked = layer === this.layer && head === this.head, onchange = () => this.look(layer, head);
     return el("label", {title: name}, el("input", {...radio, checked, onchange}),
@@ -588,7 +698,7 @@ class Lab {
       : `${name(target)}, which was taken, is number ${number(rank)} of ${number(vocab_size)} (${percent(p)})`;
     this.lensLine.textContent = `Row ${row} = ${name(reading.tokens[row])}, ${after}: ${place}.`;
     fill(this.lensBars, top.map((entry) => el("li", null, this.bar({...entry, allowed: true}, top[0].p, target))));
-    const heads = ["layer", "rank", "probability", "likeliest"].map((text) => el("th", {scope: "col"}, text));
+    const heads = ["after layer", "rank", "probability", "likeliest"].map((text) => el("th", {scope: "col"}, text));
     const line = (entry, k) => el("tr", {"aria-current": k === n && "true"}, el("th", {scope: "row"}, entry.layer),
       el("td", null, entry.rank === null ? "–" : number(entry.rank)),
       el("td", null, entry.p === null ? "–" : percent(entry.p)),
@@ -600,7 +710,7 @@ class Lab {
 // ---- small things -----------------------------------------------------------------------------------------
 
 const number = (n) => n.toLocaleString("en-GB");
-const quoted = (text) => `“${visible(text)}”`;
+const headName = (layer, head) => `layer ${layer + 1}, ${head === MEAN ? "the mean of its heads" : `head ${head + 1}`}`;
 const percent = (p) => (p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
 const replaceWord = (text, n, by) => text.replace(WORD, (found) => (BLANKS.includes(found) || n-- !== 0 ? found : by));
 const signed = (x) => (Math.abs(x) < 0.05 ? "±" : x < 0 ? "−" : "+") + Math.abs(x).toFixed(1);

@@ -2,7 +2,8 @@
 // what the cells mean.
 //
 //   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})   host: an element to fill
-//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; else a canvas
+//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; a canvas if there
+//                                  are more, or if they would not fit into the width
 //   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap
 //   drawSvg(view, label)           the same picture as an SVG element
 //
@@ -36,8 +37,8 @@ function complete(view) {
   return {columns: view.rows, value: () => null, describe: () => "", faded: () => false, ...view};
 }
 
-function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
-  let view = null, marked = null, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
+function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
+  let view = null, marked = null, isPinned = false, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
@@ -65,8 +66,9 @@ function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = ()
     onPoint(cell);
   }
 
+  let width = 0; // of the host, as last observed: to ask for it would lay out the page once more
   const options = {
-    largest, onKey,
+    largest, onKey, room: () => width,
     point: (cell) => onPoint(cell),
     pin(cell) {
       const before = cursor;
@@ -77,32 +79,42 @@ function createMatrix(host, {label, limit = 64, largest = CELL.max, onPoint = ()
     arrive: () => onPoint(cursor),
   };
 
-  let width = 0;
   const resized = new ResizeObserver(() => {
-    if (shape && host.clientWidth !== width) shape.fit();
+    const old = width;
     width = host.clientWidth;
+    if (shape && width !== old && view.rows.length <= limit) build();
+    else if (shape && width !== old) shape.fit();
   });
   resized.observe(host);
 
+  // A canvas where a table would have to scroll: then Part B is in sight, too.
+  function build() {
+    const hadFocus = host.contains(document.activeElement);
+    const isTable = view.rows.length <= limit && !view.canvas;
+    width ||= host.clientWidth;
+    shape = (isTable ? drawTable : drawCanvas)(host, view, label, options);
+    if (!shape.fit()) (shape = drawCanvas(host, view, label, options)).fit();
+    shape.mark(marked, isPinned);
+    shape.focus(cursor, cursor, hadFocus);
+  }
+
   return {
     draw(next) {
-      const hadFocus = host.contains(document.activeElement);
       view = complete(next);
       cursor = clamp(cursor.i, cursor.j);
       host.classList.add("matrix");
-      shape = (view.rows.length <= limit && !view.canvas ? drawTable : drawCanvas)(host, view, label, options);
-      shape.fit();
-      shape.mark(marked = null, false);
-      shape.focus(cursor, cursor, hadFocus);
+      marked = null;
+      build();
     },
     mark(cell, pinned = false) {
       const inside = cell && cell.i < view.rows.length && cell.j < view.columns.length;
+      isPinned = pinned;
       shape.mark(marked = inside ? cell : null, pinned);
     },
   };
 }
 
-// ---- up to 64 rows: a table, every cell of it an element --------------------------------------------------
+// ---- up to 32 rows: a table, every cell of it an element --------------------------------------------------
 
 function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view;
@@ -129,15 +141,16 @@ function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
 
   let crossed = [];
   return {
-    // Cells as large as fit; heads are turned where a token is wider than its column.
+    // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all fit.
     fit() {
       table.classList.remove("small"); // so that the size does not depend on the size before
+      table.style.setProperty("--letters", Math.min(longest, 11));
       const room = host.clientWidth - Math.max(...rowHeads.map((head) => head.offsetWidth)) - 4;
-      const size = Math.max(CELL.min, Math.min(largest, Math.floor(room / columns.length)));
+      const fits = Math.floor(room / columns.length), size = Math.max(CELL.min, Math.min(largest, fits));
       table.classList.toggle("turned", longest * 8 + 4 > size);
       table.classList.toggle("small", size < 20);
       table.style.setProperty("--cell", `${size}px`);
-      table.style.setProperty("--letters", Math.min(longest, 11));
+      return fits >= CELL.min || !host.clientWidth;
     },
     focus({i, j}, before, andFocus = table.contains(document.activeElement)) {
       cells[before.i]?.[before.j]?.setAttribute("tabindex", -1);
@@ -187,7 +200,7 @@ function widthOf(text) {
 
 // ---- above: a canvas, with the same keyboard control -----------------------------------------------
 
-function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
+function drawCanvas(host, view, label, {largest, room, onKey, point, pin, arrive}) {
   const {rows, columns, partALen} = view, T = rows.length;
   const summary = `${label}: ${T} rows. Arrow keys move from cell to cell; each is explained beside the picture.`;
   const canvas = el("canvas", {role: "img", tabindex: 0, "aria-label": summary});
@@ -216,15 +229,24 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
   function paint() {
     const pen = penOf(picture), style = getComputedStyle(host), names = ["soft", "BE-ink", "BS-ink", "self-ink", ...OPEN];
     const colour = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    const alike = {}; // cells of the same look, which are painted in one go
     for (let i = 0; i < T; i++) {
       for (let j = 0; j < columns.length; j++) {
-        const kind = view.kind(i, j), isOpen = OPEN.includes(kind), value = isOpen ? view.value(i, j) : null;
-        pen.globalAlpha = view.faded(i, j) ? 0.16 : 1;
-        pen.fillStyle = value === null ? colour[kind] : cividis(value);
-        if (isOpen) pen.fillRect(j * size, i * size, size, size);
-        const ink = colour[`${kind}-ink`] ?? colour.soft;
-        if (kind && value === null && size > 5) drawMark(pen, kind, j * size, i * size, size, ink);
+        const kind = view.kind(i, j), value = OPEN.includes(kind) ? view.value(i, j) : null;
+        if (value !== null) {
+          pen.fillStyle = cividis(value);
+          pen.fillRect(j * size, i * size, size, size);
+        } else if (kind) {
+          const faded = view.faded(i, j), look = alike[kind + faded] ??= {kind, faded, cells: []};
+          look.cells.push([j * size, i * size]);
+        }
       }
+    }
+    for (const {kind, faded, cells} of Object.values(alike)) {
+      pen.globalAlpha = faded ? 0.16 : 1;
+      pen.fillStyle = colour[kind];
+      if (OPEN.includes(kind)) for (const [x, y] of cells) pen.fillRect(x, y, size, size);
+      if (size > 5) drawMarks(pen, kind, cells, size, colour[`${kind}-ink`] ?? colour.soft);
     }
   }
 
@@ -243,9 +265,10 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
 
   return {
     fit() {
-      size = Math.max(2, Math.min(largest, Math.floor(host.clientWidth / T)));
+      size = Math.max(2, Math.min(largest, Math.floor(room() / T)));
       paint();
       show();
+      return true;
     },
     focus: (to, before, andFocus = false) => andFocus && canvas.focus(),
     mark(to) {
@@ -255,20 +278,22 @@ function drawCanvas(host, view, label, {largest, onKey, point, pin, arrive}) {
   };
 }
 
-// The patterns of the kinds, in strokes: dots, a diagonal, a ring, a cross.
-function drawMark(pen, kind, x, y, size, colour) {
-  const line = (x0, y0, x1, y1) => {
-    pen.moveTo(x + x0 * size, y + y0 * size);
-    pen.lineTo(x + x1 * size, y + y1 * size);
-  };
+// The pattern of a kind in each of its cells, in strokes: dots, a diagonal, a ring, a cross.
+function drawMarks(pen, kind, cells, size, colour) {
   pen.strokeStyle = pen.fillStyle = colour;
   pen.beginPath();
-  if (kind === "BE") pen.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
-  if (kind === "BS" || kind === "BF") line(0, 1, 1, 0);
-  if (kind === "self") pen.arc(x + size / 2, y + size / 2, size / 4, 0, 2 * Math.PI);
-  if (kind === "AB") {
-    line(0.3, 0.3, 0.7, 0.7);
-    line(0.7, 0.3, 0.3, 0.7);
+  for (const [x, y] of cells) {
+    const line = (x0, y0, x1, y1) => {
+      pen.moveTo(x + x0 * size, y + y0 * size);
+      pen.lineTo(x + x1 * size, y + y1 * size);
+    };
+    if (kind === "BE") pen.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
+    if (kind === "BS" || kind === "BF") line(0, 1, 1, 0);
+    if (kind === "AB") line(0.3, 0.3, 0.7, 0.7);
+    if (kind === "AB") line(0.7, 0.3, 0.3, 0.7);
+    if (kind !== "self") continue;
+    pen.moveTo(x + 0.75 * size, y + size / 2);
+    pen.arc(x + size / 2, y + size / 2, size / 4, 0, 2 * Math.PI);
   }
   pen.stroke();
 }

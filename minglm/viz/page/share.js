@@ -1,11 +1,13 @@
 // Region 8: the state as an address, as JSON, as Python and as a picture.
 
+const ADDRESS = location.protocol === "file:" ? "the address; it opens where this file is, on this computer" : "the address";
+
 function startShare() {
   const save = (name, blob) => el("a", {href: URL.createObjectURL(blob), download: name}).click();
   const picture = () => drawSvg(viewOf(app.derivation, {}), "attention mask of GLM"); // complete, at any step
   const svgText = () => new XMLSerializer().serializeToString(picture());
   byId("share-buttons").append(
-    button("Copy link", () => copy("the address", `${location.href.split("#")[0]}#${address()}`), {id: "copy-link"}),
+    button("Copy link", () => copy(ADDRESS, `${location.href.split("#")[0]}#${address()}`), {id: "copy-link"}),
     button("Copy JSON", () => copy("the JSON", JSON.stringify(app.derivation)), {id: "copy-json"}),
     button("Copy Python", () => copy("the Python", pythonOf(app.state)), {id: "copy-python"}),
     button("Save SVG", () => save("glm-mask.svg", new Blob([svgText()], {type: "image/svg+xml"})), {id: "save-svg"}),
@@ -50,6 +52,7 @@ function address() {
     ["objective", objective], ["cut", tokenizer], ["step", step], ["beside", beside.join(",")]]);
   if (pin) parts.set("pin", pin.join(","));
   if (only) parts.set("only", 1);
+  for (const {write} of app.addressed) for (const pair of write()) parts.set(...pair);
   return parts.toString();
 }
 
@@ -84,7 +87,9 @@ function keepInAddress() { // delayed: browsers allow about two hundred changes 
 function readAddress(hash) {
   try {
     const state = hash.replace(/^#/, "") !== address() && stateOfAddress(hash);
-    return Boolean(state) && set(state);
+    const isSet = Boolean(state) && set(state);
+    if (isSet) for (const {read} of app.addressed) read(new URLSearchParams(hash.slice(1)));
+    return isSet;
   } catch (error) {
     complain(`address: ${error.message}`);
     return false;

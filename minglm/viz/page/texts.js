@@ -68,6 +68,15 @@ function toggled(spans, i) {
   return [...spans.filter((span) => span !== left && span !== right), joined].sort((a, b) => a[0] - b[0]);
 }
 
+// A state whose typed blanks, such as [MASK], are spans of their own: they have no answer to be shown.
+function withTyped(state) {
+  const {text, spans, order} = state, isOwn = (i) => spans.some(([start, end]) => start === i && end === i + 1);
+  const typed = text.flatMap((token, i) => (Object.hasOwn(TYPED, token) && !isOwn(i) ? [i] : []));
+  if (!typed.length) return state;
+  const whole = typed.reduce((all, i) => withRun(all, i, i + 1), spans);
+  return {...state, spans: whole, order: orderAfter(whole, spans, order)};
+}
+
 // The spans after a run of tokens becomes a span; the tokens leave their old spans.
 function withRun(spans, from, to) {
   let rest = spans;

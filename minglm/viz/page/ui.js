@@ -17,6 +17,8 @@ const app = {
   derivation: null,
   listeners: [],
   on: (event, listener) => app.listeners.push(listener),
+  addressed: [], // {write: () => pairs, read: (parts) => ...}: other regions whose state is in the address
+  address: new URLSearchParams(), // with which the page was opened
   why: (i, j) => why(app.derivation, i, j, DATA.words),
   announce: (text) => (byId("announcer").textContent = text),
   set,
@@ -35,7 +37,7 @@ const FINISHED = {step: LAST, walk: null, pin: null, answer: ""};
 // Returns whether the state has changed.
 function set(patch, place = "error") {
   try {
-    const next = {...app.state, ...patch};
+    const next = withTyped({...app.state, ...patch});
     if (DERIVED.some((name) => next[name] !== app.state[name])) app.derivation = derive(next, DATA.words);
     app.state = next;
   } catch (error) {
@@ -62,6 +64,9 @@ function editSpans(spans, place) {
 }
 
 function complain(message, place = "error") {
+  const isStale = message !== "" && place === "error";
+  document.querySelector("main").classList.toggle("stale", isStale);
+  if (isStale) byId("length").textContent = "the pictures show the text before";
   for (const line of ["error", "spans-error"].map(byId)) {
     line.textContent = line.id === place ? message : "";
     line.hidden = line.textContent === "";
@@ -70,6 +75,7 @@ function complain(message, place = "error") {
 }
 
 let compared = []; // what the compared models were drawn from: they have no steps
+let later = 0; // the timer of drawing them, 0 if they are up to date: they need not keep up with typing
 
 function draw() {
   drawText();
@@ -79,9 +85,23 @@ function draw() {
   drawLanes();
   drawMask();
   const compares = [app.derivation, app.state.beside, app.state.only];
-  if (!areSame(compares, compared)) drawCompare();
+  if (!areSame(compares, compared)) drawCompareSoon(compared.length && areSame(compares.slice(1), compared.slice(1)));
   compared = compares;
   point("glm", null);
+}
+
+function drawCompareSoon(canWait) {
+  clearTimeout(later);
+  later = canWait ? setTimeout(drawCompareNow, 250) : -1;
+  if (!canWait) drawCompareNow();
+}
+
+function drawCompareNow() {
+  if (!later) return;
+  clearTimeout(later);
+  later = 0;
+  drawCompare();
+  link(restingCell(), app.derivation);
 }
 
 // Whether a step so far has added entry i of a lane; whether the current step has added it.
@@ -105,11 +125,13 @@ function startText() {
   byId("examples").append(...PRESETS.map(choice));
   byId("questions").append(...QUESTIONS.map(choice));
 
-  // Spans stay where they still fit: a word typed after them moves none.
+  // Spans stay on their words: a word typed after them moves none, and another text drops them.
   function read(tokenizer) {
     try {
       const text = fitting(tokenizers[tokenizer].cut(box.value));
-      const spans = app.state.spans.filter(([, end]) => end <= text.length);
+      const {text: old} = app.state, isEdited = text.length === old.length; // one word is being changed
+      const stays = ([start, end]) => end <= text.length && (isEdited || areSame(text.slice(start, end), old.slice(start, end)));
+      const spans = app.state.spans.filter(stays);
       edit({text, tokenizer, spans, order: orderAfter(spans, app.state.spans, app.state.order)});
     } catch (error) {
       complain(error.message);
@@ -228,7 +250,7 @@ function drawChips() {
     const tag = isBlanked && i === spans[k][0] && el("small", {class: "tag"}, `s${k + 1}`);
     return el("button", {
       type: "button", class: "chip", "aria-pressed": String(k >= 0), tabindex: i === run.to ? 0 : -1, dataset: states,
-      "aria-label": `${visible(token)}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
+      "aria-label": `${visible(token)} ${i}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
     }, tokenEl(token), el("small", {class: "index", "aria-hidden": true}, i), tag);
   }));
   markRun();
@@ -371,17 +393,21 @@ function isAtEnd() {
 
 function play() {
   if (isAtEnd()) goTo(0);
-  const wait = () => {
-    const time = app.state.walk === null ? readingTime(byId("step-sentence").textContent) : 350;
-    player.timer = setTimeout(turn, time / Number(byId("speed").value));
+  const next = () => {
+    player.timer = setTimeout(() => {
+      move(1);
+      if (isAtEnd()) pause();
+      else next();
+    }, stepTime());
   };
-  const turn = () => {
-    move(1);
-    if (isAtEnd()) pause();
-    else wait();
-  };
-  wait();
+  next();
   drawPlayer();
+}
+
+// Milliseconds: a cell takes a third of a second, a step as long as its sentence takes to be read.
+function stepTime() {
+  const time = app.state.walk === null ? readingTime(byId("step-sentence").textContent) : 350;
+  return time / Number(byId("speed").value);
 }
 
 function pause() {
@@ -435,6 +461,16 @@ function drawLanes() {
   fill(byId("lanes"), el("table", {class: "lanes"},
     el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
     el("tbody", null, Object.entries(LANES).map(line))));
+  requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
+}
+
+// Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
+function showInLanes() {
+  const lanes = byId("lanes"), cell = lanes.querySelector("[data-lit]") ?? lanes.querySelector("td:last-child[data-shown=true]");
+  if (!cell) return;
+  const box = lanes.getBoundingClientRect(), at = cell.getBoundingClientRect();
+  if (at.right > box.right) lanes.scrollLeft += at.right - box.right;
+  if (at.left < box.left + 90) lanes.scrollLeft -= box.left + 90 - at.left; // beside the names, which stay
 }
 
 // ---- 5 the mask -------------------------------------------------------------------------------------------
@@ -448,7 +484,7 @@ function startMask() {
 }
 
 function pair(query, key) {
-  return `${visible(query)} looks at ${visible(key)}`;
+  return `${quoted(query)} looks at ${quoted(key)}`;
 }
 
 // With `inSteps`, what the steps have not added yet is left out.
@@ -464,7 +500,7 @@ function viewOf(d, {inSteps = false, ...more}) {
     })),
     partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
     kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
-    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}, ${d.kind[i][j]}`,
+    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}`,
     ...more,
   };
 }
@@ -478,7 +514,7 @@ function drawMask() {
   const counts = {};
   for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
   const line = (kind) => el("li", {class: counts[kind] ? null : "absent", dataset: {kind}}, swatch(kind),
-    el("span", null, el("b", null, kind), " ", ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, counts[kind] ?? 0));
+    el("span", null, ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, isWhole() ? counts[kind] ?? 0 : ""));
   fill(byId("legend"), Object.keys(DATA.kinds).map(line));
 }
 
@@ -491,14 +527,15 @@ function ofGlm(sentence) {
   return format(sentence, DATA.words.models.glm);
 }
 
-// The most telling cell: a token of Part B and the first token of a later span, which it may not see.
+// The most telling cell: a token of Part B and the first token of a later span, which it may not see; else Part A
+// and the first row of Part B.
 function tellingCell(d) {
   const words = d.word.map((word, i) => i).filter((i) => d.word[i] >= 0 && d.part[i] === "B");
   for (const i of words) {
     const j = words.find((other) => d.kind[i][other] === "BF" && d.span_id[other] !== d.span_id[i]);
     if (j !== undefined) return {i, j};
   }
-  return null;
+  return d.part_a_len > 0 && d.part_a_len < d.tokens.length ? {i: 0, j: d.part_a_len} : null;
 }
 
 function pin(cell) {
@@ -522,6 +559,7 @@ function restingCell() {
 
 // The pointer or the keyboard is on a cell (or none) of a model's mask. A pinned cell stays selected.
 function point(model, pointed) {
+  if (pointed) drawCompareNow();
   const d = app.derivation, isFree = pointed && !app.state.pin && isWhole();
   const cell = isFree ? pointed : restingCell(), from = isFree && model !== "glm" ? family[model].derivation : d;
   const ours = cell && from !== d ? linkedCell(from, cell, d) : cell;
@@ -531,7 +569,18 @@ function point(model, pointed) {
     td.classList.toggle("query", ours !== null && Number(td.dataset.i) === ours.i);
     td.classList.toggle("key", ours !== null && Number(td.dataset.i) === ours.j);
   }
-  link(cell, from);
+  lightText(ours);
+  if (!later) link(cell, from);
+}
+
+// In the text, too: the words that the row of a cell sees.
+function lightText(cell) {
+  const d = app.derivation, isSeen = (i) => d.word.some((word, j) => word === i && d.mask[cell.i][j]);
+  for (const chip of byId("chips").children) {
+    const i = Number(chip.dataset.i);
+    chip.classList.toggle("seen", cell !== null && isSeen(i));
+    chip.classList.toggle("asks", cell !== null && d.word[cell.i] === i);
+  }
 }
 
 function drawCard(cell) {
@@ -553,18 +602,15 @@ function drawCard(cell) {
   fill(card,
     el("p", {class: "verdict"}, swatch(d.kind[i][j]), el("b", null, open ? "open" : "shut"), " ", tokenEl(d.tokens[i]),
       " looks at ", tokenEl(d.tokens[j]), app.state.pin && el("span", {class: "pin"}, "pinned")),
-    el("p", {id: "why"}, visibleSentence(app.why(i, j))),
+    el("p", {id: "why"}, legible(app.why(i, j))),
     el("dl", null, who("query", i), who("key", j), line("kind", el("span", {id: "kind"}, d.kind[i][j])),
       line("rule", el("code", {id: "rule"}, rule), " where ", el("code", null, code), `: ${ofGlm(meaning)}`),
       line("code", el("code", null, source), ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`)));
 }
 
-function visibleSentence(sentence) {
-  return sentence.replace(/[\x00-\x1f\x7f-\x9f]/g, visible);
-}
-
 // ---- the page ---------------------------------------------------------------------------------------------
 
+// Paper is light: canvases are painted again before and after printing.
 function startTheme() {
   const root = document.documentElement, system = prefers("color-scheme: dark");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
@@ -574,12 +620,40 @@ function startTheme() {
     compared = []; // a canvas keeps the colours it was painted with
     draw();
   };
-  byId("theme").addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
+  const turn = (theme) => {
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
     drawTheme();
+  };
+  let chosen = recall("theme");
+  if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
+  byId("theme").addEventListener("click", () => {
+    turn(isDark() ? "light" : "dark");
+    remember("theme", root.dataset.theme);
   });
+  addEventListener("beforeprint", () => {
+    chosen = root.dataset.theme;
+    turn("light");
+    drawCompareNow();
+  });
+  addEventListener("afterprint", () => turn(chosen));
   system.addEventListener("change", drawTheme);
   nameTheme();
+}
+
+// What the browser keeps for this page, where it may: not in the frame of a notebook.
+function remember(key, value) {
+  try {
+    localStorage.setItem(`minglm-${key}`, value);
+  } catch { /* then it is asked again */ }
+}
+
+function recall(key) {
+  try {
+    return localStorage.getItem(`minglm-${key}`);
+  } catch {
+    return null;
+  }
 }
 
 function startPage() {
@@ -595,6 +669,7 @@ function startPage() {
   startShare();
   startTheme();
   const {hash} = location; // before the first state is written to it
+  app.address = new URLSearchParams(hash.slice(1));
   set({text, spans, order, objective, tokenizer: tokenizerOf(text), pin: DATA.pin});
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));

@@ -1,7 +1,8 @@
 """A model as JSON for the page: its weights, or for a larger model a recording of it filling one text.
 
-A page of 4 MB can hold about 1.4 million weights. A recording has the most likely tokens of each row, the
-same after every layer (a logit lens), and the attention weights. The model itself is not changed.
+A live model is quantised: each row of a matrix becomes int8 with one scale, so a million weights take 1.4 MB
+of base64. A recording has the most likely tokens of each row, the same after every layer (a logit lens), and
+the attention weights. The model itself is not changed.
 """
 
 import base64
@@ -22,28 +23,48 @@ from ...use.drafts import Dials, Draft
 from ...use.generate import fill
 from ...weights import check_plain
 
-MAX_LIVE_PARAMETERS = 1_400_000  # 3.7 MB of base64 and less than 0.1 s for a text of 60 tokens
+MAX_LIVE_PARAMETERS = 8_000_000  # 11 MB of base64, and about a tenth of a second per token
 MAX_ATTENTION = 2_500_000  # characters of base64
-MAX_SPEC = 3_700_000  # characters of JSON: the whole page stays under 4 MB
+MAX_SPEC = 3_700_000  # characters of JSON of a recording: its whole page stays under 4 MB
 TOP, LENS_TOP = 10, 5  # most likely tokens kept for a row's output, and for an earlier layer
 
 
 def model_spec(model, tokenizer, text="", name=""):
     """Return the dict that `glmModel` of glm.js reads: `live_spec` of a small model, else `recorded_spec`."""
-    if model.num_parameters() <= MAX_LIVE_PARAMETERS:
-        return live_spec(model, tokenizer, text, name)
-    return recorded_spec(model, tokenizer, text, name)
+    make = live_spec if model.num_parameters() <= MAX_LIVE_PARAMETERS else recorded_spec
+    spec = make(model, tokenizer, text, name)
+    Draft(model, tokenizer, text, Dials())  # refuses a text that is too long, which the page would refuse
+    return spec
 
 
 def live_spec(model, tokenizer, text="", name=""):
-    """Return the weights in float16, tensor by tensor, and the tokenizer. text: the page's first text."""
+    """Return the quantised weights and the tokenizer. text: the page's first text.
+
+    tensors: [name, rows, columns], 0 columns for a vector. levels: base64 of the int8 of all matrices, one
+    after the other. scales: base64 of float32, for each tensor the scales of its rows, or the vector itself.
+    """
     _check(model, tokenizer)
     check_plain(model)  # because the page computes with the weights
-    tensors = model.state_dict()
-    halves = [_float16(key, value) for key, value in tensors.items()]
-    spec = _head("live", model, tokenizer, text, name)
-    spec["tensors"] = [[key, value.numel()] for key, value in tensors.items()]
-    return spec | {"weights": _base64(np.concatenate(halves))}
+    tensors, levels, scales = [], [], []
+    for key, value in model.state_dict().items():
+        value = value.detach().float().cpu()
+        tensors.append([key, len(value), value[0].numel() if value.dim() == 2 else 0])
+        level, scale = quantised(value) if value.dim() == 2 else (None, value)
+        levels += [] if level is None else [level.numpy().ravel()]
+        scales.append(scale.numpy().ravel())
+    spec = _head("live", model, tokenizer, text, name) | {"tensors": tensors}
+    parts = {"levels": np.concatenate(levels), "scales": np.concatenate(scales).astype("<f4")}
+    return spec | {key: _base64(array) for key, array in parts.items()}
+
+
+def quantised(matrix):
+    """Return ((R, C) int8, (R, 1) float32), whose product is nearly the (R, C) matrix.
+
+    The largest weight of each row becomes 127 or -127.
+    """
+    scale = matrix.abs().amax(1, keepdim=True) / 127
+    level = (matrix / scale.clamp(min=torch.finfo(torch.float32).tiny)).round()
+    return level.to(torch.int8), scale
 
 
 def recorded_spec(model, tokenizer, text, name=""):
@@ -69,6 +90,7 @@ def recorded_spec(model, tokenizer, text, name=""):
     budget = min(MAX_ATTENTION, MAX_SPEC - _size(spec) + _size(attention))
     dropped = {"attention": _thin_out(attention, budget)}
     dropped["lens"] = _thin_out(lens, MAX_SPEC - _size(spec) + _size(lens), keep=1)  # the output stays
+    dropped["attention"] = [layer + 1 for layer in dropped["attention"]]  # layer 0 of the lens: embeddings
     spec["note"] = "; ".join(
         f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
         for what, layers in dropped.items()
@@ -150,14 +172,6 @@ def _check(model, tokenizer):
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise MinglmError(f"{name}: holds values that are not finite; a page cannot show such a model")
-
-
-def _float16(name, tensor):
-    """Return a tensor as flat little-endian float16."""
-    values = tensor.detach().float().cpu().numpy().ravel()
-    if (largest := float(np.abs(values).max(initial=0))) >= 65520:  # from there on float16 rounds to infinity
-        raise MinglmError(f"{name}: holds {largest:g}, but a page keeps weights as float16, up to 65504")
-    return values.astype("<f2")
 
 
 def _whole_reading(tokenizer, text, filled):

@@ -12,7 +12,7 @@ import pytest
 import minglm
 from minglm.viz import page
 from minglm.viz.derivation import EXAMPLE, Derivation, explain, why
-from minglm.viz.typed import draw_spans
+from minglm.viz.typed import draw_spans, read
 
 PAPER = explain(*EXAMPLE)
 STEPS = [name for name, _, _ in PAPER.steps]
@@ -61,6 +61,7 @@ def tab(explorer):
     explorer.tab.emulate_media(**CALM)
     explorer.tab.goto(explorer.url)
     yield explorer.tab
+    explorer.tab.evaluate("() => { try { localStorage.clear(); } catch { /* about:blank has none */ } }")
     asked = [url for url in explorer.requests if not url.startswith((explorer.url, "data:", "blob:"))]
     assert (asked, explorer.errors) == ([], [])
 
@@ -295,7 +296,7 @@ def test_counts_and_density_are_those_of_the_mask(tab):
     assert f"{PAPER.mask.sum()} of 100 cells open" in tab.locator("#density").inner_text()
 
 
-def test_above_64_rows_a_canvas_takes_over_and_the_keyboard_still_walks(tab):
+def test_above_32_rows_a_canvas_takes_over_and_the_keyboard_still_walks(tab):
     type_text(tab, " ".join(f"w{i}" for i in range(70)))
     canvas = tab.locator("#grid canvas")
     canvas.focus()
@@ -481,10 +482,55 @@ def test_text_is_cut_into_words_or_characters(tab):
     assert tab.locator("#length").inner_text() == "4 tokens"
 
 
-def test_sixty_four_tokens_are_still_a_table_of_cells(tab):
-    type_text(tab, " ".join(f"w{i}" for i in range(60)))
+def test_thirty_two_tokens_are_still_a_table_of_cells_where_they_fit(tab):
+    type_text(tab, " ".join(f"w{i}" for i in range(28)))
     tab.evaluate("set({spans: [[3, 6], [20, 22]], order: [1, 0]})")
-    assert tab.locator("#grid td[data-j]").count() == 64**2
+    assert tab.locator("#grid td[data-j]").count() == 32**2
+    tab.set_viewport_size(dict(width=360, height=740))
+    tab.locator("#grid canvas").wait_for()  # all of it is seen, Part B too
+    assert tab.locator("#grid").evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
+
+
+def test_a_typed_mask_is_a_blank_without_an_answer(tab):
+    type_text(tab, "She was very [MASK] to see [gMASK]")
+    d = derivation(tab)
+    assert d == read("She was very [MASK] to see [gMASK]").explain().to_json()
+    assert d["spans"] == [[3, 4], [6, 7]] and d["targets"][-2:] == ["?", "?"]
+    chip(tab, 3).click()  # it stays a blank: there is no word to show again
+    assert state(tab)["spans"] == [[3, 4], [6, 7]]
+    tab.evaluate("set({spans: [[2, 5]], order: [0]})")
+    assert state(tab)["spans"] == [[2, 3], [3, 4], [4, 5], [6, 7]]
+
+
+def test_characters_that_cannot_be_seen_are_shown_by_their_codes(tab):
+    words = ["a‮b", "‍", "﻿", " ", "👨‍👩", "é‌"]
+    tab.evaluate("(text) => app.setText(text)", words)
+    shown = ["aU+202Eb", "U+200D", "U+FEFF", "U+2028", "👨‍👩", "é‌"]
+    assert tab.locator("#chips .token").all_text_contents() == shown
+
+
+def test_one_long_word_leaves_the_cells_as_large_as_they_can_be(tab):
+    def cell():
+        return tab.locator("#grid td[data-j]").first.bounding_box()["width"]
+
+    type_text(tab, "a long word is one of them and short ones are others")
+    before = cell()
+    type_text(tab, "a Donaudampfschifffahrtsgesellschaftskapitän is one of them and short ones are others")
+    assert cell() >= 0.8 * before > 20
+
+
+def test_pointing_at_a_row_lights_the_words_that_it_sees_in_the_text(tab):
+    tab.locator("#grid td[data-i='6'][data-j='0']").hover()  # x5 sees x1, x2, x4 and itself
+    seen = tab.locator("#chips .seen").evaluate_all("(chips) => chips.map((chip) => +chip.dataset.i)")
+    assert seen == [0, 1, 3, 4] and tab.locator("#chips .asks").get_attribute("data-i") == "4"
+
+
+def test_after_an_error_the_picture_is_grey_because_it_is_no_longer_of_the_text(tab):
+    type_text(tab, "")
+    assert tab.locator("main.stale").count() == 1
+    assert tab.locator("#length").inner_text() == "the pictures show the text before"
+    type_text(tab, "a b")
+    assert tab.locator("main.stale").count() == 0
 
 
 # ---- other models ----------------------------------------------------------------------------------------
@@ -510,7 +556,7 @@ def test_a_pair_of_words_is_crossed_in_every_model(tab):
     }
     assert marked(tab) == where
     told = tab.locator("#linked").inner_text()
-    assert told.startswith("x5 looks at x3: GLM shut, BERT open")
+    assert told.startswith("“x5” looks at “x3”: GLM shut, BERT open")
     for model, d in others.items():
         name = {"bert": "BERT", "gpt": "GPT", "prefix": "prefix LM", "unilm": "UniLM", "t5": "T5"}[model]
         assert f"{name} {'open' if d.mask[tuple(where[model])] else 'shut'}" in told
@@ -627,6 +673,26 @@ def test_print_leaves_the_picture_and_drops_the_controls(tab):
     tab.emulate_media(media="print")
     assert not button(tab, "Next ▶").is_visible() and tab.locator("#grid table").is_visible()
     assert tab.locator("#legend").is_visible()
+
+
+def test_paper_is_light_however_dark_the_page_is(tab):
+    def colours():
+        return tab.evaluate("""() => [".panel", "td[data-kind=AA]", "h2"].map((what) => {
+            const style = getComputedStyle(document.querySelector(what));
+            return [style.backgroundColor, style.color];
+        })""")
+
+    light = colours()
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        if scheme == "light":
+            button(tab, "Dark").click()  # chosen, whatever the system says; kept for the next visit
+            tab.reload()
+        assert colours() != light
+        tab.emulate_media(media="print", color_scheme=scheme)
+        assert colours() == light
+        tab.emulate_media(media="screen")
+        tab.evaluate("localStorage.clear(); delete document.documentElement.dataset.theme")
 
 
 # ---- for everybody ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from minglm.infilling import Example
 from minglm.use.drafts import Dials, Draft
 from minglm.viz.derivation import EXAMPLE, explain
 from minglm.viz.page import html, iframe
-from minglm.viz.page.weights import live_spec, recorded_spec
+from minglm.viz.page.weights import live_spec, quantised, recorded_spec
 
 with contextlib.suppress(
     ImportError
@@ -30,9 +30,12 @@ HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e [MASK] <b>\u4f60\u597d
 
 @pytest.fixture(scope="module")
 def trained(small_run):
-    """A model whose weights are float16, as in the page, so that both compute with the same numbers."""
+    """A model whose weights are those of the page, so that both compute with the same numbers."""
     model = GLM.from_pretrained(small_run)
-    model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
+    with torch.no_grad():
+        for p in (p for p in model.parameters() if p.dim() == 2):
+            level, scale = quantised(p)
+            p.copy_(level * scale)
     return model.eval(), Tokenizer.from_pretrained(small_run)
 
 
@@ -67,12 +70,12 @@ def opened(pages, trained):
 @pytest.fixture
 def lab(opened, pages):
     """That page at its beginning: TEXT, greedy, nothing filled."""
-    for dial in ("temperature", "from the top k", "seed"):
-        opened.dial(dial, 0)
+    for dial, value in dict(temperature=0, top_k=0, top_p=1, seed=0).items():
+        opened.dial(dial, value)
     opened.say(TEXT)
-    opened.press("reset", if_enabled=True)
-    for head in opened.box.get_by_label("layer 0, head 0").all():  # none before attention was looked at
-        head.check(force=True)
+    opened.press("Reset", if_enabled=True)
+    for mean in opened.box.get_by_label("layer 2, the mean of its heads").all():  # none before it was drawn
+        mean.check(force=True)
     assert opened.box.locator(".lab-column, .lab-compared").count() == 0
     yield opened
     assert not pages.complaints
@@ -102,13 +105,19 @@ class Lab:
         self.text_box.dispatch_event("change")
 
     def dial(self, name, value):
-        dial = self.box.get_by_label(name)
+        """Move a slider, or type a seed. top_k = 0, all tokens, is the right end of its slider."""
+        value = 50 if (name, value) == ("top_k", 0) else value
+        dial = self.box.get_by_label(name.replace("_", " "), exact=True)
         if dial.input_value() != str(value):
-            dial.fill(str(value))
+            dial.evaluate(
+                "(dial, value) => { dial.value = value; dial.dispatchEvent(new Event('input'));"
+                " dial.dispatchEvent(new Event('change')); }",
+                str(value),
+            )
 
     def fill(self):
-        self.press("fill")
-        expect(self.button("fill")).to_be_disabled()
+        self.press("Fill")
+        expect(self.button("Fill")).to_be_disabled()
         return self
 
     def text(self):
@@ -127,11 +136,11 @@ class Lab:
             )
         return found
 
-    def quiet(self, layer, head):
+    def quiet(self, head="layer 2, the mean of its heads"):
         """Wait until attention has been drawn."""
         heading = self.box.locator("h3", has_text="Who looks at whom")
         heading.scroll_into_view_if_needed()
-        expect(heading).to_have_text(f"Who looks at whom: layer {layer}, head {head}")
+        expect(heading).to_have_text(f"Who looks at whom: {head}")
         rows = str(self.box.locator(".lab-row").count())
         expect(self.box.locator(".lab-thumbs canvas").last).to_have_attribute("width", rows)
 
@@ -185,10 +194,12 @@ def test_it_fills_what_the_library_fills(lab, trained):
     assert lab.box.locator(".lab-column").count() == steps
 
 
-@pytest.mark.parametrize("dials", [dict(temperature=1.2, seed=3), dict(temperature=0.8, seed=4, top_k=5)])
+@pytest.mark.parametrize(
+    "dials", [dict(temperature=1.2, seed=3), dict(temperature=0.8, seed=4, top_k=5, top_p=0.9)]
+)
 def test_it_draws_what_the_library_draws(lab, trained, dials):
     for name, value in dials.items():
-        lab.dial(name.replace("top_k", "from the top k"), value)
+        lab.dial(name, value)
     drawn = fill(*trained, TEXT, **dials).text
     assert lab.fill().text() == drawn != fill(*trained, TEXT).text
 
@@ -199,7 +210,7 @@ def test_the_bars_are_the_models_probabilities(lab, trained):
     expect(lab.sentence).to_contain_text("Nothing is taken yet")
     assert not any(bar.chosen for bar in lab.bars())
     for n in range(min(3, len(answer))):
-        lab.press("step ▶")
+        lab.press("Next ▶")
         truth = replay.probabilities([answer[:n]])
         assert_close({bar.id: bar.p for bar in lab.bars()}, truth)
         assert [bar.id for bar in lab.bars() if bar.chosen] == [answer[n]]
@@ -209,7 +220,7 @@ def test_the_bars_are_the_models_probabilities(lab, trained):
 def test_the_sentence_says_where_the_row_stands_and_what_it_sees(lab, trained):
     replay, answer = Replay(trained, TEXT), fill(*trained, TEXT).blanks[0].answer.tokens
     A, position = len(replay.part_a), replay.blanks[0]
-    lab.button("step ▶").focus()
+    lab.button("Next ▶").focus()
     lab.page.keyboard.press("Enter")
     lab.page.keyboard.press("Space")
     piece = trained[1].token_str(answer[0]).replace(" ", "▁")
@@ -229,13 +240,59 @@ def test_nothing_moves_by_itself_and_play_stops_when_told_to(pages, trained):
     clock.pause_at(1000)  # from here on its hands move when they are moved
     clock.run_for(5000)
     assert steps.count() == 0
-    lab.press("play")
+    lab.press("Play")
     expect(steps).to_have_count(1)
     clock.run_for(1000)
     expect(steps).to_have_count(2)
-    lab.press("pause")
+    lab.press("Pause")
     clock.run_for(5000)
     assert steps.count() == 2
+
+
+@torch.no_grad()
+def test_the_sliders_move_the_bars_before_anything_is_taken(lab, trained):
+    """The bars are then softmax(logits / temperature) of the tokens that may come, cut to top k and top p."""
+    replay = Replay(trained, TEXT)
+    p = torch.tensor(replay.probabilities([[]])).double().log()
+    is_text = torch.from_numpy(trained[1].byte_lengths() > 0)
+    p = torch.where(is_text, p / 0.5, -math.inf).softmax(-1)
+    lab.dial("temperature", 0.5)
+    assert_close({bar.id: bar.p for bar in lab.bars()}, p.numpy())
+    lab.dial("top_k", 3)
+    lab.dial("top_p", 0.6)
+    best = p.sort(descending=True)
+    kept = best.values[:3] / best.values[:3].sum()
+    n = 1 + int((kept.cumsum(0) < 0.6).sum())
+    truth = np.zeros(len(p))
+    truth[best.indices[:n]] = kept[:n] / kept[:n].sum()
+    assert_close({bar.id: bar.p for bar in lab.bars()}, truth)
+    assert lab.box.get_by_text("cut off").count() >= 5
+    assert lab.box.locator(".lab-column").count() == 0
+
+
+def test_the_address_brings_the_lab_back(lab, pages, trained):
+    """Text, dials, what was taken and what is in view: a reloaded page shows the same."""
+    lab.say(TEXT.replace("Ben", "Anna"))
+    for dial, value in dict(temperature=1.2, top_k=9, seed=4).items():
+        lab.dial(dial, value)
+    lab.fill()
+    other = next(bar for bar in lab.bars() if not bar.chosen and bar.p)
+    lab.box.locator(".lab-column").nth(1).click()
+    lab.box.locator('[data-key="row-2"]').click()
+    lab.page.wait_for_timeout(400)  # the address is written when nothing has changed for a while
+    shown = [lab.text(), lab.sentence.text_content(), [bar.id for bar in lab.bars()], other is not None]
+    address = lab.page.url
+    page = lab.page.context.new_page()
+    page.goto(address)
+    again = Lab(page)
+    expect(again.box.locator('[data-key="row-2"]')).to_have_attribute("aria-pressed", "true")
+    assert [again.text(), again.sentence.text_content(), [bar.id for bar in again.bars()], True] == shown
+    assert again.text_box.input_value().startswith("Anna")
+    assert again.box.get_by_label("top k", exact=True).input_value() == "9"
+    page.goto(address.split("#")[0] + "#t=a&lab=x&dials=-1,x&taken=9999999&look=99,99,99")
+    page.reload()
+    expect(again.error).to_contain_text("no blank in it")
+    page.close()
 
 
 # ---- what if ---------------------------------------------------------------------------------------------
@@ -247,7 +304,7 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
     lab.box.locator(".lab-column").nth(1).click()
     other = next(bar for bar in lab.bars() if bar.id != greedy[1] and trained[1].byte_lengths()[bar.id])
     lab.box.locator(f'button[data-key="token-{other.id}"]').click()
-    expect(lab.button("fill")).to_be_disabled()
+    expect(lab.button("Fill")).to_be_disabled()
     assert [bar.id for bar in lab.bars() if bar.chosen] == [other.id]
     taken = [
         int(step.locator("[data-chosen=true]").get_attribute("data-id"))
@@ -264,7 +321,7 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
 def test_a_changed_word_shows_the_probabilities_before_and_after(lab, trained):
     """One step is made and stays in view: it is looked at in both texts, former favourites included."""
     after = TEXT.replace("home.", "took took took bread, bread")
-    lab.press("step ▶")
+    lab.press("Next ▶")
     lab.box.get_by_role("button", name="home.", exact=True).click()
     lab.page.keyboard.type("took took took bread, bread")
     lab.page.keyboard.press("Enter")
@@ -295,7 +352,7 @@ def test_a_word_changed_and_changed_back_gives_the_same_text(lab, trained):
         lab.page.keyboard.type(new)
         lab.page.keyboard.press("Enter")
         expect(lab.box.get_by_role("button", name=new, exact=True)).to_be_focused()
-        expect(lab.button("fill")).to_be_disabled()
+        expect(lab.button("Fill")).to_be_disabled()
     assert lab.text() == drawn == fill(*trained, TEXT, temperature=1.2).text
 
 
@@ -303,7 +360,7 @@ def test_a_text_with_other_blanks_is_compared_with_nothing(lab, trained):
     """The last step of two blanks was in view; now there is one blank, and fewer steps."""
     one = TEXT.replace("[MASK]", "long", 1)
     lab.fill().say(one)
-    expect(lab.button("fill")).to_be_disabled()
+    expect(lab.button("Fill")).to_be_disabled()
     assert lab.text() == fill(*trained, one).text
     assert lab.bars() and all(bar.before is None for bar in lab.bars())
     assert lab.box.locator(".lab-ghost").text_content() == ""
@@ -348,18 +405,18 @@ def test_escape_leaves_a_word_as_it_was_and_the_keyboard_where_it_was(lab):
 
 
 def test_attention_shows_the_models_weights(lab, trained):
-    lab.press("step ▶")
-    lab.press("step ▶")
-    lab.quiet(0, 0)
+    lab.press("Next ▶")
+    lab.press("Next ▶")
+    lab.quiet()
     answer = fill(*trained, TEXT).blanks[0].answer.tokens
     example = Replay(trained, TEXT).rows([answer[:2]])
     weights = trained[0].attention_weights(pack([example]), 1)[0][1].detach().numpy()  # (T, T)
     A, T = example.part_a_len, len(example.tokens)
-    lab.box.get_by_label("layer 1, head 1").focus()
+    lab.box.get_by_label("layer 2, head 2").focus()
     lab.page.keyboard.press("Space")
-    lab.quiet(1, 1)
+    lab.quiet("layer 2, head 2")
     for row in (A + 1, 2):  # of the step; of Part A, chosen below
-        expect(lab.box.locator(".lab-line").first).to_contain_text(f"Layer 1, head 1: row {row} ")
+        expect(lab.box.locator(".lab-line").first).to_contain_text(f"In layer 2, head 2, row {row} ")
         shown = lab.box.locator(".lab-keys li").evaluate_all(
             "keys => keys.map(key => Number(key.dataset.weight))"
         )
@@ -377,25 +434,25 @@ def test_attention_shows_the_models_weights(lab, trained):
 
 def test_thumbnails_show_every_head(lab):
     """Each picture has a pixel per row, a colour where a row may look, and none where it may not."""
-    lab.quiet(0, 0)
+    lab.quiet()
     rows = lab.box.locator(".lab-row").count()
     sizes = lab.box.locator(".lab-thumbs canvas").evaluate_all(
         "all => all.map(c => [c.width, c.getContext('2d').getImageData(0, 0, 1, 1).data[3],"
         " c.getContext('2d').getImageData(c.width - 1, 0, 1, 1).data[3]])"
     )
-    assert sizes == [[rows, 255, 0]] * 4  # two layers of two heads
+    assert sizes == [[rows, 255, 0]] * 6  # two layers of two heads and their mean
 
 
 @torch.no_grad()
 def test_the_lens_ranks_what_was_taken(lab, trained):
     model, answer = trained[0], fill(*trained, TEXT).blanks[0].answer.tokens
-    lab.press("step ▶")
-    lab.press("step ▶")
+    lab.press("Next ▶")
+    lab.press("Next ▶")
     batch = pack([Replay(trained, TEXT).rows([answer[:2]])])
     row = len(batch.tokens) - 2
     x = model.token_embedding(batch.tokens) + model.position_embedding(batch.position_ids)
     x = x + model.block_position_embedding(batch.block_position_ids)
-    slider, line = lab.box.get_by_role("slider", name="layer"), lab.box.locator(".lab-line").last
+    slider, line = lab.box.get_by_role("slider", name="after layer"), lab.box.locator(".lab-line").last
     slider.focus()
     lab.page.keyboard.press("Home")
     for layer in range(3):
@@ -426,23 +483,22 @@ def test_a_text_that_cannot_be_filled_is_said_beside_it(lab, trained, text):
     lab.say(text)
     assert lab.error.text_content() == str(refused.value)
     assert lab.text_box.get_attribute("aria-invalid") == "true"
-    assert lab.button("fill").is_disabled() and lab.button("step ▶").is_disabled()
+    assert lab.button("Fill").is_disabled() and lab.button("Next ▶").is_disabled()
     lab.say(TEXT)
-    assert lab.error.text_content() == "" and lab.button("fill").is_enabled()
+    assert lab.error.text_content() == "" and lab.button("Fill").is_enabled()
 
 
 @pytest.mark.parametrize(
     ("dial", "value", "message"),
     [
-        ("temperature", "-1", "temperature: -1 is not accepted; 0 (greedy) or a number above it is"),
-        ("from the top k", "1.5", "top k: 1.5 is not accepted; a whole number from 0 on is"),
+        ("seed", "1.5", "seed: 1.5 is not accepted; a whole number from 0 on is"),
         ("seed", "", "seed: nothing is not accepted; a whole number from 0 on is"),
     ],
 )
 def test_a_dial_that_means_nothing_is_said_too(lab, dial, value, message):
     lab.dial(dial, value)
     assert lab.error.text_content() == message
-    assert lab.button("fill").is_disabled()
+    assert lab.button("Fill").is_disabled()
 
 
 def test_buttons_put_blanks_into_the_text_and_examples_replace_it(lab):
@@ -453,7 +509,7 @@ def test_buttons_put_blanks_into_the_text_and_examples_replace_it(lab):
     assert lab.error.text_content() == ""
     lab.box.get_by_label("an example").select_option(index=2)
     assert lab.text_box.input_value().count("[MASK]") == 1
-    assert lab.button("fill").is_enabled()
+    assert lab.button("Fill").is_enabled()
 
 
 def test_text_never_becomes_markup(lab, trained):
@@ -484,17 +540,17 @@ def test_a_recording_says_so_and_can_be_stepped_through(pages, trained):
     answer = fill(*trained, TEXT).blanks[0].answer.tokens
     assert_close({bar.id: bar.p for bar in lab.bars()}, Replay(trained, TEXT).probabilities([answer[:1]]))
     lab.box.locator(".lab-keys").scroll_into_view_if_needed()
-    lab.quiet(0, 0)
+    lab.quiet()
     assert lab.box.locator(".lab-keys li").count() == lab.box.locator(".lab-row").count()
 
 
 def test_a_page_that_begins_with_no_blank_waits_for_one(pages, trained):
     lab = pages.open(live_spec(*trained, text="no blank"))
     expect(lab.error).to_contain_text("no blank in it")
-    assert all(lab.button(name).is_disabled() for name in ("fill", "play", "◀ back", "step ▶", "reset"))
+    assert all(lab.button(name).is_disabled() for name in ("Fill", "Play", "◀ Back", "Next ▶", "Reset"))
     lab.dial("seed", 3)
     lab.say(TEXT)
-    lab.press("step ▶")
+    lab.press("Next ▶")
     expect(lab.box.locator(".lab-column")).to_have_count(1)
 
 
@@ -514,7 +570,7 @@ def test_it_runs_in_a_sandboxed_frame(browser, trained):
     page = browser.new_page()
     page.set_content(iframe(html(explain(*EXAMPLE), live_spec(*trained, text=TEXT))))
     frame = page.frame_locator("iframe").locator("#model")
-    frame.get_by_role("button", name="step ▶").click()
+    frame.get_by_role("button", name="Next ▶").click()
     expect(frame.locator(".lab-column")).to_have_count(1)
     page.close()
 
@@ -526,9 +582,9 @@ def test_axe_finds_nothing(lab, axe, theme):
     lab.box.locator(".lab-word").first.click()
     lab.page.keyboard.type("Ben")
     lab.page.keyboard.press("Enter")
-    expect(lab.button("fill")).to_be_disabled()
+    expect(lab.button("Fill")).to_be_disabled()
     lab.box.locator(".lab-column").nth(1).click()
-    lab.quiet(0, 0)
+    lab.quiet()
     found = axe(lab.page, context="#model").response["violations"]
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
     lab.page.emulate_media(color_scheme=None)
@@ -540,7 +596,7 @@ def test_nothing_sticks_out(lab, width):
     lab.page.set_viewport_size({"width": width, "height": 900})
     lab.say(f"The day was [MASK] {'x' * 40} [MASK].")
     lab.fill()
-    lab.quiet(0, 0)
+    lab.quiet()
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= width
     current = lab.box.locator(".lab-column[aria-current=step]").bounding_box()  # scrolled to, in its own box
     assert 0 <= current["x"] and current["x"] + current["width"] <= width

@@ -18,6 +18,7 @@ from minglm.infilling import build_example
 from minglm.rng import SAMPLING, Rng
 from minglm.special import byte_of_character
 from minglm.use.drafts import Dials, Draft
+from minglm.use.models import BOX
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
 
@@ -89,11 +90,13 @@ def trained(small_run):
 
 
 def rounded(model):
-    """The model with the weights that the page has: as float16 keeps them."""
+    """The model with the weights that the page has: the rows of its matrices as int8 with a scale each."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         for p in model.parameters():
-            p.copy_(p.half().float())
+            if p.dim() == 2:
+                level, scale = weights.quantised(p)
+                p.copy_(level * scale)
     return model
 
 
@@ -306,10 +309,6 @@ def test_logits_and_attention_are_torch_s(page, tokenizer, shape, trained):
         with torch.no_grad():
             truth = rounded(model)(*args)
             torch.testing.assert_close(logits, truth, atol=1e-4, rtol=0)
-            # what float16 costs: a model trained at a high rate has larger weights
-            torch.testing.assert_close(
-                logits, model(*args), atol=1e-2 if shape == "trained" else 2e-3, rtol=0
-            )
         T = len(example.tokens)
         for layer, heads in enumerate(seen["attention"]):
             weights_there = rounded(model).attention_weights(batch, layer)[0]
@@ -392,6 +391,42 @@ def test_a_row_sees_nothing_that_the_rule_shuts(page, tokenizer, model):
     )
     assert not any(same[0])
     assert same[1] == [True] * (len(rows["tokens"]) - 1) + [False]
+
+
+# ---- what int8 costs -------------------------------------------------------------------------------------
+
+EVERYDAY = [
+    "She was very [MASK] to see him.",
+    "The cat drank some [MASK] and went to [MASK].",
+    "One day, Tom and his [MASK] went to the park. They saw a big [MASK].",
+    "The little boy was sad because [MASK].",
+    "Once upon a time, [gMASK]",
+]
+
+
+def test_the_bundled_model_fills_in_the_page_what_it_fills_in_python(page):
+    """Greedy fillings are equal, and no log probability of a taken token is further off than 0.1.
+
+    The largest difference was 0.05 on one machine with the model of 2.4 M parameters.
+    """
+    box = GLM.from_pretrained(BOX), Tokenizer.from_pretrained(BOX)
+    jobs = [[text, {"maxTokens": 12}, []] for text in EVERYDAY]
+    for seen, (text, _, _) in zip(page.evaluate(FILL, [live_spec(*box), jobs]), jobs, strict=True):
+        expected = fill(*box, text, max_tokens=12)
+        assert [blank["tokens"] for blank in seen["blanks"]] == [b.answer.tokens for b in expected.blanks]
+        for blank, there in zip(seen["blanks"], expected.blanks, strict=True):
+            assert blank["logProbabilities"] == pytest.approx(there.answer.log_probabilities, abs=0.1)
+
+
+FLOATS = st.floats(-(2.0**90), 2.0**90, width=32)
+
+
+@given(st.lists(st.lists(FLOATS, min_size=3, max_size=3), min_size=1, max_size=4))
+def test_a_weight_is_off_by_half_a_level_at_most(rows):
+    matrix = torch.tensor(rows)
+    level, scale = weights.quantised(matrix)
+    assert ((level * scale - matrix).abs() <= 0.5001 * scale).all() and (level.abs() <= 127).all()
+    assert (level.abs().amax(1)[scale[:, 0] > 1e-30] == 127).all()
 
 
 # ---- filling ---------------------------------------------------------------------------------------------
@@ -615,12 +650,12 @@ def test_the_size_of_a_model_decides_and_the_middle_layers_go_first(page, tokeni
     assert spec["kind"] == "recorded" and spec["note"] == ""
     monkeypatch.setattr(weights, "MAX_ATTENTION", len(json.dumps(spec["recording"]["attention"])) * 3 // 5)
     spec = model_spec(deep, tokenizer, TEXTS[0])
-    assert spec["note"] == "left out to keep the page small: attention of layers 1, 2"
+    assert spec["note"] == "left out to keep the page small: attention of layers 2, 3"
     layers = page.evaluate(
         "spec => [glmModel(spec).read().layers, message(() => glmModel(spec).read().attention(2, 0))]", spec
     )
     assert layers[0] == [0, 3, 4]
-    assert layers[1].startswith("layer 2 was left out")
+    assert layers[1].startswith("layer 3 was left out")
     monkeypatch.setattr(weights, "MAX_SPEC", 5_000)
     with pytest.raises(MinglmError, match="text: a page of it would take"):
         model_spec(deep, tokenizer, TEXTS[0])
@@ -647,11 +682,6 @@ def test_models_that_cannot_be_shown_are_refused_in_one_line(tokenizer):
     for value, make, words in (
         (float("nan"), live_spec, "layers.1.up.weight: holds values that are not finite"),
         (float("inf"), recorded_spec, "layers.1.up.weight: holds values that are not finite"),
-        (
-            70000.0,
-            live_spec,
-            "layers.1.up.weight: holds 70000, but a page keeps weights as float16, up to 65504",
-        ),
     ):
         model = make_model(tokenizer)
         with torch.no_grad():

@@ -75,6 +75,8 @@ def edge_cases(model):
         (["a", "b", "<|endoftext|>"], [[1, 3]], [0]),
         ([str(i) for i in range(60)], [[i, i + 2] for i in range(0, 60, 5)], list(range(11, -1, -1))),
         (AWKWARD[:-1], [[0, 3], [5, 9]], [1, 0]),
+        (["a", "[MASK]", "b", "[gMASK]"], [[0, 1], [1, 2], [3, 4]], [2, 1, 0]),
+        (["a", "[MASK]", "b", "[sMASK]"], [[0, 2]], [0]),
     ):
         for objective in OBJECTIVES:
             yield dict(text=text, spans=spans, order=order, objective=objective, model=model)
