@@ -35,9 +35,12 @@ def model_spec(model, tokenizer, text="", name=""):
     return recorded_spec(model, tokenizer, text, name)
 
 
-def live_spec(model, tokenizer, text="", name=""):
-    """Return the weights in float16, tensor by tensor, and the tokenizer. text: the page's first text."""
-    _check(model, tokenizer)
+def live_spec(model, tokenizer, text="", name="", families=("glm",)):
+    """Return the weights in float16, tensor by tensor, and the tokenizer. text: the page's first text.
+
+    families: those that are accepted; the page's lab fills blanks as glm alone does.
+    """
+    _check(model, tokenizer, families)
     check_plain(model)  # because the page computes with the weights
     tensors = model.state_dict()
     halves = [_float16(key, value) for key, value in tensors.items()]
@@ -141,12 +144,14 @@ def _head(kind, model, tokenizer, text, name):
     }
 
 
-def _check(model, tokenizer):
+def _check(model, tokenizer, families=("glm",)):
     """Raise MinglmError for a model that cannot be shown."""
     check_pair(model, tokenizer)
-    if model.config.family != "glm":
-        family = model.config.family
-        raise MinglmError(f"model: it was trained as {family}; a page shows models that were trained as glm")
+    if (family := model.config.family) not in families:
+        accepted = " or ".join(families)
+        raise MinglmError(
+            f"model: it was trained as {family}; a page shows models that were trained as {accepted}"
+        )
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise MinglmError(f"{name}: holds values that are not finite; a page cannot show such a model")
