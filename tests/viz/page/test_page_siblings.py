@@ -67,7 +67,12 @@ def test_each_family_reads_with_its_own_mask_and_fills_its_blanks(filled):
         assert (gpt["part_a_len"], bert["part_a_len"], glm["part_a_len"]) == (0, rows["bert"], part_a)
         assert rows["gpt"] == rows["bert"] == part_a + sum(lengths) - len(lengths)
         assert rows["glm"] == part_a + len(glm["steps"])  # with the end of each blank
+        masks = [row for row, token in enumerate(bert["columns"][0]) if token == tokenizer.special.mask]
+        assert [step["row"] for step in bert["steps"]] == masks
+        assert all(gpt["columns"][0][step["row"] + 1] == step["token"] for step in gpt["steps"])
+        assert [step["row"] + 1 for step in gpt["steps"]] == masks
         for found in (gpt, bert):
+            assert found["columns"][1:] == [list(range(rows["gpt"])), [0] * rows["gpt"]]
             words = iter(tokenizer.pieces([step["token"] for step in found["steps"]]))
             expected = text
             for length in lengths:
