@@ -30,8 +30,9 @@ from minglm.train.optimizer import Muon
 from minglm.use.models import SIBLINGS
 
 HERE = Path(__file__).parent
-FAMILIES, SEEDS, STEPS, BATCH = (*SIBLINGS, "glm-ordered"), range(5), 1000, 16
+SEEDS, STEPS, BATCH = range(5), 1000, 16
 RATE = 0.01  # of Muon, which learns this in a third of AdamW's steps
+ORDERS = "in order", "last first"  # of two blanks
 DIALS = dict(has_eos=True, mask_ratio=0.3, mean_length=1.5, blanks="drawn")
 
 WORLD = sentences()
@@ -195,14 +196,17 @@ def rank_gpt(model, question):
     return min(texts, key=lambda tokens: -probability(model, tokens, [(1, len(tokens))]))
 
 
-def fill(model, question, way=""):
-    """The filled sentence, as tokens. way: "rank" (gpt), "again" (bert) or "backwards" (glm)."""
+def fill(model, question, other=False):
+    """The filled sentence, as tokens, greedily.
+
+    other: GPT ranks all animals, BERT fills one mask at a time, GLM fills the last blank first.
+    """
     family, (tokens, spans, _) = model.config.family, told_lengths(question)[0]
     if family == "gpt":
-        return rank_gpt(model, question) if way else fill_gpt(model, tokens, spans)
+        return rank_gpt(model, question) if other else fill_gpt(model, tokens, spans)
     if family == "bert":
-        return fill_bert(model, tokens, spans, bool(way))
-    return fill_glm(model, question, bool(way))
+        return fill_bert(model, tokens, spans, again=other)
+    return fill_glm(model, question, backwards=other)
 
 
 # ---- the best that is possible ---------------------------------------------------------------------------
@@ -257,7 +261,7 @@ def ideal_order(question, backwards):
 
 def summary(runs):
     """{family: {measure: {kind: {"score", "standard_error"}}}} over the seeds, in %."""
-    names = [(family, [run for run in runs if run["family"] == family]) for family in FAMILIES]
+    names = [(family, [run for run in runs if run["family"] == family]) for family in SIBLINGS]
     about = ("family", "seed", "seconds")
     return {
         family: over_seeds([{key: run[key] for key in run if key not in about} for run in ours])
@@ -295,16 +299,16 @@ def measured(model):
         results["probability"][kind] = mean(masses)
         results["greedy"][kind] = mean(fill(model, text) in right(text) for text in texts)
     if family == "gpt":
-        results["rank"] = {"animal": mean(fill(model, q, "rank") in right(q) for q in asked["animal"])}
+        results["rank"] = {"animal": mean(fill(model, q, True) in right(q) for q in asked["animal"])}
     if family == "bert":
         results["again"] = {
-            kind: mean(fill(model, text, "again") in right(text) for text in texts)
+            kind: mean(fill(model, text, True) in right(text) for text in texts)
             for kind, texts in asked.items()
         }
-    both = asked["animal and food"]
-    results["in order"] = mean(fill(model, text) in likeliest(text) for text in both)
-    if family.startswith("glm"):
-        results["last first"] = mean(fill(model, text, "backwards") in likeliest(text) for text in both)
+    if family == "glm":
+        for how in ORDERS:
+            filled = {text: fill(model, text, how == "last first") for text in asked["animal and food"]}
+            results[how] = mean(tokens in likeliest(text) for text, tokens in filled.items())
     return results
 
 
@@ -317,9 +321,7 @@ def best():
             for kind, texts in asked.items()
         }
     both = asked["animal and food"]
-    order = {
-        name: mean(ideal_order(q, name == "last first") for q in both) for name in ("in order", "last first")
-    }
+    order = {how: mean(ideal_order(text, how == "last first") for text in both) for how in ORDERS}
     return dict(probability=table | {"glm": dict.fromkeys(asked, 1.0)}, **order)
 
 
@@ -343,11 +345,11 @@ def write_results(again, save):
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not again else {}
     known = {(result["family"], result["seed"]): result for result in old.get("runs", [])}
     about = conditions()
-    for seed, family in product(SEEDS, FAMILIES):
+    for seed, family in product(SEEDS, SIBLINGS):
         if (family, seed) not in known or (save and seed == 0):
             known[family, seed], model = run(family, seed)
             print(family, seed, known[family, seed]["probability"], flush=True)
-            if save and seed == 0 and family in SIBLINGS:
+            if save and seed == 0:
                 save_pretrained(model, SIBLINGS[family], TOKENIZER, dtype=torch.float16)
         runs.append(known[family, seed])
         about |= dict(
