@@ -37,14 +37,18 @@
 # - **学完本章，你能**说清 BERT、GPT、T5、GLM 各看到什么、预测什么，并用一个整数得到三种掩码。
 # - **预备知识**：[第 02 章](02_two_positions.zh.md)和[第 03 章](03_who_sees_whom.zh.md)。
 # %% imports
+import math
 from collections import Counter
 from fractions import Fraction
 from itertools import product, takewhile
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
-from minglm import GLMMask, explain, keys_of_row
+from minglm import GLMMask, explain, keys_of_row, pack
+from minglm.families import answer_example
+from minglm.use.models import read_siblings
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
 from minglm.viz.palette import KINDS, THEMES
@@ -368,6 +372,86 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
     assert name == "BERT" or (d.mask == np.tri(len(d), dtype=bool)).all()  # the triangle of GPT
 
 
+# %% [markdown]
+# ## The same with trained networks
+#
+# So far we counted. Three networks of one shape (134,016 weights) have read the same small world of sentences
+# ([`minglm/data/toy.py`](../minglm/data/toy.py)) as GLM, as GPT and as BERT; they come with minglm. In this
+# world a fox eats red berries or white mushrooms, and a mouse lives on the farm or in the forest. The three
+# texts below are from sentences that were held out. How likely is each answer? (GPT and BERT are told its
+# length, GLM also has to end it.)
+# %% [markdown] zh
+# ## 换成训练好的网络
+#
+# 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个小世界里的同一批句子
+# （[`minglm/data/toy.py`](../minglm/data/toy.py)），一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm
+# 一起发布。在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
+# 下面三句话训练时都没出现过。每个答案的概率是多少？（GPT 和 BERT 事先知道答案的长度，
+# GLM 还得自己决定在哪里结束。）
+# %%
+SIBLINGS, tokenizer = read_siblings()  # {"glm": a GLM, "gpt": ..., "bert": ...}
+ASKED = {
+    "The [MASK] lives on the farm and eats mice.": ["cat", "cow", "pig", "fox", "otter"],
+    "The fox lives in the forest and eats [MASK].": [
+        f"{a} {b}" for a in ("red", "white") for b in ("berries", "mushrooms")
+    ],
+    "The mouse lives [MASK] and eats seeds.": [
+        f"{a} the {b}" for a, b in product(("on", "in"), ("farm", "forest"))
+    ],
+}
+
+
+@torch.no_grad()
+def probability(family, text, answer):
+    """The probability that a sibling gives to an answer in the blank of a text."""
+    special, answer = tokenizer.special, tokenizer.encode(" " + answer)
+    part_a = [special.cls, *tokenizer.encode(text, special=True), special.eos]
+    place, end = part_a.index(special.mask), family == "glm"
+    example = answer_example(family, part_a, place, answer, special, end=end)
+    return math.exp(-SIBLINGS[family].loss(pack([example]), "sum").item())
+
+
+trained = {
+    text: {family: [probability(family, text, a) for a in fillings] for family in ("bert", "gpt", "glm")}
+    for text, fillings in ASKED.items()
+}
+for text, ways in trained.items():
+    print(text)
+    for family, p in ways.items():
+        print(f"    {family:5}", *(f"{a} {x:.2f}  " for a, x in zip(ASKED[text], p, strict=True)))
+
+# %% picture
+fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.3), sharey=True, layout="constrained")
+for ax, (text, ways) in zip(axes, trained.items(), strict=True):
+    for n, (family, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
+        at = np.arange(len(ASKED[text])) + 0.27 * (n - 1)
+        ax.bar(at, ways[family], 0.25, label=family.upper(), color=KINDS[kind].light)
+    ax.set_title(text.replace(" lives", "\nlives").replace(" and", "\nand"), fontsize=9)
+    ax.set_xticks(range(len(ASKED[text])), [a.replace(" ", "\n") for a in ASKED[text]], fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+axes[0].set_ylabel("probability")
+axes[0].legend(frameon=False, fontsize=9)
+fig.alt_text = (
+    "Probabilities that three trained networks give to answers. The animal that eats mice: GLM and BERT are "
+    "sure of the cat, GPT is not. The fox's food and the mouse's home: GLM and GPT share their probability "
+    "between the two right answers, BERT also gives some to wrong pairs such as red mushrooms."
+)
+
+
+# %% [markdown]
+# What we counted, they have learned. GPT cannot see the mice and spreads its answer over all animals. BERT
+# gives a quarter of its probability to red mushrooms and white berries, which no fox eats here, and more than
+# a third to *on the forest* and *in the farm*. GLM does neither. [All questions, with several
+# seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world), are measured against the best that each mask
+# allows. There are ways around a mask: GPT can compare whole sentences, one for each animal, and BERT can
+# fill one `[M]` at a time. Both then read more often, and GPT needs a list of answers.
+# %% [markdown] zh
+# 数出来的结论，网络都学会了。GPT 看不到右边的 mice，只好把概率摊给所有动物。BERT 把四分之一的概率给了
+# red mushrooms 和 white berries，这里没有哪只狐狸吃这些；又把三分之一以上给了 *on the forest* 和
+# *in the farm*。GLM 没有这两种毛病。全部问题、多个随机种子的结果，以及每种掩码所允许的上限，见
+# [测量结果](results/README.md#glm-gpt-and-bert-in-a-toy-world)（英文）。
+# 要绕过掩码也有办法：GPT 可以把每种动物填进去，比较整句的概率；BERT 可以一次只填一个 `[M]`。
+# 代价是要多读几遍，GPT 还得先有一份候选答案。
 # %% [markdown]
 # **Remember:** BERT fills all blanks at once and blindly, GPT writes without seeing the right side, GLM
 # sees both sides and what it has written. The mask of all of them is one integer `A`: row `i` sees

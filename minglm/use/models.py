@@ -6,6 +6,8 @@ from pathlib import Path
 from ..errors import note
 
 BOX = Path(__file__).parents[1] / "box"  # the bundled model
+# one network that learned minglm/data/toy.py as each of these families
+SIBLINGS = {family: BOX.parent / "siblings" / family for family in ("glm", "gpt", "bert")}
 
 
 def load(directory):
@@ -40,6 +42,12 @@ def read_model(directory):
     model, tokenizer = GLM.from_pretrained(folder), Tokenizer.from_pretrained(folder)
     check_pair(model, tokenizer)
     return model, tokenizer
+
+
+def read_siblings():
+    """({family: GLM}, their Tokenizer) of the three siblings."""
+    pairs = {family: read_model(folder) for family, folder in SIBLINGS.items()}
+    return {family: model for family, (model, _) in pairs.items()}, pairs["glm"][1]
 
 
 def newest_run(runs=Path("runs")):

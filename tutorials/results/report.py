@@ -25,6 +25,7 @@ ROOT = HERE.parent.parent
 PAGES = HERE / "README.md", ROOT / "README.md", ROOT / "README.zh.md"
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
 BOTH = "forward+backward"
+SIBLINGS = dict(glm="GLM", gpt="GPT", bert="BERT")
 HELD_OUT = ["objective", "perplexity", "bits per byte", "unigram model", "ours / unigram"]
 HELD_OUT += ["Part A is noise", "noise / ours"]
 TITLES = NAMES | dict(text="running text, bits per byte")
@@ -138,8 +139,9 @@ def headline(results):
     baselines = dict(bzip2="bzip2", majority="majority", chance="chance")
     baselines |= dict(words="TF-IDF", dictionary="dictionary", before="the model before it")
     titles = (
+        "toy world: an animal, the clue behind the blank, %",
+        "toy world: two words that go together, %",
         "everyday blanks filled acceptably, %",
-        "the same, among five fillings, %",
         "chapters of Jane Austen, bits per byte (lower is better)",
         "blanks restored exactly, %",
         "sentiment, not fine-tuned, %",
@@ -158,8 +160,9 @@ def headline_zh(results):
     baselines = dict(bzip2="bzip2", majority="多数类", chance="随机猜")
     baselines |= dict(words="TF-IDF", dictionary="逐词词典", before="上一个模型")
     titles = (
+        "玩具世界：动物，线索在空的右边，%",
+        "玩具世界：必须搭配的两个词，%",
         "日常句子填空可接受，%",
-        "同上，前五个答案之一，%",
         "简·奥斯汀的章节，每字节比特数（越低越好）",
         "空白完全还原，%",
         "情感分类，未微调，%",
@@ -173,13 +176,16 @@ def headline_zh(results):
 
 
 def headlines(results, heads, titles, baselines):
-    """Five rows before fine-tuning, then one row per task after it."""
+    """Two rows of the toy world, four of the bundled model, and one row per task after fine-tuning."""
+    toy = json.loads((HERE / "toy.json").read_text(encoding="utf-8"))["table"]
+    rows = []
+    for kind in ("animal", "two-word food"):
+        glm, gpt, bert = (pm(toy[family]["probability"][kind]) for family in SIBLINGS)
+        rows.append([glm, "", f"GPT {gpt}, BERT {bert}"])
     models = json.loads((HERE / "boxes.json").read_text(encoding="utf-8"))["models"]
     before, now = (models[name]["everyday"]["metrics"] for name in ("before", "now"))
-    rows = []
-    for name in ("accuracy", "accuracy_in_five"):
-        simple = f"{baselines['before']} {scaled(before[name], 100, 1)}"
-        rows.append([scaled(now[name], 100, 1), "", simple])
+    simple = f"{baselines['before']} {scaled(before['accuracy'], 100, 1)}"
+    rows.append([scaled(now["accuracy"], 100, 1), "", simple])
     for task, metric, times, digits, key, baseline in (
         ("text", "bits_per_byte_left_to_right", 1, 2, "bits_per_byte_of_bzip2", "bzip2"),
         ("infill", "exact_match", 100, 1, None, None),
@@ -295,6 +301,41 @@ def short_blanks(results):
     ):
         rows.append([title, *(pm(plan[use]["result"], digits) for plan in results.values())])
     return table(["", *(f"{name}, commit {plan['text']['commit']}" for name, plan in results.items())], rows)
+
+
+# ---- the toy world ---------------------------------------------------------------------------------------
+
+
+@of("toy")
+def siblings(results):
+    rows = [[kind, n, *with_best(results, kind, "{} | {:.1f}")] for kind, n in results["questions"].items()]
+    heads = [head for name in SIBLINGS.values() for head in (name, "ideal")]
+    size = f"{results['parameters']:,} weights, {results['steps']:,} steps of {results['batch']} sentences"
+    costs = f"{size}, {results['seconds']:.0f} seconds of one core on average; {results['seeds']} seeds"
+    return f"{conditions(results)} {costs}.\n\n{table(['blank', 'questions', *heads], rows)}"
+
+
+def with_best(results, kind, form):
+    """For each family: the probability of right answers in %, and the highest that its mask allows."""
+    best, table = results["best"]["probability"], results["table"]
+    return [form.format(pm(table[f]["probability"][kind]), 100 * best[f][kind]) for f in SIBLINGS]
+
+
+@of("toy")
+def greedily(results):
+    x, rows = results["table"], []
+    for kind in results["questions"]:
+        ranked = pm(x["gpt"]["rank"][kind]) if kind in x["gpt"]["rank"] else ""
+        greedy = [pm(x[family]["greedy"][kind]) for family in SIBLINGS]
+        rows.append([kind, *greedy, pm(x["bert"]["again"][kind]), ranked])
+    return table(["blank", *SIBLINGS.values(), "BERT, one mask at a time", "GPT, ranking all animals"], rows)
+
+
+@of("toy")
+def orders(results):
+    x, best = results["table"]["glm"], results["best"]
+    rows = [[how, pm(x[how]), f"{100 * best[how]:.1f}"] for how in ("in order", "last first")]
+    return table(["blanks filled", "GLM", "ideal"], rows)
 
 
 # ---- the small presets -----------------------------------------------------------------------------------

@@ -37,13 +37,14 @@ def model_spec(model, tokenizer, text="", name=""):
     return spec
 
 
-def live_spec(model, tokenizer, text="", name=""):
+def live_spec(model, tokenizer, text="", name="", families=("glm",)):
     """Return the quantised weights and the tokenizer. text: the page's first text.
 
-    tensors: [name, rows, columns], 0 columns for a vector. levels: base64 of the int8 of all matrices, one
-    after the other. scales: base64 of float32, for each tensor the scales of its rows, or the vector itself.
+    families: those that are accepted; the page's lab fills blanks as glm alone does. tensors: [name, rows,
+    columns], 0 columns for a vector. levels: base64 of the int8 of all matrices, one after the other. scales:
+    base64 of float32, for each tensor the scales of its rows, or the vector itself.
     """
-    _check(model, tokenizer)
+    _check(model, tokenizer, families)
     check_plain(model)  # because the page computes with the weights
     tensors, levels, scales = [], [], []
     for key, value in model.state_dict().items():
@@ -163,12 +164,14 @@ def _head(kind, model, tokenizer, text, name):
     }
 
 
-def _check(model, tokenizer):
+def _check(model, tokenizer, families=("glm",)):
     """Raise MinglmError for a model that cannot be shown."""
     check_pair(model, tokenizer)
-    if model.config.family != "glm":
-        family = model.config.family
-        raise MinglmError(f"model: it was trained as {family}; a page shows models that were trained as glm")
+    if (family := model.config.family) not in families:
+        accepted = " or ".join(families)
+        raise MinglmError(
+            f"model: it was trained as {family}; a page shows models that were trained as {accepted}"
+        )
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise MinglmError(f"{name}: holds values that are not finite; a page cannot show such a model")
