@@ -105,7 +105,7 @@ def check_command(args):
             sys.exit(1)
         return praise(lines, correct, args.file)
     print("\n".join(about(name, verdict, reader, look())) + "\n")
-    print("\n".join(f"   {line}" for line in help_with(name, args, page_of(name))))
+    print("\n".join(f"   {line}".rstrip() for line in help_with(name, args, page_of(name))))
     sys.exit(1)
 
 

@@ -49,7 +49,8 @@ def shape_of(value):
     if torch.is_tensor(value):
         return f"a tensor {tuple(value.shape)}"
     size = f" of {len(value)}" if isinstance(value, list | tuple | dict) else ""
-    return f"a {type(value).__name__}{size}"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}{size}"
 
 
 def difference(got, want):
@@ -60,10 +61,17 @@ def difference(got, want):
     if isinstance(got, list | tuple) and isinstance(want, list | tuple):
         return of_lists(list(got), list(want))
     if isinstance(got, int | float) and isinstance(want, int | float):
-        return of_tensors(torch.tensor([float(got)]), torch.tensor([float(want)]))
+        return of_numbers(got, want)
     if type(got) is not type(want):
         return f"It returned {shape_of(got)}; {shape_of(want)} is expected."
     return None
+
+
+def of_numbers(got, want):
+    """How two numbers differ."""
+    if isinstance(got, int) and isinstance(want, int):
+        return f"Yours is {abs(got - want)} too {'large' if got > want else 'small'}."
+    return of_tensors(torch.tensor([float(got)]), torch.tensor([float(want)]))
 
 
 def of_lists(got, want):
@@ -85,6 +93,13 @@ def of_lists(got, want):
     flat = [piece for x in got for piece in (x.split() if isinstance(x, str) else [x])]
     if flat == want:
         return "Words were joined into one string; each word is an entry of its own."
+    if "".join(map(str, got)) == "".join(map(str, want)) and len(got) > len(want):
+        return '`tokens += "[S]"` adds a string letter by letter; `tokens += ["[S]"]` adds one entry.'
+    if [*map(str, got)] == [*map(str, want)]:
+        wrong = next(n for n, (a, b) in enumerate(zip(got, want, strict=True)) if not equal(a, b))
+        return f"It looks right, but place {wrong} is {shape_of(got[wrong])}; {want[wrong]!r} is expected."
+    if got and all(isinstance(x, bool) for x in got):
+        return "Yours is a list of True and False."
     if len(got) == len(want) and sorted(map(str, got)) == sorted(map(str, want)):
         return "The right entries, in another order."
     if got == want[: len(got)]:
@@ -96,7 +111,7 @@ def of_lists(got, want):
     if len(got) != len(want):
         return f"Yours has {len(got)} entries, the right one {len(want)}."
     wrong = [n for n, (a, b) in enumerate(zip(got, want, strict=True)) if not equal(a, b)]
-    return f"{len(wrong)} of {len(want)} entries differ, the first at place {wrong[0]}."
+    return f"{len(wrong)} of {len(want)} entries {'differs' if len(wrong) == 1 else 'differ'}."
 
 
 def _count(n):
@@ -121,13 +136,17 @@ def of_tensors(got, want):
     pairs = [
         (a, -b, "The sign is wrong."),
         (a, b.new_zeros(()).expand_as(b), "It is all zeros."),
-        (a, b - a.mean() * 0 + (a - b).mean(), f"Everything is {float((a - b).mean()):+.3g} off."),
     ]
+    if b.numel() > 1:
+        off = float((a - b).mean())
+        pairs.append((a, b + off, f"Every number is {abs(off):.3g} too {'large' if off > 0 else 'small'}."))
     if want.dim() >= 2 and want.shape[-1] == want.shape[-2]:
         pairs.append((a, b.transpose(-1, -2), "That is the transpose of the right answer."))
     for mine, other, say in pairs:
         if equal(mine, other) and not equal(other, b):
             return say
+    if b.numel() == 1:
+        return None
     ratio = (a / b)[b != 0]
     if len(ratio) and equal(ratio, ratio.mean().expand_as(ratio)):
         return f"Everything is {float(ratio.mean()):.4g} times as large as it should be."
@@ -136,7 +155,7 @@ def of_tensors(got, want):
         return f"The numbers are right, but they are {got.dtype}; {want.dtype} is expected."
     off = float((a - b).abs().max())
     close = (
-        " (close, but not equal: what is small in the formula?)" if off < 0.02 * float(b.abs().max()) else ""
+        " (close, but not equal: what is small in the formula?)" if off < 0.03 * float(b.abs().max()) else ""
     )
     return f"{wrong} of {b.numel()} numbers differ, by at most {off:.2g}{close}."
 
@@ -160,4 +179,10 @@ def of_masks(got, want):
     if got.equal(want.flip(-1, -2)):
         return "It is turned by half a turn: row 0 is at the top, token 0 on the left."
     more, less = int((got & ~want).sum()), int((want & ~got).sum())
-    return f"{more} cells are open that should be shut, {less} are shut that should be open."
+    many = f"{more} {_cells(more)} open that should be shut" if more else ""
+    few = f"{less} {_cells(less)} shut that should be open" if less else ""
+    return f"{many}{', and ' if more and less else ''}{few}."
+
+
+def _cells(n):
+    return "cell is" if n == 1 else "cells are"

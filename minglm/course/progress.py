@@ -5,9 +5,6 @@ from .puzzles import PARTS, PUZZLES
 from .reader import Stopped
 from .stubs import body_lines
 
-LAST = "cat"  # the last task: nothing to write, your GLM is trained
-TEXT = "the [M] lives on the farm and eats mice"
-
 
 def walk(reader, look):
     """Check puzzles in order up to the first that is not right. -> (names that are right, name, Verdict).
@@ -48,8 +45,12 @@ def bar(done, look):
 
 def about(name, verdict, reader, look):
     """The puzzle at hand: its question, and what is wrong or where to write."""
-    number = [*PUZZLES].index(name) + 1
-    lines = [look.bold(f"{number}. {name}") + f"   {PUZZLES[name].question}", ""]
+    names = [*PUZZLES]
+    number = names.index(name) + 1
+    lines = []
+    if number > 1 and verdict.state == OPEN:
+        lines = [look.green(look.bold(f"{look.sign('right')} {names[number - 2]} is right!")), ""]
+    lines += [look.bold(f"{number}. {name}") + f"   {PUZZLES[name].question}", ""]
     if verdict.state != OPEN:
         return lines + [f"   {line}".rstrip() for line in verdict.lines]
     count = body_lines(name)
@@ -78,7 +79,7 @@ def train_and_fill(reader, look):
             good = answer == text.replace("[M]", animal)
             correct += good
             sign = look.green(look.sign("right")) if good else look.red(look.sign("wrong"))
-            lines.append(f"    {sign} {text:42}  {answer}")
+            lines.append(f"    {sign} {text:43}  {answer}")
     except KeyError as error:
         raise Stopped([f"{error.args[0]} is gone from your file; the last task needs it."]) from None
     finally:

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import linecache
+import re
 import signal
 import threading
 import traceback
@@ -12,6 +13,24 @@ from pathlib import Path
 from ..errors import MinglmError
 
 SECONDS = 5  # of CPU time, so that a busy machine stops nobody
+
+
+# what Python says, and what that often means
+ADVICE = {
+    "return_types": "`.max(-1)` returns values and places; `.amax(-1)` returns the values alone.",
+    "only one element|to Python scalar": "math.exp or math.tanh takes one number; torch.tanh takes a tensor.",
+    "Target -1 is out of bounds": "torch's cross_entropy has ignore_index=-1 for rows that learn nothing.",
+    "must match the size|cannot be multiplied|must be equal|expanded size": (
+        "The shapes do not fit. Look at them with print(a.shape, b.shape) above that line."
+    ),
+    "expected sequence of length|to be equal size": "A tensor is a rectangle: pad to the same T.",
+    "NoneType": "Something is None here: did a function forget its `return`?",
+    "unhashable type: 'list'": "A list cannot be a key of a dict; a number, a string or a tuple can.",
+    "can only concatenate": "`+` joins a list with a list: [word], not word.",
+    "list indices must be integers": "An index is a whole number: is it a pair (start, end), or a word?",
+    "out of range|out of bounds": "Lists count from 0, so the last entry is number len - 1.",
+    "dtype|same type|Float but found|scalar type": "The tensors have different dtypes: make them alike.",
+}
 
 
 class Stopped(Exception):
@@ -90,15 +109,20 @@ class Reader:
             raise Stopped(self._raised(error, function)) from None
 
     def _where(self, error):
-        """The last line of the reader's file that an exception passed, as a list of one or no text."""
+        """The lines of the reader's file that an exception passed, at most the last three."""
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == self.path]
-        return [f"line {frames[-1].lineno}:  {frames[-1].line}"] if frames else []
+        return [f"line {frame.lineno}:  {frame.line}" for frame in frames[-3:]]
 
     def _raised(self, error, function):
         where, what = self._where(error), traceback.format_exception_only(error)[-1].strip()
         if not where and isinstance(error, TypeError) and "argument" in what:
             return ["The arguments in its `def` line were changed; it needs those that it came with.", what]
-        return [*where, what]
+        advice = [say for pattern, say in ADVICE.items() if re.search(pattern, what)][:1]
+        if ".T" in "".join(where) and not isinstance(error, NameError):
+            advice = [
+                "`.T` is for matrices; `.transpose(-1, -2)` swaps the last two of any number of dimensions."
+            ]
+        return [*where, what, *([""] + advice if advice else [])]
 
     def line_of(self, name):
         """The line where a function begins, or None."""

@@ -371,3 +371,27 @@ def test_when_all_is_right_the_reader_s_glm_is_trained(minglm, tmp_path, monkeyp
     result = minglm("course", "check", file)
     assert "26 of 26" in result.out and "step   12   loss" in result.out
     assert result.code == 1 and "The cat is missing" in result.out
+
+
+def test_the_page_shows_what_the_commands_print(minglm, tmp_path, monkeypatch):
+    """Its blocks in order: a function is put into the file, a command is run."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "tutorials" / "puzzles.md").read_text(encoding="utf-8")
+    file, count = tmp_path / "my_glm.py", 0
+
+    def put(name, source):
+        text = file.read_text(encoding="utf-8")
+        start = text.index(f"def {name}(")
+        file.write_text(text[:start] + source.strip() + text[text.index("\n\n\n", start) :], encoding="utf-8")
+
+    for language, block in re.findall(r"^```(python|console)\n(.*?)^```$", page, re.M | re.S):
+        if language == "python":
+            name = re.match(r"def (\w+)", block)[1]
+            for earlier in NAMES[1 : NAMES.index(name)]:
+                put(earlier, stubs.solution_of(earlier))
+            put(name, block)
+        else:
+            line, _, shown = block.partition("\n")
+            assert minglm(*line.split()[2:]).out.strip("\n") == shown.strip("\n")
+            count += 1
+    assert count == 4
