@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import MinglmError, nearest, suggestion
 
-FILE = "my_glm.py"
+FILE, KERNELS = "my_glm.py", "kernels.cu"
 
 
 def add_course(p):
@@ -16,7 +16,8 @@ def add_course(p):
     )
     p.set_defaults(run=list_command)
     steps = p.add_subparsers(metavar="STEP")
-    start = steps.add_parser("start", help=f"write the file with the puzzles (default {FILE})")
+    about = f"write the file with the puzzles (default {FILE}; {KERNELS}: the CUDA puzzles)"
+    start = steps.add_parser("start", help=about)
     start.add_argument("file", metavar="FILE", nargs="?", type=Path, default=Path(FILE))
     start.set_defaults(run=start_command)
     check = steps.add_parser(
@@ -42,7 +43,8 @@ def list_command(args):
         print(f"  {part.title}")
         for puzzle in part.puzzles:
             print(f"      {puzzle.name:16} {puzzle.question}")
-    print(f"\n  minglm course start    writes {FILE}, and you write the rest")
+    print(f"\n  minglm course start    writes {FILE}, and you write the rest\n")
+    list_kernels()
 
 
 def chapters():
@@ -66,14 +68,26 @@ def show_progress():
 
     right, name, verdict = walk(Reader(FILE), look())
     print("\n".join(chart(right, name, bool(verdict and verdict.lines), look())))
-    print(f"\n  minglm course check {FILE}")
+    print(f"\n  minglm course check {FILE}\n")
+    list_kernels()
+
+
+def list_kernels():
+    """The CUDA puzzles."""
+    from ..course.kernels import KERNELS as kernels
+
+    print(f"CUDA without a GPU: {len(kernels)} kernels, run by an emulator (they need a C++ compiler)\n")
+    print("\n".join(f"      {kernel.name:16} {kernel.question}" for kernel in kernels.values()))
+    print(f"\n  minglm course start {KERNELS}")
 
 
 def start_command(args):
+    from ..course import kernels, stubs
     from ..course.puzzles import PUZZLES
-    from ..course.stubs import functions, stub_file
 
-    text = stub_file(args.file.name)
+    is_cuda = args.file.suffix == ".cu"
+    text = (kernels if is_cuda else stubs).stub_file(args.file.name)
+    names = [*(kernels.KERNELS if is_cuda else PUZZLES)]
     try:
         with open(args.file, "x", encoding="utf-8") as file:
             file.write(text)
@@ -81,16 +95,37 @@ def start_command(args):
         raise MinglmError(
             f"{args.file}: it exists and is never overwritten; `minglm course start OTHER` writes a new one"
         ) from None
-    first = next(iter(functions()))
-    line = text[: text.index(f"def {first}")].count("\n") + 1
-    print(f"wrote       {args.file}: {len(PUZZLES)} puzzles")
+    line = text[: text.index(f" {names[0]}(")].count("\n") + 1
+    print(f"wrote       {args.file}: {len(names)} puzzles")
     print(
-        f"\nOpen it in an editor and write {first}, line {line}. Then:\n\n    minglm course check {args.file}"
+        f"\nOpen it in an editor and write {names[0]}, line {line}. Then:\n\n    minglm course check {args.file}"
     )
+
+
+def check_kernels(args):
+    """As check_command, for the CUDA puzzles."""
+    from ..course import kernels
+
+    right, name, verdict = kernels.walk(args.file, look())
+    is_wrong = bool(verdict and verdict.lines)
+    print("\n".join(kernels.chart(right, name, is_wrong, look())) + "\n")
+    if name is None:
+        print("All kernels are right, under five schedules, and none touches more memory than it has to.")
+        print(
+            "Next: csrc/cuda/simple.cuh, the first real kernel of minglm, is your `forward` with more rows."
+        )
+        return
+    print("\n".join(kernels.about(name, verdict, args.file, look())) + "\n")
+    lines = help_with(kernels.KERNELS[name], args, "13_the_cuda_kernel.md")
+    print("\n".join(f"   {line}".rstrip() for line in lines))
+    sys.exit(1)
 
 
 def check_command(args):
     """Print how far the reader is; exit code 1 while something is not right or not written."""
+    if args.file.suffix == ".cu":
+        return check_kernels(args)
+    from ..course.puzzles import PUZZLES
     from ..course.progress import about, chart, page_of, train_and_fill, walk
     from ..course.reader import Reader, Stopped
 
@@ -105,18 +140,16 @@ def check_command(args):
             sys.exit(1)
         return praise(lines, correct, args.file)
     print("\n".join(about(name, verdict, reader, look())) + "\n")
-    print("\n".join(f"   {line}".rstrip() for line in help_with(name, args, page_of(name))))
+    print("\n".join(f"   {line}".rstrip() for line in help_with(PUZZLES[name], args, page_of(name))))
     sys.exit(1)
 
 
-def help_with(name, args, page):
+def help_with(puzzle, args, page):
     """The hint that was requested, or how to get one."""
-    from ..course.puzzles import PUZZLES
-
     command = f"minglm course check {args.file}"
     if args.hint:
-        more = f"{command} --hint 2" if args.hint == 1 else f"minglm course solution {name}"
-        return [f"Hint {args.hint} of 2: {PUZZLES[name].hints[args.hint - 1]}", "", f"Still stuck?  {more}"]
+        more = f"{command} --hint 2" if args.hint == 1 else f"minglm course solution {puzzle.name}"
+        return [f"Hint {args.hint} of 2: {puzzle.hints[args.hint - 1]}", "", f"Still stuck?  {more}"]
     return [f"Stuck?  {command} --hint   or read tutorials/{page}"]
 
 
@@ -138,13 +171,16 @@ def praise(lines, correct, file):
 
 
 def solution_command(args):
+    from ..course import kernels, stubs
     from ..course.puzzles import PUZZLES
-    from ..course.stubs import solution_of
 
-    if args.puzzle not in PUZZLES:
-        near = suggestion(nearest(args.puzzle, PUZZLES), PUZZLES)
-        raise MinglmError(f"puzzle: {args.puzzle[:40]!r} does not exist; {near}")
-    print(solution_of(args.puzzle))
+    if args.puzzle in PUZZLES:
+        return print(stubs.solution_of(args.puzzle))
+    if args.puzzle in kernels.KERNELS:
+        return print(kernels.solution_of(args.puzzle))
+    names = [*PUZZLES, *kernels.KERNELS]
+    near = suggestion(nearest(args.puzzle, names), names)
+    raise MinglmError(f"puzzle: {args.puzzle[:40]!r} does not exist; {near}")
 
 
 def look():
