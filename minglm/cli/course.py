@@ -97,26 +97,26 @@ def start_command(args):
         ) from None
     line = text[: text.index(f" {names[0]}(")].count("\n") + 1
     print(f"wrote       {args.file}: {len(names)} puzzles")
-    print(
-        f"\nOpen it in an editor and write {names[0]}, line {line}. Then:\n\n    minglm course check {args.file}"
-    )
+    print(f"\nOpen it in an editor and write {names[0]}, line {line}. Then:")
+    print(f"\n    minglm course check {args.file}")
 
 
 def check_kernels(args):
     """As check_command, for the CUDA puzzles."""
-    from ..course import kernels
+    from ..course.kernel_report import about, chart, walk
+    from ..course.kernels import KERNELS as kernels
 
-    right, name, verdict = kernels.walk(args.file, look())
+    right, name, verdict = walk(args.file, look())
     is_wrong = bool(verdict and verdict.lines)
-    print("\n".join(kernels.chart(right, name, is_wrong, look())) + "\n")
+    print("\n".join(chart(right, name, is_wrong, look())) + "\n")
     if name is None:
         print("All kernels are right, under five schedules, and none touches more memory than it has to.")
         print(
             "Next: csrc/cuda/simple.cuh, the first real kernel of minglm, is your `forward` with more rows."
         )
         return
-    print("\n".join(kernels.about(name, verdict, args.file, look())) + "\n")
-    lines = help_with(kernels.KERNELS[name], args, "13_the_cuda_kernel.md")
+    print("\n".join(about(name, verdict, args.file, look())) + "\n")
+    lines = help_with(kernels[name], args, "13_the_cuda_kernel.md")
     print("\n".join(f"   {line}".rstrip() for line in lines))
     sys.exit(1)
 
@@ -125,8 +125,8 @@ def check_command(args):
     """Print how far the reader is; exit code 1 while something is not right or not written."""
     if args.file.suffix == ".cu":
         return check_kernels(args)
-    from ..course.puzzles import PUZZLES
     from ..course.progress import about, chart, page_of, train_and_fill, walk
+    from ..course.puzzles import PUZZLES
     from ..course.reader import Reader, Stopped
 
     reader = Reader(args.file)

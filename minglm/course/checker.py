@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -11,20 +11,11 @@ from . import solution
 from .cases import Predict, cases
 from .compare import difference, equal, plain, shape_of
 from .drawing import Look, draw
-from .puzzles import PUZZLES
+from .puzzles import OPEN, PUZZLES, RIGHT, WRONG, Verdict
 from .reader import Stopped
 from .stubs import solution_of
 
-RIGHT, OPEN, WRONG = "right", "open", "wrong"
 IN_PLACE = {"adam": ("w", "m", "v")}  # puzzles that change arguments: the results are what these hold
-
-
-@dataclass
-class Verdict:
-    """state: RIGHT, OPEN (not written yet) or WRONG. lines: what to tell the reader."""
-
-    state: str
-    lines: list = field(default_factory=list)
 
 
 def check(reader, name, look=Look()):  # noqa: B008 (immutable)

@@ -1,7 +1,7 @@
 """How far is the reader? The puzzles of a file in order, as lines for a terminal, and the last task."""
 
-from .checker import OPEN, RIGHT, check
-from .puzzles import PARTS, PUZZLES
+from .checker import check
+from .puzzles import OPEN, PARTS, PUZZLES, RIGHT
 from .reader import Stopped
 from .stubs import body_lines
 

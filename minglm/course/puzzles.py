@@ -1,8 +1,19 @@
-"""The catalogue of puzzles, read from puzzles.toml, in the order of solution.py."""
+"""The catalogue of puzzles, read from puzzles.toml, in the order of solution.py; and what a check says."""
 
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+RIGHT, OPEN, WRONG = "right", "open", "wrong"
+
+
+@dataclass
+class Verdict:
+    """state: RIGHT, OPEN (not written yet) or WRONG. lines: what to tell the reader."""
+
+    state: str
+    lines: list = field(default_factory=list)
 
 
 class Mistake(NamedTuple):

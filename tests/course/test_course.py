@@ -13,8 +13,8 @@ from conftest import ROOT
 from minglm import GLM, GLMConfig, GLMMask, Rng, Span, build_example, pack, restore, sample_spans
 from minglm.course import solution, stubs
 from minglm.course.cases import cases
-from minglm.course.checker import OPEN, RIGHT, WRONG, check, wrong_functions
-from minglm.course.puzzles import PARTS, PUZZLES
+from minglm.course.checker import check, wrong_functions
+from minglm.course.puzzles import OPEN, PARTS, PUZZLES, RIGHT, WRONG
 from minglm.course.reader import Reader
 from minglm.spans import token_spans
 from minglm.special import SpecialTokens

@@ -128,7 +128,7 @@ std::vector<Case> cases_of(const std::string& name) {
                 add(text + "1 block of " + std::to_string(n) + " threads", want,
                     [=](Numbers& out) { launch(&map, dim3(1), n, 0, nullptr, writes("out", out), reads("in", in)); });
             else
-                add(text + std::to_string((n + 31) / 32) + " blocks of 32 threads", want, [=](Numbers& out) {
+                add(text + (n > 32 ? "3 blocks" : "1 block") + " of 32 threads", want, [=](Numbers& out) {
                     launch(&guard, dim3((n + 31) / 32), 32, 0, nullptr, writes("out", out), reads("in", in), n);
                 });
         }
