@@ -99,6 +99,8 @@ def test_every_usage_error_does_without_torch_and_numpy(tmp_path):
         ["show", "a b", "--figure", "masc"],
         ["explore", "--spans", "0:1"],
         ["plot", ".", "--figure", "masc"],
+        ["course", "chek"],
+        ["course", "solution", "masc"],
         ["classify"],
         ["rewrite", "--task", "modernise"],
         ["finetune", "--task", "sentiment"],
@@ -117,6 +119,7 @@ def test_text_and_pages_do_without_torch(tmp_path):
     page = tmp_path / "glm.html"
     views = [], ["--compare", "all"], ["--step"], ["--spans", "1:2", "--explain", "0,1"]
     lines = [["show", "x1 x2 x3 x4", *view] for view in views]
+    lines += [["course"], ["course", "start", str(tmp_path / "mine.py")], ["course", "solution", "mask"]]
     imported_by(*lines, ["explore", "x1 x2 x3", "--no-model", "--out", str(page)], without=HEAVY - {"numpy"})
     assert page.stat().st_size > 10_000
 

@@ -20,6 +20,7 @@ LAYERS = """
     train
     compare bench
     viz
+    course
     cli
     __init__ __main__
 """

@@ -14,6 +14,7 @@ from ..version import __version__
 
 # command: (its file, its line in `minglm --help`). add_COMMAND in that file adds the arguments.
 COMMANDS = {
+    "course": ("course", "build GLM from an empty file, puzzle by puzzle; lists the chapters, too"),
     "pretrain": (
         "pretrain",
         "train a GLM; without arguments: the preset tiny on the embedded corpus, about five minutes",
