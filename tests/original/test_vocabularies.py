@@ -606,6 +606,20 @@ def test_a_damaged_file_is_one_line_or_a_tokenizer(kinds, tmp_path_factory, kind
         assert "\n" not in str(error) and str(folder) in str(error)
 
 
+@pytest.mark.parametrize(
+    "kind, name", [("bert", "vocab.txt"), ("gpt2", "vocab.json"), ("gpt2", "merges.txt")]
+)
+def test_a_byte_order_mark_and_line_ends_of_windows_change_no_vocabulary(kinds, tmp_path, kind, name):
+    shutil.copytree(source := kinds[kind][0], folder := tmp_path / "t")
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + (source / name).read_bytes().replace(b"\n", b"\r\n"))
+    expected = Tokenizer.from_original(source)
+    assert Tokenizer.from_original(folder).fingerprint == expected.fingerprint
+    expected.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert Tokenizer.from_pretrained(tmp_path).fingerprint == expected.fingerprint
+
+
 def test_bytes_that_are_no_text_are_an_error_of_one_line(kinds, tmp_path):
     for kind, name in (("bert", "vocab.txt"), ("gpt2", "vocab.json"), ("gpt2", "merges.txt")):
         folder = shutil.copytree(kinds[kind][0], tmp_path / f"{kind}{name}")
