@@ -84,7 +84,7 @@ def problem(dtype, width, part_a, queries):
     mask = GLMMask.packed(LENGTHS, [PART_A[part_a](T) for T in LENGTHS])
     mask = mask.with_queries([QUERIES[queries](T) for T in LENGTHS])
     numbers = random_numbers(mask, 2, width, dtype)
-    return (*numbers, mask), *truth_and_budget(numbers, mask, others=7)
+    return (*numbers, mask), *truth_and_budget(numbers, mask, others=3)
 
 
 # Every mask at one width, every width with two masks, because no line of a kernel depends on both.

@@ -29,7 +29,7 @@ def read_from(pipe):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    got.end = lambda: thread.join(20)
+    got.end = thread.join
     return got
 
 

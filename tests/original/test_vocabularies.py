@@ -269,7 +269,7 @@ with_special = st.lists(
 anything = st.one_of(english, chinese, st.text(max_size=20))
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(english)
 def test_the_ids_of_bert_are_those_of_two_other_implementations(kinds, text):
     path, tokenizer = kinds["bert"]
@@ -299,7 +299,7 @@ def test_the_ids_of_bert_where_unicode_is_delicate(kinds):
     assert tokenizer.encode(texts[0]) == [cafe, cafe, cafe]
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(english, st.booleans())
 def test_the_ids_of_byte_level_bpe_are_those_of_two_other_implementations(kinds, text, roberta):
     path, tokenizer = kinds["roberta" if roberta else "gpt2"]
@@ -309,7 +309,7 @@ def test_the_ids_of_byte_level_bpe_are_those_of_two_other_implementations(kinds,
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(chinese)
 def test_the_ids_of_sentencepiece_are_those_of_its_rules(kinds, text):
     tokenizer = kinds["chinese"][1]
