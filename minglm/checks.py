@@ -11,7 +11,10 @@ def finite(scores, what="the model's scores"):
 
 
 def check_pair(model, tokenizer):
-    """Raise MinglmError unless model and tokenizer have vocabularies of the same size."""
+    """Raise MinglmError unless it is a model and a tokenizer, with vocabularies of the same size."""
+    if not hasattr(model, "config"):  # DistributedDataParallel, AveragedModel
+        inner = ", its .module" if hasattr(model, "module") else ""
+        raise MinglmError(f"model: a {type(model).__name__} is not accepted; the GLM itself is{inner}")
     if tokenizer.vocab_size != model.config.vocab_size:
         sizes = f"it has {tokenizer.vocab_size:,} tokens, the model has {model.config.vocab_size:,}"
         raise MinglmError(f"tokenizer: {sizes}; the tokenizer that was saved with the model is accepted")

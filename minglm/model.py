@@ -193,12 +193,17 @@ class GLM(nn.Module):
         return from_pretrained(cls, directory, device)
 
     def save_pretrained(self, directory, tokenizer=None):
-        """Atomically write a folder of model.safetensors, config.json, manifest.json (and tokenizer.json)."""
+        """Atomically write a folder of model.safetensors, config.json, manifest.json (and tokenizer.json).
+
+        Raises MinglmError while another process or thread is writing to that folder.
+        """
         from .files.checkpoint import save_pretrained
+        from .files.lock import claimed
 
         if tokenizer is not None:
             check_pair(self, tokenizer)
-        save_pretrained(self, directory, tokenizer)
+        with claimed(directory):
+            save_pretrained(self, directory, tokenizer)
 
     @classmethod
     def from_original(cls, path_or_state_dict, config=None):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -95,6 +96,14 @@ def own_cache(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True)
+def no_curves():
+    """Drawing takes longer than the steps of a small run. `small_run`, set up before, has its curves.png."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minglm.viz.figures.curves.save_curves", lambda run: None)
+        yield
+
+
 @pytest.fixture
 def any_rung(monkeypatch):
     """For tests in float64, which only the scalar rung computes: ignore MINGLM_KERNEL."""
@@ -156,6 +165,54 @@ def run_command(*args, **options):
     """Run the command line in its own process -> subprocess.CompletedProcess."""
     words, options = command(*args, **options)
     return subprocess.run(words, capture_output=True, **options)
+
+
+class Forked:
+    """work() -> exit code in a forked process, which starts at once because torch is loaded."""
+
+    def __init__(self, work):
+        if not hasattr(os, "fork"):
+            pytest.skip("no fork on this system")
+        pipes = [os.pipe(), os.pipe()]
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                for name, handle, (_, end) in zip(("stdout", "stderr"), (1, 2), pipes, strict=True):
+                    os.dup2(end, handle)
+                    setattr(sys, name, open(handle, "w", encoding="utf-8", closefd=False))
+                code = work()
+                sys.stdout.flush()
+            finally:
+                os._exit(code)
+        self.pid = pid
+        for _, end in pipes:
+            os.close(end)
+        self.stdout, self.stderr = (open(begin, encoding="utf-8") for begin, _ in pipes)
+
+    def wait(self):
+        """The rest of stdout and stderr, and the exit code; negative: the signal that killed it."""
+        with self.stdout, self.stderr:
+            out, err = self.stdout.read(), self.stderr.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+
+def dies_at(number, names):
+    """From now on, the n-th call of one of these functions of os kills this process, as kill -9 does."""
+    calls = 0
+
+    def deadly(function):
+        def wrapped(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    for name in names:
+        setattr(os, name, deadly(getattr(os, name)))
 
 
 # ---- optional requirements -------------------------------------------------------------------------------

@@ -10,7 +10,21 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from minglm import GLM, Cloze, GLMConfig, MinglmError, Tokenizer, classify, embed, fill, pack, score
+from minglm import (
+    GLM,
+    Cloze,
+    GLMConfig,
+    MinglmError,
+    TextToText,
+    Tokenizer,
+    classify,
+    embed,
+    fill,
+    pack,
+    rewrite,
+    score,
+    write,
+)
 from minglm.compare.rivals import LinearHead
 from minglm.infilling import build_example
 from minglm.modules import evaluating, table_of
@@ -311,6 +325,40 @@ def test_adapters_of_peft_are_their_merged_weights_and_learn_everywhere(model, t
     merged = adapted.merge_and_unload()
     assert not torch.allclose(ours["logits"], scores(model, tokenizer)["logits"], atol=1e-3)
     assert_same(ours, scores(merged, tokenizer))
+
+
+def test_a_wrapper_of_the_whole_model_is_refused_by_name_and_its_model_works(model, tokenizer):
+    wrapped = torch.optim.swa_utils.AveragedModel(model)
+    for use in (
+        lambda m: fill(m, tokenizer, TEXT, max_tokens=1).text,
+        lambda m: write(m, tokenizer, "the cat", max_tokens=1),
+        lambda m: score(m, tokenizer, TEXT, ["cat", "mat"])[1].text,
+        lambda m: classify(m, tokenizer, TASK, "the cat sat.").label,
+        lambda m: embed(m, tokenizer, "the cat").shape,
+        lambda m: rewrite(m, tokenizer, TextToText("{text} [MASK]", "answer"), "the cat", max_tokens=1),
+    ):
+        with pytest.raises(MinglmError, match="model: a AveragedModel is not accepted; .* its .module"):
+            use(wrapped)
+        assert use(wrapped.module) == use(model)
+
+
+def test_a_figure_of_an_embedding_shows_what_it_gives(model):
+    from minglm.viz.figures.runs import fig_position_embeddings
+
+    def drawn():
+        axes = fig_position_embeddings(model).axes
+        return torch.from_numpy(axes[0].images[0].get_array().data)
+
+    plain = drawn()
+    embedding = model.position_embedding
+    model.position_embedding = Around(embedding)
+    assert torch.equal(drawn(), plain)
+    embedding.register_forward_hook(lambda module, inputs, out: out + inputs[0][:, None])
+    assert not torch.equal(drawn(), plain)
+    with torch.no_grad():
+        embedding.weight[0, 0] = float("nan")
+    with pytest.raises(MinglmError, match="the position embeddings are not finite"):
+        drawn()
 
 
 def test_what_a_file_cannot_hold_is_refused_by_name_before_it_is_written(model, tokenizer, tmp_path):

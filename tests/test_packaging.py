@@ -88,16 +88,25 @@ INPLACE = ("setup.py", "build_ext", "--inplace")
 
 
 @pytest.fixture
-def tree(source):
-    """A copy of the source tree with a small csrc/; skips if there is no compiler for it."""
+def tree(built, tmp_path):
+    """A copy of the source tree with a small csrc/, built before; skips if there is no compiler for it."""
+    shutil.copytree(built.root, tmp_path / "tree")  # with its times, so that nothing is out of date
+    return Tree(tmp_path / "tree")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The tree that `tree` copies; .done is how it was built: without torch and numpy."""
     need_compiler("g++")  # the scripts of these tests call it
-    return source
+    tree = source_tree(tmp_path_factory.mktemp("built") / "tree")
+    forbidden = "sys.modules.update(torch=None, numpy=None)"  # an import of them would raise
+    build = f"sys.argv = {list(INPLACE)}; runpy.run_path('setup.py', run_name='__main__')"
+    tree.done = tree.run("-c", f"import runpy, sys; {forbidden}; {build}")
+    return tree
 
 
-@pytest.fixture
-def source(tmp_path):
-    """The same, with or without a compiler."""
-    root = tmp_path / "tree"
+def source_tree(root):
+    """The sources, with a csrc/ that compiles in a second."""
     root.mkdir()
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff"):
         shutil.copy(ROOT / name, root)
@@ -166,8 +175,8 @@ def program(path, text):
 # ---- with a compiler -------------------------------------------------------------------------------------
 
 
-def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree):
-    done = tree.run(*INPLACE)
+def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(built, tree):
+    done = built.done
     sets = tree.info()["sets"]
     vectors = {f"csrc/cpu/{name}.cpp" for name in sets}
     emulated = {"csrc/cuda_on_cpu/emulated.cpp"} if sys.platform == "linux" else set()
@@ -186,17 +195,13 @@ def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(tree
     assert compiled(tree.run(*INPLACE, "--force")) >= {"csrc/bindings.cpp", "csrc/cpu/cpu.cpp"}
 
 
-def test_setup_imports_neither_torch_nor_numpy(tree):
-    forbidden = "sys.modules.update(torch=None, numpy=None)"  # an import of them would raise
-    build = f"sys.argv = {list(INPLACE)}; runpy.run_path('setup.py', run_name='__main__')"
-    tree.run("-c", f"import runpy, sys; {forbidden}; {build}")
-    assert tree.info()["extension"]
+def test_setup_imports_neither_torch_nor_numpy(built):
+    assert built.info()["extension"]
 
 
 @X86
-def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_the_plain_files(tree):
-    tree.run(*INPLACE)
-    [ninja] = tree.root.glob("build/ninja-*/build.ninja")
+def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_the_plain_files(built):
+    [ninja] = built.root.glob("build/ninja-*/build.ninja")
     lines = ninja.read_text(encoding="utf-8").splitlines()
     pairs = [(line, after) for line, after in zip(lines, lines[1:], strict=False) if ": compile " in line]
     flags = {line.split()[-1]: after.split() for line, after in pairs}
@@ -218,13 +223,13 @@ def test_each_instruction_set_is_compiled_with_its_own_flags_and_linked_after_th
         ("-fopenmp", ["avx2", "avx512", "avx512_bf16"], False, "-pthread"),
     ],
 )
-def test_what_a_compiler_cannot_do_is_left_out(tree, refused, sets, openmp, flag):
+def test_what_a_compiler_cannot_do_is_left_out(build_folder, refused, sets, openmp, flag):
+    need_compiler("g++")
     error = f'echo "error: {refused}: what is that?" >&2; exit 1'
-    old = program(tree.root / "old-g++", f'case " $* " in *" {refused} "*) {error};; esac; exec g++ "$@"')
-    tree.run(*INPLACE, CXX=old, MAX_JOBS="1")
-    assert tree.info()["sets"] == sets and tree.info()["openmp"] is openmp and tree.info()["extension"]
-    [ninja] = tree.root.glob("build/ninja-*/build.ninja")
-    text = ninja.read_text(encoding="utf-8")
+    script = f'case " $* " in *" {refused} "*) {error};; esac; exec g++ "$@"'
+    old = build_folder(CXX=program(Path.cwd() / "old-g++", script)).Compiler()
+    assert csrc_build.write_ninja(old) == sets and old.openmp is openmp
+    text = Path(csrc_build.BUILD, "build.ninja").read_text(encoding="utf-8")
     assert flag in text and refused not in text.split()
 
 
@@ -265,33 +270,31 @@ def test_without_a_compiler_the_install_is_pure_python_and_says_why(tree):
     assert tree.info() == built
 
 
-@pytest.mark.parametrize("why", ["compiler", "pybind11", "Python.h", "broken", "ninja"])
-def test_each_reason_is_one_line_and_an_error_if_the_extension_is_required(source, why):
-    tree, how = source, {}
-    if why != "compiler":
-        need_compiler("g++")
-    if why == "compiler":
-        how, expected = dict(PATH=str(tree.root)), "there is no C++ compiler"
-    elif why == "broken":
-        (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int value_of_the_kernel() { return 1 }\n")
-        expected = "csrc/cpu/cpu.cpp:1:"
-    elif why == "Python.h":
-        tree.edit("csrc/build.py", 'sysconfig.get_path("include")', '"/nowhere"')
-        expected = "/nowhere holds no Python.h"
-    else:  # pybind11 or ninja cannot be imported, and no ninja is on the PATH
-        shadow = tree.root / "shadow"
-        shadow.mkdir()
-        (shadow / f"{why}.py").write_text("raise ImportError\n", encoding="utf-8")
-        compiler = program(shadow / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
-        how = dict(PYTHONPATH=str(shadow), PATH=str(shadow), CXX=compiler)
-        expected = f"{why} is missing: pip install {why}"
-    wheel = tree.hook("build_wheel", **how)
+def test_each_reason_for_no_extension_names_what_is_missing(build_folder, monkeypatch):
+    build_folder(PATH="/nonexistent")
+    for module in ("pybind11", "ninja"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(csrc_build.NoExtension, match="there is no C.. compiler"):
+        csrc_build.Compiler()
+    with pytest.raises(csrc_build.NoExtension, match="^ninja is missing: pip install ninja$"):
+        csrc_build.run_ninja(None, "all")
+    with pytest.raises(csrc_build.NoExtension, match="^pybind11 is missing: pip install pybind11$"):
+        csrc_build.header_folders()
+    monkeypatch.delitem(sys.modules, "pybind11")
+    monkeypatch.setattr(csrc_build.sysconfig, "get_path", lambda name: "/nowhere")
+    with pytest.raises(csrc_build.NoExtension, match="^/nowhere holds no Python.h"):
+        csrc_build.header_folders()
+
+
+def test_the_reason_is_one_line_and_an_error_if_the_extension_is_required(tree):
+    (tree.root / "csrc" / "cpu" / "cpu.cpp").write_text("int value_of_the_kernel() { return 1 }\n")
+    wheel = tree.hook("build_wheel")
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as files:
         reason = json.loads(files.read("minglm/_build_info.json"))["reason"]
-    assert expected in reason and len(reason.splitlines()) == 1
+    assert "csrc/cpu/cpu.cpp:1:" in reason and len(reason.splitlines()) == 1
 
-    done = tree.hook("build_wheel", check=False, MINGLM_REQUIRE_EXT="1", **how)
+    done = tree.hook("build_wheel", check=False, MINGLM_REQUIRE_EXT="1")
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last == f"minglm: error: the extension was not built: {reason}"
     assert "Traceback" not in done.stderr
@@ -323,6 +326,32 @@ case "$*" in
 esac
 """
 PROBE = 'for last; do :; done; echo "int probed;" | g++ -fPIC -x c++ -c - -o "$last"'
+
+
+@pytest.fixture
+def build_folder(tmp_path, monkeypatch):
+    """A function that enters an empty folder to call csrc/build.py in, with these variables alone."""
+    monkeypatch.chdir(tmp_path)
+    csrc_build.BUILD.mkdir(parents=True)
+    for name in OURS:
+        monkeypatch.delenv(name, raising=False)
+
+    def enter(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return csrc_build
+
+    return enter
+
+
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory):
+    need_compiler("g++")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OURS:
+            patch.delenv(name, raising=False)
+        patch.chdir(tmp_path_factory.mktemp("compiler"))
+        return csrc_build.Compiler()
 
 
 @pytest.fixture
@@ -388,85 +417,109 @@ def shows_gpus(folder, *capabilities):
     ],
 )
 def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(
-    tree, nvcc, gpus, archs, compiled_for
+    build_folder, compiler, gpus, archs, compiled_for
 ):
-    path = shows_gpus(tree.root / "driver", *gpus)
-    tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), PATH=path)
-    assert codes(nvcc)[0] == [f"arch=compute_{code}" for code in compiled_for.split()]
-    cuda = tree.info()["cuda"]
-    assert cuda["archs"] == archs and cuda["machine_code"] is ("sm_" in compiled_for)
+    path, home = shows_gpus(Path("driver").absolute(), *gpus), toolkit(Path("toolkit").absolute())
+    nvcc = build_folder(MINGLM_CUDA_HOME=str(home), PATH=path).Nvcc(compiler)
+    words = nvcc.flags(nvcc.archs, nvcc.machine_code)
+    expected = [f"arch=compute_{code}" for code in compiled_for.split()]
+    assert [word for word in words if word.startswith("arch=")] == expected
+    assert nvcc.archs == list(map(str, archs)) and nvcc.machine_code is ("sm_" in compiled_for)
 
 
 @LINUX
-def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(tree, nvcc):
-    how = dict(MINGLM_CUDA="", CUDA_HOME=str(nvcc))
-    tree.run(*INPLACE, MINGLM_CUDA_ARCHS="87 80", **how)
-    assert codes(nvcc)[0][1:] == ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]
-    assert tree.info()["cuda"]["archs"] == [80, 87]
+def test_what_is_recorded_is_what_was_compiled(tree, nvcc):
+    path = shows_gpus(tree.root / "driver")
+    tree.run(*INPLACE, MINGLM_CUDA="1", MINGLM_CUDA_HOME=str(nvcc), PATH=path)
+    assert codes(nvcc)[0] == ["arch=compute_80,code=compute_80"]
+    assert tree.info()["cuda"]["archs"] == [80] and tree.info()["cuda"]["machine_code"] is False
+
+
+@LINUX
+def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(build_folder, compiler):
+    home = str(toolkit(Path("toolkit").absolute()))
+    nvcc = build_folder(MINGLM_CUDA="", CUDA_HOME=home, MINGLM_CUDA_ARCHS="87 80").Nvcc(compiler)
+    assert (nvcc.archs, nvcc.machine_code) == (["80", "87"], True)
+    assert nvcc.flags(nvcc.archs)[-3:] == [
+        "arch=compute_87,code=sm_87",
+        "-gencode",
+        "arch=compute_87,code=compute_87",
+    ]
     for wrong, named in (("80 90", "90"), ("8.0", "8.0"), ("80,87", "80,87"), ("sm_80", "sm_80")):
-        done = tree.run(*INPLACE, MINGLM_CUDA_ARCHS=wrong, check=False, **how)
         error = f"minglm: error: MINGLM_CUDA_ARCHS: {named}; nvcc 13.0.88 accepts all, or of 75 80 87 100"
-        assert done.returncode == 1 and done.stderr.splitlines()[-1] == error
+        with pytest.raises(SystemExit) as leaving:
+            build_folder(MINGLM_CUDA_ARCHS=wrong).Nvcc(compiler)
+        assert leaving.value.code == error
 
 
-def no_nvcc(tree):
-    """Hide every nvcc: the PATH holds only a compiler, and the wheels are looked for elsewhere."""
-    tree.edit("csrc/build.py", "site-packages/nvidia", "nowhere")
-    compiler = program(tree.root / "c++", f'PATH={os.environ["PATH"]} exec g++ "$@"')
+# ways to have no CUDA: a function of a folder -> (environment variables, what is said)
+
+
+def no_nvcc(folder):
     why = "there is no nvcc (CUDA_HOME, PATH; or from PyPI: pip install -e '.["
-    return dict(PATH=str(tree.root), CXX=compiler), why
+    return dict(PATH=str(folder)), why
 
 
-def no_such_home(tree):
+def no_such_home(folder):
     return dict(MINGLM_CUDA_HOME="/nonexistent"), "MINGLM_CUDA_HOME=/nonexistent: there is no bin/nvcc in it"
 
 
-def no_answer(tree):
-    home = toolkit(tree.root / "other", "echo 'nvcc fatal   : not today'; exit 1")
+def no_answer(folder):
+    home = toolkit(folder / "other", "echo 'nvcc fatal   : not today'; exit 1")
     return dict(MINGLM_CUDA_HOME=str(home)), "bin/nvcc: nvcc fatal   : not today"
 
 
-def no_program(tree):
-    home = toolkit(tree.root / "other")
+def no_program(folder):
+    home = toolkit(folder / "other")
     (home / "bin" / "nvcc").write_text("#!/nonexistent/sh\n", encoding="utf-8")
     return dict(MINGLM_CUDA_HOME=str(home)), "bin/nvcc: No such file or directory"
 
 
-def no_probe(tree):
+def no_probe(folder):
     """An nvcc that refuses this host compiler."""
     why = "error: #error -- unsupported GNU version!"
-    return dict(MINGLM_CUDA_HOME=str(toolkit(tree.root / "other", probe=f"echo '{why}'; exit 1"))), why
+    return dict(MINGLM_CUDA_HOME=str(toolkit(folder / "other", probe=f"echo '{why}'; exit 1"))), why
 
 
-def no_runtime(tree):
-    home = toolkit(tree.root / "other")
+def no_runtime(folder):
+    home = toolkit(folder / "other")
     (home / "lib" / "libcudart_static.a").unlink()
     return dict(MINGLM_CUDA_HOME=str(home)), "what it compiles does not link"
 
 
-def no_such_architecture(tree):
+def no_such_architecture(folder):
     old = NVCC.replace("compute_75", "compute_70").replace("80", "72").replace("100", "74")
-    home = toolkit(tree.root / "other", old)
+    home = toolkit(folder / "other", old)
     return dict(MINGLM_CUDA_HOME=str(home)), "knows none of 75 80 86 90 100 120"
 
 
-def no_kernels(tree):
+def no_kernels(folder):
     """An nvcc that is too old for the kernels themselves."""
-    (tree.root / "csrc" / "cuda" / "launch.cu").write_text("int a;\n#error new!\n", encoding="utf-8")
-    emulated = tree.root / "csrc" / "cuda_on_cpu" / "emulated.cpp"
+    (folder / "csrc" / "cuda" / "launch.cu").write_text("int a;\n#error new!\n", encoding="utf-8")
+    emulated = folder / "csrc" / "cuda_on_cpu" / "emulated.cpp"
     emulated.write_text("namespace emulated { int value() { return 5; } }\n", encoding="utf-8")
-    home = toolkit(tree.root / "other")
+    home = toolkit(folder / "other")
     return dict(MINGLM_CUDA_HOME=str(home)), "csrc/cuda/launch.cu:2:2: error: #error new!"
 
 
 REASONS = [no_nvcc, no_such_home, no_answer, no_program]
-REASONS += [no_probe, no_runtime, no_such_architecture, no_kernels]
+REASONS += [no_probe, no_runtime, no_such_architecture]
 
 
 @LINUX
 @pytest.mark.parametrize("why", REASONS)
+def test_each_reason_for_no_cuda_is_one_line(build_folder, compiler, monkeypatch, why):
+    how, expected = why(Path.cwd())
+    monkeypatch.setattr(sys, "prefix", "/nonexistent")  # no nvcc of the wheels either
+    with pytest.raises(csrc_build.NoCuda) as error:
+        build_folder(**how).Nvcc(compiler)
+    assert expected in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+@LINUX
+@pytest.mark.parametrize("why", [no_answer, no_kernels], ids=["before the build", "in the build"])
 def test_without_cuda_all_the_rest_is_built_and_says_why_and_it_is_an_error_if_cuda_is_required(tree, why):
-    how, expected = why(tree)
+    how, expected = why(tree.root)
     tree.run(*INPLACE, **{"MINGLM_CUDA": ""} | how)
     cuda = tree.info()["cuda"]
     assert expected in cuda["reason"] and len(cuda["reason"].splitlines()) == 1
@@ -482,15 +535,16 @@ def test_without_cuda_all_the_rest_is_built_and_says_why_and_it_is_an_error_if_c
 
 
 @LINUX
-def test_cuda_can_be_left_out_and_then_nvcc_is_not_called(tree):
-    home = toolkit(tree.root / "other", "touch HOME/called; exit 1")
-    tree.run(*INPLACE, MINGLM_CUDA="0", MINGLM_CUDA_HOME=str(home))
-    assert tree.info()["cuda"]["reason"] == "MINGLM_CUDA=0 left it out" and not (home / "called").exists()
+def test_cuda_can_be_left_out_and_then_nvcc_is_not_called(build_folder, compiler):
+    home = toolkit(Path("other").absolute(), "touch HOME/called; exit 1")
+    with pytest.raises(csrc_build.NoCuda, match="^MINGLM_CUDA=0 left it out$"):
+        build_folder(MINGLM_CUDA="0", MINGLM_CUDA_HOME=str(home)).Nvcc(compiler)
+    assert not (home / "called").exists()
 
 
-def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(source):
-    done = source.hook("build_wheel", check=False, MINGLM_CUDA="1", CXX="/nonexistent/c++")
-    assert done.returncode == 1 and "error: the extension was not built: CXX=/nonexistent/c++" in done.stderr
+def test_cuda_without_a_compiler_for_the_rest_is_an_error_too(build_folder):
+    with pytest.raises(SystemExit, match="error: the extension was not built: CXX=/nonexistent/c"):
+        build_folder(MINGLM_CUDA="1", CXX="/nonexistent/c++").build_extension()
 
 
 def test_where_nvcc_is_looked_for_and_in_which_order(tmp_path, monkeypatch):
@@ -531,8 +585,6 @@ def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runti
     assert "csrc/cuda/launch.cu" in compiled(tree.run(*INPLACE, **how))
     assert tree.value() == 21
     assert tree.value("cuda", CUDA_VISIBLE_DEVICES="") == -1  # the runtime answers that there is no GPU
-    (tree.root / "csrc" / "cuda" / "kernels.cuh").write_text("#define KERNELS 6\n", encoding="utf-8")
-    assert compiled(tree.run(*INPLACE, **how)) == {"csrc/cuda/launch.cu", "csrc/cuda_on_cpu/emulated.cpp"}
     if shutil.which("nm"):
         [library] = (tree.root / "minglm").glob("_C*")
         symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
@@ -543,7 +595,7 @@ def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runti
 
 
 def test_a_wheel_out_of_the_sdist_works_and_holds_the_package_alone(tree, tmp_path):
-    tree.run(*INPLACE)  # what lies in the source tree must not get into the sdist
+    assert tree.value() == 21  # what was built in the source tree must not get into the sdist
     with tarfile.open(tree.hook("build_sdist")) as files:
         inside = {name.partition("/")[2] for name in files.getnames() if not files.getmember(name).isdir()}
         files.extractall(tmp_path / "sdist", filter="data")

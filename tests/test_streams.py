@@ -294,7 +294,7 @@ def test_training_works_outside_the_main_thread(text_file, tmp_path):
     done = []
     thread = threading.Thread(target=lambda: done.append(pretrain(tiny(text_file), tmp_path / "run")))
     thread.start()
-    thread.join(100)
+    thread.join()
     assert done == [tmp_path / "run"] and (tmp_path / "run" / "evaluation.json").is_file()
 
 

@@ -119,14 +119,15 @@ def bench_command(args):
     """Run one bench; with --json write its result, with --plot draw it."""
     to_stdout = args.json == "-"
     check_writable("--json", None if to_stdout else args.json)
+    plot = getattr(args, "plot", None)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():
         module = "to_loss" if getattr(args, "to_loss", None) is not None else args.bench
         result = import_module(f"..bench.{module}", __package__).run(args)
-        if getattr(args, "plot", None):
+        if plot:
+            from ..viz.figures import save_figure
             from ..viz.figures.speed import fig_attention
 
-            fig_attention(result).savefig(args.plot)
-            print(f"wrote       {args.plot}")
+            print(f"wrote       {save_figure(fig_attention(result), plot)}", file=beside(plot))
     if args.json:
         text = strict_json.dumps(result, indent=1) + "\n"
         if to_stdout:

@@ -41,6 +41,7 @@ def convert_command(args):
 def convert(args):
     """Read everything, print what it is, then write the folder."""
     from ..data.tokenizer import Tokenizer
+    from ..files.checkpoint import save_pretrained
     from ..model import GLM
     from ..original.vocabularies import find
     from ..original.weights import EOP_ROW, GMASK_ROW, build, read_original
@@ -67,7 +68,7 @@ def convert(args):
         tokenizer = Tokenizer.from_original(path, config.vocab_size)
         ids = ", ".join(f"{name} {i}" for name, i in vars(tokenizer.special).items())
         print(f"tokenizer   {find(Path(path))}: {ids}")
-    model.save_pretrained(args.out, tokenizer)
+    save_pretrained(model, args.out, tokenizer)
     print(f"wrote       {args.out}: {', '.join(sorted(file.name for file in Path(args.out).iterdir()))}")
     if tokenizer is None:
         note("no tokenizer: fill and write need one; give --tokenizer PATH")

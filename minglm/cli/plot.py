@@ -98,7 +98,7 @@ def draw_of(figure, paths, look):
 def read_bench(path):
     """Return what `minglm bench attention --json FILE` wrote. Raises MinglmError for any other file."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_bytes())
     except OSError as error:
         raise MinglmError(f"{path}: {error.strerror}; {OF[BENCH]} is needed") from None
     except ValueError:

@@ -78,7 +78,7 @@ def build_corpus(
     """
     from tqdm import tqdm
 
-    directory = Path(directory)
+    directory, files = Path(directory), _list_of(files)
     if os.path.exists(directory):
         raise MinglmError(f"{directory}: exists already; a folder that does not exist is accepted")
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -140,7 +140,7 @@ def cached_corpus(
 
     Incomplete entries are rebuilt. Old entries stay; the folder may be deleted at any time.
     """
-    cache_dir = default_cache() if cache_dir is None else Path(cache_dir)
+    cache_dir, files = default_cache() if cache_dir is None else Path(cache_dir), _list_of(files)
     states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
     key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
     entry = cache_dir / hashlib.sha256(key.encode()).hexdigest()
@@ -176,6 +176,10 @@ def cache_folder(setting) -> Path:
 
 
 ANOTHER_CACHE = "--data.cache DIR (or XDG_CACHE_HOME) names another place for token files"
+
+
+def _list_of(files):
+    return [files] if isinstance(files, str | os.PathLike) else list(files)
 
 
 def _names(files):

@@ -104,7 +104,7 @@ class Tokenizer:
         """The Tokenizer of a folder with a `tokenizer.json`."""
         path = Path(directory) / "tokenizer.json"
         try:
-            library = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            library = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise MinglmError(f"{path}: {reason(error)}; a folder with this file is accepted") from error
         except Exception as error:  # the library raises a bare Exception

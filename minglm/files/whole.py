@@ -26,8 +26,8 @@ def write_whole(path, content):
     """Write text (as UTF-8) or bytes atomically. On failure it raises MinglmError, and an old file stays."""
     data = packed(path, content.encode("utf-8") if isinstance(content, str) else content)
     try:
-        if is_stdout(path):
-            _write_to_stdout(data)
+        if (handle := _descriptor(path)) is not None:
+            _write_to(handle, data)
         elif _is_special(path):
             _write_straight(path, data)
         else:
@@ -57,9 +57,13 @@ def check_writable(option, path):
 
 def is_stdout(path):
     """Whether a path leads to this process's standard output, as /dev/stdout does."""
-    # the errors: stdout is closed or has no descriptor, or there is no path
+    return _leads_to(path, sys.stdout)
+
+
+def _leads_to(path, stream):
+    # the errors: the stream is closed or has no descriptor, or there is no path
     with suppress(OSError, ValueError, AttributeError, TypeError):
-        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+        return os.path.samestat(os.stat(path), os.fstat(stream.fileno()))
     return False
 
 
@@ -92,9 +96,28 @@ def _is_special(path):
     return not stat.S_ISREG(there.st_mode) or not os.path.exists(real) or not os.path.samefile(path, real)
 
 
-def _write_to_stdout(data):
-    sys.stdout.flush()
-    with open(os.dup(sys.stdout.fileno()), "wb") as file:
+def _descriptor(path):
+    """The open descriptor that a path names, or None.  Examples: /dev/stderr -> 2, /dev/fd/3 -> 3.
+
+    It may lead to a file, even one that grows (2>> log): a rename would replace what is already in it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if _leads_to(path, stream):
+            stream.flush()
+            return stream.fileno()
+    ours, path = ("/dev/fd", f"/proc/{os.getpid()}/fd"), os.path.abspath(path)
+    for _ in range(40):  # links that the system would follow, too
+        folder, name = os.path.split(path)
+        if os.path.realpath(folder) in ours and name.isdecimal():
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(os.path.realpath(folder), os.readlink(path))
+    return None
+
+
+def _write_to(handle, data):
+    with open(os.dup(handle), "wb") as file:
         file.write(data)
 
 

@@ -134,7 +134,7 @@ def bert(path):
 
     Text is lower-cased, loses accents, is split at spaces and punctuation; the longest pieces match first.
     """
-    rows = [line.strip() for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
+    rows = [line.strip() for line in path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")]
     if lost := [s for s in ("[PAD]", UNK, CLS, SEP, MASK) if s not in rows]:
         raise MinglmError(f"{path}: lacks {', '.join(lost)}; accepted: the vocab.txt of BERT uncased")
     if cased := [s for s in rows if s != s.lower() and not s.startswith("[")]:
@@ -157,7 +157,7 @@ def byte_level(path):
     ids = json.loads(path.read_bytes())
     if not isinstance(ids, dict) or not all(map(is_id, ids.values())) or len(set(ids.values())) < len(ids):
         raise MinglmError(f"{path}: accepted: a JSON object of token: id, each id once")
-    lines = path.with_name("merges.txt").read_text(encoding="utf-8").split("\n")
+    lines = path.with_name("merges.txt").read_text(encoding="utf-8-sig").split("\n")
     merges = [tuple(line.split()) for line in lines[lines[0].startswith("#version") :] if line.strip()]
     if odd := [merge for merge in merges if len(merge) != 2]:
         raise MinglmError(f"{path.with_name('merges.txt')}: {' '.join(odd[0])!r} is not two tokens")

@@ -28,6 +28,7 @@ from ..data.documents import find_files, read_documents
 from ..data.samples import TrainingBatches, sources
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, need
+from ..files import strict_json
 from ..files.checkpoint import Checkpoints
 from ..files.whole import cut_back, write_whole
 from ..measure.held_out import evaluate, final_report, held_out_columns
@@ -66,7 +67,7 @@ def pretrain(config, out=None, *, resume=False, init=None, stop_at=None, draw_cu
             if run.step == run.config.train.steps:
                 report = final_report(run)
                 if world.first:
-                    write_whole(run.out / REPORT, json.dumps(report, indent=2) + "\n")
+                    write_whole(run.out / REPORT, strict_json.dumps(report, indent=2) + "\n")
                     print_scores(report)
             if draw_curves and world.first:
                 draw_curves(run.out)

@@ -27,10 +27,10 @@ def embed(model, tokenizer, texts, *, pool="mean", batch_tokens=8192):
     """
     if pool not in POOLS:
         raise MinglmError(f"pool: {pool!r} is not accepted; {' or '.join(POOLS)} is")
+    check_pair(model, tokenizer)
     family = model.config.family
     if family == "gpt" and pool == "first":
         raise MinglmError("pool: the first token of a model trained as gpt sees no other; mean is accepted")
-    check_pair(model, tokenizer)
     special, room = tokenizer.special, model.config.max_positions
     examples, cut = [], 0
     for number, text in enumerate(texts_of(texts, "texts")):

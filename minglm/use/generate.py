@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks import check_pair
 from ..errors import MinglmError, note
 from ..families import end_of, rows_of
 from .drafts import Dials, Draft, bar, fill_drafts, room_of
@@ -83,6 +84,7 @@ def write(model, tokenizer, text, *, on_token=None, **dials):
 
     A text longer than the model reads loses its beginning, with a note. The dials are those of `fill`.
     """
+    check_pair(model, tokenizer)
     limit, special, tokens = model.config.max_positions, tokenizer.special, tokenizer.encode(text)
     dials = {name: value for name, value in dials.items() if value is not None}
     dials = Dials(**{"max_tokens": max(limit, dials.get("min_tokens", 0))} | dials)

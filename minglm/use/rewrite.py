@@ -59,6 +59,7 @@ def rewrite(model, tokenizer, task, texts, **dials):
 
     Example: rewrite(model, tokenizer, "modernise", "He saith unto them.") -> "He says to them."
     """
+    check_pair(model, tokenizer)
     task = task if isinstance(task, TextToText) else read_task(task, TextToText)
     records, single = records_of(task, texts)
     pairs = ask_all(task, tokenizer, records, text_limit(model.config, True))

@@ -114,7 +114,7 @@ def begins_a_line(text):
     return text.strip() and not text.startswith("\ufeff")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.text(alphabet="ab神é😀 \ufeff\u2028", min_size=1, max_size=5).filter(begins_a_line), max_size=6
@@ -341,7 +341,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(pieces, max_size=40).map("".join), st.integers(8, 40))
 def test_a_long_text_is_cut_where_the_ids_do_not_change(tokenizer, text, size):
     with pytest.MonkeyPatch.context() as patch:

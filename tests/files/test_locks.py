@@ -160,6 +160,18 @@ def test_a_run_keeps_its_folder_until_it_has_ended(text_file, tmp_path):
     assert pretrain(config, out, resume=True) == out
 
 
+def test_a_model_is_saved_by_one_writer_at_a_time(small_run, tmp_path):
+    """Two would remove each other's temporary folder, and none would be saved."""
+    from minglm.use.models import read_model
+
+    model, tokenizer = read_model(small_run)
+    with claimed(tmp_path / "model"), pytest.raises(MinglmError, match="is writing it"):
+        model.save_pretrained(tmp_path / "model", tokenizer)
+    model.save_pretrained(tmp_path / "model", tokenizer)
+    model.save_pretrained(tmp_path / "model", tokenizer)
+    assert os.listdir(tmp_path) == ["model"] and LOCK not in os.listdir(tmp_path / "model")
+
+
 def test_a_model_that_replaces_its_folder_leaves_no_lock(small_run, tmp_path):
     from minglm.files.checkpoint import save_pretrained
     from minglm.use.models import read_model

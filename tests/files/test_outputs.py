@@ -29,7 +29,7 @@ def read_from(pipe):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    got.end = lambda: thread.join(20)
+    got.end = thread.join
     return got
 
 
@@ -181,6 +181,24 @@ def test_standard_output_by_another_name_is_standard_output(minglm, files, tmp_p
             assert minglm(*COMMANDS[name](*files), "--out", tmp_path / "stdout").code == 0
     lines = read_rows(out).values()  # and there is no other output
     assert ["predicted" in line for line in lines] == [True, False] and len(lines) == 2
+
+
+def test_what_is_open_already_is_written_there_and_keeps_what_it_holds(tmp_path, monkeypatch):
+    """For example, --out /dev/stderr with 2>> log, or --out /dev/fd/3 with 3>> log."""
+    log, link = tmp_path / "log", tmp_path / "link"
+    log.write_text("before\n")
+    with open(log, "a", encoding="utf-8") as stream, open(log, "a", encoding="utf-8") as other:
+        monkeypatch.setattr(sys, "stderr", stream)
+        print("a note", file=sys.stderr)
+        write_whole(log, "to stderr\n")
+        monkeypatch.undo()
+        link.symlink_to(f"/dev/fd/{other.fileno()}")
+        write_whole(f"/dev/fd/{other.fileno()}", "to another\n")
+        write_whole(link, "through a link\n")
+        assert log.read_text() == "before\na note\nto stderr\nto another\nthrough a link\n"
+    (tmp_path / "3").symlink_to("log")  # a number alone is no descriptor
+    write_whole(tmp_path / "3", "new")
+    assert log.read_text() == "new" and link.is_symlink()
 
 
 def test_a_log_is_cut_back_at_line_ends_alone_whatever_a_kill_has_left_in_it(tmp_path):

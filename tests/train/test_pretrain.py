@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, TEXT, command, run_command
+from conftest import SMALL, TEXT, Forked, command, dies_at, python
 
 from minglm import GLM, Tokenizer
 from minglm.attention import backends, best_backend
@@ -292,31 +292,12 @@ def test_twenty_steps_equal_some_and_the_rest_bit_for_bit(minglm, text_file, who
     same_run(out, whole_run)
 
 
-KILLED_WHILE_SAVING = """
-import os, sys
-from minglm.cli import main
-calls, die_at = 0, int(sys.argv.pop(1))
-def deadly(function):
-    def wrapped(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == die_at:
-            os.kill(os.getpid(), 9)
-        return function(*args, **kwargs)
-    return wrapped
-for name in ("replace", "rename", "fsync", "link"):
-    setattr(os, name, deadly(getattr(os, name)))
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("die_at", [30, 44])
 def test_a_run_killed_while_it_saves_resumes_bit_for_bit(minglm, text_file, whole_run, tmp_path, die_at):
     out = tmp_path / "run"
-    words, options = command(*small(text_file, *HARD, "--steps", 20, "--out", out))
-    words[1:3] = ["-c", KILLED_WHILE_SAVING, str(die_at)]
-    killed = subprocess.run(words, capture_output=True, **options)
-    assert killed.returncode == -signal.SIGKILL
+    words = [str(word) for word in small(text_file, *HARD, "--steps", 20, "--out", out)]
+    killed = Forked(lambda: dies_at(die_at, ("replace", "rename", "fsync", "link")) or main(words))
+    assert killed.wait().returncode == -signal.SIGKILL
     GLM.from_pretrained(out)
     assert minglm("pretrain", "--out", out, "--resume").code == 0
     same_run(out, whole_run)
@@ -499,8 +480,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkp
 
 
 def start_long_run(text_file, out):
-    words, options = command(*small(text_file, "--steps", 100_000, "--train.log_every", 1, "--out", out))
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    words = small(text_file, "--steps", 100_000, "--train.log_every", 1, "--out", out)
+    process = Forked(lambda: main([str(word) for word in words]))
     for line in process.stdout:
         if line.startswith("step "):
             return process
@@ -509,59 +490,51 @@ def start_long_run(text_file, out):
 
 def test_the_first_ctrl_c_saves_and_leaves(text_file, tmp_path):
     process = start_long_run(text_file, tmp_path / "run")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130 and "Traceback" not in err
-    assert "--resume" in err
+    os.kill(process.pid, signal.SIGINT)
+    done = process.wait()
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "--resume" in done.stderr
     saved = Checkpoints(tmp_path / "run").steps()[-1]
     assert saved == len(rows(tmp_path / "run")) > 0
-    assert f"saved step {saved}" in err
+    assert f"saved step {saved}" in done.stderr
 
 
-ENDLESS_STEP = """
-import sys, time
-from minglm.cli import main
-from minglm.train import pretrain
-def endless(run):
-    print("step begun", flush=True)
-    while True:
-        time.sleep(1)
-pretrain.train_step = endless
-sys.exit(main(sys.argv[1:]))
-"""
+def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path, monkeypatch):
+    def endless(run):
+        print("step begun", flush=True)
+        while True:
+            time.sleep(1)
 
-
-def test_the_second_ctrl_c_leaves_at_once(text_file, tmp_path):
-    words, options = command(*small(text_file, "--steps", 2, "--out", tmp_path / "run"))
-    words[1:3] = ["-c", ENDLESS_STEP]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    monkeypatch.setattr("minglm.train.pretrain.train_step", endless)
+    words = small(text_file, "--steps", 2, "--out", tmp_path / "run")
+    process = Forked(lambda: main([str(word) for word in words]))
     assert any(line == "step begun\n" for line in process.stdout)
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     assert any("a second Ctrl-C quits immediately" in line for line in process.stderr)
-    process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode == -signal.SIGINT
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait().returncode == -signal.SIGINT
     GLM.from_pretrained(tmp_path / "run")  # the earlier checkpoint is intact
 
 
 STILL_MAPPED = """
-import sys, torch
+import torch
 from minglm.train.distributed import keep_memory
-if sys.argv[1] == "keep":
-    keep_memory()
-tensor = torch.ones(1 << 21)  # 8 MiB
-address = tensor.data_ptr()
-del tensor
-ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
-print(any(int(first, 16) <= address < int(end, 16) for first, end in ranges))
+def is_mapped():
+    tensor = torch.ones(1 << 21)  # 8 MiB
+    address = tensor.data_ptr()
+    del tensor
+    ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+    return any(int(first, 16) <= address < int(end, 16) for first, end in ranges)
+print(is_mapped())
+keep_memory()
+print(is_mapped())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so eagerly")
-@pytest.mark.parametrize("how, mapped", [("plain", "False"), ("keep", "True")])
-def test_memory_that_a_step_leaves_is_kept_for_the_next(how, mapped):
-    done = subprocess.run([sys.executable, "-c", STILL_MAPPED, how], capture_output=True, text=True)
-    assert done.stdout.strip() == mapped, done.stderr
+def test_memory_that_a_step_leaves_is_kept_for_the_next():
+    done = python("-c", STILL_MAPPED)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def test_after_a_run_ctrl_c_is_what_it_was():
@@ -578,10 +551,11 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_saved(minglm, text_f
     assert minglm(*small(text_file, "--steps", 4, "--stop-at", 2, "--out", out)).code == 0
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
 
-    def limit():
+    def resume():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # like a disk with 20 kB left
+        return main(["pretrain", "--out", str(out), "--resume"])
 
-    result = run_command("pretrain", "--out", out, "--resume", preexec_fn=limit)
+    result = Forked(resume).wait()
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1 and "minglm: error:" in result.stderr
     assert (out / "model.safetensors").read_bytes() == before["model.safetensors"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, TEXT
+from conftest import SMALL, TEXT, Forked, dies_at
 
 import minglm.files.checkpoint
 from minglm.cli import main
@@ -126,28 +126,10 @@ CALLS = "mkdir", "rename", "replace", "fsync", "link", "unlink"
 
 
 def killed_at(number, told):
-    """Run a command in a forked process that dies, as by kill -9, at its n-th disk call -> whether it did."""
-    if (child := os.fork()) == 0:
-        calls = 0
-
-        def deadly(function):
-            def wrapped(*args, **kwargs):
-                nonlocal calls
-                calls += 1
-                if calls == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-
-            return wrapped
-
-        for name in CALLS:
-            setattr(os, name, deadly(getattr(os, name)))
-        sys.stdout = sys.stderr = open(os.devnull, "w")
-        os._exit(main(told))
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
+    """Run a command in a process that dies, as by kill -9, at its n-th disk call -> whether it did."""
+    return Forked(lambda: dies_at(number, CALLS) or main(told)).wait().returncode == -signal.SIGKILL
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("start", [1, 4, 7])
 def test_a_run_killed_at_any_moment_goes_on_or_begins_again(text_file, whole, tmp_path, start, capsys):
     """With the losses of an undisturbed run. Tries every third disk call, up to the first steps."""

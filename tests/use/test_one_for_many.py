@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from minglm import GLM, GLMConfig, Tokenizer, embed, explain, fill, score
+from minglm.data.corpus import build_corpus, cached_corpus
 from minglm.measure.metrics import bleu, compare
 from minglm.measure.perplexity import evaluate_text
 
@@ -63,6 +64,14 @@ def test_answers_are_a_list_and_the_text_is_one(model, tokenizer):
 def test_letters_are_no_list_of_texts_or_ids(tokenizer, use):
     with pytest.raises(TypeError, match="accepted"):
         use(tokenizer)
+
+
+def test_a_file_alone_is_one_file(tokenizer, tmp_path):
+    (tmp_path / "t.txt").write_text("the cat sat on the mat")
+    file = str(tmp_path / "t.txt")
+    one = cached_corpus(file, tokenizer, tmp_path / "cache")
+    assert one.directory == cached_corpus([file], tokenizer, tmp_path / "cache").directory
+    assert build_corpus(tmp_path / "t.txt", tokenizer, tmp_path / "own").fingerprint == one.fingerprint
 
 
 def test_a_document_alone_is_one_document(model, tokenizer):

@@ -170,7 +170,7 @@ def read_metrics(path):
     An incomplete last line is left out.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             header, *rows = csv.reader(file)
     except OSError as error:
         why = error.strerror or error

@@ -61,10 +61,18 @@ def cosines(table):
     return unit @ unit.T
 
 
+def _values(embedding, rows, name):
+    from ...checks import finite
+    from ...modules import table_of
+
+    return finite(table_of(embedding, rows).detach().float().cpu(), f"the {name} embeddings")
+
+
 def fig_position_embeddings(model, *, theme="light", width=None):
     """Draw how similar the embeddings of any two positions are. Blue: opposite, orange: alike."""
+    rows = model.config.max_positions + 1
     tables = {"position": model.position_embedding, "block position": model.block_position_embedding}
-    alike = {name: cosines(table.weight.detach().float().cpu()) for name, table in tables.items()}
+    alike = {name: cosines(_values(table, rows, name)) for name, table in tables.items()}
 
     def height(w, columns):
         return (w - 160) / 2 + 80 if columns == 2 else 2 * (w - 70)
