@@ -276,7 +276,7 @@ function modelAnswer() {
 }
 
 function askModel() {
-  const model = app.model ?? glmModel(DATA.model), session = model.session(W.blank, {k: 4}), {top} = session.step();
+  const model = app.model ?? glmModel(DATA.model), session = model.session(W.blank, {k: 4, maxTokens: 6}), {top} = session.step();
   while (!session.done) session.step();
   return {answer: session.blanks[0].text.trim(), top: top.slice(0, 4)};
 }

@@ -40,6 +40,7 @@ def explorer(browser, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "explorer.html"
     path.write_text(page.html(PAPER), encoding="utf-8")
     context = browser.new_context(viewport=WIDE, offline=True, accept_downloads=True, color_scheme="light")
+    context.set_default_timeout(120_000)  # a busy machine is no failure
     tab, requests, errors = context.new_page(), [], []
     tab.on("request", lambda request: requests.append(request.url))
     tab.on(
