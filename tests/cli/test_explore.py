@@ -113,7 +113,8 @@ def test_the_page_opens_at_a_cell_of_the_mask(minglm, tmp_path):
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own():
     d = explain(["x1", "x2"], [(0, 1)], [0])
-    assert d._repr_html_() == iframe(html(d)) and d._repr_html_().startswith("<iframe ")
+    assert 'id="story"' in html(d) and 'id="story"' not in html(d, story=False)
+    assert d._repr_html_() == iframe(html(d, story=False)) and d._repr_html_().startswith("<iframe ")
 
 
 @pytest.mark.parametrize(

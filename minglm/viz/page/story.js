@@ -9,8 +9,8 @@ const FLIGHT = 650, ROW = 260; // ms of a flight, and until the next row of the 
 const names = W.frames.map(([name]) => name), is = (...some) => some.includes(names[at.frame]);
 const quoted = (rows, d = glm) => rows.map((i) => `“${d.tokens[i]}”`).join(", ");
 
-// chosen: rows of the quiz; opened: cells "i,j" of the mask; off: positions switched off; light: a row or null
-const at = {frame: 0, guess: "", chosen: new Set([YOU]), opened: new Set(), off: new Set(), family: "glm", light: null};
+// picks: rows of the quiz; holes: open cells "i,j" of the mask; off: positions switched off; light: a row or null
+const at = {frame: 0, guess: "", picks: new Set([YOU]), holes: new Set(), off: new Set(), family: "glm", light: null};
 const ui = {timer: null};
 
 // ---- frames -----------------------------------------------------------------------------------------------
@@ -19,8 +19,8 @@ function go(to, byHand = true) {
   const frame = Math.max(0, Math.min(names.length - 1, to)), ahead = frame > at.frame;
   if (byHand) stopPlay();
   Object.assign(at, {frame, light: null});
-  if (!is("break", "leak", "cheat")) at.opened.clear();
-  if (is("leak") && !at.opened.size) at.opened.add(`4,${YOU + 1}`);
+  if (!is("break", "leak", "cheat")) at.holes.clear();
+  if (is("leak") && !at.holes.size) at.holes.add(`4,${YOU + 1}`);
   draw(ahead);
   reveal();
 }
@@ -108,13 +108,13 @@ function rowEl(d, i) {
 // ---- who may look -----------------------------------------------------------------------------------------
 
 function quizEl(row, i) {
-  const may = glm.mask[YOU][i], chosen = at.chosen.has(i), mark = !is("rule") ? "" : may ? (chosen ? "right" : "missed")
+  const may = glm.mask[YOU][i], chosen = at.picks.has(i), mark = !is("rule") ? "" : may ? (chosen ? "right" : "missed")
     : chosen ? "wrong" : "";
   const name = format(W.toggle, {token: row.token, part: W.parts[glm.part[i]], state: W.states[mark]}).replace(/, $/, "");
   const glyph = {right: "✓", missed: "+", wrong: "✗"}[mark] ?? "";
   const flip = () => {
     if (i === YOU) return;
-    if (!at.chosen.delete(i)) at.chosen.add(i);
+    if (!at.picks.delete(i)) at.picks.add(i);
     draw();
   };
   const dataset = {mark, ...(i === YOU && {you: true})};
@@ -124,13 +124,13 @@ function quizEl(row, i) {
 }
 
 function verdict() {
-  const rows = range(0, T), missed = rows.filter((i) => glm.mask[YOU][i] && !at.chosen.has(i));
-  const wrong = rows.filter((i) => !glm.mask[YOU][i] && at.chosen.has(i)), later = wrong.filter((i) => i > YOU + 1);
+  const rows = range(0, T), missed = rows.filter((i) => glm.mask[YOU][i] && !at.picks.has(i));
+  const wrong = rows.filter((i) => !glm.mask[YOU][i] && at.picks.has(i)), later = wrong.filter((i) => i > YOU + 1);
   const lines = [
-    at.chosen.size > 1 && missed.length > 0 && format(W.missed, {tokens: quoted(missed)}),
+    at.picks.size > 1 && missed.length > 0 && format(W.missed, {tokens: quoted(missed)}),
     wrong.includes(YOU + 1) && W.answer,
     later.length > 0 && format(W.later, {tokens: quoted(later)}),
-    !missed.length && !wrong.length && format(W.perfect, {n: at.chosen.size}),
+    !missed.length && !wrong.length && format(W.perfect, {n: at.picks.size}),
   ];
   return lines.filter(Boolean).join(" ");
 }
@@ -138,13 +138,13 @@ function verdict() {
 // ---- the mask, and what is opened -------------------------------------------------------------------------
 
 function maskNow() {
-  return glm.mask.map((row, i) => row.map((open, j) => open || at.opened.has(`${i},${j}`)));
+  return glm.mask.map((row, i) => row.map((open, j) => open || at.holes.has(`${i},${j}`)));
 }
 
 function drawMask(isNew) {
   ui.aside.hidden = !is("mask", "break", "leak");
   if (ui.aside.hidden) return;
-  const d = is("mask") ? families[at.family] : glm, isLeak = (i, j) => d === glm && at.opened.has(`${i},${j}`);
+  const d = is("mask") ? families[at.family] : glm, isLeak = (i, j) => d === glm && at.holes.has(`${i},${j}`);
   const state = (i, j) => W.cells[isLeak(i, j) ? "leak" : d.mask[i][j] ? "open" : "shut"];
   ui.matrix.draw({
     rows: d.tokens.map((token, i) => ({token, span: d.span_id[i], positions: []})), partALen: d.part_a_len,
@@ -169,14 +169,14 @@ function drawLight() {
     node.classList.toggle("looks", i === j);
   }
   ui.matrix.mark(i === null ? null : {i, j: i});
-  ui.seen.textContent = i === null ? "" : format(W.sees, {
+  ui.sight.textContent = i === null ? "" : format(W.sees, {
     token: quoted([i], d), n: d.mask[i].filter(Boolean).length, all: d.tokens.length,
     says: target ? format(W["and says"], {target}) : "",
   });
 }
 
 function open(...cells) {
-  for (const [i, j] of cells) if (!glm.mask[i][j]) at.opened.add(`${i},${j}`);
+  for (const [i, j] of cells) if (!glm.mask[i][j]) at.holes.add(`${i},${j}`);
   draw();
 }
 
@@ -190,7 +190,7 @@ function leakLines() {
   const path = leak(), all = answers(glm).length;
   const counts = range(1, LAYERS + 1).map((n) => format(W.after, {
     layers: count(n, "layer"), n: cheaters(glm, maskNow(), n).length, all}));
-  const told = !at.opened.size ? W.closed : path ? format(W.path, {
+  const told = !at.holes.size ? W.closed : path ? format(W.path, {
     path: path.map((i) => `“${glm.tokens[i]}”`).join(" → "), target: glm.targets[path.at(-1)]}) : W.harmless;
   return [el("p", {class: "leak", role: "status"}, told), el("p", {class: "knows"}, W.knows, counts.join(", "))];
 }
@@ -198,7 +198,7 @@ function leakLines() {
 // The way of the answer, as arrows over the board; the answer itself flies along it.
 function drawPath() {
   fill(ui.over);
-  const path = is("leak", "break") && at.opened.size ? leak() : null;
+  const path = is("leak", "break") && at.holes.size ? leak() : null;
   if (!path) return;
   const home = ui.board.getBoundingClientRect(), nodes = path.map((i) => ui.board.querySelector(`[data-i="${i}"]`));
   const points = nodes.map((node) => {
@@ -276,7 +276,7 @@ function modelAnswer() {
 }
 
 function askModel() {
-  const model = app.model ?? glmModel(DATA.model), session = model.session(W.blank, {k: 4}), {top} = session.step();
+  const model = app.model ?? glmModel(DATA.model), session = model.session(W.blank, {k: 4, maxTokens: 6}), {top} = session.step();
   while (!session.done) session.step();
   return {answer: session.blanks[0].text.trim(), top: top.slice(0, 4)};
 }
@@ -284,14 +284,14 @@ function askModel() {
 function familyChoice() {
   const choose = (name) => button(W.families[name], () => (Object.assign(at, {family: name, light: null}), draw()),
     {"aria-pressed": String(at.family === name), "data-key": name});
-  ui.seen = el("p", {class: "note seen", role: "status"});
+  ui.sight = el("p", {class: "note seen", role: "status"});
   return [el("div", {class: "row", role: "group", "aria-label": W.family}, el("span", {class: "note long"}, W.family),
-    Object.keys(families).map(choose)), ui.seen];
+    Object.keys(families).map(choose)), ui.sight];
 }
 
 function breaking() {
   const cells = range(0, A).flatMap((i) => range(A, T).map((j) => [i, j]));
-  const reset = button(W.shut, () => (at.opened.clear(), draw()), {"data-key": "shut", "aria-disabled": String(!at.opened.size)});
+  const reset = button(W.shut, () => (at.holes.clear(), draw()), {"data-key": "shut", "aria-disabled": String(!at.holes.size)});
   fill(ui.after, el("div", {class: "row"}, button(W["open one"], () => open([4, YOU + 1]), {"data-key": "one"}),
     button(W["open all"], () => open(...cells), {"data-key": "all"}), reset));
   return leakLines();
@@ -381,14 +381,14 @@ return (section) => {
   Object.assign(ui, {
     chapters: el("ol", {class: "story-chapters"}, W.chapters.map(tab)), sentence: el("p", {class: "story-sentence", "aria-live": "polite"}),
     board: el("div", {class: "story-board"}), over: el("div", {class: "story-over"}), extras: el("div", {class: "story-extras"}),
-    grid: el("div"), after: el("div", {class: "story-after"}), seen: el("p"), training: createTraining(W.training), place: el("span", {class: "note"}),
+    grid: el("div"), after: el("div", {class: "story-after"}), sight: el("p"), training: createTraining(W.training), place: el("span", {class: "note"}),
     back: button(W.back, () => go(at.frame - 1)), next: button(W.next, () => go(at.frame + 1), {class: "primary"}),
     play: button(W.play, () => (ui.timer ? stopPlay() : play())),
   });
   ui.aside = el("div", {class: "story-mask"}, el("div", {class: "scroller"}, ui.grid), ui.after);
   ui.matrix = createMatrix(ui.grid, {label: W.grid, largest: 30,
     onPoint: (cell) => is("mask") && (at.light = cell && cell.i, drawLight()),
-    onPin: (cell) => cell && is("break", "leak") && (at.opened.delete(`${cell.i},${cell.j}`) ? draw() : open([cell.i, cell.j]))});
+    onPin: (cell) => cell && is("break", "leak") && (at.holes.delete(`${cell.i},${cell.j}`) ? draw() : open([cell.i, cell.j]))});
   ui.box = el("div", {class: "story-box"}, ui.chapters, ui.sentence,
     el("div", {class: "story-stage"}, el("div", {class: "story-left"}, ui.board, ui.extras), ui.aside, ui.training.node),
     el("div", {class: "row story-player", role: "group", "aria-label": W.play}, ui.back, ui.next, ui.play, ui.place));

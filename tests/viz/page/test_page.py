@@ -40,6 +40,7 @@ def explorer(browser, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "explorer.html"
     path.write_text(page.html(PAPER), encoding="utf-8")
     context = browser.new_context(viewport=WIDE, offline=True, accept_downloads=True, color_scheme="light")
+    context.set_default_timeout(120_000)  # a busy machine is no failure
     tab, requests, errors = context.new_page(), [], []
     tab.on("request", lambda request: requests.append(request.url))
     tab.on(
@@ -866,7 +867,7 @@ def test_the_page_reflows_at_twice_its_size(tab):
 
 
 def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
-    tab.evaluate("byId('stage').scrollIntoView()")
+    tab.evaluate("byId('stage').scrollIntoView(), scrollBy(0, -20)")
     stage, mask, card = (tab.locator(f"#{name}").bounding_box() for name in ("stage", "mask", "card"))
     assert mask["x"] >= stage["x"] + stage["width"] and abs(mask["y"] - stage["y"]) < 2
     assert card["y"] + 80 < WIDE["height"]  # its verdict and its reason are seen without scrolling

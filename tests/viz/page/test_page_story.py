@@ -285,6 +285,7 @@ def test_pointing_at_a_token_lights_the_words_it_sees(tab, family):
     d = explain(STORY.text, STORY.spans, STORY.order, model=family) if family != "glm" else STORY
     go_to(tab, "mask")
     button(tab, CHAPTERS["families"][family]).click()
+    tab.mouse.move(0, 0)  # it would point at what comes under it
     for i in range(len(d)):
         tab.locator(f".word[data-i='{i}']").focus()
         lit = tab.locator(".word[data-i].lit").evaluate_all("(nodes) => nodes.map((node) => +node.dataset.i)")
@@ -326,7 +327,7 @@ def test_axe_finds_nothing_in_any_frame_and_nothing_sticks_out(tab, axe, viewpor
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
         inside = "(nodes) => nodes.every((node) => node.scrollWidth <= node.clientWidth + 1)"
         assert tab.locator("#story :is(p, button, .words)").evaluate_all(inside), name
-        if name in ("ask", "rule", "mask", "leak", "cheat", "positions"):
+        if name in ("rule", "mask", "leak", "cheat"):
             found = axe(tab, context="#story")
             assert found.violations_count == 0, (name, found.generate_report())
         if name != FRAMES[-1]:
@@ -343,6 +344,6 @@ def test_a_live_model_answers_what_the_library_fills(browser, tmp_path, small_ru
     button(other, CHAPTERS["show"]).click()
     told = other.locator(".story-model p")
     told.wait_for()
-    answer = fill(model.eval(), tokenizer, CHAPTERS["blank"]).blanks[0].answer.text.strip()
+    answer = fill(model.eval(), tokenizer, CHAPTERS["blank"], max_tokens=6).blanks[0].answer.text.strip()
     assert told.inner_text() == CHAPTERS["model"].format(answer=answer)
     other.close()
