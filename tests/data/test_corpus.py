@@ -239,12 +239,12 @@ def test_an_endless_document_is_read_in_bounded_parts_and_nothing_is_lost(tmp_pa
     assert list(read_documents(written(tmp_path / "x.jsonl", json.dumps({"text": whole})))) == [whole]
 
 
-def test_the_embedded_corpus_is_47_287_documents_of_plain_english():
+def test_the_embedded_corpus_is_94_501_documents_of_plain_english():
     assert find_files([embedded_corpus()]) == [embedded_corpus()]
     documents = list(read_documents(embedded_corpus()))
-    assert len(documents) == 47_287 and all(document.isascii() and document for document in documents)
+    assert len(documents) == 94_501 and all(document.isascii() and document for document in documents)
     text = "\n\n".join(documents) + "\n"
-    assert len(text) == 2_822_542 and text.startswith("In the beginning, God created")
+    assert len(text) == 3_949_095 and text.startswith("In the beginning, God created")
     read = []
     list(read_documents(embedded_corpus(), on_read=read.append))
     assert sum(read) == embedded_corpus().stat().st_size  # the progress bar counts bytes on disk
