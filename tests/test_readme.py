@@ -15,7 +15,12 @@ from minglm.train.presets import PRESETS
 
 PAGES = [
     *("README.md", "README.zh.md", "csrc/README.md", "tests/recorded/README.md", "tutorials/README.md"),
-    *("tutorials/running.md", "tutorials/data/README.md", "tutorials/results/README.md"),
+    *(
+        "tutorials/puzzles.md",
+        "tutorials/running.md",
+        "tutorials/data/README.md",
+        "tutorials/results/README.md",
+    ),
 ]
 INSTALL = """\
 pip install -e . && minglm fill "She was very [MASK] to see him." --top 5

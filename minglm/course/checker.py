@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import textwrap
 from dataclasses import dataclass
 from functools import cache
 
@@ -131,7 +132,8 @@ def wrong_lines(reader, name, args, got, want, look):
         said += seen_too_much(got.value, want.value, args)
     if got.calls and got.calls != want.calls:
         lines += ["", *first_call(got.calls, want.calls)]
-    return [*lines, "", *map(look.bold, said)] if said else lines
+    pieces = [piece for sentence in said for piece in textwrap.wrap(sentence, 100)]
+    return [*lines, "", *map(look.bold, pieces)] if said else lines
 
 
 def value_problem(reader, got, want):

@@ -1,6 +1,7 @@
 """What the reader is told about their kernels: which are right, what they cost, what went wrong and where."""
 
 import re
+import textwrap
 from pathlib import Path
 
 from .drawing import draw
@@ -72,7 +73,8 @@ def emulator_lines(report, path, source):
     for line in report.splitlines():
         lines.append(line.replace(name, str(path)))
         if at := re.search(rf"{re.escape(name)}:(\d+)", line):
-            lines.append(f"    line {at[1]}:  {source[int(at[1]) - 1].strip()}")
+            quoted = f"    line {at[1]}:  {source[int(at[1]) - 1].strip()}"
+            lines += [quoted] if quoted not in lines else []
     return lines
 
 
@@ -107,7 +109,7 @@ def too_much(record, over, path, look):
     if "conflicts" in over and record["conflict"]:
         line = record["conflict"]
         lines += [f"    line {line}:  {read(path).splitlines()[line - 1].strip()}"]
-    return [*lines, "", look.bold(KERNELS[record["name"]].say)]
+    return [*lines, "", *map(look.bold, textwrap.wrap(KERNELS[record["name"]].say, 100))]
 
 
 def chart(right, current, is_wrong, look):

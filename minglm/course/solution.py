@@ -384,18 +384,10 @@ def cloze(words, labels, predict):
 # ---- A small world ---------------------------------------------------------------------------------------
 # Given: nine animals, a network of two layers, and a minute of training. The plain sentence about each
 # animal, "the cat lives on the farm and eats mice", is never read.
-
-ANIMALS = {
-    "deer": ("in the forest", "leaves"),
-    "bear": ("in the forest", "honey"),
-    "robin": ("in the forest", "worms"),
-    "cow": ("on the farm", "grass"),
-    "cat": ("on the farm", "mice"),
-    "hen": ("on the farm", "corn"),
-    "goose": ("by the river", "weeds"),
-    "otter": ("by the river", "fish"),
-    "frog": ("by the river", "flies"),
-}
+FOOD = dict(deer="leaves", bear="honey", robin="worms", cow="grass", cat="mice", hen="corn")
+FOOD |= dict(goose="weeds", otter="fish", frog="flies")
+HOMES = ("in the forest", "on the farm", "by the river")  # of three animals each
+ANIMALS = {animal: (HOMES[n // 3], food) for n, (animal, food) in enumerate(FOOD.items())}
 FORMS = (
     "{3} {0} lives {1} and eats {2}",
     "{3} {0} eats {2} and lives {1}",
