@@ -624,12 +624,16 @@ class Lab {
     this.tell(null);
   }
 
-  // Attention weights of a head, or the mean of all heads: (T * T).
+  // Attention weights of a head, or the mean of all heads: (T * T). Kept until there are more rows.
   weights(layer, head) {
-    const {reading} = this.run, {num_heads} = this.model.config;
-    if (head !== MEAN) return reading.attention(layer, head);
-    const mean = new Float32Array(reading.T ** 2);
-    for (const k of range(0, num_heads)) reading.attention(layer, k).forEach((weight, at) => (mean[at] += weight / num_heads));
+    const {reading} = this.run, {T} = reading;
+    if (this.kept?.reading !== reading || this.kept.T !== T) this.kept = {reading, T, of: {}};
+    return this.kept.of[[layer, head]] ??= head === MEAN ? this.meanOfHeads(layer) : reading.attention(layer, head);
+  }
+
+  meanOfHeads(layer) {
+    const {num_heads} = this.model.config, mean = new Float32Array(this.run.reading.T ** 2);
+    for (const head of range(0, num_heads)) this.weights(layer, head).forEach((weight, at) => (mean[at] += weight / num_heads));
     return mean;
   }
 
@@ -733,16 +737,16 @@ function lengthEl(share, name, side = "width") {
   return bar;
 }
 
+const RAMP = range(0, 256).map((n) => [...cividis(n / 255).match(/\d+/g).map(Number), 255]); // [red, green, blue, alpha]
+
 // Attention as a small picture, one pixel per cell; shut cells stay empty.
 function paint(canvas, weights, T, A) {
   canvas.width = canvas.height = T;
-  const pen = canvas.getContext("2d");
+  const pen = canvas.getContext("2d"), image = pen.createImageData(T, T);
   for (let i = 0; i < T; i++) {
-    for (let j = 0; j < keysOfRow(i, A); j++) {
-      pen.fillStyle = cividis(Math.sqrt(weights[i * T + j]));
-      pen.fillRect(j, i, 1, 1);
-    }
+    for (let j = 0; j < keysOfRow(i, A); j++) image.data.set(RAMP[Math.round(255 * Math.sqrt(weights[i * T + j]))], 4 * (i * T + j));
   }
+  pen.putImageData(image, 0, 0);
 }
 
 // Arrow keys, Home and End move among the buttons of a group, of which Tab reaches one.
