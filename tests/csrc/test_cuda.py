@@ -226,6 +226,24 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     assert why == "it failed its test: ZeroDivisionError: division by zero"
 
 
+@emulated
+@pytest.mark.parametrize("width", [32, 96])
+def test_the_self_test_passes_whatever_mode_the_first_attention_of_a_process_runs_in(width):
+    """As in `fill`, whose first attention runs in inference mode: a test that fails is remembered."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16), torch.device("meta"):
+        assert attention.wrong_by("emulated", torch.bfloat16, "cpu", width) is None
+
+
+def test_the_self_test_of_a_gpu_is_of_the_dtype_and_the_width_that_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(attention, "_wrong_on_cuda", lambda *case: asked.append(case))
+    gpu = torch.device("cuda", 0)
+    for dtype, width in ((torch.bfloat16, 64), (torch.float16, 128)):
+        assert attention._serves_on_cuda(dtype, gpu, width)[0]
+    assert asked == [(torch.bfloat16, gpu, 64), (torch.float16, gpu, 128)]
+
+
 WRAPPERS = """
 #include "device.h"
 using namespace minglm;
