@@ -11,6 +11,7 @@ Every backend gives every argument the same meaning. There is no dropout on atte
 
 import functools
 import math
+import os
 from numbers import Real
 
 import torch
@@ -31,11 +32,36 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     from `kernel_rungs`; without it that of MINGLM_KERNEL, else the fastest), "sdpa", "reference", "emulated"
     or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns). Raises
     MinglmError when shapes, dtypes or the backend do not fit.
+
+    On a GPU, any stream may use a mask. Before a CUDA graph is captured, call this once with the same mask.
     """
-    _check(q, k, v, mask)
     if isinstance(scale, torch.Tensor):  # subtle: as a factor of q it gets its gradient from every backend
         q, scale = q * _one_number(scale), 1.0
+    if not isinstance(mask, GLMMask):
+        raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
+    name, *how = _backend_of(q, k, v, mask, backend)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else _checked(scale)
+    return BACKENDS[name](q, k, v, mask, scale, *how)
+
+
+def _backend_of(q, k, v, mask, backend):
+    """The backend for these tensors: (name, rung) or (name,). A mask remembers what it has served."""
+    if ops.is_watched(q, k, v) or not isinstance(backend, str):
+        return _choose_backend(q, k, v, mask, backend)
+    if backend == "auto" and q.is_cuda and not all(map(ops.cuda_can_load, (q, k, v))):
+        return ("sdpa",)
+    kind = backend, os.environ.get("MINGLM_KERNEL"), ops.kind_of(q, k, v)
+    return mask.remember(kind, lambda: _prepare_backend(q, k, v, mask, backend))
+
+
+def _prepare_backend(q, k, v, mask, backend):
+    """The same, with the kernel's Problem in place of a rung, so that the next call checks nothing again."""
+    name, *rung = _choose_backend(q, k, v, mask, backend)
+    return (name, ops.PROBLEMS[name](q, k, v, mask, *rung)) if name in ops.PROBLEMS else (name,)
+
+
+def _choose_backend(q, k, v, mask, backend):
+    _check(q, k, v, mask)
     if backend == "auto" and ops.is_transformed(q, k, v):
         backend = "reference"  # plain PyTorch, which every transform knows
     elif backend == "auto":
@@ -44,10 +70,10 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
         if not all(ops.last_is_contiguous(x) and (not on_gpu or ops.cuda_can_load(x)) for x in (q, k, v)):
             backend = "sdpa"  # the kernel does not copy inputs silently; such strides go to sdpa
     name, colon, rung = backend.partition(":") if isinstance(backend, str) else (None, "", "")
-    if name not in BACKENDS or colon and not (name in ("kernel", "emulated") and rung):
+    if name not in BACKENDS or colon and not (name in ops.PROBLEMS and rung):
         names = ", ".join(["auto", *BACKENDS])
         raise MinglmError(f"backend: {backend!r} is not one of {names}, kernel:RUNG, emulated:SCHEDULE")
-    return BACKENDS[name](q, k, v, mask, scale, *([rung] if colon else []))
+    return (name, rung) if colon else (name,)
 
 
 def reference(q, k, v, mask, scale):
@@ -168,8 +194,6 @@ def _checked(scale):
 
 
 def _check(q, k, v, mask):
-    if not isinstance(mask, GLMMask):
-        raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
     are_3d = all(x.dim() == 3 for x in (q, k, v))
     if not are_3d or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
@@ -179,9 +203,8 @@ def _check(q, k, v, mask):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
     if torch.compiler.is_compiling():
-        return  # while a graph is traced the mask has no values; the kernel's ops check them later
-    rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
-    for name, x, n in zip("qk", (q, k), rows, strict=True):
+        return  # a traced graph may serve any number of rows; the kernel's ops compare them when it runs
+    for name, x, n in (("q", q, mask.num_queries), ("k", k, mask.num_keys)):
         if len(x) != n:
             raise MinglmError(f"{name}: {len(x)} rows, but the mask has {n}")
 

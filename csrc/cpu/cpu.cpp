@@ -24,7 +24,7 @@ struct Step {
     bool supported;
 };
 
-std::vector<Step> ladder() {
+std::vector<Step> steps_of_this_build() {
     std::vector<Step> steps = {{&scalar_rung, true}, {&tiled_rung, true}};
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
 #ifndef MINGLM_NO_AVX2
@@ -42,6 +42,11 @@ std::vector<Step> ladder() {
 #elif defined(__aarch64__) && !defined(MINGLM_NO_NEON)
     steps.push_back({&neon_rung, true});
 #endif
+    return steps;
+}
+
+const std::vector<Step>& ladder() {
+    static const std::vector<Step> steps = steps_of_this_build();
     return steps;
 }
 
