@@ -17,7 +17,7 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 
-from . import ops
+from . import ops, varlen
 from .checks import finite
 from .errors import MinglmError
 from .mask import GLMMask
@@ -26,8 +26,9 @@ from .mask import GLMMask
 def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     """softmax(scale q k^T + mask) v for every sample of a packed batch and every head.
 
-    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one
-    number, which gets a gradient; 1 / sqrt(D) by default.
+    q: (Nq, H, D), k and v: (Nk, K, D), mask: GLMMask -> (Nq, H, D). With K < H, each head of k and v serves
+    H / K neighbouring heads of q (grouped-query attention). scale: a number, or a tensor of one number,
+    which gets a gradient; 1 / sqrt(D) by default.
     A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a name
     from `kernel_rungs`; without it that of MINGLM_KERNEL, else the fastest), "sdpa", "reference", "emulated"
     or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns). Raises
@@ -35,6 +36,8 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
 
     On a GPU, any stream may use a mask. Before a CUDA graph is captured, call this once with the same mask.
     """
+    if q.shape[1:] != k.shape[1:] and is_grouped(q, k, v):
+        return _grouped(q, k, v, mask, scale, backend)
     if isinstance(scale, torch.Tensor):  # subtle: as a factor of q it gets its gradient from every backend
         q, scale = q * _one_number(scale), 1.0
     if not isinstance(mask, GLMMask):
@@ -42,6 +45,20 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     name, *how = _backend_of(q, k, v, mask, backend)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else _checked(scale)
     return BACKENDS[name](q, k, v, mask, scale, *how)
+
+
+def is_grouped(q, k, v):
+    """Whether several heads of q share each head of k and v."""
+    if not q.dim() == k.dim() == v.dim() == 3 or q.shape[1] == k.shape[1] or not k.shape[1]:
+        return False
+    return k.shape == v.shape and q.shape[1] % k.shape[1] == 0
+
+
+def _grouped(q, k, v, mask, scale, backend):
+    """Each call takes one query head of every group, as a view: no backend has to copy k and v."""
+    groups = q.unflatten(1, (k.shape[1], -1)).unbind(2)  # H / K views (Nq, K, D)
+    outs = [masked_attention(x, k, v, mask, scale=scale, backend=backend) for x in groups]
+    return torch.stack(outs, 2).flatten(1, 2)  # (Nq, H, D)
 
 
 def _backend_of(q, k, v, mask, backend):
@@ -111,13 +128,15 @@ def attention_weights(q, k, mask):
 
 
 def sdpa(q, k, v, mask, scale):
-    """Attention by PyTorch: one call per sample on a CPU, else one padded call.
+    """Attention by PyTorch: one call per sample on a CPU; on a GPU two packed calls, or one padded call.
 
     On a CPU padded rows cost more than calls, on a GPU calls cost more.
     """
     if len(q) == 0:
         return q * 0
     attend = _sdpa_by_sample if q.device.type == "cpu" else _sdpa_padded
+    if varlen.can_serve(q, mask) and not _wrong_on_cuda(q.dtype, q.device, q.shape[-1], "varlen"):
+        attend = varlen.attend
     out = attend(q, k, v, mask, scale)
     blind = mask.remember("blind", lambda: mask.visible_keys() == 0)
     return out.masked_fill(blind.to(q.device)[:, None, None], 0) if blind.any() else out
@@ -197,7 +216,7 @@ def _check(q, k, v, mask):
     are_3d = all(x.dim() == 3 for x in (q, k, v))
     if not are_3d or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        needed = "(Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed"
+        needed = "(Nq, H, D), (Nk, K, D), (Nk, K, D) with D > 0 are needed, where K divides H"
         raise MinglmError(f"q, k, v: shapes {shapes}; {needed}")
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device and q.is_floating_point()):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
@@ -258,14 +277,16 @@ def _serves_on_cuda(dtype, device, head_dim):
         why = f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
         return False, why
     index = torch.cuda.current_device() if device.index is None else device.index
+    if dtype == torch.float32:
+        return False, "in float32 its kernel for GPUs is written to be read, PyTorch's uses tensor cores"
     wrong = _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim)
     return not wrong, wrong or "it passed its test against the reference on this device"
 
 
 @functools.cache
-def _wrong_on_cuda(dtype, device, head_dim):
-    """`wrong_by` of the kernel on a GPU, computed once per dtype, device and head width."""
-    return wrong_by("kernel", dtype, device, head_dim)
+def _wrong_on_cuda(dtype, device, head_dim, backend="kernel"):
+    """`wrong_by` of a backend on a GPU, computed once per dtype, device and head width."""
+    return wrong_by(backend, dtype, device, head_dim)
 
 
 def wrong_by(backend, dtype, device, head_dim=64):
@@ -303,7 +324,10 @@ def attention_and_gradients(inputs, mask, backend):
     *qkv, grad = inputs
     qkv = [x.detach().requires_grad_() for x in qkv]
     with torch.enable_grad():
-        out = masked_attention(*qkv, mask, backend=backend)
+        if backend == "varlen":  # a part of sdpa
+            out = varlen.attend(*qkv, mask, 1 / math.sqrt(qkv[0].shape[-1]))
+        else:
+            out = masked_attention(*qkv, mask, backend=backend)
     grads = torch.autograd.grad(out, qkv, grad)
     return dict(zip(("out", "grad q", "grad k", "grad v"), (out.detach(), *grads), strict=True))
 

@@ -10,7 +10,7 @@ LAYERS = """
     errors
     special spans mask model_config weights modules checks
     files
-    machine infilling suffixes lengths
+    machine infilling suffixes lengths varlen
     extension
     ops batch families
     attention original

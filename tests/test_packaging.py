@@ -356,7 +356,8 @@ def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tre
     assert (tree.value(), tree.value("cuda"), tree.value("emulated")) == (21, 5, 5)
     machine_codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 100)]
     compiled_for, command = codes(nvcc)
-    assert compiled_for == [*machine_codes, "arch=compute_100,code=compute_100"]
+    ptx = [f"arch=compute_{arch},code=compute_{arch}" for arch in (80, 100)]
+    assert compiled_for == [*machine_codes, *ptx]
     assert all(words in command for words in ("--threads 2 ", "-ccbin g++ ", r"-Xcompiler -DA=1\,2 "))
 
     assert compiled(tree.run(*INPLACE, **everything)) == set()
@@ -383,7 +384,11 @@ def shows_gpus(folder, *capabilities):
     [
         ((), [80], "80,code=compute_80"),
         (("8.9",), [87], "87,code=sm_87 87,code=compute_87"),
-        (("10.0", "7.5", "10.0"), [75, 100], "75,code=sm_75 100,code=sm_100 100,code=compute_100"),
+        (
+            ("10.0", "7.5", "10.0"),
+            [75, 100],
+            "75,code=sm_75 100,code=sm_100 80,code=compute_80 100,code=compute_100",
+        ),
         (("7.0",), [80], "80,code=compute_80"),
     ],
 )
@@ -401,7 +406,8 @@ def test_without_a_gpu_ptx_alone_is_compiled_and_with_one_its_own_machine_code(
 def test_the_architectures_can_be_named_and_a_wrong_name_is_an_error(tree, nvcc):
     how = dict(MINGLM_CUDA="", CUDA_HOME=str(nvcc))
     tree.run(*INPLACE, MINGLM_CUDA_ARCHS="87 80", **how)
-    assert codes(nvcc)[0][1:] == ["arch=compute_87,code=sm_87", "arch=compute_87,code=compute_87"]
+    ptx = ["arch=compute_80,code=compute_80", "arch=compute_87,code=compute_87"]
+    assert codes(nvcc)[0][1:] == ["arch=compute_87,code=sm_87", *ptx]
     assert tree.info()["cuda"]["archs"] == [80, 87]
     for wrong, named in (("80 90", "90"), ("8.0", "8.0"), ("80,87", "80,87"), ("sm_80", "sm_80")):
         done = tree.run(*INPLACE, MINGLM_CUDA_ARCHS=wrong, check=False, **how)
