@@ -69,8 +69,8 @@ void check_lengths(const AttentionProblem& p) {
     }
 }
 
-// What stays the same from one call to the next: the lengths of a mask, the sizes and the layout of q, k and v.
-// A call adds addresses. Results are contiguous.
+// What stays the same from one call to the next: the lengths of a mask, the sizes and the layout of q, k
+// and v. A call adds addresses. Results are contiguous.
 class Problem {
 public:
     Problem(int dtype, const Sizes& sizes, const Lengths& lengths, const Strides& strides) {
@@ -127,7 +127,8 @@ void forward_on_cpu(const Problem& problem, const std::string& rung, int threads
     cpu_forward(p, rung.c_str(), threads);
 }
 
-void backward_on_cpu(const Problem& problem, const std::string& rung, int threads, MINGLM_INPUTS, MINGLM_GRADS) {
+void backward_on_cpu(const Problem& problem, const std::string& rung, int threads, MINGLM_INPUTS,
+                     MINGLM_GRADS) {
     const AttentionProblem p =
         with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v);
     check_lengths(p);
@@ -206,6 +207,10 @@ py::dict memory_traffic() {
 }
 #endif
 
+std::vector<int64_t> forward_parts(int64_t len_q, int64_t len_k, int64_t part_a_len, int64_t threads) {
+    return cpu_forward_parts({0, len_q, 0, len_k, part_a_len, len_k - len_q}, threads);
+}
+
 py::list rungs() {
     using namespace py::literals;
     py::list found;
@@ -245,6 +250,8 @@ PYBIND11_MODULE(_C, m) {
     const auto best_rung = [](int dtype) { return cpu_best_rung(static_cast<Dtype>(dtype)); };
     m.def("cpu_best_rung", best_rung, py::arg("dtype"));
     m.def("cpu_threads_by", &cpu_threads_by);
+    m.def("cpu_forward_parts", &forward_parts, py::arg("len_q"), py::arg("len_k"), py::arg("part_a_len"),
+          py::arg("threads"), "Where the parts of a long sample's rows begin and end.");
 
     py::class_<Problem> problem(m, "Problem", "The lengths of a mask, and sizes and strides of q, k and v.");
     problem.def(py::init<int, const Sizes&, const Lengths&, const Strides&>());
