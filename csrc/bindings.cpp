@@ -25,10 +25,12 @@ using namespace minglm;
 
 namespace {
 
-using Tensor = std::array<int64_t, 3>;  // address, row stride, head stride
-using Sizes = std::array<int64_t, 5>;   // samples, heads, head_dim, rows of q, rows of k
+using Address = int64_t;
+using Tensor = std::array<int64_t, 3>;   // address, row stride, head stride
+using Strides = std::array<int64_t, 6>;  // row and head strides of q, k, v
+using Sizes = std::array<int64_t, 5>;    // samples, heads, head_dim, rows of q, rows of k
 // addresses of cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k (0: none)
-using Lengths = std::array<int64_t, 4>;
+using Lengths = std::array<Address, 4>;
 
 [[noreturn]] void refuse(const std::string& name, const std::string& came_and_needed) {
     throw std::invalid_argument(name + ": " + came_and_needed);
@@ -53,9 +55,9 @@ void check_ends(const char* name, const int32_t* ends, int64_t samples, int64_t 
 }
 
 // On the host, O(samples): checks that every row and key that a kernel will touch is within its tensor.
-void check_lengths(const AttentionProblem& p, int64_t keys) {
+void check_lengths(const AttentionProblem& p) {
     check_ends("cu_seqlens_q", p.cu_seqlens_q, p.samples, p.queries);
-    check_ends("cu_seqlens_k", p.cu_seqlens_k, p.samples, keys);
+    check_ends("cu_seqlens_k", p.cu_seqlens_k, p.samples, p.keys);
     for (int64_t s = 0; s < p.samples; ++s) {
         const int64_t room = p.cu_seqlens_k[s + 1] - p.cu_seqlens_k[s],
                       used = p.seqlens_k ? p.seqlens_k[s] : room;
@@ -67,22 +69,50 @@ void check_lengths(const AttentionProblem& p, int64_t keys) {
     }
 }
 
-AttentionProblem problem(int dtype, const Sizes& sizes, double scale, const Lengths& lengths, const Tensor& q,
-                         const Tensor& k, const Tensor& v, const Tensor& out, int64_t lse) {
-    AttentionProblem p{};
-    p.dtype = static_cast<Dtype>(dtype);
-    p.samples = sizes[0], p.heads = sizes[1], p.head_dim = sizes[2], p.queries = sizes[3], p.keys = sizes[4];
-    p.scale = scale;
-    p.cu_seqlens_q = static_cast<const int32_t*>(pointer(lengths[0]));
-    p.cu_seqlens_k = static_cast<const int32_t*>(pointer(lengths[1]));
-    p.part_a_lens = static_cast<const int32_t*>(pointer(lengths[2]));
-    p.seqlens_k = static_cast<const int32_t*>(pointer(lengths[3]));
-    p.q = rows_of(q), p.k = rows_of(k), p.v = rows_of(v), p.out = rows_of(out);
-    p.lse = pointer(lse);
-    if (dtype < 0 || dtype > 3) refuse("dtype", std::to_string(dtype) + "; 0 to 3 is accepted");
-    if (p.head_dim < 1 || p.head_dim > 256)
-        refuse("head_dim", std::to_string(p.head_dim) + "; 1 to 256 is accepted");
-    if (p.samples < 0 || p.heads < 0 || p.queries < 0 || sizes[4] < 0) refuse("sizes", "a negative number");
+// What stays the same from one call to the next: the lengths of a mask, the sizes and the layout of q, k
+// and v. A call adds addresses. Results are contiguous.
+class Problem {
+public:
+    Problem(int dtype, const Sizes& sizes, const Lengths& lengths, const Strides& strides) {
+        p_.dtype = static_cast<Dtype>(dtype);
+        p_.samples = sizes[0], p_.heads = sizes[1], p_.head_dim = sizes[2];
+        p_.queries = sizes[3], p_.keys = sizes[4];
+        p_.cu_seqlens_q = static_cast<const int32_t*>(pointer(lengths[0]));
+        p_.cu_seqlens_k = static_cast<const int32_t*>(pointer(lengths[1]));
+        p_.part_a_lens = static_cast<const int32_t*>(pointer(lengths[2]));
+        p_.seqlens_k = static_cast<const int32_t*>(pointer(lengths[3]));
+        Rows* const inputs[] = {&p_.q, &p_.k, &p_.v};
+        for (int i = 0; i < 3; ++i) *inputs[i] = {nullptr, strides[2 * i], strides[2 * i + 1]};
+        if (dtype < 0 || dtype > 3) refuse("dtype", std::to_string(dtype) + "; 0 to 3 is accepted");
+        if (p_.head_dim < 1 || p_.head_dim > 256)
+            refuse("head_dim", std::to_string(p_.head_dim) + "; 1 to 256 is accepted");
+        if (p_.samples < 0 || p_.heads < 0 || p_.queries < 0 || p_.keys < 0)
+            refuse("sizes", "a negative number");
+    }
+
+    AttentionProblem at(double scale, Address q, Address k, Address v, Address out, Address lse) const {
+        AttentionProblem p = p_;
+        p.scale = scale;
+        p.q.data = pointer(q), p.k.data = pointer(k), p.v.data = pointer(v);
+        p.out = contiguous(out), p.lse = pointer(lse);
+        return p;
+    }
+
+    Rows contiguous(Address x) const { return {pointer(x), p_.heads * p_.head_dim, p_.head_dim}; }
+
+private:
+    AttentionProblem p_{};
+};
+
+// The addresses of a forward pass, and what a backward pass adds to them.
+#define MINGLM_INPUTS double scale, Address q, Address k, Address v, Address out, Address lse
+#define MINGLM_GRADS const Tensor &grad_out, Address grad_q, Address grad_k, Address grad_v
+
+AttentionProblem with_gradients(const Problem& problem, AttentionProblem p, MINGLM_GRADS, Address delta = 0) {
+    p.grad_out = rows_of(grad_out);
+    p.grad_q = problem.contiguous(grad_q), p.grad_k = problem.contiguous(grad_k),
+    p.grad_v = problem.contiguous(grad_v);
+    p.delta = static_cast<float*>(pointer(delta));
     return p;
 }
 
@@ -90,24 +120,19 @@ void check_threads(int threads) {
     if (threads < 1) refuse("threads", std::to_string(threads) + "; at least 1 is needed");
 }
 
-void forward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale,
-             const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-             int64_t lse) {
-    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
-    check_lengths(p, sizes[4]);
+void forward_on_cpu(const Problem& problem, const std::string& rung, int threads, MINGLM_INPUTS) {
+    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+    check_lengths(p);
     check_threads(threads);
     cpu_forward(p, rung.c_str(), threads);
 }
 
-void backward(const std::string& rung, int threads, int dtype, const Sizes& sizes, double scale,
-              const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-              int64_t lse, const Tensor& grad_out, const Tensor& grad_q, const Tensor& grad_k,
-              const Tensor& grad_v) {
-    AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
-    check_lengths(p, sizes[4]);
+void backward_on_cpu(const Problem& problem, const std::string& rung, int threads, MINGLM_INPUTS,
+                     MINGLM_GRADS) {
+    const AttentionProblem p =
+        with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q, grad_k, grad_v);
+    check_lengths(p);
     check_threads(threads);
-    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k),
-    p.grad_v = rows_of(grad_v);
     cpu_backward(p, rung.c_str(), threads);
 }
 
@@ -120,14 +145,6 @@ void check_served(const std::string& refusal) {
     if (!refusal.empty()) throw std::invalid_argument("q, k, v: " + refusal);
 }
 
-AttentionProblem with_gradients(AttentionProblem p, const Tensor& grad_out, const Tensor& grad_q,
-                                const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
-    p.grad_out = rows_of(grad_out), p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k),
-    p.grad_v = rows_of(grad_v);
-    p.delta = static_cast<float*>(pointer(delta));
-    return p;
-}
-
 #ifdef MINGLM_CUDA
 std::pair<int, std::string> cuda_devices() {
     std::string why;
@@ -135,21 +152,17 @@ std::pair<int, std::string> cuda_devices() {
     return {count, why};
 }
 
-void cuda_forward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale,
-                  const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
-                  const Tensor& out, int64_t lse) {
-    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
+void cuda_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS) {
+    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::forward(p, pointer(stream)), "CUDA");
 }
 
-void cuda_backward(int device, int64_t stream, int sm, int dtype, const Sizes& sizes, double scale,
-                   const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
-                   const Tensor& out, int64_t lse, const Tensor& grad_out, const Tensor& grad_q,
-                   const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
-    const AttentionProblem p = with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse),
-                                              grad_out, grad_q, grad_k, grad_v, delta);
+void cuda_backward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS, MINGLM_GRADS,
+                   Address delta) {
+    const AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
+                                              grad_k, grad_v, delta);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::backward(p, pointer(stream)), "CUDA");
@@ -164,27 +177,24 @@ void check_emulated(const std::string& wrong) {
           "the emulated GPU");
 }
 
-void emulated_forward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
-                      const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const Tensor& out, int64_t lse) {
-    const AttentionProblem p = problem(dtype, sizes, scale, lengths, q, k, v, out, lse);
-    check_lengths(p, sizes[4]);
+void prepare_emulated(const AttentionProblem& p, const std::string& schedule, int threads) {
+    check_lengths(p);
     check_threads(threads);
     check_served(emulated::refusal(p, EMULATED_SM));
     emulated::set_schedule(emulated::parse_schedule(schedule, threads));
+}
+
+void emulated_forward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS) {
+    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+    prepare_emulated(p, schedule, threads);
     check_emulated(emulated::forward(p, nullptr));
 }
 
-void emulated_backward(const std::string& schedule, int threads, int dtype, const Sizes& sizes, double scale,
-                       const Lengths& lengths, const Tensor& q, const Tensor& k, const Tensor& v,
-                       const Tensor& out, int64_t lse, const Tensor& grad_out, const Tensor& grad_q,
-                       const Tensor& grad_k, const Tensor& grad_v, int64_t delta) {
-    const AttentionProblem p = with_gradients(problem(dtype, sizes, scale, lengths, q, k, v, out, lse),
-                                              grad_out, grad_q, grad_k, grad_v, delta);
-    check_lengths(p, sizes[4]);
-    check_threads(threads);
-    check_served(emulated::refusal(p, EMULATED_SM));
-    emulated::set_schedule(emulated::parse_schedule(schedule, threads));
+void emulated_backward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
+                       MINGLM_GRADS, Address delta) {
+    const AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
+                                              grad_k, grad_v, delta);
+    prepare_emulated(p, schedule, threads);
     check_emulated(emulated::backward(p, nullptr));
 }
 
@@ -196,6 +206,10 @@ py::dict memory_traffic() {
                     "global_sectors"_a = t.global_sectors, "global_bytes"_a = t.global_bytes);
 }
 #endif
+
+std::vector<int64_t> forward_parts(int64_t len_q, int64_t len_k, int64_t part_a_len, int64_t threads) {
+    return cpu_forward_parts({0, len_q, 0, len_k, part_a_len, len_k - len_q}, threads);
+}
 
 py::list rungs() {
     using namespace py::literals;
@@ -236,9 +250,14 @@ PYBIND11_MODULE(_C, m) {
     const auto best_rung = [](int dtype) { return cpu_best_rung(static_cast<Dtype>(dtype)); };
     m.def("cpu_best_rung", best_rung, py::arg("dtype"));
     m.def("cpu_threads_by", &cpu_threads_by);
-    m.def("cpu_forward", &forward, release_gil(), "Writes out and lse.");
-    m.def("cpu_backward", &backward, release_gil(),
-          "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
+    m.def("cpu_forward_parts", &forward_parts, py::arg("len_q"), py::arg("len_k"), py::arg("part_a_len"),
+          py::arg("threads"), "Where the parts of a long sample's rows begin and end.");
+
+    py::class_<Problem> problem(m, "Problem", "The lengths of a mask, and sizes and strides of q, k and v.");
+    problem.def(py::init<int, const Sizes&, const Lengths&, const Strides&>());
+    problem.def("cpu_forward", &forward_on_cpu, release_gil(), "Writes out and lse.");
+    problem.def("cpu_backward", &backward_on_cpu, release_gil(),
+                "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
 
     // csrc/cuda on a GPU, if nvcc compiled it. Addresses are in the device's memory; stream: a cudaStream_t
     // of that device; sm: its compute capability, 80 for 8.0. Backward also writes to delta, (heads, queries)
@@ -248,8 +267,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("cuda_devices", &cuda_devices, "The number of GPUs that the driver shows, and why if it is 0.");
     m.def("cuda_capability", &cuda::capability, py::arg("device"),
           "80 for 8.0; 0 if that cannot be determined.");
-    m.def("cuda_forward", &cuda_forward, release_gil());
-    m.def("cuda_backward", &cuda_backward, release_gil());
+    problem.def("cuda_forward", &cuda_forward, release_gil());
+    problem.def("cuda_backward", &cuda_backward, release_gil());
 #else
     m.attr("cuda_built") = false;
 #endif
@@ -257,8 +276,8 @@ PYBIND11_MODULE(_C, m) {
     // The same sources, run on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
 #ifdef MINGLM_EMULATED
     m.attr("emulated_built") = true;
-    m.def("emulated_forward", &emulated_forward, release_gil());
-    m.def("emulated_backward", &emulated_backward, release_gil());
+    problem.def("emulated_forward", &emulated_forward, release_gil());
+    problem.def("emulated_backward", &emulated_backward, release_gil());
     m.def("count_traffic", &emulated::count_traffic, py::arg("on"),
           "Start or stop counting memory accesses of emulated kernels.");
     m.def("traffic", &memory_traffic, "The counts, as a dict; see csrc/cuda_on_cpu/schedule.h.");

@@ -140,7 +140,8 @@ class Nvcc:
         """
         known = re.findall(r"\bcompute_(\d+)\b", self.run("--list-gpu-arch"))
         wanted = os.environ.get("MINGLM_CUDA_ARCHS", "").split()
-        if unknown := [arch for arch in wanted if arch not in [*known, "all"]]:
+        # "90a": with the instructions that only this architecture has
+        if unknown := [arch for arch in wanted if re.sub(r"(?<=\d)[af]$", "", arch) not in [*known, "all"]]:
             accepted = f"nvcc {self.version} accepts all, or of {' '.join(known)}"
             sys.exit(f"minglm: error: MINGLM_CUDA_ARCHS: {unknown[0]}; {accepted}")
         everything = [arch for arch in ARCHITECTURES if arch in known]
@@ -149,7 +150,7 @@ class Nvcc:
         if "all" in wanted:
             return everything, True
         if wanted:
-            return sorted({*wanted}, key=int), True
+            return sorted({*wanted}, key=number), True
         older = [[arch for arch in known if int(arch) <= gpu] for gpu in visible_gpus()]
         if archs := {max(some, key=int) for some in older if some}:
             return sorted(archs, key=int), True
@@ -172,13 +173,25 @@ class Nvcc:
         return link + ["-lcudart_static", "-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]
 
     def flags(self, archs, machine_code=True):
-        """Flags for machine code of each architecture, and for PTX of the last, which serves later GPUs."""
+        """Flags for machine code of each architecture, and for PTX.
+
+        PTX of the last architecture serves later GPUs. Where there are several, or one with a letter, whose
+        PTX serves no other, that of PORTABLE serves those between.
+        """
         codes = [f"arch=compute_{arch},code=sm_{arch}" for arch in archs if machine_code]
-        codes += [f"arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+        ptx = [arch for arch in archs if arch.isdigit()][-1:]
+        if (len(archs) > 1 or not ptx) and number(archs[-1]) > int(PORTABLE):
+            ptx = [PORTABLE, *ptx]
+        codes += [f"arch=compute_{arch},code=compute_{arch}" for arch in ptx]
         host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
         host = [flag.replace(",", r"\,") for flag in host]  # nvcc splits what it passes on at commas
         passed_on = [word for flag in host for word in ("-Xcompiler", flag)]
         return ["-std=c++17", "-O3", *passed_on, *[word for code in codes for word in ("-gencode", code)]]
+
+
+def number(arch):
+    """The number of an architecture: 90 of "90a"."""
+    return int(arch.rstrip("af"))
 
 
 def visible_gpus():
@@ -395,7 +408,7 @@ def build_with_cuda(compiler, jobs):
         nvcc = Nvcc(compiler)
         sets = build(compiler, jobs, nvcc)
         cuda = dict(built=True, reason=None, nvcc=nvcc.version)
-        cuda |= dict(archs=[int(arch) for arch in nvcc.archs], machine_code=nvcc.machine_code)
+        cuda |= dict(archs=[*map(number, nvcc.archs)], machine_code=nvcc.machine_code)
     except NoExtension as why:
         if os.environ.get("MINGLM_CUDA") == "1":
             sys.exit(f"minglm: error: the CUDA kernels were not built: {why}")

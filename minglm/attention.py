@@ -11,12 +11,13 @@ Every backend gives every argument the same meaning. There is no dropout on atte
 
 import functools
 import math
+import os
 from numbers import Real
 
 import torch
 import torch.nn.functional as F
 
-from . import ops
+from . import ops, varlen
 from .checks import finite
 from .errors import MinglmError
 from .mask import GLMMask
@@ -25,17 +26,59 @@ from .mask import GLMMask
 def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     """softmax(scale q k^T + mask) v for every sample of a packed batch and every head.
 
-    q: (Nq, H, D), k and v: (Nk, H, D), mask: GLMMask -> (Nq, H, D). scale: a number, or a tensor of one
-    number, which gets a gradient; 1 / sqrt(D) by default.
+    q: (Nq, H, D), k and v: (Nk, K, D), mask: GLMMask -> (Nq, H, D). With K < H, each head of k and v serves
+    H / K neighbouring heads of q (grouped-query attention). scale: a number, or a tensor of one number,
+    which gets a gradient; 1 / sqrt(D) by default.
     A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a name
     from `kernel_rungs`; without it that of MINGLM_KERNEL, else the fastest), "sdpa", "reference", "emulated"
     or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns). Raises
     MinglmError when shapes, dtypes or the backend do not fit.
+
+    On a GPU, any stream may use a mask. Before a CUDA graph is captured, call this once with the same mask.
     """
-    _check(q, k, v, mask)
+    if q.shape[1:] != k.shape[1:] and is_grouped(q, k, v):
+        return _grouped(q, k, v, mask, scale, backend)
     if isinstance(scale, torch.Tensor):  # subtle: as a factor of q it gets its gradient from every backend
         q, scale = q * _one_number(scale), 1.0
+    if not isinstance(mask, GLMMask):
+        raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
+    name, *how = _backend_of(q, k, v, mask, backend)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else _checked(scale)
+    return BACKENDS[name](q, k, v, mask, scale, *how)
+
+
+def is_grouped(q, k, v):
+    """Whether several heads of q share each head of k and v."""
+    if not q.dim() == k.dim() == v.dim() == 3 or q.shape[1] == k.shape[1] or not k.shape[1]:
+        return False
+    return k.shape == v.shape and q.shape[1] % k.shape[1] == 0
+
+
+def _grouped(q, k, v, mask, scale, backend):
+    """Each call takes one query head of every group, as a view: no backend has to copy k and v."""
+    groups = q.unflatten(1, (k.shape[1], -1)).unbind(2)  # H / K views (Nq, K, D)
+    outs = [masked_attention(x, k, v, mask, scale=scale, backend=backend) for x in groups]
+    return torch.stack(outs, 2).flatten(1, 2)  # (Nq, H, D)
+
+
+def _backend_of(q, k, v, mask, backend):
+    """The backend for these tensors: (name, rung) or (name,). A mask remembers what it has served."""
+    if ops.is_watched(q, k, v) or not isinstance(backend, str):
+        return _choose_backend(q, k, v, mask, backend)
+    if backend == "auto" and q.is_cuda and not all(map(ops.cuda_can_load, (q, k, v))):
+        return ("sdpa",)
+    kind = backend, os.environ.get("MINGLM_KERNEL"), ops.kind_of(q, k, v)
+    return mask.remember(kind, lambda: _prepare_backend(q, k, v, mask, backend))
+
+
+def _prepare_backend(q, k, v, mask, backend):
+    """The same, with the kernel's Problem in place of a rung, so that the next call checks nothing again."""
+    name, *rung = _choose_backend(q, k, v, mask, backend)
+    return (name, ops.PROBLEMS[name](q, k, v, mask, *rung)) if name in ops.PROBLEMS else (name,)
+
+
+def _choose_backend(q, k, v, mask, backend):
+    _check(q, k, v, mask)
     if backend == "auto" and ops.is_transformed(q, k, v):
         backend = "reference"  # plain PyTorch, which every transform knows
     elif backend == "auto":
@@ -44,10 +87,10 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
         if not all(ops.last_is_contiguous(x) and (not on_gpu or ops.cuda_can_load(x)) for x in (q, k, v)):
             backend = "sdpa"  # the kernel does not copy inputs silently; such strides go to sdpa
     name, colon, rung = backend.partition(":") if isinstance(backend, str) else (None, "", "")
-    if name not in BACKENDS or colon and not (name in ("kernel", "emulated") and rung):
+    if name not in BACKENDS or colon and not (name in ops.PROBLEMS and rung):
         names = ", ".join(["auto", *BACKENDS])
         raise MinglmError(f"backend: {backend!r} is not one of {names}, kernel:RUNG, emulated:SCHEDULE")
-    return BACKENDS[name](q, k, v, mask, scale, *([rung] if colon else []))
+    return (name, rung) if colon else (name,)
 
 
 def reference(q, k, v, mask, scale):
@@ -85,13 +128,15 @@ def attention_weights(q, k, mask):
 
 
 def sdpa(q, k, v, mask, scale):
-    """Attention by PyTorch: one call per sample on a CPU, else one padded call.
+    """Attention by PyTorch: one call per sample on a CPU; on a GPU two packed calls, or one padded call.
 
     On a CPU padded rows cost more than calls, on a GPU calls cost more.
     """
     if len(q) == 0:
         return q * 0
     attend = _sdpa_by_sample if q.device.type == "cpu" else _sdpa_padded
+    if varlen.can_serve(q, mask) and not _wrong_on_cuda(q.dtype, q.device, q.shape[-1], "varlen"):
+        attend = varlen.attend
     out = attend(q, k, v, mask, scale)
     blind = mask.remember("blind", lambda: mask.visible_keys() == 0)
     return out.masked_fill(blind.to(q.device)[:, None, None], 0) if blind.any() else out
@@ -168,20 +213,17 @@ def _checked(scale):
 
 
 def _check(q, k, v, mask):
-    if not isinstance(mask, GLMMask):
-        raise MinglmError(f"mask: {type(mask).__name__}; a GLMMask is needed")
     are_3d = all(x.dim() == 3 for x in (q, k, v))
     if not are_3d or k.shape != v.shape or q.shape[1:] != k.shape[1:] or not q.shape[-1]:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
-        needed = "(Nq, H, D), (Nk, H, D), (Nk, H, D) with D > 0 are needed"
+        needed = "(Nq, H, D), (Nk, K, D), (Nk, K, D) with D > 0 are needed, where K divides H"
         raise MinglmError(f"q, k, v: shapes {shapes}; {needed}")
     if not (q.dtype == k.dtype == v.dtype and q.device == k.device == v.device and q.is_floating_point()):
         kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (q, k, v))
         raise MinglmError(f"q, k, v: {kinds}; one floating dtype on one device is needed")
     if torch.compiler.is_compiling():
-        return  # while a graph is traced the mask has no values; the kernel's ops check them later
-    rows = mask.remember("rows", lambda: (int(mask.cu_seqlens_q[-1]), int(mask.cu_seqlens_k[-1])))
-    for name, x, n in zip("qk", (q, k), rows, strict=True):
+        return  # a traced graph may serve any number of rows; the kernel's ops compare them when it runs
+    for name, x, n in (("q", q, mask.num_queries), ("k", k, mask.num_keys)):
         if len(x) != n:
             raise MinglmError(f"{name}: {len(x)} rows, but the mask has {n}")
 
@@ -235,30 +277,40 @@ def _serves_on_cuda(dtype, device, head_dim):
         why = f"compute capability {major}.{minor}; for {dtype} the kernel needs {needed[0]}.{needed[1]}"
         return False, why
     index = torch.cuda.current_device() if device.index is None else device.index
-    wrong = _wrong_on_cuda(dtype, torch.device("cuda", index))
+    if dtype == torch.float32:
+        return False, "in float32 its kernel for GPUs is written to be read, PyTorch's uses tensor cores"
+    wrong = _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim)
     return not wrong, wrong or "it passed its test against the reference on this device"
 
 
 @functools.cache
-def _wrong_on_cuda(dtype, device):
-    """`wrong_by` of the kernel on a GPU, computed once per dtype and device."""
-    return wrong_by("kernel", dtype, device)
+def _wrong_on_cuda(dtype, device, head_dim, backend="kernel"):
+    """`wrong_by` of a backend on a GPU, computed once per dtype, device and head width."""
+    return wrong_by(backend, dtype, device, head_dim)
 
 
-def wrong_by(backend, dtype, device):
+def wrong_by(backend, dtype, device, head_dim=64):
     """How a backend differs from `reference` in float64 on three small samples: one line, or None.
 
     The tolerance finds wrong code, not rounding: 2 % of the largest entry in 16 bits, 0.01 % in float32.
     """
-    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(108, 2, 64, generator=generator).to(device, dtype) for _ in range(4)]
+    kind = torch.device(device).type
     try:
-        truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
-        results = attention_and_gradients(inputs, mask, backend)
+        # subtle: the first attention of a process may come in any mode, and a test that fails is remembered
+        with torch.inference_mode(False), torch.autocast(kind, enabled=False), torch.device("cpu"):
+            return _wrong_by(backend, dtype, device, head_dim)
     except Exception as error:  # whatever it is, there is another backend
         line = str(error).splitlines()[0] if str(error) else ""
-        return f"it failed its test: {type(error).__name__}: {line}"
+        lost = "; after that, nothing works on this GPU before a restart" if "illegal" in line else ""
+        return f"it failed its test: {type(error).__name__}: {line}{lost}"
+
+
+def _wrong_by(backend, dtype, device, head_dim):
+    mask = GLMMask.packed([1, 37, 70], [0, 20, 70])
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(108, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4)]
+    truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
+    results = attention_and_gradients(inputs, mask, backend)
     for name, true in truth.items():
         error = float((results[name].double() - true).abs().max() / true.abs().max())
         if not error <= (1e-4 if dtype == torch.float32 else 0.02):
@@ -272,7 +324,10 @@ def attention_and_gradients(inputs, mask, backend):
     *qkv, grad = inputs
     qkv = [x.detach().requires_grad_() for x in qkv]
     with torch.enable_grad():
-        out = masked_attention(*qkv, mask, backend=backend)
+        if backend == "varlen":  # a part of sdpa
+            out = varlen.attend(*qkv, mask, 1 / math.sqrt(qkv[0].shape[-1]))
+        else:
+            out = masked_attention(*qkv, mask, backend=backend)
     grads = torch.autograd.grad(out, qkv, grad)
     return dict(zip(("out", "grad q", "grad k", "grad v"), (out.detach(), *grads), strict=True))
 

@@ -27,13 +27,16 @@ class GLMMask:
     Queries are aligned with the end of their sample's keys: row r of sample s is i = len_k - len_q + r. The
     lengths are checked once, here, on the host; MinglmError says which of them contradict each other.
 
-    Threads may share a mask: its lengths never change, and everything it caches is derived from them.
+    Threads may share a mask: its lengths never change, and everything it caches is derived from them. A copy
+    starts with an empty cache. num_queries, num_keys: the rows of q, and of k and v.
     """
 
     cu_seqlens_q: torch.Tensor
     cu_seqlens_k: torch.Tensor
     part_a_lens: torch.Tensor
     seqlens_k: torch.Tensor | None = None
+    num_queries: int = field(init=False, repr=False)
+    num_keys: int = field(init=False, repr=False)
     _memory: dict = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
@@ -61,6 +64,12 @@ class GLMMask:
             raise MinglmError(
                 f"part_a_lens: {_short(self.part_a_lens)} must lie between 0 and the samples' keys {keys}"
             )
+
+        object.__setattr__(self, "num_queries", int(self.cu_seqlens_q[-1]))
+        object.__setattr__(self, "num_keys", int(self.cu_seqlens_k[-1]))
+
+    def __reduce__(self):  # without the cache, which holds addresses
+        return GLMMask, (self.cu_seqlens_q, self.cu_seqlens_k, self.part_a_lens, self.seqlens_k)
 
     @classmethod
     def packed(cls, seq_lens, part_a_lens):
@@ -115,13 +124,17 @@ class GLMMask:
     def dense(self):
         """The mask as a matrix, for pictures and for the reference: (Nq, Nk) bool, True = may attend."""
         sample, _ = self.rows()
-        key = torch.arange(int(self.cu_seqlens_k[-1]))
+        key = torch.arange(self.num_keys)
         first = self.cu_seqlens_k.long()[sample]
         return (key >= first[:, None]) & (key < (first + self.visible_keys())[:, None])
 
     def remember(self, key, make):
         """`make()`, cached under `key`: so backends prepare the lengths once per batch, not per layer."""
-        if key not in self._memory:
+        if (known := self._memory.get(key)) is not None:
+            return known
+        if torch.compiler.is_compiling():  # the traced graph makes it, and it is kept after the first run
+            self._memory[key] = make()
+        else:
             with torch.inference_mode(False):  # a backward pass must be able to use it, too
                 self._memory[key] = make()
         return self._memory[key]

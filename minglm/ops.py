@@ -1,63 +1,34 @@
 """The kernel's interface to torch: checks arguments, allocates outputs, and passes addresses to `minglm._C`.
 
-    kernel_attention                              the public function, with an autograd.Function
-      torch.ops.minglm._attention_forward         private ops, known to the profiler and torch.compile;
-      torch.ops.minglm._attention_backward        they have no gradients
-        minglm._C.cpu_forward, cpu_backward       plain addresses, strides and lengths (csrc/bindings.cpp)
-        minglm._C.cuda_forward, cuda_backward     the same for tensors on a GPU, on its current stream
-        minglm._C.emulated_forward, ...backward   csrc/cuda, run on the CPU
+    kernel_attention, emulated_attention    the public functions
+      Problem                               a mask and a kind of q, k, v: checked once, then called directly
+      torch.ops.minglm._attention_...       the same for torch.compile, profilers and tensor subclasses
+        minglm._C.Problem                   plain addresses, strides and lengths (csrc/bindings.cpp):
+          .cpu_forward, .cpu_backward       csrc/cpu
+          .cuda_forward, .cuda_backward     csrc/cuda, for tensors on a GPU, on its current stream
+          .emulated_forward, ...backward    csrc/cuda, run on the CPU
 
-The Function calls the ops, because register_autograd would double the cost of a call. This module can be
-imported without the compiled extension; `has_kernel` then says why nothing runs.
+This module can be imported without the compiled extension; `has_kernel` then says why nothing runs.
 """
 
-import importlib
+import functools
 import os
-import sys
-from pathlib import Path
 
 import torch
 from torch.autograd import forward_ad
 
-from .errors import MinglmError, note
-from .machine import HERE, build_info
+from .errors import MinglmError
+from .extension import _C, BEST, DTYPES, HOW, RUNGS
+from .extension import constant_when_compiled as constant_when_compiled
+from .extension import cuda as cuda
+from .extension import why_no_gpu as why_no_gpu
+from .lengths import Lengths, host_lengths, lengths_of, packed, views
+from .machine import build_info
 
 MAX_HEAD_DIM = 256
-DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 CUDA_HEAD_DIMS = (32, 64, 96, 128)
 LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # all rungs, in this build or not
-
-
-def _why_missing(error):
-    """Why there is no extension, in one line."""
-    if not isinstance(error, ModuleNotFoundError):
-        return f"minglm._C does not load ({str(error).splitlines()[0]})"
-    if installed := _installed_copy():
-        return (
-            f"{HERE} is a source folder without the compiled kernel, the copy in {installed} has it: "
-            f"run `pip install -e .` in {HERE.parent}, or start Python in another folder"
-        )
-    return f"minglm._C was not built ({build_info().get('reason') or 'in a checkout: pip install -e .'})"
-
-
-def _installed_copy():
-    """The folder of a minglm elsewhere on sys.path that has the extension, or None."""
-    folders = (Path(entry or ".").resolve() / "minglm" for entry in sys.path)
-    return next((folder for folder in folders if folder != HERE and any(folder.glob("_C.*"))), None)
-
-
-try:
-    _C = importlib.import_module("._C", __package__)
-except ImportError as error:
-    _C, RUNGS, BEST, HOW = None, {}, {}, _why_missing(error)
-    if _installed_copy():
-        note(HOW)  # Python found the wrong one of two copies; training would be slow without a warning
-else:
-    HOW = f"compiled by {_C.compiler}, threads by {_C.cpu_threads_by()}"
-    RUNGS = {rung["name"]: rung for rung in _C.cpu_rungs()}  # of this build
-    # the fastest rung of this machine for each dtype
-    BEST = {dtype: _C.cpu_best_rung(getattr(_C, name)) for dtype, name in DTYPES.items()}
 
 
 # ---- what is available -----------------------------------------------------------------------------------
@@ -73,16 +44,6 @@ def has_kernel(device="cpu"):
         why = build_info().get("cuda", {}).get("reason") if kind == "cuda" else None
         return False, f"this build has no kernel for {kind}{f' ({why})' if why else ''}"
     return _C is not None, HOW
-
-
-def constant_when_compiled(function):
-    """Marks a function that torch.compile must call while it traces instead of tracing it.
-
-    It does what torch.compiler.assume_constant_result does, without importing torch._dynamo, which takes as
-    long as all other imports together.
-    """
-    function._dynamo_marked_constant = True
-    return function
 
 
 @constant_when_compiled
@@ -107,7 +68,7 @@ def rungs():
 def asked_rung():
     """The rung that MINGLM_KERNEL names, or None. Raises MinglmError when this machine does not have it."""
     name = os.environ.get("MINGLM_KERNEL")
-    return _known(name, f"MINGLM_KERNEL={name}") if name else None
+    return _rung_here(name, f"MINGLM_KERNEL={name}") if name else None
 
 
 def choose_rung(dtype, name=None):
@@ -117,7 +78,7 @@ def choose_rung(dtype, name=None):
     """
     if not RUNGS:
         raise MinglmError(f"backend: the kernel cannot run: {HOW}")
-    name = _known(name, f"backend: 'kernel:{name}'") if name else asked_rung()
+    name = _rung_here(name, f"backend: 'kernel:{name}'") if name else asked_rung()
     if not serves(dtype, name):
         served = ", ".join(other for kind, other in DTYPES.items() if serves(kind, name))
         raise MinglmError(
@@ -131,7 +92,7 @@ def serves(dtype, name=None):
     return dtype in DTYPES and (name is None or RUNGS[name][DTYPES[dtype]])
 
 
-def _known(name, source):
+def _rung_here(name, source):
     if name not in RUNGS or not RUNGS[name]["supported"]:
         raise MinglmError(f"{source}: this machine has {', '.join(rungs()) or f'no rung: {HOW}'}")
     return name
@@ -143,20 +104,24 @@ def _known(name, source):
 def kernel_attention(q, k, v, mask, scale, rung=None, return_lse=False):
     """`masked_attention` by the kernel: q (Nq, H, D), k and v (Nk, H, D) -> (Nq, H, D).
 
-    The last dimension must be contiguous. rung: a name of the ladder; None: see `choose_rung`. return_lse:
-    return the logarithm of each row's sum of exp(scores) as well, (H, Nq), float32 (float64 for float64
-    inputs), -inf for a row that sees no key; it has no gradient. Raises MinglmError for inputs that the
-    kernel does not support.
+    The last dimension must be contiguous. rung: a name of the ladder (None: see `choose_rung`), or a Problem.
+    return_lse: return the logarithm of each row's sum of exp(scores) as well, (H, Nq), float32 (float64 for
+    float64 inputs), -inf for a row that sees no key; it has no gradient. Raises MinglmError for inputs that
+    the kernel does not support.
     """
+    problem = rung if isinstance(rung, Problem) else kernel_problem(q, k, v, mask, rung)
+    return _attend(problem, q, k, v, mask, scale, return_lse)
+
+
+def kernel_problem(q, k, v, mask, rung=None):
+    """The Problem of the kernel; only the name of its rung where something follows the ops."""
     _refuse_transforms(q, k, v)
     usable, why = has_kernel(q.device)
     if not usable:
         raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
-    if q.device.type == "cuda":
-        if rung:
-            raise MinglmError(f"backend: 'kernel:{rung}' is a rung for CPUs; on {q.device} it is 'kernel'")
-        return _attend(q, k, v, _lengths_on(mask, q.device), scale, "", return_lse)
-    return _attend(q, k, v, _lengths(mask), scale, choose_rung(q.dtype, rung), return_lse)
+    if q.device.type == "cuda" and rung:
+        raise MinglmError(f"backend: 'kernel:{rung}' is a rung for CPUs; on {q.device} it is 'kernel'")
+    return _problem(q, k, v, mask, "" if q.device.type == "cuda" else choose_rung(q.dtype, rung))
 
 
 def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
@@ -167,12 +132,21 @@ def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
     (csrc/cuda_on_cpu/schedule.h); no result may depend on it. Raises MinglmError for unsupported inputs, and
     with a report when the kernels do something illegal.
     """
+    problem = schedule if isinstance(schedule, Problem) else emulated_problem(q, k, v, mask, schedule)
+    return _attend(problem, q, k, v, mask, scale, return_lse)
+
+
+def emulated_problem(q, k, v, mask, schedule=None):
+    """The Problem of the emulator; only the schedule, with a prefix, where something follows the ops."""
     _refuse_transforms(q, k, v)
     usable, why = has_emulator()
     if not usable or q.device.type != "cpu":
         why = "it takes those on the CPU" if usable else why
         raise MinglmError(f"backend: 'emulated' cannot serve tensors on {q.device}: {why}")
-    return _attend(q, k, v, _lengths(mask), scale, f"{EMULATED}{schedule or 'in-order'}", return_lse)
+    return _problem(q, k, v, mask, f"{EMULATED}{schedule or 'in-order'}")
+
+
+PROBLEMS = {"kernel": kernel_problem, "emulated": emulated_problem}
 
 
 def is_transformed(*tensors):
@@ -194,34 +168,151 @@ def _refuse_transforms(*tensors):
 EMULATED = "emulated:"  # in the ops, a rung with this prefix is a schedule of the emulator
 
 
-def _lengths(mask):
-    return mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens, mask.seqlens_k
+# ---- what a mask has proved ------------------------------------------------------------------------------
 
 
-def _lengths_on(mask, device):
-    """The mask's lengths on a GPU, copied once per mask, so a CUDA graph can keep their addresses."""
-
-    def copy():
-        return tuple(None if x is None else x.to(device, non_blocking=True) for x in _lengths(mask))
-
-    return copy() if torch.compiler.is_compiling() else mask.remember(("lengths", device), copy)
+def kind_of(q, k, v):
+    """Everything about q, k and v that a check looks at, except where they are in memory."""
+    layout = q.shape, k.shape, v.shape, q.stride(), k.stride(), v.stride()
+    return *layout, q.dtype, k.dtype, v.dtype, q.device, k.device, v.device
 
 
-def _attend(q, k, v, lengths, scale, rung, return_lse):
-    # subtle: the raw ops have no backward; call them directly only when no gradient is needed
+def is_watched(q, k, v):
+    """Whether something follows the ops: torch.compile, transforms, a profiler, a mode, a subclass."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or is_transformed(q, k, v):
+        return True
+    plain = type(q) in PLAIN and type(k) in PLAIN and type(v) in PLAIN
+    return not plain or torch.autograd.profiler._is_profiler_enabled
+
+
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def _problem(q, k, v, mask, rung):
+    return rung if is_watched(q, k, v) else Problem(q, k, v, lengths_of(mask, q.device), rung)
+
+
+def _attend(problem, q, k, v, mask, scale, return_lse):
+    # subtle: nothing below has a backward of its own; it is called bare only when no gradient is needed
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    attend = _Attention.apply if learning else torch.ops.minglm._attention_forward
-    out, lse = attend(q, k, v, *lengths, float(scale), rung)
+    if isinstance(problem, Problem):
+        if learning:
+            return _Attention.apply(q, k, v, problem, scale, return_lse)
+        out, lse = problem.forward(q, k, v, scale)
+    else:
+        attend = _AttentionByOps.apply if learning else torch.ops.minglm._attention_forward
+        rows = mask.num_queries, mask.num_keys
+        out, lse = attend(q, k, v, *_lengths_for_ops(mask, q.device), *rows, float(scale), problem)
     return (out, lse) if return_lse else out
+
+
+def _lengths_for_ops(mask, device):
+    """The lengths as tensors that a traced graph reads, copied to a GPU once per mask."""
+    if device.type == "cpu":
+        return host_lengths(mask)
+    how = dict(device=device, non_blocking=True)
+    return mask.remember(("lengths in graphs", device), lambda: views(packed(mask).to(**how), mask))
+
+
+class Problem:
+    """The lengths of a mask and a kind of q, k and v: all that a call needs, except addresses and scale.
+
+    lengths: Lengths on their device. Making it checks everything, so that a call takes a few microseconds.
+    """
+
+    def __init__(self, q, k, v, lengths, rung):
+        dtype, sizes = _check(q, k, v, *lengths.tensors, rung)
+        strides = [n for x in (q, k, v) for n in x.stride()[:2]]
+        native = _C.Problem(dtype, sizes, lengths.addresses, strides)
+        place = "cuda" if q.is_cuda else "emulated" if rung.startswith(EMULATED) else "cpu"
+        self.native_forward = getattr(native, f"{place}_forward")
+        self.native_backward = getattr(native, f"{place}_backward")
+        self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
+        self.lengths, self.rung, self.has_room = (
+            lengths,
+            rung.removeprefix(EMULATED),
+            lengths.tensors[3] is not None,
+        )
+        # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
+        like = dict(dtype=q.dtype, device=q.device)
+        self.out, self.grad_k = (torch.empty(1, **like).expand(x.shape) for x in (q, k))
+        self.lse = torch.empty(1, dtype=lse_dtype(q), device=q.device).expand(q.shape[1], q.shape[0])
+
+    def forward(self, q, k, v, scale):
+        """The output (Nq, H, D) and the log-sum-exp (H, Nq)."""
+        out, lse = torch.empty_like(self.out), torch.empty_like(self.lse)
+        addresses = q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()
+        self.call(self.native_forward, scale, *addresses)
+        return out, lse
+
+    def backward(self, grad_out, q, k, v, out, lse, scale):
+        """The gradients of q, k and v; out and lse are those of `forward`, grad_out may have any strides."""
+        strides = grad_out.stride()
+        # subtle: the gradient of a sum is one number, expanded: all its strides are 0
+        if strides[2] != 1 or 0 in strides or self.has_delta and not cuda_can_load(grad_out):
+            grad_out = grad_out.clone(memory_format=torch.contiguous_format)
+            strides = grad_out.stride()
+        new = (
+            torch.zeros_like if self.has_room else torch.empty_like
+        )  # the kernel skips a cache's unused slots
+        grads = torch.empty_like(self.out), new(self.grad_k), new(self.grad_k)
+        addresses = [q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()]
+        addresses += [(grad_out.data_ptr(), strides[0], strides[1]), *(x.data_ptr() for x in grads)]
+        if self.has_delta:
+            delta = torch.empty_like(lse)  # memory for rowsum(dO * O)
+            addresses.append(delta.data_ptr())
+        self.call(self.native_backward, scale, *addresses)
+        return grads
+
+    def call(self, run, *rest):
+        """Call the extension: run(where, ...) with threads, or on the GPU's current stream."""
+        try:
+            if self.gpu is None:
+                return run(self.rung, torch.get_num_threads(), *rest)
+            with torch.cuda.device(self.gpu):  # kernels go to the current device
+                stream = torch.cuda.current_stream(self.gpu)
+                self.lengths.reach(stream)
+                run(self.gpu.index, stream.cuda_stream, capability(self.gpu.index), *rest)
+        except ValueError as error:  # the extension checks the values of the lengths
+            raise MinglmError(str(error)) from None
+
+
+@functools.cache
+def capability(index):
+    """The compute capability of a GPU, e.g. 90 for 9.0."""
+    major, minor = torch.cuda.get_device_capability(index)
+    return 10 * major + minor
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
+    def forward(ctx, q, k, v, problem, scale, return_lse):
+        out, lse = problem.forward(q, k, v, scale)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.problem, ctx.scale = problem, scale
+        ctx.set_materialize_grads(False)
+        if not return_lse:
+            return out
+        ctx.mark_non_differentiable(lse)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx, grad_out, *_):
+        if torch.is_grad_enabled():
+            what = "the kernel has no second derivatives, backend='reference' has them"
+            raise MinglmError(f"create_graph: True; {what}")
+        if grad_out is None:
+            return (None,) * 6
+        return *ctx.problem.backward(grad_out, *ctx.saved_tensors, ctx.scale), None, None, None
+
+
+class _AttentionByOps(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, queries, keys, scale, rung):
         lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
-        out, lse = torch.ops.minglm._attention_forward(q, k, v, *lengths, scale, rung)
+        out, lse = torch.ops.minglm._attention_forward(q, k, v, *lengths, queries, keys, scale, rung)
         ctx.save_for_backward(q, k, v, out, lse, *lengths)
-        ctx.scale, ctx.rung = scale, rung
+        ctx.rest = queries, keys, scale, rung
         ctx.mark_non_differentiable(lse)
         ctx.set_materialize_grads(False)
         return out, lse
@@ -232,16 +323,15 @@ class _Attention(torch.autograd.Function):
             what = "the kernel has no second derivatives, backend='reference' has them"
             raise MinglmError(f"create_graph: True; {what}")
         if grad_out is None:
-            return (None,) * 9
-        grads = torch.ops.minglm._attention_backward(grad_out, *ctx.saved_tensors, ctx.scale, ctx.rung)
-        return *grads, *(None,) * 6
+            return (None,) * 11
+        grads = torch.ops.minglm._attention_backward(grad_out, *ctx.saved_tensors, *ctx.rest)
+        return *grads, *(None,) * 8
 
 
 # ---- the private ops -------------------------------------------------------------------------------------
 
-_LENGTHS = (
-    "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k, float scale, str rung"
-)
+_LENGTHS = "Tensor cu_seqlens_q, Tensor cu_seqlens_k, Tensor part_a_lens, Tensor? seqlens_k"
+_LENGTHS += ", SymInt queries, SymInt keys, float scale, str rung"  # queries, keys: the rows of the mask
 _library = torch.library.Library("minglm", "DEF")
 _library.define(f"_attention_forward(Tensor q, Tensor k, Tensor v, {_LENGTHS}) -> (Tensor, Tensor)")
 _library.define(
@@ -250,41 +340,43 @@ _library.define(
 )
 
 
-def _forward(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
-    lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
-    checked = _check(q, k, v, *lengths, rung)
-    out, lse = _forward_fake(q, k, v, *lengths, scale, rung)
-    _call("forward", rung, q.device, *checked, scale, lengths, *map(_rows, (q, k, v, out)), lse.data_ptr())
-    return out, lse
+def _forward(q, k, v, *rest):
+    *lengths, queries, keys, scale, rung = rest
+    q, k, v = (_loadable(x, rung) for x in (q, k, v))
+    problem = Problem(q, k, v, Lengths(lengths), rung)
+    _check_rows(q, k, queries, keys)
+    return problem.forward(q, k, v, scale)
 
 
-def _backward(grad_out, q, k, v, out, lse, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, scale, rung):
-    lengths = (cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k)
-    checked = _check(q, k, v, *lengths, rung)
+def _backward(grad_out, q, k, v, out, lse, *rest):
+    *lengths, queries, keys, scale, rung = rest
+    q, k, v = (_loadable(x, rung) for x in (q, k, v))
+    problem = Problem(q, k, v, Lengths(lengths), rung)
+    _check_rows(q, k, queries, keys)
     for name, x, shape, dtype in (
         ("grad_out", grad_out, q.shape, q.dtype),
         ("out", out, q.shape, q.dtype),
-        ("lse", lse, (q.shape[1], q.shape[0]), _lse_dtype(q)),
+        ("lse", lse, (q.shape[1], q.shape[0]), lse_dtype(q)),
     ):
         if x.shape != shape or x.dtype != dtype or x.device != q.device:
             raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
-    # subtle: the gradient of a sum is one number, expanded: all its strides are 0
-    on_grid = grad_out.stride(-1) == 1 and 0 not in grad_out.stride() and cuda_can_load(grad_out)
-    grad_out = grad_out if on_grid else grad_out.clone(memory_format=torch.contiguous_format)
-    out, lse = out if out.stride(-1) == 1 else out.contiguous(), lse.contiguous()
-    grads = grad_q, grad_k, grad_v = _backward_fake(grad_out, q, k, v, out, lse, *lengths, scale, rung)
-    if seqlens_k is not None:  # the kernel does not touch a cache's unused slots
-        grad_k.zero_(), grad_v.zero_()
-    tensors = [*map(_rows, (q, k, v, out)), lse.data_ptr(), *map(_rows, (grad_out, *grads))]
-    if _runs_cuda(q.device, rung):
-        delta = lse.new_empty(lse.shape)  # memory for rowsum(dO * O)
-        tensors.append(delta.data_ptr())
-    _call("backward", rung, q.device, *checked, scale, lengths, *tensors)
-    return grads
+    return problem.backward(grad_out, q, k, v, out.contiguous(), lse.contiguous(), scale)
+
+
+def _loadable(x, rung):
+    """x, or a copy if it begins where the CUDA kernels cannot load it."""
+    in_cuda = x.device.type == "cuda" or rung.startswith(EMULATED)
+    return x.contiguous().clone() if in_cuda and x.dim() == 3 and not cuda_can_load(x) else x
+
+
+def _check_rows(q, k, queries, keys):
+    for name, x, n in (("q", q, queries), ("k", k, keys)):
+        if len(x) != n:
+            raise MinglmError(f"{name}: {len(x)} rows, but the mask has {n}")
 
 
 def _forward_fake(q, *_):
-    return q.new_empty(q.shape), q.new_empty((q.shape[1], q.shape[0]), dtype=_lse_dtype(q))
+    return q.new_empty(q.shape), q.new_empty((q.shape[1], q.shape[0]), dtype=lse_dtype(q))
 
 
 def _backward_fake(grad_out, q, k, v, *_):
@@ -302,42 +394,16 @@ for _name, _run, _fake in (
     torch.library.register_fake(f"minglm::{_name}", _fake, lib=_library)
 
 
-def _lse_dtype(q):
+def lse_dtype(q):
+    """The dtype of the log-sum-exp."""
     return torch.float64 if q.dtype == torch.float64 else torch.float32
-
-
-def _rows(x):
-    """A (rows, H, D) tensor as the extension reads it: address, row stride, head stride."""
-    return x.data_ptr(), x.stride(0), x.stride(1)
-
-
-def _runs_cuda(device, rung):
-    """Whether csrc/cuda computes it, on a GPU or emulated on the CPU."""
-    return device.type == "cuda" or rung.startswith(EMULATED)
-
-
-def _call(direction, rung, device, dtype, sizes, scale, lengths, *tensors):
-    lengths = tuple(0 if x is None else x.data_ptr() for x in lengths)
-    rest = (dtype, sizes, scale, lengths, *tensors)
-    try:
-        if device.type == "cuda":
-            major, minor = torch.cuda.get_device_capability(device)
-            with torch.cuda.device(device):  # kernels go to the current device, on its current stream
-                stream = torch.cuda.current_stream(device).cuda_stream
-                getattr(_C, f"cuda_{direction}")(device.index, stream, 10 * major + minor, *rest)
-        elif rung.startswith(EMULATED):
-            getattr(_C, f"emulated_{direction}")(rung.removeprefix(EMULATED), torch.get_num_threads(), *rest)
-        else:
-            getattr(_C, f"cpu_{direction}")(rung, torch.get_num_threads(), *rest)
-    except ValueError as error:  # the extension checks the values of the lengths
-        raise MinglmError(str(error)) from None
 
 
 def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
     """Check what the extension relies on. Returns the extension's number for the dtype, and the sizes."""
     if _C is None:
         raise MinglmError(f"backend: the kernel cannot run: {HOW}")
-    dtypes = CUDA_DTYPES if _runs_cuda(q.device, rung) else DTYPES
+    dtypes = CUDA_DTYPES if q.device.type == "cuda" or rung.startswith(EMULATED) else DTYPES
     if not (q.dim() == k.dim() == v.dim() == 3 and k.shape == v.shape and q.shape[1:] == k.shape[1:]):
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
         raise MinglmError(f"q, k, v: shapes {shapes}; (Nq, H, D), (Nk, H, D), (Nk, H, D) are needed")
@@ -366,7 +432,11 @@ def _check(q, k, v, cu_seqlens_q, cu_seqlens_k, part_a_lens, seqlens_k, rung):
 
 def cuda_can_load(x):
     """Whether the CUDA kernels can load a (rows, H, D) tensor: 16 bytes at a time in 16-bit dtypes."""
-    return x.element_size() != 2 or all(n % 8 == 0 for n in (x.data_ptr() // 2, x.stride(0), x.stride(1)))
+    if x.element_size() != 2:
+        return True
+    # subtle: a traced tensor has no address, so there `_loadable` looks at it when the graph runs
+    start = 0 if torch.compiler.is_compiling() else x.data_ptr() // 2
+    return start % 8 == x.stride(0) % 8 == x.stride(1) % 8 == 0
 
 
 def last_is_contiguous(x):
@@ -376,30 +446,3 @@ def last_is_contiguous(x):
 
 def _kind(x):
     return f"{tuple(x.shape)} of {x.dtype} on {x.device}"
-
-
-def cuda():
-    """The state of the CUDA kernels as a dict: built or why not, devices, driver, emulation on the CPU."""
-    built = bool(getattr(_C, "cuda_built", False))
-    count, driver = _C.cuda_devices() if built else (0, None)
-    note = build_info().get("cuda", {})
-    return dict(
-        built=built,
-        nvcc=note.get("nvcc"),
-        archs=note.get("archs", []),
-        machine_code=note.get("machine_code", True),
-        reason=None if built else note.get("reason"),
-        devices=count,
-        driver=driver,
-        capability=_C.cuda_capability(0) if count else None,
-        emulated=bool(getattr(_C, "emulated_built", False)),
-    )
-
-
-def why_no_gpu():
-    """Why PyTorch sees no GPU, in one line; a build with CUDA asks the driver, too."""
-    state, version = cuda(), torch.version.cuda
-    if state["devices"]:
-        build = f"is built for CUDA {version}" if version else "is built without CUDA"
-        return f"PyTorch sees no GPU, the driver shows {state['devices']}: this PyTorch {build}"
-    return f"PyTorch sees no GPU{', and the driver: ' + state['driver'] if state['driver'] else ''}"

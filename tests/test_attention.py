@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -11,7 +12,7 @@ from attention_cases import LAYOUTS, Sample, ignoring, mask_of, numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minglm import attention, ops
+from minglm import attention, ops, varlen
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
 from minglm.mask import GLMMask
@@ -225,6 +226,89 @@ def test_a_row_that_sees_nothing_is_0_and_passes_no_gradient(path):
     assert all(torch.equal(got[name], again[name]) for name in got)
 
 
+# ---- grouped-query attention
+
+
+GROUPED = [*PATHS, *(["emulated"] if ops.has_emulator()[0] else [])]
+
+
+@pytest.mark.parametrize("heads", [(4, 2), (6, 1), (3, 3)], ids=str)
+@pytest.mark.parametrize("path", GROUPED)
+def test_query_heads_that_share_a_key_head_follow_the_rule_with_that_head_repeated(path, heads):
+    H, K = heads
+    samples, width = [Sample(7, 7, 4), Sample(2, 6, 3)], 32
+    q, _, _, g = numbers(samples, H, width)
+    _, k, v, _ = numbers(samples, K, width, seed=1)
+    repeated = [x.repeat_interleave(H // K, 1) for x in (k, v)]
+    truth, size = by_the_rule(q, *repeated, g, samples, 1 / math.sqrt(width))
+    for name in ("dk", "dv"):  # the gradients of a shared head add up
+        truth[name], size[name] = (x[name].reshape(-1, K, H // K, width).sum(2) for x in (truth, size))
+    got = attend(path, q, k, v, g, mask_of(samples))
+    for name, x in got.items():
+        assert x.shape == truth[name].shape
+        error, allowed = abs(x.double().numpy() - truth[name]), ROUNDINGS * 2**-23 * size[name]
+        assert (error <= allowed).all(), f"{name} of {path}"
+
+
+@every_path
+def test_the_wrong_group_would_be_noticed(path):
+    """Query head h takes key head h // 2, not h % 2."""
+    samples = [Sample(5, 5, 2)]
+    q, k, v, g = numbers(samples, 4)
+    got = attend(path, q, k[:, :2], v[:, :2], g, mask_of(samples))["out"]
+    for order, same in (([0, 0, 1, 1], True), ([0, 1, 0, 1], False)):
+        whole = attend(path, q, k[:, order], v[:, order], g, mask_of(samples))["out"]
+        assert torch.allclose(got, whole, atol=1e-6) == same
+
+
+# ---- PyTorch's FlashAttention
+
+
+def by_documentation(q, k, v, cu_q, cu_k, max_q, max_k, *, scale, window_size):
+    """What torch.nn.attention.varlen.varlen_attn says that it does, sample by sample, on a CPU."""
+    outs = []
+    samples = (x.split(cu.diff().tolist()) for x, cu in ((q, cu_q), (k, cu_k), (v, cu_k)))
+    for qs, ks, vs in zip(*samples, strict=True):
+        assert len(qs) <= max_q and len(ks) <= max_k
+        offset = len(ks) - len(qs)  # the last query is aligned with the last key
+        sees = torch.ones(len(qs), len(ks), dtype=torch.bool)
+        sees = sees.tril(offset) if window_size == (-1, 0) else sees
+        blind = ~sees.any(-1, keepdim=True)
+        scores = (scale * torch.einsum("qhd,khd->hqk", qs, ks)).masked_fill(~sees & ~blind, -math.inf)
+        outs.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1).masked_fill(blind, 0), vs))
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize("name", [name for name in EDGES if not any(s.unused for s in EDGES[name])])
+def test_two_calls_of_flash_attention_follow_the_rule(name, monkeypatch):
+    """The GPU's function is replaced by one that does what its documentation says."""
+    samples = EDGES[name]
+    monkeypatch.setattr(varlen, "can_serve", lambda q, mask: mask.seqlens_k is None)
+    monkeypatch.setattr(varlen, "_function", lambda: by_documentation)
+    monkeypatch.setattr(attention, "_wrong_on_cuda", lambda *case: None)
+    monkeypatch.setattr(attention, "_sdpa_by_sample", None)
+    check("sdpa", samples, dtype=torch.float32)
+
+
+def test_two_calls_are_for_16_bits_on_recent_gpus_and_pass_the_self_test_first(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    plain, cached = GLMMask.packed([4], [2]), GLMMask([0, 1], [0, 4], [2], [3])
+
+    def serves(dtype=torch.bfloat16, width=64, mask=plain, device="cuda:0"):
+        q = SimpleNamespace(dtype=dtype, shape=(4, 2, width), device=torch.device(device))
+        return varlen.can_serve(q, mask)
+
+    assert serves() and serves(torch.float16, 80) and serves(width=256)
+    assert not serves(torch.float32) and not serves(width=36) and not serves(width=264)
+    assert not serves(mask=cached) and not serves(device="cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not serves()
+    monkeypatch.setattr(varlen, "_function", lambda: by_documentation)
+    assert attention.wrong_by("varlen", torch.float32, "cpu") is None
+    monkeypatch.setattr(varlen, "_function", lambda: lambda *a, **k: 1.5 * by_documentation(*a, **k))
+    assert "out is off by 0.5" in attention.wrong_by("varlen", torch.float32, "cpu")
+
+
 # ---- samples do not see each other
 
 
@@ -350,7 +434,12 @@ BAD_ARGUMENTS = {
     "a batch dimension": ("q, k, v", dict(q=torch.randn(1, 3, 2, 4))),
     "heads and width in one": ("q, k, v", dict(v=torch.randn(3, 8))),
     "k and v of different length": ("q, k, v", dict(v=torch.randn(4, 2, 4))),
-    "fewer heads in k and v": ("q, k, v", dict(k=torch.randn(3, 1, 4), v=torch.randn(3, 1, 4))),
+    "heads in k that do not divide those of q": (
+        "q, k, v",
+        dict(q=torch.randn(3, 3, 4), k=torch.randn(3, 2, 4), v=torch.randn(3, 2, 4)),
+    ),
+    "more heads in k and v": ("q, k, v", dict(k=torch.randn(3, 4, 4), v=torch.randn(3, 4, 4))),
+    "fewer heads in v than in k": ("q, k, v", dict(v=torch.randn(3, 1, 4))),
     "heads of no width": ("q, k, v", {name: torch.randn(3, 2, 0) for name in "qkv"}),
     "another width in q": ("q, k, v", dict(q=torch.randn(3, 2, 5))),
     "another dtype in v": ("q, k, v", dict(v=torch.randn(3, 2, 4, dtype=torch.float64))),

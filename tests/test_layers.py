@@ -10,7 +10,8 @@ LAYERS = """
     errors
     special spans mask model_config weights modules checks
     files
-    machine infilling suffixes
+    machine infilling suffixes lengths varlen
+    extension
     ops batch families
     attention original
     model

@@ -1,7 +1,10 @@
 """The ops around the kernel: gradients, torch.compile, rungs, bad arguments, and no extension at all."""
 
+import contextlib
+import copy
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -12,11 +15,13 @@ import pytest
 import torch
 from attention_cases import LAYOUTS, Sample, mask_of, numbers
 from conftest import python
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minglm import GLM, GLMConfig, attention, ops
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
+from minglm.lengths import host_lengths
 from minglm.mask import GLMMask
 
 pytestmark = pytest.mark.usefixtures("any_rung")
@@ -72,7 +77,7 @@ def inputs(samples, dtype=torch.float64, width=3):
 
 
 def op_arguments(q, k, v, mask, rung="scalar", scale=0.6):
-    return q, k, v, mask.cu_seqlens_q, mask.cu_seqlens_k, mask.part_a_lens, mask.seqlens_k, scale, rung
+    return q, k, v, *host_lengths(mask), mask.num_queries, mask.num_keys, scale, rung
 
 
 # ---- gradients
@@ -113,34 +118,79 @@ def test_the_ops_keep_what_they_promise_to_pytorch(samples):
     )
 
 
+class Watch(TorchDispatchMode):
+    """Records the ops of minglm that run, and whether one of them was asked for a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        if op.namespace == "minglm":
+            learned = any(isinstance(x, torch.Tensor) and x.requires_grad for x in args)
+            self.calls.append((op.__name__.split(".")[0], torch.is_grad_enabled() and learned))
+        return op(*args, **(kwargs or {}))
+
+
 @needs_kernel
-def test_the_bare_ops_are_never_asked_for_a_gradient_they_lack():
+@pytest.mark.parametrize("learned", ["", "q", "k", "v", "qkv"])
+def test_what_follows_the_ops_sees_them_and_none_is_asked_for_a_gradient_it_lacks(learned):
     # opcheck does not notice that an op has no gradient, so it must not be called where one is recorded
-    class Watch(TorchDispatchMode):
-        calls = []
-
-        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-            if op.namespace == "minglm":
-                recorded = torch.is_grad_enabled() and any(
-                    isinstance(x, torch.Tensor) and x.requires_grad for x in args
-                )
-                self.calls.append((op.__name__.split(".")[0], recorded))
-            return op(*args, **(kwargs or {}))
-
-    q, k, v, mask = inputs(EVERYTHING["training"], torch.float32)
-    for learned in ("", "q", "k", "v", "qkv"):
-        leaves = [
-            x.detach().requires_grad_(name in learned) for name, x in zip("qkv", (q, k, v), strict=True)
-        ]
-        with Watch() as watch:
-            watch.calls.clear()
+    *tensors, mask = inputs(EVERYTHING["training"], torch.float32)
+    results = []
+    for watch in (Watch(), contextlib.nullcontext()):
+        leaves = [x.detach().requires_grad_(n in learned) for n, x in zip("qkv", tensors, strict=True)]
+        with watch:
             out = masked_attention(*leaves, mask, backend="kernel")
             assert out.requires_grad == bool(learned)
             if learned:
                 out.sum().backward()
-        names = ["_attention_forward", "_attention_backward"][: 2 if learned else 1]
-        assert watch.calls == [(name, False) for name in names]
         assert [x.grad is not None for x in leaves] == [name in learned for name in "qkv"]
+        results.append([out.detach(), *(x.grad for x in leaves if x.grad is not None)])
+        if isinstance(watch, Watch):
+            names = ["_attention_forward", "_attention_backward"][: 2 if learned else 1]
+            assert watch.calls == [(name, False) for name in names]
+    assert all(map(torch.equal, *results)), "the op and the direct call differ"
+
+
+@needs_kernel
+def test_a_profiler_sees_the_op_and_a_fake_tensor_gets_the_shape_of_the_output():
+    *qkv, mask = inputs(EVERYTHING["training"], torch.float32)
+    masked_attention(*qkv, mask, backend="kernel")
+    with torch.autograd.profiler.profile() as profile:
+        masked_attention(*qkv, mask, backend="kernel")
+    assert "minglm::_attention_forward" in {event.name for event in profile.function_events}
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = [mode.from_tensor(x) for x in qkv]
+        assert masked_attention(*fake, mask, backend="kernel").shape == qkv[0].shape
+
+
+@needs_kernel
+def test_a_copied_mask_keeps_no_addresses_of_the_first():
+    mask = GLMMask.packed([5, 3], [2, 3])
+    q = torch.randn(8, 2, 8)
+    expected = masked_attention(q, q, q, mask, backend="kernel")
+    for copied in (copy.copy(mask), copy.deepcopy(mask), pickle.loads(pickle.dumps(mask))):
+        assert not copied._memory and copied.num_queries == 8
+        assert masked_attention(q, q, q, copied, backend="kernel").equal(expected)
+
+
+@needs_kernel
+def test_what_a_mask_has_served_is_checked_again_when_anything_changes(monkeypatch):
+    """The mask remembers that some tensors fit; these ones, which differ in one thing, do not."""
+    monkeypatch.setenv("MINGLM_KERNEL", "scalar")
+    q, mask = torch.randn(4, 2, 8), GLMMask.packed([4], [2])
+    wide = torch.randn(4, 2, 16)
+    for good in (q, q.double(), wide[..., :8]):
+        for _ in range(2):
+            masked_attention(good, good, good, mask, backend="kernel")
+    width_first = LAYOUTS["width first"](q)
+    for bad in ((q[:3], q, q), (q, q[:3], q[:3]), (q, q, q.double()), (q, q, q[:, :1]), (q, width_first, q)):
+        with pytest.raises(MinglmError, match="^(q|k|q, k, v): "):
+            masked_attention(*bad, mask, backend="kernel")
+    monkeypatch.setenv("MINGLM_KERNEL", "avx1024")
+    with pytest.raises(MinglmError, match="^MINGLM_KERNEL=avx1024: "):
+        masked_attention(q, q, q, mask, backend="kernel")
 
 
 @needs_kernel
@@ -248,7 +298,7 @@ def test_a_compiled_graph_still_checks_the_numbers_of_rows():
 
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    with pytest.raises(MinglmError, match="cu_seqlens_q: ends at 9, but there are 8 rows"):
+    with pytest.raises(MinglmError, match="^q: 8 rows, but the mask has 9$"):
         compiled(torch.randn(8, 3, 2, 8), GLMMask.packed([9], [3]))
 
 
@@ -375,7 +425,7 @@ def raw(**changes):
     good |= dict(
         cu_seqlens_q=ints(0, 4, 6), cu_seqlens_k=ints(0, 4, 6), part_a_lens=ints(2, 0), seqlens_k=None
     )
-    return good | dict(scale=0.3, rung="tiled") | changes
+    return good | dict(queries=6, keys=6, scale=0.3, rung="tiled") | changes
 
 
 def ints(*values, dtype=torch.int32):
@@ -444,6 +494,8 @@ BAD = {
     ),
     "more keys used than there is room": ("seqlens_k", dict(seqlens_k=ints(2, 3)), "3 for sample 1; 0 to 2"),
     "a negative number of keys": ("seqlens_k", dict(seqlens_k=ints(4, -1)), "-1 for sample 1"),
+    "a mask of other rows": ("q", dict(queries=7), "6 rows, but the mask has 7"),
+    "a mask of other keys": ("k", dict(keys=5), "6 rows, but the mask has 5"),
     "an unknown rung": ("rung avx1024", dict(rung="avx1024"), "not in this build"),
 }
 
@@ -516,7 +568,7 @@ minglm.masked_attention(q, q, q, mask).sum().backward()
 messages, lens = [], mask.part_a_lens
 for call in (lambda: minglm.masked_attention(q, q, q, mask, backend="kernel"),
              lambda: minglm.masked_attention(q, q, q, mask, backend="kernel:tiled"),
-             lambda: torch.ops.minglm._attention_forward(q, q, q, lens, lens, lens, None, 1.0, "tiled")):
+             lambda: torch.ops.minglm._attention_forward(q, q, q, *[lens] * 3, None, 4, 4, 1.0, "tiled")):
     try:
         call()
     except minglm.MinglmError as error:

@@ -79,12 +79,12 @@ inline void store_first(bfloat16* x, V v, int64_t n) {  // rounds to nearest, ti
 
 inline V fms(V a, V b, V c) { return _mm256_fmsub_ps(a, b, c); }
 inline V nearest(V v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline V mul_pow2(V v, V power) {  // in two factors: one alone cannot go below 2^-126
-    const __m256i n = _mm256_cvtps_epi32(power), half = _mm256_srai_epi32(n, 1),
-                  rest = _mm256_sub_epi32(n, half);
-    const __m256i bias = _mm256_set1_epi32(127);
-    v = mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-    return mul(v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+// 0 where n <= -126: the results, near the smallest normal number or below, are not worth denormal factors in
+// the products, which some processors multiply a hundred times slower. As 2 v 2^(n - 1), whose exponent fits.
+inline V mul_pow2(V v, V power) {
+    const __m256i n = _mm256_max_epi32(_mm256_cvtps_epi32(power), _mm256_set1_epi32(-126));
+    const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(126)), 23);
+    return mul(add(v, v), _mm256_castsi256_ps(bits));
 }
 
 inline void transpose(V (&x)[W]) {

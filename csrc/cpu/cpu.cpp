@@ -2,9 +2,10 @@
 //
 // A task is one (sample, head). Its rows, keys and gradients are its own, so no thread waits for another and
 // nothing is added atomically. A task larger than half of a thread's fair share is split into parts: forward
-// by query rows, backward by tiles of keys (each part owns the gradients of its keys; its share of grad_q
-// goes to a separate buffer, and the shares are added in a fixed order). So results repeat at a fixed number
-// of threads, and one long sample still uses every core.
+// by query rows into several parts per thread with equal numbers of pairs, backward by tiles of keys (each
+// part owns the gradients of its keys; its share of grad_q goes to a separate buffer, and the shares are
+// added in a fixed order). So results repeat at a fixed number of threads, and one long sample still uses
+// every core.
 #include "cpu.h"
 
 #include <algorithm>
@@ -24,7 +25,7 @@ struct Step {
     bool supported;
 };
 
-std::vector<Step> ladder() {
+std::vector<Step> steps_of_this_build() {
     std::vector<Step> steps = {{&scalar_rung, true}, {&tiled_rung, true}};
 #if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
 #ifndef MINGLM_NO_AVX2
@@ -42,6 +43,11 @@ std::vector<Step> ladder() {
 #elif defined(__aarch64__) && !defined(MINGLM_NO_NEON)
     steps.push_back({&neon_rung, true});
 #endif
+    return steps;
+}
+
+const std::vector<Step>& ladder() {
+    static const std::vector<Step> steps = steps_of_this_build();
     return steps;
 }
 
@@ -123,11 +129,12 @@ struct Task {
     double work;  // pairs of a row and a key that it sees
 };
 
-double visible_pairs(const Sample& x) {
-    // this many rows see Part A only
-    const double rows_a = std::max<int64_t>(0, std::min(x.len_q, x.part_a_len - x.first_row));
-    const double first_b = std::max(x.first_row, x.part_a_len), rows_b = x.len_q - rows_a;
-    return rows_a * x.part_a_len + rows_b * (first_b + 1 + x.len_k) / 2;
+// The number of pairs of one of the first `rows` rows and a key that it sees; each row counts as one more.
+double pairs_before(const Sample& x, int64_t rows) {
+    // this many rows see Part A only; rows of Part B see one key more than the row before them
+    const double rows_a = std::max<int64_t>(0, std::min(rows, x.part_a_len - x.first_row));
+    const double first_b = std::max(x.first_row, x.part_a_len), rows_b = rows - rows_a;
+    return rows_a * x.part_a_len + rows_b * (first_b + 1 + x.first_row + rows) / 2 + rows;
 }
 
 // The (sample, head)s of the batch, longest first; those that all threads share come before the others.
@@ -138,7 +145,7 @@ struct Plan {
         double all = 0;
         for (int64_t s = 0; s < p.samples; ++s) {
             const Sample x = sample_of(p, s);
-            const double work = visible_pairs(x) + x.len_q + x.len_k;
+            const double work = pairs_before(x, x.len_q) + x.len_k;
             if (work == 0) continue;
             for (int64_t h = 0; h < p.heads; ++h) alone.push_back({s, h, work});
             all += work * p.heads;
@@ -165,6 +172,21 @@ struct Stretch {
     }
 };
 
+// The row, a multiple of 48, before which there are about `pairs` pairs of a row and a key that it sees.
+int64_t row_after(const Sample& x, double pairs) {
+    const auto before = [&](int64_t block) { return pairs_before(x, std::min(x.len_q, block * 48)); };
+    int64_t low = 0, high = (x.len_q + 47) / 48;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (before(middle) < pairs)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low && pairs - before(low - 1) < before(low) - pairs) --low;
+    return std::min(x.len_q, low * 48);
+}
+
 template <class Bytes>
 size_t most(const AttentionProblem& p, Bytes bytes) {
     size_t largest = 0;
@@ -173,6 +195,17 @@ size_t most(const AttentionProblem& p, Bytes bytes) {
 }
 
 }  // namespace
+
+// Several parts per thread, so that a thread that was held up does not hold up the others; but each part
+// packs the keys again, so they have 192 rows on average if that leaves one for every thread.
+std::vector<int64_t> cpu_forward_parts(const Sample& x, int64_t threads) {
+    const int64_t parts = std::max(threads, std::min(4 * threads, x.len_q / 192));
+    const double all = pairs_before(x, x.len_q);
+    std::vector<int64_t> ends = {0};
+    for (int64_t part = 1; part <= parts; ++part)
+        ends.push_back(part < parts ? row_after(x, all * part / parts) : x.len_q);
+    return ends;
+}
 
 std::vector<RungInfo> cpu_rungs() {
     std::vector<RungInfo> rungs;
@@ -195,11 +228,19 @@ void cpu_forward(const AttentionProblem& p, const char* name, int threads) {
     threads = std::max(threads, 1);
     const Plan plan(p, threads);
     const Workspace workspace(most(p, rung.forward_bytes), threads);
-    parallel_for(threads, plan.together.size() * threads, [&](int64_t i, int thread) {
-        const Task& task = plan.together[i / threads];
-        const Sample x = sample_of(p, task.sample);
-        const Stretch rows(x.len_q, i % threads, threads);
-        if (rows.begin < rows.end) rung.forward(p, x, task.head, rows.begin, rows.end, workspace.of(thread));
+    struct Part {
+        const Task* task;
+        int64_t begin, end;
+    };
+    std::vector<Part> parts;
+    for (const Task& task : plan.together) {
+        const std::vector<int64_t> ends = cpu_forward_parts(sample_of(p, task.sample), threads);
+        for (size_t i = 1; i < ends.size(); ++i)
+            if (ends[i - 1] < ends[i]) parts.push_back({&task, ends[i - 1], ends[i]});
+    }
+    parallel_for(threads, parts.size(), [&](int64_t i, int thread) {
+        const auto& [task, begin, end] = parts[i];
+        rung.forward(p, sample_of(p, task->sample), task->head, begin, end, workspace.of(thread));
     });
     parallel_for(threads, plan.alone.size(), [&](int64_t i, int thread) {
         const Task& task = plan.alone[i];

@@ -24,6 +24,10 @@ const char* cpu_best_rung(Dtype dtype);
 void cpu_forward(const AttentionProblem& problem, const char* rung, int threads);
 void cpu_backward(const AttentionProblem& problem, const char* rung, int threads);
 
+// Where the parts begin and end into which forward cuts the rows of a long sample: parts with equal numbers
+// of pairs of a row and a key that it sees, in multiples of 48 rows.
+std::vector<int64_t> cpu_forward_parts(const Sample& sample, int64_t threads);
+
 // "OpenMP" or "std::thread".
 const char* cpu_threads_by();
 

@@ -1,5 +1,5 @@
-// One thread pool for the process: OpenMP's, which on Linux is the one that torch uses, or std::thread if
-// there is no OpenMP.
+// One thread pool for the process: OpenMP's, which on Linux is the one that torch uses, or threads of our own
+// if there is no OpenMP.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -115,6 +115,13 @@ SHAPES = {
     "packed": packed,
 }
 QUICK = ("t512-a85", "decode")
+FOR_GPUS = dict(heads=16, rows=65536)  # enough blocks for every multiprocessor, many times
+
+
+def shape_of(make, device="cpu"):
+    """Return a Shape of SHAPES; on a GPU those drawn as in pretraining have more rows and heads."""
+    drawn = getattr(make, "func", None) is mixture
+    return make(**(FOR_GPUS | make.keywords)) if drawn and device == "cuda" else make()
 
 
 class Case(NamedTuple):

@@ -53,7 +53,30 @@ def waiting(function, device):
         torch.cuda.synchronize(device)
         return result
 
+    run.function = function
     return run
+
+
+def replayed(run, device):
+    """Return the replay of a CUDA graph of `run`, waited for; or `run` itself where none can be captured."""
+    run()  # a forward pass without gradients is compiled separately, and nothing is built during a capture
+    try:
+        stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):  # memory for another stream
+            unwaited(run)()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        with torch.cuda.graph(graph):
+            unwaited(run)()
+    except Exception:  # something in it needs the host: it is timed as it is called
+        torch.cuda.synchronize(device)
+        return run
+    return waiting(graph.replay, device)
+
+
+def unwaited(run):
+    """Return the function inside of `waiting`."""
+    return getattr(run, "function", run)
 
 
 class Spread(NamedTuple):

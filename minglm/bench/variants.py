@@ -9,6 +9,7 @@ PyTorch gets every advantage: laying out its inputs and building its masks is no
 On a GPU also
 
     flex        FlexAttention, compiled, with a block mask; training only
+    varlen      PyTorch's own FlashAttention, likewise in two calls; training, and decoding without a cache
     flash-attn  that package, if installed: Part A's rows without a mask, Part B's with its causal mask
 """
 
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .. import varlen
 from ..attention import masked_attention
 from ..errors import MinglmError
 from . import FORWARD, timing
@@ -132,6 +134,18 @@ def flex_rule(mask, device):
 def laid_out(x):
     """Return a contiguous copy with its own gradient: (N, H, D) -> (1, H, N, D)."""
     return x.detach().transpose(0, 1)[None].contiguous().requires_grad_()
+
+
+def two_calls(case):
+    """Return the Variant of PyTorch's FlashAttention. Raises MinglmError for what it does not take."""
+    if not varlen.can_serve(case.q, case.shape.mask):
+        raise MinglmError("varlen serves 16-bit tensors without a cache, on compute capability 8.0")
+    inputs = [x.detach().requires_grad_() for x in (case.q, case.k, case.v)]
+
+    def call():
+        return [varlen.attend(*inputs, case.shape.mask, case.scale)]
+
+    return Variant(inputs, [case.grad_out], call, lambda outs, grads: [outs[0].detach(), *(grads or ())])
 
 
 def flash_attn(case):

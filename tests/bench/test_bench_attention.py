@@ -1,5 +1,6 @@
 """`minglm bench attention`: wrong results are refused, work is counted right, variants alternate."""
 
+import contextlib
 import json
 import math
 import sys
@@ -13,7 +14,7 @@ from conftest import python
 from minglm import GLMMask, keys_of_row, masked_attention
 from minglm.attention import backends, kernel_rungs
 from minglm.bench import attention, cases, check, timing, variants
-from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw
+from minglm.bench.cases import BOTH, FORWARD, SHAPES, Shape, draw, shape_of
 from minglm.errors import MinglmError
 from minglm.machine import machine, machine_line
 from minglm.viz.figures.speed import fig_attention
@@ -351,6 +352,35 @@ def test_a_time_on_a_gpu_begins_and_ends_when_it_is_idle(monkeypatch):
     assert timing.waiting(max, "cpu") is max
 
 
+def test_a_gpu_is_timed_by_replays_of_a_graph_or_as_called_where_none_can_be_captured(monkeypatch):
+    said = []
+
+    class Graph:
+        def replay(self):
+            said.append("replay")
+
+    for name, value in dict(
+        synchronize=lambda device: None,
+        Stream=lambda device: SimpleNamespace(wait_stream=lambda other: None),
+        current_stream=lambda device: SimpleNamespace(wait_stream=lambda other: None),
+        stream=lambda stream: contextlib.nullcontext(),
+        graph=lambda graph: contextlib.nullcontext(),
+        CUDAGraph=Graph,
+    ).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    run = timing.waiting(lambda: said.append("run"), "cuda")
+    timing.replayed(run, "cuda")()
+    assert said == ["run", "run", "run", "replay"]  # once to compile, once on the other stream, once captured
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: 1 / 0)
+    assert timing.replayed(run, "cuda") is run
+
+
+def test_shapes_for_a_gpu_have_work_for_all_of_it():
+    shape = shape_of(SHAPES["t2048-a50"], "cuda")
+    assert shape.heads == 16 and shape.mask.num_queries >= 65536
+    assert shape_of(SHAPES["t2048-a50"]).heads == 4 and shape_of(SHAPES["decode"], "cuda").heads == 8
+
+
 @pytest.fixture
 def pretended_gpu(tiny, monkeypatch):
     """`--device cuda` with tensors on the CPU: "flex" cannot be compiled, "kernel" is the emulator."""
@@ -396,6 +426,7 @@ def test_on_a_gpu_what_cannot_be_built_is_skipped_and_the_rest_is_timed(pretende
             "naive",
             *(f"sdpa {form} {layout}" for form, layout in variants.SDPA_FORMS),
             "flex",
+            "varlen",
             "kernel",
         }
         kernel, flex = rows["glm", dtype, "kernel"], rows["glm", dtype, "flex"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import run_command
 
-from minglm import ops
+from minglm import extension, ops
 from minglm.attention import kernel_rungs, masked_attention
 from minglm.cli import report as info
 
@@ -107,6 +107,12 @@ def test_it_works_without_the_extension_and_says_why_there_is_none(tmp_path):
 # ---- CUDA ------------------------------------------------------------------------------------------------
 
 
+def patch(monkeypatch, name, value):
+    """Replace a name that ops takes from extension, in both."""
+    for module in (ops, extension):
+        monkeypatch.setattr(module, name, value)
+
+
 def with_cuda(devices, driver):
     functions = dict(cuda_devices=lambda: (devices, driver), cuda_capability=lambda device: 90)
     return SimpleNamespace(cuda_built=True, emulated_built=True, **functions)
@@ -124,26 +130,26 @@ def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
 
 def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
     note = dict(built=False, reason="there is no nvcc", nvcc=None, archs=[], machine_code=False)
-    monkeypatch.setattr(ops, "build_info", lambda: dict(cuda=note))
+    patch(monkeypatch, "build_info", lambda: dict(cuda=note))
     for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
-        monkeypatch.setattr(ops, "_C", older)
+        patch(monkeypatch, "_C", older)
         assert ops.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
     note = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], machine_code=False)
-    monkeypatch.setattr(ops, "build_info", lambda: dict(cuda=note))
-    monkeypatch.setattr(ops, "_C", with_cuda(2, ""))
+    patch(monkeypatch, "build_info", lambda: dict(cuda=note))
+    patch(monkeypatch, "_C", with_cuda(2, ""))
     assert ops.cuda() == note | dict(devices=2, driver="", capability=90, emulated=True)
 
 
 def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(ops, "_C", None)
+    patch(monkeypatch, "_C", None)
     assert info.device("cuda")["reason"] == "PyTorch sees no GPU"
-    monkeypatch.setattr(ops, "_C", with_cuda(0, "no CUDA-capable device is detected"))
+    patch(monkeypatch, "_C", with_cuda(0, "no CUDA-capable device is detected"))
     assert (
         info.device("cuda")["reason"]
         == "PyTorch sees no GPU, and the driver: no CUDA-capable device is detected"
     )
-    monkeypatch.setattr(ops, "_C", with_cuda(1, ""))
+    patch(monkeypatch, "_C", with_cuda(1, ""))
     for version, built in ((None, "is built without CUDA"), ("13.0", "is built for CUDA 13.0")):
         monkeypatch.setattr(torch.version, "cuda", version)
         assert (

@@ -27,7 +27,8 @@ def load(path):
 
 
 record_cases = load(CSRC / "tests" / "record_cases.py")
-SETS = load(CSRC / "build.py").SETS  # name -> (architecture, flags, an instruction)
+build = load(CSRC / "build.py")
+SETS = build.SETS  # name -> (architecture, flags, an instruction)
 
 
 def includes(path, seen=()):
@@ -249,6 +250,21 @@ def test_the_sanitizers_compile_with_the_flags_of_the_build():
     output = Toolbox.run("bash", "-c", script, SANITIZE)
     flags = dict(line.split("=", 1) for line in output.splitlines())
     assert flags == {name: flags for name, (_, flags, _) in SETS.items()}
+
+
+@pytest.mark.parametrize(
+    ("archs", "codes", "ptx"),
+    [
+        (["90"], ["sm_90"], ["90"]),
+        (["90a"], ["sm_90a"], ["80"]),  # PTX with a letter runs on no later GPU
+        (["80", "90", "120"], ["sm_80", "sm_90", "sm_120"], ["80", "120"]),  # 80: for a GPU of 11.0
+        (["75", "80"], ["sm_75", "sm_80"], ["80"]),
+    ],
+)
+def test_a_build_has_ptx_for_later_gpus_and_for_those_between(archs, codes, ptx):
+    nvcc = build.Nvcc.__new__(build.Nvcc)  # finding a compiler is tested in test_packaging.py
+    flags = [flag.split("code=")[1] for flag in nvcc.flags(archs) if flag.startswith("arch=")]
+    assert flags == [*codes, *(f"compute_{arch}" for arch in ptx)]
 
 
 def test_the_readme_of_csrc_names_every_file_and_its_commands_exist():

@@ -14,8 +14,9 @@ import torch
 from attention_cases import random_numbers
 from conftest import ROOT, need_compiler
 from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, masked_attention, ops
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, lengths, masked_attention, ops
 
 emulated = pytest.mark.skipif(not ops.has_emulator()[0], reason=ops.has_emulator()[1])
 built_for_cuda = pytest.mark.skipif(not (ops._C and ops._C.cuda_built), reason="built without nvcc")
@@ -151,14 +152,14 @@ def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
     assert ("kernel", False, reason) in attention.backends("cuda")
     assert attention.best_backend(torch.bfloat16, "cuda") == ("sdpa", f"PyTorch's own attention; {reason}")
     numbers = torch.zeros(1, 1, 64)
-    tensors = [(numbers.data_ptr(), 64, 64)] * 4
     lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
     addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
-    rest = (0, (1, 1, 64, 1, 1), 1.0, addresses, *tensors, numbers.data_ptr())
+    problem = ops._C.Problem(0, (1, 1, 64, 1, 1), addresses, (64,) * 6)
+    rest = 1.0, *[numbers.data_ptr()] * 5
     with pytest.raises(RuntimeError, match="^CUDA: CUDA driver version is insufficient"):
-        ops._C.cuda_forward(0, 0, 80, *rest)
+        problem.cuda_forward(0, 0, 80, *rest)
     with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
-        ops._C.cuda_forward(0, 0, 70, *rest)
+        problem.cuda_forward(0, 0, 70, *rest)
 
 
 @built_for_cuda
@@ -170,43 +171,153 @@ def test_asking_for_gpus_breaks_no_graph():
     assert torch.compile(shift, backend="eager", fullgraph=True)(x).equal(shift(x))
 
 
-@emulated
-def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_capability(monkeypatch):
-    mask = GLMMask.packed([33, 20], [10, 20])
-    numbers = random_numbers(mask, 2, 64, torch.bfloat16)
-    expected, calls, entered = by_cuda(*numbers, mask), [], []
+GPU = torch.device("cuda", 3)
 
-    def fake(direction):
-        def run(device, stream, sm, *rest):
-            calls.append((direction, device, stream, sm, len(entered)))
-            return getattr(ops._C, f"emulated_{direction}")("in-order", 1, *rest)
 
-        return run
+class FakeStream(SimpleNamespace):
+    """What a kernel needs of a stream, and what was asked of it."""
 
-    extension = SimpleNamespace(**{name: getattr(ops._C, name) for name in dir(ops._C) if name[:2] != "__"})
-    extension.cuda_forward, extension.cuda_backward = fake("forward"), fake("backward")
-    gpu = SimpleNamespace(type="cuda", index=3)
+    def record_event(self):
+        return f"event of {self.cuda_stream}"
+
+    def wait_event(self, event):
+        self.waits.append(event)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is not there: .stream is the current one, .entered the devices made current right now."""
+    gpu = SimpleNamespace(stream=FakeStream(cuda_stream=1234, waits=[]), entered=[], capturing=False, sent=[])
 
     @contextlib.contextmanager
     def current(device):
-        assert device is gpu
-        entered.append(device)
+        gpu.entered.append(device)
         yield
-        entered.pop()
+        gpu.entered.pop()
 
-    call = ops._call
+    def sent(row, device):
+        gpu.sent.append(device)
+        return Row(row)
 
-    def call_with_gpu(direction, rung, device, *rest):
-        return call(direction, rung, gpu, *rest)
+    class Row(torch.Tensor):
+        def record_stream(self, stream):
+            gpu.stream.waits.append("its memory")
 
-    monkeypatch.setattr(ops, "_C", extension)
-    monkeypatch.setattr(ops, "_call", call_with_gpu)
+        def split(self, sizes):  # plain tensors, as on a GPU
+            return self.as_subclass(torch.Tensor).split(sizes)
+
+    monkeypatch.setattr(lengths, "_sent", sent)
+    monkeypatch.setattr(lengths, "_CAPTURED", [])
+    monkeypatch.setattr(ops, "capability", lambda index: 90)
     monkeypatch.setattr(torch.cuda, "device", current)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=1234))
-    results = by_cuda(*numbers, mask)
-    assert calls == [("forward", 3, 1234, 90, 1), ("backward", 3, 1234, 90, 1)] and not entered
-    assert all(results[name].equal(x) for name, x in expected.items())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: gpu.stream)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: gpu.capturing)
+    return gpu
+
+
+@emulated
+def test_a_gpu_gets_the_same_addresses_its_number_its_current_stream_and_its_capability(gpu, monkeypatch):
+    mask = GLMMask.packed([33, 20], [10, 20])
+    numbers = random_numbers(mask, 2, 64, torch.bfloat16)
+    expected, calls = by_cuda(*numbers, mask), []
+
+    class OnGpu(ops.Problem):
+        def __init__(self, q, k, v, _lengths, rung):
+            super().__init__(q, k, v, lengths.lengths_of(mask, GPU), rung)
+            self.gpu = GPU
+            self.native_forward, self.native_backward = map(self.fake, ("forward", "backward"))
+
+        def fake(self, direction):
+            native = getattr(self, f"native_{direction}")
+
+            def run(device, stream, sm, *rest):
+                calls.append((direction, device, stream, sm, *gpu.entered))
+                return native("in-order", 1, *rest)
+
+            return run
+
+    monkeypatch.setattr(ops, "Problem", OnGpu)
+    for _ in range(2):
+        results = by_cuda(*numbers, mask, "reverse")
+        assert all(results[name].equal(x) for name, x in expected.items())
+    assert calls == [("forward", 3, 1234, 90, GPU), ("backward", 3, 1234, 90, GPU)] * 2 and not gpu.entered
+    assert gpu.sent == [GPU], "the lengths are copied once per mask"
+
+
+def test_lengths_made_on_one_stream_are_waited_for_and_kept_for_another(gpu):
+    mask = GLMMask([0, 3, 4], [0, 5, 9], [2, 0], [4, 3])
+    made = lengths.lengths_of(mask, GPU)
+    assert all(x.equal(y) for x, y in zip(made.tensors, lengths.host_lengths(mask), strict=True))
+    assert made.addresses == tuple(x.data_ptr() for x in made.tensors)
+    made.reach(gpu.stream)
+    assert gpu.stream.waits == [], "the stream that made them need not wait"
+    gpu.stream = FakeStream(cuda_stream=77, waits=[])
+    assert lengths.lengths_of(mask, GPU) is made
+    made.reach(gpu.stream)
+    assert gpu.stream.waits == ["event of 1234", "its memory"]
+
+
+def test_a_captured_graph_keeps_the_lengths_that_it_reads_and_makes_none(gpu):
+    mask = GLMMask.packed([3], [1])
+    gpu.capturing = True
+    with pytest.raises(MinglmError, match="^mask: a CUDA graph is being captured.*once before$"):
+        lengths.lengths_of(mask, GPU)
+    gpu.capturing = False
+    made = lengths.lengths_of(mask, GPU)
+    gpu.capturing, gpu.stream = True, FakeStream(cuda_stream=77, waits=[])
+    made.reach(gpu.stream)
+    assert lengths._CAPTURED == [made] and gpu.stream.waits == []  # events of other streams are illegal here
+
+
+def capable(monkeypatch):
+    """Make "auto" believe in a GPU with a kernel that has passed its test."""
+    here = ops.constant_when_compiled(lambda device="cpu": (True, "compiled by nvcc"))
+    monkeypatch.setattr(ops, "has_kernel", here)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    monkeypatch.setattr(attention, "_wrong_on_cuda", lambda *case: None)
+
+
+@emulated
+@pytest.mark.parametrize("backend", ["auto", "kernel"])
+def test_a_model_compiled_for_a_gpu_is_one_graph_that_copies_the_lengths_once(monkeypatch, backend):
+    """Traced with fake CUDA tensors: without a GPU they have shapes, strides and a device, but no memory."""
+    capable(monkeypatch)
+    graphs = []
+
+    def layers(x, mask):
+        for _ in range(3):
+            x = x + masked_attention(*x.unbind(1), mask, backend=backend).unsqueeze(1)
+        return x
+
+    def keep(graph, inputs):
+        graphs.append([str(node.target) for node in graph.graph.nodes if node.op.startswith("call")])
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(layers, fullgraph=True, backend=keep)
+    for lens in ([5, 3], [6, 1, 4]):
+        mask = GLMMask.packed(lens, [2] + [0] * (len(lens) - 1))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            x = torch.empty(sum(lens), 3, 2, 64, device=GPU, dtype=torch.bfloat16)
+            for _ in range(2):
+                assert compiled(x, mask).device == GPU
+    for calls, copies in zip(graphs, (1, 0, 1), strict=False):
+        assert sum("_attention_forward" in name for name in calls) == 3 and calls.count("to") == copies
+
+
+@emulated
+def test_a_traced_graph_copies_rows_that_begin_between_16_bytes():
+    """While it is traced a tensor has no address; in eager mode "auto" sends such rows to PyTorch."""
+    mask = GLMMask.packed([17], [5])
+    numbers = random_numbers(mask, 2, 32, torch.bfloat16)
+    shifted = [torch.cat([x.flatten()[:1], x.flatten()])[1:].view_as(x) for x in numbers]
+    rest = *lengths.host_lengths(mask), 17, 17, 0.2, "emulated:in-order"
+    results = []
+    for q, k, v, g in (numbers, shifted):
+        assert ops.cuda_can_load(q) == (q is not shifted[0])
+        out, lse = torch.ops.minglm._attention_forward(q, k, v, *rest)
+        results.append((out, *torch.ops.minglm._attention_backward(g, q, k, v, out, lse, *rest)))
+    assert all(map(torch.equal, *results))
 
 
 @emulated
@@ -224,6 +335,24 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
     why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
     assert why == "it failed its test: ZeroDivisionError: division by zero"
+
+
+@emulated
+@pytest.mark.parametrize("width", [32, 96])
+def test_the_self_test_passes_whatever_mode_the_first_attention_of_a_process_runs_in(width):
+    """As in `fill`, whose first attention runs in inference mode: a test that fails is remembered."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16), torch.device("meta"):
+        assert attention.wrong_by("emulated", torch.bfloat16, "cpu", width) is None
+
+
+def test_the_self_test_of_a_gpu_is_of_the_dtype_and_the_width_that_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(attention, "_wrong_on_cuda", lambda *case: asked.append(case))
+    gpu = torch.device("cuda", 0)
+    for dtype, width in ((torch.bfloat16, 64), (torch.float16, 128)):
+        assert attention._serves_on_cuda(dtype, gpu, width)[0]
+    assert asked == [(torch.bfloat16, gpu, 64), (torch.float16, gpu, 128)]
 
 
 WRAPPERS = """

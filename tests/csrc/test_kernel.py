@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 import torch
@@ -169,6 +170,18 @@ def test_scores_far_apart_stay_finite(rung, dtype):
     compare(by_kernel(rung, q, k, v, g, mask), truth, budget)
 
 
+@pytest.mark.skipif("avx2" not in ops.rungs(), reason="needs AVX2")
+def test_weights_below_the_smallest_normal_number_are_0_on_avx2():
+    """They are slow factors on some processors. A weight of e^-80 is still exact, one of e^-95 is 0."""
+    q, k, v = torch.ones(3, 1, 1), torch.zeros(6, 1, 1), torch.zeros(6, 1, 1)
+    mask = GLMMask.packed([6], [6]).with_queries([3])
+    for score, weight in ((-80.0, math.exp(-80)), (-95.0, 0.0)):
+        k[3], v[3] = score, 2.0**127
+        out = ops.kernel_attention(q, k, v, mask, 1.0, "avx2")
+        expected = torch.full_like(out, weight * 2.0**127 / 5)
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("width", [96, 100, 192, 250, 256])
 @every_rung_and_dtype
 def test_every_width_up_to_256_is_served(rung, dtype, width):
@@ -271,6 +284,28 @@ def test_one_wrong_cell_is_caught(rung, row, monkeypatch):
 
 
 # ---- threads
+
+
+@needs_kernel
+@pytest.mark.parametrize("threads", [2, 3, 16])
+@pytest.mark.parametrize(("len_q", "len_k", "part_a"), [(9000, 9000, 0), (9000, 9000, 4500), (5000, 9000, 0)])
+def test_a_long_sample_is_cut_into_parts_of_equal_work(threads, len_q, len_k, part_a):
+    """Equal rows are not: under a causal mask the second half has three quarters of the pairs."""
+    mask = GLMMask.packed([len_k], [part_a]).with_queries([len_q])
+    ends = ops._C.cpu_forward_parts(len_q, len_k, part_a, threads)
+    assert ends[0] == 0 and ends[-1] == len_q and all(end % 48 == 0 for end in ends[:-1])
+    parts = [int(part.sum()) for part in mask.visible_keys().split([b - a for a, b in pairwise(ends)])]
+    assert len(parts) == max(threads, min(4 * threads, len_q // 192))
+    assert max(abs(part - sum(parts) / len(parts)) for part in parts) <= 49 * len_k
+    alone = max(sum(sorted(parts, reverse=True)[t::threads]) for t in range(threads))
+    assert alone <= 1.1 * sum(parts) / threads or threads == 16
+
+
+@needs_kernel
+def test_short_samples_are_cut_once_per_thread_and_tiny_ones_may_leave_parts_empty():
+    assert ops._C.cpu_forward_parts(96, 96, 96, 2) == [0, 48, 96]
+    assert ops._C.cpu_forward_parts(480, 480, 0, 2) == [0, 336, 480]  # 336 of 480 rows: 0.49 of the pairs
+    assert ops._C.cpu_forward_parts(5, 5, 0, 3) == [0, 0, 5, 5]
 
 
 @pytest.mark.parametrize(
