@@ -188,11 +188,12 @@ def explore_page(args):
 
     pin = args.pin and parse_cell(args.pin)
     derivation, text = explain(*(EXAMPLE if args.no_model else SENTENCE)), None
+    story = args.text is None  # who brings a text wants to see it at once
     if args.text is not None:
         sample = read(args.text, args.spans, args.order, args.objective, seed=args.seed)
         derivation, text = sample.explain(), sample.with_blanks()
     if args.no_model:
-        return html(derivation, pin=pin), "without a model"
+        return html(derivation, story=story, pin=pin), "without a model"
     from ..viz.page.weights import model_spec
 
     folder = Path(args.model or BOX)
@@ -200,7 +201,7 @@ def explore_page(args):
     name = "the bundled model" if folder == BOX else folder.resolve().name
     spec = model_spec(*load(folder), text_to_explore(folder) if text is None else text, name)
     kind = "live in it" if spec["kind"] == "live" else "as a recording"
-    return html(derivation, spec, pin=pin), f"with {name} {kind}"
+    return html(derivation, spec, story, pin), f"with {name} {kind}"
 
 
 def text_to_explore(directory):
