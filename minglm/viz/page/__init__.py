@@ -7,6 +7,7 @@ with a model:                                        texts.js     tokens, spans,
 lab.css         the style of the model's region      ui.js        the state, and reactions to the user
 glm.js          a GLM that runs in the page          compare.js   other models on the same text
 lab.js          that model's user interface          share.js     the state as address, JSON, Python, picture
+siblings.js     the same blank, filled by a GLM, a GPT and a BERT; siblings.css, its style
 
 the story before the instrument:
 story.html      its place
@@ -51,6 +52,7 @@ def html(
         raise MinglmError(
             f"pin: cell {pin[0]},{pin[1]} is not in the mask; rows and columns go from 0 to {rows - 1}"
         )
+    siblings = story and bool(model)
     data = {
         "pin": pin,
         "derivation": derivation.to_json(),
@@ -64,9 +66,18 @@ def html(
         "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
-    styles = ("explorer.css", *["story.css"] * story, *["lab.css"] * bool(model))
+    if siblings:
+        from .siblings import siblings_spec
+
+        data["siblings"] = siblings_spec()
+    styles = (
+        "explorer.css",
+        *["story.css"] * story,
+        *["lab.css"] * bool(model),
+        *["siblings.css"] * siblings,
+    )
     style = colours() + "".join(map(read, styles))
-    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *STORY_SCRIPTS * story)
+    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *["siblings.js"] * siblings, *STORY_SCRIPTS * story)
     script = '"use strict";\n' + "\n".join(map(read, scripts))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
     fill = {

@@ -100,13 +100,14 @@ function answerOf(family, model, {text, lengths, right}) {
     el("h4", null, name), el("p", {class: "sib-about"}, about),
     el("p", {class: "sib-text"}, el("bdi", null, filled.text)),
     el("p", {class: "sib-verdict"}, good ? "✓ so it is in this world" : "✗ not so in this world"),
-    el("ol", {class: "sib-steps"}, filled.steps.map(({top}) => el("li", null, top.map(barOf)))));
+    el("ol", {class: "sib-steps"}, filled.steps.map(({top}) => el("li", null, top.map((one) => barOf(one, model.tokenizer.special.eop))))));
 }
 
-function barOf({text, p}) {
+// One candidate; eop: the token that ends a blank, shown by its short name.
+function barOf({id, text, p}, eop) {
   const bar = el("span", {class: "sib-bar"});
   bar.style.inlineSize = `${100 * p}%`;
-  return el("span", {class: "sib-candidate"}, el("bdi", {class: "mono"}, text), el("span", {class: "sib-track"}, bar),
+  return el("span", {class: "sib-candidate"}, el("bdi", {class: "mono"}, id === eop ? "[E]" : text), el("span", {class: "sib-track"}, bar),
     el("span", {class: "sib-p"}, `${Math.round(100 * p)} %`));
 }
 

@@ -674,6 +674,8 @@ function startPage() {
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));
   byId("model").hidden = !DATA.model;
+  byId("siblings").hidden = !DATA.siblings;
+  if (DATA.siblings) byId("siblings").append(siblingsPanel(DATA.siblings));
   if (DATA.model) startLab(byId("model"), app);
 }
 

@@ -405,10 +405,7 @@ EVERYDAY = [
 
 
 def test_the_bundled_model_fills_in_the_page_what_it_fills_in_python(page):
-    """Greedy fillings are equal, and no log probability of a taken token is further off than 0.1.
-
-    The largest difference was 0.05 on one machine with the model of 2.4 M parameters.
-    """
+    """Greedy fillings are equal, and no log probability of a taken token is further off than 0.1."""
     box = GLM.from_pretrained(BOX), Tokenizer.from_pretrained(BOX)
     jobs = [[text, {"maxTokens": 12}, []] for text in EVERYDAY]
     for seen, (text, _, _) in zip(page.evaluate(FILL, [live_spec(*box), jobs]), jobs, strict=True):

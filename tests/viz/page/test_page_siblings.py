@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from minglm import GLMMask
+from minglm import GLMMask, explain
 from minglm.use.models import SIBLINGS, read_siblings
-from minglm.viz.page import weights
+from minglm.viz.derivation import EXAMPLE
+from minglm.viz.page import html, weights
 from minglm.viz.page.siblings import QUESTIONS, siblings_spec
 
 FOLDER = Path(weights.__file__).parent
@@ -90,3 +91,11 @@ def test_the_panel_shows_three_answers_and_says_which_sentences_are_true(page, f
             text = filled[name][n]["text"]
             assert answer.locator(".sib-text").inner_text() == text
             assert answer.get_attribute("data-right") == json.dumps(text in question["right"])
+
+
+def test_the_page_of_the_bundled_model_has_them_and_a_page_without_a_model_has_not():
+    model, tokenizer = read_siblings()[0]["glm"], read_siblings()[1]
+    spec = weights.live_spec(model, tokenizer)
+    whole, alone = html(explain(*EXAMPLE), spec), html(explain(*EXAMPLE))
+    assert "siblingsPanel" in whole and '"siblings"' in whole
+    assert "siblingsPanel(spec)" not in alone and '"siblings"' not in alone
