@@ -45,8 +45,8 @@ HERE = Path(temporary.name)
 
 # %% [markdown]
 # ## What a mixture teaches
-# Each sample draws its objective, in the preset `tiny` with weights of 0.6, 0.05 and 0.35 (minglm's own
-# choice, not the paper's). Take a hundred samples of 100 tokens. The first two objectives blank 15 tokens
+# Each sample draws its objective, here with weights of 0.6, 0.05 and 0.35 (minglm's own choice, not
+# the paper's). Take a hundred samples of 100 tokens. The first two objectives blank 15 tokens
 # each, the third 75 on average. Which objective do the learned tokens come from?
 # %% exact
 WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
@@ -84,6 +84,16 @@ SETTINGS = {
     "model.dropout": 0.0,
     "data.text": [str(HERE / "text.txt")],
     "data.cache": str(HERE / "cache"),
+    "data.samples": "windows",
+    "data.blanks": "budget",
+    "data.mask_ratio": 0.15,
+    "data.mean_span_length": 3.0,
+    "data.token": 0.6,
+    "data.sentence": 0.05,
+    "data.document": 0.35,
+    "train.optimizer": "adamw",
+    "train.decay": "cosine",
+    "train.warmup": 0.2,
     "train.steps": steps,
     "train.batch_tokens": 512,
     "train.lr": 2e-3,
