@@ -76,6 +76,10 @@ SMALL = (
         "--train.eval_samples",
         "2",
     ),
+    # the paper's samples, and its optimiser: full windows, spans by a budget, AdamW
+    *"--data.samples windows --data.blanks budget --data.mask_ratio .15 --data.mean_span_length 3".split(),
+    *"--data.token .6 --data.sentence .05 --data.document .35".split(),
+    *"--train.optimizer adamw --lr 4e-4 --train.warmup .2 --train.decay cosine".split(),
 )
 
 

@@ -123,7 +123,7 @@ def test_padded_trainers_drop_out_where_ours_does():
 def small_data():
     """The settings of `tiny` with a model of a few thousand weights, and batches of 128 text tokens."""
     real = resolve("tiny")
-    data = replace(real.data, token=0.5, sentence=0.0, document=0.5)
+    data = replace(real.data, token=0.5, sentence=0.0, document=0.5, samples="windows", blanks="budget")
     config = RunConfig(
         model=SHAPE, data=data, train=replace(real.train, batch_tokens=64, micro_batch_tokens=512)
     )

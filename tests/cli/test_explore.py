@@ -37,7 +37,7 @@ def test_it_opens_with_the_bundled_model_alive_in_it(minglm, tmp_path):
 def test_without_a_model_it_is_light_and_opens_at_the_papers_example(minglm, tmp_path):
     data, page = write_page(minglm, tmp_path, "--no-model")
     assert Derivation.from_json(data["derivation"]).to_json() == explain(*EXAMPLE).to_json()
-    assert data["model"] is None and len(page.encode()) <= 111_000
+    assert data["model"] is None and len(page.encode()) <= 150_000
 
 
 def test_spans_are_taken_as_typed_or_drawn_as_show_draws_them(minglm, tmp_path):
@@ -103,7 +103,7 @@ def test_no_text_can_leave_the_data_it_stands_in(minglm, tmp_path):
 
 
 def test_the_page_opens_at_a_cell_of_the_mask(minglm, tmp_path):
-    words = ("a b c d", "--spans", "1:2", "--order", "1")
+    words = ("a b c d", "--spans", "1:2", "--order", "1", "--no-model")
     data, _ = write_page(minglm, tmp_path, *words, "--pin", "4,5")
     assert data["pin"] == [4, 5] and write_page(minglm, tmp_path, *words)[0]["pin"] is None
     explorer = Explorer(explain("a b c d".split(), [(1, 2)], [0]), (4, 5))

@@ -403,7 +403,8 @@ def test_the_tables_say_what_is_known_what_is_not_and_what_cannot_be(done, capsy
     glm = found["pretraining"]["glm"]
     assert glm["text_tokens"] > 0 and glm["petaflop"] > 0
     assert glm["learned_tokens"] < found["pretraining"]["gpt"]["learned_tokens"]
-    assert found["pretraining"]["bert"]["text_tokens"] == glm["text_tokens"]  # equal text tokens for all
+    # equal text tokens for all; eos is not always among them
+    assert found["pretraining"]["bert"]["text_tokens"] == pytest.approx(glm["text_tokens"], rel=0.01)
     print_summary(found)
     printed = capsys.readouterr().out
     for part in (

@@ -19,7 +19,10 @@ RANGES = {
     "model.hidden_size": ([4, 768], [0, -4]),
     "model.num_layers": ([1, 24], [0, -1]),
     "model.num_heads": ([1, 16], [0, -1, 3]),  # 3 does not divide 256
-    "model.max_positions": ([4, 512], [0, 3, 513]),  # a batch of 512 tokens holds one full sample at least
+    "model.max_positions": (
+        [4, 1024],
+        [0, 3, 1025],
+    ),  # a batch of 1,024 tokens holds one full sample at least
     "model.dropout": ([0.0, 0.5], [-0.1, 1.0]),
     "model.gelu": (["tanh", "erf"], ["", "relu", "TANH"]),
     "model.family": (["glm", "gpt", "bert", "prefix", "glm-1d"], ["", "GLM", "t5"]),
@@ -37,7 +40,7 @@ RANGES = {
     "data.document": ([0.0, 7.5], [-0.1]),
     "data.mask_ratio": ([0.01, 0.99], [0.0, 1.0, -0.1]),
     "data.mean_span_length": ([0.1, 40.0], [0.0, -1.0, 40.1]),
-    "data.max_span_length": ([3, 500], [0, -1, 2]),
+    "data.max_span_length": ([3, 500], [0, -1, 1]),
     "data.document_min_ratio": ([0.01, 1.0], [0.0, -0.1, 1.1]),
     "data.document_max_ratio": ([0.5, 1.0], [0.0, -0.1, 1.1, 0.49]),
     "train.steps": ([1, 10**6], [0, -1]),

@@ -66,9 +66,9 @@ def test_the_matrices_of_the_layers_are_muons_and_all_else_is_adamws():
 
 
 def test_adamw_is_the_default_and_its_state_is_that_of_pytorch():
-    config = resolve("tiny")
+    config = resolve("small")
     assert config.train.optimizer == "adamw"
-    made = make_optimizer(GLM(config.model), config.train)
+    made = make_optimizer(GLM(resolve("page").model), config.train)
     assert type(made) is torch.optim.AdamW and made.state_dict().keys() == {"state", "param_groups"}
 
 

@@ -398,7 +398,7 @@ def test_the_learning_rate_rises_then_falls_and_is_never_negative(decay, steps):
 
 def test_norms_and_biases_are_not_decayed_and_tables_are():
     model = GLM(replace(resolve().model, vocab_size=50, hidden_size=8, num_heads=2, num_layers=1))
-    t = replace(resolve().train, table_lr_ratio=4.0)
+    t = replace(resolve().train, optimizer="adamw", table_lr_ratio=4.0)
     tables, matrices, free = make_optimizer(model, t).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     assert free["weight_decay"] == 0 and tables["weight_decay"] == matrices["weight_decay"] == 0.1

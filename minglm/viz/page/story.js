@@ -284,7 +284,7 @@ function askModel() {
 function familyChoice() {
   const choose = (name) => button(W.families[name], () => (Object.assign(at, {family: name, light: null}), draw()),
     {"aria-pressed": String(at.family === name), "data-key": name});
-  ui.sight = el("p", {class: "note seen", role: "status"});
+  ui.sight = el("p", {class: "note story-seen", role: "status"});
   return [el("div", {class: "row", role: "group", "aria-label": W.family}, el("span", {class: "note long"}, W.family),
     Object.keys(families).map(choose)), ui.sight];
 }

@@ -290,7 +290,7 @@ def test_pointing_at_a_token_lights_the_words_it_sees(tab, family):
         tab.locator(f".word[data-i='{i}']").focus()
         lit = tab.locator(".word[data-i].lit").evaluate_all("(nodes) => nodes.map((node) => +node.dataset.i)")
         assert sorted(lit) == np.flatnonzero(d.mask[i]).tolist()
-        assert f"sees {d.mask[i].sum()} of {len(d)} tokens" in tab.locator(".seen").inner_text()
+        assert f"sees {d.mask[i].sum()} of {len(d)} tokens" in tab.locator(".story-seen").inner_text()
 
 
 def test_a_switched_off_number_makes_two_tokens_alike(tab):
@@ -336,9 +336,8 @@ def test_axe_finds_nothing_in_any_frame_and_nothing_sticks_out(tab, axe, viewpor
 
 def test_a_live_model_answers_what_the_library_fills(browser, tmp_path, small_run):
     model, tokenizer = GLM.from_pretrained(small_run), Tokenizer.from_pretrained(small_run)
-    model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     path = tmp_path / "live.html"
-    path.write_text(page.html(explain(*EXAMPLE), model_spec(model, tokenizer)), encoding="utf-8")
+    path.write_text(page.html(explain(*EXAMPLE), model_spec(model, tokenizer, "a [MASK]")), encoding="utf-8")
     other = browser.new_page()
     other.goto(path.as_uri())
     button(other, CHAPTERS["show"]).click()
