@@ -79,7 +79,7 @@ SMALL = (
     # the paper's samples, and its optimiser: full windows, spans by a budget, AdamW
     *"--data.samples windows --data.blanks budget --data.mask_ratio .15 --data.mean_span_length 3".split(),
     *"--data.token .6 --data.sentence .05 --data.document .35".split(),
-    *"--train.optimizer adamw --lr 4e-4 --train.warmup .2 --train.decay cosine".split(),
+    *"--train.optimizer adamw --train.warmup .2 --train.decay cosine".split(),
 )
 
 
@@ -128,7 +128,7 @@ def small_run(tmp_path_factory, text_file):
     out = tmp_path_factory.mktemp("runs") / "small"
     assert (
         main(
-            ["pretrain", "--text", str(text_file), "--out", str(out), "--steps", "30", "--lr", "1e-2", *SMALL]
+            ["pretrain", "--text", str(text_file), "--out", str(out), *SMALL, "--steps", "30", "--lr", "1e-2"]
         )
         == 0
     )

@@ -53,7 +53,9 @@ def test_what_is_streamed_is_what_is_printed(minglm, small_run, monkeypatch, tex
     for seed in range(6):
         shown.clear()
         assert minglm(*words, seed, "--stream").out == minglm(*words, seed).out
-        assert all(b.startswith(a) for a, b in zip(shown, shown[1:], strict=False))
+        # a character whose bytes are not all there yet waits
+        whole = [text.rstrip("\ufffd") for text in shown]
+        assert all(b.startswith(a) for a, b in zip(whole, whole[1:], strict=False))
         count += len(shown)
     assert count > 20
 

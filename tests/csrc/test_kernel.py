@@ -443,7 +443,7 @@ def test_training_on_the_kernel_gives_the_curve_of_the_reference(tmp_path, text_
             "--stop-at",
             "20",
         ]
-        words += ["--lr", "1e-2", "--backend", backend, "--model.dropout", "0", *SMALL]
+        words += [*SMALL, "--lr", "1e-2", "--backend", backend, "--model.dropout", "0"]
         assert main(words) == 0
         with open(tmp_path / backend / "metrics.csv", encoding="utf-8") as file:
             losses[backend] = [float(row["loss"]) for row in csv.DictReader(file)]

@@ -207,7 +207,7 @@ def test_what_was_typed_may_be_typed_again_with_resume(text_file, whole, tmp_pat
     capsys.readouterr()
     for more, both in (
         (("--steps", "7"), "train.steps: 7 is given, and {} was started with 3"),
-        (("--lr", "1"), "train.lr: 1.0 is given, and {} was started with 0.0004"),
+        (("--lr", "1"), "train.lr: 1.0 is given, and {} was started with 0.0015"),
         (("--preset", "small"), "preset: small is given, and {} was started with tiny"),
         (("--objective", "gpt"), "model.family: gpt is given, and {} was started with glm"),
         (("--model.vocab_size", "300"), "model.vocab_size: 300 is given, and {} was started with 391"),

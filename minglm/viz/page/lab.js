@@ -231,7 +231,7 @@ class Lab {
     };
     this.text = rove(el("p", {class: "lab-text", role: "group", "aria-label": "the text, its blanks being filled"}));
     this.ghost = el("p", {class: "note lab-ghost"});
-    this.letters = el("p", {class: "note lab-ghost"});
+    this.letters = el("p", {class: "note lab-letters"});
     this.sentence = el("p", {class: "lab-sentence", "aria-live": "polite"});
     this.bars = el("ol", {class: "lab-bars"});
     this.parts = rove(el("div", {class: "lab-parts"}));
