@@ -53,7 +53,7 @@ def show(name, may, **how):
     """Two pictures: the mask as written, and what the test finds. Returns the lists of leaks and losses."""
     found = moves(may, **how)
     leak, lost = found & ~RIGHT, RIGHT & ~found
-    fig, axes = plt.subplots(1, 2, figsize=(5.6, 2.9), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(5.6, 3.2), layout="constrained")
     colours = ListedColormap([HIDDEN, OPEN, WRONG])
     for ax, grid, title in zip(
         axes, (may * 1, found * 1 + leak), ("the mask", "rows that move"), strict=True
