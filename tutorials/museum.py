@@ -40,7 +40,7 @@ def attend(x, may, layers=2, masked=None):
 
 def moves(may, **how):
     """(T, T), True where the output of row i moves when token j is changed; NaN counts as moved."""
-    tokens = torch.randn(T, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tokens = 0.3 * torch.randn(T, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before, grid = attend(tokens, may, **how), torch.zeros(T, T, dtype=torch.bool)
     for token in range(T):
         changed = tokens.clone()
