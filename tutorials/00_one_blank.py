@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
+from minglm.data.toy import ANIMALS, FORMS, OPENINGS
 from minglm.use.models import BOX, read_model
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
@@ -30,30 +31,9 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
-# Nine animals, three in each place, each with a food of its own. One sentence per animal is held out.
+# Nine animals, three in each place, each with a food of its own, told in six forms with ten openings
+# (`minglm/data/toy.py`). One sentence per animal is held out.
 # %% exact
-ANIMALS = {
-    "deer": ("in the forest", "leaves"),
-    "bear": ("in the forest", "honey"),
-    "robin": ("in the forest", "worms"),
-    "cow": ("on the farm", "grass"),
-    "cat": ("on the farm", "mice"),
-    "hen": ("on the farm", "corn"),
-    "goose": ("by the river", "weeds"),
-    "otter": ("by the river", "fish"),
-    "frog": ("by the river", "flies"),
-}
-FORMS = (
-    "{3} {0} lives {1} and eats {2}.",
-    "{3} {0} eats {2} and lives {1}.",
-    "{3} {0} {1} looks for {2}.",
-    "{3} {0} finds {2} {1}.",
-    "{3} {0}, which eats {2}, lives {1}.",
-    "{3} {0} that lives {1} eats {2}.",
-)
-OPENINGS = ["The", "Our", "This", "Every"]
-OPENINGS += [f"{when} {the}" for when in ("Today", "At night", "In spring") for the in ("the", "our")]
-
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
 every = [
     form.format(animal, *facts, opening)

@@ -9,6 +9,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from conftest import ROOT
 from devices import FULL, NULL, device
 
 from minglm.errors import MinglmError
@@ -212,3 +213,13 @@ def test_a_log_is_cut_back_at_line_ends_alone_whatever_a_kill_has_left_in_it(tmp
     path.write_bytes(lines[0] + b"\n" + "起".encode()[:2])
     cut_back(path, lambda line: json.loads(line)["step"] <= 2)
     assert path.read_bytes() == lines[0] + b"\n"
+
+
+def test_the_picture_of_a_benchmark_goes_where_a_link_points(minglm, tmp_path, monkeypatch):
+    result = json.loads((ROOT / "tutorials" / "results" / "attention.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr("minglm.bench.attention.run", lambda args: result)
+    target, link = tmp_path / "real.png", tmp_path / "link.png"
+    target.write_bytes(b"")
+    link.symlink_to(target)
+    assert minglm("bench", "attention", "--plot", link).code == 0
+    assert link.is_symlink() and target.read_bytes().startswith(b"\x89PNG")

@@ -644,3 +644,11 @@ def test_a_library_user_can_call_it(text_file, tmp_path):
         pretrain(resolve(overrides=overrides), tmp_path / "run", draw_curves=drawn.append) == tmp_path / "run"
     )
     assert drawn == [tmp_path / "run"]
+
+
+def test_a_report_with_a_number_that_is_no_json_is_not_written(minglm, text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("minglm.train.pretrain.final_report", lambda run: {"perplexity": math.nan})
+    result = minglm(*small(text_file, "--steps", 1, "--out", tmp_path / "run"))
+    assert result.code == 2 and result.err.splitlines()[-1].startswith("minglm: error: ")
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    assert (tmp_path / "run" / "model.safetensors").exists()  # nothing that was learned is lost
