@@ -1,8 +1,10 @@
 """The command line."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from conftest import RECORDED, SMALL, command, python, run_command
 
 from minglm import GLM
+from minglm.cli import share_cores
 from minglm.cli.fill import Stream
 from minglm.cli.pretrain import SIZES
 from minglm.train.config import keys, resolve
@@ -262,3 +265,22 @@ def test_infilling_draws_the_blanks_of_a_text(minglm, tmp_path, small_run):
     words = ("show", "Anna went to the [MASK] of Ben.", "--figure", "infilling", "--model", small_run)
     assert minglm(*words, "--out", tmp_path / "f.png", "--theme", "dark", "--width", 600).code == 0
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("own", [{"GOMP_SPINCOUNT": "77"}, {"OMP_WAIT_POLICY": "active"}, {}])
+def test_openmp_threads_that_wait_sleep_soon_unless_the_user_says_how(own, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    share_cores()
+    assert own.items() <= os.environ.items()
+    assert os.environ.pop("GOMP_SPINCOUNT", None) == (own.get("GOMP_SPINCOUNT") if own else "10000")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+def test_what_the_command_line_says_of_waiting_is_there_when_torch_loads_libgomp():
+    code = "import minglm.cli as c; c.share_cores(); import torch"
+    env = {"OMP_DISPLAY_ENV": "verbose", "GOMP_SPINCOUNT": "", "OMP_WAIT_POLICY": ""}  # printed when loaded
+    code = "import os; del os.environ['GOMP_SPINCOUNT'], os.environ['OMP_WAIT_POLICY']; " + code
+    assert "GOMP_SPINCOUNT = '10000'" in python("-c", code, env=env).stderr
