@@ -12,7 +12,7 @@ import re
 import textwrap
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = "<!-- output of code cell {} -->"
@@ -135,6 +135,14 @@ def links(chapter, chapters, zh):
     parts += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
     parts += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
     return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
+
+
+class Exercise(NamedTuple):
+    """check: a function's name in the chapter; right: an answer, often a function; wrong: likely mistakes."""
+
+    check: str
+    right: Any
+    wrong: list
 
 
 def joined(text):

@@ -122,11 +122,8 @@ def save(figure, path, cell):
 
 def solve(chapter, namespace, path):
     """Test the checks of a chapter on the answers in a file of solutions; raises Wrong if one fails."""
-    # the names of our solutions.py come first, because a fragment has no imports
-    answers = runpy.run_path(str(HERE / "solutions.py"), run_name="solutions") | {"SOLUTIONS": {}}
-    if path.exists():
-        exec(compile(path.read_text(encoding="utf-8"), path, "exec", dont_inherit=True), answers)
-    exercises = answers["SOLUTIONS"].get(chapter.name, [])
+    answers = runpy.run_path(str(path), run_name="solutions") if path.exists() else {}
+    exercises = answers.get("SOLUTIONS", {}).get(chapter.name, [])
     checks = [name for name, value in namespace.items() if name.startswith("check_") and callable(value)]
     for name in checks:
         if name not in [exercise.check for exercise in exercises]:
@@ -336,17 +333,14 @@ def main(arguments=None):
     add("--run", action="store_true", help="print headings and outputs, and save figures in a folder here")
     add("--prose", action="store_true", help="keep the outputs; an error if code has changed")
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
-    add("--solutions", type=Path, help="answers to the exercises (default: solutions.py in that folder)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
     add("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.child:
         return child(*args.child)
     folder, failures, total = args.folder.resolve(), 0, 0.0
-    solutions = (args.solutions or folder / "solutions.py").resolve()
+    solutions = folder / "solutions.py"
     try:
-        if args.solutions and not solutions.is_file():
-            raise Wrong(f"--solutions {args.solutions}: there is no such file")
         chapters, wanted = chosen(args.names, folder)
     except Wrong as error:
         print(f"render: error: {error}", file=sys.stderr)

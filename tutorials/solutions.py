@@ -5,23 +5,13 @@ The pages show the right ones, folded away. `python tutorials/render.py --check`
 check: the right one must pass, each wrong one must raise AssertionError with a message.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pages import Exercise
 
 from minglm import masked_attention
 from minglm.spans import poisson_cdf
-
-
-class Exercise(NamedTuple):
-    """check: a function's name in the chapter; right: an answer, often a function; wrong: likely mistakes."""
-
-    check: str
-    right: Any
-    wrong: list
-
 
 SOLUTIONS = {}
 

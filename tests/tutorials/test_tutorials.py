@@ -69,6 +69,9 @@ figure
 figure
 """
 SOLUTIONS = """\
+from pages import Exercise
+
+SOLUTIONS = {}
 wrong = [lambda x: 2 * x, lambda x: x]
 SOLUTIONS["00_counting"] = [Exercise("check_square", right=lambda x: x * x, wrong=wrong)]
 """
@@ -411,7 +414,6 @@ def test_a_chapter_that_cannot_be_read_is_one_line_and_code_2(course, arguments,
     [
         (["11_tiles"], "no chapter '11_tiles' in "),
         (["00", "count"], "there are 00_counting, 01_picture"),
-        (["--check", "--solutions", "none.py"], "--solutions none.py: there is no such file"),
     ],
 )
 def test_what_is_not_there_is_one_line_and_code_2(course, arguments, said):
@@ -588,14 +590,6 @@ def test_check_does_not_compare_other_cells(course):
     for page in PAGES:
         course.edit(page, "full\n", "another machine\n")
     assert course.run("--check").code == 0
-
-
-def test_check_takes_a_fragment_of_solutions(course, tmp_path):
-    fragment = tmp_path / "solutions_00.py"
-    fragment.write_text("import math\n" + SOLUTIONS.replace("x * x", "math.pow(x, 2)"), encoding="utf-8")
-    (course.folder / "solutions.py").write_text("", encoding="utf-8")
-    assert course.run("--check", "00").code == 1
-    assert course.run("--check", "00", "--solutions", fragment).code == 0
 
 
 # ---- the chapters of this repository; their code is run by `tutorials/render.py --check` -----------------
