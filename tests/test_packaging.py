@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, need_compiler
+from conftest import ROOT, need_compiler, thorough
 
 from minglm import errors
 
@@ -175,6 +175,7 @@ def program(path, text):
 # ---- with a compiler -------------------------------------------------------------------------------------
 
 
+@thorough
 def test_a_touched_header_or_inc_compiles_what_includes_it_and_nothing_else(built, tree):
     done = built.done
     sets = tree.info()["sets"]
@@ -374,6 +375,7 @@ def codes(home):
     return [word for word in command.split() if word.startswith("arch=")], command
 
 
+@thorough
 @LINUX
 def test_all_is_what_nvcc_knows_and_a_touched_cuh_compiles_the_kernels_alone(tree, nvcc):
     everything = dict(MINGLM_CUDA="1", MINGLM_CUDA_ARCHS="all", CXXFLAGS="-DA=1,2")
@@ -580,6 +582,7 @@ def has_nvcc():
         return None
 
 
+@thorough
 @pytest.mark.skipif(not has_nvcc(), reason="no nvcc; pip install -e '.[cuda-compiler]' brings one")
 def test_what_the_real_nvcc_compiles_is_loaded_without_a_gpu_and_shares_no_runtime(tree):
     places = ("MINGLM_CUDA_HOME", "CUDA_HOME", "VIRTUAL_ENV")

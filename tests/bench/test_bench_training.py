@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import thorough
 
 from minglm import GLM, GLMConfig, build_example, pack
 from minglm.attention import backends
@@ -199,6 +200,7 @@ def test_all_trainers_see_the_same_samples_step_by_step(small_preset, minglm, mo
         assert seen["padded"].count(step) == 2  # one padded trainer and the other
 
 
+@thorough
 def test_a_padded_trainer_in_a_process_of_its_own_computes_the_same_and_leaves(small_data):
     _, (config, (batches,)) = small_data
     how = (config, batches, model_of().state_dict(), torch.float32, True)

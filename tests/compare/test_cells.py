@@ -9,7 +9,7 @@ import shutil
 import statistics
 
 import pytest
-from conftest import hide, needs
+from conftest import hide, needs, thorough
 
 from minglm.compare.cells import Comparison, add_cell, key_of, pieces, pretraining_texts, read_cells
 from minglm.compare.plan import ABLATIONS, COUNTED, QUICK, RIVALS, TASKS, Cell, Plan, cells, uses_of
@@ -420,6 +420,7 @@ def test_the_tables_say_what_is_known_what_is_not_and_what_cannot_be(done, capsy
     assert max(map(len, printed.splitlines())) < 160
 
 
+@thorough
 def test_the_picture_has_a_point_for_each_model(done):
     found = summary(done[0])
     for theme in ("light", "dark"):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, TEXT, Forked, command, dies_at, python
+from conftest import SMALL, TEXT, Forked, command, dies_at, python, thorough
 
 from minglm import GLM, Tokenizer
 from minglm.attention import backends, best_backend
@@ -227,6 +227,7 @@ def test_tensorboard_gets_every_column(minglm, text_file, tmp_path, monkeypatch)
     assert [value for _, value in logged["loss"]] == losses(tmp_path / "run")
 
 
+@thorough
 def test_a_compiled_run_learns_the_same(minglm, text_file, tmp_path, monkeypatch):
     """With the cheap compiler backend: what is compiled, and that it trains (the real one takes minutes)."""
     compile_with = torch.compile

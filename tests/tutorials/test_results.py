@@ -8,7 +8,7 @@ import re
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, thorough
 
 from minglm.compare.cells import Comparison
 from minglm.compare.plan import Plan
@@ -56,6 +56,7 @@ def test_every_table_that_can_be_made_stands_somewhere(report):
     assert {path.stem for path in RESULTS.glob("*.json")} == {file for file, _ in report.MADE}
 
 
+@thorough
 def test_the_comparison_is_the_sum_of_its_cells(tmp_path):
     """comparison.json can be computed again from cells.jsonl and a clone's texts: no score was typed."""
     there = Comparison(Plan(), ROOT / "tutorials" / "data", tmp_path)
@@ -65,6 +66,7 @@ def test_the_comparison_is_the_sum_of_its_cells(tmp_path):
         assert json.loads(json.dumps(found[name])) == kept[name], name
 
 
+@thorough
 def test_a_number_of_the_readme_comes_out_again_from_the_model_that_is_shipped():
     found = evaluate_last_word(
         *read_model(BOX), read_rows(ROOT / "tutorials" / "data" / "last_word" / "dev.jsonl.xz")
@@ -87,6 +89,7 @@ def test_the_everyday_score_comes_out_again_and_is_above_that_of_the_model_befor
         ), name
 
 
+@thorough
 def test_what_is_said_of_verses_that_stand_elsewhere_too_is_so():
     """Scripture holds three quarters of the pairs' modern verses, but no sentence of dev."""
 
