@@ -36,7 +36,7 @@ def tokenizer_files(tokenizer, vocabulary=None):
         files = _byte_level(contents["model"])
     else:
         files = _wordpiece(contents["model"]["vocab"])
-    return files | _settings(kind, tokenizer)
+    return files | _settings(kind, tokenizer, contents["model"].get("unk_token"))
 
 
 def _kind(contents):
@@ -76,28 +76,30 @@ def _copied(tokenizer, vocabulary):
     theirs = read_tokenizer(path, tokenizer.vocab_size)
     if theirs.get_vocab() != tokenizer._library.get_vocab():
         raise MinglmError(f"{path}: not the vocabulary of this model's tokenizer, whose ids differ")
-    ids = _special(tokenizer).values()
-    added = {theirs.id_to_token(i): i for i in range(min(ids), max(ids) + 1)}  # without a gap
+    added = _special(tokenizer, "GLMChineseTokenizer")
     return {
         "cog-pretrain.model": path.read_bytes(),
         "added_tokens.json": json.dumps(added, indent=2).encode(),
     }
 
 
-def _special(tokenizer):
-    """{string: id} of the special tokens that a vocabulary has."""
+def _special(tokenizer, kind):
+    """{string: id} of the special tokens that a vocabulary has, and for Chinese of the rows between them."""
     strings = dict.fromkeys((*SPECIAL_STRINGS.values(), SEP, UNK))
     ids = {string: tokenizer._library.token_to_id(string) for string in strings}
-    return {string: i for string, i in ids.items() if i is not None}
+    ids = {string: i for string, i in ids.items() if i is not None}
+    if kind == "GLMChineseTokenizer":  # it accepts them only one right behind the other
+        ids = {tokenizer._library.id_to_token(i): i for i in range(min(ids.values()), max(ids.values()) + 1)}
+    return ids
 
 
-def _settings(kind, tokenizer):
+def _settings(kind, tokenizer, unknown):
     """special_tokens_map.json for transformers before 4.34, tokenizer_config.json for all."""
-    has, eos = _special(tokenizer), SPECIAL_STRINGS["eos"]
+    has, eos = _special(tokenizer, kind), SPECIAL_STRINGS["eos"]
     eos = eos if eos in has else SPECIAL_STRINGS["pad"]  # BERT's
     named = {"eos": eos, "pad": SPECIAL_STRINGS["pad"], "cls": SPECIAL_STRINGS["cls"], "mask": MASKS[0]}
-    named |= {"unk": UNK, "sep": SEP, "bos": eos}
-    named = {f"{key}_token": string if string in has else eos for key, string in named.items()}
+    named |= {"unk": unknown or UNK, "sep": SEP, "bos": eos}
+    named = {f"{key}_token": s if s in {*has, unknown} else eos for key, s in named.items()}
     others = [string for string in has if string not in named.values()]
     table = {key: _token(string) for key, string in named.items()}
     table["additional_special_tokens"] = [_token(string) for string in others]
