@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.export import Dim
 
-from ..errors import MinglmError, first_line, need
+from ..errors import MinglmError, need
 from ..files.whole import write_whole
 from ..modules import evaluating
 from ..weights import check_plain, unwrapped
 
+MOST_ONNX = 2**31  # bytes in a file, by its format
 INPUTS = ("tokens", "position_ids", "block_position_ids", "first", "end")
 
 
@@ -62,8 +63,16 @@ def export(model):
 
 
 def save_onnx(model, path):
-    """Write a model as ONNX, with the inputs of INPUTS and the output "logits", atomically."""
+    """Write a model as ONNX, with the inputs of INPUTS and the output "logits", atomically.
+
+    Raises MinglmError as `export` does, without the extra "onnx", and for a model of 2 GiB and more.
+    """
     need("onnxscript", "ONNX")
+    size = 4 * sum(p.numel() for p in model.parameters())
+    if size >= MOST_ONNX:
+        raise MinglmError(
+            f"ONNX: weights of {size:,} bytes; a file holds less than {MOST_ONNX:,}; use export"
+        )
     network, example = _prepared(model)
     shapes = dict.fromkeys(INPUTS, {0: Dim("rows", min=2)})
     names = dict(input_names=INPUTS, output_names=("logits",), dynamic_shapes=shapes)
