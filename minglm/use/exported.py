@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from ..errors import MinglmError, need
 from ..files.whole import write_whole
-from ..modules import evaluating
+from ..modules import device_of, evaluating
 from ..weights import check_plain, unwrapped
 
 MOST_ONNX = 2**31  # bytes in a file, by its format
@@ -54,9 +54,10 @@ class Packed(nn.Module):
 
 
 def export(model):
-    """The ExportedProgram of a model, for any number of rows from 2 on; torch.export.save writes it.
+    """The ExportedProgram of a model, for any number of rows from 2 on, on its device, without its hooks.
 
-    Raises MinglmError for a model whose layers were changed, such as by adapters: merge them first.
+    torch.export.save writes it. Raises MinglmError for a model that was changed, such as by adapters: merge
+    them first.
     """
     network, example = _prepared(model)
     return torch.export.export(network, example, dynamic_shapes=({0: Dim("rows", min=2)},) * len(INPUTS))
@@ -84,7 +85,6 @@ def _prepared(model):
     """The network to trace, and a sample for it (subtle: five tensors; the same one twice is one input)."""
     model = unwrapped(model)
     check_plain(model)
-    tokens, positions, blocks, first, end = torch.zeros(len(INPUTS), 5, dtype=torch.int64).unbind()
-    return Packed(evaluating(model)).eval(), tuple(
-        x.clone() for x in (tokens, positions, blocks, first, end + 5)
-    )
+    columns = torch.zeros(len(INPUTS), 5, dtype=torch.int64, device=device_of(model))
+    columns[-1] = 5
+    return Packed(evaluating(model)).eval(), tuple(column.clone() for column in columns)
