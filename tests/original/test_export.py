@@ -127,6 +127,7 @@ def read_written(layout, folder):
         return safetensors.torch.load_file(folder / "model.safetensors")
     tag = (folder / "latest_checkpointed_iteration.txt").read_text()
     assert tag == "release"  # the training code then asks for no state of an optimizer
+    assert "release/mp_rank_00_model_states.pt" in json.loads((folder / "manifest.json").read_text())
     return torch.load(folder / tag / "mp_rank_00_model_states.pt", weights_only=True)["module"]
 
 

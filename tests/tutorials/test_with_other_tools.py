@@ -19,12 +19,14 @@ PAGE = (ROOT / "tutorials" / "with_other_tools.md").read_text(encoding="utf-8")
 BLOCKS = {
     name.strip(): code for name, code in re.findall(r"^```python([^\n]*)\n(.*?)^```$", PAGE, re.M | re.S)
 }
-NEEDS = {
-    "peft": ("peft", "tools"),
-    "lightning": ("lightning", "tools"),
-    "accelerate": ("accelerate", "tools"),
+NEEDS = {  # block -> the extra, and the modules that it brings
+    "peft": ("tools", "peft"),
+    "lightning": ("tools", "lightning"),
+    "accelerate": ("tools", "accelerate"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "quantise": ("",),
+    "export": ("",),
 }
-NEEDS |= {"onnx": ("onnxscript", "onnx"), "quantise": ("torch", ""), "export": ("torch", "")}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,8 @@ def quiet():
         yield
 
 
-def needs(module, extra):
-    missing = importlib.util.find_spec(module) is None
+def needs(extra, *modules):
+    missing = any(importlib.util.find_spec(module) is None for module in modules)
     return pytest.mark.skipif(missing, reason=f"pip install -e '.[{extra}]'")
 
 
