@@ -13,6 +13,7 @@ OPTIONAL = {
     "sacrebleu": ("sacrebleu", "tasks"),
     "rouge_score": ("rouge-score", "tasks"),
     "torch.utils.tensorboard": ("tensorboard", "tensorboard"),
+    "onnxscript": ("onnxscript", "onnx"),
 }
 
 

@@ -1,6 +1,6 @@
 """The settings of a GLM's network, apart from the network, so that reading them does not import torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from .errors import MinglmError
 
@@ -43,6 +43,10 @@ class GLMConfig:
         if self.family not in FAMILIES:
             accepted = ", ".join(FAMILIES)
             raise MinglmError(f"model.family: {self.family!r} is not accepted; one of {accepted} is")
+
+    def to_dict(self):
+        """The settings and "model_type": "minglm", as in a config.json; peft and others look for this."""
+        return {"model_type": "minglm", **asdict(self)}
 
 
 def useful_flop(config, batch):

@@ -25,6 +25,20 @@ def table_of(embedding, size):
     return embedding(torch.arange(size, device=device))
 
 
+class TokenLoss(nn.Module):
+    """The loss of a GLM as a module: DistributedDataParallel and others only wrap what `forward` computes.
+
+    Example: ddp = DistributedDataParallel(TokenLoss(model)); ddp(batch).backward().
+    """
+
+    def __init__(self, model, reduction="mean"):
+        super().__init__()
+        self.model, self.reduction = model, reduction
+
+    def forward(self, batch):
+        return self.model.loss(batch, self.reduction)
+
+
 def evaluating(model):
     """A view of the model in eval mode that shares its weights, buffers and hooks; the model is not changed.
 

@@ -96,9 +96,14 @@ def names_of_weights(config):
 
 def check_plain(model):
     """Raise MinglmError for a GLM whose weights are not those of its config: it could not be loaded again."""
-    if other := sorted(set(names_of_weights(model.config)) ^ model.state_dict().keys()):
+    state = model.state_dict()
+    if other := sorted(set(names_of_weights(model.config)) ^ state.keys()):
         parts = [name for name, _ in model.named_modules() if other[0].startswith(f"{name}.")]
         part = max(parts, key=len, default="")
         what = f"{part or 'model'} ({type(model.get_submodule(part)).__name__})"
         cure = "merge adapters, make pruning permanent or remove what wraps it, then it can be saved"
         raise MinglmError(f"{what}: it was changed, and a file holds the plain weights of a GLM; {cure}")
+    for name, weight in state.items():
+        if type(weight) is not torch.Tensor and not hasattr(weight, "full_tensor"):  # quantised by torchao
+            kind = type(weight).__name__
+            raise MinglmError(f"{name} ({kind}): not a plain tensor; save the model before it is quantised")

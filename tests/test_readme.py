@@ -18,6 +18,7 @@ PAGES = [
     *(
         "tutorials/puzzles.md",
         "tutorials/running.md",
+        "tutorials/with_other_tools.md",
         "tutorials/data/README.md",
         "tutorials/results/README.md",
     ),

@@ -34,7 +34,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "evaluate a model on a task or on running text, with standard errors"),
     "compare": ("compare", "compare GLM with GPT, BERT and prefix LM: same network, text and tasks"),
     "similar": ("fill", "find the lines of a file most similar to a text, by the model's vectors"),
-    "convert": ("convert", "convert weights of the original GLM into a model folder"),
+    "convert": ("convert", "convert weights of the original GLM into a model folder, and back"),
     "info": ("info", "print versions, instruction sets, which attention runs and why, and a self-test"),
     "bench": ("bench", "benchmark attention, training or generation; results are checked, then timed"),
 }

@@ -1,24 +1,32 @@
-"""`minglm convert`: original GLM weights and tokenizers as a model folder."""
+"""`minglm convert`: original GLM weights and tokenizers as a model folder, and the way back."""
 
 import shlex
 from pathlib import Path
 
-from ..errors import listed, note
+from ..errors import MinglmError, listed, note
 
 
 def add_convert(p):
     p.description = (
-        "Convert weights of the original GLM (Megatron, Hugging Face, plain files) into a model folder."
+        "Convert weights of the original GLM (Megatron, Hugging Face, plain files) into a model folder, or, "
+        "with --to, a model folder into one that the published code loads."
     )
     p.set_defaults(run=convert_command)
     p.add_argument(
         "path",
         metavar="PATH",
-        help="a checkpoint folder of the original training code, a Hugging Face folder, or a file",
+        help="a checkpoint folder of the original training code, a Hugging Face folder, or a file; with "
+        "--to hf or megatron: a model or run folder of minglm",
     )
-    p.add_argument("--out", metavar="DIR", required=True, help="the model folder to write")
+    p.add_argument("--out", metavar="DIR", required=True, help="the folder to write")
+    p.add_argument(
+        "--to",
+        choices=["minglm", "hf", "megatron"],
+        default="minglm",
+        help="what to write: minglm's form (default), Hugging Face's, or that of the training code",
+    )
     about = "vocab.txt, vocab.json, a .model, or their folder (default: what is next to Hugging Face weights)"
-    p.add_argument("--tokenizer", metavar="PATH", help=about)
+    p.add_argument("--tokenizer", metavar="PATH", help=f"{about}; with --to hf: the .model to copy")
     p.add_argument(
         "--gelu", choices=["tanh", "erf"], help="default: erf for Hugging Face weights, tanh for all others"
     )
@@ -35,7 +43,7 @@ def convert_command(args):
     from ..files.lock import claimed
 
     with claimed(args.out):
-        convert(args)
+        convert(args) if args.to == "minglm" else convert_back(args)
 
 
 def convert(args):
@@ -49,15 +57,12 @@ def convert(args):
     original = read_original(args.path)
     config = original.config(args.heads, args.gelu)
     model, C = build(GLM, original, config), config.hidden_size
-    size = f"{config.vocab_size:,} tokens, {config.max_positions:,} positions"
-    why_heads = "config.json" if original.num_heads else "as all published GLMs have them"
+    source = "config.json" if original.is_hub else "as the file says"
+    why_heads = source if original.num_heads else "as all published GLMs have them"
     if args.heads:
         why_heads = "--heads"
     print(f"weights     {original.source}: {original.layout}")
-    print(
-        f"shape       {config.num_layers} layers, width {C:,}, {size}: {model.num_parameters() / 1e6:,.1f} "
-        f"M weights"
-    )
+    print(f"shape       {shape(model)}")
     print(f"heads       {config.num_heads} of width {C // config.num_heads} ({why_heads})")
     print(f"gelu        {config.gelu} ({'--gelu' if args.gelu else original.why_gelu})")
     print(f"ignored     {listed(original.ignored) or 'nothing'}")
@@ -74,6 +79,42 @@ def convert(args):
         note("no tokenizer: fill and write need one; give --tokenizer PATH")
     else:
         print(f"try         minglm fill --model {shlex.quote(args.out)} 'Paris is the capital of [MASK].'")
+
+
+def convert_back(args):
+    """Write a model folder in a form of the original, and print what its code will do differently."""
+    from ..data.tokenizer import Tokenizer
+    from ..files.checkpoint import TOKENIZER, model_folder
+    from ..model import GLM
+    from ..original.export import CODE, differences, save_original
+
+    if args.gelu or args.heads:
+        raise MinglmError("--gelu, --heads: the model's own config.json says them; accepted without --to")
+    if args.tokenizer and args.to == "megatron":
+        raise MinglmError("--tokenizer: the training code takes it from elsewhere; accepted with --to hf")
+    folder = model_folder(args.path)
+    model, has_tokenizer = GLM.from_pretrained(folder), (folder / TOKENIZER).is_file()
+    tokenizer = Tokenizer.from_pretrained(folder) if has_tokenizer and args.to == "hf" else None
+    names = save_original(model, args.out, args.to, tokenizer, args.tokenizer)
+    print(f"weights     {folder}")
+    print(f"shape       {shape(model)}")
+    print(f"wrote       {args.out}: {', '.join(names)}")
+    if args.to == "hf":
+        print(f"code        put {CODE} of a published GLM beside them")
+    for sentence in differences(model.config, args.to):
+        note(sentence)
+    if args.to == "megatron":
+        note("no tokenizer: the training code has its own, and its ids must be those of the model")
+    elif tokenizer is None:
+        note(f"no tokenizer: {folder} has none")
+
+
+def shape(model):
+    """Layers, width, tables and the number of weights, in words."""
+    config = model.config
+    size = f"{config.vocab_size:,} tokens, {config.max_positions:,} positions"
+    millions = f"{model.num_parameters() / 1e6:,.1f} M weights"
+    return f"{config.num_layers} layers, width {config.hidden_size:,}, {size}: {millions}"
 
 
 def beside(original, path):

@@ -183,9 +183,12 @@ def folder_whole(directory):
         temporary.mkdir()
         yield temporary
         manifest = {}
-        for path in sorted(temporary.iterdir()):
+        for path in sorted(temporary.rglob("*")):
             sync_path(path)
-            manifest[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            if path.is_dir():
+                continue
+            name = path.relative_to(temporary).as_posix()
+            manifest[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         sync_path(temporary / MANIFEST)
         sync_path(temporary)

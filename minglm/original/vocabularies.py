@@ -149,11 +149,14 @@ def bert(path):
         library.decoder = decoders.WordPiece("##", cleanup=False)
         return library
 
-    return rows, [SOP, EOP, GMASK, SMASK], build
+    return rows, [] if SOP in rows else [SOP, EOP, GMASK, SMASK], build
 
 
 def byte_level(path):
-    """vocab.json and merges.txt. RoBERTa has other names for GLM's tokens; GPT-2 has only <|endoftext|>."""
+    """vocab.json and merges.txt. RoBERTa has other names for GLM's tokens; GPT-2 has only <|endoftext|>.
+
+    A vocab.json that `minglm convert --to hf` wrote has all of GLM's tokens already.
+    """
     ids = json.loads(path.read_bytes())
     if not isinstance(ids, dict) or not all(map(is_id, ids.values())) or len(set(ids.values())) < len(ids):
         raise MinglmError(f"{path}: accepted: a JSON object of token: id, each id once")
@@ -164,6 +167,8 @@ def byte_level(path):
     roberta = {"<s>": CLS, "</s>": EOS, "<unk>": UNK, "<mask>": MASK}
     if "<mask>" in ids:
         names, appended = roberta, [SOP, EOP, GMASK, SMASK]
+    elif SOP in ids:
+        names, appended = {s: s for s in RECOGNISED if s in ids}, []
     else:
         names, appended = {EOS: EOS}, [SOP, EOP, CLS, MASK, SEP, UNK, GMASK, SMASK]
     if lost := [s for s in names if s not in ids]:

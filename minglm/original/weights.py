@@ -69,6 +69,7 @@ class Original:
     gelu: str = "tanh"
     why_gelu: str = "as the training code computes"
     gmask_moved: bool = False
+    more: dict = field(default_factory=dict)  # dropout and family, if `export` wrote the source
 
     def config(self, num_heads=None, gelu=None):
         """The GLMConfig of the shapes; what is None comes from the source (else hidden_size / 64 heads)."""
@@ -79,7 +80,7 @@ class Original:
             raise MinglmError(f"{self.source}: hidden size {C}, no multiple of 64: {cure}")
         num_heads = C // 64 if num_heads is None else num_heads
         layers, positions = count_layers(self.tensors), len(self.tensors["position_embedding.weight"]) - 1
-        return GLMConfig(V, C, max(1, layers), num_heads, positions, gelu=gelu or self.gelu)
+        return GLMConfig(V, C, max(1, layers), num_heads, positions, gelu=gelu or self.gelu, **self.more)
 
 
 def from_original(kind, path_or_state_dict, config=None):
@@ -157,7 +158,10 @@ def read_ranks(files, path):
         what = f"{len(files)} of {world} ranks"
         raise MinglmError(f"{files[0].parent}: {what}; accepted: all of them in one folder")
     layout = f"Megatron, {len(files)} rank{'s' if files[1:] else ''}"
-    return gather(parts, str(path), layout + (f" of iteration {steps[0]}" if steps[0] is not None else ""))
+    layout += f" of iteration {steps[0]}" if steps[0] is not None else ""
+    original = gather(parts, str(path), layout)
+    recall(original, parts[0][1].get("minglm"), files[0])
+    return original
 
 
 def step(state):
@@ -237,6 +241,22 @@ def read_hub_config(original, path):
     if heads is not None and (type(heads) is not int or heads < 1):
         raise MinglmError(f"{path}: num_attention_heads is {heads!r}; accepted: a whole number of at least 1")
     original.num_heads = heads
+    recall(original, values.get("minglm"), path)
+
+
+def recall(original, settings, path):
+    """Set what `export` wrote beyond the original's settings; GLMConfig checks the values."""
+    if settings is None:
+        return
+    accepted = ("num_heads", "gelu", "dropout", "family")
+    if not isinstance(settings, dict) or settings.keys() - {*accepted}:
+        raise MinglmError(
+            f"{path}: 'minglm' is {str(settings)[:80]}; accepted: {', '.join(accepted)} and values"
+        )
+    original.num_heads = settings.get("num_heads", original.num_heads)
+    if "gelu" in settings:
+        original.gelu, original.why_gelu = settings["gelu"], f"as {path.name} says"
+    original.more = {name: settings[name] for name in ("dropout", "family") if name in settings}
 
 
 # ---- unpickling ------------------------------------------------------------------------------------------
