@@ -30,6 +30,7 @@ SHORT = {
     "--backend": "train.backend",
     "--compile": "train.compile",
     "--checkpoint-activations": "train.checkpoint_activations",
+    "--shard": "train.shard",
     "--keep": "train.keep",
     "--log": "train.log",
 }
