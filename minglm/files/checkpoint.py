@@ -184,7 +184,8 @@ class Checkpoints:
         """Write a checkpoint, point `last` (and `best`) to it, remove old ones -> its folder.
 
         state: what training needs besides the weights: tensors, numbers, strings, None, and dicts, lists and
-        tuples of them. weights: {name: tensor}, if the model's own are sharded. If the disk fails, earlier checkpoints stay untouched; the error names the last one.
+        tuples of them. weights: {name: tensor}, if the model's own are sharded. If the disk fails, earlier
+        checkpoints stay untouched; the error names the last one.
         """
         _check_plain(state)
         directory = self.folder / f"step-{step:08d}"

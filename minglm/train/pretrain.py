@@ -256,7 +256,9 @@ class Run:
 
     def autocast(self):
         """A context with matrix products in bfloat16, if that is the run's dtype."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        # subtle: the cache would keep a copy of all weights, also of those that FSDP has freed
+        on, cache = self.dtype == "bfloat16", not self.config.train.shard
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=cache)
 
 
 class SumLoss(nn.Module):

@@ -1,6 +1,7 @@
 """FSDP2: sharded runs on the CPU (gloo), in processes forked from this one, which has loaded torch."""
 
 import csv
+import importlib
 import json
 import socket
 
@@ -27,9 +28,8 @@ def arguments(text_file, out, *more):
 
 def group(monkeypatch, size, *commands):
     """Run commands one after the other in `size` processes that train together."""
-    import torch.distributed.checkpoint.state_dict
-    import torch.distributed.fsdp  # noqa: F401: loaded once, before the processes part
-
+    for name in ("fsdp", "checkpoint.state_dict"):  # loaded once, before the processes part
+        importlib.import_module(f"torch.distributed.{name}")
     ports = [socket.socket() for _ in commands]
     for port in ports:
         port.bind(("127.0.0.1", 0))
@@ -47,7 +47,8 @@ def group(monkeypatch, size, *commands):
         return 0
 
     processes = [Forked(lambda rank=rank: work(rank)) for rank in range(size)]
-    assert [process.wait() for process in processes] == [0] * size
+    ended = [process.wait() for process in processes]
+    assert not any(end.returncode for end in ended), ended
 
 
 def column(run, name):
@@ -70,19 +71,17 @@ def same_run(run, one):
     assert json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["step"] == STEPS
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_sharded_runs_are_the_run_of_one_process_and_resume_at_any_number(
-    minglm, text_file, tmp_path, monkeypatch, optimizer
+    minglm, text_file, tmp_path, monkeypatch
 ):
-    """One process, then 4, then 2, then 1 again; and 2 all the way."""
-    how = ("--optimizer", optimizer)
+    """One process, then 4, then 2, then 1 again; and 2 all the way. Muon leaves the tables to AdamW."""
+    how = ("--optimizer", "muon")
     one, moved, two = (tmp_path / name for name in ("one", "moved", "two"))
     assert minglm(*arguments(text_file, one, *how)).code == 0
     again = ("pretrain", "--out", moved, "--resume")
     assert minglm(*arguments(text_file, moved, *how, "--stop-at", 1)).code == 0
     group(monkeypatch, 4, (*again, "--shard", "--stop-at", 2))
-    state = Checkpoints(moved).load_state()[1]["optimizer"]
-    assert "full_tensor" not in dir(state) and (moved / "model.safetensors").exists()
+    assert Checkpoints(moved).load_state()[1]["step"] == 2  # plain tensors, or it would not load
     all_the_way = arguments(text_file, two, *how, "--shard")
     group(monkeypatch, 2, (*again, "--stop-at", 3), all_the_way)
     refused = minglm(*again)
