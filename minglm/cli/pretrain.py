@@ -30,6 +30,7 @@ SHORT = {
     "--backend": "train.backend",
     "--compile": "train.compile",
     "--checkpoint-activations": "train.checkpoint_activations",
+    "--shard": "train.shard",
     "--keep": "train.keep",
     "--log": "train.log",
 }
@@ -40,6 +41,8 @@ SIZES = {  # preset: its number of parameters and what it is for; a test counts 
     "small": "29.9 M, for one GPU and some hundred megabytes of text",
     "base": "109.3 M, the paper's GLM-Base",
     "large": "334.7 M, the paper's GLM-Large",
+    "2b": "1920.1 M, the published GLM-2B's shape, for --dry-run",
+    "10b": "9880.7 M, the published GLM-10B's shape, for --dry-run",
 }
 
 
@@ -60,6 +63,12 @@ def pretrain_command(args):
         config = replace(config, model=init[0].config)
     if args.print_config:
         print(to_toml(config), end="")
+        return
+    if args.dry_run:
+        from ..train.plan import plan
+
+        for name, line in plan(config, args.gpus, args.mfu).items():
+            print(f"{name:<11} {line}")
         return
     run_and_close(config, args.out, stop_at=args.stop_at, init=init)
 
@@ -142,6 +151,17 @@ class Setting(argparse.Action):
         namespace.settings = [*namespace.settings, (self.option_strings[0], value)]
 
 
+def share(text):
+    """Parse a number above 0 and up to 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not accepted; a number > 0 and <= 1 is")
+    return number
+
+
 def add_pretrain(p):
     p.usage = f"{p.prog} [--preset NAME] [--text X [X ...]] [--out RUN [--resume]] [settings]"
     p.description = (
@@ -170,6 +190,9 @@ def add_pretrain(p):
     p.add_argument("--init", metavar="DIR", help="start a new run from the weights and tokenizer of a model")
     p.add_argument("--stop-at", metavar="K", type=positive, help="save and stop after step K of the schedule")
     p.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
+    p.add_argument("--dry-run", action="store_true", help="print parameters, memory, FLOP and days, and exit")
+    p.add_argument("--gpus", metavar="N", type=positive, default=8, help="GPUs for --dry-run (default 8)")
+    p.add_argument("--mfu", metavar="X", type=share, default=0.4, help="share of their peak (default 0.4)")
     known, settings = keys(), p.add_argument_group("settings")
     how = dict(action=Setting, metavar="X")
     for option, key in SHORT.items():

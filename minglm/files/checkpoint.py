@@ -128,12 +128,15 @@ def verify(directory):
     return True
 
 
-def _write_model(folder, model, tokenizer, dtype=torch.float32):
-    model = unwrapped(model)
-    check_plain(model)
-    state = model.state_dict()
-    weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
+def _write_model(folder, model, tokenizer, dtype=torch.float32, weights=None):
+    if weights is None:
+        model = unwrapped(model)
+        check_plain(model)
+        state = model.state_dict()
+        weights = {name: weight.to("cpu", dtype).contiguous() for name, weight in state.items()}
+        (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
+    else:  # gathered for this: written without a second copy in memory
+        safetensors.torch.save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     config = {"model_type": "minglm", "format": FORMAT, **asdict(model.config)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if tokenizer is not None:
@@ -151,13 +154,13 @@ def read_safetensors(path):
         raise MinglmError(f"{path}: no safetensors file that can be read: {first_line(error)}") from error
 
 
-def load_plain(path, allowed=()):
+def load_plain(path, allowed=(), mmap=False):
     """The dict in a torch file, read without running code. It may contain tensors and plain values.
 
     allowed: classes and functions that it may also contain, or pairs (class or function, its name there).
     """
     with LOADING, torch.serialization.safe_globals(list(allowed)):
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     if not isinstance(state, dict):
         raise TypeError(f"holds a {type(state).__name__}; accepted: a dict")
     return state
@@ -177,18 +180,19 @@ class Checkpoints:
             raise MinglmError(f"keep: {keep} given; accepted: at least 1 checkpoint")
         self.run_dir, self.folder, self.keep = Path(run_dir), Path(run_dir) / "checkpoints", keep
 
-    def save(self, step, model, tokenizer, state, best=False):
+    def save(self, step, model, tokenizer, state, best=False, weights=None):
         """Write a checkpoint, point `last` (and `best`) to it, remove old ones -> its folder.
 
         state: what training needs besides the weights: tensors, numbers, strings, None, and dicts, lists and
-        tuples of them. If the disk fails, earlier checkpoints stay untouched; the error names the last one.
+        tuples of them. weights: {name: tensor}, if the model's own are sharded. If the disk fails, earlier
+        checkpoints stay untouched; the error names the last one.
         """
         _check_plain(state)
         directory = self.folder / f"step-{step:08d}"
         with one_line(f"cannot write {directory}", self._last_complete):
             self._sweep()
             with folder_whole(directory) as folder:
-                _write_model(folder, model, tokenizer)
+                _write_model(folder, model, tokenizer, weights=weights)
                 with open(folder / STATE, "wb") as file:
                     torch.save(state, file)
             # subtle: `best` first. After a kill in between, a resume from the old `last` gets here again.
@@ -198,11 +202,14 @@ class Checkpoints:
             self._prune(step)
         return directory
 
-    def load_state(self, which="last"):
-        """(folder, state) of checkpoint "last", "best" or a step number, after every file was verified."""
+    def load_state(self, which="last", mmap=False):
+        """(folder, state) of checkpoint "last", "best" or a step number, after every file was verified.
+
+        mmap: leave the tensors in the file until they are used, so that processes share them.
+        """
         directory = self.verified(which)
         try:
-            return directory, load_plain(directory / STATE)
+            return directory, load_plain(directory / STATE, mmap=mmap)
         except Exception as error:  # a damaged or hostile file can raise nearly anything
             what = f"no training state that is safe to read: {first_line(error)}{self._another(directory)}"
             raise MinglmError(f"{directory / STATE}: {what}") from error

@@ -53,9 +53,10 @@ def evaluate(run, most, noise=False):
         examples = [run.held_out_source.held_out(w, objective) for w in mine]
         if noise:
             examples = [with_noise(run, example, w) for w, example in zip(mine, examples, strict=True)]
-        for micro in micro_batches(examples, run.config.train.micro_batch_tokens):
+        micros = micro_batches(examples, run.config.train.micro_batch_tokens)
+        for micro in run.same_number(micros):
             batch = pack(micro)
-            with torch.inference_mode(), run.autocast():
+            with torch.no_grad(), run.autocast():  # subtle: FSDP keeps tensors of inference mode
                 nats = float(finite(model.loss(batch.to(run.device), "sum"), "the losses of held-out text"))
             total += torch.tensor([nats, len(batch.targets), int(byte_lengths[batch.targets].sum())])
         run.world.sum(total)

@@ -158,6 +158,9 @@ class TrainConfig:
     )
     compile: bool = setting(False, ANY, "torch.compile the model; not worth it in a short run")
     checkpoint_activations: bool = setting(False, ANY, "recompute in backward: less memory, slower")
+    shard: bool = setting(
+        False, ANY, "share the weights out over torchrun's processes (FSDP2); for models beyond one GPU"
+    )
     eval_every: int = setting(MISSING, AT_LEAST_1, "steps between held-out losses")
     eval_samples: int = setting(
         24, AT_LEAST_1, "held-out samples per objective each time; the last evaluation reads 512"

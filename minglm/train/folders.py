@@ -101,7 +101,8 @@ DECIDED = {
 def resumed_settings(out, overrides, preset=None, file=None):
     """The RunConfig of a resumed run. Settings that are given again must be the run's own.
 
-    Only the paths of the text (`Run` checks that it is the same text) and of the cache may have changed.
+    Only the paths of the text (`Run` checks that it is the same text) and of the cache may have changed, and
+    whether the weights are sharded.
     Raises MinglmError for any other difference, with both values.
     """
     own = run_settings(out)
@@ -113,13 +114,14 @@ def resumed_settings(out, overrides, preset=None, file=None):
     for key in overrides:
         section, name = key.split(".")
         new_value, own_value = (getattr(getattr(config, section), name) for config in (new, own))
-        if new_value == own_value or key in ("data.text", "data.cache"):
+        if new_value == own_value or key in ("data.text", "data.cache", "train.shard"):
             continue
         if key not in DECIDED or not DECIDED[key](new_value, own_value):
             raise _differs(key, new_value, own_value, out)
         result = f"train.steps {own.train.steps:,}" if key == "train.minutes" else own_value
         note(f"{key}: {new_value} was decided when the run began: {result}")
-    return replace(own, data=replace(own.data, text=new.data.text, cache=new.data.cache))
+    data = replace(own.data, text=new.data.text, cache=new.data.cache)
+    return replace(own, data=data, train=replace(own.train, shard=new.train.shard))
 
 
 def _differs(key, new, own, out):

@@ -29,6 +29,7 @@ def banner(run, resume):
         weights = {o: getattr(d, o) / (d.token + d.sentence + d.document) for o in OBJECTIVES}
         mixture = ": " + ", ".join(f"{o} {weight:.0%}" for o, weight in weights.items())
     device = f"{run.device}, {size} processes" if size > 1 else f"{run.device}"
+    device += ", weights sharded (no blanks are filled meanwhile)" if t.shard else ""
     gpu = "" if run.device.type == "cuda" else " (no CUDA GPU is used)"
     if resume:
         left = f"resumed at step {run.step:,} of {t.steps:,}; "
@@ -86,8 +87,11 @@ def report_step(run, row, left, bar):
 
 
 def show_sample(run, bar):
-    """Fill one blank of held-out text (or else of training text), print it and append it to samples.jsonl."""
-    if not run.world.first or run.model.config.family == "bert":
+    """Fill one blank of held-out text (or else of training text), print it and append it to samples.jsonl.
+
+    Not for sharded weights: writing takes one process, and gathering them takes all.
+    """
+    if not run.world.first or run.model.config.family == "bert" or run.config.train.shard:
         return
     source = run.held_out_source if len(run.held_out) else run.source
     text = source.text(0)[1:33].tolist()  # no cls; the window may be shorter

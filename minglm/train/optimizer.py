@@ -10,6 +10,8 @@ import math
 
 import torch
 
+from .sharding import like
+
 
 def orthogonalised(matrix, dtype=torch.float32):
     """The matrix with all its singular values brought to about 1 (0.7 to 1.2): (A, B) -> (A, B).
@@ -51,7 +53,11 @@ class Muon(torch.optim.Optimizer):
         """Do one step of the matrix `p`, whose average gradient is in the optimiser's state."""
         average = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
         average.lerp_(p.grad, 1 - momentum)
-        step = orthogonalised(p.grad.lerp(average, momentum), self.dtype)
+        step = p.grad.lerp(average, momentum)
+        if hasattr(p, "full_tensor"):  # sharded: singular values are those of the whole matrix
+            step = like(orthogonalised(step.full_tensor(), self.dtype), p)
+        else:
+            step = orthogonalised(step, self.dtype)
         p.mul_(1 - lr * weight_decay).add_(step, alpha=-lr * 0.2 * math.sqrt(max(p.shape)))
 
 

@@ -35,11 +35,13 @@ from ..measure.held_out import evaluate, final_report, held_out_columns
 from ..model import GLM
 from ..rng import stream_seed
 from ..streams import open_closed
+from ..weights import ShapesOnly
 from .config import to_toml
 from .distributed import Interrupt, choose_device, keep_memory, processes
 from .folders import METRICS, REPORT, SAMPLES, SETTINGS, data_text, folder_of, has_begun, run_settings
 from .log import COLUMNS, banner, print_scores, report_step, show_sample
 from .optimizer import learning_rate, make_optimizer
+from .sharding import check_shard, parted, same_number, shard, whole
 
 
 class Interrupted(Exception):
@@ -89,13 +91,15 @@ class Run:
     def __init__(self, config, out, world, resume, init):
         if config.train.log == "tensorboard":
             need("torch.utils.tensorboard", "train.log")
+        if config.train.shard:
+            check_shard(world)
         if init:
             check_pair(*init)
         self.out, self.world, self.device = out, world, choose_device(config.train.device)
         self.checkpoints = Checkpoints(out, config.train.keep)
         folder, state, resume = None, None, resume and has_begun(out)
         if resume:
-            folder, state = self.checkpoints.load_state()
+            folder, state = self.checkpoints.load_state(mmap=config.train.shard)
         world.barrier()
 
         model, self.tokenizer = init or (None, Tokenizer.from_pretrained(folder) if resume else None)
@@ -111,9 +115,9 @@ class Run:
         self.decide(config)
         self.prepare(state)
         self.metrics = self.samples = self.tensorboard = None
+        if not resume:
+            self.save()  # before run.toml, which says that there is something to resume
         if world.first:
-            if not resume:
-                self.save()  # before run.toml, which says that there is something to resume
             self.open_files(resume)
             banner(self, resume)
         world.barrier()
@@ -149,7 +153,14 @@ class Run:
     def make_model(self, config, model, folder):
         """Set the model: from a checkpoint folder, or else the one given, or else a new one."""
         torch.manual_seed(stream_seed(config.train.seed, 0, 0, 0))
-        self.model = GLM.from_pretrained(folder) if folder else model or GLM(config.model)
+
+        def make(meta=False):
+            if meta:
+                with torch.device("meta"), ShapesOnly():
+                    return GLM(config.model)
+            return GLM.from_pretrained(folder) if folder else model or GLM(config.model)
+
+        self.model = shard(make, self.world, self.device) if config.train.shard else make()
         self.model.to(self.device).train()
         self.model.backend = config.train.backend
         self.model.checkpoint_activations = config.train.checkpoint_activations
@@ -157,8 +168,10 @@ class Run:
     def decide(self, config):
         """Set the config, with dtype and steps decided by timing some steps; and the attention backend."""
         t, why = config.train, "as requested"
-        batches = [self.first_samples(step).to(self.device) for step in range(8)]
-        times = time_step(self.model, batches, ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype])
+        number, at_most = (2, math.inf) if t.shard else (8, 6.0)  # sharded: the same number in all processes
+        batches = [self.first_samples(step).to(self.device) for step in range(number)]
+        dtypes = ["float32", "bfloat16"] if t.dtype == "auto" else [t.dtype]
+        times = time_step(self.model, batches, dtypes, at_most)
         dtype = t.dtype
         if dtype == "auto":
             gain = times["float32"] / times["bfloat16"]
@@ -181,14 +194,15 @@ class Run:
         """Set the optimiser, the loss module and the step; from a checkpoint's state if there is one."""
         t, self.step, self.best = self.config.train, 0, math.inf
         self.optimizer, self.loss = make_optimizer(self.model, t), SumLoss(self.model)
-        if self.world.size > 1:
+        if self.world.size > 1 and not t.shard:
             ids = [self.device] if self.device.type == "cuda" else None
             self.loss = nn.parallel.DistributedDataParallel(self.loss, device_ids=ids)
         if t.compile:
             self.model.compile()
         if state:
             self.step, self.best = state["step"], state["best"]
-            self.optimizer.load_state_dict(state["optimizer"])
+            optimizer = parted(state["optimizer"], self.optimizer) if t.shard else state["optimizer"]
+            self.optimizer.load_state_dict(optimizer)
 
     def first_samples(self, step, most=2048):
         """The first samples of a step's global batch, as a Batch of up to `most` text tokens."""
@@ -227,15 +241,24 @@ class Run:
                     file.close()
 
     def save(self, best=False):
-        """Save a checkpoint of this step (first process only)."""
+        """Save a checkpoint of this step: the first process writes; sharded weights come from all."""
+        weights, optimizer = None, self.optimizer.state_dict()
+        if self.config.train.shard:
+            weights, optimizer = (whole(x, self.world.first) for x in (self.model.state_dict(), optimizer))
         if self.world.first:
             state = dict(step=self.step, best=self.best, corpus=self.corpus.fingerprint)
-            state |= dict(optimizer=self.optimizer.state_dict())
-            self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best)
+            state |= dict(optimizer=optimizer)
+            self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best, weights=weights)
+
+    def same_number(self, micros):
+        """Micro-batches, of which sharded processes need the same number: some become empty ones."""
+        return same_number(self.world, micros) if self.config.train.shard else micros
 
     def autocast(self):
         """A context with matrix products in bfloat16, if that is the run's dtype."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        # subtle: the cache would keep a copy of all weights, also of those that FSDP has freed
+        on, cache = self.dtype == "bfloat16", not self.config.train.shard
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=cache)
 
 
 class SumLoss(nn.Module):
@@ -300,20 +323,21 @@ def train_step(run):
     for group in run.optimizer.param_groups:
         group["lr"] = lr * group["lr_ratio"]
     total = torch.zeros((), dtype=torch.float64)
-    runs = micro_batches(examples, t.micro_batch_tokens)
+    runs = run.same_number(micro_batches(examples, t.micro_batch_tokens))
     for number, micro in enumerate(runs):
         torch.manual_seed(stream_seed(t.seed, step + 1, world.rank, number))  # dropout
         batch = pack(micro).to(run.device)
         is_last = number == len(runs) - 1
-        with nullcontext() if is_last or world.size == 1 else run.loss.no_sync():
+        with nullcontext() if is_last or world.size == 1 or t.shard else run.loss.no_sync():
             with run.autocast():
                 loss = run.loss(batch)
-            # subtle: DDP averages gradients over the processes, so the loss is multiplied by their number
+            # subtle: DDP and FSDP average over the processes, so the loss is multiplied by their number
             (loss * (world.size / learned)).backward()
         total += loss.detach().double().cpu()
     world.sum(total)
     mean = float(total) / learned
-    norm = float(nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf))
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf)
+    norm = float(norm.full_tensor() if t.shard else norm)
     if not (math.isfinite(mean) and math.isfinite(norm)):
         what = f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm})"
         advice = "A lower train.lr, a longer train.warmup or train.dtype float32 may help"
