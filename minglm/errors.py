@@ -13,6 +13,9 @@ OPTIONAL = {
     "sacrebleu": ("sacrebleu", "tasks"),
     "rouge_score": ("rouge-score", "tasks"),
     "torch.utils.tensorboard": ("tensorboard", "tensorboard"),
+    "pyarrow": ("pyarrow", "data"),
+    "backports.zstd": ("backports.zstd", "data"),
+    "huggingface_hub": ("huggingface_hub", "data"),
 }
 
 

@@ -16,6 +16,7 @@ from .arguments import positive
 SHORT = {
     "--text": "data.text",
     "--text-key": "data.text_key",
+    "--tokenizer": "data.tokenizer",
     "--documents": "data.documents",
     "--errors": "data.errors",
     "--objective": "model.family",

@@ -12,6 +12,7 @@ The ids are those of the text alone; cls and eos are added when samples are cut 
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -25,7 +26,8 @@ import numpy as np
 
 from ..errors import MinglmError
 from ..files.whole import sync_path
-from .documents import _stat, read_documents
+from .documents import _kind, _stat, read_documents
+from .token_files import token_documents
 
 MIN_TOKENS = 4  # a shorter document has no room for a span between two visible tokens, and is skipped
 BATCH_CHARS = 1 << 20  # encoded at a time: the library needs a few hundred bytes per token
@@ -90,8 +92,7 @@ def build_corpus(
         with tqdm(
             desc="tokenizing", total=total, unit="B", unit_scale=True, leave=False, disable=hide
         ) as bar:
-            texts = (text for path in files for text in read_documents(path, on_read=bar.update, **how))
-            meta = _write_corpus(temporary, texts, tokenizer)
+            meta = _write_corpus(temporary, files, tokenizer, dict(how, on_read=bar.update))
         if meta["n_tokens"] == 0:
             what = f"no document of {MIN_TOKENS} tokens or more ({meta['skipped']} shorter ones)"
             raise MinglmError(f"{_names(files)}: {what}")
@@ -186,12 +187,12 @@ def _names(files):
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-def _write_corpus(directory, texts, tokenizer):
+def _write_corpus(directory, files, tokenizer, how):
     """Write the three files; returns the contents of meta.json."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     offsets, skipped, n_bytes, digest = array("q", [0]), 0, 0, hashlib.sha256()
     with open(directory / "ids.bin", "wb") as file:
-        for ids, text_bytes in encode_documents(texts, tokenizer, dtype):
+        for ids, text_bytes in _encoded(files, tokenizer, dtype, how):
             if len(ids) < MIN_TOKENS:
                 skipped += 1
                 continue
@@ -215,6 +216,17 @@ def _write_corpus(directory, texts, tokenizer):
     for path in (*directory.iterdir(), directory):
         sync_path(path)
     return meta
+
+
+def _encoded(files, tokenizer, dtype, how):
+    """Yield (ids, UTF-8 bytes) of each document of files of text or of token ids."""
+    for kind, paths in itertools.groupby(map(Path, files), _kind):
+        if kind == "tokens":
+            for path in paths:
+                yield from token_documents(path, tokenizer, dtype, how["on_read"])
+        else:
+            texts = itertools.chain.from_iterable(read_documents(path, **how) for path in paths)
+            yield from encode_documents(texts, tokenizer, dtype)
 
 
 def encode_documents(texts, tokenizer, dtype):

@@ -41,7 +41,11 @@ class DataConfig:
     text: tuple[str, ...] = setting(
         (), Rule("without an empty name", all), "files or folders; none: the embedded corpus, for a first run"
     )
-    text_key: str = setting("text", NOT_EMPTY, "key of the text in each line of a .jsonl")
+    text_key: str = setting(
+        "text",
+        NOT_EMPTY,
+        "key or column of the text in a .jsonl, .parquet, .arrow or .feather; title,body joins two",
+    )
     documents: str = setting(
         "blank_line",
         one_of("blank_line", "line", "file"),
@@ -51,6 +55,11 @@ class DataConfig:
         "strict",
         one_of("strict", "replace"),
         "bytes that are not utf-8: stop, or replace them",
+    )
+    tokenizer: str = setting(
+        "",
+        ANY,
+        "tokenizer.json or GPT-2's files, whose ids a .bin (nanoGPT) holds; empty: trained on the text",
     )
     cache: str = setting("", ANY, "folder of token files; empty: minglm in $XDG_CACHE_HOME, else in ~/.cache")
     samples: str = setting(
