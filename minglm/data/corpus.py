@@ -11,6 +11,7 @@ The ids are those of the text alone; cls and eos are added when samples are cut 
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -27,9 +28,11 @@ import numpy as np
 from ..errors import MinglmError
 from ..files.whole import sync_path
 from .documents import _kind, _stat, read_documents
+from .shards import results
 from .token_files import token_documents
 
 MIN_TOKENS = 4  # a shorter document has no room for a span between two visible tokens, and is skipped
+SHARD_CHARS = 1 << 24  # the unit of work of a process, and what a kill may lose of each
 BATCH_CHARS = 1 << 20  # encoded at a time: the library needs a few hundred bytes per token
 FORMAT = 1  # version of the three files; part of the key of a cached corpus
 READER = 2  # version of the way text becomes documents; likewise
@@ -72,9 +75,20 @@ class Corpus:
 
 
 def build_corpus(
-    files, tokenizer, directory, *, text_key="text", documents="blank_line", errors="strict", progress=None
+    files,
+    tokenizer,
+    directory,
+    *,
+    text_key="text",
+    documents="blank_line",
+    errors="strict",
+    processes=1,
+    progress=None,
 ) -> Corpus:
     """Encode the documents of `files` into `directory`, atomically -> Corpus.
+
+    After a kill, the same call continues with what was done; the result is the same, byte for byte, for any
+    number of processes.
 
     progress: show a bar always (True), never (False) or on a terminal only (None).
     """
@@ -84,6 +98,8 @@ def build_corpus(
     if os.path.exists(directory):
         raise MinglmError(f"{directory}: exists already; a folder that does not exist is accepted")
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
+    key = _key(files, text_key, documents, errors, tokenizer)
+    shards = directory.with_name(f".{key[:24]}.shards")
     try:
         temporary.mkdir(parents=True)
         total = sum(_stat(path).st_size for path in files)
@@ -92,12 +108,15 @@ def build_corpus(
         with tqdm(
             desc="tokenizing", total=total, unit="B", unit_scale=True, leave=False, disable=hide
         ) as bar:
-            meta = _write_corpus(temporary, files, tokenizer, dict(how, on_read=bar.update))
+            meta = _write_corpus(
+                temporary, files, tokenizer, dict(how, on_read=bar.update), shards, processes
+            )
         if meta["n_tokens"] == 0:
             what = f"no document of {MIN_TOKENS} tokens or more ({meta['skipped']} shorter ones)"
             raise MinglmError(f"{_names(files)}: {what}")
         os.rename(temporary, directory)
         sync_path(directory.parent)
+        shutil.rmtree(shards, ignore_errors=True)
     except OSError as error:  # of writing: an error of reading is a MinglmError already
         raise MinglmError(f"{directory}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -135,6 +154,7 @@ def cached_corpus(
     text_key="text",
     documents="blank_line",
     errors="strict",
+    processes=1,
     progress=None,
 ) -> Corpus:
     """The Corpus of `files`, rebuilt only if files (size, time), settings or tokenizer have changed.
@@ -142,16 +162,21 @@ def cached_corpus(
     Incomplete entries are rebuilt. Old entries stay; the folder may be deleted at any time.
     """
     cache_dir, files = default_cache() if cache_dir is None else Path(cache_dir), _list_of(files)
-    states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
-    key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
-    entry = cache_dir / hashlib.sha256(key.encode()).hexdigest()
+    entry = cache_dir / _key(files, text_key, documents, errors, tokenizer)
     try:
         return open_corpus(entry)
     except MinglmError:
         shutil.rmtree(entry, ignore_errors=True)
     try:
         return build_corpus(
-            files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors, progress=progress
+            files,
+            tokenizer,
+            entry,
+            text_key=text_key,
+            documents=documents,
+            errors=errors,
+            processes=processes,
+            progress=progress,
         )
     except MinglmError as error:
         with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
@@ -160,6 +185,13 @@ def cached_corpus(
         if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):
             raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
+
+
+def _key(files, text_key, documents, errors, tokenizer):
+    """The name of a cached corpus: a hash of all that its contents depend on."""
+    states = [(str(Path(path).resolve()), (s := _stat(path)).st_size, s.st_mtime_ns) for path in files]
+    key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def default_cache() -> Path:
@@ -187,12 +219,12 @@ def _names(files):
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-def _write_corpus(directory, files, tokenizer, how):
+def _write_corpus(directory, files, tokenizer, how, shards, processes):
     """Write the three files; returns the contents of meta.json."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     offsets, skipped, n_bytes, digest = array("q", [0]), 0, 0, hashlib.sha256()
     with open(directory / "ids.bin", "wb") as file:
-        for ids, text_bytes in _encoded(files, tokenizer, dtype, how):
+        for ids, text_bytes in _encoded(files, tokenizer, dtype, how, shards, processes):
             if len(ids) < MIN_TOKENS:
                 skipped += 1
                 continue
@@ -218,15 +250,51 @@ def _write_corpus(directory, files, tokenizer, how):
     return meta
 
 
-def _encoded(files, tokenizer, dtype, how):
+def _encoded(files, tokenizer, dtype, how, shards, processes):
     """Yield (ids, UTF-8 bytes) of each document of files of text or of token ids."""
-    for kind, paths in itertools.groupby(map(Path, files), _kind):
+    for n, (kind, paths) in enumerate(itertools.groupby(map(Path, files), _kind)):
         if kind == "tokens":
             for path in paths:
                 yield from token_documents(path, tokenizer, dtype, how["on_read"])
         else:
             texts = itertools.chain.from_iterable(read_documents(path, **how) for path in paths)
-            yield from encode_documents(texts, tokenizer, dtype)
+            groups = _groups(texts)
+            first, second = next(groups, []), next(groups, None)
+            if second is None:  # a small corpus is quicker without files of its own
+                yield from encode_documents(first, tokenizer, dtype)
+                continue
+            work = functools.partial(_encode_group, tokenizer, dtype)
+            for data in results(itertools.chain([first, second], groups), work, shards / str(n), processes):
+                yield from _documents_in(data, dtype)
+
+
+def _groups(texts):
+    """Yield lists of documents of about SHARD_CHARS characters."""
+    group, chars = [], 0
+    for text in texts:
+        group.append(text)
+        chars += len(text) + 100
+        if chars >= SHARD_CHARS:
+            yield group
+            group, chars = [], 0
+    if group:
+        yield group
+
+
+def _encode_group(tokenizer, dtype, texts):
+    """The number of documents, then (tokens, bytes) of each, all int64, then their ids -> bytes."""
+    done = list(encode_documents(texts, tokenizer, dtype))
+    sizes = [(len(ids), n_bytes) for ids, n_bytes in done]
+    return np.array([len(done), *itertools.chain(*sizes)], "<i8").tobytes() + b"".join(ids for ids, _ in done)
+
+
+def _documents_in(data, dtype):
+    """Yield the (ids, bytes) that _encode_group was given."""
+    n = int(np.frombuffer(data, "<i8", 1)[0])
+    sizes = np.frombuffer(data, "<i8", 2 * n, 8).reshape(n, 2)  # (documents, 2)
+    ids = np.frombuffer(data, dtype, offset=8 + 16 * n)
+    for stop, (length, n_bytes) in zip(np.cumsum(sizes[:, 0]), sizes, strict=True):
+        yield ids[stop - length : stop], int(n_bytes)
 
 
 def encode_documents(texts, tokenizer, dtype):

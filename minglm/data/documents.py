@@ -25,7 +25,8 @@ def find_files(paths) -> list[Path]:
 
     A file named twice is read once. Hidden files in a folder are skipped, linked folders are searched. A bare
     .xz, .gz or .zst (`wiki.xz`) counts as text, `photos.tar.gz` does not. A .json (lines of JSON) or a .bin
-    (token ids) is read only if it is named. Of a data set that `datasets` saved, one split must be named. A note lists the files of a folder that are not text.
+    (token ids) is read only if it is named; so is one split of a data set that `datasets` saved. A note lists
+    the files of a folder that are not text.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
     files = []

@@ -1,7 +1,7 @@
-"""Token files of other tools: nanoGPT's .bin, which is nothing but uint16 token ids, end to end.
+"""Token files of other tools: nanoGPT's .bin, which holds uint16 token ids, end to end.
 
-The file does not name its vocabulary, so a setting does (data.tokenizer). GLM's special tokens are appended to
-that vocabulary, which leaves all ids as they are. Documents end at <|endoftext|>, if the vocabulary has it.
+The file does not name its vocabulary, so a setting does (data.tokenizer). GLM's special tokens are appended
+to it, which leaves all ids as they are. Documents end at <|endoftext|>, if the vocabulary has it.
 """
 
 from pathlib import Path

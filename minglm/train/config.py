@@ -61,6 +61,7 @@ class DataConfig:
         ANY,
         "tokenizer.json or GPT-2's files, whose ids a .bin (nanoGPT) holds; empty: trained on the text",
     )
+    processes: int = setting(1, AT_LEAST_1, "processes that tokenise; the tokens are the same")
     cache: str = setting("", ANY, "folder of token files; empty: minglm in $XDG_CACHE_HOME, else in ~/.cache")
     samples: str = setting(
         "windows",

@@ -113,7 +113,7 @@ def resumed_settings(out, overrides, preset=None, file=None):
     for key in overrides:
         section, name = key.split(".")
         new_value, own_value = (getattr(getattr(config, section), name) for config in (new, own))
-        if new_value == own_value or key in ("data.text", "data.cache"):
+        if new_value == own_value or key in ("data.text", "data.cache", "data.processes"):
             continue
         if key not in DECIDED or not DECIDED[key](new_value, own_value):
             raise _differs(key, new_value, own_value, out)

@@ -25,8 +25,8 @@ from ..batch import Batch, micro_batches, pack
 from ..checks import check_pair
 from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
 from ..data.documents import find_files, read_documents
-from ..data.token_files import tokenizer_of
 from ..data.samples import TrainingBatches, sources
+from ..data.token_files import tokenizer_of
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, need
 from ..files import strict_json
@@ -144,7 +144,9 @@ class Run:
             texts = (text for path in self.files for text in read_documents(path, **dials))
             progress = self.world.first and sys.stderr.isatty()
             self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=progress)
-        self.corpus = cached_corpus(self.files, self.tokenizer, cache_folder(data.cache), **dials)
+        self.corpus = cached_corpus(
+            self.files, self.tokenizer, cache_folder(data.cache), processes=data.processes, **dials
+        )
 
     def check_corpus(self, config, state):
         """Raise MinglmError unless the corpus is the one that the run was started with."""

@@ -106,3 +106,19 @@ def test_of_a_saved_data_set_one_split_is_read(tmp_path):
         find_files(tmp_path / "set")
     (file,) = find_files(tmp_path / "set" / "train")
     assert list(read_documents(file, text_key="title,body")) == TEXTS
+
+
+@needs("pyarrow")
+@needs("backports.zstd")
+def test_the_commands_of_the_page_pretrain(tmp_path, capsys):
+    from minglm.cli import main
+
+    saved(tmp_path / "wiki.parquet")
+    rows = "".join(json.dumps({"text": f"A story of {i} words, and so on."}) + "\n" for i in range(90))
+    (tmp_path / "stories.jsonl.zst").write_bytes(zstd("x").compress(rows.encode()))
+    small = (
+        "--preset page --steps 1 --model.hidden_size 32 --model.num_layers 1 --model.vocab_size 290".split()
+    )
+    for name, more in [("wiki.parquet", ["--text-key", "title,body"]), ("stories.jsonl.zst", [])]:
+        places = ["--data.cache", str(tmp_path / "cache"), "--out", str(tmp_path / f"run-{name}")]
+        assert main(["pretrain", "--text", str(tmp_path / name), *more, *small, *places]) == 0

@@ -28,6 +28,7 @@ RANGES = {
     "model.family": (["glm", "gpt", "bert", "prefix", "glm-1d"], ["", "GLM", "t5"]),
     "data.text": ([(), ("a", "b c"), ("a,b",)], [("",), ("a", "")]),
     "data.text_key": (["text", "本文"], [""]),
+    "data.processes": ([1, 64], [0, -1]),
     "data.tokenizer": (["", "gpt2/tokenizer.json"], []),
     "data.documents": (["blank_line", "line", "file"], ["", "lines"]),
     "data.errors": (["strict", "replace"], ["", "ignore"]),
