@@ -14,6 +14,9 @@ OPTIONAL = {
     "rouge_score": ("rouge-score", "tasks"),
     "torch.utils.tensorboard": ("tensorboard", "tensorboard"),
     "onnxscript": ("onnxscript", "onnx"),
+    "pyarrow": ("pyarrow", "data"),
+    "backports.zstd": ("backports.zstd", "data"),
+    "huggingface_hub": ("huggingface_hub", "data"),
 }
 
 

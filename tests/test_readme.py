@@ -17,6 +17,7 @@ PAGES = [
     *("README.md", "README.zh.md", "csrc/README.md", "tests/recorded/README.md", "tutorials/README.md"),
     *(
         "tutorials/puzzles.md",
+        "tutorials/cluster.md",
         "tutorials/running.md",
         "tutorials/with_other_tools.md",
         "tutorials/data/README.md",

@@ -16,6 +16,7 @@ from .arguments import positive
 SHORT = {
     "--text": "data.text",
     "--text-key": "data.text_key",
+    "--tokenizer": "data.tokenizer",
     "--documents": "data.documents",
     "--errors": "data.errors",
     "--objective": "model.family",
@@ -52,6 +53,8 @@ def pretrain_command(args):
     overrides = {SHORT.get(name, name.removeprefix("--")): value for name, value in args.settings}
     if args.resume:
         return resume_command(args, overrides)
+    if (args.gpus or args.mfu) and not args.dry_run:
+        raise MinglmError("--gpus and --mfu: accepted with --dry-run, which plans a run")
     shape = [key for key in overrides if key.startswith("model.") and key != "model.dropout"]
     if args.init and shape:
         raise MinglmError(f"{shape[0]}: the model's shape comes from --init {args.init}; leave it out")
@@ -67,7 +70,7 @@ def pretrain_command(args):
     if args.dry_run:
         from ..train.plan import plan
 
-        for name, line in plan(config, args.gpus, args.mfu).items():
+        for name, line in plan(config, args.gpus or 8, args.mfu or 0.4).items():
             print(f"{name:<11} {line}")
         return
     run_and_close(config, args.out, stop_at=args.stop_at, init=init)
@@ -76,6 +79,8 @@ def pretrain_command(args):
 def resume_command(args, overrides):
     if not args.out:
         raise MinglmError("--resume needs the folder of the run: minglm pretrain --out RUN --resume")
+    if args.dry_run:
+        raise MinglmError("--dry-run: plans a run that has not begun; leave --resume out")
     if args.init:
         raise MinglmError("--init: a resumed run continues from its own checkpoint; leave it out")
     from ..train.folders import resumed_settings
@@ -191,8 +196,8 @@ def add_pretrain(p):
     p.add_argument("--stop-at", metavar="K", type=positive, help="save and stop after step K of the schedule")
     p.add_argument("--print-config", action="store_true", help="print the settings as TOML and exit")
     p.add_argument("--dry-run", action="store_true", help="print parameters, memory, FLOP and days, and exit")
-    p.add_argument("--gpus", metavar="N", type=positive, default=8, help="GPUs for --dry-run (default 8)")
-    p.add_argument("--mfu", metavar="X", type=share, default=0.4, help="share of their peak (default 0.4)")
+    p.add_argument("--gpus", metavar="N", type=positive, help="GPUs for --dry-run (default 8)")
+    p.add_argument("--mfu", metavar="X", type=share, help="share of their peak (default 0.4)")
     known, settings = keys(), p.add_argument_group("settings")
     how = dict(action=Setting, metavar="X")
     for option, key in SHORT.items():

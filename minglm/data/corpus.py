@@ -1,17 +1,20 @@
 """From documents to one memory-mapped file of token ids.
 
 Everything is streamed, so a corpus may be larger than memory: files are read in chunks, chunks are cut into
-documents, and batches of documents are encoded and appended. On disk a corpus is a folder of three files:
+documents, and batches of documents are encoded and appended. On disk a corpus is a folder of four files:
 
     ids.bin      every token of every document, end to end: uint16 (uint32 above 65,536 tokens), little-endian
     offsets.npy  (documents + 1,) int64: document i is ids[offsets[i] : offsets[i + 1]]
+    hashes.npy   (documents,) uint64: a hash of each document's text (for a .bin, of its ids)
     meta.json    sizes and a fingerprint
 
 The ids are those of the text alone; cls and eos are added when samples are cut (samples.py).
 """
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -25,11 +28,14 @@ import numpy as np
 
 from ..errors import MinglmError
 from ..files.whole import sync_path
-from .documents import _stat, read_documents
+from .documents import _kind, _stat, read_documents
+from .shards import results
+from .token_files import token_documents
 
 MIN_TOKENS = 4  # a shorter document has no room for a span between two visible tokens, and is skipped
+SHARD_CHARS = 1 << 24  # the unit of work of a process, and what a kill may lose of each
 BATCH_CHARS = 1 << 20  # encoded at a time: the library needs a few hundred bytes per token
-FORMAT = 1  # version of the three files; part of the key of a cached corpus
+FORMAT = 2  # version of the four files; part of the key of a cached corpus
 READER = 2  # version of the way text becomes documents; likewise
 
 
@@ -42,13 +48,14 @@ def embedded_corpus() -> Path:
 class Corpus:
     """The token ids of many documents, memory-mapped.
 
-    ids: (n_tokens,) uint16 or uint32; offsets: (n_documents + 1,) int64; n_bytes: size of the text in UTF-8;
-    skipped: the number of documents left out for having fewer than MIN_TOKENS tokens; fingerprint: SHA-256 of
-    ids and offsets.
+    ids: (n_tokens,) uint16 or uint32; offsets: (n_documents + 1,) int64; hashes: (n_documents,) uint64, of
+    their texts; n_bytes: size of the text in UTF-8; skipped: the number of documents left out for having
+    fewer than MIN_TOKENS tokens; fingerprint: SHA-256 of ids and offsets.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
+    hashes: np.ndarray
     skipped: int
     n_bytes: int
     fingerprint: str
@@ -70,9 +77,20 @@ class Corpus:
 
 
 def build_corpus(
-    files, tokenizer, directory, *, text_key="text", documents="blank_line", errors="strict", progress=None
+    files,
+    tokenizer,
+    directory,
+    *,
+    text_key="text",
+    documents="blank_line",
+    errors="strict",
+    processes=1,
+    progress=None,
 ) -> Corpus:
     """Encode the documents of `files` into `directory`, atomically -> Corpus.
+
+    After a kill, the same call continues with what was done; the result is the same, byte for byte, for any
+    number of processes.
 
     progress: show a bar always (True), never (False) or on a terminal only (None).
     """
@@ -82,6 +100,8 @@ def build_corpus(
     if os.path.exists(directory):
         raise MinglmError(f"{directory}: exists already; a folder that does not exist is accepted")
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
+    key = _key(files, text_key, documents, errors, tokenizer)
+    shards = directory.with_name(f".{key[:24]}.shards")
     try:
         temporary.mkdir(parents=True)
         total = sum(_stat(path).st_size for path in files)
@@ -90,13 +110,15 @@ def build_corpus(
         with tqdm(
             desc="tokenizing", total=total, unit="B", unit_scale=True, leave=False, disable=hide
         ) as bar:
-            texts = (text for path in files for text in read_documents(path, on_read=bar.update, **how))
-            meta = _write_corpus(temporary, texts, tokenizer)
+            meta = _write_corpus(
+                temporary, files, tokenizer, dict(how, on_read=bar.update), shards, processes
+            )
         if meta["n_tokens"] == 0:
             what = f"no document of {MIN_TOKENS} tokens or more ({meta['skipped']} shorter ones)"
             raise MinglmError(f"{_names(files)}: {what}")
         os.rename(temporary, directory)
         sync_path(directory.parent)
+        shutil.rmtree(shards, ignore_errors=True)
     except OSError as error:  # of writing: an error of reading is a MinglmError already
         raise MinglmError(f"{directory}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -110,14 +132,21 @@ def open_corpus(directory) -> Corpus:
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         ids = np.memmap(directory / "ids.bin", dtype={"<u2": "<u2", "<u4": "<u4"}[meta["dtype"]], mode="r")
-        offsets = np.load(directory / "offsets.npy", mmap_mode="r", allow_pickle=False)
+        offsets, hashes = (
+            np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("offsets", "hashes")
+        )
         complete = (
             meta["format"] == FORMAT
             and offsets.shape == (meta["n_documents"] + 1,)
             and offsets.dtype == np.int64
+            and hashes.shape == (meta["n_documents"],)
+            and hashes.dtype == np.uint64
             and len(ids) == meta["n_tokens"] == offsets[-1]
         )
-        corpus = Corpus(ids, offsets, meta["skipped"], meta["n_bytes"], meta["fingerprint"], directory)
+        corpus = Corpus(
+            ids, offsets, hashes, meta["skipped"], meta["n_bytes"], meta["fingerprint"], directory
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise MinglmError(f"{directory}: not a token file ({reason}); a whole one is accepted") from error
@@ -134,6 +163,7 @@ def cached_corpus(
     text_key="text",
     documents="blank_line",
     errors="strict",
+    processes=1,
     progress=None,
 ) -> Corpus:
     """The Corpus of `files`, rebuilt only if files (size, time), settings or tokenizer have changed.
@@ -141,16 +171,21 @@ def cached_corpus(
     Incomplete entries are rebuilt. Old entries stay; the folder may be deleted at any time.
     """
     cache_dir, files = default_cache() if cache_dir is None else Path(cache_dir), _list_of(files)
-    states = [(str(Path(path).resolve()), _stat(path).st_size, _stat(path).st_mtime_ns) for path in files]
-    key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
-    entry = cache_dir / hashlib.sha256(key.encode()).hexdigest()
+    entry = cache_dir / _key(files, text_key, documents, errors, tokenizer)
     try:
         return open_corpus(entry)
     except MinglmError:
         shutil.rmtree(entry, ignore_errors=True)
     try:
         return build_corpus(
-            files, tokenizer, entry, text_key=text_key, documents=documents, errors=errors, progress=progress
+            files,
+            tokenizer,
+            entry,
+            text_key=text_key,
+            documents=documents,
+            errors=errors,
+            processes=processes,
+            progress=progress,
         )
     except MinglmError as error:
         with contextlib.suppress(MinglmError):  # another process may have built the same entry meanwhile
@@ -159,6 +194,13 @@ def cached_corpus(
         if isinstance(error.__cause__, OSError) and str(error).startswith(str(entry)):
             raise MinglmError(f"{error}; {ANOTHER_CACHE}") from error.__cause__
         raise
+
+
+def _key(files, text_key, documents, errors, tokenizer):
+    """The name of a cached corpus: a hash of all that its contents depend on."""
+    states = [(str(Path(path).resolve()), (s := _stat(path)).st_size, s.st_mtime_ns) for path in files]
+    key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def default_cache() -> Path:
@@ -186,22 +228,24 @@ def _names(files):
     return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-def _write_corpus(directory, texts, tokenizer):
+def _write_corpus(directory, files, tokenizer, how, shards, processes):
     """Write the three files; returns the contents of meta.json."""
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-    offsets, skipped, n_bytes, digest = array("q", [0]), 0, 0, hashlib.sha256()
+    offsets, hashes, skipped, n_bytes, digest = array("q", [0]), array("Q"), 0, 0, hashlib.sha256()
     with open(directory / "ids.bin", "wb") as file:
-        for ids, text_bytes in encode_documents(texts, tokenizer, dtype):
+        for ids, text_bytes, text_hash in _encoded(files, tokenizer, dtype, how, shards, processes):
             if len(ids) < MIN_TOKENS:
                 skipped += 1
                 continue
             file.write(ids.data)
             digest.update(ids.data)
             offsets.append(offsets[-1] + len(ids))
+            hashes.append(text_hash)
             n_bytes += text_bytes
     offsets = np.array(offsets, dtype="<i8")
     digest.update(offsets.data)
     np.save(directory / "offsets.npy", offsets)
+    np.save(directory / "hashes.npy", np.array(hashes, dtype="<u8"))
     meta = {
         "format": FORMAT,
         "dtype": dtype.str,
@@ -217,17 +261,72 @@ def _write_corpus(directory, texts, tokenizer):
     return meta
 
 
+def _encoded(files, tokenizer, dtype, how, shards, processes):
+    """Yield (ids, UTF-8 bytes, hash) of each document of files of text or of token ids."""
+    for n, (kind, paths) in enumerate(itertools.groupby(map(Path, files), _kind)):
+        if kind == "tokens":
+            for path in paths:
+                for ids, n_bytes in token_documents(path, tokenizer, dtype, how["on_read"]):
+                    yield ids, n_bytes, _hash(ids.astype("<u4").data)
+        else:
+            texts = itertools.chain.from_iterable(read_documents(path, **how) for path in paths)
+            groups = _groups(texts)
+            first, second = next(groups, []), next(groups, None)
+            if second is None:  # a small corpus is quicker without files of its own
+                yield from encode_documents(first, tokenizer, dtype)
+                continue
+            work = functools.partial(_encode_group, tokenizer, dtype)
+            for data in results(itertools.chain([first, second], groups), work, shards / str(n), processes):
+                yield from _documents_in(data, dtype)
+
+
+def _groups(texts):
+    """Yield lists of documents of about SHARD_CHARS characters."""
+    group, chars = [], 0
+    for text in texts:
+        group.append(text)
+        chars += len(text) + 100
+        if chars >= SHARD_CHARS:
+            yield group
+            group, chars = [], 0
+    if group:
+        yield group
+
+
+def _encode_group(tokenizer, dtype, texts):
+    """The number of documents, then (tokens, bytes, hash) of each, all uint64, then their ids -> bytes."""
+    done = list(encode_documents(texts, tokenizer, dtype))
+    facts = [(len(ids), *more) for ids, *more in done]
+    head = np.array([len(done), *itertools.chain(*facts)], "<u8")
+    return head.tobytes() + b"".join(ids for ids, *_ in done)
+
+
+def _documents_in(data, dtype):
+    """Yield the (ids, bytes, hash) that _encode_group packed."""
+    n = int(np.frombuffer(data, "<u8", 1)[0])
+    facts = np.frombuffer(data, "<u8", 3 * n, 8).reshape(n, 3)  # (documents, 3)
+    ids, start = np.frombuffer(data, dtype, offset=8 + 24 * n), 0
+    for length, n_bytes, text_hash in facts.tolist():
+        yield ids[start : start + length], n_bytes, text_hash
+        start += length
+
+
+def _hash(data):
+    """64 bits that are the same for equal bytes on every machine."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
 def encode_documents(texts, tokenizer, dtype):
-    """Yield (ids, UTF-8 bytes) of each document; short ones are encoded together, long ones in pieces."""
-    done, n_bytes = [], 0  # the encoded pieces of the current document
+    """Yield (ids, UTF-8 bytes, hash) of a document; short ones are encoded together, long ones in pieces."""
+    done, text = [], b""  # the pieces of the current document, encoded and as they are
     for batch in _batches(texts):
         pieces = [piece for piece, _ in batch]
         for ids, (piece, is_last) in zip(tokenizer.encode_batch(pieces), batch, strict=True):
             done.append(np.array(ids, dtype=dtype))
-            n_bytes += len(piece.encode())
+            text += piece.encode()
             if is_last:
-                yield np.concatenate(done), n_bytes
-                done, n_bytes = [], 0
+                yield np.concatenate(done), len(text), _hash(text)
+                done, text = [], b""
 
 
 def _batches(texts):

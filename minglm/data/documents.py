@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MinglmError, listed, note
-from ..files.text import json_objects, lines, name_of, one_line_end, packing_of, text_chunks
+from ..files.text import PACKED, json_objects, lines, name_of, one_line_end, packing_of, text_chunks
+from . import hub
+from .tables import columns_of, joined, table_rows
 
-ENDINGS = (".txt", ".txt.xz", ".txt.gz", ".jsonl", ".jsonl.xz", ".jsonl.gz", ".ndjson", ".json")
+ENDINGS = (
+    *(".txt", ".txt.xz", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.xz", ".jsonl.gz", ".jsonl.zst", ".ndjson"),
+    *(".json", ".parquet", ".arrow", ".feather", ".bin"),
+)
 DOCUMENTS = ("blank_line", "line", "file")
 ERRORS = ("strict", "replace")
 CHUNK_BYTES = 1 << 20  # read at a time
@@ -20,13 +25,18 @@ def find_files(paths) -> list[Path]:
     """The text files that `paths` name: files as given, and the files below folders in sorted order.
 
     A file named twice is read once. Hidden files in a folder are skipped, linked folders are searched. A bare
-    .xz or .gz (`wiki.xz`) counts as text, `photos.tar.gz` does not. A .json is read as lines of JSON only if
-    it is named. A note lists the files of a folder that are not text.
+    .xz, .gz or .zst (`wiki.xz`) counts as text, `photos.tar.gz` does not. A .json (lines of JSON) or a .bin
+    (token ids) is read only if it is named; so is one split of a data set that `datasets` saved. A note lists
+    the files of a folder that are not text. hf://datasets/OWNER/NAME stands for the files of that data set.
     """
     accepted = f"accepted endings: {' '.join(ENDINGS)}"
     files = []
-    for path in map(Path, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        path = hub.fetched(path, ENDINGS) if hub.is_hub(path) else Path(path)
         if os.path.isdir(path):
+            if os.path.exists(path / "dataset_dict.json"):
+                splits = listed(sorted(p.name for p in path.iterdir() if p.is_dir()))
+                raise MinglmError(f"{path}: a data set in splits ({splits}); the folder of one is accepted")
             inside, others = _files_below(path)
             left_out = f"left out: {listed([other.name for other in others], 3)}"
             if not inside:
@@ -57,9 +67,10 @@ def read_documents(
 
     A text file is cut at empty lines ("blank_line"), at every line ("line") or nowhere ("file"), and always
     at <|endoftext|> and where a document gets longer than MAX_DOCUMENT_CHARS. Every line of a .jsonl is a
-    document, under `text_key`; null is an empty one, which is skipped. Byte order marks at the beginning of a
-    line are dropped; \r\n and \r become \n. errors: "strict" raises MinglmError at invalid UTF-8, "replace"
-    reads it as U+FFFD. on_read(n) is called when n more bytes were read from the disk.
+    document, under `text_key`; so is every row of a table. "title,body" joins two keys or columns by a line
+    end. null is an empty one, which is skipped. Byte order marks at the beginning of a line are dropped; \r\n
+    and \r become \n. errors: "strict" raises MinglmError at invalid UTF-8, "replace" reads it as U+FFFD.
+    on_read(n) is called when n more bytes were read from the disk.
 
     Example: "a\nb\n\n\nc\n" holds "a\nb" and "c".
     """
@@ -68,6 +79,12 @@ def read_documents(
         raise MinglmError(f"documents: {documents!r} given, accepted: {', '.join(DOCUMENTS)}")
     if errors not in ERRORS:
         raise MinglmError(f"errors: {errors!r} given, accepted: {', '.join(ERRORS)}")
+    if _kind(path) == "tokens":
+        raise MinglmError(
+            f"{path}: holds token ids; text is accepted here (pretrain takes both, with --tokenizer)"
+        )
+    if _kind(path) == "table":
+        return map(one_line_end, table_rows(path, text_key, on_read))
     advice = "UTF-8 is accepted, --errors replace goes on"
     chunks = text_chunks(path, errors, CHUNK_BYTES, on_read, advice)
     if _kind(path) in ("jsonl", "json"):
@@ -76,11 +93,16 @@ def read_documents(
 
 
 def _kind(path):
-    """ "text", "jsonl", "json" or None by a file's name; .json is read as .jsonl, but only if it is named."""
+    """ "text", "jsonl", "json", "table", "tokens" or None by a file's name.
+
+    .json (as .jsonl) and .bin are read only if they are named.
+    """
     name, ending = path.name.lower(), ""
-    if name.endswith((".xz", ".gz")):
-        name, ending = name[:-3], name[-3:]
+    if name.endswith(PACKED):
+        name, ending = os.path.splitext(name)
     kinds = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+    if not ending:
+        kinds |= dict.fromkeys((".parquet", ".arrow", ".feather"), "table") | {".bin": "tokens"}
     bare = bool(ending) and "." not in name
     return "text" if bare else kinds.get(os.path.splitext(name)[1])
 
@@ -96,7 +118,7 @@ def _files_below(folder):
         shown = [name for name in sorted(folders) if not name.startswith(".")]
         folders[:] = [name for name in shown if _is_new(Path(where, name), seen)]
         files += [Path(where, name) for name in names if not name.startswith(".")]
-    texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl") and path.is_file()]
+    texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl", "table") and path.is_file()]
     return texts, sorted({*files} - {*texts})
 
 
@@ -156,15 +178,15 @@ def _joined(lines):
 
 def _json_documents(path, chunks, text_key, errors):
     for where, record in json_objects(path, chunks):
-        if record is None:
-            record = {text_key: None}
-        if text_key not in record:
-            keys = ", ".join(map(repr, record)) or "none"
-            raise MinglmError(f"{where}: no key {text_key!r}; the keys there are: {keys}")
-        text = "" if record[text_key] is None else record[text_key]
-        if not isinstance(text, str):
-            raise MinglmError(f"{where}: {text_key!r} holds {name_of(text)}; a string is accepted")
-        text = one_line_end(text)
+        values = []
+        for key in columns_of(text_key, record) if record is not None else ():
+            if key not in record:
+                keys = ", ".join(map(repr, record)) or "none"
+                raise MinglmError(f"{where}: no key {key!r}; the keys there are: {keys}")
+            if not isinstance(record[key], str | None):
+                raise MinglmError(f"{where}: {key!r} holds {name_of(record[key])}; a string is accepted")
+            values.append(record[key])
+        text = one_line_end(joined(values))
         try:
             text.encode()
         except UnicodeEncodeError as error:  # "\ud800": JSON can hold half a surrogate pair, UTF-8 cannot

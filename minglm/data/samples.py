@@ -147,14 +147,19 @@ def cut_as(settings, ids, offsets, sentence_ends, max_positions):
     return cut_sentences(ids, offsets, sentence_ends, max_positions, settings.spread)
 
 
-def hold_out(windows, every=20):
+def hold_out(windows, every=20, hashes=None):
     """Split into (training, held-out) windows: every `every`-th document is held out.
 
-    With fewer documents, the last one is held out; with one document, its last windows (1 in `every`, but at
-    least one). A single window is used for training.
+    hashes: (documents,) uint64; if given, a document is held out if its hash is a multiple of `every`,
+    wherever it stands; if there is none, those with the smallest hash are. Else, with fewer documents, the
+    last one is held out; with one document, its last windows (1 in `every`, but at least one). A single
+    window is used for training.
     """
     documents = windows.document[-1] + 1 if len(windows) else 0
-    if documents >= every:
+    if hashes is not None and documents > 1:
+        chosen = hashes % np.uint64(every) == 0
+        held_out = (chosen if chosen.any() else hashes == hashes.min())[windows.document]
+    elif documents >= every:
         held_out = windows.document % every == every - 1
     elif documents > 1:
         held_out = windows.document == documents - 1
@@ -253,7 +258,8 @@ def sources(corpus, tokenizer, config):
     """The SampleSources of a Corpus under a RunConfig: (for training, held out and the same in every run)."""
     data, ends = config.data, tokenizer.sentence_ends()
     windows = cut_as(data, corpus.ids, corpus.offsets, ends, config.model.max_positions)
-    training, held_out = hold_out(windows, data.held_out_every)
+    hashes = corpus.hashes if data.held_out_by == "content" else None
+    training, held_out = hold_out(windows, data.held_out_every, hashes)
     openers = tokenizer.openers() if data.samples == "sentences" else None
     how = dict(special=tokenizer.special, family=config.model.family, openers=openers)
     return (

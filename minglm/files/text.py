@@ -1,6 +1,6 @@
 r"""Reading text: one reader for corpora and data sets, so that they treat names and bytes in the same way.
 
-compression    by the ending, upper or lower case: .xz and .gz, with all their streams and nothing after them
+compression    by the ending, upper or lower case: .xz, .gz and .zst, with all their streams and nothing after
 characters     UTF-8; a byte order mark is dropped at the beginning of every line (`cat` leaves some inside)
 line ends      \n, \r\n, \r, and \r\r\n, which results from converting \n to \r\n twice
 """
@@ -8,24 +8,35 @@ line ends      \n, \r\n, \r, and \r\r\n, which results from converting \n to \r\
 import codecs
 import lzma
 import re
+import sys
 import zlib
 from pathlib import Path
 
-from ..errors import MinglmError
+from ..errors import MinglmError, need
 from . import strict_json
 
 CHUNK_BYTES = 1 << 20  # read at a time
-PACKED = (".xz", ".gz")  # can be read and written
-OTHER_PACKED = (".zst", ".zstd", ".bz2", ".lzma", ".lz4", ".zip", ".7z")  # are refused, not read as text
-MAGIC = {b"\x1f\x8b\x08": "gzip (.gz)", b"\xfd7zXZ\0": "xz (.xz)", b"\x28\xb5\x2f\xfd": "zstd"}
+PACKED = (".xz", ".gz", ".zst")  # can be read and written
+OTHER_PACKED = (".zstd", ".bz2", ".lzma", ".lz4", ".zip", ".7z")  # are refused, not read as text
+MAGIC = {b"\x1f\x8b\x08": "gzip (.gz)", b"\xfd7zXZ\0": "xz (.xz)", b"\x28\xb5\x2f\xfd": "zstd (.zst)"}
 
 
 def packing_of(path):
-    """ ".xz", ".gz" or "" by a file's name. Raises MinglmError for an unsupported compression."""
+    """ ".xz", ".gz", ".zst" or "" by a file's name. Raises MinglmError for an unsupported compression."""
     ending = Path(path).suffix.lower()
     if ending in OTHER_PACKED:
-        raise MinglmError(f"{path}: {ending} is not supported; plain files, {' and '.join(PACKED)} are")
+        raise MinglmError(f"{path}: {ending} is not supported; plain files, {', '.join(PACKED)} are")
     return ending if ending in PACKED else ""
+
+
+def zstd(path):
+    """Python's module for zstd, or its backport before 3.14; raises MinglmError if that is missing."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd as module
+    else:
+        need("backports.zstd", path)
+        from backports import zstd as module
+    return module
 
 
 # ---- bytes -----------------------------------------------------------------------------------------------
@@ -37,6 +48,9 @@ def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
     on_read(n) is called when n more bytes were read from the disk.
     """
     packing = packing_of(path)
+    broken = (lzma.LZMAError, zlib.error, EOFError)
+    if packing == ".zst":
+        broken += (zstd(path).ZstdError,)
 
     def read():
         data = raw.read(size)
@@ -48,20 +62,24 @@ def byte_chunks(path, size=CHUNK_BYTES, on_read=None):
         with open(path, "rb") as raw:
             if not packing:
                 _refuse_packed(path, raw.peek(8))
-            yield from unpacked(read, packing, size) if packing else iter(read, b"")
-    except (lzma.LZMAError, zlib.error, EOFError) as error:
+            yield from unpacked(read, packing, size, path) if packing else iter(read, b"")
+    except broken as error:
         raise MinglmError(f"{path}: broken or cut short, so it cannot be read: {error}") from error
     except OSError as error:
         raise MinglmError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def unpacked(read, packing, size=CHUNK_BYTES):
-    """Yield the bytes of all streams of an .xz or .gz. read() returns more of the file, b"" at its end.
+def unpacked(read, packing, size=CHUNK_BYTES, path=""):
+    """Yield the bytes of all streams of an .xz, .gz or .zst. read() returns more of the file, b"" at its end.
 
     Zeros after a stream are padding, in .xz in multiples of four (.xz file format, 2.2). Raises LZMAError,
     zlib.error or EOFError for anything else that is not a complete stream. (lzma.open silently stops there.)
     """
-    new, unit = {".xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4), ".gz": (_Gunzip, 1)}[packing]
+    new, unit = {
+        ".xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), 4),
+        ".gz": (_Gunzip, 1),
+        ".zst": (lambda: zstd(path).ZstdDecompressor(), 1),
+    }[packing]
     data = read()
     while True:
         stream = new()

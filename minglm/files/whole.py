@@ -1,7 +1,7 @@
 """Writing files and folders atomically.
 
 Links are followed. A pipe or a device is written directly, because a rename would replace it by a file. A
-file whose name ends in .gz or .xz is compressed.
+file whose name ends in .gz, .xz or .zst is compressed.
 """
 
 import errno
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import MinglmError
-from .text import packing_of
+from .text import packing_of, zstd
 
 
 def write_whole(path, content):
@@ -43,7 +43,11 @@ NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 def packed(path, data):
     """`data`, compressed if the name of `path` says so; deterministic."""
-    pack = {".gz": lambda data: gzip.compress(data, mtime=0), ".xz": lzma.compress}.get(packing_of(path))
+    pack = {
+        ".gz": lambda data: gzip.compress(data, mtime=0),
+        ".xz": lzma.compress,
+        ".zst": lambda data: zstd(path).compress(data),
+    }.get(packing_of(path))
     return pack(data) if pack else data
 
 
@@ -51,8 +55,8 @@ def check_writable(option, path):
     """Raise MinglmError for an output that cannot be written. Call this before the work, not after it."""
     if path and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir() and not _is_special(path)):
         raise MinglmError(f"{option}: {path} cannot be written; a file in a folder that exists is needed")
-    if path:
-        packing_of(path)
+    if path and packing_of(path) == ".zst":
+        zstd(path)
 
 
 def is_stdout(path):

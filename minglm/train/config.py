@@ -41,7 +41,11 @@ class DataConfig:
     text: tuple[str, ...] = setting(
         (), Rule("without an empty name", all), "files or folders; none: the embedded corpus, for a first run"
     )
-    text_key: str = setting("text", NOT_EMPTY, "key of the text in each line of a .jsonl")
+    text_key: str = setting(
+        "text",
+        NOT_EMPTY,
+        "key or column of the text in a .jsonl, .parquet, .arrow or .feather; title,body joins two",
+    )
     documents: str = setting(
         "blank_line",
         one_of("blank_line", "line", "file"),
@@ -52,6 +56,12 @@ class DataConfig:
         one_of("strict", "replace"),
         "bytes that are not utf-8: stop, or replace them",
     )
+    tokenizer: str = setting(
+        "",
+        ANY,
+        "tokenizer.json or GPT-2's files, whose ids a .bin (nanoGPT) holds; empty: trained on the text",
+    )
+    processes: int = setting(1, AT_LEAST_1, "processes that tokenise; the tokens are the same")
     cache: str = setting("", ANY, "folder of token files; empty: minglm in $XDG_CACHE_HOME, else in ~/.cache")
     samples: str = setting(
         "windows",
@@ -67,6 +77,11 @@ class DataConfig:
         20,
         Rule(">= 2", lambda x: x >= 2),
         "every n-th document is held out; 20 leaves 95 % for training",
+    )
+    held_out_by: str = setting(
+        "position",
+        one_of("position", "content"),
+        "which n-th: by their order, or by a hash of their text, which stays if texts are added",
     )
     token: float = setting(0.5, AT_LEAST_0, "weight of the token objective ([MASK]); .5 .3 .2: GLM-2B's")
     sentence: float = setting(0.3, AT_LEAST_0, "weight of the sentence objective ([sMASK])")

@@ -98,11 +98,14 @@ DECIDED = {
 }
 
 
+# Settings that may change between a run and its continuation; what is learned stays the same.
+MOVABLE = ("data.text", "data.cache", "data.processes", "train.shard")
+
+
 def resumed_settings(out, overrides, preset=None, file=None):
     """The RunConfig of a resumed run. Settings that are given again must be the run's own.
 
-    Only the paths of the text (`Run` checks that it is the same text) and of the cache may have changed, and
-    whether the weights are sharded.
+    Only those of MOVABLE may have changed (`Run` checks that it is the same text).
     Raises MinglmError for any other difference, with both values.
     """
     own = run_settings(out)
@@ -114,13 +117,13 @@ def resumed_settings(out, overrides, preset=None, file=None):
     for key in overrides:
         section, name = key.split(".")
         new_value, own_value = (getattr(getattr(config, section), name) for config in (new, own))
-        if new_value == own_value or key in ("data.text", "data.cache", "train.shard"):
+        if new_value == own_value or key in MOVABLE:
             continue
         if key not in DECIDED or not DECIDED[key](new_value, own_value):
             raise _differs(key, new_value, own_value, out)
         result = f"train.steps {own.train.steps:,}" if key == "train.minutes" else own_value
         note(f"{key}: {new_value} was decided when the run began: {result}")
-    data = replace(own.data, text=new.data.text, cache=new.data.cache)
+    data = replace(own.data, text=new.data.text, cache=new.data.cache, processes=new.data.processes)
     return replace(own, data=data, train=replace(own.train, shard=new.train.shard))
 
 

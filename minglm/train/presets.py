@@ -126,8 +126,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             sample_every=1000,
             save_every=5000,
         ),
-    },  # 1,920 M, the published GLM-2B's shape, for planning with --dry-run. The vocabulary is GPT-2's with special
-    # tokens, rounded up. Its schedule is not published: 10b's, with GLM-Large's rate.
+    },
+    # 1,920 M, the published GLM-2B's shape, for planning with --dry-run. The vocabulary is GPT-2's with
+    # special tokens, rounded up; the schedule is our choice: that of 10b, with GLM-Large's rate.
     "2b": {
         "model": dict(
             vocab_size=50304, hidden_size=2048, num_layers=36, num_heads=32, max_positions=1024, dropout=0.1
@@ -145,8 +146,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             save_every=5000,
         ),
     },
-    # 9,881 M, the published GLM-10B's shape, for planning with --dry-run. Rate, betas, eps and warm-up are those
-    # of its main phase (samples of 512); a batch has as many samples as GLM-Large's.
+    # 9,881 M, the published GLM-10B's shape, for planning with --dry-run. Rate, betas, eps and warm-up are
+    # those of its main phase (samples of 512); a batch has as many samples as GLM-Large's (our choice).
     "10b": {
         "model": dict(
             vocab_size=50304, hidden_size=4096, num_layers=48, num_heads=64, max_positions=1024, dropout=0.1

@@ -26,6 +26,7 @@ from ..checks import check_pair
 from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
 from ..data.documents import find_files, read_documents
 from ..data.samples import TrainingBatches, sources
+from ..data.token_files import tokenizer_of
 from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, need
 from ..files import strict_json
@@ -94,6 +95,10 @@ class Run:
         if config.train.shard:
             check_shard(world)
         if init:
+            if config.data.tokenizer:
+                raise MinglmError(
+                    "data.tokenizer: a model to start from brings its own; leave one of them out"
+                )
             check_pair(*init)
         self.out, self.world, self.device = out, world, choose_device(config.train.device)
         self.checkpoints = Checkpoints(out, config.train.keep)
@@ -133,11 +138,19 @@ class Run:
             again = f"minglm pretrain --out {shlex.quote(str(self.out))} --resume --text PATH"
             raise MinglmError(f"{error}; if the text has moved, say where to: {again}") from None
         dials = dict(text_key=data.text_key, documents=data.documents, errors=data.errors)
+        if self.tokenizer is None and data.tokenizer:
+            self.tokenizer = tokenizer_of(data.tokenizer)
         if self.tokenizer is None:
+            if ids := [path for path in self.files if path.suffix.lower() == ".bin"]:
+                raise MinglmError(
+                    f"{ids[0]}: holds token ids; --tokenizer PATH names the tokenizer they are of"
+                )
             texts = (text for path in self.files for text in read_documents(path, **dials))
             progress = self.world.first and sys.stderr.isatty()
             self.tokenizer = Tokenizer.train(texts, config.model.vocab_size, progress=progress)
-        self.corpus = cached_corpus(self.files, self.tokenizer, cache_folder(data.cache), **dials)
+        self.corpus = cached_corpus(
+            self.files, self.tokenizer, cache_folder(data.cache), processes=data.processes, **dials
+        )
 
     def check_corpus(self, config, state):
         """Raise MinglmError unless the corpus is the one that the run was started with."""

@@ -141,7 +141,7 @@ def test_what_is_wrong_is_told_in_the_same_words(tmp_path, reader):
         ("x.jsonl", b'{"text": "\xe9"}', r"x\.jsonl: not UTF-8 at byte 10 \(0xe9\)"),
         ("x.jsonl", gzip.compress(b"{}"), r"x\.jsonl: holds gzip"),
         ("x.jsonl", lzma.compress(b"{}"), r"x\.jsonl: holds xz"),
-        ("x.jsonl.zst", b"\x28\xb5\x2f\xfd", r"x\.jsonl\.zst: \.zst is not supported; .*\.xz and \.gz"),
+        ("x.jsonl.lz4", b"\x04\x22\x4d\x18", r"x\.jsonl\.lz4: \.lz4 is not supported; .*\.xz, \.gz, \.zst"),
         ("x.jsonl.bz2", b"BZh", r"\.bz2 is not supported"),
     ):
         with pytest.raises(MinglmError, match=words) as error:
@@ -236,20 +236,20 @@ def test_linked_folders_are_searched_and_every_real_one_once(tmp_path):
 
 
 def test_what_a_folder_holds_besides_text_is_told(tmp_path, capsys):
-    for name in ("a.txt", "wiki_00", "b.jsonl.zst", "meta.json", ".hidden"):
+    for name in ("a.txt", "wiki_00", "b.jsonl.lz4", "meta.json", ".hidden"):
         given(tmp_path / name, b"{}")
     (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
     assert find_files(tmp_path) == [tmp_path / "a.txt"]
     assert (
         capsys.readouterr().err
-        == f"minglm: note: {tmp_path}: left out: b.jsonl.zst, gone.txt, meta.json and 1 more\n"
+        == f"minglm: note: {tmp_path}: left out: b.jsonl.lz4, gone.txt, meta.json and 1 more\n"
     )
     assert find_files(tmp_path / "meta.json") == [tmp_path / "meta.json"]  # it is read if it is named
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(MinglmError, match=r"no text file in this folder; .*; left out: b\.jsonl\.zst"):
+    with pytest.raises(MinglmError, match=r"no text file in this folder; .*; left out: b\.jsonl\.lz4"):
         find_files(tmp_path)
-    with pytest.raises(MinglmError, match=r"b\.jsonl\.zst: \.zst is not supported"):
-        find_files(tmp_path / "b.jsonl.zst")
+    with pytest.raises(MinglmError, match=r"b\.jsonl\.lz4: \.lz4 is not supported"):
+        find_files(tmp_path / "b.jsonl.lz4")
 
 
 # ---- output is compressed by its ending ------------------------------------------------------------------
@@ -269,6 +269,6 @@ def test_rows_are_written_as_their_name_says_and_read_again(tmp_path, name, magi
 
 def test_a_packing_that_cannot_be_written_is_refused_before_the_work(minglm, tmp_path):
     rows = given(tmp_path / "rows.jsonl", b'{"text": "a fine film"}\n')
-    result = minglm("classify", "--task", "sentiment", "--file", rows, "--out", tmp_path / "said.jsonl.zst")
-    assert result.code == 2 and ".zst is not supported" in result.err and "model" not in result.err
+    result = minglm("classify", "--task", "sentiment", "--file", rows, "--out", tmp_path / "said.jsonl.lz4")
+    assert result.code == 2 and ".lz4 is not supported" in result.err and "model" not in result.err
     assert packing_of("a/b.TXT.Gz") == ".gz" and packing_of("gz") == packing_of("a.gz/b") == ""

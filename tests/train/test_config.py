@@ -28,6 +28,8 @@ RANGES = {
     "model.family": (["glm", "gpt", "bert", "prefix", "glm-1d"], ["", "GLM", "t5"]),
     "data.text": ([(), ("a", "b c"), ("a,b",)], [("",), ("a", "")]),
     "data.text_key": (["text", "本文"], [""]),
+    "data.processes": ([1, 64], [0, -1]),
+    "data.tokenizer": (["", "gpt2/tokenizer.json"], []),
     "data.documents": (["blank_line", "line", "file"], ["", "lines"]),
     "data.errors": (["strict", "replace"], ["", "ignore"]),
     "data.cache": (["", "/tmp/x"], []),
@@ -35,6 +37,7 @@ RANGES = {
     "data.samples": (["windows", "sentences"], ["", "sentence"]),
     "data.spread": ([0.0, 9.0], [-0.1]),
     "data.held_out_every": ([2, 100], [1, 0, -2]),
+    "data.held_out_by": (["position", "content"], ["", "text"]),
     "data.token": ([0.0, 7.5], [-0.1]),
     "data.sentence": ([0.0, 7.5], [-0.1]),
     "data.document": ([0.0, 7.5], [-0.1]),
@@ -65,6 +68,7 @@ RANGES = {
     "train.device": (["auto", "cpu", "cuda", "cuda:0", "cuda:11"], ["", "gpu", "cuda:", "cuda:-1", "cpu\n"]),
     "train.backend": (["auto", "kernel:avx2"], [""]),
     "train.compile": ([True, False], []),
+    "train.shard": ([True, False], []),
     "train.checkpoint_activations": ([True, False], []),
     "train.eval_every": ([1, 10**6], [0, -1]),
     "train.sample_every": ([1, 10**6], [0, -1]),
@@ -254,7 +258,7 @@ def test_an_unknown_setting_near_nothing_says_where_all_are_listed(came):
 
 def test_an_unknown_preset_is_an_error_that_names_the_nearest():
     assert error_of(preset="smal") == "unknown preset smal; did you mean small?"
-    assert error_of(preset="huge").endswith("accepted: page, box, tiny, small, base, large")
+    assert error_of(preset="huge").endswith("accepted: page, box, tiny, small, base, large, 2b, 10b")
     assert "unknown preset" in error_of(preset="")
 
 
@@ -267,7 +271,7 @@ def test_an_unknown_preset_is_an_error_that_names_the_nearest():
         ("[train]\nlearning_rate = 1.0\n", "unknown setting train.learning_rate; did you mean train.lr?"),
         ('presets = "tiny"\n', "unknown setting presets; did you mean preset?"),
         ('preset = "tinny"\n', "unknown preset tinny; did you mean tiny?"),
-        ("preset = 3\n", "unknown preset 3; accepted: page, box, tiny, small, base, large"),
+        ("preset = 3\n", "unknown preset 3; accepted: page, box, tiny, small, base, large, 2b, 10b"),
         ("preset = [1]\n", "unknown preset [1]; accepted:"),
         ("model = 3\n", "model: 3 is not accepted; a table [model]"),
         ("[train.lr]\npeak = 1.0\n", "train.lr: {'peak': 1.0} is not accepted; a number > 0"),

@@ -19,6 +19,19 @@ def test_every_preset_can_be_planned_without_a_tensor(minglm, preset, monkeypatc
     assert f"{num_parameters(resolve(preset).model) / 1e6:,.1f} M" in shown.out
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--gpus", 4], "accepted with --dry-run"),
+        (["--mfu", 0.5], "accepted with --dry-run"),
+        (["--out", "run", "--resume", "--dry-run"], "leave --resume out"),
+    ],
+)
+def test_a_plan_that_would_be_ignored_is_refused(minglm, words, said):
+    result = minglm("pretrain", *words)
+    assert result.code == 2 and said in result.err
+
+
 def test_float32_adamw_takes_16_bytes_a_weight_and_sharding_divides_them():
     config = resolve("10b", overrides={"train.dtype": "float32"})
     weights = num_parameters(config.model)
