@@ -16,7 +16,10 @@ def main(arguments=None):
     parser.add_argument("out", type=Path, metavar="OUT", help="a new or an empty folder")
     out, begin = parser.parse_args(arguments).out.resolve(), time.perf_counter()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        print(f"book: error: OUT is {out}, which is not empty; a new or an empty folder is accepted", file=sys.stderr)
+        print(
+            f"book: error: OUT is {out}, which is not empty; a new or an empty folder is accepted",
+            file=sys.stderr,
+        )
         return 2
     try:
         from sphinx.cmd.build import main as sphinx

@@ -22,7 +22,9 @@ from minglm.viz.derivation import EXAMPLE, explain
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(`{3,}).*?^\1[^\S\n]*$", re.M | re.S)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
-COMMAND = re.compile(r"(?:<!-- output of code cell \d+ -->\n)?^(`{3,})\w*\n(minglm explore \"[^\n]*--open)\n\1$", re.M)
+COMMAND = re.compile(
+    r"(?:<!-- output of code cell \d+ -->\n)?^(`{3,})\w*\n(minglm explore \"[^\n]*--open)\n\1$", re.M
+)
 FOLDERS = "csrc minglm tests tutorials".split()
 FRONT = """\
 # minglm: GLM, understood
@@ -113,14 +115,18 @@ def explorer(command, folder, zh):
     """The command as an embedded explorer, opened at the same cell, with the command under it."""
     words = shlex.split(command)
     options = dict(zip(words[3::2], words[4::2], strict=False))
-    state = [("t", token) for token in words[2].split()]
+    state = [("t", token) for token in words[2].split()] + [("cut", "words")]
     state += [("spans", options["--spans"])]
     state += [("order", ",".join(str(int(n) - 1) for n in options["--order"].split(",")))]
     state += [("objective", options["--objective"])] if "--objective" in options else []
     state += [("pin", options["--pin"])] if "--pin" in options else []
     address = posixpath.relpath("explorer.html", folder or ".") + "#" + urlencode(state)
-    address, words = html.escape(address), ("在单独的页面打开", "掩码浏览器") if zh else ("Open it on its own", "The explorer")
-    frame = f'<iframe class="explorer" loading="lazy" src="{address}" title="{words[1]}"></iframe>'
+    address, words = (
+        html.escape(address),
+        ("在单独的页面打开", "掩码浏览器") if zh else ("Open it on its own", "The explorer"),
+    )
+    inner = address.replace("explorer.html", "cell.html") if "--pin" in options else address
+    frame = f'<iframe class="explorer" loading="lazy" src="{inner}" title="{words[1]}"></iframe>'
     return f'{frame}\n\n<p><a href="{address}">{words[0]}</a></p>\n\n```sh\n{command}\n```'
 
 
@@ -131,11 +137,17 @@ def menu(texts):
     for caption, entries in MENU.items():
         found = []
         for entry in entries.split():
-            found += sorted(n for n in names if re.match(rf"tutorials/{entry}_[^.]*$", n)) if entry.isdigit() else [entry]
+            found += (
+                sorted(n for n in names if re.match(rf"tutorials/{entry}_[^.]*$", n))
+                if entry.isdigit()
+                else [entry]
+            )
         parts.append((caption, found))
         chinese += [f"{name}.zh" for name in found if f"{name}.zh" in names]
     parts += [("中文", chinese)]
-    trees = [f"```{{toctree}}\n:hidden:\n:caption: {head}\n\n" + "\n".join(body) + "\n```" for head, body in parts]
+    trees = [
+        f"```{{toctree}}\n:hidden:\n:caption: {head}\n\n" + "\n".join(body) + "\n```" for head, body in parts
+    ]
     return "\n" + "\n\n".join(trees) + "\n"
 
 
@@ -149,7 +161,9 @@ def source(root, name, sources):
             if inner.is_file() and inner.suffix == ".py":
                 sources.setdefault(inside, f"source/{inside}.md")
             if inside in sources:
-                rows.append(f"- [{inner.name}]({posixpath.relpath(sources[inside], f'source/{posixpath.dirname(name)}')})")
+                rows.append(
+                    f"- [{inner.name}]({posixpath.relpath(sources[inside], f'source/{posixpath.dirname(name)}')})"
+                )
             elif not inner.name.startswith((".", "__pycache__")):
                 rows.append(f"- {inner.name}")
         return "---\norphan: true\n---\n\n" + "\n".join(rows) + "\n"
@@ -165,7 +179,9 @@ def source(root, name, sources):
 
 def api(root, sources):
     """The public names with signature, docstring and a link to the line where each is defined."""
-    parts = ["# Python API\n\n`from minglm import ...` takes these names; each links to the line that defines it.\n"]
+    parts = [
+        "# Python API\n\n`from minglm import ...` takes these names; each links to the line that defines it.\n"
+    ]
     for name in sorted(minglm.HOMES, key=str.lower):
         thing = inspect.unwrap(getattr(minglm, name))
         parts.append(f"## {name}\n\n{entry(root, thing, name, sources)}")
@@ -194,7 +210,13 @@ def entry(root, thing, name, sources):
 def finish(root, out):
     """Add the explorer, the story and their model; Chinese pages say that they are Chinese."""
     paper = explain(*EXAMPLE)
-    (out / "explorer.html").write_text(page.html(paper, story=False), encoding="utf-8")
+    text = page.html(paper, story=False)
+    (out / "explorer.html").write_text(text, encoding="utf-8")
+    # what a chapter embeds where it asks about a cell begins with the mask
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    mask_first = style + "\n.top, #sentence, #stage { display: none; }\n"
+    text = text.replace(page.digest(style), page.digest(mask_first), 1).replace(style, mask_first, 1)
+    (out / "cell.html").write_text(text, encoding="utf-8")
     (out / "story.html").write_text(page.html(paper), encoding="utf-8")
     from minglm.cli import main
 
