@@ -1,4 +1,4 @@
-"""Sphinx's settings for the site: what it reads, how it looks, formulas as MathML, a search for both languages."""
+"""Sphinx's settings for the site, formulas as MathML, and a search for both languages."""
 
 import re
 import sys
@@ -22,6 +22,7 @@ html_theme, html_title, html_search_language = "furo", f"minglm {__version__}", 
 html_static_path = [str(Path(__file__).with_name("static"))]
 html_css_files, html_js_files = ["book.css"], ["book.js"]
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright = False
+html_show_search_summary = False  # it would fetch pages, which file:// forbids
 html_math_renderer = "mathml"
 pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"
 LETTER = "[\u2e80-\u9fff\uf900-\ufaff]"

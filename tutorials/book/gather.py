@@ -1,4 +1,4 @@
-"""Gathers what the site shows, as Markdown in the repository's own folders, and adds the explorer at the end."""
+"""Gathers what the site shows, as Markdown in its own folders, and adds the explorer at the end."""
 
 import html
 import inspect
@@ -29,12 +29,13 @@ FOLDERS = "csrc minglm tests tutorials".split()
 FRONT = """\
 # minglm: GLM, understood
 
-GLM, the General Language Model, learns to read and to write by **filling blanks**: spans of a text are removed, and
-the model writes them back, one token after the other. One integer says who sees whom. Break the rule below, and see
-what a model would learn.
+GLM, the General Language Model, learns to read and to write by **filling blanks**: spans of a text are
+removed, and the model writes them back, one token after the other. One integer says who sees whom. Break the
+rule below, and see what a model would learn.
 
 [Install](README.md#install) · [In 20 minutes](tutorials/start.md) · [The course](tutorials/README.md) ·
-[Puzzles](tutorials/puzzles.md) · [中文](README.zh.md) · <a href="alive.html">this page with a model alive in it (6 MB)</a>
+[Puzzles](tutorials/puzzles.md) · [中文](README.zh.md) ·
+<a href="alive.html">this page with a model alive in it (6 MB)</a>
 
 <iframe class="story" src="story.html" title="Break the mask: an interactive story about GLM"></iframe>
 """
@@ -77,7 +78,7 @@ def gather(root, out):
 
 
 def whole(name, text, root, texts, sources):
-    """A page's text: its links lead to pages, the bars of links are the theme's, the explorer is in its place."""
+    """A page's text: its links lead to pages, no bars of links, the explorer in its place."""
     folder = posixpath.dirname(name)
     lines = text.split("\n")
     if ".ipynb)" in lines[0]:
@@ -161,9 +162,8 @@ def source(root, name, sources):
             if inner.is_file() and inner.suffix == ".py":
                 sources.setdefault(inside, f"source/{inside}.md")
             if inside in sources:
-                rows.append(
-                    f"- [{inner.name}]({posixpath.relpath(sources[inside], f'source/{posixpath.dirname(name)}')})"
-                )
+                here = f"source/{posixpath.dirname(name)}"
+                rows.append(f"- [{inner.name}]({posixpath.relpath(sources[inside], here)})")
             elif not inner.name.startswith((".", "__pycache__")):
                 rows.append(f"- {inner.name}")
         return "---\norphan: true\n---\n\n" + "\n".join(rows) + "\n"
@@ -180,7 +180,7 @@ def source(root, name, sources):
 def api(root, sources):
     """The public names with signature, docstring and a link to the line where each is defined."""
     parts = [
-        "# Python API\n\n`from minglm import ...` takes these names; each links to the line that defines it.\n"
+        "# Python API\n\n`from minglm import ...` has these names; each links to the line that defines it.\n"
     ]
     for name in sorted(minglm.HOMES, key=str.lower):
         thing = inspect.unwrap(getattr(minglm, name))
@@ -226,6 +226,13 @@ def finish(root, out):
         (out / name).mkdir(parents=True, exist_ok=True)
         for path in (root / name).glob("*.*g"):
             (out / name / path.name).write_bytes(path.read_bytes())
+    for path in out.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        if 'class="caption" role="heading"' in text:  # Sphinx gives these headings no level
+            text = text.replace(
+                'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
+            )
+            path.write_text(text, encoding="utf-8")
     for path in out.rglob("*.zh.html"):
         text = path.read_text(encoding="utf-8").replace('lang="en"', 'lang="zh-CN"', 1)
         for english, chinese in (("Next", "下一页"), ("Previous", "上一页"), ("On this page", "本页内容")):
