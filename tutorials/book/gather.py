@@ -26,6 +26,13 @@ COMMAND = re.compile(
     r"(?:<!-- output of code cell \d+ -->\n)?^(`{3,})\w*\n(minglm explore \"[^\n]*--open)\n\1$", re.M
 )
 FOLDERS = "csrc minglm tests tutorials".split()
+APPS = ("explorer.html", "cell.html", "story.html", "alive.html")
+NAMED = {  # what Sphinx and furo leave without a level, a name or a text
+    'class="caption" role="heading"': 'class="caption" role="heading" aria-level="2"',
+    '<aside class="sidebar-drawer"': '<aside aria-label="All pages" class="sidebar-drawer"',
+    '<aside class="toc-drawer': '<aside aria-label="This page" class="toc-drawer',
+    '<th class="head"><p></p></th>': '<td class="head"></td>',
+}
 FRONT = """\
 # minglm: GLM, understood
 
@@ -226,13 +233,11 @@ def finish(root, out):
         (out / name).mkdir(parents=True, exist_ok=True)
         for path in (root / name).glob("*.*g"):
             (out / name / path.name).write_bytes(path.read_bytes())
-    for path in out.rglob("*.html"):
+    for path in set(out.rglob("*.html")) - {out / name for name in APPS}:
         text = path.read_text(encoding="utf-8")
-        if 'class="caption" role="heading"' in text:  # Sphinx gives these headings no level
-            text = text.replace(
-                'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
-            )
-            path.write_text(text, encoding="utf-8")
+        for old, new in NAMED.items():
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
     for path in out.rglob("*.zh.html"):
         text = path.read_text(encoding="utf-8").replace('lang="en"', 'lang="zh-CN"', 1)
         for english, chinese in (("Next", "下一页"), ("Previous", "上一页"), ("On this page", "本页内容")):
