@@ -22,7 +22,7 @@
 #
 # *为什么没有一种预训练模型样样都行？*
 #
-# 在 GLM（General Language Model，**通用语言模型**，ACL 2022）之前，做什么任务就得挑哪一类预训练模型。
+# 在 GLM（General Language Model，**通用语言模型**）之前，做什么任务就得挑哪一类预训练模型。
 # GLM 的方法叫**自回归空白填充**（autoregressive blank infilling，也译“自回归填空”）：从文本里挖掉几段，
 # 再逐个 token 写回来。论文（arXiv 2103.10360，第 1 节）把此前的模型分成三类：
 #

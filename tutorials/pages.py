@@ -42,6 +42,8 @@ WORDS = {False: ("The course", "中文"), True: ("课程目录", "English")}
 MARK = "[\u3001-\u301f\uff01-\uff0f\uff1a-\uff20“”‘’…—]"  # Chinese punctuation
 WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
 
+ZH = r"^(# %% \[markdown\] zh) ([0-9a-f]{6})$"  # the header of a stamped Chinese cell
+
 
 class Wrong(Exception):
     """An error in a chapter or in the arguments, as one line."""
@@ -54,6 +56,7 @@ class Cell(NamedTuple):
     kind: str  # "en", "zh", or one of CODE
     line: int  # the line of its first text in the file
     text: str
+    stamp: str = ""  # of a Chinese cell: the digest of the English text that it says, if it was stamped
 
 
 class Chapter:
@@ -64,24 +67,26 @@ class Chapter:
     def __init__(self, path):
         self.path, self.name, self.cells = path, path.stem, []
         self.source = path.read_text(encoding="utf-8")
-        self.sum = hashlib.sha256(self.source.encode()).hexdigest()
+        # stamps are no part of a page: stamping makes no page out of date
+        self.sum = hashlib.sha256(re.sub(ZH, r"\1", self.source, flags=re.M).encode()).hexdigest()
         lines = self.source.split("\n")
         heads = [n for n, line in enumerate(lines) if re.match(r"# ?%%", line)]
         if any(line.strip() for line in lines[: heads[0] if heads else None]):
             self.refuse(1, "a chapter begins with a cell: # %% [markdown]")
         for head, end in zip(heads, [*heads[1:], len(lines)], strict=True):
-            tag = lines[head].removeprefix("# %%").strip()
+            stamp = re.fullmatch(ZH, lines[head])
+            tag = (stamp[1] if stamp else lines[head]).removeprefix("# %%").strip()
             if tag not in self.KINDS or not lines[head].startswith("# %%"):
                 accepted = f"# %% followed by one of {list(self.KINDS)} is accepted"
                 self.refuse(head + 1, f"unknown cell {lines[head]!r}; {accepted}")
-            self.add(self.KINDS[tag], head + 1, lines[head + 1 : end])
+            self.add(self.KINDS[tag], head + 1, lines[head + 1 : end], stamp[2] if stamp else "")
         if not self.cells or self.cells[0].kind != "en" or not self.cells[0].text.startswith("# "):
             self.refuse(1, "the first cell is English markdown and begins with the title")
 
     def refuse(self, line, why):  # line: counted from 1
         raise Wrong(f"{self.path.name}:{line}: {why}")
 
-    def add(self, kind, line, lines):
+    def add(self, kind, line, lines, stamp):
         if not any(text.strip() for text in lines):
             self.refuse(line, "an empty cell")
         text, line = "\n".join(lines).rstrip(), line + 1
@@ -101,7 +106,7 @@ class Chapter:
                 ast.parse(text)
             except SyntaxError as error:
                 self.refuse(line + (error.lineno or 1) - 1, f"{error.msg}; a cell is whole statements")
-        self.cells.append(Cell(kind, line, text))
+        self.cells.append(Cell(kind, line, text, stamp))
 
     @property
     def has_zh(self):

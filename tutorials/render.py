@@ -5,12 +5,15 @@
     python tutorials/render.py --run NAME ...        prints headings and outputs, saves figures in ./NAME/
     python tutorials/render.py --prose [NAME ...]    writes pages anew with the outputs that their notebooks
                                                      hold, where only text has changed
+    python tutorials/render.py --stamp [NAME ...]    after someone compared the Chinese cells with the English
+                                                     ones: writes into each which English text it says
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
 numbered ones, museum.py and questions.py after them. A header says what a cell is:
 
     # %% [markdown]       English, each line begins with "# "
-    # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined
+    # %% [markdown] zh    the cell above it in Chinese; lines of a paragraph are joined. --stamp puts a digest
+                          of the English text behind zh; --check fails once the English text differs
     # %%                  code
     # %% exact            code whose output is always the same, even in quick mode: --check compares it
     # %% imports          code that a page and a notebook fold away: imports,
@@ -60,6 +63,7 @@ from pages import (
     notebook,
     without_outputs,
 )
+from twins import differences, stamped
 
 HERE = Path(__file__).resolve().parent
 DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
@@ -230,13 +234,18 @@ def render(chapter, chapters, source=run):
     pictures = {path.name: content for path, content in files.items() if path.suffix == ".png"}
     files[chapter.path.with_suffix(".ipynb")] = notebook(chapter, outputs, pictures).encode()
     for path, content in files.items():
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        write_whole(path, content)
     for path in [*folder.glob(f"img/{chapter.name}-*.png"), folder / f"{chapter.name}.zh.md"]:
         if path not in files:
             path.unlink(missing_ok=True)
     return time.perf_counter() - begin
+
+
+def write_whole(path, content):
+    """Write a file completely or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
 
 
 def play(chapter):
@@ -267,6 +276,7 @@ def check(chapter, chapters, solutions, limit):
     seconds = time.perf_counter() - begin
     if chapter.has_zh and (cell := chapter.untranslated()):
         errors.append(f"line {cell.line}: this English cell has no Chinese one behind it")
+    errors += differences(chapter)
     for zh in (False, True)[: 1 + chapter.has_zh]:
         path = chapter.path.with_name(chapter.page(zh))
         page = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -332,6 +342,11 @@ def main(arguments=None):
     add("--check", action="store_true", help="write nothing; exit code 1 if a chapter or its page is wrong")
     add("--run", action="store_true", help="print headings and outputs, and save figures in a folder here")
     add("--prose", action="store_true", help="keep the outputs; an error if code has changed")
+    add(
+        "--stamp",
+        action="store_true",
+        help="the Chinese cells say what the English ones say: note it in them",
+    )
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
     add("--child", nargs=3, help=argparse.SUPPRESS)
@@ -348,7 +363,9 @@ def main(arguments=None):
     for chapter in wanted:
         errors, seconds = [], 0.0
         try:
-            if args.check:
+            if args.stamp:
+                write_whole(chapter.path, stamped(chapter).encode())
+            elif args.check:
                 errors, seconds = check(chapter, chapters, solutions, args.limit)
             else:
                 source = recorded if args.prose else run

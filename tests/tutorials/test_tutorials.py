@@ -25,6 +25,7 @@ spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")
 render = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(render)
 pages = sys.modules["pages"]
+twins = sys.modules["twins"]
 
 COUNTING = '''\
 # %% [markdown]
@@ -617,6 +618,76 @@ def test_a_chapter_is_well_formed(path):
         if len(line) > 110 and not line.startswith("#")
     ]
     assert not long, "code is read on a page: at most 110 characters per line"
+
+
+TWINS = """\
+# %% [markdown]
+# # 00 Counting
+# Twelve, or 7 of 1,000. ![twelve](img/a.png)
+# %% [markdown] zh
+# # 00 数数
+# 1000 里的 7，或者 12。![十二](img/a.png)
+# %%
+12
+# %% [markdown]
+# ## How far
+# ```sh
+# count 3
+# ```
+# %% [markdown] zh
+# ## 到多少
+# ```sh
+# count 3
+# ```
+"""
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("里的 7", "里的 8", "line 5: section '00 Counting': numbers that the Chinese cell lacks: 7"),
+        ("或者 12", "或者 13", "line 5: section '00 Counting': numbers that no English text has: 13"),
+        (
+            "# ## 到多少",
+            "# ### 到多少",
+            "line 15: section 'How far': headings: [3] in Chinese, [2] in English",
+        ),
+        ("![十二](img/a.png)", "", "line 5: section '00 Counting': figures: [] in Chinese, ['img/a.png'] in"),
+        ("# ## 到多少\n# ```sh\n# count 3", "# ## 到多少\n# ```sh\n# count 4", "section 'How far': code: "),
+        ("## How far", "## How very far", "line 15: section 'How very far': the English text has changed; "),
+    ],
+)
+def test_a_chinese_cell_is_held_to_the_english_one_above_it(tmp_path, old, new, said):
+    path = tmp_path / "00_counting.py"
+    path.write_text(TWINS, encoding="utf-8")
+    assert twins.differences(render.Chapter(path)) == []
+    before = render.Chapter(path).sum
+    path.write_text(twins.stamped(render.Chapter(path)), encoding="utf-8")
+    assert twins.stamped(render.Chapter(path)) == render.Chapter(path).source
+    assert twins.differences(render.Chapter(path)) == [] and render.Chapter(path).sum == before
+    path.write_text(render.Chapter(path).source.replace(old, new), encoding="utf-8")
+    [found, *more] = twins.differences(render.Chapter(path))
+    assert said in found, found
+    assert all("numbers" in line for line in more)
+
+
+def test_the_command_stamps_chinese_cells_and_check_names_the_section_that_went_stale(course):
+    path = course.folder / "00_counting.py"
+    assert render.main(["--stamp", "00", "--folder", str(course.folder)]) == 0
+    chapter = render.Chapter(path)
+    assert all(cell.stamp for cell in chapter.cells if cell.kind == "zh")
+    path.write_text(chapter.source.replace("How far?", "How very far?"), encoding="utf-8")
+    assert "section '00 Counting': the English text has changed" in twins.differences(render.Chapter(path))[0]
+
+
+CHINESE = [path for path in sorted(TUTORIALS.glob("*.py")) if "# %% [markdown] zh" in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHINESE if path.stem not in ("pages", "render", "twins")], ids=lambda p: p.stem
+)
+def test_a_chinese_page_says_what_the_english_one_says(path):
+    assert twins.differences(render.Chapter(path)) == []
 
 
 @pytest.mark.parametrize(
