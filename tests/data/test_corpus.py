@@ -305,6 +305,7 @@ def test_an_empty_file_among_others_is_no_error_but_nothing_at_all_is(tmp_path, 
 
 def test_a_large_vocabulary_takes_four_bytes_a_token(tmp_path, tokenizer):
     class Large:
+        fingerprint = "large"
         vocab_size = (1 << 16) + 1
         encode_batch = staticmethod(lambda texts: [[1 << 16, 1, 2, 3] for _ in texts])
 
