@@ -7,7 +7,7 @@
 #
 # - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
 # - **You need** [chapter 00](00_one_blank.md).
-# %% [markdown] zh
+# %% [markdown] zh 3c988e
 # # 01 给文本挖空
 # *空是怎样选出来的？*
 #
@@ -44,7 +44,7 @@ LOOK = THEMES["light"]
 #
 # *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
 # one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end.
-# %% [markdown] zh
+# %% [markdown] zh c1a8ce
 # ## 动手挖六个词
 # 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
 # 本教程一律从 0 数起。挖掉的一段叫一个*片段*（span），记成左闭右开的区间，所以 $x_3$ 写作 `Span(2, 3)`，
@@ -94,7 +94,7 @@ Explorer(d)  # change the spans and their order in it
 #
 # Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the earlier spans of Part B, and $s_{i,\lt j}$ the
 # beginning of this one. Each time a text is read, one order is drawn.
-# %% [markdown] zh
+# %% [markdown] zh d3c5be
 # 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
 # Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
 # 预训练目标就是：
@@ -114,7 +114,7 @@ Explorer(d)  # change the spans and their order in it
 # renormalise:
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
-# %% [markdown] zh
+# %% [markdown] zh a1fb5f
 # ## 片段多长：token 预训练目标
 # 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 的片段没有意义，所以去掉 0，把其余的概率重新归一化：
 #
@@ -130,7 +130,7 @@ assert np.allclose(cdf, np.cumsum(law))
 # %% [markdown]
 # Draw lengths until 15 % of the tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names*
 # a stream of random numbers, seed 0, text n: a text gets the same blanks at any time and on any machine.
-# %% [markdown] zh
+# %% [markdown] zh b11ade
 # 一直采样到挖掉的 token 满 15% 为止，这就是预算（budget），最后一个片段允许超出。
 # `Rng(0, n)` 给一串随机数起了*名字*：种子 0，第 n 段文本。所以无论什么时候、在哪台机器上，挖出的空都一样。
 # %% exact
@@ -160,7 +160,7 @@ for name, i in (("first", 0), ("last", -1)):
 # The last two lines show a trap: the span that exceeds the budget is the last, and more likely a long one.
 # Long blanks would gather at the ends of texts, so the lengths are shuffled before they are placed. The
 # library's `sample_spans` on texts of 128 tokens (right: a little more than 15 % are blanked):
-# %% [markdown] zh
+# %% [markdown] zh 5eae1b
 # 最后两行透露了一个陷阱：采样停在超出预算的那个片段上，而越长的片段越容易超出。如果照抽出的先后放进文本，
 # 长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
 #
@@ -180,7 +180,7 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 # points    . * . . * .            4 tokens, a point in slot 1 and one in slot 3
 # expanded  . # # . . . # # # .    a point becomes its span and a gap (the last one: no gap)
 # ```
-# %% [markdown] zh
+# %% [markdown] zh 02a40e
 # ## 放在哪里：缩成点，撒下去，再还原
 # 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。
 # 先把每个片段连同它后面的间隔缩成一个点。最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，
@@ -214,7 +214,7 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 # %% [markdown]
 # Every layout can come up, though not equally often; the original code does the same. That is all of
 # `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves by one.
-# %% [markdown] zh
+# %% [markdown] zh debdf8
 # 每种布局都可能出现，但机会不完全均等；原版代码也是这样。`token_spans` 做的就是这些。
 # 只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，所以整体要后移一位。
 # %% exact
@@ -245,7 +245,7 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # anywhere, and the released multi-task models go down to 25 %. GLM-Base and GLM-Large learned short spans
 # alone, GLM-Doc also documents, GLM-Sent also sentences; only the 2B, 10B and Chinese models mix all three,
 # one objective per batch. minglm draws one per sample, in shares (chapter 08) of its own choice.
-# %% [markdown] zh
+# %% [markdown] zh 062a6f
 # ## 三种预训练目标
 # 挖短空，学的是词。要学会写句子、写整篇文章，GLM 还有另外两种预训练目标，各用各的掩码 token，
 # 好让模型知道这次要填什么。
@@ -285,7 +285,7 @@ for objective in OBJECTIVES:
 # %% [markdown]
 # The document span includes `[EOS]`, so the model learns where a text ends. Where a window of a long text
 # stops in the middle, nothing is learned after its last word:
-# %% [markdown] zh
+# %% [markdown] zh bf57e9
 # document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。
 # 长文本的一个窗口可能断在半中间，那么最后一个词之后什么也不学：
 # %% exact
@@ -295,7 +295,7 @@ print("is cut:    ", *cut.targets[-5:])
 
 # %% [markdown]
 # Twelve draws of each objective from the same text, one per line; grey lines mark the ends of sentences.
-# %% [markdown] zh
+# %% [markdown] zh 506fb9
 # 同一段文本，每种预训练目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
 # %% picture
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
@@ -321,7 +321,7 @@ fig.alt_text = (
 # %% [markdown]
 # ## Back again
 # Every row of Part B carries the position of its mask in Part A, so the text can be put back together:
-# %% [markdown] zh
+# %% [markdown] zh 6d50a9
 # ## 拼回原文
 # Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
@@ -340,7 +340,7 @@ assert again == text
 # %% [markdown]
 # The library's `restore` does this with ids, for any text, objective and order. If the masks exchange their
 # positions, the pieces end up in the wrong blanks:
-# %% [markdown] zh
+# %% [markdown] zh ba98cf
 # 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立。如果把两个片段的位置对调，
 # 它们就会填进对方的空里：
 # %% exact
@@ -371,7 +371,7 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 # ## Exercises
 # **1. ★★ From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
 # spans.
-# %% [markdown] zh
+# %% [markdown] zh eefc8b
 # **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
 # 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
 #
@@ -402,7 +402,7 @@ def slots_of(spans): ...  # your answer
 # %% [markdown]
 # **2. ★★★ The price of a budget.** A text of 20 tokens has a budget of `int(0.15 * 20) = 3` tokens. How many
 # are blanked on average? One decimal is enough. (Draw a few thousand texts; a recursion is nicer.)
-# %% [markdown] zh
+# %% [markdown] zh 5af14e
 # **2. ★★★ 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对预算写一个递推式更漂亮。）
 # %% check
@@ -420,7 +420,7 @@ def check_mean_blanked(answer):
 # **3. ★★ A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
 # blanked, and in which order are they in Part B? Answer `(spans, order)`: half-open pairs in text order,
 # and a permutation counted from 0.
-# %% [markdown] zh
+# %% [markdown] zh 177065
 # **3. ★★ 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 # %% exact
@@ -460,7 +460,7 @@ def check_puzzle(answer):
 # - [`minglm/spans.py`](../minglm/spans.py): the three objectives;
 #   [`infilling.py`](../minglm/infilling.py): `build_example` and `restore`.
 # - Next: [what the model does with the positions](02_two_positions.md).
-# %% [markdown] zh
+# %% [markdown] zh 2f9c42
 # ## 接着读
 # - [`minglm/spans.py`](../minglm/spans.py)：三种预训练目标；[`infilling.py`](../minglm/infilling.py)：
 #   `build_example` 和 `restore`。

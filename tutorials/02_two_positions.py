@@ -7,7 +7,7 @@
 #
 # - **After this chapter you can** write down both positions of any sample, and ask for any blank.
 # - **You need** [chapter 01](01_breaking_a_text.md): spans, Part A, Part B.
-# %% [markdown] zh
+# %% [markdown] zh 8a011c
 # # 02 两个位置
 # *模型怎么知道在填哪个空，又填到了空里的第几个词？*
 #
@@ -54,7 +54,7 @@ def line(name, values):
 # %% [markdown]
 # ## A question without an answer
 # Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it says its first word?
-# %% [markdown] zh
+# %% [markdown] zh 4e1fe7
 # ## 没法回答的问题
 # 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，
 # 看到的是什么？
@@ -74,7 +74,7 @@ for order in ([0, 1], [1, 0]):
 # %% [markdown]
 # The same six tokens at the same places, with two answers: the best a model can do is to give each one half,
 # which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this text in both orders.
-# %% [markdown] zh
+# %% [markdown] zh 68f4b0
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
 # 一个只给各行依次编号，另一个用 GLM 的位置。
@@ -127,7 +127,7 @@ fig.alt_text = (
 # *which blank*: all rows of a span have the place of its `[M]`. The second, the *block position*, says *where
 # inside*: 0 in Part A, and 1, 2, 3, ... from `[S]` on. To find them, walk through the text, one step per
 # token and one per span:
-# %% [markdown] zh
+# %% [markdown] zh 1b7bc5
 # 只有依次编号时，第一个词始终像抛硬币。有了 GLM 的位置，就不必再抛硬币。
 #
 # ## 对照表
@@ -172,7 +172,7 @@ for n in range(200):  # the library agrees, on random texts too
 # %% [markdown]
 # The last line is the paper's first position, counted from 1; its block position is the same as ours. The
 # largest position is within Part A: Part B takes no positions of its own.
-# %% [markdown] zh
+# %% [markdown] zh 13be16
 # 最后一行是论文给第一个位置的编号，从 1 数起；片段内位置则两边一样。最大的位置是最后一个 `[M]` 的位置，
 # 而不是原文的长度：Part B 不占新的位置。
 # %%
@@ -184,7 +184,7 @@ Explorer(d)  # exchange the two spans: the positions stay
 # %% [markdown]
 # ## A line and its towers
 # The two numbers as coordinates: Part A is a line, and each span is a tower over its blank.
-# %% [markdown] zh
+# %% [markdown] zh 818560
 # ## 一条线和几座塔
 # 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
 # %% picture
@@ -208,7 +208,7 @@ fig.alt_text = (
 # - No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.)
 # - The order of the spans does not show: in any order the same tokens are at the same places.
 # - The line is the same for a blank of one word and of five: the length of an answer stays hidden.
-# %% [markdown] zh
+# %% [markdown] zh 4129dc
 # - 没有两行占同一个点。如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合。
 # - 看不出片段的顺序：无论什么顺序，同样的 token 总在同样的点上。
 # - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
@@ -237,7 +237,7 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 #
 # Without $Q$, the rows of a span share one place. Take a span `a b c` and its twin `b a c`: in row `c`,
 # attention sees the same tokens in both. Does its output differ? Random weights are enough to find out.
-# %% [markdown] zh
+# %% [markdown] zh 4a34c4
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
 #
@@ -290,7 +290,7 @@ for layers in (1, 2):
 #
 # "Block" is the original's word for a span. A sample that its code returned (commit 4f61ed7): 35 token ids,
 # two spans, its own special ids. Is ours the same?
-# %% [markdown] zh
+# %% [markdown] zh 914dd5
 # 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
 # 也就是说，掩码本身就透露了顺序。（后来的 GLM-130B 就靠这一点，不要第二个编号了，见第 10 章。）
 #
@@ -330,7 +330,7 @@ assert example.part_a_len == 32
 # ## Asking for a blank
 # At inference the position of `[S]` chooses the blank. We ask the model that learned the six words with a
 # single row of Part B, placed at each `[M]` in turn:
-# %% [markdown] zh
+# %% [markdown] zh 17977c
 # ## 指定填哪个空
 # 推理时，由 `[S]` 的位置指定填哪个空。拿前面学会了六个词的模型来问：Part B 只放一行，
 # 依次放在两个 `[M]` 的位置上：
@@ -353,7 +353,7 @@ for place in (2, 4):
 # ## Exercises
 # **1. ★★★ Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`,
 # which takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
-# %% [markdown] zh
+# %% [markdown] zh 8183ba
 # **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
 # `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
 #
@@ -394,7 +394,7 @@ def layout(position_ids, block_position_ids): ...  # your answer
 # **2. ★ Ask for a blank.** Write `first_row(part_a, n)`: `part_a` is a list of words with some `[M]`, and `n`
 # says which blank, counted from 0. Return `(token, position, block_position)` of the row that asks for its
 # first word.
-# %% [markdown] zh
+# %% [markdown] zh 3b9873
 # **2. ★ 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
 # %% check
@@ -428,7 +428,7 @@ def first_row(part_a, n): ...  # your answer
 # - [`minglm/model.py`](../minglm/model.py): `embed` adds the three vectors.
 # - [`minglm/use/generate.py`](../minglm/use/generate.py): `fill(..., order=...)` fills blanks in any order.
 # - Next: [why a row sees what it sees](03_who_sees_whom.md).
-# %% [markdown] zh
+# %% [markdown] zh 11ca5d
 # ## 接着读
 # - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example` 在最后一个循环里算出这两个编号。
 # - [`minglm/model.py`](../minglm/model.py)：`embed` 把三个向量加起来。

@@ -7,7 +7,7 @@
 #
 # - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
 # - **You need** [chapter 01](01_breaking_a_text.md), and [02](02_two_positions.md) for the positions.
-# %% [markdown] zh
+# %% [markdown] zh 97bc50
 # # 03 谁能看到谁
 # *掩码的形状从何而来？*
 #
@@ -34,7 +34,7 @@ LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 # ## The rows
 # The paper's example (figure 2): six words, `x3` and `x5 x6` blanked, the second span first in Part B. Each
 # printed column is one row of the sample.
-# %% [markdown] zh
+# %% [markdown] zh 53e84c
 # ## 有哪些行
 # 论文的例子（图 2）：六个词，挖掉 `x3` 和 `x5 x6`，第二个片段在 Part B 里排在前面。
 # 样本里的一个 token 叫一“行”，因为它就是掩码的一行；下面为了省地方，把各行横着打印。
@@ -48,7 +48,7 @@ print("part  ", *(f"{part:>3}" for part in d.part))
 
 # %% [markdown]
 # How the text became these rows, in eight frames. Full colour is what a frame adds.
-# %% [markdown] zh
+# %% [markdown] zh 5389b4
 # 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。
 # %%
 draw("film", derivation=d, width=580)
@@ -67,7 +67,7 @@ draw("film", derivation=d, width=580)
 # 1. Part A is known from the beginning: every row sees all of it, left and right.
 # 2. Part A is read before anything is written: it never sees Part B.
 # 3. A row of Part B sees itself and what was written before it in Part B, earlier spans included.
-# %% [markdown] zh
+# %% [markdown] zh b0d05b
 # ## 什么时候知道什么
 # 设身处地想一想 Part B 的某一行。第 6 个 token（掩码的第 6 行）读到 `x5`，要说出 `x6`。真正填空的时候，
 # 手里只有带空的文本，加上已经写好的部分，其余的还不存在。于是有两个要求：
@@ -83,7 +83,7 @@ draw("film", derivation=d, width=580)
 # %% [markdown]
 # ## As three sentences
 # May row `i` attend to row `j`?
-# %% [markdown] zh
+# %% [markdown] zh 54aa64
 # ## 照着句子写
 # 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
 # %% exact
@@ -105,7 +105,7 @@ for i in range(T):
 # %% [markdown]
 # Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0. Why a cell
 # is open or shut, for example row 6 (`x5`) and the answer that it must not see:
-# %% [markdown] zh
+# %% [markdown] zh af1859
 # 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。
 # 某一格为什么可见或不可见？比如第 6 行（`x5`）和它不该看到的答案：
 # %%
@@ -115,7 +115,7 @@ Explorer(d, (6, 7))
 # %% [markdown]
 # ## By loops, and by one line
 # The loops open cells block by block; the line compares all rows with all keys at once.
-# %% [markdown] zh
+# %% [markdown] zh cc47ba
 # ## 用循环写，用一行写
 # 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
 # %% exact
@@ -147,7 +147,7 @@ print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
 # `GLMMask` holds $A$ and the lengths of the samples, and builds a grid only on request.
-# %% [markdown] zh
+# %% [markdown] zh 101e68
 # 第 2 句到哪儿去了？不用写了：Part A 的行满足 `i < A`，`j <= i` 能打开的格子本来就都在 Part A 里。
 #
 # ## 用一个整数写
@@ -178,7 +178,7 @@ for part_a_len in (0, 5, 10):
 # %% [markdown]
 # The last lines turn the only dial: 0 is GPT, `T` is BERT, and GLM lies between. The mask of our ten rows,
 # with tokens, positions and targets:
-# %% [markdown] zh
+# %% [markdown] zh 3135bd
 # 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；
 # 介于两者之间的就是 GLM。下面是这十行的掩码，每行的 token、位置和标签都列在旁边：
 # %%
@@ -188,7 +188,7 @@ draw("mask", derivation=d, width=620)
 # ## Neighbours
 # A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`, *cumulative
 # sequence lengths of the queries*), keeps neighbours apart. Here: our ten rows, and six with a Part A of two.
-# %% [markdown] zh
+# %% [markdown] zh ef13e1
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
 # 谁就都看不到邻居了。这里是上面的十行样本，后面接一个六行的样本，它的 Part A 长为 2。
@@ -204,7 +204,7 @@ print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].s
 # ## A ripple
 # What a row may not see cannot change it, not by a single bit. So the mask can be tested from outside: take
 # a GLM with random weights, change one token, and see which outputs change.
-# %% [markdown] zh
+# %% [markdown] zh e717ee
 # ## 一圈涟漪
 # 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。所以从外面就能检验：
 # 取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
@@ -242,7 +242,7 @@ for j in (7, 9, 1):
 # %% [markdown]
 # `x6` changes itself and the two rows written after it; `x3`, written last, only itself; `x2` in Part A
 # every row. How far the ripple of `x6` reaches:
-# %% [markdown] zh
+# %% [markdown] zh e1b889
 # 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
 # `x6` 的涟漪传到了哪里、有多大：
 # %% picture
@@ -266,7 +266,7 @@ fig.alt_text = (
 # %% [markdown]
 # Do this for every token, and you measure the mask: column `j` holds the rows that move when token `j`
 # changes.
-# %% [markdown] zh
+# %% [markdown] zh 2bf5a0
 # 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
 # %% exact
 def measured(model, mask):
@@ -283,7 +283,7 @@ for layers in (1, 2, 4):
 # In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: now `i` knows about `k` at
 # second hand. The mask of two layers is the mask multiplied by itself, and GLM's mask survives this product.
 # Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn.
-# %% [markdown] zh
+# %% [markdown] zh 7ba93c
 # ## 为什么层数再多，也看不到更远
 # 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
 # 两层合起来的掩码，就是掩码乘以它自己。GLM 的掩码经得起这一乘：`i` 能看第 `j` 行，那么 `j` 看过的，
@@ -345,7 +345,7 @@ fig.alt_text = (
 # Part A, and from there to row 6, which has to say `x6`: a fine loss, and a model that cannot write.
 # (Chapter 06 trains one that cheats through another hole, inside the softmax; ten leaks that really
 # happened are in the [museum of mask bugs](museum.md).)
-# %% [markdown] zh
+# %% [markdown] zh 0f6051
 # 打 `!` 的地方就是泄露。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
 # `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
 # 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
@@ -358,7 +358,7 @@ fig.alt_text = (
 # ## Exercises
 # **1. ★★ Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
 # this list, as a list. (The sample has at least one row. Some lists have two such values.)
-# %% [markdown] zh
+# %% [markdown] zh a3cbeb
 # **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
 # 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
 #
@@ -391,7 +391,7 @@ def part_a_lens_of(visible_keys): ...  # your answer
 # %% [markdown]
 # **2. ★★ Count.** How many cells are open in a sample of `T` rows with a Part A of `A`? Write
 # `open_cells(T, A)` without a loop. This number is the work of attention.
-# %% [markdown] zh
+# %% [markdown] zh 219330
 # **2. ★★ 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
 # 写出 `open_cells(T, A)`：这个数就是注意力的计算量。
 # %% check
@@ -415,7 +415,7 @@ def open_cells(T, A): ...  # your answer
 # **3. ★★★ The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows
 # can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
 # integers is wrong and still gives no answer away.
-# %% [markdown] zh
+# %% [markdown] zh 06415e
 # **3. ★★★ 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
 # %% check
@@ -443,7 +443,7 @@ def check_cheating_rows(rows):
 # - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each of
 #   them must catch.
 # - Next: [filling by hand](04_filling_by_hand.md).
-# %% [markdown] zh
+# %% [markdown] zh 7365fe
 # ## 接着读
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
 #   带缓存生成时就是这样。

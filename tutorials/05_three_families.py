@@ -17,7 +17,7 @@
 # - **After this chapter you can** say what BERT, GPT, T5 and GLM see and predict, and turn one integer to get
 #   three masks.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
-# %% [markdown] zh
+# %% [markdown] zh 0dfaa2
 # # 05 三大家族
 #
 # *为什么没有一种预训练模型样样都行？*
@@ -57,7 +57,7 @@ from minglm.viz.palette import KINDS, THEMES
 # ## Five sentences, by hand
 #
 # The whole corpus: five sentences that begin with "we drank", and then a blank. Counting is enough.
-# %% [markdown] zh
+# %% [markdown] zh 7e76ea
 # ## 五个句子，动手算
 #
 # 全部语料就这五句话，都以 "we drank" 开头，后面留一个空。空里该填什么？数一数就知道。
@@ -79,7 +79,7 @@ CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
 #
 # Ask it for "we drank [M] [M] with him today". Two sentences fit. The first `[M]` is *red* or *green*, 1/2
 # each; the second is *wine* or *tea*, 1/2 each. Multiply:
-# %% [markdown] zh
+# %% [markdown] zh 9ff65d
 # **BERT** 给每个缺失的 token 放一个 `[M]`。每个 `[M]` 都能看到完整的上下文，但各猜各的，互不通气：
 #
 # $$p(x_1, x_2 \mid \text{上下文}) = p(x_1 \mid \text{上下文}) \cdot p(x_2 \mid \text{上下文}).$$
@@ -108,7 +108,7 @@ for filling, p in bert("with him today").items():
 # The other families go **one by one**: predict a word, look at it, predict the next, until the blank ends.
 # **GPT** looks only to the left. **T5** and **GLM** see both sides. (GPT gets an `[E]` here to make them
 # comparable.)
-# %% [markdown] zh
+# %% [markdown] zh cbec24
 # 一半的概率给了语料里没有的东西：*red tea* 和 *green wine*。（这里的 *red tea* 只是从没出现过的词语组合，
 # 不是中文说的红茶。）*water* 则根本填不进去：放了两个 `[M]`，等于事先告诉模型缺两个词。
 #
@@ -180,7 +180,7 @@ fig.alt_text = (
 # Now a sentence with two blanks: *red wine* and *him*. Two more models join: a prefix LM is a GPT that
 # looks both ways inside its prompt; UniLM is one network trained in turn as BERT, as GPT and, as here, for
 # text to text.
-# %% [markdown] zh
+# %% [markdown] zh 1b50a8
 # 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
@@ -207,7 +207,7 @@ for model, d in FAMILY.items():
 # ## Who sees whom: three loops, one rule
 #
 # Three masks as three rules; `True` means "row `i` may attend to row `j`":
-# %% [markdown] zh
+# %% [markdown] zh 01bab2
 # BERT 的 `[M]` 下面是被挖掉的词本身；GPT 的每个词下面是下一个词。T5 和 GLM 两者兼有：
 # 先是带空的文本，再把缺的词逐个写出来，每一行学下一个 token。T5 的空各有名字，叫 `<X0>`、`<X1>`。
 # GLM 的空一律是 `[M]`，挖掉的片段（span）一律以 `[S]` 开头，它们只靠位置来区分，
@@ -237,7 +237,7 @@ for model, sees in LOOPS.items():
 # %% [markdown]
 # The third rule contains the other two. With `A` = 0 its first condition never holds: GPT. With `A` = 7 it
 # always holds: BERT. So `max(A, i + 1)` of [chapter 03](03_who_sees_whom.md) serves all six models.
-# %% [markdown] zh
+# %% [markdown] zh 22a00d
 # 第三条规则把前两条都包括了。把“内部可以互相看”的那一部分的长度记作 `A`：`A` = 0 时第一个条件永远不成立，
 # 剩下的就是 GPT；`A` = 7 时它永远成立，剩下的就是 BERT。每一行看到的总是最前面的若干个 key，
 # 所以只要说出个数就够了：`max(A, i + 1)`。这就是 `minglm.keys_of_row`，六种模型全都适用。
@@ -256,7 +256,7 @@ draw("family", derivation=FAMILY["glm"], width=700)
 # %% [markdown]
 # T5 is drawn as three blocks because it has two networks: an encoder, and a decoder that attends to it. The
 # same models in the explorer (choose them under "next to"):
-# %% [markdown] zh
+# %% [markdown] zh d9e1ae
 # T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。在探索页里也可以把这些模型并排比较：
 # %%
 Explorer(FAMILY["glm"], (7, 6))
@@ -267,7 +267,7 @@ Explorer(FAMILY["glm"], (7, 6))
 #
 # Some keys are `[M]` and carry no word. So ask: when *red*, *wine* and *him* are predicted, which words of
 # the text are in sight?
-# %% [markdown] zh
+# %% [markdown] zh ba02fd
 # ## 每一行真正用得上什么
 #
 # 光看掩码还不够：有的 key 是 `[M]`，里面什么信息也没有。真正该问的是：
@@ -317,7 +317,7 @@ fig.alt_text = (
 #
 # Are words to the right in sight? Does a word see the earlier ones of its own blank? And is the length of the
 # blank hidden, so that *water* and *red wine* are asked for with the same input?
-# %% [markdown] zh
+# %% [markdown] zh 494f83
 # 浅蓝色是原文中保留的词，橙色是空里已经说出来的词。GLM 在说 *red* 之前已经看到了 *him*，
 # 因为片段的顺序是打乱的；换一次抽样，也可能正好反过来。T5 则永远从左到右。
 #
@@ -354,7 +354,7 @@ for model, d in FAMILY.items():
 #
 # One blank over the whole text leaves a single `[gM]` in Part A, and Part B writes everything from left to
 # right: GPT, with two more rows in front. A blank of one word is BERT's cloze.
-# %% [markdown] zh
+# %% [markdown] zh 7af0b2
 # 这就是本章问题的答案。要理解文本，就得两边都看：BERT。要写作，每个词都得接着前一个词往下写，
 # 长度也不能事先定死：GPT。GPT 除最后一行外，行行都在学；在 GLM 里，Part A 的各行只供阅读。
 # T5 和 GLM 的回答相同：T5 要两套网络层，GLM 只要一套，外加第二个位置编号。
@@ -380,7 +380,7 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # world a fox eats red berries or white mushrooms, and a mouse lives on the farm or in the forest. The three
 # texts below are from sentences that were held out. How likely is each answer? (GPT and BERT are told its
 # length, GLM also has to end it.)
-# %% [markdown] zh
+# %% [markdown] zh fc0df6
 # ## 换成训练好的网络
 #
 # 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个小世界里的同一批句子
@@ -445,7 +445,7 @@ fig.alt_text = (
 # seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world), are measured against the best that each mask
 # allows. There are ways around a mask: GPT can compare whole sentences, one for each animal, and BERT can
 # fill one `[M]` at a time. Both then read more often, and GPT needs a list of answers.
-# %% [markdown] zh
+# %% [markdown] zh 5ec1b6
 # 数出来的结论，网络都学会了。GPT 看不到右边的 mice，只好把概率摊给所有动物。BERT 把四分之一的概率给了
 # red mushrooms 和 white berries，这里没有哪只狐狸吃这些；又把三分之一以上给了 *on the forest* 和
 # *in the farm*。GLM 没有这两种毛病。全部问题、多个随机种子的结果，以及每种掩码所允许的上限，见
@@ -462,7 +462,7 @@ fig.alt_text = (
 # **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` gives BERT, GPT and this
 # prefix LM? Answer with a dict with the keys `"bert"`, `"gpt"` and `"prefix"`. (One of them has two right
 # answers. Why?)
-# %% [markdown] zh
+# %% [markdown] zh 17ef52
 # **记住**：BERT 一次填完所有的空，各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
 # 它们的掩码都只是一个整数 `A`：第 `i` 行看得到 `max(A, i + 1)` 个 key。`A` = 0 是 GPT，
 # `A` 等于全长是 BERT。
@@ -493,7 +493,7 @@ def check_one_integer(answer):
 # **2. When BERT is right.** Find a list of two-word fillings, with at least two first words and at least
 # two second words, for which predicting the two words independently gives every filling the same
 # probability as predicting them one by one.
-# %% [markdown] zh
+# %% [markdown] zh 297bc0
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
 # %% check
@@ -518,7 +518,7 @@ def check_independent(fillings):
 # **3. What a blank costs.** Write `learned(model, text_len, lengths)`: how many rows have a target if
 # blanks of these lengths are cut into a text of `text_len` tokens, for the models `"bert"`, `"gpt"`, `"t5"`
 # and `"glm"`. The rows printed above are all you need.
-# %% [markdown] zh
+# %% [markdown] zh 920779
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。
@@ -554,7 +554,7 @@ def learned(model, text_len, lengths): ...  # your answer
 # - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` prints them
 #   side by side.
 # - Next: [attention by hand](06_attention_by_hand.md).
-# %% [markdown] zh
+# %% [markdown] zh 2eb44b
 # ## 接着读
 #
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row`，旁边还有 `GLMMask.bert`、`.gpt`、`.prefix`。

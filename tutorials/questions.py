@@ -4,7 +4,7 @@
 #
 # Most of them are about the two positions ([chapter 02](02_two_positions.md)) and the mask
 # ([chapter 03](03_who_sees_whom.md)). Facts about the original are from its code at commit 4f61ed7.
-# %% [markdown] zh
+# %% [markdown] zh 532266
 # # 常见问题：GLM 用户问过什么
 # *每个答案都用代码验证，并附上原来的讨论。*
 #
@@ -48,7 +48,7 @@ def say(a, b):
 # the text, in random order, and carry the position of their `[M]`: no new positions are needed (the largest
 # is that of the last token of Part A; the paper counts from 1). And if Part A saw Part B, it would pass the
 # answer on to the row that has to say it (chapter 03).
-# %% [markdown] zh
+# %% [markdown] zh 1598fc
 # **为什么 `x3` 排在输入的最后？为什么位置最大只到 5？为什么 Part A 不能看 Part B？**（THUDM/GLM#28）
 # 挖掉的片段要逐个 token 写出来，所以按随机的顺序接在文本后面，位置则取自己的 `[M]` 的位置，不占新的位置
 # （最大的就是 Part A 最后一个 token 的位置；论文从 1 数起）。如果 Part A 能看到 Part B，
@@ -63,7 +63,7 @@ line("block position", d.block_position_ids)
 # %% [markdown]
 # **From 0 or from 1?** (zai-org/ChatGLM-6B#1258, #134) The paper's figure counts the first position from 1,
 # the code from 0, and weights were trained by code. It matters: a position selects a row of a table.
-# %% [markdown] zh
+# %% [markdown] zh a08359
 # **从 0 还是从 1 数起？**（zai-org/ChatGLM-6B#1258、#134）论文的图里，第一个位置从 1 数起，代码从 0 数起，
 # 而权重是用代码训练出来的。这不是小事：一个位置就是表里的一行，差一行，取出的就是另一组数。
 # %% exact
@@ -79,7 +79,7 @@ print("logits with the first position moved by one:", say(right, moved))
 # an input, so it has no position. Code that shifts labels inside the model wants each label one row later
 # and an input that ends in `eop`. (Here `eop` follows `eos`; the original's `[gMASK]` samples stop at
 # `eos`, and its sampler accepts either.)
-# %% [markdown] zh
+# %% [markdown] zh f73106
 # **`[gMASK]` 之后，`sop` 和答案的位置是多少？标签放在哪一行？**（zai-org/ChatGLM-6B#134、#1313、#498）
 # 和别的掩码一样：答案的位置始终是掩码的位置，只有片段内位置往下数。`eop` 只作标签，从不作输入，
 # 所以没有位置。有的代码到模型内部才把标签错开一位，那就要把每个标签后移一行，输入也要以 `eop` 结尾；
@@ -99,7 +99,7 @@ line("... labels", [-100] * (chat.part_a_len + 1) + learned)
 # **How does the model know which blank it fills, and in which order?** (THUDM/GLM#9, #31) By the position of
 # `[S]`, in any order ([chapter 02](02_two_positions.md) tries it). The authors fill from left to right, for
 # simplicity (#31). That a released model fills several blanks weakly was reported in #30.
-# %% [markdown] zh
+# %% [markdown] zh 2203ae
 # **推理时怎样指定填哪个空？按什么顺序填？**（THUDM/GLM#9、#31）由 `[S]` 的位置指定，顺序随意。
 # [第 02 章](02_two_positions.zh.md)试过。作者为简单起见，从左往右填（#31）。也有人报告，
 # 发布的模型同时填几个空时效果不好（#30）。
@@ -110,7 +110,7 @@ line("... labels", [-100] * (chat.part_a_len + 1) + learned)
 # **Which mask should I use?** (zai-org/GLM-130B#12, zai-org/ChatGLM2-6B#188) One that the model was trained
 # with. GLM-130B was trained with `[MASK]` and `[gMASK]`; ChatGLM2-6B was fine-tuned for chat without any
 # blanks.
-# %% [markdown] zh
+# %% [markdown] zh be2f99
 # **预测 x3 时看得到 x5 和 x6 吗？**（THUDM/GLM#20）如果它们的片段在 Part B 里排在前面，就看得到。
 # 这里正是如此：第二个 `[S]` 是第 8 个 token（掩码的第 8 行）。
 #
@@ -126,7 +126,7 @@ print({objective: example.special.mask_of(objective) for objective in objectives
 # hiyouga/ChatGLM-Efficient-Tuning#170) Because of padding. After Part B it is harmless; inside Part A every
 # row sees it, unless a second mask hides it. minglm packs samples end to end instead. Part B's rows,
 # compared with those of the sample alone:
-# %% [markdown] zh
+# %% [markdown] zh 443637
 # **为什么批量推理和单条推理的结果不同？**（THUDM/GLM#70、zai-org/ChatGLM-6B#841、
 # hiyouga/ChatGLM-Efficient-Tuning#170）问题出在填充（padding）。填在 Part B 后面没有害处，
 # 因为谁也不往后看；填在 Part A 里面，所有行都会看到它，除非另加一层掩码挡住。minglm 把样本首尾相接地打包，
@@ -150,7 +150,7 @@ print("packed behind another text ", say(alone, packed))
 # row is ambiguous: an input 50007 is the mask, a target the end. But one vector of the embedding, which is
 # also the head, serves both. The Hugging Face files, and minglm when it reads these weights, give `[gMASK]`
 # the id 50009 and a copy of the vector.
-# %% [markdown] zh
+# %% [markdown] zh 7deb89
 # **GLM-10B-Chinese 里 `[gMASK]` 和 `eop` 的 id 都是 50007，是弄错了吗？**（THUDM/GLM#55）
 # 没有哪一行会因此产生歧义：这个 id 作输入时只可能是掩码，作标签时只可能是结束标记。
 # 只是词向量表（它同时也是输出层）里的同一个向量得身兼两职。
@@ -166,7 +166,7 @@ print("reads ", *e.tokens, "  learns", *e.targets)
 # **Do later models still have two positions?** (mymusise/ChatGLM-Tuning#11, which quotes GLM-130B's
 # appendix) ChatGLM-6B does. GLM-130B went back to one: for `[MASK]` the answer keeps the mask's position,
 # after `[gMASK]` numbers simply go on. For the two examples of this page:
-# %% [markdown] zh
+# %% [markdown] zh d5dc4b
 # **后来的模型还有两个位置吗？**（mymusise/ChatGLM-Tuning#11，其中引用了 GLM-130B 的附录）ChatGLM-6B 有。
 # GLM-130B 回到了一个：`[MASK]` 的答案始终用掩码的位置，`[gMASK]` 之后则接着往下数。换作本页的两个例子就是：
 # %% exact
@@ -182,7 +182,7 @@ line("[gMASK]", range(len(chat.tokens)))
 # objectives, but chat is trained causally, with a prefix of length 0: a conversation of $n$ turns then
 # needs one sample instead of $n$, and at inference the cache of earlier turns can be kept. In minglm both
 # are one integer:
-# %% [markdown] zh
+# %% [markdown] zh 1c0557
 # **`[MASK]` 在 ChatGLM2-6B 里还能用吗？**（zai-org/ChatGLM2-6B#188）作者的回答：对话模型是用因果掩码微调的，
 # 没有填空。
 #
@@ -201,7 +201,7 @@ for name, part_a_len in (("ChatGLM-6B", 5), ("ChatGLM2-6B", 0)):
 # ## Read on
 # - [A museum of mask bugs](museum.md): ten masks that went wrong.
 # - [Why blank filling in 2026](why.md).
-# %% [markdown] zh
+# %% [markdown] zh afa93a
 # ## 接着读
 # - [掩码错误博物馆](museum.md)（英文）：十个写错的掩码。
 # - [2026 年为什么还要填空](why.md)（英文）。
