@@ -24,6 +24,7 @@ PAGES = [
         "tutorials/results/README.md",
     ),
 ]
+EXTRAS = "test,browser,tasks,interop,tools,onnx,data"
 INSTALL = """\
 pip install -e . && minglm fill "She was very [MASK] to see him." --top 5
 pip install -e '.[test]' && pytest
@@ -74,7 +75,8 @@ def test_the_readme_stays_short():
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
 def test_its_first_sh_block_is_the_two_lines_that_a_stranger_copies(page):
     assert re.findall(r"^```sh\n(.*?)^```$", read(page), re.M | re.S)[0] == INSTALL
-    assert "`pip install -e '.[test,browser,tasks,interop]' && pytest`" in read(page)
+    assert f"`pip install -e '.[{EXTRAS}]' && MINGLM_THOROUGH=1 pytest`" in read(page)
+    assert f"'.[dev,{EXTRAS},site]'" in read(".ci/run")
 
 
 def test_the_chinese_readme_follows_the_english_one():
@@ -157,6 +159,7 @@ def test_the_commands_run(page, minglm, small_run, tmp_path, monkeypatch, text_f
         (tmp_path / "runs" / name).symlink_to(small_run)
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "text.txt").write_text(text_file.read_text(encoding="utf-8"), encoding="utf-8")
+    Tokenizer.from_pretrained(small_run).save_pretrained(tmp_path / "gpt2")
     (tmp_path / "my.toml").write_text("[train]\nlr = 1e-3\n", encoding="utf-8")
     opened = []
     monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)

@@ -156,7 +156,7 @@ class RunningText:
     def examples(self, family, mask, most, stride):
         """Yields two Examples of each window: bidirectional and left to right."""
         special, byte_lengths = self.tokenizer.special, self.tokenizer.byte_lengths()
-        for number, (ids, n_bytes) in enumerate(encode_documents(self.read(), self.tokenizer, np.int64)):
+        for number, (ids, n_bytes, _) in enumerate(encode_documents(self.read(), self.tokenizer, np.int64)):
             self.documents[number] |= dict(tokens=len(ids), bytes=n_bytes)
             for start, end, first in windows(len(ids), most, stride):
                 self.windows.append((number, end - first, int(byte_lengths[ids[first:end]].sum())))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.hub import is_hub
 from ..errors import MinglmError, note
 from ..files.checkpoint import CONFIG, TOKENIZER, WEIGHTS, Checkpoints
 from ..files.lock import claimed, contents, locked
@@ -81,8 +82,8 @@ def run_folder(out):
 
 
 def data_text(config):
-    """The paths of data.text, absolute."""
-    return tuple(str(Path(p).resolve()) for p in config.data.text)
+    """The paths of data.text, absolute; names on the hub as they are."""
+    return tuple(str(p) if is_hub(p) else str(Path(p).resolve()) for p in config.data.text)
 
 
 def run_settings(out):

@@ -17,6 +17,7 @@ import minglm.data.corpus
 import minglm.data.documents
 from minglm.data.corpus import build_corpus, cached_corpus, default_cache, embedded_corpus, open_corpus
 from minglm.data.documents import find_files, read_documents
+from minglm.data.samples import cut_windows, hold_out
 from minglm.data.tokenizer import Tokenizer
 from minglm.errors import MinglmError
 
@@ -588,3 +589,35 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path, token
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "minglm"
+
+
+# Held out by content
+
+
+def test_a_document_held_out_by_content_stays_so_when_texts_are_added(tokenizer, tmp_path):
+    old, new = (written(tmp_path / name, "") for name in ("old.txt", "new.txt"))
+    texts = [f"And God said, Let there be light {n}." for n in range(60)]
+    old.write_text("\n\n".join(texts), encoding="utf-8")
+    new.write_text("\n\n".join(t.upper() for t in texts[:7]) + "\n\n" + texts[3], encoding="utf-8")
+
+    def held_out(name, *files):
+        corpus = build_corpus(files, tokenizer, tmp_path / name)
+        windows = cut_windows(corpus.offsets, 512)
+        parts = [
+            [tokenizer.decode(corpus.document(i)) for i in part.document]
+            for part in hold_out(windows, 5, corpus.hashes)
+        ]
+        assert sorted(sum(parts, [])) == sorted(documents_of(corpus, tokenizer)) and not {*parts[0]} & {
+            *parts[1]
+        }
+        return parts[1]
+
+    before, after = held_out("one", old), held_out("two", new, old)
+    assert 3 < len(before) < 25 and {*before} == {*after} & {*texts}
+
+
+def test_if_no_hash_is_a_multiple_equal_documents_are_still_on_one_side():
+    windows = cut_windows(np.array([0, 5, 9, 20, 24]), 512)
+    hashes = np.array([7, 3, 9, 3], dtype=np.uint64)
+    training, held = hold_out(windows, 20, hashes)
+    assert held.document.tolist() == [1, 3] and training.document.tolist() == [0, 2]
