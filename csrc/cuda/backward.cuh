@@ -47,8 +47,9 @@ struct BackwardShape {
     static constexpr int walked = D <= 64 ? 64 : 32;    // keys (or rows) of a tile
     static constexpr bool hold_v = D <= 96;             // in registers; else V is reloaded for each tile
     static constexpr int stage_bytes = 2 * SharedTile<walked, D>::bytes;
-    static constexpr int row_bytes = walked * 12;       // of each row of a tile: lse, delta, visible keys
-    static constexpr int shared_bytes = 2 * SharedTile<own, D>::bytes + 2 * stage_bytes + 2 * row_bytes;
+    static constexpr int row_bytes = walked * 8;        // of each row of a tile: lse and delta; grad_kv only
+    static constexpr int grad_q_bytes = 2 * SharedTile<own, D>::bytes + 2 * stage_bytes;
+    static constexpr int grad_kv_bytes = grad_q_bytes + 2 * row_bytes;
 };
 
 // S and dP of a warp's 16 rows and a tile of columns, or S^T and dP^T of 16 keys and a tile of rows. left(d,
@@ -111,6 +112,11 @@ __device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t hea
 
 __device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
     return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
+}
+
+// The first row that sees a key, counted from the sample's first query.
+__device__ __forceinline__ int seen_from(const Sample& sample, int key) {
+    return static_cast<int>(first_row_of_key(key, sample.part_a_len, sample.first_row) - sample.first_row);
 }
 
 // ---- dQ ---------------------------------------------------------------------------------------------------
@@ -198,18 +204,19 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
 #pragma unroll
         for (int i = 0; i < 4; ++i) state.grad_q[n][i] = 0;
 
+    const int mine = tiles_of_warp(begin + row, 16, sample, KEYS);
     int j = 0;
     for (; j < full; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
     }
     const int r = begin + row;
     const float scale = static_cast<float>(p.scale);
@@ -223,12 +230,9 @@ template <int ROWS>
 struct RowTable {
     float* lse;
     float* delta;
-    int* visible;
 
     __device__ __forceinline__ explicit RowTable(unsigned char* memory)
-        : lse(reinterpret_cast<float*>(memory)),
-          delta(lse + ROWS),
-          visible(reinterpret_cast<int*>(delta + ROWS)) {}
+        : lse(reinterpret_cast<float*>(memory)), delta(lse + ROWS) {}
 };
 
 template <int D, class T>
@@ -241,13 +245,13 @@ struct GradKV {
     int v_row;  // the first of this warp
     uint32_t k[D / 16][4], v[HOLD_V ? D / 16 : 1][4];
     float grad_k[D / 8][4], grad_v[D / 8][4];
-    int key;  // the first of this lane's two; the other is 8 further on
+    int seen_from[2];  // of this lane's two keys: the first row that sees it, counted from the first tile's
     float c;
     LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
 
     template <bool PARTIAL>
     __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out,
-                                          const RowTable<ROWS>& rows) {
+                                          const RowTable<ROWS>& rows, int begin) {
         float s[ROWS / 8][4] = {}, dp[ROWS / 8][4] = {};
         product<D, T, ROWS>(s, held(k), q, by_row);
         if constexpr (HOLD_V)
@@ -260,7 +264,7 @@ struct GradKV {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const int row = n * 8 + lane_id() % 4 * 2 + i % 2;
-                const bool hidden = PARTIAL && key + i / 2 * 8 >= rows.visible[row];
+                const bool hidden = PARTIAL && row < seen_from[i / 2] - begin;
                 s[n][i] = hidden ? 0 : exp2_fast(c * s[n][i] - rows.lse[row]);
                 dp[n][i] = s[n][i] * (dp[n][i] - rows.delta[row]);
             }
@@ -284,10 +288,8 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
     // Tiles of rows, counted from the first row that sees the first key; those before `full` contain a row
     // that does not see the last one.
     const int end = begin + KEYS < len_k ? begin + KEYS : len_k;
-    const int first =
-        static_cast<int>(first_row_of_key(begin, sample.part_a_len, sample.first_row) - sample.first_row);
-    const int whole =
-        static_cast<int>(first_row_of_key(end - 1, sample.part_a_len, sample.first_row) - sample.first_row);
+    const int first = seen_from(sample, begin);
+    const int whole = seen_from(sample, end - 1);
     const int tiles = first < len_q ? (len_q - first + ROWS - 1) / ROWS : 0;
     const int full = (whole - first + ROWS - 1) / ROWS;
 
@@ -323,7 +325,6 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
             const RowTable<ROWS> rows = rows_of(j);
             rows.lse[own_row] = lse;
             rows.delta[own_row] = delta;
-            rows.visible[own_row] = keys_seen(sample, first + j * ROWS + own_row);
         }
     };
     copy_tile<Shape::threads>(k_tile, GlobalRows(p.k, sample.first_k, len_k, head), begin);
@@ -337,7 +338,9 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
     GradKV<D, T> state;
     state.c = static_cast<float>(p.scale) * LOG2_E;
     const int key = warp_id() * 16;
-    state.key = begin + key + lane_id() / 4;
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+        state.seen_from[half] = seen_from(sample, begin + key + half * 8 + lane_id() / 4) - first;
     state.v_tile = v_tile;
     state.v_row = key;
 #pragma unroll
@@ -350,13 +353,16 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
 #pragma unroll
         for (int i = 0; i < 4; ++i) state.grad_k[n][i] = state.grad_v[n][i] = 0;
 
+    // A warp computes nothing before the tile with the first row that sees its first key, and nothing at all
+    // without a key of its own.
+    const int mine = begin + key < len_k ? (seen_from(sample, begin + key) - first) / ROWS : tiles;
     int j = 0;
     for (; j < full && j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
         read_row(j + 1);
-        state.template visit<true>(q_tile(j), grad_tile(j), rows_of(j));
+        if (j >= mine) state.template visit<true>(q_tile(j), grad_tile(j), rows_of(j), j * ROWS);
         write_row(j + 1);
     }
     for (; j < tiles; ++j) {
@@ -364,7 +370,8 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
         __syncthreads();
         fetch(j + 1);
         read_row(j + 1);
-        state.template visit<false>(q_tile(j), grad_tile(j), rows_of(j));
+        if (j >= mine)
+            state.template visit<false>(q_tile(j), grad_tile(j), rows_of(j), j * ROWS);
         write_row(j + 1);
     }
     const int64_t first_key = sample.first_k + begin + key, keys = len_k - begin - key;

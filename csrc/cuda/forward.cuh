@@ -175,19 +175,22 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
         }
     }
 
+    // Of the block's tiles, a warp computes those that its own last row sees; none without a row of its own.
+    const int mine = tiles_of_warp(begin + row, 16 * SIXTEENS, sample, KEYS);
+
     // One barrier per tile: after it, tile j has arrived for all threads, and none still reads tile j - 1.
     int j = 0;
     for (; j < full; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
     }
 
 #pragma unroll

@@ -42,10 +42,10 @@ std::string backward_as(const AttentionProblem& p, cudaStream_t stream) {
                              DELTA_ROWS * 32, 0, stream, p));
     if (wrong.empty() && p.queries)
         wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads),
-                             Shape::threads, Shape::shared_bytes, stream, p));
+                             Shape::threads, Shape::grad_q_bytes, stream, p));
     if (wrong.empty() && p.keys)
         wrong = words(launch(&grad_kv_kernel<D, T>, grid(places(p.keys, p.samples, Shape::own), p.heads),
-                             Shape::threads, Shape::shared_bytes, stream, p));
+                             Shape::threads, Shape::grad_kv_bytes, stream, p));
     return wrong;
 }
 

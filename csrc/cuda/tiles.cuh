@@ -43,6 +43,13 @@ __device__ __forceinline__ int visited_tiles(int64_t last_row, const Sample& sam
     return static_cast<int>((keys_of_row(last_row, sample.part_a_len, sample.len_k) + tile - 1) / tile);
 }
 
+// The number of tiles that a warp with `rows` rows from `row` on has to compute: all that its last row sees.
+__device__ __forceinline__ int tiles_of_warp(int row, int rows, const Sample& sample, int tile) {
+    const int end = static_cast<int>(sample.len_q);
+    if (row >= end) return 0;
+    return visited_tiles(sample.first_row + (row + rows < end ? row + rows : end) - 1, sample, tile);
+}
+
 // ROWS x D 16-bit numbers in shared memory. Columns come in slabs of 32, so a row of a slab is 64 bytes: four
 // chunks of 16, and two rows fill the 32 banks once. A chunk is shifted by the number of its pair of rows, so
 // that the eight rows of an 8x8 matrix, which load_matrices reads at once, lie in eight different quarters of
