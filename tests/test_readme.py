@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SMALL
 
+from minglm import Tokenizer
 from minglm.model_config import num_parameters
 from minglm.train.config import resolve
 from minglm.train.presets import PRESETS
