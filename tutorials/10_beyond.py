@@ -21,6 +21,29 @@
 #
 # **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published sentence or
 # line of code was found. Numbers in brackets are sources at the end.
+# %% [markdown] zh 07ce8c
+# # 10 后来的 GLM
+# *后来的 GLM 保留了什么？*
+#
+# GLM 之后有 GLM-130B（2022）、三代 6B 的 ChatGLM（2023）和 GLM-4-9B（2024），本章就讲到这里；GLM-4.5 及以
+# 后是混合专家模型。先看每个部分后来怎么样了，再细看其中两处改动，最后读入原版 GLM 的权重。（填空在别处的
+# 后续：[2026 年为什么还要填空](why.md)，英文。）
+#
+# - **学完本章，你能**说出 2024 年以前每一代 GLM 保留了什么，并读入原版权重。
+# - **预备知识**：第 [02](02_two_positions.zh.md) 到 [07](07_the_model.md) 章。
+#
+# | 部分（章） | 本书的 GLM | GLM-130B | ChatGLM | ChatGLM2 | ChatGLM3、GLM-4 |
+# |---|---|---|---|---|---|
+# | 空（01） | `[M]` `[sM]` `[gM]` | 保留：`[M]` `[gM]` | 未说明 | 保留：混合 | 未说明 |
+# | 位置（02） | 两张表 | **一个，旋转** | 保留：两个，旋转 | **一个，旋转** | **一个，旋转** |
+# | Part A（03） | 长度 A 任意 | 保留 | 保留 | **A = 0** | **A = 0** |
+# | 键和值（06） | 每个头一份 | 保留 | 保留 | 32 个头共 2 份 | 32 个头共 2 份 |
+# | 归一化（07） | LayerNorm 在前 | DeepNorm，在后 | DeepNorm，在后 | RMSNorm 在前 | RMSNorm 在前 |
+# | MLP（07） | GELU，4C | GeGLU | 保留 | SwiGLU | SwiGLU |
+# | 输出层（07） | 与词表共享 | 保留 | **独立矩阵** | **独立矩阵** | **独立矩阵** |
+#
+# **粗体**：放弃了；其余没写*保留*的是改动。*未说明*：没有找到公开的说法或代码。方括号里的数字是文末的出
+# 处。
 # %% imports
 import math
 import tempfile
@@ -58,6 +81,20 @@ BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 # The code of GLM-130B and ChatGLM-6B builds a matrix: ones on and below the diagonal, and ones in all
 # columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are one
 # integer.
+# %% [markdown] zh a7f0ef
+# - **GLM-130B** 的预训练就是填空：30 % 的 token 用 `[MASK]` 和 Poisson(3) 的片段，70 % 用 `[gMASK]` 和一
+#   直到结尾的片段 [1]。没有 `[sMASK]`，因为没找到一种统一的办法给中文、英文和代码断句 [4]。LayerNorm 放在
+# 相加之后，相加时残差乘以 $\sqrt{2n}$，$n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
+# - **ChatGLM-6B**：两个位置各旋转每个头的一半 [5]。它是对话模型，不会填空；下一代也不会 [12]。
+# - **ChatGLM2-6B** 预训练时和 GLM 一样混合几种目标 [6, 7]。对话训练时 Part A 为空，第二个位置就无话可说
+#   了 [7]：每个头只旋转一半。只有查询、键和值带偏置 [8]。
+# - **ChatGLM3-6B** 公开的代码是同一个网络 [9]，**GLM-4-9B** 是更大的一个 [10]。它的报告的摘要提到二维旋转
+#   位置 [11]，公开的代码里只有一维 [10]。预训练代码没有公开 [13]。
+#
+# ## 后来的掩码：都是我们的特例
+#
+# GLM-130B 和 ChatGLM-6B 的代码造出一个矩阵：对角线及以下全是 1，`sop` 之前的各列也全是 1 [2, 5]。
+# 从 ChatGLM2 起，后一半去掉了 [8, 9, 10]。两者都只是一个整数。
 # %% exact
 T, A = 8, 5
 row, column = np.indices((T, T))
@@ -74,6 +111,10 @@ Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3)
 # Why give Part A up? In a chat it would be all that was said before: with every turn it grows, every row
 # changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were read
 # stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
+# %% [markdown] zh a2ca6d
+# 为什么不要 Part A 了？对话里，Part A 就是之前说过的所有话：每说一轮它就变长，每一行都变了，都得重读一
+# 遍，而且训练时每一轮都要单独做成一个样本。$A = 0$ 时，读过的行不再变 [7]。用纸笔算：四轮，每轮
+# 问 3 个 token，答 2 个。
 # %% exact
 ends = [5, 10, 15, 20]
 print("rows computed, A = 0:           ", ends[-1])
@@ -83,6 +124,10 @@ print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(e
 # ## Later position schemes: special cases of ours, or none at all
 #
 # A short blank, and a text that continues, under each rule [2, 5, 8]:
+# %% [markdown] zh d88d73
+# ## 后来的位置方案：要么是我们的特例，要么根本没有
+#
+# 一个短空，一段续写，看它们在每种规则下的编号 [2, 5, 8]：
 # %% exact
 short = build_example(range(8, 14), [Span(2, 4)], [0])
 long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
@@ -112,6 +157,14 @@ show("ChatGLM2-6B       position", range(8))
 # GLM adds a learned vector to the token. A rotary position *turns* queries and keys, say by 30 degrees per
 # position: $q = (1, 0)$ at position 1 turns to 30 degrees, $k = (1, 0)$ at position 3 to 90, and their
 # product is $\cos 60° = 0.5$, as at positions 5 and 7: only distance counts.
+# %% [markdown] zh 5a2f2f
+# ChatGLM2 的提示词以 `[gMASK]`、`sop` 开头 [8]：按我们的规则，就是一个前面什么都没有的空。
+#
+# ## 旋转位置
+#
+# GLM 给 token 加上一个学出来的向量。旋转位置（RoPE）则把查询和键*转*一个角度，比如每个位置 30 度：位
+# 置 1 上的 $q = (1, 0)$ 转到 30 度，位置 3 上的 $k = (1, 0)$ 转到 90 度，内积是 $\cos 60° = 0.5$；位
+# 置 5 和 7 也一样：只有距离起作用。
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -156,6 +209,15 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 # `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
 # large, 410M, 515M, 2B, 10B and the Chinese ones. This page makes up a checkpoint in the layout of the
 # original training code. First, a small GLM learns four sentences by heart.
+# %% [markdown] zh b0fa53
+# 同样两个 token 在所有位置上的得分。查表的话，距离要靠学；旋转的话，得分里天生就有距离，而且没有表会用
+# 完。
+#
+# ## 原版 GLM 的权重
+#
+# `GLM.from_original` 和 `Tokenizer.from_original` 能读作者为 GLM 公开的权
+# 重：base、large、410M、515M、2B、10B 和中文的几个。本页按原版训练代码的格式造一个检查点。先让一个
+# 小 GLM 背下四句话。
 # %%
 SENTENCES = (
     "the cat sat on the mat.",
@@ -192,6 +254,8 @@ print(f"loss at the end {loss.item():.2f}, ln V = {math.log(tokenizer.vocab_size
 
 # %% [markdown]
 # The weights have other names there:
+# %% [markdown] zh 64a11f
+# 在原版里，权重换了名字：
 # %% exact
 weights = {original_name(name): w.clone() for name, w in model.state_dict().items()}
 for name in model.state_dict():
@@ -202,6 +266,9 @@ for name in model.state_dict():
 # %% [markdown]
 # Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads: its share of $Q$, of
 # $K$ and of $V$, which are not adjacent in the matrix. On paper, with $C = 4$ and two ranks:
+# %% [markdown] zh 53e4c7
+# 大的检查点切成若干 *rank*，每个 GPU 一个文件。一个 rank 存的是完整的头：它在 $Q$、$K$、$V$ 里各占一份，
+# 而这三份在矩阵里并不相邻。用纸笔看，$C = 4$，两个 rank：
 # %% exact
 def share(name, weight, rank, ranks):
     if "query_key_value" in name:
@@ -237,6 +304,8 @@ fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half 
 
 # %% [markdown]
 # One folder per checkpoint, one file per rank, one line with the number of the last checkpoint:
+# %% [markdown] zh cb3532
+# 每个检查点一个文件夹，每个 rank 一个文件，另有一行文字写着最后一个检查点的编号：
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -250,6 +319,8 @@ for path in sorted(folder.rglob("*")):
 
 # %% [markdown]
 # Two lines read it and put the ranks together:
+# %% [markdown] zh c07013
+# 两行代码读进来，并把各个 rank 拼回去：
 # %%
 loaded = GLM.from_original(checkpoint)
 tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
@@ -262,6 +333,9 @@ for name, weight in model.state_dict().items():
 # %% [markdown]
 # (`minglm convert` does this in one line.) A later or damaged model is refused. And a `.pt` file is a pickle,
 # which can call any function when it is opened; minglm calls none:
+# %% [markdown] zh e7df0e
+# （`minglm convert` 一行就能做完。）更晚的模型、损坏的文件都会被拒绝。另外，`.pt` 文件是 pickle，一打开就
+# 可能调用任意函数；minglm 一个也不会调用：
 # %%
 class Trap:
     def __reduce__(self):
@@ -288,6 +362,15 @@ for source in (no_tables, folder / "trap.pt"):
 # the second half by the block position, each half with its own `theta` of $D / 4$ angles,
 # $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
 # with pairs as in `turn`.
+# %% [markdown] zh c8cf87
+# **记住：** 从 ChatGLM2 起，后来的模型 A = 0，对话更省，也不再需要第二个位置。它们的掩码仍是我们的那一个
+# 整数。原版的权重就是我们的那些张量，只是换了名字，切成了几个 rank。
+#
+# ## 练习
+#
+# **1. ★★★** ChatGLM-6B 保留了 GLM 的两个位置 [5]：每个头的前一半按位置旋转，后一半按片段内位置旋转，每一
+# 半有自己的 `theta`，各 $D / 4$ 个角度：$10000^{-2j / (D/2)}$。写
+# 出 `rotary_2d(x, position_ids, block_position_ids)`，$x$ 的形状是 $(T, D)$，配对方式同 `turn`。
 # %% check
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
@@ -319,6 +402,9 @@ def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 # %% [markdown]
 # **2. ★★** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
 # pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
+# %% [markdown] zh c64962
+# **2. ★★** 把各个 rank 拼回去。写出 `join_qkv(pieces)`：由所有 rank 的那几块（一个张量列表）得到完整
+# 的 `query_key_value` 矩阵。先别看 `minglm/original/weights.py`。
 # %% check
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
@@ -382,3 +468,47 @@ def join_qkv(pieces): ...  # your answer
 #   [`vocabularies.py`](../minglm/original/vocabularies.py): names, ranks, and what a file may hold.
 # - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
 #   code.
+# %% [markdown] zh 567710
+# ## 接下来可以做什么
+#
+# - **旋转位置的 GLM。** 去掉两张位置表，在 `Layer.project` 里旋转查询和键。做到这样算完成：文本整体平移十
+#   个位置，logits 不变。
+# - **更少的键。** 给 `Layer` 和 `Cache` 配 $G$ 份键和值，而不是 $H$ 份。做到这样算完成：$G = H$ 时与原来
+#   逐位相同。
+# - **对话。** 用 $A = 0$ 微调，一个样本里放几轮。做到这样算完成：第二轮只读它自己的行。
+# - **你的语言。** 准备一个分词器，用预设 `small` 在几百兆文本上训练。做到这样算完成：在留出的文本上每字节
+#   几个比特，与 bzip2 相比。
+#
+# ## 出处
+#
+# *official*：作者的库
+# [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official)
+# 里的 `sat/model/official`。*config*：模型在 Hugging Face 上的 `config.json`。
+#
+# 1. THUDM/GLM-130B，[`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md)；宽度
+#    见 `configs/model_glm_130b.sh`。
+# 2. THUDM/GLM-130B，[`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py) 的
+#    `get_masks_and_position_ids`；[论文](https://arxiv.org/abs/2210.02414)附录 B.3，转引自
+#    [这个帖子](https://github.com/mymusise/ChatGLM-Tuning/issues/11)。
+# 3. *official*，`glm130B_model.py`。
+# 4. GLM-130B，[issue 74](https://github.com/zai-org/GLM-130B/issues/74)；另一位作者
+#    在 [issue 12](https://github.com/zai-org/GLM-130B/issues/12) 里说是为了效率。
+# 5. *official*，`chatglm_model.py`；[chatglm-6b](https://huggingface.co/THUDM/chatglm-6b) 的 *config*。
+# 6. ChatGLM2-6B，[README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md)。
+# 7. ChatGLM2-6B，[issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) 和
+#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64)，作者的回答。
+# 8. *official*，`chatglm2_model.py`；[chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b) 的 *config*
+#    和 `tokenization_chatglm.py`。
+# 9. *official*，`chatglm3_model.py`；[chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b) 的 *config*。
+# 10. *official*，`chatglm4_model.py`；huggingface/transformers，
+#     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm)。
+# 11. GLM-4，[arXiv 2406.12793](https://arxiv.org/abs/2406.12793)，只读了摘要。
+# 12. ChatGLM-6B，[issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242)；ChatGLM2-6B，
+#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188)，作者的回答。
+# 13. GLM-4，[issue 355](https://github.com/zai-org/GLM-4/issues/355)。
+#
+# ## 延伸阅读
+#
+# - [`minglm/original/weights.py`](../minglm/original/weights.py) 和
+#   [`vocabularies.py`](../minglm/original/vocabularies.py)：名字、rank，以及文件里允许有什么。
+# - [`tests/original/`](../tests/original)：每一种公开的格式，以及原版代码的输出记录。
