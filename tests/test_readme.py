@@ -15,7 +15,14 @@ from minglm.train.config import resolve
 from minglm.train.presets import PRESETS
 
 PAGES = [
-    *("README.md", "README.zh.md", "csrc/README.md", "tests/recorded/README.md", "tutorials/README.md"),
+    *(
+        "README.md",
+        "README.zh.md",
+        "csrc/README.md",
+        "tests/recorded/README.md",
+        "tutorials/README.md",
+        "tutorials/README.zh.md",
+    ),
     *(
         "tutorials/puzzles.md",
         "tutorials/cluster.md",

@@ -10,6 +10,17 @@
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
 #   answers.
 # - **You need** Python and a little PyTorch.
+# %% [markdown] zh 9e1417
+# # 00 一个空
+# *GLM 在做什么？*
+#
+# GLM，即 *General Language Model*（通用语言模型，Du 等
+# 人，ACL 2022，[arXiv 2103.10360](https://arxiv.org/abs/2103.10360)），靠**自回归空白填充**来学习：从文本
+# 里挖掉一些词，让模型再写回来。看到 `The [MASK] lives on the farm and eats mice.`，你会看看两边，写
+# 下 `cat`；本章教一个小网络做同样的事。后面各章再把它拆开细讲。
+#
+# - **学完本章，你能**说出 GLM 读的是什么、学的是什么，训练一个很小的 GLM，并看懂它的答案。
+# - **预备知识**：Python 和一点 PyTorch。
 # %% imports
 import math
 import re
@@ -33,6 +44,10 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 # ## A small world
 # Nine animals, three in each place, each with a food of its own, told in six forms with ten openings
 # (`minglm/data/toy.py`). One sentence per animal is held out.
+# %% [markdown] zh af5df2
+# ## 一个小世界
+# 九种动物，每个地方三种，各有各的食物，用六种句式、十种开头讲出来（`minglm/data/toy.py`）。每种动物留出一
+# 句不给模型读。
 # %% exact
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
 every = [
@@ -53,6 +68,11 @@ print("the question:", QUESTION, sep="\n    ")
 # ## Before
 # A tokenizer turns text into numbers, one per word, piece of a word or mark. The network is a small GLM with
 # random weights.
+# %% [markdown] zh e0131a
+# 只有最后一个词能说明是三种动物里的哪一种：从左往右读的模型，得在看到任何线索之前就回答。
+#
+# ## 训练之前
+# 分词器把文本变成数字，一个词、一个词的片段或一个标点各一个。网络是一个权重随机的小 GLM。
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -67,6 +87,8 @@ print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
 # %% [markdown]
 # Rubbish. How much probability does it give to each animal?
+# %% [markdown] zh 28f6ff
+# 一派胡言。它给每种动物多少概率？
 # %%
 def probabilities(text):
     answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
@@ -82,6 +104,12 @@ print(f"all nine animals together: {sum(before.values()):.6f}")
 # - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.
 #   After the last word of a blank the model must output `[E]`: this blank is done.
 # - **Two positions** say where a token belongs: the first, which blank; the second, where inside it.
+# %% [markdown] zh a51839
+# ## 它从什么里学
+# - **Part A** 是句子本身，每个空不管原来有几个词，都换成一个 `[M]`（`[MASK]`）。
+# - **Part B** 是挖掉的词：各个空按随机顺序排列，每个以 `[S]` 开头。一个空的最后一个词之后，模型必须输
+#   出 `[E]`：这个空填完了。
+# - **两个位置**说明一个 token 属于哪里：第一个说哪个空，第二个说空里的第几个。
 # %% exact
 words = "The bear lives in the forest and eats honey .".split()
 spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
@@ -113,6 +141,10 @@ with_a_row_marked()
 # In this course one token of a sample is called a **row**, because it is one row of this mask: coloured
 # cells are the tokens that it may look at. The first row is number 0. [Chapter 03](03_who_sees_whom.md)
 # derives the shape; here is the rule for the boxed row, cell by cell in a notebook:
+# %% [markdown] zh 528bb6
+# 在这门课里，样本的一个 token 称为一**行**（row），因为它是这个掩码的一行：有颜色的格子就是它可以看
+# 的 token。第一行的编号是 0。[第 03 章](03_who_sees_whom.zh.md)会推导这个形状；下面是方框里那一行的规则，
+# 在 notebook 里可以逐格查看：
 # %%
 Explorer(d, (9, 8))
 
@@ -121,6 +153,9 @@ Explorer(d, (9, 8))
 # Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the right
 # one, averaged over the $M$ rows with a target: $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$.
 # By hand for one sentence, then by the library:
+# %% [markdown] zh 7e2713
+# Part B 的每一行预测它所在的空的下一个 token。损失是正确答案的负对数概率，对 $M$ 个有标签的行取平
+# 均： $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$ 。先对一句话亲手算，再用库来算：
 # %%
 def tokens_of(sentence):
     return [special.cls, *tokenizer.encode(sentence), special.eos]  # a first and a last token
@@ -149,6 +184,12 @@ assert abs(by_hand - model.loss(batch).item()) < 1e-4
 # ## Training
 # Each step cuts new blanks into 32 sentences and changes every weight a little so that the loss falls. It
 # takes about a minute; your numbers may differ a little.
+# %% [markdown] zh 7f3248
+# （`[S]` 和 `[E]` 是 `<|startofpiece|>` 和 `<|endofpiece|>` 的简写。）什么都不知道的模型
+# 给 $V$ 个 token 各 $1/V$ 的概率，所以它的损失是 $\ln V$ 。
+#
+# ## 训练
+# 每一步给 32 个句子重新挖空，并把每个权重改动一点点，让损失下降。大约要一分钟；你的数字可能略有不同。
 # %%
 model.train()
 optimizer = torch.optim.AdamW(model.parameters())
@@ -186,6 +227,11 @@ fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off abov
 #
 # ## After
 # The same blank, in a sentence that the model has never read:
+# %% [markdown] zh aea070
+# 损失降不到 0：如果动物和它的食物都被挖掉了，就没有任何东西能说明是哪一种。
+#
+# ## 训练之后
+# 同一个空，句子是模型从没读过的：
 # %%
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
@@ -209,6 +255,8 @@ fig.alt_text = (
 # %% [markdown]
 # (Note the scale on the left.) With half of the question missing, the first text below leaves three animals
 # possible, the second leaves one.
+# %% [markdown] zh 7f8581
+# （注意左图的刻度。）问题少了一半时，下面第一段文本里三种动物都有可能，第二段里只剩一种。
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -222,6 +270,8 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
 # %% [markdown]
 # All nine held-out sentences, with the animal, the place or the food cut out. Nothing says how many words a
 # blank holds.
+# %% [markdown] zh 0b6006
+# 留出的九句话，分别挖掉动物、地点或食物。没有任何东西说明一个空里有几个词。
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -237,6 +287,9 @@ print("\ncorrect, of nine each:", correct)
 # ## A model that has read stories
 # A larger one comes with minglm. It was trained mainly on simple stories, plus some Jane Austen and Bible
 # verses. Its three likeliest answers:
+# %% [markdown] zh e306c7
+# ## 读过故事的模型
+# minglm 自带一个大一些的模型，主要读简单的故事，也读了一点简·奥斯汀和圣经。它概率最大的三个答案：
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
@@ -259,6 +312,15 @@ for text in (
 # ## Exercises
 # **1. ★** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
 # the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
+# %% [markdown] zh e6eab5
+# GLM 的主张是：几乎所有任务都能写成这样一个空：一个标签、一段译文、一段续写。
+#
+# **记住：** GLM 从文本里挖掉一些片段，再学着把它们一个 token 一个 token 地写回来。Part A 是文本，每个空换
+# 成一个 `[M]`；Part B 是缺的词。没训练过的模型，损失是 $\ln V$ 。
+#
+# ## 练习
+# **1. ★** 从 $L$ 个 token 的文本里挖掉若干片段 `(start, end)`，不含 `end`。样本一共有几行
+# （Part A 加 Part B）？写出 `count_rows(L, spans)`。
 # %% check
 def check_count_rows(count_rows):
     for n in range(50):
@@ -282,6 +344,9 @@ def count_rows(L, spans): ...  # your answer
 # %% [markdown]
 # **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
 # front of each span, and the spans in the given order.
+# %% [markdown] zh dede56
+# **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`，片
+# 段按给定的顺序排列。
 # %% check
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()
@@ -310,6 +375,8 @@ def part_b(words, spans, order): ...  # your answer
 
 # %% [markdown]
 # **3. ★★** Find a text with one `[MASK]` that names no animal and that the model answers with `goose`.
+# %% [markdown] zh f3cb20
+# **3. ★★** 找一段文本，里面有一个 `[MASK]`，不提任何动物，而模型的回答是 `goose`。
 # %% check
 def check_goose(text):
     assert isinstance(text, str), "the answer is a text in quotes"
@@ -329,3 +396,8 @@ def check_goose(text):
 # - [`tests/test_tour.py`](../tests/test_tour.py): what minglm promises, in ten small tests.
 # - [`minglm/infilling.py`](../minglm/infilling.py): `build_example`, which made every sample here.
 # - Next: [how blanks are chosen](01_breaking_a_text.md).
+# %% [markdown] zh d127ec
+# ## 延伸阅读
+# - [`tests/test_tour.py`](../tests/test_tour.py)：minglm 承诺了什么，十个小测试。
+# - [`minglm/infilling.py`](../minglm/infilling.py)：`build_example`，本章的样本都是它造的。
+# - 下一章：[空是怎么选的](01_breaking_a_text.zh.md)。

@@ -16,7 +16,7 @@
 # 再像预训练那样随机地挖，最后把每段文本原样拼回去。
 #
 # - **学完本章，你能**写出任何文本的 Part A 和 Part B，并照 GLM 的办法采样空。
-# - **预备知识**：[第 00 章](00_one_blank.md)（英文）。
+# - **预备知识**：[第 00 章](00_one_blank.zh.md)。
 # %% imports
 import math
 import os

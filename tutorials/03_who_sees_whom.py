@@ -449,4 +449,4 @@ def check_cheating_rows(rows):
 #   带缓存生成时就是这样。
 # - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
 # - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
-# - 下一章：[动手填空](04_filling_by_hand.md)（英文）。
+# - 下一章：[动手填空](04_filling_by_hand.zh.md)。

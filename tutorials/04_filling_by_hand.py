@@ -8,6 +8,15 @@
 # - **After this chapter you can** fill any blank in any order with a model's logits, and say which row asks
 #   for what.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
+# %% [markdown] zh b3660b
+# # 04 动手填空
+# *训练好的 GLM 怎么预测？*
+#
+# 读原版代码的人最常问：训练代码有了，预测在哪？预测就是一个十行的循环。先让一个只背下六个词的小模型跑一
+# 遍，再换成自带的模型。
+#
+# - **学完本章，你能**用模型的 logits 按任意顺序填任意一个空，并说出哪一行在问什么。
+# - **预备知识**：第 [02](02_two_positions.zh.md) 和 [03](03_who_sees_whom.zh.md) 章。
 # %% imports
 import matplotlib.pyplot as plt
 import torch
@@ -26,6 +35,11 @@ torch.set_num_threads(1)  # these models are too small to share
 # position of its `[M]`, block position 1; take the likeliest token; append it at the same position, block
 # position 2; and so on until the prediction is `[E]`, which is never appended. For `x1 x2 [M] x4 [M]`, the
 # second blank first, the rows must be these, five predictions in all:
+# %% [markdown] zh 3bf086
+# ## 用纸笔算
+# 一行读进一个 token，预测它所在的空的下一个 token。所以要填一个空：在它的 `[M]` 的位置上接一个 `[S]`，片
+# 段内位置是 1；取概率最大的 token；接在同一个位置上，片段内位置是 2；这样一直做到预测出 `[E]` 为
+# 止，`[E]` 本身从不接上去。拿 `x1 x2 [M] x4 [M]` 来说，先填第二个空，各行必须是下面这样，一共预测五次：
 # %% exact
 TEXT = ["x1", "x2", "x3", "x4", "x5", "x6"]
 d = explain(TEXT, [(2, 3), (4, 6)], [1, 0])
@@ -39,6 +53,9 @@ Explorer(d, (6, 5))  # the first step after [S]: row 6 sees Part A, [S] and itse
 # %% [markdown]
 # ## A model that knows six words
 # It learns the text of chapter 02 in both orders, for a few seconds.
+# %% [markdown] zh 247e5c
+# ## 只认识六个词的模型
+# 用第 02 章的那段文本，两种顺序都学，几秒钟就够。
 # %%
 special = SpecialTokens()
 ids = dict(zip(TEXT, range(8, 14), strict=True))
@@ -59,6 +76,9 @@ print(f"loss {loss.item():.3f}")
 # ## The loop
 # Greedy, without a cache: each step reads all rows again and looks at the last one only. `forbidden` are
 # tokens that must not be chosen.
+# %% [markdown] zh 62b40f
+# ## 这个循环
+# 贪心，没有缓存：每一步都把所有行重读一遍，只看最后一行。`forbidden` 是不许选的 token。
 # %%
 @torch.no_grad()
 def fill_by_hand(model, special, part_a, blanks, forbidden=()):
@@ -92,6 +112,11 @@ assert [names[row[0]] for row in rows] == list(d.tokens)  # the sample that trai
 # their own.
 #
 # What happens to the mask? It grows by a row and a column per step, and what was there stays:
+# %% [markdown] zh 2d87da
+# 两种顺序填出来的文本相同。最后那条断言才是重点：模型填空时，一行一行造出来的正是它训练时的那个样本。后填
+# 的空看得到先填的答案，因为那些行就排在它自己的行之前。
+#
+# 掩码呢？每一步多一行、多一列，原有的部分不变：
 # %% picture
 fig, axes = plt.subplots(1, 5, figsize=(7, 1.9), layout="constrained")
 colours = ListedColormap([THEMES["light"]["faint"], KINDS["AA"].light, KINDS["BA"].light])
@@ -114,6 +139,12 @@ fig.alt_text = (
 # ## A model that has read stories
 # The same function with the bundled model. Part A has a first and a last token, and tokens without text are
 # forbidden. The library's `fill` gives the same answers:
+# %% [markdown] zh 5ef1d8
+# 所以前面的行每一步都在重复算同样的数。[第 09 章](09_filling_writing_classifying.zh.md)把它们存进缓存。
+#
+# ## 读过故事的模型
+# 还是同一个函数，换成自带的模型。Part A 有第一个和最后一个 token，没有文本的 token 不许选。库里
+# 的 `fill` 给出同样的答案：
 # %%
 box, tokenizer = read_model(BOX)
 no_text = (tokenizer.byte_lengths() == 0).nonzero()[0].tolist()  # special tokens
@@ -136,6 +167,13 @@ for text in ("She was very [MASK] to see him.", "The [MASK] ran to the [MASK] an
 # ## Exercises
 # **1. ★ The next row.** Write `next_row(row, token)`: `row` is `(token, position, block position)` of the row
 # just read, `token` what it predicted. Return the next row, or `None` after `"[E]"`.
+# %% [markdown] zh 0ea6c9
+# **记住：** 在某个 `[M]` 的位置上放一个 `[S]`，就是在问那个空；预测出的 token 成为下一行；`[E]` 结束这个
+# 空。空的顺序可以任选。写出来的这些行，就是训练时会造出的那个样本。
+#
+# ## 练习
+# **1. ★ 下一行。** 写出 `next_row(row, token)`：`row` 是刚读的那一行
+# 的 `(token, 位置, 片段内位置)`，`token` 是它的预测。返回下一行；如果预测的是 `"[E]"`，返回 `None`。
 # %% check
 def check_next_row(next_row):
     for i in range(d.part_a_len, len(d)):
@@ -167,6 +205,9 @@ def next_row(row, token): ...  # your answer
 # %% [markdown]
 # **2. ★ Put it back.** Write `put_back(part_a, answers)`: a list of words with `"[M]"`, and
 # `{position: list of words}`. Return the whole text as a list.
+# %% [markdown] zh 594687
+# **2. ★ 放回去。** 写出 `put_back(part_a, answers)`：前者是带 `"[M]"` 的词的列表，后者
+# 是 `{位置: 词的列表}`。返回整段文本的列表。
 # %% check
 def check_put_back(put_back):
     for order in ([0, 1, 2], [2, 0, 1]):
@@ -194,3 +235,7 @@ def put_back(part_a, answers): ...  # your answer
 # ## Read on
 # - [`minglm/use/drafts.py`](../minglm/use/drafts.py): `write_blanks` is this loop, for many texts at once.
 # - Next: [why fill blanks this way?](05_three_families.md) How GPT, BERT and T5 differ.
+# %% [markdown] zh 46f3ad
+# ## 延伸阅读
+# - [`minglm/use/drafts.py`](../minglm/use/drafts.py)：`write_blanks` 就是这个循环，一次处理许多文本。
+# - 下一章：[为什么要这样填空？](05_three_families.zh.md)讲 GPT、BERT 和 T5 有什么不同。

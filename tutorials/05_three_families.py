@@ -561,4 +561,4 @@ def learned(model, text_len, lengths): ...  # your answer
 # - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py)：`relative` 构造另外五种模型的各行。
 # - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` 把它们并排打
 #   印出来。
-# - 下一章：[动手算注意力](06_attention_by_hand.md)（英文）。
+# - 下一章：[动手算注意力](06_attention_by_hand.zh.md)。

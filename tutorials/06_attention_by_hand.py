@@ -9,6 +9,16 @@
 #   from a leaky one.
 # - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? Its one rule is enough:
 #   row $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
+# %% [markdown] zh 5b01ad
+# # 06 动手算注意力
+# *掩码在 softmax 里做了什么？*
+#
+# 一行看别的行：先打分，把分数变成份额，再把看到的东西混合起来。先用纸笔算；然后把掩码放进去，放在对的地
+# 方，也放在错的地方，直到模型找到漏洞作弊为止。
+#
+# - **学完本章，你能**用铅笔算注意力，加上掩码，并分辨掩码严不严实。
+# - **预备知识**：[第 03 章](03_who_sees_whom.zh.md)的掩码。（只为算子而来？知道一条规则就够了：第 $i$ 行
+#   可以看前 $\max(A, i + 1)$ 个键， $A$ 是 Part A 的长度。）
 # %% imports
 import math
 import os
@@ -32,6 +42,10 @@ SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 # The text is *the cat sat down*, with *sat down* blanked. Row 3, `[S]`, has to say *sat*, so it must not see
 # row 4. The first number of each token reveals a leak: it is 1 in the four tokens that row 3 may see, and 2
 # in the two that it may not.
+# %% [markdown] zh d9172c
+# ## 六个 token，各三个数
+# 文本是 *the cat sat down*，挖掉 *sat down*。第 3 行 `[S]` 要说出 *sat*，所以它不能看第 4 行。每
+# 个 token 的第一个数用来查泄漏：第 3 行可以看的四个 token 是 1，不可以看的两个是 2。
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
 x = np.array(
@@ -61,6 +75,15 @@ Explorer(d, (3, 4))  # the cell that must stay shut
 # 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$.) A hidden key is not counted: it gets 0.
 # 3. Divided by their sum they become **weights**. That is a softmax.
 # 4. The **output** is the average of the values with these weights.
+# %% [markdown] zh 8be71b
+# ## 用铅笔算一行
+# 第 3 行拿*查询*去问，每个 token 用*键*来答，混合起来的是*值*：在模型里这是三个不同的向量（第 07 章），这
+# 里三者都是 token 自己的那几个数。
+#
+# 1. 一个键的**分数**是 $s_j = q \cdot k_j$ 。
+# 2. 把分数变成正数： $2^{s_j}$ 。（模型用 $e^{s_j}$ 。）看不到的键不算数：记 0。
+# 3. 除以总和，就成了**权重**。这就是 softmax。
+# 4. **输出**是值按这些权重的平均。
 # %% exact
 print("key     score   2^score   counted   weight")
 powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
@@ -78,6 +101,11 @@ print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
 # number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
+# %% [markdown] zh 5087b1
+# 输出是 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`。一些 1 的平均还是 1，所以它的第一个数是 1。没
+# 有掩码时它更大，多出来的恰好是 *sat* 和 *down* 的份额。
+#
+# ## 所有的行：先写循环，再写成几行
 # %% exact
 def attend_in_loops(q, k, v, part_a_len):
     T, D = q.shape
@@ -109,6 +137,9 @@ print(out.round(3))
 # %% [markdown]
 # In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: not counted. Queries down,
 # keys across; grey is hidden:
+# %% [markdown] zh 0fe4dc
+# 在短的写法里，看不到的分数变成 $-\infty$ ，而 $2^{-\infty} = 0$ ：不算数。竖着是查询，横着是键；灰色的看不
+# 到：
 # %% picture
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
@@ -153,6 +184,16 @@ fig.alt_text = (
 # With the scale $\alpha = \ln 2$ it counts in powers of two. A model takes $\alpha = 1/\sqrt{D}$, because a
 # sum of $D$ independent products grows like $\sqrt{D}$. Backends compute the same in different ways:
 # `reference` is plain PyTorch, `sdpa` its fused attention.
+# %% [markdown] zh 2ecc63
+# ## 与库相同
+# `masked_attention` 接受的是各行的各个头，形状 (T, H, D)。它算的是 Vaswani 等人 2017（arXiv 1706.03762）
+# 的公式 1，把 GLM 的掩码写成由 0 和 $-\infty$ 组成的矩阵 $M$ ：
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
+#
+# 取 $\alpha = \ln 2$ ，就是按 2 的幂来算。模型取 $\alpha = 1/\sqrt{D}$ ，因为 $D$ 个独立乘积之和
+# 像 $\sqrt{D}$ 那样增长。各个后端用不同的办法算同一件事：`reference` 是普通的 PyTorch，`sdpa` 是它的融合
+# 注意力。
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):
@@ -167,6 +208,9 @@ assert abs(theirs - ours).max() < 1e-14
 # ## Where does the mask go?
 # Four places where people put it, tried on row 3. Weights should sum to 1, hidden keys have no weight, and
 # the first number of the output be 1.
+# %% [markdown] zh 170bd2
+# ## 掩码该放在哪？
+# 人们放过的四个地方，都拿第 3 行来试。权重之和应当是 1，看不到的键没有权重，输出的第一个数应当是 1。
 # %% exact
 scores, sees = (x[3] @ x.T).astype(float), grid[3]
 
@@ -191,6 +235,11 @@ for name, w in ways.items():
 #
 # In the plane of the first two numbers, all that row 3 may see lies on one line. An honest output cannot
 # leave it; a leak pulls it off.
+# %% [markdown] zh 1a9e46
+# 在 softmax *之后*置零太晚了：看不到的键已经分走了份额。在*之前*置零，那只是一个普通的分数： $2^0 = 1$ 。很
+# 低的分数好一些，但仍是分数。只有 $-\infty$ 的意思是“不算数”。
+#
+# 在前两个数的平面上，第 3 行可以看到的一切都在一条直线上。老实的输出离不开它；一有泄漏就会被拉出去。
 # %% picture
 fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
 ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
@@ -225,6 +274,10 @@ fig.alt_text = (
 # Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
 # visible scores matters: *a softmax does not change when all its scores move by the same amount*. Let the
 # visible scores of row 3 sink together (in powers of $e$ now):
+# %% [markdown] zh 266435
+# ## 墙的高度有限
+# 许多程序把看不到的分数设成 $-10000$ ，因为 $e^{-10000}$ 舍入后是 0。但要紧的只是它与看得到的分数之间的距
+# 离：*所有分数一起平移，softmax 不变*。现在让第 3 行看得到的分数一起下沉（从这里起按 $e$ 的幂算）：
 # %% exact
 def softmax(scores):
     weights = np.exp(scores - scores.max())
@@ -246,6 +299,14 @@ for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
 # A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. minglm's
 # contract: such a row gives 0 and passes no gradient. Here the queries outnumber the keys, and they end
 # together.
+# %% [markdown] zh 87b505
+# 用 $-\infty$ 什么都没变；用 $-10000$ ，墙没了。原版代码（[THUDM/GLM](https://github.com/THUDM/GLM)）一开
+# 始用 $-10000$ ，后来分几步改到 $-65504$ ，即 float16 里最小的数，提交说明里提到了泄
+# 漏。minglm 用 $-\infty$ 。
+#
+# ## 负无穷也有自己的陷阱
+# *什么都看不到*的一行，分数全是 $-\infty$ ，而 $-\infty - (-\infty)$ 不是一个数。minglm 的约定：这样的行输
+# 出 0，也不传梯度。下面的查询比键多，两者在同一处结束。
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
@@ -259,6 +320,11 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 # Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one of
 # ten, so no honest loss stays below $\ln 10$. An entry in the dictionary `BACKENDS` gives the model
 # attention of our own; all samples have 8 rows and a Part A of 5.
+# %% [markdown] zh 68aaa8
+# ## 作弊的模型
+# 换成真正的 GLM，文本是六个随机数字，挖掉两个。看不到答案的一行只能在十个里猜一个，所以老实的损失不会一直
+# 低于 $\ln 10$ 。在字典 `BACKENDS` 里加一项，模型就会用我们自己写的注意力；所有样本都
+# 是 8 行，Part A 长 5。
 # %%
 def attention_with(fill):
     def attend(q, k, v, mask, scale):
@@ -341,6 +407,10 @@ fig.alt_text = (
 # guessing. With $-2$ the curve looks honest for a while, but a small weight still has a gradient, and
 # training follows it over the wall. The loss of $-4$ shows nothing. So use the ripple of chapter 03: change
 # the last digit, row 7, and see which outputs move.
+# %% [markdown] zh ee4d40
+# 训练损失低于 $\ln 10$ ，不是本事，而是偷看：换上老实的掩码，同样的权重还不如瞎猜。用 $-2$ 时，曲线有一阵
+# 子看上去很老实，但很小的权重也有梯度，训练就顺着它翻过了墙。用 $-4$ 时，损失什么都看不出来。所以要用
+# 第 03 章的涟漪：改动最后一个数字（第 7 行），看哪些输出动了。
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -373,6 +443,16 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # ## Exercises
 # **1. ★ With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
 # *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
+# %% [markdown] zh bd794c
+# 改动一个 token，就能立刻查出损失掩盖的东西。对*这一组*权重来说， $-10000$ 一个比特都没漏，但没有什么能保
+# 证分数总是远远高于它； $-\infty$ 则对任何权重都成立。
+#
+# **记住：** 注意力就是打分、取指数、归一化、求平均。看不到的键不能算数，所以它的分数在 softmax 之前就
+# 是 $-\infty$ ；任何有限的分数都是训练翻得过去的墙。什么都看不到的行输出 0。
+#
+# ## 练习
+# **1. ★ 用铅笔。** 把同样的六个 token 当成 BERT：Part A 是全部。给出第 4 行 *sat* 的权重，六个数（可以
+# 写 `3/8` 这样的分数；按 2 的幂算）。
 # %% check
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
@@ -393,6 +473,9 @@ def check_weights_of_sat(weights):
 # %% [markdown]
 # **2. ★★ Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score
 # of $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
+# %% [markdown] zh dbd199
+# **2. ★★ 翻过一半的墙。** 一行看得到四个键，分数都是 $s$ ；另有两个被 $-10000$ 的分数挡住。 $s$ 是多少时，
+# 一半的权重会漏出去？（按 $e$ 的幂算。）
 # %% check
 def check_foot_of_the_wall(s):
     assert s is not None, "the answer is a number"
@@ -410,6 +493,10 @@ def check_foot_of_the_wall(s):
 # **3. ★★★ A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
 # keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
 # nothing gets zeros; scores of 1000 do not overflow.
+# %% [markdown] zh 73afe1
+# **3. ★★★ 没有陷阱的掩码。** 写出 `weights_of(scores, may_attend)`，参数是 numpy 数组，形状（行，键），
+# 按 $e$ 的幂算。不管分数是多少，看不到的键都是 0；每行之和是 1；什么都看不到的行全是零；分数 1000 也不会
+# 溢出。
 # %% check
 def check_weights_of(weights_of):
     rng = np.random.default_rng(3)
@@ -441,3 +528,10 @@ def weights_of(scores, may_attend): ...  # your answer
 # - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
 # - Next: [the model](07_the_model.md) puts learned queries, keys and values around this. [Chapter
 #   11](11_tiles.md) computes it without ever building a (T, T) matrix.
+# %% [markdown] zh 63f4be
+# ## 延伸阅读
+# - [`minglm/attention.py`](../minglm/attention.py)：`reference`，十来行，其他后端都与它比较；标
+#   着 `subtle` 的那一行就是上面的陷阱。
+# - [`tests/test_attention.py`](../tests/test_attention.py)：每个后端都要通过的测试。
+# - 下一章：[模型](07_the_model.zh.md)给它配上学出来的查询、键和值。[第 11 章](11_tiles.md)（英文）从不
+#   建 (T, T) 矩阵就能算出它。

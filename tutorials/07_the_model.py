@@ -12,6 +12,18 @@
 # Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
 # positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
 # and no padding.
+# %% [markdown] zh b4f6f6
+# # 07 模型
+# *注意力的周围是什么？*
+#
+# 注意力让一行去看别的行；其余的一切，每次只处理一行。本章用六块积木搭出整个网络，每一块都亲手写一遍，
+# 与 `minglm.GLM` 对照，最后让它背下一个批次。
+#
+# - **学完本章，你能**从空文件写出 GLM，数出它的权重，并做两个最便宜的检验。
+# - **预备知识**：第 [03](03_who_sees_whom.zh.md) 和 [06](06_attention_by_hand.zh.md) 章。
+#
+# 字母：词表有 $V$ 个 token，一行的宽度是 $C$ ，有 $H$ 个头，每个宽 $D = C / H$ ，共 $n$ 层，位置最大
+# 到 $L$ 。一个样本有 $T$ 行，一个批次有 $N$ 行：样本首尾相接，所以没有批次这一维，也没有填充。
 # %% imports
 import copy
 import math
@@ -37,6 +49,8 @@ INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 # %% [markdown]
 # The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it and
 # adds to it; nothing ever overwrites it.
+# %% [markdown] zh 30f5dd
+# 整体的图，从上往下。粗线是*残差*：每个 token 有 $C$ 个数。每一层读它，再往上加；没有什么会把它覆盖掉。
 # %% picture
 fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
 ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
@@ -87,6 +101,14 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 # The sample is the paper's; its words are tokens 8 to 13. On paper each table gets a column of its own and a
 # 1 in the last column, so `x5`, token 12 at position 4 and block position 2, becomes $(12, 4, 2, 3)$.
 # (Tables of positions have $L + 1$ rows: the original kept one more for a sentinel.)
+# %% [markdown] zh 73da12
+# ## 第 1 块：三张表，加起来
+#
+# $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
+#
+# 样本还是论文里的；它的词是第 8 到 13 号 token。用纸笔算时，让每张表各占一列，最后一列都是 1，于是 `x5`，
+# 即位置 4、片段内位置 2 的第 12 号 token，变成 $(12, 4, 2, 3)$ 。（位置表有 $L + 1$ 行：原版多留了一行作哨
+# 兵。）
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -106,6 +128,8 @@ Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 6))
 
 # %% [markdown]
 # In the library a table is an `nn.Embedding`. With our numbers in it, it must give our rows.
+# %% [markdown] zh 063681
+# 在库里，一张表就是一个 `nn.Embedding`。把我们的数填进去，应当得到同样的行。
 # %%
 torch.manual_seed(0)
 model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
@@ -137,6 +161,10 @@ fig.alt_text = "For each of the ten rows its row of each of the three tables, an
 # A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0, scale
 # and shift each column. On paper: $(1, 1, 3, 3)$ becomes $(-1, -1, 1, 1)$, and so does a row ten times as
 # large.
+# %% [markdown] zh 8e918e
+# ## 第 2 块：LayerNorm
+# LayerNorm 把一行变成均值 0、方差 1；然后用学出来的权重和偏置（起初是 1 和 0）逐列缩放、平移。用纸笔
+# 算： $(1, 1, 3, 3)$ 变成 $(-1, -1, 1, 1)$ ，放大十倍的一行也是。
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -157,6 +185,10 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 # ## Block 3: attention, head by head
 # One matrix makes queries, keys and values: `qkv.weight` has $3C$ rows, first the queries, then keys, then
 # values, each head by head. Here $3C = 12$, $D = 2$:
+# %% [markdown] zh ad284c
+# ## 第 3 块：注意力，一个头一个头地算
+# 一个矩阵同时给出查询、键和值：`qkv.weight` 有 $3C$ 行，先是查询，再是键，再是值，各自按头排列。这
+# 里 $3C = 12$ ， $D = 2$ ：
 # %% exact
 D = C // H
 for row in range(0, 3 * C, D):
@@ -166,6 +198,8 @@ for row in range(0, 3 * C, D):
 
 # %% [markdown]
 # Each head is the attention of chapter 06 on its own $D$ columns; a last matrix mixes the heads.
+# %% [markdown] zh fbd8b3
+# 每个头就是第 06 章的注意力，只用自己的 $D$ 列；最后一个矩阵把各个头混合起来。
 # %%
 def attention(layer, x, part_a_len):
     T, C = x.shape
@@ -197,6 +231,15 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 #
 # Nearly 0 on the left, nearly $x$ on the right. With width 1 and $up = (1, -1)$, $down = (1, -1)$ gives the
 # identity, and $down = (1, 1)$ nearly the absolute value.
+# %% [markdown] zh 466c5b
+# ## 第 4 块：MLP
+# 每一行单独处理：一个矩阵把它展宽到 $4C$ 个数，GELU 逐个弯一下，第二个矩阵再变回 $C$ 个。
+#
+# $$\text{GELU}(x) =
+#   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
+#
+# 左边几乎是 0，右边几乎是 $x$ 。宽度为 1、 $up = (1, -1)$ 时， $down = (1, -1)$ 得到恒等函
+# 数， $down = (1, 1)$ 几乎就是绝对值。
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -224,6 +267,15 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 #
 # Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
 # a row may *not* look).
+# %% [markdown] zh 487c69
+# ## 第 5 块：一层
+# 注意力和 MLP 各读一份归一化后的副本，加到原来的行上：这叫 *pre-LN*。最早的 transformer 是对和做归一化，
+# 叫 *post-LN*（练习 2）。
+#
+# $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
+#   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
+#
+# 与库里的 `Layer` 和 PyTorch 的 `TransformerEncoderLayer` 对照（后者的掩码里，`True` 表示*不许*看）。
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -255,6 +307,13 @@ torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask)
 # ## Block 6: the head is table E again
 # After the last layer each row is normalised once more. The score of token $t$ is the product of the row with
 # row $t$ of $E$: the *tied* head. A whole GLM is these few lines:
+# %% [markdown] zh 3b059e
+# 这里关掉了 dropout（`dropout=0.0`）。训练时，minglm 把它用在第 1 块的 $x$ 上，以及注意力和 MLP 要加上去的
+# 部分；原版还丢弃注意力概率。
+#
+# ## 第 6 块：输出层又是表 E
+# 最后一层之后，每一行再归一化一次。token $t$ 的分数是这一行与 $E$ 的第 $t$ 行的内积：*共享*的输出层。整
+# 个 GLM 就是这几行：
 # %%
 def glm_by_hand(model, example):
     ids = example.tokens, example.position_ids, example.block_position_ids
@@ -280,6 +339,14 @@ print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(
 # $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
 #
 # Here: $56 + 56 + 2 \cdot 244 + 8 = 608$.
+# %% [markdown] zh 3d1f6c
+# ## 有多少权重？
+# 一层： $2C$ （LN） $+\ 3C^2 + 3C$ （qkv） $+\ C^2 + C$ （out） $+\ 2C$ （LN）
+# $+\ 4C^2 + 4C$ （up） $+\ 4C^2 + C$ （down） $= 12C^2 + 13C$ 。共享的输出层不花钱。总共
+#
+# $$VC + 2(L + 1)C + n\,(12C^2 + 13C) + 2C$$
+#
+# 这里： $56 + 56 + 2 \cdot 244 + 8 = 608$ 。
 # %% exact
 for name, parameter in model.named_parameters():
     if not name.startswith("layers.1"):
@@ -302,6 +369,12 @@ for name in ("page", "tiny", "small", "base", "large"):
 # Fresh weights are small: all logits are near 0, all tokens about equally likely, and the loss is
 # $-\ln \tfrac{1}{V} = \ln V$. Check this first in any run. A loss far above it means a model that is sure and
 # wrong, as in the last two lines, where the token table was enlarged.
+# %% [markdown] zh 3d0dea
+# 不管模型多大，MLP 的权重都是注意力的两倍。
+#
+# ## 新模型什么都不知道： $\ln V$
+# 刚初始化的权重很小：logits 都接近 0，各个 token 的可能性差不多，损失就是 $-\ln \tfrac{1}{V} = \ln V$ 。每
+# 次训练先查这一点。如果损失远高于它，说明模型很自信，却错了，比如最后两行，那里把词表放大了。
 # %%
 rng = np.random.default_rng(0)
 for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
@@ -317,6 +390,9 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 # ## One batch by heart
 # The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
 # with its blank at tokens 2 to 4:
+# %% [markdown] zh 2185b3
+# ## 背下一个批次
+# 检验网络最便宜的办法：它能不能把一个批次的损失降到几乎是 0？八句谚语，空都在第 2 到第 4 个 token：
 # %%
 proverbs = """A rolling stone gathers no moss.
 Actions speak louder than words.
@@ -338,6 +414,10 @@ print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 # For comparison, a *blind* model learns with attention switched off: a row knows only its token and
 # positions. The `<|startofpiece|>` of all samples is then the same, with eight different targets: one guess
 # out of eight costs $\ln 8$. The other three rows can be told apart by their tokens.
+# %% [markdown] zh 4574de
+# 作为对照，让一个*失明*的模型在关掉注意力的情况下学：一行只知道自己的 token 和位置。这时所有样本
+# 的 `<|startofpiece|>` 都一样，却有八个不同的标签：八选一的猜测代价是 $\ln 8$ 。另外三行靠自己的 token 就
+# 能区分。
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
 assert len(set(firsts)) == len(samples) == 8
@@ -387,6 +467,9 @@ fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (
 # %% [markdown]
 # This test finds a loose wire, but no wrong mask: a model that cheats gets there too (chapter 06). What each
 # row finds likeliest, given the right tokens before it:
+# %% [markdown] zh 2da625
+# 这个检验能查出松掉的线，但查不出错的掩码：作弊的模型也能通过（第 06 章）。给出前面正确的 token，每一行认
+# 为最可能的是：
 # %%
 for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
     print(proverb)
@@ -404,6 +487,12 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 #
 # ## Exercises
 # **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
+# %% [markdown] zh 5838cc
+# **记住：** 三张表构成残差，每一层把注意力和 MLP 加上去，最后由词表读出来。只有注意力会看别的行。新模型
+# 从 $\ln V$ 起步，接线正确的模型能背下一个批次。
+#
+# ## 练习
+# **1. ★** `qkv.weight` 的哪些行给出某一个头的键？写出 `key_rows(head, C, H)`，返回列表。
 # %% check
 def check_key_rows(key_rows):
     for C, H in ((4, 2), (12, 3), (8, 4)):
@@ -433,6 +522,10 @@ def key_rows(head, C, H): ...  # your answer
 # attention and MLP read the row as it is. Start from
 # `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
 # `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
+# %% [markdown] zh 1d8851
+# **2. ★★★** 写出 `post_ln(layer, x, mask)`：权重不变，但每个 LayerNorm 放在相加*之后*，注意力和 MLP 直接
+# 读原来的行。从 `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)` 开始，它给
+# 出 `q`、`k` 和 `v`，再用 `minglm.masked_attention`。（`layer.project` 会先归一化，所以用不上。）
 # %% check
 def check_post_ln(post_ln):
     torch.manual_seed(1)
@@ -463,3 +556,10 @@ def post_ln(layer, x, mask): ...  # your answer
 # - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
 # - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
 # - Next: [pretraining with all three objectives](08_full_pretraining.md).
+# %% [markdown] zh b6023e
+# ## 延伸阅读
+# - [`minglm/model.py`](../minglm/model.py)：先看 `Layer.forward`，再看 `GLM.hidden`。那里新增的一点：最后
+#   一层只算要学的行。
+# - `GLM.initialise`：往残差里写的两个矩阵，起初比别的小。
+# - [`tests/test_model.py`](../tests/test_model.py)：`test_one_batch_can_be_learned_by_heart`。
+# - 下一章：[用三种预训练目标做预训练](08_full_pretraining.zh.md)。

@@ -9,6 +9,14 @@
 #   correctly.
 # - **You need** [chapter 01](01_breaking_a_text.md) for the objectives, [07](07_the_model.md) for the
 #   model.
+# %% [markdown] zh efd00c
+# # 08 完整的预训练
+# *一个模型能同时学会三种预训练目标吗？*
+#
+# 三种空，一个网络，一个损失。本章用 minglm 的训练程序训练一个很小的 GLM，看看每种预训练目标贡献了什么。
+#
+# - **学完本章，你能**看懂一次训练的记录，比较混合训练与专门训练，并正确地累加微批次。
+# - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的预训练目标，[第 07 章](07_the_model.zh.md)的模型。
 # %% imports
 import copy
 import csv
@@ -48,6 +56,11 @@ HERE = Path(temporary.name)
 # Each sample draws its objective, here with weights of 0.6, 0.05 and 0.35 (minglm's own choice, not
 # the paper's). Take a hundred samples of 100 tokens. The first two objectives blank 15 tokens
 # each, the third 75 on average. Which objective do the learned tokens come from?
+# %% [markdown] zh ffe431
+# ## 混合训练教了什么
+# 每个样本抽一种预训练目标，这里的权重是 0.6、0.05 和 0.35（这是 minglm 自己的选择，不是论文的）。假设有一
+# 百个样本，每个 100 个 token。前两种目标各挖掉 15 个 token，第三种平均挖掉 75 个。学到的 token 来自哪种目
+# 标？
 # %% exact
 WEIGHTS = {"token": 60, "sentence": 5, "document": 35}  # of a hundred samples
 BLANKED = {"token": 15, "sentence": 15, "document": 75}
@@ -60,12 +73,16 @@ for name in OBJECTIVES:
 
 # %% [markdown]
 # A third of the samples gives most of the loss. A document sample in the explorer:
+# %% [markdown] zh cbd066
+# 三分之一的样本，占了损失的大部分。在网页里看一个文档目标的样本：
 # %%
 fog = "The fog came in at dusk . Nobody could see the lamp .".split()
 Explorer(explain(fog, [(5, 12)], [0], "document"), (8, 3))
 
 # %% [markdown]
 # Now real samples: a piece of the embedded corpus, in windows of at most 64 tokens.
+# %% [markdown] zh a1a730
+# 再看真实的样本：自带语料的一小段，每个窗口最多 64 个 token。
 # %%
 texts = []
 for text in read_documents(embedded_corpus()):
@@ -129,6 +146,11 @@ for name, n in counts.items():
 #
 # ## A run
 # `pretrain(config, folder)` is what `minglm pretrain` calls; `resolve` merges settings with a preset.
+# %% [markdown] zh 77baee
+# （每个片段还要学它的结尾，所以 `token` 所占的份额比纸笔算的大。）
+#
+# ## 一次训练
+# `minglm pretrain` 调用的就是 `pretrain(config, folder)`；`resolve` 把你的设置与预设合并起来。
 # %%
 torch.manual_seed(0)
 START = GLM(CONFIG.model)
@@ -169,6 +191,9 @@ fig.alt_text = "The held-out losses of the three objectives all fall over the st
 # %% [markdown]
 # All three losses fall in one model. Is there a price? Of four models with the same start, steps and texts,
 # one learns the mixture, three learn one objective each.
+# %% [markdown] zh e96c14
+# 一个模型里，三种损失都在下降。有代价吗？下面四个模型起点相同、步数相同、文本相同，一个学混合目标，另外三
+# 个各学一种。
 # %%
 runs = {"mixture": run}
 for name in OBJECTIVES:
@@ -190,6 +215,13 @@ for name, metrics in runs.items():
 #
 # ## Two ways to compute a step
 # Attention by the reference and by the C++ kernel, with the same seed: the losses agree up to rounding.
+# %% [markdown] zh 4b7397
+# 所以答案是：能。在句子和文档上，混合训练比专门训练差大约半个 nat，但远远好过学了别的目标的模型。在短空
+# 上，它甚至胜过专门训练的模型，因为它学到的 token 几乎是两倍。（这只是一个很小的模型的一次短训练；论文的
+# 比较在第 3.3 节。）
+#
+# ## 一步的两种算法
+# 注意力分别用参考实现和 C++ 算子计算，种子相同：除舍入误差外，损失一致。
 # %%
 usable, why = has_kernel("cpu")
 backends = ["reference", "kernel" if usable else "sdpa"]
@@ -226,6 +258,10 @@ fig.alt_text = (
 # ## Parts of a batch
 # A batch too large for one device is split into micro-batches whose gradients add up. The trap is the mean:
 # with 2 and 8 targets and losses of 4 and 1 per target,
+# %% [markdown] zh 4f33ae
+# ## 批次的一部分
+# 一个设备放不下的批次，要切成微批次，再把梯度加起来。陷阱在平均：如果标签数是 2 和 8，每个标签的损失
+# 是 4 和 1，
 # %% exact
 right = (2 * 4 + 8 * 1) / (2 + 8)
 wrong = (4 + 1) / 2
@@ -235,6 +271,9 @@ print("mean of the two means:                    ", wrong)
 # %% [markdown]
 # So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. The gradient
 # of a real batch, in micro-batches both ways, and as two processes would share it:
+# %% [markdown] zh c12f85
+# 所以每个微批次给出的是它的损失之*和*，除以*整个*批次的标签数。下面是一个真实批次的梯度，用两种方式切成微
+# 批次，再像两个进程那样分担：
 # %%
 examples = [example for _, example in TrainingBatches(source, 512).examples(0)]
 M = sum(len(example.targets) for example in examples)
@@ -271,6 +310,8 @@ for name, other, right in (
 
 # %% [markdown]
 # The trainer does just this:
+# %% [markdown] zh 5eccc8
+# 训练程序正是这样做的：
 # %%
 micro = train("micro", settings(backend=backends[1], micro_batch_tokens=128), stop_at=few)[1]
 apart = np.abs(micro["loss"] - fast["loss"]).max()
@@ -282,6 +323,11 @@ assert apart < 1e-3
 #
 # ## Stopped and resumed
 # Seed and step alone determine the batch of a step, so a resumed run continues as if nothing had happened.
+# %% [markdown] zh 668750
+# （`torchrun --nproc-per-node 2 -m minglm pretrain ...` 就是这样让几个进程分担一个批次的。）
+#
+# ## 停下来再继续
+# 一步的批次只由种子和步数决定，所以恢复的训练就像从没停过一样。
 # %%
 half, config = few // 2, settings(backend=backends[1])
 train("resumed", config, stop_at=half)
@@ -300,6 +346,13 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # ## Exercises
 # **1. ★★** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
 # of targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
+# %% [markdown] zh 54401e
+# **记住：** 一个模型可以学会三种预训练目标，这样做也划算，因为每个样本都教了点东西。一个批次的损失是所有
+# 标签的损失之和除以标签数，与批次怎么切无关。种子和步数决定一个批次，所以训练可以逐位一致地恢复。
+#
+# ## 练习
+# **1. ★★** 有几个微批次的损失，每个都是对自己的标签取的平均，还有各自的标签数。写
+# 出 `batch_loss(means, targets)`，即整个批次的损失。
 # %% check
 def check_batch_loss(batch_loss):
     rng = np.random.default_rng(0)
@@ -324,6 +377,9 @@ def batch_loss(means, targets): ...  # your answer
 # %% [markdown]
 # **2. ★** The learning rate rises linearly over the first `warmup` steps, and the last of them has the peak.
 # The first step already learns. Write `warm(step, warmup, peak)` for `step < warmup`, counted from 0.
+# %% [markdown] zh 41a20f
+# **2. ★** 学习率在前 `warmup` 步里线性上升，其中最后一步达到峰值，第一步就已经在学。写
+# 出 `warm(step, warmup, peak)`，其中 `step < warmup`，从 0 数起。
 # %% check
 def check_warm(warm):
     t = replace(CONFIG.train, steps=100, warmup=0.2)
@@ -350,3 +406,9 @@ def warm(step, warmup, peak): ...  # your answer
 # - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py): what the held-out numbers are compared
 #   with.
 # - Next: [what a pretrained model is good for](09_filling_writing_classifying.md).
+# %% [markdown] zh 93653a
+# ## 延伸阅读
+# - [`minglm/train/pretrain.py`](../minglm/train/pretrain.py)：`train_step` 是从批次到 AdamW 的一步。
+# - [`minglm/data/samples.py`](../minglm/data/samples.py)：`TrainingBatches`，任意一步的批次。
+# - [`minglm/measure/held_out.py`](../minglm/measure/held_out.py)：留出集上的数字与什么相比。
+# - 下一章：[预训练好的模型能做什么](09_filling_writing_classifying.zh.md)。

@@ -8,6 +8,15 @@
 #
 # - **After this chapter you can** use a cache and a temperature, and turn a task into a blank.
 # - **You need** chapters [02](02_two_positions.md) to [04](04_filling_by_hand.md).
+# %% [markdown] zh 663399
+# # 09 填空、续写、分类
+# *为什么所有任务都是生成？*
+#
+# 第 04 章用一个循环填了空。这一章给循环加上缓存，在答案之间做选择，再用它续写和分类：续写是结尾处的一个
+# 空，标签是只有几个词可选的空。
+#
+# - **学完本章，你能**用好缓存和温度，并把一个任务变成一个空。
+# - **预备知识**：第 [02](02_two_positions.zh.md) 到 [04](04_filling_by_hand.zh.md) 章。
 # %% imports
 import math
 import os
@@ -46,6 +55,11 @@ BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 # Part B sees only earlier ones (chapter 04's picture). So keys and values of old rows can be kept, and only
 # the new row is computed. Its mask has one query and all keys. On paper, with 4 rows of Part A and an answer
 # of two tokens, which takes three predictions:
+# %% [markdown] zh 6f3d94
+# ## 缓存
+# 填一个空的时候，读过的行都不会再变：Part A 里没有哪一行看 Part B，Part B 的行只看前面的行（第 04 章的
+# 图）。所以旧的行的键和值可以留着，只算新的一行。它的掩码只有一个查询，但有全部的键。用纸笔
+# 算：Part A 有 4 行，答案是两个 token，需要预测三次：
 # %% exact
 A = 4
 again = [A + step for step in (1, 2, 3)]
@@ -58,6 +72,9 @@ for T in (5, 6, 7):
 # %% [markdown]
 # With the bundled model: fill two blanks, then compute the logits of the finished sample twice, all rows at
 # once and with a `Cache`, Part A first and then row by row.
+# %% [markdown] zh d0b317
+# 换成自带的模型：填两个空，然后用两种办法算出完成的样本的 logits，一次算完所有行，或者用 `Cache`，先
+# 算 Part A，再一行一行算。
 # %%
 model, tokenizer = read_model(BOX)
 model.eval()
@@ -94,6 +111,8 @@ fig.alt_text = "Rows read at each step: growing without a cache, one with it aft
 
 # %% [markdown]
 # The rows in the explorer, opened at the last one, which sees everything:
+# %% [markdown] zh 6bb24c
+# 在网页里看这些行，打开时停在最后一行，它什么都看得到：
 # %%
 d = explain(tokenizer.pieces(text), spans, [0, 1])
 Explorer(d, (T - 1, T - 1))
@@ -101,6 +120,9 @@ Explorer(d, (T - 1, T - 1))
 # %% [markdown]
 # ## Likely answers
 # What else was likely at each step (the picture numbers blanks from 1, tokens from 0):
+# %% [markdown] zh dcd333
+# ## 可能的答案
+# 每一步还有哪些可能（图里的空从 1 数起，token 从 0 数起）：
 # %%
 draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 
@@ -108,6 +130,9 @@ draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 # The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists the best
 # whole fillings of each blank. A temperature $t$ samples instead: logits are divided by $t$, so every
 # probability is raised to the power $1/t$ and renormalised.
+# %% [markdown] zh da53a5
+# 每一步都取最可能的 token，得到的未必是最可能的答案。`top=5` 用五个束做束搜索，列出每个空最好的几个完整答
+# 案。温度 $t$ 则是采样：logits 除以 $t$ ，于是每个概率取 $1/t$ 次方，再归一化。
 # %%
 for blank in fill(model, tokenizer, TEXT, top=5).blanks:
     print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}" for x in blank.alternatives))
@@ -122,6 +147,10 @@ for t in (0.5, 1.0, 2.0):
 # Any order works, as training shuffles the spans. By the product rule,
 # $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$, both orders of one pair of answers should have the same
 # log-probability; a model has to learn that.
+# %% [markdown] zh 03ed36
+# ## 先填哪个空？
+# 哪种顺序都行，因为训练时片段的顺序是打乱的。按乘法公式， $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$ ，同一对
+# 答案按两种顺序写，对数概率应该相同；这一点模型得靠学。
 # %%
 for question in (
     TEXT,
@@ -137,6 +166,9 @@ for question in (
 # ## Writing is filling the end
 # `[gMASK]` stands for the rest of a text. Its blank sees the whole text and stops at `[E]` or at the end of
 # the document. `write` adds it:
+# %% [markdown] zh 2681ab
+# ## 续写就是填结尾
+# `[gMASK]` 代表一段文本余下的部分。它的空能看到全文，到 `[E]` 或文档结束时停下。`write` 会加上它：
 # %%
 START = "Once upon a time, there was a cat who"
 written = write(model, tokenizer, START, max_tokens=30)
@@ -151,6 +183,12 @@ print("drawn:         ", write(model, tokenizer, START, max_tokens=30, temperatu
 # $$p(y \mid x) = \frac{p(v(y) \mid c(x))}{\sum_{y'} p(v(y') \mid c(x))} \tag{3}$$
 # Only the row of `[S]` is needed. (Words of several tokens are read to their end, and their log-probabilities
 # are added.)
+# %% [markdown] zh 777d99
+# ## 标签是只有几个词可选的空
+# *模板*（pattern）把文本 $x$ 变成带空的文本 $c(x)$ ；*标签词*（verbalizer）给每个标签 $y$ 一个词 $v(y)$ 。
+# 这些词竞争这个空（论文 2.3 节）：
+# $$p(y \mid x) = \frac{p(v(y) \mid c(x))}{\sum_{y'} p(v(y') \mid c(x))} \tag{3}$$
+# 只需要 `[S]` 那一行。（由几个 token 组成的词要读到末尾，把各个对数概率相加。）
 # %%
 task = read_task("sentiment")
 REVIEW = "A warm and funny film."
@@ -171,6 +209,10 @@ print(asked, dict(task.verbalizer), answer.probabilities, sep="\n")
 # The loss is the cross-entropy of (3). The baseline is BERT's way: a new linear head on the first row. Both
 # learn from the same 400 film reviews. One half of the dev rows chooses the best epoch, the other half gives
 # the scores; a number after +- is one standard error.
+# %% [markdown] zh b24f1b
+# ## 用标签微调
+# 损失是 (3) 的交叉熵。基线是 BERT 的做法：在第一行上加一个新的线性层。两者学的是同样的 400 条影评。一半
+# 的 dev 数据用来选最好的一轮，另一半用来打分；+- 后面的数是一个标准误。
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
 rows = list(read_rows(Path(minglm.__file__).parent / "tasks" / "sentiment.jsonl.xz").items())
@@ -191,6 +233,8 @@ for method, predicted in predictions.items():
 
 # %% [markdown]
 # **Text to text** is the same again: the source is Part A with a `[gMASK]`, the target is written there.
+# %% [markdown] zh fee64a
+# **文本到文本**还是同一回事：原文是 Part A，带一个 `[gMASK]`，译文就写在那里。
 # %% exact
 row = dict(src="He saith unto them.", tgt="He says to them.")
 pair = TextToText("{src} [gMASK]", "tgt").ask(tokenizer, row, 512, labelled=True)
@@ -218,6 +262,24 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 # ## Exercises
 # **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows that a
 # model reads to fill blanks whose answers have `lens` tokens, one blank after the other.
+# %% [markdown] zh 38516d
+# ## 论文的比较，小规模版
+# `minglm compare` 用第 05 章的四种方式训练同一个小网络，再都在同样的任务上微调。这要好几个小时；表
+# 在[测量结果](results/README.md#one-network-four-families)里。怎么读这张表：
+#
+# - **GLM 领先的是两个方向读一段、写出另一段的任务**（modernise），而且只有 GLM 什么任务都能做。同样的文
+#   本，它学到的 token 只有 GPT 的 60 %。
+# - **GPT 领先的是连续文本、释义和书籍完形填空**：它几乎从每个 token 学。BERT 补回的空更多，但它事先知道空
+#   的长度。
+# - **这个网络太小，证实不了论文的表**：有四个任务，数词频就能打平或领先。它会填空，是因为训练文本
+#   的 30 % 被挖成了短空（[原因](results/README.md#many-short-blanks)）。
+#
+# **记住：** 每个任务都是一个空：续写是结尾的 `[gMASK]`，标签是只有几个词可选的空。读过的行不再变，所以有
+# 了缓存每行只读一次。空可以按任意顺序填。
+#
+# ## 练习
+# **1. ★★ 数一数。** 写出 `rows_read(part_a_len, lens)`，返回 `(without, with_cache)`：模型依次填几个空，
+# 答案各有 `lens` 个 token，不用缓存和用缓存各要读多少行。
 # %% check
 def check_rows_read(rows_read):
     for A, lens in ((4, [2]), (7, [1, 3]), (10, [5, 2, 1]), (3, [1])):
@@ -247,6 +309,8 @@ def rows_read(part_a_len, lens): ...  # your answer
 # %% [markdown]
 # **2. ★ A temperature.** One token is 9 times as likely as another. At which temperature is it only 3 times
 # as likely?
+# %% [markdown] zh 7cec59
+# **2. ★ 温度。** 一个 token 的概率是另一个的 9 倍。温度是多少时，只有 3 倍？
 # %% check
 def check_temperature(t):
     assert t is not None, "the answer is a number"
@@ -264,6 +328,10 @@ def check_temperature(t):
 # **3. ★★★ A verbalizer.** Write `label_probabilities(row, words)`: `row` holds the logits (V,) of `[S]`,
 # `words` is `{label: [ids]}` with one or *more* words per label, of one token each. The probability of a
 # label is that of all its words together, and the labels sum to 1. Return `{label: probability}`.
+# %% [markdown] zh 33d552
+# **3. ★★★ 标签词。** 写出 `label_probabilities(row, words)`：`row` 是 `[S]` 那一行的 logits，形
+# 状 (V,)；`words` 是 `{标签: [id]}`，每个标签有一个或*几个*词，每个词一个 token。标签的概率是它所有的词的
+# 概率之和，各标签加起来是 1。返回 `{标签: 概率}`。
 # %% check
 def check_label_probabilities(label_probabilities):
     words = {"good": [3], "bad": [7, 1], "so-so": [4, 5, 6]}
@@ -298,3 +366,12 @@ def label_probabilities(row, words): ...  # your answer
 #   tokens.
 # - [`minglm/train/finetune.py`](../minglm/train/finetune.py): `fit`.
 # - Next: [what later models made of all this](10_beyond.md).
+# %% [markdown] zh 973aae
+# ## 延伸阅读
+# - [`minglm/use/drafts.py`](../minglm/use/drafts.py)：`write_blanks` 是这个循环，`beam_search` 是搜
+#   索，`choose` 是温度。
+# - [`minglm/use/reader.py`](../minglm/use/reader.py)：`Cache`。
+# - [`minglm/use/cloze.py`](../minglm/use/cloze.py)：`at_sop` 和 `read_part_a_once`，用于由几个 token 组成
+#   的词。
+# - [`minglm/train/finetune.py`](../minglm/train/finetune.py)：`fit`。
+# - 下一章：[后来的模型怎么处理这一切](10_beyond.zh.md)。

@@ -30,7 +30,7 @@
 # 后续：[2026 年为什么还要填空](why.md)，英文。）
 #
 # - **学完本章，你能**说出 2024 年以前每一代 GLM 保留了什么，并读入原版权重。
-# - **预备知识**：第 [02](02_two_positions.zh.md) 到 [07](07_the_model.md) 章。
+# - **预备知识**：第 [02](02_two_positions.zh.md) 到 [07](07_the_model.zh.md) 章。
 #
 # | 部分（章） | 本书的 GLM | GLM-130B | ChatGLM | ChatGLM2 | ChatGLM3、GLM-4 |
 # |---|---|---|---|---|---|
@@ -84,7 +84,7 @@ BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 # %% [markdown] zh a7f0ef
 # - **GLM-130B** 的预训练就是填空：30 % 的 token 用 `[MASK]` 和 Poisson(3) 的片段，70 % 用 `[gMASK]` 和一
 #   直到结尾的片段 [1]。没有 `[sMASK]`，因为没找到一种统一的办法给中文、英文和代码断句 [4]。LayerNorm 放在
-# 相加之后，相加时残差乘以 $\sqrt{2n}$，$n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
+# 相加之后，相加时残差乘以 $\sqrt{2n}$ ， $n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
 # - **ChatGLM-6B**：两个位置各旋转每个头的一半 [5]。它是对话模型，不会填空；下一代也不会 [12]。
 # - **ChatGLM2-6B** 预训练时和 GLM 一样混合几种目标 [6, 7]。对话训练时 Part A 为空，第二个位置就无话可说
 #   了 [7]：每个头只旋转一半。只有查询、键和值带偏置 [8]。
@@ -113,7 +113,7 @@ Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3)
 # stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
 # %% [markdown] zh a2ca6d
 # 为什么不要 Part A 了？对话里，Part A 就是之前说过的所有话：每说一轮它就变长，每一行都变了，都得重读一
-# 遍，而且训练时每一轮都要单独做成一个样本。$A = 0$ 时，读过的行不再变 [7]。用纸笔算：四轮，每轮
+# 遍，而且训练时每一轮都要单独做成一个样本。 $A = 0$ 时，读过的行不再变 [7]。用纸笔算：四轮，每轮
 # 问 3 个 token，答 2 个。
 # %% exact
 ends = [5, 10, 15, 20]
@@ -163,7 +163,7 @@ show("ChatGLM2-6B       position", range(8))
 # ## 旋转位置
 #
 # GLM 给 token 加上一个学出来的向量。旋转位置（RoPE）则把查询和键*转*一个角度，比如每个位置 30 度：位
-# 置 1 上的 $q = (1, 0)$ 转到 30 度，位置 3 上的 $k = (1, 0)$ 转到 90 度，内积是 $\cos 60° = 0.5$；位
+# 置 1 上的 $q = (1, 0)$ 转到 30 度，位置 3 上的 $k = (1, 0)$ 转到 90 度，内积是 $\cos 60° = 0.5$ ；位
 # 置 5 和 7 也一样：只有距离起作用。
 # %%
 def turn(x, positions, theta):
@@ -267,8 +267,8 @@ for name in model.state_dict():
 # Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads: its share of $Q$, of
 # $K$ and of $V$, which are not adjacent in the matrix. On paper, with $C = 4$ and two ranks:
 # %% [markdown] zh 53e4c7
-# 大的检查点切成若干 *rank*，每个 GPU 一个文件。一个 rank 存的是完整的头：它在 $Q$、$K$、$V$ 里各占一份，
-# 而这三份在矩阵里并不相邻。用纸笔看，$C = 4$，两个 rank：
+# 大的检查点切成若干 *rank*，每个 GPU 一个文件。一个 rank 存的是完整的头：它在 $Q$ 、 $K$ 、 $V$ 里各占一份，
+# 而这三份在矩阵里并不相邻。用纸笔看， $C = 4$ ，两个 rank：
 # %% exact
 def share(name, weight, rank, ranks):
     if "query_key_value" in name:
@@ -369,8 +369,8 @@ for source in (no_tables, folder / "trap.pt"):
 # ## 练习
 #
 # **1. ★★★** ChatGLM-6B 保留了 GLM 的两个位置 [5]：每个头的前一半按位置旋转，后一半按片段内位置旋转，每一
-# 半有自己的 `theta`，各 $D / 4$ 个角度：$10000^{-2j / (D/2)}$。写
-# 出 `rotary_2d(x, position_ids, block_position_ids)`，$x$ 的形状是 $(T, D)$，配对方式同 `turn`。
+# 半有自己的 `theta`，各 $D / 4$ 个角度： $10000^{-2j / (D/2)}$ 。写
+# 出 `rotary_2d(x, position_ids, block_position_ids)`， $x$ 的形状是 $(T, D)$ ，配对方式同 `turn`。
 # %% check
 def check_rotary_2d(rotary_2d):
     torch.manual_seed(2)
@@ -473,7 +473,7 @@ def join_qkv(pieces): ...  # your answer
 #
 # - **旋转位置的 GLM。** 去掉两张位置表，在 `Layer.project` 里旋转查询和键。做到这样算完成：文本整体平移十
 #   个位置，logits 不变。
-# - **更少的键。** 给 `Layer` 和 `Cache` 配 $G$ 份键和值，而不是 $H$ 份。做到这样算完成：$G = H$ 时与原来
+# - **更少的键。** 给 `Layer` 和 `Cache` 配 $G$ 份键和值，而不是 $H$ 份。做到这样算完成： $G = H$ 时与原来
 #   逐位相同。
 # - **对话。** 用 $A = 0$ 微调，一个样本里放几轮。做到这样算完成：第二轮只读它自己的行。
 # - **你的语言。** 准备一个分词器，用预设 `small` 在几百兆文本上训练。做到这样算完成：在留出的文本上每字节

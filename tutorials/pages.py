@@ -136,7 +136,9 @@ def links(chapter, chapters, zh):
     at = [other.name for other in chapters].index(chapter.name)
     before, after = chapters[max(at - 1, 0) : at], chapters[at + 1 : at + 2]
     course, language = WORDS[zh]
-    parts = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}](README.md)"]
+    chinese = zh and chapter.path.with_name("README.zh.md").exists()
+    index = "README.zh.md" if chinese else "README.md"
+    parts = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}]({index})"]
     parts += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
     parts += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
     return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])

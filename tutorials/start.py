@@ -8,6 +8,16 @@
 # shape?* and *how do I predict anything with it?*
 #
 # You need Python and a little PyTorch. The [course](README.md) takes each step apart.
+# %% [markdown] zh d420b4
+# # 20 分钟讲完 GLM
+# *一页纸讲完 GLM：挖空、编号、掩码、训练、填空。*
+#
+# GLM（*General Language Model*，通用语言模
+# 型，ACL 2022，[arXiv 2103.10360](https://arxiv.org/abs/2103.10360)）的训练方法是**自回归空白填
+# 充**（autoregressive blank infilling）。本页围绕一句话，用大约一百行代码把它从头搭一遍，顺便回答读原版代
+# 码的人最常问的两个问题：*掩码为什么长成那样？*、*训练好了怎么拿来预测？*
+#
+# 只需要会 Python 和一点 PyTorch。想一步一步细看，请读[教程](README.md)。
 # %% exact
 words = "the cat lives on the farm and eats mice".split()
 spans, order = [(1, 2), (7, 9)], [1, 0]  # blank "cat" and "eats mice"; write the second blank first
@@ -46,6 +56,14 @@ for name, values in (("reads", tokens), ("position", position), ("inside", insid
 # at a time:* so a row of Part B may look at nothing that comes after it. And Part A must not look at Part B:
 # it would carry the answer back to the row that has to say it. So row $i$ may look at the first
 # $\max(A, i + 1)$ rows:
+# %% [markdown] zh a17e27
+# 每一列是样本的一**行**（row，也就是下面掩码的一行）。Part A 是给出的文本，每个空的两边都看得
+# 到；Part B 是要写出来的内容。
+#
+# ## 掩码的形状从哪来
+# 只要两个愿望。*空的两边都要用上*：所以每一行都可以看整个 Part A。*一次只写一个词*：所以 Part B 的一行不
+# 能看它后面的任何东西。另外，Part A 不能看 Part B：否则它会把答案带回给正要说出答案的那一行。于是
+# 第 $i$ 行可以看前 $\max(A, i + 1)$ 行：
 # %%
 import torch
 
@@ -62,6 +80,12 @@ for token, row in zip(tokens, mask, strict=True):
 # (lower triangular) matrix and then opens the first `sep` columns for every row. `sep` is the length of Part
 # A, and it is passed under the name `attention_mask`. That one integer is the whole mask. The same two steps,
 # and minglm's own version:
+# %% [markdown] zh bfb135
+# 在原版代码里，这就是
+# [`mpu/transformer.py`](https://github.com/THUDM/GLM/blob/main/mpu/transformer.py)
+# 的 `GPT2ParallelTransformer.forward` 中的 `build_mask_matrix`。它从一个因果（下三角）矩阵出发，
+# 再把前 `sep` 列对所有行打开。`sep` 就是 Part A 的长度，传进来时的名字叫 `attention_mask`。
+# 整个掩码就是这一个整数。下面是同样的两步，以及 minglm 自己的写法：
 # %% exact
 from minglm import GLMMask
 
@@ -76,6 +100,10 @@ print(f"three masks, one rule: {int(mask.sum())} of {T * T} cells are open, and 
 # A small world of sentences, with each word a token. Every sample blanks one or two random stretches. The
 # network is minglm's GLM, [200 lines](../minglm/model.py) that add three embeddings (token, position,
 # position inside the blank) and apply attention with the mask above.
+# %% [markdown] zh 4a3ec4
+# ## 训练
+# 一个由小句子组成的世界，每个词是一个 token。每个样本随机挖一两处空。网络是 minglm 的 GLM，一
+# 共 [200 行](../minglm/model.py)：把三种嵌入（token、位置、空内位置）相加，再用上面的掩码做注意力。
 # %%
 import random
 
@@ -147,6 +175,10 @@ for step in range(steps):
 # ## Fill
 # Prediction is the same sample, written row by row: Part A with its blanks, then `[S]`, then the likeliest
 # next token again and again, until it is `[E]`. Nothing tells the model how long a blank is.
+# %% [markdown] zh c81b31
+# ## 填空
+# 预测用的还是同样的样本，只是一行一行写出来：先是带空的 Part A，然后是 `[S]`，接着一遍遍取概率最大的下一
+# 个 token，直到出现 `[E]`。没有人告诉模型空有多长。
 # %%
 model.eval()
 
@@ -189,3 +221,14 @@ assert fill("the [MASK] lives on the farm and eats mice") == " ".join(words)
 # - `minglm fill "She was very [MASK] to see him." --top 5` does this with a trained model, a tokenizer and a
 #   cache; `minglm explore --open` shows the mask cell by cell.
 # - [00 One blank](00_one_blank.md) begins the course.
+# %% [markdown] zh 9e3ea3
+# 前两段文本是同一句话，模型从没读过的九句之一。模型是根据空*后面*的内容找到那个动物的，从左到右的模型做不
+# 到；它还写出了一个三个词的地点，没人告诉它有几个词，这一点 BERT 做不到。
+#
+# **记住：** Part A 是文本，每个空换成一个 `[M]`；Part B 是各个空的内容，一次写一个 token。两个位置说明是
+# 哪个空、在空里的第几个。掩码就是一个整数：Part A 的长度。
+#
+# ## 接着读
+# - `minglm fill "She was very [MASK] to see him." --top 5` 做的是同一件事，只是换成训练好的模型，有分词
+#   器，也有缓存；`minglm explore --open` 可以逐格查看掩码。
+# - 教程从 [00 一个空](00_one_blank.zh.md)开始。
