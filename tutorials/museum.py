@@ -9,6 +9,16 @@
 #
 # The sample: a prompt of `A = 5` tokens, which may be read in both directions, and an answer of 5, written
 # from left to right. Row `i` predicts token `i + 1`.
+# %% [markdown] zh a5bc80
+# # 掩码错误博物馆
+# *改动一个 token，你能找出泄漏吗？*
+#
+# 十个真有人写过的掩码，都来自公开的讨论。每个都用我们自己的话转述，放进同一个十个 token 的样本里；原文见
+# 链接。先看掩码，猜哪一行看得太多（或太少），再展开答案：代码改动一个 token，逐位比较，也就
+# 是[第 03 章](03_who_sees_whom.zh.md)的检验。
+#
+# 样本是这样的：`A = 5` 个 token 的提示，可以双向读；再加 5 个 token 的答案，从左往右写。第 `i` 行预测
+# 第 `i + 1` 个 token。
 # %% imports
 import matplotlib.pyplot as plt
 import torch
@@ -82,6 +92,8 @@ def zero_bits(name, **how):
 
 # %% [markdown]
 # `!` is a leak, `?` a cell that should be seen and is not. First the right mask, for comparison:
+# %% [markdown] zh 4721ec
+# `!` 是泄漏，`?` 是本该看到却没看到的格子。先看正确的掩码，作为对照：
 # %% exact
 leak, lost = show("right", RIGHT)
 assert not leak.any() and not lost.any()
@@ -94,6 +106,13 @@ assert not leak.any() and not lost.any()
 # public gist with [FlexAttention
 # examples](https://gist.github.com/Chillee/eb339f9ff2261616e563ea7684d1df0c) compares with `<=`, where a
 # length would need `<`. Which rows cheat?
+# %% [markdown] zh 244912
+# ## 1. 答案的第一个 token
+# [bigscience-workshop/Megatron-DeepSpeed#167](https://github.com/bigscience-workshop/Megatron-DeepSpeed/pull/167)
+# 修正了一个前缀语言模型的偏移。它要弄清的是：前缀下标指的是前缀的最后一个 token，还是它后面的第一个？
+# 弄混了，前缀就多一个 token。一份公开的 gist，里面的
+# [FlexAttention 例子](https://gist.github.com/Chillee/eb339f9ff2261616e563ea7684d1df0c)
+# 用 `<=` 比较，如果那个数是长度，就该用 `<`。哪些行作弊了？
 # %% answer
 leak, _ = show("one too long", (j <= A) | causal)
 assert leak[A - 1, A]  # the last row of the prompt sees the first word of the answer
@@ -103,6 +122,10 @@ assert leak[A - 1, A]  # the last row of the prompt sees the first word of the a
 # [dphnAI/sonar#1526](https://github.com/dphnAI/sonar/pull/1526): the prefix may look at everything, the
 # answer only at its own past. A review bot simplified the expression, and it stayed wrong. Which rows lose,
 # which win?
+# %% [markdown] zh 9ede60
+# ## 2. 全反了
+# [dphnAI/sonar#1526](https://github.com/dphnAI/sonar/pull/1526)：前缀可以看一切，答案只能看自己的过去。一
+# 个评审机器人把表达式化简了，还是错的。哪些行吃亏，哪些行占便宜？
 # %% answer
 leak, lost = show("inverted", (i < A) | ((i >= A) & (j >= A) & causal))
 assert leak[:A, A:].all() and lost[A:, :A].any()
@@ -112,6 +135,11 @@ assert leak[:A, A:].all() and lost[A:, :A].any()
 # [Mikyx-1/TinyLLM#18](https://github.com/Mikyx-1/TinyLLM/pull/18): the causal mask was applied only if
 # there was no cache. Generation passes the whole prompt with an empty cache attached, so the prompt saw its
 # own future. Training was never affected. For a causal model (`A = 0`), reading six tokens at once:
+# %% [markdown] zh 456e74
+# ## 3. 预填充没有掩码
+# [Mikyx-1/TinyLLM#18](https://github.com/Mikyx-1/TinyLLM/pull/18)：只有没带缓存时才加因果掩码。生成时整个
+# 提示是带着空缓存传进去的，于是提示看到了自己的未来。训练从没受过影响。以因果模型（`A = 0`）为例，一次读
+# 六个 token：
 # %% answer
 prefill = (i < 6) & (j < 6) | causal
 found = moves(prefill)
@@ -123,6 +151,11 @@ assert (found & ~causal)[:5].any()
 # [pytorch/pytorch#103082](https://github.com/pytorch/pytorch/issues/103082): `is_causal=True` with one
 # query and a cache of keys. The causal matrix is aligned at the top left, so the newest token sees only the
 # oldest key. No leak, and nearly everything is lost:
+# %% [markdown] zh f86565
+# ## 4. 对错了角
+# [pytorch/pytorch#103082](https://github.com/pytorch/pytorch/issues/103082)：一个查询加一份键的缓存，
+# 用 `is_causal=True`。因果矩阵是按左上角对齐的，所以最新的 token 只看得到最旧的键。没有泄漏，却几乎什么都
+# 丢了：
 # %% answer
 q, k = torch.randn(2, 1, 1, T, D, dtype=torch.float64)
 sdpa = torch.nn.functional.scaled_dot_product_attention
@@ -136,6 +169,11 @@ assert torch.equal(one, k[..., :1, :]) and not torch.allclose(one, sdpa(q, k, k,
 # [karpathy/minGPT#75](https://github.com/karpathy/minGPT/issues/75): training and validation loss near 0,
 # and nonsense when writing. Hidden scores were set to a large negative number, and the network drove its
 # own scores below it. The mask is right; let all visible scores sink by 20,000:
+# %% [markdown] zh 3b1bed
+# ## 5. 训练翻得过去的墙
+# [karpathy/minGPT#75](https://github.com/karpathy/minGPT/issues/75)：训练损失和验证损失都接近 0，写出来的
+# 却是胡话。看不到的分数设成了一个很大的负数，网络就把自己的分数压到它下面。掩码是对的；现在让所有看得到的
+# 分数下沉 20,000：
 # %% answer
 def wall(scores, may):
     return (scores - 20_000 * may).masked_fill(~may, -10_000.0).softmax(-1)
@@ -149,6 +187,10 @@ assert leak[~RIGHT].all()
 # [georg-wolflein/good-features#1](https://github.com/georg-wolflein/good-features/pull/1): masked scores
 # were multiplied by 0. A score of 0 is a score like any other. (By luck no result was affected there: the
 # batch size was 1.)
+# %% [markdown] zh 03cc2b
+# ## 6. 在 softmax 之前乘零
+# [georg-wolflein/good-features#1](https://github.com/georg-wolflein/good-features/pull/1)：被挡住的分数乘
+# 了 0。分数 0 也是分数。（碰巧那里的结果都没受影响：批大小是 1。）
 # %% answer
 leak, _ = zero_bits("times zero, before", masked=lambda scores, may: (scores * may).softmax(-1))
 assert leak[~RIGHT].all()
@@ -157,6 +199,10 @@ assert leak[~RIGHT].all()
 # ## 7. After the softmax
 # [huggingface/pytorch-image-models#2236](https://github.com/huggingface/pytorch-image-models/pull/2236):
 # the mask came after the softmax. No hidden value is mixed in, yet every row moves. Why?
+# %% [markdown] zh 98e9a6
+# ## 7. 在 softmax 之后
+# [huggingface/pytorch-image-models#2236](https://github.com/huggingface/pytorch-image-models/pull/2236)：
+# 掩码放在了 softmax 之后。看不到的值一个也没混进来，可每一行都动了。为什么？
 # %% answer
 leak, _ = zero_bits("after the softmax", masked=lambda scores, may: scores.softmax(-1) * may)
 weights = (torch.zeros(T, T).softmax(-1) * RIGHT).sum(-1)
@@ -167,6 +213,10 @@ assert leak[~RIGHT].all()  # hidden keys have taken their share of the sum
 # ## 8. The diagonal, too
 # [pbloem/former#10](https://github.com/pbloem/former/issues/10): a blog post hid the upper triangle with
 # offset 0, that is, including the diagonal. Row 0 sees nothing, and a softmax over nothing is NaN:
+# %% [markdown] zh 63d752
+# ## 8. 连对角线也挡了
+# [pbloem/former#10](https://github.com/pbloem/former/issues/10)：一篇博客挡住上三角时用了偏移 0，也就是连
+# 对角线一起挡。第 0 行什么都看不到，对空集做 softmax 得到 NaN：
 # %% answer
 hidden = torch.ones(T, T).triu(diagonal=0).bool()
 first = torch.zeros(T, T).masked_fill(hidden, -torch.inf).softmax(-1)[0]
@@ -185,6 +235,11 @@ assert first.isnan().all()
 # asks whether a padding mask, one number per token, is broadcast over queries instead of keys. Say tokens 8
 # and 9 are padding. Over keys nobody sees them; over queries *they* see nothing, and everybody else sees
 # them:
+# %% [markdown] zh 8a89b5
+# ## 9. 广播错了轴
+# [lsdefine/attention-is-all-you-need-keras#16](https://github.com/lsdefine/attention-is-all-you-need-keras/issues/16)
+# 问：填充掩码每个 token 一个数，是不是广播到了查询上，而不是键上？假设第 8 和第 9 个 token 是填充。
+# 广播到键上，谁也看不到它们；广播到查询上，是*它们*什么都看不到，别人却都看得到它们：
 # %% answer
 real = torch.arange(T) < 8
 for axis, padding in (("keys", real[None, :]), ("queries", real[:, None])):
@@ -197,6 +252,10 @@ for axis, padding in (("keys", real[None, :]), ("queries", real[:, None])):
 # [huggingface/transformers#46634](https://github.com/huggingface/transformers/pull/46634): boundaries of
 # packed documents were found only if no attention mask was given, so a mask of ones switched them off.
 # Documents of 6 and 4 tokens:
+# %% [markdown] zh 28fcd9
+# ## 10. 两篇文档，一行
+# [huggingface/transformers#46634](https://github.com/huggingface/transformers/pull/46634)：只有没给注意力
+# 掩码时，才会去找打包的文档的边界，所以一个全是 1 的掩码就把边界关掉了。两篇文档，长 6 和 4 个 token：
 # %% answer
 document = (torch.arange(T) >= 6).long()
 apart = causal & (document[:, None] == document[None, :])
@@ -210,6 +269,10 @@ for name, may in (("boundaries", apart), ("a mask of ones", causal)):
 # ## The eleventh
 # One cell is wrong: row 2 of the prompt may look at token 7. In a model of two layers, which rows move when
 # token 7 is changed and must not? Answer with a list.
+# %% [markdown] zh 5f2caf
+# ## 第十一个
+# 有一格错了：提示的第 2 行可以看第 7 个 token。在两层的模型里，改动第 7 个 token 时，哪些行会动，而本不该
+# 动？用列表回答。
 # %% check
 def check_one_cell(rows):
     may = RIGHT.clone()
@@ -231,3 +294,9 @@ def check_one_cell(rows):
 # token, compare bits. In minglm that test stands in [`tests/test_mask.py`](../tests/test_mask.py) and
 # [`tests/test_tour.py`](../tests/test_tour.py). The original GLM has one of its own kind: the padding of
 # Part A was visible (THUDM/GLM#70), see [questions](questions.md).
+# %% [markdown] zh afbaa7
+# ## 规律
+# 这些错误没有一个会报错，大多数还会让训练损失*更好看*。它们全都能用一行代码查出来：
+# 改动一个 token，逐位比较。在 minglm 里，这个检验写在 [`tests/test_mask.py`](../tests/test_mask.py)
+# 和 [`tests/test_tour.py`](../tests/test_tour.py)。原版 GLM 也有一个同类的错误：
+# Part A 的填充是看得到的（THUDM/GLM#70），见[常见问题](questions.zh.md)。
