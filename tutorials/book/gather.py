@@ -48,10 +48,10 @@ rule below, and see what a model would learn.
 """
 MENU = {
     "Begin": "README tutorials/README tutorials/start tutorials/questions tutorials/why",
-    "Understand": "00 01 02 03 04 05 06",
-    "Use": "07 08 09 10",
+    "Understand": "00 01 02 03 04 05 06 07",
+    "Use": "08 09 10 tutorials/running tutorials/cluster tutorials/with_other_tools",
     "Make it fast": "11 12 13 csrc/README",
-    "Build, break, measure": "tutorials/puzzles tutorials/museum tutorials/running tutorials/results/README",
+    "Build, break, measure": "tutorials/puzzles tutorials/museum tutorials/results/README",
     "Reference": "api",
 }
 
