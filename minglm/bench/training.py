@@ -33,10 +33,11 @@ from ..machine import machine as machine_here
 from ..machine import machine_line
 from ..model import GLM
 from ..model_config import useful_flop
+from ..modules import TokenLoss
 from ..train.config import resolve
 from ..train.distributed import World, keep_memory
 from ..train.optimizer import learning_rate, make_optimizer
-from ..train.pretrain import SumLoss, train_step
+from ..train.pretrain import train_step
 from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
 from .padded import PaddedGLM, pad, padded_step
@@ -109,7 +110,7 @@ class Ours(Trainer):
             batches=batches,
             device=torch.device("cpu"),
             model=self.model,
-            loss=SumLoss(self.model),
+            loss=TokenLoss(self.model, "sum"),
             same_number=lambda micros: micros,
             optimizer=make_optimizer(self.model, config.train),
             autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),

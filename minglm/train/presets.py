@@ -7,6 +7,19 @@ from typing import Any
 # blanks for the same reason: the paper's 15 % in spans of 3 give a small model a third as many.
 SHORT_SAMPLES = dict(samples="sentences", mask_ratio=0.3, mean_span_length=1.5, blanks="drawn")
 
+# The schedule of the presets for planning: GLM-10B's, as far as it is published.
+PLANNED = dict(
+    steps=250_000,
+    batch_tokens=1024 * 1024,
+    warmup=0.04,
+    beta2=0.95,
+    eps=1e-8,
+    checkpoint_activations=True,
+    eval_every=1000,
+    sample_every=1000,
+    save_every=5000,
+)
+
 # Only the settings that depend on the size of the model.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # 1.1 M parameters: two to four minutes on two CPU cores, and small enough to embed in one HTML page
@@ -133,18 +146,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": dict(
             vocab_size=50304, hidden_size=2048, num_layers=36, num_heads=32, max_positions=1024, dropout=0.1
         ),
-        "train": dict(
-            steps=250_000,
-            batch_tokens=1024 * 1024,
-            lr=2e-4,
-            warmup=0.04,
-            beta2=0.95,
-            eps=1e-8,
-            checkpoint_activations=True,
-            eval_every=1000,
-            sample_every=1000,
-            save_every=5000,
-        ),
+        "train": PLANNED | dict(lr=2e-4),
     },
     # 9,881 M, the published GLM-10B's shape, for planning with --dry-run. Rate, betas, eps and warm-up are
     # those of its main phase (samples of 512); a batch has as many samples as GLM-Large's (our choice).
@@ -152,17 +154,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": dict(
             vocab_size=50304, hidden_size=4096, num_layers=48, num_heads=64, max_positions=1024, dropout=0.1
         ),
-        "train": dict(
-            steps=250_000,
-            batch_tokens=1024 * 1024,
-            lr=1e-4,
-            warmup=0.04,
-            beta2=0.95,
-            eps=1e-8,
-            checkpoint_activations=True,
-            eval_every=1000,
-            sample_every=1000,
-            save_every=5000,
-        ),
+        "train": PLANNED | dict(lr=1e-4),
     },
 }

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..attention import best_backend
-from ..batch import Batch, micro_batches, pack
+from ..batch import micro_batches, pack
 from ..checks import check_pair
 from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
 from ..data.documents import find_files, read_documents
@@ -34,6 +34,7 @@ from ..files.checkpoint import Checkpoints
 from ..files.whole import cut_back, write_whole
 from ..measure.held_out import evaluate, final_report, held_out_columns
 from ..model import GLM
+from ..modules import TokenLoss
 from ..rng import stream_seed
 from ..streams import open_closed
 from ..weights import ShapesOnly
@@ -206,7 +207,7 @@ class Run:
     def prepare(self, state):
         """Set the optimiser, the loss module and the step; from a checkpoint's state if there is one."""
         t, self.step, self.best = self.config.train, 0, math.inf
-        self.optimizer, self.loss = make_optimizer(self.model, t), SumLoss(self.model)
+        self.optimizer, self.loss = make_optimizer(self.model, t), TokenLoss(self.model, "sum")
         if self.world.size > 1 and not t.shard:
             ids = [self.device] if self.device.type == "cuda" else None
             self.loss = nn.parallel.DistributedDataParallel(self.loss, device_ids=ids)
@@ -272,17 +273,6 @@ class Run:
         # subtle: the cache would keep a copy of all weights, also of those that FSDP has freed
         on, cache = self.dtype == "bfloat16", not self.config.train.shard
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=cache)
-
-
-class SumLoss(nn.Module):
-    """The summed token loss as a module, because DistributedDataParallel only wraps modules."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch):
-        return self.model.loss(batch, "sum")
 
 
 # ---- the loop --------------------------------------------------------------------------------------------

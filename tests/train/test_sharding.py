@@ -20,7 +20,7 @@ STEPS = 4
 
 
 def arguments(text_file, out, *more):
-    """Several micro-batches per step, clipped, recomputed; at 100 tokens a step, a share may be empty."""
+    """Command-line arguments of a small run; with 100 tokens per step, a process may get no sample."""
     dials = ("--steps", STEPS, "--batch-tokens", 100, "--train.micro_batch_tokens", 64, "--lr", "1e-2")
     dials += ("--model.dropout", 0, "--train.eval_every", 2, "--train.clip", 0.5, "--checkpoint-activations")
     return ["pretrain", "--text", text_file, *SMALL, *dials, "--dtype", "float32", "--out", out, *more]
@@ -57,7 +57,7 @@ def column(run, name):
 
 
 def same_run(run, one):
-    """Whether two runs are the same but for the order of float32 sums.
+    """Whether two runs agree up to the order in which float32 numbers were added.
 
     Each of 4 steps adds some hundred products in another order: an error of about 1e-6 in a loss of 6, which
     AdamW's division by small gradients enlarges; 2e-4 is what the test of two DDP processes allows.
