@@ -13,7 +13,7 @@ from ..errors import MinglmError
 def check_shard(world):
     """Raise MinglmError unless there are several processes and a PyTorch with FSDP2 (2.6)."""
     if world.size == 1:
-        what = "one process alone has no others to share its weights with"
+        what = "a single process has no others to share its weights with"
         how = "start several with torchrun, or leave it out (when resuming: --train.shard false)"
         raise MinglmError(f"train.shard: {what}; {how}")
     try:
