@@ -5,82 +5,144 @@ const family = {}; // {model: {figure, matrix, derivation}} of the models shown
 
 function startCompare() {
   const boxes = byId("beside-choice").getElementsByTagName("input");
-  const choose = () => set({beside: BESIDE.filter((_, n) => boxes[n].checked)});
-  const tick = (name) => el("label", null, el("input", {type: "checkbox", value: name, onchange: choose}),
-    DATA.words.models[name].name);
-  byId("beside-choice").append(...BESIDE.map(tick), el("label", {class: "apart"}, el("input", {
-    type: "checkbox", id: "only", onchange: (event) => set({only: event.target.checked}),
-  }), "differences only"));
+  const choose = () => set({ beside: BESIDE.filter((_, n) => boxes[n].checked) });
+  const tick = name =>
+    el(
+      "label",
+      null,
+      el("input", { type: "checkbox", value: name, onchange: choose }),
+      DATA.words.models[name].name,
+    );
+  byId("beside-choice").append(
+    ...BESIDE.map(tick),
+    el(
+      "label",
+      { class: "apart" },
+      el("input", {
+        type: "checkbox",
+        id: "only",
+        onchange: event => set({ only: event.target.checked }),
+      }),
+      "differences only",
+    ),
+  );
 }
 
 // The cell of another model in which the same pair of words meets, or null.
-function linkedCell(from, {i, j}, to) {
+function linkedCell(from, { i, j }, to) {
   const [a, b] = [from.word[i], from.word[j]];
   if (a < 0 || b < 0) return null;
-  const cell = {i: to.word.indexOf(a), j: to.word.indexOf(b)};
+  const cell = { i: to.word.indexOf(a), j: to.word.indexOf(b) };
   return cell.i < 0 || cell.j < 0 ? null : cell;
 }
 
 function drawCompare() {
-  const {beside, only, text, spans} = app.state, glm = app.derivation, models = ["glm", ...beside];
-  for (const box of byId("beside-choice").getElementsByTagName("input")) box.checked = beside.includes(box.value);
+  const { beside, only, text, spans } = app.state,
+    glm = app.derivation,
+    models = ["glm", ...beside];
+  for (const box of byId("beside-choice").getElementsByTagName("input"))
+    box.checked = beside.includes(box.value);
   byId("only").checked = only;
   const order = range(0, spans.length); // other models have no order
-  const derivations = [glm, ...beside.map((model) => derive({text, spans, order, model}, DATA.words))];
+  const derivations = [glm, ...beside.map(model => derive({ text, spans, order, model }, DATA.words))];
   for (const model of Object.keys(family)) if (!models.includes(model)) delete family[model];
   models.forEach((model, n) => {
     family[model] ??= newMember(model);
     family[model].derivation = derivations[n];
   });
-  const differs = (d, cell, others) => others.some((other) => {
-    const there = linkedCell(d, cell, other);
-    return there !== null && other.mask[there.i][there.j] !== d.mask[cell.i][cell.j];
-  });
-  const canvas = derivations.some((d) => d.tokens.length > 24);
-  fill(byId("family"), models.map((model) => family[model].figure));
+  const differs = (d, cell, others) =>
+    others.some(other => {
+      const there = linkedCell(d, cell, other);
+      return there !== null && other.mask[there.i][there.j] !== d.mask[cell.i][cell.j];
+    });
+  const canvas = derivations.some(d => d.tokens.length > 24);
+  fill(
+    byId("family"),
+    models.map(model => family[model].figure),
+  );
   for (const model of models) {
-    const {matrix, derivation: d} = family[model], others = model === "glm" ? derivations.slice(1) : [glm];
-    matrix.draw(viewOf(d, {canvas, faded: (i, j) => only && !differs(d, {i, j}, others)}));
+    const { matrix, derivation: d } = family[model],
+      others = model === "glm" ? derivations.slice(1) : [glm];
+    matrix.draw(viewOf(d, { canvas, faded: (i, j) => only && !differs(d, { i, j }, others) }));
   }
   drawFacts(models);
 }
 
-const FACTS = {input: "reads", sees: "who sees whom", positions: "positions", predicts: "learns", cannot: "cannot"};
+const FACTS = {
+  input: "reads",
+  sees: "who sees whom",
+  positions: "positions",
+  predicts: "learns",
+  cannot: "cannot",
+};
 
 // Roles are explicit: on narrow screens the table is laid out as blocks and would lose them.
 function drawFacts(models) {
   const columns = Object.entries(FACTS);
-  fill(byId("facts"), el("table", {class: "facts", role: "table"},
-    el("thead", {role: "rowgroup"}, el("tr", {role: "row"}, el("th", {scope: "col", role: "columnheader"}, "model"),
-      columns.map(([, name]) => el("th", {scope: "col", role: "columnheader"}, name)))),
-    el("tbody", {role: "rowgroup"}, models.map((model) => el("tr", {role: "row"},
-      el("th", {scope: "row", role: "rowheader"}, DATA.words.models[model].name),
-      columns.map(([key, name]) => el("td", {role: "cell", dataset: {name}}, DATA.words.models[model][key])))))));
+  fill(
+    byId("facts"),
+    el(
+      "table",
+      { class: "facts", role: "table" },
+      el(
+        "thead",
+        { role: "rowgroup" },
+        el(
+          "tr",
+          { role: "row" },
+          el("th", { scope: "col", role: "columnheader" }, "model"),
+          columns.map(([, name]) => el("th", { scope: "col", role: "columnheader" }, name)),
+        ),
+      ),
+      el(
+        "tbody",
+        { role: "rowgroup" },
+        models.map(model =>
+          el(
+            "tr",
+            { role: "row" },
+            el("th", { scope: "row", role: "rowheader" }, DATA.words.models[model].name),
+            columns.map(([key, name]) =>
+              el("td", { role: "cell", dataset: { name } }, DATA.words.models[model][key]),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function newMember(model) {
-  const host = el("div", {class: "scroller"}), {name} = DATA.words.models[model];
-  const figure = el("figure", {dataset: {model}}, el("figcaption", null, el("b", null, name)), host);
-  const matrix = createMatrix(host, {label: `attention mask of ${name}`, largest: 22, onPoint: (cell) => point(model, cell)});
-  return {figure, matrix};
+  const host = el("div", { class: "scroller" }),
+    { name } = DATA.words.models[model];
+  const figure = el("figure", { dataset: { model } }, el("figcaption", null, el("b", null, name)), host);
+  const matrix = createMatrix(host, {
+    label: `attention mask of ${name}`,
+    largest: 22,
+    onPoint: cell => point(model, cell),
+  });
+  return { figure, matrix };
 }
 
 // Mark the same pair of words in every matrix; a row without a word, such as [S], has no counterpart.
 function link(cell, d) {
   const told = [];
   for (const model of ["glm", ...app.state.beside]) {
-    const {matrix, derivation: there} = family[model];
+    const { matrix, derivation: there } = family[model];
     const to = !cell ? null : d === there ? cell : linkedCell(d, cell, there);
     matrix.mark(to);
-    const {name} = DATA.words.models[model];
+    const { name } = DATA.words.models[model];
     told.push(to ? `${name} ${there.mask[to.i][to.j] ? "open" : "shut"}` : `${name} has no such pair`);
   }
-  byId("linked").textContent = !cell ? "Point at a pair of words in one picture to see it in all." : says(cell, d, told);
+  byId("linked").textContent = !cell
+    ? "Point at a pair of words in one picture to see it in all."
+    : says(cell, d, told);
 }
 
-function says({i, j}, d, told) {
-  const {text} = app.derivation, [a, b] = [d.word[i], d.word[j]];
+function says({ i, j }, d, told) {
+  const { text } = app.derivation,
+    [a, b] = [d.word[i], d.word[j]];
   if (a >= 0 && b >= 0) return `${pair(text[a], text[b])}: ${told.join(", ")}.`;
-  const {name} = DATA.words.models[d.model];
+  const { name } = DATA.words.models[d.model];
   return `${pair(d.tokens[i], d.tokens[j])}: a pair of ${name} alone, as one of them is no word of the text.`;
 }

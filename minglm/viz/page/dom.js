@@ -3,8 +3,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// el("button", {class: "chip", onclick: f}, "text", node, ...). on*: listeners; true: an empty attribute; null
-// and false: no attribute.
+// el("button", {class: "chip", onclick: f}, "text", node, ...). on*: listeners; true: an empty attribute;
+// null and false: no attribute.
 function el(tag, attributes, ...children) {
   return dress(document.createElement(tag), attributes, children);
 }
@@ -18,14 +18,15 @@ function dress(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "dataset") Object.assign(node.dataset, value);
     else if (name === "value" || name === "checked") node[name] = value;
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...textNodes(children));
   return node;
 }
 
 function textNodes(children) {
-  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  return children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false);
 }
 
 function byId(id) {
@@ -36,21 +37,22 @@ function byId(id) {
 function fill(node, ...children) {
   const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   node.replaceChildren(...textNodes(children));
-  if (key !== undefined) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({preventScroll: true});
+  if (key !== undefined)
+    node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
   return node;
 }
 
 function button(text, onclick, attributes) {
-  return el("button", {type: "button", onclick, ...attributes}, text);
+  return el("button", { type: "button", onclick, ...attributes }, text);
 }
 
 function field(label, input) {
-  return el("label", {class: "field"}, el("span", null, label), input);
+  return el("label", { class: "field" }, el("span", null, label), input);
 }
 
 // A readable token: spaces and control characters are visible, and its direction does not affect others.
 function tokenEl(text, attributes) {
-  return el("bdi", {class: "token", ...attributes}, visible(text));
+  return el("bdi", { class: "token", ...attributes }, visible(text));
 }
 
 function visible(text) {
@@ -59,9 +61,9 @@ function visible(text) {
 
 // A text with its invisible characters as codes: \x1b, U+202E. A joiner is one only where it joins nothing.
 function legible(text) {
-  const code = (c) => c.codePointAt(0).toString(16);
-  const hex = (c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : `\\x${code(c).padStart(2, "0")}`);
-  const unicode = (c) => (JOINERS.test(c) && text !== c ? c : `U+${code(c).toUpperCase().padStart(4, "0")}`);
+  const code = c => c.codePointAt(0).toString(16);
+  const hex = c => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : `\\x${code(c).padStart(2, "0")}`);
+  const unicode = c => (JOINERS.test(c) && text !== c ? c : `U+${code(c).toUpperCase().padStart(4, "0")}`);
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(INVISIBLE, unicode);
 }
 

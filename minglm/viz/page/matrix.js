@@ -1,15 +1,15 @@
-// The mask as a grid: queries down, keys across. It draws cells and handles pointer and keyboard; the view says
-// what the cells mean.
+// The mask as a grid: queries down, keys across. It draws cells and handles pointer and keyboard; the view
+// says what the cells mean.
 //
 //   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})   host: an element to fill
-//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; a canvas if there
-//                                  are more, or if they would not fit into the width
+//   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; a canvas
+//                                  if there are more, or if they would not fit into the width
 //   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap
 //   drawSvg(view, label)           the same picture as an SVG element
 //
 //   view = {
 //     rows: [{token, positions: [numbers or ""], span: its number or -1}]   heads of the rows
-//     columns                                                               heads of the columns, default: rows
+//     columns           heads of the columns, default: rows
 //     partALen          a heavy line follows after so many rows and columns
 //     kind(i, j)        "AA" ... "BF", or "" for a cell that is not drawn yet
 //     value(i, j)       optional: 0 .. 1 or null, painted over open cells; shut cells stay as they are
@@ -20,25 +20,41 @@
 //   onPoint({i, j} or null): pointer or focus is on a cell; onPin({i, j}): a click, Enter or the space bar.
 
 const OPEN = ["AA", "BA", "BE", "BS", "self"];
-const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
-const CELL = {min: 11, max: 32, svg: 24};
+const CIVIDIS = [
+  "#00224e",
+  "#123570",
+  "#3b496c",
+  "#575d6d",
+  "#707173",
+  "#8a8678",
+  "#a59c74",
+  "#c3b369",
+  "#e1cc55",
+  "#fee838",
+];
+const CELL = { min: 11, max: 32, svg: 24 };
 
 // The colour of a weight from 0 to 1: perceptually uniform, also for colour-blind readers.
 function cividis(value) {
-  const at = Math.min(1, Math.max(0, value)) * (CIVIDIS.length - 1), k = Math.min(Math.floor(at), CIVIDIS.length - 2);
+  const at = Math.min(1, Math.max(0, value)) * (CIVIDIS.length - 1),
+    k = Math.min(Math.floor(at), CIVIDIS.length - 2);
   const mix = (a, b) => Math.round(a + (b - a) * (at - k));
-  const channels = (hex) => [1, 3, 5].map((c) => parseInt(hex.slice(c, c + 2), 16));
+  const channels = hex => [1, 3, 5].map(c => parseInt(hex.slice(c, c + 2), 16));
   const [low, high] = [channels(CIVIDIS[k]), channels(CIVIDIS[k + 1])];
   return `rgb(${low.map((c, n) => mix(c, high[n])).join(",")})`;
 }
 
 // A view with its optional fields filled in.
 function complete(view) {
-  return {columns: view.rows, value: () => null, describe: () => "", faded: () => false, ...view};
+  return { columns: view.rows, value: () => null, describe: () => "", faded: () => false, ...view };
 }
 
-function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = () => {}, onPin = () => {}}) {
-  let view = null, marked = null, isPinned = false, cursor = {i: 0, j: 0}, shape = null; // shape: the current table or canvas
+function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = () => {}, onPin = () => {} }) {
+  let view = null,
+    marked = null,
+    isPinned = false,
+    cursor = { i: 0, j: 0 },
+    shape = null; // shape: the current table or canvas
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
@@ -47,10 +63,18 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
 
   // Arrow keys, Home, End, with Ctrl to the first and last cell: the grid pattern of WAI-ARIA.
   function onKey(event) {
-    const {i, j} = cursor, last = view.columns.length - 1, far = event.ctrlKey || event.metaKey;
+    const { i, j } = cursor,
+      last = view.columns.length - 1,
+      far = event.ctrlKey || event.metaKey;
     const to = {
-      ArrowUp: [i - 1, j], ArrowDown: [i + 1, j], ArrowLeft: [i, j - 1], ArrowRight: [i, j + 1],
-      Home: [far ? 0 : i, 0], End: [far ? view.rows.length - 1 : i, last], PageUp: [i - 8, j], PageDown: [i + 8, j],
+      ArrowUp: [i - 1, j],
+      ArrowDown: [i + 1, j],
+      ArrowLeft: [i, j - 1],
+      ArrowRight: [i, j + 1],
+      Home: [far ? 0 : i, 0],
+      End: [far ? view.rows.length - 1 : i, last],
+      PageUp: [i - 8, j],
+      PageDown: [i + 8, j],
     }[event.key];
     if (to) moveTo(clamp(...to));
     else if (event.key === "Enter" || event.key === " ") onPin(cursor);
@@ -68,8 +92,10 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
 
   let width = 0; // of the host, as last observed: to ask for it would lay out the page once more
   const options = {
-    largest, onKey, room: () => width,
-    point: (cell) => onPoint(cell),
+    largest,
+    onKey,
+    room: () => width,
+    point: cell => onPoint(cell),
     pin(cell) {
       const before = cursor;
       cursor = cell;
@@ -109,50 +135,57 @@ function createMatrix(host, {label, limit = 32, largest = CELL.max, onPoint = ()
     mark(cell, pinned = false) {
       const inside = cell && cell.i < view.rows.length && cell.j < view.columns.length;
       isPinned = pinned;
-      shape.mark(marked = inside ? cell : null, pinned);
+      shape.mark((marked = inside ? cell : null), pinned);
     },
   };
 }
 
 // ---- up to 32 rows: a table, every cell of it an element --------------------------------------------------
 
-function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
-  const {rows, columns, partALen} = view;
+function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
+  const { rows, columns, partALen } = view;
   const columnHeads = columns.map((head, j) => headEl("col", head, j === partALen - 1 && "edge"));
   const rowHeads = rows.map((head, i) => headEl("row", head, false));
   const cells = rows.map((_, i) => columns.map((_, j) => cellEl(view, i, j)));
   const lines = cells.map((line, i) =>
-    el("tr", {class: i === partALen - 1 ? "edge" : null, dataset: {lane: "mask", i}}, rowHeads[i], line));
-  const longest = Math.max(...[...rows, ...columns].map(({token}) => widthOf(visible(token))));
-  const corner = el("td", {class: "corner"}, el("span", null, "query ↓ key →"));
-  const table = el("table", {role: "grid", "aria-label": label, class: "mask"},
-    el("thead", null, el("tr", null, corner, columnHeads)), el("tbody", null, lines));
-  const cellOf = (event) => {
+    el("tr", { class: i === partALen - 1 ? "edge" : null, dataset: { lane: "mask", i } }, rowHeads[i], line),
+  );
+  const longest = Math.max(...[...rows, ...columns].map(({ token }) => widthOf(visible(token))));
+  const corner = el("td", { class: "corner" }, el("span", null, "query ↓ key →"));
+  const table = el(
+    "table",
+    { role: "grid", "aria-label": label, class: "mask" },
+    el("thead", null, el("tr", null, corner, columnHeads)),
+    el("tbody", null, lines),
+  );
+  const cellOf = event => {
     const td = event.target.closest("td[data-j]");
-    return td && {i: Number(td.dataset.i), j: Number(td.dataset.j)};
+    return td && { i: Number(td.dataset.i), j: Number(td.dataset.j) };
   };
-  table.addEventListener("pointerover", (event) => event.pointerType !== "touch" && point(cellOf(event)));
+  table.addEventListener("pointerover", event => event.pointerType !== "touch" && point(cellOf(event)));
   table.addEventListener("pointerleave", () => point(null));
   table.addEventListener("focusin", arrive);
   table.addEventListener("focusout", () => point(null));
   table.addEventListener("keydown", onKey);
-  table.addEventListener("click", (event) => cellOf(event) && pin(cellOf(event)));
+  table.addEventListener("click", event => cellOf(event) && pin(cellOf(event)));
   host.replaceChildren(table);
 
   let crossed = [];
   return {
-    // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all fit.
+    // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all
+    // fit.
     fit() {
       table.classList.remove("small"); // so that the size does not depend on the size before
       table.style.setProperty("--letters", Math.min(longest, 11));
-      const room = host.clientWidth - Math.max(...rowHeads.map((head) => head.offsetWidth)) - 4;
-      const fits = Math.floor(room / columns.length), size = Math.max(CELL.min, Math.min(largest, fits));
+      const room = host.clientWidth - Math.max(...rowHeads.map(head => head.offsetWidth)) - 4;
+      const fits = Math.floor(room / columns.length),
+        size = Math.max(CELL.min, Math.min(largest, fits));
       table.classList.toggle("turned", longest * 8 + 4 > size);
       table.classList.toggle("small", size < 20);
       table.style.setProperty("--cell", `${size}px`);
       return fits >= CELL.min || !host.clientWidth;
     },
-    focus({i, j}, before, andFocus = table.contains(document.activeElement)) {
+    focus({ i, j }, before, andFocus = table.contains(document.activeElement)) {
       cells[before.i]?.[before.j]?.setAttribute("tabindex", -1);
       cells[i][j].tabIndex = 0;
       if (andFocus) cells[i][j].focus();
@@ -162,8 +195,8 @@ function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
       crossed = [];
       if (!cell) return;
       const add = (node, ...names) => (node.classList.add(...names), crossed.push(node));
-      cells[cell.i].forEach((node) => add(node, "in-row"));
-      cells.forEach((line) => add(line[cell.j], "in-column"));
+      cells[cell.i].forEach(node => add(node, "in-row"));
+      cells.forEach(line => add(line[cell.j], "in-column"));
       add(rowHeads[cell.i], "cross");
       add(columnHeads[cell.j], "cross");
       add(cells[cell.i][cell.j], "cross", ...(pinned ? ["pinned"] : []));
@@ -171,18 +204,32 @@ function drawTable(host, view, label, {largest, onKey, point, pin, arrive}) {
   };
 }
 
-function headEl(scope, {token, positions, span}, edge) {
-  return el("th", {scope, class: edge || null, dataset: span >= 0 ? spanData(span) : {}},
-    el("span", {class: "head"}, token === "" ? el("bdi", {class: "token"}, "\u00a0") : tokenEl(token, {title: visible(token)}),
-      positions.map((position) => el("span", {class: "position"}, position === "" ? "\u00a0" : position))));
+function headEl(scope, { token, positions, span }, edge) {
+  return el(
+    "th",
+    { scope, class: edge || null, dataset: span >= 0 ? spanData(span) : {} },
+    el(
+      "span",
+      { class: "head" },
+      token === "" ? el("bdi", { class: "token" }, "\u00a0") : tokenEl(token, { title: visible(token) }),
+      positions.map(position => el("span", { class: "position" }, position === "" ? "\u00a0" : position)),
+    ),
+  );
 }
 
 function cellEl(view, i, j) {
-  const kind = view.kind(i, j), value = OPEN.includes(kind) ? view.value(i, j) : null;
-  const names = [j === view.partALen - 1 && "edge", value !== null && "valued", view.faded(i, j) && "faded"].filter(Boolean);
+  const kind = view.kind(i, j),
+    value = OPEN.includes(kind) ? view.value(i, j) : null;
+  const names = [
+    j === view.partALen - 1 && "edge",
+    value !== null && "valued",
+    view.faded(i, j) && "faded",
+  ].filter(Boolean);
   const cell = el("td", {
-    class: names.join(" ") || null, tabindex: -1, "aria-label": view.describe(i, j) || null,
-    dataset: {i, j, kind, glyph: DATA.kinds[kind]?.unicode ?? ""},
+    class: names.join(" ") || null,
+    tabindex: -1,
+    "aria-label": view.describe(i, j) || null,
+    dataset: { i, j, kind, glyph: DATA.kinds[kind]?.unicode ?? "" },
   });
   if (value !== null) cell.style.backgroundColor = cividis(value);
   return cell;
@@ -190,7 +237,11 @@ function cellEl(view, i, j) {
 
 // The style of a span: one of a few colours and outlines. Its number, always shown, identifies it.
 function spanData(span) {
-  return {span, colour: span % DATA.span_colours.length, outline: DATA.span_outlines[span % DATA.span_outlines.length]};
+  return {
+    span,
+    colour: span % DATA.span_colours.length,
+    outline: DATA.span_outlines[span % DATA.span_outlines.length],
+  };
 }
 
 // The width of a text in letters; Chinese, Japanese, Korean and emoji take two.
@@ -200,49 +251,58 @@ function widthOf(text) {
 
 // ---- above: a canvas, with the same keyboard control -----------------------------------------------
 
-function drawCanvas(host, view, label, {largest, room, onKey, point, pin, arrive}) {
-  const {rows, columns, partALen} = view, T = rows.length;
-  const summary = `${label}: ${T} rows. Arrow keys move from cell to cell; each is explained beside the picture.`;
-  const canvas = el("canvas", {role: "img", tabindex: 0, "aria-label": summary});
+function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arrive }) {
+  const { rows, columns, partALen } = view,
+    T = rows.length;
+  const summary =
+    `${label}: ${T} rows. ` + "Arrow keys move from cell to cell; each is explained beside the picture.";
+  const canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": summary });
   host.replaceChildren(canvas);
   const picture = el("canvas"); // the cells; the visible canvas is a copy with the crosshair
-  let size = 2, cell = null;
-  const cellOf = (event) => {
-    const i = Math.floor(event.offsetY / size), j = Math.floor(event.offsetX / size);
-    return i >= 0 && j >= 0 && i < T && j < columns.length ? {i, j} : null;
+  let size = 2,
+    cell = null;
+  const cellOf = event => {
+    const i = Math.floor(event.offsetY / size),
+      j = Math.floor(event.offsetX / size);
+    return i >= 0 && j >= 0 && i < T && j < columns.length ? { i, j } : null;
   };
-  canvas.addEventListener("pointermove", (event) => point(cellOf(event)));
+  canvas.addEventListener("pointermove", event => point(cellOf(event)));
   canvas.addEventListener("pointerleave", () => point(null));
   canvas.addEventListener("focus", arrive);
   canvas.addEventListener("blur", () => point(null));
   canvas.addEventListener("keydown", onKey);
-  canvas.addEventListener("click", (event) => cellOf(event) && (pin(cellOf(event)), canvas.focus()));
+  canvas.addEventListener("click", event => cellOf(event) && (pin(cellOf(event)), canvas.focus()));
 
   function penOf(surface) {
-    const scale = window.devicePixelRatio || 1, side = size * T;
-    Object.assign(surface, {width: side * scale, height: side * scale});
+    const scale = window.devicePixelRatio || 1,
+      side = size * T;
+    Object.assign(surface, { width: side * scale, height: side * scale });
     const pen = surface.getContext("2d");
     pen.scale(scale, scale);
     return pen;
   }
 
   function paint() {
-    const pen = penOf(picture), style = getComputedStyle(host), names = ["soft", "BE-ink", "BS-ink", "self-ink", ...OPEN];
-    const colour = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    const pen = penOf(picture),
+      style = getComputedStyle(host),
+      names = ["soft", "BE-ink", "BS-ink", "self-ink", ...OPEN];
+    const colour = Object.fromEntries(names.map(name => [name, style.getPropertyValue(`--${name}`)]));
     const alike = {}; // cells of the same look, which are painted in one go
     for (let i = 0; i < T; i++) {
       for (let j = 0; j < columns.length; j++) {
-        const kind = view.kind(i, j), value = OPEN.includes(kind) ? view.value(i, j) : null;
+        const kind = view.kind(i, j),
+          value = OPEN.includes(kind) ? view.value(i, j) : null;
         if (value !== null) {
           pen.fillStyle = cividis(value);
           pen.fillRect(j * size, i * size, size, size);
         } else if (kind) {
-          const faded = view.faded(i, j), look = alike[kind + faded] ??= {kind, faded, cells: []};
+          const faded = view.faded(i, j),
+            look = (alike[kind + faded] ??= { kind, faded, cells: [] });
           look.cells.push([j * size, i * size]);
         }
       }
     }
-    for (const {kind, faded, cells} of Object.values(alike)) {
+    for (const { kind, faded, cells } of Object.values(alike)) {
       pen.globalAlpha = faded ? 0.16 : 1;
       pen.fillStyle = colour[kind];
       if (OPEN.includes(kind)) for (const [x, y] of cells) pen.fillRect(x, y, size, size);
@@ -251,8 +311,9 @@ function drawCanvas(host, view, label, {largest, room, onKey, point, pin, arrive
   }
 
   function show() {
-    const pen = penOf(canvas), side = size * T;
-    Object.assign(canvas.style, {width: `${side}px`, height: `${side}px`});
+    const pen = penOf(canvas),
+      side = size * T;
+    Object.assign(canvas.style, { width: `${side}px`, height: `${side}px` });
     pen.drawImage(picture, 0, 0, side, side);
     pen.strokeStyle = pen.fillStyle = getComputedStyle(host).getPropertyValue("--ink");
     pen.strokeRect(0.5, 0.5, side - 1, side - 1);
@@ -301,38 +362,100 @@ function drawMarks(pen, kind, cells, size, colour) {
 // ---- for a paper or a slide: an SVG with its colours written out ------------------------------------------
 
 function drawSvg(given, label) {
-  const view = complete(given), {rows, columns, partALen} = view, size = CELL.svg;
+  const view = complete(given),
+    { rows, columns, partALen } = view,
+    size = CELL.svg;
   const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim(), ink = colour("ink");
-  const left = 64 + 7.5 * Math.max(...rows.map(({token}) => widthOf(visible(token)))), top = left;
-  const width = left + columns.length * size + 8, height = top + rows.length * size + 8;
-  const lines = (...ds) => ds.map((d) => svg("path", {d, stroke: colour("soft"), "stroke-width": 1.3, fill: "none"}));
-  const pattern = (id, kind, ...marks) => svg("pattern", {id, width: size, height: size, patternUnits: "userSpaceOnUse"},
-    svg("rect", {width: size, height: size, fill: colour(kind)}), marks);
-  const dot = (x, y) => svg("circle", {cx: x, cy: y, r: 1.6, fill: colour("BE-ink")});
-  const stroke = (d) => svg("path", {d, stroke: colour("BS-ink"), "stroke-width": 1.6});
+  const colour = name => style.getPropertyValue(`--${name}`).trim(),
+    ink = colour("ink");
+  const left = 64 + 7.5 * Math.max(...rows.map(({ token }) => widthOf(visible(token)))),
+    top = left;
+  const width = left + columns.length * size + 8,
+    height = top + rows.length * size + 8;
+  const lines = (...ds) =>
+    ds.map(d => svg("path", { d, stroke: colour("soft"), "stroke-width": 1.3, fill: "none" }));
+  const pattern = (id, kind, ...marks) =>
+    svg(
+      "pattern",
+      { id, width: size, height: size, patternUnits: "userSpaceOnUse" },
+      svg("rect", { width: size, height: size, fill: colour(kind) }),
+      marks,
+    );
+  const dot = (x, y) => svg("circle", { cx: x, cy: y, r: 1.6, fill: colour("BE-ink") });
+  const stroke = d => svg("path", { d, stroke: colour("BS-ink"), "stroke-width": 1.6 });
   const patterns = [
-    pattern("AA", "AA"), pattern("BA", "BA"),
-    pattern("BE", "BE", [6, 18].flatMap((x) => [dot(x, 6), dot(x, 18)])),
+    pattern("AA", "AA"),
+    pattern("BA", "BA"),
+    pattern(
+      "BE",
+      "BE",
+      [6, 18].flatMap(x => [dot(x, 6), dot(x, 18)]),
+    ),
     pattern("BS", "BS", stroke("M0 24L24 0M-6 6L6 -6M18 30L30 18"), stroke("M0 12L12 0M12 24L24 12")),
-    pattern("self", "self", svg("circle", {cx: 12, cy: 12, r: 6, fill: "none", stroke: colour("self-ink"), "stroke-width": 2})),
+    pattern(
+      "self",
+      "self",
+      svg("circle", { cx: 12, cy: 12, r: 6, fill: "none", stroke: colour("self-ink"), "stroke-width": 2 }),
+    ),
     pattern("AB", "AB", lines("M8 8L16 16M16 8L8 16")),
     pattern("BF", "BF", lines("M0 24L24 0M-6 6L6 -6M18 30L30 18")),
   ];
-  const head = ({token, positions}) => [visible(token), ...positions].join("  ");
-  const text = (x, y, what, more) => svg("text", {
-    x, y, fill: ink, "font-family": "ui-monospace, Menlo, Consolas, monospace", "font-size": 12, "text-anchor": "end", ...more,
-  }, what);
-  const cells = rows.flatMap((_, i) => columns.map((_, j) => svg("rect", {
-    class: "cell", "data-kind": view.kind(i, j), x: j * size, y: i * size, width: size, height: size,
-    fill: `url(#${view.kind(i, j)})`, stroke: OPEN.includes(view.kind(i, j)) ? "#555555" : colour("grid"),
-  }, svg("title", null, view.describe(i, j)))));
-  return svg("svg", {xmlns: SVG, viewBox: `0 0 ${width} ${height}`, width, height, role: "img"},
-    svg("title", null, label), svg("defs", null, patterns), svg("rect", {width, height, fill: colour("back")}),
+  const head = ({ token, positions }) => [visible(token), ...positions].join("  ");
+  const text = (x, y, what, more) =>
+    svg(
+      "text",
+      {
+        x,
+        y,
+        fill: ink,
+        "font-family": "ui-monospace, Menlo, Consolas, monospace",
+        "font-size": 12,
+        "text-anchor": "end",
+        ...more,
+      },
+      what,
+    );
+  const cells = rows.flatMap((_, i) =>
+    columns.map((_, j) =>
+      svg(
+        "rect",
+        {
+          class: "cell",
+          "data-kind": view.kind(i, j),
+          x: j * size,
+          y: i * size,
+          width: size,
+          height: size,
+          fill: `url(#${view.kind(i, j)})`,
+          stroke: OPEN.includes(view.kind(i, j)) ? "#555555" : colour("grid"),
+        },
+        svg("title", null, view.describe(i, j)),
+      ),
+    ),
+  );
+  return svg(
+    "svg",
+    { xmlns: SVG, viewBox: `0 0 ${width} ${height}`, width, height, role: "img" },
+    svg("title", null, label),
+    svg("defs", null, patterns),
+    svg("rect", { width, height, fill: colour("back") }),
     rows.map((row, i) => text(left - 6, top + i * size + 16, head(row))),
-    columns.map((column, j) => text(0, 0, head(column), {
-      "text-anchor": "start", transform: `translate(${left + j * size + 16} ${top - 6}) rotate(-90)`})),
-    svg("g", {transform: `translate(${left} ${top})`}, cells,
-      svg("path", {stroke: ink, "stroke-width": 2.5, fill: "none",
-        d: `M0 ${partALen * size}h${columns.length * size}M${partALen * size} 0v${rows.length * size}`})));
+    columns.map((column, j) =>
+      text(0, 0, head(column), {
+        "text-anchor": "start",
+        transform: `translate(${left + j * size + 16} ${top - 6}) rotate(-90)`,
+      }),
+    ),
+    svg(
+      "g",
+      { transform: `translate(${left} ${top})` },
+      cells,
+      svg("path", {
+        stroke: ink,
+        "stroke-width": 2.5,
+        fill: "none",
+        d: `M0 ${partALen * size}h${columns.length * size}M${partALen * size} 0v${rows.length * size}`,
+      }),
+    ),
+  );
 }

@@ -4,8 +4,8 @@
 const LONGEST = 128; // tokens of a text
 
 const tokenizers = {
-  words: {label: "words", cut: splitWords, join: joinWords},
-  characters: {label: "characters", cut: splitCharacters, join: (tokens) => tokens.join("")},
+  words: { label: "words", cut: splitWords, join: joinWords },
+  characters: { label: "characters", cut: splitCharacters, join: tokens => tokens.join("") },
 };
 
 // ---- texts ------------------------------------------------------------------------------------------------
@@ -39,14 +39,20 @@ function joinWords(tokens) {
 }
 
 function tokenizerOf(tokens) {
-  return ["words", "characters"].find((name) => areSame(tokenizers[name].cut(tokenizers[name].join(tokens)), tokens)) ?? "";
+  return (
+    ["words", "characters"].find(name =>
+      areSame(tokenizers[name].cut(tokenizers[name].join(tokens)), tokens),
+    ) ?? ""
+  );
 }
 
 // A text that was typed or came with an address, if its mask fits on a screen.
 function fitting(tokens) {
   if (!tokens.length) throw new Error("text: it is empty; at least one word is needed");
   if (tokens.length <= LONGEST) return tokens;
-  throw new Error(`text: ${tokens.length} tokens came; up to ${LONGEST} are accepted, as the mask has to fit on a screen`);
+  throw new Error(
+    `text: ${tokens.length} tokens came; up to ${LONGEST} are accepted, as the mask has to fit on a screen`,
+  );
 }
 
 function areSame(list, other) {
@@ -60,34 +66,44 @@ function toggled(spans, i) {
   const at = spans.findIndex(([start, end]) => start <= i && i < end);
   if (at >= 0) {
     const [start, end] = spans[at];
-    const pieces = [[start, i], [i + 1, end]].filter(([a, b]) => a < b);
+    const pieces = [
+      [start, i],
+      [i + 1, end],
+    ].filter(([a, b]) => a < b);
     return [...spans.slice(0, at), ...pieces, ...spans.slice(at + 1)];
   }
-  const left = spans.find(([, end]) => end === i), right = spans.find(([start]) => start === i + 1);
+  const left = spans.find(([, end]) => end === i),
+    right = spans.find(([start]) => start === i + 1);
   const joined = [left ? left[0] : i, right ? right[1] : i + 1];
-  return [...spans.filter((span) => span !== left && span !== right), joined].sort((a, b) => a[0] - b[0]);
+  return [...spans.filter(span => span !== left && span !== right), joined].sort((a, b) => a[0] - b[0]);
 }
 
 // A state whose typed blanks, such as [MASK], are spans of their own: they have no answer to be shown.
 function withTyped(state) {
-  const {text, spans, order} = state, isOwn = (i) => spans.some(([start, end]) => start === i && end === i + 1);
+  const { text, spans, order } = state,
+    isOwn = i => spans.some(([start, end]) => start === i && end === i + 1);
   const typed = text.flatMap((token, i) => (Object.hasOwn(TYPED, token) && !isOwn(i) ? [i] : []));
   if (!typed.length) return state;
   const whole = typed.reduce((all, i) => withRun(all, i, i + 1), spans);
-  return {...state, spans: whole, order: orderAfter(whole, spans, order)};
+  return { ...state, spans: whole, order: orderAfter(whole, spans, order) };
 }
 
 // The spans after a run of tokens becomes a span; the tokens leave their old spans.
 function withRun(spans, from, to) {
   let rest = spans;
-  for (let i = from; i < to; i++) if (rest.some(([start, end]) => start <= i && i < end)) rest = toggled(rest, i);
+  for (let i = from; i < to; i++)
+    if (rest.some(([start, end]) => start <= i && i < end)) rest = toggled(rest, i);
   return [...rest, [from, to]].sort((a, b) => a[0] - b[0]);
 }
 
 // An order for changed spans: each keeps the place of its old span, new ones go last.
 function orderAfter(spans, oldSpans, oldOrder) {
-  const places = spans.map(([start, end]) => Math.min(...oldSpans.map(([a, b], k) =>
-    (a < end && start < b ? oldOrder.indexOf(k) : Infinity)), Infinity));
+  const places = spans.map(([start, end]) =>
+    Math.min(
+      ...oldSpans.map(([a, b], k) => (a < end && start < b ? oldOrder.indexOf(k) : Infinity)),
+      Infinity,
+    ),
+  );
   return spans.map((_, k) => k).sort((a, b) => (places[a] === places[b] ? a - b : places[a] - places[b]));
 }
 
@@ -97,11 +113,13 @@ function slices(spans) {
 
 function parseSlices(text) {
   if (!text.trim()) return [];
-  return text.split(",").map((piece) => {
+  return text.split(",").map(piece => {
     const match = /^\s*(\d{1,9}):(\d{1,9})\s*$/.exec(piece);
     if (!match) {
-      throw new Error(`span ${piece.trim()} is not accepted: spans are start:end, counted from 0 and without the end, ` +
-        "with commas between them, as in 2:3, 4:6");
+      throw new Error(
+        `span ${piece.trim()} is not accepted: spans are start:end, counted from 0 and without the end, ` +
+          "with commas between them, as in 2:3, 4:6",
+      );
     }
     return [Number(match[1]), Number(match[2])];
   });
@@ -109,97 +127,173 @@ function parseSlices(text) {
 
 // Python's sample_spans(tokens, objective, Rng(seed), has_cls=False, ...), then the order from that stream:
 // draw_spans() of viz/typed.py.
-function sampled(text, objective, {ratio, mean, seed}) {
-  const rng = new Rng(seed), how = {
-    maskRatio: ratio, meanLength: mean, hasEos: EOS_TEXTS.includes(text[text.length - 1]),
-    ends: text.map((token) => DATA.sentence_marks.some((mark) => token.includes(mark))),
-  };
+function sampled(text, objective, { ratio, mean, seed }) {
+  const rng = new Rng(seed),
+    how = {
+      maskRatio: ratio,
+      meanLength: mean,
+      hasEos: EOS_TEXTS.includes(text[text.length - 1]),
+      ends: text.map(token => DATA.sentence_marks.some(mark => token.includes(mark))),
+    };
   let spans = sampleSpans(text.length, objective, rng, how);
   // no whole sentence: the token objective, as in training
   if (!spans.length) spans = sampleSpans(text.length, (objective = "token"), rng, how);
-  return {spans, order: rng.shuffle(range(0, spans.length)), objective};
+  return { spans, order: rng.shuffle(range(0, spans.length)), objective };
 }
 
 // ---- presets: examples, and the questions that users of GLM ask -------------------------------------------
 
 const PRESETS = [
   {
-    name: "Paper's figure", text: "x1 x2 x3 x4 x5 x6", spans: [[2, 3], [4, 6]], order: [1, 0], step: 0,
+    name: "Paper's figure",
+    text: "x1 x2 x3 x4 x5 x6",
+    spans: [
+      [2, 3],
+      [4, 6],
+    ],
+    order: [1, 0],
+    step: 0,
     answer: "Figure 2 of the paper: two blanks, the second of which is written first.",
   },
   {
-    name: "One blank", text: "the capital of France is the city of Paris", spans: [[5, 9]],
-    answer: "One blank at the end makes a prefix LM: the text before it is bidirectional, the blank is " +
+    name: "One blank",
+    text: "the capital of France is the city of Paris",
+    spans: [[5, 9]],
+    answer:
+      "One blank at the end makes a prefix LM: the text before it is bidirectional, the blank is " +
       "written from left to right.",
   },
   {
-    name: "[gMASK]", text: "once upon a time there lived a king [EOS]", spans: [[4, 9]],
+    name: "[gMASK]",
+    text: "once upon a time there lived a king [EOS]",
+    spans: [[4, 9]],
     objective: "document",
-    answer: "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also " +
+    answer:
+      "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also " +
       "learns to stop, with [E].",
   },
   {
-    name: "[sMASK]", text: "It rained. We stayed at home. Then the sun came out.", spans: [[2, 6]],
+    name: "[sMASK]",
+    text: "It rained. We stayed at home. Then the sun came out.",
+    spans: [[2, 6]],
     objective: "sentence",
     answer: "[sMASK], here [sM], stands for whole sentences, about 15 % of the tokens of a long text.",
   },
   {
-    name: "Cut document", text: "the river ran down from the hills to the", spans: [[3, 9]], objective: "document",
-    answer: "The document continues after this excerpt, so its end is unknown: the last row learns “the”, " +
+    name: "Cut document",
+    text: "the river ran down from the hills to the",
+    spans: [[3, 9]],
+    objective: "document",
+    answer:
+      "The document continues after this excerpt, so its end is unknown: the last row learns “the”, " +
       "and there is no [E].",
   },
   {
-    name: "No blank", text: "nothing is hidden here", spans: [],
-    answer: "Without a blank there is no Part B: every row sees every row, as in BERT, and nothing is " +
+    name: "No blank",
+    text: "nothing is hidden here",
+    spans: [],
+    answer:
+      "Without a blank there is no Part B: every row sees every row, as in BERT, and nothing is " +
       "learned.",
   },
   {
-    name: "Neighbours", text: "It rained. It stopped. We left.", spans: [[0, 2], [2, 4]], order: [1, 0],
+    name: "Neighbours",
+    text: "It rained. It stopped. We left.",
+    spans: [
+      [0, 2],
+      [2, 4],
+    ],
+    order: [1, 0],
     objective: "sentence",
-    answer: "Adjacent blanks remain two: each has its own mask, position and [S]. Whole sentences can be " +
+    answer:
+      "Adjacent blanks remain two: each has its own mask, position and [S]. Whole sentences can be " +
       "adjacent; spans of tokens are drawn at least one token apart.",
   },
   {
-    name: "ChatGLM-6B", text: "你 是 谁 ？ 我 是 一 个 模 型", spans: [[4, 10]], objective: "document",
-    answer: "ChatGLM-6B reads a question and [gMASK] and writes the answer after [S]: the question is " +
+    name: "ChatGLM-6B",
+    text: "你 是 谁 ？ 我 是 一 个 模 型",
+    spans: [[4, 10]],
+    objective: "document",
+    answer:
+      "ChatGLM-6B reads a question and [gMASK] and writes the answer after [S]: the question is " +
       "bidirectional, the answer sees the question and its own past.",
   },
 ];
 const QUESTIONS = [
   {
-    name: "Do written tokens keep the position of [MASK]?", asked: "zai-org/ChatGLM2-6B#188",
-    text: "the weather is really nice and warm so we go out", spans: [[4, 7]], pin: [10, 4],
-    answer: "Yes, and a second position counts inside: every row of a blank keeps the position of its " +
+    name: "Do written tokens keep the position of [MASK]?",
+    asked: "zai-org/ChatGLM2-6B#188",
+    text: "the weather is really nice and warm so we go out",
+    spans: [[4, 7]],
+    pin: [10, 4],
+    answer:
+      "Yes, and a second position counts inside: every row of a blank keeps the position of its " +
       "[M], here 4, while the block position continues: 1, 2, 3, 4. GLM-130B dropped the second position: " +
       "[MASK] keeps one position, after [gMASK] it continues.",
   },
   {
-    name: "Is [gMASK] 2-D as well?", asked: "zai-org/ChatGLM-6B#498",
-    text: "today the sky is blue and clear", spans: [[3, 7]], objective: "document", pin: [6, 3],
-    answer: "In GLM, yes: [gM] is a blank like any other, so all its rows have its position, here 3, and " +
+    name: "Is [gMASK] 2-D as well?",
+    asked: "zai-org/ChatGLM-6B#498",
+    text: "today the sky is blue and clear",
+    spans: [[3, 7]],
+    objective: "document",
+    pin: [6, 3],
+    answer:
+      "In GLM, yes: [gM] is a blank like any other, so all its rows have its position, here 3, and " +
       "the block position counts inside. In models with a single position, such as GLM-130B, it continues " +
       "after [gMASK].",
   },
   {
-    name: "Why are later masks “just causal”?", asked: "hiyouga/ChatGLM-Efficient-Tuning#263", beside: ["gpt"],
-    text: "question one answer one question two answer two", spans: [[0, 8]], objective: "document",
-    answer: "Because Part A is only [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like " +
+    name: "Why are later masks “just causal”?",
+    asked: "hiyouga/ChatGLM-Efficient-Tuning#263",
+    beside: ["gpt"],
+    text: "question one answer one question two answer two",
+    spans: [[0, 8]],
+    objective: "document",
+    answer:
+      "Because Part A is only [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like " +
       "this, questions included: a dialogue of many turns is one sequence, and earlier turns need not be " +
       "computed again.",
   },
   {
-    name: "Where does the shape come from?", asked: "zai-org/ChatGLM2-6B#542",
-    text: "x1 x2 x3 x4 x5 x6", spans: [[2, 3], [4, 6]], order: [1, 0], pin: [6, 9],
-    answer: "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. So " +
+    name: "Where does the shape come from?",
+    asked: "zai-org/ChatGLM2-6B#542",
+    text: "x1 x2 x3 x4 x5 x6",
+    spans: [
+      [2, 3],
+      [4, 6],
+    ],
+    order: [1, 0],
+    pin: [6, 9],
+    answer:
+      "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. So " +
       "Part A is a full square with a full block below it, and Part B is a triangle. The rest is names " +
       "for cells.",
   },
 ];
 
 // A preset as a patch of the state.
-function stateOfPreset({text, objective = "token", spans, order, step = LAST, pin = null, beside, answer, asked}) {
+function stateOfPreset({
+  text,
+  objective = "token",
+  spans,
+  order,
+  step = LAST,
+  pin = null,
+  beside,
+  answer,
+  asked,
+}) {
   return {
-    text: splitWords(text), objective, spans, order: order ?? range(0, spans.length), tokenizer: "words", step, walk: null, pin,
-    answer: asked ? `${answer} (Asked in ${asked}.)` : answer, ...(beside && {beside}),
+    text: splitWords(text),
+    objective,
+    spans,
+    order: order ?? range(0, spans.length),
+    tokenizer: "words",
+    step,
+    walk: null,
+    pin,
+    answer: asked ? `${answer} (Asked in ${asked}.)` : answer,
+    ...(beside && { beside }),
   };
 }

@@ -1,44 +1,59 @@
-// Reactions to pointing, typing and stepping. Data flows one way: a change makes a new state, derive() makes its
-// rows and mask, and every region is drawn from the two.
+// Reactions to pointing, typing and stepping. Data flows one way: a change makes a new state, derive() makes
+// its rows and mask, and every region is drawn from the two.
 
 const LAST = DATA.words.steps.glm.length; // the step after which everything is shown; so does step 0
-const SPEEDS = [["0.5", "slow"], ["1", "normal"], ["2", "fast"]];
-const SAMPLING = {ratio: 15, mean: 3, seed: 0}; // initial values of the sampler's fields
+const SPEEDS = [
+  ["0.5", "slow"],
+  ["1", "normal"],
+  ["2", "fast"],
+];
+const SAMPLING = { ratio: 15, mean: 3, seed: 0 }; // initial values of the sampler's fields
 
 // ---- the state --------------------------------------------------------------------------------------------
 
-// text: tokens; spans, order: as for explain(); step: 0 .. LAST; walk: the cell that the last step has reached,
-// or null; pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name; answer: the
-// text of a preset.
+// text: tokens; spans, order: as for explain(); step: 0 .. LAST; walk: the cell that the last step has
+// reached, or null; pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name;
+// answer: the text of a preset.
 const app = {
   data: DATA,
-  state: {text: ["x"], spans: [], order: [], objective: "token", tokenizer: "words", step: 0, walk: null, pin: null,
-    beside: ["bert", "gpt", "t5"], only: false, answer: ""},
+  state: {
+    text: ["x"],
+    spans: [],
+    order: [],
+    objective: "token",
+    tokenizer: "words",
+    step: 0,
+    walk: null,
+    pin: null,
+    beside: ["bert", "gpt", "t5"],
+    only: false,
+    answer: "",
+  },
   derivation: null,
   listeners: [],
   on: (event, listener) => app.listeners.push(listener),
   addressed: [], // {write: () => pairs, read: (parts) => ...}: other regions whose state is in the address
   address: new URLSearchParams(), // with which the page was opened
   why: (i, j) => why(app.derivation, i, j, DATA.words),
-  announce: (text) => (byId("announcer").textContent = text),
+  announce: text => (byId("announcer").textContent = text),
   set,
   setText(text, spans = []) {
-    return set({text, spans, order: spans.map((_, k) => k), tokenizer: tokenizerOf(text), ...FINISHED});
+    return set({ text, spans, order: spans.map((_, k) => k), tokenizer: tokenizerOf(text), ...FINISHED });
   },
-  addTokenizer(name, label, cut, join = (tokens) => tokens.join("")) {
-    tokenizers[name] = {label, cut, join};
+  addTokenizer(name, label, cut, join = tokens => tokens.join("")) {
+    tokenizers[name] = { label, cut, join };
     drawTokenizers();
   },
 };
 const DERIVED = ["text", "spans", "order", "objective"]; // the fields that determine a derivation
-const FINISHED = {step: LAST, walk: null, pin: null, answer: ""};
+const FINISHED = { step: LAST, walk: null, pin: null, answer: "" };
 
 // Change part of the state. An invalid change has no effect but a message at `place`, next to what was typed.
 // Returns whether the state has changed.
 function set(patch, place = "error") {
   try {
-    const next = withTyped({...app.state, ...patch});
-    if (DERIVED.some((name) => next[name] !== app.state[name])) app.derivation = derive(next, DATA.words);
+    const next = withTyped({ ...app.state, ...patch });
+    if (DERIVED.some(name => next[name] !== app.state[name])) app.derivation = derive(next, DATA.words);
     app.state = next;
   } catch (error) {
     complain(error.message, place);
@@ -53,14 +68,14 @@ function set(patch, place = "error") {
 
 // A change of the derivation: show the whole picture again, so that the change is visible.
 function edit(patch, place) {
-  const {step} = app.state;
+  const { step } = app.state;
   player.docked = false;
-  return set({...FINISHED, step: step === 0 ? 0 : LAST, ...patch}, place);
+  return set({ ...FINISHED, step: step === 0 ? 0 : LAST, ...patch }, place);
 }
 
 function editSpans(spans, place) {
-  const {spans: oldSpans, order} = app.state;
-  return edit({spans, order: orderAfter(spans, oldSpans, order)}, place);
+  const { spans: oldSpans, order } = app.state;
+  return edit({ spans, order: orderAfter(spans, oldSpans, order) }, place);
 }
 
 function complain(message, place = "error") {
@@ -85,7 +100,8 @@ function draw() {
   drawLanes();
   drawMask();
   const compares = [app.derivation, app.state.beside, app.state.only];
-  if (!areSame(compares, compared)) drawCompareSoon(compared.length && areSame(compares.slice(1), compared.slice(1)));
+  if (!areSame(compares, compared))
+    drawCompareSoon(compared.length && areSame(compares.slice(1), compared.slice(1)));
   compared = compares;
   point("glm", null);
 }
@@ -106,12 +122,12 @@ function drawCompareNow() {
 
 // Whether a step so far has added entry i of a lane; whether the current step has added it.
 function isShown(lane, i) {
-  const {step} = app.state;
+  const { step } = app.state;
   return step === 0 || app.derivation.steps.slice(0, step).some(([, , lights]) => lights[lane]?.includes(i));
 }
 
 function isLit(lane, i) {
-  const {step} = app.state;
+  const { step } = app.state;
   return step > 0 && Boolean(app.derivation.steps[step - 1][2][lane]?.includes(i));
 }
 
@@ -121,7 +137,7 @@ function startText() {
   const box = byId("text");
   box.addEventListener("input", () => read(app.state.tokenizer || "words"));
   drawTokenizers();
-  const choice = (preset) => button(preset.name, () => set(stateOfPreset(preset)), {class: "preset"});
+  const choice = preset => button(preset.name, () => set(stateOfPreset(preset)), { class: "preset" });
   byId("examples").append(...PRESETS.map(choice));
   byId("questions").append(...QUESTIONS.map(choice));
 
@@ -129,27 +145,35 @@ function startText() {
   function read(tokenizer) {
     try {
       const text = fitting(tokenizers[tokenizer].cut(box.value));
-      const {text: old} = app.state, isEdited = text.length === old.length; // one word is being changed
-      const stays = ([start, end]) => end <= text.length && (isEdited || areSame(text.slice(start, end), old.slice(start, end)));
+      const { text: old } = app.state,
+        isEdited = text.length === old.length; // one word is being changed
+      const stays = ([start, end]) =>
+        end <= text.length && (isEdited || areSame(text.slice(start, end), old.slice(start, end)));
       const spans = app.state.spans.filter(stays);
-      edit({text, tokenizer, spans, order: orderAfter(spans, app.state.spans, app.state.order)});
+      edit({ text, tokenizer, spans, order: orderAfter(spans, app.state.spans, app.state.order) });
     } catch (error) {
       complain(error.message);
     }
   }
 
-  byId("tokenizers").addEventListener("change", (event) => read(event.target.value));
+  byId("tokenizers").addEventListener("change", event => read(event.target.value));
 }
 
 function drawTokenizers() {
-  const {tokenizer} = app.state;
-  const radio = (name) => el("label", null,
-    el("input", {type: "radio", name: "tokenizer", value: name, checked: name === tokenizer}), tokenizers[name].label);
+  const { tokenizer } = app.state;
+  const radio = name =>
+    el(
+      "label",
+      null,
+      el("input", { type: "radio", name: "tokenizer", value: name, checked: name === tokenizer }),
+      tokenizers[name].label,
+    );
   fill(byId("tokenizers"), el("legend", null, "cut into"), Object.keys(tokenizers).map(radio));
 }
 
 function drawText() {
-  const {text, tokenizer, answer} = app.state, box = byId("text");
+  const { text, tokenizer, answer } = app.state,
+    box = byId("text");
   if (box !== document.activeElement) box.value = (tokenizers[tokenizer] ?? tokenizers.characters).join(text);
   byId("length").textContent = count(text.length, "token");
   for (const radio of document.getElementsByName("tokenizer")) radio.checked = radio.value === tokenizer;
@@ -159,26 +183,27 @@ function drawText() {
 
 // ---- 2 the spans ------------------------------------------------------------------------------------------
 
-const run = {from: 0, to: 0, dragging: false}; // the tokens being selected, both ends included
+const run = { from: 0, to: 0, dragging: false }; // the tokens being selected, both ends included
 const runOf = () => [Math.min(run.from, run.to), Math.max(run.from, run.to) + 1];
 
 function startChips() {
   const chips = byId("chips");
-  const chipOf = (event) => event.target.closest("[data-i]")?.dataset.i;
-  chips.addEventListener("pointerdown", (event) => {
-    if (chipOf(event) !== undefined && event.pointerType !== "touch") choose(chipOf(event), chipOf(event), true);
+  const chipOf = event => event.target.closest("[data-i]")?.dataset.i;
+  chips.addEventListener("pointerdown", event => {
+    if (chipOf(event) !== undefined && event.pointerType !== "touch")
+      choose(chipOf(event), chipOf(event), true);
   });
-  chips.addEventListener("pointerover", (event) => {
+  chips.addEventListener("pointerover", event => {
     if (run.dragging && chipOf(event) !== undefined) choose(run.from, chipOf(event), true);
   });
   document.addEventListener("pointerup", () => {
     if (run.dragging && run.from !== run.to) blankRun();
     run.dragging = false;
   });
-  chips.addEventListener("click", (event) => chipOf(event) !== undefined && blank(Number(chipOf(event))));
-  chips.addEventListener("keydown", (event) => {
+  chips.addEventListener("click", event => chipOf(event) !== undefined && blank(Number(chipOf(event))));
+  chips.addEventListener("keydown", event => {
     const last = app.state.text.length - 1;
-    const to = {ArrowLeft: run.to - 1, ArrowRight: run.to + 1, Home: 0, End: last}[event.key];
+    const to = { ArrowLeft: run.to - 1, ArrowRight: run.to + 1, Home: 0, End: last }[event.key];
     if (to !== undefined) {
       const i = Math.max(0, Math.min(last, to));
       choose(event.shiftKey ? run.from : i, i);
@@ -192,7 +217,7 @@ function startChips() {
   });
 
   function choose(from, to, dragging = false) {
-    Object.assign(run, {from: Number(from), to: Number(to), dragging});
+    Object.assign(run, { from: Number(from), to: Number(to), dragging });
     markRun();
   }
 
@@ -209,32 +234,47 @@ function startChips() {
 }
 
 function startSampling() {
-  const number = (name, value, more) => el("input", {type: "number", id: `sample-${name}`, value, ...more});
-  const objective = el("select", {id: "objective", onchange: () => edit({objective: objective.value})},
-    Object.keys(MASK_NAMES).map((name) => el("option", {value: name}, `${name}: ${MASK_NAMES[name]}`)));
-  const typed = el("input", {type: "text", id: "slices", spellcheck: "false", onchange: () => {
-    try {
-      editSpans(parseSlices(typed.value).sort((a, b) => a[0] - b[0]), "spans-error");
-    } catch (error) {
-      complain(error.message, "spans-error");
-    }
-  }});
+  const number = (name, value, more) => el("input", { type: "number", id: `sample-${name}`, value, ...more });
+  const objective = el(
+    "select",
+    { id: "objective", onchange: () => edit({ objective: objective.value }) },
+    Object.keys(MASK_NAMES).map(name => el("option", { value: name }, `${name}: ${MASK_NAMES[name]}`)),
+  );
+  const typed = el("input", {
+    type: "text",
+    id: "slices",
+    spellcheck: "false",
+    onchange: () => {
+      try {
+        editSpans(
+          parseSlices(typed.value).sort((a, b) => a[0] - b[0]),
+          "spans-error",
+        );
+      } catch (error) {
+        complain(error.message, "spans-error");
+      }
+    },
+  });
   byId("sampling").append(
-    field("objective", objective), field("blanked, %", number("ratio", SAMPLING.ratio, {min: 1, max: 100})),
-    field("mean length", number("mean", SAMPLING.mean, {min: 0.5, max: 20, step: 0.5})),
-    field("seed", number("seed", SAMPLING.seed, {min: 0, step: 1})),
-    el("button", {type: "submit", id: "sample-button"}, "Sample"),
-    button("Next seed", () => (byId("sample-seed").stepUp(), sample()), {id: "next-seed"}));
+    field("objective", objective),
+    field("blanked, %", number("ratio", SAMPLING.ratio, { min: 1, max: 100 })),
+    field("mean length", number("mean", SAMPLING.mean, { min: 0.5, max: 20, step: 0.5 })),
+    field("seed", number("seed", SAMPLING.seed, { min: 0, step: 1 })),
+    el("button", { type: "submit", id: "sample-button" }, "Sample"),
+    button("Next seed", () => (byId("sample-seed").stepUp(), sample()), { id: "next-seed" }),
+  );
   byId("sampling").after(field("spans, start:end", typed)); // outside the form, where Enter samples
-  byId("sampling").addEventListener("submit", (event) => (event.preventDefault(), sample()));
+  byId("sampling").addEventListener("submit", event => (event.preventDefault(), sample()));
 
   function sample() {
-    const [ratio, mean, seed] = ["ratio", "mean", "seed"].map((name) => byId(`sample-${name}`).valueAsNumber);
+    const [ratio, mean, seed] = ["ratio", "mean", "seed"].map(name => byId(`sample-${name}`).valueAsNumber);
     try {
-      if (!(ratio > 0 && ratio <= 100)) throw new Error("blanked: a share above 0 and up to 100 % is accepted");
+      if (!(ratio > 0 && ratio <= 100))
+        throw new Error("blanked: a share above 0 and up to 100 % is accepted");
       if (!(mean > 0)) throw new Error("mean length: a number above 0 is accepted");
-      if (!Number.isSafeInteger(seed) || seed < 0) throw new Error("seed: a whole number from 0 on is accepted");
-      edit(sampled(app.state.text, app.state.objective, {ratio: ratio / 100, mean, seed}), "spans-error");
+      if (!Number.isSafeInteger(seed) || seed < 0)
+        throw new Error("seed: a whole number from 0 on is accepted");
+      edit(sampled(app.state.text, app.state.objective, { ratio: ratio / 100, mean, seed }), "spans-error");
     } catch (error) {
       complain(error.message, "spans-error");
     }
@@ -242,20 +282,42 @@ function startSampling() {
 }
 
 function drawChips() {
-  const {text, spans, objective} = app.state, last = text.length - 1;
-  Object.assign(run, {from: Math.min(run.from, last), to: Math.min(run.to, last)});
-  fill(byId("chips"), text.map((token, i) => {
-    const k = spans.findIndex(([start, end]) => start <= i && i < end), isBlanked = k >= 0 && stepReached("spans");
-    const states = {lane: "text", i, key: `chip-${i}`, ...stateOf("text", i), ...(isBlanked ? spanData(k) : {})};
-    const tag = isBlanked && i === spans[k][0] && el("small", {class: "tag"}, `s${k + 1}`);
-    return el("button", {
-      type: "button", class: "chip", "aria-pressed": String(k >= 0), tabindex: i === run.to ? 0 : -1, dataset: states,
-      "aria-label": `${visible(token)} ${i}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
-    }, tokenEl(token), el("small", {class: "index", "aria-hidden": true}, i), tag);
-  }));
+  const { text, spans, objective } = app.state,
+    last = text.length - 1;
+  Object.assign(run, { from: Math.min(run.from, last), to: Math.min(run.to, last) });
+  fill(
+    byId("chips"),
+    text.map((token, i) => {
+      const k = spans.findIndex(([start, end]) => start <= i && i < end),
+        isBlanked = k >= 0 && stepReached("spans");
+      const states = {
+        lane: "text",
+        i,
+        key: `chip-${i}`,
+        ...stateOf("text", i),
+        ...(isBlanked ? spanData(k) : {}),
+      };
+      const tag = isBlanked && i === spans[k][0] && el("small", { class: "tag" }, `s${k + 1}`);
+      return el(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          "aria-pressed": String(k >= 0),
+          tabindex: i === run.to ? 0 : -1,
+          dataset: states,
+          "aria-label": `${visible(token)} ${i}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
+        },
+        tokenEl(token),
+        el("small", { class: "index", "aria-hidden": true }, i),
+        tag,
+      );
+    }),
+  );
   markRun();
   const blanked = spans.reduce((sum, [start, end]) => sum + end - start, 0);
-  byId("spans-note").textContent = `${count(spans.length, "span")}, ${blanked} of ${count(text.length, "token")} blanked`;
+  byId("spans-note").textContent =
+    `${count(spans.length, "span")}, ${blanked} of ${count(text.length, "token")} blanked`;
   byId("objective").value = objective;
   if (byId("slices") !== document.activeElement) byId("slices").value = slices(spans);
 }
@@ -270,60 +332,80 @@ function markRun() {
 }
 
 function stepReached(name) {
-  const {step} = app.state;
+  const { step } = app.state;
   return step === 0 || app.derivation.steps.findIndex(([other]) => other === name) < step;
 }
 
 // As data-shown and data-lit, for the style and for tests.
 function stateOf(lane, i) {
-  return {shown: isShown(lane, i), ...(isLit(lane, i) ? {lit: true} : {})};
+  return { shown: isShown(lane, i), ...(isLit(lane, i) ? { lit: true } : {}) };
 }
 
 // ---- 3 their order ----------------------------------------------------------------------------------------
 
 function startOrder() {
-  let shuffles = 0, dragged = null;
+  let shuffles = 0,
+    dragged = null;
   const shuffle = () => {
-    const before = app.state.order, seed = byId("sample-seed").valueAsNumber || 0;
+    const before = app.state.order,
+      seed = byId("sample-seed").valueAsNumber || 0;
     let order = before;
-    while (before.length > 1 && order.join() === before.join()) order = new Rng(seed, ++shuffles).shuffle([...before]);
-    edit({order});
+    while (before.length > 1 && order.join() === before.join())
+      order = new Rng(seed, ++shuffles).shuffle([...before]);
+    edit({ order });
   };
   byId("order-buttons").append(
-    button("Shuffle", shuffle, {id: "shuffle"}),
-    button("Text order", () => edit({order: range(0, app.state.spans.length)}), {id: "canonical"}));
-  const pieces = byId("pieces"), pieceOf = (event) => event.target.closest("[data-k]");
-  pieces.addEventListener("dragstart", (event) => {
+    button("Shuffle", shuffle, { id: "shuffle" }),
+    button("Text order", () => edit({ order: range(0, app.state.spans.length) }), { id: "canonical" }),
+  );
+  const pieces = byId("pieces"),
+    pieceOf = event => event.target.closest("[data-k]");
+  pieces.addEventListener("dragstart", event => {
     dragged = Number(pieceOf(event).dataset.k);
     event.dataTransfer.setData("text/plain", `s${dragged + 1}`);
   });
-  pieces.addEventListener("dragover", (event) => dragged !== null && event.preventDefault());
-  pieces.addEventListener("drop", (event) => {
+  pieces.addEventListener("dragover", event => dragged !== null && event.preventDefault());
+  pieces.addEventListener("drop", event => {
     event.preventDefault();
     const target = pieceOf(event);
-    const {order} = app.state;
-    if (dragged !== null && target) edit({order: moved(order, dragged, order.indexOf(Number(target.dataset.k)))});
+    const { order } = app.state;
+    if (dragged !== null && target)
+      edit({ order: moved(order, dragged, order.indexOf(Number(target.dataset.k))) });
     dragged = null;
   });
 }
 
 // Move a span to another place.
 function moved(order, k, place) {
-  const rest = order.filter((other) => other !== k);
+  const rest = order.filter(other => other !== k);
   return [...rest.slice(0, place), k, ...rest.slice(place)];
 }
 
 // A button at an end does nothing, but it is never disabled: it would lose the focus.
 function drawOrder() {
-  const {text, spans, order} = app.state, isKnown = stepReached("order");
-  const move = (k, place, name, arrow, isOff) => button(arrow, () => isOff || edit({order: moved(order, k, place)}), {
-    class: "move", "aria-label": `move s${k + 1} ${name}`, "aria-disabled": String(isOff), "data-key": `${name}-${k}`,
-  });
-  const piece = (k, place) => el("li", {draggable: "true", dataset: {k, ...spanData(k)}},
-    move(k, place - 1, "earlier", "◀", place === 0),
-    el("span", {class: "piece"}, el("small", {class: "tag"}, `s${k + 1}`), text.slice(...spans[k]).map((t) => tokenEl(t))),
-    move(k, place + 1, "later", "▶", place === order.length - 1));
-  fill(byId("pieces"), order.length ? order.map(piece) : el("li", {class: "none"}, "no span, no Part B"));
+  const { text, spans, order } = app.state,
+    isKnown = stepReached("order");
+  const move = (k, place, name, arrow, isOff) =>
+    button(arrow, () => isOff || edit({ order: moved(order, k, place) }), {
+      class: "move",
+      "aria-label": `move s${k + 1} ${name}`,
+      "aria-disabled": String(isOff),
+      "data-key": `${name}-${k}`,
+    });
+  const piece = (k, place) =>
+    el(
+      "li",
+      { draggable: "true", dataset: { k, ...spanData(k) } },
+      move(k, place - 1, "earlier", "◀", place === 0),
+      el(
+        "span",
+        { class: "piece" },
+        el("small", { class: "tag" }, `s${k + 1}`),
+        text.slice(...spans[k]).map(t => tokenEl(t)),
+      ),
+      move(k, place + 1, "later", "▶", place === order.length - 1),
+    );
+  fill(byId("pieces"), order.length ? order.map(piece) : el("li", { class: "none" }, "no span, no Part B"));
   byId("pieces").dataset.shown = isKnown;
   byId("shuffle").disabled = byId("canonical").disabled = order.length < 2;
 }
@@ -331,35 +413,50 @@ function drawOrder() {
 // ---- 4 the stage ------------------------------------------------------------------------------------------
 
 // docked: on a screen of one column the player sticks to the bottom while one steps
-const player = {timer: null, docked: false};
+const player = { timer: null, docked: false };
 // where a step adds something; the other steps add to the rows
-const PLACES = {tokens: "spans", spans: "spans", order: "order", mask: "mask"};
-const GROWTH = {row: 250, all: 2500}; // ms from one row of the mask to the next, and for all rows at most
+const PLACES = { tokens: "spans", spans: "spans", order: "order", mask: "mask" };
+const GROWTH = { row: 250, all: 2500 }; // ms from one row of the mask to the next, and for all rows at most
 
 function startPlayer() {
-  const scrub = el("input", {type: "range", id: "scrub", min: 0, value: 0, "aria-label": "step",
-    oninput: () => (goTo(scrub.valueAsNumber), pause())});
-  const speed = el("select", {id: "speed", onchange: () => player.timer && (pause(), play())},
-    SPEEDS.map(([value, name]) => el("option", {value}, name)));
+  const scrub = el("input", {
+    type: "range",
+    id: "scrub",
+    min: 0,
+    value: 0,
+    "aria-label": "step",
+    oninput: () => (goTo(scrub.valueAsNumber), pause()),
+  });
+  const speed = el(
+    "select",
+    { id: "speed", onchange: () => player.timer && (pause(), play()) },
+    SPEEDS.map(([value, name]) => el("option", { value }, name)),
+  );
   speed.value = "1";
   byId("player").append(
-    button("◀ Back", () => (pause(), move(-1)), {id: "previous"}),
-    button("Next ▶", () => (pause(), move(1)), {id: "next", class: "primary"}),
-    button("Play", () => (player.timer ? pause() : play()), {id: "play"}),
-    scrub, field("speed", speed),
-    button("Cell by cell", () => (pause(), set({step: LAST, pin: null, walk: app.state.walk === null ? 0 : null})),
-      {id: "walk", "aria-pressed": "false"}));
+    button("◀ Back", () => (pause(), move(-1)), { id: "previous" }),
+    button("Next ▶", () => (pause(), move(1)), { id: "next", class: "primary" }),
+    button("Play", () => (player.timer ? pause() : play()), { id: "play" }),
+    scrub,
+    field("speed", speed),
+    button(
+      "Cell by cell",
+      () => (pause(), set({ step: LAST, pin: null, walk: app.state.walk === null ? 0 : null })),
+      { id: "walk", "aria-pressed": "false" },
+    ),
+  );
   prefers("reduced-motion: reduce").addEventListener("change", pause);
-  const leave = ([{isIntersecting}]) => byId("stepper").classList.toggle("away", !isIntersecting);
+  const leave = ([{ isIntersecting }]) => byId("stepper").classList.toggle("away", !isIntersecting);
   new IntersectionObserver(leave).observe(document.querySelector(".desk"));
 }
 
 // A place in the film: a step, or, while the last step goes cell by cell, a cell.
 function goTo(place) {
-  const {walk} = app.state, end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
+  const { walk } = app.state,
+    end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
   const at = Math.max(0, Math.min(end, place));
   player.docked = at > 0;
-  set(walk === null ? {step: at, pin: null} : {walk: at});
+  set(walk === null ? { step: at, pin: null } : { walk: at });
   if (walk === null && at > 0) follow(PLACES[app.derivation.steps[at - 1][0]] ?? "sample");
   if (walk === null && at === LAST) growMask();
 }
@@ -367,13 +464,21 @@ function goTo(place) {
 // Where everything stands in one column, a step scrolls to what it adds.
 function follow(id) {
   const isCalm = prefers("reduced-motion: reduce").matches;
-  if (matchMedia("(max-width: 64rem)").matches) byId(id).scrollIntoView({block: "start", behavior: isCalm ? "auto" : "smooth"});
+  if (matchMedia("(max-width: 64rem)").matches)
+    byId(id).scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
 }
 
 function growMask() {
   if (prefers("reduced-motion: reduce").matches) return;
-  const rows = [...byId("grid").querySelectorAll("tbody tr")], delay = Math.min(GROWTH.row, GROWTH.all / rows.length);
-  rows.forEach((row, i) => row.animate([{opacity: 0}, {opacity: 1}], {duration: GROWTH.row, delay: i * delay, fill: "backwards"}));
+  const rows = [...byId("grid").querySelectorAll("tbody tr")],
+    delay = Math.min(GROWTH.row, GROWTH.all / rows.length);
+  rows.forEach((row, i) =>
+    row.animate([{ opacity: 0 }, { opacity: 1 }], {
+      duration: GROWTH.row,
+      delay: i * delay,
+      fill: "backwards",
+    }),
+  );
 }
 
 // Milliseconds that a sentence takes to read: a second, and 0.35 s per word.
@@ -382,12 +487,12 @@ function readingTime(sentence) {
 }
 
 function move(by) {
-  const {step, walk} = app.state;
+  const { step, walk } = app.state;
   goTo((walk ?? step) + by);
 }
 
 function isAtEnd() {
-  const {step, walk} = app.state;
+  const { step, walk } = app.state;
   return walk === null ? step === LAST : walk === app.derivation.tokens.length ** 2 - 1;
 }
 
@@ -417,21 +522,31 @@ function pause() {
 }
 
 function drawPlayer() {
-  const {step, walk} = app.state, {steps, tokens} = app.derivation, T = tokens.length;
-  const scrub = byId("scrub"), isCalm = prefers("reduced-motion: reduce").matches;
+  const { step, walk } = app.state,
+    { steps, tokens } = app.derivation,
+    T = tokens.length;
+  const scrub = byId("scrub"),
+    isCalm = prefers("reduced-motion: reduce").matches;
   byId("stage").dataset.step = step;
   byId("stepper").classList.toggle("docked", player.docked);
   // on a narrow screen, a region that nothing has reached yet is not there
-  const reached = {order: stepReached("order"), sample: stepReached("masks"), mask: isWhole()};
+  const reached = { order: stepReached("order"), sample: stepReached("masks"), mask: isWhole() };
   for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
-  byId("step-name").textContent = step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
-  byId("step-sentence").textContent = step === 0
-    ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
-    : walk === null ? steps[step - 1][1] : cellSentence(walk);
+  byId("step-name").textContent =
+    step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
+  byId("step-sentence").textContent =
+    step === 0
+      ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
+      : walk === null
+        ? steps[step - 1][1]
+        : cellSentence(walk);
   scrub.max = walk === null ? LAST : T * T - 1;
   scrub.value = walk ?? step;
   scrub.setAttribute("aria-label", walk === null ? "step" : "cell");
-  scrub.setAttribute("aria-valuetext", walk === null ? byId("step-name").textContent : `cell ${walk} of ${T * T}`);
+  scrub.setAttribute(
+    "aria-valuetext",
+    walk === null ? byId("step-name").textContent : `cell ${walk} of ${T * T}`,
+  );
   byId("previous").setAttribute("aria-disabled", (walk ?? step) === 0);
   byId("next").setAttribute("aria-disabled", isAtEnd());
   byId("play").textContent = player.timer ? "Pause" : "Play";
@@ -441,34 +556,67 @@ function drawPlayer() {
 }
 
 function cellSentence(walk) {
-  const T = app.derivation.tokens.length, i = Math.floor(walk / T), j = walk % T;
-  const rule = app.derivation.rule[i][j], {code, open} = DATA.words.rules[rule];
+  const T = app.derivation.tokens.length,
+    i = Math.floor(walk / T),
+    j = walk % T;
+  const rule = app.derivation.rule[i][j],
+    { code, open } = DATA.words.rules[rule];
   return `i = ${i}, j = ${j}: the rule “${rule}”, ${code}, so the cell is ${open ? "open" : "shut"}.`;
 }
 
-const LANES = {tokens: "reads", position_ids: "position", block_position_ids: "block position", targets: "learns"};
+const LANES = {
+  tokens: "reads",
+  position_ids: "position",
+  block_position_ids: "block position",
+  targets: "learns",
+};
 
 function drawLanes() {
-  const d = app.derivation, A = d.part_a_len, T = d.tokens.length, edge = (i) => (i === A && A > 0 ? "edge" : null);
-  const cell = (lane) => (_, i) => {
-    const value = d[lane][i], isToken = lane === "tokens" || lane === "targets", span = lane === "tokens" ? d.span_id[i] : -1;
-    return el("td", {class: edge(i), dataset: {lane, i, ...stateOf(lane, i), ...(span >= 0 ? spanData(span) : {})}},
-      isToken ? value !== "" && tokenEl(value, {title: visible(value)}) : value);
+  const d = app.derivation,
+    A = d.part_a_len,
+    T = d.tokens.length,
+    edge = i => (i === A && A > 0 ? "edge" : null);
+  const cell = lane => (_, i) => {
+    const value = d[lane][i],
+      isToken = lane === "tokens" || lane === "targets",
+      span = lane === "tokens" ? d.span_id[i] : -1;
+    return el(
+      "td",
+      { class: edge(i), dataset: { lane, i, ...stateOf(lane, i), ...(span >= 0 ? spanData(span) : {}) } },
+      isToken ? value !== "" && tokenEl(value, { title: visible(value) }) : value,
+    );
   };
-  const brace = (part, from, to, step) => to > from &&
-    el("th", {scope: "colgroup", colspan: to - from, class: edge(from), dataset: {shown: stepReached(step)}}, part);
-  const line = ([lane, name]) => el("tr", null, el("th", {scope: "row"}, name), d.tokens.map(cell(lane)));
-  fill(byId("lanes"), el("table", {class: "lanes"},
-    el("thead", null, el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order"))),
-    el("tbody", null, Object.entries(LANES).map(line))));
+  const brace = (part, from, to, step) =>
+    to > from &&
+    el(
+      "th",
+      { scope: "colgroup", colspan: to - from, class: edge(from), dataset: { shown: stepReached(step) } },
+      part,
+    );
+  const line = ([lane, name]) => el("tr", null, el("th", { scope: "row" }, name), d.tokens.map(cell(lane)));
+  fill(
+    byId("lanes"),
+    el(
+      "table",
+      { class: "lanes" },
+      el(
+        "thead",
+        null,
+        el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order")),
+      ),
+      el("tbody", null, Object.entries(LANES).map(line)),
+    ),
+  );
   requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
 }
 
 // Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
 function showInLanes() {
-  const lanes = byId("lanes"), cell = lanes.querySelector("[data-lit]") ?? lanes.querySelector("td:last-child[data-shown=true]");
+  const lanes = byId("lanes"),
+    cell = lanes.querySelector("[data-lit]") ?? lanes.querySelector("td:last-child[data-shown=true]");
   if (!cell) return;
-  const box = lanes.getBoundingClientRect(), at = cell.getBoundingClientRect();
+  const box = lanes.getBoundingClientRect(),
+    at = cell.getBoundingClientRect();
   if (at.right > box.right) lanes.scrollLeft += at.right - box.right;
   if (at.left < box.left + 90) lanes.scrollLeft -= box.left + 90 - at.left; // beside the names, which stay
 }
@@ -479,7 +627,9 @@ let maskMatrix = null;
 
 function startMask() {
   maskMatrix = createMatrix(byId("grid"), {
-    label: "attention mask of GLM: rows are queries, columns are keys", onPoint: (cell) => point("glm", cell), onPin: pin,
+    label: "attention mask of GLM: rows are queries, columns are keys",
+    onPoint: cell => point("glm", cell),
+    onPin: pin,
   });
 }
 
@@ -488,15 +638,19 @@ function pair(query, key) {
 }
 
 // With `inSteps`, what the steps have not added yet is left out.
-function viewOf(d, {inSteps = false, ...more}) {
-  const {step, walk} = app.state, T = d.tokens.length;
+function viewOf(d, { inSteps = false, ...more }) {
+  const { step, walk } = app.state,
+    T = d.tokens.length;
   const isDone = (i, j) => !inSteps || step === 0 || (step === LAST && (walk === null || i * T + j <= walk));
   const seen = (lane, i) => !inSteps || isShown(lane, i);
   return {
     rows: d.tokens.map((token, i) => ({
-      token: seen("tokens", i) ? token : "", span: seen("tokens", i) ? d.span_id[i] : -1,
-      positions: [seen("position_ids", i) ? d.position_ids[i] : "",
-        ...(d.second_position ? [seen("block_position_ids", i) ? d.block_position_ids[i] : ""] : [])],
+      token: seen("tokens", i) ? token : "",
+      span: seen("tokens", i) ? d.span_id[i] : -1,
+      positions: [
+        seen("position_ids", i) ? d.position_ids[i] : "",
+        ...(d.second_position ? [seen("block_position_ids", i) ? d.block_position_ids[i] : ""] : []),
+      ],
     })),
     partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
     kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
@@ -506,20 +660,34 @@ function viewOf(d, {inSteps = false, ...more}) {
 }
 
 function drawMask() {
-  const d = app.derivation, T = d.tokens.length, open = d.mask.flat().filter(Boolean).length;
+  const d = app.derivation,
+    T = d.tokens.length,
+    open = d.mask.flat().filter(Boolean).length;
   byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
-  maskMatrix.draw(viewOf(d, {inSteps: true}));
-  byId("density").textContent = isWhole() ? `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %` : "";
+  maskMatrix.draw(viewOf(d, { inSteps: true }));
+  byId("density").textContent = isWhole()
+    ? `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`
+    : "";
   byId("legend").hidden = !isWhole();
   const counts = {};
   for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
-  const line = (kind) => el("li", {class: counts[kind] ? null : "absent", dataset: {kind}}, swatch(kind),
-    el("span", null, ofGlm(DATA.meaning[kind])), el("span", {class: "count"}, isWhole() ? counts[kind] ?? 0 : ""));
+  const line = kind =>
+    el(
+      "li",
+      { class: counts[kind] ? null : "absent", dataset: { kind } },
+      swatch(kind),
+      el("span", null, ofGlm(DATA.meaning[kind])),
+      el("span", { class: "count" }, isWhole() ? (counts[kind] ?? 0) : ""),
+    );
   fill(byId("legend"), Object.keys(DATA.kinds).map(line));
 }
 
 function swatch(kind) {
-  return el("span", {class: "swatch", "aria-hidden": true, dataset: {kind, glyph: DATA.kinds[kind].unicode}});
+  return el("span", {
+    class: "swatch",
+    "aria-hidden": true,
+    dataset: { kind, glyph: DATA.kinds[kind].unicode },
+  });
 }
 
 // A sentence about {A}, {B} and {span}, as GLM calls them.
@@ -527,20 +695,21 @@ function ofGlm(sentence) {
   return format(sentence, DATA.words.models.glm);
 }
 
-// The most telling cell: a token of Part B and the first token of a later span, which it may not see; else Part A
-// and the first row of Part B.
+// The most telling cell: a token of Part B and the first token of a later span, which it may not see; else
+// Part A and the first row of Part B.
 function tellingCell(d) {
-  const words = d.word.map((word, i) => i).filter((i) => d.word[i] >= 0 && d.part[i] === "B");
+  const words = d.word.map((word, i) => i).filter(i => d.word[i] >= 0 && d.part[i] === "B");
   for (const i of words) {
-    const j = words.find((other) => d.kind[i][other] === "BF" && d.span_id[other] !== d.span_id[i]);
-    if (j !== undefined) return {i, j};
+    const j = words.find(other => d.kind[i][other] === "BF" && d.span_id[other] !== d.span_id[i]);
+    if (j !== undefined) return { i, j };
   }
-  return d.part_a_len > 0 && d.part_a_len < d.tokens.length ? {i: 0, j: d.part_a_len} : null;
+  return d.part_a_len > 0 && d.part_a_len < d.tokens.length ? { i: 0, j: d.part_a_len } : null;
 }
 
 function pin(cell) {
-  const {pin: old} = app.state, isSame = cell && old && old[0] === cell.i && old[1] === cell.j;
-  app.state = {...app.state, pin: cell && !isSame ? [cell.i, cell.j] : null};
+  const { pin: old } = app.state,
+    isSame = cell && old && old[0] === cell.i && old[1] === cell.j;
+  app.state = { ...app.state, pin: cell && !isSame ? [cell.i, cell.j] : null };
   keepInAddress();
   point("glm", cell);
 }
@@ -551,17 +720,20 @@ function isWhole() {
 
 // The cell shown while none is pointed at: the pinned cell, the one the film has reached, or a telling one.
 function restingCell() {
-  const {pin: pinned, walk} = app.state, T = app.derivation.tokens.length;
-  if (pinned) return Math.max(...pinned) < T ? {i: pinned[0], j: pinned[1]} : null;
-  if (walk !== null) return {i: Math.floor(walk / T), j: walk % T};
+  const { pin: pinned, walk } = app.state,
+    T = app.derivation.tokens.length;
+  if (pinned) return Math.max(...pinned) < T ? { i: pinned[0], j: pinned[1] } : null;
+  if (walk !== null) return { i: Math.floor(walk / T), j: walk % T };
   return isWhole() ? tellingCell(app.derivation) : null;
 }
 
 // The pointer or the keyboard is on a cell (or none) of a model's mask. A pinned cell stays selected.
 function point(model, pointed) {
   if (pointed) drawCompareNow();
-  const d = app.derivation, isFree = pointed && !app.state.pin && isWhole();
-  const cell = isFree ? pointed : restingCell(), from = isFree && model !== "glm" ? family[model].derivation : d;
+  const d = app.derivation,
+    isFree = pointed && !app.state.pin && isWhole();
+  const cell = isFree ? pointed : restingCell(),
+    from = isFree && model !== "glm" ? family[model].derivation : d;
   const ours = cell && from !== d ? linkedCell(from, cell, d) : cell;
   maskMatrix.mark(ours, Boolean(app.state.pin));
   drawCard(ours);
@@ -575,7 +747,8 @@ function point(model, pointed) {
 
 // In the text, too: the words that the row of a cell sees.
 function lightText(cell) {
-  const d = app.derivation, isSeen = (i) => d.word.some((word, j) => word === i && d.mask[cell.i][j]);
+  const d = app.derivation,
+    isSeen = i => d.word.some((word, j) => word === i && d.mask[cell.i][j]);
   for (const chip of byId("chips").children) {
     const i = Number(chip.dataset.i);
     chip.classList.toggle("seen", cell !== null && isSeen(i));
@@ -584,35 +757,75 @@ function lightText(cell) {
 }
 
 function drawCard(cell) {
-  const d = app.derivation, card = byId("card");
+  const d = app.derivation,
+    card = byId("card");
   if (!cell) {
-    return fill(card, el("p", {class: "note"}, isWhole()
-      ? "Point at a cell, or move with the arrow keys, to see here why it is open or shut. Click to pin it."
-      : "The mask comes with the last step."));
+    return fill(
+      card,
+      el(
+        "p",
+        { class: "note" },
+        isWhole()
+          ? "Point at a cell, or move with the arrow keys, to see here why it is open or shut. " +
+              "Click to pin it."
+          : "The mask comes with the last step.",
+      ),
+    );
   }
-  const {i, j} = cell, rule = d.rule[i][j], {open, code, meaning} = DATA.words.rules[rule];
+  const { i, j } = cell,
+    rule = d.rule[i][j],
+    { open, code, meaning } = DATA.words.rules[rule];
   const line = (term, ...what) => [el("dt", null, term), el("dd", null, what)];
   const who = (role, row) => {
-    const span = d.span_id[row], where = `row ${row}, Part ${d.part[row]}${span >= 0 ? `, s${span + 1}` : ""}`;
-    const token = el("span", {dataset: span >= 0 ? spanData(span) : {}}, tokenEl(d.tokens[row]));
+    const span = d.span_id[row],
+      where = `row ${row}, Part ${d.part[row]}${span >= 0 ? `, s${span + 1}` : ""}`;
+    const token = el("span", { dataset: span >= 0 ? spanData(span) : {} }, tokenEl(d.tokens[row]));
     const positions = `position ${d.position_ids[row]}, block position ${d.block_position_ids[row]}`;
-    return line(el("span", {class: role}, role), token, ` ${where}, ${positions}`);
+    return line(el("span", { class: role }, role), token, ` ${where}, ${positions}`);
   };
   const source = DATA.rule.trim().split("\n").pop().trim(); // the line of Python that returns
-  fill(card,
-    el("p", {class: "verdict"}, swatch(d.kind[i][j]), el("b", null, open ? "open" : "shut"), " ", tokenEl(d.tokens[i]),
-      " looks at ", tokenEl(d.tokens[j]), app.state.pin && el("span", {class: "pin"}, "pinned")),
-    el("p", {id: "why"}, legible(app.why(i, j))),
-    el("dl", null, who("query", i), who("key", j), line("kind", el("span", {id: "kind"}, d.kind[i][j])),
-      line("rule", el("code", {id: "rule"}, rule), " where ", el("code", null, code), `: ${ofGlm(meaning)}`),
-      line("code", el("code", null, source), ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`)));
+  fill(
+    card,
+    el(
+      "p",
+      { class: "verdict" },
+      swatch(d.kind[i][j]),
+      el("b", null, open ? "open" : "shut"),
+      " ",
+      tokenEl(d.tokens[i]),
+      " looks at ",
+      tokenEl(d.tokens[j]),
+      app.state.pin && el("span", { class: "pin" }, "pinned"),
+    ),
+    el("p", { id: "why" }, legible(app.why(i, j))),
+    el(
+      "dl",
+      null,
+      who("query", i),
+      who("key", j),
+      line("kind", el("span", { id: "kind" }, d.kind[i][j])),
+      line(
+        "rule",
+        el("code", { id: "rule" }, rule),
+        " where ",
+        el("code", null, code),
+        `: ${ofGlm(meaning)}`,
+      ),
+      line(
+        "code",
+        el("code", null, source),
+        ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`,
+      ),
+    ),
+  );
 }
 
 // ---- the page ---------------------------------------------------------------------------------------------
 
 // Paper is light: canvases are painted again before and after printing.
 function startTheme() {
-  const root = document.documentElement, system = prefers("color-scheme: dark");
+  const root = document.documentElement,
+    system = prefers("color-scheme: dark");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const nameTheme = () => (byId("theme").textContent = isDark() ? "Light" : "Dark");
   const drawTheme = () => {
@@ -620,7 +833,7 @@ function startTheme() {
     compared = []; // a canvas keeps the colours it was painted with
     draw();
   };
-  const turn = (theme) => {
+  const turn = theme => {
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
     drawTheme();
@@ -645,7 +858,9 @@ function startTheme() {
 function remember(key, value) {
   try {
     localStorage.setItem(`minglm-${key}`, value);
-  } catch { /* then it is asked again */ }
+  } catch {
+    /* then it is asked again */
+  }
 }
 
 function recall(key) {
@@ -657,7 +872,7 @@ function recall(key) {
 }
 
 function startPage() {
-  const {text, spans, order, objective} = DATA.derivation;
+  const { text, spans, order, objective } = DATA.derivation;
   app.derivation = DATA.derivation;
   startText();
   startChips();
@@ -668,9 +883,9 @@ function startPage() {
   startCompare();
   startShare();
   startTheme();
-  const {hash} = location; // before the first state is written to it
+  const { hash } = location; // before the first state is written to it
   app.address = new URLSearchParams(hash.slice(1));
-  set({text, spans, order, objective, tokenizer: tokenizerOf(text), pin: DATA.pin});
+  set({ text, spans, order, objective, tokenizer: tokenizerOf(text), pin: DATA.pin });
   readAddress(hash);
   addEventListener("hashchange", () => readAddress(location.hash));
   byId("model").hidden = !DATA.model;
