@@ -16,15 +16,19 @@ from textwrap import shorten
 
 from minglm.compare.plan import COUNTED
 from minglm.compare.table import NAMES, entry
-from minglm.machine import machine_line
 from minglm.use.models import BOX
 from minglm.viz.figures.comparison import ABLATED, MODELS
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+
+import speed  # noqa: E402
+from parts import conditions, of, pm, scaled, share, table, value  # noqa: E402
+
 ROOT = HERE.parent.parent
 PAGES = HERE / "README.md", ROOT / "README.md", ROOT / "README.zh.md"
+MADE = speed.MADE  # with the tables of this file
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
-BOTH = "forward+backward"
 SIBLINGS = dict(glm="GLM", gpt="GPT", bert="BERT")
 HELD_OUT = ["objective", "perplexity", "bits per byte", "unigram model", "ours / unigram"]
 HELD_OUT += ["Part A is noise", "noise / ours"]
@@ -34,51 +38,6 @@ YARDSTICKS = (
     ("accuracy_of_chance", "chance {:.0f} %", 100),
     ("accuracy_of_most_frequent_label", "majority {:.1f} %", 100),
 )
-MADE = {}  # (file, name of the table): the function that makes it
-
-
-def of(file):
-    """Register a function that makes a table or a paragraph from FILE.json."""
-
-    def keep(function):
-        MADE[file, function.__name__] = function
-        return function
-
-    return keep
-
-
-# ---- parts of tables -------------------------------------------------------------------------------------
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def pm(result, digits=1):
-    """Example: pm({"score": 73.14, "standard_error": 1.4}) -> "73.1 ± 1.4"."""
-    return f"{result['score']:.{digits}f} ± {result['standard_error']:.{digits}f}"
-
-
-def value(metric):
-    """Example: value({"value": 1.443, "standard_error": 0.011}) -> "1.44 ± 0.01"."""
-    return scaled(metric, 1, 2)
-
-
-def scaled(metric, times, digits):
-    """Example: scaled({"value": 0.731, "standard_error": 0.014}, 100, 1) -> "73.1 ± 1.4"."""
-    return f"{times * metric['value']:.{digits}f} ± {times * metric['standard_error']:.{digits}f}"
-
-
-def share(metric):
-    """Example: share({"value": 0.731, "standard_error": 0.014}) -> "73.1 % ± 1.4"."""
-    return f"{100 * metric['value']:.1f} % ± {100 * metric['standard_error']:.1f}"
-
-
-def benched(results):
-    """The machine and the day of a bench."""
-    return machine_line(results["machine"]) + "."
 
 
 def held_out(report):
@@ -90,15 +49,6 @@ def held_out(report):
 
 
 # ---- the bundled model -----------------------------------------------------------------------------------
-
-
-@of("box")
-def conditions(results):
-    """How, where and when a result with an `origin` was measured."""
-    threads = "1 thread" if results["threads"] == 1 else f"{results['threads']} threads"
-    where = f"{results['day']}, {results['machine']}, {threads} on {results['cores']} cores"
-    versions = f"commit {results['commit']}, PyTorch {results['torch']}, Python {results['python']}"
-    return f"`{results['command']}`: {where}, {versions}."
 
 
 @of("box")
@@ -381,83 +331,6 @@ def said(results):
             texts = (shorten(text, 160, placeholder=" ...") for text in x.get(verb, {}).values())
             lines += [f"- `{name}` {verb} *{text}*" for text in texts]
     return "\n".join(lines)
-
-
-# ---- the kernel ------------------------------------------------------------------------------------------
-
-
-@of("attention")
-def shapes(results):
-    columns = ("ms, PyTorch's best", "ms, kernel", "times as fast", "share of GEMM")
-    heads = ["shape", *(f"{dtype}: {column}" for dtype in results["summary"] for column in columns)]
-    rows = []
-    for shape in results["shapes"]:
-        row = [f"`{shape['name']}`"]
-        for dtype in results["summary"]:
-            kernel = results["summary"][dtype]["variant"]
-            same = [x for x in results["rows"] if (x["shape"], x["dtype"]) == (shape["name"], dtype)]
-            timed = {x["variant"]: x[BOTH] for x in same if x.get(BOTH)}
-            if kernel in timed:
-                ours, best = timed[kernel], timed[timed[kernel]["best_of_pytorch"]]
-                row += [f"{x['ms']:,.2f}" for x in (best, ours)]
-                row += [f"{ours[key]:.2f}" for key in ("ratio", "of_gemm")]
-        if len(row) == len(heads):  # the other shapes are not used in training
-            rows.append(row)
-    return f"`minglm bench attention`: {benched(results)}\n\n{table(heads, rows)}"
-
-
-@of("attention")
-def in_short(results):
-    keys = ("ratio_mean", "ratio_min", "of_gemm_mean")
-    rows = [[dtype, *(f"{x[key]:.2f}" for key in keys)] for dtype, x in results["summary"].items()]
-    heads = ["", "times PyTorch's best, geometric mean", "at least", "share of the rate of matrix products"]
-    return table(heads, rows)
-
-
-@of("training")
-def tokens_per_second(results):
-    rows = []
-    for x in results["tables"]:
-        by = {row["trainer"]: row for row in x["trainers"]}
-        ours = by["kernel"]
-        row = [f"`{x['preset']}`, {x['dtype']}, {x['text_tokens']:,.0f}"]
-        row += [f"{trainer['tokens_per_s']:,.0f}" for trainer in by.values()]
-        row += [f"{ours[key]['median']:.2f}" for key in ("times_every_row", "times_learned_rows")]
-        rows.append([*row, f"{ours['of_gemm']:.2f}", ours["steps"]])
-    heads = ["preset, dtype, text tokens per step", *by]
-    heads += ["kernel / every row", "kernel / learned rows", "share of GEMM", "steps"]
-    rates = {x["dtype"]: f"{x['gemm_gflop_per_s']:,.0f} GFLOP/s in {x['dtype']}" for x in results["tables"]}
-    about = f"`minglm bench train`: {benched(results)} Plain matrix products: {', '.join(rates.values())}."
-    return f"{about}\n\n{table(heads, rows)}"
-
-
-@of("memory")
-def papers_models(results):
-    rows = {}
-    for x in results["steps"]:
-        costs = f"{x['gigabytes']:.1f} GB, {x['text_tokens'] / x['seconds']:.0f} tokens/s"
-        rows.setdefault(f"`{x['preset']}`", {})[f"{x['dtype']}, {x['backend']}"] = costs
-    heads = ["model", *next(iter(rows.values()))]
-    rows = [[preset, *row.values()] for preset, row in rows.items()]
-    return f"{conditions(results)}\n\n{table(heads, rows)}"
-
-
-@of("memory")
-def long_sample(results):
-    x = results["long"]
-    costs = f"{x['megabytes']:.0f} MB, not counting inputs and outputs, and {x['seconds']:.1f} seconds"
-    what = "one head of width 32, forward and backward"
-    return f"Training works on a sample of {x['tokens']:,} tokens: {what}, took {costs}."
-
-
-@of("generate")
-def speeds(results):
-    rows = []
-    for x in results["rows"]:
-        rates = [f"{x[how]['tokens_per_s']:,.0f}" for how in ("cache", "no cache")]
-        rows.append([x["read"], x["write"], x["texts"], *rates, f"{x['times']['median']:.2f}"])
-    heads = ["read", "written", "texts at once", "cache", "no cache", "times"]
-    return f"`minglm bench generate`: {benched(results)}\n\n{table(heads, rows)}"
 
 
 # ---- the pages -------------------------------------------------------------------------------------------
