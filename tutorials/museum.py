@@ -100,15 +100,15 @@ assert not leak.any() and not lost.any()
 
 # %% [markdown]
 # ## 1. The first token of the answer
-# [bigscience-workshop/Megatron-DeepSpeed#167](https://github.com/bigscience-workshop/Megatron-DeepSpeed/pull/167)
+# [Megatron-DeepSpeed#167](https://github.com/bigscience-workshop/Megatron-DeepSpeed/pull/167)
 # fixed offsets of a prefix language model. The question that it settles: is the prefix index the last token
 # of the prefix, or the first one behind it? Take one for the other, and the prefix is one token too long. A
 # public gist with [FlexAttention
 # examples](https://gist.github.com/Chillee/eb339f9ff2261616e563ea7684d1df0c) compares with `<=`, where a
 # length would need `<`. Which rows cheat?
-# %% [markdown] zh 244912
+# %% [markdown] zh 29da46
 # ## 1. 答案的第一个 token
-# [bigscience-workshop/Megatron-DeepSpeed#167](https://github.com/bigscience-workshop/Megatron-DeepSpeed/pull/167)
+# [Megatron-DeepSpeed#167](https://github.com/bigscience-workshop/Megatron-DeepSpeed/pull/167)
 # 修正了一个前缀语言模型的偏移。它要弄清的是：前缀下标指的是前缀的最后一个 token，还是它后面的第一个？
 # 弄混了，前缀就多一个 token。一份公开的 gist，里面的
 # [FlexAttention 例子](https://gist.github.com/Chillee/eb339f9ff2261616e563ea7684d1df0c)
@@ -231,13 +231,13 @@ assert first.isnan().all()
 
 # %% [markdown]
 # ## 9. On the wrong axis
-# [lsdefine/attention-is-all-you-need-keras#16](https://github.com/lsdefine/attention-is-all-you-need-keras/issues/16)
+# [attention-is-all-you-need-keras#16](https://github.com/lsdefine/attention-is-all-you-need-keras/issues/16)
 # asks whether a padding mask, one number per token, is broadcast over queries instead of keys. Say tokens 8
 # and 9 are padding. Over keys nobody sees them; over queries *they* see nothing, and everybody else sees
 # them:
-# %% [markdown] zh 8a89b5
+# %% [markdown] zh 917bbd
 # ## 9. 广播错了轴
-# [lsdefine/attention-is-all-you-need-keras#16](https://github.com/lsdefine/attention-is-all-you-need-keras/issues/16)
+# [attention-is-all-you-need-keras#16](https://github.com/lsdefine/attention-is-all-you-need-keras/issues/16)
 # 问：填充掩码每个 token 一个数，是不是广播到了查询上，而不是键上？假设第 8 和第 9 个 token 是填充。
 # 广播到键上，谁也看不到它们；广播到查询上，是*它们*什么都看不到，别人却都看得到它们：
 # %% answer

@@ -226,7 +226,10 @@ def ideal(family, tokens, spans):
         if family == "gpt":
             fits = lambda told, row=row: told[:row] == tokens[:row]  # noqa: E731
         else:  # each mask is guessed without the others
-            fits = lambda told: len(told) == len(tokens) and all(told[i] == tokens[i] for i in seen)  # noqa: E731
+
+            def fits(told):
+                return len(told) == len(tokens) and all(told[i] == tokens[i] for i in seen)
+
         p *= share(fits, lambda told, row=row: told[row] == tokens[row])
     return p
 
