@@ -39,9 +39,9 @@ from minglm.cli import main  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
 # What takes longest and seldom finds anything, such as builds with sanitizers: CI runs it.
-thorough = pytest.mark.skipif(
-    os.environ.get("MINGLM_THOROUGH") != "1", reason="takes seconds more: MINGLM_THOROUGH=1"
-)
+THOROUGH = os.environ.get("MINGLM_THOROUGH") == "1"
+NOT_THOROUGH = "takes seconds more: MINGLM_THOROUGH=1"
+thorough = pytest.mark.skipif(not THOROUGH, reason=NOT_THOROUGH)
 
 torch.set_num_threads(1)  # even if torch was loaded before
 # the same examples on every machine

@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from conftest import need_compiler
+from conftest import need_compiler, thorough
 
 from minglm.course import kernels
 from minglm.course.drawing import Look
@@ -70,6 +70,7 @@ def test_the_solution_is_right_and_costs_no_more_than_is_accepted(tmp_path):
     assert all(record["conflicts"] == 0 for record in records)
 
 
+@thorough
 def test_each_mistake_is_reported_where_it_is(tmp_path):
     text = kernels.solution_text()
     for name, (old, new, _) in MUTANTS.items():

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import ROOT, need_compiler
+from conftest import NOT_THOROUGH, ROOT, THOROUGH, need_compiler, thorough
 
 CSRC = ROOT / "csrc"
 SANITIZE = ROOT / ".ci" / "sanitize"
@@ -84,6 +84,8 @@ class Toolbox:
 
 @pytest.fixture(scope="module")
 def toolbox(tmp_path_factory):
+    if not THOROUGH:
+        pytest.skip(NOT_THOROUGH)  # all of the CPU kernels are compiled anew
     return Toolbox(tmp_path_factory.mktemp("csrc"))
 
 
@@ -94,6 +96,7 @@ def check(program, *arguments):
 # ---- the recorded cases ----------------------------------------------------------------------------------
 
 
+@thorough
 def test_the_recorded_cases_are_what_recording_them_again_gives(tmp_path):
     fresh = tmp_path / "cases.bin"
     record_cases.write(record_cases.record_all(), fresh)

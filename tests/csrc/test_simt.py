@@ -1,13 +1,12 @@
 """The emulator of CUDA on a CPU: csrc/tests/check_simt.cpp, built with and without sanitizers."""
 
-import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ROOT, need_compiler
+from conftest import NOT_THOROUGH, ROOT, THOROUGH, need_compiler
 
 CSRC = ROOT / "csrc"
 SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
@@ -34,8 +33,8 @@ def programs(tmp_path_factory):
 
     def build(name):
         flags, macro = BUILDS[name]
-        if macro and os.environ.get("MINGLM_THOROUGH") != "1":
-            return "builds with sanitizers take half a minute: MINGLM_THOROUGH=1"
+        if name != "plain" and not THOROUGH:
+            return NOT_THOROUGH
         if macro:
             probe = f"#ifndef {macro}\n#error\n#endif\nint main() {{}}"
             done = run(compiler, *flags, "-x", "c++", "-", "-o", folder / f"probe_{name}", input=probe)

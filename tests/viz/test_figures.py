@@ -170,8 +170,8 @@ def check_readable(fig, width):
         ("english", 460, "dark"),
         ("chinese", 460, "light"),
         ("odd", 460, "light"),
-        ("one word", 460, "light"),
-        ("one span", 900, "light"),
+        pytest.param(*("one word", 460, "light"), marks=thorough),
+        pytest.param(*("one span", 900, "light"), marks=thorough),
         ("long", 460, "light"),
     ],
 )
@@ -179,7 +179,7 @@ def test_nothing_covers_anything(name, sample, width, theme):
     check_readable(draw(name, derivation=SAMPLES[sample], theme=theme, width=width), width)
 
 
-@pytest.mark.parametrize("width, theme", [(460, "light"), (900, "dark")])
+@pytest.mark.parametrize("width, theme", [(460, "light"), pytest.param(900, "dark", marks=thorough)])
 def test_nothing_covers_anything_in_what_a_model_does(model, tokenizer, seen, width, theme):
     look = dict(width=width, theme=theme)
     check_readable(model_figures.fig_heads(seen.weights, seen.d, **look), width)
