@@ -48,12 +48,12 @@ def draw(got, want, look):
         if any(torch.is_tensor(x) for x in want):
             return draw_parts(got, want, look)
         return draw_lists(got, want, look)
-    return [label("yours") + look.red(text_of(got)), label("right") + look.green(text_of(want))]
+    return [label(tell("yours")) + look.red(text_of(got)), label(tell("right")) + look.green(text_of(want))]
 
 
 def label(name):
-    """What is in front of a row: yours, right or place."""
-    return pad_right(tell(name), 7)
+    """What is in front of a row."""
+    return pad_right(name, 7)
 
 
 def text_of(value):
@@ -86,9 +86,9 @@ def draw_lists(got, want, look):
             else ""
         )
         lines += [
-            look.soft(label("place") + numbers),
-            label("yours") + ("  ".join(mine) or tell("(nothing)")),
-            label("right") + ("  ".join(cells[1]) or tell("(nothing)")),
+            look.soft(label(tell("place")) + numbers),
+            label(tell("yours")) + ("  ".join(mine) or tell("(nothing)")),
+            label(tell("right")) + ("  ".join(cells[1]) or tell("(nothing)")),
         ]
         lines += ["       " + marks] if marks.strip() else []
         start = end
@@ -109,8 +109,8 @@ def draw_tensors(got, want, look):
     """Two tensors side by side: of more than two dimensions, the first matrix that is wrong."""
     if got.shape != want.shape:
         return [
-            label("yours") + look.red(tell("shape {shape}", shape=tuple(got.shape))),
-            label("right") + look.green(tell("shape {shape}", shape=tuple(want.shape))),
+            label(tell("yours")) + look.red(tell("shape {shape}", shape=tuple(got.shape))),
+            label(tell("right")) + look.green(tell("shape {shape}", shape=tuple(want.shape))),
         ]
     title = []
     while want.dim() > 2:

@@ -64,7 +64,10 @@ def judge(record, path, look):
         lines += ["", *emulator_lines(record["report"], path, source)]
     kinds = {finding["kind"]: finding for finding in reversed(record["findings"])}  # the first of each kind
     for finding in reversed(kinds.values()):
-        lines += ["", look.bold(f"{tell_again(finding['kind'])}: ") + tell_again(finding["what"])]
+        lines += [
+            "",
+            look.bold(tell("{kind}: ", kind=tell_again(finding["kind"]))) + tell_again(finding["what"]),
+        ]
         lines += [quoted(n, source) for n in sorted({n for n in finding["lines"] if n})]
     if not record["findings"] and not record["report"]:
         lines += ["", *results(record, look)]
@@ -73,7 +76,7 @@ def judge(record, path, look):
 
 def quoted(n, source):
     """A line of the reader's file."""
-    return f"    {tell('line {n}', n=n)}:  {source[n - 1].strip()}"
+    return f"    {tell('line {n}:  ', n=n)}{source[n - 1].strip()}"
 
 
 def emulator_lines(report, path, source):

@@ -145,7 +145,8 @@ def build(path, folder):
             said = tell("it does not compile: {why}", why=done.stderr.strip()[:300])
             raise MinglmError(f"{path}: {said}")
         line = read(path).splitlines()[int(error[1]) - 1].strip()
-        raise MinglmError(f"{tell('{path}, line {n}', path=path, n=error[1])}: {error[2]}: {line}")
+        said = f"{error[2]}: {line}"
+        raise MinglmError(tell("{path}, line {n}: {what}", path=path, n=error[1], what=said))
     return program
 
 

@@ -83,8 +83,8 @@ class Reader:
     def _syntax(self, error):
         line = getattr(error, "text", None)
         shown = f": {line.strip()}" if line and line.strip() else ""
-        at = tell("{path}, line {n}", path=self.path, n=getattr(error, "lineno", "?"))
-        return f"{at}: {getattr(error, 'msg', error)}{shown}"
+        said = f"{getattr(error, 'msg', error)}{shown}"
+        return tell("{path}, line {n}: {what}", path=self.path, n=getattr(error, "lineno", "?"), what=said)
 
     def call(self, function, *args):
         """Call one of the reader's functions. Raises Stopped with the line where it stopped."""
@@ -115,7 +115,7 @@ class Reader:
     def _where(self, error):
         """The lines of the reader's file that an exception passed, at most the last three."""
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == self.path]
-        return [f"{tell('line {n}', n=frame.lineno)}:  {frame.line}" for frame in frames[-3:]]
+        return [f"{tell('line {n}:  ', n=frame.lineno)}{frame.line}" for frame in frames[-3:]]
 
     def _raised(self, error, function):
         where, what = self._where(error), traceback.format_exception_only(error)[-1].strip()
