@@ -26,6 +26,9 @@ os.environ |= dict(
     PYTHONUNBUFFERED="1",
     PYTHONPATH=os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))),
 )
+for name in ("LC_ALL", "LC_MESSAGES", "LANG"):  # texts are compared in English
+    if os.environ.get(name, "").startswith("zh"):
+        del os.environ[name]
 if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
     # PyTorch's attention asks oneDNN, which ignores that variable, and then lacks its own code for AVX-512
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")

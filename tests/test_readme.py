@@ -28,6 +28,7 @@ PAGES = [
         "tutorials/cluster.md",
         "tutorials/running.md",
         "tutorials/with_other_tools.md",
+        *(f"tutorials/{name}.zh.md" for name in ("why", "puzzles", "running", "cluster", "with_other_tools")),
         "tutorials/data/README.md",
         "tutorials/results/README.md",
     ),

@@ -350,7 +350,7 @@ fig.alt_text = (
 # `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
 # 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
 # （第 06 章会训练一个作弊的模型，不过它钻的是另一个洞，在 softmax 里面。真实发生过的十个泄露，
-# 见[掩码错误博物馆](museum.md)。）
+# 见[掩码错误博物馆](museum.zh.md)。）
 # %% [markdown]
 # **Remember:** what is not written yet cannot be seen; everything else can. So row `i` sees `max(A, i + 1)`
 # keys, and one integer is the whole mask. Change one token and compare bits: that test finds every leak.

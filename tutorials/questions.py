@@ -203,5 +203,5 @@ for name, part_a_len in (("ChatGLM-6B", 5), ("ChatGLM2-6B", 0)):
 # - [Why blank filling in 2026](why.md).
 # %% [markdown] zh afa93a
 # ## 接着读
-# - [掩码错误博物馆](museum.md)（英文）：十个写错的掩码。
-# - [2026 年为什么还要填空](why.md)（英文）。
+# - [掩码错误博物馆](museum.zh.md)：十个写错的掩码。
+# - [2026 年为什么还要填空](why.zh.md)。

@@ -5,8 +5,11 @@
     python tutorials/render.py --run NAME ...        prints headings and outputs, saves figures in ./NAME/
     python tutorials/render.py --prose [NAME ...]    writes pages anew with the outputs that their notebooks
                                                      hold, where only text has changed
-    python tutorials/render.py --stamp [NAME ...]    after someone compared the Chinese cells with the English
+    python tutorials/render.py --stamp [NAME ...]    after someone compared the Chinese texts with the English
                                                      ones: writes into each which English text it says
+
+A page that no chapter makes (running.md) has a Chinese twin (running.zh.md), which --stamp stamps, section by
+section, and --check compares.
 
 A chapter is Python in cells; the first is markdown and begins with the title. start.py comes before the
 numbered ones, museum.py and questions.py after them. A header says what a cell is:
@@ -63,7 +66,7 @@ from pages import (
     notebook,
     without_outputs,
 )
-from twins import differences, stamped
+from twins import differences, page_differences, stamped, stamped_page, written
 
 HERE = Path(__file__).resolve().parent
 DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
@@ -334,6 +337,15 @@ def chosen(names, folder):
     return chapters, [chapter for chapter in chapters if not names or chapter.path in wanted]
 
 
+def take_written(names, folder):
+    """({name: both paths} of the named pages without a chapter, or of all; other names, None: none left)."""
+    stems = {name: Path(name).name.removesuffix(".md").removesuffix(".zh") for name in names}
+    every = written(folder)
+    wanted = {name: paths for name, paths in every.items() if not names or name in stems.values()}
+    others = [name for name, stem in stems.items() if stem not in every]
+    return wanted, others if others or not names else None
+
+
 def main(arguments=None):
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -345,7 +357,7 @@ def main(arguments=None):
     add(
         "--stamp",
         action="store_true",
-        help="the Chinese cells say what the English ones say: note it in them",
+        help="the Chinese texts say what the English ones say: note it in them",
     )
     add("--folder", type=Path, default=HERE, help="folder of the chapters (default: that of this file)")
     add("--limit", type=float, default=600.0, help="time limit of --check per chapter, in seconds (600)")
@@ -356,10 +368,24 @@ def main(arguments=None):
     folder, failures, total = args.folder.resolve(), 0, 0.0
     solutions = folder / "solutions.py"
     try:
-        chapters, wanted = chosen(args.names, folder)
+        twins, names = take_written(args.names, folder) if args.stamp or args.check else ({}, args.names)
+        chapters, wanted = chosen(names, folder) if names is not None else ([], [])
+        for english, chinese in twins.values() if args.stamp else ():
+            write_whole(chinese, stamped_page(english, chinese).encode())
     except Wrong as error:
         print(f"render: error: {error}", file=sys.stderr)
         return 2
+    for name, paths in twins.items() if args.check else ():
+        errors = page_differences(*paths)
+        failures += bool(errors)
+        print(
+            "\n".join(
+                [
+                    *(f"{paths[1].name}: {line}" for line in errors),
+                    f"{name:<40} {'FAILED' if errors else 'ok'}",
+                ]
+            )
+        )
     for chapter in wanted:
         errors, seconds = [], 0.0
         try:

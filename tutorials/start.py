@@ -17,7 +17,7 @@
 # 充**（autoregressive blank infilling）。本页围绕一句话，用大约一百行代码把它从头搭一遍，顺便回答读原版代
 # 码的人最常问的两个问题：*掩码为什么长成那样？*、*训练好了怎么拿来预测？*
 #
-# 只需要会 Python 和一点 PyTorch。想一步一步细看，请读[教程](README.md)。
+# 只需要会 Python 和一点 PyTorch。想一步一步细看，请读[教程](README.zh.md)。
 # %% exact
 words = "the cat lives on the farm and eats mice".split()
 spans, order = [(1, 2), (7, 9)], [1, 0]  # blank "cat" and "eats mice"; write the second blank first

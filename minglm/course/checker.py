@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import textwrap
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +14,7 @@ from .drawing import Look, draw
 from .puzzles import OPEN, PUZZLES, RIGHT, WRONG, Verdict
 from .reader import Stopped
 from .stubs import solution_of
+from .words import tell, wrapped
 
 IN_PLACE = {"adam": ("w", "m", "v")}  # puzzles that change arguments: the results are what these hold
 
@@ -22,11 +22,12 @@ IN_PLACE = {"adam": ("w", "m", "v")}  # puzzles that change arguments: the resul
 def check(reader, name, look=Look()):  # noqa: B008 (immutable)
     """The Verdict on one puzzle of the reader's file."""
     if name not in reader.names:
-        return Verdict(WRONG, [f"{name} is gone: its `def` line was deleted or renamed."])
+        return Verdict(WRONG, [tell("{name} is gone: its `def` line was deleted or renamed.", name=name)])
     function = reader.names[name]
     if not callable(function):
         kind = type(function).__name__
-        return Verdict(WRONG, [f"{name} is no function any more: another line gives its name to a {kind}."])
+        said = "{name} is no function any more: another line gives its name to a {kind}."
+        return Verdict(WRONG, [tell(said, name=name, kind=kind)])
     if not reader.is_written(name):
         return Verdict(OPEN)
     everything = cases(name)
@@ -88,13 +89,13 @@ def same(a, b):
 
 def heading(name, args, look):
     """The call, in a line or two."""
-    return [look.soft("The call:  ") + f"{name}({', '.join(map(short, args))})"]
+    return [look.soft(tell("The call:  ")) + f"{name}({', '.join(map(short, args))})"]
 
 
 def printed(reader, look):
     """What the reader's function printed in that call, at most twenty lines."""
     lines = reader.says.splitlines()[:20]
-    return ["", look.soft("It printed:"), *(f"    {line[:200]}" for line in lines)] if lines else []
+    return ["", look.soft(tell("It printed:")), *(f"    {line[:200]}" for line in lines)] if lines else []
 
 
 def short(value):
@@ -103,19 +104,18 @@ def short(value):
         return str(value.tolist()) if value.numel() <= 4 else f"tensor{tuple(value.shape)}"
     if isinstance(value, dict) and all(torch.is_tensor(x) or isinstance(x, list) for x in value.values()):
         if any(torch.is_tensor(x) for x in value.values()):
-            return "weights"
+            return tell("weights")
     text = repr(value)
     return text if len(text) <= 100 else text[:97] + "..."
 
 
 def changed_lines(name, changed, args, look):
-    which = " and ".join(changed)
-    return [
-        *heading(name, args, look),
-        "",
-        f"Your function changes {which}, which belongs to its caller. Make a new one instead: `a = a + b` "
+    said = tell(
+        "Your function changes {which}, which belongs to its caller. Make a new one instead: `a = a + b` "
         "rather than `a += b`, `.append` or `.pop`.",
-    ]
+        which=tell(" and ").join(changed),
+    )
+    return [*heading(name, args, look), "", said]
 
 
 def wrong_lines(reader, name, args, got, want, look):
@@ -132,7 +132,7 @@ def wrong_lines(reader, name, args, got, want, look):
         said += seen_too_much(got.value, want.value, args)
     if got.calls and got.calls != want.calls:
         lines += ["", *first_call(got.calls, want.calls)]
-    pieces = [piece for sentence in said for piece in textwrap.wrap(sentence, 100)]
+    pieces = [piece for sentence in said for piece in wrapped(sentence)]
     return [*lines, "", *map(look.bold, pieces)] if said else lines
 
 
@@ -140,15 +140,19 @@ def value_problem(reader, got, want):
     """Sentences about a result of the wrong type, or None."""
     if got is None:
         if reader.says.strip():
-            return ["It prints its answer and returns None. `print` shows a value; `return` hands it over."]
-        return ["It returned None: did you forget `return`?"]
+            return [
+                tell("It prints its answer and returns None. `print` shows a value; `return` hands it over.")
+            ]
+        return [tell("It returned None: did you forget `return`?")]
     if callable(got) or inspect.isgenerator(got) or type(got).__name__ in ("zip", "map", "filter"):
-        return [f"It returned a {type(got).__name__}. Wrap it: list(...)."]
+        return [tell("It returned a {kind}. Wrap it: list(...).", kind=type(got).__name__)]
     if torch.is_tensor(want) != torch.is_tensor(got) and not isinstance(want, int | float):
         accepted = f"tensor {tuple(want.shape)}" if torch.is_tensor(want) else type(want).__name__
-        return [f"It returned {shape_of(got)}; a {accepted} is expected: {short(want)}"]
+        said = "It returned {got}; a {accepted} is expected: {want}"
+        return [tell(said, got=shape_of(got), accepted=accepted, want=short(want))]
     if torch.is_tensor(want) and want.dtype == torch.bool and got.dtype != torch.bool:
-        return [f"It returned {got.dtype}; a mask is bool, True where a row may see: `== 1`, or `.bool()`."]
+        said = "It returned {dtype}; a mask is bool, True where a row may see: `== 1`, or `.bool()`."
+        return [tell(said, dtype=got.dtype)]
     return None
 
 
@@ -178,7 +182,7 @@ def recognise(reader, name):
     mine = [attempt(reader.call, outcome, reader.names[name], name, args) for args in cases(name)]
     for say, theirs in wrong_outcomes(name):
         if all(map(alike, mine, theirs)):
-            return say
+            return tell(say)
     return None
 
 
@@ -200,19 +204,21 @@ def seen_too_much(got, want, args):
     if got.shape != want.shape or not (got != want).any():
         return []
     i, j = (got != want).nonzero()[0].tolist()
-    part = ["Part A" if row < args[1] else "Part B" for row in (i, j)]
+    cell = dict(
+        zip("iabj", (i, *("Part A" if row < args[1] else "Part B" for row in (i, j)), j), strict=True)
+    )
     if got[i, j]:
-        return [f"Row {i} ({part[0]}) sees token {j} ({part[1]}), and should not."]
-    return [f"Row {i} ({part[0]}) should see token {j} ({part[1]}), and does not."]
+        return [tell("Row {i} ({a}) sees token {j} ({b}), and should not.", **cell)]
+    return [tell("Row {i} ({a}) should see token {j} ({b}), and does not.", **cell)]
 
 
 def first_call(mine, right):
     """The first call of predict that differs."""
     for n, (a, b) in enumerate(zip(mine, right, strict=False), 1):
         if a != b:
-            lines = [f"Your call {n} of predict differs from what it should be:"]
+            lines = [tell("Your call {n} of predict differs from what it should be:", n=n)]
             for what, x, y in zip(("tokens", "positions", "insides", "A"), a, b, strict=True):
                 if x != y:
-                    lines += [f"    {what:9}  yours {x}", f"    {'':9}  right {y}"]
+                    lines += [f"    {what:9}  {tell('yours')} {x}", f"    {'':9}  {tell('right')} {y}"]
             return lines
-    return [f"You call predict {len(mine)} times; {len(right)} is right."]
+    return [tell("You call predict {n} times; {right} is right.", n=len(mine), right=len(right))]

@@ -2,6 +2,8 @@
 
 import torch
 
+from .words import tell
+
 TOLERANCE = 1e-4  # relative, and 1e-5 absolute: results are float32
 
 
@@ -47,10 +49,11 @@ def equal(a, b, nan=False):
 def shape_of(value):
     """A result's type and size.  Example: [1, 2] -> a list of 2."""
     if torch.is_tensor(value):
-        return f"a tensor {tuple(value.shape)}"
-    size = f" of {len(value)}" if isinstance(value, list | tuple | dict) else ""
+        return tell("a tensor {shape}", shape=tuple(value.shape))
     kind = type(value).__name__
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}{size}"
+    if isinstance(value, list | tuple | dict):
+        return tell("a {kind} of {size}", kind=kind, size=len(value))
+    return tell("an {kind}" if kind[0] in "aeiou" else "a {kind}", kind=kind)
 
 
 def difference(got, want):
@@ -63,14 +66,15 @@ def difference(got, want):
     if isinstance(got, int | float) and isinstance(want, int | float):
         return of_numbers(got, want)
     if type(got) is not type(want):
-        return f"It returned {shape_of(got)}; {shape_of(want)} is expected."
+        return tell("It returned {got}; {want} is expected.", got=shape_of(got), want=shape_of(want))
     return None
 
 
 def of_numbers(got, want):
     """How two numbers differ."""
     if isinstance(got, int) and isinstance(want, int):
-        return f"Yours is {abs(got - want)} too {'large' if got > want else 'small'}."
+        said = "Yours is {by} too large." if got > want else "Yours is {by} too small."
+        return tell(said, by=abs(got - want))
     return of_tensors(torch.tensor([float(got)]), torch.tensor([float(want)]))
 
 
@@ -83,39 +87,43 @@ def of_lists(got, want):
         off = {a - b for a, b in zip(got, want, strict=True)}
         if len(off) == 1:
             [by] = off
-            how = "large" if by > 0 else "small"
-            tail = " Everything here counts from 0." if by == 1 else ""
-            return f"Every number is {abs(by)} too {how}.{tail}"
+            said = "Every number is {by} too large." if by > 0 else "Every number is {by} too small."
+            tail = tell(" Everything here counts from 0.") if by == 1 else ""
+            return tell(said, by=abs(by)) + tail
     if got == want[::-1]:
-        return "That is the right answer in reverse."
+        return tell("That is the right answer in reverse.")
     if any(isinstance(x, list | tuple) for x in got) and not any(isinstance(x, list | tuple) for x in want):
-        return "Yours is a list of lists; one flat list is expected. `+=` adds each entry, .append one list."
+        return tell(
+            "Yours is a list of lists; one flat list is expected. `+=` adds each entry, .append one list."
+        )
     flat = [piece for x in got for piece in (x.split() if isinstance(x, str) else [x])]
     if flat == want:
-        return "Words were joined into one string; each word is an entry of its own."
+        return tell("Words were joined into one string; each word is an entry of its own.")
     if "".join(map(str, got)) == "".join(map(str, want)) and len(got) > len(want):
-        return '`tokens += "[S]"` adds a string letter by letter; `tokens += ["[S]"]` adds one entry.'
+        return tell('`tokens += "[S]"` adds a string letter by letter; `tokens += ["[S]"]` adds one entry.')
     if [*map(str, got)] == [*map(str, want)]:
         wrong = next(n for n, (a, b) in enumerate(zip(got, want, strict=True)) if not equal(a, b))
-        return f"It looks right, but place {wrong} is {shape_of(got[wrong])}; {want[wrong]!r} is expected."
+        said = "It looks right, but place {n} is {got}; {want!r} is expected."
+        return tell(said, n=wrong, got=shape_of(got[wrong]), want=want[wrong])
     if got and all(isinstance(x, bool) for x in got):
-        return "Yours is a list of True and False."
+        return tell("Yours is a list of True and False.")
     if len(got) == len(want) and sorted(map(str, got)) == sorted(map(str, want)):
-        return "The right entries, in another order."
+        return tell("The right entries, in another order.")
     if got == want[: len(got)]:
-        return f"Right as far as it goes; the last {_count(len(want) - len(got))} missing."
+        return tell("Right as far as it goes; the last {count} missing.", count=_count(len(want) - len(got)))
     if got and got == want[-len(got) :]:
-        return f"The first {_count(len(want) - len(got))} missing."
+        return tell("The first {count} missing.", count=_count(len(want) - len(got)))
     if got[: len(want)] == want:
-        return f"Right, but {_count(len(got) - len(want))} too many at the end."
+        return tell("Right, but {count} too many at the end.", count=_count(len(got) - len(want)))
     if len(got) != len(want):
-        return f"Yours has {len(got)} entries, the right one {len(want)}."
+        return tell("Yours has {mine} entries, the right one {right}.", mine=len(got), right=len(want))
     wrong = [n for n, (a, b) in enumerate(zip(got, want, strict=True)) if not equal(a, b)]
-    return f"{len(wrong)} of {len(want)} entries {'differs' if len(wrong) == 1 else 'differ'}."
+    said = "{n} of {size} entries differs." if len(wrong) == 1 else "{n} of {size} entries differ."
+    return tell(said, n=len(wrong), size=len(want))
 
 
 def _count(n):
-    return "entry is" if n == 1 else f"{n} entries are"
+    return tell("entry is") if n == 1 else tell("{n} entries are", n=n)
 
 
 def of_tensors(got, want):
@@ -125,23 +133,24 @@ def of_tensors(got, want):
     if want.dtype == torch.bool:
         return of_masks(got, want)
     if got.is_complex():
-        return "It has complex numbers."
+        return tell("It has complex numbers.")
     a, b = got.double(), want.double()
     if a.isnan().any():
-        return (
+        return tell(
             "There is NaN in it: 0 / 0, inf / inf, inf - inf or the root or logarithm of a negative number."
         )
     if a.isinf().any():
-        return "There is inf in it: an exp of something large, a division by 0, or log(0)."
+        return tell("There is inf in it: an exp of something large, a division by 0, or log(0).")
     pairs = [
-        (a, -b, "The sign is wrong."),
-        (a, b.new_zeros(()).expand_as(b), "It is all zeros."),
+        (a, -b, tell("The sign is wrong.")),
+        (a, b.new_zeros(()).expand_as(b), tell("It is all zeros.")),
     ]
     if b.numel() > 1:
         off = float((a - b).mean())
-        pairs.append((a, b + off, f"Every number is {abs(off):.3g} too {'large' if off > 0 else 'small'}."))
+        said = "Every number is {by} too large." if off > 0 else "Every number is {by} too small."
+        pairs.append((a, b + off, tell(said, by=f"{abs(off):.3g}")))
     if want.dim() >= 2 and want.shape[-1] == want.shape[-2]:
-        pairs.append((a, b.transpose(-1, -2), "That is the transpose of the right answer."))
+        pairs.append((a, b.transpose(-1, -2), tell("That is the transpose of the right answer.")))
     for mine, other, say in pairs:
         if equal(mine, other) and not equal(other, b):
             return say
@@ -149,40 +158,43 @@ def of_tensors(got, want):
         return None
     ratio = (a / b)[b != 0]
     if len(ratio) and equal(ratio, ratio.mean().expand_as(ratio)):
-        return f"Everything is {float(ratio.mean()):.4g} times as large as it should be."
+        said = "Everything is {ratio:.4g} times as large as it should be."
+        return tell(said, ratio=float(ratio.mean()))
     wrong = int((~torch.isclose(a, b, rtol=TOLERANCE, atol=1e-5)).sum())
     if wrong == 0:
-        return f"The numbers are right, but they are {got.dtype}; {want.dtype} is expected."
+        said = "The numbers are right, but they are {got}; {want} is expected."
+        return tell(said, got=got.dtype, want=want.dtype)
     off = float((a - b).abs().max())
-    close = (
-        " (close, but not equal: what is small in the formula?)" if off < 0.03 * float(b.abs().max()) else ""
-    )
-    return f"{wrong} of {b.numel()} numbers differ, by at most {off:.2g}{close}."
+    said = "{n} of {size} numbers differ, by at most {off:.2g}."
+    if off < 0.03 * float(b.abs().max()):
+        said = (
+            "{n} of {size} numbers differ, by at most {off:.2g} "
+            "(close, but not equal: what is small in the formula?)."
+        )
+    return tell(said, n=wrong, size=b.numel(), off=off)
 
 
 def of_shapes(got, want):
     """Two tensors of different shapes."""
-    said = f"Its shape is {tuple(got.shape)}; it should be {tuple(want.shape)}"
+    said = "Its shape is {got}; it should be {want}."
     if got.numel() == want.numel():
-        return said + ": the same numbers, in other dimensions?"
-    if want.shape and got.shape == want.shape[:-1]:
-        return said + ": a dimension is missing. Was keepdim=True forgotten?"
-    return said + "."
+        said = "Its shape is {got}; it should be {want}: the same numbers, in other dimensions?"
+    elif want.shape and got.shape == want.shape[:-1]:
+        said = "Its shape is {got}; it should be {want}: a dimension is missing. Was keepdim=True forgotten?"
+    return tell(said, got=tuple(got.shape), want=tuple(want.shape))
 
 
 def of_masks(got, want):
     """Two masks of the same shape."""
     if got.equal(~want):
-        return "Open and shut are swapped."
+        return tell("Open and shut are swapped.")
     if want.dim() >= 2 and got.equal(want.transpose(-1, -2)):
-        return "That is the transpose: rows are queries (who sees), columns are keys (who is seen)."
+        return tell("That is the transpose: rows are queries (who sees), columns are keys (who is seen).")
     if got.equal(want.flip(-1, -2)):
-        return "It is turned by half a turn: row 0 is at the top, token 0 on the left."
+        return tell("It is turned by half a turn: row 0 is at the top, token 0 on the left.")
     more, less = int((got & ~want).sum()), int((want & ~got).sum())
-    many = f"{more} {_cells(more)} open that should be shut" if more else ""
-    few = f"{less} {_cells(less)} shut that should be open" if less else ""
-    return f"{many}{', and ' if more and less else ''}{few}."
-
-
-def _cells(n):
-    return "cell is" if n == 1 else "cells are"
+    many = "{n} cell is open that should be shut" if more == 1 else "{n} cells are open that should be shut"
+    few = "{n} cell is shut that should be open" if less == 1 else "{n} cells are shut that should be open"
+    found = [tell(many, n=more)] if more else []
+    found += [tell(few, n=less)] if less else []
+    return tell("{found}.", found=tell(", and ").join(found))

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import torch
 
-from ..viz.columns import display_width, pad_left, style
+from ..viz.columns import display_width, pad_left, pad_right, style
 from ..viz.palette import KINDS
 from .compare import equal, number
+from .words import tell
 
 RED, GREEN, SOFT, BOLD = 31, 32, 90, 1
 MOST = 12  # columns and rows of a matrix that are shown
@@ -47,7 +48,12 @@ def draw(got, want, look):
         if any(torch.is_tensor(x) for x in want):
             return draw_parts(got, want, look)
         return draw_lists(got, want, look)
-    return [f"yours  {look.red(text_of(got))}", f"right  {look.green(text_of(want))}"]
+    return [label(tell("yours")) + look.red(text_of(got)), label(tell("right")) + look.green(text_of(want))]
+
+
+def label(name):
+    """What is in front of a row."""
+    return pad_right(name, 7)
 
 
 def text_of(value):
@@ -80,9 +86,9 @@ def draw_lists(got, want, look):
             else ""
         )
         lines += [
-            look.soft("place  " + numbers),
-            "yours  " + ("  ".join(mine) or "(nothing)"),
-            "right  " + ("  ".join(cells[1]) or "(nothing)"),
+            look.soft(label(tell("place")) + numbers),
+            label(tell("yours")) + ("  ".join(mine) or tell("(nothing)")),
+            label(tell("right")) + ("  ".join(cells[1]) or tell("(nothing)")),
         ]
         lines += ["       " + marks] if marks.strip() else []
         start = end
@@ -93,25 +99,25 @@ def draw_parts(got, want, look):
     """The first part of a tuple of tensors that is wrong."""
     for n, right in enumerate(want):
         if n >= len(got):
-            return [f"Yours has {len(got)} parts, the right one {len(want)}."]
+            break
         if not equal(got[n], right):
-            return [f"Part {n} of what is returned:", *draw(got[n], right, look)]
-    return [f"Yours has {len(got)} parts, the right one {len(want)}."]
+            return [tell("Part {n} of what is returned:", n=n), *draw(got[n], right, look)]
+    return [tell("Yours has {mine} parts, the right one {right}.", mine=len(got), right=len(want))]
 
 
 def draw_tensors(got, want, look):
     """Two tensors side by side: of more than two dimensions, the first matrix that is wrong."""
     if got.shape != want.shape:
         return [
-            f"yours  {look.red(f'shape {tuple(got.shape)}')}",
-            f"right  {look.green(f'shape {tuple(want.shape)}')}",
+            label(tell("yours")) + look.red(tell("shape {shape}", shape=tuple(got.shape))),
+            label(tell("right")) + look.green(tell("shape {shape}", shape=tuple(want.shape))),
         ]
     title = []
     while want.dim() > 2:
         n = next((n for n in range(len(want)) if not equal(got[n], want[n])), 0)
         got, want = got[n], want[n]
         title.append(str(n))
-    lines = [f"[{', '.join(title)}] of it:"] if title else []
+    lines = [tell("[{place}] of it:", place=", ".join(title))] if title else []
     if want.dim() == 1:
         got, want = got[None], want[None]
     got, want = got[:MOST, :MOST], want[:MOST, :MOST]
@@ -133,9 +139,10 @@ def draw_masks(got, want, look):
         for i in range(len(want))
     ]
     width = 2 * want.shape[1] - 1
-    lines = [f"      {'yours':{max(5, width)}}     right"]
+    lines = [f"      {pad_right(tell('yours'), max(5, width))}     {tell('right')}"]
     lines += [f"  {i:2}  {mine}{' ' * (5 - width)}     {right}" for i, (mine, right) in enumerate(rows)]
-    return [*lines, f"      {look.red('+')} open, should be shut   {look.red('-')} shut, should be open"]
+    more, less = tell("open, should be shut"), tell("shut, should be open")
+    return [*lines, f"      {look.red('+')} {more}   {look.red('-')} {less}"]
 
 
 def draw_matrices(got, want, look):
@@ -156,9 +163,9 @@ def draw_matrices(got, want, look):
 
     one = (width + 2) * want.shape[1] - 1
     if 2 * one + 8 <= 110:
-        lines = [f"  {'yours':{one}}     right"]
+        lines = [f"  {pad_right(tell('yours'), one)}     {tell('right')}"]
         return lines + [f"  {row(i, 0)}     {row(i, 1).rstrip()}" for i in range(len(want))]
     lines = []
     for which, name in enumerate(("yours", "right")):
-        lines += [name, *(f"  {row(i, which)}".rstrip() for i in range(len(want)))]
+        lines += [tell(name), *(f"  {row(i, which)}".rstrip() for i in range(len(want)))]
     return lines

@@ -1,12 +1,13 @@
 """What the reader is told about their kernels: which are right, what they cost, what went wrong and where."""
 
 import re
-import textwrap
 from pathlib import Path
 
+from ..viz.columns import pad_right
 from .drawing import draw
 from .kernels import KERNELS, SECONDS, function_of, read, run, stub_file
 from .puzzles import OPEN, RIGHT, WRONG, Verdict
+from .words import tell, tell_again, wrapped
 
 COUNTS = {
     "global_reads": "global reads",
@@ -14,7 +15,6 @@ COUNTS = {
     "conflicts": "bank conflicts",
     "sectors": "sectors of 32 bytes",
 }
-STOPPED = f"It crashed, or it ran for {SECONDS} seconds: does a loop never end?"
 
 
 def walk(path, look):
@@ -26,9 +26,7 @@ def walk(path, look):
     written = []
     for name in KERNELS:
         source, stub = function_of(text, name), function_of(stub_file("x"), name)
-        if source is None:
-            break
-        if source == stub:
+        if source is None or without_comments(source) == without_comments(stub):
             break
         written.append(name)
     right = []
@@ -41,10 +39,17 @@ def walk(path, look):
     if not left:
         return right, None, None
     if left[0] in written:
-        return right, left[0], Verdict(WRONG, [STOPPED])
+        said = "It crashed, or it ran for {n} seconds: does a loop never end?"
+        return right, left[0], Verdict(WRONG, [tell(said, n=SECONDS)])
     if function_of(text, left[0]) is None:
-        return right, left[0], Verdict(WRONG, [f"{left[0]} is gone: its `__global__ void` line was changed."])
+        said = tell("{name} is gone: its `__global__ void` line was changed.", name=left[0])
+        return right, left[0], Verdict(WRONG, [said])
     return right, left[0], Verdict(OPEN)
+
+
+def without_comments(source):
+    """C++ without its comments, which are in the language in which the file was written."""
+    return re.sub(r"\s*//.*", "", source)
 
 
 def judge(record, path, look):
@@ -52,29 +57,36 @@ def judge(record, path, look):
     if record["right"]:
         over = {count: most for count, most in KERNELS[record["name"]].limits.items() if record[count] > most}
         return Verdict(WRONG, too_much(record, over, path, look)) if over else Verdict(RIGHT)
-    lines = [look.soft("The case:  ") + f"{record['case']}; schedule {record['schedule']}"]
+    case = dict(case=tell_again(record["case"]), schedule=record["schedule"])
+    lines = [look.soft(tell("The case:  ")) + tell("{case}; schedule {schedule}", **case)]
     source = read(path).splitlines()
     if record["report"]:
         lines += ["", *emulator_lines(record["report"], path, source)]
     kinds = {finding["kind"]: finding for finding in reversed(record["findings"])}  # the first of each kind
     for finding in reversed(kinds.values()):
-        lines += ["", look.bold(f"{finding['kind']}: ") + finding["what"]]
         lines += [
-            f"    line {n}:  {source[n - 1].strip()}" for n in sorted({n for n in finding["lines"] if n})
+            "",
+            look.bold(tell("{kind}: ", kind=tell_again(finding["kind"]))) + tell_again(finding["what"]),
         ]
+        lines += [quoted(n, source) for n in sorted({n for n in finding["lines"] if n})]
     if not record["findings"] and not record["report"]:
         lines += ["", *results(record, look)]
     return Verdict(WRONG, lines)
+
+
+def quoted(n, source):
+    """A line of the reader's file."""
+    return f"    {tell('line {n}:  ', n=n)}{source[n - 1].strip()}"
 
 
 def emulator_lines(report, path, source):
     """A report of the emulator, with the lines that it names."""
     name, lines = str(Path(path).resolve()), []
     for line in report.splitlines():
-        lines.append(line.replace(name, str(path)))
+        lines.append(tell_again(line.replace(name, str(path))))
         if at := re.search(rf"{re.escape(name)}:(\d+)", line):
-            quoted = f"    line {at[1]}:  {source[int(at[1]) - 1].strip()}"
-            lines += [quoted] if quoted not in lines else []
+            line = quoted(int(at[1]), source)
+            lines += [line] if line not in lines else []
     return lines
 
 
@@ -90,10 +102,13 @@ def results(record, look):
     lines = draw(
         [*map(shown, got[start : start + 8])], [*map(shown, record["want"][start : start + 8])], look
     )
-    said = f"{len(wrong)} of {len(got)} numbers are wrong, the first is out[{wrong[0]}]"
+    said = "{n} of {size} numbers are wrong, the first is out[{first}]. (The drawing starts at out[{start}].)"
     if got[wrong[0]] != got[wrong[0]]:
-        said += ": nothing (or NaN) was written there"
-    return [*lines, "", f"{said}. (The drawing starts at out[{start}].)"]
+        said = (
+            "{n} of {size} numbers are wrong, the first is out[{first}]: nothing (or NaN) was written there. "
+            "(The drawing starts at out[{start}].)"
+        )
+    return [*lines, "", tell(said, n=len(wrong), size=len(got), first=wrong[0], start=start)]
 
 
 def shown(x):
@@ -102,14 +117,13 @@ def shown(x):
 
 def too_much(record, over, path, look):
     """A right kernel that costs too much."""
-    lines = ["The numbers are right, but there is a cheaper way:", ""]
-    lines += [
-        f"    {COUNTS[count]:20} {record[count]:7,}   possible: {most:,}" for count, most in over.items()
-    ]
+    lines = [tell("The numbers are right, but there is a cheaper way:"), ""]
+    for count, most in over.items():
+        possible = tell("possible: {most:,}", most=most)
+        lines.append(f"    {pad_right(tell(COUNTS[count]), 20)} {record[count]:7,}   {possible}")
     if "conflicts" in over and record["conflict"]:
-        line = record["conflict"]
-        lines += [f"    line {line}:  {read(path).splitlines()[line - 1].strip()}"]
-    return [*lines, "", *map(look.bold, textwrap.wrap(KERNELS[record["name"]].say, 100))]
+        lines += [quoted(record["conflict"], read(path).splitlines())]
+    return [*lines, "", *map(look.bold, wrapped(tell(KERNELS[record["name"]].say)))]
 
 
 def chart(right, current, is_wrong, look):
@@ -129,19 +143,19 @@ def chart(right, current, is_wrong, look):
 
 def cost(record):
     """What a kernel read and wrote."""
-    text = f" global {record['global_reads']:,} reads, {record['global_writes']:,} writes"
+    text = tell(" global {global_reads:,} reads, {global_writes:,} writes", **record)
     if record["shared_reads"] + record["shared_writes"]:
-        text += f"; shared {record['shared_reads']:,} reads, {record['shared_writes']:,} writes"
-        text += f", {record['conflicts']:,} bank conflicts"
+        said = "; shared {shared_reads:,} reads, {shared_writes:,} writes, {conflicts:,} bank conflicts"
+        text += tell(said, **record)
     return text
 
 
 def about(name, verdict, path, look):
     """The kernel at hand: its question, and what is wrong or where to write."""
     number = [*KERNELS].index(name) + 1
-    lines = [look.bold(f"{number}. {name}") + f"   {KERNELS[name].question}", ""]
+    lines = [look.bold(f"{number}. {name}") + f"   {tell(KERNELS[name].question)}", ""]
     if verdict.state == OPEN:
         text = read(path)
         line = text[: text.index(f"__global__ void {name}(")].count("\n") + 1
-        return [*lines, f"   Not written yet: line {line} of {path}."]
+        return [*lines, "   " + tell("Not written yet: line {n} of {path}.", n=line, path=path)]
     return lines + [f"   {line}".rstrip() for line in verdict.lines]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MinglmError
+from .words import tell, tell_again, translated
 
 HERE = Path(__file__).parent / "cuda"
 CSRC = Path(__file__).parents[2] / "csrc"
@@ -50,7 +51,7 @@ def solution_text():
 
 def stub_file(name):
     """The text of the reader's file, which is to be called `name`."""
-    head = f"""\
+    head = """\
 // Ten CUDA kernels, each a puzzle. They are compiled by your C++ compiler and run on an emulated GPU.
 //
 //     minglm course check {name}            runs your kernels in order, up to the first that is not right
@@ -59,8 +60,9 @@ def stub_file(name):
 // Array<float> is a float* (nvcc takes it as one), but here every access is watched: races, numbers that were
 // never written, indices outside, bank conflicts. expf, fmaxf, sqrtf, min and max are as in CUDA.
 """
-    text = re.sub(r"    // solution\n.*?    // end\n", "    // your code\n", solution_text(), flags=re.S)
-    return head + text[text.index("\n") :]
+    here = f"    // {tell('your code')}\n"
+    text = re.sub(r"    // solution\n.*?    // end\n", here, solution_text(), flags=re.S)
+    return translated(head).format(name=name) + translated(text[text.index("\n") :])
 
 
 def function_of(text, name):
@@ -71,7 +73,7 @@ def function_of(text, name):
 
 def solution_of(name):
     """The source of a kernel's solution."""
-    return re.sub(r"    // (solution|end)\n", "", function_of(solution_text(), name))
+    return translated(re.sub(r"    // (solution|end)\n", "", function_of(solution_text(), name)))
 
 
 # ---- run -------------------------------------------------------------------------------------------------
@@ -80,16 +82,16 @@ def solution_of(name):
 def compiler():
     """The C++ compiler. Raises MinglmError if these puzzles cannot run here."""
     if sys.platform != "linux":
-        raise MinglmError("CUDA puzzles: the emulator runs on Linux only (in WSL on Windows)")
+        raise MinglmError(tell("CUDA puzzles: the emulator runs on Linux only (in WSL on Windows)"))
     if not (CSRC / "cuda_on_cpu" / "simt.cpp").is_file():
         raise MinglmError(
-            "CUDA puzzles: they need csrc/ of a clone of minglm's repository (pip install -e .)"
+            tell("CUDA puzzles: they need csrc/ of a clone of minglm's repository (pip install -e .)")
         )
     names = filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))
     for name in names:
         if shutil.which(name):
             return name
-    raise MinglmError("CUDA puzzles: there is no C++ compiler; Debian, Ubuntu: apt install g++")
+    raise MinglmError(tell("CUDA puzzles: there is no C++ compiler; Debian, Ubuntu: apt install g++"))
 
 
 def read(path):
@@ -97,8 +99,9 @@ def read(path):
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        what = getattr(error, "strerror", None) or "this is not a text file in UTF-8"
-        raise MinglmError(f"{path}: {what}; `minglm course start kernels.cu` writes one") from None
+        what = tell_again(getattr(error, "strerror", None) or "this is not a text file in UTF-8")
+        said = tell("{why}; `minglm course start kernels.cu` writes one", why=what)
+        raise MinglmError(f"{path}: {said}") from None
 
 
 def run(path, names):
@@ -139,9 +142,11 @@ def build(path, folder):
     if done.returncode:
         error = re.search(rf"^{re.escape(str(reader))}:(\d+):\d+: (?:fatal )?error: (.+)$", done.stderr, re.M)
         if not error:
-            raise MinglmError(f"{path}: it does not compile: {done.stderr.strip()[:300]}")
+            said = tell("it does not compile: {why}", why=done.stderr.strip()[:300])
+            raise MinglmError(f"{path}: {said}")
         line = read(path).splitlines()[int(error[1]) - 1].strip()
-        raise MinglmError(f"{path}, line {error[1]}: {error[2]}: {line}")
+        said = f"{error[2]}: {line}"
+        raise MinglmError(tell("{path}, line {n}: {what}", path=path, n=error[1], what=said))
     return program
 
 

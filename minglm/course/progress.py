@@ -1,9 +1,11 @@
 """How far is the reader? The puzzles of a file in order, as lines for a terminal, and the last task."""
 
+from ..viz.columns import pad_right
 from .checker import check
 from .puzzles import OPEN, PARTS, PUZZLES, RIGHT
 from .reader import Stopped
 from .stubs import body_lines
+from .words import tell
 
 
 def walk(reader, look):
@@ -33,14 +35,15 @@ def chart(right, current, is_wrong, look):
                 cells.append(f"{sign} {look.bold(name)}")
             else:
                 cells.append(look.soft(f"{look.sign('later')} {name}"))
-        lines.append(f"  {part.title:15} {'  '.join(cells)}")
+        lines.append(f"  {pad_right(tell(part.title), 15)} {'  '.join(cells)}")
     return [*lines, "", "  " + bar(len(right), look)]
 
 
 def bar(done, look):
     """How many of the puzzles are done."""
     total = len(PUZZLES)
-    return f"{look.green(look.sign('full') * done)}{look.sign('empty') * (total - done)}  {done} of {total}"
+    said = tell("{done} of {total}", done=done, total=total)
+    return f"{look.green(look.sign('full') * done)}{look.sign('empty') * (total - done)}  {said}"
 
 
 def about(name, verdict, reader, look):
@@ -49,13 +52,16 @@ def about(name, verdict, reader, look):
     number = names.index(name) + 1
     lines = []
     if number > 1 and verdict.state == OPEN:
-        lines = [look.green(look.bold(f"{look.sign('right')} {names[number - 2]} is right!")), ""]
-    lines += [look.bold(f"{number}. {name}") + f"   {PUZZLES[name].question}", ""]
+        said = tell("{name} is right!", name=names[number - 2])
+        lines = [look.green(look.bold(f"{look.sign('right')} {said}")), ""]
+    lines += [look.bold(f"{number}. {name}") + f"   {tell(PUZZLES[name].question)}", ""]
     if verdict.state != OPEN:
         return lines + [f"   {line}".rstrip() for line in verdict.lines]
     count = body_lines(name)
-    size = "one line" if count == 1 else f"about {count} lines"
-    return [*lines, f"   Not written yet: line {reader.line_of(name)} of {reader.path}, {size}."]
+    said = "Not written yet: line {n} of {path}, about {count} lines."
+    if count == 1:
+        said = "Not written yet: line {n} of {path}, one line."
+    return [*lines, "   " + tell(said, n=reader.line_of(name), path=reader.path, count=count)]
 
 
 def page_of(name):
@@ -81,7 +87,8 @@ def train_and_fill(reader, look):
             sign = look.green(look.sign("right")) if good else look.red(look.sign("wrong"))
             lines.append(f"    {sign} {text:43}  {answer}")
     except KeyError as error:
-        raise Stopped([f"{error.args[0]} is gone from your file; the last task needs it."]) from None
+        said = tell("{name} is gone from your file; the last task needs it.", name=error.args[0])
+        raise Stopped([said]) from None
     finally:
         torch.set_num_threads(threads)
     return lines, correct

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 
 from ..errors import MinglmError
+from .words import tell, tell_again
 
 SECONDS = 5  # of CPU time, so that a busy machine stops nobody
 
@@ -31,6 +32,7 @@ ADVICE = {
     "out of range|out of bounds": "Lists count from 0, so the last entry is number len - 1.",
     "dtype|same type|Float but found|scalar type": "The tensors have different dtypes: make them alike.",
 }
+TRANSPOSE = "`.T` is for matrices; `.transpose(-1, -2)` swaps the last two of any number of dimensions."
 
 
 class Stopped(Exception):
@@ -56,12 +58,13 @@ class Reader:
         try:
             self.text = Path(path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise MinglmError(
-                f"{path}: this is not a text file in UTF-8; `minglm course start` writes one"
-            ) from None
+            why = tell("this is not a text file in UTF-8; `minglm course start` writes one")
+            raise MinglmError(f"{path}: {why}") from None
+        except FileNotFoundError as error:
+            said = tell("{why}; `minglm course start` writes one", why=tell_again(error.strerror))
+            raise MinglmError(f"{path}: {said}") from None
         except OSError as error:
-            start = "; `minglm course start` writes one" if isinstance(error, FileNotFoundError) else ""
-            raise MinglmError(f"{path}: {error.strerror}{start}") from None
+            raise MinglmError(f"{path}: {tell_again(error.strerror)}") from None
         try:
             self.tree = ast.parse(self.text, self.path)
         except (SyntaxError, ValueError) as error:
@@ -72,12 +75,16 @@ class Reader:
         try:
             self.call(exec, compile(self.tree, self.path, "exec"), self.names)
         except Stopped as stopped:
-            raise MinglmError(f"{path}: it stops while it is read: {' | '.join(stopped.lines)}") from None
+            lines = " | ".join(stopped.lines)
+            raise MinglmError(
+                tell("{path}: it stops while it is read: {lines}", path=path, lines=lines)
+            ) from None
 
     def _syntax(self, error):
         line = getattr(error, "text", None)
         shown = f": {line.strip()}" if line and line.strip() else ""
-        return f"{self.path}, line {getattr(error, 'lineno', '?')}: {getattr(error, 'msg', error)}{shown}"
+        said = f"{getattr(error, 'msg', error)}{shown}"
+        return tell("{path}, line {n}: {what}", path=self.path, n=getattr(error, "lineno", "?"), what=said)
 
     def call(self, function, *args):
         """Call one of the reader's functions. Raises Stopped with the line where it stopped."""
@@ -88,14 +95,11 @@ class Reader:
         except KeyboardInterrupt:
             raise
         except TooLong as error:
-            where = self._where(error)
-            raise Stopped(
-                [f"It was stopped after {SECONDS} seconds: does this loop ever end?", *where]
-            ) from None
+            said = tell("It was stopped after {n} seconds: does this loop ever end?", n=SECONDS)
+            raise Stopped([said, *self._where(error)]) from None
         except SystemExit as error:
-            raise Stopped(
-                ["It ends the program: exit() and quit() are not needed.", *self._where(error)]
-            ) from None
+            said = tell("It ends the program: exit() and quit() are not needed.")
+            raise Stopped([said, *self._where(error)]) from None
         except Exception as error:
             raise Stopped(self._raised(error, function)) from None
         finally:
@@ -111,17 +115,16 @@ class Reader:
     def _where(self, error):
         """The lines of the reader's file that an exception passed, at most the last three."""
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == self.path]
-        return [f"line {frame.lineno}:  {frame.line}" for frame in frames[-3:]]
+        return [f"{tell('line {n}:  ', n=frame.lineno)}{frame.line}" for frame in frames[-3:]]
 
     def _raised(self, error, function):
         where, what = self._where(error), traceback.format_exception_only(error)[-1].strip()
         if not where and isinstance(error, TypeError) and "argument" in what:
-            return ["The arguments in its `def` line were changed; it needs those that it came with.", what]
-        advice = [say for pattern, say in ADVICE.items() if re.search(pattern, what)][:1]
+            said = "The arguments in its `def` line were changed; it needs those that it came with."
+            return [tell(said), what]
+        advice = [tell(say) for pattern, say in ADVICE.items() if re.search(pattern, what)][:1]
         if ".T" in "".join(where) and not isinstance(error, NameError):
-            advice = [
-                "`.T` is for matrices; `.transpose(-1, -2)` swaps the last two of any number of dimensions."
-            ]
+            advice = [tell(TRANSPOSE)]
         return [*where, what, *([""] + advice if advice else [])]
 
     def line_of(self, name):

@@ -375,10 +375,11 @@ def test_when_all_is_right_the_reader_s_glm_is_trained(minglm, tmp_path, monkeyp
     assert result.code == 1 and "The cat is missing" in result.out
 
 
-def test_the_page_shows_what_the_commands_print(minglm, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["puzzles.md", "puzzles.zh.md"])
+def test_the_page_shows_what_the_commands_print(page, minglm, tmp_path, monkeypatch):
     """Its blocks in order: a function is put into the file, a command is run."""
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "tutorials" / "puzzles.md").read_text(encoding="utf-8")
+    page = (ROOT / "tutorials" / page).read_text(encoding="utf-8")
     file, count = tmp_path / "my_glm.py", 0
 
     def put(name, source):

@@ -10,6 +10,7 @@ from minglm.course import kernels
 from minglm.course.drawing import Look
 from minglm.course.kernel_report import judge
 from minglm.course.puzzles import RIGHT, WRONG
+from minglm.course.words import speaking
 
 NAMES = [*kernels.KERNELS]
 MUTANTS = {  # kernel: (text of the solution, what is there instead, what has to be reported)
@@ -83,6 +84,12 @@ def test_each_mistake_is_reported_where_it_is(tmp_path):
         verdict = judge(record, file, Look())
         said = "\n".join(verdict.lines)
         assert verdict.state == WRONG and re.search(report, said), said
+        with speaking("zh"):
+            said = "\n".join(judge(record, file, Look()).lines)
+        english = re.findall(
+            r"\b(?:thread|barrier|numbers|is|are|block) \S+", re.sub(r".*行：  .*", "", said)
+        )
+        assert said.startswith("用例：  ") and not english, said
 
 
 def test_what_costs_too_much_is_refused(tmp_path):

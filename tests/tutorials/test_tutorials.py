@@ -645,7 +645,7 @@ TWINS = """\
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("里的 7", "里的 8", "line 5: section '00 Counting': numbers that the Chinese cell lacks: 7"),
+        ("里的 7", "里的 8", "line 5: section '00 Counting': numbers that the Chinese text lacks: 7"),
         ("或者 12", "或者 13", "line 5: section '00 Counting': numbers that no English text has: 13"),
         (
             "# ## 到多少",
