@@ -1,4 +1,4 @@
-// Runs the kernels of one file, READER, on the emulator and prints what happened as JSON, one line per puzzle:
+// Runs the kernels of one file, READER, on the emulator and prints what happened as JSON, a line per puzzle:
 // name, whether it is right, results, findings with addresses, and the counts.
 //
 //   driver NAME ...   these puzzles in order, up to the first that is not right
@@ -78,10 +78,12 @@ bool try_puzzle(const std::string& name, const std::vector<Case>& cases) {
             stats = puzzle::recorder.stats;
             if (right) continue;
             line += ",\"case\":" + quoted(one.about) + ",\"schedule\":" + quoted(schedule) + ",\"report\":" +
-                    quoted(report) + ",\"got\":" + list(got) + ",\"want\":" + list(one.want) + ",\"findings\":[";
+                    quoted(report) + ",\"got\":" + list(got) + ",\"want\":" + list(one.want) +
+                    ",\"findings\":[";
             bool first = true;
             for (const puzzle::Finding& f : puzzle::recorder.findings) {
-                line += std::string(first ? "" : ",") + "{\"kind\":" + quoted(f.kind) + ",\"what\":" + quoted(f.what) +
+                line += std::string(first ? "" : ",") + "{\"kind\":" + quoted(f.kind) +
+                        ",\"what\":" + quoted(f.what) +
                         ",\"place\":" + address(f.place) + ",\"other\":" + address(f.other) + "}";
                 first = false;
             }
@@ -97,7 +99,8 @@ bool try_puzzle(const std::string& name, const std::vector<Case>& cases) {
         {"global_reads", stats.global_reads}, {"global_writes", stats.global_writes},
         {"shared_reads", stats.shared_reads}, {"shared_writes", stats.shared_writes},
         {"conflicts", stats.conflicts},       {"sectors", stats.sectors}};
-    for (const auto& [what, count] : counts) line += ",\"" + std::string(what) + "\":" + std::to_string(count);
+    for (const auto& [what, count] : counts)
+        line += ",\"" + std::string(what) + "\":" + std::to_string(count);
     std::printf("%s}\n", line.c_str());
     std::fflush(stdout);  // what follows may never end
     return right;
@@ -126,10 +129,13 @@ std::vector<Case> cases_of(const std::string& name) {
             const std::string text = std::to_string(n) + " numbers, ";
             if (name == "map")
                 add(text + "1 block of " + std::to_string(n) + " threads", want,
-                    [=](Numbers& out) { launch(&map, dim3(1), n, 0, nullptr, writes("out", out), reads("in", in)); });
+                    [=](Numbers& out) {
+                        launch(&map, dim3(1), n, 0, nullptr, writes("out", out), reads("in", in));
+                    });
             else
                 add(text + (n > 32 ? "3 blocks" : "1 block") + " of 32 threads", want, [=](Numbers& out) {
-                    launch(&guard, dim3((n + 31) / 32), 32, 0, nullptr, writes("out", out), reads("in", in), n);
+                    launch(&guard, dim3((n + 31) / 32), 32, 0, nullptr, writes("out", out),
+                           reads("in", in), n);
                 });
         }
     }
@@ -138,7 +144,9 @@ std::vector<Case> cases_of(const std::string& name) {
         Numbers want(64);
         for (int i = 0; i < 64; ++i) want[i] = (i > 0 ? in[i - 1] : 0) + in[i] + (i < 63 ? in[i + 1] : 0);
         add("64 numbers, 1 block of 64 threads", want,
-            [=](Numbers& out) { launch(&tile, dim3(1), 64, 256, nullptr, writes("out", out), reads("in", in)); });
+            [=](Numbers& out) {
+                launch(&tile, dim3(1), 64, 256, nullptr, writes("out", out), reads("in", in));
+            });
     }
     if (name == "two_barriers") {
         const Numbers in = random_numbers(64 * 4);
@@ -152,7 +160,9 @@ std::vector<Case> cases_of(const std::string& name) {
     if (name == "warp_max") {
         const Numbers in = random_numbers(32);
         add("32 numbers, 1 warp", Numbers(32, *std::max_element(in.begin(), in.end())),
-            [=](Numbers& out) { launch(&warp_max, dim3(1), 32, 0, nullptr, writes("out", out), reads("in", in)); });
+            [=](Numbers& out) {
+                launch(&warp_max, dim3(1), 32, 0, nullptr, writes("out", out), reads("in", in));
+            });
     }
     if (name == "online_softmax") {
         for (float scale : {1.0f, 200.0f}) {
@@ -185,7 +195,9 @@ std::vector<Case> cases_of(const std::string& name) {
         for (int r = 0; r < 32; ++r)
             for (int c = 0; c < 32; ++c) want[32 * r + c] = in[32 * c + r];
         add("32 x 32 numbers, 1 warp", want,
-            [=](Numbers& out) { launch(&swizzle, dim3(1), 32, 4096, nullptr, writes("out", out), reads("in", in)); });
+            [=](Numbers& out) {
+                launch(&swizzle, dim3(1), 32, 4096, nullptr, writes("out", out), reads("in", in));
+            });
     }
     if (name == "fragment") {
         Numbers a(256), b(128), want(128);
@@ -206,12 +218,14 @@ std::vector<Case> cases_of(const std::string& name) {
             std::vector<double> scores(visible_keys(i, A));
             double top = -INFINITY, sum = 0;
             for (size_t j = 0; j < scores.size(); ++j) {
-                for (int d = 0; d < D; ++d) scores[j] += double(q[D * i + d]) * k[D * j + d] / std::sqrt(double(D));
+                for (int d = 0; d < D; ++d)
+                    scores[j] += double(q[D * i + d]) * k[D * j + d] / std::sqrt(double(D));
                 top = std::max(top, scores[j]);
             }
             for (double& s : scores) sum += s = std::exp(s - top);
             for (size_t j = 0; j < scores.size(); ++j)
-                for (int d = 0; d < D; ++d) want[D * i + d] += static_cast<float>(scores[j] / sum * v[D * j + d]);
+                for (int d = 0; d < D; ++d)
+                    want[D * i + d] += static_cast<float>(scores[j] / sum * v[D * j + d]);
         }
         add("40 rows, A = 20", want, [=](Numbers& out) {
             launch(&forward, dim3(T), 32, 128, nullptr, writes("out", out), reads("q", q), reads("k", k),

@@ -1,8 +1,8 @@
 // What the kernels of the CUDA puzzles see. nvcc takes an Array as a plain pointer. A C++ compiler takes the
 // emulator of csrc/cuda_on_cpu and the class below, which records every access of every thread. It finds
 //
-//   races           two threads touch a number, one of them writes, and no barrier is between them, whether or
-//                   not this schedule made it visible
+//   races           two threads touch a number, one of them writes, and no barrier is between them,
+//                   whether or not this schedule made it visible
 //   uninitialised   a number is read before anything was written to it
 //   out of bounds   an index is outside of its array
 //   bank conflicts  lanes of a warp ask one of the 32 banks of shared memory for different numbers at once
@@ -88,8 +88,9 @@ public:
         }
     }
     void outside(const Span& span, long index, long size, void* place) {
-        find("out of bounds", std::string(span.name) + "[" + std::to_string(index) + "]: it has the numbers 0 to " +
-             std::to_string(size - 1), place, nullptr);
+        const std::string where = std::string(span.name) + "[" + std::to_string(index) + "]";
+        find("out of bounds", where + ": it has the numbers 0 to " + std::to_string(size - 1), place,
+             nullptr);
     }
 
 private:

@@ -23,8 +23,9 @@ __global__ void guard(Array<float> out, Array<const float> in, int n) {
 
 // ---- Shared memory ---------------------------------------------------------------------------------------
 
-// 3. tile: out[i] = in[i - 1] + in[i] + in[i + 1], where what is outside counts as 0. One block of 64 threads.
-// Each number of `in` may be read only once: put it into shared memory, where all threads of the block see it.
+// 3. tile: out[i] = in[i - 1] + in[i] + in[i + 1], where what is outside counts as 0. One block of 64
+// threads. Each number of `in` may be read only once: put it into shared memory, where all threads of the
+// block see it.
 __global__ void tile(Array<float> out, Array<const float> in) {
     Array<float> tile = shared<float>(0, 64);  // numbers 0 to 63 of the block's shared memory
     // solution
@@ -38,8 +39,8 @@ __global__ void tile(Array<float> out, Array<const float> in) {
     // end
 }
 
-// 4. two_barriers: `in` is `tiles` tiles of 64 numbers. out[i] is the sum over all tiles of number 63 - i of the
-// tile. One block of 64 threads, and shared memory for one tile: load a tile, use it, load the next.
+// 4. two_barriers: `in` is `tiles` tiles of 64 numbers. out[i] is the sum over all tiles of number 63 - i of
+// the tile. One block of 64 threads, and shared memory for one tile: load a tile, use it, load the next.
 __global__ void two_barriers(Array<float> out, Array<const float> in, int tiles) {
     Array<float> tile = shared<float>(0, 64);
     // solution
@@ -67,8 +68,9 @@ __global__ void warp_max(Array<float> out, Array<const float> in) {
     // end
 }
 
-// 6. online_softmax: out[0] = the maximum m of the n numbers of `in`, out[1] = the sum of expf(in[i] - m). One
-// warp, n is a multiple of 32, and each number may be read only once: where the maximum grows, shrink the sum.
+// 6. online_softmax: out[0] = the maximum m of the n numbers of `in`, out[1] = the sum of expf(in[i] - m).
+// One warp, n is a multiple of 32, and each number may be read only once: where the maximum grows, shrink the
+// sum.
 __global__ void online_softmax(Array<float> out, Array<const float> in, int n) {
     // solution
     float m = -INFINITY, sum = 0;
@@ -78,7 +80,8 @@ __global__ void online_softmax(Array<float> out, Array<const float> in, int n) {
         m = top;
     }
     for (int step = 16; step > 0; step /= 2) {
-        const float other = __shfl_xor_sync(0xffffffff, m, step), more = __shfl_xor_sync(0xffffffff, sum, step);
+        const float other = __shfl_xor_sync(0xffffffff, m, step);
+        const float more = __shfl_xor_sync(0xffffffff, sum, step);
         const float top = fmaxf(m, other);
         sum = sum * expf(m - top) + more * expf(other - top);
         m = top;
@@ -89,9 +92,9 @@ __global__ void online_softmax(Array<float> out, Array<const float> in, int n) {
 
 // ---- GLM on tiles ----------------------------------------------------------------------------------------
 
-// 7. skip: under GLM's mask, row i sees the keys 0, ..., max(A, i + 1) - 1. out[i] = the sum of values[j] over
-// the keys j that row i sees. Block i is row i, one warp; the keys are in tiles of 32. A tile that the row does
-// not see must not be read.
+// 7. skip: under GLM's mask, row i sees the keys 0, ..., max(A, i + 1) - 1. out[i] = the sum of values[j]
+// over the keys j that row i sees. Block i is row i, one warp; the keys are in tiles of 32. A tile that the
+// row does not see must not be read.
 __global__ void skip(Array<float> out, Array<const float> values, int A) {
     const int i = blockIdx.x;
     // solution
@@ -106,9 +109,10 @@ __global__ void skip(Array<float> out, Array<const float> values, int A) {
     // end
 }
 
-// 8. swizzle: transpose a 32 x 32 matrix, out[32 r + c] = in[32 c + r]. One warp; lane c reads and writes column c
-// of a row at a time (neighbouring lanes, neighbouring numbers), so it goes through the 1,024 numbers of `tile`.
-// The 32 banks take one number each at a time: number n is in bank n % 32. No bank conflicts are allowed.
+// 8. swizzle: transpose a 32 x 32 matrix, out[32 r + c] = in[32 c + r]. One warp; lane c reads and writes
+// column c of a row at a time (neighbouring lanes, neighbouring numbers), so it goes through the 1,024
+// numbers of `tile`. The 32 banks take one number each at a time: number n is in bank n % 32. No bank
+// conflicts are allowed.
 __global__ void swizzle(Array<float> out, Array<const float> in) {
     Array<float> tile = shared<float>(0, 1024);
     const int c = threadIdx.x;
@@ -119,12 +123,13 @@ __global__ void swizzle(Array<float> out, Array<const float> in) {
     // end
 }
 
-// 9. fragment: one product of matrices on a tensor core, out = a b, 16 x 8 = 16 x 16 times 16 x 8, all row by row.
-// A warp holds the matrices together. Lane l has g = l / 4 and t = l % 4, and holds
-//     of a    rows g, g + 8, g, g + 8, in each two neighbours: columns 2t, 2t, 2t + 8, 2t + 8 and the next one
+// 9. fragment: one product of matrices on a tensor core, out = a b, 16 x 8 = 16 x 16 times 16 x 8, all row by
+// row. A warp holds the matrices together. Lane l has g = l / 4 and t = l % 4, and holds
+//     of a    rows g, g + 8, g, g + 8, two neighbours each: columns 2t, 2t, 2t + 8, 2t + 8 and the next one
 //     of b    rows 2t and 2t + 8, and the next one of each, in column g
 //     of out  rows g, g, g + 8, g + 8, columns 2t, 2t + 1, 2t, 2t + 1
-// pack<bf16>(x, y) puts two neighbours into one register; multiply_add<bf16>(d, ra, rb) adds the product to d.
+// pack<bf16>(x, y) puts two neighbours into one register; multiply_add<bf16>(d, ra, rb) adds the product to
+// d.
 __global__ void fragment(Array<float> out, Array<const float> a, Array<const float> b) {
     const int g = threadIdx.x / 4, t = threadIdx.x % 4;
     uint32_t ra[4], rb[2];
@@ -145,12 +150,13 @@ __global__ void fragment(Array<float> out, Array<const float> a, Array<const flo
 
 // ---- All together ----------------------------------------------------------------------------------------
 
-// 10. forward: attention under GLM's mask with one head, width 32. q, k, v and out are T x 32, row by row. Block i
-// is row i, one warp. In a tile of 32 keys a lane first has one key: its score is the sum of q[i, d] k[j, d] over
-// d, divided by sqrtf(32). Then it has one column d of out: the sum of weight[j] v[j, d], so the weights of the
-// tile go through shared memory. Weights are a softmax over all visible keys, computed online; tiles that the
-// row does not see are not read.
-__global__ void forward(Array<float> out, Array<const float> q, Array<const float> k, Array<const float> v, int A) {
+// 10. forward: attention under GLM's mask with one head, width 32. q, k, v and out are T x 32, row by row.
+// Block i is row i, one warp. In a tile of 32 keys a lane first has one key: its score is the sum of q[i, d]
+// k[j, d] over d, divided by sqrtf(32). Then it has one column d of out: the sum of weight[j] v[j, d], so the
+// weights of the tile go through shared memory. Weights are a softmax over all visible keys, computed online;
+// tiles that the row does not see are not read.
+__global__ void forward(Array<float> out, Array<const float> q, Array<const float> k,
+                        Array<const float> v, int A) {
     Array<float> weight = shared<float>(0, 32);
     const int i = blockIdx.x, lane = threadIdx.x;
     // solution
