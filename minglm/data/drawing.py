@@ -43,7 +43,9 @@ def draw(source, epoch, windows):
 
 def before(counts):
     """Where each sample begins, and the end: (n + 1,). Example: counts 2, 0, 3 -> 0, 2, 2, 5."""
-    return np.concatenate([[0], np.cumsum(counts)])
+    starts = np.zeros(len(counts) + 1, dtype=np.int64)
+    counts.cumsum(out=starts[1:])
+    return starts
 
 
 def within(counts):
@@ -162,24 +164,28 @@ class Texts:
 
         tokens, positions, block_positions: (rows, flat array); targets and target_rows likewise.
         """
-        rows, learned = before(tokens[0]).tolist(), before(targets[0]).tolist()
-        arrays = tokens[1], positions, block_positions
-        names = self.source.objectives
-        many = zip(
-            *(x.tolist() for x in (part_a_lens, self.lengths, self.drawn, used)),
-            *(rows, rows[1:], learned, learned[1:]),
-            strict=False,
-        )
+        (lens, tokens), (learned, targets) = tokens, targets
+        names, special = self.source.objectives, self.special
+        rows, learned = before(lens).tolist(), before(learned).tolist()
+        many = self.drawn, part_a_lens, self.lengths, used
         return [
             (
                 names[drawn],
                 Example(
-                    *(array[a:b] for array in arrays),
-                    targets[1][c:d],
-                    *(A, length, names[objective], self.special, target_rows[c:d]),
+                    tokens[a:b],
+                    positions[a:b],
+                    block_positions[a:b],
+                    targets[c:d],
+                    A,
+                    length,
+                    names[objective],
+                    special,
+                    target_rows[c:d],
                 ),
             )
-            for A, length, drawn, objective, a, b, c, d in many
+            for drawn, A, length, objective, a, b, c, d in zip(
+                *(x.tolist() for x in many), rows[:-1], rows[1:], learned[:-1], learned[1:], strict=True
+            )
         ]
 
 
