@@ -151,7 +151,9 @@ def run(args):
     print("x           as many times as fast as the definition, step by step: the median ± half the")
     print("            interquartile range")
     print("here        text tokens per second that training consumes on this machine, in float32; ~ derived:")
-    print(f"            {rate / 1e9:,.0f} GFLOP/s of matrix products / FLOP per text token, more than is reached")
+    print(
+        f"            {rate / 1e9:,.0f} GFLOP/s of matrix products / FLOP per text token, more than is reached"
+    )
     print(f"GPU         likewise, derived: {tflops:,.0f} TFLOP/s at an MFU of {mfu:.0%}")
     print("cores       that prepare what the GPU consumes\n")
     print(f"{'preset':<8}{'text':<7}{'per sample':>10}", end="")

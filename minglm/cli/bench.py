@@ -113,7 +113,9 @@ def add_data(p):
         metavar="NAME",
         help=f"some of {', '.join(PRESETS)} (default: {' '.join(DATA_PRESETS)})",
     )
-    p.add_argument("--mfu", type=float, default=0.4, metavar="X", help="share of the GPU's peak (default 0.4)")
+    p.add_argument(
+        "--mfu", type=float, default=0.4, metavar="X", help="share of the GPU's peak (default 0.4)"
+    )
     p.add_argument(
         "--tflops",
         type=float,

@@ -312,7 +312,11 @@ def infill(texts):
     b_lens = sums(rows, counts)
     lens = a_lens + b_lens
     in_b = np.repeat(np.tile([False, True], len(lens)), np.stack([a_lens, b_lens], axis=1).ravel())
-    tokens, positions, blocks = np.empty(len(in_b), dtype=np.int64), within(lens), np.zeros_like(in_b, np.int64)
+    tokens, positions, blocks = (
+        np.empty(len(in_b), dtype=np.int64),
+        within(lens),
+        np.zeros_like(in_b, np.int64),
+    )
     tokens[~in_b], tokens[in_b] = part_a, part_b
     target_rows = positions[in_b]
     positions[in_b] = np.repeat(mask_position[order], rows)
@@ -332,13 +336,17 @@ def continue_text(texts):
     targets = texts.text[np.repeat(texts.first, learned) + number]
     tokens, positions = np.delete(texts.text, texts.first + lens), within(lens)
     blocks, used = np.zeros_like(positions), np.zeros_like(lens)
-    return texts.examples((lens, tokens), positions, blocks, (learned, targets), part_a_lens, number - 1, used)
+    return texts.examples(
+        (lens, tokens), positions, blocks, (learned, targets), part_a_lens, number - 1, used
+    )
 
 
 def hide_words(texts):
     """Lay out bert, as `bert_example` does: some words become [MASK], a few a random token."""
     tokens, special, vocab_size = texts.text.copy(), texts.special, len(texts.source.sentence_ends)
-    share = np.minimum(texts.words, np.maximum(1, (texts.settings.mask_ratio * texts.lengths).astype(np.int64)))
+    share = np.minimum(
+        texts.words, np.maximum(1, (texts.settings.mask_ratio * texts.lengths).astype(np.int64))
+    )
     texts.streams.prepare(texts.words + 2 * share)
     order = texts.streams.shuffled(texts.all, texts.words)
     chosen = np.sort(order[within(texts.words) < np.repeat(share, texts.words)])
