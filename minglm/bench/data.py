@@ -5,13 +5,13 @@ Part A and Part B, pack micro-batches. It is timed as training does it (drawing.
 (samples.py), in turn, in CPU seconds of this process, which uses one thread. Before that, both must give
 the same arrays for whole steps of every preset.
 
-Short texts cost more per token, so there are two lines: the embedded corpus as it is, mostly single sentences,
-and the same joined to documents that fill windows of any length. The ids are those of the bundled tokenizer.
+Short texts cost more per token, so there are two lines: the embedded corpus as it is, mostly single
+sentences, and the same joined to documents of DOCUMENT tokens. The ids are those of the bundled tokenizer.
 
-Consumed: here, a forward and backward pass in float32, measured for models up to LARGEST parameters, for
-larger ones derived: the rate of plain matrix products / FLOP per text token, more than is reached. By a GPU:
-its peak * MFU / FLOP per text token (train/plan.py), also derived, and for a model too small to fill a GPU far
-more than is reached.
+Consumed: here, by a forward and backward pass in float32. It is measured for models of up to LARGEST
+parameters, and for larger ones derived: the rate of plain matrix products / FLOP per text token, which is
+more than training reaches. By a GPU: its peak * MFU / FLOP per text token (train/plan.py), derived, too. A
+small model does not fill a GPU and consumes far less.
 """
 
 import copy
@@ -147,15 +147,14 @@ def run(args):
     rate = gemm_rate()
     print(f"machine     {machine_line(machine)}")
     print("text        short: the embedded corpus; long: the same, joined to long documents")
-    print("prepared    text tokens per second of one core: drawn and packed as training does")
-    print("x           as many times as fast as the definition, step by step: the median ± half the")
-    print("            interquartile range")
-    print("here        text tokens per second that training consumes on this machine, in float32; ~ derived:")
+    print("prepared    text tokens per second of one core, drawn and packed as training does")
+    print("x           speedup over the definition, step by step: the median ± half the interquartile range")
     print(
-        f"            {rate / 1e9:,.0f} GFLOP/s of matrix products / FLOP per text token, more than is reached"
+        "here        text tokens per second that training consumes on this machine, in float32; ~ is derived:"
     )
-    print(f"GPU         likewise, derived: {tflops:,.0f} TFLOP/s at an MFU of {mfu:.0%}")
-    print("cores       that prepare what the GPU consumes\n")
+    print(f"            {rate / 1e9:,.0f} GFLOP/s of matrix products / FLOP per text token, an upper bound")
+    print(f"GPU         likewise: {tflops:,.0f} TFLOP/s at an MFU of {mfu:.0%}; small models reach far less")
+    print("cores       needed to prepare what the GPU consumes\n")
     print(f"{'preset':<8}{'text':<7}{'per sample':>10}", end="")
     print(f"{'definition':>12}{'prepared':>12}{'x':>13}{'here':>10}{'GPU':>13}{'cores':>7}")
     rows = []
