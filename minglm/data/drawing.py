@@ -50,9 +50,8 @@ class Texts:
         self.source, self.settings, self.special = source, source.settings, source.special
         windows = source.in_epoch(epoch)[numbers]
         self.streams, self.all = Streams(source.seed, numbers, epoch), np.arange(len(numbers))
-        budget = (
-            self.settings.mask_ratio * windows.sample_tokens()
-        )  # only documents become shorter, see below
+        # subtle: windows that lose their eos below are for documents, which have no budget
+        budget = self.settings.mask_ratio * windows.sample_tokens()
         self.budget = np.maximum(1, budget.astype(np.int64))
         self.most = self.budget if self.settings.blanks == "budget" else self.most_drawn(budget)
         self.streams.prepare(2 + self.most)
