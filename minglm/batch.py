@@ -40,13 +40,14 @@ def pack(examples):
         return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *values]))
 
     lens = [len(e.tokens) for e in examples]
-    starts = np.cumsum([0, *lens])
+    starts = np.cumsum([0, *lens])[:-1]
+    learned = [len(e.target_rows) for e in examples]
     return Batch(
         tokens=row([e.tokens for e in examples]),
         position_ids=row([e.position_ids for e in examples]),
         block_position_ids=row([e.block_position_ids for e in examples]),
         mask=GLMMask.packed(lens, [e.part_a_len for e in examples]),
-        target_rows=row([start + e.target_rows for e, start in zip(examples, starts, strict=False)]),
+        target_rows=row([e.target_rows for e in examples]) + torch.from_numpy(np.repeat(starts, learned)),
         targets=row([e.targets for e in examples]),
         text_tokens=sum(e.text_len for e in examples),
     )

@@ -26,6 +26,7 @@ from .spans import OBJECTIVES, document_span, sample_spans
 
 INFILLING = ("glm", "glm-ordered", "glm-1d", "glm-sentinels")  # these fill blanks, in Part B
 FAMILIES = (*INFILLING, "gpt", "bert", "prefix")
+RUNS_ON = ("document", "gpt", "prefix")  # objectives that continue a text
 SENTINELS = range(8, 24)  # ids: the spare rows of a vocabulary trained by minglm
 WORDS = 24  # the first id that is text
 

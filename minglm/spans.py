@@ -73,9 +73,13 @@ def span_count(budget, rng, mean_length=3.0, max_length=40):
 
     Example: 6 tokens in spans of 2 on average -> 1, 2, 3, 4 or 5.
     """
-    cdf = poisson_cdf(mean_length, max_length)
-    mean = len(cdf) - sum(cdf[:-1])  # the mean length: the sum of P(length > n)
-    return 1 + rng.integer(max(1, round(2 * budget / mean) - 1))
+    return 1 + rng.integer(max(1, round(2 * budget / mean_length_of(mean_length, max_length)) - 1))
+
+
+def mean_length_of(mean, max_length):
+    """The mean of the lengths drawn, the sum of P(length > n): `mean` is that of a Poisson with zero."""
+    cdf = poisson_cdf(mean, max_length)
+    return len(cdf) - sum(cdf[:-1])
 
 
 def token_spans(first, end, budget, rng, mean_length=3.0, max_length=40, count=None):

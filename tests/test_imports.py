@@ -183,6 +183,7 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     from minglm import families as layout
     from minglm import model_config
     from minglm.bench import cases, training
+    from minglm.bench import data as bench_data
     from minglm.cli import bench, evaluate, fill
     from minglm.compare.plan import Plan
     from minglm.data import documents
@@ -196,10 +197,11 @@ def test_what_a_help_spells_out_is_what_the_library_has():
         documents.DOCUMENTS,
         documents.ERRORS,
     )
-    assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS) == (
+    assert (bench.SHAPES, bench.QUICK, bench.BATCH_TOKENS, bench.DATA_PRESETS) == (
         tuple(cases.SHAPES),
         cases.QUICK,
         training.BATCH_TOKENS,
+        bench_data.PRESETS,
     )
     plan = Plan()
     shown = {action.dest: action.help or "" for action in arguments("compare")}

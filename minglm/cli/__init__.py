@@ -36,7 +36,7 @@ COMMANDS = {
     "similar": ("fill", "find the lines of a file most similar to a text, by the model's vectors"),
     "convert": ("convert", "convert weights of the original GLM into a model folder, and back"),
     "info": ("info", "print versions, instruction sets, which attention runs and why, and a self-test"),
-    "bench": ("bench", "benchmark attention, training or generation; results are checked, then timed"),
+    "bench": ("bench", "benchmark attention, training, its data or generation; checked, then timed"),
 }
 
 

@@ -1,4 +1,4 @@
-"""`minglm bench attention`, `bench train` and `bench generate`."""
+"""`minglm bench attention`, `bench train`, `bench data` and `bench generate`."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ BENCHES = {  # command: (its module in minglm.bench, what it does)
         "time every way to compute attention under GLM's mask, after a check against float64",
     ),
     "train": ("training", "text tokens per second of the trainer and of padded trainers in plain PyTorch"),
+    "data": ("data", "text tokens per second that one core draws and packs, and that training consumes"),
     "generate": ("generate", "tokens generated per second, with and without the KV cache"),
 }
 # Spelled out, because their modules import torch and --help must not; a test compares them.
@@ -32,11 +33,12 @@ SHAPES = (  # bench.cases.SHAPES
     "packed",
 )
 QUICK = ("t512-a85", "decode")  # bench.cases.QUICK
+DATA_PRESETS = ("page", "tiny", "box", "small", "base")  # bench.data.PRESETS
 BATCH_TOKENS = {"tiny": [512, 2048], "small": [2048]}  # bench.training.BATCH_TOKENS
 
 
 def add_bench(p):
-    """Add the three commands of `bench`."""
+    """Add the commands of `bench`."""
     benches = p.add_subparsers(metavar="|".join(BENCHES), required=True, parser_class=argparse.ArgumentParser)
     for name, (module, about) in BENCHES.items():
         b = benches.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -48,7 +50,8 @@ def add_bench(p):
             metavar="FILE",
             help="write every number as JSON; without FILE to stdout, and the table to stderr",
         )
-        {"attention": add_attention, "train": add_train, "generate": add_generate}[name](b)
+        adders = dict(attention=add_attention, train=add_train, data=add_data, generate=add_generate)
+        adders[name](b)
 
 
 def add_attention(p):
@@ -100,6 +103,28 @@ def add_train(p):
         type=int,
         metavar="STEPS",
         help="instead, train for STEPS steps and tell how soon ours has the loss that padded ones end with",
+    )
+
+
+def add_data(p):
+    p.add_argument(
+        "--preset",
+        nargs="+",
+        metavar="NAME",
+        help=f"some of {', '.join(PRESETS)} (default: {' '.join(DATA_PRESETS)})",
+    )
+    p.add_argument(
+        "--mfu", type=float, default=0.4, metavar="X", help="share of the GPU's peak (default 0.4)"
+    )
+    p.add_argument(
+        "--tflops",
+        type=float,
+        default=989.0,
+        metavar="X",
+        help="the GPU's peak in TFLOP/s (default 989, an H100's or H200's in bfloat16)",
+    )
+    p.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="timing per line, in seconds (default 3)"
     )
 
 

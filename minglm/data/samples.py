@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import MinglmError
-from ..families import objectives_of, training_example
+from ..families import RUNS_ON, objectives_of, training_example
 from ..infilling import SpecialTokens
 from ..rng import CUTS, HELD_OUT, ORDER, SPANS, Rng, permutation, uniforms
-
-RUNS_ON = ("document", "gpt", "prefix")  # objectives that continue a text
+from .drawing import draw
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,4 +303,4 @@ class TrainingBatches:
     def examples(self, step, rank=0, world=1):
         """A rank's own share of a step's global batch: list of (objective drawn, Example)."""
         epoch, windows = self.windows_of(step)
-        return [self.source.draw(epoch, w) for w in windows[rank::world]]
+        return draw(self.source, epoch, windows[rank::world])
