@@ -174,10 +174,10 @@ def _started(shares, steps, workers, device):
             worker_init_fn=_end_with_parent,
             generator=torch.Generator(),  # else it draws from the global one
         )
-    if method == "spawn" and os.name == "posix":
-        resource_tracker.ensure_running()  # subtle: starting it unblocks the signals
-    with _undisturbed():
-        return iter(loader)
+        if method == "spawn" and os.name == "posix":
+            resource_tracker.ensure_running()  # subtle: starting it unblocks the signals
+        with _undisturbed():
+            return iter(loader)
 
 
 class _Sending:
@@ -201,21 +201,15 @@ def _raised(share):
 
 @contextmanager
 def _undisturbed():
-    """Processes started in the block never get Ctrl-C or SIGTERM: the one that saves tells them when to end.
-
-    They do not use the tokenizer, which otherwise warns of every fork.
-    """
-    name, signals = "TOKENIZERS_PARALLELISM", {signal.SIGINT, signal.SIGTERM}
-    before, blocks = os.environ.get(name), hasattr(signal, "pthread_sigmask")
-    os.environ.setdefault(name, "true")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals) if blocks else None  # children inherit it
+    """Processes started in the block never get Ctrl-C or SIGTERM; the one that saves ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # they inherit it
     try:
         yield
     finally:
-        if blocks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if before is None:
-            del os.environ[name]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent(number):

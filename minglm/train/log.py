@@ -39,9 +39,10 @@ def banner(run, resume):
     seconds = run.seconds_per_token * run.batches.share / size * (t.steps - run.step)
     held_out = f"{len(np.unique(run.training.document)):,} documents; {len(run.held_out):,} held out"
     batch = f"{run.batches.share:,.0f} text tokens, at most {t.micro_batch_tokens:,} rows at once"
-    batches = "prepared by the training process"
+    batches, each = "prepared by the training process", " per process" if size > 1 else ""
     if run.workers:
-        batches = f"prepared ahead by {run.workers} processes each ({start_method(run.device)})"
+        how = start_method(run.device)
+        batches = f"prepared ahead by worker processes (train.workers {run.workers}{each}, started by {how})"
     lines = {
         "minglm": f"pretrain {c.preset}: {run.model.num_parameters() / 1e6:.1f} M parameters, {sizes}",
         "text": f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; "
