@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from . import ops, varlen
 from .checks import finite
 from .errors import MinglmError
+from .lengths import sent
 from .mask import GLMMask
 
 
@@ -190,11 +191,11 @@ def _padded(mask, room_q, room_k, device):
 
     def runs(starts, lens):
         parts = [torch.arange(start, start + n) for start, n in zip(starts, lens.tolist(), strict=True)]
-        return torch.cat(parts).to(device)
+        return sent(torch.cat(parts), device)
 
     rows = runs(range(0, len(grid) * room_q, room_q), mask.len_q)
     keys = runs(mask.cu_seqlens_k[:-1].tolist(), mask.len_k)
-    return rows, keys, runs(range(0, len(grid) * room_k, room_k), mask.len_k), grid.to(device)
+    return rows, keys, runs(range(0, len(grid) * room_k, room_k), mask.len_k), sent(grid, device)
 
 
 def _one_number(scale):

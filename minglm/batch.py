@@ -27,7 +27,10 @@ class Batch:
     def to(self, device):
         """The same batch with its tensors on a device (the mask's lengths stay on the host)."""
         names = ("tokens", "position_ids", "block_position_ids", "target_rows", "targets")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        if moved["target_rows"] is not self.target_rows:  # suffixes.py reads them on the host
+            moved["target_rows"].on_host = getattr(self.target_rows, "on_host", self.target_rows)
+        return replace(self, **moved)
 
 
 def pack(examples):

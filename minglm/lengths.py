@@ -44,13 +44,14 @@ def _copied(mask, device):
     if torch.cuda.is_current_stream_capturing():
         what = "a CUDA graph is being captured, and the mask's lengths are not on the GPU yet"
         raise MinglmError(f"mask: {what}; call masked_attention with it once before")
-    row, stream = _sent(packed(mask), device), torch.cuda.current_stream(device)
+    row, stream = sent(packed(mask), device), torch.cuda.current_stream(device)
     return Lengths(views(row, mask), row, stream.cuda_stream, stream.record_event())
 
 
-def _sent(row, device):
+def sent(row, device):
+    """A tensor of the host on a device; the host does not wait for the copy, nor for earlier work there."""
     # subtle: PyTorch keeps the pinned memory until the copy is done
-    return row.pin_memory().to(device, non_blocking=True)
+    return row if device.type == "cpu" else row.pin_memory().to(device, non_blocking=True)
 
 
 def packed(mask):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .lengths import sent
 from .mask import GLMMask
 
 
@@ -80,7 +81,8 @@ def shortest_suffixes(mask, rows, multiple=1):
     Example: one sample of 6 rows, rows = [4, 5] -> [4, 5], a mask with 2 queries and 6 keys, [0, 1].
     """
     start = mask.cu_seqlens_q.long()
-    host = rows.cpu()
+    # subtle: reading them back would wait for all that the GPU has still to do
+    host = rows.on_host if hasattr(rows, "on_host") else rows.cpu()
     sample = torch.searchsorted(start, host, right=True) - 1
     # (S,) the first wanted row of each sample; its end if it has none
     first = start[1:].scatter_reduce(0, sample, host, "amin")
@@ -92,4 +94,5 @@ def shortest_suffixes(mask, rows, multiple=1):
     end_of_suffix = len_q.cumsum(0)
     shift = first - (end_of_suffix - len_q)  # suffix row j of sample s is packed row j + shift[s]
     suffix = torch.arange(len(which)) + shift[which]
-    return suffix.to(rows.device), mask.with_queries(len_q), (host - shift[sample]).to(rows.device)
+    wanted, device = host - shift[sample], rows.device
+    return sent(suffix, device), mask.with_queries(len_q), sent(wanted, device)

@@ -7,6 +7,8 @@ one key more than the row before it: the causal mask, aligned to the last key.
 import torch
 import torch.nn.functional as F
 
+from .lengths import sent
+
 DTYPES = (torch.float16, torch.bfloat16)
 MAX_HEAD_DIM = 256
 
@@ -46,15 +48,15 @@ def plan(mask, device):
     room = mask.cu_seqlens_k.diff().long()
     key_sample = torch.repeat_interleave(torch.arange(len(room)), room)
     key = torch.arange(len(key_sample)) - mask.cu_seqlens_k.long()[key_sample]
-    keys_a = (key < part_a[key_sample]).nonzero()[:, 0].to(device)
-    calls = []
+    keys_a = (key < part_a[key_sample]).nonzero()[:, 0]
+    calls, keys_a = [], sent(keys_a, device)
     for which, keys, len_k, window in ((in_a, keys_a, part_a, (-1, -1)), (~in_a, None, room, (-1, 0))):
         if which.any():
             len_q = torch.bincount(sample[which], minlength=len(room))
             lengths = *(_ends(x, device) for x in (len_q, len_k)), int(len_q.max()), int(len_k.max())
-            calls.append((which.nonzero()[:, 0].to(device), keys, lengths, window))
+            calls.append((sent(which.nonzero()[:, 0], device), keys, lengths, window))
     return calls
 
 
 def _ends(lens, device):
-    return F.pad(lens.cumsum(0), (1, 0)).to(device, torch.int32)
+    return sent(F.pad(lens.cumsum(0), (1, 0)).int(), device)

@@ -36,6 +36,7 @@ from ..model_config import useful_flop
 from ..modules import TokenLoss
 from ..train.config import resolve
 from ..train.distributed import World, keep_memory
+from ..train.feed import Shares
 from ..train.optimizer import learning_rate, make_optimizer
 from ..train.pretrain import train_step
 from . import timing
@@ -103,23 +104,23 @@ class Ours(Trainer):
         self.model = GLM(config.model)
         self.model.load_state_dict(weights)
         self.model.backend = backend
+        self.shares = Shares(batches, config.model, config.train.micro_batch_tokens)
         self.run = SimpleNamespace(
             config=config,
             world=World(0, 1),
             step=0,
-            batches=batches,
             device=torch.device("cpu"),
             model=self.model,
             loss=TokenLoss(self.model, "sum"),
-            same_number=lambda micros: micros,
+            same_number=lambda micros, empty: micros,
             optimizer=make_optimizer(self.model, config.train),
             autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
         )
 
     def step(self):
-        row = train_step(self.run)
+        row, loss, norm = train_step(self.run, self.shares[self.run.step])
         self.run.step += 1
-        return float(row["loss"]), float(row["grad_norm"])
+        return float(loss) / row["learned_tokens"], float(norm)
 
 
 class Padded(Trainer):

@@ -54,7 +54,7 @@ def evaluate(run, most, noise=False):
         if noise:
             examples = [with_noise(run, example, w) for w, example in zip(mine, examples, strict=True)]
         micros = micro_batches(examples, run.config.train.micro_batch_tokens)
-        for micro in run.same_number(micros):
+        for micro in run.same_number(micros, []):
             batch = pack(micro)
             with torch.no_grad(), run.autocast():  # subtle: FSDP keeps tensors of inference mode
                 nats = float(finite(model.loss(batch.to(run.device), "sum"), "the losses of held-out text"))

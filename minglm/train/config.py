@@ -173,6 +173,11 @@ class TrainConfig:
     )
     compile: bool = setting(False, ANY, "torch.compile the model; not worth it in a short run")
     checkpoint_activations: bool = setting(False, ANY, "recompute in backward: less memory, slower")
+    workers: int = setting(
+        -1,
+        Rule("from -1 to 64", lambda x: -1 <= x <= 64),
+        "processes that prepare batches ahead; -1: none on a CPU, up to 4 per GPU; the run is the same",
+    )
     shard: bool = setting(
         False, ANY, "share the weights out over torchrun's processes (FSDP2); for models beyond one GPU"
     )

@@ -29,10 +29,15 @@ class World:
 
     def _reduce(self, operation, tensor):
         if self.size > 1:
-            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            moved = tensor.to(device)
-            operation(moved)
-            tensor.copy_(moved)
+            operation(tensor)
+
+    def totals(self, numbers):
+        """The sums of a few numbers over all processes, as a list."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64)
+        self.sum(tensor)
+        return tensor.tolist()
 
     def barrier(self):
         """Wait for all processes."""
@@ -66,7 +71,8 @@ def processes():
     if cuda:
         torch.cuda.set_device(_number("LOCAL_RANK", None))
     try:
-        dist.init_process_group("nccl" if cuda else "gloo")
+        # subtle: what the hosts tell each other goes by gloo, so that it does not wait for the GPUs
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise MinglmError(f"the {size} processes do not find each other: {reason}; {TORCHRUN}") from error
@@ -82,6 +88,11 @@ TORCHRUN = "start them with torchrun, or unset WORLD_SIZE to train with one proc
 def local_rank():
     """The number of this process among those of this machine, and so of its GPU."""
     return 0 if _number("WORLD_SIZE", 1, least=1) == 1 else _number("LOCAL_RANK", None)
+
+
+def local_size():
+    """The number of training processes on this machine."""
+    return 1 if _number("WORLD_SIZE", 1, least=1) == 1 else _number("LOCAL_WORLD_SIZE", 1, least=1)
 
 
 def is_first():
@@ -139,9 +150,7 @@ class Interrupt:
 
     def agree(self):
         """Set `agreed`, after each step: whether any process was asked to stop; the same in all processes."""
-        flag = torch.tensor([float(self.happened)])
-        self.world.sum(flag)
-        self.agreed = bool(flag[0])
+        self.agreed = any(self.world.totals([self.happened]))
 
     def __exit__(self, *error):
         for s, handler in self.before.items():  # None: it was not set from Python

@@ -100,7 +100,7 @@ DECIDED = {
 
 
 # Settings that may change between a run and its continuation; what is learned stays the same.
-MOVABLE = ("data.text", "data.cache", "data.processes", "train.shard")
+MOVABLE = ("data.text", "data.cache", "data.processes", "train.shard", "train.workers")
 
 
 def resumed_settings(out, overrides, preset=None, file=None):
@@ -125,7 +125,8 @@ def resumed_settings(out, overrides, preset=None, file=None):
         result = f"train.steps {own.train.steps:,}" if key == "train.minutes" else own_value
         note(f"{key}: {new_value} was decided when the run began: {result}")
     data = replace(own.data, text=new.data.text, cache=new.data.cache, processes=new.data.processes)
-    return replace(own, data=data, train=replace(own.train, shard=new.train.shard))
+    train = replace(own.train, shard=new.train.shard, workers=new.train.workers)
+    return replace(own, data=data, train=train)
 
 
 def _differs(key, new, own, out):

@@ -10,12 +10,15 @@ import torch
 
 from ..errors import MinglmError
 from ..families import INFILLING
+from ..files.whole import write_whole
 from ..measure.metrics import bounded_exp, is_bound
 from ..spans import OBJECTIVES
 from ..use.generate import fill_ids
+from .feed import start_method
+from .speed import mfu, precision
 
 COLUMNS = "step loss lr grad_norm text_tokens learned_tokens masked fallbacks seconds held_out".split()
-COLUMNS = (*COLUMNS, *(f"held_out_{objective}" for objective in OBJECTIVES))  # of metrics.csv
+COLUMNS = (*COLUMNS, *(f"held_out_{objective}" for objective in OBJECTIVES), "mfu")  # of metrics.csv
 
 
 def banner(run, resume):
@@ -36,6 +39,10 @@ def banner(run, resume):
     seconds = run.seconds_per_token * run.batches.share / size * (t.steps - run.step)
     held_out = f"{len(np.unique(run.training.document)):,} documents; {len(run.held_out):,} held out"
     batch = f"{run.batches.share:,.0f} text tokens, at most {t.micro_batch_tokens:,} rows at once"
+    batches, each = "prepared by the training process", " per process" if size > 1 else ""
+    if run.workers:
+        how = start_method(run.device)
+        batches = f"prepared ahead by worker processes (train.workers {run.workers}{each}, started by {how})"
     lines = {
         "minglm": f"pretrain {c.preset}: {run.model.num_parameters() / 1e6:.1f} M parameters, {sizes}",
         "text": f"{name}: {corpus.n_documents:,} documents, {corpus.n_tokens:,} tokens; "
@@ -44,9 +51,11 @@ def banner(run, resume):
         "objective": f"{c.model.family}{mixture}",
         "masked": masked_shares(run, min(256, samples)),
         "device": f"{device}, {torch.get_num_threads()} threads{gpu}",
-        "dtype": f"{run.dtype} ({run.dtype_reason})",
+        "dtype": f"{run.dtype} ({run.dtype_reason}); {precision(run.device, run.dtype)}",
         "attention": f"{run.backend} ({run.backend_reason})",
+        "MFU of": run.peak_reason,
         "a step": f"{batch}; {run.batches.per_epoch:,} steps are a pass",
+        "batches": batches,
         "time": f"{left}{t.steps - run.step:,} steps in about {clock(seconds * 1.1)}",
         "run": f"{run.out}",
     }
@@ -65,15 +74,17 @@ def masked_shares(run, n):
     return f"{masked} of the text (first {n} samples; {why})"
 
 
-def report_step(run, row, left, bar):
-    """Write a line of metrics.csv, show the step as a line or in the bar, and log to TensorBoard if open."""
+def report_steps(run, rows, left, bar):
+    """Write lines of metrics.csv, show the last step as a line or in the bar, and log all to TensorBoard."""
     with writing(run.metrics):
-        csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n").writerow(row)
-    t, speed = run.config.train, row["text_tokens"] / max(1e-9, row["seconds"])
+        table = csv.DictWriter(run.metrics, COLUMNS, lineterminator="\n", extrasaction="ignore")
+        table.writerows(row | dict(seconds=round(row["seconds"], 3)) for row in rows)
+    t, row = run.config.train, rows[-1]
+    speed = sum(row["text_tokens"] for row in rows) / max(1e-9, sum(row["seconds"] for row in rows))
     loss, lr, norm = (float(row[name]) for name in ("loss", "lr", "grad_norm"))
     dials = f"loss {loss:.3f}  lr {lr:.2e}  grad {norm:.2f}  {speed:,.0f} tokens/s"
-    bar.set_postfix_str(dials, refresh=False)
-    bar.update()
+    dials += f"  MFU {mfu(rows, run.peak):.0%}" if run.peak else ""
+    bar.set_postfix_str(dials)
     if bar.disable and (run.step % t.log_every == 0 or run.step in (1, t.steps)):
         print(f"step {run.step:>{len(str(t.steps))}}/{t.steps}  {dials}  {clock(left)} left", flush=True)
     if "held_out" in row:
@@ -81,9 +92,20 @@ def report_step(run, row, left, bar):
         parts = "  ".join(f"{o} {float(loss):.3f}" for o, loss in losses.items() if loss is not None)
         print_above(bar, f"held out    {float(row['held_out']):.3f} nats per token   {parts}")
     if run.tensorboard:
-        for name in COLUMNS[1:]:
-            if name in row:
-                run.tensorboard.add_scalar(name, float(row[name]), run.step)
+        for row in rows:
+            for name in COLUMNS[1:]:
+                if name in row:
+                    run.tensorboard.add_scalar(name, float(row[name]), row["step"])
+
+
+def add_columns(path):
+    """Give a metrics.csv of an earlier version today's columns, which are empty in its rows."""
+    if not path.exists() or not (lines := path.read_bytes().splitlines()):
+        return
+    if missing := COLUMNS[lines[0].count(b",") + 1 :]:
+        ends = [",".join(["", *missing]), *["," * len(missing)] * (len(lines) - 1)]
+        whole = (line + end.encode() + b"\n" for line, end in zip(lines, ends, strict=True))
+        write_whole(path, b"".join(whole))
 
 
 def show_sample(run, bar):

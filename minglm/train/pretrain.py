@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import shlex
-import statistics
 import sys
 import time
 from contextlib import nullcontext, suppress
@@ -21,7 +20,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..attention import best_backend
-from ..batch import micro_batches, pack
+from ..batch import pack
 from ..checks import check_pair
 from ..data.corpus import cache_folder, cached_corpus, embedded_corpus
 from ..data.documents import find_files, read_documents
@@ -39,11 +38,14 @@ from ..rng import stream_seed
 from ..streams import open_closed
 from ..weights import ShapesOnly
 from .config import to_toml
-from .distributed import Interrupt, choose_device, keep_memory, processes
+from .distributed import Interrupt, choose_device, keep_memory, local_size, processes
+from .feed import Shares, prepared, worker_count
 from .folders import METRICS, REPORT, SAMPLES, SETTINGS, data_text, folder_of, has_begun, run_settings
-from .log import COLUMNS, banner, print_scores, report_step, show_sample
+from .log import COLUMNS, add_columns, banner, print_scores, report_steps, show_sample
 from .optimizer import learning_rate, make_optimizer
+from .pending import Pending
 from .sharding import check_shard, parted, same_number, shard, whole
+from .speed import peak, time_step
 
 
 class Interrupted(Exception):
@@ -118,6 +120,8 @@ class Run:
         self.source, self.held_out_source = sources(self.corpus, self.tokenizer, config)
         self.training, self.held_out = self.source.windows, self.held_out_source.windows
         self.batches = TrainingBatches(self.source, config.train.batch_tokens)
+        micro, rank, size = config.train.micro_batch_tokens, world.rank, world.size
+        self.shares = Shares(self.batches, config.model, micro, rank, size)
         self.decide(config)
         self.prepare(state)
         self.metrics = self.samples = self.tensorboard = None
@@ -203,6 +207,10 @@ class Run:
         if t.backend == "auto":
             head_dim, dtype = config.model.hidden_size // config.model.num_heads, getattr(torch, self.dtype)
             self.backend, self.backend_reason = best_backend(dtype, self.device, head_dim)
+        own, self.peak_reason = peak(self.device, self.dtype)
+        together, unknown = self.world.totals([own or 0.0, own is None])
+        self.peak = 0.0 if unknown else together
+        self.workers = worker_count(t.workers, self.device, local_size())
 
     def prepare(self, state):
         """Set the optimiser, the loss module and the step; from a checkpoint's state if there is one."""
@@ -235,6 +243,7 @@ class Run:
 
         if resume:
             cut_back(self.out / METRICS, done)
+            add_columns(self.out / METRICS)
             cut_back(self.out / SAMPLES, lambda line: json.loads(line)["step"] <= self.step)
         data = replace(self.config.data, text=data_text(self.config))
         write_whole(self.out / SETTINGS, to_toml(replace(self.config, data=data)))
@@ -264,9 +273,9 @@ class Run:
             state |= dict(optimizer=optimizer)
             self.checkpoints.save(self.step, self.model, self.tokenizer, state, best=best, weights=weights)
 
-    def same_number(self, micros):
-        """Micro-batches, of which sharded processes need the same number: some become empty ones."""
-        return same_number(self.world, micros) if self.config.train.shard else micros
+    def same_number(self, micros, empty):
+        """Micro-batches, of which sharded processes need the same number: some get `empty` ones."""
+        return same_number(self.world, micros, empty) if self.config.train.shard else micros
 
     def autocast(self):
         """A context with matrix products in bfloat16, if that is the run's dtype."""
@@ -280,101 +289,71 @@ class Run:
 
 def train(run, stop, interrupt):
     """Do the steps run.step, ..., stop - 1, with evaluation, samples and checkpoints in between."""
-    t, world = run.config.train, run.world
+    t, world, pending = run.config.train, run.world, Pending(run)
     silent = None if world.first else True
     bar = tqdm(total=t.steps, initial=run.step, disable=silent, unit="step", dynamic_ncols=True)
     began, first_step = time.monotonic(), run.step
-    while run.step < stop and not interrupt.agreed:
-        started = time.monotonic()
-        row = train_step(run)
-        run.step += 1
-        row |= dict(step=run.step, seconds=round(time.monotonic() - started, 3))
-        last = run.step == t.steps
-        if last or run.step % t.eval_every == 0:
-            losses = held_out_columns(evaluate(run, t.eval_samples))
-            row |= {name: f"{nats:.6f}" for name, nats in losses.items()}
-        improved = float(row.get("held_out", math.inf)) < run.best
-        if improved:
-            run.best = float(row["held_out"])
-        if world.first:
-            left = (time.monotonic() - began) / (run.step - first_step) * (t.steps - run.step)
-            report_step(run, row, left, bar)
-        if last or run.step % t.sample_every == 0:
-            show_sample(run, bar)
-        interrupt.agree()
-        if improved or run.step == stop or run.step % t.save_every == 0 or interrupt.agreed:
-            run.save(best=improved)
-    bar.close()
+    shares = prepared(run.shares, run.step, stop, run.workers, run.device)
+    with shares as shares, bar:
+        while run.step < stop and not interrupt.agreed:
+            started = time.monotonic()
+            row, loss, norm = train_step(run, next(shares))
+            run.step += 1
+            pending.add(row | dict(step=run.step, seconds=time.monotonic() - started), loss, norm)
+            bar.update()
+            interrupt.agree()
+
+            last = run.step == t.steps
+            evaluates, shows, saves, logs = (
+                last or run.step % every == 0
+                for every in (t.eval_every, t.sample_every, t.save_every, t.log_every)
+            )
+            saves = saves or run.step == stop or interrupt.agreed
+            if not (evaluates or shows or saves or logs or run.step == 1):
+                continue
+            rows, failure = pending.read()
+            if evaluates and not failure:
+                losses = held_out_columns(evaluate(run, t.eval_samples))
+                rows[-1] |= {name: f"{nats:.6f}" for name, nats in losses.items()}
+            if world.first and rows:
+                left = (time.monotonic() - began) / (run.step - first_step) * (t.steps - run.step)
+                report_steps(run, rows, left, bar)
+            if failure:
+                raise failure
+            improved = float(rows[-1].get("held_out", math.inf)) < run.best
+            if improved:
+                run.best = float(rows[-1]["held_out"])
+            if shows:
+                show_sample(run, bar)
+            if saves or improved:
+                run.save(best=improved)
 
 
-def train_step(run):
-    """One optimiser step on the global batch of run.step; returns its columns of metrics.csv."""
+def train_step(run, share):
+    """One optimiser step on this process's share of a global batch; nothing is read back from the device.
+
+    Returns the step's row of metrics.csv as far as the host knows it, and two tensors on the device: this
+    process's sum of token losses, and the gradient norm.
+    """
     t, world, step = run.config.train, run.world, run.step
-    samples = run.batches.examples(step, world.rank, world.size)
-    examples = [example for _, example in samples]
-    counts = [
-        sum(len(e.targets) for e in examples),
-        sum(e.text_len for e in examples),
-        sum(len(e.targets) - sum(e.targets == e.special.eop) for e in examples),
-        sum(objective != e.objective for objective, e in samples),
-    ]
-    counts = torch.tensor(counts, dtype=torch.float64)
-    world.sum(counts)
-    learned, text_tokens, blanked, fallbacks = (int(n) for n in counts)
-
+    learned, text_tokens, blanked, fallbacks, flop = map(int, world.totals(share.counts))
     lr = learning_rate(step, t)
     for group in run.optimizer.param_groups:
         group["lr"] = lr * group["lr_ratio"]
-    total = torch.zeros((), dtype=torch.float64)
-    runs = run.same_number(micro_batches(examples, t.micro_batch_tokens))
-    for number, micro in enumerate(runs):
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
+    batches = run.same_number(share.batches, pack([]))
+    for number, batch in enumerate(batches):
         torch.manual_seed(stream_seed(t.seed, step + 1, world.rank, number))  # dropout
-        batch = pack(micro).to(run.device)
-        is_last = number == len(runs) - 1
+        is_last = number == len(batches) - 1
         with nullcontext() if is_last or world.size == 1 or t.shard else run.loss.no_sync():
             with run.autocast():
-                loss = run.loss(batch)
+                loss = run.loss(batch.to(run.device))
             # subtle: DDP and FSDP average over the processes, so the loss is multiplied by their number
             (loss * (world.size / learned)).backward()
-        total += loss.detach().double().cpu()
-    world.sum(total)
-    mean = float(total) / learned
+        total += loss.detach().double()
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), t.clip or math.inf)
-    norm = float(norm.full_tensor() if t.shard else norm)
-    if not (math.isfinite(mean) and math.isfinite(norm)):
-        what = f"the loss of step {step + 1} is not finite ({mean}, gradient norm {norm})"
-        advice = "A lower train.lr, a longer train.warmup or train.dtype float32 may help"
-        raise MinglmError(f"{what}; the last good checkpoint is {run.checkpoints.verified()}. {advice}")
+    norm = norm.full_tensor() if t.shard else norm
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    row = dict(loss=f"{mean:.6f}", lr=f"{lr:.6g}", grad_norm=f"{norm:.4f}", text_tokens=text_tokens)
-    masked = round(blanked / text_tokens, 4)
-    return row | dict(learned_tokens=learned, masked=masked, fallbacks=fallbacks)
-
-
-def time_step(model, batches, dtypes, at_most=6.0):
-    """{dtype: seconds per text token} of a forward and backward pass; the weights stay as they are.
-
-    The median over the batches, alternating the dtypes, within about `at_most` seconds, but at least one
-    batch. Each batch runs once before it is timed, because some libraries prepare for every new shape, and
-    training repeats the shapes.
-    """
-
-    def run(batch, dtype):
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = model.loss(batch)
-        loss.backward()
-        if batch.tokens.device.type == "cuda":
-            torch.cuda.synchronize()
-        model.zero_grad(set_to_none=True)
-
-    times, began = {dtype: [] for dtype in dtypes}, time.perf_counter()
-    for batch in batches:
-        for dtype in dtypes:
-            run(batch, dtype)
-            started = time.perf_counter()
-            run(batch, dtype)
-            times[dtype].append((time.perf_counter() - started) / batch.text_tokens)
-        if time.perf_counter() - began > at_most:
-            break
-    return {dtype: statistics.median(seconds) for dtype, seconds in times.items()}
+    row = dict(lr=f"{lr:.6g}", text_tokens=text_tokens, learned_tokens=learned, fallbacks=fallbacks)
+    return row | dict(masked=round(blanked / text_tokens, 4), flop=flop), total, norm

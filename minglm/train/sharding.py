@@ -83,9 +83,7 @@ def like(value, weight):
     return DTensor.from_local(local, weight.device_mesh, weight.placements, run_check=False, **shape)
 
 
-def same_number(world, runs):
-    """This process's micro-batches, and empty ones until it has as many as the process with the most."""
-    counts = torch.zeros(world.size)
-    counts[world.rank] = len(runs)
-    world.sum(counts)
-    return runs + [[] for _ in range(int(counts.max()) - len(runs))]
+def same_number(world, runs, empty):
+    """This process's micro-batches, and `empty` ones until it has as many as the process with the most."""
+    counts = world.totals([len(runs) * (rank == world.rank) for rank in range(world.size)])
+    return runs + [empty] * (int(max(counts)) - len(runs))

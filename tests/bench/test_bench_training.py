@@ -190,7 +190,7 @@ def test_all_trainers_see_the_same_samples_step_by_step(small_preset, minglm, mo
 
         return call
 
-    monkeypatch.setattr("minglm.train.pretrain.pack", note("ours", pack))
+    monkeypatch.setattr("minglm.train.feed.pack", note("ours", pack))
     monkeypatch.setattr(padded, "pad", note("padded", pad))
     args = ("--preset", "tiny", "--seconds", 0.01, "--dtype", "float32", "--backends", "sdpa")
     assert minglm("bench", "train", *args).code == 0

@@ -68,6 +68,7 @@ RANGES = {
     "train.device": (["auto", "cpu", "cuda", "cuda:0", "cuda:11"], ["", "gpu", "cuda:", "cuda:-1", "cpu\n"]),
     "train.backend": (["auto", "kernel:avx2"], [""]),
     "train.compile": ([True, False], []),
+    "train.workers": ([-1, 0, 64], [-2, 65]),
     "train.shard": ([True, False], []),
     "train.checkpoint_activations": ([True, False], []),
     "train.eval_every": ([1, 10**6], [0, -1]),

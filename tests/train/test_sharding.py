@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import shutil
 import socket
 
 import pytest
@@ -74,21 +75,41 @@ def same_run(run, one):
 def test_sharded_runs_are_the_run_of_one_process_and_resume_at_any_number(
     minglm, text_file, tmp_path, monkeypatch
 ):
-    """One process, then 4, then 2, then 1 again; and 2 all the way. Muon leaves the tables to AdamW."""
+    """One process, then 4 (with workers), then 2, then 1 again; and 2 all the way. Muon leaves the tables to
+    AdamW."""
     how = ("--optimizer", "muon")
     one, moved, two = (tmp_path / name for name in ("one", "moved", "two"))
     assert minglm(*arguments(text_file, one, *how)).code == 0
     again = ("pretrain", "--out", moved, "--resume")
     assert minglm(*arguments(text_file, moved, *how, "--stop-at", 1)).code == 0
-    group(monkeypatch, 4, (*again, "--shard", "--stop-at", 2))
+    group(monkeypatch, 4, (*again, "--shard", "--stop-at", 2, "--train.workers", 1))
     assert Checkpoints(moved).load_state()[1]["step"] == 2  # plain tensors, or it would not load
     all_the_way = arguments(text_file, two, *how, "--shard")
-    group(monkeypatch, 2, (*again, "--stop-at", 3), all_the_way)
+    group(monkeypatch, 2, (*again, "--stop-at", 3, "--train.workers", 0), all_the_way)
     refused = minglm(*again)
     assert refused.code == 2 and "--train.shard false" in refused.err
     assert minglm(*again, "--train.shard", "false").code == 0
     same_run(moved, one)
     same_run(two, one)
+
+
+def test_two_processes_with_and_without_workers_give_the_same_run_bit_for_bit(
+    minglm, text_file, tmp_path, monkeypatch
+):
+    """Replicated weights (DDP) and sharded ones, each after a first step of one process."""
+    assert minglm(*arguments(text_file, tmp_path / "begun", "--stop-at", 1)).code == 0
+    ways = {}
+    for shard in ("false", "true"):
+        for workers in (0, 2):
+            out = shutil.copytree(tmp_path / "begun", tmp_path / f"{shard}-{workers}", symlinks=True)
+            ways[shard, workers] = "pretrain", "--out", out, "--resume", "--train.shard", shard
+            ways[shard, workers] += "--train.workers", workers
+    group(monkeypatch, 2, *ways.values())
+    for shard in ("false", "true"):
+        one, two = (tmp_path / f"{shard}-{workers}" for workers in (0, 2))
+        assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+        for name in ("loss", "grad_norm", "held_out", "learned_tokens"):
+            assert column(one, name) == column(two, name) and len(column(one, name)) == STEPS
 
 
 def test_one_process_refuses_to_shard_before_it_writes_anything(minglm, text_file, tmp_path):
