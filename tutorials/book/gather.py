@@ -41,10 +41,22 @@ removed, and the model writes them back, one token after the other. One integer 
 rule below, and see what a model would learn.
 
 [Install](README.md#install) · [In 20 minutes](tutorials/start.md) · [The course](tutorials/README.md) ·
-[Puzzles](tutorials/puzzles.md) · [中文](README.zh.md) ·
+[Puzzles](tutorials/puzzles.md) · [中文](index.zh.md) ·
 <a href="alive.html">this page with a model alive in it (6 MB)</a>
 
 <iframe class="story" src="story.html" title="Break the mask: an interactive story about GLM"></iframe>
+"""
+FRONT_ZH = """\
+# minglm：看懂 GLM
+
+GLM（通用语言模型，General Language Model）靠**自回归空白填充**来学会读和写：把文本里的几个片段挖掉，
+再由模型一个 token 一个 token 地写回来。谁能看到谁，只由一个整数决定。下面可以亲手打破这条规则，看看模型会学成什么样。
+
+[安装](README.zh.md#安装) · [20 分钟](tutorials/start.zh.md) · [教程](tutorials/README.zh.md) ·
+[动手题](tutorials/puzzles.zh.md) · [English](index.md) ·
+<a href="alive.html?lang=zh">同一页，带一个能运行的模型（6 MB）</a>
+
+<iframe class="story" src="story.html?lang=zh" title="打破掩码：关于 GLM 的互动故事"></iframe>
 """
 MENU = {
     "Begin": "README tutorials/README tutorials/start tutorials/questions tutorials/why",
@@ -66,7 +78,7 @@ def gather(root, out):
     for name, text in texts.items():
         made[name] = whole(name, text, root, texts, sources)
     made["api.md"] = api(root, sources)
-    made["index.md"] = FRONT + menu(texts)
+    made["index.md"], made["index.zh.md"] = FRONT + menu(texts), FRONT_ZH
     done = set()
     while todo := sorted(set(sources) - done):
         for name in todo:
@@ -128,7 +140,8 @@ def explorer(command, folder, zh):
     state += [("order", ",".join(str(int(n) - 1) for n in options["--order"].split(",")))]
     state += [("objective", options["--objective"])] if "--objective" in options else []
     state += [("pin", options["--pin"])] if "--pin" in options else []
-    address = posixpath.relpath("explorer.html", folder or ".") + "#" + urlencode(state)
+    file = posixpath.relpath("explorer.html", folder or ".") + "?lang=zh" * zh
+    address = f"{file}#{urlencode(state)}"
     address, words = (
         html.escape(address),
         ("在单独的页面打开", "掩码浏览器") if zh else ("Open it on its own", "The explorer"),
@@ -152,7 +165,7 @@ def menu(texts):
             )
         parts.append((caption, found))
         chinese += [f"{name}.zh" for name in found if f"{name}.zh" in names]
-    parts += [("中文", chinese)]
+    parts += [("中文", ["index.zh", *chinese])]
     trees = [
         f"```{{toctree}}\n:hidden:\n:caption: {head}\n\n" + "\n".join(body) + "\n```" for head, body in parts
     ]
