@@ -132,8 +132,8 @@ function writeAddress() {
 // Whether two addresses differ in more than what is in view, or in tokens that a model has added.
 function isChange(before, now) {
   const [old, next] = [before, now].map(parts => new URLSearchParams(parts));
-  if ((next.get("taken") ?? "").startsWith(old.get("taken") ?? "")) next.set("taken", old.get("taken") ?? "");
-  for (const name of VIEWS) [old, next].forEach(parts => parts.delete(name));
+  const isMore = (next.get("taken") ?? "").startsWith(old.get("taken") ?? "");
+  for (const name of isMore ? [...VIEWS, "taken"] : VIEWS) [old, next].forEach(parts => parts.delete(name));
   const sorted = parts => (parts.sort(), parts.toString());
   return sorted(old) !== sorted(next);
 }

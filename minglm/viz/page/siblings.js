@@ -132,7 +132,7 @@ const { glmSiblings, fillAs, siblingsPanel } = (() => {
     return el(
       "section",
       { class: "sib-answer", dataset: { family, right: good } },
-      el("h4", null, DATA.words.models[family].name),
+      el("h3", null, DATA.words.models[family].name),
       el("p", { class: "sib-about" }, about[family]),
       el("p", { class: "sib-text" }, el("bdi", null, filled.text)),
       el("p", { class: "sib-verdict" }, good ? yes : no),
