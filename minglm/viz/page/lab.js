@@ -21,12 +21,12 @@ const startLab = (() => {
   const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g;
   const BUNDLED = DATA.languages.en.lab.bundled; // the name of that model
   const EXAMPLES = [
-    // for the bundled model, which was trained on the Bible and Jane Austen
-    "In the beginning God created the heavens and the [MASK].",
-    "The children of [MASK] went out of Egypt.",
-    "Mr. [MASK] and Elizabeth walked to the house, and she was very [MASK].",
-    'Jesus said to them, "I tell you the truth." [sMASK] And they went away.',
-    "He said to them, [gMASK]",
+    // for the bundled model, which has read stories in simple English, and fills these well
+    "The sun was shining and the birds were [MASK].",
+    "Mia put on her [MASK] because it was cold outside.",
+    "The cat drank some [MASK] and went to [MASK].",
+    "Lily saw a big dog in the park. [sMASK] They played together all day.",
+    "Once upon a time, there was a little cat who lived in a big house. [gMASK]",
   ];
 
   const words = () => DATA.words.lab,
