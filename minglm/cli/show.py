@@ -162,6 +162,10 @@ def add_show(p):
     p.add_argument("--ascii", action="store_true", help="plain characters only")
 
 
+def add_lang(p, about):
+    p.add_argument("--lang", default="en", choices=["en", "zh"], help=f"{about} (default en)")
+
+
 def explore_command(args):
     if args.spans and args.text is None:
         raise MinglmError("--spans needs a text: minglm explore TEXT --spans A:B")
@@ -185,6 +189,7 @@ def explore_page(args):
     from ..viz.derivation import EXAMPLE, SENTENCE, explain
     from ..viz.page import html
     from ..viz.typed import parse_cell, read
+    from ..viz.words import LANGUAGES
 
     pin = args.pin and parse_cell(args.pin)
     derivation, text = explain(*(EXAMPLE if args.no_model else SENTENCE)), None
@@ -193,15 +198,15 @@ def explore_page(args):
         sample = read(args.text, args.spans, args.order, args.objective, seed=args.seed)
         derivation, text = sample.explain(), sample.with_blanks()
     if args.no_model:
-        return html(derivation, story=story, pin=pin), "without a model"
+        return html(derivation, story=story, pin=pin, language=args.lang), "without a model"
     from ..viz.page.weights import model_spec
 
     folder = Path(args.model or BOX)
     # subtle: the name of the folder alone, because a path would tell who made the page
-    name = "the bundled model" if folder == BOX else folder.resolve().name
+    name = LANGUAGES["en"]["lab"]["bundled"] if folder == BOX else folder.resolve().name
     spec = model_spec(*load(folder), text_to_explore(folder) if text is None else text, name)
     kind = "live in it" if spec["kind"] == "live" else "as a recording"
-    return html(derivation, spec, story, pin), f"with {name} {kind}"
+    return html(derivation, spec, story, pin, args.lang), f"with {name} {kind}"
 
 
 def text_to_explore(directory):
@@ -243,4 +248,5 @@ def add_explore(p):
         "--objective", default="token", choices=["token", "sentence", "document"], help="which mask token"
     )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random spans")
+    add_lang(p, "language that the page opens in; a switch on it changes it")
     p.add_argument("--pin", metavar="ROW,COL", help="cell of the mask that is explained at first, e.g. 6,9")

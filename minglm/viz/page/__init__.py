@@ -29,8 +29,9 @@ from ...errors import MinglmError
 from ...rule import keys_of_row
 from ...special import SENTENCE_MARKS
 from ..palette import KINDS, SPAN_COLOURS, SPAN_OUTLINES, THEMES
-from ..words import HIDDEN_MEANING, MEANING, NAMES, WORDS
+from ..words import LANGUAGES, NAMES
 
+NAMED = re.compile(r'<[^>]* data-t="([^"]+)"[^>]*>')  # an element with a text of words.LANGUAGES
 COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
@@ -38,14 +39,19 @@ MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
 
 
 def html(
-    derivation, model: dict | None = None, story: bool = True, pin: tuple[int, int] | None = None
+    derivation,
+    model: dict | None = None,
+    story: bool = True,
+    pin: tuple[int, int] | None = None,
+    language: str = "en",
 ) -> str:
     """Return the page as one text, opened at a Derivation.
 
     model: a `weights.model_spec`, to be run or shown in the page. story: whether the page begins with the
     story. pin: (row, column), a cell of the mask that is explained at first; raises MinglmError if there is
-    no such cell. The page's content security policy allows only what is written here: no request leaves it,
-    and no text shown in it can become code.
+    no such cell. language: of words.LANGUAGES, the one it opens in; it holds them all. The page's content
+    security policy allows only what is written here: no request leaves it, and no text shown in it can become
+    code.
     """
     rows = len(derivation)
     if pin is not None and not all(0 <= n < rows for n in pin):
@@ -53,17 +59,21 @@ def html(
             f"pin: cell {pin[0]},{pin[1]} is not in the mask; rows and columns go from 0 to {rows - 1}"
         )
     siblings = story and bool(model)
+    regions = {"story": story, "lab": bool(model), "siblings": siblings}
     data = {
         "pin": pin,
         "derivation": derivation.to_json(),
         "model": model,
-        "words": WORDS,
+        "language": language,
+        "languages": {
+            code: {name: some for name, some in words.items() if regions.get(name, True)}
+            for code, words in LANGUAGES.items()
+        },
         "names": NAMES,
         "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
         "span_colours": SPAN_COLOURS,
         "span_outlines": SPAN_OUTLINES,
         "rule": inspect.getsource(keys_of_row),
-        "meaning": MEANING | HIDDEN_MEANING,
         "sentence_marks": SENTENCE_MARKS,
     }
     if siblings:
@@ -80,8 +90,11 @@ def html(
     scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *["siblings.js"] * siblings, *STORY_SCRIPTS * story)
     script = '"use strict";\n' + "\n".join(map(read, scripts))
     policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
+    words = LANGUAGES[language]["page"]
     fill = {
-        "STORY": read("story.html") if story else "",
+        "LANG": language,
+        "TITLE": words["title"],
+        "STORY": named(read("story.html"), words) if story else "",
         "POLICY": policy,
         "STYLE": style,
         "DATA": json_in_html(data),
@@ -89,7 +102,12 @@ def html(
     }
     parts = read("explorer.html").split("%%")  # text, name, text, name, ..., text
     # subtle: what is filled in is not searched for names again
-    return "".join(fill[part] if n % 2 else part for n, part in enumerate(parts))
+    return "".join(fill[part] if n % 2 else named(part, words) for n, part in enumerate(parts))
+
+
+def named(part, words):
+    """Return HTML with the words of its elements written in, for who reads it before its script runs."""
+    return NAMED.sub(lambda tag: tag[0] + html_text.escape(words[tag[1]], quote=False), part)
 
 
 class Explorer:

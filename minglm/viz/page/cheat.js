@@ -1,12 +1,13 @@
 // The story's experiment on the screen: two models of train.js learn while one looks, with the mask in hand.
 //
-//   const training = createTraining(words)    training.node; training.show(whether it is in view)
-function createTraining(words) {
+//   const training = createTraining(words, old)    training.node; training.show(whether it is in view)
+//   old: the same in another language, which this one goes on with
+function createTraining(words, old) {
   const { rows, steps } = TRAINING,
     honestA = 5,
     size = { width: 420, height: 220, left: 34, top: 10, bottom: 26 },
     most = 8;
-  const at = { experiment: null, frame: 0, running: false, partALen: honestA, looks: true, shown: false };
+  const at = { experiment: null, partALen: honestA, looks: true, ...old?.at, running: false, shown: false };
   const x = step => size.left + (step / steps) * (size.width - size.left - 8);
   const y = loss => size.top + (1 - Math.min(loss, most) / most) * (size.height - size.top - size.bottom);
   const LINES = [
@@ -22,12 +23,12 @@ function createTraining(words) {
     type: "range",
     min: 0,
     max: rows,
-    value: honestA,
+    value: at.partALen,
     oninput: () => hold({ partALen: slider.valueAsNumber }),
   });
   const looks = el("input", {
     type: "checkbox",
-    checked: true,
+    checked: at.looks,
     onchange: () => hold({ looks: looks.checked }),
   });
   const pause = button(words.stop, () => (at.running ? stop() : run())),
@@ -130,6 +131,7 @@ function createTraining(words) {
 
   return {
     node,
+    at,
     get experiment() {
       return at.experiment;
     },

@@ -23,7 +23,7 @@ function startCompare() {
         id: "only",
         onchange: event => set({ only: event.target.checked }),
       }),
-      "differences only",
+      tell("only"),
     ),
   );
 }
@@ -68,17 +68,10 @@ function drawCompare() {
   drawFacts(models);
 }
 
-const FACTS = {
-  input: "reads",
-  sees: "who sees whom",
-  positions: "positions",
-  predicts: "learns",
-  cannot: "cannot",
-};
-
 // Roles are explicit: on narrow screens the table is laid out as blocks and would lose them.
 function drawFacts(models) {
-  const columns = Object.entries(FACTS);
+  const { model: head, ...facts } = DATA.words.page.facts,
+    columns = Object.entries(facts);
   fill(
     byId("facts"),
     el(
@@ -90,7 +83,7 @@ function drawFacts(models) {
         el(
           "tr",
           { role: "row" },
-          el("th", { scope: "col", role: "columnheader" }, "model"),
+          el("th", { scope: "col", role: "columnheader" }, head),
           columns.map(([, name]) => el("th", { scope: "col", role: "columnheader" }, name)),
         ),
       ),
@@ -117,7 +110,7 @@ function newMember(model) {
     { name } = DATA.words.models[model];
   const figure = el("figure", { dataset: { model } }, el("figcaption", null, el("b", null, name)), host);
   const matrix = createMatrix(host, {
-    label: `attention mask of ${name}`,
+    label: tell("mask of", { name }),
     largest: 22,
     onPoint: cell => point(model, cell),
   });
@@ -132,17 +125,17 @@ function link(cell, d) {
     const to = !cell ? null : d === there ? cell : linkedCell(d, cell, there);
     matrix.mark(to);
     const { name } = DATA.words.models[model];
-    told.push(to ? `${name} ${there.mask[to.i][to.j] ? "open" : "shut"}` : `${name} has no such pair`);
+    told.push(
+      to ? tell("of model", { name, state: stateOfCell(there, to.i, to.j) }) : tell("no pair", { name }),
+    );
   }
-  byId("linked").textContent = !cell
-    ? "Point at a pair of words in one picture to see it in all."
-    : says(cell, d, told);
+  byId("linked").textContent = cell ? says(cell, d, told) : tell("link");
 }
 
 function says({ i, j }, d, told) {
   const { text } = app.derivation,
     [a, b] = [d.word[i], d.word[j]];
-  if (a >= 0 && b >= 0) return `${pair(text[a], text[b])}: ${told.join(", ")}.`;
-  const { name } = DATA.words.models[d.model];
-  return `${pair(d.tokens[i], d.tokens[j])}: a pair of ${name} alone, as one of them is no word of the text.`;
+  if (a >= 0 && b >= 0)
+    return tell("linked", { pair: pair(text[a], text[b]), models: told.join(DATA.words.comma) });
+  return tell("alone", { pair: pair(d.tokens[i], d.tokens[j]), ...DATA.words.models[d.model] });
 }

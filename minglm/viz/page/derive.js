@@ -1,7 +1,8 @@
 // The rules of GLM again, for the page: random numbers, spans, rows, mask. No DOM, no state.
 //
 // Each function has a namesake in Python (in rng.py, spans.py, infilling.py, mask.py, viz/derivation.py) that
-// returns the same; tests compare them. The sentences come from Python: `words` is minglm.viz.words.WORDS.
+// returns the same; tests compare them. The sentences come from Python: `words` is one of
+// minglm.viz.words.LANGUAGES; errors speak the language of the page, DATA.words.
 
 const MASK32 = 0xffffffffn;
 
@@ -69,8 +70,7 @@ function sampleSpans(n, objective, rng, options = {}) {
   } = options;
   const first = Number(hasCls),
     end = n - Number(hasEos);
-  if (end <= first)
-    throw new Error(`tokens: ${n} of them leave nothing to blank; at least one text token is needed`);
+  if (end <= first) throw fault("nothing to blank", { n });
   if (objective === "document") return [documentSpan(first, n, rng, ...documentRatio)];
   const budget = Math.max(1, Math.trunc(maskRatio * n));
   if (objective === "token") return tokenSpans(first, end, budget, rng, meanLength, maxLength);
@@ -156,19 +156,12 @@ const TYPED = { "[MASK]": "[M]", "[sMASK]": "[sM]", "[gMASK]": "[gM]" };
 function checkSpans(length, spans, order) {
   let end = 0;
   for (const [start, stop] of spans) {
-    if (!(end <= start && start < stop && stop <= length)) {
-      throw new Error(
-        `span ${start}:${stop} is not accepted: spans are start:end with start < end, ` +
-          `lie in 0:${length} and do not overlap`,
-      );
-    }
+    if (!(end <= start && start < stop && stop <= length))
+      throw fault("span", { span: `${start}:${stop}`, n: length });
     end = stop;
   }
-  if ([...order].sort((a, b) => a - b).some((k, i) => k !== i) || order.length !== spans.length) {
-    throw new Error(
-      `order [${order.join(", ")}] is not a permutation of 0 .. ${spans.length - 1}, one entry for each span`,
-    );
-  }
+  if ([...order].sort((a, b) => a - b).some((k, i) => k !== i) || order.length !== spans.length)
+    throw fault("order", { order: order.join(", "), last: spans.length - 1 });
 }
 
 // GLM's rows of a text with blanked spans: [{token, target, word, span, position, blockPosition}, ...].
@@ -288,7 +281,7 @@ function kindOf(i, j, A, pieces) {
 // What a model reads and learns when spans are blanked: the object of Python's Derivation.to_json().
 function derive({ text, spans, order, objective = "token", model = "glm" }, words) {
   text = text.map(token => (EOS_TEXTS.includes(token) ? "[EOS]" : token));
-  if (!text.length) throw new Error("tokens: none given; at least one is needed");
+  if (!text.length) throw fault("nothing");
   spans = [...spans].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   checkSpans(text.length, spans, order);
   const isGlm = model === "glm";
@@ -345,11 +338,11 @@ function stepsOf(d, words) {
   };
   const facts = {
     ...words.models[model],
-    text: count(text.length, "token"),
-    spans: count(spans.length, "span"),
+    text: count(text.length, "token", words),
+    spans: count(spans.length, "span", words),
     blanked: blanked.length,
-    part_a: count(A, "token"),
-    order: order.map(k => `s${k + 1}`).join(", ") || "none",
+    part_a: count(A, "token", words),
+    order: order.map(k => `s${k + 1}`).join(words.comma) || words.none,
     mask: MASK_NAMES[d.objective],
     sop: "[S]",
     eop: "[E]",
@@ -383,8 +376,13 @@ function format(template, values) {
   return template.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-function count(n, what) {
-  return `${n} ${what}${n === 1 ? "" : "s"}`;
+function count(n, what, { counts } = DATA.words) {
+  return format(counts[what][n === 1 ? 0 : 1], { n });
+}
+
+// An error in the language of the page.
+function fault(name, values) {
+  return new Error(format(DATA.words.errors[name], values));
 }
 
 function range(from, to) {

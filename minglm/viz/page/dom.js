@@ -79,5 +79,17 @@ function prefers(what) {
   return matchMedia(`(prefers-${what})`);
 }
 
-// The data from Python: {derivation, model, words, names, kinds, span_colours, span_outlines, rule}.
+// The data from Python: {derivation, model, language, languages, names, kinds, ...}.
 const DATA = JSON.parse(byId("data").textContent);
+// The words of the language that the page speaks now; ?lang= in the address comes before the file's own.
+DATA.words = DATA.languages[languageOf(location)];
+
+function languageOf({ search }) {
+  const asked = new URLSearchParams(search).get("lang");
+  return Object.hasOwn(DATA.languages, asked ?? "") ? asked : DATA.language;
+}
+
+// A sentence of the page, with {name} filled in.
+function tell(name, values) {
+  return format(DATA.words.page[name], values);
+}

@@ -94,14 +94,12 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
     }
 
     encode(text, special = false) {
-      if (!this.merges) throw new Error("text: this page cannot cut a text as this model's tokenizer does");
+      if (!this.merges) throw fault("tokenizer");
       const lone = /\p{Surrogate}/u.exec(text);
       if (lone) {
         const code = lone[0].charCodeAt(0).toString(16),
           at = [...text.slice(0, lone.index)].length;
-        throw new Error(
-          `text: '\\u${code}' at character ${at} is not valid unicode; well-formed text is accepted`,
-        );
+        throw fault("unicode", { code, at });
       }
       const ids = [];
       let end = 0;
@@ -563,11 +561,7 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
       Object.assign(this, { model, source: tokens, number: 0, done: false, blanks: [] });
       this.dials = { temperature: 0, topK: 0, topP: 1, maxTokens: 0, k: 10, rng: null, ...dials };
       checkDials(this.dials);
-      if (foreign !== undefined) {
-        throw new Error(
-          `text: ${tokenizer.pieces([foreign])[0]} cannot be typed; blanks are [MASK], [sMASK] and [gMASK]`,
-        );
-      }
+      if (foreign !== undefined) throw fault("special", { token: tokenizer.pieces([foreign])[0] });
       tokens.forEach((id, i) => {
         // one later in Part A, because cls comes first
         const [mask] = tokenizer.pieces([id]);
@@ -582,16 +576,10 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
           });
         }
       });
-      if (!this.blanks.length) {
-        throw new Error(
-          "text: no blank in it; write [MASK] for some words, [sMASK] for a sentence, [gMASK] for the rest",
-        );
-      }
+      if (!this.blanks.length) throw fault("no blank");
       // a text that does not continue is a whole document
       const partA = [special.cls, ...tokens, ...(tokens.at(-1) === special.gmask ? [] : [special.eos])];
-      if (partA.length > max_positions) {
-        throw new Error(`text: ${partA.length} tokens are longer than this model reads (${max_positions})`);
-      }
+      if (partA.length > max_positions) throw fault("model length", { n: partA.length, most: max_positions });
       this.reading = model.begin(partA.length);
       this.reading.extend({
         tokens: partA,
@@ -744,7 +732,7 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
     }
 
     session(text = this.text, { k = 10 } = {}) {
-      if (text !== this.text) throw new Error(`text: this page holds a recording of one text: ${this.text}`);
+      if (text !== this.text) throw fault("recording", { text: this.text });
       return new Session(this, this.recording.tokens, { k });
     }
 

@@ -15,17 +15,22 @@ const startLab = (() => {
   const SLICE = 30; // ms of work between two pictures while blanks are filled
   const MOST_K = 50; // the slider of top k ends here; its right end is "all"
   const MEAN = -1; // in place of a head: the mean of all heads of a layer
+  const DIALS = { temperature: 0, topK: 0, topP: 1, seed: 0 }; // at first
   const BLANKS = ["[MASK]", "[sMASK]", "[gMASK]"];
   // a blank, or a word without one
   const WORD = /\[(?:MASK|sMASK|gMASK)\]|(?:(?!\[(?:MASK|sMASK|gMASK)\])\S)+/g;
+  const BUNDLED = DATA.languages.en.lab.bundled; // the name of that model
   const EXAMPLES = [
-    // for the bundled model, which was trained on the Bible and Jane Austen
-    "In the beginning God created the heavens and the [MASK].",
-    "The children of [MASK] went out of Egypt.",
-    "Mr. [MASK] and Elizabeth walked to the house, and she was very [MASK].",
-    'Jesus said to them, "I tell you the truth." [sMASK] And they went away.',
-    "He said to them, [gMASK]",
+    // for the bundled model, which has read stories in simple English, and fills these well
+    "The sun was shining and the birds were [MASK].",
+    "Mia put on her [MASK] because it was cold outside.",
+    "The cat drank some [MASK] and went to [MASK].",
+    "Lily saw a big dog in the park. [sMASK] They played together all day.",
+    "Once upon a time, there was a little cat who lived in a big house. [gMASK]",
   ];
+
+  const words = () => DATA.words.lab,
+    say = (name, values) => format(words()[name], values);
 
   // ---- a run ----------------------------------------------------------------------------------------------
 
@@ -130,34 +135,52 @@ const startLab = (() => {
   // ---- the region -----------------------------------------------------------------------------------------
 
   class Lab {
-    constructor(section, app) {
+    // old: the region in another language, which this one replaces
+    constructor(section, app, old) {
       const spec = app.data.model,
-        model = glmModel(spec),
+        model = old?.model ?? glmModel(spec),
         depth = spec.config.num_layers;
       // the step, the row it looks from (null: the step's own), ...
       const view = { at: 0, row: null, layer: depth - 1, head: spec.config.num_heads > 1 ? MEAN : 0, depth };
       Object.assign(this, { app, spec, model, run: null, before: null, timers: {}, ...view });
-      this.dials = { temperature: 0, topK: 0, topP: 1, seed: 0 };
+      this.dials = { ...DIALS };
       this.nameOf = namesOf(model.tokenizer, app.data.names);
       section.classList.add("lab");
       section.append(this.about(), this.input(), this.filling(), this.attention(), this.layers());
       if (spec.tokenizer.merges) {
-        app.addTokenizer("model", "the model's tokens", text =>
+        app.addTokenizer("model", "model tokens", text =>
           model.tokenizer.pieces(model.tokenizer.encode(text)),
         );
       }
       this.first = model.text || EXAMPLES[0];
-      this.take(this.first);
       app.addressed.push({ write: () => this.toAddress(), read: parts => this.fromAddress(parts) });
+      app.spoken.signal.addEventListener("abort", () => this.end());
+      if (old) return this.takeOver(old);
+      this.take(this.first);
       this.fromAddress(app.address);
+    }
+
+    takeOver(old) {
+      for (const key of ["run", "before", "at", "row", "layer", "head", "depth", "dials", "turned", "read"])
+        this[key] = old[key];
+      this.box.value = old.box.value;
+      if (!old.error.textContent) this.complain("");
+      else if (this.run?.text === this.read) this.refuse(old.refused);
+      else this.start(this.box.value);
+    }
+
+    // Another language takes over.
+    end() {
+      this.stop();
+      cancelAnimationFrame(this.painting);
+      Object.values(this.timers).forEach(clearTimeout);
     }
 
     // -- the address of the page: text, dials, what was taken, and what is in view
 
     toAddress() {
       const { run, dials, at, layer, head, row } = this;
-      if (!run || !this.model.live || (run.text === this.first && !run.steps.length && !this.turned))
-        return [];
+      if (!run || !this.model.live || this.untouched) return [];
       return [
         ["lab", run.text],
         ["dials", Object.values(dials).join()],
@@ -167,8 +190,18 @@ const startLab = (() => {
       ];
     }
 
+    get untouched() {
+      return this.run?.text === this.first && !this.run.steps.length && !this.turned;
+    }
+
     fromAddress(parts) {
-      if (!parts.has("lab") || !this.model.live) return;
+      if (!this.model.live) return;
+      if (!parts.has("lab") && !this.untouched) {
+        Object.assign(this.dials, DIALS);
+        this.turned = false;
+        this.take(this.first);
+      }
+      if (!parts.has("lab")) return;
       const numbers = name => (parts.get(name) ?? "").split(",").map(n => (n === "" ? NaN : Number(n)));
       const { num_layers, num_heads } = this.model.config,
         isWhole = (n, from, to) => Number.isInteger(n) && n >= from && n < to;
@@ -187,27 +220,32 @@ const startLab = (() => {
     // -- what there is
 
     about() {
-      const { live, name, note, config } = this.model,
+      const { live, name, dropped, config } = this.model,
         { num_layers, num_heads, hidden_size, vocab_size } = config;
       const size = this.spec.parameters;
-      const facts =
-        `${number(size)} parameters: ${count(num_layers, "layer")} of ${count(num_heads, "head")}, ` +
-        `width ${hidden_size}, a vocabulary of ${number(vocab_size)}. `;
-      const where = live
-        ? "It runs here: every number below is computed in this page. "
-        : "A recording: the model is too large to run in a page, so Python filled this text and recorded " +
-          "the result. You can step through it, but not change the text. For another text: minglm explore " +
-          '"TEXT" --model RUN. ';
+      const facts = say("facts", {
+        parameters: number(size),
+        layers: count(num_layers, "layer"),
+        heads: count(num_heads, "head"),
+        width: hidden_size,
+        vocabulary: number(vocab_size),
+      });
+      const lost = Object.entries(dropped ?? {}).filter(([, layers]) => layers.length),
+        { comma } = DATA.words,
+        what = lost.map(([what, layers]) =>
+          format(words()["left out"][what], { layers: layers.join(comma) }),
+        );
       return el(
         "p",
         { class: "lab-about" },
-        el("strong", { class: "lab-badge" }, live ? "live" : "recorded"),
+        el("strong", { class: "lab-badge" }, say(live ? "live" : "recorded")),
         " ",
-        name && [el("bdi", { class: "mono" }, name), ", "],
+        name && [el("bdi", { class: "mono" }, name === BUNDLED ? say("bundled") : name), say("comma")],
         facts,
-        where,
-        size < 5e6 && "A model this small knows little: watch how it works, not what it says.",
-        note && ` (${note})`,
+        say(live ? "runs here" : "recording"),
+        live && name === BUNDLED && say("read"),
+        size < 5e6 && say("small"),
+        what.length > 0 && format(words()["left out"].why, { what: what.join(comma) }),
       );
     }
 
@@ -225,8 +263,8 @@ const startLab = (() => {
       });
       this.sliders = {
         temperature: this.slide("temperature", { min: 0, max: 2, step: 0.05 }),
-        topK: this.slide("top k", { min: 1, max: MOST_K, step: 1 }),
-        topP: this.slide("top p", { min: 0.05, max: 1, step: 0.05 }),
+        topK: this.slide("topK", { min: 1, max: MOST_K, step: 1 }),
+        topP: this.slide("topP", { min: 0.05, max: 1, step: 0.05 }),
       };
       this.seed = el("input", {
         type: "number",
@@ -238,10 +276,10 @@ const startLab = (() => {
       const examples = el(
         "select",
         { onchange: event => event.target.value && this.take(event.target.value) },
-        el("option", { value: "" }, "choose one"),
+        el("option", { value: "" }, say("choose")),
         EXAMPLES.map(text => el("option", { value: text }, text)),
       );
-      const label = el("label", { for: "lab-text" }, live ? "A text with blanks" : "The recorded text");
+      const label = el("label", { for: "lab-text" }, say(live ? "text" : "recorded text"));
       if (!live) return el("div", { class: "lab-panel" }, label, this.box, this.error);
       return el(
         "div",
@@ -254,20 +292,20 @@ const startLab = (() => {
           { class: "row lab-dials" },
           el(
             "div",
-            { class: "lab-insert", role: "group", "aria-label": "put in a blank" },
-            el("span", null, "put in a blank"),
+            { class: "lab-insert", role: "group", "aria-label": say("insert") },
+            el("span", null, say("insert")),
             BLANKS.map(blank => button(blank, () => this.insert(blank), { class: "mono" })),
           ),
-          field("an example", examples),
+          field(say("example"), examples),
           Object.values(this.sliders).map(({ node }) => node),
-          field("seed", this.seed),
+          field(say("seed"), this.seed),
         ),
       );
     }
 
     // A slider of the sampling with its value in words. Moving it moves the bars; letting go fills anew.
-    slide(label, attributes) {
-      const key = { temperature: "temperature", "top k": "topK", "top p": "topP" }[label],
+    slide(key, attributes) {
+      const label = say(key),
         value = el("output", { class: "mono" });
       const input = el("input", {
         type: "range",
@@ -280,7 +318,12 @@ const startLab = (() => {
       return {
         input,
         value,
-        node: el("label", { class: "field lab-slide" }, el("span", null, `${label}: `, value), input),
+        node: el(
+          "label",
+          { class: "field lab-slide" },
+          el("span", null, say("dial", { name: label }), value),
+          input,
+        ),
       };
     }
 
@@ -303,41 +346,37 @@ const startLab = (() => {
     }
 
     showDials() {
-      const { temperature, topK, topP, seed } = this.dials,
-        percents = `${Math.round(100 * topP)} %`;
-      const words = {
-        temperature: temperature === 0 ? "0, always the likeliest" : String(Number(temperature.toFixed(2))),
-        topK: topK === 0 ? "all tokens" : `the ${topK} likeliest`,
-        topP: topP === 1 ? "all of them" : `the likeliest ${percents}`,
+      const { temperature, topK, topP, seed } = this.dials;
+      const values = {
+        temperature: temperature === 0 ? say("greedy") : String(Number(temperature.toFixed(2))),
+        topK: topK === 0 ? say("all tokens") : say("likeliest", { n: topK }),
+        topP: topP === 1 ? say("all") : say("percent", { n: Math.round(100 * topP) }),
       };
       for (const [key, { input, value }] of Object.entries(this.sliders)) {
         input.value = key === "topK" && topK === 0 ? MOST_K : this.dials[key];
-        value.textContent = words[key];
-        input.setAttribute("aria-valuetext", words[key]);
+        value.textContent = values[key];
+        input.setAttribute("aria-valuetext", values[key]);
       }
       if (this.seed !== document.activeElement) this.seed.value = seed;
     }
 
     filling() {
       this.controls = {
-        fill: control("Fill", () => this.ready() && this.advance(Infinity), { class: "primary" }),
-        play: control("Play", () => this.ready() && this.play()),
-        back: control("◀ Back", () => this.go(this.at - 1)),
-        step: control("Next ▶", () => this.ready() && this.forward()),
-        reset: control("Reset", () => this.take(this.run.text)),
+        fill: control(say("fill"), () => this.ready() && this.advance(Infinity), { class: "primary" }),
+        play: control(tell("play"), () => this.ready() && this.play()),
+        back: control(tell("back"), () => this.go(this.at - 1)),
+        step: control(tell("next"), () => this.ready() && this.forward()),
+        reset: control(say("reset"), () => this.take(this.run.text)),
       };
-      this.text = rove(
-        el("p", { class: "lab-text", role: "group", "aria-label": "the text, its blanks being filled" }),
-      );
+      this.text = rove(el("p", { class: "lab-text", role: "group", "aria-label": say("filling") }));
       this.ghost = el("p", { class: "note lab-ghost" });
       this.letters = el("p", { class: "note lab-letters" });
       this.sentence = el("p", { class: "lab-sentence", "aria-live": "polite" });
       this.bars = el("ol", { class: "lab-bars" });
       this.parts = rove(el("div", { class: "lab-parts" }));
-      this.trace = rove(el("ol", { class: "lab-trace" }));
-      const hint =
-        this.model.live && "Click another token to take it instead, or a word of the text to change it.";
-      this.above = control("show how these rows come about", () => this.showAbove());
+      this.trace = rove(el("ol", { class: "lab-trace", dataset: { empty: say("no step") } }));
+      const hint = this.model.live && say("hint");
+      this.above = control(say("above"), () => this.showAbove());
       return el(
         "div",
         { class: "lab-panel" },
@@ -351,38 +390,36 @@ const startLab = (() => {
           el(
             "div",
             null,
-            el("h3", null, "What comes next"),
+            el("h3", null, say("next")),
             this.sentence,
             this.bars,
             hint && el("p", { class: "note" }, hint),
           ),
-          el("div", null, el("h3", null, "The rows read so far"), this.parts, this.above),
+          el("div", null, el("h3", null, say("rows")), this.parts, this.above),
         ),
-        el("h3", null, "Every step so far"),
-        scroller("the steps, one in each column", this.trace),
+        el("h3", null, say("trace")),
+        scroller(say("trace label"), this.trace),
       );
     }
 
     attention() {
-      this.heading = el("h3", null, "Who looks at whom");
-      this.thumbs = el("div", { class: "lab-thumbs", role: "radiogroup", "aria-label": "layer and head" });
+      this.heading = el("h3", null, say("attention"));
+      this.thumbs = el("div", { class: "lab-thumbs", role: "radiogroup", "aria-label": say("heads") });
       this.cell = el("p", { class: "note lab-cell" });
       this.keysLine = el("p", { class: "lab-line" });
       this.keys = el("ol", { class: "lab-keys" });
       const host = el("div");
       this.matrix = createMatrix(host, {
-        label: "attention weights",
+        label: say("weights"),
         onPoint: cell => this.tell(cell),
         onPin: cell => cell && this.pin(cell.i),
       });
       const legend = el(
         "p",
         { class: "note" },
-        "weight 0 ",
+        say("ramp from"),
         el("span", { class: "lab-ramp" }),
-        " 1, by its square root. A row sums ",
-        "to 1 over the keys it may see; hatched or crossed is what it may not see. " +
-          "A click looks from that row.",
+        say("ramp to"),
       );
       const panel = el(
         "div",
@@ -391,22 +428,13 @@ const startLab = (() => {
         el(
           "div",
           { class: "lab-attention" },
-          el(
-            "div",
-            null,
-            el(
-              "p",
-              { class: "note" },
-              this.head === MEAN && "first the mean of the heads, then the heads; layers down",
-            ),
-            this.thumbs,
-          ),
-          el("div", null, scroller("attention matrix", host), this.cell, legend),
+          el("div", null, el("p", { class: "note" }, this.head === MEAN && say("heads about")), this.thumbs),
+          el("div", null, scroller(say("matrix"), host), this.cell, legend),
         ),
         this.keysLine,
-        scroller("one row's weights, key by key", this.keys),
+        scroller(say("keys"), this.keys),
       );
-      addEventListener("beforeprint", () => this.run && this.showAttention());
+      addEventListener("beforeprint", () => this.run && this.showAttention(), this.app.spoken);
       const watch = ([{ isIntersecting }]) => (this.seen = isIntersecting) && this.run && this.showInside();
       new IntersectionObserver(watch, { rootMargin: "200px" }).observe(panel);
       return panel;
@@ -425,16 +453,11 @@ const startLab = (() => {
       return el(
         "div",
         { class: "lab-panel" },
-        el("h3", null, "What it would predict after each layer"),
-        el(
-          "p",
-          { class: "note" },
-          'The model\'s output layer, applied early ("logit lens"), ',
-          "to the row of the step, or to the row of Part B that you chose.",
-        ),
-        el("label", { class: "field lab-depth" }, el("span", null, "after layer"), this.slider),
+        el("h3", null, say("layers")),
+        el("p", { class: "note" }, say("layers about")),
+        el("label", { class: "field lab-depth" }, el("span", null, say("depth")), this.slider),
         this.lensLine,
-        el("div", { class: "lab-two" }, this.lensBars, scroller("rank by layer", this.lensTable)),
+        el("div", { class: "lab-two" }, this.lensBars, scroller(say("lens label"), this.lensTable)),
       );
     }
 
@@ -511,7 +534,13 @@ const startLab = (() => {
 
     dial(key, text) {
       if (text !== "" && this.turn(key, Number(text), false)) return this.refill();
-      return this.complain(`${key}: ${text || "nothing"} is not accepted; a whole number from 0 on is`);
+      return this.refuse(text);
+    }
+
+    // Say that a seed is not accepted.
+    refuse(text) {
+      this.refused = text;
+      return this.complain(fault("dial", { dial: say("seed"), value: text || say("nothing") }).message);
     }
 
     // Fill again as far as before, with the dials as they are now.
@@ -639,7 +668,7 @@ const startLab = (() => {
       };
       const input = el("input", {
         class: "lab-edit",
-        "aria-label": `instead of ${old}`,
+        "aria-label": say("instead of", { old }),
         value: old,
         size: Math.max(4, old.length),
         onkeydown,
@@ -676,7 +705,7 @@ const startLab = (() => {
       for (const name of Object.keys(controls))
         controls[name].setAttribute("aria-disabled", broken || off[name]);
       this.above.setAttribute("aria-disabled", !run?.done);
-      controls.play.textContent = this.playing ? "Pause" : "Play";
+      controls.play.textContent = tell(this.playing ? "pause" : "play");
     }
 
     showText() {
@@ -690,7 +719,7 @@ const startLab = (() => {
       const word = (text, i) => {
         if (!live || !text || i % 2) return text; // every other piece is the space between two words
         const n = words++;
-        const more = { class: "lab-word", title: "change this word", "data-key": `word-${n}` };
+        const more = { class: "lab-word", title: say("change"), "data-key": `word-${n}` };
         return button(text, () => this.edit(n), more);
       };
       const mark = (text, blank, name) =>
@@ -711,10 +740,7 @@ const startLab = (() => {
       tabStop(this.text);
       const { tokens, part_a_len } = run.reading,
         isByte = id => /\\x[0-9a-f]{2}/.test(this.nameOf(id));
-      this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte)
-        ? ""
-        : "Some letters of this text are not in the model's vocabulary: it reads them byte by byte, " +
-          "and has hardly seen them.";
+      this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte) ? "" : say("bytes");
       const old = before?.session
         .pieces()
         .map(({ text }) => text)
@@ -722,10 +748,10 @@ const startLab = (() => {
       fill(
         this.ghost,
         before && [
-          "before: ",
+          say("before"),
           el("bdi", null, old),
           " ",
-          button("forget it", () => ((this.before = null), this.show())),
+          button(say("forget"), () => ((this.before = null), this.show())),
         ],
       );
     }
@@ -733,7 +759,7 @@ const startLab = (() => {
     showCandidates() {
       const { run, before, step, n } = this,
         entries = candidates(run, before, n, this.dials);
-      this.sentence.textContent = this.say(step, n);
+      this.sentence.textContent = this.describeStep(step, n);
       const largest = Math.max(1e-9, ...entries.flatMap(entry => [entry.p, entry.before ?? 0]));
       const chosen = step.limit ? null : step.token;
       fill(
@@ -743,19 +769,27 @@ const startLab = (() => {
     }
 
     // A step in a sentence.
-    say({ row, blank, mask, position, block_position, token, logProbability, stop, limit }, n) {
+    describeStep({ row, blank, mask, position, block_position, token, logProbability, stop, limit }, n) {
       const { reading } = this.run,
         A = reading.part_a_len,
         keys = keysOfRow(row, A),
         name = id => quoted(this.nameOf(id));
-      const begin =
-        `Step ${n + 1}: row ${row} = ${name(reading.tokens[row])} of blank ${blank + 1} (${mask}) stands ` +
-        `at position ${position}, block position ${block_position}; it sees ${keys} keys: ` +
-        `${A} of Part A, ${keys - A} of Part B. `;
-      if (token === undefined) return `${begin}Nothing is taken yet.`;
-      if (limit) return `${begin}The blank has as many tokens as it may have, and ends here.`;
-      const end = stop ? " and ends the blank" : "";
-      return `${begin}${name(token)} (${percent(Math.exp(logProbability))}) is taken${end}.`;
+      const begin = say("stands", {
+        n: n + 1,
+        row,
+        token: name(reading.tokens[row]),
+        blank: blank + 1,
+        mask,
+        position,
+        block: block_position,
+        keys,
+        a: A,
+        b: keys - A,
+      });
+      if (token === undefined) return begin + say("not taken");
+      if (limit) return begin + say("limit");
+      const it = { token: name(token), p: percent(Math.exp(logProbability)) };
+      return begin + say(stop ? "taken end" : "taken so", it);
     }
 
     // A token with its probability, and ring and tick if it was taken. canTake: a click takes it instead.
@@ -781,8 +815,8 @@ const startLab = (() => {
         el(
           "span",
           { class: "lab-value" },
-          p === 0 && allowed ? "cut off" : percent(p),
-          compared && el("small", null, ` was ${percent(before)}`),
+          p === 0 && allowed ? say("cut off") : percent(p),
+          compared && el("small", null, say("was", { p: percent(before) })),
         ),
         el(
           "span",
@@ -793,7 +827,7 @@ const startLab = (() => {
         ),
       ];
       if (!canTake) return el("div", more, content);
-      const title = allowed ? (chosen ? "taken" : "take this one instead") : "may not come here";
+      const title = say(allowed ? (chosen ? "taken" : "take") : "may not");
       const state = { title, disabled: !allowed, "aria-pressed": String(chosen) };
       return button(content, () => chosen || this.instead(id), { ...more, ...state });
     }
@@ -813,7 +847,7 @@ const startLab = (() => {
           {
             class: i > step.row ? "chip lab-row lab-later" : "chip lab-row",
             "aria-pressed": String(i === query),
-            "aria-label": `row ${i}: ${visible(token)}, position ${position}, block position ${block}`,
+            "aria-label": say("row", { row: i, token: visible(token), position, block }),
             dataset: { key: `row-${i}`, ...(span < 0 ? {} : spanData(span)) },
           },
         );
@@ -831,17 +865,8 @@ const startLab = (() => {
       const begins = [...range(A, rows.length).filter(i => rows[i].positions[1] === 1), rows.length];
       const blanks = begins
         .slice(0, -1)
-        .map((from, k) => line(`Part B, blank ${rows[from].span + 1}`, from, begins[k + 1]));
-      fill(
-        this.parts,
-        line("Part A", 0, A),
-        blanks,
-        el(
-          "p",
-          { class: "note" },
-          "Below each token are its position and block position. Click a row to look from it, further down.",
-        ),
-      );
+        .map((from, k) => line(say("blank", { n: rows[from].span + 1 }), from, begins[k + 1]));
+      fill(this.parts, line(DATA.words.parts.A, 0, A), blanks, el("p", { class: "note" }, say("rows hint")));
       tabStop(this.parts, `[data-key="row-${query}"]`);
     }
 
@@ -880,7 +905,7 @@ const startLab = (() => {
           el("span", { class: "lab-track" }, lengthEl(p, "lab-now")),
         );
       const token = visible(this.nameOf(mine.id));
-      const label = `step ${n + 1}, blank ${step.blank + 1}: ${token}, ${percent(mine.p)}`;
+      const label = say("column", { n: n + 1, blank: step.blank + 1, token, p: percent(mine.p) });
       return button([el("span", { class: "lab-label" }, n + 1), shown.map(cell)], () => this.go(n), {
         class: "lab-column",
         "aria-label": label,
@@ -900,8 +925,7 @@ const startLab = (() => {
         { reading } = run,
         { T, part_a_len: A } = reading;
       if (!reading.layers.includes(layer)) {
-        if (!reading.layers.length)
-          return void (this.keysLine.textContent = "This recording has no attention weights.");
+        if (!reading.layers.length) return void (this.keysLine.textContent = say("no weights"));
         return this.look(reading.layers.at(-1), head);
       }
       const rows = run.rows(this.nameOf),
@@ -910,10 +934,14 @@ const startLab = (() => {
       const kind = (i, j) => kindOf(i, j, A, pieces),
         open = (i, j) => j < keysOfRow(i, A),
         weight = (i, j) => weights[i * T + j];
-      const name = i => `row ${i} ${quoted(rows[i].token)}`;
+      const name = i => say("this row", { row: i, token: quoted(rows[i].token) });
       this.describe = (i, j) =>
-        `${name(i)} looks at ${name(j)}: ${open(i, j) ? weight(i, j).toFixed(3) : "may not see it"}`;
-      this.heading.textContent = `Who looks at whom: ${headName(layer, head)}`;
+        say("cell", {
+          query: name(i),
+          key: name(j),
+          weight: open(i, j) ? weight(i, j).toFixed(3) : say("unseen"),
+        });
+      this.heading.textContent = say("attention of", { head: headName(layer, head) });
       const picture = [reading, T, layer, head];
       if (picture.some((part, k) => part !== this.drawn?.[k])) {
         this.matrix.draw({
@@ -961,24 +989,26 @@ const startLab = (() => {
 
     tell(cell) {
       this.matrix.mark(cell ?? { i: this.query, j: this.favourite }, !cell);
-      this.cell.textContent = cell
-        ? this.describe(cell.i, cell.j)
-        : "Point at a cell, or move with the arrow keys.";
+      this.cell.textContent = cell ? this.describe(cell.i, cell.j) : say("point");
     }
 
     showKeys(keys, from) {
       const best = [...keys].sort((a, b) => b.weight - a.weight).slice(0, 3);
       this.favourite = keys.indexOf(best[0]);
-      this.keysLine.textContent =
-        `In ${headName(this.layer, this.head)}, ${from} looks most at ` +
-        `${best.map(({ token, weight }) => `${quoted(token)} (${weight.toFixed(2)})`).join(", ")}.`;
+      this.keysLine.textContent = say("most", {
+        head: headName(this.layer, this.head),
+        row: from,
+        keys: best
+          .map(({ token, weight }) => say("weight of", { token: quoted(token), weight: weight.toFixed(2) }))
+          .join(DATA.words.comma),
+      });
       const bar = ({ token, weight, kind, open }) =>
         el(
           "li",
           { dataset: { kind, open, weight }, title: weight.toFixed(3) },
           el("span", { class: "lab-upright" }, lengthEl(weight / best[0].weight, "", "height")),
           tokenEl(token),
-          el("span", { class: "visually-hidden" }, open ? weight.toFixed(3) : "may not be seen"),
+          el("span", { class: "visually-hidden" }, open ? weight.toFixed(3) : say("not seen")),
         );
       fill(this.keys, keys.map(bar));
       // under each row's token, too, the weight as a line
@@ -1041,24 +1071,21 @@ const startLab = (() => {
         { layer, target, rank, p, top } = lens[n];
       const { num_layers, vocab_size } = this.model.config,
         name = id => quoted(this.nameOf(id));
-      const after = layer === 0 ? "as embedded, before any layer" : `after layer ${layer} of ${num_layers}`;
+      const after = layer === 0 ? say("embedded") : say("after", { layer, all: num_layers });
       this.depth = depth;
       this.slider.max = lens.length - 1;
       this.slider.value = n;
       this.slider.setAttribute("aria-valuetext", after);
       const place =
         target === null
-          ? "no token is taken"
-          : `${name(target)}, which was taken, is number ${number(rank)} of ${number(vocab_size)} ` +
-            `(${percent(p)})`;
-      this.lensLine.textContent = `Row ${row} = ${name(reading.tokens[row])}, ${after}: ${place}.`;
+          ? say("none taken")
+          : say("rank", { token: name(target), rank: number(rank), all: number(vocab_size), p: percent(p) });
+      this.lensLine.textContent = say("lens", { row, token: name(reading.tokens[row]), after, place });
       fill(
         this.lensBars,
         top.map(entry => el("li", null, this.bar({ ...entry, allowed: true }, top[0].p, target))),
       );
-      const heads = ["after layer", "rank", "probability", "likeliest"].map(text =>
-        el("th", { scope: "col" }, text),
-      );
+      const heads = words().columns.map(text => el("th", { scope: "col" }, text));
       const line = (entry, k) =>
         el(
           "tr",
@@ -1080,7 +1107,7 @@ const startLab = (() => {
 
   const number = n => n.toLocaleString("en-GB");
   const headName = (layer, head) =>
-    `layer ${layer + 1}, ${head === MEAN ? "the mean of its heads" : `head ${head + 1}`}`;
+    say(head === MEAN ? "mean" : "head", { layer: layer + 1, head: head + 1 });
   const percent = p => (p < 0.0005 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
   const replaceWord = (text, n, by) =>
     text.replace(WORD, found => (BLANKS.includes(found) || n-- !== 0 ? found : by));
@@ -1158,5 +1185,5 @@ const startLab = (() => {
     items.forEach(item => (item.tabIndex = item === stop ? 0 : -1));
   }
 
-  return (section, app) => new Lab(section, app);
+  return (section, app, old) => new Lab(section, app, old);
 })();

@@ -151,7 +151,7 @@ function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
     el("tr", { class: i === partALen - 1 ? "edge" : null, dataset: { lane: "mask", i } }, rowHeads[i], line),
   );
   const longest = Math.max(...[...rows, ...columns].map(({ token }) => widthOf(visible(token))));
-  const corner = el("td", { class: "corner" }, el("span", null, "query ↓ key →"));
+  const corner = el("td", { class: "corner" }, el("span", null, tell("corner")));
   const table = el(
     "table",
     { role: "grid", "aria-label": label, class: "mask" },
@@ -254,9 +254,7 @@ function widthOf(text) {
 function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arrive }) {
   const { rows, columns, partALen } = view,
     T = rows.length;
-  const summary =
-    `${label}: ${T} rows. ` + "Arrow keys move from cell to cell; each is explained beside the picture.";
-  const canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": summary });
+  const canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": tell("canvas", { label, rows: T }) });
   host.replaceChildren(canvas);
   const picture = el("canvas"); // the cells; the visible canvas is a copy with the crosshair
   let size = 2,

@@ -1,25 +1,23 @@
 // Region 8: the state as an address, as JSON, as Python and as a picture.
 
-const ADDRESS =
-  location.protocol === "file:"
-    ? "the address; it opens where this file is, on this computer"
-    : "the address";
-
 function startShare() {
   const save = (name, blob) => el("a", { href: URL.createObjectURL(blob), download: name }).click();
-  const picture = () => drawSvg(viewOf(app.derivation, {}), "attention mask of GLM"); // complete, at any step
+  const picture = () => drawSvg(viewOf(app.derivation, {}), tell("mask of", { name: "GLM" })); // at any step
+  const isFile = location.protocol === "file:";
   const svgText = () => new XMLSerializer().serializeToString(picture());
   byId("share-buttons").append(
-    button("Copy link", () => copy(ADDRESS, `${location.href.split("#")[0]}#${address()}`), {
-      id: "copy-link",
-    }),
-    button("Copy JSON", () => copy("the JSON", JSON.stringify(app.derivation)), { id: "copy-json" }),
-    button("Copy Python", () => copy("the Python", pythonOf(app.state)), { id: "copy-python" }),
-    button("Save SVG", () => save("glm-mask.svg", new Blob([svgText()], { type: "image/svg+xml" })), {
+    button(
+      tell("copy link"),
+      () => copy(isFile ? "address of file" : "address", `${location.href.split("#")[0]}#${address()}`),
+      { id: "copy-link" },
+    ),
+    button(tell("copy json"), () => copy("json", JSON.stringify(app.derivation)), { id: "copy-json" }),
+    button(tell("copy python"), () => copy("python", pythonOf(app.state)), { id: "copy-python" }),
+    button(tell("save svg"), () => save("glm-mask.svg", new Blob([svgText()], { type: "image/svg+xml" })), {
       id: "save-svg",
     }),
-    button("Save PNG", async () => save("glm-mask.png", await pngOf(svgText())), { id: "save-png" }),
-    button("Print", () => print(), { id: "print" }),
+    button(tell("save png"), async () => save("glm-mask.png", await pngOf(svgText())), { id: "save-png" }),
+    button(tell("print"), () => print(), { id: "print" }),
   );
 }
 
@@ -44,12 +42,13 @@ function pythonOf({ text, spans, order, objective }) {
   );
 }
 
+// what: its name in the table of words
 async function copy(what, text) {
   byId("to-copy").value = text;
   try {
     await navigator.clipboard.writeText(text);
     byId("copy-by-hand").hidden = true;
-    byId("shared").textContent = `Copied ${what}.`;
+    byId("shared").textContent = tell("copied", { what: tell(what) });
   } catch {
     byId("copy-by-hand").hidden = false;
     byId("shared").textContent = "";
@@ -86,11 +85,8 @@ function stateOfAddress(hash) {
   const objective = part("objective", "token"),
     step = Math.trunc(Number(part("step", LAST))) || 0,
     cut = part("cut");
-  if (!Object.hasOwn(MASK_NAMES, objective)) {
-    throw new Error(
-      `objective ${objective} is not accepted: it is one of ${Object.keys(MASK_NAMES).join(", ")}`,
-    );
-  }
+  if (!Object.hasOwn(MASK_NAMES, objective))
+    throw fault("objective", { objective, accepted: Object.keys(MASK_NAMES).join(", ") });
   return {
     ...FINISHED,
     text,
@@ -105,18 +101,50 @@ function stateOfAddress(hash) {
   };
 }
 
-let writing = null;
+// What an address shows of a state and does not change it: Back goes to the last change.
+const VIEWS = ["step", "pin", "at", "look"];
+const TYPING = 2000; // ms within which typed characters are one change
+const writing = { timer: 0, typed: 0, begun: false };
 
 function keepInAddress() {
   // delayed: browsers allow about two hundred changes in half a minute
-  clearTimeout(writing);
-  writing = setTimeout(() => {
-    try {
-      history.replaceState(null, "", `#${address()}`);
-    } catch {
-      /* a frame or a browser that allows no addresses: the page works without */
-    }
-  }, 150);
+  clearTimeout(writing.timer);
+  writing.timer = setTimeout(writeAddress, 150);
+}
+
+function writeAddress() {
+  const [before, now] = [location.hash.slice(1), address()],
+    query = queryOf(DATA.words);
+  const isTyped = document.activeElement === byId("text"),
+    goesOn = isTyped && Date.now() - writing.typed < TYPING,
+    isNew = writing.begun && (isChange(before, now) || query !== location.search);
+  writing.begun = true;
+  if (isTyped && before !== now) writing.typed = Date.now();
+  const url = `${query === location.search ? "" : location.pathname + query}#${now}`;
+  try {
+    if (isNew && !goesOn) history.pushState(null, "", url);
+    else history.replaceState(null, "", url);
+  } catch {
+    /* a frame or a browser that allows no addresses: the page works without */
+  }
+}
+
+// Whether two addresses differ in more than what is in view, or in tokens that a model has added.
+function isChange(before, now) {
+  const [old, next] = [before, now].map(parts => new URLSearchParams(parts));
+  const isMore = (next.get("taken") ?? "").startsWith(old.get("taken") ?? "");
+  for (const name of isMore ? [...VIEWS, "taken"] : VIEWS) [old, next].forEach(parts => parts.delete(name));
+  const sorted = parts => (parts.sort(), parts.toString());
+  return sorted(old) !== sorted(next);
+}
+
+// The address's own query with the language in it, unless it is that of the file.
+function queryOf(words) {
+  const parts = new URLSearchParams(location.search);
+  parts.delete("lang");
+  if (words !== DATA.languages[DATA.language]) parts.set("lang", document.documentElement.lang);
+  const query = parts.toString();
+  return query && `?${query}`;
 }
 
 function readAddress(hash) {
@@ -126,7 +154,16 @@ function readAddress(hash) {
     if (isSet) for (const { read } of app.addressed) read(new URLSearchParams(hash.slice(1)));
     return isSet;
   } catch (error) {
-    complain(`address: ${error.message}`);
+    complain(fault("address", { error: error.message }).message);
     return false;
   }
+}
+
+// Back and Forward: the language and the state of an address that this page has had.
+function goToAddress() {
+  const language = languageOf(location),
+    { hash } = location;
+  clearTimeout(writing.timer);
+  if (DATA.words !== DATA.languages[language]) speak(language);
+  readAddress(hash);
 }

@@ -99,44 +99,43 @@ const { glmSiblings, fillAs, siblingsPanel } = (() => {
 
   // ---- the panel ------------------------------------------------------------------------------------------
 
-  const ABOUT = {
-    glm: ["GLM", "sees both sides, and what it has written; decides where a blank ends"],
-    gpt: ["GPT", "sees only the left side; is told the length"],
-    bert: ["BERT", "sees both sides, guesses all masks at once; is told their number"],
-  };
+  let models = null,
+    asked = 0; // the question in view
 
   function siblingsPanel(spec) {
-    const siblings = glmSiblings(spec),
+    const siblings = (models ??= glmSiblings(spec)),
+      words = DATA.words.siblings,
       answers = el("div", { class: "sib-answers", "aria-live": "polite" });
     const buttons = spec.questions.map(question =>
       button(question.text, () => show(question), { class: "mono" }),
     );
     const show = question => {
+      asked = spec.questions.indexOf(question);
       buttons.forEach((node, n) => node.setAttribute("aria-pressed", spec.questions[n] === question));
       answers.replaceChildren(
         ...Object.entries(siblings).map(([name, model]) => answerOf(name, model, question)),
       );
     };
-    show(spec.questions[0]);
+    show(spec.questions[asked]);
     return el(
       "div",
       { class: "sib" },
-      el("div", { class: "sib-questions", role: "group", "aria-label": "a question" }, buttons),
+      el("div", { class: "sib-questions", role: "group", "aria-label": words.question }, buttons),
       answers,
     );
   }
 
   function answerOf(family, model, { text, lengths, right }) {
     const filled = fillAs(family, model, text, lengths),
-      [name, about] = ABOUT[family],
+      { about, right: yes, wrong: no } = DATA.words.siblings,
       good = right.includes(filled.text);
     return el(
       "section",
       { class: "sib-answer", dataset: { family, right: good } },
-      el("h4", null, name),
-      el("p", { class: "sib-about" }, about),
+      el("h3", null, DATA.words.models[family].name),
+      el("p", { class: "sib-about" }, about[family]),
       el("p", { class: "sib-text" }, el("bdi", null, filled.text)),
-      el("p", { class: "sib-verdict" }, good ? "✓ so it is in this world" : "✗ not so in this world"),
+      el("p", { class: "sib-verdict" }, good ? yes : no),
       el(
         "ol",
         { class: "sib-steps" },

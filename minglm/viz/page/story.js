@@ -1,9 +1,10 @@
 // The story "Break the mask": five short chapters before the instrument, in frames. Its words are
-// DATA.words.story (words.py). A frame is drawn from the state alone; tokens that move fly to their new
-// place.
+// DATA.words.story. A frame is drawn from the state alone; tokens that move fly to their new place.
+//
+//   startStory(section, app)    again in another language: it goes on where it was
 const startStory = (() => {
-  const W = DATA.words.story,
-    { text, spans, order } = W,
+  let W = DATA.words.story;
+  const { text, spans, order } = W,
     LAYERS = 2,
     YOU = 6; // the row that the reader is
   const glm = derive({ text, spans, order }, DATA.words),
@@ -19,7 +20,7 @@ const startStory = (() => {
     ROW = 260; // ms of a flight, and until the next row of the mask
   const names = W.frames.map(([name]) => name),
     is = (...some) => some.includes(names[at.frame]);
-  const quoted = (rows, d = glm) => rows.map(i => `“${d.tokens[i]}”`).join(", ");
+  const quoted = (rows, d = glm) => rows.map(i => `“${d.tokens[i]}”`).join(DATA.words.comma);
 
   // picks: rows of the quiz; holes: open cells "i,j" of the mask; off: positions switched off; light: a row
   // or null
@@ -192,7 +193,7 @@ const startStory = (() => {
       token: row.token,
       part: W.parts[glm.part[i]],
       state: W.states[mark],
-    }).replace(/, $/, "");
+    }).replace(/[,，] ?$/, "");
     const glyph = { right: "✓", missed: "+", wrong: "✗" }[mark] ?? "";
     const flip = () => {
       if (i === YOU) return;
@@ -313,7 +314,7 @@ const startStory = (() => {
         : W.harmless;
     return [
       el("p", { class: "leak", role: "status" }, told),
-      el("p", { class: "knows" }, W.knows, counts.join(", ")),
+      el("p", { class: "knows" }, W.knows, counts.join(DATA.words.comma)),
     ];
   }
 
@@ -445,7 +446,7 @@ const startStory = (() => {
   }
 
   function askModel() {
-    const model = app.model ?? glmModel(DATA.model),
+    const { model } = app.lab,
       session = model.session(W.blank, { k: 4, maxTokens: 6 }),
       { top } = session.step();
     while (!session.done) session.step();
@@ -618,7 +619,8 @@ const startStory = (() => {
 
   // ---- the region -----------------------------------------------------------------------------------------
 
-  return section => {
+  return (section, app) => {
+    W = DATA.words.story;
     const tab = (name, n) =>
       el(
         "li",
@@ -638,7 +640,7 @@ const startStory = (() => {
       grid: el("div"),
       after: el("div", { class: "story-after" }),
       sight: el("p"),
-      training: createTraining(W.training),
+      training: createTraining(W.training, ui.training),
       place: el("span", { class: "note" }),
       back: button(W.back, () => go(at.frame - 1)),
       next: button(W.next, () => go(at.frame + 1), { class: "primary" }),
@@ -686,10 +688,14 @@ const startStory = (() => {
       ),
     );
     section.append(ui.box, el("div", { class: "story-asked" }, el("h3", null, W.asked), asked));
-    new ResizeObserver(drawPath).observe(ui.board);
-    prefers("reduced-motion: reduce").addEventListener("change", stopPlay);
+    const resized = new ResizeObserver(drawPath);
+    resized.observe(ui.board);
+    prefers("reduced-motion: reduce").addEventListener("change", stopPlay, app.spoken);
+    app.spoken.signal.addEventListener("abort", () => {
+      stopPlay();
+      resized.disconnect();
+      ui.training.show(false);
+    });
     draw();
   };
 })();
-
-queueMicrotask(() => startStory(byId("story"))); // after the page itself

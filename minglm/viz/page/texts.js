@@ -3,6 +3,7 @@
 
 const LONGEST = 128; // tokens of a text
 
+// label: its name in the table of words
 const tokenizers = {
   words: { label: "words", cut: splitWords, join: joinWords },
   characters: { label: "characters", cut: splitCharacters, join: tokens => tokens.join("") },
@@ -48,11 +49,9 @@ function tokenizerOf(tokens) {
 
 // A text that was typed or came with an address, if its mask fits on a screen.
 function fitting(tokens) {
-  if (!tokens.length) throw new Error("text: it is empty; at least one word is needed");
-  if (tokens.length <= LONGEST) return tokens;
-  throw new Error(
-    `text: ${tokens.length} tokens came; up to ${LONGEST} are accepted, as the mask has to fit on a screen`,
-  );
+  if (!tokens.length) throw fault("empty");
+  if (tokens.length > LONGEST) throw fault("too long", { n: tokens.length, most: LONGEST });
+  return tokens;
 }
 
 function areSame(list, other) {
@@ -115,12 +114,7 @@ function parseSlices(text) {
   if (!text.trim()) return [];
   return text.split(",").map(piece => {
     const match = /^\s*(\d{1,9}):(\d{1,9})\s*$/.exec(piece);
-    if (!match) {
-      throw new Error(
-        `span ${piece.trim()} is not accepted: spans are start:end, counted from 0 and without the end, ` +
-          "with commas between them, as in 2:3, 4:6",
-      );
-    }
+    if (!match) throw fault("slices", { span: piece.trim() });
     return [Number(match[1]), Number(match[2])];
   });
 }
@@ -141,11 +135,11 @@ function sampled(text, objective, { ratio, mean, seed }) {
   return { spans, order: rng.shuffle(range(0, spans.length)), objective };
 }
 
-// ---- presets: examples, and the questions that users of GLM ask -------------------------------------------
+// ---- presets: examples, and what users of GLM ask; their words are in DATA.words.presets -----------------
 
 const PRESETS = [
   {
-    name: "Paper's figure",
+    id: "paper",
     text: "x1 x2 x3 x4 x5 x6",
     spans: [
       [2, 3],
@@ -153,51 +147,37 @@ const PRESETS = [
     ],
     order: [1, 0],
     step: 0,
-    answer: "Figure 2 of the paper: two blanks, the second of which is written first.",
   },
   {
-    name: "One blank",
+    id: "one",
     text: "the capital of France is the city of Paris",
     spans: [[5, 9]],
-    answer:
-      "One blank at the end makes a prefix LM: the text before it is bidirectional, the blank is " +
-      "written from left to right.",
   },
   {
-    name: "[gMASK]",
+    id: "document",
     text: "once upon a time there lived a king [EOS]",
     spans: [[4, 9]],
     objective: "document",
-    answer:
-      "[gMASK], here [gM], is one long blank at the end. This text ends in [EOS], so the model also " +
-      "learns to stop, with [E].",
   },
   {
-    name: "[sMASK]",
+    id: "sentence",
     text: "It rained. We stayed at home. Then the sun came out.",
     spans: [[2, 6]],
     objective: "sentence",
-    answer: "[sMASK], here [sM], stands for whole sentences, about 15 % of the tokens of a long text.",
   },
   {
-    name: "Cut document",
+    id: "cut",
     text: "the river ran down from the hills to the",
     spans: [[3, 9]],
     objective: "document",
-    answer:
-      "The document continues after this excerpt, so its end is unknown: the last row learns “the”, " +
-      "and there is no [E].",
   },
   {
-    name: "No blank",
+    id: "none",
     text: "nothing is hidden here",
     spans: [],
-    answer:
-      "Without a blank there is no Part B: every row sees every row, as in BERT, and nothing is " +
-      "learned.",
   },
   {
-    name: "Neighbours",
+    id: "neighbours",
     text: "It rained. It stopped. We left.",
     spans: [
       [0, 2],
@@ -205,58 +185,40 @@ const PRESETS = [
     ],
     order: [1, 0],
     objective: "sentence",
-    answer:
-      "Adjacent blanks remain two: each has its own mask, position and [S]. Whole sentences can be " +
-      "adjacent; spans of tokens are drawn at least one token apart.",
   },
   {
-    name: "ChatGLM-6B",
+    id: "chatglm",
     text: "你 是 谁 ？ 我 是 一 个 模 型",
     spans: [[4, 10]],
     objective: "document",
-    answer:
-      "ChatGLM-6B reads a question and [gMASK] and writes the answer after [S]: the question is " +
-      "bidirectional, the answer sees the question and its own past.",
   },
 ];
 const QUESTIONS = [
   {
-    name: "Do written tokens keep the position of [MASK]?",
+    id: "keep",
     asked: "zai-org/ChatGLM2-6B#188",
     text: "the weather is really nice and warm so we go out",
     spans: [[4, 7]],
     pin: [10, 4],
-    answer:
-      "Yes, and a second position counts inside: every row of a blank keeps the position of its " +
-      "[M], here 4, while the block position continues: 1, 2, 3, 4. GLM-130B dropped the second position: " +
-      "[MASK] keeps one position, after [gMASK] it continues.",
   },
   {
-    name: "Is [gMASK] 2-D as well?",
+    id: "gmask",
     asked: "zai-org/ChatGLM-6B#498",
     text: "today the sky is blue and clear",
     spans: [[3, 7]],
     objective: "document",
     pin: [6, 3],
-    answer:
-      "In GLM, yes: [gM] is a blank like any other, so all its rows have its position, here 3, and " +
-      "the block position counts inside. In models with a single position, such as GLM-130B, it continues " +
-      "after [gMASK].",
   },
   {
-    name: "Why are later masks “just causal”?",
+    id: "causal",
     asked: "hiyouga/ChatGLM-Efficient-Tuning#263",
     beside: ["gpt"],
     text: "question one answer one question two answer two",
     spans: [[0, 8]],
     objective: "document",
-    answer:
-      "Because Part A is only [gM]: max(1, i + 1) is i + 1. ChatGLM2 was tuned for dialogue like " +
-      "this, questions included: a dialogue of many turns is one sequence, and earlier turns need not be " +
-      "computed again.",
   },
   {
-    name: "Where does the shape come from?",
+    id: "shape",
     asked: "zai-org/ChatGLM2-6B#542",
     text: "x1 x2 x3 x4 x5 x6",
     spans: [
@@ -265,25 +227,11 @@ const QUESTIONS = [
     ],
     order: [1, 0],
     pin: [6, 9],
-    answer:
-      "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. So " +
-      "Part A is a full square with a full block below it, and Part B is a triangle. The rest is names " +
-      "for cells.",
   },
 ];
 
 // A preset as a patch of the state.
-function stateOfPreset({
-  text,
-  objective = "token",
-  spans,
-  order,
-  step = LAST,
-  pin = null,
-  beside,
-  answer,
-  asked,
-}) {
+function stateOfPreset({ text, objective = "token", spans, order, step = LAST, pin = null, beside, id }) {
   return {
     text: splitWords(text),
     objective,
@@ -293,7 +241,15 @@ function stateOfPreset({
     step,
     walk: null,
     pin,
-    answer: asked ? `${answer} (Asked in ${asked}.)` : answer,
+    answer: id,
     ...(beside && { beside }),
   };
+}
+
+// What the page says about the text of a preset; asked: where a question comes from.
+function answerOf(id) {
+  const preset = [...PRESETS, ...QUESTIONS].find(preset => preset.id === id);
+  if (!preset) return "";
+  const [, answer] = DATA.words.presets[id];
+  return preset.asked ? tell("asked", { answer, where: preset.asked }) : answer;
 }

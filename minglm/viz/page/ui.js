@@ -2,18 +2,14 @@
 // its rows and mask, and every region is drawn from the two.
 
 const LAST = DATA.words.steps.glm.length; // the step after which everything is shown; so does step 0
-const SPEEDS = [
-  ["0.5", "slow"],
-  ["1", "normal"],
-  ["2", "fast"],
-];
+const SPEEDS = { slow: "0.5", normal: "1", fast: "2" };
 const SAMPLING = { ratio: 15, mean: 3, seed: 0 }; // initial values of the sampler's fields
 
 // ---- the state --------------------------------------------------------------------------------------------
 
 // text: tokens; spans, order: as for explain(); step: 0 .. LAST; walk: the cell that the last step has
 // reached, or null; pin: a cell [i, j] or null; beside: models; only: differences only; tokenizer: its name;
-// answer: the text of a preset.
+// answer: the id of a preset whose answer is shown.
 const app = {
   data: DATA,
   state: {
@@ -30,9 +26,8 @@ const app = {
     answer: "",
   },
   derivation: null,
-  listeners: [],
-  on: (event, listener) => app.listeners.push(listener),
   addressed: [], // {write: () => pairs, read: (parts) => ...}: other regions whose state is in the address
+  spoken: null, // an AbortController: it ends what listens or runs in one language
   address: new URLSearchParams(), // with which the page was opened
   why: (i, j) => why(app.derivation, i, j, DATA.words),
   announce: text => (byId("announcer").textContent = text),
@@ -62,7 +57,6 @@ function set(patch, place = "error") {
   complain("");
   draw();
   keepInAddress();
-  for (const listener of app.listeners) listener(app);
   return true;
 }
 
@@ -81,7 +75,7 @@ function editSpans(spans, place) {
 function complain(message, place = "error") {
   const isStale = message !== "" && place === "error";
   document.querySelector("main").classList.toggle("stale", isStale);
-  if (isStale) byId("length").textContent = "the pictures show the text before";
+  if (isStale) byId("length").textContent = tell("stale");
   for (const line of ["error", "spans-error"].map(byId)) {
     line.textContent = line.id === place ? message : "";
     line.hidden = line.textContent === "";
@@ -137,7 +131,8 @@ function startText() {
   const box = byId("text");
   box.addEventListener("input", () => read(app.state.tokenizer || "words"));
   drawTokenizers();
-  const choice = preset => button(preset.name, () => set(stateOfPreset(preset)), { class: "preset" });
+  const choice = preset =>
+    button(DATA.words.presets[preset.id][0], () => set(stateOfPreset(preset)), { class: "preset" });
   byId("examples").append(...PRESETS.map(choice));
   byId("questions").append(...QUESTIONS.map(choice));
 
@@ -166,9 +161,9 @@ function drawTokenizers() {
       "label",
       null,
       el("input", { type: "radio", name: "tokenizer", value: name, checked: name === tokenizer }),
-      tokenizers[name].label,
+      tell(tokenizers[name].label),
     );
-  fill(byId("tokenizers"), el("legend", null, "cut into"), Object.keys(tokenizers).map(radio));
+  fill(byId("tokenizers"), el("legend", null, tell("cut")), Object.keys(tokenizers).map(radio));
 }
 
 function drawText() {
@@ -177,7 +172,7 @@ function drawText() {
   if (box !== document.activeElement) box.value = (tokenizers[tokenizer] ?? tokenizers.characters).join(text);
   byId("length").textContent = count(text.length, "token");
   for (const radio of document.getElementsByName("tokenizer")) radio.checked = radio.value === tokenizer;
-  byId("answer").textContent = answer;
+  byId("answer").textContent = answerOf(answer);
   byId("answer").hidden = !answer;
 }
 
@@ -196,10 +191,11 @@ function startChips() {
   chips.addEventListener("pointerover", event => {
     if (run.dragging && chipOf(event) !== undefined) choose(run.from, chipOf(event), true);
   });
-  document.addEventListener("pointerup", () => {
+  const drop = () => {
     if (run.dragging && run.from !== run.to) blankRun();
     run.dragging = false;
-  });
+  };
+  document.addEventListener("pointerup", drop, app.spoken);
   chips.addEventListener("click", event => chipOf(event) !== undefined && blank(Number(chipOf(event))));
   chips.addEventListener("keydown", event => {
     const last = app.state.text.length - 1;
@@ -238,7 +234,9 @@ function startSampling() {
   const objective = el(
     "select",
     { id: "objective", onchange: () => edit({ objective: objective.value }) },
-    Object.keys(MASK_NAMES).map(name => el("option", { value: name }, `${name}: ${MASK_NAMES[name]}`)),
+    Object.entries(MASK_NAMES).map(([name, mask]) =>
+      el("option", { value: name }, `${DATA.words.page.objectives[name]}: ${mask}`),
+    ),
   );
   const typed = el("input", {
     type: "text",
@@ -256,24 +254,22 @@ function startSampling() {
     },
   });
   byId("sampling").append(
-    field("objective", objective),
-    field("blanked, %", number("ratio", SAMPLING.ratio, { min: 1, max: 100 })),
-    field("mean length", number("mean", SAMPLING.mean, { min: 0.5, max: 20, step: 0.5 })),
-    field("seed", number("seed", SAMPLING.seed, { min: 0, step: 1 })),
-    el("button", { type: "submit", id: "sample-button" }, "Sample"),
-    button("Next seed", () => (byId("sample-seed").stepUp(), sample()), { id: "next-seed" }),
+    field(tell("objective"), objective),
+    field(tell("ratio"), number("ratio", SAMPLING.ratio, { min: 1, max: 100 })),
+    field(tell("mean"), number("mean", SAMPLING.mean, { min: 0.5, max: 20, step: 0.5 })),
+    field(tell("seed"), number("seed", SAMPLING.seed, { min: 0, step: 1 })),
+    el("button", { type: "submit", id: "sample-button" }, tell("sample")),
+    button(tell("next seed"), () => (byId("sample-seed").stepUp(), sample()), { id: "next-seed" }),
   );
-  byId("sampling").after(field("spans, start:end", typed)); // outside the form, where Enter samples
+  byId("sampling").after(field(tell("slices"), typed)); // outside the form, where Enter samples
   byId("sampling").addEventListener("submit", event => (event.preventDefault(), sample()));
 
   function sample() {
     const [ratio, mean, seed] = ["ratio", "mean", "seed"].map(name => byId(`sample-${name}`).valueAsNumber);
     try {
-      if (!(ratio > 0 && ratio <= 100))
-        throw new Error("blanked: a share above 0 and up to 100 % is accepted");
-      if (!(mean > 0)) throw new Error("mean length: a number above 0 is accepted");
-      if (!Number.isSafeInteger(seed) || seed < 0)
-        throw new Error("seed: a whole number from 0 on is accepted");
+      if (!(ratio > 0 && ratio <= 100)) throw fault("ratio");
+      if (!(mean > 0)) throw fault("mean");
+      if (!Number.isSafeInteger(seed) || seed < 0) throw fault("seed");
       edit(sampled(app.state.text, app.state.objective, { ratio: ratio / 100, mean, seed }), "spans-error");
     } catch (error) {
       complain(error.message, "spans-error");
@@ -306,7 +302,11 @@ function drawChips() {
           "aria-pressed": String(k >= 0),
           tabindex: i === run.to ? 0 : -1,
           dataset: states,
-          "aria-label": `${visible(token)} ${i}, token ${i}${k >= 0 ? `, span s${k + 1}` : ""}`,
+          "aria-label": tell("chip", {
+            token: visible(token),
+            i,
+            span: k < 0 ? "" : tell("chip span", { k: k + 1 }),
+          }),
         },
         tokenEl(token),
         el("small", { class: "index", "aria-hidden": true }, i),
@@ -316,8 +316,11 @@ function drawChips() {
   );
   markRun();
   const blanked = spans.reduce((sum, [start, end]) => sum + end - start, 0);
-  byId("spans-note").textContent =
-    `${count(spans.length, "span")}, ${blanked} of ${count(text.length, "token")} blanked`;
+  byId("spans-note").textContent = tell("blanked", {
+    spans: count(spans.length, "span"),
+    n: blanked,
+    tokens: count(text.length, "token"),
+  });
   byId("objective").value = objective;
   if (byId("slices") !== document.activeElement) byId("slices").value = slices(spans);
 }
@@ -355,8 +358,8 @@ function startOrder() {
     edit({ order });
   };
   byId("order-buttons").append(
-    button("Shuffle", shuffle, { id: "shuffle" }),
-    button("Text order", () => edit({ order: range(0, app.state.spans.length) }), { id: "canonical" }),
+    button(tell("shuffle"), shuffle, { id: "shuffle" }),
+    button(tell("text order"), () => edit({ order: range(0, app.state.spans.length) }), { id: "canonical" }),
   );
   const pieces = byId("pieces"),
     pieceOf = event => event.target.closest("[data-k]");
@@ -388,7 +391,7 @@ function drawOrder() {
   const move = (k, place, name, arrow, isOff) =>
     button(arrow, () => isOff || edit({ order: moved(order, k, place) }), {
       class: "move",
-      "aria-label": `move s${k + 1} ${name}`,
+      "aria-label": tell(name, { k: k + 1 }),
       "aria-disabled": String(isOff),
       "data-key": `${name}-${k}`,
     });
@@ -405,7 +408,7 @@ function drawOrder() {
       ),
       move(k, place + 1, "later", "▶", place === order.length - 1),
     );
-  fill(byId("pieces"), order.length ? order.map(piece) : el("li", { class: "none" }, "no span, no Part B"));
+  fill(byId("pieces"), order.length ? order.map(piece) : el("li", { class: "none" }, tell("no span")));
   byId("pieces").dataset.shown = isKnown;
   byId("shuffle").disabled = byId("canonical").disabled = order.length < 2;
 }
@@ -424,29 +427,30 @@ function startPlayer() {
     id: "scrub",
     min: 0,
     value: 0,
-    "aria-label": "step",
+    "aria-label": tell("step"),
     oninput: () => (goTo(scrub.valueAsNumber), pause()),
   });
   const speed = el(
     "select",
     { id: "speed", onchange: () => player.timer && (pause(), play()) },
-    SPEEDS.map(([value, name]) => el("option", { value }, name)),
+    Object.entries(SPEEDS).map(([name, value]) => el("option", { value }, tell(name))),
   );
   speed.value = "1";
   byId("player").append(
-    button("◀ Back", () => (pause(), move(-1)), { id: "previous" }),
-    button("Next ▶", () => (pause(), move(1)), { id: "next", class: "primary" }),
-    button("Play", () => (player.timer ? pause() : play()), { id: "play" }),
+    button(tell("back"), () => (pause(), move(-1)), { id: "previous" }),
+    button(tell("next"), () => (pause(), move(1)), { id: "next", class: "primary" }),
+    button(tell("play"), () => (player.timer ? pause() : play()), { id: "play" }),
     scrub,
-    field("speed", speed),
+    field(tell("speed"), speed),
     button(
-      "Cell by cell",
+      tell("cell by cell"),
       () => (pause(), set({ step: LAST, pin: null, walk: app.state.walk === null ? 0 : null })),
       { id: "walk", "aria-pressed": "false" },
     ),
   );
-  prefers("reduced-motion: reduce").addEventListener("change", pause);
-  const leave = ([{ isIntersecting }]) => byId("stepper").classList.toggle("away", !isIntersecting);
+  prefers("reduced-motion: reduce").addEventListener("change", pause, app.spoken);
+  const stepper = byId("stepper"),
+    leave = ([{ isIntersecting }]) => stepper.classList.toggle("away", !isIntersecting);
   new IntersectionObserver(leave).observe(document.querySelector(".desk"));
 }
 
@@ -481,9 +485,10 @@ function growMask() {
   );
 }
 
-// Milliseconds that a sentence takes to read: a second, and 0.35 s per word.
+// Milliseconds that a sentence takes to read: a second, and 0.35 s per word or two Chinese characters.
 function readingTime(sentence) {
-  return 1000 + 350 * sentence.split(/\s+/).length;
+  const characters = sentence.match(/[\u4e00-\u9fff]/g) ?? [];
+  return 1000 + 350 * (sentence.split(/\s+/).length + characters.length / 2);
 }
 
 function move(by) {
@@ -533,25 +538,23 @@ function drawPlayer() {
   const reached = { order: stepReached("order"), sample: stepReached("masks"), mask: isWhole() };
   for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
   byId("step-name").textContent =
-    step === 0 ? "the finished picture" : `step ${step} of ${LAST}: ${steps[step - 1][0]}`;
-  byId("step-sentence").textContent =
     step === 0
-      ? `The complete sample that GLM makes of this text. Press Next to build it in ${LAST} steps.`
-      : walk === null
-        ? steps[step - 1][1]
-        : cellSentence(walk);
+      ? tell("finished")
+      : tell("at step", { n: step, all: LAST, name: DATA.words["step names"][steps[step - 1][0]] });
+  byId("step-sentence").textContent =
+    step === 0 ? tell("whole", { n: LAST }) : walk === null ? steps[step - 1][1] : cellSentence(walk);
   scrub.max = walk === null ? LAST : T * T - 1;
   scrub.value = walk ?? step;
-  scrub.setAttribute("aria-label", walk === null ? "step" : "cell");
+  scrub.setAttribute("aria-label", tell(walk === null ? "step" : "cell"));
   scrub.setAttribute(
     "aria-valuetext",
-    walk === null ? byId("step-name").textContent : `cell ${walk} of ${T * T}`,
+    walk === null ? byId("step-name").textContent : tell("at cell", { n: walk, all: T * T }),
   );
   byId("previous").setAttribute("aria-disabled", (walk ?? step) === 0);
   byId("next").setAttribute("aria-disabled", isAtEnd());
-  byId("play").textContent = player.timer ? "Pause" : "Play";
+  byId("play").textContent = tell(player.timer ? "pause" : "play");
   byId("play").disabled = isCalm;
-  byId("play").title = isCalm ? "Off, because your system prefers reduced motion" : "";
+  byId("play").title = isCalm ? tell("calm") : "";
   byId("walk").setAttribute("aria-pressed", walk !== null);
 }
 
@@ -560,16 +563,9 @@ function cellSentence(walk) {
     i = Math.floor(walk / T),
     j = walk % T;
   const rule = app.derivation.rule[i][j],
-    { code, open } = DATA.words.rules[rule];
-  return `i = ${i}, j = ${j}: the rule “${rule}”, ${code}, so the cell is ${open ? "open" : "shut"}.`;
+    { code } = DATA.words.rules[rule];
+  return tell("walk", { i, j, rule, code, state: stateOfCell(app.derivation, i, j) });
 }
-
-const LANES = {
-  tokens: "reads",
-  position_ids: "position",
-  block_position_ids: "block position",
-  targets: "learns",
-};
 
 function drawLanes() {
   const d = app.derivation,
@@ -591,7 +587,7 @@ function drawLanes() {
     el(
       "th",
       { scope: "colgroup", colspan: to - from, class: edge(from), dataset: { shown: stepReached(step) } },
-      part,
+      DATA.words.parts[part],
     );
   const line = ([lane, name]) => el("tr", null, el("th", { scope: "row" }, name), d.tokens.map(cell(lane)));
   fill(
@@ -599,12 +595,8 @@ function drawLanes() {
     el(
       "table",
       { class: "lanes" },
-      el(
-        "thead",
-        null,
-        el("tr", null, el("td"), brace("Part A", 0, A, "masks"), brace("Part B", A, T, "order")),
-      ),
-      el("tbody", null, Object.entries(LANES).map(line)),
+      el("thead", null, el("tr", null, el("td"), brace("A", 0, A, "masks"), brace("B", A, T, "order"))),
+      el("tbody", null, Object.entries(DATA.words.page.lanes).map(line)),
     ),
   );
   requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
@@ -627,14 +619,18 @@ let maskMatrix = null;
 
 function startMask() {
   maskMatrix = createMatrix(byId("grid"), {
-    label: "attention mask of GLM: rows are queries, columns are keys",
+    label: tell("mask label"),
     onPoint: cell => point("glm", cell),
     onPin: pin,
   });
 }
 
 function pair(query, key) {
-  return `${quoted(query)} looks at ${quoted(key)}`;
+  return tell("looks at", { query: quoted(query), key: quoted(key) });
+}
+
+function stateOfCell(d, i, j) {
+  return DATA.words.states[d.mask[i][j] ? "open" : "shut"];
 }
 
 // With `inSteps`, what the steps have not added yet is left out.
@@ -654,7 +650,7 @@ function viewOf(d, { inSteps = false, ...more }) {
     })),
     partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
     kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
-    describe: (i, j) => `${pair(d.tokens[i], d.tokens[j])}: ${d.mask[i][j] ? "open" : "shut"}`,
+    describe: (i, j) => tell("pair", { pair: pair(d.tokens[i], d.tokens[j]), state: stateOfCell(d, i, j) }),
     ...more,
   };
 }
@@ -666,7 +662,7 @@ function drawMask() {
   byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
   maskMatrix.draw(viewOf(d, { inSteps: true }));
   byId("density").textContent = isWhole()
-    ? `${open} of ${T * T} cells open: ${Math.round((100 * open) / (T * T))} %`
+    ? tell("density", { open, all: T * T, share: Math.round((100 * open) / (T * T)) })
     : "";
   byId("legend").hidden = !isWhole();
   const counts = {};
@@ -676,7 +672,7 @@ function drawMask() {
       "li",
       { class: counts[kind] ? null : "absent", dataset: { kind } },
       swatch(kind),
-      el("span", null, ofGlm(DATA.meaning[kind])),
+      el("span", null, ofGlm(DATA.words.meaning[kind])),
       el("span", { class: "count" }, isWhole() ? (counts[kind] ?? 0) : ""),
     );
   fill(byId("legend"), Object.keys(DATA.kinds).map(line));
@@ -760,28 +756,23 @@ function drawCard(cell) {
   const d = app.derivation,
     card = byId("card");
   if (!cell) {
-    return fill(
-      card,
-      el(
-        "p",
-        { class: "note" },
-        isWhole()
-          ? "Point at a cell, or move with the arrow keys, to see here why it is open or shut. " +
-              "Click to pin it."
-          : "The mask comes with the last step.",
-      ),
-    );
+    return fill(card, el("p", { class: "note" }, tell(isWhole() ? "point" : "mask comes")));
   }
   const { i, j } = cell,
     rule = d.rule[i][j],
-    { open, code, meaning } = DATA.words.rules[rule];
+    { code, meaning } = DATA.words.rules[rule];
   const line = (term, ...what) => [el("dt", null, term), el("dd", null, what)];
   const who = (role, row) => {
     const span = d.span_id[row],
-      where = `row ${row}, Part ${d.part[row]}${span >= 0 ? `, s${span + 1}` : ""}`;
-    const token = el("span", { dataset: span >= 0 ? spanData(span) : {} }, tokenEl(d.tokens[row]));
-    const positions = `position ${d.position_ids[row]}, block position ${d.block_position_ids[row]}`;
-    return line(el("span", { class: role }, role), token, ` ${where}, ${positions}`);
+      token = el("span", { dataset: span >= 0 ? spanData(span) : {} }, tokenEl(d.tokens[row]));
+    const where = tell("row", {
+      row,
+      part: DATA.words.parts[d.part[row]],
+      span: span < 0 ? "" : tell("row span", { k: span + 1 }),
+      position: d.position_ids[row],
+      block: d.block_position_ids[row],
+    });
+    return line(el("span", { class: role }, tell(role)), token, where);
   };
   const source = DATA.rule.trim().split("\n").pop().trim(); // the line of Python that returns
   fill(
@@ -790,12 +781,12 @@ function drawCard(cell) {
       "p",
       { class: "verdict" },
       swatch(d.kind[i][j]),
-      el("b", null, open ? "open" : "shut"),
+      el("b", null, stateOfCell(d, i, j)),
       " ",
       tokenEl(d.tokens[i]),
-      " looks at ",
+      tell("verdict"),
       tokenEl(d.tokens[j]),
-      app.state.pin && el("span", { class: "pin" }, "pinned"),
+      app.state.pin && el("span", { class: "pin" }, tell("pinned")),
     ),
     el("p", { id: "why" }, legible(app.why(i, j))),
     el(
@@ -803,16 +794,16 @@ function drawCard(cell) {
       null,
       who("query", i),
       who("key", j),
-      line("kind", el("span", { id: "kind" }, d.kind[i][j])),
+      line(tell("kind"), el("span", { id: "kind" }, d.kind[i][j])),
       line(
-        "rule",
+        tell("rule"),
         el("code", { id: "rule" }, rule),
-        " where ",
+        tell("where"),
         el("code", null, code),
-        `: ${ofGlm(meaning)}`,
+        tell("means", { meaning: ofGlm(meaning) }),
       ),
       line(
-        "code",
+        tell("code"),
         el("code", null, source),
         ` = max(${d.part_a_len}, ${i} + 1) = ${keysOfRow(i, d.part_a_len)}`,
       ),
@@ -827,7 +818,7 @@ function startTheme() {
   const root = document.documentElement,
     system = prefers("color-scheme: dark");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const nameTheme = () => (byId("theme").textContent = isDark() ? "Light" : "Dark");
+  const nameTheme = () => (byId("theme").textContent = tell(isDark() ? "light" : "dark"));
   const drawTheme = () => {
     nameTheme();
     compared = []; // a canvas keeps the colours it was painted with
@@ -844,13 +835,14 @@ function startTheme() {
     turn(isDark() ? "light" : "dark");
     remember("theme", root.dataset.theme);
   });
-  addEventListener("beforeprint", () => {
+  const lighten = () => {
     chosen = root.dataset.theme;
     turn("light");
     drawCompareNow();
-  });
-  addEventListener("afterprint", () => turn(chosen));
-  system.addEventListener("change", drawTheme);
+  };
+  addEventListener("beforeprint", lighten, app.spoken);
+  addEventListener("afterprint", () => turn(chosen), app.spoken);
+  system.addEventListener("change", drawTheme, app.spoken);
   nameTheme();
 }
 
@@ -871,9 +863,61 @@ function recall(key) {
   }
 }
 
-function startPage() {
-  const { text, spans, order, objective } = DATA.derivation;
-  app.derivation = DATA.derivation;
+// ---- the language -----------------------------------------------------------------------------------------
+
+const isScript = node => node.nodeName === "SCRIPT";
+const BODY = [...document.body.children].filter(node => !isScript(node)).map(node => node.cloneNode(true));
+const KEPT = ["sample-ratio", "sample-mean", "sample-seed"]; // fields whose values are no part of the state
+
+function nameParts() {
+  document.documentElement.lang = Object.keys(DATA.languages).find(
+    code => DATA.languages[code] === DATA.words,
+  );
+  document.title = tell("title");
+  for (const node of document.querySelectorAll("[data-t]")) node.textContent = tell(node.dataset.t);
+  for (const node of document.querySelectorAll("[data-label]"))
+    node.setAttribute("aria-label", tell(node.dataset.label));
+  const others = Object.entries(DATA.languages).filter(([, words]) => words !== DATA.words);
+  byId("languages").append(
+    ...others.map(([lang, { language }]) =>
+      button(language, () => speakAnew(lang), { lang, id: `to-${lang}` }),
+    ),
+  );
+}
+
+function speakAnew(language) {
+  speak(language);
+  byId("languages").firstChild.focus();
+  keepInAddress();
+}
+
+// Build the page once more in another language; its state stays.
+function speak(language) {
+  const top = scrollY,
+    open = [...document.querySelectorAll("details")].map(node => node.open),
+    values = KEPT.map(id => byId(id).value);
+  pause();
+  app.spoken.abort();
+  DATA.words = DATA.languages[language];
+  for (const node of [...document.body.children]) if (!isScript(node)) node.remove();
+  document.body.prepend(...BODY.map(node => node.cloneNode(true)));
+  for (const model of Object.keys(family)) delete family[model];
+  Object.assign(app, { addressed: [], derivation: derive(app.state, DATA.words) });
+  compared = [];
+  build();
+  KEPT.forEach((id, n) => (byId(id).value = values[n]));
+  draw();
+  startOthers();
+  document.querySelectorAll("details").forEach((node, n) => (node.open = open[n]));
+  scrollTo({ top, behavior: "instant" });
+}
+
+// ---- the page ---------------------------------------------------------------------------------------------
+
+// Everything that is made once for each language.
+function build() {
+  app.spoken = new AbortController();
+  nameParts();
   startText();
   startChips();
   startSampling();
@@ -883,15 +927,27 @@ function startPage() {
   startCompare();
   startShare();
   startTheme();
+  byId("model").hidden = !DATA.model;
+  byId("siblings").hidden = !DATA.siblings;
+}
+
+function startPage() {
+  const { text, spans, order, objective } = DATA.derivation;
+  app.derivation = DATA.derivation;
+  build();
   const { hash } = location; // before the first state is written to it
   app.address = new URLSearchParams(hash.slice(1));
   set({ text, spans, order, objective, tokenizer: tokenizerOf(text), pin: DATA.pin });
   readAddress(hash);
-  addEventListener("hashchange", () => readAddress(location.hash));
-  byId("model").hidden = !DATA.model;
-  byId("siblings").hidden = !DATA.siblings;
+  addEventListener("popstate", goToAddress);
+  startOthers();
+}
+
+// The regions that stand on this one.
+function startOthers() {
   if (DATA.siblings) byId("siblings").append(siblingsPanel(DATA.siblings));
-  if (DATA.model) startLab(byId("model"), app);
+  if (DATA.model) app.lab = startLab(byId("model"), app, app.lab);
+  if (byId("story")) startStory(byId("story"), app);
 }
 
 queueMicrotask(startPage); // after all scripts have been read

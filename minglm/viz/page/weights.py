@@ -74,7 +74,7 @@ def recorded_spec(model, tokenizer, text, name=""):
     chosen: (T - part_a_len) tokens, the one after each row of Part B. lens: for layers 0 (the embeddings) ..
     num_layers and each such row, [log P(chosen), its rank, most likely token, its P, second, its P, ...].
     attention: for each layer base64 of bytes, round(255 * weight) of what each row sees, row by row, head by
-    head. Layers that would make the page too large are left out, the middle ones first; `note` lists them.
+    head. Layers that would make the page too large are left out, the middle ones first: `dropped`.
     """
     _check(model, tokenizer)
     Draft(
@@ -92,11 +92,7 @@ def recorded_spec(model, tokenizer, text, name=""):
     dropped = {"attention": _thin_out(attention, budget)}
     dropped["lens"] = _thin_out(lens, MAX_SPEC - _size(spec) + _size(lens), keep=1)  # the output stays
     dropped["attention"] = [layer + 1 for layer in dropped["attention"]]  # layer 0 of the lens: embeddings
-    spec["note"] = "; ".join(
-        f"left out to keep the page small: {what} of layers {', '.join(map(str, layers))}"
-        for what, layers in dropped.items()
-        if layers
-    )
+    spec["dropped"] = dropped
     if _size(spec) > MAX_SPEC:
         raise MinglmError(f"text: a page of it would take {_size(spec):,} bytes; {MAX_SPEC:,} are accepted")
     return spec
@@ -156,7 +152,6 @@ def _head(kind, model, tokenizer, text, name):
         "kind": kind,
         "name": name,
         "text": text,
-        "note": "",
         "config": config,
         "parameters": model.num_parameters(),
         "fingerprint": tokenizer.fingerprint,

@@ -13,6 +13,7 @@ from minglm import GLM, MinglmError, Tokenizer, fill
 from minglm.batch import pack
 from minglm.infilling import Example
 from minglm.use.drafts import Dials, Draft
+from minglm.use.models import BOX, load
 from minglm.viz.derivation import EXAMPLE, explain
 from minglm.viz.page import html, iframe
 from minglm.viz.page.weights import live_spec, quantised, recorded_spec
@@ -510,6 +511,16 @@ def test_buttons_put_blanks_into_the_text_and_examples_replace_it(lab):
     lab.box.get_by_label("an example").select_option(index=2)
     assert lab.text_box.input_value().count("[MASK]") == 1
     assert lab.button("Fill").is_enabled()
+
+
+def test_the_examples_suit_the_bundled_model(lab):
+    examples = lab.box.locator("option[value*=' ']").evaluate_all("all => all.map(one => one.value)")
+    model, tokenizer = load(BOX)
+    filled = [fill(model, tokenizer, text).text for text in examples[:4]]
+    answers = ("singing", "coat", "water and went to the kitchen", "The dog was very happy")
+    assert all(answer in text for text, answer in zip(filled, answers, strict=True)), filled
+    assert [text.count("MASK]") for text in examples] == [1, 1, 2, 1, 1]
+    assert "[sMASK]" in examples[3] and "[gMASK]" in examples[4]
 
 
 def test_text_never_becomes_markup(lab, trained):

@@ -21,8 +21,11 @@ from minglm.use.drafts import Dials, Draft
 from minglm.use.models import BOX
 from minglm.viz.page import weights
 from minglm.viz.page.weights import live_spec, model_spec, recorded_spec
+from minglm.viz.words import LANGUAGES
 
-MODEL_JS = Path(weights.__file__).with_name("glm.js").read_text(encoding="utf-8")
+MODEL_JS = "".join(
+    Path(weights.__file__).with_name(f"{name}.js").read_text("utf-8") for name in ("derive", "glm")
+)
 REPEATS = (
     "aa a\u3000a\U000e0001a\x85\x85 bread" * 90
 )  # "aaa" has two ways, and some unprintable characters are one token
@@ -36,7 +39,11 @@ TEXTS = [
 ]
 
 # A stand-in for the page's Rng: what Python's has drawn, number after number.
-HELPERS = """
+HELPERS = (
+    f"""
+const DATA = {json.dumps({"words": LANGUAGES["en"]})};
+"""
+    + """
 const drawn = uniforms => { let i = 0; return {uniform: () => uniforms[i++]}; };
 const message = f => { try { f(); return null; } catch (error) { return error.message; } };
 function run(session) {
@@ -48,11 +55,12 @@ function rowsOf({tokens, position_ids, block_position_ids, part_a_len, targets})
   return {tokens, position_ids, block_position_ids, part_a_len, targets};
 }
 """
+)
 
 
 @pytest.fixture(scope="module")
 def page(browser):
-    """A blank page that has read glm.js; it must not complain."""
+    """A blank page that has read derive.js and glm.js; it must not complain."""
     page, complaints = browser.new_page(), []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.add_script_tag(content=f'"use strict";\n{MODEL_JS}\n{HELPERS}')
@@ -644,10 +652,10 @@ def test_the_size_of_a_model_decides_and_the_middle_layers_go_first(page, tokeni
     assert model_spec(deep, tokenizer, TEXTS[0], "n") == live_spec(deep, tokenizer, TEXTS[0], "n")
     monkeypatch.setattr(weights, "MAX_LIVE_PARAMETERS", deep.num_parameters() - 1)
     spec = model_spec(deep, tokenizer, TEXTS[0], "n")
-    assert spec["kind"] == "recorded" and spec["note"] == ""
+    assert spec["kind"] == "recorded" and spec["dropped"] == {"attention": [], "lens": []}
     monkeypatch.setattr(weights, "MAX_ATTENTION", len(json.dumps(spec["recording"]["attention"])) * 3 // 5)
     spec = model_spec(deep, tokenizer, TEXTS[0])
-    assert spec["note"] == "left out to keep the page small: attention of layers 2, 3"
+    assert spec["dropped"] == {"attention": [2, 3], "lens": []}
     layers = page.evaluate(
         "spec => [glmModel(spec).read().layers, message(() => glmModel(spec).read().attention(2, 0))]", spec
     )

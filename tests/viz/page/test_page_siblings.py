@@ -11,20 +11,22 @@ from minglm.use.models import SIBLINGS, read_siblings
 from minglm.viz.derivation import EXAMPLE
 from minglm.viz.page import html, weights
 from minglm.viz.page.siblings import QUESTIONS, siblings_spec
+from minglm.viz.words import LANGUAGES
 
 FOLDER = Path(weights.__file__).parent
 
 
 @pytest.fixture(scope="module")
 def page(browser):
-    """A blank page that has read glm.js, dom.js and siblings.js; it must not complain."""
+    """A blank page that has read what siblings.js needs; it must not complain."""
     page, complaints = browser.new_page(), []
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    data = json.dumps({"language": "en", "languages": LANGUAGES})
     page.set_content(
-        '<html lang="en"><body><script id="data" type="application/json">{}</script></body></html>'
+        f'<html lang="en"><body><script id="data" type="application/json">{data}</script></body></html>'
     )
     code = "\n".join(
-        (FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in ("glm", "dom", "siblings")
+        (FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in ("derive", "glm", "dom", "siblings")
     )
     page.add_script_tag(content=f'"use strict";\n{code}')
     yield page
