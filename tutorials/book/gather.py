@@ -47,10 +47,11 @@ rule below, and see what a model would learn.
 <iframe class="story" src="story.html" title="Break the mask: an interactive story about GLM"></iframe>
 """
 FRONT_ZH = """\
-# minglm：看懂 GLM
+# minglm：读懂 GLM
 
-GLM（通用语言模型，General Language Model）靠**自回归空白填充**来学会读和写：把文本里的几个片段挖掉，
-再由模型一个 token 一个 token 地写回来。谁能看到谁，只由一个整数决定。下面可以亲手打破这条规则，看看模型会学成什么样。
+GLM（通用语言模型，General Language Model）靠**自回归空白填充**来学会读和写：把文本里的几个片段挖掉，\
+再由模型一个 token 一个 token 地写回来。谁能看到谁，只由一个整数决定。\
+下面可以亲手打破这条规则，看看模型会学成什么样。
 
 [安装](README.zh.md#安装) · [20 分钟](tutorials/start.zh.md) · [教程](tutorials/README.zh.md) ·
 [动手题](tutorials/puzzles.zh.md) · [English](index.md) ·
@@ -255,4 +256,9 @@ def finish(root, out):
         text = path.read_text(encoding="utf-8").replace('lang="en"', 'lang="zh-CN"', 1)
         for english, chinese in (("Next", "下一页"), ("Previous", "上一页"), ("On this page", "本页内容")):
             text = re.sub(rf"(>\s*){english}(\s*<)", rf"\g<1>{chinese}\g<2>", text)
+        # its own language comes first in the menu
+        menu = re.compile(
+            r'(<div class="sidebar-tree">\s*)(.*)(<p class="caption"[^>]*><span[^>]*>中文.*?)(</div>)', re.S
+        )
+        text = menu.sub(r"\1\3\2\4", text, count=1)
         path.write_text(text, encoding="utf-8")
