@@ -144,11 +144,15 @@ class GLM(nn.Module):
         M = len(batch.targets)
         rows, targets = repeat_last(batch.target_rows, batch.targets)
         logits = self(*columns(batch), rows)  # (M, V), and a few rows more in bfloat16
-        logits = logits.float() if logits.dtype != torch.float64 else logits
-        losses = F.cross_entropy(logits, targets, reduction="none")[:M]
+        losses = self.token_losses(logits, targets)[:M]
         if reduction == "none":
             return losses
         return losses.sum() if reduction == "sum" else losses.sum() / max(1, M)
+
+    def token_losses(self, logits, targets):
+        """Cross-entropy of each row, at least in float32: (M, V), (M,) int64 -> (M,)."""
+        logits = logits.float() if logits.dtype != torch.float64 else logits
+        return F.cross_entropy(logits, targets, reduction="none")
 
     @torch.no_grad()
     def attention_weights(self, batch, layer):
@@ -175,11 +179,17 @@ class GLM(nn.Module):
         return q, k
 
     def compile(self, **options):
-        """Apply torch.compile to everything but attention, once for any number of rows."""
-        project, combine = (torch.compile(f, dynamic=True, **options) for f in (Layer.project, Layer.combine))
-        for layer in self.modules():
-            if isinstance(layer, Layer):  # bound methods, so that a copy of the model uses its own weights
-                layer.project, layer.combine = MethodType(project, layer), MethodType(combine, layer)
+        """Apply torch.compile to all that works row by row, once for any number of rows.
+
+        That is the embedding sum, the layers but for attention, and the losses. What is left are single
+        operations: the last norm, the product with the head, and attention.
+        """
+        for kind, names in ((GLM, ("embed", "token_losses")), (Layer, ("project", "combine"))):
+            for name in names:
+                compiled = torch.compile(getattr(kind, name), dynamic=True, **options)
+                for part in self.modules():
+                    if isinstance(part, kind):  # a bound method, so that a copy of the model uses its weights
+                        setattr(part, name, MethodType(compiled, part))
 
     def num_parameters(self):
         """The number of weights (the tied head counts once)."""
