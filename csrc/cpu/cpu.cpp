@@ -276,4 +276,11 @@ void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
     });
 }
 
+void cpu_gelu(const GeluProblem& p, const char* name, int threads) {
+    const Rung& rung = find_rung(name, p.dtype);
+    const int64_t chunk = 16384;  // numbers, which the second-level cache holds
+    parallel_for(std::max(threads, 1), (p.n + chunk - 1) / chunk,
+                 [&](int64_t i, int) { rung.gelu(p, i * chunk, std::min(p.n, (i + 1) * chunk)); });
+}
+
 }  // namespace minglm
