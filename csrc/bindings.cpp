@@ -140,7 +140,8 @@ void backward_on_cpu(const Problem& problem, const std::string& rung, int thread
 void gelu_on_cpu(int dtype, const std::string& rung, int threads, Address x, Address grad_out, Address out,
                  int64_t n) {
     check_threads(threads);
-    cpu_gelu({static_cast<Dtype>(dtype), n, pointer(x), pointer(grad_out), pointer(out)}, rung.c_str(), threads);
+    const GeluProblem p = {static_cast<Dtype>(dtype), n, pointer(x), pointer(grad_out), pointer(out)};
+    cpu_gelu(p, rung.c_str(), threads);
 }
 
 // For the kernels of csrc/cuda, which return an error instead of throwing.

@@ -1,4 +1,4 @@
-"""GELU by every rung: as exact as PyTorch's, with its gradients, and PyTorch's own wherever it does not serve."""
+"""GELU by every rung: as exact as PyTorch's, with its gradients; PyTorch's own where no rung serves."""
 
 import pytest
 import torch
@@ -52,7 +52,9 @@ def test_every_rung_is_as_exact_as_pytorch(rung, dtype):
         truth = value_and_slope(torchs, x.double(), grad.double())
         found = value_and_slope(lambda x: gelu(x, backend=f"kernel:{rung}"), x, grad)
         # of a result: PyTorch's own worst is 2 of float32, 1.6 of its gradients, and half a unit of bfloat16
-        fair = [2 * torch.finfo(dtype).eps * part.abs().clamp(min=0.5) for part in (x.double(), grad.double())]
+        fair = [
+            2 * torch.finfo(dtype).eps * part.abs().clamp(min=0.5) for part in (x.double(), grad.double())
+        ]
         fair[1] = fair[1] * x.double().abs().clamp(min=1) * (4 if dtype == torch.float64 else 1)
         for y, true, budget in zip(found, truth, fair, strict=True):
             assert y.dtype == dtype and y.shape == true.shape

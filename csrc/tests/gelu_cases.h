@@ -8,8 +8,8 @@
 
 namespace minglm {
 
-// Whether a rung is within two units of rounding of the larger of 1/2 and its input, in memory of exactly the
-// size needed, with the same bits for 1 and 3 threads. put(T&, double) and get(T) convert.
+// Whether a rung is within four units of rounding (eps) of the larger of 1 and its input, in memory of exactly
+// the size needed, with the same bits for 1 and 3 threads. put(T&, double) and get(T) convert.
 template <class T, class Put, class Get>
 bool gelu_is_right(const char* rung, Dtype dtype, double eps, Put put, Get get) {
     for (const int n : {0, 1, 7, 17, 16384 + 5})
@@ -27,7 +27,8 @@ bool gelu_is_right(const char* rung, Dtype dtype, double eps, Put put, Get get) 
                              t = std::tanh(k * (v + 0.044715 * v * v * v));
                 const double slope = (1 + t) / 2 + v / 2 * (1 - t * t) * k * (1 + 3 * 0.044715 * v * v);
                 const double want = backward ? get(grad[i]) * slope : v * (1 + t) / 2, got = get(y[i]);
-                if (std::fabs(got - want) <= 4 * eps * std::fmax(1, std::fabs(v)) && got == get(again[i])) continue;
+                const double budget = 4 * eps * std::fmax(1, std::fabs(v));
+                if (std::fabs(got - want) <= budget && got == get(again[i])) continue;  // NaN fails
                 std::printf("%s: MISS gelu%s of %.9g is %.9g, then %.9g, not %.9g\n", rung,
                             backward ? "'s gradient" : "", v, got, get(again[i]), want);
                 return false;
