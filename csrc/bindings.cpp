@@ -136,6 +136,14 @@ void backward_on_cpu(const Problem& problem, const std::string& rung, int thread
     cpu_backward(p, rung.c_str(), threads);
 }
 
+// n numbers side by side; grad_out: 0 in a forward pass.
+void gelu_on_cpu(int dtype, const std::string& rung, int threads, Address x, Address grad_out, Address out,
+                 int64_t n) {
+    check_threads(threads);
+    const GeluProblem p = {static_cast<Dtype>(dtype), n, pointer(x), pointer(grad_out), pointer(out)};
+    cpu_gelu(p, rung.c_str(), threads);
+}
+
 // For the kernels of csrc/cuda, which return an error instead of throwing.
 void check(const std::string& wrong, const char* who) {
     if (!wrong.empty()) throw std::runtime_error(std::string(who) + ": " + wrong);
@@ -258,6 +266,8 @@ PYBIND11_MODULE(_C, m) {
     problem.def("cpu_forward", &forward_on_cpu, release_gil(), "Writes out and lse.");
     problem.def("cpu_backward", &backward_on_cpu, release_gil(),
                 "Reads out, lse and grad_out too; writes grad_q, grad_k, grad_v.");
+
+    m.def("gelu", &gelu_on_cpu, release_gil(), "Writes GELU of x to out, or with grad_out its gradient.");
 
     // csrc/cuda on a GPU, if nvcc compiled it. Addresses are in the device's memory; stream: a cudaStream_t
     // of that device; sm: its compute capability, 80 for 8.0. Backward also writes to delta, (heads, queries)

@@ -20,6 +20,7 @@ from .attention import attention_weights, masked_attention
 from .batch import columns
 from .checks import check_pair
 from .errors import MinglmError
+from .gelu import gelu
 from .model_config import GLMConfig as GLMConfig  # also importable as minglm.model.GLMConfig
 from .modules import evaluating, table_of
 from .suffixes import plan, repeat_last
@@ -31,7 +32,7 @@ class Layer(nn.Module):
     def __init__(self, config):
         super().__init__()
         C = config.hidden_size
-        self.num_heads, self.gelu = config.num_heads, "tanh" if config.gelu == "tanh" else "none"
+        self.num_heads, self.gelu = config.num_heads, config.gelu
         self.norm1 = nn.LayerNorm(C, eps=1e-5)
         self.qkv = nn.Linear(C, 3 * C)  # rows stacked [Q; K; V], heads contiguous inside each
         self.out = nn.Linear(C, C)
@@ -51,25 +52,25 @@ class Layer(nn.Module):
         if keep is not None:
             k, v = keep(k, v)
         attended = masked_attention(q, k, v, mask, backend=backend)  # (R, H, D)
-        return self.combine(x, attended.flatten(1))
+        return self.combine(x, attended.flatten(1), backend)
 
     def project(self, x):
         """Queries, keys and values of all rows: (N, H, D) each."""
         N, C = x.shape
         return self.qkv(self.norm1(x)).view(N, 3, self.num_heads, C // self.num_heads).unbind(1)
 
-    def combine(self, x, attended):
+    def combine(self, x, attended, backend="auto"):
         """Add the output of attention to the residual, then that of the MLP: (R, C), (R, C) -> (R, C)."""
         x = x + self.dropout(self.out(attended))
-        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate=self.gelu)))
+        return x + self.dropout(self.down(gelu(self.up(self.norm2(x)), self.gelu, backend)))
 
 
 class GLM(nn.Module):
     """The whole model.
 
-    Three attributes choose how it is computed, never what: `backend` (see `masked_attention`), `prune` (the
-    last layer computes only the rows that are needed; on by default) and `checkpoint_activations` (keep one
-    (N, C) per layer for the backward pass and recompute the rest).
+    Three attributes choose how it is computed, never what: `backend` (see `masked_attention` and `gelu`),
+    `prune` (the last layer computes only the rows that are needed; on by default) and
+    `checkpoint_activations` (keep one (N, C) per layer for the backward pass and recompute the rest).
 
     Threads may share a model, in train or eval mode, to fill, score, classify or embed: none of these changes
     it. Training, loading weights, moving, compiling and setting attributes need it to themselves.

@@ -13,7 +13,7 @@ LAYERS = """
     machine infilling suffixes lengths varlen
     extension
     ops batch families
-    attention original
+    attention gelu original
     model
     data use.reader
     use

@@ -13,6 +13,8 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "parallel.h"
 #include "rung.h"
@@ -23,6 +25,7 @@ namespace {
 struct Step {
     const Rung* rung;
     bool supported;
+    bool faster = true;  // than the rung before it, on this machine
 };
 
 std::vector<Step> steps_of_this_build() {
@@ -37,7 +40,10 @@ std::vector<Step> steps_of_this_build() {
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     steps.push_back({&avx512_rung, avx512});
 #ifndef MINGLM_NO_AVX512_BF16
-    steps.push_back({&avx512_bf16_rung, avx512 && __builtin_cpu_supports("avx512bf16")});
+    // subtle: Intel's processors begin a product of pairs every fourth time that they begin a multiply-add, so
+    // twice the work in one instruction takes twice as long; on AMD's the pairs are 1.6 times as fast
+    const bool pairs = __builtin_cpu_supports("avx512bf16");
+    steps.push_back({&avx512_bf16_rung, avx512 && pairs, !__builtin_cpu_is("intel")});
 #endif
 #endif
 #elif defined(__aarch64__) && !defined(MINGLM_NO_NEON)
@@ -187,6 +193,14 @@ int64_t row_after(const Sample& x, double pairs) {
     return std::min(x.len_q, low * 48);
 }
 
+// The parts into which backward cuts each of `tasks` long samples. A part packs all rows of its sample and
+// has a dQ of its own, so there are no more than 8 where other tasks can take the other threads, and no more
+// than tiles of 64 keys.
+int backward_parts(const Sample& x, int64_t tasks, int64_t threads) {
+    const int64_t tiles = (x.len_k + 63) / 64, enough = std::max<int64_t>(8, (threads + tasks - 1) / tasks);
+    return static_cast<int>(std::max<int64_t>(1, std::min({threads, tiles, enough})));
+}
+
 template <class Bytes>
 size_t most(const AttentionProblem& p, Bytes bytes) {
     size_t largest = 0;
@@ -219,7 +233,7 @@ std::vector<RungInfo> cpu_rungs() {
 const char* cpu_best_rung(Dtype dtype) {
     const char* best = nullptr;
     for (const Step& step : ladder())
-        if (step.supported && serves(*step.rung, dtype)) best = step.rung->name;
+        if (step.supported && step.faster && serves(*step.rung, dtype)) best = step.rung->name;
     return best;
 }
 
@@ -255,16 +269,35 @@ void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
     const Plan plan(p, threads);
     const size_t dq_bytes = whole_pages(most(p, rung.dq_bytes));
     const Workspace workspace(most(p, rung.backward_bytes) + dq_bytes, threads);
-    for (const Task& task : plan.together) {
-        const Sample x = sample_of(p, task.sample);
-        const size_t share = rung.dq_bytes(p, x);
-        const Memory shares = allocate(share * threads);
-        parallel_for(threads, threads, [&](int64_t part, int thread) {
-            rung.backward(p, x, task.head, part, threads, shares.get() + share * part, workspace.of(thread));
+    // As many of the shared tasks at a time as give every thread a part.
+    for (auto next = plan.together.begin(); next != plan.together.end();) {
+        struct Shared {
+            const Task* task;
+            Sample x;
+            int parts;
+            size_t share;
+            Memory shares;
+        };
+        std::vector<Shared> wave;
+        std::vector<std::pair<const Shared*, int>> parts;
+        for (int begun = 0; begun < threads && next != plan.together.end(); ++next) {
+            const Sample x = sample_of(p, next->sample);
+            const int own = backward_parts(x, plan.together.size(), threads);
+            const size_t share = rung.dq_bytes(p, x);
+            wave.push_back({&*next, x, own, share, allocate(share * own)});
+            begun += own;
+        }
+        for (const Shared& s : wave)
+            for (int part = 0; part < s.parts; ++part) parts.push_back({&s, part});
+        parallel_for(threads, parts.size(), [&](int64_t i, int thread) {
+            const auto& [s, part] = parts[i];
+            rung.backward(p, s->x, s->task->head, part, s->parts, s->shares.get() + s->share * part,
+                          workspace.of(thread));
         });
-        parallel_for(threads, threads, [&](int64_t part, int) {
-            const Stretch rows(x.len_q, part, threads);
-            rung.finish(p, x, task.head, rows.begin, rows.end, shares.get(), threads);
+        parallel_for(threads, parts.size(), [&](int64_t i, int) {
+            const auto& [s, part] = parts[i];
+            const Stretch rows(s->x.len_q, part, s->parts);
+            rung.finish(p, s->x, s->task->head, rows.begin, rows.end, s->shares.get(), s->parts);
         });
     }
     parallel_for(threads, plan.alone.size(), [&](int64_t i, int thread) {
@@ -274,6 +307,13 @@ void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
         rung.backward(p, x, task.head, 0, 1, dq, dq + dq_bytes);
         rung.finish(p, x, task.head, 0, x.len_q, dq, 1);
     });
+}
+
+void cpu_gelu(const GeluProblem& p, const char* name, int threads) {
+    const Rung& rung = find_rung(name, p.dtype);
+    const int64_t chunk = 16384;  // numbers, which the second-level cache holds
+    parallel_for(std::max(threads, 1), (p.n + chunk - 1) / chunk,
+                 [&](int64_t i, int) { rung.gelu(p, i * chunk, std::min(p.n, (i + 1) * chunk)); });
 }
 
 }  // namespace minglm

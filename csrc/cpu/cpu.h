@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "../attention.h"
+#include "../gelu.h"
 
 namespace minglm {
 
@@ -23,6 +24,9 @@ const char* cpu_best_rung(Dtype dtype);
 // unknown, lacks the dtype, or cannot run on this machine.
 void cpu_forward(const AttentionProblem& problem, const char* rung, int threads);
 void cpu_backward(const AttentionProblem& problem, const char* rung, int threads);
+
+// The same for GELU, or its gradient; its results do not depend on the number of threads.
+void cpu_gelu(const GeluProblem& problem, const char* rung, int threads);
 
 // Where the parts begin and end into which forward cuts the rows of a long sample: parts with equal numbers
 // of pairs of a row and a key that it sees, in multiples of 48 rows.

@@ -21,6 +21,7 @@ inline void store(float* x, V v) { vst1q_f32(x, v); }
 inline V add(V a, V b) { return vaddq_f32(a, b); }
 inline V sub(V a, V b) { return vsubq_f32(a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
+inline V div(V a, V b) { return vdivq_f32(a, b); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V max(V a, V b) { return vmaxq_f32(a, b); }  // NaN if either is NaN
 inline float reduce_add(V v) { return vaddvq_f32(v); }

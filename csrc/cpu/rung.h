@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "../attention.h"
+#include "../gelu.h"
 #include "../mask.h"
 
 namespace minglm {
@@ -34,7 +35,12 @@ struct Rung {
                      void* workspace);
     void (*finish)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
                    const void* dq, int parts);
+
+    void (*gelu)(const GeluProblem&, int64_t begin, int64_t end);  // numbers [begin, end)
 };
+
+// The loops of the scalar rung, which the tiled one takes, too.
+void scalar_gelu(const GeluProblem&, int64_t begin, int64_t end);
 
 extern const Rung scalar_rung, tiled_rung, avx2_rung, avx512_rung, avx512_bf16_rung, neon_rung;
 

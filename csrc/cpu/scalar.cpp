@@ -176,9 +176,24 @@ void finish_any(const AttentionProblem& p, const Sample& x, int64_t head, int64_
     MINGLM_FOR_DTYPE(finish, p, x, head, begin, end, static_cast<const double*>(dq), parts)
 }
 
+template <class T>
+void gelu(const GeluProblem& g, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+        const double x = load(static_cast<const T*>(g.x) + i), w = x * (GELU_1 + GELU_3 * x * x);
+        const double s = 1 / (1 + std::exp(-w)), slope = GELU_1 + 3 * GELU_3 * x * x;
+        double y = x * s;
+        if (g.grad_out) y = load(static_cast<const T*>(g.grad_out) + i) * (s + y * (1 - s) * slope);
+        store(static_cast<T*>(g.out) + i, y);
+    }
+}
+
 }  // namespace
 
+void scalar_gelu(const GeluProblem& p, int64_t begin, int64_t end) {
+    MINGLM_FOR_DTYPE(gelu, p, begin, end)
+}
+
 const Rung scalar_rung = {"scalar", true, true, true, forward_bytes, forward_any, backward_bytes, dq_bytes,
-                          backward_any, finish_any};
+                          backward_any, finish_any, scalar_gelu};
 
 }  // namespace minglm

@@ -206,6 +206,7 @@ void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t be
 }  // namespace
 
 const Rung tiled_rung = {"tiled", true,           true,     false,    forward_bytes,
-                         forward, backward_bytes, dq_bytes, backward, finish};
+                         forward, backward_bytes, dq_bytes, backward, finish,
+                         scalar_gelu};
 
 }  // namespace minglm

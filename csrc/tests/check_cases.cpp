@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "../cpu/cpu.h"
+#include "gelu_cases.h"
 
 using namespace minglm;
 
@@ -369,6 +370,15 @@ bool check(const RungInfo& rung, const std::vector<Case>& cases) {
             }
         }
     }
+    const auto from = [](auto& to, double value) { put(to, value); };
+    const auto to = [](auto x) { return get(x); };
+    const char* name = rung.name;
+    if (rung.float32 && !gelu_is_right<float>(name, Dtype::float32, 0x1p-23, from, to))
+        verdict.miss("gelu", "GELU in float32");
+    if (rung.bfloat16 && !gelu_is_right<bfloat16>(name, Dtype::bfloat16, 0x1p-8, from, to))
+        verdict.miss("gelu", "GELU in bfloat16");
+    if (rung.float64 && !gelu_is_right<double>(name, Dtype::float64, 0x1p-46, from, to))  // of the formula
+        verdict.miss("gelu", "GELU in float64");
     if (!verdict.checked) verdict.miss("none", "no case for its dtypes");
     std::printf("%-12s %3d runs of %zu cases, worst error %.2f of its budget (%s): %s\n", rung.name,
                 verdict.checked, cases.size(), verdict.worst, verdict.where.c_str(),
