@@ -188,7 +188,7 @@ class TrainConfig:
     sample_every: int = setting(MISSING, AT_LEAST_1, "steps between printed samples: a blank being filled")
     save_every: int = setting(MISSING, AT_LEAST_1, "steps between checkpoints")
     keep: int = setting(2, AT_LEAST_1, "newest checkpoints to keep; with 2, one may get damaged")
-    log_every: int = setting(10, AT_LEAST_1, "steps between printed lines, without a terminal's progress bar")
+    log_every: int = setting(10, AT_LEAST_1, "steps between readings of the losses, and printed lines")
     log: str = setting("", one_of("", "tensorboard"), "tensorboard: log there too; empty: only metrics.csv")
 
     def __post_init__(self):

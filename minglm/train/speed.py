@@ -56,8 +56,8 @@ def row_of(name):
     return PEAKS[max(known, key=len)] if known else None
 
 
-def measured_peak(dtype, at_least=0.003):
-    """FLOP/s of this CPU: the best of three products of square matrices, so large that one takes 3 ms."""
+def measured_peak(dtype, at_least=0.002):
+    """FLOP/s of this CPU: the best of three products of square matrices, so large that one takes 2 ms."""
     size, taken = 256, 0.0
     while taken < at_least:
         size *= 2
