@@ -26,9 +26,10 @@ def add_plot(p):
     p.add_argument(
         "paths",
         metavar="PATH",
-        nargs="+",
+        nargs="*",
         type=Path,
-        help="a run folder (several for curves), or the JSON file of a benchmark",
+        help="a run folder (several for curves), or the JSON file of a benchmark (default for "
+        "position_embeddings: the newest run, or else the bundled model)",
     )
     add_looks(p)
     p.add_argument(
@@ -52,12 +53,14 @@ def plot_command(args):
     """Draw the figure and print where it was written."""
     from ..files.whole import beside
 
-    is_bench = args.paths[0].suffix == ".json"
+    is_bench = bool(args.paths) and args.paths[0].suffix == ".json"
     figure = find(args.figure or ("attention" if is_bench else "curves"))
     if figure.needs not in OF:
         raise MinglmError(
             f"figure {figure.name} needs {figure.needs}: minglm show TEXT --figure {figure.name} --out FILE"
         )
+    if not args.paths and figure.name != "position_embeddings":
+        raise MinglmError(f"PATH: none given; figure {figure.name} needs {OF[figure.needs]}")
     if is_bench != (figure.needs == BENCH):
         raise MinglmError(f"{args.paths[0]}: figure {figure.name} needs {OF[figure.needs]}")
     if len(args.paths) > 1 and figure.needs != RUNS:
@@ -71,7 +74,7 @@ def plot_command(args):
 
 def default_out(paths, name):
     """Return the file to write when --out is not given."""
-    if len(paths) > 1:
+    if len(paths) != 1:
         return Path(f"{name}.png")
     return paths[0].with_suffix(".png") if paths[0].is_file() else paths[0] / f"{name}.png"
 
@@ -90,9 +93,9 @@ def draw_of(figure, paths, look):
         return fig_curves(files[0], **look) if len(files) == 1 else fig_runs(files, **look)
     if figure.name == "spans":
         return figure.function(*span_settings(paths[0]), **look)
-    from ..model import GLM
+    from ..use.models import load
 
-    return figure.function(GLM.from_pretrained(paths[0]), **look)
+    return figure.function(load(paths[0] if paths else None)[0], **look)
 
 
 def read_bench(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
 from ..use.models import BOX, load
-from ..viz.figures import BENCH, FIGURES, RUNS, draw, find, save_figure
+from ..viz.figures import BENCH, FIGURES, MODEL, RUN, RUNS, draw, find, save_figure
 from .arguments import add_model, model_folder, positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
@@ -46,7 +46,7 @@ def draw_command(args):
     figure = find(args.figure)
     from ..viz.typed import read
 
-    model, tokenizer = load(args.model) if args.model else (None, None)
+    model, tokenizer = load(args.model) if args.model or figure.needs in (MODEL, RUN) else (None, None)
     d = None
     if not (figure.name == "infilling" and model and args.spans is None and has_blanks(tokenizer, args.text)):
         d = read(args.text, args.spans, args.order, args.objective, **random_spans(args)).explain()
@@ -148,7 +148,7 @@ def add_show(p):
         "--model",
         metavar="DIR",
         type=model_folder,
-        help="a run folder, or box, for figures of a model",
+        help="a run folder, or box, for figures of a model (default: the newest run, or else box)",
     )
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")

@@ -7,13 +7,14 @@ import os
 import re
 import unicodedata
 
-from .palette import KINDS
+from .palette import KINDS, SPAN_TERMINAL
 
 # in each charset: the end of a shortened token, a space inside a token, the brackets around a filled blank
 ELLIPSIS = {"unicode": "…", "ascii": ".."}
 SPACE = {"unicode": "▁", "ascii": "_"}
 BRACKETS = {"unicode": "⟦⟧", "ascii": "[]"}
 BOLD, INVERSE = 1, 7  # of a terminal's styles
+LETTERS = {"#FFFFFF": 231, "#000000": 16}  # ink of letters, among a terminal's 256 colours
 
 
 def highlight(pieces, *, colour=False, charset="unicode"):
@@ -139,10 +140,15 @@ def wrap(text, width, hanging=""):
     return [*lines, line]
 
 
-def glyph(kind, charset, colour=False):
-    """Return the sign of a kind of cell."""
-    sign = getattr(KINDS[kind], charset)
-    return f"\x1b[38;5;{KINDS[kind].terminal}m{sign}\x1b[0m" if colour else sign
+def glyph(kind, charset, colour=False, width=1):
+    """Return the sign of a kind of cell, on the right of a cell of `width` columns that its colour fills."""
+    look = KINDS[kind]
+    cell = pad_left(getattr(look, charset), width)
+    if not colour:
+        return cell
+    ink = look.terminal_ink if charset == "unicode" else LETTERS.get(look.ink["light"], look.terminal_ink)
+    back = "" if look.terminal is None else f";48;5;{look.terminal}"
+    return f"\x1b[38;5;{ink}{back}m{cell}\x1b[0m"
 
 
 def colour_legend(line, charset):
@@ -153,8 +159,13 @@ def colour_legend(line, charset):
     return line
 
 
+def of_span(text, span, colour):
+    """Return a text in the colour of a span, if it belongs to one (span >= 0) and there is colour."""
+    return style(text, f"38;5;{SPAN_TERMINAL[span % len(SPAN_TERMINAL)]}", colour and span >= 0)
+
+
 def style(text, code, colour):
-    """Return a text in bold or inverse, if there is colour and something to see."""
+    """Return a text in bold, inverse or a colour, if there is colour and something to see."""
     return f"\x1b[{code}m{text}\x1b[0m" if colour and text else text
 
 

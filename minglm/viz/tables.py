@@ -6,6 +6,7 @@ from .columns import (
     digits,
     display_width,
     glyph,
+    of_span,
     pad_left,
     pad_right,
     printable,
@@ -62,23 +63,30 @@ def wide_table(d, tokens, targets, width, charset, colour):
     if fit is None:
         return None
     name, label, columns = fit
+    edge = (
+        d.part_a_len if 0 < d.part_a_len < len(d) else None
+    )  # a bar, not a space, stands before this column
+    room = [w + (k != edge) for k, w in enumerate(columns)]
 
     def line(head, cells):
-        return pad_right(head, label) + "".join(" " + c for c in cells)
+        return pad_right(head, label) + "".join("|" * (k == edge) + c for k, c in enumerate(cells))
 
     def row_of(texts):
-        return [pad_left(shorten(text, w, charset), w) for text, w in zip(texts, columns, strict=True)]
+        cut = (shorten(text, w, charset) for text, w in zip(texts, columns, strict=True))
+        return [pad_left(text, w) for text, w in zip(cut, room, strict=True)]
 
-    lines = [line("", row_of(tokens))]
+    spans = d.span_id.tolist()
+    heads = zip(row_of(tokens), spans, strict=True)
+    lines = [line("", [of_span(cell, span, colour) for cell, span in heads])]
     lines += [line(" " * (name + 2) + head, row_of(row)) for head, row in lanes.items()]
     for i, token in enumerate(tokens):
         if i == d.part_a_len:
-            lines.append("-" * (label + sum(columns) + len(columns) - 1))
-        head = f"{pad_left(shorten(token, name, charset), name)}  {positions[i]}"
-        cells = [
-            " " * (w - 1) + glyph(kind, charset, colour) for kind, w in zip(d.kind[i], columns, strict=True)
-        ]
-        lines.append(line(head, cells))
+            left = label + sum(room[:i])
+            lines.append("-" * left + "+" * (i > 0) + "-" * (sum(columns) + len(columns) + label - left - 1))
+        head = pad_left(shorten(token, name, charset), name)
+        cells = [glyph(kind, charset, colour, w) for kind, w in zip(d.kind[i], room, strict=True)]
+        row = line(f"{head}  {positions[i]}", cells)
+        lines.append(of_span(head, spans[i], colour) + row[len(head) :])
     return lines, name < longest or any(c < w for c, w in zip(columns, natural, strict=True))
 
 

@@ -9,14 +9,15 @@ import tomllib
 
 import pytest
 import torch
-from conftest import RECORDED, SMALL, command, python, run_command
+from conftest import RECORDED, ROOT, SMALL, command, python, run_command
 
-from minglm import GLM
+from minglm import GLM, viz
 from minglm.cli import share_cores
 from minglm.cli.fill import Stream
 from minglm.cli.pretrain import SIZES
 from minglm.train.config import keys, resolve
 from minglm.train.presets import PRESETS
+from minglm.viz import figures
 
 
 def test_fill_prints_the_text_with_its_blanks_marked(minglm, small_run):
@@ -235,7 +236,6 @@ def test_a_reader_that_leaves_early_is_no_error():
     [
         (("--figure", "masc"), "did you mean mask?"),
         (("--figure", "curves"), "minglm plot PATH --figure curves"),
-        (("--figure", "heads"), "--model RUN"),
         (("--figure", "mask", "--step"), "--figure and --step"),
         (("--out", "x.svg"), "--out goes with --figure"),
         (("--figure", "mask", "--out", "x.gif"), ".gif"),
@@ -259,6 +259,29 @@ def test_show_draws_figures(minglm, tmp_path, small_run, figure):
     words = ("Anna went to the house of Ben.", "--spans", "2:4", "--figure", figure, "--model", small_run)
     result = minglm("show", *words, "--out", out)
     assert result.code == 0 and out.read_text(encoding="utf-8").count("<svg") == 1
+
+
+@pytest.mark.parametrize("figure", ["heads", "position_embeddings"])
+def test_a_figure_of_a_model_is_drawn_of_the_bundled_one_where_there_is_none(
+    minglm, tmp_path, monkeypatch, figure
+):
+    monkeypatch.chdir(tmp_path)  # no run here
+    result = minglm("show", "She was very glad to see him.", "--spans", "3:4", "--figure", figure)
+    assert result.code == 0 and (tmp_path / f"{figure}.svg").stat().st_size > 5000
+    assert "the tiny one that comes with minglm" in result.err
+
+
+def test_the_help_of_show_and_plot_counts_every_figure_once(minglm):
+    show, plot = minglm("show", "--help").out, minglm("plot", "--help").out
+    here, there = re.search(r"one of (\d+)\s+figures.*other\s+(\d+)\.", show, re.S).groups()
+    assert int(here) + int(there) == len(figures.FIGURES)
+    assert all(re.search(rf"\b{name}\b", plot) for name in figures.FIGURES)
+    words = "thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+    numbers = {word: n for n, word in enumerate(words, start=13)}
+    told = [figures.__doc__, viz.__doc__, *(ROOT / name for name in ("README.md", "README.zh.md"))]
+    told = [text if isinstance(text, str) else text.read_text(encoding="utf-8") for text in told]
+    counts = [numbers[word] for text in told for word in re.findall(r"\b(\w+teen) figures", text)]
+    assert counts.count(len(figures.FIGURES)) == len(counts) >= 2
 
 
 def test_infilling_draws_the_blanks_of_a_text(minglm, tmp_path, small_run):

@@ -63,10 +63,12 @@ def parse(text, part_a_len):
     """The ascii table back into (T, T) bool. It opens with four lines; a line of dashes follows Part A."""
     lines = text.split("\n")
     T = len(lines[1].split()) - 1  # "position 0 1 2 ..."
-    rows = lines[4:]
+    rows, bar = lines[4:], lines[0].rfind("|")
     if part_a_len < T:
-        assert set(rows.pop(part_a_len)) == {"-"}
-    return np.array([[sign != "." for sign in row.split()[-T:]] for row in rows[:T]])
+        dashes = rows.pop(part_a_len)
+        assert set(dashes) <= {"-", "+"} and dashes.find("+") == bar
+    assert all(row[bar] == "|" for row in lines[:4] + rows[:T] if 0 < part_a_len < T)
+    return np.array([[sign != "." for sign in row.replace("|", " ").split()[-T:]] for row in rows[:T]])
 
 
 def views(d, **how):
@@ -173,13 +175,13 @@ def test_no_line_is_wider_than_the_terminal(sample, width, charset):
 def test_wide_and_combining_letters_keep_the_columns(sample):
     example = explain(*sample)
     table = render(example).split("\n\n")[0].split("\n")
-    dashes = {i for i, line in enumerate(table) if set(line) == {"-"}}
+    dashes = {i for i, line in enumerate(table) if set(line) <= {"-", "+"}}
     assert len({display_width(line) for i, line in enumerate(table) if i not in dashes}) == 1
     # and so does every column: its glyphs stand at one place
     places = [
         [display_width(row[: m.start()]) for m in re.finditer("[█▓▒◆●·]", row)]
         for row in table[4:]
-        if set(row) != {"-"}
+        if not set(row) <= {"-", "+"}
     ]
     assert len(places) == len(example) and all(place == places[0] for place in places)
 
@@ -234,7 +236,7 @@ def test_colour_adds_codes_and_changes_no_letter():
     plain, coloured = (show(*PAPER, colour=colour) for colour in (False, True))
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
-    assert coloured.count("\x1b[38;5;") == 10 * 10 + 6  # cells and legend
+    assert coloured.count("\x1b[38;5;") == 10 * 10 + 6 + 2 * 7  # cells, legend, and tokens of spans
 
 
 # ---- what a user types -----------------------------------------------------------------------------------
@@ -611,7 +613,7 @@ def test_every_model_has_a_table_of_its_own(model):
         assert "{" not in text and "... and" not in text.split("\n\n")[1].split("\n")[0]
     table = render(d, charset="ascii").split("\n\n")[0].split("\n")
     lanes = 4 if d.second_position else 3
-    rows = [row.split()[-len(d) :] for row in table[lanes:] if set(row) != {"-"}]
+    rows = [row.replace("|", " ").split()[-len(d) :] for row in table[lanes:] if not set(row) <= {"-", "+"}]
     assert (np.array([[sign != "." for sign in row] for row in rows]) == d.mask).all()
     assert ("block pos." in table[2], "segment" in table[2]) == (model == "glm", model == "unilm")
 
@@ -665,7 +667,9 @@ def test_a_table_that_stands_alone_takes_all_the_width():
 def test_glyphs_and_colours_are_those_of_the_palette():
     text = show(*PAPER, colour=True)
     for kind in KINDS.values():
-        assert f"\x1b[38;5;{kind.terminal}m{kind.unicode}\x1b[0m" in text
+        back = "" if kind.terminal is None else f";48;5;{kind.terminal}"
+        # the whole column is filled: "   ·", or "   ●" without the space after the bar
+        assert re.search(rf"\x1b\[38;5;{kind.terminal_ink}{back}m {{2,3}}{kind.unicode}\x1b\[0m", text)
         assert kind.ascii in show(*PAPER, charset="ascii")
 
 

@@ -54,7 +54,8 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
     marked = null,
     isPinned = false,
     cursor = { i: 0, j: 0 },
-    shape = null; // shape: the current table or canvas
+    shape = null, // the current table or canvas
+    look = ""; // of that canvas
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
@@ -113,6 +114,15 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
   });
   resized.observe(host);
 
+  // All that a canvas shows: a word that changes changes nothing in it.
+  function lookOf() {
+    if (view.rows.length <= limit || host.contains(document.activeElement)) return "";
+    const cell = (i, j) => [view.kind(i, j), view.faded(i, j) ? 1 : "", view.value(i, j) ?? ""].join("");
+    const line = (_, i) => view.columns.map((_, j) => cell(i, j)).join();
+    const colours = getComputedStyle(host);
+    return [view.partALen, width, colours.color, ...view.rows.map(line)].join("|");
+  }
+
   // A canvas where a table would have to scroll: then Part B is in sight, too.
   function build() {
     const hadFocus = host.contains(document.activeElement);
@@ -130,7 +140,10 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
       cursor = clamp(cursor.i, cursor.j);
       host.classList.add("matrix");
       marked = null;
-      build();
+      const before = look;
+      look = lookOf();
+      if (look === "" || look !== before) build();
+      else shape.mark(null, false);
     },
     mark(cell, pinned = false) {
       const inside = cell && cell.i < view.rows.length && cell.j < view.columns.length;
