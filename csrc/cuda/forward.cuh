@@ -61,7 +61,7 @@ struct Forward {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 if (PARTIAL) mask(s[x], half, visible[x][half] - begin);
-                soften<PARTIAL>(s[x], half, m[x][half], l[x][half], o[x]);
+                soften(s[x], half, m[x][half], l[x][half], o[x]);
             }
 #pragma unroll
         for (int key = 0; key < KEYS / 16; ++key) {
@@ -91,7 +91,6 @@ struct Forward {
     }
 
     // Online softmax of one row: scores become P, and the sums so far are scaled to the new maximum.
-    template <bool PARTIAL>
     __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l,
                                            float (&o)[D / 8][4]) {
         float top = m;
@@ -99,7 +98,7 @@ struct Forward {
         for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        const float base = PARTIAL && top == -INF ? 0 : c * top;  // no key seen so far
+        const float base = c * top;
         const float shrink = exp2_fast(c * m - base);
         float sum = 0;
 #pragma unroll
@@ -152,6 +151,8 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     Forward<D, T> state;
     const int row = warp_id() * 16 * SIXTEENS, g = lane_id() / 4;
     state.c = fabsf(static_cast<float>(p.scale)) * LOG2_E;
+    // the maximum before any score, far below all others; c times it is finite, so scores of -inf give P = 0
+    const float lowest = -1e38f / fmaxf(1, state.c);
     // c must be positive, so that the largest score stays the largest: Q takes the sign, or becomes 0
     if (p.scale <= 0) {
         if (p.scale == 0) state.c = 1;
@@ -170,7 +171,7 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
             const int r = begin + row + x * 16 + half * 8 + g;
             const int64_t i = sample.first_row + (r < len_q ? r : len_q - 1);
             state.visible[x][half] = static_cast<int>(keys_of_row(i, sample.part_a_len, sample.len_k));
-            state.m[x][half] = -INF;
+            state.m[x][half] = lowest;
             state.l[x][half] = 0;
         }
     }
@@ -184,7 +185,7 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j < mine) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (begin + row < len_q) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
