@@ -87,10 +87,6 @@ __device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t hea
     return row < sample.len_q ? p.delta[head * p.queries + sample.first_q + row] : 0;
 }
 
-__device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
-    return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
-}
-
 // The first row that sees a key, counted from the sample's first query.
 __device__ __forceinline__ int seen_from(const Sample& sample, int key) {
     return static_cast<int>(first_row_of_key(key, sample.part_a_len, sample.first_row) - sample.first_row);

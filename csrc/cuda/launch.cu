@@ -32,7 +32,12 @@ dim3 grid(int64_t places, int64_t heads) {
 template <int D, class T>
 std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
-    static_assert(Shape::shared_bytes <= SHARED_BYTES, "");
+    using Few = FewShape<D>;
+    static_assert(Shape::shared_bytes <= SHARED_BYTES && Few::shared_bytes <= SHARED_BYTES, "");
+    // in generation most samples have one row; a block of forward_kernel has 64 or 128
+    if (p.queries <= Few::rows * p.samples && p.keys >= 4 * p.queries)
+        return words(launch(&forward_few_kernel<D, T>, grid(places(p.queries, p.samples, Few::rows), p.heads),
+                            Few::threads, Few::shared_bytes, stream, p));
     return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
                         Shape::threads, Shape::shared_bytes, stream, p));
 }

@@ -165,8 +165,8 @@ __device__ __forceinline__ float lse_of(const AttentionProblem& p, int64_t head,
     return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
 }
 
-// delta = rowsum(dO * O) of a row, which the warp computes together and writes for grad_kv_simple; 0 for a row
-// that does not exist.
+// delta = rowsum(dO * O) of a row, which the warp computes together and writes for grad_kv_simple; 0 for a
+// row that does not exist.
 template <int D>
 __device__ __forceinline__ float new_delta(const AttentionProblem& p, int64_t head, const Sample& sample,
                                            int row) {

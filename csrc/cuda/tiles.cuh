@@ -37,6 +37,11 @@ __device__ __forceinline__ Place place_of(int64_t place, const int32_t* cu_seqle
     return {low, (place - cu_seqlens[low] / tile - low) * tile};
 }
 
+// How many keys a row sees, counted from the sample's first query.
+__device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
+    return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
+}
+
 // The number of the first tile of `tile` keys that some row of [i, ...) does not see completely, and of the
 // first that no row sees.
 __device__ __forceinline__ int full_tiles(int64_t first_row, const Sample& sample, int tile) {

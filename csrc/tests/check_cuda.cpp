@@ -132,6 +132,8 @@ std::vector<Case> all_cases(bool small) {
     const std::vector<std::pair<std::string, std::vector<Lengths>>> kinds = {
         {"small", square({{130, 70}, {20, 3}})},
         {"small suffix", {{17, 80, 33}, {3, 2, 1}, {16, 0, 0}}},
+        {"small few", {{3, 1, 0}, {18, 300, 40}, {2, 0, 0}}},
+        {"few rows", {{3, 1, 0}, {20, 400, 70}, {2, 0, 0}, {1, 520, 100, 9}, {16, 129, 0}, {1, 128, 0}}},
         {"short", square({{1, 0}, {1, 1}, {15, 0}, {16, 16}, {17, 5}, {17, 17}, {0, 0}, {2, 1}})},
         {"one tile", square({{63, 20}, {64, 0}, {65, 64}, {65, 1}})},
         {"77", square({{77, 0}, {77, 1}, {77, 38}, {77, 77}})},
@@ -158,7 +160,8 @@ std::vector<Case> all_cases(bool small) {
                 c.fused = (i + head_dim / 32) % 2;
                 c.name += std::string(", ") + format.name + ", " + std::to_string(head_dim);
                 cases.push_back(c);
-                if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys") && head_dim == 64)
+                if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys" ||
+                     kinds[i].first == "few rows") && head_dim == 64)
                     for (double scale : {-0.125, 1.0, 6.0, static_cast<double>(NAN)}) {
                         Case scaled = c;
                         scaled.scale = scale;
