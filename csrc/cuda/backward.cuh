@@ -1,7 +1,7 @@
 // Backward on tensor cores, for bfloat16 and float16. It uses no atomics, so results repeat bit for bit.
 //
-//   delta_kernel      delta = rowsum(dO * O)
 //   grad_q_kernel     a block owns 64 query rows and walks over the keys they see:  dQ = scale dS K
+//                     before that, delta = rowsum(dO * O), which it writes for the next kernel
 //   grad_kv_kernel    a block owns 64 keys and walks over the rows that see them:   dK = scale dS^T Q,
 //                                                                                   dV = P^T dO
 //
@@ -16,29 +16,6 @@
 
 namespace minglm {
 namespace MINGLM_DEVICE {
-
-__device__ __forceinline__ float to_float(float x) { return x; }
-
-template <class T>
-__device__ __forceinline__ float to_float(T x) {
-    return unpack<T>(x.bits).x;
-}
-
-constexpr int DELTA_ROWS = 4;  // per block: one per warp
-
-template <int D, class T>
-__global__ void __launch_bounds__(DELTA_ROWS * 32) delta_kernel(AttentionProblem p) {
-    const int64_t head = blockIdx.y, row = static_cast<int64_t>(blockIdx.x) * DELTA_ROWS + warp_id();
-    if (row >= p.queries) return;
-    const T* out = static_cast<const T*>(p.out.data) + row * p.out.row + head * p.out.head;
-    const T* grad = static_cast<const T*>(p.grad_out.data) + row * p.grad_out.row + head * p.grad_out.head;
-    float sum = 0;
-#pragma unroll
-    for (int d = 0; d < D; d += 32) sum += to_float(out[d + lane_id()]) * to_float(grad[d + lane_id()]);
-#pragma unroll
-    for (int step = 16; step; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (lane_id() == 0) p.delta[head * p.queries + row] = sum;
-}
 
 template <int D>
 struct BackwardShape {
@@ -110,13 +87,22 @@ __device__ __forceinline__ float delta_of(const AttentionProblem& p, int64_t hea
     return row < sample.len_q ? p.delta[head * p.queries + sample.first_q + row] : 0;
 }
 
-__device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
-    return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
-}
-
 // The first row that sees a key, counted from the sample's first query.
 __device__ __forceinline__ int seen_from(const Sample& sample, int key) {
     return static_cast<int>(first_row_of_key(key, sample.part_a_len, sample.first_row) - sample.first_row);
+}
+
+// The sum of the products of eight pairs of 16-bit numbers.
+template <class T>
+__device__ __forceinline__ float dot8(uint4 x, uint4 y) {
+    const uint32_t xs[4] = {x.x, x.y, x.z, x.w}, ys[4] = {y.x, y.y, y.z, y.w};
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const float2 a = unpack<T>(xs[i]), b = unpack<T>(ys[i]);
+        sum += a.x * b.x + a.y * b.y;
+    }
+    return sum;
 }
 
 // ---- dQ ---------------------------------------------------------------------------------------------------
@@ -181,12 +167,21 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
     copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
     copy_tile<Shape::threads>(grad_tile, GlobalRows(p.grad_out, sample.first_q, len_q, head), begin);
     fetch(0);
+
+    // O meanwhile, as store_rows wrote it: four neighbouring lanes have a row.
+    const int row = warp_id() * 16, g = lane_id() / 4, t = lane_id() % 4;
+    const GlobalRows out(p.out, sample.first_q, len_q, head);
+    uint4 chunks[2][D / 32];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int slab = 0; slab < D / 32; ++slab)
+            chunks[half][slab] = load16(out.at(begin + row + half * 8 + g) + slab * 64 + t * 16);
     wait_copies<0>();
     __syncthreads();
 
     GradQ<D, T> state;
     state.c = static_cast<float>(p.scale) * LOG2_E;
-    const int row = warp_id() * 16;
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
         load_a(state.q[d], q_tile, state.by_half, row, d);
@@ -194,9 +189,16 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        const int r = begin + row + half * 8 + lane_id() / 4;
+        const int r = begin + row + half * 8 + g;
+        float delta = 0;
+#pragma unroll
+        for (int slab = 0; slab < D / 32; ++slab)
+            delta += dot8<T>(chunks[half][slab], load16(grad_tile.at(row + half * 8 + g, slab * 4 + t)));
+        delta += __shfl_xor_sync(0xffffffffu, delta, 1);
+        delta += __shfl_xor_sync(0xffffffffu, delta, 2);
+        if (t == 0 && r < len_q) p.delta[head * p.queries + sample.first_q + r] = delta;
+        state.delta[half] = delta;
         state.lse[half] = lse_log2(p, head, sample, r);
-        state.delta[half] = delta_of(p, head, sample, r);
         state.visible[half] = keys_seen(sample, r);
     }
 #pragma unroll
@@ -204,13 +206,14 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
 #pragma unroll
         for (int i = 0; i < 4; ++i) state.grad_q[n][i] = 0;
 
+    // Of the block's tiles, a warp computes those that its own last row sees; none without a row of its own.
     const int mine = tiles_of_warp(begin + row, 16, sample, KEYS);
     int j = 0;
     for (; j < full; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j < mine) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (begin + row < len_q) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
@@ -370,7 +373,7 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_kv_kernel(Atte
         __syncthreads();
         fetch(j + 1);
         read_row(j + 1);
-        if (j >= mine)
+        if (begin + key < len_k)
             state.template visit<false>(q_tile(j), grad_tile(j), rows_of(j), j * ROWS);
         write_row(j + 1);
     }

@@ -98,9 +98,9 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 }
 
 __device__ __forceinline__ void copy16_async(void* shared, const void* global) {
-    MINGLM_SM80(
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global)
-                     : "memory");)
+    const uint32_t to = shared_address(shared);
+    MINGLM_SM80(asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global)
+                             : "memory");)
 }
 
 __device__ __forceinline__ void commit_copies() {

@@ -1,6 +1,6 @@
 // Forward on tensor cores, for bfloat16 and float16.
 //
-//   block    ROWS query rows of one sample and head: four warps with 16 or 32 rows each
+//   block    128 query rows of one sample and head: four warps with 32 rows each
 //   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial
 //            ones; K and V of the next tile are being copied while this one is computed
 //   lane     parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
@@ -9,9 +9,10 @@
 //   l = 2^(c (m - m')) l + rowsum P       O = 2^(c (m - m')) O + P V
 //   at the end   O / l    lse = ln 2 (c m + log2 l)
 //
-// P never leaves the registers: it is C of the first product and A of the second. Not done: the work of a
-// long sample is not split over keys (one query with many keys uses one block per head), and there is no
-// dropout.
+// P never leaves the registers: it is C of the first product and A of the second. There is no dropout.
+//
+// forward_few_kernel is for few rows with many keys, as in generation with a cache. Its block owns 16 rows,
+// and its warps share each tile's keys instead of the rows; at the end the four results become one.
 #pragma once
 #include "mma.cuh"
 
@@ -21,47 +22,91 @@ namespace MINGLM_DEVICE {
 template <int D>
 struct ForwardShape {
     static constexpr int threads = 128;
-    static constexpr int sixteens = D <= 64 ? 2 : 1;  // of rows, per warp: what fits into 255 registers
+    static constexpr int sixteens = 2;  // of rows, per warp: each matrix of K and V that it loads serves two
     static constexpr int rows = threads / 32 * 16 * sixteens;
     static constexpr int keys = 64;
     static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
 };
 
-template <int D, class T>
-struct Forward {
-    using Shape = ForwardShape<D>;
-    static constexpr int SIXTEENS = Shape::sixteens, KEYS = Shape::keys;
-    using KeyTile = SharedTile<KEYS, D>;
+template <int D>
+struct FewShape {
+    static constexpr int threads = 128, rows = 16;
+    static constexpr int keys = D <= 64 ? 128 : 64;  // what keeps most bytes under way in 99 KiB
+    static constexpr int warp_keys = keys / 4;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+};
 
-    uint32_t q[SIXTEENS][D / 16][4];
+// What a warp computes: 16 SIXTEENS rows, with KEYS keys of each tile of TILE keys.
+template <int D, class T, int SIXTEENS, int KEYS, int TILE>
+struct Forward {
+    using KeyTile = SharedTile<TILE, D>;
+
+    static constexpr bool HOLD_Q = D * SIXTEENS <= 128;  // else Q is reloaded for each tile: 255 registers
+    uint32_t q[SIXTEENS][HOLD_Q ? D / 16 : 1][4];
     float o[SIXTEENS][D / 8][4];
     float m[SIXTEENS][2], l[SIXTEENS][2];  // l: this lane's share of the sum
     int visible[SIXTEENS][2];
     float c;
     LaneOffset by_half = lanes_by_half(), by_row = lanes_by_row();
 
-    // One tile of keys, from `begin` on.
-    template <bool PARTIAL>
-    __device__ __forceinline__ void visit(const KeyTile& k, const KeyTile& v, int begin) {
+    // `row`: the warp's first row in the tile of Q, which begins with row `begin` of the sample.
+    template <int ROWS>
+    __device__ __forceinline__ void start(const AttentionProblem& p, const Sample& sample,
+                                          const SharedTile<ROWS, D>& q_tile, int begin, int row) {
+        // c is positive, so that the largest score stays the largest: Q has taken the sign, or is 0
+        c = p.scale == 0 ? 1 : fabsf(static_cast<float>(p.scale)) * LOG2_E;
+        // the maximum before any score, far below all others; c times it is finite, so scores of -inf give
+        // P = 0
+        const float lowest = -1e38f / fmaxf(1, c);
+        const int len_q = static_cast<int>(sample.len_q);
+#pragma unroll
+        for (int x = 0; x < SIXTEENS; ++x) {
+            if constexpr (HOLD_Q)
+#pragma unroll
+                for (int d = 0; d < D / 16; ++d) load_a(q[x][d], q_tile, by_half, row + x * 16, d);
+#pragma unroll
+            for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) o[x][n][i] = 0;
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int r = begin + row + x * 16 + half * 8 + lane_id() / 4;
+                const int64_t i = sample.first_row + (r < len_q ? r : len_q - 1);
+                visible[x][half] = static_cast<int>(keys_of_row(i, sample.part_a_len, sample.len_k));
+                m[x][half] = lowest;
+                l[x][half] = 0;
+            }
+        }
+    }
+
+    // The keys from row `first` of a tile on; `begin` is the number of the first of them. `row` is the warp's
+    // first in the tile of Q.
+    template <bool PARTIAL, int ROWS>
+    __device__ __forceinline__ void visit(const SharedTile<ROWS, D>& q_tile, int row, const KeyTile& k,
+                                          const KeyTile& v, int begin, int first = 0) {
         float s[SIXTEENS][KEYS / 8][4] = {};
 #pragma unroll
-        for (int d = 0; d < D / 16; ++d)
+        for (int d = 0; d < D / 16; ++d) {
+            if constexpr (!HOLD_Q)
+#pragma unroll
+                for (int x = 0; x < SIXTEENS; ++x) load_a(q[x][0], q_tile, by_half, row + x * 16, d);
 #pragma unroll
             for (int n = 0; n < KEYS / 16; ++n) {
                 uint32_t b[2][2];
-                load_b_of_rows(b, k, by_row, n * 16, d);
+                load_b_of_rows(b, k, by_row, first + n * 16, d);
 #pragma unroll
                 for (int x = 0; x < SIXTEENS; ++x) {
-                    multiply_add<T>(s[x][2 * n], q[x][d], b[0]);
-                    multiply_add<T>(s[x][2 * n + 1], q[x][d], b[1]);
+                    multiply_add<T>(s[x][2 * n], q[x][HOLD_Q ? d : 0], b[0]);
+                    multiply_add<T>(s[x][2 * n + 1], q[x][HOLD_Q ? d : 0], b[1]);
                 }
             }
+        }
 #pragma unroll
         for (int x = 0; x < SIXTEENS; ++x)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 if (PARTIAL) mask(s[x], half, visible[x][half] - begin);
-                soften<PARTIAL>(s[x], half, m[x][half], l[x][half], o[x]);
+                soften(s[x], half, m[x][half], l[x][half], o[x]);
             }
 #pragma unroll
         for (int key = 0; key < KEYS / 16; ++key) {
@@ -71,7 +116,7 @@ struct Forward {
 #pragma unroll
             for (int n = 0; n < D / 16; ++n) {
                 uint32_t b[2][2];
-                load_b(b, v, by_half, key * 16, n);
+                load_b(b, v, by_half, first + key * 16, n);
 #pragma unroll
                 for (int x = 0; x < SIXTEENS; ++x) {
                     multiply_add<T>(o[x][2 * n], p[x], b[0]);
@@ -91,7 +136,6 @@ struct Forward {
     }
 
     // Online softmax of one row: scores become P, and the sums so far are scaled to the new maximum.
-    template <bool PARTIAL>
     __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l,
                                            float (&o)[D / 8][4]) {
         float top = m;
@@ -99,7 +143,7 @@ struct Forward {
         for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        const float base = PARTIAL && top == -INF ? 0 : c * top;  // no key seen so far
+        const float base = c * top;
         const float shrink = exp2_fast(c * m - base);
         float sum = 0;
 #pragma unroll
@@ -149,31 +193,10 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     wait_copies<0>();
     __syncthreads();
 
-    Forward<D, T> state;
+    Forward<D, T, SIXTEENS, KEYS, KEYS> state;
     const int row = warp_id() * 16 * SIXTEENS, g = lane_id() / 4;
-    state.c = fabsf(static_cast<float>(p.scale)) * LOG2_E;
-    // c must be positive, so that the largest score stays the largest: Q takes the sign, or becomes 0
-    if (p.scale <= 0) {
-        if (p.scale == 0) state.c = 1;
-        negate_rows(q_tile, row, 16 * SIXTEENS, p.scale == 0);
-    }
-#pragma unroll
-    for (int x = 0; x < SIXTEENS; ++x) {
-#pragma unroll
-        for (int d = 0; d < D / 16; ++d) load_a(state.q[x][d], q_tile, state.by_half, row + x * 16, d);
-#pragma unroll
-        for (int n = 0; n < D / 8; ++n)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) state.o[x][n][i] = 0;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int r = begin + row + x * 16 + half * 8 + g;
-            const int64_t i = sample.first_row + (r < len_q ? r : len_q - 1);
-            state.visible[x][half] = static_cast<int>(keys_of_row(i, sample.part_a_len, sample.len_k));
-            state.m[x][half] = -INF;
-            state.l[x][half] = 0;
-        }
-    }
+    if (p.scale <= 0) negate_rows(q_tile, row, 16 * SIXTEENS, p.scale == 0);
+    state.start(p, sample, q_tile, begin, row);
 
     // Of the block's tiles, a warp computes those that its own last row sees; none without a row of its own.
     const int mine = tiles_of_warp(begin + row, 16 * SIXTEENS, sample, KEYS);
@@ -184,13 +207,13 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j < mine) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (begin + row < len_q) state.template visit<false>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j < mine) state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<true>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
     }
 
 #pragma unroll
@@ -210,6 +233,99 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
         const int r = begin + row + x * 16;
         store_rows<T>(state.o[x], inverse[0], inverse[1], q_tile, row + x * 16, p.out, sample.first_q + r,
                       len_q - r, head);
+    }
+}
+
+template <int D, class T>
+__global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(AttentionProblem p) {
+    using Shape = FewShape<D>;
+    constexpr int ROWS = Shape::rows, KEYS = Shape::keys;
+    constexpr int WARP_KEYS = Shape::warp_keys, WARPS = KEYS / WARP_KEYS;
+    const int64_t head = blockIdx.y;
+    const Place place = place_of(blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
+    const Sample sample = sample_of(p, place.sample);
+    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
+    if (begin >= len_q) return;
+
+    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const int seen = keys_seen(sample, last);
+    const int tiles = (seen + KEYS - 1) / KEYS;
+
+    unsigned char* shared = shared_memory();
+    const SharedTile<ROWS, D> q_tile{shared};
+    using KeyTile = SharedTile<KEYS, D>;
+    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
+    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
+    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    auto fetch = [&](int j) {
+        if (j < tiles) {
+            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
+            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
+        }
+        commit_copies();
+    };
+    const int warp = warp_id(), g = lane_id() / 4, t = lane_id() % 4;
+    if (warp < ROWS / 8) copy_tile<ROWS * 4>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
+    fetch(0);
+    wait_copies<0>();
+    __syncthreads();
+    if (p.scale <= 0) {
+        if (warp == 0) negate_rows(q_tile, 0, ROWS, p.scale == 0);
+        __syncthreads();
+    }
+    Forward<D, T, 1, WARP_KEYS, KEYS> state;
+    state.start(p, sample, q_tile, begin, 0);
+
+    const int mine = warp * WARP_KEYS;  // of each tile
+    for (int j = 0; j < tiles; ++j) {
+        wait_copies<0>();
+        __syncthreads();
+        fetch(j + 1);
+        if (j * KEYS + mine < seen)
+            state.template visit<true>(q_tile, 0, k_tile(j), v_tile(j), j * KEYS + mine, mine);
+    }
+
+    // The results of all warps, in the place of the tiles: o, a row's maximum, and its sum.
+    float* all_o = reinterpret_cast<float*>(shared + q_tile.bytes);
+    float *all_m = all_o + WARPS * ROWS * D, *all_l = all_m + WARPS * ROWS;
+    __syncthreads();  // no warp still reads the last tile
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int at = warp * ROWS + half * 8 + g;
+        float l = state.l[0][half];
+        l += __shfl_xor_sync(0xffffffffu, l, 1);
+        l += __shfl_xor_sync(0xffffffffu, l, 2);
+        if (t == 0) all_m[at] = state.m[0][half], all_l[at] = l;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) all_o[at * D + n * 8 + 2 * t + i] = state.o[0][n][2 * half + i];
+    }
+    __syncthreads();
+    for (int chunk = threadIdx.x; chunk < ROWS * D / 8; chunk += Shape::threads) {
+        const int row = chunk / (D / 8), column = chunk % (D / 8) * 8, r = begin + row;
+        if (r >= len_q) continue;
+        float top = all_m[row], l = 0, o[8] = {};
+#pragma unroll
+        for (int w = 1; w < WARPS; ++w) top = fmaxf(top, all_m[w * ROWS + row]);
+#pragma unroll
+        for (int w = 0; w < WARPS; ++w) {
+            const int at = w * ROWS + row;
+            const float shrink = exp2_fast(state.c * all_m[at] - state.c * top);
+            l += shrink * all_l[at];
+#pragma unroll
+            for (int i = 0; i < 8; ++i) o[i] += shrink * all_o[at * D + column + i];
+        }
+        const float inverse = l == 0 ? 0 : 1 / l;
+        if (column == 0)
+            static_cast<float*>(p.lse)[head * p.queries + sample.first_q + r] =
+                l == 0 ? -INF : LN_2 * (state.c * top + log2f(l));
+        uint32_t pairs[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) pairs[i] = pack<T>(o[2 * i] * inverse, o[2 * i + 1] * inverse);
+        store16(static_cast<unsigned char*>(p.out.data) +
+                    ((sample.first_q + r) * p.out.row + head * p.out.head + column) * 2,
+                make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
     }
 }
 

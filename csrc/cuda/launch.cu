@@ -11,6 +11,9 @@ namespace MINGLM_DEVICE {
 
 namespace {
 
+// What a block may use on every GPU from compute capability 8.0 on, and from 7.5 on.
+constexpr int SHARED_BYTES = 99 * 1024, SIMPLE_BYTES = 64 * 1024;
+
 std::string words(cudaError_t error) { return error == cudaSuccess ? "" : cudaGetErrorString(error); }
 
 // Calls run with the head width as a std::integral_constant.
@@ -29,6 +32,12 @@ dim3 grid(int64_t places, int64_t heads) {
 template <int D, class T>
 std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
+    using Few = FewShape<D>;
+    static_assert(Shape::shared_bytes <= SHARED_BYTES && Few::shared_bytes <= SHARED_BYTES, "");
+    // in generation most samples have one row; a block of forward_kernel has 64 or 128
+    if (p.queries <= Few::rows * p.samples && p.keys >= 4 * p.queries)
+        return words(launch(&forward_few_kernel<D, T>, grid(places(p.queries, p.samples, Few::rows), p.heads),
+                            Few::threads, Few::shared_bytes, stream, p));
     return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
                         Shape::threads, Shape::shared_bytes, stream, p));
 }
@@ -36,11 +45,9 @@ std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
 template <int D, class T>
 std::string backward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = BackwardShape<D>;
+    static_assert(Shape::grad_q_bytes <= SHARED_BYTES && Shape::grad_kv_bytes <= SHARED_BYTES, "");
     std::string wrong;
     if (p.queries)
-        wrong = words(launch(&delta_kernel<D, T>, grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads),
-                             DELTA_ROWS * 32, 0, stream, p));
-    if (wrong.empty() && p.queries)
         wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads),
                              Shape::threads, Shape::grad_q_bytes, stream, p));
     if (wrong.empty() && p.keys)
@@ -59,12 +66,9 @@ std::string forward_simply(const AttentionProblem& p, cudaStream_t stream) {
 template <int D>
 std::string backward_simply(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = SimpleShape;
+    static_assert(simple_bytes<D>(2, 2, 2) <= SIMPLE_BYTES, "");
     std::string wrong;
     if (p.queries)
-        wrong = words(launch(&delta_kernel<D, float>,
-                             grid((p.queries + DELTA_ROWS - 1) / DELTA_ROWS, p.heads), DELTA_ROWS * 32, 0,
-                             stream, p));
-    if (wrong.empty() && p.queries)
         wrong = words(launch(&grad_q_simple<D>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
                              Shape::threads, simple_bytes<D>(2, 2, 1), stream, p));
     if (wrong.empty() && p.keys)

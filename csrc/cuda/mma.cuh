@@ -16,7 +16,11 @@ constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 constexpr float INF = __builtin_inff();
 
 __device__ __forceinline__ int lane_id() { return threadIdx.x % 32; }
-__device__ __forceinline__ int warp_id() { return threadIdx.x / 32; }
+// Called by all lanes of a warp: after a shuffle, the compiler knows that the number is the same in all of
+// them and keeps it out of the 255 registers of each.
+__device__ __forceinline__ int warp_id() {
+    return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
+}
 
 // Where a lane's row of an 8x8 matrix is, relative to the first byte of a tile. A lane that starts at chunk 0
 // or 1 finds the matrices of every 16 columns at one of two places, and everything else is a constant:

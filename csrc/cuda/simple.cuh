@@ -165,6 +165,22 @@ __device__ __forceinline__ float lse_of(const AttentionProblem& p, int64_t head,
     return static_cast<const float*>(p.lse)[head * p.queries + sample.first_q + row];
 }
 
+// delta = rowsum(dO * O) of a row, which the warp computes together and writes for grad_kv_simple; 0 for a
+// row that does not exist.
+template <int D>
+__device__ __forceinline__ float new_delta(const AttentionProblem& p, int64_t head, const Sample& sample,
+                                           int row) {
+    const int64_t n = sample.first_q + row;
+    const float* out = static_cast<const float*>(p.out.data) + n * p.out.row + head * p.out.head;
+    const float* grad =
+        static_cast<const float*>(p.grad_out.data) + n * p.grad_out.row + head * p.grad_out.head;
+    float sum = 0;
+    for (int d = lane_id(); d < D && row < sample.len_q; d += 32) sum += out[d] * grad[d];
+    for (int step = 16; step; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (lane_id() == 0 && row < sample.len_q) p.delta[head * p.queries + n] = sum;
+    return sum;
+}
+
 template <int D>
 __global__ void __launch_bounds__(SimpleShape::threads) grad_q_simple(AttentionProblem p) {
     constexpr int ROWS = SimpleShape::rows, KEYS = SimpleShape::columns, MINE = SimpleShape::per_warp;
@@ -189,7 +205,7 @@ __global__ void __launch_bounds__(SimpleShape::threads) grad_q_simple(AttentionP
     int visible[MINE];
     for (int r = 0; r < MINE; ++r) {
         lse[r] = lse_of(p, head, sample, row + r);
-        delta[r] = delta_of(p, head, sample, row + r);
+        delta[r] = new_delta<D>(p, head, sample, row + r);
         visible[r] = keys_seen(sample, row + r);
     }
     clear<D>(grad_q);

@@ -4,7 +4,8 @@
 // launch, and a captured CUDA graph stays correct when the lengths change. With tiles of n rows, sample s
 // owns the places from cu_seqlens[s] / n + s up to cu_seqlens[s + 1] / n + s + 1: enough for all of its
 // tiles, with at most one to spare. There are rows / n + samples places in total, and a block finds the
-// sample of its place by bisection. A block without a tile returns.
+// sample of its place by a search in which 32 lanes look at 32 samples at once: two rounds for up to 1024
+// samples. A block without a tile returns.
 #pragma once
 #include "../attention.h"
 #include "device.h"
@@ -20,17 +21,25 @@ MINGLM_HOST_DEVICE static inline int64_t places(int64_t rows, int64_t samples, i
     return rows / tile + samples;
 }
 
-MINGLM_HOST_DEVICE static inline Place place_of(int64_t place, const int32_t* cu_seqlens, int64_t samples,
-                                                int64_t tile) {
-    int64_t low = 0, high = samples - 1;  // the last sample whose places begin at or before this one
-    while (low < high) {
-        const int64_t middle = (low + high + 1) / 2;
-        if (cu_seqlens[middle] / tile + middle <= place)
-            low = middle;
-        else
-            high = middle - 1;
+// Called by all lanes of a warp.
+__device__ __forceinline__ Place place_of(int64_t place, const int32_t* cu_seqlens, int64_t samples,
+                                          int tile) {
+    // the last sample whose places begin at or before this one: among `count` of them, from `low` on
+    int low = 0, count = static_cast<int>(samples);
+    const int lane = threadIdx.x % 32;
+    while (count > 1) {
+        const int step = (count + 31) / 32, offset = lane * step;
+        const bool begun = offset < count && cu_seqlens[low + offset] / tile + low + offset <= place;
+        const int skipped = (__popc(__ballot_sync(0xffffffffu, begun)) - 1) * step;
+        low += skipped;
+        count = count - skipped < step ? count - skipped : step;
     }
     return {low, (place - cu_seqlens[low] / tile - low) * tile};
+}
+
+// How many keys a row sees, counted from the sample's first query.
+__device__ __forceinline__ int keys_seen(const Sample& sample, int row) {
+    return static_cast<int>(keys_of_row(sample.first_row + row, sample.part_a_len, sample.len_k));
 }
 
 // The number of the first tile of `tile` keys that some row of [i, ...) does not see completely, and of the

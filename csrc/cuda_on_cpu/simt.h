@@ -169,6 +169,7 @@ using MinglmSite = minglm::emulated::Site;
 void __syncthreads(MinglmSite site = MinglmSite::get());
 void __syncwarp(unsigned mask = 0xffffffffu, MinglmSite site = MinglmSite::get());
 unsigned __ballot_sync(unsigned mask, int predicate, MinglmSite site = MinglmSite::get());
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 int __any_sync(unsigned mask, int predicate, MinglmSite site = MinglmSite::get());
 int __all_sync(unsigned mask, int predicate, MinglmSite site = MinglmSite::get());
 

@@ -120,10 +120,20 @@ std::vector<Lengths> square(const std::vector<std::pair<int32_t, int32_t>>& samp
     return all;
 }
 
+// More than 32 samples: a block searches for its own in two rounds. Most are empty.
+std::vector<Lengths> many_samples() {
+    std::vector<Lengths> all(70);
+    for (int32_t s : {0, 1, 2, 3, 30, 31, 32, 33, 63, 68, 69}) all[s] = {s % 5 + 1, s % 5 + 1, s % 3};
+    all[40] = {65, 65, 20};
+    return all;
+}
+
 std::vector<Case> all_cases(bool small) {
     const std::vector<std::pair<std::string, std::vector<Lengths>>> kinds = {
         {"small", square({{130, 70}, {20, 3}})},
         {"small suffix", {{17, 80, 33}, {3, 2, 1}, {16, 0, 0}}},
+        {"small few", {{3, 1, 0}, {18, 300, 40}, {2, 0, 0}}},
+        {"few rows", {{3, 1, 0}, {20, 400, 70}, {2, 0, 0}, {1, 520, 100, 9}, {16, 129, 0}, {1, 128, 0}}},
         {"short", square({{1, 0}, {1, 1}, {15, 0}, {16, 16}, {17, 5}, {17, 17}, {0, 0}, {2, 1}})},
         {"one tile", square({{63, 20}, {64, 0}, {65, 64}, {65, 1}})},
         {"77", square({{77, 0}, {77, 1}, {77, 38}, {77, 77}})},
@@ -136,6 +146,7 @@ std::vector<Case> all_cases(bool small) {
         {"cache", {{1, 30, 10, 34}, {3, 65, 65, 7}, {2, 0, 0, 5}, {1, 64, 1, 64}, {5, 5, 0, 1}}},
         {"nothing", {}},
         {"empty samples", {{0, 0, 0}, {0, 5, 2}, {0, 0, 0}}},
+        {"many samples", many_samples()},
     };
     std::vector<Case> cases;
     for (const Format& format : FORMATS)
@@ -149,8 +160,9 @@ std::vector<Case> all_cases(bool small) {
                 c.fused = (i + head_dim / 32) % 2;
                 c.name += std::string(", ") + format.name + ", " + std::to_string(head_dim);
                 cases.push_back(c);
-                if (kinds[i].first == "77" && head_dim == 64)
-                    for (double scale : {-0.125, 1.0, static_cast<double>(NAN)}) {
+                if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys" ||
+                     kinds[i].first == "few rows") && head_dim == 64)
+                    for (double scale : {-0.125, 1.0, 6.0, static_cast<double>(NAN)}) {
                         Case scaled = c;
                         scaled.scale = scale;
                         scaled.name += ", scale " + std::to_string(scaled.factor()).substr(0, 6);

@@ -7,6 +7,7 @@
 //   check_simt norace           the same kernels without the race
 //   check_simt overrun NAME     a kernel one element out of bounds: shared or global, for AddressSanitizer
 #include <algorithm>
+#include <bitset>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -298,6 +299,7 @@ void check_exchanges() {
                 check(x.narrow_down == from(l % 8 == 7 ? l : l + 1), "__shfl_down_sync of 8");
                 check(x.narrow_index == from(l / 4 * 4 + 1), "__shfl_sync of 4");
                 check(x.ballot == (thirds & own), "__ballot_sync");
+                check(__popc(x.ballot) == static_cast<int>(std::bitset<32>(thirds & own).count()), "__popc");
                 check(x.any == int(own >> 7 & 1) && x.all == !(own >> 7 & 1), "__any_sync, __all_sync");
                 check(from(l ^ 1) == ALL ? std::isnan(x.wide) : x.wide == 1.0 / from(l ^ 1),
                       "__shfl_xor_sync of double");

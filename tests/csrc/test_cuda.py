@@ -65,16 +65,29 @@ def test_a_rule_that_is_wrong_by_one_key_is_noticed():
 
 
 @emulated
+@every_dtype
+def test_keys_that_score_minus_infinity_get_no_weight_even_in_a_tile_without_a_mask(dtype):
+    mask = GLMMask.packed([150], [150])
+    q, k, v, _ = random_numbers(mask, 1, 64, DTYPES[dtype])
+    q[..., 0], k[..., 0] = 1, 0
+    k[:80, :, 0] = -torch.inf
+    out = masked_attention(q, k, v, mask, backend="emulated")
+    expected = masked_attention(*(x.double() for x in (q, k, v)), mask, backend="reference")
+    torch.testing.assert_close(out.double(), expected, atol=0.02, rtol=0.02)
+
+
+@emulated
 def test_shared_memory_has_no_bank_conflicts_and_whole_sectors_are_read_and_written():
     for width in ops.CUDA_HEAD_DIMS:
         # whole tiles, because a tile that sticks out reads the last row several times
-        mask = GLMMask.packed([256, 128], [70, 128])
-        numbers = random_numbers(mask, 2, width, torch.bfloat16)
+        mask, few = GLMMask.packed([256, 128], [70, 128]), GLMMask([0, 16], [0, 256], [70])
+        numbers, few_rows = (random_numbers(x, 2, width, torch.bfloat16) for x in (mask, few))
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         ops._C.count_traffic(True)
         try:
             by_cuda(*numbers, mask)
+            masked_attention(*few_rows[:3], few, backend="emulated")
             traffic = ops._C.traffic()
         finally:
             ops._C.count_traffic(False)
@@ -414,7 +427,7 @@ def test_the_instructions_that_the_emulator_replaces_are_the_documented_ones(tmp
         assert list(operands[4:10]) == x, "a, then b, in the order of their registers"
         assert len(set(operands[:4])) == 4 and len(set(operands[10:])) == 4
 
-    assert re.search(r"cp\.async\.cg\.shared\.global \[%r\d+\], \[%rd\d+\], 16;", text)
+    assert re.search(r"cp\.async\.cg\.shared\.global\.L2::128B \[%r\d+\], \[%rd\d+\], 16;", text)
     assert "cp.async.commit_group;" in text and "cp.async.wait_group 1;" in text
     for transposed in ("", "trans."):
         name = rf"ldmatrix\.sync\.aligned\.m8n8\.x4\.{transposed}shared\.b16"
