@@ -40,7 +40,7 @@ std::vector<Step> steps_of_this_build() {
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     steps.push_back({&avx512_rung, avx512});
 #ifndef MINGLM_NO_AVX512_BF16
-    // subtle: Intel's processors begin a product of pairs every fourth time that they begin a multiply-add, so
+    // subtle: Intel's processors begin one product of pairs in the time of four multiply-adds, so
     // twice the work in one instruction takes twice as long; on AMD's the pairs are 1.6 times as fast
     const bool pairs = __builtin_cpu_supports("avx512bf16");
     steps.push_back({&avx512_bf16_rung, avx512 && pairs, !__builtin_cpu_is("intel")});

@@ -8,8 +8,8 @@
 
 namespace minglm {
 
-// Whether a rung is within four units of rounding (eps) of the larger of 1 and its input, in memory of exactly
-// the size needed, with the same bits for 1 and 3 threads. put(T&, double) and get(T) convert.
+// Whether a rung is within four units of rounding (eps) of the larger of 1 and its input, in memory of
+// exactly the size needed, with the same bits for 1 and 3 threads. put(T&, double) and get(T) convert.
 template <class T, class Put, class Get>
 bool gelu_is_right(const char* rung, Dtype dtype, double eps, Put put, Get get) {
     for (const int n : {0, 1, 7, 17, 16384 + 5})

@@ -219,7 +219,7 @@ def gpu(monkeypatch):
         def split(self, sizes):  # plain tensors, as on a GPU
             return self.as_subclass(torch.Tensor).split(sizes)
 
-    monkeypatch.setattr(lengths, "_sent", sent)
+    monkeypatch.setattr(lengths, "sent", sent)
     monkeypatch.setattr(lengths, "_CAPTURED", [])
     monkeypatch.setattr(ops, "capability", lambda index: 90)
     monkeypatch.setattr(torch.cuda, "device", current)
