@@ -104,7 +104,7 @@ function stateOfAddress(hash) {
 // What an address shows of a state and does not change it: Back goes to the last change.
 const VIEWS = ["step", "pin", "at", "look"];
 const TYPING = 2000; // ms within which typed characters are one change
-const writing = { timer: 0, typed: 0, begun: false };
+const writing = { timer: 0, typed: 0, isTyped: false, begun: false };
 
 function keepInAddress() {
   // delayed: browsers allow about two hundred changes in half a minute
@@ -115,11 +115,11 @@ function keepInAddress() {
 function writeAddress() {
   const [before, now] = [location.hash.slice(1), address()],
     query = queryOf(DATA.words);
-  const isTyped = document.activeElement === byId("text"),
+  const { isTyped } = writing,
     goesOn = isTyped && Date.now() - writing.typed < TYPING,
     isNew = writing.begun && (isChange(before, now) || query !== location.search);
-  writing.begun = true;
-  if (isTyped && before !== now) writing.typed = Date.now();
+  Object.assign(writing, { begun: true, isTyped: false });
+  if (isTyped && isNew) writing.typed = Date.now();
   const url = `${query === location.search ? "" : location.pathname + query}#${now}`;
   try {
     if (isNew && !goesOn) history.pushState(null, "", url);

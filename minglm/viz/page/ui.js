@@ -129,7 +129,10 @@ function isLit(lane, i) {
 
 function startText() {
   const box = byId("text");
-  box.addEventListener("input", () => read(app.state.tokenizer || "words"));
+  box.addEventListener("input", () => {
+    writing.isTyped = true;
+    read(app.state.tokenizer || "words");
+  });
   drawTokenizers();
   const choice = preset =>
     button(DATA.words.presets[preset.id][0], () => set(stateOfPreset(preset)), { class: "preset" });

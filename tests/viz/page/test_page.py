@@ -667,8 +667,9 @@ def test_back_undoes_a_change_and_forward_makes_it_again(tab):
         lambda: tab.locator(".preset").nth(3).click(),
         lambda: text_box(tab).press_sequentially(" and more", delay=20),  # typing is one change
     ):
+        before = tab.evaluate("location.hash")
         change()
-        until(tab, settled)
+        until(tab, f"location.hash !== {json.dumps(before)} && {settled}")
         if state(tab)["step"]:  # looking is none
             button(tab, "◀ Back").click()
             until(tab, settled)

@@ -2,7 +2,7 @@
 
 import pytest
 from test_page import OVERLAPS
-from test_words import leaves
+from test_page_words import leaves
 
 from minglm import GLM, Tokenizer
 from minglm.viz import page
