@@ -1,12 +1,11 @@
-"""The recipe of a small Chinese model. Run it again after an interruption: it continues.
+"""The recipe of the small Chinese model, tutorials/box-zh. Run it again after an interruption: it continues.
 
     pip install jieba opencc-python-reimplemented
-    python tutorials/box_zh.py --sentences FILE...   texts to build/box-zh, pretrains in runs/box-zh
-    python tutorials/box_zh.py --ship                the run, in float16, becomes ./box-zh
-    minglm fill "我每天早上喝一杯[MASK]。" --model box-zh
+    python tutorials/box_zh.py --sentences FILE...     texts to build/box-zh, pretrains in runs/box-zh
+    python tutorials/box_zh.py --ship                  the run, in float16, becomes tutorials/box-zh
 
-The sentences are those of Tatoeba (CC BY 2.0 FR): its export cmn_sentences.tsv, as tatoeba.org offers it, one of the
-copies that tutorials/results/README.md names, or the list cmn.txt of manythings.org/anki. Several files are joined.
+The sentences are those of Tatoeba: the export cmn_sentences.tsv that tatoeba.org offers, and lists cmn.txt of
+manythings.org/anki; several files are joined. tutorials/box-zh/ORIGIN.md names the copies that were used.
 """
 
 import argparse
@@ -26,7 +25,8 @@ from minglm.files.checkpoint import save_pretrained
 from minglm.files.jsonl import read_rows
 from minglm.use.models import read_model
 
-EVERYDAY = Path(__file__).parent / "data" / "everyday_zh" / "dev.jsonl.xz"
+HERE = Path(__file__).parent
+EVERYDAY = HERE / "data" / "everyday_zh" / "dev.jsonl.xz"
 VOCABULARY = 4000  # some 2,400 characters and 1,100 words: with them, the model stays below 3 MB
 SETTINGS = ["--preset", "page", "--steps", "4500"]
 # ASCII punctuation and Traditional Chinese quotes; a sentence of other characters is left out
@@ -38,20 +38,17 @@ NAMES = re.compile("汤姆|玛丽|玛莉")  # in one of eleven sentences; a thir
 
 
 def read_sentences(path):
-    """Yield the Chinese sentences of a .tsv (id, cmn, text) or a .txt (English, Chinese, credits)."""
+    """Yield the Chinese sentences of a .tsv (id, language, text) or of a .txt (English, Chinese, credits)."""
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         columns = line.split("\t")
-        if len(columns) > 2 and columns[1] == "cmn":
+        if path.suffix == ".tsv" and len(columns) > 2 and columns[1] == "cmn":
             yield columns[2]
-        elif len(columns) > 1 and columns[1] != "cmn":
+        elif path.suffix != ".tsv" and len(columns) > 1:
             yield columns[1]
 
 
-def simple_sentences(sentences):
-    """The sentences in Simplified characters without duplicates, in the order of their SHA-1."""
-    from opencc import OpenCC
-
-    simplified = OpenCC("t2s").convert
+def simple_sentences(sentences, simplified):
+    """The sentences, `simplified` by that function, without duplicates, in the order of their SHA-1."""
     # no sentence that fills a blank of the everyday sentences
     blanks = [row["text"].split("[MASK]") for row in read_rows(EVERYDAY).values()]
     chosen = {}
@@ -74,8 +71,10 @@ def write_texts(files, folder):
     begin inside such a token. So merges are learned from one word at a time.
     """
     import jieba
+    from opencc import OpenCC
 
-    sentences = simple_sentences(sentence for path in files for sentence in read_sentences(path))
+    sentences = (sentence for path in files for sentence in read_sentences(path))
+    sentences = simple_sentences(sentences, OpenCC("t2s").convert)
     tokenizer = Tokenizer.train((word for text in sentences for word in jieba.cut(text)), VOCABULARY)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
@@ -96,10 +95,18 @@ def command(texts, run):
 
 
 def ship(run, folder):
-    """Write the run's model in float16 to `folder`."""
+    """Write the run's model in float16 to `folder`, beside its ORIGIN.md, with the records of the run."""
     model, tokenizer = read_model(run)
-    shutil.rmtree(folder, ignore_errors=True)
-    save_pretrained(model, folder, tokenizer, {}, torch.float16)
+    texts = {"ORIGIN.md": (folder / "ORIGIN.md").read_text(encoding="utf-8")}
+    texts |= {name: (run / name).read_text(encoding="utf-8") for name in ("evaluation.json", "metrics.csv")}
+    settings = (run / "run.toml").read_text(encoding="utf-8")
+    for name, file in (
+        ("text", '["build/box-zh/sentences.jsonl"]'),
+        ("tokenizer", '"build/box-zh/tokenizer.json"'),
+    ):
+        settings = re.sub(f"^{name} = .*?(?=  #)", f"{name} = {file}", settings, flags=re.MULTILINE)
+    shutil.rmtree(folder)
+    save_pretrained(model, folder, tokenizer, texts | {"run.toml": settings}, torch.float16)
     print(f"wrote       {folder}: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")
 
 
@@ -108,10 +115,10 @@ if __name__ == "__main__":
     p.add_argument("--sentences", metavar="FILE", nargs="+", type=Path, help="cmn_sentences.tsv, cmn.txt")
     p.add_argument("--texts", type=Path, default=Path("build/box-zh"), help="folder of the texts")
     p.add_argument("--run", type=Path, default=Path("runs/box-zh"), help="folder of the run")
-    p.add_argument("--ship", action="store_true", help="make ./box-zh from the finished run")
+    p.add_argument("--ship", action="store_true", help="make tutorials/box-zh from the run")
     args = p.parse_args()
     if args.ship:
-        ship(args.run, Path("box-zh"))
+        ship(args.run, HERE / "box-zh")
     else:
         if not (args.texts / "sentences.jsonl").exists():
             if not args.sentences:
