@@ -97,16 +97,14 @@ def command(texts, run):
 def ship(run, folder):
     """Write the run's model in float16 to `folder`, beside its ORIGIN.md, with the records of the run."""
     model, tokenizer = read_model(run)
-    texts = {"ORIGIN.md": (folder / "ORIGIN.md").read_text(encoding="utf-8")}
-    texts |= {name: (run / name).read_text(encoding="utf-8") for name in ("evaluation.json", "metrics.csv")}
+    records = {"ORIGIN.md": (folder / "ORIGIN.md").read_text(encoding="utf-8")}
+    records["evaluation.json"] = (run / "evaluation.json").read_text(encoding="utf-8")
     settings = (run / "run.toml").read_text(encoding="utf-8")
-    for name, file in (
-        ("text", '["build/box-zh/sentences.jsonl"]'),
-        ("tokenizer", '"build/box-zh/tokenizer.json"'),
-    ):
-        settings = re.sub(f"^{name} = .*?(?=  #)", f"{name} = {file}", settings, flags=re.MULTILINE)
+    settings = re.sub("(?m)^text = .*?(?=  #)", 'text = ["build/box-zh/sentences.jsonl"]', settings)
+    settings = re.sub("(?m)^tokenizer = .*?(?=  #)", 'tokenizer = "build/box-zh/tokenizer.json"', settings)
+    records["run.toml"] = settings
     shutil.rmtree(folder)
-    save_pretrained(model, folder, tokenizer, texts | {"run.toml": settings}, torch.float16)
+    save_pretrained(model, folder, tokenizer, records, torch.float16)
     print(f"wrote       {folder}: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")
 
 

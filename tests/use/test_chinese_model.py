@@ -88,14 +88,14 @@ def test_the_everyday_sentences_have_one_blank_and_different_answers():
 @clone
 def test_it_is_small_and_names_its_sources():
     assert verify(model_folder(FOLDER))
-    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 3_100_000
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 3_000_000
     origin = (FOLDER / "ORIGIN.md").read_text(encoding="utf-8")
     for words in ("CC BY 2.0 FR", "tatoeba.org", "python tutorials/box_zh.py --sentences"):
         assert words in origin, words
 
 
 @clone
-def test_it_fills_everyday_blanks_as_a_person_would(monkeypatch):
-    """A lower bound for the score in tutorials/results/README.md."""
+def test_it_fills_everyday_blanks_as_a_person_would():
+    """A lower bound for the score in tutorials/results/README.md, 12 and 21."""
     metrics = evaluate_everyday(*read_model(FOLDER), read_rows(EVERYDAY))["metrics"]
     assert metrics["accuracy"]["value"] >= 8 / 30 and metrics["accuracy_in_five"]["value"] >= 15 / 30
