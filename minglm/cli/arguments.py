@@ -5,7 +5,7 @@ import argparse
 from ..errors import MinglmError
 from ..files.jsonl import read_rows
 from ..files.whole import check_writable, is_stdout
-from ..use.models import BOX
+from ..use.models import named
 
 
 def positive(text):
@@ -15,15 +15,17 @@ def positive(text):
     return int(text)
 
 
-def model_folder(text):
-    """Return the folder that --model names, for argparse: box is the bundled model."""
-    return str(BOX) if text == "box" else text
+class ModelFolder(argparse.Action):
+    """Store the folder that --model names: box and box-zh are models of minglm's own."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, named(values))  # subtle: a MinglmError raised by a type= loses its text
 
 
 def add_model(p, default="the newest run under ./runs, else box"):
     """Add --model, which `models.load` reads."""
-    about = f"a model or run folder, or box, the small bundled model (default: {default})"
-    p.add_argument("--model", metavar="DIR", type=model_folder, help=about)
+    about = f"a model or run folder; box: the small bundled model, box-zh: a Chinese one (default: {default})"
+    p.add_argument("--model", metavar="DIR", action=ModelFolder, help=about)
 
 
 def add_rows(p, tasks, file, out):

@@ -8,7 +8,7 @@ from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
 from ..use.models import BOX, load
 from ..viz.figures import BENCH, FIGURES, MODEL, RUN, RUNS, draw, find, save_figure
-from .arguments import add_model, model_folder, positive
+from .arguments import ModelFolder, add_model, positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
 BLANK_OF_BOX = "She was very [MASK] to see him."  # the first text for the bundled model
@@ -147,7 +147,7 @@ def add_show(p):
     picture.add_argument(
         "--model",
         metavar="DIR",
-        type=model_folder,
+        action=ModelFolder,
         help="a run folder, or box, for figures of a model (default: the newest run, or else box)",
     )
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")

@@ -228,7 +228,7 @@ def accepted_answers(record):
 
 def as_answer(text):
     """An answer in lower case without outer spaces and final punctuation: " The door. " -> "the door"."""
-    return text.strip().rstrip(".!?,;:").rstrip().lower()
+    return text.strip().rstrip(".!?,;:。！？，；：").rstrip().lower()
 
 
 # ---- tasks with a pattern --------------------------------------------------------------------------------

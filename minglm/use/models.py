@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from ..errors import note
+from ..errors import MinglmError, note
 
 BOX = Path(__file__).parents[1] / "box"  # the bundled model
+# the small Chinese model, which no package contains: a folder of the user's, or that of a clone
+CHINESE = (Path("box-zh"), BOX.parents[1] / "tutorials" / "box-zh")
 # one network that learned minglm/data/toy.py as each of these families
 SIBLINGS = {family: BOX.parent / "siblings" / family for family in ("glm", "gpt", "bert")}
 
@@ -24,6 +26,20 @@ ABOUT_THE_BOX = (
     "the tiny one that comes with minglm, because there is no run in ./runs; it has read simple stories and "
     "knows little else (`minglm pretrain` trains your own)"
 )
+
+
+def named(name):
+    """The folder, a str, that --model names: box is the bundled model, box-zh the Chinese one.
+
+    Raises MinglmError if there is no folder of the Chinese model.
+    """
+    if name == "box-zh":
+        folder = next((path for path in CHINESE if path.is_dir()), None)
+        if folder is None:
+            recipe = "download tutorials/box-zh of the repository, or run tutorials/box_zh.py"
+            raise MinglmError(f"box-zh: no such folder; the Chinese model comes separately: {recipe}")
+        return str(folder)
+    return str(BOX) if name == "box" else name
 
 
 def the_model():

@@ -508,7 +508,7 @@ EVERYDAY = [
 
 
 def test_an_answer_counts_without_case_outer_spaces_and_final_punctuation(model, tokenizer, monkeypatch):
-    greedy = [" HOUSE. ", " no", " long!?"]
+    greedy = [" HOUSE. ", " no", " long!？。"]
     likeliest = [["day", "night", "town"], ["a", "b", "so so"], ["long"]]
 
     def fill_drafts(model, drafts, dials):
@@ -528,7 +528,7 @@ def test_an_answer_counts_without_case_outer_spaces_and_final_punctuation(model,
         value=2 / 3, standard_error=standard_error(2 / 3, 3), n=3, of="texts"
     )
     assert value(report, "accuracy_in_five") == 2 / 3
-    assert [line["filled"] for line in report["predictions"]] == ["HOUSE.", "no", "long!?"]
+    assert [line["filled"] for line in report["predictions"]] == ["HOUSE.", "no", "long!？。"]
     assert report["predictions"][0]["likeliest"] == ["day", "night", "town"]
 
 
