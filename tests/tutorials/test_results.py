@@ -191,7 +191,7 @@ def test_the_texts_are_as_long_as_their_page_says(folder, train, dev):
 
 def test_every_folder_of_data_is_listed():
     folders = {p.name for p in (ROOT / "tutorials" / "data").iterdir() if p.is_dir()}
-    assert {row[0] for row in table_of_data() + table_of_texts()} == folders and len(folders) == 11
+    assert {row[0] for row in table_of_data() + table_of_texts()} == folders and len(folders) == 12
 
 
 def test_the_two_loss_curves_are_as_close_as_the_page_says():
