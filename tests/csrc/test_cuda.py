@@ -345,6 +345,12 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     monkeypatch.setitem(attention.BACKENDS, "emulated", wrong)
     why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
     assert "it failed its test against the reference: out is off by" in why
+
+    def wrong_if_few(q, k, v, *rest):
+        return right(q, k, v.roll(1, 0) if len(q) < len(k) else v, *rest)
+
+    monkeypatch.setitem(attention.BACKENDS, "emulated", wrong_if_few)
+    assert "out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
     why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
     assert why == "it failed its test: ZeroDivisionError: division by zero"
