@@ -7,6 +7,7 @@ from importlib import import_module
 
 from ..files import strict_json
 from ..files.whole import beside, check_writable, write_whole
+from ..train.plan import TFLOPS
 from ..train.presets import PRESETS
 
 BENCHES = {  # command: (its module in minglm.bench, what it does)
@@ -119,9 +120,9 @@ def add_data(p):
     p.add_argument(
         "--tflops",
         type=float,
-        default=989.0,
+        default=TFLOPS,
         metavar="X",
-        help="the GPU's peak in TFLOP/s (default 989, an H100's or H200's in bfloat16)",
+        help=f"the GPU's peak in TFLOP/s (default {TFLOPS:g}, an H100's or H200's in bfloat16)",
     )
     p.add_argument(
         "--seconds", type=float, default=3.0, metavar="S", help="timing per line, in seconds (default 3)"

@@ -8,6 +8,7 @@ from ..errors import MinglmError, note
 from ..files.whole import beside, check_writable, write_whole
 from ..use.models import BOX, load
 from ..viz.figures import BENCH, FIGURES, MODEL, RUN, RUNS, draw, find, save_figure
+from ..viz.words import LANGUAGES
 from .arguments import ModelFolder, add_model, positive
 from .pretrain import BLANK_TO_TRY, blank_to_try
 
@@ -163,7 +164,7 @@ def add_show(p):
 
 
 def add_lang(p, about):
-    p.add_argument("--lang", default="en", choices=["en", "zh"], help=f"{about} (default en)")
+    p.add_argument("--lang", default="en", choices=list(LANGUAGES), help=f"{about} (default en)")
 
 
 def explore_command(args):
@@ -189,7 +190,6 @@ def explore_page(args):
     from ..viz.derivation import EXAMPLE, SENTENCE, explain
     from ..viz.page import html
     from ..viz.typed import parse_cell, read
-    from ..viz.words import LANGUAGES
 
     pin = args.pin and parse_cell(args.pin)
     derivation, text = explain(*(EXAMPLE if args.no_model else SENTENCE)), None

@@ -3,13 +3,14 @@
 from ..model_config import num_parameters
 
 GB = 1e9
+TFLOPS = 989.0  # of an H100 or H200 in bfloat16, without sparsity
 
 
-def plan(config, gpus=8, mfu=0.4, tflops=989.0):
+def plan(config, gpus=8, mfu=0.4, tflops=TFLOPS):
     """The lines of a plan, as a dict: parameters, memory of a GPU, tokens, FLOP and days.
 
-    mfu: the share of the GPUs' peak that is reached. tflops: that peak, 10^12 FLOP/s; 989 is an H100's or
-    H200's in bfloat16, without sparsity. The memory is that of `memory`; the framework needs 1 or 2 GB more.
+    mfu: the share of the GPUs' peak that is reached. tflops: that peak, 10^12 FLOP/s. The memory is that
+    of `memory`; the framework needs 1 or 2 GB more.
     """
     t, weights = config.train, num_parameters(config.model)
     tokens, flop = t.steps * t.batch_tokens, t.steps * step_flop(config)
