@@ -35,7 +35,7 @@ AMONG = {True: "在", False: "不在"}
 STEPS = {
     "glm": [
         ("tokens", "原文：{text}。"),
-        ("spans", "选中要挖掉的：{spans}，占 {text}中的 {blanked} 个。"),
+        ("spans", "选中要挖掉的：{spans}，占 {text} 中的 {blanked} 个。"),
         ("masks", "Part A 是挖空后的文本，每个片段无论多长都只留一个 {mask}：{part_a}。"),
         ("order", "Part B 是挖掉的片段，顺序打乱。这里的顺序：{order}。"),
         (
@@ -57,7 +57,7 @@ STEPS = {
     ],
     "others": [
         ("tokens", "原文：{text}。"),
-        ("spans", "选中要挖掉的：{spans}，占 {text}中的 {blanked} 个。"),
+        ("spans", "选中要挖掉的：{spans}，占 {text} 中的 {blanked} 个。"),
         ("input", "{name} 读到的：{input}。"),
         ("targets", "它要学会：{predicts}。"),
         ("positions", "位置：{positions}。"),

@@ -61,7 +61,7 @@ PAGE = {
     "或者按住 Shift 用方向键选中，再按 Enter。",
     "chip": "{token} {i}，第 {i} 个 token{span}",
     "chip span": "，片段 s{k}",
-    "blanked": "{spans}，挖掉 {tokens}中的 {n} 个",
+    "blanked": "{spans}，挖掉 {tokens} 中的 {n} 个",
     "sampling": "随机采样片段，或直接输入",
     "objective": "预训练目标",
     "objectives": {"token": "短片段", "sentence": "句子", "document": "文档"},
