@@ -17,10 +17,11 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 
-from . import ops, varlen
+from . import ops
 from .checks import finite
 from .errors import MinglmError
-from .lengths import sent
+from .kernel import varlen
+from .kernel.lengths import sent
 from .mask import GLMMask
 
 

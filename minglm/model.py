@@ -20,7 +20,7 @@ from .attention import attention_weights, masked_attention
 from .batch import columns
 from .checks import check_pair
 from .errors import MinglmError
-from .gelu import gelu
+from .kernel.gelu import gelu
 from .model_config import GLMConfig as GLMConfig  # also importable as minglm.model.GLMConfig
 from .modules import evaluating, table_of
 from .suffixes import plan, repeat_last

@@ -18,11 +18,11 @@ import torch
 from torch.autograd import forward_ad
 
 from .errors import MinglmError
-from .extension import _C, BEST, DTYPES, HOW, RUNGS
-from .extension import constant_when_compiled as constant_when_compiled
-from .extension import cuda as cuda
-from .extension import why_no_gpu as why_no_gpu
-from .lengths import Lengths, host_lengths, lengths_of, packed, views
+from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS
+from .kernel.extension import constant_when_compiled as constant_when_compiled
+from .kernel.extension import cuda as cuda
+from .kernel.extension import why_no_gpu as why_no_gpu
+from .kernel.lengths import Lengths, host_lengths, lengths_of, packed, views
 from .machine import build_info
 
 MAX_HEAD_DIM = 256

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .lengths import sent
+from .kernel.lengths import sent
 from .mask import GLMMask
 
 

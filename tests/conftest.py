@@ -1,10 +1,13 @@
 """Shared fixtures: a small text, a small run, and the command line in this process or in its own."""
 
+import importlib
 import importlib.util
 import json
+import lzma
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -39,6 +42,7 @@ from hypothesis import settings  # noqa: E402
 
 from minglm import GLM, GLMConfig  # noqa: E402
 from minglm.cli import main  # noqa: E402
+from minglm.data.corpus import embedded_corpus  # noqa: E402
 from minglm.errors import missing  # noqa: E402
 
 # What takes longest and seldom finds anything, such as builds with sanitizers: CI runs it.
@@ -179,6 +183,17 @@ def run_command(*args, **options):
     return subprocess.run(words, capture_output=True, **options)
 
 
+@pytest.fixture(scope="module")
+def short_corpus(tmp_path_factory):
+    """A sixth of the embedded corpus in its place: reading all of it takes six seconds."""
+    text = lzma.decompress(embedded_corpus().read_bytes()).decode()
+    file = tmp_path_factory.mktemp("corpus") / "short.txt"
+    file.write_text(text[: len(text) // 6], encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minglm.bench.training.embedded_corpus", lambda: file)
+        yield
+
+
 class Forked:
     """work() -> exit code in a forked process, which starts at once because torch is loaded."""
 
@@ -207,6 +222,32 @@ class Forked:
             out, err = self.stdout.read(), self.stderr.read()
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+
+def group(monkeypatch, size, *commands):
+    """Run commands one after the other in `size` processes that train together -> how each process ended."""
+    for name in ("fsdp", "checkpoint.state_dict"):  # loaded once, before the processes part
+        importlib.import_module(f"torch.distributed.{name}")
+    ports = [socket.socket() for _ in commands]
+    for port in ports:
+        port.bind(("127.0.0.1", 0))
+    numbers = [port.getsockname()[1] for port in ports]
+    for port in ports:
+        port.close()
+
+    def work(rank):
+        for number, words in zip(numbers, commands, strict=True):
+            names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=size, MASTER_PORT=number)
+            for name, value in (names | dict(MASTER_ADDR="127.0.0.1")).items():
+                monkeypatch.setenv(name, str(value))
+            if code := main([*map(str, words)]):
+                return code
+        return 0
+
+    processes = [Forked(lambda rank=rank: work(rank)) for rank in range(size)]
+    ended = [process.wait() for process in processes]
+    assert not any(end.returncode for end in ended), ended
+    return ended
 
 
 def dies_at(number, names):

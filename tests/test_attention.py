@@ -12,9 +12,10 @@ from attention_cases import LAYOUTS, Sample, ignoring, mask_of, numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minglm import attention, ops, varlen
+from minglm import attention, ops
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
+from minglm.kernel import varlen
 from minglm.mask import GLMMask
 
 # sdpa takes the second on a CPU and the third elsewhere

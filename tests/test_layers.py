@@ -8,12 +8,12 @@ import minglm
 LAYERS = """
     version streams rng rule
     errors
-    special spans mask model_config weights modules checks
+    special spans mask model_config modules checks
     files
-    machine infilling suffixes lengths varlen
-    extension
+    machine infilling kernel.lengths kernel.varlen suffixes
+    kernel.extension kernel
     ops batch families
-    attention gelu original
+    attention kernel.gelu original
     model
     data use.reader
     use

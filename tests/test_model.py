@@ -18,12 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minglm import suffixes
 from minglm.batch import pack
 from minglm.errors import MinglmError
+from minglm.files.weights import names_of_weights
 from minglm.infilling import build_example
 from minglm.mask import GLMMask
 from minglm.model import GLM, GLMConfig
 from minglm.ops import has_kernel
 from minglm.suffixes import shortest_suffixes
-from minglm.weights import names_of_weights
 
 pytestmark = pytest.mark.usefixtures("any_rung")
 

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minglm import GLM, GLMConfig, attention, ops
 from minglm.attention import masked_attention
 from minglm.errors import MinglmError
-from minglm.lengths import host_lengths
+from minglm.kernel.lengths import host_lengths
 from minglm.mask import GLMMask
 
 pytestmark = pytest.mark.usefixtures("any_rung")

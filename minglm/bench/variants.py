@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .. import varlen
 from ..attention import masked_attention
 from ..errors import MinglmError
+from ..kernel import varlen
 from . import FORWARD, timing
 
 SDPA_FORMS = [(form, layout) for layout in ("padded", "by sample") for form in ("bool", "float", "split")]

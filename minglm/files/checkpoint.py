@@ -24,9 +24,9 @@ import torch
 
 from ..errors import MinglmError, first_line, listed, note
 from ..model_config import GLMConfig
-from ..weights import build_model, check_plain, unwrapped
 from .lock import contents
 from .strict_json import read_json
+from .weights import build_model, check_plain, unwrapped
 from .whole import MANIFEST, aside, folder_whole, one_line, recover, remove, settled, sha256_of, sync_path
 
 WEIGHTS, CONFIG, TOKENIZER, STATE = "model.safetensors", "config.json", "tokenizer.json", "state.pt"

@@ -17,8 +17,8 @@ import torch
 from ..checks import check_pair
 from ..errors import MinglmError, listed
 from ..files.lock import contents
+from ..files.weights import check_plain, unwrapped
 from ..files.whole import folder_whole, one_line
-from ..weights import check_plain, unwrapped
 from .tokenizer_files import tokenizer_files
 from .weights import original_name
 

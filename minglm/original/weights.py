@@ -19,8 +19,8 @@ import torch
 from ..errors import MinglmError, first_line, listed, note
 from ..files.checkpoint import load_plain, read_safetensors
 from ..files.strict_json import read_json
+from ..files.weights import build_model, count_layers
 from ..model_config import GLMConfig
-from ..weights import build_model, count_layers
 
 NAMES = {  # module there -> module here; weight and bias are called the same
     "word_embeddings": "token_embedding",

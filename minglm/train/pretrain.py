@@ -30,13 +30,13 @@ from ..data.tokenizer import Tokenizer
 from ..errors import MinglmError, need
 from ..files import strict_json
 from ..files.checkpoint import Checkpoints
+from ..files.weights import ShapesOnly
 from ..files.whole import cut_back, write_whole
 from ..measure.held_out import evaluate, final_report, held_out_columns
 from ..model import GLM
 from ..modules import TokenLoss
 from ..rng import stream_seed
 from ..streams import open_closed
-from ..weights import ShapesOnly
 from .config import to_toml
 from .distributed import Interrupt, choose_device, keep_memory, local_size, processes
 from .feed import Shares, prepared, worker_count

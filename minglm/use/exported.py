@@ -15,9 +15,9 @@ from torch import nn
 from torch.export import Dim
 
 from ..errors import MinglmError, need
+from ..files.weights import check_plain, unwrapped
 from ..files.whole import write_whole
 from ..modules import device_of, evaluating
-from ..weights import check_plain, unwrapped
 
 MOST_ONNX = 2**31  # bytes in a file, by its format
 INPUTS = ("tokens", "position_ids", "block_position_ids", "first", "end")

@@ -121,7 +121,7 @@ def test_padded_trainers_drop_out_where_ours_does():
 
 
 @pytest.fixture(scope="module")
-def small_data():
+def small_data(short_corpus):
     """The settings of `tiny` with a model of a few thousand weights, and batches of 128 text tokens."""
     real = resolve("tiny")
     data = replace(real.data, token=0.5, sentence=0.0, document=0.5, samples="windows", blanks="budget")

@@ -44,7 +44,7 @@ def test_measuring_takes_no_time_of_a_trainer(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def result():
+def result(short_corpus):
     config = resolve("tiny", overrides={"train.optimizer": "adamw", "train.lr": 4e-4, "train.warmup": 0.2})
     return race(replace(config, model=SHAPE), 64, "float32", 10, padded=Padded)
 

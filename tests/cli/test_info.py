@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import run_command
 
-from minglm import extension, ops
+from minglm import ops
 from minglm.attention import kernel_rungs, masked_attention
 from minglm.cli import report as info
+from minglm.kernel import extension
 
 HERE = info.HERE
 

@@ -63,6 +63,7 @@ def program_of(text, folder):
     return kernels.build(file, folder), file
 
 
+@thorough
 def test_the_solution_is_right_and_costs_no_more_than_is_accepted(tmp_path):
     program, file = program_of(kernels.solution_text(), tmp_path)
     records = kernels.records(program, file, NAMES)

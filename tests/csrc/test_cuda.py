@@ -16,7 +16,8 @@ from conftest import ROOT, need_compiler
 from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, lengths, masked_attention, ops
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, attention, masked_attention, ops
+from minglm.kernel import lengths
 
 emulated = pytest.mark.skipif(not ops.has_emulator()[0], reason=ops.has_emulator()[1])
 built_for_cuda = pytest.mark.skipif(not (ops._C and ops._C.cuda_built), reason="built without nvcc")

@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import NOT_THOROUGH, ROOT, THOROUGH, need_compiler
+from conftest import ROOT, need_compiler, thorough
 
 CSRC = ROOT / "csrc"
 SOURCES = [CSRC / "tests" / "check_simt.cpp", CSRC / "cuda_on_cpu" / "simt.cpp"]
@@ -19,7 +19,10 @@ BUILDS = {  # name -> (flags, a macro that they must define)
     "thread": (THREAD, "__SANITIZE_THREAD__"),
 }
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator is built on Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulator is built on Linux only"),
+    thorough,
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,6 @@ def programs(tmp_path_factory):
 
     def build(name):
         flags, macro = BUILDS[name]
-        if name != "plain" and not THOROUGH:
-            return NOT_THOROUGH
         if macro:
             probe = f"#ifndef {macro}\n#error\n#endif\nint main() {{}}"
             done = run(compiler, *flags, "-x", "c++", "-", "-o", folder / f"probe_{name}", input=probe)

@@ -22,9 +22,9 @@ from conftest import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minglm import weights as weights_module
 from minglm.errors import MinglmError
 from minglm.files import checkpoint, whole
+from minglm.files import weights as weights_module
 from minglm.files.checkpoint import Checkpoints, save_pretrained
 from minglm.model import GLM, GLMConfig
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, TEXT, Forked, command, dies_at, python, thorough
+from conftest import SMALL, TEXT, Forked, command, dies_at, group, python, thorough
 
 from minglm import GLM, Tokenizer
 from minglm.attention import backends, best_backend
@@ -351,14 +351,13 @@ def torchrun(processes, *args):
     return subprocess.run(words, capture_output=True, **options)
 
 
-def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_file, tmp_path):
+def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_file, tmp_path, monkeypatch):
     """Batches of one or a few samples: shares are unequal; with one sample, the second process has none."""
     args = small(text_file, "--model.dropout", "0", "--steps", 12, "--lr", "1e-2", "--batch-tokens", "80")
     assert minglm(*args, "--out", tmp_path / "one").code == 0
     assert minglm(*args, "--train.micro_batch_tokens", 1, "--out", tmp_path / "accumulated").code == 0
-    two = torchrun(2, *args, "--out", tmp_path / "two")
-    assert two.returncode == 0, two.stderr
-    assert "2 processes" in two.stdout
+    first, _ = group(monkeypatch, 2, [*args, "--out", tmp_path / "two"])
+    assert "2 processes" in first.stdout
     batches = Run(
         resolve(file=tmp_path / "one" / "run.toml"), tmp_path / "again", World(0, 1), False, None
     ).batches
@@ -368,6 +367,13 @@ def test_two_processes_and_accumulation_give_the_loss_curve_of_one(minglm, text_
         for column in ("grad_norm", "held_out"):
             ours, theirs = ([float(r[column] or 0) for r in rows(tmp_path / name)] for name in ("one", other))
             assert theirs == pytest.approx(ours, rel=2e-3)
+
+
+@thorough
+def test_torchrun_trains_in_two_processes(text_file, tmp_path):
+    done = torchrun(2, *small(text_file, "--steps", 2, "--out", tmp_path / "run"))
+    assert done.returncode == 0 and "2 processes" in done.stdout, done.stderr
+    assert len(losses(tmp_path / "run")) == 2
 
 
 def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):

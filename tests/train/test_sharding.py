@@ -1,17 +1,14 @@
 """FSDP2: sharded runs on the CPU (gloo), in processes forked from this one, which has loaded torch."""
 
 import csv
-import importlib
 import json
 import shutil
-import socket
 
 import pytest
 import torch
-from conftest import SMALL, Forked
+from conftest import SMALL, group, thorough
 
 from minglm import GLM
-from minglm.cli import main
 from minglm.errors import MinglmError
 from minglm.files.checkpoint import Checkpoints
 from minglm.train.distributed import World
@@ -25,31 +22,6 @@ def arguments(text_file, out, *more):
     dials = ("--steps", STEPS, "--batch-tokens", 100, "--train.micro_batch_tokens", 64, "--lr", "1e-2")
     dials += ("--model.dropout", 0, "--train.eval_every", 2, "--train.clip", 0.5, "--checkpoint-activations")
     return ["pretrain", "--text", text_file, *SMALL, *dials, "--dtype", "float32", "--out", out, *more]
-
-
-def group(monkeypatch, size, *commands):
-    """Run commands one after the other in `size` processes that train together."""
-    for name in ("fsdp", "checkpoint.state_dict"):  # loaded once, before the processes part
-        importlib.import_module(f"torch.distributed.{name}")
-    ports = [socket.socket() for _ in commands]
-    for port in ports:
-        port.bind(("127.0.0.1", 0))
-    numbers = [port.getsockname()[1] for port in ports]
-    for port in ports:
-        port.close()
-
-    def work(rank):
-        for number, words in zip(numbers, commands, strict=True):
-            names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=size, MASTER_PORT=number)
-            for name, value in (names | dict(MASTER_ADDR="127.0.0.1")).items():
-                monkeypatch.setenv(name, str(value))
-            if code := main([*map(str, words)]):
-                return code
-        return 0
-
-    processes = [Forked(lambda rank=rank: work(rank)) for rank in range(size)]
-    ended = [process.wait() for process in processes]
-    assert not any(end.returncode for end in ended), ended
 
 
 def column(run, name):
@@ -93,6 +65,7 @@ def test_sharded_runs_are_the_run_of_one_process_and_resume_at_any_number(
     same_run(two, one)
 
 
+@thorough
 def test_two_processes_with_and_without_workers_give_the_same_run_bit_for_bit(
     minglm, text_file, tmp_path, monkeypatch
 ):

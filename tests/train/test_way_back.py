@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, TEXT, Forked, dies_at
+from conftest import SMALL, TEXT, Forked, dies_at, thorough
 
 import minglm.files.checkpoint
 from minglm.cli import main
@@ -130,7 +130,7 @@ def killed_at(number, told):
     return Forked(lambda: dies_at(number, CALLS) or main(told)).wait().returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("start", [1, 4, 7])
+@pytest.mark.parametrize("start", [1, *(pytest.param(start, marks=thorough) for start in (4, 7))])
 def test_a_run_killed_at_any_moment_goes_on_or_begins_again(text_file, whole, tmp_path, start, capsys):
     """With the losses of an undisturbed run. Tries every third disk call, up to the first steps."""
     ways = {}

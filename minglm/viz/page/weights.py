@@ -15,13 +15,13 @@ import torch
 from ...batch import pack
 from ...checks import check_pair, finite
 from ...errors import MinglmError
+from ...files.weights import check_plain
 from ...infilling import Example
 from ...mask import keys_of_row
 from ...modules import evaluating
 from ...special import SPECIAL_STRINGS, byte_of_character
 from ...use.drafts import Dials, Draft
 from ...use.generate import fill
-from ...weights import check_plain
 
 MAX_LIVE_PARAMETERS = 8_000_000  # 11 MB of base64, and about a tenth of a second per token
 MAX_ATTENTION = 2_500_000  # characters of base64

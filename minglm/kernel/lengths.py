@@ -2,7 +2,7 @@
 
 import torch
 
-from .errors import MinglmError
+from ..errors import MinglmError
 
 # subtle: a captured CUDA graph holds addresses, not tensors, and says nothing when it is gone. So what it
 # reads stays for the life of the process: a few KiB per captured mask.

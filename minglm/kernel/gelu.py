@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from . import ops
+from .. import ops
 from .extension import _C
 
 

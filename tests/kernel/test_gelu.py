@@ -7,8 +7,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import hessian, vmap
 
 from minglm import GLM, GLMConfig, build_example, ops, pack
-from minglm import gelu as gelu_module
-from minglm.gelu import gelu, reference
+from minglm.kernel import gelu as gelu_module
+from minglm.kernel.gelu import gelu, reference
 from minglm.spans import Span
 
 pytestmark = pytest.mark.usefixtures("any_rung")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from .errors import note
-from .machine import HERE, build_info
+from ..errors import note
+from ..machine import HERE, build_info
 
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
 
@@ -31,7 +31,7 @@ def _installed_copy():
 
 
 try:
-    _C = importlib.import_module("._C", __package__)
+    _C = importlib.import_module("minglm._C")
 except ImportError as error:
     _C, RUNGS, BEST, HOW = None, {}, {}, _why_missing(error)
     if _installed_copy():

@@ -5,7 +5,7 @@ import re
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .errors import MinglmError, first_line, listed, note
+from ..errors import MinglmError, first_line, listed, note
 
 
 def build_model(kind, config, tensors, source, device="cpu", spell=str):
