@@ -1,1 +1,1 @@
-"""What stands around the kernel: the extension, lengths on their device, GELU, and PyTorch's own in two calls."""
+"""Around the kernel: the extension, lengths on their device, GELU, and PyTorch's own in two calls."""
