@@ -702,6 +702,16 @@ def test_several_runs_keep_their_numbers_and_can_be_read(small_run, tmp_path):
     assert "run-1: 10 steps" in fig.alt_text
 
 
+def test_a_file_that_a_spreadsheet_has_saved_is_read(small_run, tmp_path):
+    """With a byte order mark and the line ends of Windows."""
+    lines = (small_run / "metrics.csv").read_text().splitlines()
+    (tmp_path / "metrics.csv").write_bytes("\r\n".join(["\ufeff" + lines[0], *lines[1:], ""]).encode())
+    ours, theirs = (read_metrics(folder / "metrics.csv") for folder in (small_run, tmp_path))
+    assert list(ours) == list(theirs)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
 def test_the_help_names_the_figures(command, capsys):
     with pytest.raises(SystemExit):
         command.help()
