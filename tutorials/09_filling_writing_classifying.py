@@ -90,11 +90,10 @@ for T in (5, 6, 7):
     assert torch.equal(GLMMask.packed([T], [A]).dense()[-1:], last)
 
 # %% [markdown]
-# The bundled model fills two blanks. Then the finished sample's logits, twice: all rows at once, and with a
-# `Cache`, Part A first and then row by row.
-# %% [markdown] zh cd5103
-# 让自带的模型填两个空，再用两种办法算完成的样本的 logits：一次算完所有行；或者用 `Cache`，先算 Part A，再
-# 一行一行算。
+# The bundled model fills two blanks. Then the logits of the finished sample: all rows at once, and with a
+# `Cache`, Part A first.
+# %% [markdown] zh 966177
+# 让自带的模型填两个空，再算完成的样本的 logits：一次算完所有行；或者用 `Cache`，先算 Part A。
 # %%
 model, tokenizer = read_model(BOX)
 model.eval()
@@ -298,12 +297,12 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 # tasks, in hours ([the table](results/README.md#one-network-four-families)):
 #
 # - **GLM is ahead in reading one text both ways and writing another** (modernise), and alone does every
-#   task. It learns from 60 % as many tokens as GPT, from the same text.
+#   task, from 60 % as many learned tokens as GPT.
 # - **GPT is ahead in running text, paraphrases and book cloze**: it learns from nearly every token. BERT
 #   restores more blanks, but is told their lengths.
 # - **This network is too small to confirm the paper's table**: on four tasks, counting words is level or
-#   ahead. It fills blanks because 30 % of a text was blanked in short spans
-#   ([why](results/README.md#many-short-blanks)).
+#   ahead. It fills blanks because 30 % of a text was blanked
+#   [in short spans](results/README.md#many-short-blanks).
 #
 # **Remember:** every task is a blank: a continuation is `[gMASK]` at the end, a label is a blank with few
 # words. Rows that were read never change, so a cache reads each row once. Blanks can be filled in any order.
@@ -311,17 +310,17 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 # ## Exercises
 # **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows read
 # to fill one blank after the other, with answers of `lens` tokens.
-# %% [markdown] zh 194957
+# %% [markdown] zh 103551
 # ## 论文的比较，小规模版
 # `minglm compare` 用第 05 章的四种方式训练同一个小网络，再都在同样的任务上微调，要好几个小
 # 时（[表在这里](results/README.md#one-network-four-families)）：
 #
-# - **GLM 领先的是两个方向读一段、写出另一段的任务**（modernise），而且只有 GLM 什么任务都能做。同样的文
-#   本，它学到的 token 只有 GPT 的 60 %。
+# - **GLM 领先的是两个方向读一段、写出另一段的任务**（modernise），而且只有 GLM 什么任务都能做，学到的 token
+#   只有 GPT 的 60 %。
 # - **GPT 领先的是连续文本、释义和书籍完形填空**：它几乎从每个 token 学。BERT 补回的空更多，但它事先知道空
 #   的长度。
 # - **这个网络太小，证实不了论文的表**：有四个任务，数词频就能打平或领先。它会填空，是因为训练文本
-#   的 30 % 被挖成了短空（[原因](results/README.md#many-short-blanks)）。
+#   的 30 % 被挖成了[短空](results/README.md#many-short-blanks)。
 #
 # **记住：** 每个任务都是一个空：续写是结尾的 `[gMASK]`，标签是只有几个词可选的空。读过的行不再变，所以有
 # 了缓存每行只读一次。空可以按任意顺序填。

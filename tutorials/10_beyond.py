@@ -19,8 +19,8 @@
 # | head (07) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
 #
 # **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published text or code
-# was found. Numbers in brackets are sources, at the end.
-# %% [markdown] zh 5836f8
+# was found. [1] to [13]: sources, at the end.
+# %% [markdown] zh a5471b
 # # 10 后来的 GLM
 # *后来的 GLM 保留了什么？*
 #
@@ -40,8 +40,7 @@
 # | MLP（07） | GELU，4C | GeGLU | 保留 | SwiGLU | SwiGLU |
 # | 输出层（07） | 与词表共享 | 保留 | **独立矩阵** | **独立矩阵** | **独立矩阵** |
 #
-# **粗体**：放弃了；其余没写*保留*的是改动。*未说明*：没有找到公开的说法或代码。方括号里的数字是文末的出
-# 处。
+# **粗体**：放弃了；其余没写*保留*的是改动。*未说明*：没有找到公开的说法或代码。[1] 到 [13]：文末的出处。
 # %% imports
 import math
 import tempfile
@@ -64,9 +63,9 @@ BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 
 # %% [markdown]
 # - **GLM-130B**: 30 % of the tokens train `[MASK]` with Poisson(3) spans, 70 % `[gMASK]` with a span to the
-#   end [1]. There is no `[sMASK]`, as no single way was found to split Chinese, English and code into
-#   sentences [4]. LayerNorm comes after the sum, its residual scaled by $\sqrt{2n}$ for $n$ layers
-#   (DeepNorm); the GeGLU has width $8C/3$ [1, 2, 3].
+#   end [1]. No `[sMASK]`: no single way was found to split Chinese, English and code into sentences [4].
+#   LayerNorm follows the sum, its residual scaled by $\sqrt{2n}$ for $n$ layers (DeepNorm); the GeGLU has
+#   width $8C/3$ [1, 2, 3].
 # - **ChatGLM-6B**: each position turns one half of every head [5]. Made for chat, it does not fill blanks;
 #   nor does the next one [12].
 # - **ChatGLM2-6B**: pretrained with a mix of objectives, as GLM is [6, 7]. Chat has an empty Part A, so the
@@ -80,7 +79,7 @@ BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 #
 # Their code builds a matrix: ones on and below the diagonal, and before ChatGLM2 also in all columns before
 # `sop` [2, 5, 8, 9, 10]. One integer says it:
-# %% [markdown] zh ce333e
+# %% [markdown] zh fa9563
 # - **GLM-130B**：30 % 的 token 训练 `[MASK]`，片段按 Poisson(3)；70 % 训练 `[gMASK]`，片段一直到结尾 [1]。
 #   没有 `[sMASK]`，因为没找到一种统一的办法给中文、英文和代码断句 [4]。LayerNorm 放在相加之后，残差乘
 #   以 $\sqrt{2n}$ ， $n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
@@ -141,12 +140,12 @@ for x, colour, meaning in ((62, BLUE, "read for the first time"), (390, SAND, "r
 canvas.finish(148, "Rows read in four turns: 5, 10, 15, 20 if the history is Part A; 5 each time with A = 0.")
 
 # %% [markdown]
-# ## Later position schemes: special cases of ours, or none at all
+# ## Later positions
 #
 # A short blank, a text that continues, and a prompt of ChatGLM2, by our rules a blank with nothing before it
 # [2, 5, 8]:
-# %% [markdown] zh 1534e6
-# ## 后来的位置方案：要么是我们的特例，要么根本没有
+# %% [markdown] zh d0ff1a
+# ## 后来的位置
 #
 # 一个短空，一段续写，还有 ChatGLM2 的提示词（按我们的规则，就是一个前面什么都没有的空）[2, 5, 8]：
 # %% picture
@@ -235,15 +234,14 @@ fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal alo
 #
 # ## Weights of the original GLM
 #
-# `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
-# large, 410M, 515M, 2B, 10B and the Chinese ones. Here a small GLM learns four sentences by heart, to be
-# saved in that layout:
-# %% [markdown] zh f9b3c0
+# `GLM.from_original` and `Tokenizer.from_original` read the published GLM: base, large, 410M, 515M, 2B, 10B
+# and the Chinese ones. Here a small GLM learns four sentences by heart, to be saved in that layout:
+# %% [markdown] zh 26e95d
 # 同样两个 token 在所有位置上。查表的话，距离要靠学，表还会用完；旋转的话，得分里天生就有距离。
 #
 # ## 原版 GLM 的权重
 #
-# `GLM.from_original` 和 `Tokenizer.from_original` 能读作者为 GLM 公开的权
+# `GLM.from_original` 和 `Tokenizer.from_original` 能读公开的 GLM 权
 # 重：base、large、410M、515M、2B、10B 和中文的几个。这里先让一个小 GLM 背下四句话，再按同样的格式存成检查点：
 # %%
 SENTENCES = (
@@ -325,14 +323,15 @@ for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h",
     ax.text(left + columns / 2, 12, words, ha="center", fontsize=9)
     left += columns + 85
 ax.set(xlim=(-50, left - 40), ylim=(-520, 150))
-ax.text(700, -330, "dark: on rank 0\nlight: on rank 1", fontsize=10)
+ax.text(700, -310, "dark: on rank 0", fontsize=10)
+ax.text(700, -360, "light: on rank 1", fontsize=10)
 ax.axis("off")
 fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
 
 # %% [markdown]
-# One folder per checkpoint, one file per rank, and the number of the last checkpoint:
-# %% [markdown] zh d92187
-# 每个检查点一个文件夹，每个 rank 一个文件，另有最后一个检查点的编号：
+# One file per rank:
+# %% [markdown] zh 5b98b6
+# 每个 rank 一个文件：
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -358,11 +357,10 @@ for name, weight in model.state_dict().items():
 
 
 # %% [markdown]
-# A later or damaged model is refused. And a `.pt` file is a pickle, which can call any function when it is
-# opened; minglm calls none:
-# %% [markdown] zh 530376
-# 更晚的模型、损坏的文件都会被拒绝。另外，`.pt` 文件是 pickle，一打开就可能调用任意函数；minglm 一个也不会
-# 调用：
+# A later or damaged model is refused. A `.pt` file is a pickle, which can call any function; minglm calls
+# none:
+# %% [markdown] zh 1bce4f
+# 更晚的模型、损坏的文件都会被拒绝。`.pt` 文件是 pickle，可能调用任意函数；minglm 一个也不会调用：
 # %%
 class Trap:
     def __reduce__(self):
@@ -454,8 +452,6 @@ def join_qkv(pieces): ...  # your answer
 #   same logits.
 # - **Fewer keys**: $G$ keys and values, not $H$, in `Layer` and `Cache`. Done: $G = H$ changes no bit.
 # - **A chat**: $A = 0$, several turns per sample. Done: a second turn reads only its rows.
-# - **Your language**: a tokenizer, and the preset `small` on some hundred megabytes. Done: bits per byte on
-#   held-out text, compared with bzip2.
 #
 # ## Sources
 #
@@ -489,8 +485,8 @@ def join_qkv(pieces): ...  # your answer
 #
 # - [`minglm/original/weights.py`](../minglm/original/weights.py) and
 #   [`vocabularies.py`](../minglm/original/vocabularies.py): names, ranks, and what a file may hold.
-# - [`tests/original/`](../tests/original): every published form, and recorded outputs of the original code.
-# %% [markdown] zh 5aa6c9
+# - [`tests/original/`](../tests/original): every published form, recorded outputs.
+# %% [markdown] zh 628cb9
 # ## 接下来可以做什么
 #
 # - **旋转位置的 GLM。** 去掉两张位置表，在 `Layer.project` 里旋转查询和键。做到这样算完成：文本整体平移十
@@ -498,8 +494,6 @@ def join_qkv(pieces): ...  # your answer
 # - **更少的键。** 给 `Layer` 和 `Cache` 配 $G$ 份键和值，而不是 $H$ 份。做到这样算完成： $G = H$ 时与原来
 #   逐位相同。
 # - **对话。** 用 $A = 0$ 微调，一个样本里放几轮。做到这样算完成：第二轮只读它自己的行。
-# - **你的语言。** 准备一个分词器，用预设 `small` 在几百兆文本上训练。做到这样算完成：在留出的文本上每字节
-#   几个比特，与 bzip2 相比。
 #
 # ## 出处
 #

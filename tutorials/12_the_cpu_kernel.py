@@ -79,10 +79,8 @@ paper = one(6, 4, heads=1, head_dim=2)
 assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 * sum(pairs)
 
 
-# %% [markdown]
-# In the explorer, the coloured cells are the work:
 # %%
-Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (5, 5))
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (5, 5))  # coloured: useful work
 
 
 # %% [markdown]
@@ -200,17 +198,16 @@ else:
     print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
 
 # %% [markdown]
-# Keys and values were *packed*: copied once into panels as wide as the tile. `exp` is a shift of the exponent
-# and a polynomial (exercise 3).
+# Keys and values were *packed* before, into panels as wide as the tile. Exercise 3 is `exp`.
 #
 # ## The ladder, measured
-# Half of one sample is Part A; four heads of width 64, forward and backward. First every variant is checked
-# against float64: *error / fair* is its error as a share of what rounding may do (above 1 it is not timed).
-# Then all run in turn, because machine speed drifts, and medians are taken.
+# Half of one sample is Part A; four heads of width 64, forward and backward. Every variant is checked against
+# float64: *error / fair* is its error as a share of what rounding may do (above 1 it is not timed). All run
+# in turn, because machine speed drifts; medians count.
 #
 # - *x PyTorch*: relative to the fastest of three forms of PyTorch's `scaled_dot_product_attention` (`sdpa`).
 # - *x below*: relative to the rung below; for `scalar`, to the loops in Python, forward alone.
-# - *of GEMM*: share of the rate of PyTorch's own large matrix product, a guide, not a limit.
+# - *of GEMM*: share of the rate of PyTorch's own large matrix product.
 # %%
 IDEAS = {
     "naive": "PyTorch: the whole matrix, mask, softmax",
@@ -371,7 +368,7 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 # %% [markdown]
 # **2. ★★ The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
 # and the one more that a step loads into), which makes the most multiply-adds per load? Give
-# `(rows, vectors)`. (The library's comes close; its 64 columns are a common width of heads.)
+# `(rows, vectors)`.
 # %% check
 def check_best_tile(tile):
     def registers(rows, vectors):

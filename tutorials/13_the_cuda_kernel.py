@@ -5,7 +5,7 @@
 # Chapter 11's algorithm, but thousands of threads share memory and must wait for each other. A missing
 # barrier often goes unnoticed: most runs still give the right answer. Here the threads take turns on a CPU,
 # first in Python, then on the *emulator* in `csrc/cuda_on_cpu`, which runs the very sources that nvcc
-# compiles ([csrc/README.md](../csrc/README.md) says on what they have run).
+# compiles ([on what they have run](../csrc/README.md)).
 #
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find a missing one.
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
@@ -59,15 +59,15 @@ for warp in range(4):
     colour = "white" if chosen else None
     canvas.text(x + 262 + wide / 2, y + high * warp + high / 2 - 1, f"warp {warp}", colour=colour)
 canvas.rectangle(x + 262, y + 4 * high + 10, wide, 3 * high - 2, fill=AMBER)
-canvas.text(x + 262 + wide / 2, y + 5 * high - 3, "shared memory:")
-canvas.text(x + 262 + wide / 2, y + 6 * high - 5, "Q, a tile of K and V, P")
+canvas.text(x + 262 + wide / 2, y + 4 * high + 31, "shared memory:", bold=True)
+canvas.text(x + 262 + wide / 2, y + 4 * high + 53, "Q, a tile of K and V, P")
 for row in range(4):
     for lane in range(32):
         here = x + 524 + 6.5 * lane, y + high * row
-        canvas.rectangle(*here, 5, high - 3, fill=RED if (row, lane) == (1, 6) else LIGHT)
-canvas.text(x + 524 + 104, y + 4 * high + 20, "32 lanes: one key each")
-canvas.line((x + 524 + 41.5, y + 2 * high - 3), (x + 524 + 41.5, y + 5 * high + 6), colour=RED)
-canvas.text(x + 524 + 30, y + 5 * high + 18, "lane 6: its own registers", ha="left", colour=RED)
+        canvas.rectangle(*here, 5, high - 3, fill=RED if lane == 6 else LIGHT)
+canvas.line((x + 524 + 41.5, y + 4 * high), (x + 524 + 41.5, y + 4 * high + 12), colour=RED, width=1.5)
+canvas.text(x + 524 + 32, y + 4 * high + 23, "lane 6: its own registers", ha="left", colour=RED)
+canvas.text(x + 524, y + 4 * high + 52, "32 lanes: one key each", ha="left")
 for left, top, bottom, to in (
     (x + wide, y + 2 * high, y + 4 * high - 4, (y, y + 7 * high + 8)),
     (x + 262 + wide, y + 2 * high, y + 3 * high - 3, (y, y + 4 * high - 3)),
@@ -230,8 +230,8 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities, redrawn now and then (after
-# Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding bugs*, 2010).
+# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities, redrawn now and then
+# (Burckhardt et al., ASPLOS 2010).
 #
 # ## Attention on that machine
 # `forward_simple` with one row per warp, four lanes: a lane has one *key* of the tile, then one *column* of
@@ -475,8 +475,9 @@ with tempfile.TemporaryDirectory() as work:
 # barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
 # run far ahead, and fill memory with NaN.
 #
-# ## Exercises **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane that
-# holds this number of C, and in which of its four registers.
+# ## Exercises
+# **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane that holds this
+# number of C, and in which of its four registers.
 # %% check
 def check_holder(holder):
     rows, columns = HOLDS["C"]
