@@ -146,9 +146,9 @@ Explorer(d, (T - 1, T - 1))
 draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 
 # %% [markdown]
-# The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists the best
-# whole fillings of each blank:
-# %% [markdown] zh 96fd07
+# The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists each
+# blank's best fillings:
+# %% [markdown] zh 4d310f
 # 每一步都取最可能的 token，得到的未必是最可能的答案。`top=5` 用五个束做束搜索，列出每个空最好的几个完整答
 # 案：
 # %%

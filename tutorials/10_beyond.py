@@ -2,8 +2,8 @@
 # # 10 Beyond
 # *What did the later GLMs keep?*
 #
-# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
-# GLM-4.5 and later are mixtures of experts. (Blank filling elsewhere: [Why in 2026](why.md).)
+# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024). The mixtures of experts,
+# GLM-4.5 and later, are left out. (Blank filling elsewhere: [Why in 2026](why.md).)
 #
 # - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
 # - **You need** chapters [02](02_two_positions.md) to [07](07_the_model.md).
@@ -20,12 +20,12 @@
 #
 # **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published text or code
 # was found. [1] to [13]: sources, at the end.
-# %% [markdown] zh a5471b
+# %% [markdown] zh 06c304
 # # 10 后来的 GLM
 # *后来的 GLM 保留了什么？*
 #
-# GLM 之后有 GLM-130B（2022）、三代 6B 的 ChatGLM（2023）和 GLM-4-9B（2024），本章就讲到这里；GLM-4.5 及以
-# 后是混合专家模型。（填空在别处的后续：[2026 年为什么还要填空](why.zh.md)。）
+# GLM 之后有 GLM-130B（2022）、三代 6B 的 ChatGLM（2023）和 GLM-4-9B（2024）。GLM-4.5 及以后是混合专家模型，
+# 本章不讲。（填空在别处的后续：[2026 年为什么还要填空](why.zh.md)。）
 #
 # - **学完本章，你能**说出 2024 年以前每一代 GLM 保留了什么，并读入原版权重。
 # - **预备知识**：第 [02](02_two_positions.zh.md) 到 [07](07_the_model.zh.md) 章。

@@ -101,7 +101,7 @@ fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (7, 8))  # on the edge
 
 # %% [markdown]
-# Checking every pair says the same, also for tiles that are not square or stick out:
+# Checking every pair says the same:
 # %% exact
 asked = 0
 for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
@@ -272,7 +272,7 @@ fig.alt_text = (
 # %% [markdown]
 # ## The same as the library, in float64
 # `backend="reference"` builds the matrix and uses autograd; `kernel:scalar` is the slowest kernel of
-# chapter 12. The largest differences:
+# chapter 12. Largest differences:
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
     q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)

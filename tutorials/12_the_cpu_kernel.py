@@ -203,7 +203,7 @@ else:
 # ## The ladder, measured
 # Half of one sample is Part A; four heads of width 64, forward and backward. Every variant is checked against
 # float64: *error / fair* is its error as a share of what rounding may do (above 1 it is not timed). All run
-# in turn, because machine speed drifts; medians count.
+# in turn; medians count.
 #
 # - *x PyTorch*: relative to the fastest of three forms of PyTorch's `scaled_dot_product_attention` (`sdpa`).
 # - *x below*: relative to the rung below; for `scalar`, to the loops in Python, forward alone.
@@ -244,8 +244,6 @@ for dtype in ("float32", "bfloat16"):
             f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}"
         )
 
-# %% [markdown]
-# Longer is faster:
 # %% picture
 names = [name for name in IDEAS if any(name in found for found in rates.values())]
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")

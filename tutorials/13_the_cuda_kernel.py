@@ -3,9 +3,9 @@
 # *How do you write it for a GPU, and test it without one?*
 #
 # Chapter 11's algorithm, but thousands of threads share memory and must wait for each other. A missing
-# barrier often goes unnoticed: most runs still give the right answer. Here the threads take turns on a CPU,
-# first in Python, then on the *emulator* in `csrc/cuda_on_cpu`, which runs the very sources that nvcc
-# compiles ([on what they have run](../csrc/README.md)).
+# barrier often goes unnoticed. Here the threads take turns on a CPU, first in Python, then on the *emulator*
+# in `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles
+# ([on what they have run](../csrc/README.md)).
 #
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find a missing one.
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
@@ -77,7 +77,7 @@ for left, top, bottom, to in (
 canvas.finish(232, "A grid has blocks, a block has four warps and shared memory, a warp has 32 lanes.")
 
 # %% [markdown]
-# - *Blocks* are independent of each other. *Shared memory* is small, fast and uninitialised.
+# - *Blocks*, each of one sample and head, are independent. *Shared memory* is small, fast, uninitialised.
 # - `__syncthreads()` is a *barrier*: it waits for all threads of the block; `__syncwarp()` for a warp.
 # - `__shfl_xor_sync(.., x, n)` returns the `x` of lane number `lane ^ n`: no memory is needed.
 #
