@@ -91,8 +91,8 @@ BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 #
 # ## 后来的掩码：都是我们的特例
 #
-# 它们的代码造出一个矩阵：对角线及以下全是 1；ChatGLM2 之前，`sop` 之前的各列也全是
-# 1 [2, 5, 8, 9, 10]。一个整数就够了：
+# 它们的代码造出一个矩阵：对角线及以下全是 1；ChatGLM2 之前，`sop` 左边的各列也
+# 全是 1 [2, 5, 8, 9, 10]。一个整数就够了：
 # %% picture
 words = "x1 x2 x3 x4 x5 x6".split()
 chat = explain(["[gM]", "[S]", *words], [], [], model="gpt")  # how a prompt of ChatGLM2 begins
