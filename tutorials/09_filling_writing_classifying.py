@@ -2,18 +2,15 @@
 # # 09 Filling, writing, classifying
 # *How are all tasks generation?*
 #
-# Chapter 04 filled blanks with a loop. Here the loop gets a cache, chooses among answers, writes
-# continuations, and classifies: a continuation is a blank at the end, a label a blank with few words to
-# choose from.
+# Chapter 04 filled blanks with a loop. The same loop writes, classifies and rewrites.
 #
 # - **After this chapter you can** use a cache and a temperature, and turn a task into a blank.
 # - **You need** chapters [02](02_two_positions.md) to [04](04_filling_by_hand.md).
-# %% [markdown] zh 663399
+# %% [markdown] zh 012b62
 # # 09 填空、续写、分类
 # *为什么所有任务都是生成？*
 #
-# 第 04 章用一个循环填了空。这一章给循环加上缓存，在答案之间做选择，再用它续写和分类：续写是结尾处的一个
-# 空，标签是只有几个词可选的空。
+# 第 04 章用一个循环填了空。续写、分类、改写，用的都是这同一个循环。
 #
 # - **学完本章，你能**用好缓存和温度，并把一个任务变成一个空。
 # - **预备知识**：第 [02](02_two_positions.zh.md) 到 [04](04_filling_by_hand.zh.md) 章。
@@ -42,6 +39,7 @@ from minglm.use.reader import Cache
 from minglm.use.tasks import TextToText, read_task
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
+from minglm.viz.figures.canvas import Canvas, width_of
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
@@ -49,17 +47,39 @@ torch.set_num_threads(1)
 plt.rc("axes.spines", top=False, right=False)
 BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 
+# %% picture
+TASKS = {
+    "fill": explain("The dog ran to the park .".split(), [(1, 2), (5, 6)], [0, 1]),
+    "continue": explain("Once upon a time there was a cat".split(), [(4, 8)], [0], "document"),
+    "classify": explain("A warm and funny film . It was good .".split(), [(8, 9)], [0]),
+    "rewrite": explain("He saith unto them . He says to them .".split(), [(5, 10)], [0], "document"),
+}
+canvas, begin, written_at = Canvas("light", 760), 84, 516
+canvas.text(begin, 16, "given: Part A", bold=True, ha="left")
+canvas.text(written_at, 16, "written: Part B", bold=True, ha="left")
+for n, (name, d) in enumerate(TASKS.items()):
+    x, y, A = begin, 34 + 36 * n, d.part_a_len
+    canvas.text(14, y + 12, name, bold=True, ha="left")
+    for i, token in enumerate([*d.tokens[:A], *d.targets[A:]]):
+        x = written_at if i == A else x + 6 * (i > A and d.block_position_ids[i] == 1)
+        wide = width_of(token) + 12
+        canvas.chip(x, y, wide, 24, token, span=int(d.span_id[i]))
+        x += wide + 4
+    canvas.line((written_at - 32, y + 12), (written_at - 12, y + 12), width=1.5)
+    canvas.line((written_at - 17, y + 8), (written_at - 12, y + 12), (written_at - 17, y + 16), width=1.5)
+canvas.finish(
+    182, "Four tasks: fill, continue, classify, rewrite. Each is Part A with blanks and their answers."
+)
+
 # %% [markdown]
 # ## A cache
-# While a blank is filled, no row that was read ever changes: nothing in Part A sees Part B, and a row of
-# Part B sees only earlier ones (chapter 04's picture). So keys and values of old rows can be kept, and only
-# the new row is computed. Its mask has one query and all keys. On paper, with 4 rows of Part A and an answer
-# of two tokens, which takes three predictions:
-# %% [markdown] zh 6f3d94
+# While a blank is filled, no row that was read ever changes: Part A never sees Part B, and a row of Part B
+# sees only earlier ones. So keep the keys and values of old rows, and compute only the new row: one query,
+# all keys. On paper, with 4 rows of Part A and an answer of two tokens (three predictions):
+# %% [markdown] zh c80291
 # ## 缓存
-# 填一个空的时候，读过的行都不会再变：Part A 里没有哪一行看 Part B，Part B 的行只看前面的行（第 04 章的
-# 图）。所以旧的行的键和值可以留着，只算新的一行。它的掩码只有一个查询，但有全部的键。用纸笔
-# 算：Part A 有 4 行，答案是两个 token，需要预测三次：
+# 填空的时候，读过的行不会再变：Part A 从不看 Part B，Part B 的行只看前面的行。所以旧的行的键和值留着，只
+# 算新的一行：一个查询，全部的键。用纸笔算：Part A 有 4 行，答案是两个 token（预测三次）：
 # %% exact
 A = 4
 again = [A + step for step in (1, 2, 3)]
@@ -70,11 +90,10 @@ for T in (5, 6, 7):
     assert torch.equal(GLMMask.packed([T], [A]).dense()[-1:], last)
 
 # %% [markdown]
-# With the bundled model: fill two blanks, then compute the logits of the finished sample twice, all rows at
-# once and with a `Cache`, Part A first and then row by row.
-# %% [markdown] zh d0b317
-# 换成自带的模型：填两个空，然后用两种办法算出完成的样本的 logits，一次算完所有行，或者用 `Cache`，先
-# 算 Part A，再一行一行算。
+# The bundled model fills two blanks. Then the logits of the finished sample: all rows at once, and with a
+# `Cache`, Part A first.
+# %% [markdown] zh 966177
+# 让自带的模型填两个空，再算完成的样本的 logits：一次算完所有行；或者用 `Cache`，先算 Part A。
 # %%
 model, tokenizer = read_model(BOX)
 model.eval()
@@ -110,47 +129,62 @@ ax.legend(frameon=False, ncols=2, loc="upper left")
 fig.alt_text = "Rows read at each step: growing without a cache, one with it after Part A was read once."
 
 # %% [markdown]
-# The rows in the explorer, opened at the last one, which sees everything:
-# %% [markdown] zh 6bb24c
-# 在网页里看这些行，打开时停在最后一行，它什么都看得到：
+# In the explorer, the last row sees everything:
+# %% [markdown] zh dd8d66
+# 在网页里看，最后一行什么都看得到：
 # %%
 d = explain(tokenizer.pieces(text), spans, [0, 1])
 Explorer(d, (T - 1, T - 1))
 
 # %% [markdown]
 # ## Likely answers
-# What else was likely at each step (the picture numbers blanks from 1, tokens from 0):
-# %% [markdown] zh dcd333
+# What else was likely at each step:
+# %% [markdown] zh 82bc30
 # ## 可能的答案
-# 每一步还有哪些可能（图里的空从 1 数起，token 从 0 数起）：
+# 每一步还有哪些可能：
 # %%
 draw("infilling", model=model, tokenizer=tokenizer, text=TEXT, width=700)
 
 # %% [markdown]
-# The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists the best
-# whole fillings of each blank. A temperature $t$ samples instead: logits are divided by $t$, so every
-# probability is raised to the power $1/t$ and renormalised.
-# %% [markdown] zh da53a5
+# The likeliest tokens need not give the likeliest answer. `top=5` searches with five beams and lists each
+# blank's best fillings:
+# %% [markdown] zh 4d310f
 # 每一步都取最可能的 token，得到的未必是最可能的答案。`top=5` 用五个束做束搜索，列出每个空最好的几个完整答
-# 案。温度 $t$ 则是采样：logits 除以 $t$ ，于是每个概率取 $1/t$ 次方，再归一化。
+# 案：
 # %%
 for blank in fill(model, tokenizer, TEXT, top=5).blanks:
     print("; ".join(f"{x.text.strip()} {math.exp(x.log_probability):.3f}" for x in blank.alternatives))
+
+# %% [markdown]
+# A temperature $t$ samples instead. Logits are divided by $t$: every probability is raised to the power
+# $1/t$ and renormalised.
+# %% [markdown] zh 9ab4dd
+# 温度 $t$ 则是采样：logits 除以 $t$ ，于是每个概率取 $1/t$ 次方，再归一化。
+# %% picture
 p = np.array([0.64, 0.32, 0.04])
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.1), sharey=True, layout="constrained")
+for ax, t in zip(axes, (0.5, 1.0, 2.0), strict=True):
+    warm = p ** (1 / t) / (p ** (1 / t)).sum()
+    ax.bar_label(ax.bar(["cat", "dog", "idea"], warm, color=BLUE), fmt="%.2f", padding=2, fontsize=9)
+    ax.set(title=f"t = {t:g}", ylim=(0, 1), yticks=(0, 0.5, 1))
+axes[0].set_ylabel("probability")
+fig.alt_text = (
+    "Probabilities 0.64, 0.32, 0.04 become 0.80, 0.20, 0.00 at t = 0.5 and 0.51, 0.36, 0.13 at t = 2."
+)
+
+# %%
 for t in (0.5, 1.0, 2.0):
     how = dict(temperature=t, max_tokens=4)
-    drawn = [fill(model, tokenizer, TEXT, seed=seed, **how).blanks[0].text.strip() for seed in range(6)]
-    print(f"t = {t}: on paper", (p ** (1 / t) / (p ** (1 / t)).sum()).round(2).tolist(), "drawn", drawn)
+    print(f"t = {t}:", [fill(model, tokenizer, TEXT, seed=seed, **how).blanks[0].text for seed in range(6)])
 
 # %% [markdown]
 # ## Which blank first?
-# Any order works, as training shuffles the spans. By the product rule,
-# $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$, both orders of one pair of answers should have the same
-# log-probability; a model has to learn that.
-# %% [markdown] zh 03ed36
+# Any: training shuffles the spans. Both orders of the same two answers should be equally likely,
+# $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$, but a model has to learn that:
+# %% [markdown] zh 7e0419
 # ## 先填哪个空？
-# 哪种顺序都行，因为训练时片段的顺序是打乱的。按乘法公式， $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$ ，同一对
-# 答案按两种顺序写，对数概率应该相同；这一点模型得靠学。
+# 都行，因为训练时片段的顺序是打乱的。同样两个答案，按两种顺序写，概率本该相
+# 等， $p(a)\,p(b \mid a) = p(b)\,p(a \mid b)$ ，但这一点模型得靠学：
 # %%
 for question in (
     TEXT,
@@ -164,11 +198,10 @@ for question in (
 
 # %% [markdown]
 # ## Writing is filling the end
-# `[gMASK]` stands for the rest of a text. Its blank sees the whole text and stops at `[E]` or at the end of
-# the document. `write` adds it:
-# %% [markdown] zh 2681ab
+# `write` adds a `[gMASK]`, the rest of the text. Its answer stops at `[E]` or at the end of the document:
+# %% [markdown] zh 2c53a8
 # ## 续写就是填结尾
-# `[gMASK]` 代表一段文本余下的部分。它的空能看到全文，到 `[E]` 或文档结束时停下。`write` 会加上它：
+# `write` 在末尾加上 `[gMASK]`，代表余下的文本。它的答案到 `[E]` 或文档结束时停下：
 # %%
 START = "Once upon a time, there was a cat who"
 written = write(model, tokenizer, START, max_tokens=30)
@@ -178,17 +211,16 @@ print("drawn:         ", write(model, tokenizer, START, max_tokens=30, temperatu
 
 # %% [markdown]
 # ## A label is a blank with few words
-# A *pattern* turns a text $x$ into a text with a blank, $c(x)$; a *verbalizer* gives each label $y$ its word
+# A *pattern* turns a text $x$ into a text with a blank, $c(x)$; a *verbalizer* gives each label $y$ a word
 # $v(y)$. The words compete for the blank (paper section 2.3):
 # $$p(y \mid x) = \frac{p(v(y) \mid c(x))}{\sum_{y'} p(v(y') \mid c(x))} \tag{3}$$
-# Only the row of `[S]` is needed. (Words of several tokens are read to their end, and their log-probabilities
-# are added.)
-# %% [markdown] zh 777d99
+# Only the row of `[S]` is needed. (For words of several tokens, log-probabilities are added.)
+# %% [markdown] zh 3004ca
 # ## 标签是只有几个词可选的空
 # *模板*（pattern）把文本 $x$ 变成带空的文本 $c(x)$ ；*标签词*（verbalizer）给每个标签 $y$ 一个词 $v(y)$ 。
 # 这些词竞争这个空（论文 2.3 节）：
 # $$p(y \mid x) = \frac{p(v(y) \mid c(x))}{\sum_{y'} p(v(y') \mid c(x))} \tag{3}$$
-# 只需要 `[S]` 那一行。（由几个 token 组成的词要读到末尾，把各个对数概率相加。）
+# 只需要 `[S]` 那一行。（由几个 token 组成的词，把各个对数概率相加。）
 # %%
 task = read_task("sentiment")
 REVIEW = "A warm and funny film."
@@ -204,15 +236,32 @@ answer = classify(model, tokenizer, task, REVIEW)
 torch.testing.assert_close(by_hand, torch.tensor(list(answer.probabilities.values())), atol=1e-4, rtol=1e-4)
 print(asked, dict(task.verbalizer), answer.probabilities, sep="\n")
 
+# %% picture
+fig, (ax, right) = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(3, 2), layout="constrained")
+p, labels = row.softmax(-1), {word: label for label, [word] in zip(task.verbalizer, words, strict=True)}
+shown = sorted({*p.topk(7).indices.tolist(), *labels}, key=lambda i: -p[i])
+colours = [BLUE if i in labels else SAND for i in shown]
+bars = ax.barh([tokenizer.decode([i]).strip() for i in shown], p[shown], color=colours)
+ax.bar_label(bars, [f"{p[i]:.2%}" for i in shown], padding=3, fontsize=9)
+ax.set(title="all words compete", xlim=(0, 1.25 * float(p.max())), xticks=[])
+ax.invert_yaxis()
+for name, i in zip(ax.get_yticklabels(), shown, strict=True):
+    name.set(color=BLUE if i in labels else "black", weight="bold" if i in labels else "normal")
+bars = right.barh([tokenizer.decode(word) for word in words], by_hand, color=BLUE)
+text = [f"{label}: {x:.0%}" for label, x in zip(labels.values(), by_hand, strict=True)]
+right.bar_label(bars, text, padding=3, fontsize=9)
+right.set(title="label words alone", xlim=(0, 1.6), ylim=(-1.2, 2.2), xticks=[])
+fig.alt_text = "Left, the likeliest words for the blank; right, the two that stand for labels, renormalised."
+
 # %% [markdown]
 # ## Fine-tuning on labels
 # The loss is the cross-entropy of (3). The baseline is BERT's way: a new linear head on the first row. Both
-# learn from the same 400 film reviews. One half of the dev rows chooses the best epoch, the other half gives
-# the scores; a number after +- is one standard error.
-# %% [markdown] zh b24f1b
+# learn from the same 400 film reviews. Half of the dev rows choose the best epoch, the others give the
+# scores; +- is one standard error.
+# %% [markdown] zh 3a14a7
 # ## 用标签微调
 # 损失是 (3) 的交叉熵。基线是 BERT 的做法：在第一行上加一个新的线性层。两者学的是同样的 400 条影评。一半
-# 的 dev 数据用来选最好的一轮，另一半用来打分；+- 后面的数是一个标准误。
+# 的 dev 数据用来选最好的一轮，另一半用来打分；+- 后面是一个标准误。
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
 rows = list(read_rows(Path(minglm.__file__).parent / "tasks" / "sentiment.jsonl.xz").items())
@@ -232,9 +281,9 @@ for method, predicted in predictions.items():
     print(f"{method:20} accuracy {percent(share, standard_error(share, len(report)))}")
 
 # %% [markdown]
-# **Text to text** is the same again: the source is Part A with a `[gMASK]`, the target is written there.
-# %% [markdown] zh fee64a
-# **文本到文本**还是同一回事：原文是 Part A，带一个 `[gMASK]`，译文就写在那里。
+# **Text to text**, the last line of the first picture:
+# %% [markdown] zh b57436
+# **文本到文本**，就是第一张图的最后一行：
 # %% exact
 row = dict(src="He saith unto them.", tgt="He says to them.")
 pair = TextToText("{src} [gMASK]", "tgt").ask(tokenizer, row, 512, labelled=True)
@@ -244,42 +293,41 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 
 # %% [markdown]
 # ## The paper's comparison, at a small scale
-# `minglm compare` trains one small network in the four ways of chapter 05 and fine-tunes all on the same
-# tasks. It takes hours; [what was measured](results/README.md#one-network-four-families) has the table. How
-# to read it:
+# `minglm compare` trains one small network in the four ways of chapter 05 and fine-tunes each on the same
+# tasks, in hours ([the table](results/README.md#one-network-four-families)):
 #
-# - **GLM is ahead where a text is read in both directions and another one written** (modernise), and only
-#   GLM does every task. It learns from 60 % as many tokens as GPT, from the same text.
+# - **GLM is ahead in reading one text both ways and writing another** (modernise), and alone does every
+#   task, from 60 % as many learned tokens as GPT.
 # - **GPT is ahead in running text, paraphrases and book cloze**: it learns from nearly every token. BERT
 #   restores more blanks, but is told their lengths.
 # - **This network is too small to confirm the paper's table**: on four tasks, counting words is level or
-#   ahead. It fills blanks because 30 % of a text was blanked in short spans
-#   ([why](results/README.md#many-short-blanks)).
+#   ahead. It fills blanks because 30 % of a text was blanked
+#   [in short spans](results/README.md#many-short-blanks).
 #
 # **Remember:** every task is a blank: a continuation is `[gMASK]` at the end, a label is a blank with few
 # words. Rows that were read never change, so a cache reads each row once. Blanks can be filled in any order.
 #
 # ## Exercises
-# **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows that a
-# model reads to fill blanks whose answers have `lens` tokens, one blank after the other.
-# %% [markdown] zh 38516d
+# **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows read
+# to fill one blank after the other, with answers of `lens` tokens.
+# %% [markdown] zh 103551
 # ## 论文的比较，小规模版
-# `minglm compare` 用第 05 章的四种方式训练同一个小网络，再都在同样的任务上微调。这要好几个小时；表
-# 在[测量结果](results/README.md#one-network-four-families)里。怎么读这张表：
+# `minglm compare` 用第 05 章的四种方式训练同一个小网络，再都在同样的任务上微调，要好几个小
+# 时（[表在这里](results/README.md#one-network-four-families)）：
 #
-# - **GLM 领先的是两个方向读一段、写出另一段的任务**（modernise），而且只有 GLM 什么任务都能做。同样的文
-#   本，它学到的 token 只有 GPT 的 60 %。
+# - **GLM 领先的是两个方向读一段、写出另一段的任务**（modernise），而且只有 GLM 什么任务都能做，学到的 token
+#   只有 GPT 的 60 %。
 # - **GPT 领先的是连续文本、释义和书籍完形填空**：它几乎从每个 token 学。BERT 补回的空更多，但它事先知道空
 #   的长度。
 # - **这个网络太小，证实不了论文的表**：有四个任务，数词频就能打平或领先。它会填空，是因为训练文本
-#   的 30 % 被挖成了短空（[原因](results/README.md#many-short-blanks)）。
+#   的 30 % 被挖成了[短空](results/README.md#many-short-blanks)。
 #
 # **记住：** 每个任务都是一个空：续写是结尾的 `[gMASK]`，标签是只有几个词可选的空。读过的行不再变，所以有
 # 了缓存每行只读一次。空可以按任意顺序填。
 #
 # ## 练习
-# **1. ★★ 数一数。** 写出 `rows_read(part_a_len, lens)`，返回 `(without, with_cache)`：模型依次填几个空，
-# 答案各有 `lens` 个 token，不用缓存和用缓存各要读多少行。
+# **1. ★★ 数一数。** 写出 `rows_read(part_a_len, lens)`，返回 `(without, with_cache)`：依次填几个空，答案各
+# 有 `lens` 个 token，不用缓存和用缓存各要读多少行。
 # %% check
 def check_rows_read(rows_read):
     for A, lens in ((4, [2]), (7, [1, 3]), (10, [5, 2, 1]), (3, [1])):
@@ -326,9 +374,9 @@ def check_temperature(t):
 
 # %% [markdown]
 # **3. ★★★ A verbalizer.** Write `label_probabilities(row, words)`: `row` holds the logits (V,) of `[S]`,
-# `words` is `{label: [ids]}` with one or *more* words per label, of one token each. The probability of a
-# label is that of all its words together, and the labels sum to 1. Return `{label: probability}`.
-# %% [markdown] zh 33d552
+# `words` is `{label: [ids]}`, one or *more* words of one token each. A label's probability is that of all its
+# words together, and the labels sum to 1. Return `{label: probability}`.
+# %% [markdown] zh ad4acd
 # **3. ★★★ 标签词。** 写出 `label_probabilities(row, words)`：`row` 是 `[S]` 那一行的 logits，形
 # 状 (V,)；`words` 是 `{标签: [id]}`，每个标签有一个或*几个*词，每个词一个 token。标签的概率是它所有的词的
 # 概率之和，各标签加起来是 1。返回 `{标签: 概率}`。
@@ -360,18 +408,14 @@ def label_probabilities(row, words): ...  # your answer
 # %% [markdown]
 # ## Read on
 # - [`minglm/use/drafts.py`](../minglm/use/drafts.py): `write_blanks` is the loop, `beam_search` the search,
-#   `choose` the temperature.
-# - [`minglm/use/reader.py`](../minglm/use/reader.py): `Cache`.
-# - [`minglm/use/cloze.py`](../minglm/use/cloze.py): `at_sop` and `read_part_a_once`, for words of several
-#   tokens.
+#   `choose` the temperature. [`reader.py`](../minglm/use/reader.py): `Cache`.
+# - [`minglm/use/cloze.py`](../minglm/use/cloze.py): `at_sop`, and `read_part_a_once` for longer words.
 # - [`minglm/train/finetune.py`](../minglm/train/finetune.py): `fit`.
 # - Next: [what later models made of all this](10_beyond.md).
-# %% [markdown] zh 973aae
+# %% [markdown] zh 7d5f5c
 # ## 延伸阅读
 # - [`minglm/use/drafts.py`](../minglm/use/drafts.py)：`write_blanks` 是这个循环，`beam_search` 是搜
-#   索，`choose` 是温度。
-# - [`minglm/use/reader.py`](../minglm/use/reader.py)：`Cache`。
-# - [`minglm/use/cloze.py`](../minglm/use/cloze.py)：`at_sop` 和 `read_part_a_once`，用于由几个 token 组成
-#   的词。
+#   索，`choose` 是温度。[`reader.py`](../minglm/use/reader.py)：`Cache`。
+# - [`minglm/use/cloze.py`](../minglm/use/cloze.py)：`at_sop`，还有 `read_part_a_once`，用于更长的词。
 # - [`minglm/train/finetune.py`](../minglm/train/finetune.py)：`fit`。
 # - 下一章：[后来的模型怎么处理这一切](10_beyond.zh.md)。

@@ -2,9 +2,8 @@
 # # 10 Beyond
 # *What did the later GLMs keep?*
 #
-# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024), where this chapter stops;
-# GLM-4.5 and later are mixtures of experts. What became of each part, then two of the changes, then the
-# weights of the original GLM. (What blank filling became elsewhere: [Why in 2026](why.md).)
+# After GLM came GLM-130B (2022), three ChatGLM of 6B (2023) and GLM-4-9B (2024). The mixtures of experts,
+# GLM-4.5 and later, are left out. (Blank filling elsewhere: [Why in 2026](why.md).)
 #
 # - **After this chapter you can** say what each GLM up to 2024 kept, and load the original weights.
 # - **You need** chapters [02](02_two_positions.md) to [07](07_the_model.md).
@@ -19,15 +18,14 @@
 # | MLP (07) | GELU, 4C | GeGLU | kept | SwiGLU | SwiGLU |
 # | head (07) | tied | kept | **own matrix** | **own matrix** | **own matrix** |
 #
-# **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published sentence or
-# line of code was found. Numbers in brackets are sources at the end.
-# %% [markdown] zh 07ce8c
+# **Bold**: dropped; other entries that are not *kept* are changes. *Not stated*: no published text or code
+# was found. [1] to [13]: sources, at the end.
+# %% [markdown] zh 06c304
 # # 10 后来的 GLM
 # *后来的 GLM 保留了什么？*
 #
-# GLM 之后有 GLM-130B（2022）、三代 6B 的 ChatGLM（2023）和 GLM-4-9B（2024），本章就讲到这里；GLM-4.5 及以
-# 后是混合专家模型。先看每个部分后来怎么样了，再细看其中两处改动，最后读入原版 GLM 的权重。（填空在别处的
-# 后续：[2026 年为什么还要填空](why.zh.md)。）
+# GLM 之后有 GLM-130B（2022）、三代 6B 的 ChatGLM（2023）和 GLM-4-9B（2024）。GLM-4.5 及以后是混合专家模型，
+# 本章不讲。（填空在别处的后续：[2026 年为什么还要填空](why.zh.md)。）
 #
 # - **学完本章，你能**说出 2024 年以前每一代 GLM 保留了什么，并读入原版权重。
 # - **预备知识**：第 [02](02_two_positions.zh.md) 到 [07](07_the_model.zh.md) 章。
@@ -42,8 +40,7 @@
 # | MLP（07） | GELU，4C | GeGLU | 保留 | SwiGLU | SwiGLU |
 # | 输出层（07） | 与词表共享 | 保留 | **独立矩阵** | **独立矩阵** | **独立矩阵** |
 #
-# **粗体**：放弃了；其余没写*保留*的是改动。*未说明*：没有找到公开的说法或代码。方括号里的数字是文末的出
-# 处。
+# **粗体**：放弃了；其余没写*保留*的是改动。*未说明*：没有找到公开的说法或代码。[1] 到 [13]：文末的出处。
 # %% imports
 import math
 import tempfile
@@ -54,117 +51,138 @@ import numpy as np
 import torch
 
 import minglm
-from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Span, Tokenizer, build_example, explain
+from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Tokenizer, build_example, explain
 from minglm.original.weights import original_name
 from minglm.viz import Explorer
+from minglm.viz.figures.canvas import Canvas, span_look
+from minglm.viz.figures.grid import cells
 from minglm.viz.palette import KINDS
 
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
-BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
+BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 
 # %% [markdown]
-# - **GLM-130B** was pretrained on blanks: 30 % of the tokens with `[MASK]` and Poisson(3) spans, 70 % with
-#   `[gMASK]` and a span to the end [1]. It has no `[sMASK]`, because no single way was found to split
-#   Chinese, English and code into sentences [4]. LayerNorm comes after the sum, in which the residual is
-#   scaled by $\sqrt{2n}$ for $n$ layers (DeepNorm); the GeGLU has width $8C/3$ [1, 2, 3].
-# - **ChatGLM-6B**: each of the two positions turns one half of every head [5]. It is made for chat and does
-#   not fill blanks; nor does the next one [12].
-# - **ChatGLM2-6B** was pretrained with a mix of objectives, as GLM is [6, 7]. Chat is trained with an empty
-#   Part A, which leaves nothing for the second position to say [7]: only half of each head is turned.
-#   Biases are on queries, keys and values alone [8].
+# - **GLM-130B**: 30 % of the tokens train `[MASK]` with Poisson(3) spans, 70 % `[gMASK]` with a span to the
+#   end [1]. No `[sMASK]`: no single way was found to split Chinese, English and code into sentences [4].
+#   LayerNorm follows the sum, its residual scaled by $\sqrt{2n}$ for $n$ layers (DeepNorm); the GeGLU has
+#   width $8C/3$ [1, 2, 3].
+# - **ChatGLM-6B**: each position turns one half of every head [5]. Made for chat, it does not fill blanks;
+#   nor does the next one [12].
+# - **ChatGLM2-6B**: pretrained with a mix of objectives, as GLM is [6, 7]. Chat has an empty Part A, so the
+#   second position has nothing to say [7]: only half of each head is turned. Only queries, keys and values
+#   have biases [8].
 # - **ChatGLM3-6B** is the same network in its published code [9], **GLM-4-9B** a larger one [10]. Summaries
 #   of its report mention rotary positions in two dimensions [11]; the published code has one [10]. The
 #   pretraining code is not public [13].
 #
 # ## Later masks: special cases of ours
 #
-# The code of GLM-130B and ChatGLM-6B builds a matrix: ones on and below the diagonal, and ones in all
-# columns before `sop` [2, 5]. From ChatGLM2 on the second half is left out [8, 9, 10]. Both are one
-# integer.
-# %% [markdown] zh a7f0ef
-# - **GLM-130B** 的预训练就是填空：30 % 的 token 用 `[MASK]` 和 Poisson(3) 的片段，70 % 用 `[gMASK]` 和一
-#   直到结尾的片段 [1]。没有 `[sMASK]`，因为没找到一种统一的办法给中文、英文和代码断句 [4]。LayerNorm 放在
-# 相加之后，相加时残差乘以 $\sqrt{2n}$ ， $n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
+# Their code builds a matrix: ones on and below the diagonal, and before ChatGLM2 also in all columns before
+# `sop` [2, 5, 8, 9, 10]. One integer says it:
+# %% [markdown] zh fa9563
+# - **GLM-130B**：30 % 的 token 训练 `[MASK]`，片段按 Poisson(3)；70 % 训练 `[gMASK]`，片段一直到结尾 [1]。
+#   没有 `[sMASK]`，因为没找到一种统一的办法给中文、英文和代码断句 [4]。LayerNorm 放在相加之后，残差乘
+#   以 $\sqrt{2n}$ ， $n$ 是层数（DeepNorm）；GeGLU 的宽度是 $8C/3$ [1, 2, 3]。
 # - **ChatGLM-6B**：两个位置各旋转每个头的一半 [5]。它是对话模型，不会填空；下一代也不会 [12]。
-# - **ChatGLM2-6B** 预训练时和 GLM 一样混合几种目标 [6, 7]。对话训练时 Part A 为空，第二个位置就无话可说
+# - **ChatGLM2-6B**：预训练时和 GLM 一样混合几种目标 [6, 7]。对话的 Part A 为空，第二个位置就无话可说
 #   了 [7]：每个头只旋转一半。只有查询、键和值带偏置 [8]。
 # - **ChatGLM3-6B** 公开的代码是同一个网络 [9]，**GLM-4-9B** 是更大的一个 [10]。它的报告的摘要提到二维旋转
 #   位置 [11]，公开的代码里只有一维 [10]。预训练代码没有公开 [13]。
 #
 # ## 后来的掩码：都是我们的特例
 #
-# GLM-130B 和 ChatGLM-6B 的代码造出一个矩阵：对角线及以下全是 1，`sop` 之前的各列也全是 1 [2, 5]。
-# 从 ChatGLM2 起，后一半去掉了 [8, 9, 10]。两者都只是一个整数。
-# %% exact
-T, A = 8, 5
-row, column = np.indices((T, T))
-later = (column <= row) | (column < A)
-assert (later == GLMMask.packed([T], [A]).dense().numpy()).all()
-assert ((column <= row) == GLMMask.packed([T], [0]).dense().numpy()).all()
-for name, a in (("GLM-130B, ChatGLM-6B", A), ("from ChatGLM2 on", 0)):
-    print(f"{name:22} keys that the rows see: {GLMMask.packed([T], [a]).visible_keys().tolist()}")
+# 它们的代码造出一个矩阵：对角线及以下全是 1；ChatGLM2 之前，`sop` 左边的各列也
+# 全是 1 [2, 5, 8, 9, 10]。一个整数就够了：
+# %% picture
+words = "x1 x2 x3 x4 x5 x6".split()
+chat = explain(["[gM]", "[S]", *words], [], [], model="gpt")  # how a prompt of ChatGLM2 begins
+canvas, side = Canvas("light", 680), 30
+for x, title, d in (
+    (50, "GLM-130B, ChatGLM-6B", explain([*words, "x7"], [(4, 7)], [0], "document")),
+    (400, "from ChatGLM2 on", chat),
+):
+    T, A = len(d), d.part_a_len
+    row, column = np.indices((T, T))
+    theirs = (column <= row) | (column < A)
+    assert (theirs == GLMMask.packed([T], [A]).dense().numpy()).all() and (theirs == d.mask).all()
+    canvas.text(x, 14, title, bold=True, ha="left")
+    canvas.text(x + T * side / 2, 70 + T * side, f"A = {A}", bold=True)
+    for i, token in enumerate(d.tokens):
+        canvas.text(x + (i + 0.5) * side, 40, token)
+        canvas.text(x - 8, 53 + (i + 0.5) * side, token, ha="right")
+    cells(canvas, d.kind, x, 53, side)
+canvas.finish(324, "Two masks of eight rows. A = 5: rows see five keys or more; A = 0: only those before.")
 
 # %%
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3))  # with A = 0, this is shut
 
 # %% [markdown]
-# Why give Part A up? In a chat it would be all that was said before: with every turn it grows, every row
-# changes and has to be read again, and training needs one sample per turn. With $A = 0$ rows that were read
-# stay as they are [7]. On paper: four turns, each a question of 3 tokens and an answer of 2.
-# %% [markdown] zh a2ca6d
-# 为什么不要 Part A 了？对话里，Part A 就是之前说过的所有话：每说一轮它就变长，每一行都变了，都得重读一
-# 遍，而且训练时每一轮都要单独做成一个样本。 $A = 0$ 时，读过的行不再变 [7]。用纸笔算：四轮，每轮
-# 问 3 个 token，答 2 个。
-# %% exact
+# Why give Part A up? In a chat it would be the history, which grows with every turn: all rows are read again,
+# and training needs one sample per turn. With $A = 0$, rows that were read stay [7]. Four turns of 5 tokens:
+# %% [markdown] zh 7b036a
+# 为什么不要 Part A 了？对话里，Part A 就是之前说过的所有话：每说一轮它就变长，每一行都得重读，而且训练时每
+# 一轮都要单独做成一个样本。 $A = 0$ 时，读过的行不再变 [7]。四轮，每轮 5 个 token：
+# %% picture
 ends = [5, 10, 15, 20]
-print("rows computed, A = 0:           ", ends[-1])
-print("rows computed, history = Part A:", " + ".join(map(str, ends)), "=", sum(ends))
+canvas = Canvas("light", 700)
+for x, title, again in ((62, "history = Part A", True), (390, "A = 0", False)):
+    total = sum(ends) if again else ends[-1]
+    canvas.text(x, 14, title, bold=True, ha="left")
+    canvas.text(x + 279, 14, f"{total} rows", ha="right")
+    for turn, end in enumerate(ends):
+        canvas.text(x - 8, 38 + 20 * turn, f"turn {turn + 1}", ha="right")
+        for i in range(0 if again else end - 5, end):
+            fill = BLUE if i >= end - 5 else SAND
+            canvas.rectangle(x + 14 * i, 30 + 20 * turn, 12, 16, fill=fill)
+for x, colour, meaning in ((62, BLUE, "read for the first time"), (390, SAND, "read again")):
+    canvas.rectangle(x, 122, 12, 16, fill=colour)
+    canvas.text(x + 20, 130, meaning, ha="left")
+canvas.finish(148, "Rows read in four turns: 5, 10, 15, 20 if the history is Part A; 5 each time with A = 0.")
 
 # %% [markdown]
-# ## Later position schemes: special cases of ours, or none at all
+# ## Later positions
 #
-# A short blank, and a text that continues, under each rule [2, 5, 8]:
-# %% [markdown] zh d88d73
-# ## 后来的位置方案：要么是我们的特例，要么根本没有
+# A short blank, a text that continues, and a prompt of ChatGLM2, by our rules a blank with nothing before it
+# [2, 5, 8]:
+# %% [markdown] zh d0ff1a
+# ## 后来的位置
 #
-# 一个短空，一段续写，看它们在每种规则下的编号 [2, 5, 8]：
-# %% exact
-short = build_example(range(8, 14), [Span(2, 4)], [0])
-long = build_example(range(8, 14), [Span(3, 6)], [0], objective="document")
-names = {3: "[M]", 5: "[gM]", 6: "[S]"} | {8 + i: f"x{i + 1}" for i in range(6)}
-
-
-def show(what, values):
-    print(f"{what:34}" + "".join(f"{value:>5}" for value in values))
-
-
-for example in (short, long):
-    show("", [names[t] for t in example.tokens.tolist()])
-    show("GLM, ChatGLM-6B   position", example.position_ids)
-    show("                  block position", example.block_position_ids)
-    runs_on = range(len(example.tokens))
-    show("GLM-130B          position", runs_on if example is long else example.position_ids)
-    print()
-show("", ["[gM]", "[S]", *(f"x{i + 1}" for i in range(6))])
-show("ChatGLM2-6B       position", range(8))
+# 一个短空，一段续写，还有 ChatGLM2 的提示词（按我们的规则，就是一个前面什么都没有的空）[2, 5, 8]：
+# %% picture
+short = explain(words, [(2, 4)], [0])
+long = explain(words, [(3, 6)], [0], "document")
+canvas, y = Canvas("light", 680), 6
+for d, rules in (
+    (short, ("GLM, ChatGLM-6B", "block position", "GLM-130B")),
+    (long, ("GLM, ChatGLM-6B", "block position", "GLM-130B")),
+    (chat, ("ChatGLM2-6B",)),
+):
+    for i, token in enumerate(d.tokens):
+        canvas.chip(150 + 58 * i, y, 52, 22, token, span=int(d.span_id[i]) if d is not chat else -1)
+    y += 24
+    for rule in rules:
+        runs_on = d is chat or d is long and rule == "GLM-130B"
+        values = d.block_position_ids if rule == "block position" else d.position_ids
+        values = np.arange(len(d)) if runs_on else values
+        canvas.text(142, y + 9, rule, ha="right", bold=rule != "block position")
+        for i, value in enumerate(values.tolist()):
+            colour = span_look(0)[0] if i >= d.part_a_len and d is not chat else None
+            canvas.text(176 + 58 * i, y + 9, str(value), bold=bool(colour), colour=colour)
+        y += 20
+    y += 14
+canvas.finish(y, "GLM and ChatGLM-6B number blanks twice, GLM-130B once; ChatGLM2 counts 0 to 7.")
 
 
 # %% [markdown]
-# In ChatGLM2 a prompt begins with `[gMASK]`, `sop` [8]: by our rules, a blank with nothing before it.
-#
 # ## Rotary positions
 #
-# GLM adds a learned vector to the token. A rotary position *turns* queries and keys, say by 30 degrees per
-# position: $q = (1, 0)$ at position 1 turns to 30 degrees, $k = (1, 0)$ at position 3 to 90, and their
-# product is $\cos 60° = 0.5$, as at positions 5 and 7: only distance counts.
-# %% [markdown] zh 5a2f2f
-# ChatGLM2 的提示词以 `[gMASK]`、`sop` 开头 [8]：按我们的规则，就是一个前面什么都没有的空。
-#
+# GLM adds a learned vector to the token. A rotary position *turns* queries and keys, here by 30 degrees per
+# position. In their product only the distance counts:
+# %% [markdown] zh 542bfc
 # ## 旋转位置
 #
-# GLM 给 token 加上一个学出来的向量。旋转位置（RoPE）则把查询和键*转*一个角度，比如每个位置 30 度：位
-# 置 1 上的 $q = (1, 0)$ 转到 30 度，位置 3 上的 $k = (1, 0)$ 转到 90 度，内积是 $\cos 60° = 0.5$ ；位
-# 置 5 和 7 也一样：只有距离起作用。
+# GLM 给 token 加上一个学出来的向量。旋转位置（RoPE）则把查询和键*转*一个角度，这里每个位置 30 度。它们的内
+# 积只看距离：
 # %%
 def turn(x, positions, theta):
     """Each pair (x[2j], x[2j + 1]) of row i is turned by positions[i] * theta[j] radians."""
@@ -177,12 +195,22 @@ def turn(x, positions, theta):
     return turned
 
 
+# %% picture
 q = k = torch.tensor([[1.0, 0.0]])
 thirty = torch.tensor([math.pi / 6])
-for i, j in ((1, 3), (5, 7), (0, 2)):
-    product = float((turn(q, [i], thirty) * turn(k, [j], thirty)).sum())
-    print(f"positions {i} and {j}: {product:.3f}")
+fig, axes = plt.subplots(1, 3, figsize=(6.6, 1.9), layout="constrained")
+for ax, (i, j) in zip(axes, ((0, 2), (1, 3), (5, 7)), strict=True):
+    turned = turn(q, [i], thirty)[0], turn(k, [j], thirty)[0]
+    ax.add_patch(plt.Circle((0, 0), 1, fill=False, ec="#DDDDDD"))
+    for (x, y), name, colour in zip(turned, (f"q at {i}", f"k at {j}"), (BLUE, RED), strict=True):
+        ax.annotate("", (x, y), (0, 0), arrowprops=dict(arrowstyle="-|>", color=colour, lw=2))
+        ax.text(1.45 * x, 1.25 * y, name, ha="center", va="center", color=colour)
+    ax.set(xlim=(-1.9, 1.9), ylim=(-1.1, 1.4), aspect="equal")
+    ax.set_title(f"q · k = {float(turned[0] @ turned[1]):.2f}", fontsize=11)
+    ax.axis("off")
+fig.alt_text = "Queries and keys two positions apart: always 60 degrees between them, their product 0.5."
 
+# %%
 T, D = 24, 16
 theta = 10000.0 ** (-torch.arange(0, D, 2) / D)  # (D / 2,) fast pairs and slow ones
 torch.manual_seed(0)
@@ -201,23 +229,20 @@ axes[0].set_ylabel("position of the query")
 fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
 
 # %% [markdown]
-# Scores of the same two tokens at all positions. Tables have to learn distance; rotary scores have it built
-# in, and no table ends anywhere.
+# The same two tokens at all positions. Tables have to learn distance, and they end; rotary scores have it
+# built in.
 #
 # ## Weights of the original GLM
 #
-# `GLM.from_original` and `Tokenizer.from_original` read what the authors published for GLM itself: base,
-# large, 410M, 515M, 2B, 10B and the Chinese ones. This page makes up a checkpoint in the layout of the
-# original training code. First, a small GLM learns four sentences by heart.
-# %% [markdown] zh b0fa53
-# 同样两个 token 在所有位置上的得分。查表的话，距离要靠学；旋转的话，得分里天生就有距离，而且没有表会用
-# 完。
+# `GLM.from_original` and `Tokenizer.from_original` read the published GLM: base, large, 410M, 515M, 2B, 10B
+# and the Chinese ones. Here a small GLM learns four sentences by heart, to be saved in that layout:
+# %% [markdown] zh 26e95d
+# 同样两个 token 在所有位置上。查表的话，距离要靠学，表还会用完；旋转的话，得分里天生就有距离。
 #
 # ## 原版 GLM 的权重
 #
-# `GLM.from_original` 和 `Tokenizer.from_original` 能读作者为 GLM 公开的权
-# 重：base、large、410M、515M、2B、10B 和中文的几个。本页按原版训练代码的格式造一个检查点。先让一个
-# 小 GLM 背下四句话。
+# `GLM.from_original` 和 `Tokenizer.from_original` 能读公开的 GLM 权
+# 重：base、large、410M、515M、2B、10B 和中文的几个。这里先让一个小 GLM 背下四句话，再按同样的格式存成检查点：
 # %%
 SENTENCES = (
     "the cat sat on the mat.",
@@ -264,11 +289,11 @@ for name in model.state_dict():
 
 
 # %% [markdown]
-# Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads: its share of $Q$, of
-# $K$ and of $V$, which are not adjacent in the matrix. On paper, with $C = 4$ and two ranks:
-# %% [markdown] zh 53e4c7
-# 大的检查点切成若干 *rank*，每个 GPU 一个文件。一个 rank 存的是完整的头：它在 $Q$ 、 $K$ 、 $V$ 里各占一份，
-# 而这三份在矩阵里并不相邻。用纸笔看， $C = 4$ ，两个 rank：
+# Large checkpoints are split into *ranks*, one file per GPU. A rank holds whole heads, that is, its share of
+# $Q$, of $K$ and of $V$. With $C = 4$ and two ranks:
+# %% [markdown] zh e493f2
+# 大的检查点切成若干 *rank*，每个 GPU 一个文件。一个 rank 存的是完整的头，也就是 $Q$ 、 $K$ 、 $V$ 里各一
+# 份。 $C = 4$ ，两个 rank：
 # %% exact
 def share(name, weight, rank, ranks):
     if "query_key_value" in name:
@@ -298,14 +323,15 @@ for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h",
     ax.text(left + columns / 2, 12, words, ha="center", fontsize=9)
     left += columns + 85
 ax.set(xlim=(-50, left - 40), ylim=(-520, 150))
-ax.text(700, -330, "dark: on rank 0\nlight: on rank 1", fontsize=10)
+ax.text(700, -310, "dark: on rank 0", fontsize=10)
+ax.text(700, -360, "light: on rank 1", fontsize=10)
 ax.axis("off")
 fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
 
 # %% [markdown]
-# One folder per checkpoint, one file per rank, one line with the number of the last checkpoint:
-# %% [markdown] zh cb3532
-# 每个检查点一个文件夹，每个 rank 一个文件，另有一行文字写着最后一个检查点的编号：
+# One file per rank:
+# %% [markdown] zh 5b98b6
+# 每个 rank 一个文件：
 # %% exact
 checkpoint = folder / "blocklm-tiny"
 (checkpoint / "500").mkdir(parents=True)
@@ -318,9 +344,9 @@ for path in sorted(folder.rglob("*")):
     print("    " * (len(path.relative_to(folder).parts) - 1) + path.name + "/" * path.is_dir())
 
 # %% [markdown]
-# Two lines read it and put the ranks together:
-# %% [markdown] zh c07013
-# 两行代码读进来，并把各个 rank 拼回去：
+# Two lines read it (so does `minglm convert`):
+# %% [markdown] zh 1792cb
+# 两行代码读进来（`minglm convert` 也行）：
 # %%
 loaded = GLM.from_original(checkpoint)
 tokenizer = Tokenizer.from_original(folder / "vocab.txt", vocab_size=loaded.config.vocab_size)
@@ -331,11 +357,10 @@ for name, weight in model.state_dict().items():
 
 
 # %% [markdown]
-# (`minglm convert` does this in one line.) A later or damaged model is refused. And a `.pt` file is a pickle,
-# which can call any function when it is opened; minglm calls none:
-# %% [markdown] zh e7df0e
-# （`minglm convert` 一行就能做完。）更晚的模型、损坏的文件都会被拒绝。另外，`.pt` 文件是 pickle，一打开就
-# 可能调用任意函数；minglm 一个也不会调用：
+# A later or damaged model is refused. A `.pt` file is a pickle, which can call any function; minglm calls
+# none:
+# %% [markdown] zh 1bce4f
+# 更晚的模型、损坏的文件都会被拒绝。`.pt` 文件是 pickle，可能调用任意函数；minglm 一个也不会调用：
 # %%
 class Trap:
     def __reduce__(self):
@@ -352,24 +377,22 @@ for source in (no_tables, folder / "trap.pt"):
 
 
 # %% [markdown]
-# **Remember:** from ChatGLM2 on, the later models have A = 0, which makes a chat cheaper, and need no
-# second position. Their masks are still our one integer. The original weights are the same tensors as ours,
-# under other names, cut into ranks.
+# **Remember:** from ChatGLM2 on, A = 0 makes a chat cheaper, and no second position is needed. Every later
+# mask is still our one integer. The original weights are our tensors, under other names, cut into ranks.
 #
 # ## Exercises
 #
-# **1. ★★★** ChatGLM-6B keeps GLM's two positions [5]: the first half of each head is turned by the position,
-# the second half by the block position, each half with its own `theta` of $D / 4$ angles,
-# $10000^{-2j / (D/2)}$. Write `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$,
-# with pairs as in `turn`.
-# %% [markdown] zh c8cf87
-# **记住：** 从 ChatGLM2 起，后来的模型 A = 0，对话更省，也不再需要第二个位置。它们的掩码仍是我们的那一个
-# 整数。原版的权重就是我们的那些张量，只是换了名字，切成了几个 rank。
+# **1. ★★★** ChatGLM-6B turns the first half of each head by the position, the second half by the block
+# position [5], each with its own `theta` of $D / 4$ angles, $10000^{-2j / (D/2)}$. Write
+# `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$, with pairs as in `turn`.
+# %% [markdown] zh e3d3ec
+# **记住：** 从 ChatGLM2 起，A = 0，对话更省，也不再需要第二个位置。后来的掩码仍是我们的那一个整数。原版的
+# 权重就是我们的那些张量，只是换了名字，切成了几个 rank。
 #
 # ## 练习
 #
-# **1. ★★★** ChatGLM-6B 保留了 GLM 的两个位置 [5]：每个头的前一半按位置旋转，后一半按片段内位置旋转，每一
-# 半有自己的 `theta`，各 $D / 4$ 个角度： $10000^{-2j / (D/2)}$ 。写
+# **1. ★★★** ChatGLM-6B 把每个头的前一半按位置旋转，后一半按片段内位置旋转 [5]，每一半有自己
+# 的 `theta`，各 $D / 4$ 个角度： $10000^{-2j / (D/2)}$ 。写
 # 出 `rotary_2d(x, position_ids, block_position_ids)`， $x$ 的形状是 $(T, D)$ ，配对方式同 `turn`。
 # %% check
 def check_rotary_2d(rotary_2d):
@@ -400,11 +423,10 @@ def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 
 
 # %% [markdown]
-# **2. ★★** Put ranks together again. Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the
-# pieces of all ranks (a list of tensors). Do not look into `minglm/original/weights.py` first.
-# %% [markdown] zh c64962
-# **2. ★★** 把各个 rank 拼回去。写出 `join_qkv(pieces)`：由所有 rank 的那几块（一个张量列表）得到完整
-# 的 `query_key_value` 矩阵。先别看 `minglm/original/weights.py`。
+# **2. ★★** Write `join_qkv(pieces)`: the whole `query_key_value` matrix from the pieces of all ranks (a list
+# of tensors).
+# %% [markdown] zh ca3376
+# **2. ★★** 写出 `join_qkv(pieces)`：由所有 rank 的那几块（一个张量列表）拼回完整的 `query_key_value` 矩阵。
 # %% check
 def check_join_qkv(join_qkv):
     for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
@@ -426,23 +448,20 @@ def join_qkv(pieces): ...  # your answer
 # %% [markdown]
 # ## What to build next
 #
-# - **A rotary GLM.** Drop both position tables; turn queries and keys in `Layer.project`. Done: a text moved
-#   by ten positions gives the same logits.
-# - **Fewer keys.** Give `Layer` and `Cache` $G$ keys and values instead of $H$. Done: $G = H$ is bit for bit
-#   what it was.
-# - **A chat.** Fine-tune with $A = 0$, several turns in one sample. Done: a second turn reads only its rows.
-# - **Your language.** A tokenizer and the preset `small` on some hundred megabytes of text. Done: bits per
-#   byte on held-out text, compared with bzip2.
+# - **A rotary GLM**: turn queries and keys in `Layer.project`. Done: a text moved by ten positions gives the
+#   same logits.
+# - **Fewer keys**: $G$ keys and values, not $H$, in `Layer` and `Cache`. Done: $G = H$ changes no bit.
+# - **A chat**: $A = 0$, several turns per sample. Done: a second turn reads only its rows.
 #
 # ## Sources
 #
-# *official*: `sat/model/official` in
-# [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official),
-# the authors' library. *config*: `config.json` of the model on the Hugging Face hub.
+# *official*: in the authors' library,
+# [`sat/model/official`](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official).
+# *config*: `config.json` on the Hugging Face hub.
 #
-# 1. THUDM/GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md); width:
+# 1. GLM-130B, [`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md); width:
 #    `configs/model_glm_130b.sh`.
-# 2. THUDM/GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
+# 2. GLM-130B, [`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py),
 #    `get_masks_and_position_ids`; [the paper](https://arxiv.org/abs/2210.02414), appendix B.3, as quoted in
 #    [this thread](https://github.com/mymusise/ChatGLM-Tuning/issues/11).
 # 3. *official*, `glm130B_model.py`.
@@ -451,7 +470,7 @@ def join_qkv(pieces): ...  # your answer
 # 5. *official*, `chatglm_model.py`; *config* of [chatglm-6b](https://huggingface.co/THUDM/chatglm-6b).
 # 6. ChatGLM2-6B, [README](https://github.com/THUDM/ChatGLM2-6B/blob/main/README_EN.md).
 # 7. ChatGLM2-6B, [issue 16](https://github.com/zai-org/ChatGLM2-6B/issues/16) and
-#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), answers of the authors.
+#    [issue 64](https://github.com/zai-org/ChatGLM2-6B/issues/64), the authors' answers.
 # 8. *official*, `chatglm2_model.py`; *config* and `tokenization_chatglm.py` of
 #    [chatglm2-6b](https://huggingface.co/THUDM/chatglm2-6b).
 # 9. *official*, `chatglm3_model.py`; *config* of [chatglm3-6b](https://huggingface.co/THUDM/chatglm3-6b).
@@ -459,16 +478,15 @@ def join_qkv(pieces): ...  # your answer
 #     [`models/glm`](https://github.com/huggingface/transformers/tree/main/src/transformers/models/glm).
 # 11. GLM-4, [arXiv 2406.12793](https://arxiv.org/abs/2406.12793), read in summaries only.
 # 12. ChatGLM-6B, [issue 242](https://github.com/zai-org/ChatGLM-6B/issues/242), and ChatGLM2-6B,
-#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188), answers of the authors.
+#     [issue 188](https://github.com/zai-org/ChatGLM2-6B/issues/188), the authors' answers.
 # 13. GLM-4, [issue 355](https://github.com/zai-org/GLM-4/issues/355).
 #
 # ## Read on
 #
 # - [`minglm/original/weights.py`](../minglm/original/weights.py) and
 #   [`vocabularies.py`](../minglm/original/vocabularies.py): names, ranks, and what a file may hold.
-# - [`tests/original/`](../tests/original): every published form, and the recorded numbers of the original
-#   code.
-# %% [markdown] zh 567710
+# - [`tests/original/`](../tests/original): every published form, recorded outputs.
+# %% [markdown] zh 628cb9
 # ## 接下来可以做什么
 #
 # - **旋转位置的 GLM。** 去掉两张位置表，在 `Layer.project` 里旋转查询和键。做到这样算完成：文本整体平移十
@@ -476,18 +494,16 @@ def join_qkv(pieces): ...  # your answer
 # - **更少的键。** 给 `Layer` 和 `Cache` 配 $G$ 份键和值，而不是 $H$ 份。做到这样算完成： $G = H$ 时与原来
 #   逐位相同。
 # - **对话。** 用 $A = 0$ 微调，一个样本里放几轮。做到这样算完成：第二轮只读它自己的行。
-# - **你的语言。** 准备一个分词器，用预设 `small` 在几百兆文本上训练。做到这样算完成：在留出的文本上每字节
-#   几个比特，与 bzip2 相比。
 #
 # ## 出处
 #
-# *official*：作者的库
-# [THUDM/SwissArmyTransformer](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official)
-# 里的 `sat/model/official`。*config*：模型在 Hugging Face 上的 `config.json`。
+# *official*：作者的库里的
+# [`sat/model/official`](https://github.com/THUDM/SwissArmyTransformer/tree/main/sat/model/official)。
+# *config*：Hugging Face 上的 `config.json`。
 #
-# 1. THUDM/GLM-130B，[`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md)；宽度
+# 1. GLM-130B，[`README_zh.md`](https://github.com/THUDM/GLM-130B/blob/main/README_zh.md)；宽度
 #    见 `configs/model_glm_130b.sh`。
-# 2. THUDM/GLM-130B，[`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py) 的
+# 2. GLM-130B，[`generate.py`](https://github.com/THUDM/GLM-130B/blob/main/generate.py) 的
 #    `get_masks_and_position_ids`；[论文](https://arxiv.org/abs/2210.02414)附录 B.3，转引自
 #    [这个帖子](https://github.com/mymusise/ChatGLM-Tuning/issues/11)。
 # 3. *official*，`glm130B_model.py`。

@@ -2,15 +2,14 @@
 # # 11 Tiles
 # *How is a (T, T) matrix never built?*
 #
-# Chapter 06 computed all scores at once: a (T, T) matrix. Here the same numbers come from small pieces of it,
-# *tiles*, one at a time. No tile is kept, hidden tiles are not computed at all, and gradients work the same
-# way. Every fast kernel in `csrc/` does what this numpy code does.
+# Chapter 06 computed a (T, T) matrix of scores. Here the same numbers come from *tiles* of it, one at a time.
+# Every fast kernel in `csrc/` does what this numpy code does.
 #
 # - **After this chapter you can** compute a softmax in pieces, skip hidden tiles, and do the backward pass
 #   without the matrix.
 # - **You need** [chapter 06](06_attention_by_hand.md), and matrix gradients for the backward pass. GLM's
-#   mask in one line, if you came for kernels: row $i$ sees the first $\max(A, i + 1)$ keys, where $A$, the
-#   length of Part A, belongs to the sample. $A = 0$ is the causal mask, $A = T$ is no mask.
+#   mask in one line, if you came for kernels: row $i$ sees the first $\max(A, i + 1)$ keys; $A$, the length
+#   of Part A, belongs to the sample. $A = 0$ is the causal mask, $A = T$ is no mask.
 # %% imports
 import os
 import tracemalloc
@@ -22,23 +21,25 @@ import torch
 from minglm import GLMMask, explain, keys_of_row, masked_attention
 from minglm.viz import Explorer
 from minglm.viz.figures import fig_tiles
+from minglm.viz.figures.canvas import Canvas
 from minglm.viz.figures.tiles import tile_facts
 from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["faint"]
+AMBER = KINDS["BE"].light
 
 # %% [markdown]
 # ## A softmax that has not seen everything yet
-# A softmax divides by a sum over *all* keys of a row. To begin before the last key is known, keep three
-# things: the largest score $m$, the sum $l = \sum_j e^{s_j - m}$, and the weighted sum of values
-# $o = \sum_j e^{s_j - m} v_j$. When more keys bring a larger score, shrink both sums:
+# A softmax divides by a sum over *all* keys of a row. To begin earlier, keep the largest score $m$, the sum
+# $l = \sum_j e^{s_j - m}$ and the weighted values $o = \sum_j e^{s_j - m} v_j$. When more keys bring a larger
+# score, shrink both sums:
 #
 # $$m' = \max(m, \max_j s_j) \qquad l' = e^{m - m'} l + \sum_j e^{s_j - m'} \qquad
 # o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
 #
-# At the end $o / l$ is the row's output (`ell` in code). Take four keys with $e^s = 1, 2, 4, 1$ and the
-# values $8, 0, 4, 8$: the weights are 1/8, 2/8, 4/8, 1/8, and the output is 1 + 0 + 2 + 1 = 4. In two tiles:
+# At the end $o / l$ is the row's output (`ell` in code). Four keys with $e^s = 1, 2, 4, 1$ and the values
+# $8, 0, 4, 8$ have the weights 1/8, 2/8, 4/8, 1/8 and the output 1 + 0 + 2 + 1 = 4. In two tiles:
 # %% exact
 scores, values = np.log([1.0, 2.0, 4.0, 1.0]), np.array([8.0, 0.0, 4.0, 8.0])
 
@@ -54,9 +55,8 @@ for tile in (slice(0, 2), slice(2, 4)):
 print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}, the whole sum")
 
 # %% [markdown]
-# The last line holds one more number: the *log-sum-exp* of the row, $\mathrm{lse} = m + \log l$, all that the
-# backward pass needs of the softmax. A longer row, in tiles of four; tiles 1 and 3 bring a larger score, and
-# everything before shrinks:
+# The row's *log-sum-exp*, $\mathrm{lse} = m + \log l$, is all that the backward pass needs of the softmax. A
+# longer row: tiles 1 and 3 bring a larger score, and everything before shrinks.
 # %% picture
 row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
@@ -82,8 +82,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Which tiles are there at all?
-# Row $i$ sees the first `max(part_a_len, i + 1)` keys, and that number never falls from one row to the next.
-# So for a tile of rows `i0 .. i1 - 1` and keys `j0 .. j1 - 1`, its first and its last row are enough:
+# From one row to the next, the number of keys that it sees never falls. So for a tile of rows `i0 .. i1 - 1`
+# and keys `j0 .. j1 - 1`, its first and its last row are enough:
 # %% exact
 def kind(i0, i1, j0, j1, part_a_len):
     if j1 <= keys_of_row(i0, part_a_len):
@@ -93,8 +93,6 @@ def kind(i0, i1, j0, j1, part_a_len):
     return "partial"  # each row has its own last key
 
 
-# %% [markdown]
-# The line is the edge of the mask, dots are the visible pairs in partial tiles:
 # %%
 A, T, SIDE = 10, 24, 4
 fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
@@ -103,7 +101,7 @@ fig_tiles(GLMMask.packed([T], [A]), tile=(SIDE, SIDE), width=560)
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (7, 8))  # on the edge
 
 # %% [markdown]
-# Checking every pair says the same, also for tiles that are not square or stick out at the end.
+# Checking every pair says the same:
 # %% exact
 asked = 0
 for length, rows, keys in ((1, 1, 1), (24, 4, 4), (24, 5, 3)):
@@ -121,8 +119,35 @@ print(f"{asked} tiles, the same answer from their corners as from every pair")
 
 # %% [markdown]
 # ## Forward, tile by tile
-# The walk of `csrc/cpu/tiled.cpp`: own some rows, go along their keys, stop where the last row stops. `s` is
-# the only piece of the score matrix that ever exists.
+# As in `csrc/cpu/tiled.cpp`: own some rows, go along their keys. One tile of scores, `s`, exists at a time.
+# %% picture
+canvas, (i0, i1), now, cell, x, y = Canvas("light", 640), (12, 16), 8, 16, 130, 56
+looks = {"done": LIGHT, "now": BLUE, "next": FAINT, "empty": "none"}
+for top in range(0, T, SIDE):
+    for j0 in range(0, T, SIDE):
+        visited = kind(top, top + SIDE, j0, j0 + SIDE, A) != "empty"
+        state = ("done" if j0 < now else "now" if j0 == now else "next") if visited else "empty"
+        fill = looks[state] if top == i0 else "none"
+        how = dict(fill=fill, edge=THEMES["light"]["grid"], width=1.2)
+        canvas.rectangle(x + j0 * cell, y + top * cell / 2, SIDE * cell, SIDE * cell / 2, **how)
+        if top == i0:
+            mid = x + (j0 + SIDE / 2) * cell, y + (i0 + SIDE / 2) * cell / 2
+            words = {"done": "gone", "now": "s", "next": "later", "empty": "skipped"}[state]
+            canvas.text(*mid, words, colour="white" if state == "now" else None, bold=state == "now")
+middle, band = y + (i0 + SIDE / 2) * cell / 2, dict(fill=AMBER)
+canvas.rectangle(x - 44, y + i0 * cell / 2, 38, SIDE * cell / 2, **band)
+canvas.text(x - 25, middle, "q")
+canvas.rectangle(x + now * cell, y - 40, SIDE * cell, 34, **band)
+canvas.text(x + (now + SIDE / 2) * cell, y - 23, "k, v")
+canvas.rectangle(x + T * cell + 6, y + i0 * cell / 2, 60, SIDE * cell / 2, **band)
+canvas.text(x + T * cell + 36, middle, "m, l, o")
+canvas.text(x - 50, middle, "these rows", ha="right")
+canvas.finish(
+    y + T * cell / 2 + 10,
+    "A band of rows goes along its keys: two tiles are gone, one is s, one comes later, two are skipped.",
+)
+
+
 # %%
 def scores_of(q, k, tile, part_a_len):
     i0, i1, j0, j1 = tile
@@ -167,8 +192,8 @@ assert off < 1e-14
 
 # %% [markdown]
 # ## Backward without the matrix
-# Let $dO$ be the gradient of the output. Since $O = PV$, the product rule gives $dV = P^T dO$ and
-# $dP = dO\,V^T$. The gradient of a softmax seems to need whole rows:
+# Let $dO$ be the gradient of the output. As $O = PV$, we have $dV = P^T dO$ and $dP = dO\,V^T$. The gradient
+# of a softmax seems to need whole rows:
 #
 # $$dS_{ij} = P_{ij}\,\Big(dP_{ij} - \sum_{j'} P_{ij'}\,dP_{ij'}\Big)$$
 #
@@ -176,8 +201,8 @@ assert off < 1e-14
 #
 # $$\sum_{j'} P_{ij'} \sum_d dO_{id}\,V_{j'd} = \sum_d dO_{id}\,O_{id} = \delta_i$$
 #
-# That is one number per row. And $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed from $q$ and $k$. So
-# every tile can be done on its own. On paper, with the four keys above and $dO = 1$:
+# That is one number per row, and $P_{ij} = e^{s_{ij} - \mathrm{lse}_i}$ is recomputed, so every tile can be
+# done on its own. With the four keys above and $dO = 1$:
 # %% exact
 P = np.exp(scores - np.log(8))  # lse = log 8
 dP = 1.0 * values  # dO = 1
@@ -188,9 +213,8 @@ print("dS   ", dS.round(3), "  sum", abs(dS.sum()).round(3))
 
 
 # %% [markdown]
-# The sum is zero: adding the same number to all scores changes nothing. The backward pass owns a tile of
-# *keys*: its $dK$ and $dV$ are sums over the rows that see it, so it walks along those and adds to $dQ$ on
-# the way.
+# The backward pass owns a tile of *keys*: its $dK$ and $dV$ are sums over the rows that see it. It walks
+# along those and adds to $dQ$ on the way.
 # %%
 def backward(q, k, v, out, lse, grad, part_a_len, rows, keys, visits):
     T, D = q.shape
@@ -219,7 +243,7 @@ assert sorted(visits) == sorted(visits_back)
 print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 
 # %% [markdown]
-# The same tiles in two orders. A colour is an owner; the numbers give the order of the visits.
+# The same tiles in two orders. Neighbours of one colour have one owner:
 # %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
 for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
@@ -247,8 +271,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## The same as the library, in float64
-# `backend="reference"` builds the matrix and lets autograd find the gradients; the first rung of the kernel
-# ladder (chapter 12), `kernel:scalar`, computes in float64 as well. The numbers are the largest differences.
+# `backend="reference"` builds the matrix and uses autograd; `kernel:scalar` is the slowest kernel of
+# chapter 12. Largest differences:
 # %%
 def by_minglm(backend, q, k, v, grad, mask):
     q, k, v = (torch.from_numpy(x)[:, None].requires_grad_() for x in (q, k, v))  # (T, 1, D)
@@ -276,7 +300,7 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
         assert max(off) < 1e-12
 
 # %% [markdown]
-# How much memory does numpy need at its peak?
+# Numpy's memory at its peak:
 # %%
 T = 512 if FAST else 2048
 q, k, v = rng.normal(size=(3, T, 32))
@@ -291,36 +315,53 @@ for name, run in (
 
 # %% [markdown]
 # ## The work that is saved
-# Pairs of a row and a key, as a share of all T x T pairs, for a sample of 512. `seen` is what any method has
-# to compute; the rest of `visited` lies in partial tiles.
-# %% exact
-T = 512
-for rows, keys in ((32, 64), (128, 128)):
-    print(f"tiles of {rows} x {keys}\nPart A   full  partial  empty    seen  visited")
-    for part_a_len in (0, 128, 256, 384, 512):
-        mask, visits = GLMMask.packed([T], [part_a_len]), []
-        _, number, pairs, _ = tile_facts(mask, rows, keys)
+# Pairs of a row and a key, for a sample of 512 tokens. Small tiles follow the edge of the mask more closely;
+# large ones use what they load more often.
+# %% picture
+T, lens = 512, (0, 128, 256, 384, 512)
+fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
+for ax, (rows, keys) in zip(axes, ((32, 64), (128, 128)), strict=True):
+    for n, part_a_len in enumerate(lens):
+        visits = []
+        _, number, pairs, _ = tile_facts(GLMMask.packed([T], [part_a_len]), rows, keys)
         forward(*np.zeros((3, T, 1)), part_a_len, rows, keys, visits)
         assert len(visits) == number["full"] + number["partial"]
-        print(
-            f"{part_a_len:6} {number['full']:6} {number['partial']:8} {number['empty']:6}"
-            f" {pairs['seen'] / T**2:7.1%} {pairs['visited'] / T**2:8.1%}"
+        seen, visited = pairs["seen"] / T**2, pairs["visited"] / T**2
+        ax.bar(n, seen, color=BLUE)
+        ax.bar(n, visited - seen, bottom=seen, color=AMBER)
+        ax.bar(n, 1 - visited, bottom=visited, color=FAINT, ec=THEMES["light"]["grid"])
+        ax.text(
+            n, min(visited + 0.02, 0.97), f"{visited:.0%}", ha="center", va="bottom" if visited < 1 else "top"
         )
+    ax.set(xticks=range(len(lens)), xticklabels=lens, ylim=(0, 1.01), yticks=[])
+    ax.set(xlabel="length of Part A", title=f"tiles of {rows} x {keys}")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+axes[1].texts[-1].set_color("white")
+axes[0].texts[-1].set_color("white")
+fig.legend(
+    [plt.Rectangle((0, 0), 1, 1, fc=colour, ec="#DDDDDD") for colour in (BLUE, AMBER, FAINT)],
+    ["seen", "visited in vain", "skipped"],
+    loc="outside upper center",
+    ncols=3,
+    frameon=False,
+)
+fig.alt_text = (
+    "Shares of all pairs. With tiles of 32 x 64, 56 to 100 percent are visited, hardly more than are "
+    "seen; with tiles of 128 x 128, 62 to 100 percent."
+)
 
 
 # %% [markdown]
-# Smaller tiles follow the edge of the mask more closely; larger ones use what they load more often.
-# (PyTorch's FlexAttention skips empty tiles too: GLM's mask is its `mask_mod` of
+# (PyTorch's FlexAttention skips empty tiles too, with GLM's `mask_mod`:
 # `(kv_idx < part_a_len[b]) | (kv_idx <= q_idx)`.)
 #
 # **Remember:** a softmax needs only a maximum, a sum and a weighted sum, and a new maximum shrinks the old
-# sums. Two corners tell whether a tile is full, partial or empty, and empty ones are skipped. The backward
-# pass needs one number per row, $\mathrm{lse}$, and recomputes the weights.
+# sums. The first and last row of a tile tell whether it is full, partial or empty; empty ones are skipped.
+# The backward pass needs one number per row, $\mathrm{lse}$, and recomputes the weights.
 #
 # ## Exercises
-# **1. ★★ Merge.** Two threads have each gone through some keys of one row and hold $(m, l, o)$. Write
-# `merge(a, b)`, which returns the $(m, l, o)$ of all the keys. One of them, not both, may have seen nothing
-# yet: $(-\infty, 0, 0)$.
+# **1. ★★ Merge.** Two threads went through different keys of one row; each holds $(m, l, o)$. Write
+# `merge(a, b)`, which returns that of all the keys. One of them may have seen nothing yet: $(-\infty, 0, 0)$.
 # %% check
 def check_merge(merge):
     rng = np.random.default_rng(1)
@@ -353,8 +394,8 @@ def merge(a, b): ...  # your answer
 
 
 # %% [markdown]
-# **2. ★★ The first row.** `backward` asks every tile whether it is empty. It need not: from some row on, all
-# rows see key `j`. Write `first_row(j, part_a_len)`.
+# **2. ★★ The first row.** From some row on, all rows see key `j`, so `backward` need not ask every tile.
+# Write `first_row(j, part_a_len)`.
 # %% check
 def check_first_row(first_row):
     for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
@@ -376,8 +417,8 @@ def first_row(j, part_a_len): ...  # your answer
 
 
 # %% [markdown]
-# **3. ★ Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, and how many
-# partial? Give `[full, partial]`; a pencil is enough.
+# **3. ★ Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, how many
+# partial? Give `[full, partial]`.
 # %% check
 def check_tiles(counts):
     grid = GLMMask.packed([512], [256]).dense().numpy()
@@ -394,8 +435,7 @@ def check_tiles(counts):
 # %% [markdown]
 # ## Read on
 # - [`csrc/mask.h`](../csrc/mask.h): the rule for C++ and CUDA, `keys_of_row` and `first_row_of_key`.
-# - [`csrc/cpu/tiled.cpp`](../csrc/cpu/tiled.cpp): `forward` and `backward` as above, for samples of any
-#   length and rows that see nothing.
-# - Milakov and Gimelshein 2018 (arXiv 1805.02867) for the online softmax; Dao et al. 2022 (arXiv
-#   2205.14135), algorithms 1 and 4, for attention in tiles.
+# - [`csrc/cpu/tiled.cpp`](../csrc/cpu/tiled.cpp): `forward` and `backward` as above.
+# - Milakov and Gimelshein 2018 (arXiv 1805.02867): the online softmax; Dao et al. 2022 (arXiv 2205.14135),
+#   algorithms 1 and 4: attention in tiles.
 # - Next: [the CPU kernel](12_the_cpu_kernel.md) makes this fast.

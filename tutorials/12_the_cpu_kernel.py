@@ -3,7 +3,7 @@
 # *How fast can a CPU go, and why?*
 #
 # `csrc/cpu` has the attention of chapter 11 in C++, as a ladder: each *rung* adds one idea to the one below
-# and gives the same answers. The rates are those of the machine that made this page; yours will differ.
+# and gives the same answers. Rates are those of one machine.
 #
 # - **After this chapter you can** count useful work, explain what register tiles buy, and read the kernel's
 #   benchmark.
@@ -27,12 +27,14 @@ from minglm.bench.cases import BOTH, FORWARD, Shape, draw
 from minglm.bench.variants import front_door, sdpa
 from minglm.machine import machine, machine_line
 from minglm.viz import Explorer
+from minglm.viz.figures.canvas import Canvas
+from minglm.viz.figures.grid import cells
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 
-# %%
+# %% setup
 PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cpu").is_dir()), None)
 KERNEL, why = next((usable, why) for name, usable, why in backends() if name == "kernel")
@@ -46,12 +48,22 @@ for rung in kernel_rungs():
 
 
 # %% [markdown]
-# Rungs that this machine lacks are left out below; `minglm info` says why.
-#
 # ## How work is counted
 # Only useful work counts: pairs of a row and a key that it sees. A pair costs $D$ multiply-adds for $q \cdot
 # k$ and $D$ for its share of $P V$, each two operations: $4D$ per pair and head forward, and $14D$ with the
-# five products of backward (chapter 11). On paper, with 6 rows, a Part A of 4, one head of width 2:
+# five products of backward. With 6 rows, a Part A of 4, one head of width 2:
+# %% picture
+d = explain("x1 x2 x3 x4 x5".split(), [(3, 5)], [0], "document")
+canvas, side = Canvas("light", 480), 26
+for i, seen in enumerate(d.mask.sum(1)):
+    assert seen == keys_of_row(i, 4)
+    canvas.text(30, 14 + (i + 0.5) * side, f"row {i}", colour=canvas.look["soft"])
+    canvas.text(84 + 6 * side, 14 + (i + 0.5) * side, str(seen))
+cells(canvas, d.kind, 62, 14, side)
+canvas.text(110 + 6 * side, 14 + 3 * side, f"useful pairs: {d.mask.sum()} of 36", ha="left", bold=True)
+canvas.finish(28 + 6 * side, "Six rows, a Part A of 4: the rows see 4, 4, 4, 4, 5, 6 keys.")
+
+
 # %% exact
 def one(T, part_a_len, heads=4, head_dim=64):
     """One sample, as the library's bench describes it."""
@@ -67,17 +79,13 @@ paper = one(6, 4, heads=1, head_dim=2)
 assert paper.flop(FORWARD) == 4 * 2 * sum(pairs) and paper.flop(BOTH) == 14 * 2 * sum(pairs)
 
 
-# %% [markdown]
-# Anything beyond that (hidden pairs, padding) is not counted as work. In the explorer, the coloured cells
-# are the work:
 # %%
-Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (5, 5))
+Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (5, 5))  # coloured: useful work
 
 
 # %% [markdown]
 # ## Below the first rung: loops in Python
-# The formulas, word for word. `kernel:scalar` is this in C++, in double precision. We always check first,
-# then measure.
+# The formulas, word for word; `kernel:scalar` is this in C++. We check first, then measure.
 # %%
 def dot(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
@@ -109,9 +117,23 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 # %% [markdown]
 # ## What limits a product
 # A core has 16 or 32 *registers*, each a vector of several numbers, and can start one or two multiply-adds
-# of whole vectors per cycle. A dot product loads two numbers per multiply-add, so it waits for loads. A
-# *tile* of the product, two rows of $A$ and three columns of $B$, loads 2 + 3 = 5 numbers per step and makes
-# 6 multiply-adds:
+# of whole vectors per cycle. A dot product waits for loads; a *tile* of the product uses each number often:
+# %% picture
+canvas, side = Canvas("light", 620), 30
+for x, rows, columns, name in ((70, 1, 1, "a dot product"), (330, 2, 3, "a tile of 2 x 3")):
+    canvas.text(x - 46, 14, name, bold=True, ha="left")
+    for i in range(rows):
+        canvas.rectangle(x - 44, 74 + i * side, side - 4, side - 4, fill=AMBER)
+    for j in range(columns):
+        canvas.rectangle(x + j * side, 36, side - 4, side - 4, fill=LIGHT)
+    for i, j in np.ndindex(rows, columns):
+        canvas.rectangle(x + j * side, 74 + i * side, side - 4, side - 4, fill=BLUE)
+    x += columns * side + 16
+    canvas.text(x, 49, f"loads per step: {rows + columns}", ha="left")
+    canvas.text(x, 87, f"multiply-adds: {rows * columns}", ha="left")
+canvas.finish(142, "A dot product loads 2 numbers for 1 multiply-add, a tile of 2 x 3 loads 5 for 6.")
+
+
 # %% exact
 def product(a, b, rows, columns):
     """A B by tiles of rows x columns, and how many numbers were loaded."""
@@ -137,10 +159,9 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
     )
 
 # %% [markdown]
-# Larger is better until registers run out. The vector rungs take `MR` = 6 rows and `NV` vectors of `W`
-# numbers. A step loads `NV` vectors of $B$ and the 6 numbers of $A$, each copied to all places of one more
-# vector:
-# %%
+# Larger is better until registers run out. The vector rungs take 6 rows and `NV` vectors of `W` numbers; each
+# number of $A$ is copied to all places of one more vector:
+# %% setup
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
     print(
         f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
@@ -166,9 +187,9 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Every product goes through this loop, written once for all instruction sets: `MR`, `NV` and the vector type
-# are known at compile time, and `broadcast`, `load` and `dot` are one instruction each.
-# %%
+# This loop is written once for all instruction sets: `MR` = 6, `NV` and the vector type are known at compile
+# time; `broadcast`, `load` and `dot` are one instruction each.
+# %% setup
 if CSRC:
     text = (CSRC / "cpu" / "vector.inc").read_text()
     begin = text.index("// t += A B for `inner` words")
@@ -177,18 +198,16 @@ else:
     print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
 
 # %% [markdown]
-# Keys and values were *packed* before: copied once into panels as wide as the tile. `exp` is a shift of the
-# exponent and a polynomial (exercise 3).
+# Keys and values were *packed* before, into panels as wide as the tile. Exercise 3 is `exp`.
 #
 # ## The ladder, measured
-# One sample of which half is Part A, four heads of width 64, forward and backward. Every variant is first
-# checked against float64: *error / fair* is its error as a share of what rounding may do (above 1 it is
-# wrong and not timed). Then all run in turn, because machine speed drifts, and medians are taken.
+# Half of one sample is Part A; four heads of width 64, forward and backward. Every variant is checked against
+# float64: *error / fair* is its error as a share of what rounding may do (above 1 it is not timed). All run
+# in turn; medians count.
 #
-# - *x PyTorch*: speed relative to the fastest of three forms of PyTorch's `scaled_dot_product_attention`
-#   (`sdpa`).
-# - *x below*: speed relative to the rung below; for `scalar`, to the loops in Python, forward alone.
-# - *of GEMM*: share of the rate of PyTorch's own large matrix product. It is a guide, not a limit.
+# - *x PyTorch*: relative to the fastest of three forms of PyTorch's `scaled_dot_product_attention` (`sdpa`).
+# - *x below*: relative to the rung below; for `scalar`, to the loops in Python, forward alone.
+# - *of GEMM*: share of the rate of PyTorch's own large matrix product.
 # %%
 IDEAS = {
     "naive": "PyTorch: the whole matrix, mask, softmax",
@@ -225,8 +244,6 @@ for dtype in ("float32", "bfloat16"):
             f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}"
         )
 
-# %% [markdown]
-# A bar twice as long is twice as fast.
 # %% picture
 names = [name for name in IDEAS if any(name in found for found in rates.values())]
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")
@@ -259,9 +276,9 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Does the mask pay?
-# The same length with more and more Part A; forward only. From 0 (GPT) to 1 (BERT) the useful work (dashed)
-# doubles, and an ideal method's time with it. (PyTorch's `is_causal=True` serves 0 alone.)
-# %%
+# The same length with more and more Part A; forward only. From 0 (GPT) to 1 (BERT) the useful work doubles,
+# and an ideal method's time with it. (PyTorch's `is_causal=True` serves 0 alone.)
+# %% setup
 T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
 looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
 runs, work = {}, []
@@ -300,8 +317,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Threads
-# A task is one head of one sample; a free thread takes the largest that is left, and very large ones are
-# divided. Sums are added in a fixed order, so with the same number of threads results repeat bit for bit.
+# A task is one head of one sample; a free thread takes the largest left, and very large ones are divided.
+# Sums have a fixed order, so with the same number of threads results repeat bit for bit.
 # %%
 mask, before = GLMMask.packed([700, 300, 77], [350, 150, 0]), torch.get_num_threads()
 case = draw(Shape("three samples", mask, 3, 64, "training", ""), torch.float32)
@@ -326,9 +343,8 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 # registers: it makes many multiply-adds per load. Skipping hidden tiles lets the time follow the mask.
 #
 # ## Exercises
-# **1. ★★ Count loads.** How many numbers does `product` load for an $M \times K$ by $K \times N$ product in
-# tiles of `rows` x `columns` that divide $M$ and $N$? Write `loads_of(M, K, N, rows, columns)` without a
-# loop.
+# **1. ★★ Count loads.** Write `loads_of(M, K, N, rows, columns)` without a loop: the numbers that `product`
+# loads for $M \times K$ by $K \times N$, in tiles of `rows` x `columns` that divide $M$ and $N$.
 # %% check
 def check_loads_of(loads_of):
     for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (6, 5, 8, 3, 4)):
@@ -350,8 +366,7 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 # %% [markdown]
 # **2. ★★ The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
 # and the one more that a step loads into), which makes the most multiply-adds per load? Give
-# `(rows, vectors)`. (The library's comes close, and its four vectors of 16 are 64 columns, a common width
-# of heads.)
+# `(rows, vectors)`.
 # %% check
 def check_best_tile(tile):
     def registers(rows, vectors):
@@ -377,10 +392,9 @@ def check_best_tile(tile):
 
 # %% [markdown]
 # **3. ★★★ An exponential.** Write `exp_of(x)` for a float64 array between -80 and 80 with nothing but `+`,
-# `*`,
-# `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Two hints:
-# $e^x = 2^{x \log_2 e}$; and for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error
-# below $10^{-7}$.
+# `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Hints:
+# $e^x = 2^{x \log_2 e}$; for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error below
+# $10^{-7}$.
 # %% check
 def check_exp(exp_of):
     x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])
@@ -401,10 +415,9 @@ def exp_of(x): ...  # your answer
 
 # %% [markdown]
 # ## Read on
-# - [`csrc/README.md`](../csrc/README.md): the ladder, measured seriously, and ideas that were tried and
-#   dropped.
-# - [`csrc/cpu/vector.inc`](../csrc/cpu/vector.inc): `add_product`, then `forward_group`, then `exp_of`.
-#   [`avx2.cpp`](../csrc/cpu/avx2.cpp) is the small vector type that it uses.
+# - [`csrc/README.md`](../csrc/README.md): more measurements, and ideas that were tried and dropped.
+# - [`csrc/cpu/vector.inc`](../csrc/cpu/vector.inc): `add_product`, `forward_group`, `exp_of`;
+#   [`avx2.cpp`](../csrc/cpu/avx2.cpp): its vector type.
 # - [`csrc/cpu/cpu.cpp`](../csrc/cpu/cpu.cpp): `Plan`, and how a rung is chosen when the library loads.
 # - `minglm bench attention` measures eleven shapes; `--quick` takes a minute.
 # - Next: [the CUDA kernel](13_the_cuda_kernel.md).

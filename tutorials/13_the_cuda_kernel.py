@@ -2,14 +2,12 @@
 # # 13 The CUDA kernel
 # *How do you write it for a GPU, and test it without one?*
 #
-# The algorithm is that of chapter 11, but thousands of threads run it together, share memory, and must wait
-# for each other. A missing barrier often goes unnoticed: most runs still give the right answer. Here the
-# threads take turns on a CPU, first in a few dozen lines of Python, then on the *emulator* in
-# `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles
-# ([csrc/README.md](../csrc/README.md) says on what they have run so far).
+# Chapter 11's algorithm, but thousands of threads share memory and must wait for each other. A missing
+# barrier often goes unnoticed. Here the threads take turns on a CPU, first in Python, then on the *emulator*
+# in `csrc/cuda_on_cpu`, which runs the very sources that nvcc compiles
+# ([on what they have run](../csrc/README.md)).
 #
-# - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find out whether
-#   one is missing.
+# - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find a missing one.
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
 # %% imports
 import ctypes
@@ -31,12 +29,13 @@ from minglm import GLMMask, explain, keys_of_row, masked_attention
 from minglm.attention import backends
 from minglm.rng import Rng
 from minglm.viz import Explorer
+from minglm.viz.figures.canvas import Canvas
 from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 
-# %%
+# %% setup
 PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
 CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cuda").is_dir()), None)
 EMULATED, why = next((usable, why) for name, usable, why in backends() if name == "emulated")
@@ -44,32 +43,70 @@ print("emulator:", why)
 
 # %% [markdown]
 # ## Words
-# | CUDA | what it is | in `csrc/cuda/simple.cuh`, forward |
-# |---|---|---|
-# | grid | all blocks of a launch; they are independent of each other | all rows of all samples and heads |
-# | block | threads with a common memory and a barrier | 16 rows of one sample and head |
-# | warp | 32 threads (*lanes*) that can exchange registers | 4 of these rows |
-# | lane | one thread, with registers of its own | one key of a tile; then one or a few columns of O |
-# | shared memory | the block's own, small and fast; uninitialised | Q, a tile of K and V, P |
-# | `__syncthreads()` | barrier: waits for all threads of the block | before and after a tile is loaded |
-# | `__syncwarp()` | the same for a warp | between writing P and reading it |
-# | `__shfl_xor_sync(.., x, n)` | the `x` of lane number `lane ^ n` | maximum and sum of a row |
+# Who does what in `forward` of `csrc/cuda/simple.cuh`:
+# %% picture
+canvas, x, y, wide, high = Canvas("light", 760), 16, 44, 208, 22
+for name, left in (("grid: all rows", x), ("block: 16 rows", x + 262), ("warp: 4 rows", x + 524)):
+    canvas.text(left, 20, name, bold=True, ha="left")
+for block in range(4):
+    chosen = block == 1
+    canvas.rectangle(x, y + 2 * high * block, wide, 2 * high - 4, fill=BLUE if chosen else LIGHT)
+    colour = "white" if chosen else None
+    canvas.text(x + wide / 2, y + 2 * high * block + high - 2, f"block {block}", colour=colour)
+for warp in range(4):
+    chosen = warp == 2
+    canvas.rectangle(x + 262, y + high * warp, wide, high - 3, fill=BLUE if chosen else LIGHT)
+    colour = "white" if chosen else None
+    canvas.text(x + 262 + wide / 2, y + high * warp + high / 2 - 1, f"warp {warp}", colour=colour)
+canvas.rectangle(x + 262, y + 4 * high + 10, wide, 3 * high - 2, fill=AMBER)
+canvas.text(x + 262 + wide / 2, y + 4 * high + 31, "shared memory:", bold=True)
+canvas.text(x + 262 + wide / 2, y + 4 * high + 53, "Q, a tile of K and V, P")
+for row in range(4):
+    for lane in range(32):
+        here = x + 524 + 6.5 * lane, y + high * row
+        canvas.rectangle(*here, 5, high - 3, fill=RED if lane == 6 else LIGHT)
+canvas.line((x + 524 + 41.5, y + 4 * high), (x + 524 + 41.5, y + 4 * high + 12), colour=RED, width=1.5)
+canvas.text(x + 524 + 32, y + 4 * high + 23, "lane 6: its own registers", ha="left", colour=RED)
+canvas.text(x + 524, y + 4 * high + 52, "32 lanes: one key each", ha="left")
+for left, top, bottom, to in (
+    (x + wide, y + 2 * high, y + 4 * high - 4, (y, y + 7 * high + 8)),
+    (x + 262 + wide, y + 2 * high, y + 3 * high - 3, (y, y + 4 * high - 3)),
+):
+    for a, b in ((top, to[0]), (bottom, to[1])):
+        canvas.line((left, a), (left + 54, b), colour=canvas.look["soft"], width=0.8)
+canvas.finish(232, "A grid has blocks, a block has four warps and shared memory, a warp has 32 lanes.")
+
+# %% [markdown]
+# - *Blocks*, each of one sample and head, are independent. *Shared memory* is small, fast, uninitialised.
+# - `__syncthreads()` is a *barrier*: it waits for all threads of the block; `__syncwarp()` for a warp.
+# - `__shfl_xor_sync(.., x, n)` returns the `x` of lane number `lane ^ n`: no memory is needed.
 #
-# The scores of a row are in different lanes, and the softmax needs their maximum. With four lanes, on paper:
-# %% exact
-lanes = [3, 7, 1, 5]
-print("each lane holds   ", lanes)
-for step in (1, 2):
-    lanes = [max(x, lanes[lane ^ step]) for lane, x in enumerate(lanes)]
-    print(f"after lane ^ {step}    ", lanes)
+# The scores of a row are in different lanes. Their maximum, with four lanes:
+# %% picture
+lanes, canvas = [3, 7, 1, 5], Canvas("light", 560)
+for step, left in ((0, 150), (1, 150), (2, 150)):
+    y = 12 + 58 * step
+    before = lanes
+    if step:
+        lanes = [max(x, before[lane ^ step]) for lane, x in enumerate(before)]
+        for lane in range(4):
+            for other, colour, width in ((lane ^ step, RED, 1.6), (lane, canvas.look["grid"], 1.2)):
+                canvas.line(
+                    (left + 90 * other + 22, y - 32), (left + 90 * lane + 22, y), colour=colour, width=width
+                )
+    canvas.text(left - 20, y + 13, "each lane's score" if not step else f"after lane ^ {step}", ha="right")
+    for lane, x in enumerate(lanes):
+        canvas.chip(left + 90 * lane, y, 44, 26, str(x), fill=LIGHT if x == max(lanes) else None)
+assert lanes == [7] * 4
+canvas.finish(164, "Four lanes hold 3, 7, 1, 5; after lane ^ 1: 7, 7, 5, 5; after lane ^ 2 all hold 7.")
 
 # %%
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 7))  # a lane that must see -inf
 
 # %% [markdown]
 # ## A machine
-# A thread is a generator: it runs until it yields a request. `TURN` ends its turn; `BLOCK` and `WARP` are
-# the two barriers; a shuffle returns the other lane's `x`. The *schedule* chooses which thread continues.
+# A thread is a generator that yields requests: `TURN` ends its turn, `BLOCK` and `WARP` are the barriers, a
+# shuffle returns the other lane's `x`. The *schedule* chooses who continues.
 # %%
 TURN, BLOCK, WARP = ("turn",), ("block",), ("warp",)
 
@@ -121,8 +158,7 @@ def carry_out(kernel, warps, lanes, order, seed=0):
 
 # %% [markdown]
 # ## Two barriers, and what it takes to miss them
-# Warp 0 loads a tile into shared memory, all warps use it. One barrier says *the tile is complete*, the
-# other *no warp reads the last tile any more*. A warp is one thread here.
+# Warp 0 loads a tile into shared memory, all warps use it. (A warp is one thread here.)
 # %%
 def use_tiles(order, seed, without):
     """Whether the sums are right, and for each turn (warp, what it did)."""
@@ -153,7 +189,7 @@ def use_tiles(order, seed, without):
 
 
 # %% [markdown]
-# Leave out each barrier in turn. How many of 40 seeds give wrong sums?
+# Without one barrier, how many of 40 seeds give wrong sums?
 # %% exact
 print("barrier left out   in order   reverse   uniform   priorities")
 for without in ("none", "before", "after"):
@@ -165,9 +201,8 @@ for without in ("none", "before", "after"):
     print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
 
 # %% [markdown]
-# Each of the first three orders misses one of the mistakes. *Uniform* looks the most thorough, but all warps
-# advance alike: warp 0 never gets far enough ahead to overwrite what others still read. *Priorities* let one
-# warp run far ahead, then another, and catch both. Turn by turn, without the barrier *before*:
+# *Uniform* looks the most thorough, but all warps advance alike. *Priorities* let one warp run far ahead,
+# then another, and catch both mistakes. Turn by turn, without the barrier *before*:
 # %% picture
 COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
@@ -195,13 +230,12 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities of warps, redrawn now and
-# then, after Burckhardt et al., *A randomized scheduler with probabilistic guarantees of finding bugs*
-# (2010).
+# So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities, redrawn now and then
+# (Burckhardt et al., ASPLOS 2010).
 #
 # ## Attention on that machine
-# `forward_simple` with warps of four lanes: a warp has one row; a lane has one *key* of the tile, then one
-# *column* of the output. All lanes need all of `P`, so it goes through shared memory.
+# `forward_simple` with one row per warp, four lanes: a lane has one *key* of the tile, then one *column* of
+# the output, for which it needs all of `P`.
 # %%
 WARPS, LANES = 4, 4
 
@@ -256,9 +290,9 @@ print("in order, reverse, uniform, priorities: the same bits, and the reference'
 
 # %% [markdown]
 # ## The real one
-# The loop over tiles of `forward_simple`, from the file that nvcc compiles. A warp has four rows there
-# (`r`), a tile 32 keys; tiles before number `full` need no mask.
-# %%
+# The loop over tiles of `forward_simple`. A warp has four rows (`r`), a tile 32 keys; tiles before number
+# `full` need no mask.
+# %% setup
 if CSRC:
     text = (CSRC / "cuda" / "simple.cuh").read_text()
     begin = text.index("for (int j = 0; j < tiles; ++j) {")
@@ -297,8 +331,8 @@ for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATE
 
 # %% [markdown]
 # ## Tensor cores
-# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, and a *warp* holds them together. With $g$ =
-# lane // 4 and $t$ = lane % 4 the manual (PTX ISA, `mma.m16n8k16`) says which lane holds what:
+# A tensor core multiplies matrices, here 16 x 16 times 16 x 8, which a *warp* holds together. The manual (PTX
+# ISA, `mma.m16n8k16`) says which lane holds what:
 # %% exact
 lane = np.arange(32)[:, None]
 g, t = lane // 4, lane % 4
@@ -344,9 +378,8 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# Only lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9, so a row's maximum takes two shuffles, as on
-# paper above. And two C side by side are distributed exactly like an A, so the result of one product is the
-# input of the next, without memory:
+# Lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9: a row's maximum takes two shuffles. And two C side
+# by side are one A, so the result of one product is the input of the next, without memory:
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
@@ -362,8 +395,7 @@ print("two C's, lane by lane, are one A: P never leaves the registers")
 
 # %% [markdown]
 # ## Barriers removed, for real
-# Back to the three barriers of `forward_simple`. The sources are copied to a temporary folder, one barrier
-# is removed, and a short driver starts the kernel on the emulator.
+# Back to the three barriers of `forward_simple`: remove one from a copy of the sources, compile, run.
 # %% setup
 DRIVER = """
 #include "cuda/simple.cuh"
@@ -405,49 +437,47 @@ def verdict(attend, schedule, T=200, part_a_len=90):
     return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"
 
 
-# %%
-with tempfile.TemporaryDirectory() as work:
-    folder, changes = Path(work), []
-    if READY:
-        shutil.copytree(CSRC, folder, dirs_exist_ok=True)
-        (folder / "driver.cpp").write_text(DRIVER)
-        compile_it(folder, "-c", "cuda_on_cpu/simt.cpp", "-o", "simt.o")
-        source = (folder / "cuda" / "simple.cuh").read_text()
-        kernel = slice(source.index("forward_simple(AttentionProblem"), source.index("lse_of("))
-        places = [
-            x.span()
-            for x in re.finditer(r"__sync\w+\(\);", source)
-            if kernel.start <= x.start() < kernel.stop
-        ]
-        changes = [(0, 0, ""), *((*place, "") for place in places)]  # nothing; each barrier
-        changes.append((*places[0], "if (warp_id()) __syncthreads();"))  # not all warps reach it
-        print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES))
+def trials(folder):
+    """Yields, for each changed copy of the kernel: what was changed, [(verdict, detail) of each schedule]."""
+    shutil.copytree(CSRC, folder, dirs_exist_ok=True)
+    (folder / "driver.cpp").write_text(DRIVER)
+    compile_it(folder, "-c", "cuda_on_cpu/simt.cpp", "-o", "simt.o")
+    source = (folder / "cuda" / "simple.cuh").read_text()
+    kernel = slice(source.index("forward_simple(AttentionProblem"), source.index("lse_of("))
+    found = [x.span() for x in re.finditer(r"__sync\w+\(\);", source)]
+    places = [place for place in found if kernel.start <= place[0] < kernel.stop]
+    changes = [(0, 0, ""), *((*place, "") for place in places)]  # nothing; each barrier
+    changes.append((*places[0], "if (warp_id()) __syncthreads();"))  # not all warps reach it
     for n, (begin, end, instead) in enumerate(changes):
         (folder / "cuda" / "simple.cuh").write_text(source[:begin] + instead + source[end:])
         compile_it(folder, "-shared", "driver.cpp", "simt.o", "-o", f"{n}.so")
         attend = ctypes.CDLL(str(folder / f"{n}.so")).attend
         attend.restype = ctypes.c_char_p
-        words, details = zip(*(verdict(attend, schedule) for schedule in SCHEDULES), strict=True)
         line = f"{source.count(chr(10), 0, begin) + 1}: {instead or source[begin:end]}"
-        print(f"{line if end else 'nothing':42}" + "".join(f"{word:10}" for word in words))
-        print(f"    {details[0]}")
-        assert ("right" not in words) if end else set(words) == {"right"}, "no schedule caught it"
+        yield line if end else "nothing", [verdict(attend, schedule) for schedule in SCHEDULES]
+
+
+# %%
+with tempfile.TemporaryDirectory() as work:
+    print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES) if READY else "")
+    for change, verdicts in trials(Path(work)) if READY else ():
+        print(f"{change:42}" + "".join(f"{word:10}" for word, _ in verdicts) + f"\n    {verdicts[0][1]}")
+        assert all((word == "right") == (change == "nothing") for word, _ in verdicts), "nothing caught it"
 
 
 # %% [markdown]
-# Unchanged, the kernel is right under every schedule; with any barrier removed, or put where not all warps
-# reach it, it is caught. `nan`: shared memory was read before it was written (the emulator fills it with NaN
-# first).
-# *reported*: the emulator's own diagnosis. `.ci/mutants` does this to every barrier, bound and fragment of
-# all kernels. The emulator cannot tell how fast a kernel is, or the last bits of a tensor core's sums.
+# A barrier that is removed, or that not all warps reach, is always caught. `nan`: memory was read before it
+# was written (the emulator fills it with NaN first). *reported*: the emulator's own diagnosis. `.ci/mutants`
+# does this to every barrier, bound and fragment of all kernels. The emulator cannot tell how fast a kernel
+# is, or the last bits of a tensor core's sums.
 #
 # **Remember:** a block shares memory and barriers, a warp exchanges registers. Every tile needs two
 # barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
 # run far ahead, and fill memory with NaN.
 #
 # ## Exercises
-# **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane of C that holds this
-# number, and in which of its four registers.
+# **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane that holds this
+# number of C, and in which of its four registers.
 # %% check
 def check_holder(holder):
     rows, columns = HOLDS["C"]
@@ -470,11 +500,10 @@ def holder(row, column): ...  # your answer
 
 
 # %% [markdown]
-# **2. ★★★ Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if all eight lie in
-# different eighths of 128 bytes. A row of a tile is four chunks of 16 bytes, two rows fill 128 bytes. If
-# chunk `c` of row `r` lies at `4 * r + c`, the eight rows that `ldmatrix` reads at once (same chunk) take
-# four turns. Write
-# `place(row, chunk)`, which moves chunks within their rows so that one turn is enough.
+# **2. ★★★ Banks.** Shared memory serves eight lanes with 16 bytes each in one turn, if they lie in different
+# eighths of 128 bytes. A row of a tile is four chunks of 16 bytes. With chunk `c` of row `r` at `4 * r + c`,
+# the same chunk of eight rows, which `ldmatrix` reads at once, takes four turns. Write `place(row, chunk)`,
+# which moves chunks within their rows so that one turn is enough.
 # %% check
 def check_place(place):
     taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
@@ -499,8 +528,8 @@ def place(row, chunk): ...  # your answer
 
 # %% [markdown]
 # ## Read on
-# - [`csrc/cuda/simple.cuh`](../csrc/cuda/simple.cuh): all of it, forward and backward; then
+# - [`csrc/cuda/simple.cuh`](../csrc/cuda/simple.cuh), forward and backward; then
 #   [`forward.cuh`](../csrc/cuda/forward.cuh) and [`mma.cuh`](../csrc/cuda/mma.cuh) for tensor cores.
-# - [`csrc/cuda_on_cpu/simt.h`](../csrc/cuda_on_cpu/simt.h): how the emulator works and what it does not do.
-# - [`csrc/README.md`](../csrc/README.md) follows lane 4 of warp 1 through the online softmax with gdb.
+# - [`csrc/cuda_on_cpu/simt.h`](../csrc/cuda_on_cpu/simt.h): how the emulator works, and what it does not do.
+# - [`csrc/README.md`](../csrc/README.md): lane 4 of warp 1 in gdb, through the online softmax.
 # - [`csrc/cuda/REPORT.md`](../csrc/cuda/REPORT.md): registers and instructions as compiled by nvcc.
