@@ -193,9 +193,8 @@ int64_t row_after(const Sample& x, double pairs) {
     return std::min(x.len_q, low * 48);
 }
 
-// The parts into which backward cuts each of `tasks` long samples. A part packs all rows of its sample and
-// has a dQ of its own, so there are no more than 8 where other tasks can take the other threads, and no more
-// than tiles of 64 keys.
+// The parts into which backward cuts each of `tasks` long samples. A part has a dQ of its own, so there are
+// no more than 8 where other tasks can take the other threads, and no more than tiles of 64 keys.
 int backward_parts(const Sample& x, int64_t tasks, int64_t threads) {
     const int64_t tiles = (x.len_k + 63) / 64, enough = std::max<int64_t>(8, (threads + tasks - 1) / tasks);
     return static_cast<int>(std::max<int64_t>(1, std::min({threads, tiles, enough})));
@@ -207,6 +206,15 @@ size_t most(const AttentionProblem& p, Bytes bytes) {
     for (int64_t s = 0; s < p.samples; ++s) largest = std::max(largest, bytes(p, sample_of(p, s)));
     return largest;
 }
+
+// What backward keeps of all query rows of a (sample, head): the rows, packed, then one dQ for each part.
+struct Kept {
+    size_t packed, dq;
+
+    Kept(const Rung& rung, const AttentionProblem& p, const Sample& x)
+        : packed(rung.pack ? whole_pages(rung.packed_bytes(p, x)) : 0), dq(rung.dq_bytes(p, x)) {}
+    size_t bytes(int parts) const { return packed + dq * parts; }
+};
 
 }  // namespace
 
@@ -267,44 +275,56 @@ void cpu_backward(const AttentionProblem& p, const char* name, int threads) {
     const Rung& rung = find_rung(name, p.dtype);
     threads = std::max(threads, 1);
     const Plan plan(p, threads);
-    const size_t dq_bytes = whole_pages(most(p, rung.dq_bytes));
-    const Workspace workspace(most(p, rung.backward_bytes) + dq_bytes, threads);
+    size_t kept = 0;  // by a thread that has a sample to itself
+    for (const Task& task : plan.alone)
+        kept = std::max(kept, whole_pages(Kept(rung, p, sample_of(p, task.sample)).bytes(1)));
+    const Workspace workspace(kept + most(p, rung.backward_bytes), threads);
     // As many of the shared tasks at a time as give every thread a part.
     for (auto next = plan.together.begin(); next != plan.together.end();) {
         struct Shared {
             const Task* task;
             Sample x;
             int parts;
-            size_t share;
-            Memory shares;
+            Kept kept;
+            Memory memory;
+
+            char* dq(int part) const { return memory.get() + kept.bytes(part); }
         };
         std::vector<Shared> wave;
         std::vector<std::pair<const Shared*, int>> parts;
         for (int begun = 0; begun < threads && next != plan.together.end(); ++next) {
             const Sample x = sample_of(p, next->sample);
             const int own = backward_parts(x, plan.together.size(), threads);
-            const size_t share = rung.dq_bytes(p, x);
-            wave.push_back({&*next, x, own, share, allocate(share * own)});
+            const Kept kept(rung, p, x);
+            wave.push_back({&*next, x, own, kept, allocate(kept.bytes(own))});
             begun += own;
         }
         for (const Shared& s : wave)
             for (int part = 0; part < s.parts; ++part) parts.push_back({&s, part});
+        if (rung.pack)
+            parallel_for(threads, parts.size(), [&](int64_t i, int) {
+                const auto& [s, part] = parts[i];
+                const Stretch rows(s->x.len_q, part, s->parts);
+                rung.pack(p, s->x, s->task->head, rows.begin, rows.end, s->memory.get());
+            });
         parallel_for(threads, parts.size(), [&](int64_t i, int thread) {
             const auto& [s, part] = parts[i];
-            rung.backward(p, s->x, s->task->head, part, s->parts, s->shares.get() + s->share * part,
+            rung.backward(p, s->x, s->task->head, part, s->parts, s->memory.get(), s->dq(part),
                           workspace.of(thread));
         });
         parallel_for(threads, parts.size(), [&](int64_t i, int) {
             const auto& [s, part] = parts[i];
             const Stretch rows(s->x.len_q, part, s->parts);
-            rung.finish(p, s->x, s->task->head, rows.begin, rows.end, s->shares.get(), s->parts);
+            rung.finish(p, s->x, s->task->head, rows.begin, rows.end, s->dq(0), s->parts);
         });
     }
     parallel_for(threads, plan.alone.size(), [&](int64_t i, int thread) {
         const Task& task = plan.alone[i];
         const Sample x = sample_of(p, task.sample);
-        char* dq = workspace.of(thread);
-        rung.backward(p, x, task.head, 0, 1, dq, dq + dq_bytes);
+        char* packed = workspace.of(thread);
+        char* dq = packed + Kept(rung, p, x).bytes(0);
+        if (rung.pack) rung.pack(p, x, task.head, 0, x.len_q, packed);
+        rung.backward(p, x, task.head, 0, 1, packed, dq, packed + kept);
         rung.finish(p, x, task.head, 0, x.len_q, dq, 1);
     });
 }

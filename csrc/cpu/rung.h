@@ -26,13 +26,19 @@ struct Rung {
     void (*forward)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
                     void* workspace);
 
+    // Packs query rows [begin, end) of a (sample, head) for all parts of backward; begin is a multiple of 48.
+    // Null where backward reads rows where they are.
+    size_t (*packed_bytes)(const AttentionProblem&, const Sample&);  // of all rows
+    void (*pack)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
+                 void* packed);
+
     // Part `part` of `parts` of a (sample, head): writes grad_k and grad_v of the keys that belong to the
     // part, and its share of grad_q, unscaled and in the rung's own precision, to dq. Then finish() adds the
     // shares of some rows, in order.
     size_t (*backward_bytes)(const AttentionProblem&, const Sample&);  // of workspace
     size_t (*dq_bytes)(const AttentionProblem&, const Sample&);        // of one share
-    void (*backward)(const AttentionProblem&, const Sample&, int64_t head, int part, int parts, void* dq,
-                     void* workspace);
+    void (*backward)(const AttentionProblem&, const Sample&, int64_t head, int part, int parts,
+                     const void* packed, void* dq, void* workspace);
     void (*finish)(const AttentionProblem&, const Sample&, int64_t head, int64_t begin, int64_t end,
                    const void* dq, int parts);
 

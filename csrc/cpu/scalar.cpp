@@ -165,8 +165,8 @@ void forward_any(const AttentionProblem& p, const Sample& x, int64_t head, int64
     MINGLM_FOR_DTYPE(forward, p, x, head, begin, end, static_cast<double*>(workspace))
 }
 
-void backward_any(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq,
-                  void* workspace) {
+void backward_any(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts,
+                  const void*, void* dq, void* workspace) {
     MINGLM_FOR_DTYPE(backward, p, x, head, part, parts, static_cast<double*>(dq),
                      static_cast<double*>(workspace))
 }
@@ -193,7 +193,8 @@ void scalar_gelu(const GeluProblem& p, int64_t begin, int64_t end) {
     MINGLM_FOR_DTYPE(gelu, p, begin, end)
 }
 
-const Rung scalar_rung = {"scalar", true, true, true, forward_bytes, forward_any, backward_bytes, dq_bytes,
-                          backward_any, finish_any, scalar_gelu};
+const Rung scalar_rung = {"scalar", true,    true,           true,     forward_bytes, forward_any,
+                          nullptr,  nullptr, backward_bytes, dq_bytes, backward_any,  finish_any,
+                          scalar_gelu};
 
 }  // namespace minglm

@@ -146,8 +146,8 @@ size_t backward_bytes(const AttentionProblem& p, const Sample&) {
 
 size_t dq_bytes(const AttentionProblem& p, const Sample& x) { return sizeof(float) * x.len_q * p.head_dim; }
 
-void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, void* dq_share,
-              void* workspace) {
+void backward(const AttentionProblem& p, const Sample& x, int64_t head, int part, int parts, const void*,
+              void* dq_share, void* workspace) {
     const int64_t D = p.head_dim;
     float* dq = static_cast<float*>(dq_share);
     float *q = static_cast<float*>(workspace), *dO = q + Br * D, *O = dO + Br * D, *k = O + Br * D,
@@ -205,8 +205,8 @@ void finish(const AttentionProblem& p, const Sample& x, int64_t head, int64_t be
 
 }  // namespace
 
-const Rung tiled_rung = {"tiled", true,           true,     false,    forward_bytes,
-                         forward, backward_bytes, dq_bytes, backward, finish,
+const Rung tiled_rung = {"tiled", true,    true,           false,    forward_bytes, forward,
+                         nullptr, nullptr, backward_bytes, dq_bytes, backward,      finish,
                          scalar_gelu};
 
 }  // namespace minglm
