@@ -213,21 +213,21 @@ for model, d in FAMILY.items():
 
 
 # %% [markdown]
-# BERT learns the word under its `[M]`, GPT the next word. T5 and GLM do both: a text with blanks, then the
-# missing words. T5's blanks have names, `<X0>` and `<X1>`; GLM tells its blanks apart by position, and
-# shuffles its spans. (Their relatives XLNet and SpanBERT reveal the length of a blank, as the paper notes.)
+# T5 and GLM read a text with blanks, then write the missing words. T5's blanks have names, `<X0>` and `<X1>`;
+# GLM tells its blanks apart by position, and shuffles its spans. (Their relatives XLNet and SpanBERT reveal
+# the length of a blank, as the paper notes.)
 #
 # ## Who sees whom: three loops, one rule
 #
-# Three masks as three rules; `True` means "row `i` may attend to row `j`":
-# %% [markdown] zh 6b834f
-# BERT 学的是 `[M]` 下面的词本身，GPT 学下一个词。T5 和 GLM 两者兼有：先是带空的文本，再把缺的词逐个写出来。
+# Three rules; `True` means "row `i` may attend to row `j`":
+# %% [markdown] zh 75d457
+# T5 和 GLM 先读带空的文本，再把缺的词逐个写出来。
 # T5 的空各有名字，叫 `<X0>`、`<X1>`；GLM 靠位置区分各个空，还会打乱片段（span）的顺序。
 # （同类的 XLNet 和 SpanBERT 会泄露空的长度，论文里指出了这一点。）
 #
 # ## 谁能看到谁：三个循环，一条规则
 #
-# 三种掩码（mask），三条规则；`True` 表示“第 `i` 行可以看第 `j` 行”：
+# 三种掩码（mask）的规则；`True` 表示“第 `i` 行可以看第 `j` 行”：
 # %%
 def grid(T, sees):
     """All T x T answers of a rule, one at a time."""
@@ -263,10 +263,10 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# The third rule contains the others: one integer `A` moves the line. So `max(A, i + 1)` of
+# The third rule contains the others: `A` moves the line. So `max(A, i + 1)` of
 # [chapter 03](03_who_sees_whom.md) serves all six models.
-# %% [markdown] zh 0f0736
-# 第三条规则包括了前两条：整数 `A` 移动那条竖线。每一行看到的总是最前面的若干个 key，只要说出个数就够了：
+# %% [markdown] zh fd1344
+# 第三条规则包括了前两条：`A` 移动那条竖线。每一行看到的总是最前面的若干个 key，只要说出个数就够了：
 # [第 03 章](03_who_sees_whom.zh.md)的 `max(A, i + 1)`，即 `minglm.keys_of_row`，六种模型全都适用。
 # %% exact
 for model, d in FAMILY.items():
@@ -337,16 +337,16 @@ fig.alt_text = (
 #
 # ## What each cannot do
 #
-# Are words to the right in sight? Does a word see the earlier ones of its own blank? And is the length
-# hidden, so that *water* and *red wine* are asked for with the same input?
-# %% [markdown] zh d099f5
+# Does a word see the right side, and the earlier words of its own blank? And is the length hidden, so that
+# *water* and *red wine* have the same input?
+# %% [markdown] zh 858e7a
 # 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写 *red* 之前已经看到了 *him*，
 # 因为片段的顺序是打乱的；T5 则永远从左到右。
 #
 # ## 各家做不到什么
 #
-# 能看到右边的词吗？填一个词时，能看到同一个空里前面的词吗？空的长度保密吗，
-# 也就是说，要填的是 *water* 还是 *red wine*，模型看到的输入一样吗？
+# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是 *water* 还是 *red wine*，
+# 输入一样吗？
 # %% exact
 def before_the_answer(filling, model):
     """What stands in front of the model before the first word of a filling is known."""
@@ -472,16 +472,16 @@ fig.alt_text = (
 # （绕过掩码的办法也有：GPT 可以比较整句的概率，BERT 可以一次只填一个 `[M]`。代价是要多读几遍，
 # GPT 还得先有一份候选答案。）
 # %% [markdown]
-# **Remember:** BERT fills each `[M]` without seeing the others, GPT writes without seeing the right side, GLM
-# sees both sides and what it has written. The mask of each is one integer `A`: row `i` sees `max(A, i + 1)`
-# keys. `A` = 0 is GPT, `A` = the whole length is BERT.
+# **Remember:** BERT fills each `[M]` alone, GPT writes without seeing the right side, GLM sees both sides and
+# what it has written. Each mask is one integer `A`: row `i` sees `max(A, i + 1)` keys. `A` = 0 is GPT, `A` =
+# the whole length is BERT.
 #
 # ## Exercises
 #
 # **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` gives `"bert"`, `"gpt"` and
 # this `"prefix"` LM? Answer with a dict. (One has two right answers. Why?)
-# %% [markdown] zh 3b0cc3
-# **记住**：BERT 一次填完所有的空，各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
+# %% [markdown] zh 508501
+# **记住**：BERT 的每个 `[M]` 各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
 # 它们的掩码都只是一个整数 `A`：第 `i` 行看得到 `max(A, i + 1)` 个 key。`A` = 0 是 GPT，
 # `A` 等于全长是 BERT。
 #

@@ -7,9 +7,9 @@
 #
 # - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
 #   from a leaky one.
-# - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? Its one rule is enough:
-#   row $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
-# %% [markdown] zh 2f0fb0
+# - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? One rule is enough: row
+#   $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
+# %% [markdown] zh 5e5c49
 # # 06 动手算注意力
 # *掩码在 softmax 里做了什么？*
 #
@@ -66,9 +66,9 @@ Explorer(d, (3, 4))  # the cell that must stay shut
 
 # %% [markdown]
 # ## One row, with a pencil
-# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*. In a model these
-# are three different vectors (chapter 07), here all three are the token's own numbers.
-# %% [markdown] zh f95ff1
+# Row 3 asks with a *query*, each token answers with a *key*, and *values* are mixed. In a model these are
+# three different vectors (chapter 07); here all are the token's own numbers.
+# %% [markdown] zh 365fba
 # ## 用铅笔算一行
 # 第 3 行拿*查询*去问，每个 token 用*键*来答，混合起来的是*值*。在模型里这是三个不同的向量（第 07 章），
 # 这里三者
@@ -108,14 +108,14 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# The last line is a *softmax*. (A model takes $e^{s}$ for $2^{s}$.) An average of ones is one, so the first
-# number of the output is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
+# The last line is a *softmax*. (A model takes $e^{s}$ for $2^{s}$.) An average of ones is one, so the
+# output's first number is 1; without the mask it is larger, by the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
-# %% [markdown] zh 7da285
+# %% [markdown] zh a56b54
 # 最后一行就是 *softmax*。（模型用 $e^{s}$ 代替 $2^{s}$ 。）一些 1 的平均还是 1，所以输出的第一个数是 1。
 # 没有掩码
-# 时它更大，多出来的恰好是 *sat* 和 *down* 的份额。
+# 时它更大，多出来的是 *sat* 和 *down* 的份额。
 #
 # ## 所有的行：先写循环，再写成几行
 # %% exact
@@ -193,9 +193,8 @@ fig.alt_text = (
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
 # With the scale $\alpha = \ln 2$ it counts in powers of two. A model takes $\alpha = 1/\sqrt{D}$, because a
-# sum of $D$ independent products grows like $\sqrt{D}$. `reference` is plain PyTorch, `sdpa` its fused
-# attention.
-# %% [markdown] zh 2821e9
+# sum of $D$ independent products grows like $\sqrt{D}$. (`sdpa` is PyTorch's fused attention.)
+# %% [markdown] zh 65f951
 # ## 与库相同
 # `masked_attention` 接受的是各行的各个头，形状 (T, H, D)。它算的是 Vaswani 等人 2017（arXiv 1706.03762）
 # 的公式 1，把 GLM 的掩码写成由 0 和 $-\infty$ 组成的矩阵 $M$ ：
@@ -203,7 +202,7 @@ fig.alt_text = (
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
 # 取 $\alpha = \ln 2$ ，就是按 2 的幂来算。模型取 $\alpha = 1/\sqrt{D}$ ，因为 $D$ 个独立乘积之和
-# 像 $\sqrt{D}$ 那样增长。`reference` 是普通的 PyTorch，`sdpa` 是它的融合注意力。
+# 像 $\sqrt{D}$ 那样增长。（`sdpa` 是 PyTorch 的融合注意力。）
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):
@@ -342,20 +341,20 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in several steps,
-# with leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm uses $-\infty$.
+# The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in steps, with
+# leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm uses $-\infty$.
 #
 # ## Minus infinity has a trap of its own
 # A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. In minglm
-# such a row gives 0 and passes no gradient. Here the queries outnumber the keys, and they end together.
-# %% [markdown] zh a90013
+# such a row gives 0 and passes no gradient. Here three queries meet two keys, and they end together.
+# %% [markdown] zh cb54ac
 # 原版代码（[THUDM/GLM](https://github.com/THUDM/GLM)）一开
 # 始用 $-10000$ ，后来分几步改到 $-65504$ ，即 float16 里最小的数，提交说明里提到了泄
 # 漏。minglm 用 $-\infty$ 。
 #
 # ## 负无穷也有自己的陷阱
 # *什么都看不到*的一行，分数全是 $-\infty$ ，而 $-\infty - (-\infty)$ 不是一个数。在 minglm 里，
-# 这样的行输出 0，也不传梯度。下面的查询比键多，两者在同一处结束。
+# 这样的行输出 0，也不传梯度。下面三个查询对两个键，两者在同一处结束。
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
