@@ -165,13 +165,6 @@ fig.alt_text = (
     "of a third each: red then wine, green then tea, and water, each with its end."
 )
 
-# %% [markdown]
-# Orange drinks occur nowhere. And *water* is out of reach: two `[M]` already say that two words are missing.
-# %% [markdown] zh 51ce2f
-# 橙色的饮料语料里没有，BERT 却给了它们一半的概率。（这里的 *red tea* 只是从没出现过的词语组合，
-# 不是中文说的红茶。）
-# *water* 则根本填不进去：放了两个 `[M]`，等于事先告诉模型缺两个词。
-# %% picture
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
 for ax, (right, ways) in zip(axes, answers.items(), strict=True):
     for n, (name, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
@@ -188,14 +181,16 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM does neither.
+# BERT drinks red tea, which occurs nowhere, and *water* is out of reach: two `[M]` already say that two words
+# are missing. GPT cannot see that it is dawn. GLM has neither fault.
 #
 # ## One sentence, six inputs
 #
 # Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
 # prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
-# %% [markdown] zh 86789c
-# 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
+# %% [markdown] zh 62622e
+# BERT 喝起了语料里没有的 red tea（只是从没出现过的词语组合，不是中文说的红茶），*water* 则根本填不进去：
+# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
 #
@@ -461,11 +456,11 @@ fig.alt_text = (
 
 # %% [markdown]
 # What we counted, they have learned. GPT cannot see the mice. BERT gives a quarter of its probability to food
-# that no fox eats here, and more than a third to *on the forest* and *in the farm*. GLM does neither: [all
-# questions, several seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world). (There are ways around a mask:
-# GPT can compare whole sentences, BERT can fill one `[M]` at a time. Both then read more often, and GPT needs
-# a list of answers.)
-# %% [markdown] zh 39bb24
+# that no fox eats here, and more than a third to *on the forest* and *in the farm*. GLM does neither:
+# [all questions, several seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world). (Ways around a mask: GPT
+# can compare whole sentences, BERT can fill one `[M]` at a time. Both then read more often, and GPT needs a
+# list of answers.)
+# %% [markdown] zh 90ab94
 # 数出来的结论，网络都学会了。GPT 看不到右边的 mice。BERT 把四分之一的概率给了这里没有哪只狐狸会吃的东西，
 # 又把三分之一以上给了 *on the forest* 和 *in the farm*。GLM 没有这两种毛病：
 # [全部问题，多个随机种子](results/README.md#glm-gpt-and-bert-in-a-toy-world)（英文）。
@@ -531,10 +526,10 @@ def check_independent(fillings):
 
 
 # %% [markdown]
-# **3. What a blank costs.** Write `learned(model, text_len, lengths)`: how many rows have a target if blanks
-# of these lengths are cut into a text of `text_len` tokens, for `"bert"`, `"gpt"`, `"t5"` and `"glm"`? The
-# rows printed above are all you need.
-# %% [markdown] zh 9c70ef
+# **3. What a blank costs.** Write `learned(model, text_len, lengths)` for `"bert"`, `"gpt"`, `"t5"` and
+# `"glm"`: how many rows have a target if blanks of these lengths are cut into `text_len` tokens? The rows
+# printed above are all you need.
+# %% [markdown] zh c13a91
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。

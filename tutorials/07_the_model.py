@@ -125,9 +125,9 @@ print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 6))  # row 6 and its positions
 
 # %% [markdown]
-# In the library a table is an `nn.Embedding`; with our numbers it must give our rows.
-# %% [markdown] zh 8071c3
-# 在库里，一张表就是一个 `nn.Embedding`；填上我们的数，应当得到同样的行。
+# In the library a table is an `nn.Embedding`:
+# %% [markdown] zh 16f010
+# 在库里，一张表就是一个 `nn.Embedding`：
 # %%
 torch.manual_seed(0)
 model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
@@ -343,14 +343,14 @@ torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask)
 # original also drops attention probabilities.
 #
 # ## Block 6: the head is table E again
-# After the last layer each row is normalised once more. The score of token $t$ is its product with row $t$ of
-# $E$: the *tied* head. A whole GLM is these few lines:
-# %% [markdown] zh d1af91
+# Each row is normalised once more. The score of token $t$ is its product with row $t$ of $E$: the *tied*
+# head. A whole GLM is these few lines:
+# %% [markdown] zh 58f2ec
 # 这里关掉了 dropout。训练时，minglm 把它用在第 1 块的 $x$ 上，以及注意力和 MLP 要加上去的
 # 部分；原版还丢弃注意力概率。
 #
 # ## 第 6 块：输出层又是表 E
-# 最后一层之后，每一行再归一化一次。token $t$ 的分数是这一行与 $E$ 的第 $t$ 行的内积：*共享*的输出层。整
+# 每一行再归一化一次。token $t$ 的分数是这一行与 $E$ 的第 $t$ 行的内积：*共享*的输出层。整
 # 个 GLM 就是这几行：
 # %%
 def glm_by_hand(model, example):
@@ -441,9 +441,9 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 
 # %% [markdown]
 # ## One batch by heart
-# The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
-# with its blank at tokens 2 to 4:
-# %% [markdown] zh 2185b3
+# The cheapest test: can a network bring the loss of a single batch to nearly 0? Eight proverbs, each with its
+# blank at tokens 2 to 4:
+# %% [markdown] zh 43649d
 # ## 背下一个批次
 # 检验网络最便宜的办法：它能不能把一个批次的损失降到几乎是 0？八句谚语，空都在第 2 到第 4 个 token：
 # %% setup
