@@ -3,7 +3,7 @@
 #
 # *Why was no pretrained model best at everything?*
 #
-# Before GLM you chose a family by the task. GLM's paper (arXiv 2103.10360, section 1) sorts them:
+# Before GLM the task chose the family (arXiv 2103.10360, section 1):
 #
 # | family | example | made for |
 # |---|---|---|
@@ -16,7 +16,7 @@
 # - **After this chapter you can** say what BERT, GPT, T5 and GLM see and predict, and turn one integer to get
 #   three masks.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
-# %% [markdown] zh f1848f
+# %% [markdown] zh 377697
 # # 05 三大家族
 #
 # *为什么没有一种预训练模型样样都行？*
@@ -208,15 +208,13 @@ for model, d in FAMILY.items():
 
 
 # %% [markdown]
-# T5 and GLM read a text with blanks, then write the missing words. T5's blanks have names, `<X0>` and `<X1>`;
-# GLM tells its blanks apart by position, and shuffles its spans. (Their relatives XLNet and SpanBERT reveal
-# the length of a blank, as the paper notes.)
+# T5's blanks have names, `<X0>` and `<X1>`; GLM tells its blanks apart by position, and shuffles its spans.
+# (Its relatives XLNet and SpanBERT reveal the length of a blank, as the paper notes.)
 #
 # ## Who sees whom: three loops, one rule
 #
 # Three rules; `True` means "row `i` may attend to row `j`":
-# %% [markdown] zh 75d457
-# T5 和 GLM 先读带空的文本，再把缺的词逐个写出来。
+# %% [markdown] zh a5bb9b
 # T5 的空各有名字，叫 `<X0>`、`<X1>`；GLM 靠位置区分各个空，还会打乱片段（span）的顺序。
 # （同类的 XLNet 和 SpanBERT 会泄露空的长度，论文里指出了这一点。）
 #
@@ -286,12 +284,11 @@ Explorer(FAMILY["glm"], (7, 6))
 # %% [markdown]
 # ## What each row can use
 #
-# Some keys are `[M]` and carry no word. Which words of the text are in sight when *red*, *wine* and *him*
-# are predicted?
-# %% [markdown] zh 7a9671
+# Some keys are `[M]` and carry no word. Which words are in sight when *red*, *wine* and *him* are predicted?
+# %% [markdown] zh 307584
 # ## 每一行真正用得上什么
 #
-# 有的 key 是 `[M]`，里面没有词。预测 *red*、*wine*、*him* 的时候，原文中的哪些词看得到？
+# 有的 key 是 `[M]`，里面没有词。预测 *red*、*wine*、*him* 的时候，哪些词看得到？
 # %%
 def in_sight(d):
     """{word that is learned: the words of the text that its row sees}"""
@@ -560,13 +557,12 @@ def learned(model, text_len, lengths): ...  # your answer
 # ## Read on
 #
 # - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row`, with `GLMMask.bert`, `.gpt` and `.prefix`.
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` prints them
-#   side by side.
+# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`
 # - Next: [attention by hand](06_attention_by_hand.md).
-# %% [markdown] zh 552ab3
+# %% [markdown] zh cba29b
 # ## 接着读
 #
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row`，旁边还有 `GLMMask.bert`、`.gpt`、`.prefix`。
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` 把它们并排打
+# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打
 #   印出来。
 # - 下一章：[动手算注意力](06_attention_by_hand.zh.md)。

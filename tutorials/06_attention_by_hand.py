@@ -2,18 +2,17 @@
 # # 06 Attention by hand
 # *What does a mask do inside softmax?*
 #
-# On paper first. Then a mask goes in, at the right place and at wrong ones, until a model finds a hole and
-# cheats.
+# First on paper; then with a mask at the right place and at wrong ones, until a model cheats.
 #
 # - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
 #   from a leaky one.
 # - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? One rule is enough: row
 #   $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
-# %% [markdown] zh 5e5c49
+# %% [markdown] zh 2e92d6
 # # 06 动手算注意力
 # *掩码在 softmax 里做了什么？*
 #
-# 先用纸笔算；然后把掩码放进去，放在对的地方，也放在错的地方，直到模型找到漏洞作弊为止。
+# 先用纸笔算；然后把掩码放在对的地方，也放在错的地方，直到模型作弊为止。
 #
 # - **学完本章，你能**用铅笔算注意力，加上掩码，并分辨掩码严不严实。
 # - **预备知识**：[第 03 章](03_who_sees_whom.zh.md)的掩码。（只为算子而来？知道一条规则就够了：第 $i$ 行
@@ -33,7 +32,7 @@ from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
-BLUE, LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("BA", "BE", "BS"))
 SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% [markdown]
@@ -262,41 +261,9 @@ fig.alt_text = (
 # %% [markdown]
 # Zero *after* is too late: hidden keys have taken their share. Zero *before* is a score like any other:
 # $2^0 = 1$. So is a low score. Only $-\infty$ means "not counted".
-#
-# In the plane of the first two numbers, all that row 3 may see lies on one line. A leak pulls its output off.
-# %% [markdown] zh eb9fb7
+# %% [markdown] zh 30bf12
 # 在*之后*置零太晚了：看不到的键已经分走了份额。在*之前*置零，那只是一个普通的分数： $2^0 = 1$ 。
-# 很低的分数也一
-# 样。只有 $-\infty$ 的意思是“不算数”。
-#
-# 在前两个数的平面上，第 3 行可以看到的一切都在一条直线上。一有泄漏，输出就会被拉出去。
-# %% picture
-fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
-ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
-for name, j in (("the, [M]", 0), ("cat", 1), ("[S]", 3), ("sat", 4), ("down", 5)):
-    colour, side, gap = (BLUE, "right", -0.06) if sees[j] else (SOFT, "left", 0.06)
-    ax.plot(*x[j, :2], "o", ms=9, color=colour, markerfacecolor=colour if sees[j] else "white")
-    ax.text(x[j, 0] + gap, x[j, 1], name, ha=side, va="center", color=colour)
-for fill in (-2, 0, 1, 2, 3):
-    point = share(2.0 ** np.where(sees, scores, fill)) @ x[:, :2]
-    ax.plot(*point, "o", color=AMBER, markeredgecolor="black")
-    ax.text(*(point + 0.05), fill, fontsize=9)
-ax.text(1.06, 1.42, "output with hidden scores of", fontsize=9)
-ax.plot(*out[3, :2], "*", ms=16, color="black")
-ax.text(0.94, out[3, 1], "output with -inf", ha="right", va="center")
-ax.set(
-    xlim=(0.5, 2.3),
-    ylim=(-0.2, 2.15),
-    xlabel="first number",
-    ylabel="second number",
-    xticks=(1, 1.5, 2),
-    yticks=(0, 1, 2),
-)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "Tokens as points in a plane. The four that row 3 sees lie on one vertical line, and so does "
-    "its output with -inf; with finite hidden scores the output leaves the line to the right."
-)
+# 很低的分数也一样。只有 $-\infty$ 的意思是“不算数”。
 
 
 # %% [markdown]
@@ -346,15 +313,15 @@ fig.alt_text = (
 #
 # ## Minus infinity has a trap of its own
 # A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. In minglm
-# such a row gives 0 and passes no gradient. Here three queries meet two keys, and they end together.
-# %% [markdown] zh cb54ac
+# such a row gives 0 and passes no gradient. Three queries, two keys, ending together:
+# %% [markdown] zh e4abba
 # 原版代码（[THUDM/GLM](https://github.com/THUDM/GLM)）一开
 # 始用 $-10000$ ，后来分几步改到 $-65504$ ，即 float16 里最小的数，提交说明里提到了泄
 # 漏。minglm 用 $-\infty$ 。
 #
 # ## 负无穷也有自己的陷阱
 # *什么都看不到*的一行，分数全是 $-\infty$ ，而 $-\infty - (-\infty)$ 不是一个数。在 minglm 里，
-# 这样的行输出 0，也不传梯度。下面三个查询对两个键，两者在同一处结束。
+# 这样的行输出 0，也不传梯度。三个查询，两个键，在同一处结束：
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
@@ -366,9 +333,9 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 # %% [markdown]
 # ## A model that cheats
 # Now a real GLM and six random digits, two of them blanked. Without seeing them a row guesses one of ten, so
-# no honest loss stays below $\ln 10$. An entry in `BACKENDS` gives the model attention of our own; all
-# samples have 8 rows and a Part A of 5.
-# %% [markdown] zh e449d8
+# no honest loss stays below $\ln 10$. An entry in `BACKENDS` gives the model attention of our own, for
+# samples of 8 rows with a Part A of 5.
+# %% [markdown] zh 5e62e1
 # ## 作弊的模型
 # 换成真正的 GLM，文本是六个随机数字，挖掉两个。看不到答案的一行只能在十个里猜一个，所以老实的损失不会一直
 # 低于 $\ln 10$ 。在 `BACKENDS` 里加一项，模型就会用我们自己写的注意力；所有样本都
@@ -482,8 +449,8 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 
 
 # %% [markdown]
-# One changed token finds at once what the loss hides. *These* weights leak nothing past $-10000$, but nothing
-# keeps their scores far above it; $-\infty$ holds for all weights.
+# One changed token finds what the loss hides. *These* weights leak nothing past $-10000$, but nothing keeps
+# their scores far above it; $-\infty$ holds for all weights.
 #
 # **Remember:** attention scores, exponentiates, normalises and averages. A hidden key gets a score of
 # $-\infty$ before the softmax; any finite score is a wall that training can climb. A row that sees nothing
@@ -492,7 +459,7 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # ## Exercises
 # **1. ★ With a pencil.** Let the six tokens be a BERT: Part A is everything. Give the weights of row 4,
 # *sat*, as six numbers such as `3/8` (in powers of two).
-# %% [markdown] zh f853c6
+# %% [markdown] zh f2b8ee
 # 改动一个 token，就能立刻查出损失掩盖的东西。对*这一组*权重来说， $-10000$ 一个比特都没漏，但没有什么能保
 # 证分数总是远远高于它； $-\infty$ 则对任何权重都成立。
 #
@@ -575,12 +542,10 @@ def weights_of(scores, may_attend): ...  # your answer
 # - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines; `subtle` marks the trap
 #   above.
 # - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
-# - Next: [the model](07_the_model.md) puts learned queries, keys and values around this. [Chapter
-#   11](11_tiles.md) computes it without a (T, T) matrix.
-# %% [markdown] zh 5959bc
+# - Next: [the model](07_the_model.md). [Chapter 11](11_tiles.md) computes attention without a (T, T) matrix.
+# %% [markdown] zh 6e1d71
 # ## 延伸阅读
 # - [`minglm/attention.py`](../minglm/attention.py)：`reference`，十来行；
 #   标着 `subtle` 的那一行就是上面的陷阱。
 # - [`tests/test_attention.py`](../tests/test_attention.py)：每个后端都要通过的测试。
-# - 下一章：[模型](07_the_model.zh.md)给它配上学出来的查询、键和值。[第 11 章](11_tiles.md)（英文）从不
-#   建 (T, T) 矩阵就能算出它。
+# - 下一章：[模型](07_the_model.zh.md)。[第 11 章](11_tiles.md)（英文）不建 (T, T) 矩阵就能算出注意力。

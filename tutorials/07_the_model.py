@@ -2,8 +2,8 @@
 # # 07 The model
 # *What is around attention?*
 #
-# Attention lets a row look at others; everything else works on one row at a time. Six blocks, each by hand
-# and compared with `minglm.GLM`, make a network that learns one batch by heart.
+# Attention lets a row look at others; all else works on one row at a time. Six blocks, each compared with
+# `minglm.GLM`, make a network that learns one batch by heart.
 #
 # - **After this chapter you can** write GLM from an empty file, count its weights, and run its two cheapest
 #   tests.
@@ -11,12 +11,12 @@
 #
 # Letters: $V$ tokens in the vocabulary, rows of width $C$, $H$ heads of width $D = C / H$, $n$ layers,
 # positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, without padding.
-# %% [markdown] zh edc4af
+# %% [markdown] zh d27e96
 # # 07 模型
 # *注意力的周围是什么？*
 #
-# 注意力让一行去看别的行；其余的一切，每次只处理一行。本章用六块积木搭出整个网络，每一块都亲手写一遍，
-# 与 `minglm.GLM` 对照，最后让它背下一个批次。
+# 注意力让一行去看别的行；其余的一切，每次只处理一行。本章用六块积木搭出整个网络，
+# 每一块都与 `minglm.GLM` 对照，最后让它背下一个批次。
 #
 # - **学完本章，你能**从空文件写出 GLM，数出它的权重，并做两个最便宜的检验。
 # - **预备知识**：第 [03](03_who_sees_whom.zh.md) 和 [06](06_attention_by_hand.zh.md) 章。
@@ -301,9 +301,9 @@ fig.alt_text = (
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
-# a row may *not* look).
-# %% [markdown] zh 420a40
+# Checked against `Layer` and PyTorch's `TransformerEncoderLayer` (its mask is `True` where a row may *not*
+# look).
+# %% [markdown] zh cbc5ec
 # ## 第 5 块：一层
 # 注意力和 MLP 各读一份归一化后的副本，加到原来的行上：这叫 *pre-LN*。最早的 transformer 是对和做归一化，
 # 叫 *post-LN*（练习 2）。
@@ -311,7 +311,7 @@ fig.alt_text = (
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# 与库里的 `Layer` 和 PyTorch 的 `TransformerEncoderLayer` 对照（后者的掩码里，`True` 表示*不许*看）。
+# 与 `Layer` 和 PyTorch 的 `TransformerEncoderLayer` 对照（后者的掩码里，`True` 表示*不许*看）。
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
@@ -533,13 +533,13 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 
 
 # %% [markdown]
-# **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
-# table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly
-# wired one learns one batch by heart.
+# **Remember:** three tables make the residual, each layer adds attention and an MLP, and the token table
+# reads it out. Only attention looks at other rows. A new model starts at $\ln V$; a correctly wired one
+# learns one batch by heart.
 #
 # ## Exercises
 # **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-# %% [markdown] zh 5838cc
+# %% [markdown] zh 46e921
 # **记住：** 三张表构成残差，每一层把注意力和 MLP 加上去，最后由词表读出来。只有注意力会看别的行。新模型
 # 从 $\ln V$ 起步，接线正确的模型能背下一个批次。
 #

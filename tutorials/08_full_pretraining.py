@@ -386,9 +386,9 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # for bit.
 #
 # ## Exercises
-# **1. ★★** You have the losses of several micro-batches, each a mean over its own targets, and their numbers
-# of targets. Write `batch_loss(means, targets)`, the loss of the whole batch.
-# %% [markdown] zh 22a641
+# **1. ★★** Write `batch_loss(means, targets)`, the loss of a whole batch, from the losses of its
+# micro-batches, each a mean over its own targets, and their numbers of targets.
+# %% [markdown] zh 2d1bcd
 # **记住：** 一个模型可以学会三种预训练目标。一个批次的损失是所有
 # 标签的损失之和除以标签数，与批次怎么切无关。种子和步数决定一个批次，所以训练可以逐位一致地恢复。
 #
