@@ -181,15 +181,16 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# BERT drinks red tea, which occurs nowhere, and *water* is out of reach: two `[M]` already say that two words
-# are missing. GPT cannot see that it is dawn. GLM has neither fault.
+# BERT drinks red tea, which occurs nowhere (orange), and *water* is out of reach: two `[M]` already say that
+# two words are missing. GPT cannot see that it is dawn. GLM has neither fault.
 #
 # ## One sentence, six inputs
 #
 # Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
 # prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
-# %% [markdown] zh 62622e
-# BERT 喝起了语料里没有的 red tea（只是从没出现过的词语组合，不是中文说的红茶），*water* 则根本填不进去：
+# %% [markdown] zh ad007a
+# BERT 喝起了语料里没有的 red tea（橙色；只是从没出现过的词语组合，不是中文说的红茶），
+# *water* 则根本填不进去：
 # 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
