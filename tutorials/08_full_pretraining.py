@@ -87,16 +87,16 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# A third of the samples gives most of the loss. Such a document sample in the explorer:
-# %% [markdown] zh 190012
-# 三分之一的样本，占了损失的大部分。在网页里看一个这样的文档样本：
+# A third of the samples gives most of the loss. One of them in the explorer:
+# %% [markdown] zh fd922b
+# 三分之一的样本，占了损失的大部分。在网页里看其中一个：
 # %%
 fog = "The fog came in at dusk . Nobody could see the lamp .".split()
 Explorer(explain(fog, [(5, 12)], [0], "document"), (8, 3))
 
 # %% [markdown]
-# Now real samples, from a piece of the embedded corpus in windows of at most 64 tokens.
-# %% [markdown] zh 4efbbc
+# Real samples, from a piece of the embedded corpus in windows of at most 64 tokens:
+# %% [markdown] zh 58acfa
 # 再看真实的样本：自带语料的一小段，每个窗口最多 64 个 token。
 # %% setup
 texts = []
@@ -382,13 +382,12 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 
 # %% [markdown]
 # **Remember:** one model can learn all three objectives. The loss of a batch is the sum over all targets
-# divided by their number, however the batch is split. Seed and step determine a batch, so a run resumes bit
-# for bit.
+# divided by their number, however it is split. Seed and step determine a batch: a run resumes bit for bit.
 #
 # ## Exercises
 # **1. ★★** Write `batch_loss(means, targets)`, the loss of a whole batch, from the losses of its
 # micro-batches, each a mean over its own targets, and their numbers of targets.
-# %% [markdown] zh 2d1bcd
+# %% [markdown] zh 899b1a
 # **记住：** 一个模型可以学会三种预训练目标。一个批次的损失是所有
 # 标签的损失之和除以标签数，与批次怎么切无关。种子和步数决定一个批次，所以训练可以逐位一致地恢复。
 #
