@@ -3,7 +3,7 @@
 #
 # *Why was no pretrained model best at everything?*
 #
-# Before GLM you chose a family by the task. GLM's paper (arXiv 2103.10360, section 1) sorts them:
+# Before GLM the task chose the family (arXiv 2103.10360, section 1):
 #
 # | family | example | made for |
 # |---|---|---|
@@ -11,13 +11,12 @@
 # | autoregressive | GPT | continuing a text |
 # | encoder-decoder | T5 | text in, text out |
 #
-# All three learn from plain text without labels. They differ in what a token may look at while it is
-# predicted, and in which tokens are predicted at all.
+# They differ in what a token may look at while it is predicted, and in which tokens are predicted.
 #
 # - **After this chapter you can** say what BERT, GPT, T5 and GLM see and predict, and turn one integer to get
 #   three masks.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
-# %% [markdown] zh 0dfaa2
+# %% [markdown] zh 377697
 # # 05 三大家族
 #
 # *为什么没有一种预训练模型样样都行？*
@@ -32,7 +31,7 @@
 # | 自回归（autoregressive） | GPT | 续写 |
 # | 编码器-解码器（encoder-decoder） | T5 | 输入文本，输出文本 |
 #
-# 三家都从纯文本中学习，不用人工标注。差别只有两点：预测一个 token 时能看到什么，以及哪些 token 需要预测。
+# 三家的差别只有两点：预测一个 token 时能看到什么，以及哪些 token 需要预测。
 #
 # - **学完本章，你能**说清 BERT、GPT、T5、GLM 各看到什么、预测什么，并用一个整数得到三种掩码。
 # - **预备知识**：[第 02 章](02_two_positions.zh.md)和[第 03 章](03_who_sees_whom.zh.md)。
@@ -56,11 +55,11 @@ from minglm.viz.palette import KINDS, THEMES
 # %% [markdown]
 # ## Five sentences, by hand
 #
-# The whole corpus: five sentences that begin with "we drank", and then a blank. Counting is enough.
-# %% [markdown] zh 7e76ea
+# The whole corpus is five sentences: "we drank", then a blank, then the rest. Counting is enough.
+# %% [markdown] zh 6f539d
 # ## 五个句子，动手算
 #
-# 全部语料就这五句话，都以 "we drank" 开头，后面留一个空。空里该填什么？数一数就知道。
+# 全部语料就五句话：先是 "we drank"，接着是一个空，然后是余下的部分。空里该填什么？数一数就知道。
 # %%
 CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
     ("red wine", "with him today"),
@@ -72,51 +71,22 @@ CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
 
 
 # %% [markdown]
-# **BERT** puts one `[M]` for each missing token. Each `[M]` sees the whole context, but is predicted on its
-# own:
-#
-# $$p(x_1, x_2 \mid \text{context}) = p(x_1 \mid \text{context}) \cdot p(x_2 \mid \text{context}).$$
-#
-# Ask it for "we drank [M] [M] with him today". Two sentences fit. The first `[M]` is *red* or *green*, 1/2
-# each; the second is *wine* or *tea*, 1/2 each. Multiply:
-# %% [markdown] zh 9ff65d
-# **BERT** 给每个缺失的 token 放一个 `[M]`。每个 `[M]` 都能看到完整的上下文，但各猜各的，互不通气：
-#
-# $$p(x_1, x_2 \mid \text{上下文}) = p(x_1 \mid \text{上下文}) \cdot p(x_2 \mid \text{上下文}).$$
-#
-# 请它填 "we drank [M] [M] with him today"。语料里有两句符合：第一个 `[M]` 是 *red* 或 *green*，各占 1/2；
-# 第二个是 *wine* 或 *tea*，也各占 1/2。两边相乘：
+# - **BERT** puts an `[M]` for each missing word. Each sees the whole context, but is predicted on its own:
+#   $p(x_1, x_2) = p(x_1) \cdot p(x_2)$.
+# - **GPT**, **T5** and **GLM** go one by one: predict a word, look at it, predict the next, until the blank
+#   ends with `[E]`. GPT sees only the left side, T5 and GLM see both. (GPT is lent an `[E]` here.)
+# %% [markdown] zh b79744
+# - **BERT** 给每个缺失的词放一个 `[M]`。每个 `[M]` 都能看到完整的上下文，但各猜各的，互不通气：
+#   $p(x_1, x_2) = p(x_1) \cdot p(x_2)$ 。
+# - **GPT**、**T5** 和 **GLM** 逐个预测：猜出一个词，看着它再猜下一个，直到这个空以 `[E]` 结束。GPT 只看左边，
+#   T5 和 GLM 两边都看。（真正的 GPT 没有 `[E]`，这里借给它一个，方便比较。）
 # %% exact
-def bert(right):
-    """{filling: probability} of two words before `right`, each predicted without the other."""
-    rows = [filling.split() for filling, after in CORPUS if after == right]
-    rows = [row for row in rows if len(row) == 2]
-    first, second = Counter(row[0] for row in rows), Counter(row[1] for row in rows)
-    return {
-        f"{a} {b}": Fraction(first[a], len(rows)) * Fraction(second[b], len(rows))
-        for a, b in product(first, second)
-    }
-
-
-for filling, p in bert("with him today").items():
-    print(f"{p}  we drank {filling} with him today")
-
-# %% [markdown]
-# Half of the probability goes to drinks that occur nowhere: *red tea* and *green wine*. And *water* is out of
-# reach, because two `[M]` already say that two words are missing.
-#
-# The other families go **one by one**: predict a word, look at it, predict the next, until the blank ends.
-# **GPT** looks only to the left. **T5** and **GLM** see both sides. (GPT gets an `[E]` here to make them
-# comparable.)
-# %% [markdown] zh cbec24
-# 一半的概率给了语料里没有的东西：*red tea* 和 *green wine*。（这里的 *red tea* 只是从没出现过的词语组合，
-# 不是中文说的红茶。）*water* 则根本填不进去：放了两个 `[M]`，等于事先告诉模型缺两个词。
-#
-# 另一种办法是**逐个预测**：猜出一个词，看着它再猜下一个，直到这个空结束（`[E]`）。其他家族都这样做，
-# 只是上下文不同：**GPT** 只看左边，**T5** 和 **GLM** 两边都看。（真正的 GPT 没有 `[E]`，这里借给它一个，
-# 方便比较。）
-# %% exact
-ROWS = [([*filling.split(), "[E]"], after) for filling, after in CORPUS]
+def bert(filling, right):
+    """Two words before `right`, each predicted without the other."""
+    rows = [f.split() for f, after in CORPUS if after == right and len(f.split()) == 2]
+    words = filling.split()
+    alone = [Fraction(sum(row[k] == word for row in rows), len(rows)) for k, word in enumerate(words)]
+    return math.prod(alone) if len(words) == 2 else Fraction(0)
 
 
 def one_by_one(filling, rows):
@@ -130,33 +100,71 @@ def one_by_one(filling, rows):
     return p
 
 
+ROWS = [([*filling.split(), "[E]"], after) for filling, after in CORPUS]
+
+
 def gpt(filling, right):
-    """Does not see what comes after the blank: every row counts."""
-    return one_by_one(filling, [row for row, _ in ROWS])
+    return one_by_one(filling, [row for row, _ in ROWS])  # does not see what comes after the blank
 
 
 def glm(filling, right):
-    """Sees both sides: only rows that go on with `right` count."""
-    return one_by_one(filling, [row for row, after in ROWS if after == right])
+    return one_by_one(filling, [row for row, after in ROWS if after == right])  # sees both sides
 
 
 FILLINGS = ["red wine", "red tea", "green wine", "green tea", "water"]
 answers = {
-    right: {
-        "BERT, [M] [M]": [bert(right).get(f, Fraction(0)) for f in FILLINGS],
-        "GPT": [gpt(f, right) for f in FILLINGS],
-        "GLM": [glm(f, right) for f in FILLINGS],
-    }
+    right: {f.__name__.upper(): [f(filling, right) for filling in FILLINGS] for f in (bert, gpt, glm)}
     for right in ("with him today", "at dawn")
 }
 for right, ways in answers.items():
-    print(f"we drank ... {right}")
-    print(f"{'':14}" + "".join(f"{f:>11}" for f in FILLINGS))
+    print(f"... {right:15}", *(f"{f:>10}" for f in FILLINGS))
     for name, row in ways.items():
-        print(f"{name:14}" + "".join(f"{str(p):>11}" for p in row))
+        print(f"{name:19}", *(f"{str(p):>10}" for p in row))
         assert sum(row) == 1
 
 # %% picture
+fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.7), width_ratios=(1, 1.5), layout="constrained")
+FIT = [row for row, after in ROWS if after == "with him today"]
+firsts, seconds = ("red", "green"), ("wine", "tea")
+for (r, a), (c, b) in product(enumerate(firsts), enumerate(seconds)):
+    kind = KINDS["BA" if [a, b, "[E]"] in FIT else "BS"]
+    left.add_patch(plt.Rectangle((c, r), 0.94, 0.9, color=kind.light))
+    text = f"{a} {b}\n{bert(f'{a} {b}', 'with him today')}"
+    left.text(c + 0.47, r + 0.45, text, color=kind.ink["light"], ha="center", va="center")
+for n in range(2):
+    left.text(n + 0.47, -0.12, f"{seconds[n]} 1/2", ha="center")
+    left.text(-0.1, n + 0.45, f"{firsts[n]} 1/2", ha="right", va="center")
+left.set(xlim=(-0.85, 2), ylim=(2, -0.4))
+left.set_title("BERT: two words, each alone", fontsize=10)
+
+
+def grow(begin, x, y, high):
+    """Draw the words that follow `begin` in FIT, `high` rows of room for each, from (x, y) on."""
+    fit = [row for row in FIT if row[: len(begin)] == begin]
+    ways = Counter(row[len(begin)] for row in fit if len(row) > len(begin))
+    for n, (word, count) in enumerate(ways.items()):
+        to = y + high * (n - (len(ways) - 1) / 2)
+        right.plot((x + 0.28, x + 0.72), (y, to), color=KINDS["AA"].light, lw=1.5, zorder=0)
+        at = (x + 0.5, (y + to) / 2)
+        right.text(*at, Fraction(count, len(fit)), ha="center", va="center", fontsize=8, backgroundcolor="w")
+        fill = "white" if word == "[E]" else KINDS["BA"].light
+        box = dict(boxstyle="round", fc=fill, ec="none")
+        right.text(x + 1, to, word, ha="center", va="center", bbox=box)
+        grow([*begin, word], x + 1, to, high)
+
+
+right.text(0, 1, "we drank", ha="center", va="center")
+grow([], 0.05, 1, 1)
+right.set(xlim=(-0.4, 3.3), ylim=(2.5, -0.5))
+right.set_title("GLM: one by one", fontsize=10)
+left.axis("off")
+right.axis("off")
+fig.alt_text = (
+    "Fillings of 'we drank ... with him today'. BERT multiplies two halves, so red wine, red tea, green wine "
+    "and green tea get a quarter each, though two of them occur nowhere. GLM is a tree with three branches "
+    "of a third each: red then wine, green then tea, and water, each with its end."
+)
+
 fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
 for ax, (right, ways) in zip(axes, answers.items(), strict=True):
     for n, (name, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
@@ -173,19 +181,21 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# On the left BERT drinks red tea. On the right GPT cannot see that it is dawn. GLM does neither.
+# BERT drinks red tea, which occurs nowhere (orange), and *water* is out of reach: two `[M]` already say that
+# two words are missing. GPT cannot see that it is dawn. GLM has neither fault.
 #
 # ## One sentence, six inputs
 #
-# Now a sentence with two blanks: *red wine* and *him*. Two more models join: a prefix LM is a GPT that
-# looks both ways inside its prompt; UniLM is one network trained in turn as BERT, as GPT and, as here, for
-# text to text.
-# %% [markdown] zh 1b50a8
-# 左图里，BERT 喝起了 red tea；右图里，GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
+# Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
+# prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
+# %% [markdown] zh ad007a
+# BERT 喝起了语料里没有的 red tea（橙色；只是从没出现过的词语组合，不是中文说的红茶），
+# *water* 则根本填不进去：
+# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
 #
-# 换一个有两个空的句子：挖掉 *red wine* 和 *him*。这里再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
+# 现在有两个空：*red wine* 和 *him*。再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
 # UniLM 则是同一个网络，轮流当 BERT、当 GPT，或者像这里这样，做文本到文本的任务。
 # %% exact
 words = "we drank red wine with him today".split()
@@ -199,25 +209,20 @@ for model, d in FAMILY.items():
 
 
 # %% [markdown]
-# Under BERT's `[M]` is the word itself; under a word of GPT is the next word. T5 and GLM do both: a text
-# with blanks, then the missing words. T5's blanks have names, `<X0>` and `<X1>`; GLM tells its blanks apart
-# by position, and shuffles its spans. (The nearest relatives, XLNet
-# and SpanBERT, reveal the length of a blank, as the paper notes.)
+# T5's blanks have names, `<X0>` and `<X1>`; GLM tells its blanks apart by position, and shuffles its spans.
+# (Its relatives XLNet and SpanBERT reveal the length of a blank, as the paper notes.)
 #
 # ## Who sees whom: three loops, one rule
 #
-# Three masks as three rules; `True` means "row `i` may attend to row `j`":
-# %% [markdown] zh 01bab2
-# BERT 的 `[M]` 下面是被挖掉的词本身；GPT 的每个词下面是下一个词。T5 和 GLM 两者兼有：
-# 先是带空的文本，再把缺的词逐个写出来，每一行学下一个 token。T5 的空各有名字，叫 `<X0>`、`<X1>`。
-# GLM 的空一律是 `[M]`，挖掉的片段（span）一律以 `[S]` 开头，它们只靠位置来区分，
-# 见[第 02 章](02_two_positions.zh.md)。另外，GLM 会把片段的顺序打乱：这里最后一个排到了最前面。
+# Three rules; `True` means "row `i` may attend to row `j`":
+# %% [markdown] zh a5bb9b
+# T5 的空各有名字，叫 `<X0>`、`<X1>`；GLM 靠位置区分各个空，还会打乱片段（span）的顺序。
+# （同类的 XLNet 和 SpanBERT 会泄露空的长度，论文里指出了这一点。）
 #
 # ## 谁能看到谁：三个循环，一条规则
 #
-# 第 `i` 行发问，第 `j` 行被看，`True` 表示“可以看”。所有这些回答合起来，就是一个模型的掩码（mask）。
-# 先把三种掩码写成三条规则：
-# %% exact
+# 三种掩码（mask）的规则；`True` 表示“第 `i` 行可以看第 `j` 行”：
+# %%
 def grid(T, sees):
     """All T x T answers of a rule, one at a time."""
     return np.array([[sees(i, j) for j in range(T)] for i in range(T)])
@@ -229,18 +234,34 @@ LOOPS = {
     "prefix": lambda i, j: j < 2 or j <= i,  # the first two words, itself and its past
 }
 for model, sees in LOOPS.items():
-    print(model)
-    for row in grid(len(words), sees):
-        print("   ", *("#" if may else "." for may in row))
     assert (grid(len(words), sees) == FAMILY[model].mask).all()
 
+# %% picture
+fig, axes = plt.subplots(1, 4, figsize=(7, 2.25), layout="constrained")
+T = len(words)
+for ax, A, name in zip(axes, (0, 2, 4, 7), ("GPT", "prefix LM", "prefix LM", "BERT"), strict=True):
+    mask = GLMMask.packed([T], [A]).dense().numpy()
+    for i, j in product(range(T), repeat=2):
+        kind = "AA" if i < A and j < A else "BA" if j < A else "BS"
+        colour = KINDS[kind].light if mask[i, j] else THEMES["light"]["faint"]
+        ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="white"))
+    ax.plot((A, A), (0, T), color="black", lw=1.5)
+    ax.text(A, T + 0.95, f"A = {A}", ha="center", fontsize=9)
+    ax.set_title(name, fontsize=10)
+    ax.set(xlim=(-0.6, T + 0.6), ylim=(T + 1.2, -0.1), aspect="equal")
+    ax.axis("off")
+fig.alt_text = (
+    "Four masks of seven tokens. With A = 0 only the triangle of GPT is open; with A = 2 and A = 4 the first "
+    "columns are open too, a prefix LM; with A = 7 everything is open, BERT."
+)
+
+
 # %% [markdown]
-# The third rule contains the other two. With `A` = 0 its first condition never holds: GPT. With `A` = 7 it
-# always holds: BERT. So `max(A, i + 1)` of [chapter 03](03_who_sees_whom.md) serves all six models.
-# %% [markdown] zh 22a00d
-# 第三条规则把前两条都包括了。把“内部可以互相看”的那一部分的长度记作 `A`：`A` = 0 时第一个条件永远不成立，
-# 剩下的就是 GPT；`A` = 7 时它永远成立，剩下的就是 BERT。每一行看到的总是最前面的若干个 key，
-# 所以只要说出个数就够了：`max(A, i + 1)`。这就是 `minglm.keys_of_row`，六种模型全都适用。
+# The third rule contains the others: `A` moves the line. So `max(A, i + 1)` of
+# [chapter 03](03_who_sees_whom.md) serves all six models.
+# %% [markdown] zh fd1344
+# 第三条规则包括了前两条：`A` 移动那条竖线。每一行看到的总是最前面的若干个 key，只要说出个数就够了：
+# [第 03 章](03_who_sees_whom.zh.md)的 `max(A, i + 1)`，即 `minglm.keys_of_row`，六种模型全都适用。
 # %% exact
 for model, d in FAMILY.items():
     A, T = d.part_a_len, len(d)
@@ -254,10 +275,9 @@ draw("family", derivation=FAMILY["glm"], width=700)
 
 
 # %% [markdown]
-# T5 is drawn as three blocks because it has two networks: an encoder, and a decoder that attends to it. The
-# same models in the explorer (choose them under "next to"):
-# %% [markdown] zh d9e1ae
-# T5 画成三块，因为它有两个网络：一个编码器，一个看着编码器的解码器。在探索页里也可以把这些模型并排比较：
+# T5 has two networks, so it is drawn as three blocks. In the explorer (under "next to"):
+# %% [markdown] zh 086701
+# T5 有两个网络，所以画成三块。在探索页里也可以把这些模型并排比较：
 # %%
 Explorer(FAMILY["glm"], (7, 6))
 
@@ -265,14 +285,12 @@ Explorer(FAMILY["glm"], (7, 6))
 # %% [markdown]
 # ## What each row can use
 #
-# Some keys are `[M]` and carry no word. So ask: when *red*, *wine* and *him* are predicted, which words of
-# the text are in sight?
-# %% [markdown] zh ba02fd
+# Some keys are `[M]` and carry no word. Which words are in sight when *red*, *wine* and *him* are predicted?
+# %% [markdown] zh 307584
 # ## 每一行真正用得上什么
 #
-# 光看掩码还不够：有的 key 是 `[M]`，里面什么信息也没有。真正该问的是：
-# 预测 *red*、*wine*、*him* 的时候，原文中的哪些词看得到？
-# %% exact
+# 有的 key 是 `[M]`，里面没有词。预测 *red*、*wine*、*him* 的时候，哪些词看得到？
+# %%
 def in_sight(d):
     """{word that is learned: the words of the text that its row sees}"""
     sights = {}
@@ -282,9 +300,6 @@ def in_sight(d):
             sights[target] = [token for token in seen if token in d.text]
     return sights
 
-
-for target, sight in in_sight(FAMILY["glm"]).items():
-    print(f"{target:>4} <-", *sight)
 
 # %% picture
 LOOK, BLANKED = THEMES["light"], ("red", "wine", "him")
@@ -310,21 +325,21 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Light blue words were left in the text, orange ones were blanked and are already written. GLM sees *him*
-# before it writes *red* because its spans are shuffled; T5 always goes from left to right.
+# Blue words were left in the text, orange ones are already written. GLM sees *him* before it writes *red*
+# because its spans are shuffled; T5 always goes from left to right.
 #
 # ## What each cannot do
 #
-# Are words to the right in sight? Does a word see the earlier ones of its own blank? And is the length of the
-# blank hidden, so that *water* and *red wine* are asked for with the same input?
-# %% [markdown] zh 494f83
-# 浅蓝色是原文中保留的词，橙色是空里已经说出来的词。GLM 在说 *red* 之前已经看到了 *him*，
-# 因为片段的顺序是打乱的；换一次抽样，也可能正好反过来。T5 则永远从左到右。
+# Does a word see the right side, and the earlier words of its own blank? And is the length hidden, so that
+# *water* and *red wine* have the same input?
+# %% [markdown] zh 858e7a
+# 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写 *red* 之前已经看到了 *him*，
+# 因为片段的顺序是打乱的；T5 则永远从左到右。
 #
 # ## 各家做不到什么
 #
-# 能看到右边的词吗？填一个词时，能看到同一个空里前面的词吗？空的长度保密吗，
-# 也就是说，要填的是 *water* 还是 *red wine*，模型看到的输入一样吗？
+# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是 *water* 还是 *red wine*，
+# 输入一样吗？
 # %% exact
 def before_the_answer(filling, model):
     """What stands in front of the model before the first word of a filling is known."""
@@ -345,24 +360,22 @@ for model, d in FAMILY.items():
     print(f"{model:7}", *(f"{t:>15}" for t in cells))
 
 # %% [markdown]
-# This answers the chapter's question. Understanding needs both sides: BERT. Writing needs each word to
-# follow from the one before, and an open length: GPT. In GPT every row but the last learns something, while
-# GLM's Part A is only read. T5 and GLM answer alike; T5 has two stacks of layers, GLM one stack and a
-# second position.
+# So understanding needs both sides: BERT. Writing needs each word to
+# follow from the one before, and an open length: GPT. T5 and GLM have it all; T5 needs two stacks of layers,
+# GLM one stack and a second position. The price: GLM's Part A is only read, while GPT learns from every row
+# but the last.
 #
 # ## BERT and GPT are special cases of GLM
 #
-# One blank over the whole text leaves a single `[gM]` in Part A, and Part B writes everything from left to
-# right: GPT, with two more rows in front. A blank of one word is BERT's cloze.
-# %% [markdown] zh 7af0b2
-# 这就是本章问题的答案。要理解文本，就得两边都看：BERT。要写作，每个词都得接着前一个词往下写，
-# 长度也不能事先定死：GPT。GPT 除最后一行外，行行都在学；在 GLM 里，Part A 的各行只供阅读。
-# T5 和 GLM 的回答相同：T5 要两套网络层，GLM 只要一套，外加第二个位置编号。
+# One blank over the whole text is GPT, with two more rows in front. A blank of one word is BERT's cloze.
+# %% [markdown] zh 4feaee
+# 所以，要理解文本，就得两边都看：BERT。要写作，每个词都得接着前一个词往下写，
+# 长度也不能事先定死：GPT。T5 和 GLM 样样都有：T5 要两套网络层，GLM 只要一套，外加第二个位置编号。
+# 代价是：GLM 的 Part A 只供阅读，而 GPT 除最后一行外，行行都在学。
 #
 # ## BERT 和 GPT 都是 GLM 的特例
 #
-# 把整段文本挖成一个空，Part A 就只剩一个 `[gM]`，Part B 从左到右写出全文：这就是 GPT，
-# 只是正文前面多了两行。而只挖一个词，就是 BERT 的完形填空。
+# 把整段文本挖成一个空，就是 GPT，只是正文前面多了两行。只挖一个词，就是 BERT 的完形填空。
 # %% exact
 for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "token")):
     d = explain(words, [span], [0], objective)
@@ -375,21 +388,19 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # %% [markdown]
 # ## The same with trained networks
 #
-# So far we counted. Three networks of one shape (134,016 weights) have read the same small world of sentences
-# ([`minglm/data/toy.py`](../minglm/data/toy.py)) as GLM, as GPT and as BERT; they come with minglm. In this
-# world a fox eats red berries or white mushrooms, and a mouse lives on the farm or in the forest. The three
-# texts below are from sentences that were held out. How likely is each answer? (GPT and BERT are told its
-# length, GLM also has to end it.)
-# %% [markdown] zh fc0df6
+# So far we counted. Three networks of one shape (134,016 weights) come with minglm; they have read the same
+# [small world](../minglm/data/toy.py) as GLM, as GPT and as BERT. In it a fox eats red berries or white
+# mushrooms, and a mouse lives on the farm or in the forest. How likely is each answer in three sentences that
+# were held out? (GPT and BERT know its length, GLM also has to end it.)
+# %% [markdown] zh e54a72
 # ## 换成训练好的网络
 #
-# 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个小世界里的同一批句子
-# （[`minglm/data/toy.py`](../minglm/data/toy.py)），一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm
-# 一起发布。在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
+# 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个
+# [小世界](../minglm/data/toy.py)，一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm 一起发布。
+# 在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
 # 下面三句话训练时都没出现过。每个答案的概率是多少？（GPT 和 BERT 事先知道答案的长度，
 # GLM 还得自己决定在哪里结束。）
-# %%
-SIBLINGS, tokenizer = read_siblings()  # {"glm": a GLM, "gpt": ..., "bert": ...}
+# %% setup
 ASKED = {
     "The [MASK] lives on the farm and eats mice.": ["cat", "cow", "pig", "fox", "otter"],
     "The fox lives in the forest and eats [MASK].": [
@@ -399,6 +410,9 @@ ASKED = {
         f"{a} the {b}" for a, b in product(("on", "in"), ("farm", "forest"))
     ],
 }
+
+# %%
+SIBLINGS, tokenizer = read_siblings()  # {"glm": a GLM, "gpt": ..., "bert": ...}
 
 
 @torch.no_grad()
@@ -439,39 +453,35 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# What we counted, they have learned. GPT cannot see the mice and spreads its answer over all animals. BERT
-# gives a quarter of its probability to red mushrooms and white berries, which no fox eats here, and more than
-# a third to *on the forest* and *in the farm*. GLM does neither. [All questions, with several
-# seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world), are measured against the best that each mask
-# allows. There are ways around a mask: GPT can compare whole sentences, one for each animal, and BERT can
-# fill one `[M]` at a time. Both then read more often, and GPT needs a list of answers.
-# %% [markdown] zh 5ec1b6
-# 数出来的结论，网络都学会了。GPT 看不到右边的 mice，只好把概率摊给所有动物。BERT 把四分之一的概率给了
-# red mushrooms 和 white berries，这里没有哪只狐狸吃这些；又把三分之一以上给了 *on the forest* 和
-# *in the farm*。GLM 没有这两种毛病。全部问题、多个随机种子的结果，以及每种掩码所允许的上限，见
-# [测量结果](results/README.md#glm-gpt-and-bert-in-a-toy-world)（英文）。
-# 要绕过掩码也有办法：GPT 可以把每种动物填进去，比较整句的概率；BERT 可以一次只填一个 `[M]`。
-# 代价是要多读几遍，GPT 还得先有一份候选答案。
+# What we counted, they have learned. GPT cannot see the mice. BERT gives a quarter of its probability to food
+# that no fox eats here, and more than a third to *on the forest* and *in the farm*. GLM does neither:
+# [all questions, several seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world). (Ways around a mask: GPT
+# can compare whole sentences, BERT can fill one `[M]` at a time. Both then read more often, and GPT needs a
+# list of answers.)
+# %% [markdown] zh 90ab94
+# 数出来的结论，网络都学会了。GPT 看不到右边的 mice。BERT 把四分之一的概率给了这里没有哪只狐狸会吃的东西，
+# 又把三分之一以上给了 *on the forest* 和 *in the farm*。GLM 没有这两种毛病：
+# [全部问题，多个随机种子](results/README.md#glm-gpt-and-bert-in-a-toy-world)（英文）。
+# （绕过掩码的办法也有：GPT 可以比较整句的概率，BERT 可以一次只填一个 `[M]`。代价是要多读几遍，
+# GPT 还得先有一份候选答案。）
 # %% [markdown]
-# **Remember:** BERT fills all blanks at once and blindly, GPT writes without seeing the right side, GLM
-# sees both sides and what it has written. The mask of all of them is one integer `A`: row `i` sees
-# `max(A, i + 1)` keys. `A` = 0 is GPT, `A` = the whole length is BERT.
+# **Remember:** BERT fills each `[M]` alone, GPT writes without seeing the right side, GLM sees both sides and
+# what it has written. Each mask is one integer `A`: row `i` sees `max(A, i + 1)` keys. `A` = 0 is GPT, `A` =
+# the whole length is BERT.
 #
 # ## Exercises
 #
-# **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` gives BERT, GPT and this
-# prefix LM? Answer with a dict with the keys `"bert"`, `"gpt"` and `"prefix"`. (One of them has two right
-# answers. Why?)
-# %% [markdown] zh 17ef52
-# **记住**：BERT 一次填完所有的空，各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
+# **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` gives `"bert"`, `"gpt"` and
+# this `"prefix"` LM? Answer with a dict. (One has two right answers. Why?)
+# %% [markdown] zh 508501
+# **记住**：BERT 的每个 `[M]` 各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
 # 它们的掩码都只是一个整数 `A`：第 `i` 行看得到 `max(A, i + 1)` 个 key。`A` = 0 是 GPT，
 # `A` 等于全长是 BERT。
 #
 # ## 练习
 #
-# **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 BERT、
-# GPT 和这个 prefix LM？用一个 dict 回答，键为 `"bert"`、`"gpt"`、`"prefix"`。（其中一个有两个正确答案，
-# 为什么？）
+# **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 `"bert"`、`"gpt"` 和这个
+# `"prefix"` LM？用一个 dict 回答。（其中一个有两个正确答案，为什么？）
 # %% check
 def check_one_integer(answer):
     assert isinstance(answer, dict), "the answer is a dict, such as {'bert': 1, 'gpt': 2, 'prefix': 3}"
@@ -490,10 +500,9 @@ def check_one_integer(answer):
 
 
 # %% [markdown]
-# **2. When BERT is right.** Find a list of two-word fillings, with at least two first words and at least
-# two second words, for which predicting the two words independently gives every filling the same
-# probability as predicting them one by one.
-# %% [markdown] zh 297bc0
+# **2. When BERT is right.** Find two-word fillings, with at least two first and two second words, that get
+# the same probability from predicting each word alone as from predicting them one by one.
+# %% [markdown] zh 93bae1
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
 # %% check
@@ -515,10 +524,10 @@ def check_independent(fillings):
 
 
 # %% [markdown]
-# **3. What a blank costs.** Write `learned(model, text_len, lengths)`: how many rows have a target if
-# blanks of these lengths are cut into a text of `text_len` tokens, for the models `"bert"`, `"gpt"`, `"t5"`
-# and `"glm"`. The rows printed above are all you need.
-# %% [markdown] zh 920779
+# **3. What a blank costs.** Write `learned(model, text_len, lengths)` for `"bert"`, `"gpt"`, `"t5"` and
+# `"glm"`: how many rows have a target if blanks of these lengths are cut into `text_len` tokens? The rows
+# printed above are all you need.
+# %% [markdown] zh c13a91
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。
@@ -549,16 +558,12 @@ def learned(model, text_len, lengths): ...  # your answer
 # ## Read on
 #
 # - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row`, with `GLMMask.bert`, `.gpt` and `.prefix`.
-# - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py): `relative` builds the rows of the five
-#   relatives.
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` prints them
-#   side by side.
+# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`
 # - Next: [attention by hand](06_attention_by_hand.md).
-# %% [markdown] zh 2eb44b
+# %% [markdown] zh cba29b
 # ## 接着读
 #
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row`，旁边还有 `GLMMask.bert`、`.gpt`、`.prefix`。
-# - [`minglm/viz/derivation.py`](../minglm/viz/derivation.py)：`relative` 构造另外五种模型的各行。
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all` 把它们并排打
+# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打
 #   印出来。
 # - 下一章：[动手算注意力](06_attention_by_hand.zh.md)。

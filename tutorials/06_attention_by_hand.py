@@ -2,19 +2,17 @@
 # # 06 Attention by hand
 # *What does a mask do inside softmax?*
 #
-# One row looks at the others: it scores them, turns the scores into shares, and mixes what it sees. On paper
-# first; then the mask goes in, at the right place and at wrong ones, until a model finds a hole and cheats.
+# First on paper; then with a mask at the right place and at wrong ones, until a model cheats.
 #
 # - **After this chapter you can** compute attention with a pencil, put a mask in, and tell a tight mask
 #   from a leaky one.
-# - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? Its one rule is enough:
-#   row $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
-# %% [markdown] zh 5b01ad
+# - **You need** [chapter 03](03_who_sees_whom.md): the mask. (Here for the kernels? One rule is enough: row
+#   $i$ sees the first $\max(A, i + 1)$ keys, where $A$ is the length of Part A.)
+# %% [markdown] zh 2e92d6
 # # 06 动手算注意力
 # *掩码在 softmax 里做了什么？*
 #
-# 一行看别的行：先打分，把分数变成份额，再把看到的东西混合起来。先用纸笔算；然后把掩码放进去，放在对的地
-# 方，也放在错的地方，直到模型找到漏洞作弊为止。
+# 先用纸笔算；然后把掩码放在对的地方，也放在错的地方，直到模型作弊为止。
 #
 # - **学完本章，你能**用铅笔算注意力，加上掩码，并分辨掩码严不严实。
 # - **预备知识**：[第 03 章](03_who_sees_whom.zh.md)的掩码。（只为算子而来？知道一条规则就够了：第 $i$ 行
@@ -34,18 +32,17 @@ from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
-BLUE, LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("BA", "BE", "BS"))
 SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% [markdown]
 # ## Six tokens, three numbers each
 # The text is *the cat sat down*, with *sat down* blanked. Row 3, `[S]`, has to say *sat*, so it must not see
-# row 4. The first number of each token reveals a leak: it is 1 in the four tokens that row 3 may see, and 2
-# in the two that it may not.
-# %% [markdown] zh d9172c
+# row 4. The first number reveals a leak: it is 1 where row 3 may look, 2 where it may not.
+# %% [markdown] zh 1fee5d
 # ## 六个 token，各三个数
-# 文本是 *the cat sat down*，挖掉 *sat down*。第 3 行 `[S]` 要说出 *sat*，所以它不能看第 4 行。每
-# 个 token 的第一个数用来查泄漏：第 3 行可以看的四个 token 是 1，不可以看的两个是 2。
+# 文本是 *the cat sat down*，挖掉 *sat down*。第 3 行 `[S]` 要说出 *sat*，所以它不能看第 4 行。
+# 第一个数用来查泄漏：第 3 行可以看的地方是 1，不可以看的地方是 2。
 # %% exact
 d = explain(["the", "cat", "sat", "down"], [(2, 4)], [0])
 x = np.array(
@@ -68,42 +65,56 @@ Explorer(d, (3, 4))  # the cell that must stay shut
 
 # %% [markdown]
 # ## One row, with a pencil
-# Row 3 asks with a *query*, each token answers with a *key*, and what is mixed are *values*: in a model three
-# different vectors (chapter 07), here all three the token's own numbers.
-#
-# 1. The **score** of a key is $s_j = q \cdot k_j$.
-# 2. Scores become positive: $2^{s_j}$. (A model takes $e^{s_j}$.) A hidden key is not counted: it gets 0.
-# 3. Divided by their sum they become **weights**. That is a softmax.
-# 4. The **output** is the average of the values with these weights.
-# %% [markdown] zh 8be71b
+# Row 3 asks with a *query*, each token answers with a *key*, and *values* are mixed. In a model these are
+# three different vectors (chapter 07); here all are the token's own numbers.
+# %% [markdown] zh 365fba
 # ## 用铅笔算一行
-# 第 3 行拿*查询*去问，每个 token 用*键*来答，混合起来的是*值*：在模型里这是三个不同的向量（第 07 章），这
-# 里三者都是 token 自己的那几个数。
-#
-# 1. 一个键的**分数**是 $s_j = q \cdot k_j$ 。
-# 2. 把分数变成正数： $2^{s_j}$ 。（模型用 $e^{s_j}$ 。）看不到的键不算数：记 0。
-# 3. 除以总和，就成了**权重**。这就是 softmax。
-# 4. **输出**是值按这些权重的平均。
+# 第 3 行拿*查询*去问，每个 token 用*键*来答，混合起来的是*值*。在模型里这是三个不同的向量（第 07 章），
+# 这里三者
+# 都是 token 自己的那几个数。
 # %% exact
-print("key     score   2^score   counted   weight")
-powers = [2 ** int(x[3] @ x[j]) for j in range(T)]
-counted = [powers[j] if j < max(A, 3 + 1) else 0 for j in range(T)]
+scored = [int(x[3] @ x[j]) for j in range(T)]  # query times key
+counted = [2 ** scored[j] if j < max(A, 3 + 1) else 0 for j in range(T)]  # a hidden key is not counted
+output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)  # the average of the values
+print("output  ", output)
+print("unmasked", (2.0 ** np.array(scored) @ x / sum(2**s for s in scored)).round(3))
+
+# %% picture
+fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+lines = ("key", "score = query · key", "power = 2^score", "counted", "weight = share of the sum")
+for n, name in enumerate(lines):
+    ax.text(-0.75, n, name, ha="right", va="center", fontsize=10)
 for j in range(T):
-    weight = f"{counted[j]}/{sum(counted)}"
-    print(f"{d.tokens[j]:5} {x[3] @ x[j]:7} {powers[j]:9} {counted[j]:9} {weight:>8}")
-output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)
-print("output ", output)
-print("unmasked", (np.array(powers) @ x / sum(powers)).round(3))
+    seen = counted[j] > 0
+    ink = "black" if seen else SOFT
+    box = dict(boxstyle="round,pad=0.3", fc=LIGHT if seen else FAINT, ec="none")
+    ax.text(j, -0.85, d.tokens[j], ha="center", va="center", bbox=box, color=ink)
+    weight = f"{counted[j]}/{sum(counted)}" if seen else "0"
+    for n, number in enumerate((x[j], scored[j], 2 ** scored[j], counted[j], weight)):
+        ax.text(j, n, number, ha="center", va="center", color=ink, weight="bold" if n == 4 else "normal")
+        if n:
+            ax.annotate("", (j, n - 0.28), (j, n - 0.72), arrowprops=dict(arrowstyle="->", color=ink, lw=0.9))
+    if not seen:
+        ax.plot((j - 0.18, j + 0.18), (2.66, 2.34), color=ORANGE, lw=2.5)
+    ax.bar(j, counted[j] / sum(counted), 0.7, 4.4, color=LIGHT)
+ax.text(-0.75, -0.85, f"query of [S]: {x[3]}", ha="right", va="center", fontsize=10)
+ax.set(xlim=(-3.6, T - 0.5), ylim=(4.95, -1.25))
+ax.axis("off")
+fig.alt_text = (
+    "Row 3, step by step for each of the six keys: its score, two to the power of the score, what is counted "
+    "(0 for the hidden sat and down), and the weight: 2/16 the, 8/16 cat, 2/16 the mask, 4/16 itself."
+)
 
 
 # %% [markdown]
-# The output is 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`. An average of ones is one, so its first
-# number is 1. Without the mask it is larger, by exactly the share of *sat* and *down*.
+# The last line is a *softmax*. (A model takes $e^{s}$ for $2^{s}$.) An average of ones is one, so the
+# output's first number is 1; without the mask it is larger, by the share of *sat* and *down*.
 #
 # ## All rows: loops, then lines
-# %% [markdown] zh 5087b1
-# 输出是 2/16 *the* + 8/16 *cat* + 2/16 `[M]` + 4/16 `[S]`。一些 1 的平均还是 1，所以它的第一个数是 1。没
-# 有掩码时它更大，多出来的恰好是 *sat* 和 *down* 的份额。
+# %% [markdown] zh a56b54
+# 最后一行就是 *softmax*。（模型用 $e^{s}$ 代替 $2^{s}$ 。）一些 1 的平均还是 1，所以输出的第一个数是 1。
+# 没有掩码
+# 时它更大，多出来的是 *sat* 和 *down* 的份额。
 #
 # ## 所有的行：先写循环，再写成几行
 # %% exact
@@ -135,11 +146,10 @@ print(out.round(3))
 
 
 # %% [markdown]
-# In the short version a hidden score becomes $-\infty$, and $2^{-\infty} = 0$: not counted. Queries down,
-# keys across; grey is hidden:
-# %% [markdown] zh 0fe4dc
-# 在短的写法里，看不到的分数变成 $-\infty$ ，而 $2^{-\infty} = 0$ ：不算数。竖着是查询，横着是键；灰色的看不
-# 到：
+# In the short version a hidden score is $-\infty$, as $2^{-\infty} = 0$. Queries down, keys across; grey is
+# hidden:
+# %% [markdown] zh 31c86c
+# 在短的写法里，看不到的分数是 $-\infty$ ，因为 $2^{-\infty} = 0$ 。竖着是查询，横着是键；灰色的看不到：
 # %% picture
 def table(ax, numbers, title, strength, form="{}"):
     for (i, j), number in np.ndenumerate(numbers):
@@ -176,15 +186,14 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## The same as the library
-# `masked_attention` takes rows of heads, (T, H, D). It computes equation 1 of Vaswani et al. 2017 (arXiv
-# 1706.03762), with GLM's mask as a matrix $M$ of 0 and $-\infty$:
+# `masked_attention` takes rows of heads, (T, H, D), and computes equation 1 of Vaswani et al. 2017 (arXiv
+# 1706.03762) with GLM's mask as a matrix $M$ of 0 and $-\infty$:
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
 # With the scale $\alpha = \ln 2$ it counts in powers of two. A model takes $\alpha = 1/\sqrt{D}$, because a
-# sum of $D$ independent products grows like $\sqrt{D}$. Backends compute the same in different ways:
-# `reference` is plain PyTorch, `sdpa` its fused attention.
-# %% [markdown] zh 2ecc63
+# sum of $D$ independent products grows like $\sqrt{D}$. (`sdpa` is PyTorch's fused attention.)
+# %% [markdown] zh 65f951
 # ## 与库相同
 # `masked_attention` 接受的是各行的各个头，形状 (T, H, D)。它算的是 Vaswani 等人 2017（arXiv 1706.03762）
 # 的公式 1，把 GLM 的掩码写成由 0 和 $-\infty$ 组成的矩阵 $M$ ：
@@ -192,8 +201,7 @@ fig.alt_text = (
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}(\alpha\, Q K^T + M)\, V$$
 #
 # 取 $\alpha = \ln 2$ ，就是按 2 的幂来算。模型取 $\alpha = 1/\sqrt{D}$ ，因为 $D$ 个独立乘积之和
-# 像 $\sqrt{D}$ 那样增长。各个后端用不同的办法算同一件事：`reference` 是普通的 PyTorch，`sdpa` 是它的融合
-# 注意力。
+# 像 $\sqrt{D}$ 那样增长。（`sdpa` 是 PyTorch 的融合注意力。）
 # %%
 heads = torch.tensor(x, dtype=torch.float64)[:, None]  # (6, 1, 3)
 for backend in ("reference", "sdpa"):
@@ -206,12 +214,11 @@ assert abs(theirs - ours).max() < 1e-14
 
 # %% [markdown]
 # ## Where does the mask go?
-# Four places where people put it, tried on row 3. Weights should sum to 1, hidden keys have no weight, and
-# the first number of the output be 1.
-# %% [markdown] zh 170bd2
+# Four places where people put it, tried on row 3. Weights should sum to 1, and hidden keys have none.
+# %% [markdown] zh 6da4ac
 # ## 掩码该放在哪？
-# 人们放过的四个地方，都拿第 3 行来试。权重之和应当是 1，看不到的键没有权重，输出的第一个数应当是 1。
-# %% exact
+# 人们放过的四个地方，都拿第 3 行来试。权重之和应当是 1，看不到的键没有权重。
+# %%
 scores, sees = (x[3] @ x.T).astype(float), grid[3]
 
 
@@ -225,88 +232,96 @@ ways = {
     "score set to -4": share(2.0 ** np.where(sees, scores, -4)),
     "score set to -inf": share(2.0 ** np.where(sees, scores, -np.inf)),
 }
-print("row 3                   sum of weights   on hidden keys   first number")
-for name, w in ways.items():
-    print(f"{name:22} {w.sum():15.3f} {w[~sees].sum():16.3f} {w @ x[:, 0]:14.3f}")
+assert [name for name, w in ways.items() if w.sum() == 1 and not w[~sees].any()] == ["score set to -inf"]
+
+# %% picture
+fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")
+for n, w in enumerate(ways.values()):
+    left = 0
+    for j in range(T):
+        colour = LIGHT if sees[j] else ORANGE
+        ax.barh(n, w[j], 0.66, left, color=colour, edgecolor="white", lw=1.5)
+        if w[j] > 0.06:
+            ink = "black" if sees[j] else "white"
+            ax.text(left + w[j] / 2, n, d.tokens[j], ha="center", va="center", fontsize=8, color=ink)
+        left += w[j]
+    ax.text(1.02, n, f"{w[~sees].sum():.0%}", va="center", color=ORANGE if w[~sees].any() else "black")
+ax.axvline(1, color="black", lw=1)
+ax.text(1.02, -0.62, "on hidden keys", va="center", fontsize=9)
+ax.set(yticks=range(len(ways)), yticklabels=ways, xlim=(0, 1.3), ylim=(3.5, -0.9), xticks=(0, 0.5, 1))
+ax.set_xlabel("weights of row 3", loc="left")
+ax.spines[["top", "right", "bottom"]].set_visible(False)
+ax.tick_params(left=False)
+fig.alt_text = (
+    "The weights of row 3 as bars for four ways to mask. Times 0 after the softmax: they sum to less than 1. "
+    "Times 0 before, and a score of -4: hidden keys, in orange, have weight. Only with -inf they have "
+    "none and the sum is 1."
+)
 
 # %% [markdown]
-# Zero *after* the softmax is too late: hidden keys have taken their share. Zero *before* is a score like any
-# other: $2^0 = 1$. A low score is better, but still a score. Only $-\infty$ means "not counted".
-#
-# In the plane of the first two numbers, all that row 3 may see lies on one line. An honest output cannot
-# leave it; a leak pulls it off.
-# %% [markdown] zh 1a9e46
-# 在 softmax *之后*置零太晚了：看不到的键已经分走了份额。在*之前*置零，那只是一个普通的分数： $2^0 = 1$ 。很
-# 低的分数好一些，但仍是分数。只有 $-\infty$ 的意思是“不算数”。
-#
-# 在前两个数的平面上，第 3 行可以看到的一切都在一条直线上。老实的输出离不开它；一有泄漏就会被拉出去。
-# %% picture
-fig, ax = plt.subplots(figsize=(5.8, 3.6), layout="constrained")
-ax.plot((1, 1), (0, 2), color=LIGHT, lw=6, zorder=0)
-for name, j in (("the, [M]", 0), ("cat", 1), ("[S]", 3), ("sat", 4), ("down", 5)):
-    colour, side, gap = (BLUE, "right", -0.06) if sees[j] else (SOFT, "left", 0.06)
-    ax.plot(*x[j, :2], "o", ms=9, color=colour, markerfacecolor=colour if sees[j] else "white")
-    ax.text(x[j, 0] + gap, x[j, 1], name, ha=side, va="center", color=colour)
-for fill in (-2, 0, 1, 2, 3):
-    point = share(2.0 ** np.where(sees, scores, fill)) @ x[:, :2]
-    ax.plot(*point, "o", color=AMBER, markeredgecolor="black")
-    ax.text(*(point + 0.05), fill, fontsize=9)
-ax.text(1.06, 1.42, "output with hidden scores of", fontsize=9)
-ax.plot(*out[3, :2], "*", ms=16, color="black")
-ax.text(0.94, out[3, 1], "output with -inf", ha="right", va="center")
-ax.set(
-    xlim=(0.5, 2.3),
-    ylim=(-0.2, 2.15),
-    xlabel="first number",
-    ylabel="second number",
-    xticks=(1, 1.5, 2),
-    yticks=(0, 1, 2),
-)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "Tokens as points in a plane. The four that row 3 sees lie on one vertical line, and so does "
-    "its output with -inf; with finite hidden scores the output leaves the line to the right."
-)
+# Zero *after* is too late: hidden keys have taken their share. Zero *before* is a score like any other:
+# $2^0 = 1$. So is a low score. Only $-\infty$ means "not counted".
+# %% [markdown] zh 30bf12
+# 在*之后*置零太晚了：看不到的键已经分走了份额。在*之前*置零，那只是一个普通的分数： $2^0 = 1$ 。
+# 很低的分数也一样。只有 $-\infty$ 的意思是“不算数”。
 
 
 # %% [markdown]
 # ## A wall of finite height
-# Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But only the distance to the
-# visible scores matters: *a softmax does not change when all its scores move by the same amount*. Let the
-# visible scores of row 3 sink together (in powers of $e$ now):
-# %% [markdown] zh 266435
+# Many programs set hidden scores to $-10000$, as $e^{-10000}$ rounds to 0. But *a softmax does not change
+# when all its scores move together*: only their distance matters. Let the visible ones of row 3 sink (in
+# powers of $e$ now):
+# %% [markdown] zh 4c87ec
 # ## 墙的高度有限
-# 许多程序把看不到的分数设成 $-10000$ ，因为 $e^{-10000}$ 舍入后是 0。但要紧的只是它与看得到的分数之间的距
-# 离：*所有分数一起平移，softmax 不变*。现在让第 3 行看得到的分数一起下沉（从这里起按 $e$ 的幂算）：
+# 许多程序把看不到的分数设成 $-10000$ ，因为 $e^{-10000}$ 舍入后是 0。但*所有分数一起平移，softmax 不变*：
+# 要紧的
+# 只是分数之间的距离。现在让第 3 行看得到的分数下沉（从这里起按 $e$ 的幂算）：
 # %% exact
-def softmax(scores):
-    weights = np.exp(scores - scores.max())
-    return weights / weights.sum()
+def leak(shift, fill):
+    moved = np.where(sees, scores + shift, fill)
+    weights = np.exp(moved - moved.max())
+    return weights[~sees].sum() / weights.sum()
 
 
-print("visible scores moved by   weight of cat with -inf   leaks past -10000")
-for shift in (0, -5000, -9980, -9990, -10000, -10010, -10020):
-    honest = softmax(np.where(sees, scores + shift, -np.inf))
-    leaky = softmax(np.where(sees, scores + shift, -10000))
-    print(f"{shift:23} {honest[1]:25.4f} {leaky[~sees].sum():19.6f}")
+for shift in (0, -9980, -9990, -10000, -10020):
+    print(f"scores {shift:6}: {leak(shift, -10000):.6f} leaks past -10000, {leak(shift, -np.inf)} past -inf")
+
+# %% picture
+fig, ax = plt.subplots(figsize=(6.4, 2.5), layout="constrained")
+shifts = np.linspace(-9980, -10020, 200)
+leaks = [leak(shift, -10000) for shift in shifts]
+ax.fill_between(shifts, leaks, color=ORANGE, alpha=0.25)
+ax.plot(shifts, leaks, color=ORANGE, lw=2)
+ax.plot(shifts, [leak(shift, -np.inf) for shift in shifts], color="black", lw=2, clip_on=False)
+ax.axvline(-10000, color=SOFT, lw=1, ls=":")
+ax.text(-10006.5, 0.86, "hidden score -10000", color=ORANGE, ha="left", va="center")
+ax.text(-10006.5, 0.08, "hidden score -inf", ha="left")
+ax.text(-9999.4, 1.06, "the wall", color=SOFT, ha="right", va="center", fontsize=9)
+ax.set(
+    xlim=(-9980, -10020), ylim=(0, 1.12), xticks=(-9980, -9990, -10000, -10010, -10020), yticks=(0, 0.5, 1)
+)
+ax.set(xlabel="visible scores moved by", ylabel="weight that leaks")
+ax.spines[["top", "right"]].set_visible(False)
+fig.alt_text = (
+    "The weight on hidden keys while all visible scores sink. With hidden scores of -10000 it rises from 0 "
+    "to 1 around -10000; with -inf it stays 0."
+)
 
 # %% [markdown]
-# With $-\infty$ nothing changes; with $-10000$ the wall is gone. The original code
-# ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in several steps, with leaks named
-# in the commit messages, to $-65504$, the lowest float16 number. minglm uses $-\infty$.
+# The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in steps, with
+# leaks named in the commit messages, to $-65504$, the lowest float16 number. minglm uses $-\infty$.
 #
 # ## Minus infinity has a trap of its own
-# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. minglm's
-# contract: such a row gives 0 and passes no gradient. Here the queries outnumber the keys, and they end
-# together.
-# %% [markdown] zh 87b505
-# 用 $-\infty$ 什么都没变；用 $-10000$ ，墙没了。原版代码（[THUDM/GLM](https://github.com/THUDM/GLM)）一开
+# A row that sees *nothing* has only scores of $-\infty$, and $-\infty - (-\infty)$ is not a number. In minglm
+# such a row gives 0 and passes no gradient. Three queries, two keys, ending together:
+# %% [markdown] zh e4abba
+# 原版代码（[THUDM/GLM](https://github.com/THUDM/GLM)）一开
 # 始用 $-10000$ ，后来分几步改到 $-65504$ ，即 float16 里最小的数，提交说明里提到了泄
 # 漏。minglm 用 $-\infty$ 。
 #
 # ## 负无穷也有自己的陷阱
-# *什么都看不到*的一行，分数全是 $-\infty$ ，而 $-\infty - (-\infty)$ 不是一个数。minglm 的约定：这样的行输
-# 出 0，也不传梯度。下面的查询比键多，两者在同一处结束。
+# *什么都看不到*的一行，分数全是 $-\infty$ ，而 $-\infty - (-\infty)$ 不是一个数。在 minglm 里，
+# 这样的行输出 0，也不传梯度。三个查询，两个键，在同一处结束：
 # %%
 blind = GLMMask([0, 3], [0, 2], [0])  # three queries, two keys, no Part A
 print("visible keys", blind.visible_keys().tolist())
@@ -317,13 +332,13 @@ print("masked_attention", nothing[:, 0].numpy().round(2).tolist())
 
 # %% [markdown]
 # ## A model that cheats
-# Now a real GLM, and six random digits, two of them blanked. A row that cannot see the answer guesses one of
-# ten, so no honest loss stays below $\ln 10$. An entry in the dictionary `BACKENDS` gives the model
-# attention of our own; all samples have 8 rows and a Part A of 5.
-# %% [markdown] zh 68aaa8
+# Now a real GLM and six random digits, two of them blanked. Without seeing them a row guesses one of ten, so
+# no honest loss stays below $\ln 10$. An entry in `BACKENDS` gives the model attention of our own, for
+# samples of 8 rows with a Part A of 5.
+# %% [markdown] zh 5e62e1
 # ## 作弊的模型
 # 换成真正的 GLM，文本是六个随机数字，挖掉两个。看不到答案的一行只能在十个里猜一个，所以老实的损失不会一直
-# 低于 $\ln 10$ 。在字典 `BACKENDS` 里加一项，模型就会用我们自己写的注意力；所有样本都
+# 低于 $\ln 10$ 。在 `BACKENDS` 里加一项，模型就会用我们自己写的注意力；所有样本都
 # 是 8 行，Part A 长 5。
 # %%
 def attention_with(fill):
@@ -342,6 +357,7 @@ for fill in (*FILLS, -10000):
     BACKENDS[f"fill {fill}"] = attention_with(fill)
 
 
+# %% setup
 def digits(rng, samples):
     spans = [(a, a + 2) for a in rng.integers(0, 5, samples)]
     texts = rng.integers(10, 20, (samples, 6))  # the ids 10 .. 19 are our digits
@@ -371,6 +387,7 @@ def train(fill, steps):
     return model, np.array(curve)
 
 
+# %%
 STEPS = 150 if FAST else 600
 models, curves = {}, {}
 for fill in FILLS:
@@ -403,14 +420,13 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# A training loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse than
-# guessing. With $-2$ the curve looks honest for a while, but a small weight still has a gradient, and
-# training follows it over the wall. The loss of $-4$ shows nothing. So use the ripple of chapter 03: change
-# the last digit, row 7, and see which outputs move.
-# %% [markdown] zh ee4d40
-# 训练损失低于 $\ln 10$ ，不是本事，而是偷看：换上老实的掩码，同样的权重还不如瞎猜。用 $-2$ 时，曲线有一阵
-# 子看上去很老实，但很小的权重也有梯度，训练就顺着它翻过了墙。用 $-4$ 时，损失什么都看不出来。所以要用
-# 第 03 章的涟漪：改动最后一个数字（第 7 行），看哪些输出动了。
+# A loss below $\ln 10$ is not skill but sight: under the honest mask the same weights are worse than
+# guessing. With $-2$ a small weight still has a gradient, and training follows it over the wall. The loss of
+# $-4$ shows nothing. So change the last digit, row 7, as in chapter 03, and see which outputs move.
+# %% [markdown] zh 96c692
+# 训练损失低于 $\ln 10$ ，不是本事，而是偷看：换上老实的掩码，同样的权重还不如瞎猜。用 $-2$ 时，
+# 很小的权重也有梯度，训练就顺着它翻过了墙。用 $-4$ 时，损失什么都看不出来。所以像第 03 章
+# 那样，改动最后一个数字（第 7 行），看哪些输出动了。
 # %%
 def rows_that_move(model, fill):
     batch = digits(np.random.default_rng(2), 1)
@@ -433,26 +449,26 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 
 
 # %% [markdown]
-# One changed token finds at once what the loss hides. With *these* weights not a bit leaks past $-10000$, but
-# nothing keeps their scores far above it; $-\infty$ holds for all weights.
+# One changed token finds what the loss hides. *These* weights leak nothing past $-10000$, but nothing keeps
+# their scores far above it; $-\infty$ holds for all weights.
 #
-# **Remember:** attention scores, exponentiates, normalises and averages. A hidden key must not be counted,
-# so its score is $-\infty$ before the softmax; any finite score is a wall that training can climb. A row
-# that sees nothing gives 0.
+# **Remember:** attention scores, exponentiates, normalises and averages. A hidden key gets a score of
+# $-\infty$ before the softmax; any finite score is a wall that training can climb. A row that sees nothing
+# gives 0.
 #
 # ## Exercises
-# **1. ★ With a pencil.** Let the same six tokens be a BERT: Part A is everything. Give the weights of row 4,
-# *sat*, as six numbers (fractions such as `3/8` are fine; count in powers of two).
-# %% [markdown] zh bd794c
+# **1. ★ With a pencil.** Let the six tokens be a BERT: Part A is everything. Give the weights of row 4,
+# *sat*, as six numbers such as `3/8` (in powers of two).
+# %% [markdown] zh f2b8ee
 # 改动一个 token，就能立刻查出损失掩盖的东西。对*这一组*权重来说， $-10000$ 一个比特都没漏，但没有什么能保
 # 证分数总是远远高于它； $-\infty$ 则对任何权重都成立。
 #
-# **记住：** 注意力就是打分、取指数、归一化、求平均。看不到的键不能算数，所以它的分数在 softmax 之前就
+# **记住：** 注意力就是打分、取指数、归一化、求平均。看不到的键，分数在 softmax 之前就
 # 是 $-\infty$ ；任何有限的分数都是训练翻得过去的墙。什么都看不到的行输出 0。
 #
 # ## 练习
-# **1. ★ 用铅笔。** 把同样的六个 token 当成 BERT：Part A 是全部。给出第 4 行 *sat* 的权重，六个数（可以
-# 写 `3/8` 这样的分数；按 2 的幂算）。
+# **1. ★ 用铅笔。** 把同样的六个 token 当成 BERT：Part A 是全部。给出第 4 行 *sat* 的权重，六个数，
+# 可以写 `3/8` 这样的分数（按 2 的幂算）。
 # %% check
 def check_weights_of_sat(weights):
     true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
@@ -471,9 +487,9 @@ def check_weights_of_sat(weights):
 
 
 # %% [markdown]
-# **2. ★★ Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by a score
-# of $-10000$. For which $s$ does half of the weight leak? (In powers of $e$.)
-# %% [markdown] zh dbd199
+# **2. ★★ Half over the wall.** A row sees four keys, all with the score $s$; two more are hidden by $-10000$.
+# For which $s$ does half of the weight leak? (In powers of $e$.)
+# %% [markdown] zh 6f2f6a
 # **2. ★★ 翻过一半的墙。** 一行看得到四个键，分数都是 $s$ ；另有两个被 $-10000$ 的分数挡住。 $s$ 是多少时，
 # 一半的权重会漏出去？（按 $e$ 的幂算。）
 # %% check
@@ -490,10 +506,10 @@ def check_foot_of_the_wall(s):
 
 
 # %% [markdown]
-# **3. ★★★ A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays of shape (rows,
-# keys), in powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1; a row that sees
-# nothing gets zeros; scores of 1000 do not overflow.
-# %% [markdown] zh 73afe1
+# **3. ★★★ A mask without traps.** Write `weights_of(scores, may_attend)` for numpy arrays (rows, keys), in
+# powers of $e$. Hidden keys get 0, whatever the scores are; rows sum to 1, or are zeros if they see nothing;
+# scores of 1000 do not overflow.
+# %% [markdown] zh a18359
 # **3. ★★★ 没有陷阱的掩码。** 写出 `weights_of(scores, may_attend)`，参数是 numpy 数组，形状（行，键），
 # 按 $e$ 的幂算。不管分数是多少，看不到的键都是 0；每行之和是 1；什么都看不到的行全是零；分数 1000 也不会
 # 溢出。
@@ -523,15 +539,13 @@ def weights_of(scores, may_attend): ...  # your answer
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines, which every other backend
-#   is compared with; the line marked `subtle` is the trap above.
+# - [`minglm/attention.py`](../minglm/attention.py): `reference`, a dozen lines; `subtle` marks the trap
+#   above.
 # - [`tests/test_attention.py`](../tests/test_attention.py): what every backend has to pass.
-# - Next: [the model](07_the_model.md) puts learned queries, keys and values around this. [Chapter
-#   11](11_tiles.md) computes it without ever building a (T, T) matrix.
-# %% [markdown] zh 63f4be
+# - Next: [the model](07_the_model.md). [Chapter 11](11_tiles.md) computes attention without a (T, T) matrix.
+# %% [markdown] zh 6e1d71
 # ## 延伸阅读
-# - [`minglm/attention.py`](../minglm/attention.py)：`reference`，十来行，其他后端都与它比较；标
-#   着 `subtle` 的那一行就是上面的陷阱。
+# - [`minglm/attention.py`](../minglm/attention.py)：`reference`，十来行；
+#   标着 `subtle` 的那一行就是上面的陷阱。
 # - [`tests/test_attention.py`](../tests/test_attention.py)：每个后端都要通过的测试。
-# - 下一章：[模型](07_the_model.zh.md)给它配上学出来的查询、键和值。[第 11 章](11_tiles.md)（英文）从不
-#   建 (T, T) 矩阵就能算出它。
+# - 下一章：[模型](07_the_model.zh.md)。[第 11 章](11_tiles.md)（英文）不建 (T, T) 矩阵就能算出注意力。

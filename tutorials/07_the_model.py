@@ -2,28 +2,27 @@
 # # 07 The model
 # *What is around attention?*
 #
-# Attention lets a row look at others; everything else works on one row at a time. We build the network from
-# six blocks, each by hand and compared with `minglm.GLM`, and it learns one batch by heart.
+# Attention lets a row look at others; all else works on one row at a time. Six blocks, each compared with
+# `minglm.GLM`, make a network that learns one batch by heart.
 #
-# - **After this chapter you can** write GLM from an empty file, count its weights, and run the two cheapest
-#   tests of it.
+# - **After this chapter you can** write GLM from an empty file, count its weights, and run its two cheapest
+#   tests.
 # - **You need** chapters [03](03_who_sees_whom.md) and [06](06_attention_by_hand.md).
 #
-# Letters: $V$ tokens in the vocabulary, $C$ the width of a row, $H$ heads of width $D = C / H$, $n$ layers,
-# positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, so there is no batch axis
-# and no padding.
-# %% [markdown] zh b4f6f6
+# Letters: $V$ tokens in the vocabulary, rows of width $C$, $H$ heads of width $D = C / H$, $n$ layers,
+# positions up to $L$. A sample has $T$ rows, a batch $N$: samples lie end to end, without padding.
+# %% [markdown] zh d27e96
 # # 07 模型
 # *注意力的周围是什么？*
 #
-# 注意力让一行去看别的行；其余的一切，每次只处理一行。本章用六块积木搭出整个网络，每一块都亲手写一遍，
-# 与 `minglm.GLM` 对照，最后让它背下一个批次。
+# 注意力让一行去看别的行；其余的一切，每次只处理一行。本章用六块积木搭出整个网络，
+# 每一块都与 `minglm.GLM` 对照，最后让它背下一个批次。
 #
 # - **学完本章，你能**从空文件写出 GLM，数出它的权重，并做两个最便宜的检验。
 # - **预备知识**：第 [03](03_who_sees_whom.zh.md) 和 [06](06_attention_by_hand.zh.md) 章。
 #
 # 字母：词表有 $V$ 个 token，一行的宽度是 $C$ ，有 $H$ 个头，每个宽 $D = C / H$ ，共 $n$ 层，位置最大
-# 到 $L$ 。一个样本有 $T$ 行，一个批次有 $N$ 行：样本首尾相接，所以没有批次这一维，也没有填充。
+# 到 $L$ 。一个样本有 $T$ 行，一个批次有 $N$ 行：样本首尾相接，没有填充。
 # %% imports
 import copy
 import math
@@ -47,10 +46,10 @@ BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 
 # %% [markdown]
-# The plan, from top to bottom. The thick line is the *residual*: $C$ numbers per token. A layer reads it and
-# adds to it; nothing ever overwrites it.
-# %% [markdown] zh 30f5dd
-# 整体的图，从上往下。粗线是*残差*：每个 token 有 $C$ 个数。每一层读它，再往上加；没有什么会把它覆盖掉。
+# The thick line is the *residual*, $C$ numbers per token. Layers read it and add to it; nothing overwrites
+# it.
+# %% [markdown] zh d1cc17
+# 粗线是*残差*，每个 token 有 $C$ 个数。每一层读它，再往上加；没有什么会把它覆盖掉。
 # %% picture
 fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
 ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
@@ -99,16 +98,15 @@ fig.alt_text = "Three tables make the residual, n layers add to it, and table E 
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # The sample is the paper's; its words are tokens 8 to 13. On paper each table gets a column of its own and a
-# 1 in the last column, so `x5`, token 12 at position 4 and block position 2, becomes $(12, 4, 2, 3)$.
-# (Tables of positions have $L + 1$ rows: the original kept one more for a sentinel.)
-# %% [markdown] zh 73da12
+# 1 in the last one, so `x5`, token 12 at position 4 and block position 2, becomes $(12, 4, 2, 3)$. (The
+# original kept one position more, for a sentinel.)
+# %% [markdown] zh bbfa91
 # ## 第 1 块：三张表，加起来
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # 样本还是论文里的；它的词是第 8 到 13 号 token。用纸笔算时，让每张表各占一列，最后一列都是 1，于是 `x5`，
-# 即位置 4、片段内位置 2 的第 12 号 token，变成 $(12, 4, 2, 3)$ 。（位置表有 $L + 1$ 行：原版多留了一行作哨
-# 兵。）
+# 即位置 4、片段内位置 2 的第 12 号 token，变成 $(12, 4, 2, 3)$ 。（原版多留了一个位置作哨兵。）
 # %% exact
 V, C, H, L = 14, 4, 2, 6
 example = build_example(range(8, 14), [(2, 3), (4, 6)], order=[1, 0])
@@ -127,9 +125,9 @@ print(f"row 6, {names[example.tokens[6]]}: {by_hand[6]}")
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 6))  # row 6 and its positions
 
 # %% [markdown]
-# In the library a table is an `nn.Embedding`. With our numbers in it, it must give our rows.
-# %% [markdown] zh 063681
-# 在库里，一张表就是一个 `nn.Embedding`。把我们的数填进去，应当得到同样的行。
+# In the library a table is an `nn.Embedding`:
+# %% [markdown] zh 16f010
+# 在库里，一张表就是一个 `nn.Embedding`：
 # %%
 torch.manual_seed(0)
 model = GLM(GLMConfig(V, C, num_layers=2, num_heads=H, max_positions=L, dropout=0.0))
@@ -159,12 +157,10 @@ fig.alt_text = "For each of the ten rows its row of each of the three tables, an
 # %% [markdown]
 # ## Block 2: LayerNorm
 # A LayerNorm brings a row to mean 0 and variance 1; then a learned weight and bias, initially 1 and 0, scale
-# and shift each column. On paper: $(1, 1, 3, 3)$ becomes $(-1, -1, 1, 1)$, and so does a row ten times as
-# large.
-# %% [markdown] zh 8e918e
+# and shift each column:
+# %% [markdown] zh 3ac36f
 # ## 第 2 块：LayerNorm
-# LayerNorm 把一行变成均值 0、方差 1；然后用学出来的权重和偏置（起初是 1 和 0）逐列缩放、平移。用纸笔
-# 算： $(1, 1, 3, 3)$ 变成 $(-1, -1, 1, 1)$ ，放大十倍的一行也是。
+# LayerNorm 把一行变成均值 0、方差 1；然后用学出来的权重和偏置（起初是 1 和 0）逐列缩放、平移：
 # %%
 def layer_norm(x, norm):
     centred = x - x.mean(-1, keepdim=True)
@@ -183,23 +179,45 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 
 # %% [markdown]
 # ## Block 3: attention, head by head
-# One matrix makes queries, keys and values: `qkv.weight` has $3C$ rows, first the queries, then keys, then
-# values, each head by head. Here $3C = 12$, $D = 2$:
-# %% [markdown] zh ad284c
+# One matrix makes queries, keys and values. Each head is the attention of chapter 06 on its own $D$ columns;
+# a last matrix mixes the heads. Here $C = 4$, $D = 2$:
+# %% [markdown] zh eac8e4
 # ## 第 3 块：注意力，一个头一个头地算
-# 一个矩阵同时给出查询、键和值：`qkv.weight` 有 $3C$ 行，先是查询，再是键，再是值，各自按头排列。这
-# 里 $3C = 12$ ， $D = 2$ ：
-# %% exact
+# 一个矩阵同时给出查询、键和值。每个头就是第 06 章的注意力，只用自己的 $D$ 列；
+# 最后一个矩阵把各个头混合起来。这里
+# $C = 4$ ， $D = 2$ ：
+# %% picture
 D = C // H
+fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+arrow = dict(arrowstyle="-|>", color=SOFT, lw=1)
 for row in range(0, 3 * C, D):
     part, column = divmod(row, C)
-    print(f"rows {row:2}, {row + 1:2} of qkv.weight: {'qkv'[part]} of head {column // D}")
+    head = column // D
+    fill = (BLUE, SKY, SAND)[part]
+    ax.add_patch(plt.Rectangle((2.6, row + 0.05), 1.6, D - 0.1, fc=fill, ec=INK, ls=("-", "--")[head]))
+    ink = "white" if part == 0 else INK
+    ax.text(3.4, row + D / 2, f"{'qkv'[part]}, head {head}", ha="center", va="center", color=ink, fontsize=9)
+    ax.text(2.5, row + D / 2, f"{row}, {row + 1}", ha="right", va="center", color=SOFT, fontsize=9)
+    ax.annotate("", (5.5, 3 + 6 * head), (4.25, row + D / 2), arrowprops=arrow)
+for head in range(H):
+    ax.text(6.2, 3 + 6 * head, f"attention\nof head {head}", ha="center", va="center", fontsize=9)
+    ax.add_patch(plt.Rectangle((5.5, 2 + 6 * head), 1.4, 2, fill=False, ec=INK, ls=("-", "--")[head]))
+    ax.annotate("", (7.6, 5.5 + head), (6.95, 3 + 6 * head), arrowprops=arrow)
+    ax.add_patch(plt.Rectangle((7.6, 5 + head), 0.75, 1, fc="white", ec=INK, ls=("-", "--")[head]))
+for x0, x1 in ((0.95, 1.85), (8.4, 8.85), (9.75, 10.2)):
+    ax.annotate("", (x1, 6), (x0, 6), arrowprops=arrow)
+ax.text(0.5, 6, "LN(x)\n(T, C)", ha="center", va="center")
+ax.text(7.97, 7.6, "joined\n(T, C)", ha="center", va="center", fontsize=9)
+ax.text(9.3, 6, "out\n(C, C)", ha="center", va="center", bbox=dict(boxstyle="square", fc="white", ec=INK))
+ax.text(3.4, -0.6, "rows of qkv.weight", ha="center", va="center", fontsize=9)
+ax.set(xlim=(0, 10.3), ylim=(12.1, -1))
+ax.axis("off")
+fig.alt_text = (
+    "The 12 rows of qkv.weight: rows 0 to 3 make queries, 4 to 7 keys, 8 to 11 values, two rows per head. "
+    "Each head attends with its own six rows; their results are joined and mixed by the matrix out."
+)
 
 
-# %% [markdown]
-# Each head is the attention of chapter 06 on its own $D$ columns; a last matrix mixes the heads.
-# %% [markdown] zh fbd8b3
-# 每个头就是第 06 章的注意力，只用自己的 $D$ 列；最后一个矩阵把各个头混合起来。
 # %%
 def attention(layer, x, part_a_len):
     T, C = x.shape
@@ -223,23 +241,20 @@ torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), libr
 
 # %% [markdown]
 # ## Block 4: the MLP
-# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each, a second one brings them back to
-# $C$.
+# Each row alone: one matrix widens it to $4C$ numbers, a GELU bends each, another brings them back to $C$.
 #
 # $$\text{GELU}(x) =
 #   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
 #
-# Nearly 0 on the left, nearly $x$ on the right. With width 1 and $up = (1, -1)$, $down = (1, -1)$ gives the
-# identity, and $down = (1, 1)$ nearly the absolute value.
-# %% [markdown] zh 466c5b
+# One number $x$, widened by $up = (1, -1)$:
+# %% [markdown] zh 2c490f
 # ## 第 4 块：MLP
 # 每一行单独处理：一个矩阵把它展宽到 $4C$ 个数，GELU 逐个弯一下，第二个矩阵再变回 $C$ 个。
 #
 # $$\text{GELU}(x) =
 #   \tfrac{x}{2}\Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\Bigr)$$
 #
-# 左边几乎是 0，右边几乎是 $x$ 。宽度为 1、 $up = (1, -1)$ 时， $down = (1, -1)$ 得到恒等函
-# 数， $down = (1, 1)$ 几乎就是绝对值。
+# 一个数 $x$ ，用 $up = (1, -1)$ 展宽：
 # %%
 def gelu(x):
     return x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -250,24 +265,45 @@ def mlp(layer, x):
     return hidden @ layer.down.weight.T + layer.down.bias
 
 
-print("   x   GELU(x)  GELU(-x)   down (1, -1)   down (1, 1)")
-for value in torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]):
-    a, b = gelu(value), gelu(0 - value)
-    print(f"{value:4.0f} {a:9.3f} {b:9.3f} {a - b:14.3f} {a + b:13.3f}")
 torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
+
+# %% picture
+fig, axes = plt.subplots(1, 3, figsize=(7, 2.3), sharex=True, sharey=True, layout="constrained")
+line = torch.linspace(-3, 3, 121)
+up = gelu(line), gelu(-line)
+axes[0].plot(line, up[0], color=RUST, lw=2)
+axes[0].plot(line, up[1], color=RUST, lw=1.2, ls="--")
+axes[0].text(-0.15, 2.4, "GELU(-x)", color=RUST, fontsize=9, ha="right")
+axes[0].text(0.15, 2.4, "GELU(x)", color=RUST, fontsize=9)
+for ax, curve, title in zip(
+    axes, (None, up[0] - up[1], up[0] + up[1]), ("up", "down (1, -1)", "down (1, 1)"), strict=True
+):
+    if curve is not None:
+        ax.plot(line, curve, color=BLUE, lw=2)
+    ax.set_title(title, fontsize=10)
+    ax.axhline(0, color=SOFT, lw=0.6)
+    ax.axvline(0, color=SOFT, lw=0.6)
+    ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=(-3, 0, 3), yticks=(-3, 0, 3))
+    ax.spines[:].set_visible(False)
+axes[1].text(0.4, -2, "the identity", fontsize=9)
+axes[2].text(0.4, -2, "nearly |x|", fontsize=9)
+fig.alt_text = (
+    "GELU is nearly 0 on the left and nearly x on the right. GELU(x) minus GELU(-x) is exactly x; their sum "
+    "is nearly the absolute value of x."
+)
 
 
 # %% [markdown]
 # ## Block 5: a layer
 # Attention and MLP each read a normalised copy and add to the raw row: *pre-LN*. The first transformers
-# normalised the sum instead, *post-LN* (exercise 2).
+# normalised the sum: *post-LN* (exercise 2).
 #
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# Checked against the library's `Layer` and PyTorch's `TransformerEncoderLayer` (whose mask is `True` where
-# a row may *not* look).
-# %% [markdown] zh 487c69
+# Checked against `Layer` and PyTorch's `TransformerEncoderLayer` (its mask is `True` where a row may *not*
+# look).
+# %% [markdown] zh cbc5ec
 # ## 第 5 块：一层
 # 注意力和 MLP 各读一份归一化后的副本，加到原来的行上：这叫 *pre-LN*。最早的 transformer 是对和做归一化，
 # 叫 *post-LN*（练习 2）。
@@ -275,13 +311,14 @@ torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 # $$x \leftarrow x + \text{attention}(\text{LN}_1(x)) \qquad
 #   x \leftarrow x + \text{MLP}(\text{LN}_2(x))$$
 #
-# 与库里的 `Layer` 和 PyTorch 的 `TransformerEncoderLayer` 对照（后者的掩码里，`True` 表示*不许*看）。
+# 与 `Layer` 和 PyTorch 的 `TransformerEncoderLayer` 对照（后者的掩码里，`True` 表示*不许*看）。
 # %%
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
     return x + mlp(layer, layer_norm(x, layer.norm2))
 
 
+# %% setup
 def pytorchs(layer, norm_first):
     """PyTorch's layer with the weights of ours."""
     C, H = layer.out.in_features, layer.num_heads
@@ -295,24 +332,25 @@ def pytorchs(layer, norm_first):
     return lambda x, mask: theirs(x[None], ~mask.dense())[0]
 
 
+# %%
 mine = layer_by_hand(layer, x, A)
 torch.testing.assert_close(mine, layer(x, batch.mask, "reference"))
 torch.testing.assert_close(mine, pytorchs(layer, norm_first=True)(x, batch.mask))
 
 
 # %% [markdown]
-# Dropout is off here (`dropout=0.0`). In training, minglm applies it to $x$ of block 1 and to what
-# attention and MLP add; the original also drops attention probabilities.
+# Dropout is off here. In training, minglm applies it to $x$ of block 1 and to what attention and MLP add; the
+# original also drops attention probabilities.
 #
 # ## Block 6: the head is table E again
-# After the last layer each row is normalised once more. The score of token $t$ is the product of the row with
-# row $t$ of $E$: the *tied* head. A whole GLM is these few lines:
-# %% [markdown] zh 3b059e
-# 这里关掉了 dropout（`dropout=0.0`）。训练时，minglm 把它用在第 1 块的 $x$ 上，以及注意力和 MLP 要加上去的
+# Each row is normalised once more. The score of token $t$ is its product with row $t$ of $E$: the *tied*
+# head. A whole GLM is these few lines:
+# %% [markdown] zh 58f2ec
+# 这里关掉了 dropout。训练时，minglm 把它用在第 1 块的 $x$ 上，以及注意力和 MLP 要加上去的
 # 部分；原版还丢弃注意力概率。
 #
 # ## 第 6 块：输出层又是表 E
-# 最后一层之后，每一行再归一化一次。token $t$ 的分数是这一行与 $E$ 的第 $t$ 行的内积：*共享*的输出层。整
+# 每一行再归一化一次。token $t$ 的分数是这一行与 $E$ 的第 $t$ 行的内积：*共享*的输出层。整
 # 个 GLM 就是这几行：
 # %%
 def glm_by_hand(model, example):
@@ -348,28 +386,43 @@ print("logits of all rows", tuple(mine.shape), "and of those that learn", tuple(
 #
 # 这里： $56 + 56 + 2 \cdot 244 + 8 = 608$ 。
 # %% exact
-for name, parameter in model.named_parameters():
-    if not name.startswith("layers.1"):
-        print(f"{name:32} {str(tuple(parameter.shape)):>8} {parameter.numel():4}")
-print("layers.1, the same again", sum(p.numel() for p in model.layers[1].parameters()))
-print("in all", model.num_parameters(), "and by the formula", num_parameters(model.config), "\n")
+print("counted", model.num_parameters(), "and by the formula", num_parameters(model.config))
+sizes = {name: GLMConfig(**PRESETS[name]["model"]) for name in ("page", "tiny", "small", "base", "large")}
+for name, config in sizes.items():
+    print(f"{name:6} {num_parameters(config):11,}")
 
-print("preset     weights   token table   attention       MLP")
-for name in ("page", "tiny", "small", "base", "large"):
-    config = GLMConfig(**PRESETS[name]["model"])
-    V, C, n = config.vocab_size, config.hidden_size, config.num_layers
-    total, table = num_parameters(config), V * C
-    looks, thinks = n * (4 * C * C + 4 * C), n * (8 * C * C + 5 * C)
-    print(f"{name:6} {total:11,} {table / total:13.0%} {looks / total:11.0%} {thinks / total:9.0%}")
+# %% picture
+fig, ax = plt.subplots(figsize=(6.6, 2.5), layout="constrained")
+for n, config in enumerate(sizes.values()):
+    V, C, n_layers, left = config.vocab_size, config.hidden_size, config.num_layers, 0
+    parts = [V * C, n_layers * (4 * C * C + 4 * C), n_layers * (8 * C * C + 5 * C)]
+    parts.append(num_parameters(config) - sum(parts))
+    for part, colour, ink in zip(parts, (SKY, SAND, RUST, SOFT), (INK, INK, "white", ""), strict=True):
+        share = part / num_parameters(config)
+        ax.barh(n, share, 0.72, left, color=colour, edgecolor="white")
+        if ink:
+            ax.text(left + share / 2, n, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=9)
+        left += share
+legend = ("token table", SKY), ("attention", SAND), ("MLP", RUST), ("positions and norms", SOFT)
+for at, (label, colour) in zip((0.02, 0.25, 0.45, 0.59), legend, strict=True):
+    ax.text(at, -0.85, "■", color=colour, va="center")
+    ax.text(at + 0.035, -0.85, label, va="center", fontsize=9)
+ax.set(yticks=range(len(sizes)), yticklabels=sizes, xlim=(0, 1), ylim=(4.5, -1.2), xticks=())
+ax.spines[:].set_visible(False)
+ax.tick_params(left=False)
+fig.alt_text = (
+    "Where the weights of five presets are: the token table has 9 to 24 percent of them. In every size the "
+    "MLPs hold twice as much as attention; positions and norms have a few percent."
+)
 
 # %% [markdown]
 # In every size the MLPs hold twice as much as attention.
 #
 # ## A new model knows nothing: $\ln V$
 # Fresh weights are small: all logits are near 0, all tokens about equally likely, and the loss is
-# $-\ln \tfrac{1}{V} = \ln V$. Check this first in any run. A loss far above it means a model that is sure and
-# wrong, as in the last two lines, where the token table was enlarged.
-# %% [markdown] zh 3d0dea
+# $-\ln \tfrac{1}{V} = \ln V$. Check this first in any run. A loss far above means sure and wrong, as in the
+# last two lines with an enlarged token table.
+# %% [markdown] zh 00c82a
 # 不管模型多大，MLP 的权重都是注意力的两倍。
 #
 # ## 新模型什么都不知道： $\ln V$
@@ -388,12 +441,12 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 
 # %% [markdown]
 # ## One batch by heart
-# The cheapest test of a network: can it bring the loss of a single batch to nearly 0? Eight proverbs, each
-# with its blank at tokens 2 to 4:
-# %% [markdown] zh 2185b3
+# The cheapest test: can a network bring the loss of a single batch to nearly 0? Eight proverbs, each with its
+# blank at tokens 2 to 4:
+# %% [markdown] zh 43649d
 # ## 背下一个批次
 # 检验网络最便宜的办法：它能不能把一个批次的损失降到几乎是 0？八句谚语，空都在第 2 到第 4 个 token：
-# %%
+# %% setup
 proverbs = """A rolling stone gathers no moss.
 Actions speak louder than words.
 Haste makes waste.
@@ -411,12 +464,11 @@ print(f"{len(samples)} samples, {len(batch.tokens)} rows; {len(batch.targets)} o
 print("|".join(map(tokenizer.token_str, samples[0].tokens.tolist())))
 
 # %% [markdown]
-# For comparison, a *blind* model learns with attention switched off: a row knows only its token and
-# positions. The `<|startofpiece|>` of all samples is then the same, with eight different targets: one guess
-# out of eight costs $\ln 8$. The other three rows can be told apart by their tokens.
-# %% [markdown] zh 4574de
-# 作为对照，让一个*失明*的模型在关掉注意力的情况下学：一行只知道自己的 token 和位置。这时所有样本
-# 的 `<|startofpiece|>` 都一样，却有八个不同的标签：八选一的猜测代价是 $\ln 8$ 。另外三行靠自己的 token 就
+# A *blind* model learns with attention switched off. The `<|startofpiece|>` of all samples is then the same,
+# with eight different targets: a guess costs $\ln 8$. The other three rows are told apart by their tokens.
+# %% [markdown] zh 00158d
+# 让一个*失明*的模型在关掉注意力的情况下学。这时所有样本的 `<|startofpiece|>` 都一样，却有八个不同
+# 的标签：猜一次的代价是 $\ln 8$ 。另外三行靠自己的 token 就
 # 能区分。
 # %%
 firsts = batch.targets[::4].tolist()  # four rows learn in each sample
@@ -465,9 +517,9 @@ ax.spines[["top", "right"]].set_visible(False)
 fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
 
 # %% [markdown]
-# This test finds a loose wire, but no wrong mask: a model that cheats gets there too (chapter 06). What each
-# row finds likeliest, given the right tokens before it:
-# %% [markdown] zh 2da625
+# This test finds a loose wire, but no wrong mask: a cheating model gets there too (chapter 06). What each row
+# finds likeliest, given the right tokens before it:
+# %% [markdown] zh 3cca9c
 # 这个检验能查出松掉的线，但查不出错的掩码：作弊的模型也能通过（第 06 章）。给出前面正确的 token，每一行认
 # 为最可能的是：
 # %%
@@ -481,13 +533,13 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 
 
 # %% [markdown]
-# **Remember:** three tables make the residual, each layer adds attention and an MLP to it, and the token
-# table reads it out. Only attention looks at other rows. A new model starts at $\ln V$, and a correctly
-# wired one learns one batch by heart.
+# **Remember:** three tables make the residual, each layer adds attention and an MLP, and the token table
+# reads it out. Only attention looks at other rows. A new model starts at $\ln V$; a correctly wired one
+# learns one batch by heart.
 #
 # ## Exercises
 # **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-# %% [markdown] zh 5838cc
+# %% [markdown] zh 46e921
 # **记住：** 三张表构成残差，每一层把注意力和 MLP 加上去，最后由词表读出来。只有注意力会看别的行。新模型
 # 从 $\ln V$ 起步，接线正确的模型能背下一个批次。
 #
@@ -520,12 +572,12 @@ def key_rows(head, C, H): ...  # your answer
 # %% [markdown]
 # **2. ★★★** Write `post_ln(layer, x, mask)`: the same weights, but each LayerNorm comes *after* its sum, and
 # attention and MLP read the row as it is. Start from
-# `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, which gives `q`, `k` and `v`, and use
-# `minglm.masked_attention`. (`layer.project` normalises first, so it does not help.)
-# %% [markdown] zh 1d8851
+# `q, k, v = layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)`, and use `minglm.masked_attention`.
+# (`layer.project` normalises first.)
+# %% [markdown] zh add5b2
 # **2. ★★★** 写出 `post_ln(layer, x, mask)`：权重不变，但每个 LayerNorm 放在相加*之后*，注意力和 MLP 直接
-# 读原来的行。从 `layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)` 开始，它给
-# 出 `q`、`k` 和 `v`，再用 `minglm.masked_attention`。（`layer.project` 会先归一化，所以用不上。）
+# 读原来的行。从 `q, k, v = layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)` 开始，
+# 再用 `minglm.masked_attention`。（`layer.project` 会先归一化。）
 # %% check
 def check_post_ln(post_ln):
     torch.manual_seed(1)
@@ -551,15 +603,12 @@ def post_ln(layer, x, mask): ...  # your answer
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`. New there: the last layer
-#   computes only the rows that learn.
-# - `GLM.initialise`: the two matrices that write to the residual start smaller than the others.
-# - [`tests/test_model.py`](../tests/test_model.py): `test_one_batch_can_be_learned_by_heart`.
+# - [`minglm/model.py`](../minglm/model.py): `Layer.forward`, then `GLM.hidden`, whose last layer computes
+#   only the rows that learn. `GLM.initialise`: the two matrices that write to the residual start smaller.
 # - Next: [pretraining with all three objectives](08_full_pretraining.md).
-# %% [markdown] zh b6023e
+# %% [markdown] zh 6c2a1d
 # ## 延伸阅读
-# - [`minglm/model.py`](../minglm/model.py)：先看 `Layer.forward`，再看 `GLM.hidden`。那里新增的一点：最后
-#   一层只算要学的行。
-# - `GLM.initialise`：往残差里写的两个矩阵，起初比别的小。
-# - [`tests/test_model.py`](../tests/test_model.py)：`test_one_batch_can_be_learned_by_heart`。
+# - [`minglm/model.py`](../minglm/model.py)：先看 `Layer.forward`，再看 `GLM.hidden`，
+#   它的最后一层只算要学的行。
+#   `GLM.initialise`：往残差里写的两个矩阵，起初比别的小。
 # - 下一章：[用三种预训练目标做预训练](08_full_pretraining.zh.md)。
