@@ -65,8 +65,8 @@ for n, order in enumerate(([0, 1], [1, 0])):
     example, y = numbered(build_example(IDS, SPANS, order)), 34 + 76 * n
     canvas.text(14, y, "first blank first" if n == 0 else "second blank first", ha="left")
     for i in range(6):
-        x, span = 150 + 56 * i, order[0] if i == 5 else -1
-        canvas.chip(x, y - 13, 50, 26, NAMES[int(example.tokens[i])], span=span)
+        x = 150 + 56 * i
+        canvas.chip(x, y - 13, 50, 26, NAMES[int(example.tokens[i])])
         canvas.text(x + 25, y + 25, str(example.position_ids[i]), colour=SOFT)
     canvas.line((486, y), (522, y), colour=SOFT)
     canvas.line((515, y - 4), (522, y), (515, y + 4), colour=SOFT)
@@ -213,6 +213,7 @@ fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.9), layout="constrained", sharey=
 for ax, n, title in zip(axes, (1, 4), ("a blank of 1", "a blank of 4"), strict=True):
     towers(ax, explain(["a", "b", *"wxyz"[:n], "c"], [(2, 2 + n)], [0]))
     ax.set(title=title, ylim=(-0.6, 5.6), yticks=range(6))
+axes[0].set_ylabel("block position")
 fig.alt_text = "A blank of one word and one of four: Part A is the same four tokens, the towers differ."
 
 
@@ -286,8 +287,8 @@ for layers in (1, 2):
 #
 # ## 原版代码
 # 原版把片段叫作 block，两个编号是 `position_ids[:, 0]` 和 `[:, 1]`
-# （[全部名称](../README.zh.md#与原版代码的名称对照)）。下面是它（提交 4f61ed7）输出的一个样本：35 个 token id，
-# 两个片段，特殊 token 用它自己的 id。我们的结果和它一样吗？
+# （[全部名称](../README.zh.md#与原版代码的名称对照)）。下面是它（提交 4f61ed7）输出的一个样本：
+# 35 个 token id，两个片段，特殊 token 用它自己的 id。我们的结果和它一样吗？
 # %% exact
 numbers = """1 51 114 25 31 150 37 10 27 142 67 22 35 124 120 30 10 154 121 28 157 10 162 28 160 162 114
 10 24 155 47 87 120 10 0"""
