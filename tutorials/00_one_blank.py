@@ -10,7 +10,7 @@
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
 #   answers.
 # - **You need** Python and a little PyTorch.
-# %% [markdown] zh 9e1417
+# %% [markdown] zh 10ee80
 # # 00 一个空
 # *GLM 在做什么？*
 #
@@ -44,7 +44,7 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 # %% [markdown]
 # ## A small world
 # Nine facts, told in six forms with ten openings (`minglm/data/toy.py`):
-# %% [markdown] zh af5df2
+# %% [markdown] zh 0d6604
 # ## 一个小世界
 # 九条事实，用六种句式、十种开头讲出来（`minglm/data/toy.py`）：
 # %% picture
@@ -65,7 +65,7 @@ canvas.finish(154, "Nine animals in three places, three in each, every one with 
 
 # %% [markdown]
 # One sentence per animal is held out, to ask about later.
-# %% [markdown] zh
+# %% [markdown] zh c8f685
 # 每种动物留出一句不给模型读，留着以后提问。
 # %% exact
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
@@ -84,13 +84,13 @@ print("the question:", QUESTION, sep="\n    ")
 # clue.
 #
 # ## Before
-# A tokenizer turns text into numbers, one per word, piece of a word or mark. The network is a small GLM with
-# random weights, and its answer is rubbish.
-# %% [markdown] zh e0131a
+# A tokenizer turns text into numbers, one per word, piece of a word or mark. A small GLM with random weights
+# answers rubbish:
+# %% [markdown] zh bbcb9a
 # 只有最后一个词能说明是哪种动物：从左往右读的模型，得在看到任何线索之前就回答。
 #
 # ## 训练之前
-# 分词器把文本变成数字，一个词、一个词的片段或一个标点各一个。网络是一个权重随机的小 GLM，它的回答是一派胡言。
+# 分词器把文本变成数字，一个词、一个词的片段或一个标点各一个。权重随机的小 GLM，回答是一派胡言：
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -114,7 +114,7 @@ before = probabilities(QUESTION)
 # ## What it learns from
 # Two spans are cut out of a sentence. **Part A** is what the model reads first, **Part B** what it then
 # writes, blank by blank in random order. (`[M]` is short for `[MASK]`.)
-# %% [markdown] zh a51839
+# %% [markdown] zh f7a9eb
 # ## 它从什么里学
 # 从一句话里挖掉两个片段。**Part A** 是模型先读的，**Part B** 是它随后写的，一个空一个空地写，顺序随
 # 机。（`[M]` 是 `[MASK]` 的简写。）
@@ -142,7 +142,7 @@ with_a_row_marked()
 # In this course one token of a sample is called a **row**, because it is one row of this mask: it may look
 # at the coloured cells. Its two positions say which blank it belongs to, and where inside. The first row is
 # number 0. The same mask, cell by cell:
-# %% [markdown] zh 528bb6
+# %% [markdown] zh d2fbd4
 # 在这门课里，样本的一个 token 称为一**行**（row），因为它是这个掩码的一行：有颜色的格子就是它可以看的。
 # 它的两个位置说明它属于哪个空、是空里的第几个。第一行的编号是 0。同一个掩码，可以逐格查看：
 # %%
@@ -153,7 +153,7 @@ Explorer(d, (9, 8))
 # Each row of Part B predicts the next token of its blank. Its *surprise* is minus the log-probability of the
 # right one; the loss is the mean over the $M$ rows with a target:
 # $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$.
-# %% [markdown] zh 7e2713
+# %% [markdown] zh 938457
 # Part B 的每一行预测它所在的空的下一个 token。它的*意外程度*（surprise）是正确答案的负对数概率；损失就
 # 是 $M$ 个有标签的行的平均： $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$ 。
 # %%
@@ -180,8 +180,8 @@ assert abs(untrained.mean() - model.loss(batch).item()) < 1e-4
 #
 # ## Training
 # Each step cuts new blanks into 32 sentences and changes every weight a little so that the loss falls. It
-# takes about a minute; your numbers may differ a little.
-# %% [markdown] zh 7f3248
+# takes about a minute; your numbers may differ.
+# %% [markdown] zh ea3bf4
 # 什么都不知道的模型给 $V$ 个 token 各 $1/V$ 的概率，所以它的损失是 $\ln V$ 。
 #
 # ## 训练
@@ -220,7 +220,7 @@ fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off abov
 
 # %% [markdown]
 # The loss cannot reach 0: after `Today`, nothing tells `the` from `our`.
-# %% [markdown] zh
+# %% [markdown] zh 4242e2
 # 损失降不到 0：`Today` 后面是 `the` 还是 `our`，没有任何东西能说明。
 # %% picture
 trained = surprises()
@@ -247,7 +247,7 @@ fig.alt_text = (
 # %% [markdown]
 # ## After
 # The same question, about a sentence that the model has never read:
-# %% [markdown] zh aea070
+# %% [markdown] zh d6e1f7
 # ## 训练之后
 # 还是那个问题，句子是模型从没读过的：
 # %%
@@ -269,9 +269,9 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# With half of the question missing, the first text below leaves three animals possible, the second one.
-# %% [markdown] zh 7f8581
-# 问题少了一半时，下面第一段文本里三种动物都有可能，第二段里只剩一种。
+# With half of the question missing, the place leaves three animals possible, the food only one:
+# %% [markdown] zh cda169
+# 问题少了一半时，只有地点，三种动物都有可能；只有食物，就只剩一种：
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -284,7 +284,7 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
 
 # %% [markdown]
 # All nine held-out sentences; nothing says how many words a blank holds:
-# %% [markdown] zh 0b6006
+# %% [markdown] zh b65bcd
 # 留出的九句话都来试一遍；没有任何东西说明一个空里有几个词：
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
@@ -300,7 +300,7 @@ print("\ncorrect, of nine each:", correct)
 # %% [markdown]
 # ## A model that has read stories
 # A larger one comes with minglm, trained mainly on simple stories, plus some Jane Austen and Bible verses:
-# %% [markdown] zh e306c7
+# %% [markdown] zh 706174
 # ## 读过故事的模型
 # minglm 自带一个大一些的模型，主要读简单的故事，也读了一点简·奥斯汀和圣经：
 # %%
@@ -323,9 +323,9 @@ for text in (
 # is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.
 #
 # ## Exercises
-# **1. ★** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
-# the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-# %% [markdown] zh e6eab5
+# **1. ★** Spans `(start, end)`, `end` not included, are cut out of $L$ tokens. Write `count_rows(L, spans)`:
+# how many rows has the sample, both parts together?
+# %% [markdown] zh ca172e
 # GLM 的主张是：几乎所有任务都能写成这样一个空：一个标签、一段译文、一段续写。
 #
 # **记住：** GLM 从文本里挖掉一些片段，再学着把它们一个 token 一个 token 地写回来。Part A 是文本，每个空换
@@ -355,11 +355,10 @@ def count_rows(L, spans): ...  # your answer
 
 
 # %% [markdown]
-# **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
-# front of each span, and the spans in the given order.
-# %% [markdown] zh dede56
-# **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`，片
-# 段按给定的顺序排列。
+# **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with an `"[S]"`
+# in front of each span.
+# %% [markdown] zh e08c3c
+# **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`。
 # %% check
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()

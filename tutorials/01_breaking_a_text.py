@@ -6,7 +6,7 @@
 #
 # - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
 # - **You need** [chapter 00](00_one_blank.md).
-# %% [markdown] zh 3c988e
+# %% [markdown] zh cc992f
 # # 01 给文本挖空
 # *空是怎样选出来的？*
 #
@@ -39,7 +39,7 @@ LOOK = THEMES["light"]
 # ## Six words by hand
 # The paper's example: in the text $x_1 \ldots x_6$, blank $x_3$ and $x_5, x_6$. A *span* is half-open and
 # counted from 0: `Span(2, 3)` and `Span(4, 6)`. In Part B the second one comes first.
-# %% [markdown] zh c1a8ce
+# %% [markdown] zh c2a97c
 # ## 动手挖六个词
 # 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。挖掉的一段叫一个
 # *片段*（span），记成左闭右开的区间，从 0 数起：`Span(2, 3)` 和 `Span(4, 6)`。
@@ -85,7 +85,7 @@ Explorer(d)  # change the spans and their order in it
 #
 # Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the earlier spans of Part B, and $s_{i,\lt j}$ the
 # beginning of this one. Each time a text is read, one order is drawn.
-# %% [markdown] zh d3c5be
+# %% [markdown] zh 4c3902
 # 空本身不透露长度，得由模型自己决定。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
 # 预训练目标就是：
 #
@@ -103,7 +103,7 @@ Explorer(d)  # change the spans and their order in it
 # Lengths follow a Poisson distribution with $\lambda = 3$, without $n = 0$, renormalised:
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
-# %% [markdown] zh a1fb5f
+# %% [markdown] zh a6e0a1
 # ## 片段多长：token 预训练目标
 # 长度服从 $\lambda = 3$ 的泊松分布，去掉 $n = 0$，再重新归一化：
 #
@@ -119,7 +119,7 @@ assert np.allclose(cdf, np.cumsum(law))
 # %% [markdown]
 # Draw lengths until 15 % of the tokens are blanked; the last may exceed this budget. `Rng(0, n)` *names* a
 # stream of random numbers: text n gets the same blanks at any time and on any machine.
-# %% [markdown] zh b11ade
+# %% [markdown] zh 387e9e
 # 一直采样到挖掉的 token 满 15% 为止，这就是预算（budget），最后一个片段允许超出。
 # `Rng(0, n)` 给一串随机数起了*名字*：第 n 段文本无论什么时候、在哪台机器上，挖出的空都一样。
 # %% exact
@@ -166,7 +166,7 @@ fig.alt_text = (
 # %% [markdown]
 # A trap: the last length is more likely a long one. Long blanks would gather at the ends of texts, so the
 # lengths are shuffled before they are placed. The library's `sample_spans`:
-# %% [markdown] zh 5eae1b
+# %% [markdown] zh f2fc7b
 # 这里有一个陷阱：最后抽到的长度往往偏长。如果照抽出的先后放进文本，长空就都挤到文本末尾去了。
 # 所以要先把长度打乱，再分配位置。库里的 `sample_spans`：
 # %%
@@ -174,11 +174,11 @@ fig_spans([128] * (500 if FAST else 2000), width=700)
 
 
 # %% [markdown]
-# ## Where: collapse each span to a point, drop the points, expand
-# Two spans must not touch. So collapse each span, with the gap after it (the last one has none), to a point.
-# Of a text of 10 with lengths 2 and 3, 10 - 5 - 2 + 1 = 4 tokens are left, with five slots for the points.
-# Draw two slots, sort them, expand.
-# %% [markdown] zh 02a40e
+# ## Where: collapse, drop, expand
+# Two spans must not touch. So collapse each one, with the gap after it (the last has none), to a point. Of a
+# text of 10 with lengths 2 and 3, 10 - 5 - 2 + 1 = 4 tokens are left, with five slots for the points. Draw
+# two slots, sort them, expand.
+# %% [markdown] zh 8ffe6c
 # ## 放在哪里：缩成点，撒下去，再还原
 # 两个片段不能挨着，否则就连成一个了。所以先把每个片段连同它后面的间隔缩成一个点
 # （最后一个片段后面不用留间隔）。
@@ -237,7 +237,7 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 # %% [markdown]
 # Every layout can come up, though not equally often, as in the original code. The first token, `[CLS]`, is
 # never blanked, so everything moves by one; that is all of `token_spans`:
-# %% [markdown] zh debdf8
+# %% [markdown] zh e62bff
 # 每种布局都可能出现，但机会不完全均等，原版代码也是这样。文本的第一个 token 是 `[CLS]`，永远不挖，
 # 所以整体要后移一位；`token_spans` 做的就是这些：
 # %% exact
@@ -260,26 +260,26 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 #
 # | objective | blanked | mask |
 # |---|---|---|
-# | `"token"` | many short spans, 15 % of the tokens | `[MASK]`, here `[M]` |
-# | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]`, here `[sM]` |
-# | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]`, here `[gM]` |
+# | `"token"` | many short spans, 15 % of the tokens | `[MASK]` |
+# | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]` |
+# | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]` |
 #
-# The original code puts half of the document spans at the end and half anywhere; its multi-task models go
-# down to 25 %. GLM-Base and GLM-Large learned short spans alone, GLM-Doc also documents, GLM-Sent also
-# sentences; only the 2B, 10B and Chinese models mix all three, one per batch. minglm draws one per sample, in
-# shares of its own choice (chapter 08).
-# %% [markdown] zh 062a6f
+# The paper does not say where the document span is; the original code puts half of them at the end and half
+# anywhere, and the released multi-task models go down to 25 %. GLM-Base and GLM-Large learned short spans
+# alone, GLM-Doc also documents, GLM-Sent also sentences; only the 2B, 10B and Chinese models mix all three,
+# one per batch. minglm draws one per sample, in shares of its own choice (chapter 08).
+# %% [markdown] zh dba551
 # ## 三种预训练目标
 # 挖短空，学的是词。要学会写句子、写整篇文章，GLM 还有另外两种预训练目标，各用各的掩码 token，
 # 好让模型知道这次要填什么。
 #
 # | 预训练目标 | 挖掉什么 | 掩码 token |
 # |---|---|---|
-# | `"token"` | 许多短片段，共占 15% 的 token | `[MASK]`，这里写作 `[M]` |
-# | `"sentence"` | 整句整句地挖，挖满 15% 为止 | `[sMASK]`，这里写作 `[sM]` |
-# | `"document"` | 一个片段，占全文的 50% 到 100%，这里放在末尾 | `[gMASK]`，这里写作 `[gM]` |
+# | `"token"` | 许多短片段，共占 15% 的 token | `[MASK]` |
+# | `"sentence"` | 整句整句地挖，挖满 15% 为止 | `[sMASK]` |
+# | `"document"` | 一个片段，占全文的 50% 到 100%，这里放在末尾 | `[gMASK]` |
 #
-# 原版代码把 document 片段一半放在末尾，一半放在任意位置；它的多任务模型下限是 25%。
+# 论文没有说 document 片段在哪里：原版代码一半放在末尾，一半放在任意位置；发布的多任务模型下限是 25%。
 # 也不是每个模型都用全三种：GLM-Base 和 GLM-Large 只学短片段，GLM-Doc 加上 document，
 # GLM-Sent 加上 sentence；只有 2B、10B 和中文模型三种都混，而且一个 batch 只用一种。
 # minglm 则每个样本各抽一种，比例（见第 08 章）是它自己定的。
@@ -323,7 +323,7 @@ canvas.finish(
 # %% [markdown]
 # The document span includes `[EOS]`, so the model learns where a text ends. Twelve draws of each, one per
 # line; grey lines mark the ends of sentences.
-# %% [markdown] zh 506fb9
+# %% [markdown] zh d329d9
 # document 片段连 `[EOS]` 一起挖掉：模型由此学会文章在哪里结束。每种预训练目标各抽十二次，一次画一行；
 # 灰色竖线是句子的结尾。
 # %% picture
@@ -350,7 +350,7 @@ fig.alt_text = (
 # %% [markdown]
 # ## Back again
 # Every row of Part B carries the position of its `[M]`, so the text can be put back together:
-# %% [markdown] zh 6d50a9
+# %% [markdown] zh 3b3480
 # ## 拼回原文
 # Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
@@ -368,7 +368,7 @@ assert again == text
 
 # %% [markdown]
 # The library's `restore` does this with ids, for any text, objective and order:
-# %% [markdown] zh ba98cf
+# %% [markdown] zh 90933d
 # 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立：
 # %% check
 tried = Counter()
@@ -385,7 +385,7 @@ print("spans cut out and put back:", dict(tried))
 
 # %% [markdown]
 # Positions alone decide: exchange them, and the pieces end up in each other's blanks.
-# %% [markdown] zh
+# %% [markdown] zh ff443c
 # 起作用的只有位置：把两个片段的位置对调，它们就会填进对方的空里。
 # %% exact
 example = build_example(range(100, 110), [(2, 3), (5, 8)], [1, 0])
@@ -396,14 +396,14 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 
 
 # %% [markdown]
-# **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, the spans
-# in random order. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and placed without
+# **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in random
+# order of the spans. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and placed without
 # touching. Positions alone put the text back together.
 #
 # ## Exercises
 # **1. ★★ From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
 # spans.
-# %% [markdown] zh eefc8b
+# %% [markdown] zh 708140
 # **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
 # 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
 #
@@ -449,10 +449,9 @@ def check_mean_blanked(answer):
 # check_mean_blanked(...)
 
 # %% [markdown]
-# **3. ★★ A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
-# blanked, and in which order are they in Part B? Answer `(spans, order)`: half-open pairs in text order,
-# and a permutation counted from 0.
-# %% [markdown] zh 177065
+# **3. ★★ A broken proverb.** The rows of a sample, with their positions. Which spans were blanked, and in
+# which order are they in Part B? Answer `(spans, order)`: pairs in text order, and a permutation from 0.
+# %% [markdown] zh 46f881
 # **3. ★★ 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 # %% exact

@@ -6,7 +6,7 @@
 #
 # - **After this chapter you can** write down both positions of any sample, and ask for any blank.
 # - **You need** [chapter 01](01_breaking_a_text.md): spans, Part A, Part B.
-# %% [markdown] zh 8a011c
+# %% [markdown] zh e19d83
 # # 02 两个位置
 # *模型怎么知道在填哪个空，又填到了空里的第几个词？*
 #
@@ -78,7 +78,7 @@ canvas.finish(142, "The same six tokens, numbered 0 to 5, twice: once x3 is the 
 # %% [markdown]
 # The same six tokens at the same places, with two answers: the best a model can do is to give each one half,
 # which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn both orders:
-# %% [markdown] zh 68f4b0
+# %% [markdown] zh 159a38
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。让两个极小的模型来学这两种顺序：
 # %%
@@ -128,7 +128,7 @@ fig.alt_text = (
 # ## Which blank, and where inside
 # The first number is the *position*, the second the *block position*. To find them, walk through the text,
 # one step per token and one per span:
-# %% [markdown] zh 1b7bc5
+# %% [markdown] zh f3034e
 # 只有依次编号时，第一个词始终像抛硬币。有了 GLM 的位置，就不必再抛硬币。
 #
 # ## 哪个空，空里的第几个
@@ -168,7 +168,7 @@ for n in range(200):  # the library agrees, on random texts too
 
 # %% [markdown]
 # The largest position is within Part A: Part B takes no positions of its own.
-# %% [markdown] zh 13be16
+# %% [markdown] zh 5ae1e8
 # 最大的位置在 Part A 里：Part B 不占新的位置。
 # %%
 Explorer(d)  # exchange the two spans: the positions stay
@@ -205,7 +205,7 @@ fig.alt_text = (
 # %% [markdown]
 # No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.) In any order of
 # the spans, the same tokens are at the same places. And the line does not tell how long an answer is:
-# %% [markdown] zh 4129dc
+# %% [markdown] zh 5937cd
 # 没有两行占同一个点（如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合）。无论片段按什么顺序，
 # 同样的 token 总在同样的点上。而底下那条线不透露答案有多长：
 # %% picture
@@ -238,7 +238,7 @@ assert len({place[:2] for place in every[0]}) == len(every[0]) and len({frozense
 #
 # Without $Q$, the rows of a span share one place. Row `c` of a span `a b c` sees the same tokens as in its
 # twin `b a c`. Does its output differ? Random weights are enough to find out.
-# %% [markdown] zh 4a34c4
+# %% [markdown] zh 3d4057
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
 #
@@ -281,7 +281,7 @@ for layers in (1, 2):
 # It calls a span a block, and the two numbers `position_ids[:, 0]` and `[:, 1]`
 # ([all names](../README.md#what-the-original-calls-things)). A sample that it returned (commit 4f61ed7): 35
 # token ids, two spans, its own special ids. Is ours the same?
-# %% [markdown] zh 914dd5
+# %% [markdown] zh 59c68e
 # 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
 # 也就是说，掩码本身就透露了顺序。（后来的 GLM-130B 就靠这一点，不要第二个编号了，见第 10 章。）
 #
@@ -311,7 +311,7 @@ assert example.part_a_len == 32
 # ## Asking for a blank
 # At inference the position of `[S]` chooses the blank. The model that learned the six words, with a single
 # row of Part B:
-# %% [markdown] zh 17977c
+# %% [markdown] zh bc2da8
 # ## 指定填哪个空
 # 推理时，由 `[S]` 的位置指定填哪个空。拿前面学会了六个词的模型来问，Part B 只放一行：
 # %%
@@ -341,7 +341,7 @@ fig.alt_text = "With S at position 2 the model answers x3, with S at position 4 
 # ## Exercises
 # **1. ★★★ Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`,
 # which takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
-# %% [markdown] zh 8183ba
+# %% [markdown] zh 1099cb
 # **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
 # `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
 #

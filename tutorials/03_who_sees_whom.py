@@ -6,7 +6,7 @@
 #
 # - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
 # - **You need** [chapter 01](01_breaking_a_text.md), and [02](02_two_positions.md) for the positions.
-# %% [markdown] zh 97bc50
+# %% [markdown] zh ba69a6
 # # 03 谁能看到谁
 # *掩码的形状从何而来？*
 #
@@ -31,23 +31,17 @@ torch.set_num_threads(1)  # everything here is tiny
 LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 
 # %% [markdown]
-# ## The rows
-# The paper's example (figure 2). Full colour is what a frame adds.
-# %% [markdown] zh 53e84c
-# ## 有哪些行
-# 论文的例子（图 2）。颜色最浓的是这一步新加的。
+# ## What is known when
+# The paper's example (its figure 2), and the view of row 6. A model that really fills this blank has the text
+# with its blanks, and what is written so far.
+# %% [markdown] zh 97fe6a
+# ## 什么时候知道什么
+# 论文的例子（图 2），从第 6 个 token（掩码的第 6 行）看出去。真正填空的时候，手里只有带空的文本，
+# 加上已经写好的部分。
 # %%
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
 T, A = len(d), d.part_a_len
-draw("film", derivation=d, width=580)
 
-
-# %% [markdown]
-# ## What is known when
-# A model that really fills a blank has the text with its blanks, and what is written so far. Row 6:
-# %% [markdown] zh
-# ## 什么时候知道什么
-# 真正填空的时候，手里只有带空的文本，加上已经写好的部分。第 6 个 token（掩码的第 6 行）：
 # %% picture
 ROW, side = 6, 56
 canvas = Canvas("light", 620)
@@ -83,7 +77,7 @@ canvas.finish(
 # 1. Part A is known from the beginning: every row sees all of it, left and right.
 # 2. Part A is read before anything is written: it never sees Part B.
 # 3. A row of Part B sees itself and what was written before it, earlier spans included.
-# %% [markdown] zh b0d05b
+# %% [markdown] zh 304c8f
 # 于是有两个要求：
 #
 # - *还没写出来的，谁也不能看。* 否则训练时看得到的答案，生成时却没有。
@@ -130,9 +124,9 @@ canvas.finish(
 
 
 # %% [markdown]
-# Queries down, keys across. In every row the open cells are one stretch from key 0. Row 6, and the answer
-# that it must not see:
-# %% [markdown] zh af1859
+# Queries down, keys across; in every row the open cells are one stretch from key 0. Row 6, and what it must
+# not see:
+# %% [markdown] zh d7470f
 # 竖着是 query，横着是 key。每一行的可见格子都是连续的一段，从第 0 个 key 开始。第 6 行和它不该看到的答案：
 # %%
 Explorer(d, (6, 7))
@@ -141,7 +135,7 @@ Explorer(d, (6, 7))
 # %% [markdown]
 # ## By loops, and by one line
 # Sentence 2 comes for free: in a row of Part A, `j <= i` opens nothing outside of Part A.
-# %% [markdown] zh cc47ba
+# %% [markdown] zh 3441e4
 # ## 用循环写，用一行写
 # 第 2 句不用写：在 Part A 的行里，`j <= i` 能打开的格子本来就都在 Part A 里。
 # %% exact
@@ -171,7 +165,7 @@ print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
 # `GLMMask` holds $A$ and the lengths of the samples, and builds a grid only on request.
-# %% [markdown] zh 101e68
+# %% [markdown] zh 489d37
 # ## 用一个整数写
 # 既然一行可见的总是最前面的若干个 key，说出个数就够了。个数取两者中较大的：整个 Part A，
 # 或者从头到这一行为止。
@@ -211,7 +205,7 @@ canvas.finish(
 
 # %% [markdown]
 # $A$ is the only dial. Our ten rows, with tokens, positions and targets:
-# %% [markdown] zh 3135bd
+# %% [markdown] zh ab29b8
 # $A$ 是唯一的旋钮。下面是我们这十行，每行的 token、位置和标签都列在旁边：
 # %%
 draw("mask", derivation=d, width=620)
@@ -220,7 +214,7 @@ draw("mask", derivation=d, width=620)
 # ## Neighbours
 # A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`, *cumulative
 # sequence lengths of the queries*), keeps neighbours apart.
-# %% [markdown] zh ef13e1
+# %% [markdown] zh 2d0939
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
 # 谁就都看不到邻居了。
@@ -233,7 +227,7 @@ fig_batch([d, explain(["y1", "y2", "y3", "y4"], [(1, 4)], [0])], width=560)
 # ## A ripple
 # What a row may not see cannot change it, not by a single bit. So take a GLM with random weights, change one
 # token, and see which outputs change.
-# %% [markdown] zh e717ee
+# %% [markdown] zh 492558
 # ## 一圈涟漪
 # 一行看不到的东西，影响不了它：不是“几乎不影响”，而是一个比特都不变。
 # 所以取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
@@ -270,7 +264,7 @@ for j in (7, 9, 1):
 
 # %% [markdown]
 # `x6` changes itself and what is written after it:
-# %% [markdown] zh e1b889
+# %% [markdown] zh 196ae6
 # 改 `x6`，变的是它自己和写在它后面的行：
 # %% picture
 size = change(model, mask, 7)
@@ -310,7 +304,7 @@ for layers in (1, 2, 4):
 # In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: the mask of two layers is the
 # mask multiplied by itself. GLM's mask survives this product. Now break sentence 2: let Part A see
 # everything, and leave the rows of Part B, the only ones that learn.
-# %% [markdown] zh 7ba93c
+# %% [markdown] zh 63f66a
 # ## 为什么层数再多，也看不到更远
 # 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
 # 两层合起来的掩码，就是掩码乘以它自己。GLM 的掩码经得起这一乘：`i` 能看第 `j` 行，那么 `j` 看过的，
@@ -370,8 +364,8 @@ fig.alt_text = (
 # %% [markdown]
 # `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two, `x6` goes to
 # Part A, and from there to row 6, which has to say `x6`: a fine loss, and a model that cannot write. (Ten
-# leaks that really happened are in the [museum of mask bugs](museum.md).)
-# %% [markdown] zh 0f6051
+# real leaks: the [museum of mask bugs](museum.md).)
+# %% [markdown] zh b3b4dc
 # 打 `!` 的地方就是泄露。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
 # `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
 # 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
@@ -382,8 +376,8 @@ fig.alt_text = (
 #
 # ## Exercises
 # **1. ★★ Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
-# this list, as a list. (The sample has at least one row. Some lists have two such values.)
-# %% [markdown] zh a3cbeb
+# this list, as a list. (There is at least one row. Some lists have two such values.)
+# %% [markdown] zh ffa512
 # **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
 # 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
 #
@@ -438,9 +432,8 @@ def open_cells(T, A): ...  # your answer
 
 # %% [markdown]
 # **3. ★★★ The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows
-# can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
-# integers is wrong and still gives no answer away.
-# %% [markdown] zh 06415e
+# see the very token that they have to say? Answer with `{6: [...], ...}`. (One of them gives nothing away.)
+# %% [markdown] zh 439420
 # **3. ★★★ 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
 # %% check
@@ -462,16 +455,13 @@ def check_cheating_rows(rows):
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row` and `GLMMask`, also with fewer queries than keys,
-#   as in writing with a cache.
+# - [`minglm/mask.py`](../minglm/mask.py): the rule and `GLMMask`, also for writing with a cache.
 # - [`csrc/mask.h`](../csrc/mask.h): the same rule for C++ and CUDA.
-# - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each of
-#   them must catch.
+# - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each catches.
 # - Next: [filling by hand](04_filling_by_hand.md).
-# %% [markdown] zh 7365fe
+# %% [markdown] zh cd6f12
 # ## 接着读
-# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
-#   带缓存生成时就是这样。
+# - [`minglm/mask.py`](../minglm/mask.py)：这条规则和 `GLMMask`，也包括带缓存生成时的情形。
 # - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
 # - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
 # - 下一章：[动手填空](04_filling_by_hand.zh.md)。

@@ -8,7 +8,7 @@
 # - **After this chapter you can** fill any blank in any order with a model's logits, and say which row asks
 #   for what.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
-# %% [markdown] zh b3660b
+# %% [markdown] zh 661c5f
 # # 04 动手填空
 # *训练好的 GLM 怎么预测？*
 #
@@ -35,7 +35,7 @@ torch.set_num_threads(1)  # these models are too small to share
 # To fill a blank, append an `[S]` at the position of its `[M]`, block position 1; append the likeliest token
 # at the same position, block position 2; and so on. A predicted `[E]` ends the blank and is never appended.
 # For `x1 x2 [M] x4 [M]`, the second blank first:
-# %% [markdown] zh 3bf086
+# %% [markdown] zh 880b03
 # ## 用纸笔算
 # 要填一个空，就在它的 `[M]` 的位置上接一个 `[S]`，片段内位置是 1；再把概率最大的 token 接在同一个位置上，
 # 片段内位置是 2；依此类推。预测出 `[E]`，这个空就填完了，`[E]` 本身从不接上去。
@@ -47,7 +47,8 @@ d = explain(TEXT, [(2, 3), (4, 6)], [1, 0])
 # %% picture
 canvas, soft = Canvas("light", 620), THEMES["light"]["soft"]
 for name, y in (("reads", 62), ("position", 94), ("block position", 116), ("predicts", 168)):
-    canvas.text(14, y, name, ha="left", bold=name in ("reads", "predicts"), colour=None if y > 150 else soft)
+    main = name in ("reads", "predicts")
+    canvas.text(14, y, name, ha="left", bold=main, colour=None if main else soft)
 for n, i in enumerate(range(d.part_a_len, len(d))):
     x, k = 126 + 98 * n, int(d.span_id[i])
     canvas.text(x + 28, 18, f"step {n + 1}", colour=soft)
@@ -75,7 +76,7 @@ Explorer(d, (6, 5))  # the first step after [S]: row 6 sees Part A, [S] and itse
 # %% [markdown]
 # ## A model that knows six words
 # It learns them in both orders, for a few seconds, as in chapter 02.
-# %% [markdown] zh 247e5c
+# %% [markdown] zh ee1a9a
 # ## 只认识六个词的模型
 # 和第 02 章一样，两种顺序都学，几秒钟就够。
 # %% setup
@@ -97,7 +98,7 @@ print(f"loss {loss.item():.3f}")
 # %% [markdown]
 # ## The loop
 # Greedy, without a cache: each step reads all rows again and looks at the last one only.
-# %% [markdown] zh 62b40f
+# %% [markdown] zh 424a85
 # ## 这个循环
 # 贪心，没有缓存：每一步都把所有行重读一遍，只看最后一行。
 # %%
@@ -129,11 +130,11 @@ assert [names[row[0]] for row in rows] == list(d.tokens)  # the sample that trai
 
 # %% [markdown]
 # Both orders give the same text. The last assertion is the point: while it fills, a model builds the very
-# sample that it was trained on. Later blanks see earlier answers. The mask grows by a row and a column per
-# step, and what was there stays:
-# %% [markdown] zh 2d87da
+# sample that it was trained on. Later blanks see earlier answers. In each step the mask grows by a row and a
+# column:
+# %% [markdown] zh 6778b9
 # 两种顺序填出来的文本相同。最后那条断言才是重点：模型填空时造出来的，正是它训练时的那个样本。后填的空看得
-# 到先填的答案。掩码每一步多一行、多一列，原有的部分不变：
+# 到先填的答案。掩码每一步多一行、多一列：
 # %% picture
 fig, axes = plt.subplots(1, 5, figsize=(7, 1.9), layout="constrained")
 colours = ListedColormap([THEMES["light"]["faint"], KINDS["AA"].light, KINDS["BA"].light])
@@ -154,9 +155,9 @@ fig.alt_text = (
 # [chapter 09](09_filling_writing_classifying.md) keeps them in a cache.
 #
 # ## A model that has read stories
-# The same function with the bundled model. Part A has a first and a last token, and tokens without text are
-# forbidden. The library's `fill` gives the same answers:
-# %% [markdown] zh 5ef1d8
+# The same function with the bundled model. Part A has a first and a last token; tokens without text are
+# forbidden. The library's `fill` agrees:
+# %% [markdown] zh a9cb70
 # 所以前面的行每一步都在重复算同样的数。[第 09 章](09_filling_writing_classifying.zh.md)把它们存进缓存。
 #
 # ## 读过故事的模型
@@ -177,7 +178,7 @@ for text in ("She was very [MASK] to see him.", "The [MASK] ran to the [MASK] an
 
 # %% [markdown]
 # What it chose from at each step:
-# %% [markdown] zh
+# %% [markdown] zh 7d7ffc
 # 每一步有哪些选择：
 # %%
 draw("infilling", model=box, tokenizer=tokenizer, text=text, width=700)
@@ -185,13 +186,13 @@ draw("infilling", model=box, tokenizer=tokenizer, text=text, width=700)
 
 # %% [markdown]
 # **Remember:** an `[S]` at the position of an `[M]` asks for that blank; each predicted token becomes the
-# next row; `[E]` ends the blank. The order of the blanks is free. The rows that are written are the sample
-# that training would have made.
+# next row; `[E]` ends the blank. The order of the blanks is free. The rows are those that training would have
+# made.
 #
 # ## Exercises
 # **1. ★ The next row.** Write `next_row(row, token)`: `row` is `(token, position, block position)` of the row
 # just read, `token` what it predicted. Return the next row, or `None` after `"[E]"`.
-# %% [markdown] zh 0ea6c9
+# %% [markdown] zh 80388f
 # **记住：** 在某个 `[M]` 的位置上放一个 `[S]`，就是在问那个空；预测出的 token 成为下一行；`[E]` 结束这个
 # 空。空的顺序可以任选。写出来的这些行，就是训练时会造出的那个样本。
 #
