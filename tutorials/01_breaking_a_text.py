@@ -105,7 +105,7 @@ Explorer(d)  # change the spans and their order in it
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 # %% [markdown] zh a6e0a1
 # ## 片段多长：token 预训练目标
-# 长度服从 $\lambda = 3$ 的泊松分布，去掉 $n = 0$，再重新归一化：
+# 长度服从 $\lambda = 3$ 的泊松分布，去掉 $n = 0$ ，再重新归一化：
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 # %% exact

@@ -72,7 +72,7 @@ for n, order in enumerate(([0, 1], [1, 0])):
     canvas.line((515, y - 4), (522, y), (515, y + 4), colour=SOFT)
     canvas.chip(528, y - 13, 50, 26, NAMES[int(example.targets[0])], span=order[0])
 canvas.text(553, 8, "right answer", 8, colour=SOFT)
-canvas.finish(142, "The same six tokens, numbered 0 to 5, twice: once x3 is the right answer, once x5.")
+canvas.finish(148, "The same six tokens, numbered 0 to 5, twice: once x3 is the right answer, once x5.")
 
 
 # %% [markdown]
@@ -244,7 +244,7 @@ assert len({place[:2] for place in every[0]}) == len(every[0]) and len({frozense
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# 去掉 $Q$，同一片段的各行就全落在一个点上。片段 `a b c` 和它的孪生兄弟 `b a c`，在 `c` 这一行看到的 token
+# 去掉 $Q$ ，同一片段的各行就全落在一个点上。片段 `a b c` 和它的孪生兄弟 `b a c`，在 `c` 这一行看到的 token
 # 一模一样。这一行的输出有没有差别？用随机权重就能回答。
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
