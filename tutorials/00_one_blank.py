@@ -141,10 +141,10 @@ with_a_row_marked()
 # %% [markdown]
 # In this course one token of a sample is called a **row**, because it is one row of this mask: it may look
 # at the coloured cells. Its two positions say which blank it belongs to, and where inside. The first row is
-# number 0. The same mask, cell by cell:
-# %% [markdown] zh d2fbd4
+# number 0.
+# %% [markdown] zh 2d81e4
 # 在这门课里，样本的一个 token 称为一**行**（row），因为它是这个掩码的一行：有颜色的格子就是它可以看的。
-# 它的两个位置说明它属于哪个空、是空里的第几个。第一行的编号是 0。同一个掩码，可以逐格查看：
+# 它的两个位置说明它属于哪个空、是空里的第几个。第一行的编号是 0。
 # %%
 Explorer(d, (9, 8))
 

@@ -322,8 +322,8 @@ canvas.finish(
 
 # %% [markdown]
 # The document span includes `[EOS]`, so the model learns where a text ends. Twelve draws of each, one per
-# line; grey lines mark the ends of sentences.
-# %% [markdown] zh d329d9
+# line; grey lines end sentences.
+# %% [markdown] zh 1c3701
 # document 片段连 `[EOS]` 一起挖掉：模型由此学会文章在哪里结束。每种预训练目标各抽十二次，一次画一行；
 # 灰色竖线是句子的结尾。
 # %% picture

@@ -49,10 +49,10 @@ NAMES = {3: "[M]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
 
 # %% [markdown]
 # ## A question without an answer
-# Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it says its first word?
-# %% [markdown] zh 4e1fe7
+# Suppose rows are simply numbered 0, 1, 2, ...
+# %% [markdown] zh b3b930
 # ## 没法回答的问题
-# 假设各行只是依次编号：0、1、2……。模型要说出第一个词时，看到的是什么？
+# 假设各行只是依次编号：0、1、2……。
 # %%
 def numbered(example):
     rows = np.arange(len(example.tokens))
@@ -76,9 +76,9 @@ canvas.finish(148, "The same six tokens, numbered 0 to 5, twice: once x3 is the 
 
 
 # %% [markdown]
-# The same six tokens at the same places, with two answers: the best a model can do is to give each one half,
-# which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn both orders:
-# %% [markdown] zh 159a38
+# The same tokens at the same places, with two answers: at best each gets one half, which costs $\ln 2$ in one
+# of the five rows that learn. Two tiny models learn both orders:
+# %% [markdown] zh 080b85
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
 # 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。让两个极小的模型来学这两种顺序：
 # %%
@@ -237,15 +237,15 @@ assert len({place[:2] for place in every[0]}) == len(every[0]) and len({frozense
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # Without $Q$, the rows of a span share one place. Row `c` of a span `a b c` sees the same tokens as in its
-# twin `b a c`. Does its output differ? Random weights are enough to find out.
-# %% [markdown] zh 3d4057
+# twin `b a c`. Does its output differ, with random weights?
+# %% [markdown] zh d32ca5
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
 # 去掉 $Q$ ，同一片段的各行就全落在一个点上。片段 `a b c` 和它的孪生兄弟 `b a c`，在 `c` 这一行看到的 token
-# 一模一样。这一行的输出有没有差别？用随机权重就能回答。
+# 一模一样。用随机权重来看，这一行的输出有没有差别？
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
     mask = GLMMask.packed([len(tokens)], [part_a_len])

@@ -285,10 +285,9 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Do this for every token, and you measure the mask: column `j` holds the rows that move when token `j`
-# changes.
-# %% [markdown] zh 2bf5a0
-# 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
+# Do this for every token, and you measure the mask, column by column:
+# %% [markdown] zh 2d311c
+# 对每个 token 都这么做一遍，就把掩码从模型里一列一列地*量*了出来：
 # %% exact
 def measured(model, mask):
     return np.stack([change(model, mask, j) != 0 for j in range(T)], axis=1)

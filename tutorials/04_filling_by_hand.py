@@ -151,13 +151,13 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So earlier rows compute the same numbers again in every step;
-# [chapter 09](09_filling_writing_classifying.md) keeps them in a cache.
+# Earlier rows compute the same numbers again; [chapter 09](09_filling_writing_classifying.md) keeps them in a
+# cache.
 #
 # ## A model that has read stories
 # The same function with the bundled model. Part A has a first and a last token; tokens without text are
 # forbidden. The library's `fill` agrees:
-# %% [markdown] zh a9cb70
+# %% [markdown] zh 344afd
 # 所以前面的行每一步都在重复算同样的数。[第 09 章](09_filling_writing_classifying.zh.md)把它们存进缓存。
 #
 # ## 读过故事的模型
