@@ -5,19 +5,19 @@
 # GLM, the *General Language Model* (Du et al., ACL 2022,
 # [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)), learns by **autoregressive blank infilling**: words
 # are cut out of a text, and the model writes them back. In `The [MASK] lives on the farm and eats mice.`
-# you look at both sides and write `cat`; here a small network learns to. Later chapters take it apart.
+# you look at both sides and write `cat`; here a small network learns to.
 #
 # - **After this chapter you can** say what GLM reads and what it learns, train a tiny one, and read its
 #   answers.
 # - **You need** Python and a little PyTorch.
-# %% [markdown] zh 9e1417
+# %% [markdown] zh 10ee80
 # # 00 一个空
 # *GLM 在做什么？*
 #
 # GLM，即 *General Language Model*（通用语言模型，Du 等
 # 人，ACL 2022，[arXiv 2103.10360](https://arxiv.org/abs/2103.10360)），靠**自回归空白填充**来学习：从文本
 # 里挖掉一些词，让模型再写回来。看到 `The [MASK] lives on the farm and eats mice.`，你会看看两边，写
-# 下 `cat`；本章教一个小网络做同样的事。后面各章再把它拆开细讲。
+# 下 `cat`；本章教一个小网络做同样的事。
 #
 # - **学完本章，你能**说出 GLM 读的是什么、学的是什么，训练一个很小的 GLM，并看懂它的答案。
 # - **预备知识**：Python 和一点 PyTorch。
@@ -34,6 +34,7 @@ from minglm.data.toy import ANIMALS, FORMS, OPENINGS
 from minglm.use.models import BOX, read_model
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
+from minglm.viz.figures.canvas import Canvas
 from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # this model is too small to share
@@ -42,12 +43,30 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
-# Nine animals, three in each place, each with a food of its own, told in six forms with ten openings
-# (`minglm/data/toy.py`). One sentence per animal is held out.
-# %% [markdown] zh af5df2
+# Nine facts, told in six forms with ten openings (`minglm/data/toy.py`):
+# %% [markdown] zh 0d6604
 # ## 一个小世界
-# 九种动物，每个地方三种，各有各的食物，用六种句式、十种开头讲出来（`minglm/data/toy.py`）。每种动物留出一
-# 句不给模型读。
+# 九条事实，用六种句式、十种开头讲出来（`minglm/data/toy.py`）：
+# %% picture
+canvas = Canvas("light", 620)
+places = list(dict.fromkeys(place for place, _ in ANIMALS.values()))
+for column, place in enumerate(places):
+    x = 14 + 202 * column
+    canvas.rectangle(x, 10, 188, 134, fill=THEMES["light"]["faint"], round=8)
+    canvas.text(x + 94, 28, place, 10, bold=True)
+    for n, (animal, (home, food)) in enumerate(ANIMALS.items()):
+        y = 58 + 33 * (n % 3)
+        if home == place:
+            asked = dict(span=0, fill="white") if animal == "cat" else dict(fill="white")
+            canvas.chip(x + 10, y - 13, 62, 26, animal, **asked)
+            canvas.text(x + 94, y, "eats", 8, colour=SOFT)
+            canvas.chip(x + 116, y - 13, 62, 26, food, fill="white")
+canvas.finish(154, "Nine animals in three places, three in each, every one with a food of its own.")
+
+# %% [markdown]
+# One sentence per animal is held out, to ask about later.
+# %% [markdown] zh c8f685
+# 每种动物留出一句不给模型读，留着以后提问。
 # %% exact
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
 every = [
@@ -57,22 +76,21 @@ every = [
 ]
 read = Rng(0).shuffle([sentence for sentence in every if sentence not in kept.values()])[:400]
 print(f"{len(read)} sentences to read:", *read[:4], "...", sep="\n    ")
-print(f"{len(kept)} kept back:", *list(kept.values())[:2], "...", sep="\n    ")
 QUESTION = kept["cat"].replace("cat", "[MASK]")
 print("the question:", QUESTION, sep="\n    ")
 
 # %% [markdown]
-# Only the last word tells which of three animals it is: a model that reads from left to right must answer
-# before any clue.
+# Only the last word tells which animal it is: a model that reads from left to right must answer before any
+# clue.
 #
 # ## Before
-# A tokenizer turns text into numbers, one per word, piece of a word or mark. The network is a small GLM with
-# random weights.
-# %% [markdown] zh e0131a
-# 只有最后一个词能说明是三种动物里的哪一种：从左往右读的模型，得在看到任何线索之前就回答。
+# A tokenizer turns text into numbers, one per word, piece of a word or mark. A small GLM with random weights
+# answers rubbish:
+# %% [markdown] zh bbcb9a
+# 只有最后一个词能说明是哪种动物：从左往右读的模型，得在看到任何线索之前就回答。
 #
 # ## 训练之前
-# 分词器把文本变成数字，一个词、一个词的片段或一个标点各一个。网络是一个权重随机的小 GLM。
+# 分词器把文本变成数字，一个词、一个词的片段或一个标点各一个。权重随机的小 GLM，回答是一派胡言：
 # %%
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
@@ -85,42 +103,25 @@ print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to cho
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
 
-# %% [markdown]
-# Rubbish. How much probability does it give to each animal?
-# %% [markdown] zh 28f6ff
-# 一派胡言。它给每种动物多少概率？
-# %%
 def probabilities(text):
     answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
     return {animal: math.exp(answer.log_probability) for animal, answer in answers.items()}
 
 
 before = probabilities(QUESTION)
-print(f"all nine animals together: {sum(before.values()):.6f}")
 
 # %% [markdown]
 # ## What it learns from
-# - **Part A** is the sentence with one `[M]` (`[MASK]`) for each blank, however many words it held.
-# - **Part B** holds the words that were cut out: the blanks in random order, each starting with `[S]`.
-#   After the last word of a blank the model must output `[E]`: this blank is done.
-# - **Two positions** say where a token belongs: the first, which blank; the second, where inside it.
-# %% [markdown] zh a51839
+# Two spans are cut out of a sentence. **Part A** is what the model reads first, **Part B** what it then
+# writes, blank by blank in random order. (`[M]` is short for `[MASK]`.)
+# %% [markdown] zh f7a9eb
 # ## 它从什么里学
-# - **Part A** 是句子本身，每个空不管原来有几个词，都换成一个 `[M]`（`[MASK]`）。
-# - **Part B** 是挖掉的词：各个空按随机顺序排列，每个以 `[S]` 开头。一个空的最后一个词之后，模型必须输
-#   出 `[E]`：这个空填完了。
-# - **两个位置**说明一个 token 属于哪里：第一个说哪个空，第二个说空里的第几个。
-# %% exact
+# 从一句话里挖掉两个片段。**Part A** 是模型先读的，**Part B** 是它随后写的，一个空一个空地写，顺序随
+# 机。（`[M]` 是 `[MASK]` 的简写。）
+# %%
 words = "The bear lives in the forest and eats honey .".split()
-spans, order = [(1, 2), (5, 8)], [1, 0]  # words 1 and 5, 6, 7; the second blank comes first
-d = explain(words, spans, order)
-for name, row in (
-    ("reads", d.tokens),
-    ("learns", d.targets),
-    ("position", d.position_ids),
-    ("block position", d.block_position_ids),
-):
-    print(f"{name:15}" + "".join(f"{'' if x is None else str(x):>7}" for x in row))
+d = explain(words, spans=[(1, 2), (5, 8)], order=[1, 0])  # word 1, and 5 to 7; the second comes first
+draw("corruption", derivation=d, width=700)
 
 
 # %% picture
@@ -138,24 +139,23 @@ def with_a_row_marked():
 with_a_row_marked()
 
 # %% [markdown]
-# In this course one token of a sample is called a **row**, because it is one row of this mask: coloured
-# cells are the tokens that it may look at. The first row is number 0. [Chapter 03](03_who_sees_whom.md)
-# derives the shape; here is the rule for the boxed row, cell by cell in a notebook:
-# %% [markdown] zh 528bb6
-# 在这门课里，样本的一个 token 称为一**行**（row），因为它是这个掩码的一行：有颜色的格子就是它可以看
-# 的 token。第一行的编号是 0。[第 03 章](03_who_sees_whom.zh.md)会推导这个形状；下面是方框里那一行的规则，
-# 在 notebook 里可以逐格查看：
+# In this course one token of a sample is called a **row**, because it is one row of this mask: it may look
+# at the coloured cells. Its two positions say which blank it belongs to, and where inside. The first row is
+# number 0.
+# %% [markdown] zh 2d81e4
+# 在这门课里，样本的一个 token 称为一**行**（row），因为它是这个掩码的一行：有颜色的格子就是它可以看的。
+# 它的两个位置说明它属于哪个空、是空里的第几个。第一行的编号是 0。
 # %%
 Explorer(d, (9, 8))
 
 
 # %% [markdown]
-# Each row of Part B predicts the next token of its blank. The loss is minus the log-probability of the right
-# one, averaged over the $M$ rows with a target: $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$.
-# By hand for one sentence, then by the library:
-# %% [markdown] zh 7e2713
-# Part B 的每一行预测它所在的空的下一个 token。损失是正确答案的负对数概率，对 $M$ 个有标签的行取平
-# 均： $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$ 。先对一句话亲手算，再用库来算：
+# Each row of Part B predicts the next token of its blank. Its *surprise* is minus the log-probability of the
+# right one; the loss is the mean over the $M$ rows with a target:
+# $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$.
+# %% [markdown] zh 938457
+# Part B 的每一行预测它所在的空的下一个 token。它的*意外程度*（surprise）是正确答案的负对数概率；损失就
+# 是 $M$ 个有标签的行的平均： $-\frac{1}{M} \sum_i \log p_i(\text{target}_i)$ 。
 # %%
 def tokens_of(sentence):
     return [special.cls, *tokenizer.encode(sentence), special.eos]  # a first and a last token
@@ -163,30 +163,26 @@ def tokens_of(sentence):
 
 sample = build_example(tokens_of(read[0]), [(2, 3), (6, 8)], [1, 0], special)
 batch = pack([sample])  # one sample or many, end to end, without padding
-with torch.no_grad():
-    logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)
-p = logits.softmax(-1)  # (N, V)
-surprise = 0.0
-for row, target in zip(batch.target_rows.tolist(), batch.targets.tolist(), strict=True):
-    surprise -= math.log(p[row, target])
-    print(
-        f"after {tokenizer.token_str(batch.tokens[row]):16} the right next token is "
-        f"{tokenizer.token_str(target):14} probability {p[row, target]:.4f}"
-    )
-by_hand = surprise / len(batch.targets)
-print(f"\nloss by hand {by_hand:.4f}, by the library {model.loss(batch).item():.4f}")
-assert abs(by_hand - model.loss(batch).item()) < 1e-4
+
+
+@torch.no_grad()
+def surprises():
+    logits = model(batch.tokens, batch.position_ids, batch.block_position_ids, batch.mask)  # (N, V)
+    return -logits.log_softmax(-1)[batch.target_rows, batch.targets]  # (M,)
+
+
+untrained = surprises()
+print(f"loss by hand {untrained.mean():.4f}, by the library {model.loss(batch).item():.4f}")
+assert abs(untrained.mean() - model.loss(batch).item()) < 1e-4
 
 # %% [markdown]
-# (`[S]` and `[E]` are short for `<|startofpiece|>` and `<|endofpiece|>`.) A model that knows nothing gives
-# each of the $V$ tokens the probability $1/V$, so its loss is $\ln V$.
+# A model that knows nothing gives each of the $V$ tokens the probability $1/V$, so its loss is $\ln V$.
 #
 # ## Training
 # Each step cuts new blanks into 32 sentences and changes every weight a little so that the loss falls. It
-# takes about a minute; your numbers may differ a little.
-# %% [markdown] zh 7f3248
-# （`[S]` 和 `[E]` 是 `<|startofpiece|>` 和 `<|endofpiece|>` 的简写。）什么都不知道的模型
-# 给 $V$ 个 token 各 $1/V$ 的概率，所以它的损失是 $\ln V$ 。
+# takes about a minute; your numbers may differ.
+# %% [markdown] zh ea3bf4
+# 什么都不知道的模型给 $V$ 个 token 各 $1/V$ 的概率，所以它的损失是 $\ln V$ 。
 #
 # ## 训练
 # 每一步给 32 个句子重新挖空，并把每个权重改动一点点，让损失下降。大约要一分钟；你的数字可能略有不同。
@@ -223,29 +219,49 @@ ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, ln_V * 1.15))
 fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off above 0."
 
 # %% [markdown]
-# The loss cannot reach 0: where both the animal and its food are cut out, nothing tells which it was.
-#
+# The loss cannot reach 0: after `Today`, nothing tells `the` from `our`.
+# %% [markdown] zh 4242e2
+# 损失降不到 0：`Today` 后面是 `the` 还是 `our`，没有任何东西能说明。
+# %% picture
+trained = surprises()
+names = {special.sop: "[S]", special.eop: "[E]"}
+answers = [names.get(token) or tokenizer.token_str(token).strip() for token in batch.targets.tolist()]
+hidden = "Today [M] frog that lives [M] river eats flies."
+assert read[0] == hidden.replace("[M]", "the", 1).replace("[M]", "by the")
+fig, ax = plt.subplots(figsize=(6.4, 2.7), layout="constrained")
+at = torch.arange(len(answers)) + torch.tensor([0, 0, 0, 0.6, 0.6])
+ax.bar(at - 0.2, untrained, 0.4, color=SAND, label="before training")
+ax.bar(at + 0.2, trained, 0.4, color=BLUE, label="after training")
+for x, y in zip(at.tolist(), trained.tolist(), strict=True):
+    ax.text(x + 0.2, y + 0.1, f"{y:.2f}", ha="center", color=BLUE)
+ax.axhline(ln_V, color=SOFT, ls=":")
+ax.set(title=hidden, ylabel="surprise", ylim=(0, ln_V * 1.5))
+ax.set_xticks(at, answers)
+ax.set_xlabel("right next token: second blank, then first")
+ax.legend(frameon=False, ncols=2, loc="upper right")
+fig.alt_text = (
+    "The surprise at each right token of one sample: near ln V for all before training; after it near 0, "
+    "except for 'the' behind 'Today', which might as well be 'our'."
+)
+
+# %% [markdown]
 # ## After
-# The same blank, in a sentence that the model has never read:
-# %% [markdown] zh aea070
-# 损失降不到 0：如果动物和它的食物都被挖掉了，就没有任何东西能说明是哪一种。
-#
+# The same question, about a sentence that the model has never read:
+# %% [markdown] zh d6e1f7
 # ## 训练之后
-# 同一个空，句子是模型从没读过的：
+# 还是那个问题，句子是模型从没读过的：
 # %%
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
-print(f"all nine animals together: {sum(after.values()):.4f}")
 assert max(after, key=after.get) == "cat" and after["cat"] > 0.5
 
 # %% picture
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0), layout="constrained", sharey=True)
-for ax, title, p, colour in ((left, "before", before, SAND), (right, "after", after, BLUE)):
-    ax.barh(list(p), p.values(), color=colour)
-    ax.set(title=title, xlabel="probability of the answer")
+left.barh(list(before), [1e6 * p for p in before.values()], color=SAND)
+right.barh(list(after), after.values(), color=BLUE)
+left.set(title="before", xlabel="probability, in millionths")
+right.set(title="after", xlabel="probability", xlim=(0, 1))
 left.invert_yaxis()
-left.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
-right.set_xlim(0, 1)
 fig.alt_text = (
     "The probability of each of nine animals as the answer: about equal and near 0 "
     "before training, mostly on cat after it."
@@ -253,10 +269,9 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# (Note the scale on the left.) With half of the question missing, the first text below leaves three animals
-# possible, the second leaves one.
-# %% [markdown] zh 7f8581
-# （注意左图的刻度。）问题少了一半时，下面第一段文本里三种动物都有可能，第二段里只剩一种。
+# With half of the question missing, the place leaves three animals possible, the food only one:
+# %% [markdown] zh cda169
+# 问题少了一半时，只有地点，三种动物都有可能；只有食物，就只剩一种：
 # %%
 def likeliest(model, tokenizer, text):
     """The three likeliest answers for the first blank of a text."""
@@ -268,10 +283,9 @@ for text in ("The [MASK] lives on the farm and [MASK].", "The [MASK] eats mice a
     print(f"{text}\n    {likeliest(model, tokenizer, text)}")
 
 # %% [markdown]
-# All nine held-out sentences, with the animal, the place or the food cut out. Nothing says how many words a
-# blank holds.
-# %% [markdown] zh 0b6006
-# 留出的九句话，分别挖掉动物、地点或食物。没有任何东西说明一个空里有几个词。
+# All nine held-out sentences; nothing says how many words a blank holds:
+# %% [markdown] zh b65bcd
+# 留出的九句话都来试一遍；没有任何东西说明一个空里有几个词：
 # %%
 correct = {"animal": 0, "place": 0, "food": 0}
 for animal, (place, food) in ANIMALS.items():
@@ -285,11 +299,10 @@ print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
 # ## A model that has read stories
-# A larger one comes with minglm. It was trained mainly on simple stories, plus some Jane Austen and Bible
-# verses. Its three likeliest answers:
-# %% [markdown] zh e306c7
+# A larger one comes with minglm, trained mainly on simple stories, plus some Jane Austen and Bible verses:
+# %% [markdown] zh 706174
 # ## 读过故事的模型
-# minglm 自带一个大一些的模型，主要读简单的故事，也读了一点简·奥斯汀和圣经。它概率最大的三个答案：
+# minglm 自带一个大一些的模型，主要读简单的故事，也读了一点简·奥斯汀和圣经：
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
@@ -310,9 +323,9 @@ for text in (
 # is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.
 #
 # ## Exercises
-# **1. ★** Spans `(start, end)`, `end` not included, are cut out of a text of $L$ tokens. How many rows does
-# the sample have, Part A and Part B together? Write `count_rows(L, spans)`.
-# %% [markdown] zh e6eab5
+# **1. ★** Spans `(start, end)`, `end` not included, are cut out of $L$ tokens. Write `count_rows(L, spans)`:
+# how many rows has the sample, both parts together?
+# %% [markdown] zh ca172e
 # GLM 的主张是：几乎所有任务都能写成这样一个空：一个标签、一段译文、一段续写。
 #
 # **记住：** GLM 从文本里挖掉一些片段，再学着把它们一个 token 一个 token 地写回来。Part A 是文本，每个空换
@@ -342,11 +355,10 @@ def count_rows(L, spans): ...  # your answer
 
 
 # %% [markdown]
-# **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with `"[S]"` in
-# front of each span, and the spans in the given order.
-# %% [markdown] zh dede56
-# **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`，片
-# 段按给定的顺序排列。
+# **2. ★★** Write `part_b(words, spans, order)`: the tokens of Part B as the model reads them, with an `"[S]"`
+# in front of each span.
+# %% [markdown] zh e08c3c
+# **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`。
 # %% check
 def check_part_b(part_b):
     words = "a b c d e f g h i j k l".split()

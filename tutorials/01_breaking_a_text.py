@@ -2,25 +2,22 @@
 # # 01 Breaking a text
 # *How are blanks chosen?*
 #
-# GLM needs no labels: the text with its blanks is the question, the pieces are the answer. We break six
-# words by hand, then texts at random as in pretraining, and put every text back together.
+# GLM needs no labels: the text with its blanks is the question, the pieces are the answer.
 #
 # - **After this chapter you can** write down Part A and Part B of any text, and draw blanks as GLM does.
 # - **You need** [chapter 00](00_one_blank.md).
-# %% [markdown] zh 3c988e
+# %% [markdown] zh cc992f
 # # 01 给文本挖空
 # *空是怎样选出来的？*
 #
 # GLM 的预训练叫**自回归空白填充**（autoregressive blank infilling），不需要人工标注：从文本里挖掉几处，
-# 剩下的就是题目，挖掉的就是答案。本章先动手给一个只有六个词的句子挖空，
-# 再像预训练那样随机地挖，最后把每段文本原样拼回去。
+# 剩下的就是题目，挖掉的就是答案。
 #
 # - **学完本章，你能**写出任何文本的 Part A 和 Part B，并照 GLM 的办法采样空。
 # - **预备知识**：[第 00 章](00_one_blank.zh.md)。
 # %% imports
 import math
 import os
-import textwrap
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -32,27 +29,21 @@ from minglm import Rng, Span, build_example, explain, restore, sample_spans
 from minglm.spans import poisson_cdf
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
-from minglm.viz.palette import SPAN_COLOURS, THEMES
+from minglm.viz.figures.canvas import Canvas, width_of
+from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 LOOK = THEMES["light"]
 
 # %% [markdown]
 # ## Six words by hand
-# The paper's example: in the text $x_1 \ldots x_6$, blank $x_3$ and $x_5, x_6$. The paper counts from 1,
-# everything here from 0. A *span* is half-open: $x_3$ is `Span(2, 3)`, and $x_5, x_6$ is `Span(4, 6)`.
-#
-# *Part A* is the text with one `[M]` per span. *Part B* holds the spans in random order, here the second
-# one first, each after an `[S]`. Each row of Part B learns the next token, the last one of a span its end.
-# %% [markdown] zh c1a8ce
+# The paper's example: in the text $x_1 \ldots x_6$, blank $x_3$ and $x_5, x_6$. A *span* is half-open and
+# counted from 0: `Span(2, 3)` and `Span(4, 6)`. In Part B the second one comes first.
+# %% [markdown] zh c2a97c
 # ## 动手挖六个词
-# 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。论文从 1 数起，
-# 本教程一律从 0 数起。挖掉的一段叫一个*片段*（span），记成左闭右开的区间，所以 $x_3$ 写作 `Span(2, 3)`，
-# 而 $x_5, x_6$ 写作 `Span(4, 6)`。
-#
-# *Part A* 是挖空后的文本，每个片段的位置上只留一个 `[M]`。*Part B* 是挖掉的片段，顺序随机：
-# 这里第二个片段排在前面。每个片段以 `[S]` 开头。样本里的一个 token 叫一行（它就是掩码的一行）：
-# Part B 的每一行都学习下一个 token，片段的最后一行学习结束标记 `[E]`。
+# 论文的例子：文本是 $x_1 \ldots x_6$ 六个词，要挖掉其中的 $x_3$ 和 $x_5, x_6$ 两段。挖掉的一段叫一个
+# *片段*（span），记成左闭右开的区间，从 0 数起：`Span(2, 3)` 和 `Span(4, 6)`。
+# 在 Part B 里第二个片段排在前面。
 # %% exact
 text = ["x1", "x2", "x3", "x4", "x5", "x6"]
 spans, order = [Span(2, 3), Span(4, 6)], [1, 0]
@@ -83,8 +74,8 @@ draw("corruption", derivation=d, width=700)
 Explorer(d)  # change the spans and their order in it
 
 # %% [markdown]
-# However long a span is, Part A has a single `[M]`: the model must find the length too. With $m$ spans $s_1
-# \ldots s_m$ and $Z_m$, the permutations of $m$ things, the training objective is
+# A blank does not tell its length; the model must find it. With $m$ spans $s_1 \ldots s_m$ and $Z_m$, the
+# permutations of $m$ things, the training objective is
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
 # \log p_\theta(s_{z_i} \mid x_{\text{corrupt}}, s_{z_{\lt i}}) \Big] \tag{1}$$
@@ -94,9 +85,8 @@ Explorer(d)  # change the spans and their order in it
 #
 # Here $x_{\text{corrupt}}$ is Part A, $s_{z_{\lt i}}$ the earlier spans of Part B, and $s_{i,\lt j}$ the
 # beginning of this one. Each time a text is read, one order is drawn.
-# %% [markdown] zh d3c5be
-# 片段无论多长，在 Part A 里都只有一个 `[M]`：长度也得由模型自己决定，办法是在恰当的时候说出 `[E]`。
-# Part B 里靠后的片段能看到靠前的片段。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
+# %% [markdown] zh 4c3902
+# 空本身不透露长度，得由模型自己决定。设片段 $s_1 \ldots s_m$ 共有 $m$ 个，用 $Z_m$ 表示它们的全部排列，
 # 预训练目标就是：
 #
 # $$\max_\theta \mathbb{E}_{z \sim Z_m} \Big[ \sum_{i=1}^m
@@ -110,13 +100,12 @@ Explorer(d)  # change the spans and their order in it
 # 就随机抽一种顺序。
 # %% [markdown]
 # ## How long: the token objective
-# Lengths follow a Poisson distribution with $\lambda = 3$. Length 0 is no span, so we drop $n = 0$ and
-# renormalise:
+# Lengths follow a Poisson distribution with $\lambda = 3$, without $n = 0$, renormalised:
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
-# %% [markdown] zh a1fb5f
+# %% [markdown] zh a6e0a1
 # ## 片段多长：token 预训练目标
-# 长度服从 $\lambda = 3$ 的泊松分布。长度为 0 的片段没有意义，所以去掉 0，把其余的概率重新归一化：
+# 长度服从 $\lambda = 3$ 的泊松分布，去掉 $n = 0$ ，再重新归一化：
 #
 # $$p(n) = \frac{3^n e^{-3}}{n! (1 - e^{-3})}, \qquad n = 1, 2, 3, \ldots$$
 # %% exact
@@ -128,11 +117,11 @@ assert np.allclose(cdf, np.cumsum(law))
 
 
 # %% [markdown]
-# Draw lengths until 15 % of the tokens are blanked; the last span may exceed this budget. `Rng(0, n)` *names*
-# a stream of random numbers, seed 0, text n: a text gets the same blanks at any time and on any machine.
-# %% [markdown] zh b11ade
+# Draw lengths until 15 % of the tokens are blanked; the last may exceed this budget. `Rng(0, n)` *names* a
+# stream of random numbers: text n gets the same blanks at any time and on any machine.
+# %% [markdown] zh 387e9e
 # 一直采样到挖掉的 token 满 15% 为止，这就是预算（budget），最后一个片段允许超出。
-# `Rng(0, n)` 给一串随机数起了*名字*：种子 0，第 n 段文本。所以无论什么时候、在哪台机器上，挖出的空都一样。
+# `Rng(0, n)` 给一串随机数起了*名字*：第 n 段文本无论什么时候、在哪台机器上，挖出的空都一样。
 # %% exact
 def draw_lengths(budget, rng):
     lengths = []
@@ -142,55 +131,59 @@ def draw_lengths(budget, rng):
     return lengths
 
 
-for seed in range(3):
-    lengths = draw_lengths(int(0.15 * 64), Rng(seed))
-    print(f"64 tokens, budget {int(0.15 * 64)}: lengths {lengths}, together {sum(lengths)}")
+BUDGET = int(0.15 * 128)  # of texts of 128 tokens
+drawn = [draw_lengths(BUDGET, Rng(0, n)) for n in range(2000)]
+assert drawn[7] == draw_lengths(BUDGET, Rng(0, 7))  # asked again, out of turn
+print("drawn for the first text:", drawn[0], "together", sum(drawn[0]))
 
-drawn = [draw_lengths(int(0.15 * 128), Rng(0, n)) for n in range(2000)]
-assert drawn[7] == draw_lengths(int(0.15 * 128), Rng(0, 7))  # asked again, out of turn
+# %% picture
 counted = np.bincount(sum(drawn, [])) / sum(map(len, drawn))
-for n in range(1, 8):
-    print(f"p({n}) = {law[n - 1]:.3f}, drawn {counted[n]:.3f}  " + "#" * round(100 * counted[n]))
 assert np.allclose(counted[1:], law[: len(counted) - 1], atol=0.01)
-for name, i in (("first", 0), ("last", -1)):
-    mean = np.mean([lengths[i] for lengths in drawn])
-    print(f"{name} length drawn for a text: {mean:.2f} on average")
+first, last = (np.mean([lengths[i] for lengths in drawn]) for i in (0, -1))
+ends = THEMES["light"]["soft"], SPAN_COLOURS[0]  # first, last
+fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.9), layout="constrained", width_ratios=(3, 1))
+for row, lengths in enumerate(drawn[:8]):
+    for k, n in enumerate(lengths):
+        colour = ends[0] if k == 0 else ends[1] if k == len(lengths) - 1 else KINDS["BA"].light
+        left.broken_barh([(sum(lengths[:k]) + 0.1, n - 0.2)], (row, 0.8), facecolors=colour)
+        middle = sum(lengths) + 0.5 if k == len(lengths) - 1 else sum(lengths[:k]) + n / 2
+        left.text(middle, row + 0.43, n, ha="center", va="center", fontsize=8)
+left.axvline(BUDGET, color=LOOK["ink"], ls="--")
+left.set(xlim=(0, BUDGET + 7), ylim=(8, -0.2), yticks=[], xlabel="tokens")
+left.text(BUDGET, -0.4, f"budget: {BUDGET}", ha="center")
+left.set_title("lengths drawn for eight texts", loc="left")
+right.bar(["first", "last"], [first, last], color=ends, width=0.6)
+for x, mean in enumerate((first, last)):
+    right.text(x, mean + 0.1, f"{mean:.2f}", ha="center")
+right.set(ylim=(0, last * 1.2), yticks=[], title="mean length")
+for ax in (left, right):
+    ax.spines[["top", "right", "left"]].set_visible(False)
+fig.alt_text = (
+    "Left: the lengths drawn for eight texts, end to end; the last reaches or passes the budget of 19. "
+    "Right: the last length drawn for a text is longer on average than the first."
+)
 
 # %% [markdown]
-# The last two lines show a trap: the span that exceeds the budget is the last, and more likely a long one.
-# Long blanks would gather at the ends of texts, so the lengths are shuffled before they are placed. The
-# library's `sample_spans` on texts of 128 tokens (right: a little more than 15 % are blanked):
-# %% [markdown] zh 5eae1b
-# 最后两行透露了一个陷阱：采样停在超出预算的那个片段上，而越长的片段越容易超出。如果照抽出的先后放进文本，
-# 长空就都挤到文本末尾去了。所以要先把长度打乱，再分配位置。
-#
-# 下面这张图出自库本身：对许多段 128 个 token 的文本调用 `sample_spans`（右图：实际挖掉的比 15% 略多）。
+# A trap: the last length is more likely a long one. Long blanks would gather at the ends of texts, so the
+# lengths are shuffled before they are placed. The library's `sample_spans`:
+# %% [markdown] zh f2fc7b
+# 这里有一个陷阱：最后抽到的长度往往偏长。如果照抽出的先后放进文本，长空就都挤到文本末尾去了。
+# 所以要先把长度打乱，再分配位置。库里的 `sample_spans`：
 # %%
 fig_spans([128] * (500 if FAST else 2000), width=700)
 
 
 # %% [markdown]
-# ## Where: collapse each span to a point, drop the points, expand
-# Two spans must not touch. Take lengths 2 and 3 in a text of 10. Collapse each span, with the gap after it
-# (the last one has none), to a point: 10 - 5 - 2 + 1 = 4 tokens are left, with five slots, 0 to 4, for the
-# points. Draw two slots, sort them, expand. For the slots 1 and 3:
-#
-# ```text
-# slots     0   1   2   3   4
-# points    . * . . * .            4 tokens, a point in slot 1 and one in slot 3
-# expanded  . # # . . . # # # .    a point becomes its span and a gap (the last one: no gap)
-# ```
-# %% [markdown] zh 02a40e
+# ## Where: collapse, drop, expand
+# Two spans must not touch. So collapse each one, with the gap after it (the last has none), to a point. Of a
+# text of 10 with lengths 2 and 3, 10 - 5 - 2 + 1 = 4 tokens are left, with five slots for the points. Draw
+# two slots, sort them, expand.
+# %% [markdown] zh 8ffe6c
 # ## 放在哪里：缩成点，撒下去，再还原
-# 两个片段不能挨着，否则就连成一个了。设文本有 10 个 token，片段长 2 和 3。
-# 先把每个片段连同它后面的间隔缩成一个点。最后一个片段后面不用留间隔，所以还剩 10 − 5 − 2 + 1 = 4 个 token，
-# 每个点有 0 到 4 五个槽位可放。抽两个槽位，排好序，再把点还原成片段。比如槽位 1 和 3：
-#
-# ```text
-# 槽位   0   1   2   3   4
-# 点     . * . . * .            4 个 token，槽位 1、3 各放一个点
-# 还原   . # # . . . # # # .    点变回片段加间隔（最后一个不加）
-# ```
+# 两个片段不能挨着，否则就连成一个了。所以先把每个片段连同它后面的间隔缩成一个点
+# （最后一个片段后面不用留间隔）。
+# 设文本有 10 个 token，片段长 2 和 3，就还剩 10 − 5 − 2 + 1 = 4 个 token，有五个槽位可以放点。
+# 抽两个槽位，排好序，再还原。
 # %% exact
 def place(lengths, slots):
     spans, shift = [], 0
@@ -200,6 +193,36 @@ def place(lengths, slots):
     return spans
 
 
+# %% picture
+LENGTHS, SLOTS, side = [2, 3], [1, 3], 44
+placed = place(LENGTHS, SLOTS)
+owner = {i: k for k, (a, b) in enumerate(placed) for i in range(a, b)}
+gap = placed[0].end  # the gap belongs to the first point
+kept = [i for i in range(10) if i not in owner and i != gap]
+canvas = Canvas("light", 620)
+x_of = {i: 130 + side * i for i in range(10)}
+top = {i: 130 + 2.2 * side * (n + 0.5) for n, i in enumerate(kept)}  # the tokens that are left
+for name, y in (("slots", 22), ("4 tokens left", 62), ("expanded", 152)):
+    canvas.text(14, y, name, ha="left", colour=LOOK["soft"])
+for i, x in top.items():
+    canvas.chip(x, 50, side - 4, 24, "")
+    canvas.curve(x + side / 2 - 2, 76, x_of[i] + side / 2 - 2, 138, colour=LOOK["grid"])
+for slot in range(5):
+    x = 130 + 2.2 * side * slot + 0.35 * side - 6
+    canvas.text(x, 22, str(slot), bold=slot in SLOTS)
+    if slot in SLOTS:
+        k = SLOTS.index(slot)
+        (a, b), colour = placed[k], SPAN_COLOURS[k]
+        canvas.rectangle(x - 8, 54, 16, 16, fill=colour, round=8)
+        canvas.curve(x, 72, x_of[a] + 2, 138, colour=colour)
+        canvas.curve(x, 72, x_of[b - 1 + (k == 0)] + side - 6, 138, colour=colour)
+for i, x in x_of.items():
+    colour = SPAN_COLOURS[owner[i]] if i in owner else "none"
+    canvas.chip(x, 140, side - 4, 24, "gap" if i == gap else str(i), span=owner.get(i, -1), size=8)
+canvas.finish(176, "Two points in slots 1 and 3 of four tokens become spans 1 to 3, with a gap, and 6 to 9.")
+
+
+# %% exact
 def strip(spans, length):
     return "".join("#" if any(a <= i < b for a, b in spans) else "." for i in range(length))
 
@@ -212,11 +235,11 @@ assert set(ways) == by_hand  # every layout with a gap can come up, and no other
 
 
 # %% [markdown]
-# Every layout can come up, though not equally often; the original code does the same. That is all of
-# `token_spans`, except that the first token, `[CLS]`, is never blanked, so everything moves by one.
-# %% [markdown] zh debdf8
-# 每种布局都可能出现，但机会不完全均等；原版代码也是这样。`token_spans` 做的就是这些。
-# 只差一点：文本的第一个 token 是 `[CLS]`，永远不挖，所以整体要后移一位。
+# Every layout can come up, though not equally often, as in the original code. The first token, `[CLS]`, is
+# never blanked, so everything moves by one; that is all of `token_spans`:
+# %% [markdown] zh e62bff
+# 每种布局都可能出现，但机会不完全均等，原版代码也是这样。文本的第一个 token 是 `[CLS]`，永远不挖，
+# 所以整体要后移一位；`token_spans` 做的就是这些：
 # %% exact
 def draw_token_spans(length, rng):
     lengths = rng.shuffle(draw_lengths(int(0.15 * length), rng))
@@ -233,28 +256,28 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 
 # %% [markdown]
 # ## Three objectives
-# Short blanks teach words. Sentences and whole texts have objectives and mask tokens of their own.
+# Short blanks teach words; sentences and whole texts have objectives and masks of their own.
 #
 # | objective | blanked | mask |
 # |---|---|---|
-# | `"token"` | many short spans, 15 % of the tokens | `[MASK]`, here `[M]` |
-# | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]`, here `[sM]` |
-# | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]`, here `[gM]` |
+# | `"token"` | many short spans, 15 % of the tokens | `[MASK]` |
+# | `"sentence"` | whole sentences, until 15 % are reached | `[sMASK]` |
+# | `"document"` | one span of 50 to 100 % of the text, here at its end | `[gMASK]` |
 #
 # The paper does not say where the document span is; the original code puts half of them at the end and half
 # anywhere, and the released multi-task models go down to 25 %. GLM-Base and GLM-Large learned short spans
 # alone, GLM-Doc also documents, GLM-Sent also sentences; only the 2B, 10B and Chinese models mix all three,
-# one objective per batch. minglm draws one per sample, in shares (chapter 08) of its own choice.
-# %% [markdown] zh 062a6f
+# one per batch. minglm draws one per sample, in shares of its own choice (chapter 08).
+# %% [markdown] zh dba551
 # ## 三种预训练目标
 # 挖短空，学的是词。要学会写句子、写整篇文章，GLM 还有另外两种预训练目标，各用各的掩码 token，
 # 好让模型知道这次要填什么。
 #
 # | 预训练目标 | 挖掉什么 | 掩码 token |
 # |---|---|---|
-# | `"token"` | 许多短片段，共占 15% 的 token | `[MASK]`，这里写作 `[M]` |
-# | `"sentence"` | 整句整句地挖，挖满 15% 为止 | `[sMASK]`，这里写作 `[sM]` |
-# | `"document"` | 一个片段，占全文的 50% 到 100%，这里放在末尾 | `[gMASK]`，这里写作 `[gM]` |
+# | `"token"` | 许多短片段，共占 15% 的 token | `[MASK]` |
+# | `"sentence"` | 整句整句地挖，挖满 15% 为止 | `[sMASK]` |
+# | `"document"` | 一个片段，占全文的 50% 到 100%，这里放在末尾 | `[gMASK]` |
 #
 # 论文没有说 document 片段在哪里：原版代码一半放在末尾，一半放在任意位置；发布的多任务模型下限是 25%。
 # 也不是每个模型都用全三种：GLM-Base 和 GLM-Large 只学短片段，GLM-Doc 加上 document，
@@ -273,30 +296,36 @@ def break_story(objective, rng, words=STORY):
     return explain(words, spans, rng.shuffle(list(range(len(spans)))), objective)
 
 
+whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
+print("the text ends:      learns", *whole.targets[-5:])
+print("its window is cut:  learns", *cut.targets[-5:])
+
+# %% picture
+canvas, y = Canvas("light", 700), 6
 for objective in OBJECTIVES:
     d = break_story(objective, Rng(14))
-    for name, words in (("reads", d.tokens), ("learns", d.targets[d.part_a_len :])):
-        print(
-            textwrap.fill(
-                " ".join(words), 90, initial_indent=f"{objective:8}  {name:6}  ", subsequent_indent=" " * 18
-            )
-        )
+    owner = {i: k for k, (a, b) in enumerate(d.spans) for i in range(a, b)}
+    canvas.text(14, y + 12, objective, 10, bold=True, ha="left")
+    x, y = 14, y + 26
+    for i, word in enumerate(STORY):
+        w = width_of(word) + 8
+        if x + w > 690:
+            x, y = 14, y + 26
+        fill = SPAN_COLOURS[owner[i]] if i in owner else LOOK["faint"]
+        canvas.rectangle(x, y, w, 22, fill=fill, round=4)
+        canvas.text(x + w / 2, y + 11, word, colour="white" if i in owner else None)
+        x += w + 2
+    y += 30
+canvas.finish(
+    y + 4, "One text, blanked by each objective: short spans, a whole sentence, everything from a point on."
+)
 
 # %% [markdown]
-# The document span includes `[EOS]`, so the model learns where a text ends. Where a window of a long text
-# stops in the middle, nothing is learned after its last word:
-# %% [markdown] zh bf57e9
-# document 片段连文本的结尾一起挖掉，包括 `[EOS]`：模型由此学会文章在哪里结束。
-# 长文本的一个窗口可能断在半中间，那么最后一个词之后什么也不学：
-# %% exact
-whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
-print("ends here: ", *whole.targets[-5:])
-print("is cut:    ", *cut.targets[-5:])
-
-# %% [markdown]
-# Twelve draws of each objective from the same text, one per line; grey lines mark the ends of sentences.
-# %% [markdown] zh 506fb9
-# 同一段文本，每种预训练目标各抽十二次，一次画一行。颜色只用来区分相邻的片段，灰色竖线是句子的结尾。
+# The document span includes `[EOS]`, so the model learns where a text ends. Twelve draws of each, one per
+# line; grey lines end sentences.
+# %% [markdown] zh 1c3701
+# document 片段连 `[EOS]` 一起挖掉：模型由此学会文章在哪里结束。每种预训练目标各抽十二次，一次画一行；
+# 灰色竖线是句子的结尾。
 # %% picture
 fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
 for ax, objective in zip(axes, OBJECTIVES, strict=True):
@@ -320,8 +349,8 @@ fig.alt_text = (
 
 # %% [markdown]
 # ## Back again
-# Every row of Part B carries the position of its mask in Part A, so the text can be put back together:
-# %% [markdown] zh 6d50a9
+# Every row of Part B carries the position of its `[M]`, so the text can be put back together:
+# %% [markdown] zh 3b3480
 # ## 拼回原文
 # Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
@@ -338,12 +367,10 @@ print("again:", *again)
 assert again == text
 
 # %% [markdown]
-# The library's `restore` does this with ids, for any text, objective and order. If the masks exchange their
-# positions, the pieces end up in the wrong blanks:
-# %% [markdown] zh ba98cf
-# 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立。如果把两个片段的位置对调，
-# 它们就会填进对方的空里：
-# %% exact
+# The library's `restore` does this with ids, for any text, objective and order:
+# %% [markdown] zh 90933d
+# 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立：
+# %% check
 tried = Counter()
 for objective in OBJECTIVES:
     for n in range(300):
@@ -356,6 +383,11 @@ for objective in OBJECTIVES:
         tried[objective] += len(blanks)
 print("spans cut out and put back:", dict(tried))
 
+# %% [markdown]
+# Positions alone decide: exchange them, and the pieces end up in each other's blanks.
+# %% [markdown] zh ff443c
+# 起作用的只有位置：把两个片段的位置对调，它们就会填进对方的空里。
+# %% exact
 example = build_example(range(100, 110), [(2, 3), (5, 8)], [1, 0])
 positions, A = example.position_ids.copy(), example.part_a_len
 positions[A:] = np.where(positions[A:] == 2, 5, 2)  # the masks stand at 2 and 5
@@ -364,14 +396,14 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 
 
 # %% [markdown]
-# **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in
-# random order. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and then placed without
-# touching. Positions alone are enough to put the text back together.
+# **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in random
+# order of the spans. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and placed without
+# touching. Positions alone put the text back together.
 #
 # ## Exercises
 # **1. ★★ From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
 # spans.
-# %% [markdown] zh eefc8b
+# %% [markdown] zh 708140
 # **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
 # 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
 #
@@ -417,10 +449,9 @@ def check_mean_blanked(answer):
 # check_mean_blanked(...)
 
 # %% [markdown]
-# **3. ★★ A broken proverb.** These are the rows of a sample, with the position of each. Which spans were
-# blanked, and in which order are they in Part B? Answer `(spans, order)`: half-open pairs in text order,
-# and a permutation counted from 0.
-# %% [markdown] zh 177065
+# **3. ★★ A broken proverb.** The rows of a sample, with their positions. Which spans were blanked, and in
+# which order are they in Part B? Answer `(spans, order)`: pairs in text order, and a permutation from 0.
+# %% [markdown] zh 46f881
 # **3. ★★ 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 # %% exact

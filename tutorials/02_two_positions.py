@@ -2,17 +2,16 @@
 # # 02 Two positions
 # *How does it know which blank, and where inside?*
 #
-# A text with two blanks, `x1 x2 [M] x4 [M]`, and the first `[S]` of Part B: which blank does it fill? We
-# begin with a model that cannot know, and give each row two numbers.
+# A text with two blanks, `x1 x2 [M] x4 [M]`, and the first `[S]` of Part B: which blank does it fill?
 #
 # - **After this chapter you can** write down both positions of any sample, and ask for any blank.
 # - **You need** [chapter 01](01_breaking_a_text.md): spans, Part A, Part B.
-# %% [markdown] zh 8a011c
+# %% [markdown] zh e19d83
 # # 02 两个位置
 # *模型怎么知道在填哪个空，又填到了空里的第几个词？*
 #
 # 一段文本有两个空：`x1 x2 [M] x4 [M]`。Part B 以 `[S]` 开头，轮到模型说出一个词。该说哪个空的词，
-# 第一个还是第二个？本章先看一个根本无从知道的模型，再给每一行配上两个编号（论文称为二维位置编码）。
+# 第一个还是第二个？答案是给每一行配上两个编号（论文称为二维位置编码）。
 #
 # - **学完本章，你能**写出任何样本的两个位置，并指定要填哪个空。
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的片段、Part A、Part B。
@@ -38,46 +37,50 @@ from minglm import (
 )
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
+from minglm.viz.figures.canvas import Canvas
 from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
 BLUE, SOFT = KINDS["AA"].light, THEMES["light"]["soft"]
 TEXT, IDS = ["x1", "x2", "x3", "x4", "x5", "x6"], [101, 102, 103, 104, 105, 106]
 SPANS = [(2, 3), (4, 6)]
-NAMES = {2: "eos", 3: "[M]", 5: "[gM]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
-
-
-def line(name, values):
-    print(f"{name:16}" + "".join(f"{str(value):>5}" for value in values))
+NAMES = {3: "[M]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
 
 
 # %% [markdown]
 # ## A question without an answer
-# Suppose rows are simply numbered 0, 1, 2, ... What does the model see when it says its first word?
-# %% [markdown] zh 4e1fe7
+# Suppose rows are simply numbered 0, 1, 2, ...
+# %% [markdown] zh b3b930
 # ## 没法回答的问题
-# 假设各行只是依次编号：0、1、2……。两个片段在 Part B 里谁先谁后都有可能。模型要说出第一个词时，
-# 看到的是什么？
-# %% exact
+# 假设各行只是依次编号：0、1、2……。
+# %%
 def numbered(example):
     rows = np.arange(len(example.tokens))
     return replace(example, position_ids=rows, block_position_ids=0 * rows)
 
 
-for order in ([0, 1], [1, 0]):
-    example = numbered(build_example(IDS, SPANS, order))
-    line(f"order {order}", [NAMES[i] for i in example.tokens[:6].tolist()])
-    line("position", example.position_ids[:6])
-    print(f"                must say {NAMES[example.targets[0]]}\n")
+# %% picture
+canvas = Canvas("light", 620)
+for n, order in enumerate(([0, 1], [1, 0])):
+    example, y = numbered(build_example(IDS, SPANS, order)), 34 + 76 * n
+    canvas.text(14, y, "first blank first" if n == 0 else "second blank first", ha="left")
+    for i in range(6):
+        x = 150 + 56 * i
+        canvas.chip(x, y - 13, 50, 26, NAMES[int(example.tokens[i])])
+        canvas.text(x + 25, y + 25, str(example.position_ids[i]), colour=SOFT)
+    canvas.line((486, y), (522, y), colour=SOFT)
+    canvas.line((515, y - 4), (522, y), (515, y + 4), colour=SOFT)
+    canvas.chip(528, y - 13, 50, 26, NAMES[int(example.targets[0])], span=order[0])
+canvas.text(553, 8, "right answer", 8, colour=SOFT)
+canvas.finish(148, "The same six tokens, numbered 0 to 5, twice: once x3 is the right answer, once x5.")
 
 
 # %% [markdown]
-# The same six tokens at the same places, with two answers: the best a model can do is to give each one half,
-# which costs $\ln 2$ in one of the five rows that learn. Two tiny models learn this text in both orders.
-# %% [markdown] zh 68f4b0
+# The same tokens at the same places, with two answers: at best each gets one half, which costs $\ln 2$ in one
+# of the five rows that learn. Two tiny models learn both orders:
+# %% [markdown] zh 080b85
 # 同样的六个 token，在同样的六个位置上，答案却有两个。无论怎么学，最好也只能各给一半的概率，
-# 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。下面让两个极小的模型来学这段文本，两种顺序都学：
-# 一个只给各行依次编号，另一个用 GLM 的位置。
+# 于是带标签的五行里，有一行的损失降不到 $\ln 2$ 以下。让两个极小的模型来学这两种顺序：
 # %%
 def learn(change, steps=150):
     torch.manual_seed(0)
@@ -122,20 +125,16 @@ fig.alt_text = (
 # %% [markdown]
 # With numbered rows the first word stays a coin toss. GLM's positions remove the coin.
 #
-# ## The table
-# The paper's example (its figure 2); each printed column is one row of the sample. The first number says
-# *which blank*: all rows of a span have the place of its `[M]`. The second, the *block position*, says *where
-# inside*: 0 in Part A, and 1, 2, 3, ... from `[S]` on. To find them, walk through the text, one step per
-# token and one per span:
-# %% [markdown] zh 1b7bc5
+# ## Which blank, and where inside
+# The first number is the *position*, the second the *block position*. To find them, walk through the text,
+# one step per token and one per span:
+# %% [markdown] zh f3034e
 # 只有依次编号时，第一个词始终像抛硬币。有了 GLM 的位置，就不必再抛硬币。
 #
-# ## 对照表
-# 还是论文图 2 的例子，表里的一列就是样本的一行（一个 token）。第一个编号叫*位置*（position），
-# 说的是*哪个空*：Part A 的行就是它自己所在的位置，而一个片段的所有行，都取该片段的 `[M]` 所在的位置。
-# 第二个编号叫*片段内位置*（block position），说的是*空里的第几个*：在 Part A 里为 0，从 `[S]` 起依次为 1、
-# 2、3……。求法是沿着文本走一遍，遇到片段就一步跨过去：
-# %% exact
+# ## 哪个空，空里的第几个
+# 第一个编号叫*位置*（position），第二个叫*片段内位置*（block position）。求法是沿着文本走一遍，
+# 遇到片段就一步跨过去：
+# %%
 def by_walking(length, spans, order):
     mask_at, row, i, ends = [], 0, 0, dict(spans)
     while i < length:
@@ -151,15 +150,13 @@ def by_walking(length, spans, order):
     return first, second
 
 
-first, second = by_walking(6, SPANS, [1, 0])
 d = explain(TEXT, SPANS, [1, 0])
-line("row", range(10))
-line("token", d.tokens)
-line("position", first)
-line("block position", second)
-line("learns", d.targets)
-line("paper: position", [n + 1 for n in first])
+assert by_walking(6, SPANS, [1, 0]) == (d.position_ids.tolist(), d.block_position_ids.tolist())
 
+# %%
+draw("positions", derivation=d, width=700)
+
+# %% check
 for n in range(200):  # the library agrees, on random texts too
     rng = Rng(3, n)
     length = 10 + rng.integer(100)
@@ -170,16 +167,12 @@ for n in range(200):  # the library agrees, on random texts too
     assert (e.position_ids.tolist(), e.block_position_ids.tolist()) == walked
 
 # %% [markdown]
-# The last line is the paper's first position, counted from 1; its block position is the same as ours. The
-# largest position is within Part A: Part B takes no positions of its own.
-# %% [markdown] zh 13be16
-# 最后一行是论文给第一个位置的编号，从 1 数起；片段内位置则两边一样。最大的位置是最后一个 `[M]` 的位置，
-# 而不是原文的长度：Part B 不占新的位置。
-# %%
-draw("positions", derivation=d, width=700)
-
+# The largest position is within Part A: Part B takes no positions of its own.
+# %% [markdown] zh 5ae1e8
+# 最大的位置在 Part A 里：Part B 不占新的位置。
 # %%
 Explorer(d)  # exchange the two spans: the positions stay
+
 
 # %% [markdown]
 # ## A line and its towers
@@ -188,16 +181,21 @@ Explorer(d)  # exchange the two spans: the positions stay
 # ## 一条线和几座塔
 # 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
 # %% picture
+def towers(ax, d):
+    for i, token in enumerate(d.tokens):
+        x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
+        colour = BLUE if k < 0 else SPAN_COLOURS[k]
+        ink, paper = ("white", colour) if y == 0 else (colour, "white")
+        box = dict(boxstyle="round", facecolor=paper, edgecolor=colour)
+        ax.text(x, y, token, ha="center", va="center", color=ink, bbox=box)
+    ax.set(xlim=(-0.6, d.part_a_len - 0.4), xticks=range(d.part_a_len))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
-for i, token in enumerate(d.tokens):
-    x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
-    colour = BLUE if k < 0 else SPAN_COLOURS[k]
-    ink, paper = ("white", colour) if y == 0 else (colour, "white")
-    box = dict(boxstyle="round", facecolor=paper, edgecolor=colour)
-    ax.text(x, y, token, ha="center", va="center", color=ink, bbox=box)
-ax.set(xlim=(-0.6, 4.6), xticks=range(5), xlabel="position: which blank")
+towers(ax, d)
 ax.set(ylim=(-0.6, 3.6), yticks=range(4), ylabel="block position: where inside")
-ax.spines[["top", "right"]].set_visible(False)
+ax.set_xlabel("position: which blank")
 fig.alt_text = (
     "The rows of the example by their two positions: Part A along the bottom, over "
     "position 2 the tower S x3, over position 4 the tower S x5 x6."
@@ -205,14 +203,21 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# - No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.)
-# - The order of the spans does not show: in any order the same tokens are at the same places.
-# - The line is the same for a blank of one word and of five: the length of an answer stays hidden.
-# %% [markdown] zh 4129dc
-# - 没有两行占同一个点。如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合。
-# - 看不出片段的顺序：无论什么顺序，同样的 token 总在同样的点上。
-# - 空里是一个词还是五个词，底下那条线都一样：答案有多长，一点也没有透露。
-# %% exact
+# No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.) In any order of
+# the spans, the same tokens are at the same places. And the line does not tell how long an answer is:
+# %% [markdown] zh 5937cd
+# 没有两行占同一个点（如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合）。无论片段按什么顺序，
+# 同样的 token 总在同样的点上。而底下那条线不透露答案有多长：
+# %% picture
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.9), layout="constrained", sharey=True)
+for ax, n, title in zip(axes, (1, 4), ("a blank of 1", "a blank of 4"), strict=True):
+    towers(ax, explain(["a", "b", *"wxyz"[:n], "c"], [(2, 2 + n)], [0]))
+    ax.set(title=title, ylim=(-0.6, 5.6), yticks=range(6))
+axes[0].set_ylabel("block position")
+fig.alt_text = "A blank of one word and one of four: Part A is the same four tokens, the towers differ."
+
+
+# %% check
 def places(example):
     columns = example.position_ids, example.block_position_ids, example.tokens
     return list(zip(*(column.tolist() for column in columns), strict=True))
@@ -222,11 +227,7 @@ ids, spans = range(100, 120), [(1, 2), (5, 8), (12, 14)]
 every = [places(build_example(ids, spans, order)) for order in permutations(range(3))]
 print("rows:", len(every[0]), "  different places:", len({place[:2] for place in every[0]}))
 print("orders:", len(every), "  different sets of places:", len({frozenset(p) for p in every}))
-
-short = build_example([1, 2, 3, 4], [(2, 3)], [0])
-long = build_example([1, 2, 3, 3, 3, 3, 3, 4], [(2, 7)], [0])
-for name, example in (("blank of 1", short), ("blank of 5", long)):
-    print(f"{name}: Part A", *places(example)[: example.part_a_len])
+assert len({place[:2] for place in every[0]}) == len(every[0]) and len({frozenset(p) for p in every}) == 1
 
 
 # %% [markdown]
@@ -235,16 +236,16 @@ for name, example in (("blank of 1", short), ("blank of 5", long)):
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# Without $Q$, the rows of a span share one place. Take a span `a b c` and its twin `b a c`: in row `c`,
-# attention sees the same tokens in both. Does its output differ? Random weights are enough to find out.
-# %% [markdown] zh 4a34c4
+# Without $Q$, the rows of a span share one place. Row `c` of a span `a b c` sees the same tokens as in its
+# twin `b a c`. Does its output differ, with random weights?
+# %% [markdown] zh d32ca5
 # ## 第二个编号有什么用
 # 两个编号各查一张可学习的向量表，一行的初始表示就是三个向量之和：
 #
 # $$x = E[\text{token}] + P[\text{position}] + Q[\text{block position}]$$
 #
-# 去掉 $Q$ 会怎样？同一片段的各行就全落在一个点上。取片段 `a b c`，再取它的孪生兄弟 `b a c`：在 `c` 这一行，
-# 两边的注意力看到的 token 一模一样。这一行的输出有没有差别？用随机权重就能回答。
+# 去掉 $Q$ ，同一片段的各行就全落在一个点上。片段 `a b c` 和它的孪生兄弟 `b a c`，在 `c` 这一行看到的 token
+# 一模一样。用随机权重来看，这一行的输出有没有差别？
 # %% exact
 def logits(model, tokens, first, second, part_a_len):
     mask = GLMMask.packed([len(tokens)], [part_a_len])
@@ -276,38 +277,18 @@ for layers in (1, 2):
 # One layer without $Q$ is blind to order. Two are not: in the first, `b` either saw `a` or did not, so the
 # mask lets the order through. (GLM-130B relied on that and dropped $Q$, chapter 10.)
 #
-# ## What the original code calls them
-#
-# | idea | here | original code |
-# |---|---|---|
-# | corrupted text, Part A | `part_a` | `source_tokens` |
-# | blanked spans, Part B | `part_b` | `target_tokens` |
-# | first token of Part A | `cls` | `ENC` |
-# | length of Part A: the whole mask | `part_a_len` | `attention_mask`, `sep` |
-# | position, from 0 | `position_ids` | `position_ids[:, 0]` |
-# | position inside the span, `sop` is 1 | `block_position_ids` | `position_ids[:, 1]` |
-# | [START], [END] | `sop`, `eop` | `<\|startofpiece\|>`, `<\|endofpiece\|>` |
-#
-# "Block" is the original's word for a span. A sample that its code returned (commit 4f61ed7): 35 token ids,
-# two spans, its own special ids. Is ours the same?
-# %% [markdown] zh 914dd5
+# ## The original code
+# It calls a span a block, and the two numbers `position_ids[:, 0]` and `[:, 1]`
+# ([all names](../README.md#what-the-original-calls-things)). A sample that it returned (commit 4f61ed7): 35
+# token ids, two spans, its own special ids. Is ours the same?
+# %% [markdown] zh 59c68e
 # 没有 $Q$ 又只有一层，就看不出顺序。两层就看得出来了：在第一层里，`b` 看没看到过 `a` 已经留下痕迹，
 # 也就是说，掩码本身就透露了顺序。（后来的 GLM-130B 就靠这一点，不要第二个编号了，见第 10 章。）
 #
-# ## 原版代码里叫什么
-#
-# | 含义 | 这里 | 原版代码 |
-# |---|---|---|
-# | 挖空后的文本，Part A | `part_a` | `source_tokens` |
-# | 挖掉的片段，Part B | `part_b` | `target_tokens` |
-# | Part A 的第一个 token | `cls` | `ENC` |
-# | Part A 的长度，它就是整个掩码 | `part_a_len` | `attention_mask`、`sep` |
-# | 位置，从 0 数起 | `position_ids` | `position_ids[:, 0]` |
-# | 片段内位置，`sop` 为 1 | `block_position_ids` | `position_ids[:, 1]` |
-# | [START]、[END] | `sop`、`eop` | `<\|startofpiece\|>`、`<\|endofpiece\|>` |
-#
-# 原版把片段叫作 block。下面是原版代码（提交 4f61ed7）输出的一个样本：35 个 token id，两个片段，
-# 特殊 token 用它自己的 id。我们的结果和它一样吗？
+# ## 原版代码
+# 原版把片段叫作 block，两个编号是 `position_ids[:, 0]` 和 `[:, 1]`
+# （[全部名称](../README.zh.md#与原版代码的名称对照)）。下面是它（提交 4f61ed7）输出的一个样本：
+# 35 个 token id，两个片段，特殊 token 用它自己的 id。我们的结果和它一样吗？
 # %% exact
 numbers = """1 51 114 25 31 150 37 10 27 142 67 22 35 124 120 30 10 154 121 28 157 10 162 28 160 162 114
 10 24 155 47 87 120 10 0"""
@@ -328,32 +309,39 @@ assert example.part_a_len == 32
 
 # %% [markdown]
 # ## Asking for a blank
-# At inference the position of `[S]` chooses the blank. We ask the model that learned the six words with a
-# single row of Part B, placed at each `[M]` in turn:
-# %% [markdown] zh 17977c
+# At inference the position of `[S]` chooses the blank. The model that learned the six words, with a single
+# row of Part B:
+# %% [markdown] zh bc2da8
 # ## 指定填哪个空
-# 推理时，由 `[S]` 的位置指定填哪个空。拿前面学会了六个词的模型来问：Part B 只放一行，
-# 依次放在两个 `[M]` 的位置上：
+# 推理时，由 `[S]` 的位置指定填哪个空。拿前面学会了六个词的模型来问，Part B 只放一行：
 # %%
-trained, part_a = runs["GLM's two positions"][0], [101, 102, 3, 104, 3]
+trained, part_a, answers = runs["GLM's two positions"][0], [101, 102, 3, 104, 3], {}
 for place in (2, 4):
     asked = logits(trained, [*part_a, 6], [0, 1, 2, 3, 4, place], [0, 0, 0, 0, 0, 1], 5)
-    p = asked[-1].softmax(-1)
-    print(f"[S] at position {place}: {NAMES[int(p.argmax())]} with probability {p.max():.2f}")
+    answers[place] = asked[-1].softmax(-1)  # (V,)
+
+# %% picture
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.4), layout="constrained", sharey=True)
+for ax, (place, p), k in zip(axes, answers.items(), (0, 1), strict=True):
+    assert NAMES[int(p.argmax())] == ("x3", "x5")[k]
+    ax.bar([*TEXT, "[E]"], p[[*IDS, 7]], color=SPAN_COLOURS[k])
+    ax.set(title=f"[S] at position {place}", ylim=(0, 1))
+    ax.spines[["top", "right"]].set_visible(False)
+axes[0].set_ylabel("probability")
+fig.alt_text = "With S at position 2 the model answers x3, with S at position 4 it answers x5."
 
 
 # %% [markdown]
-# More questions about positions, padding and mask tokens are answered in
-# [Questions GLM users ask](questions.md).
+# More about positions, padding and masks: [Questions GLM users ask](questions.md).
 #
 # **Remember:** the first position says which blank (the place of its `[M]`), the second where inside it (0
-# in Part A, 1 at `[S]`). Neither the order of the spans nor the length of an answer can be read from them.
-# To ask for a blank, put `[S]` at its position.
+# in Part A, 1 at `[S]`). They tell neither the order of the spans nor the length of an answer. To ask for a
+# blank, put `[S]` at its position.
 #
 # ## Exercises
 # **1. ★★★ Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`,
 # which takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
-# %% [markdown] zh 8183ba
+# %% [markdown] zh 1099cb
 # **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
 # `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
 #

@@ -2,16 +2,14 @@
 # # 03 Who sees whom
 # *Where does the mask's shape come from?*
 #
-# Which row of Part A and Part B may attend to which? The answer follows from two wishes, fits into one
-# integer, and can be tested from outside.
+# The answer follows from two wishes, fits into one integer, and can be tested from outside.
 #
 # - **After this chapter you can** derive GLM's mask, write it as `max(A, i + 1)`, and find any leak.
 # - **You need** [chapter 01](01_breaking_a_text.md), and [02](02_two_positions.md) for the positions.
-# %% [markdown] zh 97bc50
+# %% [markdown] zh ba69a6
 # # 03 谁能看到谁
 # *掩码的形状从何而来？*
 #
-# 第 01、02 章造出了一个样本的所有行：Part A 是挖空后的文本，Part B 是挖掉的片段。只剩一个问题：
 # 哪一行可以看哪一行？答案来自两个要求，最后缩成一个整数；模型有没有照办，还能当场检验。
 #
 # - **学完本章，你能**推出 GLM 的掩码，把它写成 `max(A, i + 1)`，并查出任何泄露。
@@ -24,40 +22,52 @@ from matplotlib.colors import ListedColormap
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
 from minglm.viz import Explorer
-from minglm.viz.figures import draw
+from minglm.viz.figures import draw, fig_batch
+from minglm.viz.figures.canvas import Canvas
+from minglm.viz.figures.grid import cells
 from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # everything here is tiny
 LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 
 # %% [markdown]
-# ## The rows
-# The paper's example (figure 2): six words, `x3` and `x5 x6` blanked, the second span first in Part B. Each
-# printed column is one row of the sample.
-# %% [markdown] zh 53e84c
-# ## 有哪些行
-# 论文的例子（图 2）：六个词，挖掉 `x3` 和 `x5 x6`，第二个片段在 Part B 里排在前面。
-# 样本里的一个 token 叫一“行”，因为它就是掩码的一行；下面为了省地方，把各行横着打印。
-# %% exact
+# ## What is known when
+# The paper's example (its figure 2), and the view of row 6. A model that really fills this blank has the text
+# with its blanks, and what is written so far.
+# %% [markdown] zh 97fe6a
+# ## 什么时候知道什么
+# 论文的例子（图 2），从第 6 个 token（掩码的第 6 行）看出去。真正填空的时候，手里只有带空的文本，
+# 加上已经写好的部分。
+# %%
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
 T, A = len(d), d.part_a_len
-print("row   ", *(f"{i:>3}" for i in range(T)))
-print("reads ", *(f"{token:>3}" for token in d.tokens))
-print("learns", *(f"{target or '-':>3}" for target in d.targets))
-print("part  ", *(f"{part:>3}" for part in d.part))
+
+# %% picture
+ROW, side = 6, 56
+canvas = Canvas("light", 620)
+for name, a, b in (("known", 0, A), ("written so far", A, ROW + 1), ("not written yet", ROW + 1, T)):
+    assert d.mask[ROW, a:b].all() == (a <= ROW) and d.mask[ROW, a:b].any() == (a <= ROW)
+    left, right, soft = 20 + side * a, 14 + side * b, a > ROW
+    canvas.text((left + right) / 2, 16, name, bold=not soft, colour=LOOK["soft"] if soft else None)
+    canvas.line((left, 28), (right, 28), width=2.5, colour=LOOK["grid" if soft else "ink"])
+    for i in range(a, b):
+        edge = LOOK["ink"] if i == ROW else "none"
+        fill = "white" if soft else BLUE
+        canvas.rectangle(20 + side * i, 38, side - 6, 28, fill=fill, edge=edge, width=2.5, round=4)
+        if soft:
+            canvas.rectangle(20 + side * i, 38, side - 6, 28, edge=LOOK["soft"], style="dotted", round=4)
+        canvas.text(20 + side * i + side / 2 - 3, 52, d.tokens[i], colour=LOOK["soft"] if soft else None)
+x, answer = 20 + side * ROW + side / 2 - 3, 20 + side * (ROW + 1) + side / 2 - 3
+canvas.line((x, 70), (x, 88), (answer, 88), (answer, 72), width=1.5)
+canvas.line((answer - 4, 78), (answer, 71), (answer + 4, 78), width=1.5)
+canvas.text(answer + 10, 88, "has to say x6", ha="left")
+canvas.finish(
+    104, "What row 6 knows: Part A, and S and x5 of Part B. Not written yet: x6, which it has to say."
+)
+
 
 # %% [markdown]
-# How the text became these rows, in eight frames. Full colour is what a frame adds.
-# %% [markdown] zh 5389b4
-# 文本怎样变成这些行，下面分八步来画，颜色最浓的是这一步新加的。
-# %%
-draw("film", derivation=d, width=580)
-
-
-# %% [markdown]
-# ## What is known when
-# Row 6 reads `x5` and has to say `x6`. A model that really fills this blank has the text with its blanks,
-# and what is written so far. Hence two wishes:
+# Hence two wishes:
 #
 # - *No row sees what is not written yet.* Otherwise training shows answers that writing will not have.
 # - *Everything else may be seen.* Otherwise knowledge is wasted.
@@ -66,16 +76,14 @@ draw("film", derivation=d, width=580)
 #
 # 1. Part A is known from the beginning: every row sees all of it, left and right.
 # 2. Part A is read before anything is written: it never sees Part B.
-# 3. A row of Part B sees itself and what was written before it in Part B, earlier spans included.
-# %% [markdown] zh b0d05b
-# ## 什么时候知道什么
-# 设身处地想一想 Part B 的某一行。第 6 个 token（掩码的第 6 行）读到 `x5`，要说出 `x6`。真正填空的时候，
-# 手里只有带空的文本，加上已经写好的部分，其余的还不存在。于是有两个要求：
+# 3. A row of Part B sees itself and what was written before it, earlier spans included.
+# %% [markdown] zh 304c8f
+# 于是有两个要求：
 #
 # - *还没写出来的，谁也不能看。* 否则训练时看得到的答案，生成时却没有。
 # - *除此之外，全都可以看。* 否则就白白浪费了已知的信息。
 #
-# 写成三句话，每句对应图上的一块：
+# 写成三句话：
 #
 # 1. Part A 从一开始就摆在那里：谁都能看到它的全部，左边右边都行。
 # 2. Part A 在动笔之前就已经读完：它看不到 Part B。
@@ -85,8 +93,8 @@ draw("film", derivation=d, width=580)
 # May row `i` attend to row `j`?
 # %% [markdown] zh 54aa64
 # ## 照着句子写
-# 把三句话直接写成代码，一次只问一件事：第 `i` 行可以看第 `j` 行吗？
-# %% exact
+# 第 `i` 行可以看第 `j` 行吗？
+# %%
 def may_see(i, j):
     if d.part[j] == "A":
         return True  # 1
@@ -96,28 +104,40 @@ def may_see(i, j):
 
 
 by_words = np.array([[may_see(i, j) for j in range(T)] for i in range(T)])
-print("         ", *(f"{token:>3}" for token in d.tokens))
-for i in range(T):
-    marks = ("x" if open_cell else "." for open_cell in by_words[i])
-    print(f"{i:2} {d.tokens[i]:>6}", *(f"{mark:>3}" for mark in marks))
+
+# %% picture
+canvas, side, decided = Canvas("light", 620), 17, np.zeros((T, T), dtype=bool)
+sentence = np.array([[1 if j < A else 2 if i < A else 3 for j in range(T)] for i in range(T)])
+for n, title in ((1, "1: all of Part A"), (2, "2: not Part B"), (3, "3: its own past")):
+    x = 20 + 200 * (n - 1)
+    canvas.text(x + side * T / 2, 16, title, 10, bold=True)
+    canvas.rectangle(x, 32, side * T, side * T, edge=LOOK["grid"])
+    cells(canvas, np.where(decided, d.kind, ""), x, 32, side, alpha=0.3, gid=f"decided-{n}")
+    cells(canvas, np.where(sentence == n, d.kind, ""), x, 32, side, gid=f"sentence-{n}")
+    decided |= sentence == n
+assert np.array_equal(by_words, d.mask)
+canvas.finish(
+    32 + side * T + 14,
+    "Three masks of ten rows. Sentence 1 opens the columns of Part A, sentence 2 shuts Part B for the rows "
+    "of Part A, sentence 3 opens a staircase in the rest.",
+)
 
 
 # %% [markdown]
-# Queries down, keys across; `x` is open. In every row the open cells are one stretch from key 0. Why a cell
-# is open or shut, for example row 6 (`x5`) and the answer that it must not see:
-# %% [markdown] zh af1859
-# 竖着是 query，横着是 key；`x` 表示可见。每一行的可见格子都是连续的一段，从第 0 个 key 开始。
-# 某一格为什么可见或不可见？比如第 6 行（`x5`）和它不该看到的答案：
+# Queries down, keys across; in every row the open cells are one stretch from key 0. Row 6, and what it must
+# not see:
+# %% [markdown] zh d7470f
+# 竖着是 query，横着是 key。每一行的可见格子都是连续的一段，从第 0 个 key 开始。第 6 行和它不该看到的答案：
 # %%
 Explorer(d, (6, 7))
 
 
 # %% [markdown]
 # ## By loops, and by one line
-# The loops open cells block by block; the line compares all rows with all keys at once.
-# %% [markdown] zh cc47ba
+# Sentence 2 comes for free: in a row of Part A, `j <= i` opens nothing outside of Part A.
+# %% [markdown] zh 3441e4
 # ## 用循环写，用一行写
-# 循环一块一块地打开格子；一行的写法把所有行和所有 key 一次比完。
+# 第 2 句不用写：在 Part A 的行里，`j <= i` 能打开的格子本来就都在 Part A 里。
 # %% exact
 def by_loops(T, A):
     grid = np.zeros((T, T), dtype=bool)
@@ -139,17 +159,13 @@ assert np.array_equal(by_words, by_one_line(T, A))
 print("words, loops and line agree on", by_words.sum(), "open cells of", T * T)
 
 # %% [markdown]
-# (Sentence 2 comes for free: a row of Part A has `i < A`, so whatever `j <= i` opens lies in Part A anyway.)
-#
 # ## By one integer
 # The number of open cells says everything: all of Part A, or everything up to the row itself.
 #
 # $$\mathrm{keys}(i) = \max(A,\; i + 1)$$
 #
 # `GLMMask` holds $A$ and the lengths of the samples, and builds a grid only on request.
-# %% [markdown] zh 101e68
-# 第 2 句到哪儿去了？不用写了：Part A 的行满足 `i < A`，`j <= i` 能打开的格子本来就都在 Part A 里。
-#
+# %% [markdown] zh 489d37
 # ## 用一个整数写
 # 既然一行可见的总是最前面的若干个 key，说出个数就够了。个数取两者中较大的：整个 Part A，
 # 或者从头到这一行为止。
@@ -172,42 +188,49 @@ for length in range(13):
         assert np.array_equal(grid, by_one_line(length, part_a_len))
         compared += 1
 print(compared, "masks, each the same by loops, by the line and by the integer")
-for part_a_len in (0, 5, 10):
-    print(f"part_a_len {part_a_len:2}:", GLMMask.packed([T], [part_a_len]).visible_keys().tolist())
+
+# %% picture
+canvas, side = Canvas("light", 620), 11
+for n, part_a_len in enumerate((0, 2, 5, 8, T)):
+    x, grid = 16 + 120 * n, GLMMask.packed([T], [part_a_len]).dense().numpy()
+    name = {0: "0: GPT", 5: "5: GLM", T: f"{T}: BERT"}.get(part_a_len, part_a_len)
+    canvas.text(x + side * T / 2, 16, f"A = {name}", 10, bold=True)
+    i, j = np.arange(T)[:, None], np.arange(T)
+    kind = np.where(j >= part_a_len, "BS", np.where(i < part_a_len, "AA", "BA"))
+    cells(canvas, np.where(grid, kind, "BF"), x, 32, side, gid=f"dial-{n}")
+canvas.finish(
+    32 + side * T + 14,
+    "The mask of ten rows for a Part A of 0, 2, 5, 8 and 10: from a triangle, GPT, to a full square, BERT.",
+)
 
 # %% [markdown]
-# The last lines turn the only dial: 0 is GPT, `T` is BERT, and GLM lies between. The mask of our ten rows,
-# with tokens, positions and targets:
-# %% [markdown] zh 3135bd
-# 最后三行拧的是唯一的旋钮：取 0 时，每行只看自己和前面（GPT）；取 `T` 时，全都互相可见（BERT）；
-# 介于两者之间的就是 GLM。下面是这十行的掩码，每行的 token、位置和标签都列在旁边：
+# $A$ is the only dial. Our ten rows, with tokens, positions and targets:
+# %% [markdown] zh ab29b8
+# $A$ 是唯一的旋钮。下面是我们这十行，每行的 token、位置和标签都列在旁边：
 # %%
 draw("mask", derivation=d, width=620)
 
 # %% [markdown]
 # ## Neighbours
 # A batch is many samples end to end. One more number per sample, its start (in `cu_seqlens_q`, *cumulative
-# sequence lengths of the queries*), keeps neighbours apart. Here: our ten rows, and six with a Part A of two.
-# %% [markdown] zh ef13e1
+# sequence lengths of the queries*), keeps neighbours apart.
+# %% [markdown] zh 2d0939
 # ## 邻居
 # 一个 batch 是许多样本首尾相接。每个样本再多记一个数，即从哪里开始（存在 `cu_seqlens_q` 里），
-# 谁就都看不到邻居了。这里是上面的十行样本，后面接一个六行的样本，它的 Part A 长为 2。
-# %% exact
-two = GLMMask.packed([10, 6], [5, 2])
-print("starts      ", two.cu_seqlens_q.tolist())
-print("part_a_lens ", two.part_a_lens.tolist())
-print("visible_keys", two.visible_keys().tolist())
-grid = two.dense().numpy()
-print("cells open between the samples:", grid[:10, 10:].sum() + grid[10:, :10].sum())
+# 谁就都看不到邻居了。
+# %%
+grid = GLMMask.packed([10, 6], [5, 2]).dense().numpy()
+assert not grid[:10, 10:].any() and not grid[10:, :10].any()
+fig_batch([d, explain(["y1", "y2", "y3", "y4"], [(1, 4)], [0])], width=560)
 
 # %% [markdown]
 # ## A ripple
-# What a row may not see cannot change it, not by a single bit. So the mask can be tested from outside: take
-# a GLM with random weights, change one token, and see which outputs change.
-# %% [markdown] zh e717ee
+# What a row may not see cannot change it, not by a single bit. So take a GLM with random weights, change one
+# token, and see which outputs change.
+# %% [markdown] zh 492558
 # ## 一圈涟漪
-# 掩码是一句承诺：一行看不到的东西，影响不了它。不是“几乎不影响”，而是一个比特都不变。所以从外面就能检验：
-# 取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
+# 一行看不到的东西，影响不了它：不是“几乎不影响”，而是一个比特都不变。
+# 所以取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
 # %% exact
 words = np.arange(11, 17)  # the ids of x1 ... x6
 batch = pack([build_example(words, d.spans, d.order)])
@@ -240,11 +263,9 @@ for j in (7, 9, 1):
     print(f"row {j} ({d.tokens[j]}) changed: rows {moved} move")
 
 # %% [markdown]
-# `x6` changes itself and the two rows written after it; `x3`, written last, only itself; `x2` in Part A
-# every row. How far the ripple of `x6` reaches:
-# %% [markdown] zh e1b889
-# 改 `x6`，变的是它自己和写在它后面的两行；`x3` 最后才写，只影响自己；`x2` 在 Part A 里，所有行都跟着变。
-# `x6` 的涟漪传到了哪里、有多大：
+# `x6` changes itself and what is written after it:
+# %% [markdown] zh 196ae6
+# 改 `x6`，变的是它自己和写在它后面的行：
 # %% picture
 size = change(model, mask, 7)
 fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
@@ -264,10 +285,9 @@ fig.alt_text = (
 
 
 # %% [markdown]
-# Do this for every token, and you measure the mask: column `j` holds the rows that move when token `j`
-# changes.
-# %% [markdown] zh 2bf5a0
-# 对每个 token 都这么做一遍，就把掩码从模型里*量*了出来：第 `j` 列就是改动第 `j` 个 token 时变化的行。
+# Do this for every token, and you measure the mask, column by column:
+# %% [markdown] zh 2d311c
+# 对每个 token 都这么做一遍，就把掩码从模型里一列一列地*量*了出来：
 # %% exact
 def measured(model, mask):
     return np.stack([change(model, mask, j) != 0 for j in range(T)], axis=1)
@@ -280,10 +300,10 @@ for layers in (1, 2, 4):
 
 # %% [markdown]
 # ## Why more layers reach no further
-# In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: now `i` knows about `k` at
-# second hand. The mask of two layers is the mask multiplied by itself, and GLM's mask survives this product.
-# Now break sentence 2: let Part A see everything, and leave the rows of Part B, the only ones that learn.
-# %% [markdown] zh 7ba93c
+# In layer 2 row `i` looks at row `j`, which in layer 1 has looked at row `k`: the mask of two layers is the
+# mask multiplied by itself. GLM's mask survives this product. Now break sentence 2: let Part A see
+# everything, and leave the rows of Part B, the only ones that learn.
+# %% [markdown] zh 63f66a
 # ## 为什么层数再多，也看不到更远
 # 在第 2 层，第 `i` 行看第 `j` 行，而第 `j` 行在第 1 层看过第 `k` 行：于是 `i` 间接知道了 `k`。
 # 两层合起来的掩码，就是掩码乘以它自己。GLM 的掩码经得起这一乘：`i` 能看第 `j` 行，那么 `j` 看过的，
@@ -342,23 +362,21 @@ fig.alt_text = (
 
 # %% [markdown]
 # `!` marks a leak. With one layer it stays inside Part A, whose rows learn nothing. With two, `x6` goes to
-# Part A, and from there to row 6, which has to say `x6`: a fine loss, and a model that cannot write.
-# (Chapter 06 trains one that cheats through another hole, inside the softmax; ten leaks that really
-# happened are in the [museum of mask bugs](museum.md).)
-# %% [markdown] zh 0f6051
+# Part A, and from there to row 6, which has to say `x6`: a fine loss, and a model that cannot write. (Ten
+# real leaks: the [museum of mask bugs](museum.md).)
+# %% [markdown] zh b3b4dc
 # 打 `!` 的地方就是泄露。只有一层时，它停在 Part A 里面，而 Part A 的行并不学习。有了两层就全漏了：
 # `x6` 先传给 Part A，再从那里传到第 6 个 token（掩码的第 6 行），它要说的正是 `x6`。
 # 所以 Part A 不能看 Part B，因为它会把答案传出去。这样训练出来的模型，损失很漂亮，真要生成时却不行。
-# （第 06 章会训练一个作弊的模型，不过它钻的是另一个洞，在 softmax 里面。真实发生过的十个泄露，
-# 见[掩码错误博物馆](museum.zh.md)。）
+# （真实发生过的十个泄露，见[掩码错误博物馆](museum.zh.md)。）
 # %% [markdown]
 # **Remember:** what is not written yet cannot be seen; everything else can. So row `i` sees `max(A, i + 1)`
 # keys, and one integer is the whole mask. Change one token and compare bits: that test finds every leak.
 #
 # ## Exercises
 # **1. ★★ Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
-# this list, as a list. (The sample has at least one row. Some lists have two such values.)
-# %% [markdown] zh a3cbeb
+# this list, as a list. (There is at least one row. Some lists have two such values.)
+# %% [markdown] zh ffa512
 # **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
 # 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
 #
@@ -413,9 +431,8 @@ def open_cells(T, A): ...  # your answer
 
 # %% [markdown]
 # **3. ★★★ The wrong integer.** Somebody passes 6, 7, 8, 9 or 10 instead of 5. For each of these, which rows
-# can see the very token that they have to say? Answer with a dict of lists, `{6: [...], ...}`. One of the
-# integers is wrong and still gives no answer away.
-# %% [markdown] zh 06415e
+# see the very token that they have to say? Answer with `{6: [...], ...}`. (One of them gives nothing away.)
+# %% [markdown] zh 439420
 # **3. ★★★ 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
 # %% check
@@ -437,16 +454,13 @@ def check_cheating_rows(rows):
 
 # %% [markdown]
 # ## Read on
-# - [`minglm/mask.py`](../minglm/mask.py): `keys_of_row` and `GLMMask`, also with fewer queries than keys,
-#   as in writing with a cache.
+# - [`minglm/mask.py`](../minglm/mask.py): the rule and `GLMMask`, also for writing with a cache.
 # - [`csrc/mask.h`](../csrc/mask.h): the same rule for C++ and CUDA.
-# - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each of
-#   them must catch.
+# - [`tests/test_mask.py`](../tests/test_mask.py): the mask in three forms, and wrong rules that each catches.
 # - Next: [filling by hand](04_filling_by_hand.md).
-# %% [markdown] zh 7365fe
+# %% [markdown] zh cd6f12
 # ## 接着读
-# - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row` 和 `GLMMask`，还有 query 比 key 少的情形，
-#   带缓存生成时就是这样。
+# - [`minglm/mask.py`](../minglm/mask.py)：这条规则和 `GLMMask`，也包括带缓存生成时的情形。
 # - [`csrc/mask.h`](../csrc/mask.h)：同一条规则，写给 C++ 和 CUDA。
 # - [`tests/test_mask.py`](../tests/test_mask.py)：掩码的三种写法，以及每一种都必须揪出来的错误规则。
 # - 下一章：[动手填空](04_filling_by_hand.zh.md)。

@@ -3,17 +3,16 @@
 # *How does a trained GLM predict?*
 #
 # The original's readers ask for this most: the training code is there, where is the prediction? It is a
-# loop of ten lines. A tiny model that knows six words by heart runs it first, then the bundled model.
+# loop of ten lines.
 #
 # - **After this chapter you can** fill any blank in any order with a model's logits, and say which row asks
 #   for what.
 # - **You need** chapters [02](02_two_positions.md) and [03](03_who_sees_whom.md).
-# %% [markdown] zh b3660b
+# %% [markdown] zh 661c5f
 # # 04 动手填空
 # *训练好的 GLM 怎么预测？*
 #
-# 读原版代码的人最常问：训练代码有了，预测在哪？预测就是一个十行的循环。先让一个只背下六个词的小模型跑一
-# 遍，再换成自带的模型。
+# 读原版代码的人最常问：训练代码有了，预测在哪？预测就是一个十行的循环。
 #
 # - **学完本章，你能**用模型的 logits 按任意顺序填任意一个空，并说出哪一行在问什么。
 # - **预备知识**：第 [02](02_two_positions.zh.md) 和 [03](03_who_sees_whom.zh.md) 章。
@@ -25,38 +24,62 @@ from matplotlib.colors import ListedColormap
 from minglm import GLM, GLMConfig, GLMMask, SpecialTokens, build_example, explain, fill, pack
 from minglm.use.models import BOX, read_model
 from minglm.viz import Explorer
-from minglm.viz.palette import KINDS, THEMES
+from minglm.viz.figures import draw
+from minglm.viz.figures.canvas import Canvas
+from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
 
 # %% [markdown]
 # ## On paper
-# A row reads a token and predicts the next one of its blank. So to fill a blank: append an `[S]` at the
-# position of its `[M]`, block position 1; take the likeliest token; append it at the same position, block
-# position 2; and so on until the prediction is `[E]`, which is never appended. For `x1 x2 [M] x4 [M]`, the
-# second blank first, the rows must be these, five predictions in all:
-# %% [markdown] zh 3bf086
+# To fill a blank, append an `[S]` at the position of its `[M]`, block position 1; append the likeliest token
+# at the same position, block position 2; and so on. A predicted `[E]` ends the blank and is never appended.
+# For `x1 x2 [M] x4 [M]`, the second blank first:
+# %% [markdown] zh 880b03
 # ## 用纸笔算
-# 一行读进一个 token，预测它所在的空的下一个 token。所以要填一个空：在它的 `[M]` 的位置上接一个 `[S]`，片
-# 段内位置是 1；取概率最大的 token；接在同一个位置上，片段内位置是 2；这样一直做到预测出 `[E]` 为
-# 止，`[E]` 本身从不接上去。拿 `x1 x2 [M] x4 [M]` 来说，先填第二个空，各行必须是下面这样，一共预测五次：
-# %% exact
+# 要填一个空，就在它的 `[M]` 的位置上接一个 `[S]`，片段内位置是 1；再把概率最大的 token 接在同一个位置上，
+# 片段内位置是 2；依此类推。预测出 `[E]`，这个空就填完了，`[E]` 本身从不接上去。
+# 拿 `x1 x2 [M] x4 [M]` 来说，先填第二个空：
+# %%
 TEXT = ["x1", "x2", "x3", "x4", "x5", "x6"]
 d = explain(TEXT, [(2, 3), (4, 6)], [1, 0])
-for i in range(d.part_a_len, len(d)):
-    where = f"position {d.position_ids[i]}, block position {d.block_position_ids[i]}"
-    print(f"row {i} reads {d.tokens[i]:3} at {where}: predicts {d.targets[i]}")
+
+# %% picture
+canvas, soft = Canvas("light", 620), THEMES["light"]["soft"]
+for name, y in (("reads", 62), ("position", 94), ("block position", 116), ("predicts", 168)):
+    main = name in ("reads", "predicts")
+    canvas.text(14, y, name, ha="left", bold=main, colour=None if main else soft)
+for n, i in enumerate(range(d.part_a_len, len(d))):
+    x, k = 126 + 98 * n, int(d.span_id[i])
+    canvas.text(x + 28, 18, f"step {n + 1}", colour=soft)
+    canvas.chip(x, 48, 56, 28, d.tokens[i], span=k)
+    canvas.text(x + 28, 94, str(d.position_ids[i]))
+    canvas.text(x + 28, 116, str(d.block_position_ids[i]), colour=soft)
+    canvas.line((x + 28, 128), (x + 28, 148), colour=soft)
+    canvas.line((x + 24, 142), (x + 28, 149), (x + 32, 142), colour=soft)
+    end = d.targets[i] == "[E]"
+    canvas.chip(x, 154, 56, 28, d.targets[i], fill="white", colour=soft if end else None)
+    if not end:  # the prediction is the next row
+        assert d.targets[i] == d.tokens[i + 1]
+        path = (x + 56, 168), (x + 77, 168), (x + 77, 62), (x + 96, 62)
+        canvas.line(*path, colour=SPAN_COLOURS[k], width=1.6)
+        canvas.line((x + 90, 58), (x + 97, 62), (x + 90, 66), colour=SPAN_COLOURS[k], width=1.6)
+canvas.finish(
+    196,
+    "Five steps. Blank 2: S predicts x5, x5 predicts x6, x6 predicts the end. Blank 1: S predicts x3, x3 "
+    "predicts the end. Each predicted token is what the next step reads.",
+)
 
 # %%
 Explorer(d, (6, 5))  # the first step after [S]: row 6 sees Part A, [S] and itself
 
 # %% [markdown]
 # ## A model that knows six words
-# It learns the text of chapter 02 in both orders, for a few seconds.
-# %% [markdown] zh 247e5c
+# It learns them in both orders, for a few seconds, as in chapter 02.
+# %% [markdown] zh ee1a9a
 # ## 只认识六个词的模型
-# 用第 02 章的那段文本，两种顺序都学，几秒钟就够。
-# %%
+# 和第 02 章一样，两种顺序都学，几秒钟就够。
+# %% setup
 special = SpecialTokens()
 ids = dict(zip(TEXT, range(8, 14), strict=True))
 names = {special.mask: "[M]", special.sop: "[S]", special.eop: "[E]"} | {n: x for x, n in ids.items()}
@@ -74,15 +97,14 @@ print(f"loss {loss.item():.3f}")
 
 # %% [markdown]
 # ## The loop
-# Greedy, without a cache: each step reads all rows again and looks at the last one only. `forbidden` are
-# tokens that must not be chosen.
-# %% [markdown] zh 62b40f
+# Greedy, without a cache: each step reads all rows again and looks at the last one only.
+# %% [markdown] zh 424a85
 # ## 这个循环
-# 贪心，没有缓存：每一步都把所有行重读一遍，只看最后一行。`forbidden` 是不许选的 token。
+# 贪心，没有缓存：每一步都把所有行重读一遍，只看最后一行。
 # %%
 @torch.no_grad()
 def fill_by_hand(model, special, part_a, blanks, forbidden=()):
-    """({position of a mask: its answer}, the rows). The blanks are filled in the order given."""
+    """({position of a mask: its answer}, the rows), in the order of `blanks`, without `forbidden` tokens."""
     rows = [(token, i, 0) for i, token in enumerate(part_a)]  # token, position, block position
     A, answers = len(part_a), {}
     for place in blanks:
@@ -108,15 +130,11 @@ assert [names[row[0]] for row in rows] == list(d.tokens)  # the sample that trai
 
 # %% [markdown]
 # Both orders give the same text. The last assertion is the point: while it fills, a model builds the very
-# sample that it was trained on, row by row. Later blanks see earlier answers, because they are rows before
-# their own.
-#
-# What happens to the mask? It grows by a row and a column per step, and what was there stays:
-# %% [markdown] zh 2d87da
-# 两种顺序填出来的文本相同。最后那条断言才是重点：模型填空时，一行一行造出来的正是它训练时的那个样本。后填
-# 的空看得到先填的答案，因为那些行就排在它自己的行之前。
-#
-# 掩码呢？每一步多一行、多一列，原有的部分不变：
+# sample that it was trained on. Later blanks see earlier answers. In each step the mask grows by a row and a
+# column:
+# %% [markdown] zh 6778b9
+# 两种顺序填出来的文本相同。最后那条断言才是重点：模型填空时造出来的，正是它训练时的那个样本。后填的空看得
+# 到先填的答案。掩码每一步多一行、多一列：
 # %% picture
 fig, axes = plt.subplots(1, 5, figsize=(7, 1.9), layout="constrained")
 colours = ListedColormap([THEMES["light"]["faint"], KINDS["AA"].light, KINDS["BA"].light])
@@ -125,7 +143,7 @@ for T, ax in zip(range(6, 11), axes, strict=True):
     kind[T - 1] *= 2
     ax.pcolormesh(kind, cmap=colours, vmin=0, vmax=2, edgecolors="white", linewidth=0.5)
     ax.set(xlim=(0, 10), ylim=(10, 0), aspect="equal", xticks=[], yticks=[])
-    ax.set_title(f"reads {d.tokens[T - 1]}\npredicts {d.targets[T - 1]}", fontsize=9)
+    ax.set_title(f"step {T - 5}", fontsize=9, loc="left")
     ax.spines[:].set_visible(False)
 fig.alt_text = (
     "The mask at each of the five steps, from 6 to 10 rows. Each step adds one row at the bottom, in light "
@@ -133,13 +151,13 @@ fig.alt_text = (
 )
 
 # %% [markdown]
-# So earlier rows compute the same numbers again in every step.
-# [Chapter 09](09_filling_writing_classifying.md) keeps them in a cache.
+# Earlier rows compute the same numbers again; [chapter 09](09_filling_writing_classifying.md) keeps them in a
+# cache.
 #
 # ## A model that has read stories
-# The same function with the bundled model. Part A has a first and a last token, and tokens without text are
-# forbidden. The library's `fill` gives the same answers:
-# %% [markdown] zh 5ef1d8
+# The same function with the bundled model. Part A has a first and a last token; tokens without text are
+# forbidden. The library's `fill` agrees:
+# %% [markdown] zh 344afd
 # 所以前面的行每一步都在重复算同样的数。[第 09 章](09_filling_writing_classifying.zh.md)把它们存进缓存。
 #
 # ## 读过故事的模型
@@ -158,16 +176,23 @@ for text in ("She was very [MASK] to see him.", "The [MASK] ran to the [MASK] an
         list(blank.answer.tokens) for blank in fill(box, tokenizer, text).blanks
     ]
 
+# %% [markdown]
+# What it chose from at each step:
+# %% [markdown] zh 7d7ffc
+# 每一步有哪些选择：
+# %%
+draw("infilling", model=box, tokenizer=tokenizer, text=text, width=700)
+
 
 # %% [markdown]
 # **Remember:** an `[S]` at the position of an `[M]` asks for that blank; each predicted token becomes the
-# next row; `[E]` ends the blank. The order of the blanks is free. The rows that are written are the sample
-# that training would have made.
+# next row; `[E]` ends the blank. The order of the blanks is free. The rows are those that training would have
+# made.
 #
 # ## Exercises
 # **1. ★ The next row.** Write `next_row(row, token)`: `row` is `(token, position, block position)` of the row
 # just read, `token` what it predicted. Return the next row, or `None` after `"[E]"`.
-# %% [markdown] zh 0ea6c9
+# %% [markdown] zh 80388f
 # **记住：** 在某个 `[M]` 的位置上放一个 `[S]`，就是在问那个空；预测出的 token 成为下一行；`[E]` 结束这个
 # 空。空的顺序可以任选。写出来的这些行，就是训练时会造出的那个样本。
 #
