@@ -125,7 +125,7 @@ Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3)
 # %% picture
 ends = [5, 10, 15, 20]
 canvas = Canvas("light", 700)
-for x, title, again in ((62, "history = Part A", True), (390, "A = 0", False)):
+for x, title, again in ((62, "history = Part A", True), (410, "A = 0", False)):
     total = sum(ends) if again else ends[-1]
     canvas.text(x, 14, title, bold=True, ha="left")
     canvas.text(x + 279, 14, f"{total} rows", ha="right")
@@ -134,7 +134,7 @@ for x, title, again in ((62, "history = Part A", True), (390, "A = 0", False)):
         for i in range(0 if again else end - 5, end):
             fill = BLUE if i >= end - 5 else SAND
             canvas.rectangle(x + 14 * i, 30 + 20 * turn, 12, 16, fill=fill)
-for x, colour, meaning in ((62, BLUE, "read for the first time"), (390, SAND, "read again")):
+for x, colour, meaning in ((62, BLUE, "read for the first time"), (410, SAND, "read again")):
     canvas.rectangle(x, 122, 12, 16, fill=colour)
     canvas.text(x + 20, 130, meaning, ha="left")
 canvas.finish(148, "Rows read in four turns: 5, 10, 15, 20 if the history is Part A; 5 each time with A = 0.")
