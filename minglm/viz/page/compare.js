@@ -56,10 +56,9 @@ function drawCompare() {
       return there !== null && other.mask[there.i][there.j] !== d.mask[cell.i][cell.j];
     });
   const canvas = derivations.some(d => d.tokens.length > 24);
-  fill(
-    byId("family"),
-    models.map(model => family[model].figure),
-  );
+  const home = byId("family"),
+    figures = models.map(model => family[model].figure);
+  if (!areSame([...home.children], figures)) fill(home, figures);
   for (const model of models) {
     const { matrix, derivation: d } = family[model],
       others = model === "glm" ? derivations.slice(1) : [glm];
@@ -70,6 +69,7 @@ function drawCompare() {
 
 // Roles are explicit: on narrow screens the table is laid out as blocks and would lose them.
 function drawFacts(models) {
+  if (!isNews(byId("facts"), models)) return;
   const { model: head, ...facts } = DATA.words.page.facts,
     columns = Object.entries(facts);
   fill(
@@ -129,7 +129,7 @@ function link(cell, d) {
       to ? tell("of model", { name, state: stateOfCell(there, to.i, to.j) }) : tell("no pair", { name }),
     );
   }
-  byId("linked").textContent = cell ? says(cell, d, told) : tell("link");
+  write(byId("linked"), cell ? says(cell, d, told) : tell("link"));
 }
 
 function says({ i, j }, d, told) {

@@ -65,14 +65,17 @@ const startLab = (() => {
     at(n) {
       if (n < this.steps.length) return this.steps[n];
       if (n > this.steps.length || this.done) return null;
+      if (this.next?.n !== n) this.next = { n, step: this.ahead() };
+      return this.next.step;
+    }
+
+    ahead() {
       const { session, reading } = this,
         { mask, position, tokens } = session.blanks[session.number],
         row = reading.T - 1;
       const mayCome = this.mayCome(tokens.length + 1, mask);
-      const top = reading
-        .lens(row, TOP)
-        .at(-1)
-        .top.map(entry => ({ ...entry, allowed: mayCome(entry.id) }));
+      const { top: likeliest } = reading.saying(row, this.model.config.num_layers, TOP),
+        top = likeliest.map(entry => ({ ...entry, allowed: mayCome(entry.id) }));
       return { blank: session.number, mask, row, position, block_position: tokens.length + 1, top };
     }
 
@@ -705,7 +708,7 @@ const startLab = (() => {
       for (const name of Object.keys(controls))
         controls[name].setAttribute("aria-disabled", broken || off[name]);
       this.above.setAttribute("aria-disabled", !run?.done);
-      controls.play.textContent = tell(this.playing ? "pause" : "play");
+      write(controls.play, tell(this.playing ? "pause" : "play"));
     }
 
     showText() {
