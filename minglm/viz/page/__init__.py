@@ -33,9 +33,9 @@ from ..words import LANGUAGES, NAMES
 
 NAMED = re.compile(r'<[^>]* data-t="([^"]+)"[^>]*>')  # an element with a text of words.LANGUAGES
 COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
-STRING = re.compile(r'("(?:\\.|[^"\\])*")')
-SPACED = re.compile(r" ?(=>|[=,:?&|(){}\[\];<>*]+) ?")  # not + and -: x - -1
-BROKEN = re.compile(r"(?<=[,({\[])\n|\n(?=[)\]}])")  # where no statement could end
+STRING = re.compile(r'("(?:\\.|[^"\\])*"|(?<!\$\{)`[^`$]*`)')
+SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?|(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
+BROKEN = re.compile(r",?\n(?=[)\]}])|(?<=[,({\[])\n")  # where no statement could end
 DERIVED = ("text", "spans", "order", "objective")  # from which the page derives the rest
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
@@ -163,10 +163,10 @@ def squeezed(line):
 
     A line with a template, a pattern or a string of another kind stays as it is.
     """
-    if re.search(r"[`/']", line):
-        return line
     parts = STRING.split(line)  # code, string, code, ..., code
-    return "".join(part if n % 2 else SPACED.sub(r"\1", part) for n, part in enumerate(parts))
+    if re.search(r"[`/']", "".join(parts[::2])):
+        return line
+    return "".join(part if n % 2 else SPACED.sub(r"\1\2", part) for n, part in enumerate(parts))
 
 
 def digest(text):

@@ -539,7 +539,8 @@ function drawPlayer() {
   byId("stage").dataset.step = step;
   byId("stepper").classList.toggle("docked", player.docked);
   // on a narrow screen, a region that nothing has reached yet is not there
-  const reached = { order: stepReached("order"), sample: stepReached("masks"), mask: isWhole() };
+  const reached = { order: stepReached("order"), sample: stepReached("masks") };
+  for (const id of ["mask", "compare", "share"]) reached[id] = isWhole();
   for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
   write(
     byId("step-name"),

@@ -126,7 +126,7 @@ def test_its_own_policy_blocks_a_script_a_handler_a_style_and_a_request(tab, exp
 
 def test_the_page_is_small():
     assert len(page.html(PAPER).encode()) <= 166_000  # both languages
-    assert len(page.html(PAPER, story=False).encode()) <= 118_000
+    assert len(page.html(PAPER, story=False).encode()) <= 119_000
 
 
 # ---- the story -------------------------------------------------------------------------------------------
@@ -566,6 +566,23 @@ def test_a_pair_of_words_is_crossed_in_every_model(tab):
     assert marked(tab)["glm"] == [0, 3] and tab.locator("#why").inner_text() == why(PAPER, 0, 3)
     tab.locator("figure[data-model=glm] td[data-i='5'][data-j='0']").hover()  # [S] is a word of GLM alone
     assert marked(tab) == {"glm": [5, 0], **dict.fromkeys(MODELS)}
+
+
+def test_below_each_picture_the_text_is_lit_as_that_model_sees_it(tab):
+    """The row of x4: GLM and BERT see both sides, GPT only the left; a blanked word is [M] in BERT."""
+    tab.locator("#grid td[data-i='3'][data-j='0']").hover()
+    lit = tab.evaluate("""() => Object.fromEntries(
+        [...document.querySelectorAll("#family figure")].map((figure) =>
+        [figure.dataset.model, [...figure.querySelectorAll(".sight .token")].map((node) =>
+            node.textContent + (node.classList.contains("lit") ? "+" : "-"))]))""")
+    assert tab.locator(".sight .asks").all_inner_texts() == ["x4"] * len(lit)
+    for model, words in lit.items():
+        d = explain(*EXAMPLE, model=model) if model != "glm" else PAPER
+        word = list(d.word)
+        sees = d.mask[word.index(3)]
+        expected = [f"{d.tokens[word.index(n)]}{'+' if sees[word.index(n)] else '-'}" for n in range(6)]
+        assert words == expected, model
+    assert lit["gpt"] == ["x1+", "x2+", "x3+", "x4+", "x5-", "x6-"] and lit["bert"][2] == "[M]+"
 
 
 def test_differences_only_leaves_the_pairs_of_words_that_one_model_sees_and_the_other_does_not(tab):
