@@ -121,16 +121,13 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
   const isTable = () => view.rows.length <= limit && !view.canvas;
   const themeNow = () => `${document.documentElement.dataset.theme} ${prefers("color-scheme: dark").matches}`;
 
+  const isAsLarge = ({ rows, columns }) =>
+    rows.length === view.rows.length && columns.length === view.columns.length;
+
   // Whether the current table or canvas can show the new view.
   function keeps(before) {
-    const wanted = isTable() ? "table" : "canvas";
-    return (
-      shape?.name === wanted &&
-      theme === themeNow() &&
-      before.partALen === view.partALen &&
-      before.rows.length === view.rows.length &&
-      before.columns.length === view.columns.length
-    );
+    if (shape?.name !== (isTable() ? "table" : "canvas") || theme !== themeNow()) return false;
+    return isTable() || (before.partALen === view.partALen && isAsLarge(before));
   }
 
   // A canvas where a table would have to scroll: then Part B is in sight, too.
@@ -146,13 +143,16 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
 
   return {
     draw(next) {
-      const before = view;
+      const before = view,
+        hadFocus = host.contains(document.activeElement);
       view = complete(next);
       cursor = clamp(cursor.i, cursor.j);
       host.classList.add("matrix");
-      if (keeps(before)) return shape.update(view) || build();
       if (marked && !isInside(marked)) marked = null;
-      build();
+      if (!keeps(before) || !shape.update(view)) return build();
+      if (isAsLarge(before)) return;
+      shape.mark(marked, isPinned);
+      shape.focus(cursor, cursor, hadFocus);
     },
     mark(cell, pinned = false) {
       const next = cell && isInside(cell) ? cell : null;
@@ -178,19 +178,15 @@ function looksOf({ rows, columns, kind, value, faded }) {
 // ---- up to 32 rows: a table, every cell of it an element --------------------------------------------------
 
 function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
-  const { rows, columns, partALen } = view;
-  const columnHeads = columns.map((_, j) => el("th", { scope: "col", class: j === partALen - 1 && "edge" }));
-  const rowHeads = rows.map(() => el("th", { scope: "row" }));
-  const cells = rows.map((_, i) => columns.map((_, j) => cellEl(i, j, j === partALen - 1)));
-  const lines = cells.map((line, i) =>
-    el("tr", { class: i === partALen - 1 ? "edge" : null, dataset: { lane: "mask", i } }, rowHeads[i], line),
-  );
-  const corner = el("td", { class: "corner" }, el("span", null, tell("corner")));
+  const [columnHeads, rowHeads, lines, cells] = [[], [], [], []];
+  const corner = el("td", { class: "corner" }, el("span", null, tell("corner"))),
+    headLine = el("tr", null, corner),
+    body = el("tbody");
   const table = el(
     "table",
     { role: "grid", "aria-label": label, class: "mask" },
-    el("thead", null, el("tr", null, corner, columnHeads)),
-    el("tbody", null, lines),
+    el("thead", null, headLine),
+    body,
   );
   const cellOf = event => {
     const td = event.target.closest("td[data-j]");
@@ -204,26 +200,49 @@ function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
   table.addEventListener("click", event => cellOf(event) && pin(cellOf(event)));
   host.replaceChildren(table);
 
+  const headWidths = {}; // in pixels: to measure one lays out the page
   let crossed = [],
-    looks = [],
-    longest = 0;
+    longest = 0,
+    digits = 0,
+    width = 0; // of the host; another width makes another table
+
+  // As many rows and columns as the view has; the heavy lines after Part A.
+  function resize({ rows, columns, partALen }) {
+    const grow = (list, home, n, make) => {
+      while (list.length > n) list.pop().remove();
+      while (list.length < n) home.append(list[list.push(make(list.length)) - 1]);
+    };
+    const line = i => {
+      cells[i] = [];
+      rowHeads[i] = el("th", { scope: "row" });
+      return el("tr", { dataset: { lane: "mask", i } }, rowHeads[i]);
+    };
+    grow(columnHeads, headLine, columns.length, () => el("th", { scope: "col" }));
+    grow(lines, body, rows.length, line);
+    cells.length = rowHeads.length = rows.length;
+    cells.forEach((line, i) =>
+      grow(line, lines[i], columns.length, j => el("td", { tabindex: -1, dataset: { i, j } })),
+    );
+    const edge = (node, n) => node.classList.toggle("edge", n === partALen - 1);
+    for (const nodes of [lines, columnHeads, ...cells]) nodes.forEach(edge);
+  }
 
   function update({ rows, columns, ...next }) {
+    if (isNews(body, rows.length, columns.length, next.partALen)) resize({ rows, columns, ...next });
     const renamed = (heads, nodes) => heads.map((head, n) => drawHead(nodes[n], head)),
       [inRow, inColumn] = [renamed(rows, rowHeads), renamed(columns, columnHeads)];
-    const before = looks;
-    looks = looksOf({ rows, columns, ...next });
+    const looks = looksOf({ rows, columns, ...next });
     cells.flat().forEach((cell, n) => {
       const { i, j } = { i: Math.floor(n / columns.length), j: n % columns.length },
-        [kind, value, faded] = looks.slice(3 * n, 3 * n + 3);
-      const isNew = [0, 1, 2].some(k => looks[3 * n + k] !== before[3 * n + k]);
-      if (isNew) drawCell(cell, kind, value, faded);
+        look = looks.slice(3 * n, 3 * n + 3);
+      const isNew = isNews(cell, look);
+      if (isNew) drawCell(cell, ...look);
       if (isNew || inRow[i] || inColumn[j]) cell.setAttribute("aria-label", next.describe(i, j));
     });
-    const heads = [...rows, ...columns],
-      digits = ({ positions }) => positions.join().length;
+    const heads = [...rows, ...columns];
     longest = Math.min(11, Math.max(...heads.map(({ token }) => widthOf(visible(token)))));
-    return !isNews(table, longest, Math.max(...heads.map(digits)));
+    digits = Math.max(...heads.map(({ positions }) => positions.join().length));
+    return !isNews(table, longest, digits, columns.length);
   }
 
   update(view);
@@ -236,15 +255,19 @@ function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
     // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all
     // fit.
     fit() {
-      table.classList.remove("small"); // so that the size does not depend on the size before
+      const measured = () => {
+        table.classList.remove("small"); // so that the size does not depend on the size before
+        return rowHeads[0].offsetWidth; // a column: all are as wide
+      };
       table.style.setProperty("--letters", longest);
-      const room = host.clientWidth - rowHeads[0].offsetWidth - 4; // a column: all are as wide
-      const fits = Math.floor(room / columns.length),
+      width ||= host.clientWidth;
+      const room = width - (headWidths[[longest, digits]] ??= measured()) - 4,
+        fits = Math.floor(room / columnHeads.length),
         size = Math.max(CELL.min, Math.min(largest, fits));
       table.classList.toggle("turned", longest * 8 + 4 > size);
       table.classList.toggle("small", size < 20);
       table.style.setProperty("--cell", `${size}px`);
-      return fits >= CELL.min || !host.clientWidth;
+      return fits >= CELL.min || !width;
     },
     focus({ i, j }, before, andFocus = table.contains(document.activeElement)) {
       cells[before.i]?.[before.j]?.setAttribute("tabindex", -1);
@@ -278,10 +301,6 @@ function drawHead(th, { token, positions, span }) {
   );
   th.replaceChildren(head);
   return true;
-}
-
-function cellEl(i, j, isEdge) {
-  return el("td", { class: isEdge && "edge", tabindex: -1, dataset: { i, j } });
 }
 
 function drawCell(td, kind, value, faded) {
