@@ -12,7 +12,9 @@ const startLab = (() => {
     SHORT = 5; // number of bars, and where there is less space
   const PAUSE = 900,
     QUIET = 150; // ms between the steps of "Play", and before attention is redrawn
-  const SLICE = 30; // ms of work between two pictures while blanks are filled
+  // ms of work between two pictures while blanks are filled: at least, at most, and as a multiple of the time
+  // that the last picture took, so that pictures never cost more than the model
+  const SLICE = { least: 30, most: 250, share: 2 };
   const MOST_K = 50; // the slider of top k ends here; its right end is "all"
   const MEAN = -1; // in place of a head: the mean of all heads of a layer
   const DIALS = { temperature: 0, topK: 0, topP: 1, seed: 0 }; // at first
@@ -564,16 +566,20 @@ const startLab = (() => {
       this.ready();
     }
 
-    // Make steps until there are `wanted`, for SLICE ms at a time; between them only the text is drawn.
+    // Make steps until there are `wanted`, a SLICE at a time; between them only the text is drawn.
     // follow: keep the latest step in view.
     advance(wanted, follow = true) {
       this.stop();
       const { run } = this,
         more = () => !run.done && run.steps.length < wanted;
+      let left = performance.now(); // the end of the last slice
       const frame = () => {
-        const end = performance.now() + SLICE;
+        const now = performance.now(),
+          { least, most, share } = SLICE,
+          end = now + Math.min(most, Math.max(least, share * (now - left)));
         do if (more()) run.step();
         while (more() && performance.now() < end);
+        left = performance.now();
         if (follow) this.at = Math.max(0, run.steps.length - 1);
         if (!more()) this.at = this.n;
         if (!more()) return this.show();
