@@ -34,7 +34,8 @@ from ..words import LANGUAGES, NAMES
 NAMED = re.compile(r'<[^>]* data-t="([^"]+)"[^>]*>')  # an element with a text of words.LANGUAGES
 COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
 STRING = re.compile(r'("(?:\\.|[^"\\])*"|(?<!\$\{)`[^`$]*`)')
-SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?|(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
+SUM = re.compile(r"(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
+SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?")
 BROKEN = re.compile(r",?\n(?=[)\]}])|(?<=[,({\[])\n")  # where no statement could end
 DERIVED = ("text", "spans", "order", "objective")  # from which the page derives the rest
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
@@ -166,7 +167,8 @@ def squeezed(line):
     parts = STRING.split(line)  # code, string, code, ..., code
     if re.search(r"[`/']", "".join(parts[::2])):
         return line
-    return "".join(part if n % 2 else SPACED.sub(r"\1\2", part) for n, part in enumerate(parts))
+    parts[::2] = [SPACED.sub(r"\1", SUM.sub(r"\1", code)) for code in parts[::2]]
+    return "".join(parts)
 
 
 def digest(text):

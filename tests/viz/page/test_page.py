@@ -140,6 +140,17 @@ def test_the_page_is_small():
     assert len(page.html(PAPER, story=False).encode()) <= 121_000
 
 
+def test_the_file_drops_the_spaces_of_the_code_and_keeps_those_of_its_texts():
+    for line, file in (
+        ('const a = f("b = c, d", `e + f`) + 1;', 'const a=f("b = c, d",`e + f`)+1;'),
+        ("x = y - -z + i++ + 1;", "x=y - -z+i++ + 1;"),
+        ("const half = x / 2;", "const half = x / 2;"),  # a division looks like a pattern
+        ("say(`{ ${a, b} }`);", "say(`{ ${a, b} }`);"),
+        ("if (a && !b) return { a, ...b };", "if(a&&!b)return{a,...b};"),
+    ):
+        assert page.squeezed(line) == file
+
+
 # ---- the story -------------------------------------------------------------------------------------------
 
 
