@@ -37,7 +37,6 @@ STRING = re.compile(r'("(?:\\.|[^"\\])*"|(?<!\$\{)`[^`$]*`)')
 SUM = re.compile(r"(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
 SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?")
 BROKEN = re.compile(r",?\n(?=[)\]}])|(?<=[,({\[])\n")  # where no statement could end
-DERIVED = ("text", "spans", "order", "objective")  # from which the page derives the rest
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
@@ -67,7 +66,7 @@ def html(
     regions = {"story": story, "lab": bool(model), "siblings": siblings}
     data = {
         "pin": pin,
-        "derivation": {name: derivation.to_json()[name] for name in DERIVED},
+        "derivation": derivation.to_json(),
         "model": model,
         "language": language,
         "languages": {

@@ -119,7 +119,7 @@ function prefers(what) {
   return matchMedia(`(prefers-${what})`);
 }
 
-// The data from Python: {derivation (what it is derived from), model, language, languages, names, kinds, ...}.
+// The data from Python: {derivation, model, language, languages, names, kinds, ...}.
 const DATA = JSON.parse(byId("data").textContent);
 // The words of the language that the page speaks now; ?lang= in the address comes before the file's own.
 DATA.words = DATA.languages[languageOf(location)];

@@ -14,8 +14,8 @@
 //     partALen          a heavy line follows after so many rows and columns
 //     kind(i, j)        "AA" ... "BF", or "" for a cell that is not drawn yet
 //     value(i, j)       optional: 0 .. 1 or null, painted over open cells; shut cells stay as they are
-//     describe(i, j)    optional: a short name of the cell for screen readers, made from nothing but the tokens
-//                       of its row and column, its kind and its value
+//     describe(i, j)    optional: a short name of the cell for screen readers, made from nothing but the
+//                       tokens of its row and column, its kind and its value
 //     faded(i, j)       optional: whether the cell is drawn pale
 //     canvas            optional: true for a canvas, however few rows there are
 //   }

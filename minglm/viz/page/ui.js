@@ -963,7 +963,7 @@ function build() {
 
 function startPage() {
   const { text, spans, order, objective } = DATA.derivation;
-  app.derivation = derive(DATA.derivation, DATA.words);
+  app.derivation = DATA.derivation;
   build();
   const { hash } = location; // before the first state is written to it
   app.address = new URLSearchParams(hash.slice(1));
