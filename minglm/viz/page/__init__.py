@@ -33,6 +33,10 @@ from ..words import LANGUAGES, NAMES
 
 NAMED = re.compile(r'<[^>]* data-t="([^"]+)"[^>]*>')  # an element with a text of words.LANGUAGES
 COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
+STRING = re.compile(r'("(?:\\.|[^"\\])*"|(?<!\$\{)`[^`$]*`)')
+SUM = re.compile(r"(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
+SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?")
+BROKEN = re.compile(r",?\n(?=[)\]}])|(?<=[,({\[])\n")  # where no statement could end
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
 MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
@@ -140,14 +144,30 @@ def iframe(page: str, height: int = 900) -> str:
 
 @cache
 def read(name):
-    """Return a file of the page, without indentation and comments.
+    """Return a file of the page without what only its readers need: comments, indentation, spaces, breaks.
 
     So no text in these files may go over several lines, or hold // between spaces.
     """
     text = (files(__package__) / name).read_text(encoding="utf-8")
-    lines = (COMMENT.sub("", line).strip() for line in text.split("\n"))
-    text = "\n".join(filter(None, lines))
-    return text.replace(" { ", "{").replace("; }", "}") if name.endswith(".css") else text
+    lines = filter(None, (COMMENT.sub("", line).strip() for line in text.split("\n")))
+    if name.endswith(".js"):
+        return BROKEN.sub("", "\n".join(map(squeezed, lines)))
+    text = "\n".join(lines)
+    if name.endswith(".css"):
+        return re.sub(r"(?<=[,{};])\n|(?<=\w:) | (?={)|(?<=,) |;\n?(?=})", "", text)
+    return text
+
+
+def squeezed(line):
+    """Return a line of a script without the spaces around its signs; strings keep theirs.
+
+    A line with a template, a pattern or a string of another kind stays as it is.
+    """
+    parts = STRING.split(line)  # code, string, code, ..., code
+    if re.search(r"[`/']", "".join(parts[::2])):
+        return line
+    parts[::2] = [SPACED.sub(r"\1", SUM.sub(r"\1", code)) for code in parts[::2]]
+    return "".join(parts)
 
 
 def digest(text):

@@ -1,7 +1,8 @@
 // Region 6: other models on the same text. The pair of words under the pointer is marked in every picture.
 
 const BESIDE = ["bert", "gpt", "prefix", "unilm", "t5"];
-const family = {}; // {model: {figure, matrix, derivation}} of the models shown
+const family = {}; // {model: {figure, sight, matrix, derivation}} of the models shown
+const LONGEST_SIGHT = 40; // tokens of a text that stands below each picture
 
 function startCompare() {
   const boxes = byId("beside-choice").getElementsByTagName("input");
@@ -56,20 +57,21 @@ function drawCompare() {
       return there !== null && other.mask[there.i][there.j] !== d.mask[cell.i][cell.j];
     });
   const canvas = derivations.some(d => d.tokens.length > 24);
-  fill(
-    byId("family"),
-    models.map(model => family[model].figure),
-  );
+  const home = byId("family"),
+    figures = models.map(model => family[model].figure);
+  if (!areSame([...home.children], figures)) fill(home, figures);
   for (const model of models) {
     const { matrix, derivation: d } = family[model],
       others = model === "glm" ? derivations.slice(1) : [glm];
     matrix.draw(viewOf(d, { canvas, faded: (i, j) => only && !differs(d, { i, j }, others) }));
+    drawSight(family[model].sight, d);
   }
   drawFacts(models);
 }
 
 // Roles are explicit: on narrow screens the table is laid out as blocks and would lose them.
 function drawFacts(models) {
+  if (!isNews(byId("facts"), models)) return;
   const { model: head, ...facts } = DATA.words.page.facts,
     columns = Object.entries(facts);
   fill(
@@ -108,13 +110,37 @@ function drawFacts(models) {
 function newMember(model) {
   const host = el("div", { class: "scroller" }),
     { name } = DATA.words.models[model];
-  const figure = el("figure", { dataset: { model } }, el("figcaption", null, el("b", null, name)), host);
+  const sight = el("div", { class: "sight", "aria-hidden": true }); // #linked says it in words
+  const figure = el(
+    "figure",
+    { dataset: { model } },
+    el("figcaption", null, el("b", null, name)),
+    host,
+    sight,
+  );
   const matrix = createMatrix(host, {
     label: tell("mask of", { name }),
     largest: 22,
     onPoint: cell => point(model, cell),
   });
-  return { figure, matrix };
+  return { figure, sight, matrix };
+}
+
+// The text below a picture, as this model reads it: a blanked word may be an [M].
+function drawSight(sight, d) {
+  const words = d.text.map((token, n) => d.tokens[d.word.indexOf(n)] ?? token),
+    isShown = words.length <= LONGEST_SIGHT;
+  refill(sight, isShown ? words : [], n => tokenEl(words[n]));
+}
+
+// Light the words that a word sees in this model: the text is what one reads, a matrix is not.
+function lightSight({ sight, derivation: d }, word) {
+  const row = d.word.indexOf(word);
+  [...sight.children].forEach((node, n) => {
+    const column = d.word.indexOf(n);
+    node.classList.toggle("lit", word >= 0 && row >= 0 && column >= 0 && d.mask[row][column]);
+    node.classList.toggle("asks", n === word);
+  });
 }
 
 // Mark the same pair of words in every matrix; a row without a word, such as [S], has no counterpart.
@@ -124,12 +150,13 @@ function link(cell, d) {
     const { matrix, derivation: there } = family[model];
     const to = !cell ? null : d === there ? cell : linkedCell(d, cell, there);
     matrix.mark(to);
+    lightSight(family[model], cell ? d.word[cell.i] : -1);
     const { name } = DATA.words.models[model];
     told.push(
       to ? tell("of model", { name, state: stateOfCell(there, to.i, to.j) }) : tell("no pair", { name }),
     );
   }
-  byId("linked").textContent = cell ? says(cell, d, told) : tell("link");
+  write(byId("linked"), cell ? says(cell, d, told) : tell("link"));
 }
 
 function says({ i, j }, d, told) {

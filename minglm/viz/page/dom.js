@@ -35,11 +35,51 @@ function byId(id) {
 
 // Replace the children of a node. The focus stays where it was: on the child with the same data-key.
 function fill(node, ...children) {
+  return keepFocus(node, () => node.replaceChildren(...textNodes(children)));
+}
+
+function keepFocus(node, change) {
   const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  node.replaceChildren(...textNodes(children));
-  if (key !== undefined)
+  change();
+  if (key !== undefined && !node.contains(document.activeElement))
     node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
   return node;
+}
+
+// While one types, only what has changed is drawn anew. LOOKS: what each node was last drawn from.
+const LOOKS = new WeakMap();
+
+function isNews(node, ...from) {
+  const look = JSON.stringify(from),
+    before = LOOKS.get(node);
+  LOOKS.set(node, look);
+  return look !== before;
+}
+
+// Replace those children whose looks have changed. looks: for each child all that make(n) depends on.
+function refill(node, looks, make) {
+  const one = (look, n) => {
+    const old = node.children[n];
+    if (old && !isNews(old, look)) return;
+    const child = make(n);
+    isNews(child, look);
+    if (old) old.replaceWith(child);
+    else node.append(child);
+  };
+  return keepFocus(node, () => {
+    looks.forEach(one);
+    while (node.children.length > looks.length) node.lastChild.remove();
+  });
+}
+
+// End the motion of nodes, where they stand.
+function still(nodes) {
+  for (const node of nodes) for (const motion of node.getAnimations()) motion.cancel();
+}
+
+// A text that stays the same is not spoken again.
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }
 
 function button(text, onclick, attributes) {

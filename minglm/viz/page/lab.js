@@ -12,7 +12,9 @@ const startLab = (() => {
     SHORT = 5; // number of bars, and where there is less space
   const PAUSE = 900,
     QUIET = 150; // ms between the steps of "Play", and before attention is redrawn
-  const SLICE = 30; // ms of work between two pictures while blanks are filled
+  // ms of work between two pictures while blanks are filled: at least, at most, and as a multiple of the time
+  // that the last picture took, so that pictures never cost more than the model
+  const SLICE = { least: 30, most: 250, share: 2 };
   const MOST_K = 50; // the slider of top k ends here; its right end is "all"
   const MEAN = -1; // in place of a head: the mean of all heads of a layer
   const DIALS = { temperature: 0, topK: 0, topP: 1, seed: 0 }; // at first
@@ -65,14 +67,17 @@ const startLab = (() => {
     at(n) {
       if (n < this.steps.length) return this.steps[n];
       if (n > this.steps.length || this.done) return null;
+      if (this.next?.n !== n) this.next = { n, step: this.ahead() };
+      return this.next.step;
+    }
+
+    ahead() {
       const { session, reading } = this,
         { mask, position, tokens } = session.blanks[session.number],
         row = reading.T - 1;
       const mayCome = this.mayCome(tokens.length + 1, mask);
-      const top = reading
-        .lens(row, TOP)
-        .at(-1)
-        .top.map(entry => ({ ...entry, allowed: mayCome(entry.id) }));
+      const { top: likeliest } = reading.saying(row, this.model.config.num_layers, TOP),
+        top = likeliest.map(entry => ({ ...entry, allowed: mayCome(entry.id) }));
       return { blank: session.number, mask, row, position, block_position: tokens.length + 1, top };
     }
 
@@ -561,16 +566,20 @@ const startLab = (() => {
       this.ready();
     }
 
-    // Make steps until there are `wanted`, for SLICE ms at a time; between them only the text is drawn.
+    // Make steps until there are `wanted`, a SLICE at a time; between them only the text is drawn.
     // follow: keep the latest step in view.
     advance(wanted, follow = true) {
       this.stop();
       const { run } = this,
         more = () => !run.done && run.steps.length < wanted;
+      let left = performance.now(); // the end of the last slice
       const frame = () => {
-        const end = performance.now() + SLICE;
+        const now = performance.now(),
+          { least, most, share } = SLICE,
+          end = now + Math.min(most, Math.max(least, share * (now - left)));
         do if (more()) run.step();
         while (more() && performance.now() < end);
+        left = performance.now();
         if (follow) this.at = Math.max(0, run.steps.length - 1);
         if (!more()) this.at = this.n;
         if (!more()) return this.show();
@@ -705,7 +714,7 @@ const startLab = (() => {
       for (const name of Object.keys(controls))
         controls[name].setAttribute("aria-disabled", broken || off[name]);
       this.above.setAttribute("aria-disabled", !run?.done);
-      controls.play.textContent = tell(this.playing ? "pause" : "play");
+      write(controls.play, tell(this.playing ? "pause" : "play"));
     }
 
     showText() {

@@ -3,8 +3,9 @@
 //
 //   const matrix = createMatrix(host, {label, limit, largest, onPoint, onPin})   host: an element to fill
 //   matrix.draw(view)              a table of up to `limit` rows, cells up to `largest` pixels wide; a canvas
-//                                  if there are more, or if they would not fit into the width
-//   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap
+//                                  if there are more, or if they would not fit into the width. Of a picture
+//                                  of the same shape, only what has changed is drawn
+//   matrix.mark(cell, pinned)      a crosshair on cell {i, j}, or nowhere (null); cheap. It stays until moved
 //   drawSvg(view, label)           the same picture as an SVG element
 //
 //   view = {
@@ -13,7 +14,8 @@
 //     partALen          a heavy line follows after so many rows and columns
 //     kind(i, j)        "AA" ... "BF", or "" for a cell that is not drawn yet
 //     value(i, j)       optional: 0 .. 1 or null, painted over open cells; shut cells stay as they are
-//     describe(i, j)    optional: a short name of the cell for screen readers
+//     describe(i, j)    optional: a short name of the cell for screen readers, made from nothing but the
+//                       tokens of its row and column, its kind and its value
 //     faded(i, j)       optional: whether the cell is drawn pale
 //     canvas            optional: true for a canvas, however few rows there are
 //   }
@@ -55,12 +57,14 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
     isPinned = false,
     cursor = { i: 0, j: 0 },
     shape = null, // the current table or canvas
-    look = ""; // of that canvas
+    theme = ""; // the colours that it was painted with
 
   const clamp = (i, j) => ({
     i: Math.max(0, Math.min(view.rows.length - 1, i)),
     j: Math.max(0, Math.min(view.columns.length - 1, j)),
   });
+
+  const isInside = ({ i, j }) => i < view.rows.length && j < view.columns.length;
 
   // Arrow keys, Home, End, with Ctrl to the first and last cell: the grid pattern of WAI-ARIA.
   function onKey(event) {
@@ -114,21 +118,24 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
   });
   resized.observe(host);
 
-  // All that a canvas shows: a word that changes changes nothing in it.
-  function lookOf() {
-    if (view.rows.length <= limit || host.contains(document.activeElement)) return "";
-    const cell = (i, j) => [view.kind(i, j), view.faded(i, j) ? 1 : "", view.value(i, j) ?? ""].join("");
-    const line = (_, i) => view.columns.map((_, j) => cell(i, j)).join();
-    const colours = getComputedStyle(host);
-    return [view.partALen, width, colours.color, ...view.rows.map(line)].join("|");
+  const isTable = () => view.rows.length <= limit && !view.canvas;
+  const themeNow = () => `${document.documentElement.dataset.theme} ${prefers("color-scheme: dark").matches}`;
+
+  const isAsLarge = ({ rows, columns }) =>
+    rows.length === view.rows.length && columns.length === view.columns.length;
+
+  // Whether the current table or canvas can show the new view.
+  function keeps(before) {
+    if (shape?.name !== (isTable() ? "table" : "canvas") || theme !== themeNow()) return false;
+    return isTable() || (before.partALen === view.partALen && isAsLarge(before));
   }
 
   // A canvas where a table would have to scroll: then Part B is in sight, too.
   function build() {
     const hadFocus = host.contains(document.activeElement);
-    const isTable = view.rows.length <= limit && !view.canvas;
     width ||= host.clientWidth;
-    shape = (isTable ? drawTable : drawCanvas)(host, view, label, options);
+    theme = themeNow();
+    shape = (isTable() ? drawTable : drawCanvas)(host, view, label, options);
     if (!shape.fit()) (shape = drawCanvas(host, view, label, options)).fit();
     shape.mark(marked, isPinned);
     shape.focus(cursor, cursor, hadFocus);
@@ -136,40 +143,50 @@ function createMatrix(host, { label, limit = 32, largest = CELL.max, onPoint = (
 
   return {
     draw(next) {
+      const before = view,
+        hadFocus = host.contains(document.activeElement);
       view = complete(next);
       cursor = clamp(cursor.i, cursor.j);
       host.classList.add("matrix");
-      marked = null;
-      const before = look;
-      look = lookOf();
-      if (look === "" || look !== before) build();
-      else shape.mark(null, false);
+      if (marked && !isInside(marked)) marked = null;
+      if (!keeps(before) || !shape.update(view)) return build();
+      if (isAsLarge(before)) return;
+      shape.mark(marked, isPinned);
+      shape.focus(cursor, cursor, hadFocus);
     },
     mark(cell, pinned = false) {
-      const inside = cell && cell.i < view.rows.length && cell.j < view.columns.length;
+      const next = cell && isInside(cell) ? cell : null;
+      if (next?.i === marked?.i && next?.j === marked?.j && pinned === isPinned) return;
       isPinned = pinned;
-      shape.mark((marked = inside ? cell : null), pinned);
+      shape.mark((marked = next), pinned);
     },
   };
+}
+
+// What the cells of a view look like: for each in turn its kind, its value if it is open, whether it is pale.
+function looksOf({ rows, columns, kind, value, faded }) {
+  const looks = [];
+  for (let i = 0; i < rows.length; i++) {
+    for (let j = 0; j < columns.length; j++) {
+      const what = kind(i, j);
+      looks.push(what, OPEN.includes(what) ? value(i, j) : null, faded(i, j));
+    }
+  }
+  return looks;
 }
 
 // ---- up to 32 rows: a table, every cell of it an element --------------------------------------------------
 
 function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
-  const { rows, columns, partALen } = view;
-  const columnHeads = columns.map((head, j) => headEl("col", head, j === partALen - 1 && "edge"));
-  const rowHeads = rows.map((head, i) => headEl("row", head, false));
-  const cells = rows.map((_, i) => columns.map((_, j) => cellEl(view, i, j)));
-  const lines = cells.map((line, i) =>
-    el("tr", { class: i === partALen - 1 ? "edge" : null, dataset: { lane: "mask", i } }, rowHeads[i], line),
-  );
-  const longest = Math.max(...[...rows, ...columns].map(({ token }) => widthOf(visible(token))));
-  const corner = el("td", { class: "corner" }, el("span", null, tell("corner")));
+  const [columnHeads, rowHeads, lines, cells] = [[], [], [], []];
+  const corner = el("td", { class: "corner" }, el("span", null, tell("corner"))),
+    headLine = el("tr", null, corner),
+    body = el("tbody");
   const table = el(
     "table",
     { role: "grid", "aria-label": label, class: "mask" },
-    el("thead", null, el("tr", null, corner, columnHeads)),
-    el("tbody", null, lines),
+    el("thead", null, headLine),
+    body,
   );
   const cellOf = event => {
     const td = event.target.closest("td[data-j]");
@@ -183,20 +200,74 @@ function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
   table.addEventListener("click", event => cellOf(event) && pin(cellOf(event)));
   host.replaceChildren(table);
 
-  let crossed = [];
+  const headWidths = {}; // in pixels: to measure one lays out the page
+  let crossed = [],
+    longest = 0,
+    digits = 0,
+    width = 0; // of the host; another width makes another table
+
+  // As many rows and columns as the view has; the heavy lines after Part A.
+  function resize({ rows, columns, partALen }) {
+    const grow = (list, home, n, make) => {
+      while (list.length > n) list.pop().remove();
+      while (list.length < n) home.append(list[list.push(make(list.length)) - 1]);
+    };
+    const line = i => {
+      cells[i] = [];
+      rowHeads[i] = el("th", { scope: "row" });
+      return el("tr", { dataset: { lane: "mask", i } }, rowHeads[i]);
+    };
+    grow(columnHeads, headLine, columns.length, () => el("th", { scope: "col" }));
+    grow(lines, body, rows.length, line);
+    cells.length = rowHeads.length = rows.length;
+    cells.forEach((line, i) =>
+      grow(line, lines[i], columns.length, j => el("td", { tabindex: -1, dataset: { i, j } })),
+    );
+    const edge = (node, n) => node.classList.toggle("edge", n === partALen - 1);
+    for (const nodes of [lines, columnHeads, ...cells]) nodes.forEach(edge);
+  }
+
+  function update({ rows, columns, ...next }) {
+    if (isNews(body, rows.length, columns.length, next.partALen)) resize({ rows, columns, ...next });
+    const renamed = (heads, nodes) => heads.map((head, n) => drawHead(nodes[n], head)),
+      [inRow, inColumn] = [renamed(rows, rowHeads), renamed(columns, columnHeads)];
+    const looks = looksOf({ rows, columns, ...next });
+    cells.flat().forEach((cell, n) => {
+      const { i, j } = { i: Math.floor(n / columns.length), j: n % columns.length },
+        look = looks.slice(3 * n, 3 * n + 3);
+      const isNew = isNews(cell, look);
+      if (isNew) drawCell(cell, ...look);
+      if (isNew || inRow[i] || inColumn[j]) cell.setAttribute("aria-label", next.describe(i, j));
+    });
+    const heads = [...rows, ...columns];
+    longest = Math.min(11, Math.max(...heads.map(({ token }) => widthOf(visible(token)))));
+    digits = Math.max(...heads.map(({ positions }) => positions.join().length));
+    return !isNews(table, longest, digits, columns.length);
+  }
+
+  update(view);
   return {
+    name: "table",
+    // Returns whether all fit.
+    update(next) {
+      return update(next) || this.fit();
+    },
     // Cells as large as fit; heads are turned where a token is wider than its column. Returns whether all
     // fit.
     fit() {
-      table.classList.remove("small"); // so that the size does not depend on the size before
-      table.style.setProperty("--letters", Math.min(longest, 11));
-      const room = host.clientWidth - Math.max(...rowHeads.map(head => head.offsetWidth)) - 4;
-      const fits = Math.floor(room / columns.length),
+      const measured = () => {
+        table.classList.remove("small"); // so that the size does not depend on the size before
+        return rowHeads[0].offsetWidth; // a column: all are as wide
+      };
+      table.style.setProperty("--letters", longest);
+      width ||= host.clientWidth;
+      const room = width - (headWidths[[longest, digits]] ??= measured()) - 4,
+        fits = Math.floor(room / columnHeads.length),
         size = Math.max(CELL.min, Math.min(largest, fits));
       table.classList.toggle("turned", longest * 8 + 4 > size);
       table.classList.toggle("small", size < 20);
       table.style.setProperty("--cell", `${size}px`);
-      return fits >= CELL.min || !host.clientWidth;
+      return fits >= CELL.min || !width;
     },
     focus({ i, j }, before, andFocus = table.contains(document.activeElement)) {
       cells[before.i]?.[before.j]?.setAttribute("tabindex", -1);
@@ -217,35 +288,26 @@ function drawTable(host, view, label, { largest, onKey, point, pin, arrive }) {
   };
 }
 
-function headEl(scope, { token, positions, span }, edge) {
-  return el(
-    "th",
-    { scope, class: edge || null, dataset: span >= 0 ? spanData(span) : {} },
-    el(
-      "span",
-      { class: "head" },
-      token === "" ? el("bdi", { class: "token" }, "\u00a0") : tokenEl(token, { title: visible(token) }),
-      positions.map(position => el("span", { class: "position" }, position === "" ? "\u00a0" : position)),
-    ),
+// Write a head, if it has changed. Returns whether it has.
+function drawHead(th, { token, positions, span }) {
+  if (!isNews(th, token, positions, span)) return false;
+  for (const name of Object.keys(spanData(0))) delete th.dataset[name];
+  if (span >= 0) Object.assign(th.dataset, spanData(span));
+  const head = el(
+    "span",
+    { class: "head" },
+    token === "" ? el("bdi", { class: "token" }, "\u00a0") : tokenEl(token, { title: visible(token) }),
+    positions.map(position => el("span", { class: "position" }, position === "" ? "\u00a0" : position)),
   );
+  th.replaceChildren(head);
+  return true;
 }
 
-function cellEl(view, i, j) {
-  const kind = view.kind(i, j),
-    value = OPEN.includes(kind) ? view.value(i, j) : null;
-  const names = [
-    j === view.partALen - 1 && "edge",
-    value !== null && "valued",
-    view.faded(i, j) && "faded",
-  ].filter(Boolean);
-  const cell = el("td", {
-    class: names.join(" ") || null,
-    tabindex: -1,
-    "aria-label": view.describe(i, j) || null,
-    dataset: { i, j, kind, glyph: DATA.kinds[kind]?.unicode ?? "" },
-  });
-  if (value !== null) cell.style.backgroundColor = cividis(value);
-  return cell;
+function drawCell(td, kind, value, faded) {
+  Object.assign(td.dataset, { kind, glyph: DATA.kinds[kind]?.unicode ?? "" });
+  td.classList.toggle("valued", value !== null);
+  td.classList.toggle("faded", faded);
+  td.style.backgroundColor = value === null ? "" : cividis(value);
 }
 
 // The style of a span: one of a few colours and outlines. Its number, always shown, identifies it.
@@ -267,6 +329,7 @@ function widthOf(text) {
 function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arrive }) {
   const { rows, columns, partALen } = view,
     T = rows.length;
+  let looks = looksOf(view);
   const canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": tell("canvas", { label, rows: T }) });
   host.replaceChildren(canvas);
   const picture = el("canvas"); // the cells; the visible canvas is a copy with the crosshair
@@ -301,14 +364,13 @@ function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arriv
     const alike = {}; // cells of the same look, which are painted in one go
     for (let i = 0; i < T; i++) {
       for (let j = 0; j < columns.length; j++) {
-        const kind = view.kind(i, j),
-          value = OPEN.includes(kind) ? view.value(i, j) : null;
+        const at = 3 * (i * columns.length + j),
+          [kind, value, faded] = [looks[at], looks[at + 1], looks[at + 2]];
         if (value !== null) {
           pen.fillStyle = cividis(value);
           pen.fillRect(j * size, i * size, size, size);
         } else if (kind) {
-          const faded = view.faded(i, j),
-            look = (alike[kind + faded] ??= { kind, faded, cells: [] });
+          const look = (alike[kind + faded] ??= { kind, faded, cells: [] });
           look.cells.push([j * size, i * size]);
         }
       }
@@ -336,6 +398,16 @@ function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arriv
   }
 
   return {
+    name: "canvas",
+    // A word that changes changes nothing in it.
+    update(next) {
+      const before = looks;
+      looks = looksOf(next);
+      if (areSame(looks, before)) return true;
+      paint();
+      show();
+      return true;
+    },
     fit() {
       size = Math.max(2, Math.min(largest, Math.floor(room() / T)));
       paint();

@@ -245,6 +245,7 @@ const startStory = (() => {
       describe: (i, j) => format(W.cell, { query: d.tokens[i], key: d.tokens[j], state: state(i, j) }),
     });
     const lines = [...ui.grid.querySelectorAll("tbody tr")];
+    still(lines);
     if (isNew && is("mask")) {
       lines.forEach((line, i) =>
         moves(line, [{ opacity: 0 }, { opacity: 1 }], { duration: ROW, delay: i * ROW, fill: "backwards" }),
@@ -255,7 +256,7 @@ const startStory = (() => {
 
   // Light what the row in `at.light` sees, in the words and in the mask.
   function drawLight() {
-    if (!is("mask")) return;
+    if (!is("mask")) return ui.matrix.mark(null);
     const d = families[at.family],
       i = at.light,
       target = i === null ? "" : d.targets[i];

@@ -75,9 +75,9 @@ function editSpans(spans, place) {
 function complain(message, place = "error") {
   const isStale = message !== "" && place === "error";
   document.querySelector("main").classList.toggle("stale", isStale);
-  if (isStale) byId("length").textContent = tell("stale");
+  if (isStale) write(byId("length"), tell("stale"));
   for (const line of ["error", "spans-error"].map(byId)) {
-    line.textContent = line.id === place ? message : "";
+    write(line, line.id === place ? message : "");
     line.hidden = line.textContent === "";
   }
   byId("text").setAttribute("aria-invalid", !byId("error").hidden);
@@ -173,9 +173,9 @@ function drawText() {
   const { text, tokenizer, answer } = app.state,
     box = byId("text");
   if (box !== document.activeElement) box.value = (tokenizers[tokenizer] ?? tokenizers.characters).join(text);
-  byId("length").textContent = count(text.length, "token");
+  write(byId("length"), count(text.length, "token"));
   for (const radio of document.getElementsByName("tokenizer")) radio.checked = radio.value === tokenizer;
-  byId("answer").textContent = answerOf(answer);
+  write(byId("answer"), answerOf(answer));
   byId("answer").hidden = !answer;
 }
 
@@ -284,46 +284,37 @@ function drawChips() {
   const { text, spans, objective } = app.state,
     last = text.length - 1;
   Object.assign(run, { from: Math.min(run.from, last), to: Math.min(run.to, last) });
-  fill(
-    byId("chips"),
-    text.map((token, i) => {
-      const k = spans.findIndex(([start, end]) => start <= i && i < end),
-        isBlanked = k >= 0 && stepReached("spans");
-      const states = {
-        lane: "text",
-        i,
-        key: `chip-${i}`,
-        ...stateOf("text", i),
-        ...(isBlanked ? spanData(k) : {}),
-      };
-      const tag = isBlanked && i === spans[k][0] && el("small", { class: "tag" }, `s${k + 1}`);
-      return el(
-        "button",
-        {
-          type: "button",
-          class: "chip",
-          "aria-pressed": String(k >= 0),
-          tabindex: i === run.to ? 0 : -1,
-          dataset: states,
-          "aria-label": tell("chip", {
-            token: visible(token),
-            i,
-            span: k < 0 ? "" : tell("chip span", { k: k + 1 }),
-          }),
-        },
-        tokenEl(token),
-        el("small", { class: "index", "aria-hidden": true }, i),
-        tag,
-      );
-    }),
-  );
-  markRun();
-  const blanked = spans.reduce((sum, [start, end]) => sum + end - start, 0);
-  byId("spans-note").textContent = tell("blanked", {
-    spans: count(spans.length, "span"),
-    n: blanked,
-    tokens: count(text.length, "token"),
+  const isReached = stepReached("spans");
+  const looks = text.map((token, i) => {
+    const k = spans.findIndex(([start, end]) => start <= i && i < end);
+    return { token, k, isFirst: k >= 0 && i === spans[k][0], isReached, states: stateOf("text", i) };
   });
+  const chip = i => {
+    const { token, k, isFirst, states } = looks[i],
+      isBlanked = k >= 0 && isReached;
+    return el(
+      "button",
+      {
+        type: "button",
+        class: "chip",
+        "aria-pressed": String(k >= 0),
+        dataset: { lane: "text", i, key: `chip-${i}`, ...states, ...(isBlanked ? spanData(k) : {}) },
+        "aria-label": tell("chip", {
+          token: visible(token),
+          i,
+          span: k < 0 ? "" : tell("chip span", { k: k + 1 }),
+        }),
+      },
+      tokenEl(token),
+      el("small", { class: "index", "aria-hidden": true }, i),
+      isBlanked && isFirst && el("small", { class: "tag" }, `s${k + 1}`),
+    );
+  };
+  refill(byId("chips"), looks, chip);
+  markRun();
+  const blanked = spans.reduce((sum, [start, end]) => sum + end - start, 0),
+    values = { spans: count(spans.length, "span"), n: blanked, tokens: count(text.length, "token") };
+  write(byId("spans-note"), tell("blanked", values));
   byId("objective").value = objective;
   if (byId("slices") !== document.activeElement) byId("slices").value = slices(spans);
 }
@@ -392,26 +383,30 @@ function drawOrder() {
   const { text, spans, order } = app.state,
     isKnown = stepReached("order");
   const move = (k, place, name, arrow, isOff) =>
-    button(arrow, () => isOff || edit({ order: moved(order, k, place) }), {
+    button(arrow, () => isOff || edit({ order: moved(app.state.order, k, place) }), {
       class: "move",
       "aria-label": tell(name, { k: k + 1 }),
       "aria-disabled": String(isOff),
       "data-key": `${name}-${k}`,
     });
   const piece = (k, place) =>
-    el(
-      "li",
-      { draggable: "true", dataset: { k, ...spanData(k) } },
-      move(k, place - 1, "earlier", "◀", place === 0),
-      el(
-        "span",
-        { class: "piece" },
-        el("small", { class: "tag" }, `s${k + 1}`),
-        text.slice(...spans[k]).map(t => tokenEl(t)),
-      ),
-      move(k, place + 1, "later", "▶", place === order.length - 1),
-    );
-  fill(byId("pieces"), order.length ? order.map(piece) : el("li", { class: "none" }, tell("no span")));
+    k === null
+      ? el("li", { class: "none" }, tell("no span"))
+      : el(
+          "li",
+          { draggable: "true", dataset: { k, ...spanData(k) } },
+          move(k, place - 1, "earlier", "◀", place === 0),
+          el(
+            "span",
+            { class: "piece" },
+            el("small", { class: "tag" }, `s${k + 1}`),
+            text.slice(...spans[k]).map(t => tokenEl(t)),
+          ),
+          move(k, place + 1, "later", "▶", place === order.length - 1),
+        );
+  const pieces = order.length ? order : [null],
+    looks = pieces.map((k, place) => [k, place, order.length, k !== null && text.slice(...spans[k])]);
+  refill(byId("pieces"), looks, place => piece(pieces[place], place));
   byId("pieces").dataset.shown = isKnown;
   byId("shuffle").disabled = byId("canonical").disabled = order.length < 2;
 }
@@ -451,7 +446,8 @@ function startPlayer() {
       { id: "walk", "aria-pressed": "false" },
     ),
   );
-  prefers("reduced-motion: reduce").addEventListener("change", pause, app.spoken);
+  const calm = () => (pause(), still(maskRows()));
+  prefers("reduced-motion: reduce").addEventListener("change", calm, app.spoken);
   const stepper = byId("stepper"),
     leave = ([{ isIntersecting }]) => stepper.classList.toggle("away", !isIntersecting);
   new IntersectionObserver(leave).observe(document.querySelector(".desk"));
@@ -463,6 +459,7 @@ function goTo(place) {
     end = walk === null ? LAST : app.derivation.tokens.length ** 2 - 1;
   const at = Math.max(0, Math.min(end, place));
   player.docked = at > 0;
+  still(maskRows());
   set(walk === null ? { step: at, pin: null } : { walk: at });
   if (walk === null && at > 0) follow(PLACES[app.derivation.steps[at - 1][0]] ?? "sample");
   if (walk === null && at === LAST) growMask();
@@ -475,9 +472,13 @@ function follow(id) {
     byId(id).scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
 }
 
+function maskRows() {
+  return [...byId("grid").querySelectorAll("tbody tr")];
+}
+
 function growMask() {
   if (prefers("reduced-motion: reduce").matches) return;
-  const rows = [...byId("grid").querySelectorAll("tbody tr")],
+  const rows = maskRows(),
     delay = Math.min(GROWTH.row, GROWTH.all / rows.length);
   rows.forEach((row, i) =>
     row.animate([{ opacity: 0 }, { opacity: 1 }], {
@@ -538,14 +539,19 @@ function drawPlayer() {
   byId("stage").dataset.step = step;
   byId("stepper").classList.toggle("docked", player.docked);
   // on a narrow screen, a region that nothing has reached yet is not there
-  const reached = { order: stepReached("order"), sample: stepReached("masks"), mask: isWhole() };
+  const reached = { order: stepReached("order"), sample: stepReached("masks") };
+  for (const id of ["mask", "compare", "share"]) reached[id] = isWhole();
   for (const [id, isThere] of Object.entries(reached)) byId(id).dataset.reached = isThere;
-  byId("step-name").textContent =
+  write(
+    byId("step-name"),
     step === 0
       ? tell("finished")
-      : tell("at step", { n: step, all: LAST, name: DATA.words["step names"][steps[step - 1][0]] });
-  byId("step-sentence").textContent =
-    step === 0 ? tell("whole", { n: LAST }) : walk === null ? steps[step - 1][1] : cellSentence(walk);
+      : tell("at step", { n: step, all: LAST, name: DATA.words["step names"][steps[step - 1][0]] }),
+  );
+  write(
+    byId("step-sentence"),
+    step === 0 ? tell("whole", { n: LAST }) : walk === null ? steps[step - 1][1] : cellSentence(walk),
+  );
   scrub.max = walk === null ? LAST : T * T - 1;
   scrub.value = walk ?? step;
   scrub.setAttribute("aria-label", tell(walk === null ? "step" : "cell"));
@@ -555,7 +561,7 @@ function drawPlayer() {
   );
   byId("previous").setAttribute("aria-disabled", (walk ?? step) === 0);
   byId("next").setAttribute("aria-disabled", isAtEnd());
-  byId("play").textContent = tell(player.timer ? "pause" : "play");
+  write(byId("play"), tell(player.timer ? "pause" : "play"));
   byId("play").disabled = isCalm;
   byId("play").title = isCalm ? tell("calm") : "";
   byId("walk").setAttribute("aria-pressed", walk !== null);
@@ -574,34 +580,45 @@ function drawLanes() {
   const d = app.derivation,
     A = d.part_a_len,
     T = d.tokens.length,
-    edge = i => (i === A && A > 0 ? "edge" : null);
-  const cell = lane => (_, i) => {
-    const value = d[lane][i],
-      isToken = lane === "tokens" || lane === "targets",
-      span = lane === "tokens" ? d.span_id[i] : -1;
-    return el(
-      "td",
-      { class: edge(i), dataset: { lane, i, ...stateOf(lane, i), ...(span >= 0 ? spanData(span) : {}) } },
-      isToken ? value !== "" && tokenEl(value, { title: visible(value) }) : value,
+    edge = i => (i === A && A > 0 ? "edge" : null),
+    lanes = byId("lanes"),
+    names = Object.entries(DATA.words.page.lanes);
+  if (!lanes.firstChild) {
+    const line = ([, name]) => el("tr", null, el("th", { scope: "row" }, name));
+    lanes.append(
+      el("table", { class: "lanes" }, el("thead", null, el("tr")), el("tbody", null, names.map(line))),
     );
-  };
-  const brace = (part, from, to, step) =>
-    to > from &&
+  }
+  const [head, ...lines] = lanes.querySelectorAll("tr");
+  const brace = ([part, from, to, shown]) =>
     el(
       "th",
-      { scope: "colgroup", colspan: to - from, class: edge(from), dataset: { shown: stepReached(step) } },
+      { scope: "colgroup", colspan: to - from, class: edge(from), dataset: { shown } },
       DATA.words.parts[part],
     );
-  const line = ([lane, name]) => el("tr", null, el("th", { scope: "row" }, name), d.tokens.map(cell(lane)));
-  fill(
-    byId("lanes"),
-    el(
-      "table",
-      { class: "lanes" },
-      el("thead", null, el("tr", null, el("td"), brace("A", 0, A, "masks"), brace("B", A, T, "order"))),
-      el("tbody", null, Object.entries(DATA.words.page.lanes).map(line)),
-    ),
-  );
+  const braces = [
+    ["A", 0, A, stepReached("masks")],
+    ["B", A, T, stepReached("order")],
+  ].filter(([, from, to]) => to > from);
+  refill(head, [null, ...braces], n => (n === 0 ? el("td") : brace(braces[n - 1])));
+  names.forEach(([lane], n) => {
+    const isToken = lane === "tokens" || lane === "targets";
+    const looks = d[lane].map((value, i) => ({
+      value,
+      edge: edge(i),
+      ...stateOf(lane, i),
+      ...(lane === "tokens" && d.span_id[i] >= 0 ? { span: d.span_id[i] } : {}),
+    }));
+    const cell = i => {
+      const { value, edge, span, ...states } = looks[i];
+      return el(
+        "td",
+        { class: edge, dataset: { lane, i, ...states, ...(span >= 0 ? spanData(span) : {}) } },
+        isToken ? value !== "" && tokenEl(value, { title: visible(value) }) : value,
+      );
+    };
+    refill(lines[n], ["", ...looks], i => (i === 0 ? el("th", { scope: "row" }, names[n][1]) : cell(i - 1)));
+  });
   requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
 }
 
@@ -661,15 +678,14 @@ function viewOf(d, { inSteps = false, ...more }) {
 function drawMask() {
   const d = app.derivation,
     T = d.tokens.length,
-    open = d.mask.flat().filter(Boolean).length;
+    counts = {};
+  for (const line of d.kind) for (const kind of line) counts[kind] = (counts[kind] ?? 0) + 1;
+  const open = d.tokens.reduce((sum, _, i) => sum + keysOfRow(i, d.part_a_len), 0);
   byId("mask").classList.toggle("roomy", T <= 14); // the legend fits beside the grid
   maskMatrix.draw(viewOf(d, { inSteps: true }));
-  byId("density").textContent = isWhole()
-    ? tell("density", { open, all: T * T, share: Math.round((100 * open) / (T * T)) })
-    : "";
+  const density = tell("density", { open, all: T * T, share: Math.round((100 * open) / (T * T)) });
+  write(byId("density"), isWhole() ? density : "");
   byId("legend").hidden = !isWhole();
-  const counts = {};
-  for (const kind of d.kind.flat()) counts[kind] = (counts[kind] ?? 0) + 1;
   const line = kind =>
     el(
       "li",
@@ -678,7 +694,9 @@ function drawMask() {
       el("span", null, ofGlm(DATA.words.meaning[kind])),
       el("span", { class: "count" }, isWhole() ? (counts[kind] ?? 0) : ""),
     );
-  fill(byId("legend"), Object.keys(DATA.kinds).map(line));
+  const kinds = Object.keys(DATA.kinds),
+    looks = kinds.map(kind => [counts[kind] ?? 0, isWhole()]);
+  refill(byId("legend"), looks, n => line(kinds[n]));
 }
 
 function swatch(kind) {
@@ -759,10 +777,19 @@ function drawCard(cell) {
   const d = app.derivation,
     card = byId("card");
   if (!cell) {
+    if (!isNews(card, isWhole())) return;
     return fill(card, el("p", { class: "note" }, tell(isWhole() ? "point" : "mask comes")));
   }
   const { i, j } = cell,
-    rule = d.rule[i][j],
+    about = row => [
+      d.tokens[row],
+      d.part[row],
+      d.span_id[row],
+      d.position_ids[row],
+      d.block_position_ids[row],
+    ];
+  if (!isNews(card, i, j, about(i), about(j), d.kind[i][j], d.part_a_len, Boolean(app.state.pin))) return;
+  const rule = d.rule[i][j],
     { code, meaning } = DATA.words.rules[rule];
   const line = (term, ...what) => [el("dt", null, term), el("dd", null, what)];
   const who = (role, row) => {

@@ -212,7 +212,9 @@ PRESETS = {
     "shape": [
         "Where does the shape come from?",
         "From one integer, the length of Part A: row i sees the first max(part_a_len, i + 1) keys. So Part A "
-        "is a full square with a full block below it, and Part B is a triangle. The rest is names for cells.",
+        "is a full square with a full block below it, and Part B is a triangle. The reason: nobody may see "
+        "what is not written yet, and everything else may be seen. If Part A could look, it would carry the "
+        "answer back to the token that has to say it.",
     ],
 }
 

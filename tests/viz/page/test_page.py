@@ -49,19 +49,30 @@ def explorer(browser, tmp_path_factory):
     )
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.add_init_script(WATCH)
-    yield SimpleNamespace(tab=tab, url=path.as_uri(), requests=requests, errors=errors)
+    yield SimpleNamespace(tab=tab, url=path.as_uri(), requests=requests, errors=errors, is_fresh=False)
     context.close()
 
 
+def looks(test):
+    """Mark a test that points at the page and changes nothing: the next test need not load it again."""
+    test.looks = True
+    return test
+
+
 @pytest.fixture
-def tab(explorer):
+def tab(explorer, request):
     """The page as it opens. Whatever a test does with it, it must neither load nor complain."""
     explorer.requests.clear()
     explorer.errors.clear()
     explorer.tab.set_viewport_size(WIDE)
     explorer.tab.emulate_media(**CALM)
-    explorer.tab.goto(explorer.url)
+    if explorer.is_fresh:
+        explorer.tab.mouse.move(0, 0)
+    else:
+        explorer.tab.goto(explorer.url)
+    explorer.is_fresh = False  # unless the test gets to its end
     yield explorer.tab
+    explorer.is_fresh = getattr(request.function, "looks", False)
     explorer.tab.evaluate("() => { try { localStorage.clear(); } catch { /* about:blank has none */ } }")
     asked = [url for url in explorer.requests if not url.startswith((explorer.url, "data:", "blob:"))]
     assert (asked, explorer.errors) == ([], [])
@@ -125,8 +136,19 @@ def test_its_own_policy_blocks_a_script_a_handler_a_style_and_a_request(tab, exp
 
 
 def test_the_page_is_small():
-    assert len(page.html(PAPER).encode()) <= 178_000  # both languages
-    assert len(page.html(PAPER, story=False).encode()) <= 128_000
+    assert len(page.html(PAPER).encode()) <= 169_000  # both languages
+    assert len(page.html(PAPER, story=False).encode()) <= 124_000
+
+
+def test_the_file_drops_the_spaces_of_the_code_and_keeps_those_of_its_texts():
+    for line, file in (
+        ('const a = f("b = c, d", `e + f`) + 1;', 'const a=f("b = c, d",`e + f`)+1;'),
+        ("x = y - -z + i++ + 1;", "x=y - -z+i++ + 1;"),
+        ("const half = x / 2;", "const half = x / 2;"),  # a division looks like a pattern
+        ("say(`{ ${a, b} }`);", "say(`{ ${a, b} }`);"),
+        ("if (a && !b) return { a, ...b };", "if(a&&!b)return{a,...b};"),
+    ):
+        assert page.squeezed(line) == file
 
 
 # ---- the story -------------------------------------------------------------------------------------------
@@ -221,9 +243,49 @@ def test_play_runs_and_stops_and_never_where_less_motion_is_wanted(tab):
     until(tab, "!byId('play').disabled")
 
 
+def test_a_step_is_shown_as_long_as_its_sentence_takes_to_read(tab):
+    tab.evaluate("set({step: 1})")
+    for _, sentence, _ in PAPER.steps:
+        assert tab.evaluate("stepTime()") == 1000 + 350 * len(sentence.split())
+        tab.evaluate("move(1)")
+    assert tab.evaluate("readingTime('春眠不觉')") == 1000 + 350 * 3  # two characters take as long as a word
+
+
+def test_the_mask_grows_row_by_row_and_a_step_back_ends_that(tab):
+    delays = tab.evaluate("""() => {
+        set({step: 7});
+        move(1);
+        return maskRows().map((row) => row.getAnimations()[0].effect.getTiming().delay);
+    }""")
+    assert len(delays) == len(PAPER) and delays == sorted(set(delays))
+    tab.evaluate("move(-1)")
+    assert tab.evaluate("maskRows().flatMap((row) => row.getAnimations()).length") == 0
+
+
+def test_on_a_phone_the_player_stays_in_sight_beside_what_a_step_adds(tab):
+    tab.set_viewport_size(dict(width=360, height=740))
+    tab.emulate_media(reduced_motion="reduce")
+    begins = {
+        "order": STEPS.index("order"),
+        "sample": STEPS.index("masks"),
+        "mask": 7,
+        "compare": 7,
+        "share": 7,
+    }
+    for k, name in enumerate(STEPS):
+        button(tab, "Next ▶").click()
+        player = tab.locator("#stepper").bounding_box()
+        assert player["y"] + player["height"] == pytest.approx(740, abs=1)
+        for region, step in begins.items():
+            assert tab.locator(f"#{region}").is_visible() == (k >= step), (name, region)
+        added = tab.locator("#grid td" if name == "mask" else "#stage [data-lit]").first.bounding_box()
+        assert 0 <= added["y"] <= player["y"] - added["height"], name
+
+
 # ---- the mask --------------------------------------------------------------------------------------------
 
 
+@looks
 def test_every_cell_of_the_paper_example_says_its_rule_its_kind_and_why(tab):
     told = tab.evaluate("""() => [...document.querySelectorAll("#grid td[data-j]")].map((cell) => {
         cell.dispatchEvent(new PointerEvent("pointerover", {bubbles: true, pointerType: "mouse"}));
@@ -280,6 +342,7 @@ def test_the_grid_is_one_tab_stop_that_arrow_keys_walk(tab):
     assert state(tab)["pin"] is None
 
 
+@looks
 def test_rows_and_columns_are_headed_by_token_and_both_positions(tab):
     for place, count in (("thead th", 10), ("tbody th", 10)):
         heads = [re.split(r"\s+", head.strip()) for head in tab.locator(f"#grid {place}").all_inner_texts()]
@@ -287,6 +350,7 @@ def test_rows_and_columns_are_headed_by_token_and_both_positions(tab):
         assert heads == [[token, str(a), str(b)] for token, a, b in pairs] and len(heads) == count
 
 
+@looks
 def test_counts_and_density_are_those_of_the_mask(tab):
     counts = {
         item.get_attribute("data-kind"): int(item.locator(".count").inner_text())
@@ -309,6 +373,30 @@ def test_above_32_rows_a_canvas_takes_over_and_the_keyboard_still_walks(tab):
     side = canvas.bounding_box()["width"] / len(here)
     canvas.hover(position=dict(x=side * 2.5, y=side * 69.5))
     assert tab.locator("#why").inner_text() == why(here, 69, 2)
+
+
+@pytest.mark.parametrize("words", [10, 50])  # a table, a canvas
+def test_a_letter_that_is_typed_draws_anew_only_the_word_that_it_changes(tab, words):
+    tab.evaluate("(text) => app.setText(text, [[1, 3], [5, 6]])", [f"w{i}" for i in range(words)])
+    tab.evaluate("""() => {
+        const parts = "#chips > *, #lanes td, #lanes th, #pieces > *, #legend > *, #grid *, #card *";
+        window.before = [...document.querySelectorAll(parts)].filter((node) => !node.closest(".head"));
+    }""")
+    text_box(tab).press("End")
+    text_box(tab).press("s")
+    gone = tab.evaluate("before.filter((node) => !node.isConnected).map((node) => node.textContent)")
+    word, here = f"w{words - 1}", derivation(tab)
+    assert gone == [f"{word}{words - 1}", word]  # its chip, and its cell in the rows
+    assert here["text"][-1] == word + "s" and here["spans"] == [[1, 3], [5, 6]]
+    assert tab.locator("#chips .token").last.inner_text() == word + "s"
+    if words == 10:
+        heads = tab.locator("#grid tbody .token").all_inner_texts()
+        assert heads == here["tokens"]
+        labels = tab.locator("#grid td[data-j]").evaluate_all(
+            "(cells) => cells.map((cell) => cell.ariaLabel)"
+        )
+        assert sum(f"“{word}s”" in label for label in labels) == 2 * len(heads) - 1
+        assert not any(f"“{word}”" in label for label in labels)
 
 
 # ---- texts, spans, order ---------------------------------------------------------------------------------
@@ -521,6 +609,7 @@ def test_one_long_word_leaves_the_cells_as_large_as_they_can_be(tab):
     assert cell() >= 0.8 * before >= 20
 
 
+@looks
 def test_pointing_at_a_row_lights_the_words_that_it_sees_in_the_text(tab):
     tab.locator("#grid td[data-i='6'][data-j='0']").hover()  # x5 sees x1, x2, x4 and itself
     seen = tab.locator("#chips .seen").evaluate_all("(chips) => chips.map((chip) => +chip.dataset.i)")
@@ -566,6 +655,24 @@ def test_a_pair_of_words_is_crossed_in_every_model(tab):
     assert marked(tab)["glm"] == [0, 3] and tab.locator("#why").inner_text() == why(PAPER, 0, 3)
     tab.locator("figure[data-model=glm] td[data-i='5'][data-j='0']").hover()  # [S] is a word of GLM alone
     assert marked(tab) == {"glm": [5, 0], **dict.fromkeys(MODELS)}
+
+
+@looks
+def test_below_each_picture_the_text_is_lit_as_that_model_sees_it(tab):
+    """The row of x4: GLM and BERT see both sides, GPT only the left; a blanked word is [M] in BERT."""
+    tab.locator("#grid td[data-i='3'][data-j='0']").hover()
+    lit = tab.evaluate("""() => Object.fromEntries(
+        [...document.querySelectorAll("#family figure")].map((figure) =>
+        [figure.dataset.model, [...figure.querySelectorAll(".sight .token")].map((node) =>
+            node.textContent + (node.classList.contains("lit") ? "+" : "-"))]))""")
+    assert tab.locator(".sight .asks").all_inner_texts() == ["x4"] * len(lit)
+    for model, words in lit.items():
+        d = explain(*EXAMPLE, model=model) if model != "glm" else PAPER
+        word = list(d.word)
+        sees = d.mask[word.index(3)]
+        expected = [f"{d.tokens[word.index(n)]}{'+' if sees[word.index(n)] else '-'}" for n in range(6)]
+        assert words == expected, model
+    assert lit["gpt"] == ["x1+", "x2+", "x3+", "x4+", "x5-", "x6-"] and lit["bert"][2] == "[M]+"
 
 
 def test_differences_only_leaves_the_pairs_of_words_that_one_model_sees_and_the_other_does_not(tab):
@@ -801,6 +908,7 @@ def test_the_focus_is_seen_at_three_to_one(tab):
             assert tab.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth)") >= 2
 
 
+@looks
 def test_forced_colours_tell_kinds_by_glyphs(tab):
     tab.emulate_media(forced_colors="active")
     glyph = "(cell) => getComputedStyle(cell, '::after').content"
@@ -895,6 +1003,7 @@ def test_the_page_reflows_at_twice_its_size(tab):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 720 and tab.evaluate(OVERLAPS) == []
 
 
+@looks
 def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
     tab.evaluate("byId('stage').scrollIntoView(), scrollBy(0, -20)")
     stage, mask, card = (tab.locator(f"#{name}").bounding_box() for name in ("stage", "mask", "card"))
@@ -951,6 +1060,7 @@ def test_the_page_opens_at_the_derivation_it_is_given(browser, tmp_path):
 VISION = ("none", "protanopia", "deuteranopia", "tritanopia", "achromatopsia")
 
 
+@looks
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("vision", VISION)
 def test_kinds_of_cells_are_told_apart_whatever_eyes_see(tab, tmp_path, vision, scheme):
@@ -962,13 +1072,15 @@ def test_kinds_of_cells_are_told_apart_whatever_eyes_see(tab, tmp_path, vision, 
     chromium.send("Emulation.setEmulatedVisionDeficiency", {"type": vision})
     path, seen = tmp_path / f"{vision}-{scheme}.png", {}
     tab.evaluate("byId('mask').scrollIntoView()")
-    tab.screenshot(path=path)
+    area = tab.locator("#grid table").bounding_box()
+    tab.screenshot(path=path, clip=area)
     picture = imread(path)[..., :3] * 255
     for kind in ("AA", "BA", "BE", "BS", "BF"):
         box = tab.evaluate(
             f"document.querySelector('#grid td[data-kind={kind}]').getBoundingClientRect().toJSON()"
         )
-        x, y, width, height = (round(box[name]) for name in ("x", "y", "width", "height"))
+        x, y = round(box["x"] - area["x"]), round(box["y"] - area["y"])
+        width, height = round(box["width"]), round(box["height"])
         pixels = picture[y : y + height, x : x + width].reshape(-1, 3)
         seen[kind] = np.concatenate(
             [pixels.mean(0), pixels.std(0)]
