@@ -186,7 +186,7 @@ def fig_infilling(model, tokenizer, text, *, filled=None, truth=None, top=5, the
             true = true_token(truth[k], [s.taken for s in blanks[k][:n]], n) if truth else None
             true = tokenizer.special.eop if true == "end" else true
             canvas.line((x, top_of + 18), (x + wide, top_of + 18), colour=colour, style=style, width=1.8)
-            what = f"blank {k + 1}, token {n}"
+            what = f"blank {k + 1}, token {n + 1}"
             canvas.text(x, top_of + 6, what, SMALL, ha="left", colour=canvas.look["soft"])
             choices = list(step.choices)
             for extra in (step.taken, true):  # of interest even if they are not among the most likely
