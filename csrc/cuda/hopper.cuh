@@ -191,7 +191,9 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
                 tell(item);
                 ring.wait_empty(item);
             }
-            copy_wide(stage_of(item), item % 2 ? v : k, item / 2 * KEYS);
+            GlobalRows from = k;
+            if (item % 2) from.first = v.first, from.bytes = v.bytes;
+            copy_wide(stage_of(item), from, item / 2 * KEYS);
             commit_copies();
             wait_copies<LAG>();
             tell(item - LAG + 1);
@@ -255,7 +257,8 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
         pin(state.s);
         ring.give_back(2 * j);
         state.template soften<decltype(partial)::value>(j * KEYS);
-        pin(state.s);  // P is computed while O is, not after it
+        // P is, while O is being computed; with D = 128, ptxas has too few registers to keep this order
+        if constexpr (D == 64) computed(state.l[0] + state.l[1]);
         wait_products<0>();
         pin(state.o);
         ring.give_back(2 * j - 1);

@@ -14,6 +14,7 @@
 //   wait_products<N>              waits until at most the N youngest groups of this warp are under way
 //   pin                           no instruction that reads or writes d moves across; after a wait, before d is
 //                                 read
+//   computed                      a sum of positive numbers, or 0, is computed before anything that comes later
 //   publish_copies                makes what this thread has copied and waited for visible to products
 //   barrier_init, _arrive, _wait  a barrier in shared memory counts arrivals, and goes on to its next phase
 //                                 when all have come; wait for the end of the phase of a parity, 0 first, or
@@ -114,6 +115,11 @@ __device__ __forceinline__ void pin(float (&d)[R][4]) {
     for (int i = 0; i < R; ++i)
 #pragma unroll
         for (int k = 0; k < 4; ++k) asm volatile("" : "+f"(d[i][k])::"memory");
+}
+
+// subtle: ptxas moves arithmetic behind a wait, where nothing runs beside it, but no wait before a trap
+__device__ __forceinline__ void computed(float sum) {
+    MINGLM_SM90(asm volatile("{ .reg .pred p; setp.lt.f32 p, %0, 0f00000000; @p trap; }" ::"f"(sum) : "memory");)
 }
 
 __device__ __forceinline__ void publish_copies() {
