@@ -44,12 +44,13 @@ SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler
 ARCHITECTURES = ["75", "80", "86", "90", "100", "120"]  # "all"; each also serves later GPUs of its generation
 PORTABLE = "80"  # as PTX, for a machine without a GPU: the first with bfloat16 in tensor cores
 BINDINGS = Path("csrc/bindings.cpp")
-KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels
+KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels but one
+HOPPER = Path("csrc/cuda/hopper.cu")  # the one for compute capability 9.0 alone
 EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # they do, too
 PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
 PLATFORM = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
 BUILD = Path("build", f"ninja-{PLATFORM}")  # kept from one build to the next
-KERNELS_OBJECT = BUILD / KERNELS.with_suffix(".o")
+KERNELS_OBJECT, HOPPER_OBJECT = (BUILD / path.with_suffix(".o") for path in (KERNELS, HOPPER))
 MODULE = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
 
 
@@ -116,6 +117,8 @@ class Nvcc:
         versions = re.findall(r"V(\d+[.\d]*)", self.run("--version"))
         self.version = versions[0] if versions else "of unknown version"
         self.archs, self.machine_code = self.architectures()
+        knows_hopper = re.match(r"1[2-9]|[2-9]\d", self.version)  # 12.0 is the first that knows 90a
+        self.hopper = bool(knows_hopper) and self.machine_code and 90 in map(number, self.archs)
         self.link = self.link_flags()
         code, made = str(BUILD / "probe.cu"), str(BUILD / "probe.cu.o")
         self.run(*self.flags(self.archs[-1:]), "-c", code, "-o", made)
@@ -182,11 +185,15 @@ class Nvcc:
         ptx = [arch for arch in archs if arch.isdigit()][-1:]
         if (len(archs) > 1 or not ptx) and number(archs[-1]) > int(PORTABLE):
             ptx = [PORTABLE, *ptx]
-        codes += [f"arch=compute_{arch},code=compute_{arch}" for arch in ptx]
-        host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
-        host = [flag.replace(",", r"\,") for flag in host]  # nvcc splits what it passes on at commas
-        passed_on = [word for flag in host for word in ("-Xcompiler", flag)]
-        return ["-std=c++17", "-O3", *passed_on, *[word for code in codes for word in ("-gencode", code)]]
+        return nvcc_flags(codes + [f"arch=compute_{arch},code=compute_{arch}" for arch in ptx])
+
+
+def nvcc_flags(codes):
+    """Flags of nvcc for some machine codes and PTX."""
+    host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
+    host = [flag.replace(",", r"\,") for flag in host]  # nvcc splits what it passes on at commas
+    passed_on = [word for flag in host for word in ("-Xcompiler", flag)]
+    return ["-std=c++17", "-O3", *passed_on, *[word for code in codes for word in ("-gencode", code)]]
 
 
 def number(arch):
@@ -308,6 +315,7 @@ def write_ninja(compiler, nvcc=None):
 
     parts = [f"-I{folder}" for folder in headers]
     parts += ["-DMINGLM_CUDA"] if nvcc else []
+    parts += ["-DMINGLM_HOPPER"] if nvcc and nvcc.hopper else []
     parts += ["-DMINGLM_EMULATED"] if EMULATED else []
     # The slowest to compile come first, so that no core is left with one of them at the end. The bindings
     # only pass addresses on, and the emulator spends its time switching threads: neither runs faster at -O3,
@@ -328,6 +336,11 @@ def write_ninja(compiler, nvcc=None):
         link += nvcc.link
         lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs, nvcc.machine_code))}", NVCC_RULE]
         lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
+        if nvcc.hopper:
+            objects = {HOPPER: HOPPER_OBJECT} | objects
+            # for sm_90a, whose machine code serves no other GPU: no PTX
+            words = nvcc.command + nvcc_flags(["arch=compute_90a,code=sm_90a"])
+            lines += [f"build {HOPPER_OBJECT}: nvcc {HOPPER}", f"  nvcc = {quoted(words)}"]
     for source, more in sources.items():
         lines += [f"build {objects[source]}: compile {source}"]
         lines += [f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]

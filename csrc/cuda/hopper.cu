@@ -35,6 +35,11 @@ std::string hopper_refusal(const AttentionProblem& p, int sm) {
     return "";
 }
 
+bool hopper_pays(const AttentionProblem& p) {
+    constexpr int few = FewShape<64>::rows;  // as in launch.cu
+    return p.queries > few * p.samples || p.keys < 4 * p.queries;
+}
+
 std::string hopper_forward(const AttentionProblem& p, void* stream) {
     if (!p.queries || !p.heads) return "";
     const auto s = static_cast<cudaStream_t>(stream);
