@@ -211,7 +211,8 @@ void emulated_forward(const Problem& problem, const std::string& schedule, int t
     check_emulated(emulated::forward(p, nullptr));
 }
 
-void emulated_hopper_forward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS) {
+void emulated_hopper_forward(const Problem& problem, const std::string& schedule, int threads,
+                             MINGLM_INPUTS) {
     const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
     check_served(emulated::hopper_refusal(p, 90));
     prepare_emulated(p, schedule, threads);

@@ -13,8 +13,8 @@
 // The groups take turns at starting products, so that one computes softmax while the other's products run.
 // A group does not compute tiles that none of its rows sees, but gives their stages back.
 //
-//   full[i], empty[i]   barriers of stage i of the ring; K and V of a tile are two stages, one after the other.
-//                       full: the four warps of the copier; empty: the eight of the groups
+//   full[i], empty[i]   barriers of stage i of the ring; K and V of a tile are two items, one after another.
+//                       full: the four warps of the copier arrive; empty: the eight of the groups
 #pragma once
 #include "forward.cuh"
 #include "hopper_device.h"
@@ -46,7 +46,7 @@ struct HopperShape {
         1024 + barrier_bytes + WideTile<rows, D>::bytes + stages * WideTile<keys, D>::bytes;
 };
 
-// Starts copying rows [begin, begin + ROWS) into a tile with 128 threads: eight neighbours take a row of a slab.
+// 128 threads start copying rows [begin, begin + ROWS) into a tile: eight neighbours take a row of a slab.
 template <int ROWS, int D>
 __device__ __forceinline__ void copy_wide(const WideTile<ROWS, D>& to, const GlobalRows& from, int begin) {
     const int row = threadIdx.x / 8 % 16, chunk = threadIdx.x % 8;
@@ -55,11 +55,12 @@ __device__ __forceinline__ void copy_wide(const WideTile<ROWS, D>& to, const Glo
     for (int pass = 0; pass < ROWS; pass += 16) {
         const unsigned char* source = from.at(begin + pass + row) + chunk * 16;
 #pragma unroll
-        for (int slab = 0; slab < D / 64; ++slab) copy16_async(mine + slab * to.slab + pass * 128, source + slab * 128);
+        for (int slab = 0; slab < D / 64; ++slab)
+            copy16_async(mine + slab * to.slab + pass * 128, source + slab * 128);
     }
 }
 
-// A stage of the ring, and how often the ring has been gone around before: items are K and V of tile 0, 1, ...
+// Items 0, 1, 2, 3, ... are K and V of tile 0, K and V of tile 1, ...; they go around the stages.
 template <int STAGES>
 struct Ring {
     uint64_t *full, *empty;
@@ -175,7 +176,8 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
 
     if (group == 0) {
         fewer_registers<40>();
-        const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+        const GlobalRows k(p.k, sample.first_k, sample.len_k, head),
+            v(p.v, sample.first_k, sample.len_k, head);
         int told = 0;
         auto tell = [&](int items) {  // the first so many items are there; Q comes with the first
             publish_copies();
@@ -272,8 +274,7 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
         ring.wait_full(2 * mine - 1);
         state.start_output(stage_of(2 * mine - 1));
         wait_products<0>();
-        pin(state.o);
-        ring.give_back(2 * mine - 1);
+        pin(state.o);  // nobody waits for this stage: the groups see nearly as many tiles
     }
     // subtle: a stage is given back only after it was full, or it would count for a later round
     for (j = mine; j < tiles; ++j) {
@@ -302,8 +303,10 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
 #pragma unroll
     for (int n = 0; n < D / 8; ++n) {
         const float(&x)[4] = state.o[n];
-        *reinterpret_cast<uint32_t*>(q_tile.at(row + g, n) + t * 4) = pack<T>(x[0] * inverse[0], x[1] * inverse[0]);
-        *reinterpret_cast<uint32_t*>(q_tile.at(row + g + 8, n) + t * 4) = pack<T>(x[2] * inverse[1], x[3] * inverse[1]);
+        *reinterpret_cast<uint32_t*>(q_tile.at(row + g, n) + t * 4) =
+            pack<T>(x[0] * inverse[0], x[1] * inverse[0]);
+        *reinterpret_cast<uint32_t*>(q_tile.at(row + g + 8, n) + t * 4) =
+            pack<T>(x[2] * inverse[1], x[3] * inverse[1]);
     }
     __syncwarp();
 #pragma unroll

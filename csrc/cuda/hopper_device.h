@@ -2,23 +2,22 @@
 // lower half of this file, and any other compiler csrc/cuda_on_cpu/hopper.h. A warpgroup is four warps, 128
 // threads, from a multiple of 128 on.
 //
-//   matrix_at                     what a product is told of a matrix in shared memory: a slab of 64 columns has
-//                                 rows of 128 bytes, chunks of 16 bytes are at chunk ^ (row % 8), and the next
-//                                 slab begins `slab` bytes later; the tile begins at a multiple of 1024 bytes.
+//   matrix_at                     what a product is told of a matrix in shared memory: a slab of 64 columns
+//                                 has rows of 128 bytes, chunks of 16 bytes are at chunk ^ (row % 8), and the
+//                                 next slab begins `slab` bytes later; the tile begins at a multiple of 1024.
 //                                 Columns + 16 k: matrix + 2 k. Rows + 8 k: matrix + 64 k.
-//   multiply_group                begins d = a b^T, or d += a b^T with `add`, for a warpgroup: 64 x N, with a of
-//                                 64 x 16 and b of N x 16 in shared memory. A warp holds 16 rows of d, each
-//                                 lane as in mma.cuh
+//   multiply_group                begins d = a b^T, or d += a b^T with `add`, for a warpgroup: 64 x N, with
+//                                 a of 64 x 16 and b of N x 16 in shared memory. A warp holds 16 rows of d,
+//                                 each lane as in mma.cuh
 //   multiply_group_transposed     begins d += a b, with a in registers as in mma.cuh, and b of 16 x N
 //   start_products, end_products  around products that are waited for together: registers are in place before
 //   wait_products<N>              waits until at most the N youngest groups of this warp are under way
-//   pin                           no instruction that reads or writes d moves across; after a wait, before d is
-//                                 read
-//   computed                      a sum of positive numbers, or 0, is computed before anything that comes later
+//   pin                           no instruction that reads or writes d moves across; after each wait
+//   computed                      a sum that is never negative is computed before anything that comes later
 //   publish_copies                makes what this thread has copied and waited for visible to products
 //   barrier_init, _arrive, _wait  a barrier in shared memory counts arrivals, and goes on to its next phase
-//                                 when all have come; wait for the end of the phase of a parity, 0 first, or
-//   barrier_done                  look whether it has ended
+//                                 when all have come; wait for the end of the phase of a parity, 0 first
+//   barrier_done                  look whether that phase has ended
 //   group_sync, group_arrive      a barrier of some warps: name 1 to 15, and the number of threads that come;
 //                                 group_arrive does not wait
 //   fewer_registers, more_...     a warpgroup gives registers back, or takes them: N per thread from here on
@@ -64,10 +63,11 @@ __device__ __forceinline__ void multiply_group(float (&d)[16][4], Matrix a, Matr
 template <class T>
 __device__ __forceinline__ void multiply_group_transposed(float (&d)[8][4], const uint32_t (&a)[4], Matrix b);
 template <class T>
-__device__ __forceinline__ void multiply_group_transposed(float (&d)[16][4], const uint32_t (&a)[4], Matrix b);
+__device__ __forceinline__ void multiply_group_transposed(float (&d)[16][4], const uint32_t (&a)[4],
+                                                          Matrix b);
 
-// subtle: the last numbers are the signs of a and b, and whether the numbers of a row of a, and of b, lie side
-// by side along the other dimension (transposed)
+// subtle: the last numbers are the signs of a and b, and whether the numbers of a row of a, and of b, lie
+// side by side along the other dimension (transposed)
 #define MINGLM_MULTIPLY_GROUP(T, NAME)                                                                       \
     template <>                                                                                              \
     __device__ __forceinline__ void multiply_group<T>(float (&d)[16][4], Matrix a, Matrix b, bool add) {     \
@@ -117,9 +117,10 @@ __device__ __forceinline__ void pin(float (&d)[R][4]) {
         for (int k = 0; k < 4; ++k) asm volatile("" : "+f"(d[i][k])::"memory");
 }
 
-// subtle: ptxas moves arithmetic behind a wait, where nothing runs beside it, but no wait before a trap
+// subtle: ptxas moves arithmetic behind a wait, where no product runs beside it, but no wait before a trap
 __device__ __forceinline__ void computed(float sum) {
-    MINGLM_SM90(asm volatile("{ .reg .pred p; setp.lt.f32 p, %0, 0f00000000; @p trap; }" ::"f"(sum) : "memory");)
+    MINGLM_SM90(
+        asm volatile("{ .reg .pred p; setp.lt.f32 p, %0, 0f00000000; @p trap; }" ::"f"(sum) : "memory");)
 }
 
 __device__ __forceinline__ void publish_copies() {
@@ -127,12 +128,13 @@ __device__ __forceinline__ void publish_copies() {
 }
 
 __device__ __forceinline__ void barrier_init(uint64_t* barrier, int arrivals) {
-    MINGLM_SM90(asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
-                             : "memory");)
+    MINGLM_SM90(asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+                             "r"(arrivals) : "memory");)
 }
 
 __device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
-    MINGLM_SM90(asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");)
+    MINGLM_SM90(
+        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");)
 }
 
 // subtle: test_wait only looks, try_wait sleeps for a while
@@ -184,8 +186,9 @@ namespace MINGLM_DEVICE {
 
 // subtle: 1 in the upper two bits is the swizzle of 128 bytes; eight rows are 1024 bytes
 __device__ __forceinline__ Matrix matrix_at(const void* first, int slab) {
-    return static_cast<uint64_t>((shared_address(first) & 0x3ffff) >> 4) | static_cast<uint64_t>(slab >> 4) << 16 |
-           static_cast<uint64_t>(1024 >> 4) << 32 | static_cast<uint64_t>(1) << 62;
+    return static_cast<uint64_t>((shared_address(first) & 0x3ffff) >> 4) |
+           static_cast<uint64_t>(slab >> 4) << 16 | static_cast<uint64_t>(1024 >> 4) << 32 |
+           static_cast<uint64_t>(1) << 62;
 }
 
 }  // namespace MINGLM_DEVICE

@@ -90,7 +90,8 @@ struct MatrixPlace {
     }
 };
 
-// One warp's part of a warpgroup's product: 16 rows of a (16 numbers each), times 16 x columns.
+// One warp's part of a warpgroup's product: 16 of 64 rows of a (16 numbers each), times 16 x columns. It may
+// read all rows of the group, though it needs only its own.
 struct Product {
     const char* file;
     int line;
@@ -103,30 +104,34 @@ struct Product {
     std::shared_ptr<std::vector<float>> sums;  // 16 x columns, of all products under way with the same d
     std::vector<uint32_t> operands;            // as they were when the product began
 
+    static constexpr int CHUNKS_OF_A = 128;
     int chunks_of_b() const { return 2 * columns; }
     // shared memory: calls each(address, number) for every 16 bytes
     template <class Each>
     void each_chunk(const Each& each) const {
         const MatrixPlace a_at(a_place), b_at(b_place);
         int n = 0;
-        for (int row = 0; row < 16 && !a[0]; ++row)
-            for (int chunk = 0; chunk < 2; ++chunk) each(a_at.at(first_row + row, chunk), n++);
-        n = 32;
+        for (int row = 0; row < 64 && !a[0]; ++row)
+            for (int chunk = 0; chunk < 2; ++chunk) each(a_at.at(row, chunk), n++);
+        n = CHUNKS_OF_A;
         for (int i = 0; i < chunks_of_b(); ++i)
             each(transposed ? b_at.at(i / (columns / 8), i % (columns / 8)) : b_at.at(i / 2, i % 2), n++);
     }
-    // Four words of each chunk; first those of a, 16 x 16.
+    // Four words of each chunk; first those of a, 64 x 16.
     std::vector<uint32_t> read(const unsigned char* shared) const {
-        std::vector<uint32_t> words(4 * (32 + chunks_of_b()));
-        each_chunk([&](uint32_t address, int n) { std::memcpy(&words[4 * n], shared + (address - SHARED_BASE), 16); });
+        std::vector<uint32_t> words(4 * (CHUNKS_OF_A + chunks_of_b()));
+        each_chunk([&](uint32_t address, int n) {
+            std::memcpy(&words[4 * n], shared + (address - SHARED_BASE), 16);
+        });
         for (int lane = 0; lane < 32 && a[0]; ++lane)
-            for (int i = 0; i < 4; ++i) words[8 * (lane / 4 + 8 * (i % 2)) + lane % 4 + 4 * (i / 2)] = a[lane][i];
+            for (int i = 0; i < 4; ++i)
+                words[8 * (first_row + lane / 4 + 8 * (i % 2)) + lane % 4 + 4 * (i / 2)] = a[lane][i];
         return words;
     }
     template <class Value>
     void multiply(const Value& value) const {
         std::vector<float> b(16 * columns);
-        const uint32_t* const words = operands.data() + 4 * 32;
+        const uint32_t* const words = operands.data() + 4 * CHUNKS_OF_A;
         const auto half = [&](uint32_t pair, int i) {
             return value(static_cast<uint16_t>(i % 2 ? pair >> 16 : pair));
         };
@@ -138,7 +143,7 @@ struct Product {
         for (int m = 0; m < 16; ++m) {
             float* const to = sums->data() + m * columns;
             for (int k = 0; k < 16; ++k) {
-                const float factor = half(operands[8 * m + k / 2], k);
+                const float factor = half(operands[8 * (first_row + m) + k / 2], k);
                 const float* const row = b.data() + k * columns;
                 for (int n = 0; n < columns; ++n) to[n] += factor * row[n];
             }

@@ -1,9 +1,9 @@
 // The emulator's half of cuda/hopper_device.h, which explains each function. Include it through that file.
 //
-// Each warp computes its own 16 rows of a warpgroup's product: on a GPU, too, the four warps of a group do not
-// wait for each other there. A product reads its operands twice, when it begins and when it is waited for, and
-// they must be the same: so shared memory that is refilled too early and registers that are packed too early
-// are reported, whatever the schedule. Until the wait its registers are NaN.
+// Each warp computes its own 16 rows of a warpgroup's product: on a GPU, too, the four warps of a group do
+// not wait for each other there. A product reads its operands twice, when it begins and when it is waited
+// for, and they must be the same: so shared memory that is refilled too early and registers that are packed
+// too early are reported, whatever the schedule. Until the wait its registers are NaN.
 //
 // Reported as well: operands that nothing has written, or that publish_copies has not made visible;
 // descriptors of another kind, or outside of shared memory; products without start_products, or that nobody
@@ -20,8 +20,8 @@ uint32_t shared_address(const void* p);  // as on a GPU, shared memory does not 
 
 using Matrix = uint64_t;
 
-void multiply_group(float* d, int columns, const uint32_t* a, Matrix a_place, Matrix b, bool transposed, bool add,
-                    bool is_f16, Site site);
+void multiply_group(float* d, int columns, const uint32_t* a, Matrix a_place, Matrix b, bool transposed,
+                    bool add, bool is_f16, Site site);
 void start_products(Site site = Site::get());
 void end_products(Site site = Site::get());
 void wait_products(unsigned under_way, Site site);

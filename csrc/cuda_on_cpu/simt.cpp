@@ -757,7 +757,7 @@ void Block::begin_product(Product& product, Site site) {
             fail(site, "multiply_group: thread %d has not made its copy visible (publish_copies)", owner);
     });
     product.operands = product.read(here.shared);
-    for (size_t i = product.a[0] ? 4 * 32 : 0; i < product.operands.size(); i += 4) {
+    for (size_t i = product.a[0] ? 4 * Product::CHUNKS_OF_A : 0; i < product.operands.size(); i += 4) {
         const uint32_t* const x = &product.operands[i];
         if ((x[0] & x[1] & x[2] & x[3]) == ALL)
             fail(site, "multiply_group reads 16 bytes of shared memory that were not written yet");
@@ -771,7 +771,8 @@ void Block::begin_product(Product& product, Site site) {
     std::vector<Issued>& issued = issued_[here.thread.x / 128];
     const Issued one = {site.line, product.a_place, product.b_place};
     if (mine.begun == issued.size()) issued.push_back(one);
-    if (!(issued[mine.begun++] == one)) fail(site, "multiply_group: the warps of a group compute different products");
+    if (!(issued[mine.begun++] == one))
+        fail(site, "multiply_group: the warps of a group compute different products");
 }
 
 void Block::land_products(Products& of, unsigned under_way, Site site) {
@@ -779,7 +780,8 @@ void Block::land_products(Products& of, unsigned under_way, Site site) {
     for (; landed < of.under_way.size() && of.under_way[landed].group + under_way < of.groups; ++landed) {
         const Product& product = of.under_way[landed];
         if (product.read(here.shared) != product.operands)
-            fail(site, "operands of the multiply_group at line %d were written before it was waited for", product.line);
+            fail(site, "operands of the multiply_group at line %d were written before it was waited for",
+                 product.line);
         if (product.is_f16) product.multiply([](uint16_t x) { return f16_value(x); });
         else product.multiply([](uint16_t x) { return bf16_value(x); });
     }
@@ -792,18 +794,21 @@ void Block::land_products(Products& of, unsigned under_way, Site site) {
     of.under_way.erase(of.under_way.begin(), of.under_way.begin() + static_cast<ptrdiff_t>(landed));
 }
 
-void multiply_group(float* d, int columns, const uint32_t* a, Matrix a_place, Matrix b, bool transposed, bool add,
-                    bool is_f16, Site site) {
+void multiply_group(float* d, int columns, const uint32_t* a, Matrix a_place, Matrix b, bool transposed,
+                    bool add, bool is_f16, Site site) {
     {
         Product mine = {};
         {
             Internal internal;
             mine.columns = columns, mine.transposed = transposed, mine.a_place = a_place, mine.b_place = b;
             mine.a[0] = a, mine.first_row = here.thread.x / 32 % 4 * 16;
-            if (block->launch->threads % 128) block->fail(site, "multiply_group needs warpgroups of 128 threads");
-            if (!MatrixPlace(b).valid) block->fail(site, "multiply_group: not a matrix with the 128-byte swizzle");
+            if (block->launch->threads % 128)
+                block->fail(site, "multiply_group needs warpgroups of 128 threads");
+            if (!MatrixPlace(b).valid)
+                block->fail(site, "multiply_group: not a matrix with the 128-byte swizzle");
             mine.each_chunk([&](uint32_t address, int) {
-                block->check_shared(here.shared + (static_cast<int64_t>(address) - SHARED_BASE), "multiply_group", site);
+                block->check_shared(here.shared + (static_cast<int64_t>(address) - SHARED_BASE),
+                                    "multiply_group", site);
             });
         }
         touch(mine);
@@ -833,7 +838,8 @@ void start_products(Site site) {
 
 void end_products(Site site) {
     Internal internal;
-    block->meet(ALL, END, site, {}, [](Warp&) { ++block->products().groups, block->products().ready = false; });
+    block->meet(ALL, END, site, {},
+                [](Warp&) { ++block->products().groups, block->products().ready = false; });
 }
 
 void wait_products(unsigned under_way, Site site) {
@@ -846,7 +852,8 @@ void wait_products(unsigned under_way, Site site) {
     }
     for (size_t i = 0; i < count; ++i) touch((*some)[i]);
     Internal internal;
-    block->meet(ALL, WAIT, site, {}, [&](Warp&) { block->land_products(block->products(), under_way, site); });
+    block->meet(ALL, WAIT, site, {},
+                [&](Warp&) { block->land_products(block->products(), under_way, site); });
 }
 
 void publish_copies() {
@@ -856,7 +863,8 @@ void publish_copies() {
 
 CountingBarrier& Block::counting_barrier(uint64_t* at, const char* what, Site site) {
     const auto found = counting_barriers.find(at);
-    if (found == counting_barriers.end()) fail(site, "%s of a barrier that has no count (barrier_init)", what);
+    if (found == counting_barriers.end())
+        fail(site, "%s of a barrier that has no count (barrier_init)", what);
     return found->second;
 }
 
@@ -901,12 +909,13 @@ void Block::named_barrier(int name, int threads, bool waits, Site site) {
     acquire(order);
 }
 
-// The thread that gives a barrier its count writes it, and the others read it: who does not wait for the first
-// has a race.
+// The thread that gives a barrier its count writes it, and the others read it: who does not wait for the
+// first has a race.
 void barrier_init(uint64_t* barrier, int arrivals, Site site) {
     {
         Internal internal;
-        if (reinterpret_cast<uintptr_t>(barrier) % 8) block->fail(site, "barrier_init: not a multiple of 8 bytes");
+        if (reinterpret_cast<uintptr_t>(barrier) % 8)
+            block->fail(site, "barrier_init: not a multiple of 8 bytes");
         if (arrivals < 1) block->fail(site, "barrier_init: %d arrivals, at least 1 is needed", arrivals);
         CountingBarrier& mine = block->counting_barriers[barrier];
         mine.expected = mine.missing = arrivals, mine.phase = 0;

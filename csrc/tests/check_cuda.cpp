@@ -6,8 +6,8 @@
 //
 // A case runs forward and backward under several schedules: in order, in reverse, and N seeds of random
 // priorities (pct), from --first on. --small: a few cases, for tools that slow the program down. --stop: stop
-// at the first miss. --sm 90: forward is the kernel for Hopper, with the cases that it serves. Every schedule must give the same bits. A miss is printed with the --case and --schedule
-// that reproduce it.
+// at the first miss. --sm 90: forward is the kernel for Hopper, with the cases that it serves. Every schedule
+// must give the same bits. A miss is printed with the --case and --schedule that reproduce it.
 //
 // Row i of a sample attends strongly to keys i and i + 1, so that a mask that is wrong by one key shows at
 // any precision. The error of an answer may be twice that of plain loops that sum in float32 and round every
@@ -328,7 +328,8 @@ struct Three {  // q, k, v or their gradients
     }
 };
 
-Results run(const Case& c, const Numbers& x, const std::string& schedule, int threads, int sm, std::string& wrong) {
+Results run(const Case& c, const Numbers& x, const std::string& schedule, int threads, int sm,
+            std::string& wrong) {
     const Format& f = *c.format;
     Three in(c), grads(c), results(c);  // of results only the first tensor is used: out
     const Memory grad_memory(f, c.queries() * c.heads * c.head_dim);
@@ -371,7 +372,8 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
 
     emulated::set_schedule(emulated::parse_schedule(schedule, threads));
     wrong = sm == 90 ? emulated::hopper_refusal(p, sm) : emulated::refusal(p, sm);
-    if (wrong.empty()) wrong = sm == 90 ? emulated::hopper_forward(p, nullptr) : emulated::forward(p, nullptr);
+    if (wrong.empty())
+        wrong = sm == 90 ? emulated::hopper_forward(p, nullptr) : emulated::forward(p, nullptr);
     if (wrong.empty()) wrong = emulated::backward(p, nullptr);
     if (!wrong.empty() && !emulated::last_report().empty()) wrong = emulated::last_report();
 

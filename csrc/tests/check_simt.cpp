@@ -3,7 +3,7 @@
 // torch nor Python.
 //
 //   check_simt                  all checks
-//   check_simt race NAME        a kernel with a race: barrier, warp, blocks or ring; only ThreadSanitizer sees it
+//   check_simt race NAME        a kernel with a race (barrier, warp, blocks or ring), for ThreadSanitizer
 //   check_simt norace           the same kernels without the race
 //   check_simt overrun NAME     a kernel one element out of bounds: shared or global, for AddressSanitizer
 #include <algorithm>
@@ -679,8 +679,8 @@ void expect_report(const std::vector<std::string>& schedules, const std::vector<
 }
 
 template <class Kernel, class... Args>
-auto expect_report(const std::vector<std::string>& schedules, const std::vector<std::string>& words, int places,
-                   int threads, Kernel kernel, Args... args)
+auto expect_report(const std::vector<std::string>& schedules, const std::vector<std::string>& words,
+                   int places, int threads, Kernel kernel, Args... args)
     -> std::enable_if_t<std::is_pointer<Kernel>::value> {
     expect_report(schedules, words, places, threads, size_t(1024), kernel, args...);
 }
