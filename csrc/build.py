@@ -45,7 +45,7 @@ ARCHITECTURES = ["75", "80", "86", "90", "100", "120"]  # "all"; each also serve
 PORTABLE = "80"  # as PTX, for a machine without a GPU: the first with bfloat16 in tensor cores
 BINDINGS = Path("csrc/bindings.cpp")
 KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels but one
-HOPPER = Path("csrc/cuda/hopper.cu")  # the one for compute capability 9.0 alone
+HOPPER = Path("csrc/cuda/hopper.cu")  # for compute capability 9.0 alone
 EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # they do, too
 PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
 PLATFORM = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
@@ -114,11 +114,10 @@ class Nvcc:
         self.command = [find_nvcc()]
         if len(compiler.command) == 1:  # nvcc takes the path of a host compiler, not a command with words
             self.command += ["-ccbin", *compiler.command]
-        versions = re.findall(r"V(\d+[.\d]*)", self.run("--version"))
-        self.version = versions[0] if versions else "of unknown version"
+        self.version = (re.findall(r"V(\d+[.\d]*)", self.run("--version")) or ["of unknown version"])[0]
         self.archs, self.machine_code = self.architectures()
-        knows_hopper = re.match(r"1[2-9]|[2-9]\d", self.version)  # 12.0 is the first that knows 90a
-        self.hopper = bool(knows_hopper) and self.machine_code and 90 in map(number, self.archs)
+        has_90a = re.match(r"1[2-9]|[2-9]\d", self.version)  # from 12.0 on
+        self.hopper = bool(has_90a) and self.machine_code and 90 in map(number, self.archs)
         self.link = self.link_flags()
         code, made = str(BUILD / "probe.cu"), str(BUILD / "probe.cu.o")
         self.run(*self.flags(self.archs[-1:]), "-c", code, "-o", made)
@@ -185,15 +184,11 @@ class Nvcc:
         ptx = [arch for arch in archs if arch.isdigit()][-1:]
         if (len(archs) > 1 or not ptx) and number(archs[-1]) > int(PORTABLE):
             ptx = [PORTABLE, *ptx]
-        return nvcc_flags(codes + [f"arch=compute_{arch},code=compute_{arch}" for arch in ptx])
-
-
-def nvcc_flags(codes):
-    """Flags of nvcc for some machine codes and PTX."""
-    host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
-    host = [flag.replace(",", r"\,") for flag in host]  # nvcc splits what it passes on at commas
-    passed_on = [word for flag in host for word in ("-Xcompiler", flag)]
-    return ["-std=c++17", "-O3", *passed_on, *[word for code in codes for word in ("-gencode", code)]]
+        codes += [f"arch=compute_{arch},code=compute_{arch}" for arch in ptx]
+        host = ["-fPIC", "-fvisibility=hidden", *words_of("CXXFLAGS")]
+        host = [flag.replace(",", r"\,") for flag in host]  # nvcc splits what it passes on at commas
+        passed_on = [word for flag in host for word in ("-Xcompiler", flag)]
+        return ["-std=c++17", "-O3", *passed_on, *[word for code in codes for word in ("-gencode", code)]]
 
 
 def number(arch):
@@ -208,8 +203,7 @@ def visible_gpus():
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # a driver may hang
     except (OSError, subprocess.TimeoutExpired):
         return []
-    capabilities = re.findall(r"^(\d+)\.(\d)\s*$", done.stdout, re.M)
-    return [int(major) * 10 + int(minor) for major, minor in capabilities]
+    return [int(major + minor) for major, minor in re.findall(r"^(\d+)\.(\d)\s*$", done.stdout, re.M)]
 
 
 def find_nvcc():
@@ -338,9 +332,8 @@ def write_ninja(compiler, nvcc=None):
         lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
         if nvcc.hopper:
             objects = {HOPPER: HOPPER_OBJECT} | objects
-            # for sm_90a, whose machine code serves no other GPU: no PTX
-            words = nvcc.command + nvcc_flags(["arch=compute_90a,code=sm_90a"])
-            lines += [f"build {HOPPER_OBJECT}: nvcc {HOPPER}", f"  nvcc = {quoted(words)}"]
+            words = quoted(nvcc.command + nvcc.flags(["90a"]))
+            lines += [f"build {HOPPER_OBJECT}: nvcc {HOPPER}\n  nvcc = {words}"]
     for source, more in sources.items():
         lines += [f"build {objects[source]}: compile {source}"]
         lines += [f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]

@@ -21,6 +21,7 @@ from . import ops
 from .checks import finite
 from .errors import MinglmError
 from .kernel import varlen
+from .kernel.hopper import HOPPER, why_no_hopper
 from .kernel.lengths import sent
 from .mask import GLMMask
 
@@ -290,11 +291,11 @@ def _serves_on_cuda(dtype, device, head_dim):
 def _rung_on_cuda(dtype, device, head_dim, why):
     """The kernel for Hopper where it passes its test, else the one before it: (backend, reason)."""
     index = torch.cuda.current_device() if device.index is None else device.index
-    if ops.why_no_hopper(dtype, device, head_dim):
+    if why_no_hopper(dtype, device, head_dim):
         return "kernel", why
-    if wrong := _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim, f"kernel:{ops.HOPPER}"):
+    if wrong := _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim, f"kernel:{HOPPER}"):
         return "kernel", f"{why}; without its rung for Hopper: {wrong}"
-    return f"kernel:{ops.HOPPER}", why
+    return f"kernel:{HOPPER}", why
 
 
 @functools.cache
@@ -324,7 +325,7 @@ def _wrong_by(backend, dtype, device, head_dim):
     whole, generator = GLMMask.packed([1, 37, 70], [0, 20, 70]), torch.Generator().manual_seed(0)
     # all rows, and a few at the end of each sample, as while a blank is filled: kernels may differ
     masks = (whole,) if backend == "varlen" else (whole, whole.with_queries([1, 1, 2]))
-    if ops.HOPPER in backend:  # its ring of tiles goes round after 384 keys
+    if HOPPER in backend:  # its ring of tiles goes round after 384 keys
         masks += (GLMMask.packed([450, 150], [200, 0]),)
     q, *rest = (torch.randn(600, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4))
     for mask in masks:

@@ -22,13 +22,13 @@ from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS
 from .kernel.extension import constant_when_compiled as constant_when_compiled
 from .kernel.extension import cuda as cuda
 from .kernel.extension import why_no_gpu as why_no_gpu
+from .kernel.hopper import HOPPER, rung_on_gpu
 from .kernel.lengths import Lengths, host_lengths, lengths_of, packed, views
 from .machine import build_info
 
 MAX_HEAD_DIM = 256
 CUDA_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 CUDA_HEAD_DIMS = (32, 64, 96, 128)
-HOPPER, HOPPER_HEAD_DIMS = "hopper", (64, 128)  # the rung for compute capability 9.0, in 16 bits
 LADDER = ("scalar", "tiled", "avx2", "avx512", "avx512_bf16", "neon")  # all rungs, in this build or not
 
 
@@ -120,27 +120,8 @@ def kernel_problem(q, k, v, mask, rung=None):
     usable, why = has_kernel(q.device)
     if not usable:
         raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
-    if q.device.type != "cuda":
-        return _problem(q, k, v, mask, choose_rung(q.dtype, rung))
-    if rung and rung != HOPPER:
-        what = "is a rung for CPUs; on {} it is 'kernel' or 'kernel:hopper'".format(q.device)
-        raise MinglmError(f"backend: 'kernel:{rung}' {what}")
-    if rung and (why := why_no_hopper(q.dtype, q.device, q.shape[-1])):
-        raise MinglmError(f"backend: 'kernel:{rung}' cannot serve this: {why}")
-    return _problem(q, k, v, mask, rung or "")
-
-
-@constant_when_compiled
-def why_no_hopper(dtype, device, head_dim):
-    """Why the kernel for Hopper does not serve such tensors on a GPU, in one line; None if it does."""
-    major, minor = torch.cuda.get_device_capability(device)
-    if (major, minor) != (9, 0):
-        return f"compute capability {major}.{minor}; it needs 9.0"
-    if dtype not in (torch.bfloat16, torch.float16):
-        return f"{dtype}; it serves bfloat16 and float16"
-    if head_dim not in HOPPER_HEAD_DIMS:
-        return f"head width {head_dim}; it serves {' and '.join(map(str, HOPPER_HEAD_DIMS))}"
-    return None if _C.hopper_built else "this build has none (it needs nvcc 12 and MINGLM_CUDA_ARCHS=90)"
+    rung = rung_on_gpu(q, rung) if q.device.type == "cuda" else choose_rung(q.dtype, rung)
+    return _problem(q, k, v, mask, rung)
 
 
 def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
@@ -246,10 +227,10 @@ class Problem:
         native = _C.Problem(dtype, sizes, lengths.addresses, strides)
         place = "cuda" if q.is_cuda else "emulated" if rung.startswith(EMULATED) else "cpu"
         rung = rung.removeprefix(EMULATED)
-        kernel = "cpu" if place == "cpu" else f"{place}_{HOPPER}" if rung.split(":")[0] == HOPPER else place
-        self.native_forward = getattr(native, f"{kernel}_forward")
+        version = f"_{HOPPER}" if rung.split(":")[0] == HOPPER else ""
+        self.native_forward = getattr(native, f"{place}{version}_forward")
         self.native_backward = getattr(native, f"{place}_backward")
-        if place == "emulated" and kernel != place:
+        if version:  # what follows is a schedule of the emulator
             rung = rung.removeprefix(HOPPER).removeprefix(":") or "in-order"
         self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
         self.lengths, self.rung, self.has_room = lengths, rung, lengths.tensors[3] is not None

@@ -135,7 +135,8 @@ def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
     patch(monkeypatch, "build_info", lambda: dict(cuda=note))
     for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
         patch(monkeypatch, "_C", older)
-        assert ops.cuda() == note | dict(devices=0, driver=None, capability=None, hopper=False, emulated=False)
+        none = dict(devices=0, driver=None, capability=None, hopper=False, emulated=False)
+        assert ops.cuda() == note | none
     note = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], machine_code=False)
     patch(monkeypatch, "build_info", lambda: dict(cuda=note))
     patch(monkeypatch, "_C", with_cuda(2, ""))

@@ -1,6 +1,6 @@
 """The kernel for Hopper on the emulator: against float64 at every edge of a tile; when "auto" takes it.
 
-csrc/tests/check_cuda.cpp --sm 90 tests the same kernel further, without torch; test_cuda_device.py uses a GPU.
+csrc/tests/check_cuda.cpp --sm 90 tests the same kernel further, without torch.
 """
 
 import functools
@@ -16,6 +16,7 @@ from conftest import ROOT, need_compiler
 from cuda_cases import MASKS, assert_right, by_cuda, every_mask
 
 from minglm import GLMMask, MinglmError, attention, masked_attention, ops
+from minglm.kernel import hopper
 
 emulated = pytest.mark.skipif(not ops.has_emulator()[0], reason=ops.has_emulator()[1])
 both = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -31,14 +32,14 @@ def test_the_kernel_is_right_at_every_edge_of_a_tile(name):
 
 @emulated
 @both
-@pytest.mark.parametrize("width", ops.HOPPER_HEAD_DIMS)
+@pytest.mark.parametrize("width", hopper.HOPPER_HEAD_DIMS)
 def test_both_widths_and_dtypes_are_right(width, dtype):
     for mask in (GLMMask.packed([65, 17, 130], [20, 17, 0]), MASKS["caches"], MASKS["more rows than keys"]):
         assert_right(random_numbers(mask, 3, width, dtype), mask, run=by_hopper)
 
 
 @emulated
-@pytest.mark.parametrize("width", ops.HOPPER_HEAD_DIMS)
+@pytest.mark.parametrize("width", hopper.HOPPER_HEAD_DIMS)
 def test_more_tiles_than_the_ring_has_stages_are_right_under_every_schedule(width):
     mask = GLMMask([0, 130, 150], [0, 800, 820], [700, 3])
     q, k, v, _ = random_numbers(mask, 1, width, torch.bfloat16)
@@ -71,7 +72,7 @@ def test_keys_that_score_minus_infinity_get_no_weight():
 
 @emulated
 def test_copies_have_no_bank_conflicts_and_whole_sectors_are_read_and_written():
-    for width in ops.HOPPER_HEAD_DIMS:
+    for width in hopper.HOPPER_HEAD_DIMS:
         mask = GLMMask.packed([256, 128], [70, 128])
         q, k, v, _ = random_numbers(mask, 2, width, torch.bfloat16)
         before = torch.get_num_threads()
@@ -117,15 +118,17 @@ def test_the_self_test_goes_round_the_ring(monkeypatch):
 
 
 @pytest.fixture
-def hopper(monkeypatch):
-    """A GPU of compute capability 9.0 that is not there: set .wrong to what its self-test says, by backend."""
+def gpu(monkeypatch):
+    """A GPU of compute capability 9.0 that is not there; .wrong is what its self-tests say, by backend."""
     gpu = SimpleNamespace(wrong={}, tested=[], capability=(9, 0))
 
     def wrong(dtype, device, head_dim, backend="kernel"):
         gpu.tested.append((backend, dtype, device, head_dim))
         return gpu.wrong.get(backend)
 
-    monkeypatch.setattr(ops, "_C", SimpleNamespace(cuda_built=True, hopper_built=True))
+    built = SimpleNamespace(cuda_built=True, hopper_built=True)
+    monkeypatch.setattr(ops, "_C", built)
+    monkeypatch.setattr(hopper, "_C", built)
     monkeypatch.setattr(ops, "has_kernel", lambda device="cpu": (True, "compiled by nvcc"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: gpu.capability)
     monkeypatch.setattr(attention, "_wrong_on_cuda", wrong)
@@ -133,19 +136,19 @@ def hopper(monkeypatch):
 
 
 @both
-@pytest.mark.parametrize("width", ops.HOPPER_HEAD_DIMS)
-def test_auto_takes_it_on_hopper_after_both_kernels_have_passed_their_tests(hopper, width, dtype):
+@pytest.mark.parametrize("width", hopper.HOPPER_HEAD_DIMS)
+def test_auto_takes_it_on_hopper_after_both_kernels_have_passed_their_tests(gpu, width, dtype):
     name, why = attention.best_backend(dtype, GPU, width)
     assert name == "kernel:hopper" and "passed its test" in why
-    assert hopper.tested == [(backend, dtype, GPU, width) for backend in ("kernel", "kernel:hopper")]
+    assert gpu.tested == [(backend, dtype, GPU, width) for backend in ("kernel", "kernel:hopper")]
 
 
-def test_a_kernel_for_hopper_that_fails_its_test_leaves_the_one_before_it_and_one_line(hopper):
-    hopper.wrong["kernel:hopper"] = "it failed its test against the reference: out is off by 0.3"
+def test_a_kernel_for_hopper_that_fails_its_test_leaves_the_one_before_it_and_one_line(gpu):
+    gpu.wrong["kernel:hopper"] = "it failed its test against the reference: out is off by 0.3"
     name, why = attention.best_backend(torch.bfloat16, GPU, 64)
-    assert name == "kernel" and why.endswith(f"without its rung for Hopper: {hopper.wrong['kernel:hopper']}")
+    assert name == "kernel" and why.endswith(f"without its rung for Hopper: {gpu.wrong['kernel:hopper']}")
     assert "\n" not in why
-    hopper.wrong["kernel"] = "it failed its test"
+    gpu.wrong["kernel"] = "it failed its test"
     assert attention.best_backend(torch.bfloat16, GPU, 64)[0] == "sdpa"
 
 
@@ -159,15 +162,15 @@ def test_a_kernel_for_hopper_that_fails_its_test_leaves_the_one_before_it_and_on
         (torch.bfloat16, 64, (9, 0), False),
     ],
 )
-def test_everything_else_stays_as_it_was(hopper, monkeypatch, dtype, width, capability, built):
-    hopper.capability = capability
-    monkeypatch.setattr(ops._C, "hopper_built", built)
+def test_everything_else_stays_as_it_was(gpu, monkeypatch, dtype, width, capability, built):
+    gpu.capability = capability
+    monkeypatch.setattr(hopper._C, "hopper_built", built)
     assert attention.best_backend(dtype, GPU, width)[0] == "kernel"
-    assert all(backend == "kernel" for backend, *_ in hopper.tested), "nothing else is even tried"
-    assert ops.why_no_hopper(dtype, GPU, width)
+    assert all(backend == "kernel" for backend, *_ in gpu.tested), "nothing else is even tried"
+    assert hopper.why_no_hopper(dtype, GPU, width)
 
 
-def test_a_rung_that_cannot_serve_a_gpu_is_one_clear_line(hopper):
+def test_a_rung_that_cannot_serve_a_gpu_is_one_clear_line(gpu):
     mask = GLMMask.packed([5], [2])
     with torch.device("meta"):
         q = torch.zeros(5, 2, 96, dtype=torch.bfloat16)
