@@ -250,9 +250,8 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
     }
     auto step = [&](int j, auto partial) {
         take_turn();
-        ring.wait_full(2 * j);
+        ring.wait_full(2 * j);  // and with it the items before
         state.start_scores(q, stage_of(2 * j));
-        ring.wait_full(2 * j - 1);
         state.start_output(stage_of(2 * j - 1));
         pass_turn(j);
         wait_products<1>();
@@ -276,7 +275,7 @@ __global__ void __launch_bounds__(HopperShape<D>::threads, 1) forward_hopper_ker
         wait_products<0>();
         pin(state.o);  // nobody waits for this stage: the groups see nearly as many tiles
     }
-    // subtle: a stage is given back only after it was full, or it would count for a later round
+    // subtle: only after Q is there: the end writes over it
     for (j = mine; j < tiles; ++j) {
         take_turn();
         pass_turn(j);
