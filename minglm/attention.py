@@ -326,8 +326,8 @@ def _wrong_by(backend, dtype, device, head_dim):
     # all rows, and a few at the end of each sample, as while a blank is filled: kernels may differ
     masks = (whole,) if backend == "varlen" else (whole, whole.with_queries([1, 1, 2]))
     if HOPPER in backend:  # its ring of tiles goes round after 384 keys
-        masks += (GLMMask.packed([450, 150], [200, 0]),)
-    q, *rest = (torch.randn(600, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4))
+        masks += (GLMMask.packed([400, 20], [150, 0]),)
+    q, *rest = (torch.randn(420, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4))
     for mask in masks:
         rows, keys = mask.num_queries, mask.num_keys
         inputs = [q[:rows], rest[0][:keys], rest[1][:keys], rest[2][:rows]]

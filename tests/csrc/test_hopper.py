@@ -46,7 +46,7 @@ def test_more_tiles_than_the_ring_has_stages_are_right_under_every_schedule(widt
     first = masked_attention(q, k, v, mask, backend="emulated:hopper")
     expected = masked_attention(*(x.double() for x in (q, k, v)), mask, backend="reference")
     torch.testing.assert_close(first.double(), expected, atol=0.02, rtol=0.02)
-    for schedule in ("reverse", *(f"pct:{seed}" for seed in range(3))):
+    for schedule in ("reverse", *(f"pct:{seed}" for seed in range(2))):
         assert masked_attention(q, k, v, mask, backend=f"emulated:hopper:{schedule}").equal(first), schedule
 
 
