@@ -14,6 +14,7 @@
 
 #include "attention.h"
 #include "cpu/cpu.h"
+#include "cuda/hopper.h"
 #include "cuda/launch.h"
 #include "mask.h"
 #ifdef MINGLM_EMULATED
@@ -167,6 +168,18 @@ void cuda_forward(const Problem& problem, int device, Address stream, int sm, MI
     check(cuda::forward(p, pointer(stream)), "CUDA");
 }
 
+#ifdef MINGLM_HOPPER
+// What the kernel for Hopper cannot serve, or serves slowly, goes to the one before it.
+void cuda_hopper_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS) {
+    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+    if (!cuda::hopper_refusal(p, sm).empty() || !cuda::hopper_pays(p))
+        return cuda_forward(problem, device, stream, sm, scale, q, k, v, out, lse);
+    check_served(cuda::refusal(p, sm));
+    check(cuda::use(device), "CUDA");
+    check(cuda::hopper_forward(p, pointer(stream)), "CUDA");
+}
+#endif
+
 void cuda_backward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS, MINGLM_GRADS,
                    Address delta) {
     const AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
@@ -196,6 +209,14 @@ void emulated_forward(const Problem& problem, const std::string& schedule, int t
     const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
     prepare_emulated(p, schedule, threads);
     check_emulated(emulated::forward(p, nullptr));
+}
+
+void emulated_hopper_forward(const Problem& problem, const std::string& schedule, int threads,
+                             MINGLM_INPUTS) {
+    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+    check_served(emulated::hopper_refusal(p, 90));
+    prepare_emulated(p, schedule, threads);
+    check_emulated(emulated::hopper_forward(p, nullptr));
 }
 
 void emulated_backward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
@@ -279,8 +300,16 @@ PYBIND11_MODULE(_C, m) {
           "80 for 8.0; 0 if that cannot be determined.");
     problem.def("cuda_forward", &cuda_forward, release_gil());
     problem.def("cuda_backward", &cuda_backward, release_gil());
+#ifdef MINGLM_HOPPER
+    problem.def("cuda_hopper_forward", &cuda_hopper_forward, release_gil());
+#endif
 #else
     m.attr("cuda_built") = false;
+#endif
+#ifdef MINGLM_HOPPER
+    m.attr("hopper_built") = true;
+#else
+    m.attr("hopper_built") = false;
 #endif
 
     // The same sources, run on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
@@ -288,6 +317,7 @@ PYBIND11_MODULE(_C, m) {
     m.attr("emulated_built") = true;
     problem.def("emulated_forward", &emulated_forward, release_gil());
     problem.def("emulated_backward", &emulated_backward, release_gil());
+    problem.def("emulated_hopper_forward", &emulated_hopper_forward, release_gil());
     m.def("count_traffic", &emulated::count_traffic, py::arg("on"),
           "Start or stop counting memory accesses of emulated kernels.");
     m.def("traffic", &memory_traffic, "The counts, as a dict; see csrc/cuda_on_cpu/schedule.h.");

@@ -44,12 +44,13 @@ SETS = {  # file in csrc/cpu: (architecture, flags, an instruction that compiler
 ARCHITECTURES = ["75", "80", "86", "90", "100", "120"]  # "all"; each also serves later GPUs of its generation
 PORTABLE = "80"  # as PTX, for a machine without a GPU: the first with bfloat16 in tensor cores
 BINDINGS = Path("csrc/bindings.cpp")
-KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels
+KERNELS = Path("csrc/cuda/launch.cu")  # includes all CUDA kernels but one
+HOPPER = Path("csrc/cuda/hopper.cu")  # for compute capability 9.0 alone
 EMULATED = sorted(Path("csrc/cuda_on_cpu").glob("*.cpp")) if sys.platform == "linux" else []  # they do, too
 PLAIN = [path for path in sorted(Path("csrc/cpu").glob("*.cpp")) if path.stem not in SETS]
 PLATFORM = f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
 BUILD = Path("build", f"ninja-{PLATFORM}")  # kept from one build to the next
-KERNELS_OBJECT = BUILD / KERNELS.with_suffix(".o")
+KERNELS_OBJECT, HOPPER_OBJECT = (BUILD / path.with_suffix(".o") for path in (KERNELS, HOPPER))
 MODULE = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
 
 
@@ -113,9 +114,10 @@ class Nvcc:
         self.command = [find_nvcc()]
         if len(compiler.command) == 1:  # nvcc takes the path of a host compiler, not a command with words
             self.command += ["-ccbin", *compiler.command]
-        versions = re.findall(r"V(\d+[.\d]*)", self.run("--version"))
-        self.version = versions[0] if versions else "of unknown version"
+        self.version = (re.findall(r"V(\d+[.\d]*)", self.run("--version")) or ["of unknown version"])[0]
         self.archs, self.machine_code = self.architectures()
+        has_90a = re.match(r"1[2-9]|[2-9]\d", self.version)  # from 12.0 on
+        self.hopper = bool(has_90a) and self.machine_code and 90 in map(number, self.archs)
         self.link = self.link_flags()
         code, made = str(BUILD / "probe.cu"), str(BUILD / "probe.cu.o")
         self.run(*self.flags(self.archs[-1:]), "-c", code, "-o", made)
@@ -201,8 +203,7 @@ def visible_gpus():
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # a driver may hang
     except (OSError, subprocess.TimeoutExpired):
         return []
-    capabilities = re.findall(r"^(\d+)\.(\d)\s*$", done.stdout, re.M)
-    return [int(major) * 10 + int(minor) for major, minor in capabilities]
+    return [int(major + minor) for major, minor in re.findall(r"^(\d+)\.(\d)\s*$", done.stdout, re.M)]
 
 
 def find_nvcc():
@@ -308,6 +309,7 @@ def write_ninja(compiler, nvcc=None):
 
     parts = [f"-I{folder}" for folder in headers]
     parts += ["-DMINGLM_CUDA"] if nvcc else []
+    parts += ["-DMINGLM_HOPPER"] if nvcc and nvcc.hopper else []
     parts += ["-DMINGLM_EMULATED"] if EMULATED else []
     # The slowest to compile come first, so that no core is left with one of them at the end. The bindings
     # only pass addresses on, and the emulator spends its time switching threads: neither runs faster at -O3,
@@ -328,6 +330,10 @@ def write_ninja(compiler, nvcc=None):
         link += nvcc.link
         lines += [f"nvcc = {quoted(nvcc.command + nvcc.flags(nvcc.archs, nvcc.machine_code))}", NVCC_RULE]
         lines += [f"build {KERNELS_OBJECT}: nvcc {KERNELS}"]
+        if nvcc.hopper:
+            objects = {HOPPER: HOPPER_OBJECT} | objects
+            words = quoted(nvcc.command + nvcc.flags(["90a"]))
+            lines += [f"build {HOPPER_OBJECT}: nvcc {HOPPER}\n  nvcc = {words}"]
     for source, more in sources.items():
         lines += [f"build {objects[source]}: compile {source}"]
         lines += [f"  flags = {quoted(flags + more + words_of('CXXFLAGS'))}"]

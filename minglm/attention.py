@@ -21,6 +21,7 @@ from . import ops
 from .checks import finite
 from .errors import MinglmError
 from .kernel import varlen
+from .kernel.hopper import HOPPER, why_no_hopper
 from .kernel.lengths import sent
 from .mask import GLMMask
 
@@ -33,7 +34,8 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     which gets a gradient; 1 / sqrt(D) by default.
     A row that sees no key gives 0 and passes no gradient. backend: "auto", "kernel", "kernel:RUNG" (a name
     from `kernel_rungs`; without it that of MINGLM_KERNEL, else the fastest), "sdpa", "reference", "emulated"
-    or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns). Raises
+    or "emulated:SCHEDULE" (in-order, reverse, pct:SEED: how the threads of the GPU take turns; with "hopper:"
+    before it, the kernel for Hopper). On a GPU, "kernel:hopper" is the one for compute capability 9.0. Raises
     MinglmError when shapes, dtypes or the backend do not fit.
 
     On a GPU, any stream may use a mask. Before a CUDA graph is captured, call this once with the same mask.
@@ -261,7 +263,7 @@ def best_backend(dtype=torch.float32, device="cpu", head_dim=64):
     if not usable:
         return "sdpa", f"PyTorch's own attention; {why}"
     if device.type == "cuda":
-        return "kernel", why
+        return _rung_on_cuda(dtype, device, head_dim, why)
     why = "as MINGLM_KERNEL says" if rung else f"the fastest that this machine has; {why}"
     return f"kernel:{ops.choose_rung(dtype)}", why
 
@@ -283,6 +285,17 @@ def _serves_on_cuda(dtype, device, head_dim):
         return False, "in float32 its kernel for GPUs is written to be read, PyTorch's uses tensor cores"
     wrong = _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim)
     return not wrong, wrong or "it passed its test against the reference on this device"
+
+
+@ops.constant_when_compiled
+def _rung_on_cuda(dtype, device, head_dim, why):
+    """The kernel for Hopper where it passes its test, else the one before it: (backend, reason)."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if why_no_hopper(dtype, device, head_dim):
+        return "kernel", why
+    if wrong := _wrong_on_cuda(dtype, torch.device("cuda", index), head_dim, f"kernel:{HOPPER}"):
+        return "kernel", f"{why}; without its rung for Hopper: {wrong}"
+    return f"kernel:{HOPPER}", why
 
 
 @functools.cache
@@ -310,11 +323,14 @@ def wrong_by(backend, dtype, device, head_dim=64):
 
 def _wrong_by(backend, dtype, device, head_dim):
     whole, generator = GLMMask.packed([1, 37, 70], [0, 20, 70]), torch.Generator().manual_seed(0)
-    q, *rest = (torch.randn(108, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4))
     # all rows, and a few at the end of each sample, as while a blank is filled: kernels may differ
-    for mask in (whole,) if backend == "varlen" else (whole, whole.with_queries([1, 1, 2])):
-        rows = int(mask.len_q.sum())
-        inputs = [q[:rows], *rest[:2], rest[2][:rows]]
+    masks = (whole,) if backend == "varlen" else (whole, whole.with_queries([1, 1, 2]))
+    if HOPPER in backend:  # its ring of tiles goes round after 384 keys
+        masks += (GLMMask.packed([400, 20], [150, 0]),)
+    q, *rest = (torch.randn(420, 2, head_dim, generator=generator).to(device, dtype) for _ in range(4))
+    for mask in masks:
+        rows, keys = mask.num_queries, mask.num_keys
+        inputs = [q[:rows], rest[0][:keys], rest[1][:keys], rest[2][:rows]]
         truth = attention_and_gradients([x.double() for x in inputs], mask, "reference")
         results = attention_and_gradients(inputs, mask, backend)
         for name, true in truth.items():

@@ -22,6 +22,7 @@ from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS
 from .kernel.extension import constant_when_compiled as constant_when_compiled
 from .kernel.extension import cuda as cuda
 from .kernel.extension import why_no_gpu as why_no_gpu
+from .kernel.hopper import HOPPER, rung_on_gpu
 from .kernel.lengths import Lengths, host_lengths, lengths_of, packed, views
 from .machine import build_info
 
@@ -119,9 +120,8 @@ def kernel_problem(q, k, v, mask, rung=None):
     usable, why = has_kernel(q.device)
     if not usable:
         raise MinglmError(f"backend: the kernel cannot serve tensors on {q.device}: {why}")
-    if q.device.type == "cuda" and rung:
-        raise MinglmError(f"backend: 'kernel:{rung}' is a rung for CPUs; on {q.device} it is 'kernel'")
-    return _problem(q, k, v, mask, "" if q.device.type == "cuda" else choose_rung(q.dtype, rung))
+    rung = rung_on_gpu(q, rung) if q.device.type == "cuda" else choose_rung(q.dtype, rung)
+    return _problem(q, k, v, mask, rung)
 
 
 def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
@@ -129,7 +129,8 @@ def emulated_attention(q, k, v, mask, scale, schedule=None, return_lse=False):
 
     q (Nq, H, D), k and v (Nk, H, D) of float32, bfloat16 or float16 on the CPU, D one of CUDA_HEAD_DIMS ->
     (Nq, H, D). schedule: how the GPU's threads take turns, "in-order", "reverse" or "pct:SEED"
-    (csrc/cuda_on_cpu/schedule.h); no result may depend on it. Raises MinglmError for unsupported inputs, and
+    (csrc/cuda_on_cpu/schedule.h); no result may depend on it. "hopper", or "hopper:" and a schedule: forward
+    by the kernel for Hopper. Raises MinglmError for unsupported inputs, and
     with a report when the kernels do something illegal.
     """
     problem = schedule if isinstance(schedule, Problem) else emulated_problem(q, k, v, mask, schedule)
@@ -225,14 +226,14 @@ class Problem:
         strides = [n for x in (q, k, v) for n in x.stride()[:2]]
         native = _C.Problem(dtype, sizes, lengths.addresses, strides)
         place = "cuda" if q.is_cuda else "emulated" if rung.startswith(EMULATED) else "cpu"
-        self.native_forward = getattr(native, f"{place}_forward")
+        rung = rung.removeprefix(EMULATED)
+        version = f"_{HOPPER}" if rung.split(":")[0] == HOPPER else ""
+        self.native_forward = getattr(native, f"{place}{version}_forward")
         self.native_backward = getattr(native, f"{place}_backward")
+        if version:  # what follows is a schedule of the emulator
+            rung = rung.removeprefix(HOPPER).removeprefix(":") or "in-order"
         self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
-        self.lengths, self.rung, self.has_room = (
-            lengths,
-            rung.removeprefix(EMULATED),
-            lengths.tensors[3] is not None,
-        )
+        self.lengths, self.rung, self.has_room = lengths, rung, lengths.tensors[3] is not None
         # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
         like = dict(dtype=q.dtype, device=q.device)
         self.out, self.grad_k = (torch.empty(1, **like).expand(x.shape) for x in (q, k))

@@ -11,7 +11,8 @@
 #include <thread>
 #include <vector>
 
-#include "../cuda/device.h"
+#include "../cuda/hopper_device.h"
+#include "async.h"
 #include "fiber.h"
 #include "traffic.h"
 
@@ -93,6 +94,8 @@ const Collective LOAD = {"load_matrices", true, false},
                  LOAD_TRANSPOSED = {"load_matrices_transposed", true, false};
 const Collective MULTIPLY_BF16 = {"multiply_add<bf16>", true, false},
                  MULTIPLY_F16 = {"multiply_add<f16>", true, false};
+const Collective PRODUCT = {"multiply_group", true, false}, START = {"start_products", true, false},
+                 END = {"end_products", true, false}, WAIT = {"wait_products", true, false};
 
 // A collective that some lanes of a mask have reached and others have not.
 struct Meeting {
@@ -144,7 +147,18 @@ public:
     void barrier(Site site);
     void check_shared(const void* address, const char* what, Site site);
 
+    // What hopper.h describes.
+    Products& products() { return products_[here.thread.x / 32]; }
+    void begin_product(Product& product, Site site);
+    void land_products(Products& of, unsigned under_way, Site site);
+    CountingBarrier& counting_barrier(uint64_t* at, const char* what, Site site);
+    void arrive(CountingBarrier& barrier);
+    void wait(CountingBarrier& barrier, int parity, Site site);
+    void named_barrier(int name, int threads, bool waits, Site site);
+
     Launch* launch = nullptr;
+    Unpublished unpublished;
+    std::map<uint64_t*, CountingBarrier> counting_barriers;
     Random random;
     Counter counter;
     Thread& running() { return *threads_[here.thread.x]; }
@@ -168,6 +182,9 @@ private:
     int alive_ = 0, at_barrier_ = 0;
     unsigned barriers_ = 0;
     Site barrier_site_{};
+    Products products_[MAX_WARPS];
+    std::vector<Issued> issued_[MAX_WARPS / 4];  // by each warpgroup
+    NamedBarrier named_[16];
     Fiber main_;
     Pages memory_{ROOM};          // shared memory between red zones, and ...
     uint64_t* orders_ = nullptr;  // ... addresses to release and acquire: 64 per block, 64 per warp, in turn
@@ -296,10 +313,16 @@ void Block::leave() {
         if (m.mask & bit) fail(m.site, "it leaves the kernel while others wait for it in %s", m.what->name);
     }
     if (at_barrier_) fail(barrier_site_, "it leaves the kernel while others wait for it in __syncthreads");
+    if (const auto& left = products().under_way; !left.empty())
+        fail({left[0].file, left[0].line}, "it leaves the kernel with a product that it never waited for");
     release(launch);
     sleep(nullptr, {});
     w.alive &= ~bit;
     if (--alive_ == 0) {
+        for (const NamedBarrier& barrier : named_)
+            if (barrier.arrived)
+                fail(barrier.site, "the block ends, but %d threads arrived at barrier %d", barrier.arrived,
+                     static_cast<int>(&barrier - named_));
         hand_over(running().fiber, main_);
     } else {
         go_on();
@@ -388,6 +411,11 @@ bool Block::run(uint64_t place) {
         warp_at_[warp] = launch->schedule.order == Order::reverse ? warp_count_ - 1 - warp : warp;
     }
     rank_warps();
+    for (Products& some : products_) some.clear();
+    for (auto& some : issued_) some.clear();
+    for (NamedBarrier& barrier : named_) barrier = NamedBarrier();
+    counting_barriers.clear();
+    unpublished.begin(launch->shared_bytes, launch->threads);
     for (int t = 0; t < launch->threads; ++t) {
         Thread& thread = *threads_[t];
         thread.copies.clear(), thread.groups = 0, thread.waits_in = nullptr;
@@ -584,6 +612,9 @@ void copy16_async(void* shared, const void* global, Site site) {
         Thread& me = block->running();
         at_once = block->random() % 8 == 0;
         if (!at_once) me.copies.push_back({shared, global, me.groups});
+        const size_t offset = static_cast<unsigned char*>(shared) - here.shared;
+        block->unpublished.copy_begins(offset, static_cast<int>(here.thread.x));
+        if (at_once) block->unpublished.copy_lands(offset, static_cast<int>(here.thread.x));
     }
     const volatile char* source = static_cast<const char*>(global);
     (void)source[0], (void)source[15];  // report an error here, not at the wait
@@ -604,6 +635,8 @@ void wait_copies(unsigned under_way) {
             Thread& me = block->running();
             if (landed == me.copies.size() || me.copies[landed].group + under_way >= me.groups) break;
             copy = me.copies[landed];
+            block->unpublished.copy_lands(static_cast<unsigned char*>(copy.shared) - here.shared,
+                                          static_cast<int>(here.thread.x));
         }
         write16(copy.shared, copy.global);
     }
@@ -685,6 +718,240 @@ void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
             multiply_warp(w, [](uint16_t x) { return bf16_value(x); });
         }
     });
+}
+
+// ---- Hopper -----------------------------------------------------------------------------------------------
+
+uint32_t shared_address(const void* p) {
+    return SHARED_BASE + static_cast<uint32_t>(static_cast<const unsigned char*>(p) - here.shared);
+}
+
+// ThreadSanitizer: the lanes of this warp share in reading what their product reads.
+static void touch(const Product& product) {
+#ifdef __SANITIZE_THREAD__
+    std::vector<uint32_t> mine;
+    {
+        Internal internal;
+        product.each_chunk([&](uint32_t address, int n) {
+            if (n % 32 == static_cast<int>(here.thread.x % 32)) mine.push_back(address - SHARED_BASE);
+        });
+    }
+    for (size_t i = 0; i < mine.size(); ++i) {
+        const volatile uint64_t* at = reinterpret_cast<const volatile uint64_t*>(here.shared + mine[i]);
+        (void)at[0], (void)at[1];
+    }
+#else
+    (void)product;
+#endif
+}
+
+// Checks the operands of the youngest product, keeps a copy, and takes its sums out of the registers.
+void Block::begin_product(Product& product, Site site) {
+    Products& mine = products();
+    if (!mine.ready) fail(site, "multiply_group without start_products");
+    for (const uint64_t place : {product.a[0] ? product.b_place : product.a_place, product.b_place})
+        if (!MatrixPlace(place).valid) fail(site, "multiply_group: not a matrix with the 128-byte swizzle");
+    product.each_chunk([&](uint32_t address, int) {
+        check_shared(here.shared + (static_cast<int64_t>(address) - SHARED_BASE), "multiply_group", site);
+        if (const int owner = unpublished.owner(address - SHARED_BASE); owner >= 0)
+            fail(site, "multiply_group: thread %d has not made its copy visible (publish_copies)", owner);
+    });
+    product.operands = product.read(here.shared);
+    for (size_t i = product.a[0] ? 4 * Product::CHUNKS_OF_A : 0; i < product.operands.size(); i += 4) {
+        const uint32_t* const x = &product.operands[i];
+        if ((x[0] & x[1] & x[2] & x[3]) == ALL)
+            fail(site, "multiply_group reads 16 bytes of shared memory that were not written yet");
+    }
+    for (const Product& other : mine.under_way)
+        if (other.d[0] == product.d[0] && &other != &product) product.sums = other.sums;
+    if (!product.sums) {
+        product.sums = std::make_shared<std::vector<float>>(16 * product.columns);
+        product.each_sum([](float& held, float& sum) { sum = held, held = __uint_as_float(ALL); });
+    }
+    std::vector<Issued>& issued = issued_[here.thread.x / 128];
+    const Issued one = {site.line, product.a_place, product.b_place};
+    if (mine.begun == issued.size()) issued.push_back(one);
+    if (!(issued[mine.begun++] == one))
+        fail(site, "multiply_group: the warps of a group compute different products");
+}
+
+void Block::land_products(Products& of, unsigned under_way, Site site) {
+    size_t landed = 0;
+    for (; landed < of.under_way.size() && of.under_way[landed].group + under_way < of.groups; ++landed) {
+        const Product& product = of.under_way[landed];
+        if (product.read(here.shared) != product.operands)
+            fail(site, "operands of the multiply_group at line %d were written before it was waited for",
+                 product.line);
+        if (product.is_f16) product.multiply([](uint16_t x) { return f16_value(x); });
+        else product.multiply([](uint16_t x) { return bf16_value(x); });
+    }
+    for (size_t i = 0; i < landed; ++i) {
+        bool last = true;
+        for (size_t later = i + 1; later < of.under_way.size(); ++later)
+            last = last && of.under_way[later].sums != of.under_way[i].sums;
+        if (last) of.under_way[i].each_sum([](float& held, float sum) { held = sum; });
+    }
+    of.under_way.erase(of.under_way.begin(), of.under_way.begin() + static_cast<ptrdiff_t>(landed));
+}
+
+void multiply_group(float* d, int columns, const uint32_t* a, Matrix a_place, Matrix b, bool transposed,
+                    bool add, bool is_f16, Site site) {
+    {
+        Product mine = {};
+        {
+            Internal internal;
+            mine.columns = columns, mine.transposed = transposed, mine.a_place = a_place, mine.b_place = b;
+            mine.a[0] = a, mine.first_row = here.thread.x / 32 % 4 * 16;
+            if (block->launch->threads % 128)
+                block->fail(site, "multiply_group needs warpgroups of 128 threads");
+            if (!MatrixPlace(b).valid)
+                block->fail(site, "multiply_group: not a matrix with the 128-byte swizzle");
+            mine.each_chunk([&](uint32_t address, int) {
+                block->check_shared(here.shared + (static_cast<int64_t>(address) - SHARED_BASE),
+                                    "multiply_group", site);
+            });
+        }
+        touch(mine);
+    }
+    Internal internal;
+    block->meet(ALL, PRODUCT, site, {d, a, nullptr, a_place ^ b << 1, 0}, [&](Warp& w) {
+        // subtle: a report drops this fiber, so nothing here may own memory
+        Product& product = block->products().under_way.emplace_back();
+        product.file = site.file, product.line = site.line, product.group = block->products().groups;
+        product.columns = columns, product.first_row = here.thread.x / 32 % 4 * 16;
+        product.transposed = transposed, product.add = add, product.is_f16 = is_f16;
+        product.a_place = a_place, product.b_place = b;
+        for (int lane = 0; lane < 32; ++lane) {
+            if (w.operand[lane].value != (a_place ^ b << 1))
+                block->fail(site, "multiply_group: the lanes of a warp name different matrices");
+            product.a[lane] = static_cast<const uint32_t*>(w.operand[lane].a);
+            product.d[lane] = static_cast<float*>(w.operand[lane].result);
+        }
+        block->begin_product(product, site);
+    });
+}
+
+void start_products(Site site) {
+    Internal internal;
+    block->meet(ALL, START, site, {}, [](Warp&) { block->products().ready = true; });
+}
+
+void end_products(Site site) {
+    Internal internal;
+    block->meet(ALL, END, site, {},
+                [](Warp&) { ++block->products().groups, block->products().ready = false; });
+}
+
+void wait_products(unsigned under_way, Site site) {
+    size_t count = 0;
+    const std::vector<Product>* some;
+    {
+        Internal internal;
+        some = &block->products().under_way;
+        while (count < some->size() && (*some)[count].group + under_way < block->products().groups) ++count;
+    }
+    for (size_t i = 0; i < count; ++i) touch((*some)[i]);
+    Internal internal;
+    block->meet(ALL, WAIT, site, {},
+                [&](Warp&) { block->land_products(block->products(), under_way, site); });
+}
+
+void publish_copies() {
+    Internal internal;
+    block->unpublished.publish(static_cast<int>(here.thread.x));
+}
+
+CountingBarrier& Block::counting_barrier(uint64_t* at, const char* what, Site site) {
+    const auto found = counting_barriers.find(at);
+    if (found == counting_barriers.end())
+        fail(site, "%s of a barrier that has no count (barrier_init)", what);
+    return found->second;
+}
+
+void Block::arrive(CountingBarrier& barrier) {
+    release(&barrier.order[barrier.phase % 2]);
+    if (--barrier.missing) return;
+    barrier.missing = barrier.expected, ++barrier.phase;
+    for (const int thread : barrier.threads) wake(thread / 32, 1u << thread % 32);
+    barrier.threads.clear();
+}
+
+void Block::wait(CountingBarrier& barrier, int parity, Site site) {
+    while (static_cast<int>(barrier.phase % 2) == parity) {
+        barrier.threads.push_back(static_cast<int>(here.thread.x));
+        sleep("barrier_wait", site);
+        go_on();
+    }
+    acquire(&barrier.order[parity]);
+}
+
+void Block::named_barrier(int name, int threads, bool waits, Site site) {
+    const char* const what = waits ? "group_sync" : "group_arrive";
+    if (name < 1 || name > 15) fail(site, "%s: name %d, accepted: 1 to 15", what, name);
+    if (threads < 32 || threads % 32 || threads > launch->threads)
+        fail(site, "%s: %d threads, accepted: whole warps of this block", what, threads);
+    NamedBarrier& barrier = named_[name];
+    if (barrier.arrived && barrier.threads_of != threads)
+        fail(site, "%s: %d threads, others say %d", what, threads, barrier.threads_of);
+    barrier.threads_of = threads, barrier.site = site;
+    void* const order = &barrier.order[barrier.times % 2];
+    release(order);
+    if (++barrier.arrived == threads) {
+        barrier.arrived = 0, ++barrier.times;
+        for (const int thread : barrier.threads) wake(thread / 32, 1u << thread % 32);
+        barrier.threads.clear();
+    } else if (waits) {
+        barrier.threads.push_back(static_cast<int>(here.thread.x));
+        sleep(what, site);
+    }
+    if (!waits) return;
+    go_on();
+    acquire(order);
+}
+
+// The thread that gives a barrier its count writes it, and the others read it: who does not wait for the
+// first has a race.
+void barrier_init(uint64_t* barrier, int arrivals, Site site) {
+    {
+        Internal internal;
+        if (reinterpret_cast<uintptr_t>(barrier) % 8)
+            block->fail(site, "barrier_init: not a multiple of 8 bytes");
+        if (arrivals < 1) block->fail(site, "barrier_init: %d arrivals, at least 1 is needed", arrivals);
+        CountingBarrier& mine = block->counting_barriers[barrier];
+        mine.expected = mine.missing = arrivals, mine.phase = 0;
+    }
+    *barrier = static_cast<uint64_t>(arrivals);
+}
+
+void barrier_arrive(uint64_t* barrier, Site site) {
+    (void)*static_cast<const volatile uint64_t*>(barrier);
+    Internal internal;
+    block->arrive(block->counting_barrier(barrier, "barrier_arrive", site));
+}
+
+void barrier_wait(uint64_t* barrier, int parity, Site site) {
+    (void)*static_cast<const volatile uint64_t*>(barrier);
+    Internal internal;
+    block->wait(block->counting_barrier(barrier, "barrier_wait", site), parity, site);
+}
+
+bool barrier_done(uint64_t* barrier, int parity, Site site) {
+    (void)*static_cast<const volatile uint64_t*>(barrier);
+    Internal internal;
+    CountingBarrier& mine = block->counting_barrier(barrier, "barrier_done", site);
+    const bool done = static_cast<int>(mine.phase % 2) != parity;
+    if (done) acquire(&mine.order[parity]);
+    return done;
+}
+
+void group_sync(int name, int threads, Site site) {
+    Internal internal;
+    block->named_barrier(name, threads, true, site);
+}
+
+void group_arrive(int name, int threads, Site site) {
+    Internal internal;
+    block->named_barrier(name, threads, false, site);
 }
 
 }  // namespace emulated

@@ -2,12 +2,12 @@
 // nor Python, so it runs under the sanitizers, and quickly for each mutant of .ci/mutants.
 //
 //   check_cuda [--case TEXT] [--schedule ORDER[:SEED]] [--seeds N] [--first N] [--small] [--stop]
-//              [--threads N] [--list] [--traffic]
+//              [--threads N] [--list] [--traffic] [--sm 90]
 //
 // A case runs forward and backward under several schedules: in order, in reverse, and N seeds of random
 // priorities (pct), from --first on. --small: a few cases, for tools that slow the program down. --stop: stop
-// at the first miss. Every schedule must give the same bits. A miss is printed with the --case and --schedule
-// that reproduce it.
+// at the first miss. --sm 90: forward is the kernel for Hopper, with the cases that it serves. Every schedule
+// must give the same bits. A miss is printed with the --case and --schedule that reproduce it.
 //
 // Row i of a sample attends strongly to keys i and i + 1, so that a mask that is wrong by one key shows at
 // any precision. The error of an answer may be twice that of plain loops that sum in float32 and round every
@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "../cuda/hopper.h"
 #include "../cuda/launch.h"
 #include "../cuda_on_cpu/schedule.h"
 #include "../mask.h"
@@ -128,8 +129,8 @@ std::vector<Lengths> many_samples() {
     return all;
 }
 
-std::vector<Case> all_cases(bool small) {
-    const std::vector<std::pair<std::string, std::vector<Lengths>>> kinds = {
+std::vector<Case> all_cases(bool small, int sm) {
+    std::vector<std::pair<std::string, std::vector<Lengths>>> kinds = {
         {"small", square({{130, 70}, {20, 3}})},
         {"small suffix", {{17, 80, 33}, {3, 2, 1}, {16, 0, 0}}},
         {"small few", {{3, 1, 0}, {18, 300, 40}, {2, 0, 0}}},
@@ -148,6 +149,8 @@ std::vector<Case> all_cases(bool small) {
         {"empty samples", {{0, 0, 0}, {0, 5, 2}, {0, 0, 0}}},
         {"many samples", many_samples()},
     };
+    // more tiles than the ring has stages, and a group of 64 rows that sees nothing
+    if (sm == 90) kinds.push_back({"small ring", {{66, 200, 100}, {130, 900, 700}, {100, 10, 0}}});
     std::vector<Case> cases;
     for (const Format& format : FORMATS)
         for (int64_t head_dim : {64, 32, 96, 128})
@@ -155,6 +158,7 @@ std::vector<Case> all_cases(bool small) {
                 Case c{kinds[i].first, kinds[i].second};
                 const bool is_small = kinds[i].first.find("small") == 0;
                 if (small && (!is_small || head_dim > 64)) continue;
+                if (sm == 90 && (format.bytes != 2 || head_dim % 64)) continue;
                 c.format = &format, c.head_dim = head_dim;
                 c.heads = is_small || c.queries() > 400 ? 1 : 1 + (i + head_dim / 32) % 3;
                 c.fused = (i + head_dim / 32) % 2;
@@ -163,6 +167,7 @@ std::vector<Case> all_cases(bool small) {
                 if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys" ||
                      kinds[i].first == "few rows") && head_dim == 64)
                     for (double scale : {-0.125, 1.0, 6.0, static_cast<double>(NAN)}) {
+                        if (sm == 90 && !(scale > 0)) continue;
                         Case scaled = c;
                         scaled.scale = scale;
                         scaled.name += ", scale " + std::to_string(scaled.factor()).substr(0, 6);
@@ -324,7 +329,8 @@ struct Three {  // q, k, v or their gradients
     }
 };
 
-Results run(const Case& c, const Numbers& x, const std::string& schedule, int threads, std::string& wrong) {
+Results run(const Case& c, const Numbers& x, const std::string& schedule, int threads, int sm,
+            std::string& wrong) {
     const Format& f = *c.format;
     Three in(c), grads(c), results(c);  // of results only the first tensor is used: out
     const Memory grad_memory(f, c.queries() * c.heads * c.head_dim);
@@ -366,8 +372,9 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
     for (const auto& memory : in.memory) before.push_back(memory->copy());
 
     emulated::set_schedule(emulated::parse_schedule(schedule, threads));
-    wrong = emulated::refusal(p, 80);
-    if (wrong.empty()) wrong = emulated::forward(p, nullptr);
+    wrong = sm == 90 ? emulated::hopper_refusal(p, sm) : emulated::refusal(p, sm);
+    if (wrong.empty())
+        wrong = sm == 90 ? emulated::hopper_forward(p, nullptr) : emulated::forward(p, nullptr);
     if (wrong.empty()) wrong = emulated::backward(p, nullptr);
     if (!wrong.empty() && !emulated::last_report().empty()) wrong = emulated::last_report();
 
@@ -437,7 +444,7 @@ std::string value_after(int argc, char** argv, int& i) {
 
 int main(int argc, char** argv) try {
     std::string wanted, only;
-    int seeds = 2, first = 1, threads = 1;
+    int seeds = 2, first = 1, threads = 1, sm = 80;
     bool small = false, stop = false, list = false, traffic = false;
     for (int i = 1; i < argc; ++i) {
         const std::string option = argv[i];
@@ -446,6 +453,7 @@ int main(int argc, char** argv) try {
         else if (option == "--seeds") seeds = std::stoi(value_after(argc, argv, i));
         else if (option == "--first") first = std::stoi(value_after(argc, argv, i));
         else if (option == "--threads") threads = std::stoi(value_after(argc, argv, i));
+        else if (option == "--sm") sm = std::stoi(value_after(argc, argv, i));
         else if (option == "--small") small = true;
         else if (option == "--stop") stop = true;
         else if (option == "--list") list = true;
@@ -458,7 +466,7 @@ int main(int argc, char** argv) try {
 
     int checked = 0, missed = 0;
     double worst = 0;
-    for (const Case& c : all_cases(small)) {
+    for (const Case& c : all_cases(small, sm)) {
         if (c.name.find(wanted) == std::string::npos || (stop && missed)) continue;
         if (list) {
             std::printf("%s\n", c.name.c_str());
@@ -472,7 +480,7 @@ int main(int argc, char** argv) try {
         emulated::count_traffic(traffic);
         for (const std::string& schedule : schedules) {
             std::string wrong;
-            const Results got = run(c, x, schedule, threads, wrong);
+            const Results got = run(c, x, schedule, threads, sm, wrong);
             if (wrong.empty()) wrong = compare(c, got, truth, ordinary, worst);
             if (wrong.empty() && &schedule != &schedules[0] && !same_bits(got, before))
                 wrong = "not the bits of " + schedules[0];

@@ -3,7 +3,7 @@
 // torch nor Python.
 //
 //   check_simt                  all checks
-//   check_simt race NAME        a kernel with a race: barrier, warp or blocks; only ThreadSanitizer sees it
+//   check_simt race NAME        a kernel with a race (barrier, warp, blocks or ring), for ThreadSanitizer
 //   check_simt norace           the same kernels without the race
 //   check_simt overrun NAME     a kernel one element out of bounds: shared or global, for AddressSanitizer
 #include <algorithm>
@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "../cuda/device.h"
+#include "../cuda/hopper_device.h"
 
 using namespace minglm;
 using namespace minglm::emulated;
@@ -568,6 +568,7 @@ void check_launches() {
 // ---- reports: kernels with one mistake each ---------------------------------------------------------------
 
 int lines[2];  // where the mistake is
+std::string source = "check_simt.cpp:";
 #define LINE(i) lines[i] = __LINE__
 
 __global__ void divergent_barriers() {
@@ -657,15 +658,15 @@ __global__ void wrong_blocks(int first) {  // the first takes longer than the th
 // The words must be in the report, and the lines of the first `places` LINEs.
 template <class Kernel, class... Args>
 void expect_report(const std::vector<std::string>& schedules, const std::vector<std::string>& words,
-                   int places, int threads, Kernel kernel, Args... args) {
+                   int places, int threads, size_t shared, Kernel kernel, Args... args) {
     for (const std::string& schedule : schedules) {
         lines[0] = lines[1] = 0;
-        const cudaError_t error = run(schedule, 1, kernel, dim3(1), threads, 1024, args...);
+        const cudaError_t error = run(schedule, 1, kernel, dim3(1), threads, shared, args...);
         check(error == cudaErrorLaunchFailure,
               "a wrong kernel is not reported: " + words[0] + ", " + schedule);
         std::vector<std::string> all = words;
         for (int i = 0; i < places; ++i)
-            all.push_back(std::string("check_simt.cpp:") + std::to_string(lines[i]));
+            all.push_back(source + std::to_string(lines[i]));
         all.push_back("block (0, 0, 0) of (1, 1, 1), " + std::to_string(threads) + " threads; schedule " +
                       schedule + "\n");
         for (const std::string& word : all)
@@ -675,6 +676,13 @@ void expect_report(const std::vector<std::string>& schedules, const std::vector<
         run_well(schedule, 1, &order_kernel, dim3(1), threads, 1024, order, turns);
         check(turns[0] == 1, "a launch after a report");
     }
+}
+
+template <class Kernel, class... Args>
+auto expect_report(const std::vector<std::string>& schedules, const std::vector<std::string>& words,
+                   int places, int threads, Kernel kernel, Args... args)
+    -> std::enable_if_t<std::is_pointer<Kernel>::value> {
+    expect_report(schedules, words, places, threads, size_t(1024), kernel, args...);
 }
 
 void check_reports() {
@@ -740,6 +748,8 @@ void check_reports() {
               "the same report with more OS threads: " + last_report());
     }
 }
+
+#include "simt_hopper.inc"
 
 // ---- traffic ----------------------------------------------------------------------------------------------
 
@@ -829,6 +839,10 @@ bool race(const std::string& name) {
             if (name == "blocks" || name.empty())
                 run_well(schedule, os_threads, &write_in_blocks<racy>, dim3(4), n, 0, to.data()),
                     known = true;
+            if (name == "ring" || name.empty())
+                run_well(schedule, os_threads, &ring_kernel<racy ? EARLY_RELEASE : RIGHT>, dim3(1), 96,
+                         64 + 1024, tiles.data(), sums.data(), count),
+                    known = true;
             if (racy) return known;  // one is enough
         }
     return known;
@@ -859,7 +873,9 @@ int main(int argc, char** argv) {
                   {"schedules", check_schedules},
                   {"launches", check_launches},
                   {"reports", check_reports},
-                  {"traffic", check_traffic}};
+                  {"traffic", check_traffic},
+                  {"warpgroups", check_groups},
+                  {"reports of Hopper", check_hopper_reports}};
     for (const auto& group : groups) {
         const int before = misses;
         group.run();

@@ -26,6 +26,7 @@ import torch
 from ..attention import backends, kernel_rungs
 from ..errors import MinglmError, note
 from ..files.whole import check_writable
+from ..kernel.hopper import why_no_hopper
 from ..machine import machine as machine_here
 from ..machine import machine_line
 from ..mask import GLMMask
@@ -116,6 +117,8 @@ class Bench:
                 makers["flash-attn"] = partial(flash_attn, case)
             if kernel_on_cuda()[0]:
                 makers["kernel"] = partial(front_door, case, "kernel")
+                if not why_no_hopper(case.q.dtype, case.q.device, case.q.shape[-1]):
+                    makers["kernel:hopper"] = partial(front_door, case, "kernel:hopper")
         return makers
 
     def too_slow(self, case, name, sdpa_seconds):

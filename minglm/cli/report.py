@@ -181,7 +181,7 @@ def cuda_line(cuda):
     archs = ", ".join(f"{arch // 10}.{arch % 10}" for arch in cuda["archs"])
     line = f"kernels by nvcc {cuda['nvcc']} for compute capability {archs} and later"
     if cuda["machine_code"]:
-        return line
+        return f"{line}, and one for 9.0 alone (kernel:hopper)" if cuda.get("hopper") else line
     return f"{line}, as PTX for the driver to compile (or now: MINGLM_CUDA_ARCHS=all)"
 
 

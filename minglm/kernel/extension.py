@@ -67,6 +67,7 @@ def cuda():
         devices=count,
         driver=driver,
         capability=_C.cuda_capability(0) if count else None,
+        hopper=bool(getattr(_C, "hopper_built", False)),
         emulated=bool(getattr(_C, "emulated_built", False)),
     )
 

@@ -116,7 +116,7 @@ def patch(monkeypatch, name, value):
 
 def with_cuda(devices, driver):
     functions = dict(cuda_devices=lambda: (devices, driver), cuda_capability=lambda device: 90)
-    return SimpleNamespace(cuda_built=True, emulated_built=True, **functions)
+    return SimpleNamespace(cuda_built=True, hopper_built=True, emulated_built=True, **functions)
 
 
 def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
@@ -125,6 +125,7 @@ def test_info_says_for_which_gpus_there_are_kernels_or_why_there_are_none():
     ptx = info.cuda_line(built | dict(archs=[80], machine_code=False))
     assert ptx.startswith("kernels by nvcc 13.0.88 for compute capability 8.0 and later, as PTX")
     assert "MINGLM_CUDA_ARCHS=all" in ptx
+    assert info.cuda_line(built | dict(hopper=True)).endswith(", and one for 9.0 alone (kernel:hopper)")
     assert info.cuda_line(dict(built=False, reason="there is no nvcc")) == "no kernels: there is no nvcc"
     assert "no kernels" in info.cuda_line(dict(built=False, reason=None))
 
@@ -134,11 +135,12 @@ def test_the_report_has_the_build_the_driver_and_the_emulator(monkeypatch):
     patch(monkeypatch, "build_info", lambda: dict(cuda=note))
     for older in (None, SimpleNamespace()):  # no extension, and one from before there were CUDA kernels
         patch(monkeypatch, "_C", older)
-        assert ops.cuda() == note | dict(devices=0, driver=None, capability=None, emulated=False)
+        none = dict(devices=0, driver=None, capability=None, hopper=False, emulated=False)
+        assert ops.cuda() == note | none
     note = dict(built=True, reason=None, nvcc="13.0.88", archs=[80], machine_code=False)
     patch(monkeypatch, "build_info", lambda: dict(cuda=note))
     patch(monkeypatch, "_C", with_cuda(2, ""))
-    assert ops.cuda() == note | dict(devices=2, driver="", capability=90, emulated=True)
+    assert ops.cuda() == note | dict(devices=2, driver="", capability=90, hopper=True, emulated=True)
 
 
 def test_without_a_gpu_info_says_what_pytorch_and_the_driver_see(monkeypatch):

@@ -8,6 +8,7 @@ from attention_cases import random_numbers
 from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_mask
 
 from minglm import GLMMask, attention, masked_attention, ops
+from minglm.kernel import hopper
 
 able = torch.cuda.is_available() and ops.has_kernel("cuda")[0]
 pytestmark = pytest.mark.skipif(not able, reason="needs a GPU and a build with nvcc")
@@ -29,6 +30,36 @@ def test_every_head_width_is_right(width, dtype):
     short, long = GLMMask.packed([65, 17, 130], [20, 17, 0]), GLMMask.packed([1500, 700], [900, 0])
     for mask in (short, MASKS["caches"], long):
         assert_right(on_gpu(mask, 3, width, DTYPES[dtype]), mask)
+
+
+def by_hopper(q, k, v, g, mask):
+    """As by_cuda, with the kernel for Hopper; it is skipped where there is none."""
+    if why := hopper.why_no_hopper(q.dtype, q.device, q.shape[-1]):
+        pytest.skip(why)
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    out, lse = ops.kernel_attention(q, k, v, mask, q.shape[-1] ** -0.5, hopper.HOPPER, return_lse=True)
+    return dict(
+        out=out.detach(),
+        lse=lse,
+        **dict(zip(("dq", "dk", "dv"), torch.autograd.grad(out, (q, k, v), g), strict=True)),
+    )
+
+
+@every_mask
+@pytest.mark.parametrize("width", hopper.HOPPER_HEAD_DIMS)
+def test_the_kernel_for_hopper_is_right_at_every_edge_of_a_tile(name, width):
+    for dtype in (torch.bfloat16, torch.float16):
+        assert_right(on_gpu(MASKS[name], 2, width, dtype), MASKS[name], run=by_hopper)
+
+
+@pytest.mark.parametrize("width", hopper.HOPPER_HEAD_DIMS)
+def test_the_kernel_for_hopper_is_right_with_many_tiles_and_repeats_bit_for_bit(width):
+    mask = GLMMask.packed([1500, 700, 130], [900, 0, 70])
+    numbers = on_gpu(mask, 4, width, torch.bfloat16)
+    assert_right(numbers, mask, run=by_hopper)
+    first = by_hopper(*numbers, mask)
+    for _ in range(20):
+        assert all(x.equal(first[name]) for name, x in by_hopper(*numbers, mask).items())
 
 
 @every_dtype
@@ -71,7 +102,8 @@ def test_another_stream_and_a_captured_graph_give_the_same():
 
 def test_auto_takes_the_kernel_after_its_test_and_sdpa_for_what_the_kernel_cannot_serve():
     name, why = attention.best_backend(torch.bfloat16, "cuda", 64)
-    assert name == "kernel" and "passed its test" in why
+    on_hopper = not hopper.why_no_hopper(torch.bfloat16, "cuda", 64)
+    assert name == ("kernel:hopper" if on_hopper else "kernel") and "passed its test" in why
     assert attention.best_backend(torch.bfloat16, "cuda", 48)[0] == "sdpa"
     assert attention.best_backend(torch.float64, "cuda", 64)[0] == "sdpa"
     mask = GLMMask.packed([33], [10])

@@ -75,7 +75,7 @@ def test_right_kernels_are_right_and_wrong_ones_are_reported(check, build):
     done = check(build)
     assert done.returncode == 0 and done.stderr == "", (done.stdout + done.stderr)[-3000:]
     lines = done.stdout.splitlines()
-    assert len(lines) == 9 and all(line.endswith(" ok") for line in lines), done.stdout
+    assert len(lines) == 11 and all(line.endswith(" ok") for line in lines), done.stdout
 
 
 @pytest.mark.parametrize("where, error", [("shared", "use-after-poison"), ("global", "heap-buffer-overflow")])
@@ -91,7 +91,13 @@ def test_thread_sanitizer_reports_nothing_about_kernels_without_races(check):
 
 
 @pytest.mark.parametrize(
-    "missing, kernel", [("barrier", "sum_kernel"), ("warp", "pass_in_warp"), ("blocks", "write_in_blocks")]
+    "missing, kernel",
+    [
+        ("barrier", "sum_kernel"),
+        ("warp", "pass_in_warp"),
+        ("blocks", "write_in_blocks"),
+        ("ring", "ring_kernel"),
+    ],
 )
 def test_thread_sanitizer_sees_accesses_that_nothing_orders(check, missing, kernel):
     done = check("thread", "race", missing)
