@@ -37,7 +37,7 @@ def add_compare(p):
         "--size",
         choices=("page", "large"),
         default="page",
-        help="page: 1.3 M parameters, novels and tasks, five hours; large: 3.6 M, simple stories, the recipe "
+        help="page: 1.3 M parameters, novels and tasks, five hours; large: 3.5 M, simple stories, the recipe "
         "of the bundled model, ten hours of one core (page)",
     )
     p.add_argument(
