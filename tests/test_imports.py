@@ -185,7 +185,7 @@ def test_what_a_help_spells_out_is_what_the_library_has():
     from minglm.bench import cases, training
     from minglm.bench import data as bench_data
     from minglm.cli import bench, evaluate, fill
-    from minglm.compare.plan import Plan
+    from minglm.compare.plan import LargePlan, Plan
     from minglm.data import documents
     from minglm.measure import perplexity
     from minglm.use import embedding
@@ -203,11 +203,11 @@ def test_what_a_help_spells_out_is_what_the_library_has():
         training.BATCH_TOKENS,
         bench_data.PRESETS,
     )
-    plan = Plan()
+    plan, large = Plan(), LargePlan()
     shown = {action.dest: action.help or "" for action in arguments("compare")}
-    assert f"({plan.pretraining_seeds})" in shown["pretraining_seeds"]
-    assert f"({plan.finetuning_seeds})" in shown["finetuning_seeds"]
-    assert f"({plan.steps:,})" in shown["steps"]
+    assert f"({plan.pretraining_seeds}; large {large.pretraining_seeds})" in shown["pretraining_seeds"]
+    assert f"({plan.finetuning_seeds}; large {large.finetuning_seeds})" in shown["finetuning_seeds"]
+    assert f"({plan.steps:,}; large {large.steps:,})" in shown["steps"]
 
 
 def arguments(command):

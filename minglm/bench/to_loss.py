@@ -5,6 +5,9 @@ the same conditions. Ours is `minglm pretrain` as it is: the preset's optimiser,
 rows that learn. The padded ones (padded.py) train with AdamW, with the settings below. After every tenth of
 the steps the held-out loss is measured, and its time is not counted. Between two measurements the loss is
 taken to fall along a straight line.
+
+With --optimizers, our own trainer with AdamW takes the place of the padded ones, so only the optimiser
+differs. Both run in this process, so its processor time is counted: it excludes waiting for busy cores.
 """
 
 import time
@@ -28,19 +31,23 @@ VERSION = 1  # of the result of run(); goes up when a field changes its meaning
 SAMPLES = 64  # held-out samples per objective
 POINTS = 10  # measurements of the held-out loss
 # What AdamW learned best with, when it was these presets' optimiser; others keep the preset's rate.
+WITH_ADAMW = "minglm, AdamW"
 ADAMW = {"tiny": dict(lr=4e-4, warmup=0.2), "page": dict(lr=1.5e-3, warmup=0.1)}
 
 
 class Racer:
     """A trainer with the seconds of its steps so far and its held-out losses: [(seconds, loss), ...]."""
 
-    def __init__(self, trainer):
-        self.trainer, self.seconds, self.curve = trainer, 0.0, []
+    def __init__(self, trainer, clock="perf_counter"):
+        self.trainer, self.clock, self.seconds, self.curve = trainer, clock, 0.0, []
+
+    def now(self):
+        return getattr(time, self.clock)()
 
     def step(self):
-        began = time.perf_counter()
+        began = self.now()
         self.trainer.step()
-        self.seconds += time.perf_counter() - began
+        self.seconds += self.now() - began
 
     def measure(self, twin, batch):
         """Append the loss of the trainer's weights on a held-out batch; twin: a GLM of their shape."""
@@ -65,10 +72,11 @@ def padded_apart(*how):
     return Apart(True, Padded, *how)
 
 
-def race(config, batch_tokens, dtype_name, steps, padded=padded_apart):
-    """Train all trainers for `steps` steps -> dict: their curves, and the seconds to the padded ones' losses.
+def race(config, batch_tokens, dtype_name, steps, padded=padded_apart, optimizers=False):
+    """Train all trainers for `steps` steps -> dict: their curves, and the seconds to the others' losses.
 
-    padded: makes a padded trainer, in a process of its own or in this one (Padded).
+    padded: makes a padded trainer, in a process of its own or in this one (Padded). optimizers: race against
+    our trainer with AdamW instead, by processor time.
     """
     config, source, held_out = corpus_of(config)
     config = replace(config, train=replace(config.train, steps=steps, dtype=dtype_name))
@@ -81,10 +89,14 @@ def race(config, batch_tokens, dtype_name, steps, padded=padded_apart):
     )
     head_dim = config.model.hidden_size // config.model.num_heads
     backend, _ = best_backend(dtype, torch.device("cpu"), head_dim)
-    rivals = {name: padded(theirs, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)}
+    if optimizers:
+        rivals = {WITH_ADAMW: Ours(theirs, batches, weights, dtype, backend)}
+    else:
+        rivals = {name: padded(theirs, batches, weights, dtype, name == EVERY) for name in (EVERY, LEARNED)}
+    clock = "process_time" if optimizers else "perf_counter"
     try:
         ours = Ours(config, batches, weights, dtype, backend)
-        racers = {name: Racer(trainer) for name, trainer in {"minglm": ours, **rivals}.items()}
+        racers = {name: Racer(trainer, clock) for name, trainer in {"minglm": ours, **rivals}.items()}
         run_laps(racers.values(), steps, held_out_batch(held_out), config.model)
     finally:
         for trainer in rivals.values():
@@ -145,6 +157,8 @@ def run(args):
     if args.to_loss < POINTS:
         raise MinglmError(f"--to-loss: {args.to_loss} is not accepted; {POINTS} or more steps are")
     presets, dtypes, _ = settle(args)
+    if args.optimizers and (same := [c.preset for c in presets if c.train.optimizer == "adamw"]):
+        raise MinglmError(f"--optimizers: {same[0]} trains with AdamW itself; presets with Muon are accepted")
     keep_memory()  # as pretraining does
     machine, tables = machine_here(), []
     print(f"machine     {machine_line(machine)}")
@@ -153,6 +167,6 @@ def run(args):
     for config in presets:
         for batch_tokens in args.batch_tokens or [config.train.batch_tokens]:
             for dtype in dtypes:
-                tables.append(race(config, batch_tokens, dtype, args.to_loss))
+                tables.append(race(config, batch_tokens, dtype, args.to_loss, optimizers=args.optimizers))
                 print("\n".join(table_lines(tables[-1])) + "\n", flush=True)
     return dict(bench="to_loss", version=VERSION, machine=machine, tables=tables)

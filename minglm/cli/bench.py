@@ -5,6 +5,7 @@ import contextlib
 import sys
 from importlib import import_module
 
+from ..errors import MinglmError
 from ..files import strict_json
 from ..files.whole import beside, check_writable, write_whole
 from ..train.plan import TFLOPS
@@ -105,6 +106,11 @@ def add_train(p):
         metavar="STEPS",
         help="instead, train for STEPS steps and tell how soon ours has the loss that padded ones end with",
     )
+    p.add_argument(
+        "--optimizers",
+        action="store_true",
+        help="with --to-loss: against our own trainer with AdamW, by processor time",
+    )
 
 
 def add_data(p):
@@ -144,6 +150,8 @@ def add_generate(p):
 def bench_command(args):
     """Run one bench; with --json write its result, with --plot draw it."""
     to_stdout = args.json == "-"
+    if getattr(args, "optimizers", False) and args.to_loss is None:
+        raise MinglmError("--optimizers: goes with --to-loss STEPS")
     check_writable("--json", None if to_stdout else args.json)
     plot = getattr(args, "plot", None)
     with contextlib.redirect_stdout(sys.stderr) if to_stdout else contextlib.nullcontext():

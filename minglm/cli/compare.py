@@ -1,7 +1,5 @@
 """`minglm compare`: GLM against GPT, BERT and prefix LM."""
 
-import dataclasses
-
 from ..errors import MinglmError
 from ..files import strict_json
 from .arguments import positive
@@ -35,15 +33,31 @@ def add_compare(p):
     p.add_argument(
         "--quick", action="store_true", help="a few steps of tiny models, to check that everything works"
     )
+    p.add_argument(
+        "--size",
+        choices=("page", "large"),
+        default="page",
+        help="page: 1.3 M parameters, novels and tasks, five hours; large: 3.5 M, simple stories, the recipe "
+        "of the bundled model, ten hours of one core (page)",
+    )
+    p.add_argument(
+        "--stories",
+        metavar="DIR",
+        help="for --size large: the folder with the stories (minglm/box/ORIGIN.md says where to get them)",
+    )
     p.add_argument("--report", action="store_true", help="only print the results so far")
-    p.add_argument("--pretraining-seeds", type=positive, metavar="N", help="pretrained models per family (2)")
-    p.add_argument("--finetuning-seeds", type=positive, metavar="N", help="fine-tuning runs per task (3)")
-    p.add_argument("--steps", type=positive, metavar="N", help="pretraining steps (6,000)")
+    p.add_argument(
+        "--pretraining-seeds", type=positive, metavar="N", help="pretrained models per family (2; large 3)"
+    )
+    p.add_argument(
+        "--finetuning-seeds", type=positive, metavar="N", help="fine-tuning runs per task (3; large 1)"
+    )
+    p.add_argument("--steps", type=positive, metavar="N", help="pretraining steps (6,000; large 3,000)")
 
 
 def compare_command(args):
     from ..compare.cells import Comparison
-    from ..compare.plan import QUICK, Plan, cells
+    from ..compare.plan import FEW, LargePlan, Plan, cells
     from ..compare.table import print_summary, summary
     from ..files.lock import claimed
     from ..files.whole import write_whole
@@ -54,8 +68,11 @@ def compare_command(args):
     keep_memory()
     options = ("pretraining_seeds", "finetuning_seeds", "steps")
     given = {name: getattr(args, name) for name in options if getattr(args, name)}
-    plan = dataclasses.replace(QUICK if args.quick else Plan(), **given)
-    comparison = Comparison(plan, args.data, args.out)
+    large = args.size == "large"
+    plan = (LargePlan if large else Plan)(**(FEW if args.quick else {}) | given)
+    if bool(args.stories) != large and not (large and args.report):
+        raise MinglmError("--stories: goes with --size large, which needs it")
+    comparison = Comparison(plan, args.data, args.out, args.stories)
     nothing = MinglmError(
         f"--report: {args.out} holds no cell of this comparison; leave out --report to start it"
     )

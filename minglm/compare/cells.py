@@ -17,6 +17,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -53,12 +54,15 @@ from ..use.models import read_model
 from ..use.questions import ask_all
 from ..use.rewrite import dials_of, generate
 from ..use.tasks import Cloze, TextToText
-from .plan import COUNTED, TASKS, UNTRAINED
+from .blanks import everyday_blanks, score_blanks, story_blanks
+from .plan import COUNTED, SIMPLE, TASKS, UNTRAINED
 from .rivals import LinearHead, random_weights, tf_idf, word_for_word
 
 VERSION = 2  # part of every cell's hash; raise it when a change would alter the results
 # folders of data whose train parts are read
 TEXTS_OF = ("austen", "scripture", "glosses", "sentiment", "topic", "paraphrase", "modernise")
+# files of a folder of stories: simple ones, older and harder ones, and simple ones that no model reads
+STORIES = ("train.txt.xz", "classics.train.txt.xz", "dev.txt.xz")
 CHAPTERS = ("austen", "scripture")  # running text; in the other files, each line stands alone
 COMMAND = "minglm compare"
 
@@ -68,8 +72,9 @@ COMMAND = "minglm compare"
 class Comparison:
     """A folder: cells.jsonl (one result per line), texts/, models/ (the pretrained ones), log.txt."""
 
-    def __init__(self, plan, data, out):
+    def __init__(self, plan, data, out, stories=None):
         self.plan, self.data, self.out = plan, Path(data), Path(out)
+        self.stories = stories and Path(stories)
         if not self.data.is_dir():
             what = f"{self.data} is no folder"
             raise MinglmError(f"--data: {what}; that of a clone, tutorials/data, is accepted")
@@ -77,6 +82,11 @@ class Comparison:
             if not (self.data / name).is_dir():
                 what = f"{self.data} has no folder {name}"
                 raise MinglmError(f"--data: {what}; that of a clone, tutorials/data, has all of them")
+        if stories:
+            for name in STORIES:
+                if not (self.stories / name).is_file():
+                    what = f"{stories} has no file {name}"
+                    raise MinglmError(f"--stories: {what}; minglm/box/ORIGIN.md says where to get it")
         self.file = self.out / "cells.jsonl"
         self.made = {}  # a cache: the last model, the results, the fingerprint of the text
 
@@ -85,7 +95,8 @@ class Comparison:
         path = self.out / "texts" / "texts.jsonl"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            records = (dict(text=text) for text in pretraining_texts(self.data))
+            texts = story_texts(self.stories, self.data) if self.stories else pretraining_texts(self.data)
+            records = (dict(text=text) for text in texts)
             write_whole(path, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in records))
         return path
 
@@ -249,12 +260,21 @@ class Comparison:
         )
 
     def untrained(self, name, model, tokenizer):
-        """A use without fine-tuning: infilling, or the last word or running text, both read left to right."""
-        if name == "text":
-            text = "".join(text_chunks(self.data / "austen" / "dev.txt.xz"))
-            documents = [part for part in text.split("\n\n") if part.strip()]
-            report = evaluate_text(model, tokenizer, documents[: max(1, self.plan.report // 50)])
-            result, kind, factor = report["metrics"]["bits_per_byte_left_to_right"], "bits per byte", 1
+        """A use without fine-tuning: blanks, the last word, or running text (the novels left to right)."""
+        if name in ("text", "stories"):
+            path, end, share, reading = self.data / "austen" / "dev.txt.xz", "\n\n", 50, "left_to_right"
+            if name == "stories":
+                path, end, share, reading = self.stories / STORIES[2], "\n", 10, "bidirectional"
+            documents = [part for part in "".join(text_chunks(path)).split(end) if part.strip()]
+            report = evaluate_text(model, tokenizer, documents[: max(1, self.plan.report // share)])
+            result, kind, factor = report["metrics"][f"bits_per_byte_{reading}"], "bits per byte", 1
+        elif name in SIMPLE:
+            if name == "everyday":
+                records = everyday_blanks(self.rows(name, "dev"))
+            else:
+                lines = "".join(text_chunks(self.stories / STORIES[2])).splitlines()
+                records = story_blanks(lines, self.plan.report)
+            return score_blanks(model, tokenizer, records, in_bits=name == "blank_bits")
         else:
             evaluation, metric = evaluate_infill, "exact_match"
             if name == "last_word":
@@ -342,6 +362,13 @@ def pretraining_texts(data):
         else:
             text = "".join(text_chunks(path))
             yield from pieces(text) if name in CHAPTERS else filter(None, text.split("\n"))
+
+
+def story_texts(stories, data, classics=5, others=4):
+    """Yields all stories, every `classics`-th older one, and every `others`-th document of `data`."""
+    for name, every in zip(STORIES, (1, classics), strict=False):
+        yield from filter(None, "".join(text_chunks(stories / name)).split("\n")[::every])
+    yield from itertools.islice(pretraining_texts(data), 0, None, others)
 
 
 def pieces(text, words=90):

@@ -1,6 +1,6 @@
 """The plan of a comparison, and the list of its cells."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..train.config import resolve
 from ..use.tasks import Cloze, TextToText, read_task
@@ -26,7 +26,34 @@ TASKS = {
 }
 
 
-UNTRAINED = ("infill", "last_word", "text")  # uses of a model that need no fine-tuning
+# Uses on simple English (blanks.py). "stories": bits per byte of a story, its beginning read both ways.
+SIMPLE = ("everyday", "blank", "blank_bits", "stories")
+UNTRAINED = (*SIMPLE, "infill", "last_word", "text")  # uses of a model that need no fine-tuning
+
+# How the models of a Plan are pretrained, whatever the preset page has become: full windows, AdamW.
+WINDOWS = {
+    "data.samples": "windows",
+    "data.blanks": "budget",
+    "data.token": 0.6,
+    "data.sentence": 0.05,
+    "data.document": 0.35,
+    "train.optimizer": "adamw",
+    "train.lr": 1.5e-3,
+    "train.warmup": 0.1,
+}
+# And those of a LargePlan, as the bundled model is: short samples that begin at any sentence, Muon.
+SHORT = {
+    "data.samples": "sentences",
+    "data.spread": 0.8,
+    "data.blanks": "drawn",
+    "data.token": 0.75,
+    "data.sentence": 0.05,
+    "data.document": 0.2,
+    "train.optimizer": "muon",
+    "train.lr": 2e-3,
+    "train.muon_lr_ratio": 2.0,
+    "train.warmup": 0.05,
+}
 
 
 @dataclass(frozen=True)
@@ -57,14 +84,26 @@ class Plan:
     dtype: str = "bfloat16"
 
     def pretraining(self, family, seed, texts):
-        """The RunConfig of one pretraining: the preset page with the plan's own size and length."""
+        """The RunConfig of one pretraining: the preset page with the plan's own size, length and recipe."""
         shape = ("vocab_size", "hidden_size", "num_layers", "num_heads", "max_positions")
         overrides = {f"model.{name}": getattr(self, name) for name in shape}
         overrides |= {f"train.{name}_every": self.steps for name in ("eval", "sample", "save")}
         overrides |= {f"train.{name}": getattr(self, name) for name in ("steps", "batch_tokens", "dtype")}
         overrides |= {f"data.{name}": getattr(self, name) for name in ("mask_ratio", "mean_span_length")}
-        overrides |= {"model.family": family, "train.seed": seed, "train.keep": 1}
+        overrides |= {"model.family": family, "train.seed": seed, "train.keep": 1} | self.recipe()
         return resolve("page", overrides=overrides | {"data.documents": "line", "data.text": [str(texts)]})
+
+    def recipe(self):
+        """Settings of a pretraining that do not depend on its size."""
+        return WINDOWS
+
+    def uses(self, family):
+        """The uses of a family in this plan."""
+        return [use for use in uses_of(family) if use not in SIMPLE]
+
+    def ablations(self, seed):
+        """The ablations whose model of this seed is trained."""
+        return ABLATIONS if seed == 0 else ()
 
     def rows(self, task):
         """{"learn", "choose", "report"}: how many records of a task have each purpose."""
@@ -73,7 +112,30 @@ class Plan:
         return dict(learn=learn, choose=min(self.choose, learn // 4), report=report)
 
 
-QUICK = Plan(
+@dataclass(frozen=True)
+class LargePlan(Plan):
+    """A larger network and simple stories: about ten hours of one core. The four families only."""
+
+    steps: int = 3000
+    batch_tokens: int = 2048
+    hidden_size: int = 192
+    num_layers: int = 6
+    num_heads: int = 6
+    pretraining_seeds: int = 3
+    finetuning_seeds: int = 1
+    settings: dict = field(default_factory=lambda: dict(SHORT))
+
+    def recipe(self):
+        return self.settings
+
+    def uses(self, family):
+        return uses_of(family)
+
+    def ablations(self, seed):
+        return ()
+
+
+FEW = dict(  # --quick
     steps=30,
     hidden_size=32,
     num_layers=2,
@@ -89,6 +151,7 @@ QUICK = Plan(
     epochs=1,
     dtype="float32",
 )
+QUICK = Plan(**FEW)
 
 
 @dataclass(frozen=True)
@@ -114,21 +177,22 @@ def cells(plan):
 
     The rivals from random weights come last, because glm's show earlier whether pretraining helped.
     """
-    first, last = [Cell(COUNTED, None, task) for task in uses_of(COUNTED)], []
+    first, last = [Cell(COUNTED, None, task) for task in plan.uses(COUNTED)], []
     for seed in range(plan.pretraining_seeds):
-        families = RIVALS + (ABLATIONS if seed == 0 else ())
+        families = RIVALS + plan.ablations(seed)
         for family in families:
             first.append(Cell(family, seed))
-            first += [Cell(family, seed, use) for use in uses_of(family) if use in UNTRAINED]
+            first += [Cell(family, seed, use) for use in plan.uses(family) if use in UNTRAINED]
         for learning in range(plan.finetuning_seeds):
             for family in families:
-                tasks = [use for use in uses_of(family) if use not in UNTRAINED]
+                tasks = [use for use in plan.uses(family) if use not in UNTRAINED]
                 first += [Cell(family, seed, task, learning) for task in tasks]
             if seed == 0:
-                first += [Cell("glm", 0, "sentiment", learning, head=True)]
-                first += [Cell("glm", None, task, learning) for task in uses_of("glm")]
+                if plan.ablations(seed):
+                    first += [Cell("glm", 0, "sentiment", learning, head=True)]
+                first += [Cell("glm", None, task, learning) for task in plan.uses("glm")]
                 for family in RIVALS[1:]:
-                    last += [Cell(family, None, task, learning) for task in uses_of(family)]
+                    last += [Cell(family, None, task, learning) for task in plan.uses(family)]
     return first + last
 
 
@@ -139,5 +203,10 @@ def uses_of(family):
     if family == COUNTED:
         return [task for task in TASKS if task != "book_cloze"]
     tasks = [task for task in TASKS if not (family == "bert" and task == "modernise")]
-    untrained = {"glm": ["infill", "last_word", "text"], "bert": ["infill"], "gpt": ["last_word", "text"]}
-    return [*untrained.get(family, ["last_word", "text"]), *tasks]
+    untrained = dict(
+        glm=["infill", "last_word", "text", *SIMPLE],
+        bert=["infill", *SIMPLE[:-1]],
+        gpt=["last_word", "text", *SIMPLE],
+        prefix=["last_word", "text", *SIMPLE],
+    )
+    return [*untrained[family], *tasks]

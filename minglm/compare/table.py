@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from ..machine import origin
 from .cells import COMMAND
-from .plan import ABLATIONS, COUNTED, RIVALS, TASKS, cells, uses_of
+from .plan import ABLATIONS, COUNTED, RIVALS, SIMPLE, TASKS, cells, uses_of
 
 
 def summary(comparison):
@@ -87,6 +87,10 @@ NAMES = dict(
     infill="infilling, % exact",
     last_word="last word, %",
     text="running text, bits/byte",
+    everyday="everyday blanks, %",
+    blank="blanks in stories, % exact",
+    blank_bits="the same, bits per blank",
+    stories="stories, bits/byte",
 )
 
 
@@ -98,6 +102,8 @@ def print_summary(summary):
     print(f"\n{'':<26}{heads}{'chance':>9}{'majority':>10}{'counted':>9}")
     for use in NAMES:
         row = table.get(use)
+        if use in SIMPLE and not row:
+            continue
         for kind, name in (("pretrained", NAMES[use]), ("random", "  from random weights")):
             line = "".join(f"{entry(row, kind, family, use):>16}" for family in RIVALS)
             floor = [f"{row[key]:.1f}" if row and key in row else "" for key in ("chance", "most_frequent")]
@@ -106,12 +112,11 @@ def print_summary(summary):
                 line += f"{floor[0]:>9}{floor[1]:>10}{floor[2]:>9}"
             print(f"{name:<26}{line}")
     print("counted: TF-IDF with logistic regression, of modernise a dictionary of words; no network")
-    print("bert is told how many tokens a blank has; the others find it out")
-    print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
-    for use in ("sentiment", "infill"):
-        row = table.get(use)
-        line = [entry(row, "pretrained", name, use) for name in ("glm", *ABLATIONS, "glm-head")]
-        print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line))
+    print(
+        "told how many tokens a blank has: bert, and gpt and prefix where they fill blanks; glm finds it out"
+    )
+    if any(name in row["pretrained"] for row in table.values() for name in ABLATIONS):
+        print_ablations(table)
     print(f"\n{'pretraining, a model':<26}{'text tokens':>16}{'learned':>16}{'PFLOP':>16}{'seconds':>16}")
     for family, cost in summary["pretraining"].items():
         tokens = f"{cost['text_tokens']:>16,.0f}{cost['learned_tokens']:>16,.0f}"
@@ -121,11 +126,20 @@ def print_summary(summary):
         print(f"\nabove random weights (glm), in standard errors: {', '.join(gains)}")
 
 
+def print_ablations(table):
+    """Print the table of GLM's ablations and of its linear head."""
+    print(f"\n{'ablations of glm':<26}{'glm':>16}" + "".join(f"{x:>16}" for x in (*ABLATIONS, "linear head")))
+    for use in ("sentiment", "infill"):
+        row = table.get(use)
+        line = [entry(row, "pretrained", name, use) for name in ("glm", *ABLATIONS, "glm-head")]
+        print(f"{NAMES[use]:<26}" + "".join(f"{x:>16}" for x in line))
+
+
 def entry(row, kind, name, use):
     """A table's entry: mean +- standard error; "n/a" if a model cannot do it, "..." if it is not done yet."""
     family = name.removesuffix("-head")
     if use not in uses_of(family) or (name, use) == ("glm-head", "infill"):
         return "n/a"
     scores = row and row[kind].get(name)
-    digits = 2 if use == "text" else 1
+    digits = 2 if use in ("text", "stories") else 1
     return f"{scores['score']:.{digits}f} +- {scores['standard_error']:.{digits}f}" if scores else "..."

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import MinglmError
 from ..files.whole import sync_path
-from .documents import _kind, _stat, read_documents
+from .documents import _kind, _stat, read_documents, real_paths
 from .shards import results
 from .token_files import token_documents
 
@@ -198,7 +198,8 @@ def cached_corpus(
 
 def _key(files, text_key, documents, errors, tokenizer):
     """The name of a cached corpus: a hash of all that its contents depend on."""
-    states = [(str(Path(path).resolve()), (s := _stat(path)).st_size, s.st_mtime_ns) for path in files]
+    stats = map(_stat, files)
+    states = [(real, s.st_size, s.st_mtime_ns) for real, s in zip(real_paths(files), stats, strict=True)]
     key = json.dumps([FORMAT, READER, states, text_key, documents, errors, tokenizer.fingerprint])
     return hashlib.sha256(key.encode()).hexdigest()
 
@@ -263,7 +264,7 @@ def _write_corpus(directory, files, tokenizer, how, shards, processes):
 
 def _encoded(files, tokenizer, dtype, how, shards, processes):
     """Yield (ids, UTF-8 bytes, hash) of each document of files of text or of token ids."""
-    for n, (kind, paths) in enumerate(itertools.groupby(map(Path, files), _kind)):
+    for n, (kind, paths) in enumerate(itertools.groupby(files, _kind)):
         if kind == "tokens":
             for path in paths:
                 for ids, n_bytes in token_documents(path, tokenizer, dtype, how["on_read"]):

@@ -55,8 +55,8 @@ def find_files(paths) -> list[Path]:
     if not files:
         raise MinglmError(f"no text file given; {accepted}")
     first = {}  # {the real path: the first path that leads to it}
-    for path in files:
-        first.setdefault(path.resolve(), path)
+    for path, real in zip(files, real_paths(files), strict=True):
+        first.setdefault(real, path)
     return list(first.values())
 
 
@@ -74,20 +74,20 @@ def read_documents(
 
     Example: "a\nb\n\n\nc\n" holds "a\nb" and "c".
     """
-    path = Path(path)
+    kind = _kind(path)
     if documents not in DOCUMENTS:
         raise MinglmError(f"documents: {documents!r} given, accepted: {', '.join(DOCUMENTS)}")
     if errors not in ERRORS:
         raise MinglmError(f"errors: {errors!r} given, accepted: {', '.join(ERRORS)}")
-    if _kind(path) == "tokens":
+    if kind == "tokens":
         raise MinglmError(
             f"{path}: holds token ids; text is accepted here (pretrain takes both, with --tokenizer)"
         )
-    if _kind(path) == "table":
+    if kind == "table":
         return map(one_line_end, table_rows(path, text_key, on_read))
     advice = "UTF-8 is accepted, --errors replace goes on"
     chunks = text_chunks(path, errors, CHUNK_BYTES, on_read, advice)
-    if _kind(path) in ("jsonl", "json"):
+    if kind in ("jsonl", "json"):
         return _json_documents(path, chunks, text_key, errors)
     return _text_documents(chunks, documents)
 
@@ -97,29 +97,44 @@ def _kind(path):
 
     .json (as .jsonl) and .bin are read only if they are named.
     """
-    name, ending = path.name.lower(), ""
+    name, ending = os.path.basename(path).lower(), ""
     if name.endswith(PACKED):
         name, ending = os.path.splitext(name)
-    kinds = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
-    if not ending:
-        kinds |= dict.fromkeys((".parquet", ".arrow", ".feather"), "table") | {".bin": "tokens"}
-    bare = bool(ending) and "." not in name
-    return "text" if bare else kinds.get(os.path.splitext(name)[1])
+    last = os.path.splitext(name)[1]
+    if ending:
+        return "text" if "." not in name else KINDS.get(last)
+    return KINDS.get(last) or UNPACKED_KINDS.get(last)
+
+
+KINDS = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+UNPACKED_KINDS = {".parquet": "table", ".arrow": "table", ".feather": "table", ".bin": "tokens"}
 
 
 def _files_below(folder):
-    """(text files, other files) in a folder and its subfolders, linked ones too; each is searched once."""
+    """(text files, other files) in a folder and its subfolders, linked ones too; each is searched once.
 
-    def refuse(error):
-        raise MinglmError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-    files, seen = [], {_identity(folder)}
-    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        shown = [name for name in sorted(folders) if not name.startswith(".")]
-        folders[:] = [name for name in shown if _is_new(Path(where, name), seen)]
-        files += [Path(where, name) for name in names if not name.startswith(".")]
-    texts = [path for path in sorted(files) if _kind(path) in ("text", "jsonl", "table") and path.is_file()]
-    return texts, sorted({*files} - {*texts})
+    Folders of a million files are common, so nothing is asked of the disk that the listing has told already.
+    """
+    texts, others, todo, seen = [], [], [os.fspath(folder)], {_identity(folder)}
+    while todo:
+        where, files = todo.pop(), []
+        try:
+            with os.scandir(where) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        if _is_new(entry.path, seen):
+                            todo.append(entry.path)
+                    else:
+                        files.append((entry.name, entry.is_file()))
+        except OSError as error:
+            raise MinglmError(f"{where}: cannot be read: {error.strerror}") from error
+        for name, is_file in files:
+            path = Path(where, name)
+            is_text = is_file and _kind(path) in ("text", "jsonl", "table")
+            (texts if is_text else others).append(path)
+    return sorted(texts), sorted(others)
 
 
 def _identity(path):
@@ -135,9 +150,22 @@ def _is_new(folder, seen):
     return is_new
 
 
+def real_paths(paths):
+    """Yield the resolved path of each, a str, as Path.resolve does it; of files in one folder in one go."""
+    folder, real = None, ""
+    for path in map(os.fspath, paths):
+        where, name = os.path.split(path)
+        if name in ("", "..", ".") or os.path.islink(path):
+            yield os.path.realpath(path)
+            continue
+        if where != folder:
+            folder, real = where, os.path.realpath(where)
+        yield os.path.join(real, name)
+
+
 def _stat(path):
     try:
-        return Path(path).stat()
+        return os.stat(path)
     except OSError as error:
         raise MinglmError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -147,7 +175,9 @@ def _separators_alone(chunks):
     held = ""  # the end of the last chunk, if it may be the beginning of a separator
     for chunk in chunks:
         text = (held + chunk).replace(SEPARATOR, f"\n{SEPARATOR}\n")
-        cut = len(text) - max(n for n in range(len(SEPARATOR)) if text.endswith(SEPARATOR[:n]))
+        cut = len(text)
+        if "<" in text[1 - len(SEPARATOR) :]:
+            cut -= max(n for n in range(len(SEPARATOR)) if text.endswith(SEPARATOR[:n]))
         held = text[cut:]
         yield text[:cut]
     yield held

@@ -7,10 +7,10 @@ line ends      \n, \r\n, \r, and \r\r\n, which results from converting \n to \r\
 
 import codecs
 import lzma
+import os
 import re
 import sys
 import zlib
-from pathlib import Path
 
 from ..errors import MinglmError, need
 from . import strict_json
@@ -23,7 +23,7 @@ MAGIC = {b"\x1f\x8b\x08": "gzip (.gz)", b"\xfd7zXZ\0": "xz (.xz)", b"\x28\xb5\x2
 
 def packing_of(path):
     """ ".xz", ".gz", ".zst" or "" by a file's name. Raises MinglmError for an unsupported compression."""
-    ending = Path(path).suffix.lower()
+    ending = os.path.splitext(path)[1].lower()
     if ending in OTHER_PACKED:
         raise MinglmError(f"{path}: {ending} is not supported; plain files, {', '.join(PACKED)} are")
     return ending if ending in PACKED else ""

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Shares:
     """The Share of every step, by its number: `shares[step]`, for process `rank` of `size`.
 
     batches: TrainingBatches. model: GLMConfig. most: rows of a micro-batch. Pickled (for a spawned worker),
-    it names the corpus file instead of holding its tokens; the list of windows is copied.
+    it names the files of mapped arrays, such as the corpus, instead of holding them.
     """
 
     batches: Any
@@ -95,19 +96,42 @@ class Shares:
         return Share(micros, counts)
 
     def __getstate__(self):
-        batches = copy(self.batches)
-        batches.source = source = copy(batches.source)
-        ids = source.ids
-        if isinstance(ids, np.memmap) and isinstance(ids.base, mmap):  # the whole file, not a part of it
-            names = ("filename", "dtype", "offset", "shape")
-            source.ids = dict(mode="r", **{name: getattr(ids, name) for name in names})
+        batches, source = copies = copy(self.batches), copy(self.batches.source)
+        batches.source, source.ids = source, _named(source.ids)
+        named = {name: _named(value) for name, value in vars(source.windows).items()}
+        source.windows = type(source.windows), named
+        for each in copies:  # what was computed for the current epoch: a worker computes it, too
+            each._current = (None,) * len(each._current)
         return vars(self) | dict(batches=batches)
 
     def __setstate__(self, state):
         vars(self).update(state)
         source = self.batches.source
-        if isinstance(source.ids, dict):
-            source.ids = np.memmap(**source.ids)
+        source.ids, (kind, named) = _opened(source.ids), source.windows
+        source.windows = kind(**{name: _opened(value) for name, value in named.items()})
+
+    def with_windows_in(self, folder):
+        """The same, with the list of windows in files: a spawned worker opens them, and copies nothing."""
+        batches, source = copy(self.batches), copy(self.batches.source)
+        batches.source, mapped = source, {}
+        for name, value in vars(source.windows).items():
+            if isinstance(value, np.ndarray):
+                np.save(path := os.path.join(folder, f"{name}.npy"), value)
+                mapped[name] = np.load(path, mmap_mode="r")
+        source.windows = replace(source.windows, **mapped)
+        return replace(self, batches=batches)
+
+
+def _named(value):
+    """An array that is a whole file as the arguments of np.memmap that open it; anything else as it is."""
+    if isinstance(value, np.memmap) and isinstance(value.base, mmap):  # the whole file, not a part of it
+        names = ("filename", "dtype", "offset", "shape")
+        return dict(mode="r", **{name: getattr(value, name) for name in names})
+    return value
+
+
+def _opened(value):
+    return np.memmap(**value) if isinstance(value, dict) else value
 
 
 def worker_count(asked, device, processes=1):
@@ -135,14 +159,17 @@ def prepared(shares, start, stop, workers, device):
     """An iterator over the Shares of the steps start .. stop - 1, made ahead by `workers` processes.
 
     0 workers: each step is prepared when it is asked for. An error of a worker is raised here, as it would
-    be without. Raises MinglmError if a worker is killed.
+    be without. Raises MinglmError if a worker is killed, and OSError if there is no room for temporary files.
     """
     workers = min(workers, stop - start)
     if not workers:
         yield map(shares.__getitem__, range(start, stop))
         return
-    steps = None
+    steps, folder = None, None
     try:
+        if start_method(device) == "spawn":
+            folder = tempfile.TemporaryDirectory(prefix="minglm-", ignore_cleanup_errors=True)
+            shares = shares.with_windows_in(folder.name)
         steps = _started(shares, range(start, stop), workers, device)
         yield map(_raised, steps)
     except RuntimeError as error:
@@ -154,6 +181,8 @@ def prepared(shares, start, stop, workers, device):
     finally:
         if steps is not None:
             steps._shutdown_workers()  # as its __del__ does, but now
+        if folder is not None:
+            folder.cleanup()
 
 
 def _started(shares, steps, workers, device):

@@ -71,3 +71,21 @@ def test_too_few_steps_are_one_line_of_error(minglm):
     assert (
         done.code == 2 and done.err == "minglm: error: --to-loss: 3 is not accepted; 10 or more steps are\n"
     )
+
+
+def test_muon_meets_adamw_in_the_same_trainer_by_processor_time(short_corpus, monkeypatch, minglm):
+    config = replace(resolve("page"), model=SHAPE)
+    assert config.train.optimizer == "muon"
+    monkeypatch.setattr(to_loss.time, "perf_counter", None)  # whatever else runs here does not count
+    result = json.loads(json.dumps(race(config, 64, "float32", 10, optimizers=True)))
+    muon, adamw = result["trainers"]
+    assert (muon["trainer"], adamw["trainer"]) == ("minglm", "minglm, AdamW")
+    assert muon["curve"][0][1] == adamw["curve"][0][1] and muon["loss"] != adamw["loss"]
+    assert 0 < adamw["seconds"] and len(adamw["curve"]) == len(muon["curve"]) == 11
+
+
+def test_optimizers_are_compared_where_there_are_two(minglm):
+    told = minglm("bench", "train", "--optimizers")
+    assert told.code == 2 and "goes with --to-loss" in told.err
+    told = minglm("bench", "train", "--optimizers", "--to-loss", "10", "--preset", "small")
+    assert told.code == 2 and "small trains with AdamW itself" in told.err

@@ -11,8 +11,30 @@ import statistics
 import pytest
 from conftest import hide, needs, thorough
 
-from minglm.compare.cells import Comparison, add_cell, key_of, pieces, pretraining_texts, read_cells
-from minglm.compare.plan import ABLATIONS, COUNTED, QUICK, RIVALS, TASKS, Cell, Plan, cells, uses_of
+from minglm.compare.cells import (
+    STORIES,
+    Comparison,
+    add_cell,
+    key_of,
+    pieces,
+    pretraining_texts,
+    read_cells,
+    story_texts,
+)
+from minglm.compare.plan import (
+    ABLATIONS,
+    COUNTED,
+    FEW,
+    QUICK,
+    RIVALS,
+    SIMPLE,
+    TASKS,
+    Cell,
+    LargePlan,
+    Plan,
+    cells,
+    uses_of,
+)
 from minglm.compare.table import entry, helped, print_summary, summary, together
 from minglm.data.tokenizer import Tokenizer
 from minglm.errors import how_to_install, missing
@@ -21,8 +43,7 @@ from minglm.use.models import BOX
 from minglm.use.tasks import Cloze
 from minglm.viz.figures.comparison import fig_comparison
 
-TINY = dataclasses.replace(
-    QUICK,
+FEWER = dict(
     steps=3,
     batch_tokens=128,
     vocab_size=400,
@@ -32,6 +53,7 @@ TINY = dataclasses.replace(
     report=6,
     report_written=3,
 )
+TINY = dataclasses.replace(QUICK, **FEWER)
 WORDS = [
     *"king water house night good poor yes no animal plant person object food".split(),
     *"body place substance action communication".split(),
@@ -95,6 +117,7 @@ def data(tmp_path_factory):
         ]
         rows("modernise", side, pairs)
     rows("infill", "dev", [dict(text="The [BLANK] was in the house.", blanks=["king"], ratio=0.1)] * 3)
+    rows("everyday", "dev", [dict(text="The king was in the [MASK].", accept=["house", "water"])] * 3)
     rows("last_word", "dev", [dict(context="The king was in the", answer="house")] * 3)
     return folder
 
@@ -122,7 +145,7 @@ def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
     assert len(found) == len(set(found))
     for family in RIVALS:
         assert [cell.pretrained for cell in found if cell.family == family and cell.task is None] == [0, 1]
-        for task in uses_of(family):
+        for task in Plan().uses(family):
             ours = [
                 c
                 for c in found
@@ -134,7 +157,7 @@ def test_the_table_is_four_objectives_by_two_models_by_three_learnings():
         random = {
             (cell.task, cell.seed) for cell in found if cell.family == family and cell.pretrained is None
         }
-        assert random == {(task, seed) for task in uses_of(family) for seed in range(3)}
+        assert random == {(task, seed) for task in Plan().uses(family) for seed in range(3)}
 
 
 def test_ablations_are_of_one_model_on_sentiment_and_infilling():
@@ -159,7 +182,7 @@ def test_a_model_is_trained_before_it_is_used():
 def test_what_a_family_cannot_do_is_not_asked():
     assert not {"modernise", "last_word", "text"} & set(uses_of("bert")) and "infill" in uses_of("bert")
     assert "infill" not in uses_of("gpt") and "infill" not in uses_of("prefix") and "text" in uses_of("gpt")
-    assert set(uses_of("glm")) == {*TASKS, "infill", "last_word", "text"}
+    assert set(Plan().uses("glm")) == {*TASKS, "infill", "last_word", "text"}
 
 
 def test_blanks_stand_where_a_left_to_right_model_has_read_what_it_needs():
@@ -349,6 +372,60 @@ def test_a_folder_that_is_missing_is_named(tmp_path, minglm):
 def test_a_report_of_nothing_is_an_error(data, tmp_path, minglm):
     told = minglm("compare", "--data", data, "--out", tmp_path / "out", "--quick", "--report")
     assert told.code == 2 and "holds no cell" in told.err and not (tmp_path / "out").exists()
+
+
+# ---- the larger one, on simple stories --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory):
+    """A folder of stories: two texts to learn from, and one that no model reads."""
+    folder, story = tmp_path_factory.mktemp("stories"), "The king went to the house by the big water. "
+    for name, n in zip(STORIES, (4, 6, 8), strict=True):
+        lines = [
+            f"{name[:3]} {i}. " + story + "He was good to every animal and plant there." for i in range(n)
+        ]
+        (folder / name).write_bytes(lzma.compress("\n".join(lines).encode()))
+    return folder
+
+
+def test_stories_are_read_first_and_a_share_of_the_rest(stories, data):
+    found = list(story_texts(stories, data, classics=3, others=4))
+    assert [text[:6] for text in found[:6]] == ["tra 0.", "tra 1.", "tra 2.", "tra 3.", "cla 0.", "cla 3."]
+    assert found[6:] == list(pretraining_texts(data))[::4]
+
+
+def test_each_family_uses_simple_english_as_it_can_without_fine_tuning(stories, data, tmp_path, capsys):
+    plan = LargePlan(**FEW | FEWER)
+    comparison = Comparison(plan, data, tmp_path, stories)
+    wanted = [cell for cell in cells(plan) if cell.family in ("gpt", "bert") and cell.pretrained == 0]
+    wanted = [cell for cell in wanted if cell.task in (None, *SIMPLE)]
+    comparison.run(wanted, say=lambda _: None)
+    found = json.loads(json.dumps(summary(comparison)))
+    assert found["done"] == len(wanted) == 9
+    table = found["table"]
+    assert {use: list(table[use]["pretrained"]) for use in table} == {
+        "everyday": ["gpt", "bert"],
+        "blank": ["gpt", "bert"],
+        "blank_bits": ["gpt", "bert"],
+        "stories": ["gpt"],
+    }
+    assert (table["everyday"]["n"], table["blank"]["n"]) == (3, 6)
+    assert 2 < table["blank_bits"]["pretrained"]["gpt"]["score"] < 100
+    print_summary(found)
+    printed = capsys.readouterr().out
+    assert "blanks in stories, % exact" in printed and "linear head" not in printed
+    assert fig_comparison(found).axes
+
+
+def test_the_larger_comparison_says_what_it_needs(data, stories, tmp_path, minglm):
+    told = minglm("compare", "--data", data, "--out", tmp_path / "out", "--size", "large")
+    assert told.code == 2 and "--stories: goes with --size large" in told.err
+    told = minglm("compare", "--data", data, "--out", tmp_path / "out", "--stories", stories)
+    assert told.code == 2 and "--stories: goes with --size large" in told.err
+    large = ["compare", "--data", data, "--out", tmp_path / "out", "--size", "large", "--stories", tmp_path]
+    told = minglm(*large)
+    assert told.code == 2 and "has no file train.txt.xz" in told.err and not (tmp_path / "out").exists()
 
 
 # ---- its results -----------------------------------------------------------------------------------------

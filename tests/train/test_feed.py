@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL, Forked, thorough
 
 from minglm.cli import main
-from minglm.data.samples import TrainingBatches
+from minglm.data.samples import SampleSource, TrainingBatches, cut_sentences, cut_windows
 from minglm.errors import MinglmError
 from minglm.train import feed
 from minglm.train.config import resolve, settings_of_run
@@ -120,6 +120,45 @@ def test_a_spawned_worker_reads_the_corpus_from_its_file(shares):
         assert np.array_equal(pickle.loads(pickle.dumps(shares)).batches.source.ids, part)
     finally:
         shares.batches.source.ids = ids
+
+
+@pytest.mark.parametrize("samples", ["windows", "sentences"])
+def test_a_spawned_worker_maps_the_list_of_windows(shares, tmp_path, samples):
+    """It is sent no list, however long that is, and no cache; its steps are the same in every epoch."""
+    source = shares.batches.source
+    how = dict(settings=source.settings, sentence_ends=source.sentence_ends, seed=source.seed)
+    offsets = np.array([0, len(source.ids)])
+    windows = cut_windows(offsets, 16)
+    if samples == "sentences":
+        windows = cut_sentences(source.ids, offsets, source.sentence_ends, 16)
+    source = SampleSource(source.ids, windows, openers=source.openers, **how)
+    shares = Shares(TrainingBatches(source, 256), shares.model, 40, rank=0, size=2)
+    later = shares.batches.per_epoch + 1
+    here = [shares[step] for step in (0, 3, later)]  # fills the caches
+    sent = pickle.dumps(shares.with_windows_in(tmp_path))
+    n = len(source.windows)
+    assert n > 100 and source.windows.start[:50].tobytes() not in sent
+    assert len(sent) < len(pickle.dumps(shares)) - 20 * n  # of 27 bytes per window
+    there = pickle.loads(sent)
+    assert there.batches.source.windows.start.filename == str(tmp_path / "start.npy")
+    for step, share in zip((later, 0, 3), (here[2], *here[:2]), strict=True):
+        same_share(there[step], share)
+
+
+def test_temporary_files_of_spawned_workers_are_gone_afterwards(shares, tmp_path, monkeypatch):
+    """Whether the worker has ended or never started."""
+    monkeypatch.setattr(feed.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(feed, "start_method", lambda device: "spawn")
+    seen = []
+
+    def started(shares, steps, workers, device):
+        seen.extend(os.listdir(next(tmp_path.iterdir())))
+        raise RuntimeError("no process could start")
+
+    monkeypatch.setattr(feed, "_started", started)
+    with pytest.raises(RuntimeError, match="could start"), prepared(shares, 0, 2, 1, CPU):
+        pass
+    assert "start.npy" in seen and not [*tmp_path.iterdir()]
 
 
 # ---- who does the work -----------------------------------------------------------------------------------

@@ -1,16 +1,21 @@
 """FSDP2: sharded runs on the CPU (gloo), in processes forked from this one, which has loaded torch."""
 
 import csv
+import importlib
 import json
+import os
 import shutil
+import signal
+import socket
 
 import pytest
 import torch
-from conftest import SMALL, group, thorough
+from conftest import SMALL, Forked, dies_at, group, thorough
 
 from minglm import GLM
+from minglm.cli import main
 from minglm.errors import MinglmError
-from minglm.files.checkpoint import Checkpoints
+from minglm.files.checkpoint import Checkpoints, read_safetensors
 from minglm.train.distributed import World
 from minglm.train.sharding import check_shard, whole
 
@@ -96,3 +101,55 @@ def test_one_process_refuses_to_shard_before_it_writes_anything(minglm, text_fil
 def test_what_is_not_sharded_is_kept_as_it_is():
     state = {"state": {0: {"step": torch.ones(()), "lists": [1, None]}}, "name": "x"}
     assert whole(state, keep=True) == state
+
+
+CALLS = "rename", "replace", "link", "mkdir", "rmdir"  # of a save: each is a moment to be killed at
+
+
+@thorough
+@pytest.mark.parametrize("number", [2, 3, 4, 6, 9])
+def test_a_kill_during_a_sharded_save_loses_no_earlier_step(minglm, text_file, tmp_path, monkeypatch, number):
+    """The writing process dies at the n-th such call of its second save, and the other one is ended, too.
+
+    The run then resumes from a complete checkpoint, and ends as the run of one process does.
+    """
+    one, run = tmp_path / "one", tmp_path / "run"
+    dials = ("--train.save_every", 1, "--optimizer", "muon")
+    assert minglm(*arguments(text_file, one, *dials)).code == 0
+    group(monkeypatch, 2, arguments(text_file, run, *dials, "--shard", "--stop-at", 1))
+    before = Checkpoints(run).load_state()[1]["step"]
+    resume = ["pretrain", "--out", run, "--resume"]
+    ended = killed_at(monkeypatch, number, resume)
+    assert -signal.SIGKILL in ended and 0 not in ended
+    _, state = Checkpoints(run).load_state()  # every file is compared with its checksum
+    assert state["step"] in (before, before + 1) and before == 1
+    read_safetensors(run / "model.safetensors")
+    group(monkeypatch, 2, resume)
+    same_run(run, one)
+    assert not [path for path in run.rglob("*") if path.name.startswith((".tmp-", ".old-"))]
+
+
+def killed_at(monkeypatch, number, words):
+    """Train in two processes; the first is killed in a save, the other is ended -> exit codes."""
+    for name in ("fsdp", "checkpoint.state_dict"):
+        importlib.import_module(f"torch.distributed.{name}")
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        address = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port.getsockname()[1])
+
+    def work(rank):
+        for name, value in (dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2) | address).items():
+            monkeypatch.setenv(name, str(value))
+        plain = Checkpoints.save
+
+        def save(self, *how, **more):
+            dies_at(number, CALLS)
+            return plain(self, *how, **more)
+
+        monkeypatch.setattr(Checkpoints, "save", save)  # only the first process calls it
+        return main([*map(str, words)])
+
+    first, second = (Forked(lambda rank=rank: work(rank)) for rank in range(2))
+    code = first.wait().returncode
+    os.kill(second.pid, signal.SIGKILL)
+    return code, second.wait().returncode

@@ -7,7 +7,7 @@ from conftest import python
 from minglm.errors import MinglmError
 from minglm.viz import fig_curves, save_curves
 from minglm.viz.figures import curves
-from minglm.viz.figures.curves import extremes, smooth
+from minglm.viz.figures.curves import extremes, fig_runs, smooth
 
 COLUMNS = (
     "step,loss,lr,grad_norm,text_tokens,learned_tokens,masked,fallbacks,seconds,"
@@ -78,6 +78,26 @@ def test_panels_share_the_steps_and_name_what_they_show(tmp_path):
         fig.get_suptitle() == "run"
         and fig_curves(tmp_path / "run" / "metrics.csv", title="").get_suptitle() == ""
     )
+
+
+@pytest.mark.parametrize("width", [460, 900])
+def test_a_run_that_knows_its_peak_has_a_panel_for_the_mfu(tmp_path, width):
+    path, plain = (write_metrics(tmp_path / name, 30) for name in ("gpu", "cpu"))
+    header, *rows = path.read_text().splitlines()
+    shares = [f"{0.3 + n / 1000:.4f}" if n >= 10 else "" for n in range(len(rows))]  # resumed on a GPU
+    new = [f"{header},mfu", *(f"{row},{share}" for row, share in zip(rows, shares, strict=True))]
+    path.write_text("\n".join(new) + "\n")
+    fig = fig_curves(path, width=width)
+    drawn = lines(fig)["mfu_percent raw"].get_ydata()
+    np.testing.assert_allclose(drawn, [np.nan] * 10 + [30 + n / 10 for n in range(10, 30)])
+    assert fig.axes[-1].get_title(loc="left").startswith("MFU") and "Median MFU: 32 %" in fig.alt_text
+    texts = texts_of(fig)
+    for i, (words, box) in enumerate(texts):
+        assert all(not box.overlaps(other) for _, other in texts[:i]), words
+    assert "%" in fig.axes[-1].yaxis.get_major_ticks()[1].label1.get_text()
+    both = fig_runs([path, plain])  # one of them has none
+    assert np.isfinite(lines(both)["mfu_percent-0"].get_ydata()[10:]).all() and len(both.axes) == 5
+    assert len(fig_curves(plain).axes) == 4 and "MFU" not in fig_curves(plain).alt_text
 
 
 def test_the_alt_text_says_where_the_run_ended(tmp_path):

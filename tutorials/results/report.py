@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from textwrap import shorten
 
-from minglm.compare.plan import COUNTED
+from minglm.compare.plan import COUNTED, SIMPLE
 from minglm.compare.table import NAMES, entry
 from minglm.use.models import BOX
 from minglm.viz.figures.comparison import ABLATED, MODELS
@@ -206,6 +206,8 @@ def families(results):
     rows = []
     for use, title in TITLES.items():
         x = results["table"].get(use, {})
+        if use in SIMPLE and not x:
+            continue
         rows.append([title, *entries(x, "pretrained", MODELS, use), counted(x), *floors(x)])
         rows.append(["from random weights", *entries(x, "random", MODELS, use), "", "", "", ""])
     return table(["", *MODELS.values(), "counting words", "chance", "majority", "copying"], rows)

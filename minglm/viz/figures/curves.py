@@ -20,6 +20,8 @@ HELD_OUT = {
     "held_out_sentence": "sentence",
     "held_out_document": "document",
 }
+# one panel each; the second only where the trainer knew the hardware's peak
+SPEEDS = {"tokens_per_second": "text tokens per second", "mfu_percent": "MFU, share of the peak FLOP rate"}
 # Markers and dashes differ first, colours (Okabe and Ito's) second, for colour-blind readers.
 STYLES = {"all": ("o", "-"), "token": ("s", "--"), "sentence": ("^", "-."), "document": ("D", ":")}
 LINES = {
@@ -45,7 +47,9 @@ MOST_POINTS = 20_000  # of a raw line; of a longer run only the extremes of shor
 def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
     """Draw loss, held-out losses, learning rate, gradient norm and speed over the steps of a run. -> Figure
 
-    width: in pixels at 100 dpi (default 900); the height is 700. fig.alt_text describes it in words.
+    A run on hardware whose peak is known has a panel for the MFU, the share of that peak that it used, too.
+    width: in pixels at 100 dpi (default 900); the height is 700, or 800 with the MFU. fig.alt_text
+    describes it in words.
     """
     colours, width = look(theme) | LINES[theme], width_in_pixels(width)
     path = Path(metrics_csv_path)
@@ -54,7 +58,8 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
         raise MinglmError(f"{path}: no step is written there yet")
     title = path.resolve().parent.name if title is None else title
 
-    fig, (loss, lr, norm, speed) = four_panels(title, colours, width)
+    used = np.isfinite(metrics["mfu"]).any()
+    fig, (loss, lr, norm, *speeds) = panels(title, colours, width, used)
     step = metrics["step"]
     label = f"training {last(smooth(metrics['loss'])):.2f}"
     handles = [noisy_line(loss, step, metrics["loss"], colours["training"], label)]
@@ -71,9 +76,10 @@ def fig_curves(metrics_csv_path, *, title=None, theme="light", width=None):
     lr.plot(step, metrics["lr"], color=colours["training"], linewidth=1.6, marker=dot(step), gid="lr")
     in_logs = spread(metrics["grad_norm"]) > 10
     noisy_line(norm, step, metrics["grad_norm"], colours["training"], gid="grad_norm", in_logs=in_logs)
-    noisy_line(speed, step, metrics["tokens_per_second"], colours["training"], gid="tokens_per_second")
-    scales((lr, norm, speed), step, in_logs, width)
-    speed.set_xlabel("step", color=colours["ink"])
+    for ax, column in zip(speeds, SPEEDS, strict=False):
+        noisy_line(ax, step, metrics[column], colours["training"], gid=column)
+    scales((lr, norm, *speeds), step, in_logs, width)
+    speeds[-1].set_xlabel("step", color=colours["ink"])
     fig.alt_text = in_words(metrics, title)
     return fig
 
@@ -89,7 +95,8 @@ def fig_runs(paths, *, theme="light", width=None):
         runs = {str(Path(path).parent): read_metrics(path) for path in paths}
     if empty := [name for name, metrics in runs.items() if not len(metrics["step"])]:
         raise MinglmError(f"{empty[0]}: no step is written there yet")
-    fig, (loss, lr, norm, speed) = four_panels(f"{len(runs)} runs", colours, width)
+    used = any(np.isfinite(metrics["mfu"]).any() for metrics in runs.values())
+    fig, (loss, lr, norm, *speeds) = panels(f"{len(runs)} runs", colours, width, used)
     handles, words = [], []
     in_logs = max(spread(metrics["grad_norm"]) for metrics in runs.values()) > 10
     for n, (name, metrics) in enumerate(runs.items()):
@@ -102,25 +109,27 @@ def fig_runs(paths, *, theme="light", width=None):
         marks |= dict(markevery=max(1, seen.sum() // 12))
         loss.plot(step[seen], metrics["held_out"][seen], MARKS[n % len(MARKS)], gid=f"held_out-{n}", **marks)
         lr.plot(step, metrics["lr"], gid=f"lr-{n}", **how)
-        for ax, column in ((norm, "grad_norm"), (speed, "tokens_per_second")):
+        for ax, column in zip((norm, *speeds), ("grad_norm", *SPEEDS), strict=False):
             ax.plot(step, running_mean(metrics[column], in_logs and ax is norm), gid=f"{column}-{n}", **how)
         held_out = f", held out {held:.2f}" if math.isfinite(held) else ""
         words.append(f"{name}: {step[-1]:,.0f} steps, training loss {end:.2f}{held_out}")
     legend_above(loss, handles, colours, width)
-    scales((lr, norm, speed), max((metrics["step"] for metrics in runs.values()), key=len), in_logs, width)
-    speed.set_xlabel("step; marks in the first panel: held-out loss", color=colours["ink"])
+    scales((lr, norm, *speeds), max((metrics["step"] for metrics in runs.values()), key=len), in_logs, width)
+    speeds[-1].set_xlabel("step; marks in the first panel: held-out loss", color=colours["ink"])
     fig.alt_text = f"Training curves of {len(runs)} runs, in nats per token at the end. {'; '.join(words)}."
     return fig
 
 
-def four_panels(title, colours, width):
-    """Return a Figure and its four axes: loss, learning rate, gradient norm and speed over the same steps."""
-    fig = Figure(figsize=(width / DPI, 7), dpi=DPI, layout="constrained", facecolor=colours["back"])
+def panels(title, colours, width, used):
+    """Return a Figure and its axes: loss, learning rate, gradient norm, speed, and (used) MFU over steps."""
+    fig = Figure(
+        figsize=(width / DPI, 8 if used else 7), dpi=DPI, layout="constrained", facecolor=colours["back"]
+    )
     fig.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
-    axes = fig.subplots(4, 1, sharex=True, height_ratios=[3.4, 1, 1, 1])
+    names = ("loss, nats per token", "learning rate", "gradient norm", *list(SPEEDS.values())[: 1 + used])
+    axes = fig.subplots(len(names), 1, sharex=True, height_ratios=[3.4, *[1] * (len(names) - 1)])
     if title:
         fig.suptitle(title, x=0.01, ha="left", color=colours["ink"], fontsize=13, fontweight="bold")
-    names = ("loss, nats per token", "learning rate", "gradient norm", "text tokens per second")
     for ax, name in zip(axes, names, strict=True):
         style_axes(ax, name, colours)
     return fig, axes
@@ -137,20 +146,22 @@ def legend_above(ax, handles, colours, width):
 
 def scales(axes, step, in_logs, width):
     """Set limits and number formats of the lower panels. step: of the longest run."""
-    lr, norm, speed = axes
-    for ax in (lr, speed) if in_logs else axes:
+    lr, norm, *speeds = axes
+    for ax in (lr, *speeds) if in_logs else axes:
         ax.set_ylim(0, max(ax.get_ylim()[1], 1e-12) * 1.08)
     if in_logs:
         norm.set_yscale("log")
         norm.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         norm.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lr.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    speed.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    for ax, form in zip(speeds, ("{:,.0f}", "{:.3g} %"), strict=False):
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _, form=form: form.format(value)))
     ticks = MaxNLocator(8 if width >= 600 else 5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-    speed.xaxis.set_major_locator(ticks)
+    last_axis = speeds[-1]
+    last_axis.xaxis.set_major_locator(ticks)
     if len(step) == 1:
-        speed.set_xlim(step[0] - 1, step[0] + 1)
-    speed.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        last_axis.set_xlim(step[0] - 1, step[0] + 1)
+    last_axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def save_curves(run_dir):
@@ -165,9 +176,9 @@ def save_curves(run_dir):
 
 
 def read_metrics(path):
-    """Read metrics.csv as {column: (steps,) floats}, nan for empty fields; "tokens_per_second" is added.
+    """Read metrics.csv as {column: (steps,) floats}, nan for empty fields.
 
-    An incomplete last line is left out.
+    "tokens_per_second" and "mfu_percent" are added. An incomplete last line is left out.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -190,9 +201,10 @@ def read_metrics(path):
             expected = f"one number for each of the {len(header)} columns"
             raise MinglmError(f"{path}: line {i + 2} is not {expected}") from None
     never = np.full(len(rows), np.nan)
-    metrics = dict.fromkeys(HELD_OUT, never) | dict(zip(header, table.T, strict=True))
+    metrics = dict.fromkeys((*HELD_OUT, "mfu"), never) | dict(zip(header, table.T, strict=True))
     seconds = np.where(metrics["seconds"] > 0, metrics["seconds"], np.nan)
     metrics["tokens_per_second"] = metrics["text_tokens"] / seconds
+    metrics["mfu_percent"] = 100 * metrics["mfu"]
     return metrics
 
 
@@ -291,6 +303,7 @@ def in_words(metrics, title):
         ("lr", "Largest learning rate: {:.3g}.", np.max),
         ("grad_norm", "Median gradient norm: {:.3g}.", np.median),
         ("tokens_per_second", "Median speed: {:,.0f} text tokens per second.", np.median),
+        ("mfu_percent", "Median MFU: {:.3g} %.", np.median),
     ):
         values = metrics[column][np.isfinite(metrics[column])]
         if len(values):
