@@ -2,7 +2,7 @@
 //
 //   block    128 query rows of one sample and head: four warps with 32 rows each
 //   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial
-//            ones; K and V of the next tile are being copied while this one is computed
+//            ones; meanwhile the next ones are being copied (KeyTiles in tiles.cuh)
 //   lane     parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
 //
 //   S = Q K^T    m' = max(m, rowmax S)    P = 2^(c (S - m'))    with c = scale log2 e
@@ -14,6 +14,8 @@
 // forward_few_kernel is for few rows with many keys, as in generation with a cache. Its block owns 16 rows,
 // and its warps share each tile's keys instead of the rows; at the end the four results become one.
 #pragma once
+#include <type_traits>
+
 #include "mma.cuh"
 
 namespace minglm {
@@ -25,7 +27,9 @@ struct ForwardShape {
     static constexpr int sixteens = 2;  // of rows, per warp: each matrix of K and V that it loads serves two
     static constexpr int rows = threads / 32 * 16 * sixteens;
     static constexpr int keys = 64;
-    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+    static constexpr int stages = D <= 64 ? 2 : 1;  // what leaves room for two blocks on a multiprocessor
+    using Tiles = KeyTiles<threads, keys, D, stages>;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + Tiles::bytes;
 };
 
 template <int D>
@@ -33,7 +37,8 @@ struct FewShape {
     static constexpr int threads = 128, rows = 16;
     static constexpr int keys = D <= 64 ? 128 : 64;  // what keeps most bytes under way in 99 KiB
     static constexpr int warp_keys = keys / 4;
-    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+    using Tiles = KeyTiles<threads, keys, D, 2>;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + Tiles::bytes;
 };
 
 // What a warp computes: 16 SIXTEENS rows, with KEYS keys of each tile of TILE keys.
@@ -79,12 +84,12 @@ struct Forward {
         }
     }
 
-    // The keys from row `first` of a tile on; `begin` is the number of the first of them. `row` is the warp's
-    // first in the tile of Q.
-    template <bool PARTIAL, int ROWS>
-    __device__ __forceinline__ void visit(const SharedTile<ROWS, D>& q_tile, int row, const KeyTile& k,
-                                          const KeyTile& v, int begin, int first = 0) {
-        float s[SIXTEENS][KEYS / 8][4] = {};
+    using Scores = float[SIXTEENS][KEYS / 8][4];
+
+    // S += Q K^T for the keys from row `first` of a tile on; `row` is the warp's first in the tile of Q.
+    template <int ROWS>
+    __device__ __forceinline__ void scores(Scores& s, const SharedTile<ROWS, D>& q_tile, int row,
+                                           const KeyTile& k, int first = 0) {
 #pragma unroll
         for (int d = 0; d < D / 16; ++d) {
             if constexpr (!HOLD_Q)
@@ -101,6 +106,11 @@ struct Forward {
                 }
             }
         }
+    }
+
+    // The softmax of S, and O += P V; `begin` is the number of the first of these keys. S becomes P.
+    template <bool PARTIAL>
+    __device__ __forceinline__ void add_values(Scores& s, const KeyTile& v, int begin, int first = 0) {
 #pragma unroll
         for (int x = 0; x < SIXTEENS; ++x)
 #pragma unroll
@@ -164,32 +174,25 @@ template <int D, class T>
 __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(AttentionProblem p) {
     using Shape = ForwardShape<D>;
     constexpr int ROWS = Shape::rows, KEYS = Shape::keys, SIXTEENS = Shape::sixteens;
-    const int64_t head = blockIdx.y;
     // the last rows of a sample see the most keys, so they start first
-    const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
-    const Sample sample = sample_of(p, place.sample);
-    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
-    if (begin >= len_q) return;
-
-    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const OwnRows own(p, gridDim.x - 1 - blockIdx.x, ROWS);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int64_t head = own.head;
+    const int begin = own.begin, len_q = own.len_q;
     const int full = full_tiles(sample.first_row + begin, sample, KEYS);
-    const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
+    const int tiles = visited_tiles(sample.first_row + own.last, sample, KEYS);
 
-    unsigned char* shared = shared_memory();
-    const SharedTile<ROWS, D> q_tile{shared};
-    using KeyTile = SharedTile<KEYS, D>;
-    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
-    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
-    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
-    auto fetch = [&](int j) {
-        if (j < tiles) {
-            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
-            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
-        }
+    const SharedTile<ROWS, D> q_tile{shared_memory()};
+    const typename Shape::Tiles keys(q_tile.memory + q_tile.bytes, p, sample, head);
+    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
+    constexpr bool BOTH = Shape::stages == 2;
+    auto fetch_next = [&](int j) {
+        if (j < tiles) keys.fetch_k(j);
+        if (j < tiles && BOTH) keys.fetch_v(j);
         commit_copies();
     };
-    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, sample.len_q, head), begin);
-    fetch(0);
+    fetch_next(0);
     wait_copies<0>();
     __syncthreads();
 
@@ -201,20 +204,29 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     // Of the block's tiles, a warp computes those that its own last row sees; none without a row of its own.
     const int mine = tiles_of_warp(begin + row, 16 * SIXTEENS, sample, KEYS);
 
-    // One barrier per tile: after it, tile j has arrived for all threads, and none still reads tile j - 1.
+    // After a barrier, what has been waited for has arrived for all threads, and none still reads what was
+    // used before it: that place can be filled again.
+    auto step = [&](int j, auto partial, bool computes) {
+        wait_copies<0>();
+        __syncthreads();
+        if constexpr (BOTH) {
+            fetch_next(j + 1);
+        } else {
+            keys.fetch_v(j);
+            commit_copies();
+        }
+        float s[SIXTEENS][KEYS / 8][4] = {};
+        if (computes) state.scores(s, q_tile, row, keys.k_tile(j));
+        if constexpr (!BOTH) {
+            wait_copies<0>();
+            __syncthreads();
+            fetch_next(j + 1);
+        }
+        if (computes) state.template add_values<partial.value>(s, keys.v_tile(j), j * KEYS);
+    };
     int j = 0;
-    for (; j < full; ++j) {
-        wait_copies<0>();
-        __syncthreads();
-        fetch(j + 1);
-        if (begin + row < len_q) state.template visit<false>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
-    }
-    for (; j < tiles; ++j) {
-        wait_copies<0>();
-        __syncthreads();
-        fetch(j + 1);
-        if (j < mine) state.template visit<true>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
-    }
+    for (; j < full; ++j) step(j, std::false_type(), begin + row < len_q);
+    for (; j < tiles; ++j) step(j, std::true_type(), j < mine);
 
 #pragma unroll
     for (int x = 0; x < SIXTEENS; ++x) {
@@ -241,27 +253,19 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
     using Shape = FewShape<D>;
     constexpr int ROWS = Shape::rows, KEYS = Shape::keys;
     constexpr int WARP_KEYS = Shape::warp_keys, WARPS = KEYS / WARP_KEYS;
-    const int64_t head = blockIdx.y;
-    const Place place = place_of(blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
-    const Sample sample = sample_of(p, place.sample);
-    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
-    if (begin >= len_q) return;
-
-    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
-    const int seen = keys_seen(sample, last);
+    const OwnRows own(p, blockIdx.x, ROWS);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int64_t head = own.head;
+    const int begin = own.begin, len_q = own.len_q;
+    const int seen = keys_seen(sample, own.last);
     const int tiles = (seen + KEYS - 1) / KEYS;
 
-    unsigned char* shared = shared_memory();
-    const SharedTile<ROWS, D> q_tile{shared};
-    using KeyTile = SharedTile<KEYS, D>;
-    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
-    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
-    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    const SharedTile<ROWS, D> q_tile{shared_memory()};
+    unsigned char* const rest = q_tile.memory + q_tile.bytes;
+    const typename Shape::Tiles keys(rest, p, sample, head);
     auto fetch = [&](int j) {
-        if (j < tiles) {
-            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
-            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
-        }
+        if (j < tiles) keys.fetch_k(j), keys.fetch_v(j);
         commit_copies();
     };
     const int warp = warp_id(), g = lane_id() / 4, t = lane_id() % 4;
@@ -281,12 +285,14 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j * KEYS + mine < seen)
-            state.template visit<true>(q_tile, 0, k_tile(j), v_tile(j), j * KEYS + mine, mine);
+        if (j * KEYS + mine >= seen) continue;
+        float s[1][WARP_KEYS / 8][4] = {};
+        state.scores(s, q_tile, 0, keys.k_tile(j), mine);
+        state.template add_values<true>(s, keys.v_tile(j), j * KEYS + mine, mine);
     }
 
     // The results of all warps, in the place of the tiles: o, a row's maximum, and its sum.
-    float* all_o = reinterpret_cast<float*>(shared + q_tile.bytes);
+    float* all_o = reinterpret_cast<float*>(rest);
     float *all_m = all_o + WARPS * ROWS * D, *all_l = all_m + WARPS * ROWS;
     __syncthreads();  // no warp still reads the last tile
 #pragma unroll
