@@ -12,7 +12,9 @@
 // P never leaves the registers: it is C of the first product and A of the second. There is no dropout.
 //
 // forward_few_kernel is for few rows with many keys, as in generation with a cache. Its block owns 16 rows,
-// and its warps share each tile's keys instead of the rows; at the end the four results become one.
+// and its warps share each tile's keys instead of the rows; at the end the four results become one. If there
+// are too few such blocks for the GPU, several share the tiles of the same rows, and combine_kernel makes one
+// result of theirs, in the order of the keys: results repeat bit for bit.
 #pragma once
 #include <type_traits>
 
@@ -248,6 +250,38 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     }
 }
 
+// How blocks share the tiles of 16 rows: each takes `each` tiles, the last one what is left.
+struct Shares {
+    int tiles, each;
+
+    __device__ __forceinline__ Shares(int seen, int keys, int splits)
+        : tiles((seen + keys - 1) / keys), each((tiles + splits - 1) / splits) {}
+
+    __device__ __forceinline__ int begin(int share) const { return share * each; }
+    __device__ __forceinline__ int end(int share) const {
+        return tiles < (share + 1) * each ? tiles : (share + 1) * each;
+    }
+    __device__ __forceinline__ int count() const { return each ? (tiles + each - 1) / each : 0; }
+};
+
+// What each share of a row leaves for combine_kernel: O and l of its keys, relative to 2^base.
+template <int D>
+struct Parts {
+    float *o, *sums;
+    int64_t rows, queries;
+
+    __device__ __forceinline__ explicit Parts(const AttentionProblem& p)
+        : o(p.parts), sums(o + p.splits * p.heads * p.queries * D), rows(p.heads * p.queries),
+          queries(p.queries) {}
+
+    __device__ __forceinline__ float* o_of(int share, int64_t head, int64_t row) const {
+        return o + (share * rows + head * queries + row) * D;
+    }
+    __device__ __forceinline__ float* base_and_l(int share, int64_t head, int64_t row) const {
+        return sums + (share * rows + head * queries + row) * 2;
+    }
+};
+
 template <int D, class T>
 __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(AttentionProblem p) {
     using Shape = FewShape<D>;
@@ -258,8 +292,11 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
     const Sample& sample = own.sample;
     const int64_t head = own.head;
     const int begin = own.begin, len_q = own.len_q;
-    const int seen = keys_seen(sample, own.last);
-    const int tiles = (seen + KEYS - 1) / KEYS;
+    const int seen = keys_seen(sample, own.last), share = blockIdx.z;
+    const Shares shares(seen, KEYS, gridDim.z);
+    const int first = shares.begin(share);
+    const int tiles = shares.end(share);
+    if (share > 0 && first >= tiles) return;
 
     const SharedTile<ROWS, D> q_tile{shared_memory()};
     unsigned char* const rest = q_tile.memory + q_tile.bytes;
@@ -270,7 +307,7 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
     };
     const int warp = warp_id(), g = lane_id() / 4, t = lane_id() % 4;
     if (warp < ROWS / 8) copy_tile<ROWS * 4>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
-    fetch(0);
+    fetch(first);
     wait_copies<0>();
     __syncthreads();
     if (p.scale <= 0) {
@@ -281,7 +318,7 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
     state.start(p, sample, q_tile, begin, 0);
 
     const int mine = warp * WARP_KEYS;  // of each tile
-    for (int j = 0; j < tiles; ++j) {
+    for (int j = first; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
@@ -322,6 +359,17 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
 #pragma unroll
             for (int i = 0; i < 8; ++i) o[i] += shrink * all_o[at * D + column + i];
         }
+        if (gridDim.z > 1) {
+            const Parts<D> parts(p);
+            float* const to = parts.o_of(share, head, sample.first_q + r) + column;
+#pragma unroll
+            for (int i = 0; i < 8; i += 4)
+                store16(to + i, make_uint4(__float_as_uint(o[i]), __float_as_uint(o[i + 1]),
+                                           __float_as_uint(o[i + 2]), __float_as_uint(o[i + 3])));
+            float* const sums = parts.base_and_l(share, head, sample.first_q + r);
+            if (column == 0) sums[0] = state.c * top, sums[1] = l;
+            continue;
+        }
         const float inverse = l == 0 ? 0 : 1 / l;
         if (column == 0)
             static_cast<float*>(p.lse)[head * p.queries + sample.first_q + r] =
@@ -333,6 +381,57 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
                     ((sample.first_q + r) * p.out.row + head * p.out.head + column) * 2,
                 make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
     }
+}
+
+struct CombineShape {
+    static constexpr int threads = 128, warps = threads / 32;
+    static constexpr int most_splits = 32;  // a lane for each
+};
+
+// A warp per row: lane z weighs share z, then each lane sums four columns over all shares.
+template <int D, class T>
+__global__ void __launch_bounds__(CombineShape::threads) combine_kernel(AttentionProblem p) {
+    constexpr int ROWS = FewShape<D>::rows, KEYS = FewShape<D>::keys;
+    const OwnRows own(p, blockIdx.x * CombineShape::warps + warp_id(), 1);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int row = own.begin, lane = lane_id();
+    const int group_end = row / ROWS * ROWS + ROWS;  // of the rows that were in one block with this one
+    const int seen = keys_seen(sample, (group_end < own.len_q ? group_end : own.len_q) - 1);
+    const int count = Shares(seen, KEYS, static_cast<int>(p.splits)).count();
+
+    const Parts<D> parts(p);
+    const int64_t at = sample.first_q + row;
+    float base = -INF, l = 0;
+    if (lane < count) {
+        const float* sums = parts.base_and_l(lane, own.head, at);
+        base = sums[0], l = sums[1];
+    }
+    float top = base;
+#pragma unroll
+    for (int other = 16; other; other /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, other));
+    const float weight = lane < count ? exp2_fast(base - top) : 0;
+    l *= weight;
+#pragma unroll
+    for (int other = 16; other; other /= 2) l += __shfl_xor_sync(0xffffffffu, l, other);
+
+    float o[4] = {};
+#pragma unroll 4
+    for (int share = 0; share < count; ++share) {
+        const float factor = __shfl_sync(0xffffffffu, weight, share);
+        if (lane >= D / 4) continue;
+        const uint4 x = load16(parts.o_of(share, own.head, at) + lane * 4);
+        o[0] += factor * __uint_as_float(x.x), o[1] += factor * __uint_as_float(x.y);
+        o[2] += factor * __uint_as_float(x.z), o[3] += factor * __uint_as_float(x.w);
+    }
+    const float inverse = l == 0 ? 0 : 1 / l;
+    if (lane == 0)
+        static_cast<float*>(p.lse)[own.head * p.queries + at] = l == 0 ? -INF : LN_2 * (top + log2f(l));
+    if (lane >= D / 4) return;
+    const int64_t number = at * p.out.row + own.head * p.out.head + lane * 4;
+    uint32_t* const out = static_cast<uint32_t*>(p.out.data) + number / 2;
+    out[0] = pack<T>(o[0] * inverse, o[1] * inverse);
+    out[1] = pack<T>(o[2] * inverse, o[3] * inverse);
 }
 
 }  // namespace MINGLM_DEVICE

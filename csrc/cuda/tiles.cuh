@@ -128,8 +128,8 @@ struct OwnRows {
 };
 
 // The tiles of K and V that a block visits, in STAGES places of shared memory. With two places, the next K
-// and V are being copied while this tile is computed. With one, V is being copied while Q K^T is computed, and
-// the next K during P V: half the memory for one barrier more.
+// and V are being copied while this tile is computed. With one, V is being copied while Q K^T is computed,
+// and the next K during P V: half the memory for one barrier more.
 template <int THREADS, int KEYS, int D, int STAGES>
 struct KeyTiles {
     using Tile = SharedTile<KEYS, D>;
