@@ -37,6 +37,11 @@ struct AttentionProblem {
     Rows q, k, v, out;
     void* lse;  // (heads, queries), float32; float64 if the inputs are
 
+    // Forward of csrc/cuda only. If `parts` is not null, `splits` blocks share the keys of each row and leave
+    // their results in parts_size(p, splits) numbers there (cuda/launch.h).
+    int64_t splits;
+    float* parts;
+
     // Backward only. The caller sets the gradients of keys outside every sample to 0.
     Rows grad_out, grad_q, grad_k, grad_v;
     float* delta;  // (heads, queries), workspace of backward; csrc/cuda only

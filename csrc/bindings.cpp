@@ -99,6 +99,8 @@ public:
         return p;
     }
 
+    const AttentionProblem& sizes() const { return p_; }
+
     Rows contiguous(Address x) const { return {pointer(x), p_.heads * p_.head_dim, p_.head_dim}; }
 
 private:
@@ -114,6 +116,16 @@ AttentionProblem with_gradients(const Problem& problem, AttentionProblem p, MING
     p.grad_q = problem.contiguous(grad_q), p.grad_k = problem.contiguous(grad_k),
     p.grad_v = problem.contiguous(grad_v);
     p.delta = static_cast<float*>(pointer(delta));
+    return p;
+}
+
+// The addresses of a forward pass whose keys are shared by several blocks: 1, 0 if they are not.
+#define MINGLM_PARTS int splits, Address parts
+
+AttentionProblem with_parts(AttentionProblem p, MINGLM_PARTS) {
+    if (splits < 1 || splits > 32 || (splits > 1 && !parts))
+        refuse("splits", std::to_string(splits) + "; 1 to 32 is accepted, and memory for the parts");
+    p.splits = splits, p.parts = static_cast<float*>(pointer(splits > 1 ? parts : 0));
     return p;
 }
 
@@ -155,14 +167,19 @@ void check_served(const std::string& refusal) {
 }
 
 #ifdef MINGLM_CUDA
+std::pair<int, int64_t> cuda_splits(const Problem& problem, int multiprocessors) {
+    const int splits = cuda::splits(problem.sizes(), multiprocessors);
+    return {splits, cuda::parts_size(problem.sizes(), splits)};
+}
+
 std::pair<int, std::string> cuda_devices() {
     std::string why;
     const int count = cuda::devices(why);
     return {count, why};
 }
 
-void cuda_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS) {
-    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+void cuda_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS, MINGLM_PARTS) {
+    const AttentionProblem p = with_parts(problem.at(scale, q, k, v, out, lse), splits, parts);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::forward(p, pointer(stream)), "CUDA");
@@ -170,10 +187,11 @@ void cuda_forward(const Problem& problem, int device, Address stream, int sm, MI
 
 #ifdef MINGLM_HOPPER
 // What the kernel for Hopper cannot serve, or serves slowly, goes to the one before it.
-void cuda_hopper_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS) {
+void cuda_hopper_forward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS,
+                         MINGLM_PARTS) {
     const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
     if (!cuda::hopper_refusal(p, sm).empty() || !cuda::hopper_pays(p))
-        return cuda_forward(problem, device, stream, sm, scale, q, k, v, out, lse);
+        return cuda_forward(problem, device, stream, sm, scale, q, k, v, out, lse, splits, parts);
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::hopper_forward(p, pointer(stream)), "CUDA");
@@ -193,6 +211,11 @@ void cuda_backward(const Problem& problem, int device, Address stream, int sm, M
 #ifdef MINGLM_EMULATED
 constexpr int EMULATED_SM = 80;
 
+std::pair<int, int64_t> emulated_splits(const Problem& problem, int multiprocessors) {
+    const int splits = emulated::splits(problem.sizes(), multiprocessors);
+    return {splits, emulated::parts_size(problem.sizes(), splits)};
+}
+
 void check_emulated(const std::string& wrong) {
     check(wrong.empty() || emulated::last_report().empty() ? wrong : emulated::last_report(),
           "the emulated GPU");
@@ -205,14 +228,15 @@ void prepare_emulated(const AttentionProblem& p, const std::string& schedule, in
     emulated::set_schedule(emulated::parse_schedule(schedule, threads));
 }
 
-void emulated_forward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS) {
-    const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
+void emulated_forward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
+                      MINGLM_PARTS) {
+    const AttentionProblem p = with_parts(problem.at(scale, q, k, v, out, lse), splits, parts);
     prepare_emulated(p, schedule, threads);
     check_emulated(emulated::forward(p, nullptr));
 }
 
-void emulated_hopper_forward(const Problem& problem, const std::string& schedule, int threads,
-                             MINGLM_INPUTS) {
+void emulated_hopper_forward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
+                             int, Address) {
     const AttentionProblem p = problem.at(scale, q, k, v, out, lse);
     check_served(emulated::hopper_refusal(p, 90));
     prepare_emulated(p, schedule, threads);
@@ -292,12 +316,16 @@ PYBIND11_MODULE(_C, m) {
 
     // csrc/cuda on a GPU, if nvcc compiled it. Addresses are in the device's memory; stream: a cudaStream_t
     // of that device; sm: its compute capability, 80 for 8.0. Backward also writes to delta, (heads, queries)
-    // float32.
+    // float32, and forward with splits > 1 to parts.
+    constexpr const char* SPLITS =
+        "For so many multiprocessors: how many blocks share the keys of a row, and the float32 in parts.";
 #ifdef MINGLM_CUDA
     m.attr("cuda_built") = true;
     m.def("cuda_devices", &cuda_devices, "The number of GPUs that the driver shows, and why if it is 0.");
     m.def("cuda_capability", &cuda::capability, py::arg("device"),
           "80 for 8.0; 0 if that cannot be determined.");
+    m.def("cuda_multiprocessors", &cuda::multiprocessors, py::arg("device"));
+    problem.def("cuda_splits", &cuda_splits, SPLITS);
     problem.def("cuda_forward", &cuda_forward, release_gil());
     problem.def("cuda_backward", &cuda_backward, release_gil());
 #ifdef MINGLM_HOPPER
@@ -315,6 +343,7 @@ PYBIND11_MODULE(_C, m) {
     // The same sources, run on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
 #ifdef MINGLM_EMULATED
     m.attr("emulated_built") = true;
+    problem.def("emulated_splits", &emulated_splits, SPLITS);
     problem.def("emulated_forward", &emulated_forward, release_gil());
     problem.def("emulated_backward", &emulated_backward, release_gil());
     problem.def("emulated_hopper_forward", &emulated_hopper_forward, release_gil());

@@ -11,14 +11,13 @@
 This module can be imported without the compiled extension; `has_kernel` then says why nothing runs.
 """
 
-import functools
 import os
 
 import torch
 from torch.autograd import forward_ad
 
 from .errors import MinglmError
-from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS
+from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS, capability, multiprocessors
 from .kernel.extension import constant_when_compiled as constant_when_compiled
 from .kernel.extension import cuda as cuda
 from .kernel.extension import why_no_gpu as why_no_gpu
@@ -233,16 +232,23 @@ class Problem:
         if version:  # what follows is a schedule of the emulator
             rung = rung.removeprefix(HOPPER).removeprefix(":") or "in-order"
         self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
+        # few rows with many keys: so many blocks of a GPU share the keys of each row, and leave parts
+        splits = getattr(native, f"{place}_splits") if self.has_delta else None
+        self.splits, parts = splits(multiprocessors(self.gpu)) if splits else (1, 0)
         self.lengths, self.rung, self.has_room = lengths, rung, lengths.tensors[3] is not None
         # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
         like = dict(dtype=q.dtype, device=q.device)
         self.out, self.grad_k = (torch.empty(1, **like).expand(x.shape) for x in (q, k))
+        self.parts = torch.empty(1, dtype=torch.float32, device=q.device).expand(parts)
         self.lse = torch.empty(1, dtype=lse_dtype(q), device=q.device).expand(q.shape[1], q.shape[0])
 
     def forward(self, q, k, v, scale):
         """The output (Nq, H, D) and the log-sum-exp (H, Nq)."""
         out, lse = torch.empty_like(self.out), torch.empty_like(self.lse)
-        addresses = q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()
+        addresses = [q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()]
+        if self.has_delta:
+            parts = torch.empty_like(self.parts)  # subtle: it must outlive the call
+            addresses += [self.splits, parts.data_ptr()]
         self.call(self.native_forward, scale, *addresses)
         return out, lse
 
@@ -276,13 +282,6 @@ class Problem:
                 run(self.gpu.index, stream.cuda_stream, capability(self.gpu.index), *rest)
         except ValueError as error:  # the extension checks the values of the lengths
             raise MinglmError(str(error)) from None
-
-
-@functools.cache
-def capability(index):
-    """The compute capability of a GPU, e.g. 90 for 9.0."""
-    major, minor = torch.cuda.get_device_capability(index)
-    return 10 * major + minor
 
 
 class _Attention(torch.autograd.Function):

@@ -140,28 +140,19 @@ template <int D, class T>
 __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(AttentionProblem p) {
     using Shape = BackwardShape<D>;
     constexpr int ROWS = Shape::own, KEYS = Shape::walked;
-    const int64_t head = blockIdx.y;
-    const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
-    const Sample sample = sample_of(p, place.sample);
-    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
-    if (begin >= len_q) return;
-
-    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const OwnRows own(p, gridDim.x - 1 - blockIdx.x, ROWS);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int64_t head = own.head;
+    const int begin = own.begin, len_q = own.len_q;
     const int full = full_tiles(sample.first_row + begin, sample, KEYS);
-    const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
+    const int tiles = visited_tiles(sample.first_row + own.last, sample, KEYS);
 
-    unsigned char* shared = shared_memory();
     using OwnTile = SharedTile<ROWS, D>;
-    using KeyTile = SharedTile<KEYS, D>;
-    const OwnTile q_tile{shared}, grad_tile{shared + OwnTile::bytes};
-    auto k_tile = [&](int j) { return KeyTile{shared + 2 * OwnTile::bytes + j % 2 * Shape::stage_bytes}; };
-    auto v_tile = [&](int j) { return KeyTile{k_tile(j).memory + KeyTile::bytes}; };
-    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    const OwnTile q_tile{shared_memory()}, grad_tile{q_tile.memory + OwnTile::bytes};
+    const KeyTiles<Shape::threads, KEYS, D, 2> keys(q_tile.memory + 2 * OwnTile::bytes, p, sample, head);
     auto fetch = [&](int j) {
-        if (j < tiles) {
-            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
-            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
-        }
+        if (j < tiles) keys.fetch_k(j), keys.fetch_v(j);
         commit_copies();
     };
     copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
@@ -213,13 +204,13 @@ __global__ void __launch_bounds__(BackwardShape<D>::threads) grad_q_kernel(Atten
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (begin + row < len_q) state.template visit<false>(k_tile(j), v_tile(j), j * KEYS);
+        if (begin + row < len_q) state.template visit<false>(keys.k_tile(j), keys.v_tile(j), j * KEYS);
     }
     for (; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j < mine) state.template visit<true>(k_tile(j), v_tile(j), j * KEYS);
+        if (j < mine) state.template visit<true>(keys.k_tile(j), keys.v_tile(j), j * KEYS);
     }
     const int r = begin + row;
     const float scale = static_cast<float>(p.scale);

@@ -2,7 +2,7 @@
 //
 //   block    128 query rows of one sample and head: four warps with 32 rows each
 //   loop     tiles of 64 keys: first those that every row of the block sees, without a mask, then the partial
-//            ones; K and V of the next tile are being copied while this one is computed
+//            ones; meanwhile the next ones are being copied (KeyTiles in tiles.cuh)
 //   lane     parts of the rows g and g + 8 of each 16 (mma.cuh): their scores, their share of O, m and l
 //
 //   S = Q K^T    m' = max(m, rowmax S)    P = 2^(c (S - m'))    with c = scale log2 e
@@ -12,8 +12,12 @@
 // P never leaves the registers: it is C of the first product and A of the second. There is no dropout.
 //
 // forward_few_kernel is for few rows with many keys, as in generation with a cache. Its block owns 16 rows,
-// and its warps share each tile's keys instead of the rows; at the end the four results become one.
+// and its warps share each tile's keys instead of the rows; at the end the four results become one. If there
+// are too few such blocks for the GPU, several share the tiles of the same rows, and combine_kernel makes one
+// result of theirs, in the order of the keys: results repeat bit for bit.
 #pragma once
+#include <type_traits>
+
 #include "mma.cuh"
 
 namespace minglm {
@@ -25,7 +29,9 @@ struct ForwardShape {
     static constexpr int sixteens = 2;  // of rows, per warp: each matrix of K and V that it loads serves two
     static constexpr int rows = threads / 32 * 16 * sixteens;
     static constexpr int keys = 64;
-    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+    static constexpr int stages = D <= 64 ? 2 : 1;  // what leaves room for two blocks on a multiprocessor
+    using Tiles = KeyTiles<threads, keys, D, stages>;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + Tiles::bytes;
 };
 
 template <int D>
@@ -33,7 +39,8 @@ struct FewShape {
     static constexpr int threads = 128, rows = 16;
     static constexpr int keys = D <= 64 ? 128 : 64;  // what keeps most bytes under way in 99 KiB
     static constexpr int warp_keys = keys / 4;
-    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + 4 * SharedTile<keys, D>::bytes;
+    using Tiles = KeyTiles<threads, keys, D, 2>;
+    static constexpr int shared_bytes = SharedTile<rows, D>::bytes + Tiles::bytes;
 };
 
 // What a warp computes: 16 SIXTEENS rows, with KEYS keys of each tile of TILE keys.
@@ -79,12 +86,12 @@ struct Forward {
         }
     }
 
-    // The keys from row `first` of a tile on; `begin` is the number of the first of them. `row` is the warp's
-    // first in the tile of Q.
-    template <bool PARTIAL, int ROWS>
-    __device__ __forceinline__ void visit(const SharedTile<ROWS, D>& q_tile, int row, const KeyTile& k,
-                                          const KeyTile& v, int begin, int first = 0) {
-        float s[SIXTEENS][KEYS / 8][4] = {};
+    using Scores = float[SIXTEENS][KEYS / 8][4];
+
+    // S += Q K^T for the keys from row `first` of a tile on; `row` is the warp's first in the tile of Q.
+    template <int ROWS>
+    __device__ __forceinline__ void scores(Scores& s, const SharedTile<ROWS, D>& q_tile, int row,
+                                           const KeyTile& k, int first = 0) {
 #pragma unroll
         for (int d = 0; d < D / 16; ++d) {
             if constexpr (!HOLD_Q)
@@ -101,6 +108,11 @@ struct Forward {
                 }
             }
         }
+    }
+
+    // The softmax of S, and O += P V; `begin` is the number of the first of these keys. S becomes P.
+    template <bool PARTIAL>
+    __device__ __forceinline__ void add_values(Scores& s, const KeyTile& v, int begin, int first = 0) {
 #pragma unroll
         for (int x = 0; x < SIXTEENS; ++x)
 #pragma unroll
@@ -164,32 +176,25 @@ template <int D, class T>
 __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(AttentionProblem p) {
     using Shape = ForwardShape<D>;
     constexpr int ROWS = Shape::rows, KEYS = Shape::keys, SIXTEENS = Shape::sixteens;
-    const int64_t head = blockIdx.y;
     // the last rows of a sample see the most keys, so they start first
-    const Place place = place_of(gridDim.x - 1 - blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
-    const Sample sample = sample_of(p, place.sample);
-    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
-    if (begin >= len_q) return;
-
-    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
+    const OwnRows own(p, gridDim.x - 1 - blockIdx.x, ROWS);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int64_t head = own.head;
+    const int begin = own.begin, len_q = own.len_q;
     const int full = full_tiles(sample.first_row + begin, sample, KEYS);
-    const int tiles = visited_tiles(sample.first_row + last, sample, KEYS);
+    const int tiles = visited_tiles(sample.first_row + own.last, sample, KEYS);
 
-    unsigned char* shared = shared_memory();
-    const SharedTile<ROWS, D> q_tile{shared};
-    using KeyTile = SharedTile<KEYS, D>;
-    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
-    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
-    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
-    auto fetch = [&](int j) {
-        if (j < tiles) {
-            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
-            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
-        }
+    const SharedTile<ROWS, D> q_tile{shared_memory()};
+    const typename Shape::Tiles keys(q_tile.memory + q_tile.bytes, p, sample, head);
+    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
+    constexpr bool BOTH = Shape::stages == 2;
+    auto fetch_next = [&](int j) {
+        if (j < tiles) keys.fetch_k(j);
+        if (j < tiles && BOTH) keys.fetch_v(j);
         commit_copies();
     };
-    copy_tile<Shape::threads>(q_tile, GlobalRows(p.q, sample.first_q, sample.len_q, head), begin);
-    fetch(0);
+    fetch_next(0);
     wait_copies<0>();
     __syncthreads();
 
@@ -201,20 +206,29 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     // Of the block's tiles, a warp computes those that its own last row sees; none without a row of its own.
     const int mine = tiles_of_warp(begin + row, 16 * SIXTEENS, sample, KEYS);
 
-    // One barrier per tile: after it, tile j has arrived for all threads, and none still reads tile j - 1.
+    // After a barrier, what has been waited for has arrived for all threads, and none still reads what was
+    // used before it: that place can be filled again.
+    auto step = [&](int j, auto partial, bool computes) {
+        wait_copies<0>();
+        __syncthreads();
+        if constexpr (BOTH) {
+            fetch_next(j + 1);
+        } else {
+            keys.fetch_v(j);
+            commit_copies();
+        }
+        float s[SIXTEENS][KEYS / 8][4] = {};
+        if (computes) state.scores(s, q_tile, row, keys.k_tile(j));
+        if constexpr (!BOTH) {
+            wait_copies<0>();
+            __syncthreads();
+            fetch_next(j + 1);
+        }
+        if (computes) state.template add_values<partial.value>(s, keys.v_tile(j), j * KEYS);
+    };
     int j = 0;
-    for (; j < full; ++j) {
-        wait_copies<0>();
-        __syncthreads();
-        fetch(j + 1);
-        if (begin + row < len_q) state.template visit<false>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
-    }
-    for (; j < tiles; ++j) {
-        wait_copies<0>();
-        __syncthreads();
-        fetch(j + 1);
-        if (j < mine) state.template visit<true>(q_tile, row, k_tile(j), v_tile(j), j * KEYS);
-    }
+    for (; j < full; ++j) step(j, std::false_type(), begin + row < len_q);
+    for (; j < tiles; ++j) step(j, std::true_type(), j < mine);
 
 #pragma unroll
     for (int x = 0; x < SIXTEENS; ++x) {
@@ -236,37 +250,64 @@ __global__ void __launch_bounds__(ForwardShape<D>::threads) forward_kernel(Atten
     }
 }
 
+// How blocks share the tiles of 16 rows: each takes `each` tiles, the last one what is left.
+struct Shares {
+    int tiles, each;
+
+    __device__ __forceinline__ Shares(int seen, int keys, int splits)
+        : tiles((seen + keys - 1) / keys), each((tiles + splits - 1) / splits) {}
+
+    __device__ __forceinline__ int begin(int share) const { return share * each; }
+    __device__ __forceinline__ int end(int share) const {
+        return tiles < (share + 1) * each ? tiles : (share + 1) * each;
+    }
+    __device__ __forceinline__ int count() const { return each ? (tiles + each - 1) / each : 0; }
+};
+
+// What each share of a row leaves for combine_kernel: O and l of its keys, relative to 2^base.
+template <int D>
+struct Parts {
+    float *o, *sums;
+    int64_t rows, queries;
+
+    __device__ __forceinline__ explicit Parts(const AttentionProblem& p)
+        : o(p.parts), sums(o + p.splits * p.heads * p.queries * D), rows(p.heads * p.queries),
+          queries(p.queries) {}
+
+    __device__ __forceinline__ float* o_of(int share, int64_t head, int64_t row) const {
+        return o + (share * rows + head * queries + row) * D;
+    }
+    __device__ __forceinline__ float* base_and_l(int share, int64_t head, int64_t row) const {
+        return sums + (share * rows + head * queries + row) * 2;
+    }
+};
+
 template <int D, class T>
 __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(AttentionProblem p) {
     using Shape = FewShape<D>;
     constexpr int ROWS = Shape::rows, KEYS = Shape::keys;
     constexpr int WARP_KEYS = Shape::warp_keys, WARPS = KEYS / WARP_KEYS;
-    const int64_t head = blockIdx.y;
-    const Place place = place_of(blockIdx.x, p.cu_seqlens_q, p.samples, ROWS);
-    const Sample sample = sample_of(p, place.sample);
-    const int begin = static_cast<int>(place.begin), len_q = static_cast<int>(sample.len_q);
-    if (begin >= len_q) return;
+    const OwnRows own(p, blockIdx.x, ROWS);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int64_t head = own.head;
+    const int begin = own.begin, len_q = own.len_q;
+    const int seen = keys_seen(sample, own.last), share = blockIdx.z;
+    const Shares shares(seen, KEYS, gridDim.z);
+    const int first = shares.begin(share);
+    const int tiles = shares.end(share);
+    if (share > 0 && first >= tiles) return;
 
-    const int last = begin + ROWS < len_q ? begin + ROWS - 1 : len_q - 1;
-    const int seen = keys_seen(sample, last);
-    const int tiles = (seen + KEYS - 1) / KEYS;
-
-    unsigned char* shared = shared_memory();
-    const SharedTile<ROWS, D> q_tile{shared};
-    using KeyTile = SharedTile<KEYS, D>;
-    auto k_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + j % 2 * 2 * KeyTile::bytes}; };
-    auto v_tile = [&](int j) { return KeyTile{shared + q_tile.bytes + (j % 2 * 2 + 1) * KeyTile::bytes}; };
-    const GlobalRows k(p.k, sample.first_k, sample.len_k, head), v(p.v, sample.first_k, sample.len_k, head);
+    const SharedTile<ROWS, D> q_tile{shared_memory()};
+    unsigned char* const rest = q_tile.memory + q_tile.bytes;
+    const typename Shape::Tiles keys(rest, p, sample, head);
     auto fetch = [&](int j) {
-        if (j < tiles) {
-            copy_tile<Shape::threads>(k_tile(j), k, j * KEYS);
-            copy_tile<Shape::threads>(v_tile(j), v, j * KEYS);
-        }
+        if (j < tiles) keys.fetch_k(j), keys.fetch_v(j);
         commit_copies();
     };
     const int warp = warp_id(), g = lane_id() / 4, t = lane_id() % 4;
     if (warp < ROWS / 8) copy_tile<ROWS * 4>(q_tile, GlobalRows(p.q, sample.first_q, len_q, head), begin);
-    fetch(0);
+    fetch(first);
     wait_copies<0>();
     __syncthreads();
     if (p.scale <= 0) {
@@ -277,16 +318,18 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
     state.start(p, sample, q_tile, begin, 0);
 
     const int mine = warp * WARP_KEYS;  // of each tile
-    for (int j = 0; j < tiles; ++j) {
+    for (int j = first; j < tiles; ++j) {
         wait_copies<0>();
         __syncthreads();
         fetch(j + 1);
-        if (j * KEYS + mine < seen)
-            state.template visit<true>(q_tile, 0, k_tile(j), v_tile(j), j * KEYS + mine, mine);
+        if (j * KEYS + mine >= seen) continue;
+        float s[1][WARP_KEYS / 8][4] = {};
+        state.scores(s, q_tile, 0, keys.k_tile(j), mine);
+        state.template add_values<true>(s, keys.v_tile(j), j * KEYS + mine, mine);
     }
 
     // The results of all warps, in the place of the tiles: o, a row's maximum, and its sum.
-    float* all_o = reinterpret_cast<float*>(shared + q_tile.bytes);
+    float* all_o = reinterpret_cast<float*>(rest);
     float *all_m = all_o + WARPS * ROWS * D, *all_l = all_m + WARPS * ROWS;
     __syncthreads();  // no warp still reads the last tile
 #pragma unroll
@@ -316,6 +359,17 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
 #pragma unroll
             for (int i = 0; i < 8; ++i) o[i] += shrink * all_o[at * D + column + i];
         }
+        if (gridDim.z > 1) {
+            const Parts<D> parts(p);
+            float* const to = parts.o_of(share, head, sample.first_q + r) + column;
+#pragma unroll
+            for (int i = 0; i < 8; i += 4)
+                store16(to + i, make_uint4(__float_as_uint(o[i]), __float_as_uint(o[i + 1]),
+                                           __float_as_uint(o[i + 2]), __float_as_uint(o[i + 3])));
+            float* const sums = parts.base_and_l(share, head, sample.first_q + r);
+            if (column == 0) sums[0] = state.c * top, sums[1] = l;
+            continue;
+        }
         const float inverse = l == 0 ? 0 : 1 / l;
         if (column == 0)
             static_cast<float*>(p.lse)[head * p.queries + sample.first_q + r] =
@@ -327,6 +381,57 @@ __global__ void __launch_bounds__(FewShape<D>::threads) forward_few_kernel(Atten
                     ((sample.first_q + r) * p.out.row + head * p.out.head + column) * 2,
                 make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
     }
+}
+
+struct CombineShape {
+    static constexpr int threads = 128, warps = threads / 32;
+    static constexpr int most_splits = 32;  // a lane for each
+};
+
+// A warp per row: lane z weighs share z, then each lane sums four columns over all shares.
+template <int D, class T>
+__global__ void __launch_bounds__(CombineShape::threads) combine_kernel(AttentionProblem p) {
+    constexpr int ROWS = FewShape<D>::rows, KEYS = FewShape<D>::keys;
+    const OwnRows own(p, blockIdx.x * CombineShape::warps + warp_id(), 1);
+    if (own.none()) return;
+    const Sample& sample = own.sample;
+    const int row = own.begin, lane = lane_id();
+    const int group_end = row / ROWS * ROWS + ROWS;  // of the rows that were in one block with this one
+    const int seen = keys_seen(sample, (group_end < own.len_q ? group_end : own.len_q) - 1);
+    const int count = Shares(seen, KEYS, static_cast<int>(p.splits)).count();
+
+    const Parts<D> parts(p);
+    const int64_t at = sample.first_q + row;
+    float base = -INF, l = 0;
+    if (lane < count) {
+        const float* sums = parts.base_and_l(lane, own.head, at);
+        base = sums[0], l = sums[1];
+    }
+    float top = base;
+#pragma unroll
+    for (int other = 16; other; other /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, other));
+    const float weight = lane < count ? exp2_fast(base - top) : 0;
+    l *= weight;
+#pragma unroll
+    for (int other = 16; other; other /= 2) l += __shfl_xor_sync(0xffffffffu, l, other);
+
+    float o[4] = {};
+#pragma unroll 4
+    for (int share = 0; share < count; ++share) {
+        const float factor = __shfl_sync(0xffffffffu, weight, share);
+        if (lane >= D / 4) continue;
+        const uint4 x = load16(parts.o_of(share, own.head, at) + lane * 4);
+        o[0] += factor * __uint_as_float(x.x), o[1] += factor * __uint_as_float(x.y);
+        o[2] += factor * __uint_as_float(x.z), o[3] += factor * __uint_as_float(x.w);
+    }
+    const float inverse = l == 0 ? 0 : 1 / l;
+    if (lane == 0)
+        static_cast<float*>(p.lse)[own.head * p.queries + at] = l == 0 ? -INF : LN_2 * (top + log2f(l));
+    if (lane >= D / 4) return;
+    const int64_t number = at * p.out.row + own.head * p.out.head + lane * 4;
+    uint32_t* const out = static_cast<uint32_t*>(p.out.data) + number / 2;
+    out[0] = pack<T>(o[0] * inverse, o[1] * inverse);
+    out[1] = pack<T>(o[2] * inverse, o[3] * inverse);
 }
 
 }  // namespace MINGLM_DEVICE

@@ -2,6 +2,8 @@
 // nothing.
 #include "launch.h"
 
+#include <algorithm>
+
 #include "backward.cuh"
 #include "forward.cuh"
 #include "simple.cuh"
@@ -18,15 +20,21 @@ std::string words(cudaError_t error) { return error == cudaSuccess ? "" : cudaGe
 
 // Calls run with the head width as a std::integral_constant.
 template <class Run>
-std::string for_width(int64_t head_dim, const Run& run) {
+auto for_width(int64_t head_dim, const Run& run) {
     if (head_dim == 32) return run(std::integral_constant<int, 32>());
     if (head_dim == 64) return run(std::integral_constant<int, 64>());
     if (head_dim == 96) return run(std::integral_constant<int, 96>());
     return run(std::integral_constant<int, 128>());
 }
 
-dim3 grid(int64_t places, int64_t heads) {
-    return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads));
+dim3 grid(int64_t places, int64_t heads, int64_t splits = 1) {
+    return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads), static_cast<unsigned>(splits));
+}
+
+// In generation most samples have one row; a block of forward_kernel has 128.
+template <int D>
+bool has_few_rows(const AttentionProblem& p) {
+    return p.queries <= FewShape<D>::rows * p.samples && p.keys >= 4 * p.queries;
 }
 
 template <int D, class T>
@@ -34,10 +42,17 @@ std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
     using Few = FewShape<D>;
     static_assert(Shape::shared_bytes <= SHARED_BYTES && Few::shared_bytes <= SHARED_BYTES, "");
-    // in generation most samples have one row; a block of forward_kernel has 64 or 128
-    if (p.queries <= Few::rows * p.samples && p.keys >= 4 * p.queries)
-        return words(launch(&forward_few_kernel<D, T>, grid(places(p.queries, p.samples, Few::rows), p.heads),
-                            Few::threads, Few::shared_bytes, stream, p));
+    if (has_few_rows<D>(p)) {
+        const int64_t splits = p.parts ? p.splits : 1;
+        const dim3 blocks = grid(places(p.queries, p.samples, Few::rows), p.heads, splits);
+        std::string wrong = words(
+            launch(&forward_few_kernel<D, T>, blocks, Few::threads, Few::shared_bytes, stream, p));
+        if (splits == 1 || !wrong.empty()) return wrong;
+        using Combine = CombineShape;
+        const int64_t warps = places(p.queries, p.samples, 1);
+        const dim3 rows = grid((warps + Combine::warps - 1) / Combine::warps, p.heads);
+        return words(launch(&combine_kernel<D, T>, rows, Combine::threads, 0, stream, p));
+    }
     return words(launch(&forward_kernel<D, T>, grid(places(p.queries, p.samples, Shape::rows), p.heads),
                         Shape::threads, Shape::shared_bytes, stream, p));
 }
@@ -113,6 +128,24 @@ std::string refusal(const AttentionProblem& p, int sm) {
     return "";
 }
 
+// Two blocks for each multiprocessor, but at least four tiles for each block: with fewer, the second kernel
+// costs more than the first one saves.
+int splits(const AttentionProblem& p, int multiprocessors) {
+    if (!sixteen_bits(p.dtype) || !p.queries || !p.heads) return 1;
+    return for_width(p.head_dim, [&](auto width) {
+        constexpr int D = decltype(width)::value;
+        if (!has_few_rows<D>(p)) return 1;
+        const int64_t blocks = places(p.queries, p.samples, FewShape<D>::rows) * p.heads;
+        const int64_t tiles = p.keys / p.samples / FewShape<D>::keys;
+        const int64_t wanted = std::min(2 * multiprocessors / blocks, tiles / 4);
+        return static_cast<int>(std::clamp<int64_t>(wanted, 1, CombineShape::most_splits));
+    });
+}
+
+int64_t parts_size(const AttentionProblem& p, int splits) {
+    return splits > 1 ? splits * p.heads * p.queries * (p.head_dim + 2) : 0;
+}
+
 std::string forward(const AttentionProblem& p, void* stream) {
     if (!p.queries || !p.heads) return "";
     const auto s = static_cast<cudaStream_t>(stream);
@@ -157,6 +190,11 @@ int capability(int device) {
     if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
     if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) return 0;
     return 10 * major + minor;
+}
+
+int multiprocessors(int device) {
+    int count = 0;
+    return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess ? count : 0;
 }
 
 }  // namespace cuda

@@ -13,6 +13,11 @@ namespace cuda {
 // the device, 80 for 8.0.
 std::string refusal(const AttentionProblem& problem, int sm);
 
+// How many blocks should share the keys of each row in forward, 1 to 32, on a GPU with that many
+// multiprocessors; and the number of floats that `problem.parts` then needs. Looks at sizes only.
+int splits(const AttentionProblem& problem, int multiprocessors);
+int64_t parts_size(const AttentionProblem& problem, int splits);
+
 // Start the kernels on a stream (a cudaStream_t) of the current device and return at once. All addresses,
 // including those of the lengths, are in the device's memory; backward writes to problem.delta. Return the
 // error, empty if there is none.
@@ -27,8 +32,10 @@ int devices(std::string& why);
 // subtle: PyTorch has its own CUDA runtime, with its own current device.
 std::string use(int device);
 
-// The compute capability of a device, 80 for 8.0; 0 if that cannot be determined.
+// The compute capability of a device, 80 for 8.0, and how many multiprocessors it has; 0 if that cannot be
+// determined.
 int capability(int device);
+int multiprocessors(int device);
 
 }  // namespace cuda
 
@@ -37,6 +44,8 @@ namespace emulated {
 // The same functions, with addresses in the CPU's memory; the work is done when they return. The order in
 // which threads take turns, and its seed, are set in cuda_on_cpu/schedule.h.
 std::string refusal(const AttentionProblem& problem, int sm);
+int splits(const AttentionProblem& problem, int multiprocessors);
+int64_t parts_size(const AttentionProblem& problem, int splits);
 std::string forward(const AttentionProblem& problem, void* stream);
 std::string backward(const AttentionProblem& problem, void* stream);
 

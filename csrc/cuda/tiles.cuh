@@ -111,5 +111,51 @@ __device__ __forceinline__ void copy_tile(const SharedTile<ROWS, D>& to, const G
     }
 }
 
+// The rows that a block owns, [begin, last], of one sample and head; a block without any returns at once.
+struct OwnRows {
+    int64_t head;
+    Sample sample;
+    int begin, last, len_q;
+
+    __device__ __forceinline__ OwnRows(const AttentionProblem& p, int64_t place, int rows) {
+        head = blockIdx.y;
+        const Place at = place_of(place, p.cu_seqlens_q, p.samples, rows);
+        sample = sample_of(p, at.sample);
+        begin = static_cast<int>(at.begin), len_q = static_cast<int>(sample.len_q);
+        last = begin + rows < len_q ? begin + rows - 1 : len_q - 1;
+    }
+    __device__ __forceinline__ bool none() const { return begin >= len_q; }
+};
+
+// The tiles of K and V that a block visits, in STAGES places of shared memory. With two places, the next K
+// and V are being copied while this tile is computed. With one, V is being copied while Q K^T is computed,
+// and the next K during P V: half the memory for one barrier more.
+template <int THREADS, int KEYS, int D, int STAGES>
+struct KeyTiles {
+    using Tile = SharedTile<KEYS, D>;
+    static constexpr int bytes = 2 * STAGES * Tile::bytes;
+    unsigned char* memory;
+    GlobalRows k, v;
+
+    __device__ __forceinline__ KeyTiles(unsigned char* memory, const AttentionProblem& p,
+                                        const Sample& sample, int64_t head)
+        : memory(memory),
+          k(p.k, sample.first_k, sample.len_k, head),
+          v(p.v, sample.first_k, sample.len_k, head) {}
+
+    __device__ __forceinline__ Tile k_tile(int j) const {
+        return Tile{memory + j % STAGES * 2 * Tile::bytes};
+    }
+    __device__ __forceinline__ Tile v_tile(int j) const {
+        return Tile{memory + (j % STAGES * 2 + 1) * Tile::bytes};
+    }
+    __device__ __forceinline__ void fetch_k(int j) const {
+        copy_tile<THREADS>(k_tile(j), k, j * KEYS);
+    }
+    __device__ __forceinline__ void fetch_v(int j) const {
+        copy_tile<THREADS>(v_tile(j), v, j * KEYS);
+    }
+};
+
 }  // namespace MINGLM_DEVICE
 }  // namespace minglm

@@ -98,6 +98,7 @@ struct Case {
     int64_t heads = 2, head_dim = 64;
     const Format* format = FORMATS;
     double scale = 0;  // 0: 1 / sqrt(head_dim); NAN: 0
+    int64_t splits = 1;  // blocks that share the keys of each row
     bool fused = false;  // q, k, v and their gradients interleaved; heads outside rows if counts differ
 
     double factor() const {
@@ -157,13 +158,21 @@ std::vector<Case> all_cases(bool small, int sm) {
             for (size_t i = 0; i < kinds.size(); ++i) {
                 Case c{kinds[i].first, kinds[i].second};
                 const bool is_small = kinds[i].first.find("small") == 0;
-                if (small && (!is_small || head_dim > 64)) continue;
+                // 96 is the smallest width whose forward pass has one place for each tile
+                const bool is_wide = head_dim == 96 && format.dtype == Dtype::bfloat16 && i == 0;
+                if (small && (!is_small || (head_dim > 64 && !is_wide))) continue;
                 if (sm == 90 && (format.bytes != 2 || head_dim % 64)) continue;
                 c.format = &format, c.head_dim = head_dim;
                 c.heads = is_small || c.queries() > 400 ? 1 : 1 + (i + head_dim / 32) % 3;
                 c.fused = (i + head_dim / 32) % 2;
                 c.name += std::string(", ") + format.name + ", " + std::to_string(head_dim);
                 cases.push_back(c);
+                if ((kinds[i].first == "small few" || kinds[i].first == "few rows") && format.bytes == 2) {
+                    Case shared = c;
+                    shared.splits = kinds[i].first == "small few" ? 2 : 3;
+                    shared.name += ", " + std::to_string(shared.splits) + " splits";
+                    cases.push_back(shared);
+                }
                 if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys" ||
                      kinds[i].first == "few rows") && head_dim == 64)
                     for (double scale : {-0.125, 1.0, 6.0, static_cast<double>(NAN)}) {
@@ -366,6 +375,8 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
     p.q = in.tensors[0].view(), p.k = in.tensors[1].view(), p.v = in.tensors[2].view();
     p.out = results.tensors[0].view(), p.lse = lse.data();
     p.grad_out = grad_out.view(), p.delta = delta.data();
+    std::vector<float> parts(emulated::parts_size(p, static_cast<int>(c.splits)), NAN);
+    p.splits = c.splits, p.parts = c.splits > 1 ? parts.data() : nullptr;
     p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(),
     p.grad_v = grads.tensors[2].view();
     std::vector<std::vector<unsigned char>> before;

@@ -1,5 +1,6 @@
 """The compiled extension minglm._C: whether it is here, why not, and what it was built with."""
 
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -79,3 +80,19 @@ def why_no_gpu():
         build = f"is built for CUDA {version}" if version else "is built without CUDA"
         return f"PyTorch sees no GPU, the driver shows {state['devices']}: this PyTorch {build}"
     return f"PyTorch sees no GPU{', and the driver: ' + state['driver'] if state['driver'] else ''}"
+
+
+@functools.cache
+def capability(index):
+    """The compute capability of a GPU, e.g. 90 for 9.0."""
+    major, minor = torch.cuda.get_device_capability(index)
+    return 10 * major + minor
+
+
+EMULATED_MULTIPROCESSORS = 108  # as many as an A100 has
+
+
+@functools.cache
+def multiprocessors(gpu):
+    """How many multiprocessors a GPU has; None: the emulated one."""
+    return _C.cuda_multiprocessors(gpu.index) if gpu else EMULATED_MULTIPROCESSORS

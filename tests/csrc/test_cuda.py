@@ -169,7 +169,7 @@ def test_without_a_driver_the_extension_loads_and_says_what_the_driver_says():
     lengths = torch.tensor([0, 1, 0], dtype=torch.int32)
     addresses = (lengths.data_ptr(), lengths.data_ptr(), lengths[2:].data_ptr(), 0)
     problem = ops._C.Problem(0, (1, 1, 64, 1, 1), addresses, (64,) * 6)
-    rest = 1.0, *[numbers.data_ptr()] * 5
+    rest = 1.0, *[numbers.data_ptr()] * 5, 1, 0
     with pytest.raises(RuntimeError, match="^CUDA: CUDA driver version is insufficient"):
         problem.cuda_forward(0, 0, 80, *rest)
     with pytest.raises(ValueError, match="compute capability 7.0; these kernels need 7.5"):
