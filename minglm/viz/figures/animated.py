@@ -4,8 +4,9 @@ The file has no script, font or link, so it also moves inside an <img>. Without 
 prefers-reduced-motion, or in a simple viewer) every element rests where its own attributes put it.
 """
 
+import re
 from dataclasses import dataclass, field
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +27,17 @@ class Animation:
 
     def _repr_svg_(self):
         return self.svg
+
+    def translated(self, say):
+        """Return it with what `say` makes of its labels, or itself for None; a chip's word is no label."""
+        if not say:
+            return self
+        label = re.compile(r'(?<=class=")([^"]*\b[cs]\b[^"]*">)([^<]+)(?=</text>)')
+        svg = label.sub(lambda found: found[1] + escape(say(unescape(found[2])), quote=False), self.svg)
+        words = say(self.alt_text)
+        for name, text in (("title", words.partition("。")[0]), ("desc", words)):
+            svg = re.sub(rf"(<{name} [^>]*>)[^<]*", lambda found, text=text: found[1] + clean(text), svg, count=1)
+        return Animation(svg, words)
 
     def save(self, path):
         """Write it as .svg. -> Path. Raises MinglmError for another ending or if it cannot be written."""
