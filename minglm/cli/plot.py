@@ -48,7 +48,9 @@ def add_looks(p):
     """Add --theme, --width and --lang."""
     p.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default light)")
     p.add_argument("--width", metavar="PX", type=int, help="width of the picture in pixels (default 900)")
-    p.add_argument("--lang", choices=list(LANGUAGES), default="en", help="language of the labels (default en)")
+    p.add_argument(
+        "--lang", choices=list(LANGUAGES), default="en", help="language of the labels (default en)"
+    )
 
 
 def plot_command(args):

@@ -13,8 +13,8 @@
 
 Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light"
 or "dark" and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)`
-prepares what a figure needs from a derivation, a model and a text. Labels are English; `save_figure` writes them
-in another language.
+prepares what a figure needs from a derivation, a model and a text. Labels are English; `save_figure` writes
+them in another language.
 """
 
 from importlib import import_module

@@ -36,7 +36,9 @@ class Animation:
         svg = label.sub(lambda found: found[1] + escape(say(unescape(found[2])), quote=False), self.svg)
         words = say(self.alt_text)
         for name, text in (("title", words.partition("。")[0]), ("desc", words)):
-            svg = re.sub(rf"(<{name} [^>]*>)[^<]*", lambda found, text=text: found[1] + clean(text), svg, count=1)
+            svg = re.sub(
+                rf"(<{name} [^>]*>)[^<]*", lambda found, text=text: found[1] + clean(text), svg, count=1
+            )
         return Animation(svg, words)
 
     def save(self, path):

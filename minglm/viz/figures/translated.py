@@ -48,9 +48,8 @@ def translated(fig, say):
     """
     texts = texts_of(fig)
     if not can_draw("".join(say(whole(text)) for text in texts)):
-        raise MinglmError(
-            "no installed font has Chinese letters; install one, such as Noto Sans CJK (Debian: fonts-noto-cjk)"
-        )
+        what = "no installed font has Chinese letters; install one, such as Noto Sans CJK"
+        raise MinglmError(f"{what} (Debian: fonts-noto-cjk)")
     with ExitStack() as undo, matplotlib.rc_context({"font.family": families()[0]}):
         axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
         ticks = {id(tick.label1) for axis in axes for tick in axis.get_major_ticks()}

@@ -4,18 +4,19 @@
     en_page.py    what only the page says
     en_story.py   the story at the page's beginning
     zh*.py        the same in Chinese; a new language has such files, too, and a line in LANGUAGES
-    zh_labels.py  what only the figures say: English and Chinese; labels.py looks labels up
+    zh_labels.txt what only the figures say, English = Chinese; labels.py looks it up
 
 `{name}` is filled in from a derivation (see ../derivation.py, and derive.js on the page, which gets a
 `table` as JSON).
 """
 
 from functools import cache
+from importlib.resources import files
 
-from . import en, en_page, en_story, zh, zh_labels, zh_page, zh_story
+from . import en, en_page, en_story, zh, zh_page, zh_story
 from .en import AMONG, BECAUSE, CELL, HIDDEN_MEANING, MAY, MEANING, MODELS, NAMES, RULES, STEPS, STORY
 from .en_story import CHAPTERS
-from .labels import Labels, pairs
+from .labels import Labels, pairs, parse
 
 __all__ = [
     "AMONG",
@@ -68,4 +69,5 @@ def labels(language):
     if language == "en":
         return None
     shared = [pairs(getattr(en, name), getattr(zh, name)) for name in OF_FIGURES]
-    return Labels(zh_labels.LABELS, *shared)
+    own = (files(__package__) / f"{language}_labels.txt").read_text(encoding="utf-8")
+    return Labels(parse(own), *shared)
