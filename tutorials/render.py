@@ -33,8 +33,8 @@ __main__, in a new process that starts in an empty folder. The page does not sho
 bypasses Python (other programs, C++). MINGLM_FAST=1 in the environment makes a quick page, as a preview;
 --check always runs in quick mode, and tests the checks of the exercises on the answers in solutions.py.
 
-The Chinese page shows the same figures with Chinese labels and alt_text, a line `English = Chinese` for each in
-labels/NN.txt (labels/start.txt, ...), unless minglm/viz/words has it. A name that stays is on both sides.
+The Chinese page shows the same figures with Chinese labels and alt_text: a line `English = Chinese` for each
+in labels/NN.txt (labels/start.txt, ...), unless minglm/viz/words has it. A name that stays is on both sides.
 viz/words/labels.py says what else a line may be. A font with Chinese letters draws them.
 
 Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback, if any); 2 for wrong usage.
