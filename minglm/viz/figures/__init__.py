@@ -21,7 +21,6 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ...errors import MinglmError, nearest, suggestion
-from ..words import labels
 
 TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
 
@@ -81,7 +80,7 @@ def __getattr__(name):
 def save_figure(fig, path, language="en"):
     """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path"""
     if hasattr(fig, "svg"):
-        return fig.translated(labels(language)).save(path)
+        return fig.translated(language).save(path)
     from .canvas import save_figure as save
 
     return save(fig, path, language)

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...errors import MinglmError
 from ...files.whole import write_whole
 from ..columns import display_width, printable
+from ..words import labels
 
 FONTS = 'system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,"Noto Sans",sans-serif'
 WIDE, NARROW = set("mwMW@%…—"), set("ijlItfr.,:;'|!()[] ")
@@ -28,9 +29,9 @@ class Animation:
     def _repr_svg_(self):
         return self.svg
 
-    def translated(self, say):
-        """Return it with what `say` makes of its labels, or itself for None; a chip's word is no label."""
-        if not say:
+    def translated(self, language):
+        """Return it with its labels in a language of words.LANGUAGES; a chip's word is no label."""
+        if not (say := labels(language)):
             return self
         label = re.compile(r'(?<=class=")([^"]*\b[cs]\b[^"]*">)([^<]+)(?=</text>)')
         svg = label.sub(lambda found: found[1] + escape(say(unescape(found[2])), quote=False), self.svg)
@@ -39,7 +40,8 @@ class Animation:
             svg = re.sub(
                 rf"(<{name} [^>]*>)[^<]*", lambda found, text=text: found[1] + clean(text), svg, count=1
             )
-        return Animation(svg, words)
+        name = {"zh": "zh-CN"}.get(language, language)  # by which a browser chooses the form of letters
+        return Animation(svg.replace("<svg ", f'<svg xml:lang="{name}" ', 1), words)
 
     def save(self, path):
         """Write it as .svg. -> Path. Raises MinglmError for another ending or if it cannot be written."""

@@ -63,6 +63,9 @@ def translated(fig, say):
             if id(text) not in ticks:
                 undo.callback(text.set_text, text.get_text())
                 text.set_text(said(text, say))
+                if len(text.get_text()) == 1 and text.get_rotation():  # one letter of Chinese is not turned
+                    undo.callback(text.set_rotation, text.get_rotation())
+                    text.set_rotation(0)
         if hasattr(fig, "alt_text"):
             undo.callback(setattr, fig, "alt_text", fig.alt_text)
             fig.alt_text = say(" ".join(fig.alt_text.split()))

@@ -23,7 +23,7 @@ class Labels:
 
     def __init__(self, *tables):
         self.tables = tables
-        self.whole, self.patterns, self.stay = {}, [], set()
+        self.whole, self.patterns, self.stay, self.known = {}, [], set(), {}
         for english, other in (pair for table in tables for pair in table.items()):
             if FIELD.search(english):
                 self.patterns.append(pattern(english, other))
@@ -31,7 +31,7 @@ class Labels:
                 self.whole.setdefault(english, other)
             if english == other:
                 self.stay |= set(WORD.findall(english))
-        self.patterns.sort(key=lambda it: -it[0])  # stable; the one that says most comes first
+        self.patterns.sort(key=lambda it: -len("".join(it[0])))  # the one that says most comes first
 
     def with_first(self, table):
         """Return these Labels with a table before them."""
@@ -47,16 +47,20 @@ class Labels:
 
     def look_up(self, text):
         """Return (the text in the other language, its pieces without a translation)."""
-        bare = text.strip(" ")
-        if bare in self.whole:
-            return text.replace(bare, self.whole[bare]) if bare else text, []
-        for end in re.finditer(r"(?<=[.!?]) ", bare):
-            first, rest = self.look_up(bare[: end.start()]), self.look_up(bare[end.end() :])
-            if not first[1] + rest[1]:
+        if text not in self.known:  # subtle: without this, many sentences would take exponential time
+            self.known[text] = self.looked_up(text)
+        return self.known[text]
+
+    def looked_up(self, text):
+        if text in self.whole:
+            return self.whole[text], []
+        for end in re.finditer(r"(?<=[.!?]) ", text):
+            first = self.look_up(text[: end.start()])
+            if not first[1] and not (rest := self.look_up(text[end.end() :]))[1]:
                 return f"{first[0]}{' ' * first[0].isascii()}{rest[0]}", []
         best = None
-        for _, english, other, quoted in self.patterns:
-            if not (found := english.fullmatch(bare)):
+        for literals, english, other, quoted in self.patterns:
+            if not all(part in text for part in literals) or not (found := english.fullmatch(text)):
                 continue
             said, unknown = {}, []
             for name, piece in found.groupdict().items():
@@ -69,12 +73,12 @@ class Labels:
             best = best or result
         if best:
             return best
-        words = set(WORD.findall(ASIDE.sub(" ", bare)))
-        return text, [bare] if words - self.stay else []
+        words = set(WORD.findall(ASIDE.sub(" ", text)))
+        return text, [text] if words - self.stay else []
 
 
 def pattern(english, other):
-    """Return (letters that are given, the expression, the other text, names of quotations)."""
+    """Return (the words between the fields, the expression, the other text, names of quotations)."""
     parts, quoted, end, n = [], set(), 0, 0
     for field in FIELD.finditer(english):
         name, n = f"_{field[1] or n}", n + (not field[1])
@@ -85,8 +89,7 @@ def pattern(english, other):
     parts.append(re.escape(english[end:]))
     count = iter(range(n))
     other = FIELD.sub(lambda field: f"{{_{field[1] or next(count)}}}", other)
-    literal = len(FIELD.sub("", english))
-    return literal, re.compile("".join(parts), re.DOTALL), other, quoted
+    return FIELD.sub("\0", english).split("\0"), re.compile("".join(parts), re.DOTALL), other, quoted
 
 
 def parse(text):
