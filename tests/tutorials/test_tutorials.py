@@ -25,7 +25,7 @@ sys.path.insert(0, str(TUTORIALS))  # as for `python tutorials/render.py`
 spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")
 render = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(render)
-pages = sys.modules["pages"]
+pages, pictures = sys.modules["pages"], sys.modules["pictures"]
 twins = sys.modules["twins"]
 
 COUNTING = '''\
@@ -106,6 +106,7 @@ def check_once():
         key = (
             chapter.path.name,
             chapter.path.read_bytes(),
+            pictures.labels_of(chapter),
             Path(solutions).exists() and Path(solutions).read_bytes(),
             limit,
         )

@@ -38,7 +38,7 @@ font = pytest.mark.skipif(not can_draw("填空"), reason="no installed font has 
         ("held out, token", "留出集，token", []),
         ("held out, other", "留出集，other", ["other"]),
         ("2 of the 6 tokens", "6 个 token 中的 2 个", []),
-        ("reads step", "读step", []),  # a quotation
+        ("reads step", "读 step", []),  # a quotation
         ("row 3. Step 4.", "第 3. Step 4 行。", ["3. Step 4"]),
         ("step.", "一步。", []),
         ("row 3. step.", "第 3 行。一步。", []),
@@ -58,7 +58,7 @@ def test_a_label_is_looked_up_whole_then_by_sentences_then_by_patterns(english, 
         "held out, {}": "留出集，{}",
         "{a} of the {b}": "{b}中的 {a} 个",
         "{} tokens": "{} 个 token",
-        "reads {...}": "读{...}",
+        "reads {...}": "读 {...}",
         "token": "token",
         "GLM": "GLM",
     }

@@ -54,6 +54,7 @@ def translated(fig, say):
         axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
         ticks = {id(tick.label1) for axis in axes for tick in axis.get_major_ticks()}
         ticks |= {id(tick.label2) for axis in axes for tick in axis.get_major_ticks()}
+        names = [ax.yaxis.label for ax in fig.axes if ax.yaxis.label.get_rotation() == 90]
         for axis in axes:
             undo.callback(setattr, axis.major, "formatter", axis.major.formatter)
             axis.major.formatter = Spoken(axis.major.formatter, say)
@@ -63,9 +64,9 @@ def translated(fig, say):
             if id(text) not in ticks:
                 undo.callback(text.set_text, text.get_text())
                 text.set_text(said(text, say))
-                if len(text.get_text()) == 1 and text.get_rotation():  # one letter of Chinese is not turned
-                    undo.callback(text.set_rotation, text.get_rotation())
-                    text.set_rotation(0)
+                if text in names and len(text.get_text()) == 1:  # one letter of Chinese is not turned
+                    undo.callback(text.set, rotation=90, ha="center", va="bottom")
+                    text.set(rotation=0, ha="right", va="center")
         if hasattr(fig, "alt_text"):
             undo.callback(setattr, fig, "alt_text", fig.alt_text)
             fig.alt_text = say(" ".join(fig.alt_text.split()))
