@@ -92,12 +92,8 @@ def test_english_needs_no_table_and_the_chinese_one_has_each_label_once_with_the
     assert len(parse(text)) == len(lines)
     for english, chinese in parse(text).items():
         numbers, there = re.findall(r"\{[^}]*\}", english), re.findall(r"\{[^}]*\}", chinese)
-        if any(re.fullmatch(r"\{\d\}", field) for field in there):
-            assert sorted({*there}) == [f"{{{n}}}" for n in range(len(numbers)) if f"{{{n}}}" in there], (
-                english
-            )
-        else:
-            assert {*there} <= {*numbers}, english
+        places = {f"{{{n}}}" for n in range(len(numbers))}
+        assert {*there} <= {*numbers} or {*there} <= places, english
 
 
 # ---- every label of the library --------------------------------------------------------------------------
@@ -133,7 +129,7 @@ def test_every_label_and_alternative_text_of_the_library_is_known(small_run):
     for name, fig in figures_of_the_library(small_run):
         seen.add(name)
         for text in [*words_of(fig), fig.alt_text]:
-            if pieces := SAY.unknown(text):
+            if pieces := [piece for piece in SAY.unknown(text) if small_run.name not in piece]:
                 unknown[name] = pieces
             assert can_draw(SAY(text)) or not can_draw("填空"), text
     assert unknown == {} and seen | {"story"} == {*FIGURES, "compare"}
