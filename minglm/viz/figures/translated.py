@@ -30,11 +30,6 @@ def whole(text):
     return text.line_of[0] if hasattr(text, "line_of") else text.get_text()
 
 
-def differs(fig, say):
-    """Return whether a figure has words that are others in the language of `say`."""
-    return any(say(words) != words for words in words_of(fig))
-
-
 def can_draw(words):
     """Return whether an installed font has all Chinese letters of some words."""
     return all(ord(c) in families()[1] for c in words if c > "\u2e7f")
