@@ -83,7 +83,11 @@ def pattern(english, other):
     for field in FIELD.finditer(english):
         name, n = f"_{field[1] or n}", n + (not field[1])
         again = f"(?P<{name}>" in "".join(parts)
-        parts += [re.escape(english[end : field.start()]), f"(?P={name})" if again else f"(?P<{name}>{ANY})"]
+        words = ".*?" if field[2] else ANY
+        parts += [
+            re.escape(english[end : field.start()]),
+            f"(?P={name})" if again else f"(?P<{name}>{words})",
+        ]
         quoted |= {name} if field[2] else set()
         end = field.end()
     parts.append(re.escape(english[end:]))
