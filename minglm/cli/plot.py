@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ..errors import MinglmError
-from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find
+from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find, save_figure
 from ..viz.words import LANGUAGES
 
 OF = {
@@ -71,8 +71,6 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} given; figure {figure.name} needs {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
-    from ..viz.figures.canvas import save_figure
-
     print(f"wrote       {save_figure(fig, out, args.lang)}", file=beside(out))
 
 

@@ -39,7 +39,7 @@ font = pytest.mark.skipif(not can_draw("填空"), reason="no installed font has 
         ("held out, other", "留出集，other", ["other"]),
         ("2 of the 6 tokens", "6 个 token 中的 2 个", []),
         ("reads step", "读 step", []),  # a quotation
-        ("reads  a ", "读  a ", []),
+        ("says  a !", "说 a ！", []),
         ("row 3. Step 4.", "第 3. Step 4 行。", ["3. Step 4"]),
         ("step.", "一步。", []),
         ("row 3. step.", "第 3 行。一步。", []),
@@ -60,6 +60,7 @@ def test_a_label_is_looked_up_whole_then_by_sentences_then_by_patterns(english, 
         "{a} of the {b}": "{b}中的 {a} 个",
         "{} tokens": "{} 个 token",
         "reads {...}": "读 {...}",
+        "says {t...}!": "说{t...}！",
         "token": "token",
         "GLM": "GLM",
     }

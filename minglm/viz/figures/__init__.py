@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ...errors import MinglmError, nearest, suggestion
+from ..words import labels
 
 TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
 
@@ -78,12 +79,20 @@ def __getattr__(name):
 
 
 def save_figure(fig, path, language="en"):
-    """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path"""
+    """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path
+
+    language: of its labels, one of words.LANGUAGES; what it shows of a text stays.
+    """
     if hasattr(fig, "svg"):
         return fig.translated(language).save(path)
     from .canvas import save_figure as save
 
-    return save(fig, path, language)
+    if not (say := labels(language)):
+        return save(fig, path)
+    from .translated import translated
+
+    with translated(fig, say):
+        return save(fig, path)
 
 
 def find(name):

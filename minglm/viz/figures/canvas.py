@@ -21,7 +21,6 @@ from ...errors import MinglmError
 from ...files.whole import write_whole
 from ..columns import printable
 from ..palette import SPAN_COLOURS, SPAN_OUTLINES, THEMES
-from ..words import labels
 
 DPI, WIDTH, MARGIN = 100, 900, 14  # WIDTH: the default width of a figure, in pixels
 TITLE, BODY, SMALL = 12, 9, 8  # font sizes in points; a point is 1.39 pixels
@@ -245,18 +244,12 @@ def width_in_pixels(width, least=320, most=4000):
 # ---- files -----------------------------------------------------------------------------------------------
 
 
-def save_figure(fig, path, language="en"):
+def save_figure(fig, path):
     """Write a figure as .svg, .png or .pdf, by the ending of the name. -> Path
 
-    language: of its labels, one of words.LANGUAGES; what it shows of a text stays.
     Files are written atomically and reproducibly, with fig.alt_text in them. Letters of an SVG are drawn as
     outlines, so that no reader needs the fonts.
     """
-    if say := labels(language):
-        from .translated import translated
-
-        with translated(fig, say):
-            return save_figure(fig, path)
     path = pathlib.Path(path)
     suffix, words = path.suffix.lower(), getattr(fig, "alt_text", None)
     head, tool = {"Title": title_of(words)}, {"Creator": "minglm"}

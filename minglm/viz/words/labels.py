@@ -83,7 +83,7 @@ def pattern(english, other):
     for field in FIELD.finditer(english):
         name, n = f"_{field[1] or n}", n + (not field[1])
         again = f"(?P<{name}>" in "".join(parts)
-        words = ".*?" if field[2] else ANY
+        words = ".*?" if field[1] and field[2] else ANY  # a token may be a blank
         parts += [
             re.escape(english[end : field.start()]),
             f"(?P={name})" if again else f"(?P<{name}>{words})",
