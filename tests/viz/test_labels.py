@@ -204,9 +204,9 @@ def test_words_of_the_text_stay(tmp_path):
     )
 
 
-def test_without_a_font_one_line_says_what_to_install(minglm, tmp_path, monkeypatch):
-    monkeypatch.setattr(canvas, "families", lambda: (["DejaVu Sans"], frozenset(range(0x2000))))
-    monkeypatch.setattr("minglm.viz.figures.translated.families", canvas.families)
+def test_without_a_font_one_line_says_what_to_install(tmp_path, monkeypatch):
+    few = ["DejaVu Sans"], frozenset(range(0x2000))
+    monkeypatch.setattr("minglm.viz.figures.translated.families", lambda: few)
     with pytest.raises(MinglmError, match="no installed font has Chinese letters; install one"):
         save_figure(draw("mask", derivation=PAPER), tmp_path / "a.png", "zh")
     assert not (tmp_path / "a.png").exists()
