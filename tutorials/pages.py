@@ -14,6 +14,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pictures import Wrong, labels_of
+
 HERE = Path(__file__).resolve().parent
 OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
@@ -43,10 +45,6 @@ MARK = "[\u3001-\u301f\uff01-\uff0f\uff1a-\uff20“”‘’…—]"  # Chinese 
 WIDE = f"(?:[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]|{MARK})"  # and letters
 
 ZH = r"^(# %% \[markdown\] zh) ([0-9a-f]{6})$"  # the header of a stamped Chinese cell
-
-
-class Wrong(Exception):
-    """An error in a chapter or in the arguments, as one line."""
 
 
 # ---- what a chapter is -----------------------------------------------------------------------------------
@@ -182,7 +180,7 @@ def markdown(chapter, chapters, outputs, zh=False):
             parts.append(joined(cell.text) if zh else cell.text)
         elif cell.kind in CODE:
             parts.append(folded(cell, zh))
-            shown = [shown_output(output, number) for output in outputs[number]]
+            shown = [shown_output(output, number, zh) for output in outputs[number]]
             if cell.kind == "answer" and shown:
                 shown = [f"<details><summary>{ANSWER[zh]}</summary>", *shown, "</details>"]
             parts += shown
@@ -191,7 +189,7 @@ def markdown(chapter, chapters, outputs, zh=False):
                     words = f"<details><summary>{SOLUTION[zh]}</summary>"
                     parts.append(f"{words}\n\n```python\n{answer}\n```\n\n</details>")
             number += 1
-    return "\n\n".join([*parts, "---", bar, ending(chapter)])
+    return "\n\n".join([*parts, "---", bar, ending(chapter, zh)])
 
 
 @functools.cache
@@ -224,18 +222,30 @@ def solution(chapter, check):
     return "\n\n\n".join(parts)
 
 
-def shown_output(output, number):
+def picture(output, zh):
+    """The picture of an output, {"png", "alt"}, in the language of the page."""
+    return output.get("zh", output) if zh else output
+
+
+def shown_output(output, number, zh=False):
     """What a page shows of an output of code cell `number`."""
     if "text" in output:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
         return f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}"
+    output = picture(output, zh)
     alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
     return f"![{alt}](img/{output['png']})"
 
 
-def ending(chapter):
-    """The last line of a page."""
-    return f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
+def ending(chapter, zh=False):
+    """The last line of a page: what it was made from. The labels of pictures are only on the Chinese one."""
+    path, text = labels_of(chapter)
+    line = f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
+    return f"<!-- SHA-256 of labels/{path.name}: {digest(text)} -->\n{line}" if zh and text else line
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def folded(cell, zh):

@@ -1,4 +1,5 @@
-"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png.
+"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png
+and, where its labels differ in Chinese, img/NN_name-K.zh.png.
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
@@ -32,6 +33,10 @@ __main__, in a new process that starts in an empty folder. The page does not sho
 bypasses Python (other programs, C++). MINGLM_FAST=1 in the environment makes a quick page, as a preview;
 --check always runs in quick mode, and tests the checks of the exercises on the answers in solutions.py.
 
+The Chinese page shows the same figures with Chinese labels and alt_text: a line `English = Chinese` for each
+in labels/NN.txt (labels/start.txt, ...), unless minglm/viz/words has it. A name that stays is on both sides.
+viz/words/labels.py says what else a line may be. A font with Chinese letters draws them.
+
 Exit code: 0; 1 if a chapter fails, with one line per failure (after a traceback, if any); 2 for wrong usage.
 """
 
@@ -64,12 +69,13 @@ from pages import (
     links,
     markdown,
     notebook,
+    picture,
     without_outputs,
 )
+from pictures import labels_of, recorded_chinese, save, undrawn, without_translation
 from twins import differences, page_differences, stamped, stamped_page, written
 
 HERE = Path(__file__).resolve().parent
-DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
 
 # ---- running it in a process of its own ------------------------------------------------------------------
 
@@ -77,7 +83,7 @@ DPI, LARGEST = 120, 120 * 1024  # resolution and bytes of a picture
 def outputs_of(chapter, folder):
     """Run the cells; returns the namespace and, for each code cell, a list of {"text"} or {"png", "alt"}.
 
-    Pictures are saved in `folder`.
+    Pictures are saved in `folder`. For a Chinese page, a picture also has "zh", see pictures.py.
     """
     main = types.ModuleType("__main__")
     main.__file__ = str(chapter.path)
@@ -103,28 +109,10 @@ def outputs_of(chapter, folder):
         for figure in [*figures, value] if is_figure else figures:
             if not any(figure is other for other in seen):
                 seen.append(figure)
-                outputs[-1].append(save(figure, folder / f"{chapter.name}-{len(seen)}.png", cell))
+                outputs[-1].append(save(figure, folder / f"{chapter.name}-{len(seen)}.png", cell, chapter))
         if plt:
             plt.close("all")
     return main.__dict__, outputs
-
-
-def save(figure, path, cell):
-    """Save a figure as a small PNG; returns the output that the page shows."""
-    alt = " ".join(getattr(figure, "alt_text", "").split())
-    if not alt:
-        raise Wrong(f"line {cell.line}: a figure of this cell has no alt_text")
-    from PIL import Image  # comes with matplotlib
-
-    figure.savefig(path, dpi=DPI, facecolor="white")
-    with Image.open(path) as image:
-        # a palette takes a third of the bytes; metadata is dropped
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise Wrong(f"line {cell.line}: {path.name} has {size / 1024:.0f} KB; {LARGEST // 1024} is the most")
-    return {"png": path.name, "alt": alt}
 
 
 def solve(chapter, namespace, path):
@@ -217,7 +205,10 @@ def recorded(chapter, work):
                 number += 1
                 name, data = f"{chapter.name}-{number}.png", output["data"]
                 (Path(work) / name).write_bytes(base64.b64decode(data["image/png"]))
-                outputs[-1].append({"png": name, "alt": "".join(data["text/plain"])})
+                output = {"png": name, "alt": "".join(data["text/plain"])}
+                if chapter.has_zh:
+                    output["zh"] = recorded_chinese(chapter, work, name, output["alt"])
+                outputs[-1].append(output)
     return outputs
 
 
@@ -229,6 +220,11 @@ def render(chapter, chapters, source=run):
     folder, files, begin = chapter.path.parent, {}, time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         outputs = source(chapter, work)
+        if errors := without_translation(chapter, outputs):
+            raise Wrong("; ".join(errors))
+        if lacking := undrawn(outputs):
+            what = "no installed font has Chinese letters; install one, such as Noto Sans CJK"
+            raise Wrong(f"{lacking[0]} cannot be drawn: {what} (Debian: fonts-noto-cjk)")
         for path in Path(work).glob("*.png"):
             (folder / "img").mkdir(exist_ok=True)
             files[folder / "img" / path.name] = path.read_bytes()
@@ -280,15 +276,30 @@ def check(chapter, chapters, solutions, limit):
     if chapter.has_zh and (cell := chapter.untranslated()):
         errors.append(f"line {cell.line}: this English cell has no Chinese one behind it")
     errors += differences(chapter)
+    errors += without_translation(chapter, outputs or [])
+    if lacking := undrawn(outputs or []):
+        what = "no installed font has Chinese letters"
+        print(f"{chapter.name}: {len(lacking)} Chinese pictures were not drawn: {what}")
     for zh in (False, True)[: 1 + chapter.has_zh]:
         path = chapter.path.with_name(chapter.page(zh))
         page = path.read_text(encoding="utf-8") if path.exists() else ""
-        if not page.endswith(ending(chapter)):
-            errors.append(f"{path.name} was not made from this {chapter.path.name}; render it again")
+        if not page.endswith(ending(chapter, zh)):
+            source = f"this {chapter.path.name}" + " and its labels" * (zh and labels_of(chapter)[0].exists())
+            errors.append(f"{path.name} was not made from {source}; render it again")
             continue
         if not page.startswith(links(chapter, chapters, zh) + "\n"):
             what = "the links at its top are not those to its neighbours"
             errors.append(f"{path.name}: {what}; render it again")
+        pictures = [
+            f"img/{picture(output, zh)['png']}"
+            for shown in outputs or []
+            for output in shown
+            if "png" in output
+        ]
+        if outputs and pictures != (
+            there := re.findall(rf"^!\[.*\]\((img/{chapter.name}-\d.*)\)$", page, re.M)
+        ):
+            errors.append(f"{path.name} shows {there}; its cells draw {pictures}")
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
             old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)

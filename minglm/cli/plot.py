@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from ..errors import MinglmError
-from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find
+from ..viz.figures import BENCH, FIGURES, RUN, RUNS, find, save_figure
+from ..viz.words import LANGUAGES
 
 OF = {
     RUNS: "at least one run folder",
@@ -44,9 +45,12 @@ def add_plot(p):
 
 
 def add_looks(p):
-    """Add --theme and --width."""
+    """Add --theme, --width and --lang."""
     p.add_argument("--theme", choices=("light", "dark"), default="light", help="colours (default light)")
     p.add_argument("--width", metavar="PX", type=int, help="width of the picture in pixels (default 900)")
+    p.add_argument(
+        "--lang", choices=list(LANGUAGES), default="en", help="language of the labels (default en)"
+    )
 
 
 def plot_command(args):
@@ -67,9 +71,7 @@ def plot_command(args):
         raise MinglmError(f"PATH: {len(args.paths)} given; figure {figure.name} needs {OF[figure.needs]}")
     out = args.out or default_out(args.paths, figure.name)
     fig = draw_of(figure, args.paths, dict(theme=args.theme, width=args.width))
-    from ..viz.figures.canvas import save_figure
-
-    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
+    print(f"wrote       {save_figure(fig, out, args.lang)}", file=beside(out))
 
 
 def default_out(paths, name):

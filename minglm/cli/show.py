@@ -54,7 +54,7 @@ def draw_command(args):
     look = dict(theme=args.theme or "light", width=args.width)
     fig = draw(figure.name, derivation=d, model=model, tokenizer=tokenizer, text=args.text, **look)
     out = args.out or Path(f"{figure.name}.svg")
-    print(f"wrote       {save_figure(fig, out)}", file=beside(out))
+    print(f"wrote       {save_figure(fig, out, args.lang or 'en')}", file=beside(out))
 
 
 def has_blanks(tokenizer, text):
@@ -86,7 +86,7 @@ def refuse_together(args):
         for other in others:
             if {one, other} <= given:
                 raise MinglmError(f"{one} and {other} do not go together: {reason}")
-    for option in ("--out", "--model", "--theme"):
+    for option in ("--out", "--model", "--theme", "--lang"):
         if option in given and "--figure" not in given:
             raise MinglmError(f"{option} goes with --figure NAME: the table is printed, and needs no model")
 
@@ -152,6 +152,7 @@ def add_show(p):
         help="a run folder, or box, for figures of a model (default: the newest run, or else box)",
     )
     picture.add_argument("--theme", choices=["light", "dark"], help="colours (default light)")
+    picture.add_argument("--lang", choices=list(LANGUAGES), help="language of the labels (default en)")
     p.add_argument("--json", action="store_true", help="print one line of JSON")
     p.add_argument(
         "--width",

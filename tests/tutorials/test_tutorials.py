@@ -16,6 +16,7 @@ from conftest import ROOT
 from PIL import Image
 
 from minglm.files.jsonl import read_rows
+from minglm.viz.figures.translated import can_draw
 
 TUTORIALS = ROOT / "tutorials"
 CHAPTERS = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
@@ -24,7 +25,7 @@ sys.path.insert(0, str(TUTORIALS))  # as for `python tutorials/render.py`
 spec = importlib.util.spec_from_file_location("render", TUTORIALS / "render.py")
 render = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(render)
-pages = sys.modules["pages"]
+pages, pictures = sys.modules["pages"], sys.modules["pictures"]
 twins = sys.modules["twins"]
 
 COUNTING = '''\
@@ -105,6 +106,7 @@ def check_once():
         key = (
             chapter.path.name,
             chapter.path.read_bytes(),
+            pictures.labels_of(chapter),
             Path(solutions).exists() and Path(solutions).read_bytes(),
             limit,
         )
@@ -593,6 +595,91 @@ def test_check_does_not_compare_other_cells(course):
     assert course.run("--check").code == 0
 
 
+# ---- pictures with Chinese labels ------------------------------------------------------------------------
+
+LABELLED = """\
+# %% [markdown]
+# # 02 Labels
+# %% [markdown] zh
+# # 02 标签
+# %%
+from matplotlib.figure import Figure
+
+figure = Figure((2, 1))
+figure.text(0.1, 0.6, "step")
+figure.text(0.1, 0.1, "cat 7")
+figure.alt_text = "A cat."
+figure
+# %%
+figure = Figure((1, 1))
+figure.alt_text = "Nothing."
+figure
+"""
+
+
+@pytest.fixture
+def labelled(course):
+    """The course with a chapter whose figure has words."""
+    (course.folder / "02_labels.py").write_text(LABELLED, encoding="utf-8")
+    (course.folder / "labels").mkdir()
+    lines = "# a comment\ncat {} = 猫 {}\nA cat. = 一只猫。\nNothing. = 什么都没有。\n"
+    (course.folder / "labels" / "02.txt").write_text(lines, encoding="utf-8")
+    return course
+
+
+@pytest.mark.skipif(not can_draw("猫"), reason="no installed font has Chinese letters")
+def test_a_chinese_page_shows_pictures_with_chinese_labels(labelled):
+    assert labelled.run("02").code == 0
+    english, chinese = labelled.read("02_labels.md"), labelled.read("02_labels.zh.md")
+    assert "![A cat.](img/02_labels-1.png)" in english and "zh.png" not in english
+    assert "![一只猫。](img/02_labels-1.zh.png)" in chinese
+    assert "![什么都没有。](img/02_labels-2.png)" in chinese  # no word differs: no second file
+    images = sorted(path.name for path in (labelled.folder / "img").glob("02*"))
+    assert images == ["02_labels-1.png", "02_labels-1.zh.png", "02_labels-2.png"]
+    first, second = (Image.open(labelled.folder / "img" / name) for name in images[:2])
+    assert first.size == second.size and first.tobytes() != second.tobytes()
+    before = everything(labelled.folder)
+    assert labelled.run("--prose", "02").code == 0 and everything(labelled.folder) == before
+    assert labelled.run("--check", "02").code == 0
+    (labelled.folder / "img" / images[1]).unlink()
+    assert "02_labels.zh.md points to img/02_labels-1.zh.png" in labelled.run("--check", "02").out
+    labelled.edit("02_labels.zh.md", "-1.zh.png", "-1.png")
+    assert "02_labels.zh.md shows ['img/02_labels-1.png'," in labelled.run("--check", "02").out
+    labelled.edit("labels/02.txt", "一只猫", "那只猫")
+    said = "02_labels.zh.md was not made from this 02_labels.py and its labels; render it again"
+    assert said in labelled.run("--check", "02").out
+
+
+@pytest.mark.parametrize("command", [["02"], ["--check", "02"]])
+def test_a_label_without_a_translation_is_named(labelled, command):
+    labelled.edit("labels/02.txt", "cat {} = 猫 {}\n", "")
+    run = labelled.run(*command)
+    assert (
+        run.code == 1 and "labels/02.txt lacks a line 'cat 7' = its Chinese, for 02_labels-1.png" in run.out
+    )
+    assert not (labelled.folder / "img" / "02_labels-1.png").exists()
+    labelled.edit("labels/02.txt", "A cat. = ", "A cat.")
+    assert "labels/02.txt: 'A cat.一只猫。': a line is" in labelled.run(*command).out
+
+
+def test_without_a_font_check_says_so_and_render_names_the_picture(labelled, monkeypatch):
+    real = render.run
+
+    def run(*words):
+        outputs = real(*words)
+        outputs[0][0]["zh"]["drawn"] = False
+        return outputs
+
+    monkeypatch.setattr(render, "run", run)
+    run = labelled.run("02")
+    assert (
+        run.code == 1
+        and "02_labels-1.zh.png cannot be drawn: no installed font has Chinese letters" in run.out
+    )
+    run = labelled.run("--check", "02")
+    assert "02_labels: 1 Chinese pictures were not drawn: no installed font has Chinese letters" in run.out
+
+
 # ---- the chapters of this repository; their code is run by `tutorials/render.py --check` -----------------
 
 
@@ -688,6 +775,15 @@ CHINESE = [path for path in sorted(TUTORIALS.glob("*.py")) if "# %% [markdown] z
 )
 def test_a_chinese_page_says_what_the_english_one_says(path):
     assert twins.differences(render.Chapter(path)) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem
+)
+def test_every_picture_of_a_chinese_page_is_described_in_chinese(path):
+    page = path.with_name(f"{path.stem}.zh.md").read_text(encoding="utf-8")
+    for alt, name in re.findall(r"^!\[(.*)\]\((img/.*)\)$", page, re.M):
+        assert re.search("[\u4e00-\u9fff]", alt), name
 
 
 @pytest.mark.parametrize(

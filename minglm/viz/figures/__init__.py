@@ -9,16 +9,19 @@
     speed.py            attention F15
     story.py            story F16, animated (no matplotlib): storyboard.py plans it, animated.py writes SVG
     canvas.py, grid.py  what the others use: pixels, fonts and files; cells, labels and legends
+    translated.py       a figure with its labels in another language
 
 Every `fig_name(...)` returns a matplotlib Figure (story: an Animation) with `alt_text`, takes theme="light"
 or "dark" and width= in pixels, and leaves saving to the caller: `save_figure(fig, path)`. `draw(name, ...)`
-prepares what a figure needs from a derivation, a model and a text.
+prepares what a figure needs from a derivation, a model and a text. Labels are English; `save_figure` writes
+them in another language.
 """
 
 from importlib import import_module
 from typing import NamedTuple
 
 from ...errors import MinglmError, nearest, suggestion
+from ..words import labels
 
 TEXT, MODEL, RUN, RUNS, BENCH = "a text", "a text and a model", "a run", "runs", "a bench"
 
@@ -75,13 +78,21 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def save_figure(fig, path):
-    """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path"""
+def save_figure(fig, path, language="en"):
+    """Write any figure, see `Animation.save` and `canvas.save_figure`. -> Path
+
+    language: of its labels, one of words.LANGUAGES; what it shows of a text stays.
+    """
     if hasattr(fig, "svg"):
-        return fig.save(path)
+        return fig.translated(language).save(path)
     from .canvas import save_figure as save
 
-    return save(fig, path)
+    if not (say := labels(language)):
+        return save(fig, path)
+    from .translated import translated
+
+    with translated(fig, say):
+        return save(fig, path)
 
 
 def find(name):

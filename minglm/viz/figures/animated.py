@@ -4,14 +4,16 @@ The file has no script, font or link, so it also moves inside an <img>. Without 
 prefers-reduced-motion, or in a simple viewer) every element rests where its own attributes put it.
 """
 
+import re
 from dataclasses import dataclass, field
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 from pathlib import Path
 
 from ...errors import MinglmError
 from ...files.whole import write_whole
 from ..columns import display_width, printable
+from ..words import labels
 
 FONTS = 'system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,"Noto Sans",sans-serif'
 WIDE, NARROW = set("mwMW@%…—"), set("ijlItfr.,:;'|!()[] ")
@@ -26,6 +28,20 @@ class Animation:
 
     def _repr_svg_(self):
         return self.svg
+
+    def translated(self, language):
+        """Return it with its labels in a language of words.LANGUAGES; a chip's word is no label."""
+        if not (say := labels(language)):
+            return self
+        label = re.compile(r'(?<=class=")([^"]*\b[cs]\b[^"]*">)([^<]+)(?=</text>)')
+        svg = label.sub(lambda found: found[1] + escape(say(unescape(found[2])), quote=False), self.svg)
+        words = say(self.alt_text)
+        for name, text in (("title", words.partition("。")[0]), ("desc", words)):
+            svg = re.sub(
+                rf"(<{name} [^>]*>)[^<]*", lambda found, text=text: found[1] + clean(text), svg, count=1
+            )
+        name = {"zh": "zh-CN"}.get(language, language)  # by which a browser chooses the form of letters
+        return Animation(svg.replace("<svg ", f'<svg xml:lang="{name}" ', 1), words)
 
     def save(self, path):
         """Write it as .svg. -> Path. Raises MinglmError for another ending or if it cannot be written."""

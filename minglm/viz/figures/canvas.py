@@ -38,6 +38,9 @@ FAMILIES = (
     "SimHei",
     "Arial Unicode MS",
 )
+CLOSING = "，。、；：！？）”’…》」』】"  # no line begins with these
+WIDE = "\u2e80-\u9fff\uff00-\uffef"  # letters and marks of Chinese: a line may end after each
+PIECE = re.compile(f" *(?:[{WIDE}]|[^ {WIDE}]+)[{CLOSING}]*")
 DASHES = {"solid": (0, ()), "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
 SUFFIXES = (".svg", ".png", ".pdf")
 
@@ -83,32 +86,38 @@ def height_of(size):
     return 1.12 * size * DPI / 72
 
 
+class Quoted(str):
+    """Words of the text that a picture shows: they are the same in every language."""
+
+
 @lru_cache(maxsize=4096)
 def legible(text):
     """Return a token as it is drawn: spaces visible, control characters and unknown letters escaped."""
     letters = families()[1]
     text = printable(text, "unicode")
-    return "".join(c if ord(c) in letters else c.encode("ascii", "backslashreplace").decode() for c in text)
+    shown = (c if ord(c) in letters else c.encode("ascii", "backslashreplace").decode() for c in text)
+    return Quoted("".join(shown))
 
 
 def fitted(text, room, size=BODY, bold=False):
     """Cut a text to `room` pixels, with an ellipsis for the rest."""
+    kind = type(text)
     if width_of(text, size, bold) <= room:
         return text
     while text and width_of(text + "…", size, bold) > room:
         text = text[:-1]
-    return text + "…"
+    return kind(text + "…")
 
 
 def wrapped(text, room, size=BODY, bold=False):
     """Wrap a sentence into lines of at most `room` pixels; a word that is wider is cut."""
     lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
+    for word in PIECE.findall(text):
+        longer = (lines[-1] + word).strip()
         if not lines[-1] or width_of(longer, size, bold) <= room:
             lines[-1] = longer
         else:
-            lines.append(word)
+            lines.append(word.strip())
     return [fitted(line, room, size, bold) for line in lines]
 
 
@@ -136,14 +145,25 @@ class Canvas:
         else:
             y += 0.36 * size * DPI / 72  # centres capital letters and keeps neighbours on one line
         style = dict(fontproperties=font(size, bold), color=colour or self.look["ink"], zorder=5, gid=gid)
-        self.ax.text(x, y, text, parse_math=False, **style, **place)
+        drawn = self.ax.text(x, y, text, parse_math=False, **style, **place)
+        drawn.quoted = isinstance(text, Quoted)
+        return drawn
+
+    def lines_of_text(self, x, y, text, room, line, size=BODY, **how):
+        """Draw lines at most `room` pixels wide, the first at height y. line: their distance. -> their number
+
+        Each line knows the whole, which another language breaks elsewhere.
+        """
+        bold = how.get("bold", False)
+        for i, words in enumerate(lines := wrapped(text, room, size, bold)):
+            drawn = self.text(x, y + i * line, words, size, ha="left", **how)
+            drawn.quoted, drawn.line_of = isinstance(text, Quoted), (text, i, room, size, bold)
+        return len(lines)
 
     def paragraph(self, x, y, text, room, size=BODY, **how):
         """Draw lines from y down, at most `room` pixels wide. Returns where they end."""
         line = 1.25 * height_of(size)
-        for i, words in enumerate(lines := wrapped(text, room, size, how.get("bold", False))):
-            self.text(x, y + (i + 0.5) * line, words, size, ha="left", **how)
-        return y + len(lines) * line
+        return y + line * self.lines_of_text(x, y + 0.5 * line, text, room, line, size, **how)
 
     def title(self, text, about=""):
         """Draw the head of the figure. Returns where the rest may begin."""

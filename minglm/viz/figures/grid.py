@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 
 from ..palette import KINDS
 from ..words import MODELS
-from .canvas import BODY, SMALL, fitted, height_of, legible, width_of, wrapped
+from .canvas import BODY, SMALL, fitted, height_of, legible, width_of
 
 LEAST_CELL = 12  # pixels of a row with a label; in smaller cells, brackets say which span is where
 MOST_WORDS = 48  # in longer texts brackets do so, too
@@ -197,8 +197,7 @@ def legend(canvas, number_of, names, x, y, room, columns=1):
         if number:
             how = dict(ha="right", colour=canvas.look["soft"], gid=f"count-{name}")
             canvas.text(left + column, top + side / 2, number, **how)
-        for i, words in enumerate(wrapped(meaning, column - side - 18 - width_of(number))):
-            canvas.text(left + side + 8, top + side / 2 + i * line, words, ha="left")
-        top += (i + 1) * line + 6
+        room = column - side - 18 - width_of(number)
+        top += canvas.lines_of_text(left + side + 8, top + side / 2, meaning, room, line) * line + 6
         ends.append(top)
     return max(ends)

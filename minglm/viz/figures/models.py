@@ -17,7 +17,7 @@ from ...infilling import build_example
 from ...use.generate import fill, trace
 from ..derivation import count, derivation_of
 from ..palette import KINDS
-from .canvas import BODY, MARGIN, SMALL, Canvas, fitted, legible, span_look, width_of
+from .canvas import BODY, MARGIN, SMALL, Canvas, Quoted, fitted, legible, span_look, width_of
 from .grid import cells, part_colours, texts_of
 
 MOST_KEYS = 48  # the most bars of F10
@@ -227,7 +227,7 @@ def in_brackets(text):
 
 def running(text):
     """Return a text as one line; its spaces stay spaces."""
-    return " ".join(legible(word) for word in text.split())
+    return Quoted(" ".join(legible(word) for word in text.split()))
 
 
 # ---- words become tokens ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import MinglmError
 from ...mask import GLMMask, keys_of_row
 from ..palette import KINDS
-from .canvas import MARGIN, Canvas, width_of, wrapped
+from .canvas import MARGIN, Canvas, width_of
 from .grid import marks
 from .masks import LARGEST
 
@@ -125,10 +125,7 @@ def fig_tiles(what, *, tile=None, theme="light", width=None):
                 marks(canvas, "BE", np.array([[0, 0]]), x, top, 17)
             how = dict(ha="right", colour=canvas.look["soft"], gid=f"count-{name}")
             canvas.text(x + room, top + 9, f"{n:,}", **how)
-        for line in wrapped(text, room - 70):
-            canvas.text(x + 26, top + 9, line, ha="left")
-            top += 20
-        top += 5
+        top += 20 * canvas.lines_of_text(x + 26, top + 9, text, room - 70, 20) + 5
     kinds = ", ".join(f"{n} {name}" for name, n in number.items())
     what = f"The kernel's tiles of a mask of {Nq} rows and {Nk} keys: {kinds}. {words}"
     return canvas.finish(max(top, bottom) + MARGIN, what)

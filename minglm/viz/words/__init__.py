@@ -4,14 +4,19 @@
     en_page.py    what only the page says
     en_story.py   the story at the page's beginning
     zh*.py        the same in Chinese; a new language has such files, too, and a line in LANGUAGES
+    zh_labels.txt what only the figures say, English = Chinese; labels.py looks it up
 
 `{name}` is filled in from a derivation (see ../derivation.py, and derive.js on the page, which gets a
 `table` as JSON).
 """
 
+from functools import cache
+from importlib.resources import files
+
 from . import en, en_page, en_story, zh, zh_page, zh_story
 from .en import AMONG, BECAUSE, CELL, HIDDEN_MEANING, MAY, MEANING, MODELS, NAMES, RULES, STEPS, STORY
 from .en_story import CHAPTERS
+from .labels import Labels, pairs, parse
 
 __all__ = [
     "AMONG",
@@ -27,6 +32,7 @@ __all__ = [
     "RULES",
     "STEPS",
     "STORY",
+    "labels",
 ]
 
 
@@ -54,3 +60,14 @@ def table(name, sample, page, story):
 
 
 LANGUAGES = {"en": table("English", en, en_page, en_story), "zh": table("中文", zh, zh_page, zh_story)}
+OF_FIGURES = ("RULES", "BECAUSE", "MEANING", "STEPS", "STEP_NAMES", "MODELS", "STORY")
+
+
+@cache
+def labels(language):
+    """Return the Labels of all figures in a language, or None for English."""
+    if language == "en":
+        return None
+    shared = [pairs(getattr(en, name), getattr(zh, name)) for name in OF_FIGURES]
+    own = (files(__package__) / f"{language}_labels.txt").read_text(encoding="utf-8")
+    return Labels(parse(own), *shared)

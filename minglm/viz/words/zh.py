@@ -146,3 +146,14 @@ MODELS = {
         "cannot": "从位置看出在填哪个空：每个片段都要有自己的哨兵",
     },
 }
+
+STORY = {
+    "spans": "从 {text} 里挖掉 {blanked} 个。",
+    "part_b": "Part B：挖掉的词{order}；每个空以 [S] 开头。",
+    "part_a": "Part A：每个空无论多长，都只留一个 {mask}。",
+    "positions": "两个位置：哪个空，空里的第几个。",
+    "rows_a": "Part A 看得到整个 Part A。",
+    "rows_b": "Part B 看得到 Part A 和自己前面的内容，学着说出下一个 token。",
+    "home": "每个空以 [E] 结束，词回到原处。",
+    "end": "整个掩码就是一个数：Part A 的长度，{part_a}。",
+}
