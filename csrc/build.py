@@ -2,16 +2,15 @@
 
 setup.py calls `build_extension` and `install`. Nothing here needs torch, minglm or a GPU.
 
-CUDA kernels are compiled if there is an nvcc (`find_nvcc` says where it is looked for): for the GPUs of this
-machine or, without any, as PTX for compute capability 8.0, which the driver of any later GPU compiles at
-first use. That takes seconds; all architectures take minutes (MINGLM_CUDA_ARCHS=all). nvcc can come from
-PyPI, in two steps, because a package's extras are installed after the package is built:
+CUDA kernels are compiled if there is an nvcc (`find_nvcc` looks for it): for the GPUs of this machine or,
+without any, as PTX for compute capability 8.0, which a later GPU's driver compiles at first use. That takes
+seconds; all architectures take minutes. nvcc can come from PyPI, in two steps, because a package's extras are
+installed after the package is built:
 
     pip install -e '.[cuda-compiler]' && pip install -e .
 
-One library serves machines with different instruction sets: each set has its own file, compiled with its own
-flags, and the library asks the CPU when it loads. Nothing is compiled with -march=native, because that would
-not run on an older machine.
+One library serves machines with different instruction sets: each set has its own file and flags, and the
+library asks the CPU when it loads. Nothing is compiled with -march=native, for older machines.
 
 Environment variables:
     CXX (or CC), CXXFLAGS, LDFLAGS, MAX_JOBS
@@ -228,10 +227,7 @@ def find_nvcc():
 
 
 def find_compiler():
-    """The command of the C++ compiler, as a list of words.
-
-    It is CXX if that is set, else the C++ counterpart of CC, else the first on the PATH.
-    """
+    """The C++ compiler's command: CXX, else the C++ counterpart of CC, else the first on the PATH."""
     if command := words_of("CXX"):
         if not shutil.which(command[0]):
             raise NoExtension(f"CXX={os.environ['CXX']}: there is no such program")
@@ -308,9 +304,8 @@ def write_ninja(compiler, nvcc=None):
         link = ["-bundle", "-undefined", "dynamic_lookup", threads] if bundle else ["-shared", threads]
 
     parts = [f"-I{folder}" for folder in headers]
-    parts += ["-DMINGLM_CUDA"] if nvcc else []
-    parts += ["-DMINGLM_HOPPER"] if nvcc and nvcc.hopper else []
-    parts += ["-DMINGLM_EMULATED"] if EMULATED else []
+    built = dict(CUDA=nvcc, HOPPER=nvcc and nvcc.hopper, EMULATED=EMULATED)
+    parts += [f"-DMINGLM_{name}" for name, is_built in built.items() if is_built]
     # The slowest to compile come first, so that no core is left with one of them at the end. The bindings
     # only pass addresses on, and the emulator spends its time switching threads: neither runs faster at -O3,
     # and both compile slower.
