@@ -397,7 +397,7 @@ def pretended_gpu(tiny, monkeypatch):
     monkeypatch.setattr(timing, "CUDA_GEMM_SHAPES", ((8, 8, 16),))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU of the test")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     gemms = timing.gemms
     monkeypatch.setattr(timing, "gemms", lambda dtype, device: gemms(dtype))

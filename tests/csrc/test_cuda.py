@@ -350,8 +350,12 @@ def test_the_self_test_finds_a_kernel_that_is_wrong(monkeypatch):
     def wrong_if_few(q, k, v, *rest):
         return right(q, k, v.roll(1, 0) if len(q) < len(k) else v, *rest)
 
-    monkeypatch.setitem(attention.BACKENDS, "emulated", wrong_if_few)
-    assert "out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
+    def wrong_if_shared(q, k, v, *rest):  # by several blocks
+        return right(q, k, v.roll(1, 0) if len(k) >= 1024 else v, *rest)
+
+    for wrong in (wrong_if_few, wrong_if_shared):
+        monkeypatch.setitem(attention.BACKENDS, "emulated", wrong)
+        assert "out is off by" in attention.wrong_by("emulated", torch.bfloat16, "cpu")
     monkeypatch.setitem(attention.BACKENDS, "emulated", lambda *rest: 1 / 0)
     why = attention.wrong_by("emulated", torch.bfloat16, "cpu")
     assert why == "it failed its test: ZeroDivisionError: division by zero"
