@@ -87,7 +87,7 @@ def gather(root, out):
         done |= set(todo)
     for name, text in made.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text, encoding="utf-8")
+        (out / name).write_text(switched(name, text), encoding="utf-8")
     for name in ("tutorials/img", "tutorials/results"):
         for path in (root / name).iterdir():
             if path.suffix in (".png", ".svg"):
@@ -130,6 +130,14 @@ def whole(name, text, root, texts, sources):
     if re.search("^# ", text, re.M):
         return text
     return f"# {name}\n\n{text}"  # where texts come from, licences: short files without a title
+
+
+def switched(name, text):
+    """A page with a way to the other language: to its Chinese front page, where there is no Chinese twin."""
+    if re.search(r"^[^`\n]*\[(中文|English)\]\(", text, re.M):
+        return text
+    front = posixpath.relpath("index.zh.md", posixpath.dirname(name) or ".")
+    return re.sub(r"^# .*$", lambda title: f"{title.group()}\n\n[中文]({front})", text, count=1, flags=re.M)
 
 
 def explorer(command, folder, zh):
