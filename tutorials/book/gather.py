@@ -174,7 +174,7 @@ def menu(texts):
             )
         parts.append((caption, found))
         chinese += [f"{name}.zh" for name in found if f"{name}.zh" in names]
-    parts += [("中文", ["index.zh", *chinese])]
+    parts += [("中文", ["首页 <index.zh>", *chinese])]
     trees = [
         f"```{{toctree}}\n:hidden:\n:caption: {head}\n\n" + "\n".join(body) + "\n```" for head, body in parts
     ]
