@@ -189,8 +189,8 @@ fig.alt_text = (
 # Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
 # prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
 # %% [markdown] zh ad007a
-# BERT 喝起了语料里没有的 red tea（橙色；只是从没出现过的词语组合，不是中文说的红茶），
-# *water* 则根本填不进去：
+# BERT 喝起了语料里没有的 red tea（橙色；不是中文说的红茶）。换成中文：语料里只有“牛肉”和“豆浆”，两个字
+# 各猜各的，就会猜出“牛浆”和“豆肉”。*water* 则根本填不进去：
 # 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
