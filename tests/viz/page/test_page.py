@@ -92,6 +92,17 @@ def until(tab, condition):
         tab.wait_for_timeout(30)
 
 
+def box(tab, selector):
+    """Where the first such element stands, asked in one step: a redraw between two would take it away."""
+    return tab.evaluate(
+        """async (selector) => {
+            for (const frame of [1, 2]) await new Promise(requestAnimationFrame);
+            return document.querySelector(selector).getBoundingClientRect().toJSON();
+        }""",
+        selector,
+    )
+
+
 def button(tab, name):
     return tab.get_by_role("button", name=name, exact=True)
 
@@ -274,11 +285,11 @@ def test_on_a_phone_the_player_stays_in_sight_beside_what_a_step_adds(tab):
     }
     for k, name in enumerate(STEPS):
         button(tab, "Next ▶").click()
-        player = tab.locator("#stepper").bounding_box()
+        player = box(tab, "#stepper")
         assert player["y"] + player["height"] == pytest.approx(740, abs=1)
         for region, step in begins.items():
             assert tab.locator(f"#{region}").is_visible() == (k >= step), (name, region)
-        added = tab.locator("#grid td" if name == "mask" else "#stage [data-lit]").first.bounding_box()
+        added = box(tab, "#grid td" if name == "mask" else "#stage [data-lit]")
         assert 0 <= added["y"] <= player["y"] - added["height"], name
 
 
@@ -370,7 +381,7 @@ def test_above_32_rows_a_canvas_takes_over_and_the_keyboard_still_walks(tab):
     d = derivation(tab)
     here = explain(d["text"], d["spans"], d["order"])
     assert tab.locator("#why").inner_text() == why(here, len(here) - 1, len(here) - 1)
-    side = canvas.bounding_box()["width"] / len(here)
+    side = box(tab, "#grid canvas")["width"] / len(here)
     canvas.hover(position=dict(x=side * 2.5, y=side * 69.5))
     assert tab.locator("#why").inner_text() == why(here, 69, 2)
 
@@ -601,7 +612,7 @@ def test_characters_that_cannot_be_seen_are_shown_by_their_codes(tab):
 
 def test_one_long_word_leaves_the_cells_as_large_as_they_can_be(tab):
     def cell():
-        return tab.locator("#grid td[data-j]").first.bounding_box()["width"]
+        return box(tab, "#grid td[data-j]")["width"]
 
     type_text(tab, "a long word is one of them and short ones are others")
     before = cell()
@@ -1006,7 +1017,7 @@ def test_the_page_reflows_at_twice_its_size(tab):
 @looks
 def test_on_a_wide_window_the_card_and_the_mask_stand_beside_the_steps(tab):
     tab.evaluate("byId('stage').scrollIntoView(), scrollBy(0, -20)")
-    stage, mask, card = (tab.locator(f"#{name}").bounding_box() for name in ("stage", "mask", "card"))
+    stage, mask, card = (box(tab, f"#{name}") for name in ("stage", "mask", "card"))
     assert mask["x"] >= stage["x"] + stage["width"] and abs(mask["y"] - stage["y"]) < 2
     assert card["y"] + 80 < WIDE["height"]  # its verdict and its reason are seen without scrolling
 
@@ -1072,15 +1083,14 @@ def test_kinds_of_cells_are_told_apart_whatever_eyes_see(tab, tmp_path, vision, 
     chromium.send("Emulation.setEmulatedVisionDeficiency", {"type": vision})
     path, seen = tmp_path / f"{vision}-{scheme}.png", {}
     tab.evaluate("byId('mask').scrollIntoView()")
-    area = tab.locator("#grid table").bounding_box()
-    tab.screenshot(path=path, clip=area)
+    area = box(tab, "#grid table")
+    clip = {name: area[name] for name in ("x", "y", "width", "height")}
+    tab.screenshot(path=path, clip=clip)
     picture = imread(path)[..., :3] * 255
     for kind in ("AA", "BA", "BE", "BS", "BF"):
-        box = tab.evaluate(
-            f"document.querySelector('#grid td[data-kind={kind}]').getBoundingClientRect().toJSON()"
-        )
-        x, y = round(box["x"] - area["x"]), round(box["y"] - area["y"])
-        width, height = round(box["width"]), round(box["height"])
+        cell = box(tab, f"#grid td[data-kind={kind}]")
+        x, y = round(cell["x"] - area["x"]), round(cell["y"] - area["y"])
+        width, height = round(cell["width"]), round(cell["height"])
         pixels = picture[y : y + height, x : x + width].reshape(-1, 3)
         seen[kind] = np.concatenate(
             [pixels.mean(0), pixels.std(0)]
