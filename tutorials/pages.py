@@ -28,13 +28,14 @@ FOLDED = {  # what a page says in place of the code: English, Chinese
 ANSWER, SOLUTION = ("Answer", "答案"), ("A solution", "一种解法")
 EXACT = ("exact", "answer")
 CODE = ("code", *EXACT, *FOLDED)
+LINK = re.compile(r"(?<!\\)\]\((?![a-z]+:|#)")  # to a file; notebooks are a folder deeper
 INSTALL = """\
 # Run this cell first where minglm is not installed yet: in a hosted notebook, or in an empty folder.
 # SOURCE is anything that pip can install: the folder of a clone, a wheel, or git+https://...
 import importlib.util
 import os
 
-SOURCE = os.environ.get("MINGLM_SOURCE") or (".." if os.path.exists("../pyproject.toml") else {source!r})
+SOURCE = os.environ.get("MINGLM_SOURCE") or ("../.." if os.path.exists("../../setup.py") else {source!r})
 if importlib.util.find_spec("minglm") is None:
     assert SOURCE, "minglm is not installed: set SOURCE to a clone, a wheel or git+https://... and run again"
     %pip install -q {{SOURCE}}
@@ -122,6 +123,11 @@ class Chapter:
         kind = "zh" if zh and self.has_zh else "en"
         return next(cell.text.split("\n")[0].lstrip("# ") for cell in self.cells if cell.kind == kind)
 
+    @property
+    def notebook(self):
+        """The path of its notebook."""
+        return self.path.parent / "notebooks" / f"{self.name}.ipynb"
+
     def page(self, zh):
         return f"{self.name}.zh.md" if zh and self.has_zh else f"{self.name}.md"
 
@@ -139,7 +145,7 @@ def links(chapter, chapters, zh):
     parts = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}]({index})"]
     parts += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
     parts += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
-    return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
+    return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb](notebooks/{chapter.name}.ipynb)"])
 
 
 class Exercise(NamedTuple):
@@ -289,7 +295,8 @@ def notebook(chapter, outputs=None, pictures=None):
     cells, outputs = [], iter(outputs or [[] for _ in chapter.code()])
     for cell in chapter.cells:
         if cell.kind == "en":
-            cells.append({"cell_type": "markdown", "metadata": {}, "source": cell.text.splitlines(True)})
+            text = LINK.sub("](../", cell.text)
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": text.splitlines(True)})
         elif cell.kind in CODE:
             cells += [] if any(c["cell_type"] == "code" for c in cells) else [install_cell()]
             cells.append(code_cell(cell.text, cell.kind, stored(next(outputs), pictures)))

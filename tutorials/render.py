@@ -1,5 +1,5 @@
-"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png
-and, where its labels differ in Chinese, img/NN_name-K.zh.png.
+"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, notebooks/NN_name.ipynb,
+img/NN_name-K.png and, where its labels differ in Chinese, img/NN_name-K.zh.png.
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
@@ -191,7 +191,7 @@ def run(chapter, folder, solutions=None, limit=None):
 
 def recorded(chapter, work):
     """The outputs that a chapter's notebook holds, pictures in `work`. Raises Wrong if code has changed."""
-    cells = json.loads(chapter.path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(chapter.notebook.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"][1:]  # without the one that installs
     if ["".join(cell["source"]) for cell in code] != [cell.text for cell in chapter.code()]:
         raise Wrong("its code is not that of its notebook; render it without --prose")
@@ -226,13 +226,13 @@ def render(chapter, chapters, source=run):
             what = "no installed font has Chinese letters; install one, such as Noto Sans CJK"
             raise Wrong(f"{lacking[0]} cannot be drawn: {what} (Debian: fonts-noto-cjk)")
         for path in Path(work).glob("*.png"):
-            (folder / "img").mkdir(exist_ok=True)
             files[folder / "img" / path.name] = path.read_bytes()
     for zh in {False, chapter.has_zh}:
         files[folder / chapter.page(zh)] = markdown(chapter, chapters, outputs, zh).encode()
     pictures = {path.name: content for path, content in files.items() if path.suffix == ".png"}
-    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter, outputs, pictures).encode()
+    files[chapter.notebook] = notebook(chapter, outputs, pictures).encode()
     for path, content in files.items():
+        path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
     for path in [*folder.glob(f"img/{chapter.name}-*.png"), folder / f"{chapter.name}.zh.md"]:
         if path not in files:
@@ -311,7 +311,7 @@ def check(chapter, chapters, solutions, limit):
             name = target.partition("#")[0]
             if name and ":" not in name and not (path.parent / name).exists():
                 errors.append(f"{path.name} points to {target}, which does not exist")
-    path = chapter.path.with_suffix(".ipynb")
+    path = chapter.notebook
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if without_outputs(text) != notebook(chapter):
         errors.append(f"{path.name} is not what {chapter.path.name} gives; render it again")

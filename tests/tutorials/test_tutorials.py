@@ -202,7 +202,7 @@ def test_only_the_chinese_page_joins_lines(course):
 
 
 def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(course):
-    last = "[.py](00_counting.py) · [.ipynb](00_counting.ipynb)"
+    last = "[.py](00_counting.py) · [.ipynb](notebooks/00_counting.ipynb)"
     top = f"[The course](README.md) · [01 Picture →](01_picture.md) · [中文](00_counting.zh.md) · {last}"
     lines = course.read("00_counting.md").split("\n")
     assert lines[0] == lines[-4] == top
@@ -246,7 +246,7 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
 
 
 def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(course):
-    notebook = json.loads(course.read("00_counting.ipynb"))
+    notebook = json.loads(course.read("notebooks/00_counting.ipynb"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert [cell["cell_type"] for cell in notebook["cells"]] == [
         "markdown",
@@ -257,6 +257,7 @@ def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(cours
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(7)]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [bool(cell["outputs"]) for cell in code] == [False, True, True, False, False]
+    assert "[on](../01_picture.md)" in "".join(notebook["cells"][0]["source"])
     assert code[2]["outputs"][0]["text"] == ["full\n", "[1, 2]\n"] and "数" not in str(notebook)
     assert "%pip install" in "".join(code[0]["source"]) and "".join(code[1]["source"]).startswith(
         "import os\n"
@@ -264,7 +265,7 @@ def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(cours
 
 
 def test_the_notebook_holds_its_pictures(course):
-    [cell] = [c for c in json.loads(course.read("01_picture.ipynb"))["cells"] if c.get("outputs")]
+    [cell] = [c for c in json.loads(course.read("notebooks/01_picture.ipynb"))["cells"] if c.get("outputs")]
     [output] = cell["outputs"]
     picture = (course.folder / "img/01_picture-1.png").read_bytes()
     assert base64.b64decode(output["data"]["image/png"]) == picture
@@ -277,7 +278,7 @@ def test_imports_pictures_and_checks_are_folded_away_on_the_page_and_in_the_note
     english, chinese = course.read("00_counting.md"), course.read("00_counting.zh.md")
     folded = "<details><summary>{}</summary>\n\n```python\ndef check_square"
     assert folded.format("The check") in english and folded.format("检查答案的代码") in chinese
-    cells = json.loads(course.read("00_counting.ipynb"))["cells"]
+    cells = json.loads(course.read("notebooks/00_counting.ipynb"))["cells"]
     hidden = [c["metadata"].get("cellView") for c in cells if c["cell_type"] == "code"]
     assert hidden == ["form", None, None, None, "form"]
     assert course.run("--check").code == 0
@@ -517,7 +518,7 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
             "00_counting.md: the links at its top are not those",
         ),
         (
-            "01_picture.ipynb",
+            "notebooks/01_picture.ipynb",
             "facecolor=",
             "edgecolor=",
             "01_picture.ipynb is not what 01_picture.py gives",
@@ -569,7 +570,7 @@ def test_check_catches(course, name, old, new, said):
         ("README.md", "00_counting.zh.md points to README.md, which does not exist"),
         ("01_picture.md", "01_picture.md was not made from this 01_picture.py"),
         ("00_counting.zh.md", "00_counting.zh.md was not made from this 00_counting.py"),
-        ("01_picture.ipynb", "01_picture.ipynb is not what 01_picture.py gives"),
+        ("notebooks/01_picture.ipynb", "01_picture.ipynb is not what 01_picture.py gives"),
         ("solutions.py", "check_square has no Exercise in solutions.py"),
     ],
 )
@@ -804,7 +805,7 @@ def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_opens_the_explorer_and_its_notebook_keeps_what_it_printed(path):
     assert any(re.search("^Explorer\\(", cell.text, re.M) for cell in render.Chapter(path).code())
-    cells = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(render.Chapter(path).notebook.read_text(encoding="utf-8"))["cells"]
     kinds = {output["output_type"] for cell in cells for output in cell.get("outputs", ())}
     assert kinds == {"stream", "display_data"}
 
