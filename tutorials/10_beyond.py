@@ -162,6 +162,7 @@ rotary = turn(q, range(T), theta) @ turn(k, range(T), theta).T / math.sqrt(D)
 added = (q + torch.randn(T, D)) @ (k + torch.randn(T, D)).T / math.sqrt(D)
 for distance in range(-T + 1, T):
     assert rotary.diagonal(distance).std(correction=0) < 1e-5
+
 fig_scores(added, rotary)
 
 # %% [markdown]

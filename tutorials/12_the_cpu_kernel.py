@@ -144,6 +144,7 @@ for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon
         f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
         f"{6 * NV} vector multiply-adds for {NV} + 6 loads"
     )
+
 fig_registers()
 
 # %% [markdown]
