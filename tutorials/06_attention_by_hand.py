@@ -21,19 +21,27 @@
 import math
 import os
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import GLM, GLMConfig, GLMMask, build_example, explain, masked_attention, pack
+from minglm import GLMMask, explain, masked_attention
 from minglm.attention import BACKENDS
+from minglm.course.chapters.attention_by_hand import (  # noqa: F401
+    check_foot_of_the_wall,
+    check_weights_of,
+    check_weights_of_sat,
+    digits,
+    fig_all_rows,
+    fig_cheating,
+    fig_one_row,
+    fig_wall,
+    fig_ways,
+    train,
+)
 from minglm.viz import Explorer
-from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
-LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("BA", "BE", "BS"))
-SOFT, FAINT = THEMES["light"]["soft"], THEMES["light"]["faint"]
 
 # %% [markdown]
 # ## Six tokens, three numbers each
@@ -79,31 +87,8 @@ output = sum(counted[j] * x[j] for j in range(T)) / sum(counted)  # the average 
 print("output  ", output)
 print("unmasked", (2.0 ** np.array(scored) @ x / sum(2**s for s in scored)).round(3))
 
-# %% picture
-fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-lines = ("key", "score = query · key", "power = 2^score", "counted", "weight = share of the sum")
-for n, name in enumerate(lines):
-    ax.text(-0.75, n, name, ha="right", va="center", fontsize=10)
-for j in range(T):
-    seen = counted[j] > 0
-    ink = "black" if seen else SOFT
-    box = dict(boxstyle="round,pad=0.3", fc=LIGHT if seen else FAINT, ec="none")
-    ax.text(j, -0.85, d.tokens[j], ha="center", va="center", bbox=box, color=ink)
-    weight = f"{counted[j]}/{sum(counted)}" if seen else "0"
-    for n, number in enumerate((x[j], scored[j], 2 ** scored[j], counted[j], weight)):
-        ax.text(j, n, number, ha="center", va="center", color=ink, weight="bold" if n == 4 else "normal")
-        if n:
-            ax.annotate("", (j, n - 0.28), (j, n - 0.72), arrowprops=dict(arrowstyle="->", color=ink, lw=0.9))
-    if not seen:
-        ax.plot((j - 0.18, j + 0.18), (2.66, 2.34), color=ORANGE, lw=2.5)
-    ax.bar(j, counted[j] / sum(counted), 0.7, 4.4, color=LIGHT)
-ax.text(-0.75, -0.85, f"query of [S]: {x[3]}", ha="right", va="center", fontsize=10)
-ax.set(xlim=(-3.6, T - 0.5), ylim=(4.95, -1.25))
-ax.axis("off")
-fig.alt_text = (
-    "Row 3, step by step for each of the six keys: its score, two to the power of the score, what is counted "
-    "(0 for the hidden sat and down), and the weight: 2/16 the, 8/16 cat, 2/16 the mask, 4/16 itself."
-)
+# %%
+fig_one_row(d, x, scored, counted)
 
 
 # %% [markdown]
@@ -150,39 +135,8 @@ print(out.round(3))
 # hidden:
 # %% [markdown] zh 31c86c
 # 在短的写法里，看不到的分数是 $-\infty$ ，因为 $2^{-\infty} = 0$ 。竖着是查询，横着是键；灰色的看不到：
-# %% picture
-def table(ax, numbers, title, strength, form="{}"):
-    for (i, j), number in np.ndenumerate(numbers):
-        colour = KINDS[d.kind[i, j]].light or FAINT  # the colours of chapter 03
-        ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, alpha=strength[i, j]))
-        ax.text(
-            j + 0.5,
-            i + 0.52,
-            form.format(number),
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="black" if grid[i, j] else SOFT,
-        )
-    ax.hlines(range(T), 0, T, color="white", lw=1.5)
-    ax.vlines(range(T), 0, T, color="white", lw=1.5)
-    ax.plot((0, T, np.nan, A, A), (A, A, np.nan, 0, T), color="black", lw=1.2)
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", title=title, yticks=[])
-    ax.set_xticks(np.arange(T) + 0.5, d.tokens, rotation=90)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-
-
-fig, axes = plt.subplots(1, 3, figsize=(7.2, 3), layout="constrained")
-pale = np.where(grid, 0.25, 1)
-table(axes[0], x @ x.T, "scores", pale)
-table(axes[1], np.where(grid, 2 ** (x @ x.T), 0), "2^score, or 0", pale)
-table(axes[2], weights, "weights", np.where(grid, 0.7 * weights, 1), "{:.2f}")
-axes[0].set_yticks(np.arange(T) + 0.5, d.tokens)
-fig.alt_text = (
-    "Three grids of six rows and six keys: all scores, their powers of two with zeros where the "
-    "mask is shut, and the weights, which sum to one in every row."
-)
+# %%
+fig_all_rows(d, x, weights)
 
 # %% [markdown]
 # ## The same as the library
@@ -234,29 +188,8 @@ ways = {
 }
 assert [name for name, w in ways.items() if w.sum() == 1 and not w[~sees].any()] == ["score set to -inf"]
 
-# %% picture
-fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")
-for n, w in enumerate(ways.values()):
-    left = 0
-    for j in range(T):
-        colour = LIGHT if sees[j] else ORANGE
-        ax.barh(n, w[j], 0.66, left, color=colour, edgecolor="white", lw=1.5)
-        if w[j] > 0.06:
-            ink = "black" if sees[j] else "white"
-            ax.text(left + w[j] / 2, n, d.tokens[j], ha="center", va="center", fontsize=8, color=ink)
-        left += w[j]
-    ax.text(1.02, n, f"{w[~sees].sum():.0%}", va="center", color=ORANGE if w[~sees].any() else "black")
-ax.axvline(1, color="black", lw=1)
-ax.text(1.02, -0.62, "on hidden keys", va="center", fontsize=9)
-ax.set(yticks=range(len(ways)), yticklabels=ways, xlim=(0, 1.3), ylim=(3.5, -0.9), xticks=(0, 0.5, 1))
-ax.set_xlabel("weights of row 3", loc="left")
-ax.spines[["top", "right", "bottom"]].set_visible(False)
-ax.tick_params(left=False)
-fig.alt_text = (
-    "The weights of row 3 as bars for four ways to mask. Times 0 after the softmax: they sum to less than 1. "
-    "Times 0 before, and a score of -4: hidden keys, in orange, have weight. Only with -inf they have "
-    "none and the sum is 1."
-)
+# %%
+fig_ways(d, ways)
 
 # %% [markdown]
 # Zero *after* is too late: hidden keys have taken their share. Zero *before* is a score like any other:
@@ -286,26 +219,8 @@ def leak(shift, fill):
 for shift in (0, -9980, -9990, -10000, -10020):
     print(f"scores {shift:6}: {leak(shift, -10000):.6f} leaks past -10000, {leak(shift, -np.inf)} past -inf")
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 2.5), layout="constrained")
-shifts = np.linspace(-9980, -10020, 200)
-leaks = [leak(shift, -10000) for shift in shifts]
-ax.fill_between(shifts, leaks, color=ORANGE, alpha=0.25)
-ax.plot(shifts, leaks, color=ORANGE, lw=2)
-ax.plot(shifts, [leak(shift, -np.inf) for shift in shifts], color="black", lw=2, clip_on=False)
-ax.axvline(-10000, color=SOFT, lw=1, ls=":")
-ax.text(-10006.5, 0.86, "hidden score -10000", color=ORANGE, ha="left", va="center")
-ax.text(-10006.5, 0.08, "hidden score -inf", ha="left")
-ax.text(-9999.4, 1.06, "the wall", color=SOFT, ha="right", va="center", fontsize=9)
-ax.set(
-    xlim=(-9980, -10020), ylim=(0, 1.12), xticks=(-9980, -9990, -10000, -10010, -10020), yticks=(0, 0.5, 1)
-)
-ax.set(xlabel="visible scores moved by", ylabel="weight that leaks")
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "The weight on hidden keys while all visible scores sink. With hidden scores of -10000 it rises from 0 "
-    "to 1 around -10000; with -inf it stays 0."
-)
+# %%
+fig_wall(leak)
 
 # %% [markdown]
 # The original code ([THUDM/GLM](https://github.com/THUDM/GLM)) began with $-10000$ and came in steps, with
@@ -357,36 +272,6 @@ for fill in (*FILLS, -10000):
     BACKENDS[f"fill {fill}"] = attention_with(fill)
 
 
-# %% setup
-def digits(rng, samples):
-    spans = [(a, a + 2) for a in rng.integers(0, 5, samples)]
-    texts = rng.integers(10, 20, (samples, 6))  # the ids 10 .. 19 are our digits
-    return pack([build_example(text, [span], [0]) for text, span in zip(texts, spans, strict=True)])
-
-
-def loss_of(model, batch, fill):
-    model.backend = f"fill {fill}"
-    return model.loss(batch, "none")[batch.targets >= 10].mean()  # of digits; not of [E]
-
-
-def train(fill, steps):
-    torch.manual_seed(1)
-    rng = np.random.default_rng(1)
-    model = GLM(GLMConfig(20, 64, num_layers=1, num_heads=2, max_positions=8, dropout=0.0))
-    model.prune = False  # all 8 rows in the last layer: the grid above needs them
-    optimizer, curve = torch.optim.Adam(model.parameters(), 1e-3), []
-    for step in range(steps):
-        batch = digits(rng, 64)
-        loss = loss_of(model, batch, fill)
-        if step % 10 == 0:
-            with torch.no_grad():
-                curve.append((step, loss.item(), loss_of(model, batch, -math.inf).item()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model, np.array(curve)
-
-
 # %%
 STEPS = 150 if FAST else 600
 models, curves = {}, {}
@@ -400,23 +285,8 @@ for fill, curve in curves.items():
 assert curves[0][-5:, 1].mean() < 1 < math.log(10) < curves[0][-5:, 2].mean()
 assert curves[-math.inf][:, 1].min() > 2
 
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), layout="constrained", sharex=True)
-looks = ((0, ORANGE, "-"), (-2, AMBER, "-"), (-4, LIGHT, "-"), (-math.inf, "black", "--"))
-titles = "the loss it trains on", "the same weights, honest mask"
-for ax, column, title in zip(axes, (1, 2), titles, strict=True):
-    for fill, colour, style in looks:
-        ax.plot(curves[fill][:, 0], curves[fill][:, column], style, color=colour, lw=2, label=fill)
-    ax.axhline(math.log(10), color=SOFT, lw=0.8)
-    ax.set(xlabel="step", title=title)
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set(ylabel="loss of a digit", ylim=(0, 3.1))
-axes[0].text(STEPS, math.log(10) + 0.06, "ln 10", color=SOFT, ha="right", va="bottom")
-axes[1].legend(frameon=False, fontsize=8, title="hidden score", title_fontsize=8)
-fig.alt_text = (
-    "Losses over steps for four hidden scores. With 0 and -2 the training loss falls far below "
-    "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
-)
+# %%
+fig_cheating(curves, STEPS)
 
 
 # %% [markdown]
@@ -469,19 +339,6 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # ## 练习
 # **1. ★ 用铅笔。** 把同样的六个 token 当成 BERT：Part A 是全部。给出第 4 行 *sat* 的权重，六个数，
 # 可以写 `3/8` 这样的分数（按 2 的幂算）。
-# %% check
-def check_weights_of_sat(weights):
-    true = (math.log(2) * torch.from_numpy(x @ x[4])).softmax(0)
-    assert isinstance(weights, list), "the answer is a list of six numbers"
-    assert len(weights) == T, f"{len(weights)} numbers; there are {T} keys"
-    assert abs(sum(weights) - 1) < 1e-6, f"weights sum to 1, yours to {sum(weights):.3f}"
-    wrong = [d.tokens[j] for j in range(T) if abs(weights[j] - true[j]) > 1e-6]
-    masked = np.allclose(weights, attend(x, x, x, grid)[0][4])
-    hint = " (these are the weights under GLM's mask)" if masked else ""
-    assert not wrong, f"not right yet: {', '.join(wrong)}{hint}"
-    print("✓ check_weights_of_sat: six weights")
-
-
 # %%
 # check_weights_of_sat([..., ..., ..., ..., ..., ...])   # uncomment, and fill in
 
@@ -492,15 +349,6 @@ def check_weights_of_sat(weights):
 # %% [markdown] zh 6f2f6a
 # **2. ★★ 翻过一半的墙。** 一行看得到四个键，分数都是 $s$ ；另有两个被 $-10000$ 的分数挡住。 $s$ 是多少时，
 # 一半的权重会漏出去？（按 $e$ 的幂算。）
-# %% check
-def check_foot_of_the_wall(s):
-    assert s is not None, "the answer is a number"
-    scores = torch.tensor([s] * 4 + [-10000.0] * 2, dtype=torch.float64)
-    leak = scores.softmax(0)[4:].sum().item()
-    assert abs(leak - 0.5) < 1e-3, f"at s = {s} the share that leaks is {leak:.4f}"
-    print(f"✓ check_foot_of_the_wall: {leak:.4f} of the weight leaks")
-
-
 # %%
 # check_foot_of_the_wall(...)
 
@@ -513,24 +361,6 @@ def check_foot_of_the_wall(s):
 # **3. ★★★ 没有陷阱的掩码。** 写出 `weights_of(scores, may_attend)`，参数是 numpy 数组，形状（行，键），
 # 按 $e$ 的幂算。不管分数是多少，看不到的键都是 0；每行之和是 1；什么都看不到的行全是零；分数 1000 也不会
 # 溢出。
-# %% check
-def check_weights_of(weights_of):
-    rng = np.random.default_rng(3)
-    with np.errstate(all="ignore"):
-        for size in (1, 1000, 20000):
-            scores, may = size * rng.normal(size=(7, 5)) - size, rng.random((7, 5)) < 0.6
-            may[2], may[5] = False, True
-            w = weights_of(scores.copy(), may.copy())
-            assert w is not None, "weights_of returned None: did you forget `return`?"
-            assert np.isfinite(w).all(), f"scores of about {size}: not all numbers are finite"
-            assert (w[~may] == 0).all(), f"scores of about {size}: a hidden key has a weight"
-            assert np.allclose(w.sum(1), may.any(1)), "rows must sum to 1, or to 0 if they see nothing"
-            rows = may.any(1)
-            true = torch.from_numpy(np.where(may, scores, -np.inf))[rows].softmax(1).numpy()
-            assert np.allclose(w[rows], true), "not a softmax of what is seen"
-    print("✓ check_weights_of: scores of about 1, 1000 and 20000")
-
-
 # %%
 def weights_of(scores, may_attend): ...  # your answer
 

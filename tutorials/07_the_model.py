@@ -28,69 +28,37 @@ import copy
 import math
 import os
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-import minglm
-from minglm import GLM, GLMConfig, GLMMask, Tokenizer, build_example, explain, keys_of_row, pack
+from minglm import GLM, GLMConfig, Tokenizer, build_example, explain, keys_of_row, masked_attention, pack
+from minglm.course.chapters.the_model import (  # noqa: F401
+    PROVERBS,
+    check_key_rows,
+    check_post_ln,
+    fig_by_heart,
+    fig_gelu,
+    fig_heads,
+    fig_network,
+    fig_three_tables,
+    fig_weights,
+    pytorchs,
+)
 from minglm.model_config import num_parameters
 from minglm.train.presets import PRESETS
 from minglm.viz import Explorer
-from minglm.viz.palette import KINDS, THEMES
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
-BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
-INK, SOFT, FAINT = (THEMES["light"][name] for name in ("ink", "soft", "faint"))
 
 # %% [markdown]
 # The thick line is the *residual*, $C$ numbers per token. Layers read it and add to it; nothing overwrites
 # it.
 # %% [markdown] zh d1cc17
 # 粗线是*残差*，每个 token 有 $C$ 个数。每一层读它，再往上加；没有什么会把它覆盖掉。
-# %% picture
-fig, ax = plt.subplots(figsize=(6.6, 5.4), layout="constrained")
-ax.set(xlim=(0.3, 9.7), ylim=(10.6, 0))
-ax.axis("off")
-ax.add_patch(plt.Rectangle((0.5, 2.5), 9, 5.1, fc=FAINT, ec=SOFT, ls="--"))
-ax.text(0.7, 2.9, "a layer,\nn times", va="center", color=SOFT)
-ax.plot((2, 2), (0.5, 8.2), color=INK, lw=4)
-for path in (  # lines with an arrow at the end; the boxes are put upon them
-    ((5, 0.5), (5, 2), (2, 2)),
-    ((8, 0.5), (8, 2), (2, 2)),
-    ((2, 3), (5.5, 3), (5.5, 4.7), (2, 4.7)),
-    ((2, 5.4), (5.5, 5.4), (5.5, 7.1), (2, 7.1)),
-    ((2, 8.2), (2, 9.2), (2, 10.2)),
-):
-    ax.plot(*zip(*path[:-1], strict=True), color=INK, lw=1.2)
-    arrow = dict(arrowstyle="-|>", color=INK, lw=1.2, shrinkA=0, shrinkB=11)
-    ax.annotate("", path[-1], path[-2], arrowprops=arrow)
-for x, y, text, colour in (
-    (2, 0.6, "table E (V, C)\ntokens", SKY),
-    (5, 0.6, "table P (L+1, C)\nposition_ids", SKY),
-    (8, 0.6, "table Q (L+1, C)\nblock_position_ids", SKY),
-    (2, 2, "+", "white"),
-    (5.5, 3, "LayerNorm", "white"),
-    (5.5, 3.95, "attention: who sees whom", SAND),
-    (2, 4.7, "+", "white"),
-    (5.5, 5.4, "LayerNorm", "white"),
-    (5.5, 6.35, "MLP: C to 4C to C, each row alone", SAND),
-    (2, 7.1, "+", "white"),
-    (2, 8.2, "LayerNorm", "white"),
-    (2, 9.2, "table E again", SKY),
-    (2, 10.2, "logits (N, V)", "white"),
-):
-    ax.text(
-        x,
-        y,
-        text,
-        ha="center",
-        va="center",
-        bbox=dict(boxstyle="circle" if text == "+" else "square,pad=0.4", fc=colour, ec=INK),
-    )
-fig.alt_text = "Three tables make the residual, n layers add to it, and table E makes logits of it."
+# %%
+fig_network()
 
 # %% [markdown]
 # ## Block 1: three tables, one sum
@@ -139,19 +107,8 @@ ids = batch.tokens, batch.position_ids, batch.block_position_ids
 parts = [table(rows).detach() for table, rows in zip(tables, ids, strict=True)]  # each (T, C)
 assert sum(parts).tolist() == by_hand
 
-# %% picture
-fig, axes = plt.subplots(1, 4, figsize=(6.6, 3.4), sharey=True, layout="constrained")
-titles = "E[token]", "+ P[position]", "+ Q[block position]", "= x"
-for ax, title, part in zip(axes, titles, [*parts, sum(parts)], strict=True):
-    ax.imshow(part.sqrt(), cmap="Blues", aspect="auto", vmax=6)
-    for (i, c), number in np.ndenumerate(part.int().numpy()):
-        ax.text(c, i, number, ha="center", va="center", fontsize=9)
-    ax.axhline(example.part_a_len - 0.5, color=RUST, lw=1.5)
-    ax.set_title(title, fontsize=10)
-    ax.set_xticks(range(C))
-axes[0].set_yticks(range(len(by_hand)), [names[t] for t in example.tokens])
-fig.supxlabel("columns; above the line Part A, below it Part B", fontsize=9)
-fig.alt_text = "For each of the ten rows its row of each of the three tables, and their sum."
+# %%
+fig_three_tables(example, names, parts)
 
 
 # %% [markdown]
@@ -186,36 +143,8 @@ torch.testing.assert_close(layer_norm(x, layer.norm1), layer.norm1(x))
 # 一个矩阵同时给出查询、键和值。每个头就是第 06 章的注意力，只用自己的 $D$ 列；
 # 最后一个矩阵把各个头混合起来。这里
 # $C = 4$ ， $D = 2$ ：
-# %% picture
-D = C // H
-fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-arrow = dict(arrowstyle="-|>", color=SOFT, lw=1)
-for row in range(0, 3 * C, D):
-    part, column = divmod(row, C)
-    head = column // D
-    fill = (BLUE, SKY, SAND)[part]
-    ax.add_patch(plt.Rectangle((2.6, row + 0.05), 1.6, D - 0.1, fc=fill, ec=INK, ls=("-", "--")[head]))
-    ink = "white" if part == 0 else INK
-    ax.text(3.4, row + D / 2, f"{'qkv'[part]}, head {head}", ha="center", va="center", color=ink, fontsize=9)
-    ax.text(2.5, row + D / 2, f"{row}, {row + 1}", ha="right", va="center", color=SOFT, fontsize=9)
-    ax.annotate("", (5.5, 3 + 6 * head), (4.25, row + D / 2), arrowprops=arrow)
-for head in range(H):
-    ax.text(6.2, 3 + 6 * head, f"attention\nof head {head}", ha="center", va="center", fontsize=9)
-    ax.add_patch(plt.Rectangle((5.5, 2 + 6 * head), 1.4, 2, fill=False, ec=INK, ls=("-", "--")[head]))
-    ax.annotate("", (7.6, 5.5 + head), (6.95, 3 + 6 * head), arrowprops=arrow)
-    ax.add_patch(plt.Rectangle((7.6, 5 + head), 0.75, 1, fc="white", ec=INK, ls=("-", "--")[head]))
-for x0, x1 in ((0.95, 1.85), (8.4, 8.85), (9.75, 10.2)):
-    ax.annotate("", (x1, 6), (x0, 6), arrowprops=arrow)
-ax.text(0.5, 6, "LN(x)\n(T, C)", ha="center", va="center")
-ax.text(7.97, 7.6, "joined\n(T, C)", ha="center", va="center", fontsize=9)
-ax.text(9.3, 6, "out\n(C, C)", ha="center", va="center", bbox=dict(boxstyle="square", fc="white", ec=INK))
-ax.text(3.4, -0.6, "rows of qkv.weight", ha="center", va="center", fontsize=9)
-ax.set(xlim=(0, 10.3), ylim=(12.1, -1))
-ax.axis("off")
-fig.alt_text = (
-    "The 12 rows of qkv.weight: rows 0 to 3 make queries, 4 to 7 keys, 8 to 11 values, two rows per head. "
-    "Each head attends with its own six rows; their results are joined and mixed by the matrix out."
-)
+# %%
+fig_heads()
 
 
 # %%
@@ -234,7 +163,7 @@ def attention(layer, x, part_a_len):
 
 A = example.part_a_len
 q, k, v = layer.project(x)  # each (T, H, D); it applies the LayerNorm first
-seen = minglm.masked_attention(q, k, v, batch.mask, backend="reference")
+seen = masked_attention(q, k, v, batch.mask, backend="reference")
 library = layer.out(seen.flatten(1))
 torch.testing.assert_close(attention(layer, layer_norm(x, layer.norm1), A), library)
 
@@ -267,30 +196,8 @@ def mlp(layer, x):
 
 torch.testing.assert_close(gelu(x), F.gelu(x, approximate="tanh"))
 
-# %% picture
-fig, axes = plt.subplots(1, 3, figsize=(7, 2.3), sharex=True, sharey=True, layout="constrained")
-line = torch.linspace(-3, 3, 121)
-up = gelu(line), gelu(-line)
-axes[0].plot(line, up[0], color=RUST, lw=2)
-axes[0].plot(line, up[1], color=RUST, lw=1.2, ls="--")
-axes[0].text(-0.15, 2.4, "GELU(-x)", color=RUST, fontsize=9, ha="right")
-axes[0].text(0.15, 2.4, "GELU(x)", color=RUST, fontsize=9)
-for ax, curve, title in zip(
-    axes, (None, up[0] - up[1], up[0] + up[1]), ("up", "down (1, -1)", "down (1, 1)"), strict=True
-):
-    if curve is not None:
-        ax.plot(line, curve, color=BLUE, lw=2)
-    ax.set_title(title, fontsize=10)
-    ax.axhline(0, color=SOFT, lw=0.6)
-    ax.axvline(0, color=SOFT, lw=0.6)
-    ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=(-3, 0, 3), yticks=(-3, 0, 3))
-    ax.spines[:].set_visible(False)
-axes[1].text(0.4, -2, "the identity", fontsize=9)
-axes[2].text(0.4, -2, "nearly |x|", fontsize=9)
-fig.alt_text = (
-    "GELU is nearly 0 on the left and nearly x on the right. GELU(x) minus GELU(-x) is exactly x; their sum "
-    "is nearly the absolute value of x."
-)
+# %%
+fig_gelu(gelu)
 
 
 # %% [markdown]
@@ -316,20 +223,6 @@ fig.alt_text = (
 def layer_by_hand(layer, x, part_a_len):
     x = x + attention(layer, layer_norm(x, layer.norm1), part_a_len)
     return x + mlp(layer, layer_norm(x, layer.norm2))
-
-
-# %% setup
-def pytorchs(layer, norm_first):
-    """PyTorch's layer with the weights of ours."""
-    C, H = layer.out.in_features, layer.num_heads
-    theirs = torch.nn.TransformerEncoderLayer(
-        C, H, 4 * C, dropout=0.0, activation=gelu, norm_first=norm_first, batch_first=True
-    )
-    attention = theirs.self_attn
-    attention.in_proj_weight, attention.in_proj_bias = layer.qkv.weight, layer.qkv.bias
-    attention.out_proj, theirs.linear1, theirs.linear2 = layer.out, layer.up, layer.down
-    theirs.norm1, theirs.norm2 = layer.norm1, layer.norm2
-    return lambda x, mask: theirs(x[None], ~mask.dense())[0]
 
 
 # %%
@@ -391,29 +284,8 @@ sizes = {name: GLMConfig(**PRESETS[name]["model"]) for name in ("page", "tiny", 
 for name, config in sizes.items():
     print(f"{name:6} {num_parameters(config):11,}")
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.6, 2.5), layout="constrained")
-for n, config in enumerate(sizes.values()):
-    V, C, n_layers, left = config.vocab_size, config.hidden_size, config.num_layers, 0
-    parts = [V * C, n_layers * (4 * C * C + 4 * C), n_layers * (8 * C * C + 5 * C)]
-    parts.append(num_parameters(config) - sum(parts))
-    for part, colour, ink in zip(parts, (SKY, SAND, RUST, SOFT), (INK, INK, "white", ""), strict=True):
-        share = part / num_parameters(config)
-        ax.barh(n, share, 0.72, left, color=colour, edgecolor="white")
-        if ink:
-            ax.text(left + share / 2, n, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=9)
-        left += share
-legend = ("token table", SKY), ("attention", SAND), ("MLP", RUST), ("positions and norms", SOFT)
-for at, (label, colour) in zip((0.02, 0.25, 0.45, 0.59), legend, strict=True):
-    ax.text(at, -0.85, "■", color=colour, va="center")
-    ax.text(at + 0.035, -0.85, label, va="center", fontsize=9)
-ax.set(yticks=range(len(sizes)), yticklabels=sizes, xlim=(0, 1), ylim=(4.5, -1.2), xticks=())
-ax.spines[:].set_visible(False)
-ax.tick_params(left=False)
-fig.alt_text = (
-    "Where the weights of five presets are: the token table has 9 to 24 percent of them. In every size the "
-    "MLPs hold twice as much as attention; positions and norms have a few percent."
-)
+# %%
+fig_weights(sizes)
 
 # %% [markdown]
 # In every size the MLPs hold twice as much as attention.
@@ -446,18 +318,10 @@ for V, times in ((50, 1), (500, 1), (5000, 1), (20000, 1), (500, 5), (500, 25)):
 # %% [markdown] zh 43649d
 # ## 背下一个批次
 # 检验网络最便宜的办法：它能不能把一个批次的损失降到几乎是 0？八句谚语，空都在第 2 到第 4 个 token：
-# %% setup
-proverbs = """A rolling stone gathers no moss.
-Actions speak louder than words.
-Haste makes waste.
-All that glitters is not gold.
-Every cloud has a silver lining.
-Great minds think alike.
-Make hay while the sun shines.
-Still waters run deep.""".splitlines()
-tokenizer = Tokenizer.train(proverbs, 400)
+# %%
+tokenizer = Tokenizer.train(PROVERBS, 400)
 special = tokenizer.special
-texts = [[special.cls, *tokenizer.encode(proverb), special.eos] for proverb in proverbs]
+texts = [[special.cls, *tokenizer.encode(proverb), special.eos] for proverb in PROVERBS]
 samples = [build_example(text, [(2, 5)], [0], special) for text in texts]
 batch = pack(samples)
 print(f"{len(samples)} samples, {len(batch.tokens)} rows; {len(batch.targets)} of them learn")
@@ -499,22 +363,8 @@ ln_V = math.log(config.vocab_size)
 print(f"ln V is {ln_V:.3f}, (ln 8) / 4 is {best_alone:.3f}")
 assert losses["seeing"][-1] < 0.1 < best_alone < losses["blind"][-1]
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.6, 3.2), layout="constrained")
-ax.plot(losses["seeing"], color=BLUE, lw=2, label="GLM")
-ax.plot(losses["blind"], color=RUST, lw=2, ls="--", label="blind: attention switched off")
-for level, words, va in (
-    (ln_V, "ln V: knows nothing", "bottom"),
-    (best_alone * 0.93, "(ln 8) / 4: the best of a row alone", "top"),
-):
-    ax.text(steps, level, words, ha="right", va=va, fontsize=9)
-ax.axhline(ln_V, color=SOFT, lw=1)
-ax.axhline(best_alone, color=SOFT, lw=1, ls=":")
-ax.set(yscale="log", xlabel="step", ylabel="loss on the one batch, nats", ylim=(None, 14))
-ax.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
-ax.legend(fontsize=9, loc="lower left", frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
+# %%
+fig_by_heart(losses, ln_V, best_alone)
 
 # %% [markdown]
 # This test finds a loose wire, but no wrong mask: a cheating model gets there too (chapter 06). What each row
@@ -523,7 +373,7 @@ fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (
 # 这个检验能查出松掉的线，但查不出错的掩码：作弊的模型也能通过（第 06 章）。给出前面正确的 token，每一行认
 # 为最可能的是：
 # %%
-for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
+for proverb, sample in list(zip(PROVERBS, samples, strict=True))[:2]:
     print(proverb)
     one = pack([sample])
     ids = one.tokens, one.position_ids, one.block_position_ids
@@ -545,23 +395,6 @@ for proverb, sample in list(zip(proverbs, samples, strict=True))[:2]:
 #
 # ## 练习
 # **1. ★** `qkv.weight` 的哪些行给出某一个头的键？写出 `key_rows(head, C, H)`，返回列表。
-# %% check
-def check_key_rows(key_rows):
-    for C, H in ((4, 2), (12, 3), (8, 4)):
-        for head in range(H):
-            layer, rows = GLM(GLMConfig(10, C, 1, H, 4)).layers[0], key_rows(head, C, H)
-            assert rows is not None, "key_rows returned None: did you forget `return`?"
-            with torch.no_grad():
-                layer.qkv.weight.fill_(0)[rows] = 1.0
-                layer.qkv.bias.fill_(0)[rows] = 1.0
-                q, k, v = (part.any(0) for part in layer.project(torch.randn(5, C)))  # (H, D)
-            where = f"C={C}, H={H}, head {head}: rows {list(rows)}"
-            assert not q.any() and not v.any(), f"{where} make queries or values too"
-            assert k[head].all(), f"{where} do not make all keys of the head"
-            assert k.sum() == C // H, f"{where} make keys of other heads too"
-    print("✓ check_key_rows: 9 heads")
-
-
 # %%
 def key_rows(head, C, H): ...  # your answer
 
@@ -578,23 +411,6 @@ def key_rows(head, C, H): ...  # your answer
 # **2. ★★★** 写出 `post_ln(layer, x, mask)`：权重不变，但每个 LayerNorm 放在相加*之后*，注意力和 MLP 直接
 # 读原来的行。从 `q, k, v = layer.qkv(x).view(len(x), 3, layer.num_heads, -1).unbind(1)` 开始，
 # 再用 `minglm.masked_attention`。（`layer.project` 会先归一化。）
-# %% check
-def check_post_ln(post_ln):
-    torch.manual_seed(1)
-    layer = GLM(GLMConfig(10, 12, 1, 3, 8)).layers[0].eval().requires_grad_(False)
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.3)
-    x, mask = torch.randn(7, 12), GLMMask.packed([7], [4])
-    answer, right = post_ln(layer, x, mask), pytorchs(layer, norm_first=False)(x, mask)
-    assert answer is not None, "post_ln returned None: did you forget `return`?"
-    assert answer.shape == x.shape, f"the result has shape {tuple(answer.shape)}, not {tuple(x.shape)}"
-    pre_ln = torch.allclose(answer, layer(x, mask, "reference"), atol=1e-5)
-    assert not pre_ln, "this is pre-LN, the layer as it was"
-    off = float((answer - right).abs().max())
-    assert off < 1e-4, f"off by {off:.2g} from PyTorch's post-LN layer of the same weights and mask"
-    print(f"✓ check_post_ln: equal to PyTorch's post-LN layer up to {off:.0e}")
-
-
 # %%
 def post_ln(layer, x, mask): ...  # your answer
 

@@ -18,37 +18,31 @@
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的预训练目标，[第 07 章](07_the_model.zh.md)的模型。
 # %% imports
 import copy
-import csv
-import io
-import math
 import os
-import tempfile
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
-from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import GLM, Tokenizer, explain, pack
+from minglm import GLM, explain, pack
 from minglm.batch import micro_batches
-from minglm.data.corpus import embedded_corpus
-from minglm.data.documents import read_documents
+from minglm.course.chapters.full_pretraining import (  # noqa: F401
+    SmallRuns,
+    check_batch_loss,
+    check_warm,
+    fig_clocks,
+    fig_means,
+    fig_mixture,
+    fig_run,
+    fig_specialists,
+)
 from minglm.data.samples import SampleSource, TrainingBatches, cut_windows
 from minglm.ops import has_kernel
+from minglm.spans import OBJECTIVES
 from minglm.train.config import resolve
-from minglm.train.optimizer import learning_rate
-from minglm.train.pretrain import pretrain
 from minglm.viz import Explorer
-from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
 FAST = os.environ.get("MINGLM_FAST") == "1"
-BLUE, RUST, SOFT = KINDS["AA"].light, SPAN_COLOURS[0], THEMES["light"]["soft"]
-OBJECTIVES = ("token", "sentence", "document")
-temporary = tempfile.TemporaryDirectory()
-HERE = Path(temporary.name)
 
 # %% [markdown]
 # ## What a mixture teaches
@@ -65,26 +59,8 @@ BLANKED = {"token": 15, "sentence": 15, "document": 75}
 learned = {name: WEIGHTS[name] * BLANKED[name] for name in OBJECTIVES}
 print({name: f"{learned[name] / sum(learned.values()):.0%}" for name in OBJECTIVES})
 
-# %% picture
-COLOURS = dict(zip(OBJECTIVES, (BLUE, RUST, SPAN_COLOURS[1]), strict=True))
-fig, ax = plt.subplots(figsize=(6.4, 1.7), layout="constrained")
-for n, counts in enumerate((WEIGHTS, learned)):
-    left = 0
-    for name in OBJECTIVES:
-        share = counts[name] / sum(counts.values())
-        ax.barh(n, share, 0.7, left, color=COLOURS[name], edgecolor="white")
-        if share > 0.15:
-            ax.text(left + share / 2, n, f"{name} {share:.0%}", ha="center", va="center", color="white")
-        left += share
-at = WEIGHTS["token"] / 100 + WEIGHTS["sentence"] / 200
-ax.text(at, -0.62, "sentence", ha="center", va="center", color=RUST, fontsize=9)
-ax.set(yticks=(0, 1), yticklabels=("samples", "tokens learned"), xticks=(), xlim=(0, 1), ylim=(1.45, -0.85))
-ax.spines[:].set_visible(False)
-ax.tick_params(left=False)
-fig.alt_text = (
-    "Two bars. Of the samples, 60% have the token objective, 5% sentence, 35% document. Of the tokens, "
-    "73% are learned by the document objective."
-)
+# %%
+fig_mixture(WEIGHTS, learned)
 
 # %% [markdown]
 # A third of the samples gives most of the loss. One of them in the explorer:
@@ -98,54 +74,12 @@ Explorer(explain(fog, [(5, 12)], [0], "document"), (8, 3))
 # Real samples, from a piece of the embedded corpus in windows of at most 64 tokens:
 # %% [markdown] zh 58acfa
 # 再看真实的样本：自带语料的一小段，每个窗口最多 64 个 token。
-# %% setup
-texts = []
-for text in read_documents(embedded_corpus()):
-    texts.append(text)
-    if sum(map(len, texts)) > 150_000:
-        break
-(HERE / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-tokenizer = Tokenizer.train(texts, 800)
-steps = 40 if FAST else 300
-SETTINGS = {
-    "model.vocab_size": tokenizer.vocab_size,
-    "model.hidden_size": 64,
-    "model.num_layers": 2,
-    "model.num_heads": 2,
-    "model.max_positions": 64,
-    "model.dropout": 0.0,
-    "data.text": [str(HERE / "text.txt")],
-    "data.cache": str(HERE / "cache"),
-    "data.samples": "windows",
-    "data.blanks": "budget",
-    "data.mask_ratio": 0.15,
-    "data.mean_span_length": 3.0,
-    "data.token": 0.6,
-    "data.sentence": 0.05,
-    "data.document": 0.35,
-    "train.optimizer": "adamw",
-    "train.decay": "cosine",
-    "train.warmup": 0.2,
-    "train.steps": steps,
-    "train.batch_tokens": 512,
-    "train.lr": 2e-3,
-    "train.dtype": "float32",
-    "train.device": "cpu",
-    "train.eval_every": steps // 6,
-    "train.sample_every": 1000,
-    "train.save_every": 1000,
-}
-
-
-def settings(**changes):
-    """All settings of a run; changes: those of its section [train]."""
-    return resolve("tiny", overrides=SETTINGS | {f"train.{k}": x for k, x in changes.items()})
-
-
 # %%
-CONFIG = settings()
-assert all(math.isclose(getattr(CONFIG.data, k), x / 100) for k, x in WEIGHTS.items())
-documents = [np.array(tokenizer.encode(text)) for text in texts]
+steps = 40 if FAST else 300
+lab = SmallRuns(steps)  # 150 KB of text, a tokenizer of 800 tokens, and one GLM that every run starts with
+MIXTURE = lab.settings | {f"data.{name}": weight / 100 for name, weight in WEIGHTS.items()}
+CONFIG, tokenizer = resolve("tiny", overrides=MIXTURE), lab.tokenizer
+documents = [np.array(tokenizer.encode(text)) for text in lab.texts]
 windows = cut_windows(np.cumsum([0, *map(len, documents)]), 64)
 source = SampleSource(
     np.concatenate(documents), windows, CONFIG.data, tokenizer.sentence_ends(), tokenizer.special, seed=1
@@ -167,25 +101,10 @@ for name, n in counts.items():
 #
 # ## 一次训练
 # `minglm pretrain` 调用的就是 `pretrain(config, folder)`；`resolve` 把你的设置与预设合并起来。
-# %% setup
-torch.manual_seed(0)
-START = GLM(CONFIG.model)
-
-
-def train(name, config, **how):
-    """(the run folder, its metrics.csv as {column: array}; nan where a step has no such number)."""
-    if not how.get("resume"):
-        how["init"] = copy.deepcopy(START), tokenizer
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        folder = pretrain(config, HERE / name, **how)
-    with open(folder / "metrics.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return folder, {k: np.array([float(row[k] or "nan") for row in rows]) for k in rows[0]}
-
-
 # %%
-folder, run = train("mixture", CONFIG)
-print(f"{START.num_parameters():,} weights, {steps} steps, {run['seconds'].sum():.0f} s;", "the run leaves")
+folder, run = lab.train("mixture", CONFIG)
+size, seconds = lab.start.num_parameters(), run["seconds"].sum()
+print(f"{size:,} weights, {steps} steps, {seconds:.0f} s; the run leaves")
 print("   ", "  ".join(sorted(path.name for path in folder.iterdir())))
 at = np.flatnonzero(~np.isnan(run["held_out"]))  # rows with held-out losses
 for name in OBJECTIVES:
@@ -193,16 +112,8 @@ for name in OBJECTIVES:
     print(f"held out, {name:9} {first:.3f} at step {run['step'][at[0]]:.0f}, {last:.3f} at the end")
     assert last < first
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
-ax.plot(run["step"], run["loss"], color=SOFT, lw=0.6, label="training, the mixture")
-for name, mark in zip(OBJECTIVES, "os^", strict=True):
-    look = dict(marker=mark, color=COLOURS[name], label=f"held out, {name}")
-    ax.plot(run["step"][at], run[f"held_out_{name}"][at], **look)
-ax.set(xlabel="step", ylabel="loss, nats per token")
-ax.legend(frameon=False, fontsize=9)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = "The held-out losses of the three objectives all fall over the steps of one run."
+# %%
+fig_run(run)
 
 # %% [markdown]
 # All three losses fall in one model. Is there a price? Of four models with the same start, steps and texts,
@@ -213,30 +124,10 @@ fig.alt_text = "The held-out losses of the three objectives all fall over the st
 runs = {"mixture": run}
 for name in OBJECTIVES:
     weights = {f"data.{other}": float(other == name) for other in OBJECTIVES}
-    runs[name] = train(f"only-{name}", resolve("tiny", overrides=SETTINGS | weights))[1]
+    runs[name] = lab.train(f"only-{name}", resolve("tiny", overrides=lab.settings | weights))[1]
 
-# %% picture
-final = np.array([[run[f"held_out_{other}"][-1] for other in OBJECTIVES] for run in runs.values()])
-fig, ax = plt.subplots(figsize=(6.4, 2.7), layout="constrained")
-for (i, j), loss in np.ndenumerate(final):
-    behind = loss - final[:, j].min()  # nats
-    ax.add_patch(plt.Rectangle((j, i), 0.96, 0.92, color=RUST, alpha=min(1, behind / 3), lw=0))
-    best = "bold" if behind == 0 else "normal"
-    ax.text(j + 0.48, i + 0.46, f"{loss:.2f}", ha="center", va="center", weight=best)
-for i, (name, metrics) in enumerate(runs.items()):
-    ax.text(-0.08, i + 0.46, name, ha="right", va="center")
-    ax.text(3.9, i + 0.46, f"{metrics['learned_tokens'].sum():,.0f}", ha="right", va="center")
-for j, name in enumerate(OBJECTIVES):
-    ax.text(j + 0.48, -0.2, name, ha="center", va="center")
-ax.text(-0.08, -0.2, "learned", ha="right", va="center", color=SOFT)
-ax.text(1.48, -0.62, "held-out loss of", ha="center", va="center", color=SOFT)
-ax.text(3.9, -0.2, "targets learned", ha="right", va="center", color=SOFT)
-ax.set(xlim=(-0.9, 4), ylim=(4, -0.85))
-ax.axis("off")
-fig.alt_text = "Held-out losses of four models: " + "; ".join(
-    f"learned {name}: " + ", ".join(f"{other} {x:.2f}" for other, x in zip(OBJECTIVES, row, strict=True))
-    for name, row in zip(runs, final, strict=True)
-)
+# %%
+fig_specialists(runs)
 
 # %% [markdown]
 # So the answer is yes. On sentences and documents the mixture comes second, some 0.3 nats behind the
@@ -259,7 +150,8 @@ if not usable:
     print(f"There is no kernel here ({why}); PyTorch's sdpa takes its place below.")
 few, ways = 15 if FAST else 60, {}
 for backend in backends:
-    ways[backend] = train(backend, settings(backend=backend), stop_at=few)[1]
+    config = resolve("tiny", overrides=MIXTURE | {"train.backend": backend})
+    ways[backend] = lab.train(backend, config, stop_at=few)[1]
     print(
         f"{backend:9} {few} steps, last loss {ways[backend]['loss'][-1]:.6f}, "
         f"{1e3 * np.median(ways[backend]['seconds']):.1f} ms per step (median)"
@@ -269,20 +161,8 @@ apart = np.abs(slow["loss"] - fast["loss"]).max()
 print(f"no loss differs by more than {apart:.1e}")
 assert apart < 1e-3
 
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
-for name, look in zip(ways, (dict(color=BLUE, lw=5, alpha=0.4), dict(color=RUST, lw=1.2)), strict=True):
-    loss, seconds = ways[name]["loss"], np.cumsum(ways[name]["seconds"])
-    for ax, x in zip(axes, (ways[name]["step"], seconds), strict=True):
-        ax.plot(x, loss, label=name, **look)
-        ax.spines[["top", "right"]].set_visible(False)
-axes[0].set(xlabel="step", ylabel="loss, nats per token", title="the same curve ...")
-axes[1].set(xlabel="seconds", title="... by another clock")
-axes[1].legend(frameon=False)
-fig.alt_text = (
-    "The losses of one run, computed in two ways: over the steps the curves lie on "
-    "each other, over the seconds each has a pace of its own."
-)
+# %%
+fig_clocks(ways)
 
 # %% [markdown]
 # ## Parts of a batch
@@ -297,22 +177,8 @@ right = (2 * 4 + 8 * 1) / (2 + 8)
 wrong = (4 + 1) / 2
 print(right, wrong)
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 2.3), layout="constrained")
-for x, targets, loss, colour in ((0, 2, 4, BLUE), (2, 8, 1, RUST)):
-    for n in range(targets):
-        ax.add_patch(plt.Rectangle((x + n, 0), 1, loss, facecolor=colour, edgecolor="white", lw=1.5))
-for level, words, style in ((right, "all losses / all targets", "-"), (wrong, "the mean of the means", ":")):
-    ax.axhline(level, color="black", ls=style, lw=1.5)
-    ax.text(9.95, level + 0.08, words, ha="right", va="bottom", fontsize=9)
-ax.set(xlim=(0, 10), ylim=(0, 4.1), yticks=(0, 1, right, wrong, 4), xticks=(1, 6), ylabel="loss")
-ax.set_xticklabels(("2 targets", "8 targets"))
-ax.tick_params(bottom=False)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "Two targets with a loss of 4 and eight with a loss of 1. All losses by all targets give 1.6; the mean "
-    "of the two means, 2.5, lies too high."
-)
+# %%
+fig_means(right, wrong)
 
 # %% [markdown]
 # So each micro-batch gives the *sum* of its losses divided by the targets of the *whole* batch. The gradient
@@ -327,7 +193,7 @@ M = sum(len(example.targets) for example in examples)
 
 def gradient(parts, weigh):
     """Of the sum over the parts: a part's loss, a sum over its m targets, times weigh(m)."""
-    model = copy.deepcopy(START).double()
+    model = copy.deepcopy(lab.start).double()
     model.backend = "reference"
     for part in parts:
         batch = pack(part)
@@ -359,7 +225,8 @@ for name, other, right in (
 # %% [markdown] zh 1a0a67
 # 训练程序正是这样做的（`torchrun --nproc-per-node 2 -m minglm pretrain ...` 也这样让几个进程分担一个批次）：
 # %%
-micro = train("micro", settings(backend=backends[1], micro_batch_tokens=128), stop_at=few)[1]
+less = MIXTURE | {"train.backend": backends[1], "train.micro_batch_tokens": 128}
+micro = lab.train("micro", resolve("tiny", overrides=less), stop_at=few)[1]
 apart = np.abs(micro["loss"] - fast["loss"]).max()
 print(f"no loss differs by more than {apart:.1e}")
 assert apart < 1e-3
@@ -371,10 +238,10 @@ assert apart < 1e-3
 # ## 停下来再继续
 # 一个批次只由种子和步数决定，所以恢复的训练就像从没停过一样。
 # %%
-half, config = few // 2, settings(backend=backends[1])
-train("resumed", config, stop_at=half)
-again, resumed = train("resumed", config, resume=True, stop_at=few)
-a, b = (GLM.from_pretrained(path).state_dict() for path in (HERE / backends[1], again))
+half = few // 2
+lab.train("resumed", config, stop_at=half)  # config: still that of backends[1]
+again, resumed = lab.train("resumed", config, resume=True, stop_at=few)
+a, b = (GLM.from_pretrained(path).state_dict() for path in (lab.folder / backends[1], again))
 same = sum(torch.equal(a[name], b[name]) for name in a)
 print(f"stopped at step {half}, resumed to {few}:", f"{same} of {len(a)} tensors are the same, bit for bit")
 assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
@@ -394,20 +261,6 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # ## 练习
 # **1. ★★** 有几个微批次的损失，每个都是对自己的标签取的平均，还有各自的标签数。写
 # 出 `batch_loss(means, targets)`，即整个批次的损失。
-# %% check
-def check_batch_loss(batch_loss):
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        parts = [rng.uniform(0, 9, rng.integers(1, 9)) for _ in range(rng.integers(1, 5))]
-        answer = batch_loss([float(part.mean()) for part in parts], [len(part) for part in parts])
-        truth = float(np.concatenate(parts).mean())
-        assert answer is not None, "batch_loss returned None: did you forget `return`?"
-        hint = "; that is the mean of means" if np.isclose(answer, np.mean([p.mean() for p in parts])) else ""
-        where = f"targets {list(map(len, parts))}"
-        assert abs(answer - truth) < 1e-9, f"{where}: you say {answer:.4f}, but it is {truth:.4f}{hint}"
-    print("✓ check_batch_loss: 20 batches")
-
-
 # %%
 def batch_loss(means, targets): ...  # your answer
 
@@ -421,18 +274,6 @@ def batch_loss(means, targets): ...  # your answer
 # %% [markdown] zh 41a20f
 # **2. ★** 学习率在前 `warmup` 步里线性上升，其中最后一步达到峰值，第一步就已经在学。写
 # 出 `warm(step, warmup, peak)`，其中 `step < warmup`，从 0 数起。
-# %% check
-def check_warm(warm):
-    t = replace(CONFIG.train, steps=100, warmup=0.2)
-    for step in range(20):
-        truth = learning_rate(step, t)
-        got = warm(step, 20, t.lr)
-        assert got is not None, "warm returned None: did you forget `return`?"
-        assert got > 0, f"step {step}: with a rate of {got} it learns nothing"
-        assert math.isclose(got, truth), f"step {step}: you say {got:g}, but the trainer takes {truth:g}"
-    print("✓ check_warm: 20 steps")
-
-
 # %%
 def warm(step, warmup, peak): ...  # your answer
 

@@ -20,13 +20,20 @@ import os
 from copy import deepcopy
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
 import minglm
 from minglm import GLMMask, build_example, explain, pack
 from minglm.compare.rivals import LinearHead
+from minglm.course.chapters.filling_writing_classifying import (  # noqa: F401
+    check_label_probabilities,
+    check_rows_read,
+    check_temperature,
+    fig_labels,
+    fig_rows_read,
+    fig_tasks,
+    fig_temperatures,
+)
 from minglm.files.jsonl import read_rows
 from minglm.measure.metrics import measure, percent, standard_error
 from minglm.train.config import Finetuning
@@ -39,37 +46,12 @@ from minglm.use.reader import Cache
 from minglm.use.tasks import TextToText, read_task
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
-from minglm.viz.figures.canvas import Canvas, width_of
-from minglm.viz.palette import KINDS
 
 FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)
-plt.rc("axes.spines", top=False, right=False)
-BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
 
-# %% picture
-TASKS = {
-    "fill": explain("The dog ran to the park .".split(), [(1, 2), (5, 6)], [0, 1]),
-    "continue": explain("Once upon a time there was a cat".split(), [(4, 8)], [0], "document"),
-    "classify": explain("A warm and funny film . It was good .".split(), [(8, 9)], [0]),
-    "rewrite": explain("He saith unto them . He says to them .".split(), [(5, 10)], [0], "document"),
-}
-canvas, begin, written_at = Canvas("light", 760), 84, 516
-canvas.text(begin, 16, "given: Part A", bold=True, ha="left")
-canvas.text(written_at, 16, "written: Part B", bold=True, ha="left")
-for n, (name, d) in enumerate(TASKS.items()):
-    x, y, A = begin, 34 + 36 * n, d.part_a_len
-    canvas.text(14, y + 12, name, bold=True, ha="left")
-    for i, token in enumerate([*d.tokens[:A], *d.targets[A:]]):
-        x = written_at if i == A else x + 6 * (i > A and d.block_position_ids[i] == 1)
-        wide = width_of(token) + 12
-        canvas.chip(x, y, wide, 24, token, span=int(d.span_id[i]))
-        x += wide + 4
-    canvas.line((written_at - 32, y + 12), (written_at - 12, y + 12), width=1.5)
-    canvas.line((written_at - 17, y + 8), (written_at - 12, y + 12), (written_at - 17, y + 16), width=1.5)
-canvas.finish(
-    182, "Four tasks: fill, continue, classify, rewrite. Each is Part A with blanks and their answers."
-)
+# %%
+fig_tasks()
 
 # %% [markdown]
 # ## A cache
@@ -119,14 +101,8 @@ torch.testing.assert_close(torch.cat(in_steps), at_once, atol=1e-4, rtol=1e-4)
 print(filled.text)
 print(f"rows read: {T} with a cache, {sum(range(A + 1, T + 1))} without; the same logits")
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
-n = np.arange(T - A + 1)
-ax.bar(n[1:] - 0.2, range(A + 1, T + 1), 0.4, color=SAND, label="everything again")
-ax.bar(n + 0.2, [A] + [1] * (T - A), 0.4, color=BLUE, label="with a cache")
-ax.set(xlabel="step (0: Part A)", ylabel="rows read", xticks=n, ylim=(0, 1.4 * T))
-ax.legend(frameon=False, ncols=2, loc="upper left")
-fig.alt_text = "Rows read at each step: growing without a cache, one with it after Part A was read once."
+# %%
+fig_rows_read(A, T)
 
 # %% [markdown]
 # In the explorer, the last row sees everything:
@@ -160,17 +136,8 @@ for blank in fill(model, tokenizer, TEXT, top=5).blanks:
 # $1/t$ and renormalised.
 # %% [markdown] zh 9ab4dd
 # 温度 $t$ 则是采样：logits 除以 $t$ ，于是每个概率取 $1/t$ 次方，再归一化。
-# %% picture
-p = np.array([0.64, 0.32, 0.04])
-fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.1), sharey=True, layout="constrained")
-for ax, t in zip(axes, (0.5, 1.0, 2.0), strict=True):
-    warm = p ** (1 / t) / (p ** (1 / t)).sum()
-    ax.bar_label(ax.bar(["cat", "dog", "idea"], warm, color=BLUE), fmt="%.2f", padding=2, fontsize=9)
-    ax.set(title=f"t = {t:g}", ylim=(0, 1), yticks=(0, 0.5, 1))
-axes[0].set_ylabel("probability")
-fig.alt_text = (
-    "Probabilities 0.64, 0.32, 0.04 become 0.80, 0.20, 0.00 at t = 0.5 and 0.51, 0.36, 0.13 at t = 2."
-)
+# %%
+fig_temperatures()
 
 # %%
 for t in (0.5, 1.0, 2.0):
@@ -236,22 +203,8 @@ answer = classify(model, tokenizer, task, REVIEW)
 torch.testing.assert_close(by_hand, torch.tensor(list(answer.probabilities.values())), atol=1e-4, rtol=1e-4)
 print(asked, dict(task.verbalizer), answer.probabilities, sep="\n")
 
-# %% picture
-fig, (ax, right) = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(3, 2), layout="constrained")
-p, labels = row.softmax(-1), {word: label for label, [word] in zip(task.verbalizer, words, strict=True)}
-shown = sorted({*p.topk(7).indices.tolist(), *labels}, key=lambda i: -p[i])
-colours = [BLUE if i in labels else SAND for i in shown]
-bars = ax.barh([tokenizer.decode([i]).strip() for i in shown], p[shown], color=colours)
-ax.bar_label(bars, [f"{p[i]:.2%}" for i in shown], padding=3, fontsize=9)
-ax.set(title="all words compete", xlim=(0, 1.25 * float(p.max())), xticks=[])
-ax.invert_yaxis()
-for name, i in zip(ax.get_yticklabels(), shown, strict=True):
-    name.set(color=BLUE if i in labels else "black", weight="bold" if i in labels else "normal")
-bars = right.barh([tokenizer.decode(word) for word in words], by_hand, color=BLUE)
-text = [f"{label}: {x:.0%}" for label, x in zip(labels.values(), by_hand, strict=True)]
-right.bar_label(bars, text, padding=3, fontsize=9)
-right.set(title="label words alone", xlim=(0, 1.6), ylim=(-1.2, 2.2), xticks=[])
-fig.alt_text = "Left, the likeliest words for the blank; right, the two that stand for labels, renormalised."
+# %%
+fig_labels(tokenizer, row, {label: i for label, [i] in zip(task.verbalizer, words, strict=True)})
 
 # %% [markdown]
 # ## Fine-tuning on labels
@@ -328,25 +281,6 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 # ## 练习
 # **1. ★★ 数一数。** 写出 `rows_read(part_a_len, lens)`，返回 `(without, with_cache)`：依次填几个空，答案各
 # 有 `lens` 个 token，不用缓存和用缓存各要读多少行。
-# %% check
-def check_rows_read(rows_read):
-    for A, lens in ((4, [2]), (7, [1, 3]), (10, [5, 2, 1]), (3, [1])):
-        spans, at = [], 1
-        for length in lens:
-            spans.append((at, at + length))
-            at += length + 1
-        text = range(100, 100 + A + sum(lens) - len(lens))
-        T = len(build_example(text, spans, list(range(len(lens)))).tokens)  # Part A has A of them
-        got = rows_read(A, list(lens))
-        assert got is not None, "rows_read returned None: did you forget `return`?"
-        hint = "; the end of a blank is predicted too" if got[1] == A + sum(lens) else ""
-        hint = hint or ("; Part A has to be read once" if got[1] == T - A else "")
-        assert got[1] == T, f"part_a_len={A}, lens={lens}: {got[1]} rows with a cache?{hint}"
-        right = sum(range(A + 1, T + 1))
-        assert got[0] == right, f"part_a_len={A}, lens={lens}: {got[0]} rows without one?"
-    print("✓ check_rows_read: four texts")
-
-
 # %%
 def rows_read(part_a_len, lens): ...  # your answer
 
@@ -359,15 +293,6 @@ def rows_read(part_a_len, lens): ...  # your answer
 # as likely?
 # %% [markdown] zh 7cec59
 # **2. ★ 温度。** 一个 token 的概率是另一个的 9 倍。温度是多少时，只有 3 倍？
-# %% check
-def check_temperature(t):
-    assert t is not None, "the answer is a number"
-    p = (torch.tensor([9.0, 1.0]).log() / t).softmax(-1)
-    ratio = float(p[0] / p[1])
-    assert abs(ratio - 3) < 0.01, f"at {t} it is {ratio:.2f} times as likely"
-    print(f"✓ check_temperature: at {t} it is {ratio:.2f} times as likely")
-
-
 # %%
 # check_temperature(...)   # uncomment
 
@@ -380,25 +305,6 @@ def check_temperature(t):
 # **3. ★★★ 标签词。** 写出 `label_probabilities(row, words)`：`row` 是 `[S]` 那一行的 logits，形
 # 状 (V,)；`words` 是 `{标签: [id]}`，每个标签有一个或*几个*词，每个词一个 token。标签的概率是它所有的词的
 # 概率之和，各标签加起来是 1。返回 `{标签: 概率}`。
-# %% check
-def check_label_probabilities(label_probabilities):
-    words = {"good": [3], "bad": [7, 1], "so-so": [4, 5, 6]}
-    for seed in range(3):
-        row = 3 * torch.randn(10, generator=torch.Generator().manual_seed(seed))
-        answer = label_probabilities(row, words)
-        assert answer is not None, "label_probabilities returned None: did you forget `return`?"
-        got = {label: float(p) for label, p in answer.items()}
-        assert set(got) == set(words), f"your labels are {sorted(got)}, not {sorted(words)}"
-        assert abs(sum(got.values()) - 1) < 1e-4, f"your labels sum to {sum(got.values()):.3f}"
-        for a, b in (("good", "bad"), ("bad", "so-so")):
-            ratio = math.exp(row[words[a]].logsumexp(0) - row[words[b]].logsumexp(0))
-            yours = got[a] / max(got[b], 1e-12)
-            assert abs(yours / ratio - 1) < 1e-3, (
-                f"your {a} is {yours:.3f} times as likely as {b}; it should be {ratio:.3f}"
-            )
-    print("✓ check_label_probabilities: three labels, six words")
-
-
 # %%
 def label_probabilities(row, words): ...  # your answer
 
