@@ -684,13 +684,11 @@ def test_without_a_font_check_says_so_and_render_names_the_picture(labelled, mon
 
 
 def checks_of(path):
-    """The functions check_... that a chapter defines."""
+    """The functions check_... that a chapter defines or imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
-    ]
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    names += [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return [name for name in names if name.startswith("check_")]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
