@@ -70,8 +70,9 @@ from minglm.viz.figures import draw
 # %% [markdown] zh 6f539d
 # ## 五个句子，动手算
 #
-# 全部语料就五句话：先是 "we drank"，接着是一个空，然后是余下的部分。空里该填什么？数一数就知道。
-# %% exact
+# 全部语料就五句话：先是“我们点了”，接着是一个空，然后是余下的部分。空里该填什么？数一数就知道。
+# （“牛肉”“豆浆”在这里各算两个词，“鱼”算一个。）
+# %% toy
 BEGIN, CORPUS = five_sentences()
 for filling, right in CORPUS:
     print(*BEGIN, "|", *filling, "|", *right)
@@ -144,13 +145,12 @@ fig_answers(BEGIN, FILLINGS, answers)
 # Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
 # prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
 # %% [markdown] zh ad007a
-# BERT 喝起了语料里没有的 red tea（橙色；不是中文说的红茶）。换成中文：语料里只有“牛肉”和“豆浆”，两个字
-# 各猜各的，就会猜出“牛浆”和“豆肉”。*water* 则根本填不进去：
-# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
+# BERT 点出了“牛浆”和“豆肉”（橙色），语料里根本没有这两样东西；“鱼”又怎么也填不进去：
+# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 看不到后面说的是早饭。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
 #
-# 现在有两个空：*red wine* 和 *him*。再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
+# 现在有两个空：“牛肉”和“他”。再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
 # UniLM 则是同一个网络，轮流当 BERT、当 GPT，或者像这里这样，做文本到文本的任务。
 # %% exact
 words = [*BEGIN, *CORPUS[0][0], *CORPUS[0][1]]
@@ -228,7 +228,7 @@ Explorer(FAMILY["glm"], (7, 6))
 # %% [markdown] zh 307584
 # ## 每一行真正用得上什么
 #
-# 有的 key 是 `[M]`，里面没有词。预测 *red*、*wine*、*him* 的时候，哪些词看得到？
+# 有的 key 是 `[M]`，里面没有词。预测“牛”“肉”“他”的时候，哪些词看得到？
 # %%
 def in_sight(d):
     """{word that is learned: the words of the text that its row sees}"""
@@ -253,12 +253,12 @@ fig_sights(words, {model: in_sight(d) for model, d in FAMILY.items()})
 # Does a word see the right side, and the earlier words of its own blank? And is the length hidden, so that
 # *water* and *red wine* have the same input?
 # %% [markdown] zh 858e7a
-# 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写 *red* 之前已经看到了 *him*，
+# 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写“牛”之前已经看到了“他”，
 # 因为片段的顺序是打乱的；T5 则永远从左到右。
 #
 # ## 各家做不到什么
 #
-# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是 *water* 还是 *red wine*，
+# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是“鱼”还是“牛肉”，
 # 输入一样吗？
 # %% exact
 def before_the_answer(filling, model):
@@ -313,7 +313,8 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # %% [markdown] zh e54a72
 # ## 换成训练好的网络
 #
-# 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个
+# 前面都是数出来的。现在来真的（这些网络读的是英文，所以下面的例子也是英文）：
+# 三个形状相同的网络（134,016 个权重）读过同一个
 # [小世界](../minglm/data/toy.py)，一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm 一起发布。
 # 在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
 # 下面三句话训练时都没出现过。每个答案的概率是多少？（GPT 和 BERT 事先知道答案的长度，
@@ -386,7 +387,7 @@ fig_trained(trained)
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
 # %%
-# check_independent(["red wine", ...])
+# check_independent([FILLINGS[0], ...])
 
 
 # %% [markdown]
@@ -413,6 +414,6 @@ def learned(model, text_len, lengths): ...  # your answer
 # ## 接着读
 #
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row`，旁边还有 `GLMMask.bert`、`.gpt`、`.prefix`。
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打
-#   印出来。
+# - `minglm show "我们 点了 牛 肉 和 他 分享" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打印
+#   出来。
 # - 下一章：[动手算注意力](06_attention_by_hand.zh.md)。

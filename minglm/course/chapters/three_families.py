@@ -11,15 +11,26 @@ from matplotlib.patches import Rectangle
 from ...mask import GLMMask
 from ...viz.derivation import explain
 from ...viz.palette import KINDS, THEMES
+from ..words import of_toys
 
-SENTENCES = (
-    "we drank",
-    "red wine | with him today",
-    "green tea | with him today",
-    "water | with him today",
-    "red wine | at night",
-    "green tea | at dawn",
-)
+SENTENCES = {  # word for word alike, so that every number is the same: how they begin, a blank | the rest
+    "en": (
+        "we drank",
+        "red wine | with him today",
+        "green tea | with him today",
+        "water | with him today",
+        "red wine | at night",
+        "green tea | at dawn",
+    ),
+    "zh": (
+        "我们 点了",
+        "牛 肉 | 和 他 分享",
+        "豆 浆 | 和 他 分享",
+        "鱼 | 和 他 分享",
+        "牛 肉 | 当 晚饭",
+        "豆 浆 | 当 早饭",
+    ),
+}
 ASKED = {  # of the trained networks: answers, right and wrong ones
     "The [MASK] lives on the farm and eats mice.": ["cat", "cow", "pig", "fox", "otter"],
     "The fox lives in the forest and eats [MASK].": [
@@ -33,15 +44,18 @@ LINES = {0: "GPT", 2: "prefix LM", 4: "prefix LM", 7: "BERT"}  # A: what that ma
 
 
 def five_sentences():
-    """Return (the words before the blank, [(the words in it, the words after it)]) of five sentences."""
-    begin, *rest = SENTENCES
+    """Return (the words before the blank, [(the words in it, the words after it)]) of five sentences.
+
+    They are in the language of MINGLM_LANG, see ..words.of_toys.
+    """
+    begin, *rest = SENTENCES[of_toys()]
     corpus = [tuple(tuple(part.split()) for part in line.split("|")) for line in rest]
     return tuple(begin.split()), corpus
 
 
 def said(words):
-    """Return words as one text."""
-    return " ".join(words)
+    """Return words as one text; Chinese is written without blanks."""
+    return ("" if words[0] > "\u2e7f" else " ").join(words)
 
 
 # ---- pictures --------------------------------------------------------------------------------------------
@@ -213,16 +227,16 @@ def check_one_integer(answer):
 
 
 def check_independent(fillings):
-    """Check fillings of two words: alone or one by one, each word is as likely."""
+    """Check pairs of words as fillings: alone or one by one, each word is as likely."""
     assert fillings, "the answer is a list of fillings"
-    rows = [tuple(filling.split()) for filling in fillings]
-    assert all(len(row) == 2 for row in rows), "every filling must have two words"
+    rows = [tuple(filling) for filling in fillings]
+    assert all(len(row) == 2 for row in rows), "every filling must have two words, as in ('a', 'b')"
     firsts, seconds = Counter(row[0] for row in rows), Counter(row[1] for row in rows)
     assert len(firsts) > 1 and len(seconds) > 1, "at least two first and two second words, please"
     for a, b in product(firsts, seconds):
         alone = Fraction(firsts[a] * seconds[b], len(rows) ** 2)
         chain = Fraction(rows.count((a, b)), len(rows))  # p(a) p(b | a), counted
-        assert alone == chain, f"{a} {b}: {alone} with each word alone, {chain} one by one"
+        assert alone == chain, f"{said((a, b))}: {alone} with each word alone, {chain} one by one"
     print(f"✓ check_independent: {len(firsts) * len(seconds)} fillings, no difference")
 
 
