@@ -26,7 +26,7 @@ FOLDED = {  # what a page says in place of the code: English, Chinese
     "setup": ("Setup", "准备工作"),
 }
 ANSWER, SOLUTION = ("Answer", "答案"), ("A solution", "一种解法")
-EXACT = ("exact", "answer")
+EXACT = ("exact", "answer", "toy")
 CODE = ("code", *EXACT, *FOLDED)
 LINK = re.compile(r"(?<!\\)\]\((?![a-z]+:|#)")  # to a file; notebooks are a folder deeper
 INSTALL = """\
@@ -113,6 +113,10 @@ class Chapter:
 
     def code(self):
         return [cell for cell in self.cells if cell.kind in CODE]
+
+    def has_toy(self):
+        """Whether the Chinese page needs a run of its own."""
+        return self.has_zh and any(cell.kind == "toy" for cell in self.cells)
 
     def untranslated(self):
         """The first English cell without a Chinese translation, or None."""
@@ -228,17 +232,17 @@ def solution(chapter, check):
     return "\n\n\n".join(parts)
 
 
-def picture(output, zh):
-    """The picture of an output, {"png", "alt"}, in the language of the page."""
+def spoken(output, zh):
+    """An output, {"text"} or {"png", "alt"}, in the language of the page."""
     return output.get("zh", output) if zh else output
 
 
 def shown_output(output, number, zh=False):
     """What a page shows of an output of code cell `number`."""
+    output = spoken(output, zh)
     if "text" in output:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
         return f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}"
-    output = picture(output, zh)
     alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
     return f"![{alt}](img/{output['png']})"
 

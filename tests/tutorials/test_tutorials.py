@@ -681,17 +681,58 @@ def test_without_a_font_check_says_so_and_render_names_the_picture(labelled, mon
     assert "02_labels: 1 Chinese pictures were not drawn: no installed font has Chinese letters" in run.out
 
 
+# ---- an example in each language -------------------------------------------------------------------------
+
+TOY = """\
+# %% [markdown]
+# # 02 Toy
+# %% [markdown] zh
+# # 02 例子
+# %% toy
+import os
+
+dish = {"en": "red wine", "zh": "牛肉"}[os.environ["MINGLM_LANG"]]
+f"{dish} 7"
+# %%
+from matplotlib.figure import Figure
+
+figure = Figure((2, 1))
+figure.text(0.1, 0.5, dish)
+figure.alt_text = f"It says {dish}."
+figure
+"""
+
+
+@pytest.mark.skipif(not can_draw("牛肉"), reason="no installed font has Chinese letters")
+def test_a_chapter_with_a_toy_runs_again_for_its_chinese_page(course, monkeypatch):
+    (course.folder / "02_toy.py").write_text(TOY, encoding="utf-8")
+    (course.folder / "labels").mkdir()
+    (course.folder / "labels" / "02.txt").write_text("It says {...}. = 写着{...}。", encoding="utf-8")
+    monkeypatch.setenv("MINGLM_LANG", "zh")  # a reader's own wish changes no page
+    run = course.run("02")
+    assert run.code == 0 and "Glyph" not in run.err
+    english, chinese = course.read("02_toy.md"), course.read("02_toy.zh.md")
+    assert "red wine 7\n" in english and "![It says red wine.](img/02_toy-1.png)" in english
+    assert "牛肉 7\n" in chinese and "![写着牛肉。](img/02_toy-1.zh.png)" in chinese
+    assert "red wine 7" in course.read("02_toy.ipynb") and "牛肉 7" not in course.read("02_toy.ipynb")
+    images = [Image.open(course.folder / "img" / f"02_toy-1{end}.png").tobytes() for end in ("", ".zh")]
+    assert images[0] != images[1]
+    assert "does not hold the outputs of its Chinese page" in course.run("--prose", "02").out
+    course.edit("02_toy.zh.md", "牛肉 7\n", "牛肉 8\n")
+    said = course.run("--check", "02").out
+    wrong = "line 6: the output of this exact cell is not that of 02_toy.zh.md: line 0 is now '牛肉 7', was"
+    assert said.count("02_toy: ") == 1 and wrong in said
+
+
 # ---- the chapters of this repository; their code is run by `tutorials/render.py --check` -----------------
 
 
 def checks_of(path):
-    """The functions check_... that a chapter defines."""
+    """The functions check_... that a chapter defines or imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
-    ]
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    names += [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return [name for name in names if name.startswith("check_")]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -776,6 +817,25 @@ CHINESE = [path for path in sorted(TUTORIALS.glob("*.py")) if "# %% [markdown] z
 )
 def test_a_chinese_page_says_what_the_english_one_says(path):
     assert twins.differences(render.Chapter(path)) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem
+)
+def test_outputs_of_a_chinese_page_have_the_numbers_of_the_english_one(path):
+    texts = [path.with_name(f"{path.stem}{end}").read_text(encoding="utf-8") for end in (".md", ".zh.md")]
+    english, chinese = ({n: text for n, _, text in pages.RECORDED.findall(page)} for page in texts)
+    assert english.keys() == chinese.keys()
+    for n, text in english.items():
+        assert re.findall(r"\d+", text) == re.findall(r"\d+", chinese[n]), f"the output of code cell {n}"
+
+
+def test_the_toy_of_chapter_05_is_chinese_in_chinese():
+    chapter = render.Chapter(TUTORIALS / "05_three_families.py")
+    words = re.compile(r"\b(wine|tea|drank|dawn)\b")
+    assert not any(words.search(cell.text) for cell in chapter.code())
+    page = chapter.path.with_name(chapter.page(zh=True)).read_text(encoding="utf-8")
+    assert {"牛浆", "豆肉"} <= set(re.findall(r"[\u4e00-\u9fff]+", page)) and not words.search(page)
 
 
 @pytest.mark.parametrize(
