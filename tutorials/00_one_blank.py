@@ -28,7 +28,7 @@ from itertools import product
 import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
-from minglm.course.chapters.one_blank import (  # noqa: F401
+from minglm.course.chapters.one_blank import (
     check_count_rows,
     check_part_b,
     fig_loss,
@@ -86,9 +86,8 @@ print("the question:", QUESTION, sep="\n    ")
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
 torch.manual_seed(1)
-model = GLM(
-    GLMConfig(tokenizer.vocab_size, hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
-)
+shape = dict(hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
+model = GLM(GLMConfig(tokenizer.vocab_size, **shape))
 print("as tokens:", tokenizer.pieces(tokenizer.encode(QUESTION, special=True)))
 print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to choose from\n")
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)

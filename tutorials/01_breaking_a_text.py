@@ -17,7 +17,6 @@
 # - **预备知识**：[第 00 章](00_one_blank.zh.md)。
 # %% imports
 import math
-import os
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -25,7 +24,8 @@ from itertools import product
 import numpy as np
 
 from minglm import Rng, Span, build_example, explain, restore, sample_spans
-from minglm.course.chapters.breaking_a_text import (  # noqa: F401
+from minglm.course.chapters import FAST
+from minglm.course.chapters.breaking_a_text import (
     check_mean_blanked,
     check_puzzle,
     check_slots_of,
@@ -39,8 +39,6 @@ from minglm.course.chapters.breaking_a_text import (  # noqa: F401
 from minglm.spans import poisson_cdf
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
-
-FAST = os.environ.get("MINGLM_FAST") == "1"
 
 # %% [markdown]
 # ## Six words by hand

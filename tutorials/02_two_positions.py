@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from minglm import GLM, GLMConfig, GLMMask, SpecialTokens, build_example, explain, pack
-from minglm.course.chapters.two_positions import (  # noqa: F401
+from minglm.course.chapters.two_positions import (
     check_first_row,
     check_layout,
     count_places,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
-from minglm.course.chapters.who_sees_whom import (  # noqa: F401
+from minglm.course.chapters.who_sees_whom import (
     check_cheating_rows,
     check_open_cells,
     check_part_a_lens_of,
@@ -190,9 +190,8 @@ batch = pack([build_example(words, d.spans, d.order)])
 
 def random_model(layers):
     torch.manual_seed(0)
-    model = GLM(
-        GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
-    ).eval()
+    config = GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
+    model = GLM(config).eval()
     model.backend = "reference"
     return model
 

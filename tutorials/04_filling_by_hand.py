@@ -20,7 +20,7 @@
 import torch
 
 from minglm import GLMMask, SpecialTokens, explain, fill
-from minglm.course.chapters.filling_by_hand import (  # noqa: F401
+from minglm.course.chapters.filling_by_hand import (
     check_next_row,
     check_put_back,
     fig_growing,

@@ -11,13 +11,13 @@
 #   mask in one line, if you came for kernels: row $i$ sees the first $\max(A, i + 1)$ keys; $A$, the length
 #   of Part A, belongs to the sample. $A = 0$ is the causal mask, $A = T$ is no mask.
 # %% imports
-import os
 import tracemalloc
 
 import numpy as np
 import torch
 
 from minglm import GLMMask, explain, keys_of_row, masked_attention
+from minglm.course.chapters import FAST
 from minglm.course.chapters.tiles import (
     check_first_row,
     check_merge,
@@ -29,8 +29,6 @@ from minglm.course.chapters.tiles import (
 )
 from minglm.viz import Explorer
 from minglm.viz.figures import fig_tiles
-
-FAST = os.environ.get("MINGLM_FAST") == "1"
 
 # %% [markdown]
 # ## A softmax that has not seen everything yet

@@ -10,7 +10,6 @@
 # - **You need** [chapter 11](11_tiles.md).
 # %% imports
 import math
-import os
 import statistics
 
 import numpy as np
@@ -22,6 +21,7 @@ from minglm.bench import timing
 from minglm.bench.attention import Bench
 from minglm.bench.cases import BOTH, FORWARD, Shape, draw
 from minglm.bench.variants import front_door
+from minglm.course.chapters import FAST
 from minglm.course.chapters.the_cpu_kernel import (
     IDEAS,
     check_best_tile,
@@ -38,8 +38,6 @@ from minglm.course.chapters.the_cpu_kernel import (
 )
 from minglm.course.sources import source_of
 from minglm.viz import Explorer
-
-FAST = os.environ.get("MINGLM_FAST") == "1"
 
 # %%
 print(rungs_here())

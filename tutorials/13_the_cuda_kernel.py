@@ -207,9 +207,8 @@ def attend(q, k, v, part_a_len, order, seed=0):
 T, A = 12, 6
 q, k, v = np.random.default_rng(0).normal(size=(3, T, LANES))
 mask = GLMMask.packed([T], [A])
-want = masked_attention(*(torch.from_numpy(x)[:, None] for x in (q, k, v)), mask, backend="reference")[
-    :, 0
-].numpy()
+inputs = (torch.from_numpy(x)[:, None] for x in (q, k, v))
+want = masked_attention(*inputs, mask, backend="reference")[:, 0].numpy()
 found = attend(q, k, v, A, "in order")
 assert abs(found - want).max() < 1e-14
 for order in ("reverse", "uniform", "priorities"):
@@ -286,10 +285,8 @@ fig_lanes(HOLDS)
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
 zero = np.zeros((32, 4))
-scores = [
-    multiply_add(zero, Q[HOLDS["A"]], K.T[:, keys][HOLDS["B"]])  # eight keys at a time
-    for keys in (slice(0, 8), slice(8, 16))
-]
+# eight keys at a time
+scores = [multiply_add(zero, Q[HOLDS["A"]], K.T[:, n : n + 8][HOLDS["B"]]) for n in (0, 8)]
 p = np.concatenate(scores, 1) % 7  # something done to each number: in forward it is exp
 out = multiply_add(zero, p, V[:, :8][HOLDS["B"]])
 assert (out == ((Q @ K.T % 7) @ V[:, :8])[HOLDS["C"]]).all()

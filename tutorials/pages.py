@@ -21,7 +21,6 @@ OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
 FOLDED = {  # what a page says in place of the code: English, Chinese
     "imports": ("Imports", "导入"),
-    "picture": ("How this picture is drawn", "这张图的代码"),
     "check": ("The check", "检查答案的代码"),
     "setup": ("Setup", "准备工作"),
 }

@@ -23,7 +23,6 @@ numbered ones, museum.py and questions.py after them. A header says what a cell 
     # %% toy              an exact cell with an example that minglm has in each language. For the Chinese page
                           the chapter runs again with MINGLM_LANG=zh, so outputs and pictures are Chinese
     # %% imports          code that a page and a notebook fold away: imports,
-    # %% picture          what draws a picture,
     # %% check            the check of an exercise,
     # %% setup            and what only prepares the next cells
     # %% answer           an exact cell whose output is folded away: the answer to a puzzle
