@@ -66,7 +66,7 @@ class Chapter:
         self.path, self.name, self.cells = path, path.stem, []
         self.source = path.read_text(encoding="utf-8")
         # stamps are no part of a page: stamping makes no page out of date
-        self.sum = hashlib.sha256(re.sub(ZH, r"\1", self.source, flags=re.M).encode()).hexdigest()
+        self.sum = digest(re.sub(ZH, r"\1", self.source, flags=re.M) + self.module())
         lines = self.source.split("\n")
         heads = [n for n, line in enumerate(lines) if re.match(r"# ?%%", line)]
         if any(line.strip() for line in lines[: heads[0] if heads else None]):
@@ -105,6 +105,11 @@ class Chapter:
             except SyntaxError as error:
                 self.refuse(line + (error.lineno or 1) - 1, f"{error.msg}; a cell is whole statements")
         self.cells.append(Cell(kind, line, text, stamp))
+
+    def module(self):
+        """The source of what it draws and checks, "" if it has no module."""
+        path = HERE.parent / "minglm" / "course" / "chapters" / f"{self.name[3:]}.py"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     @property
     def has_zh(self):
@@ -249,7 +254,8 @@ def shown_output(output, number, zh=False):
 def ending(chapter, zh=False):
     """The last line of a page: what it was made from. The labels of pictures are only on the Chinese one."""
     path, text = labels_of(chapter)
-    line = f"<!-- SHA-256 of {chapter.path.name}: {chapter.sum} -->\n"
+    source = chapter.path.name + " and its module" * bool(chapter.module())
+    line = f"<!-- SHA-256 of {source}: {chapter.sum} -->\n"
     return f"<!-- SHA-256 of labels/{path.name}: {digest(text)} -->\n{line}" if zh and text else line
 
 
