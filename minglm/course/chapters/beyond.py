@@ -138,7 +138,7 @@ def fig_remember(side=10, ends=(6, 12)):
     ends: the tokens after each turn; the first half of a turn is the question.
     """
     canvas, (first, T) = Canvas("light", 620), ends
-    for x, A, words in ((74, (3, 9), "turn 1 is read again"), (400, (0, 0), "turn 1 stays")):
+    for x, A, words in ((74, (3, 9), "turn 1 is read again"), (440, (0, 0), "turn 1 stays")):
         before, now = (GLMMask.packed([n], [a]).dense().numpy() for n, a in zip(ends, A, strict=True))
         old = np.zeros_like(now)
         old[:first, :first] = before
