@@ -56,6 +56,7 @@ from minglm.course.chapters.beyond import (
     fig_later_masks,
     fig_later_positions,
     fig_ranks,
+    fig_remember,
     fig_rows_read,
     fig_scores,
     fig_turned,
@@ -160,8 +161,6 @@ torch.manual_seed(0)
 q, k = torch.randn(1, D).expand(T, D), torch.randn(1, D).expand(T, D)  # the same token everywhere
 rotary = turn(q, range(T), theta) @ turn(k, range(T), theta).T / math.sqrt(D)
 added = (q + torch.randn(T, D)) @ (k + torch.randn(T, D)).T / math.sqrt(D)
-for distance in range(-T + 1, T):
-    assert rotary.diagonal(distance).std(correction=0) < 1e-5
 
 fig_scores(added, rotary)
 
@@ -244,8 +243,7 @@ def share(name, weight, rank, ranks):
 
 labels = [f"{part}{column}" for part in "QKV" for column in range(4)]
 for rank in range(2):
-    rows = share("query_key_value", torch.arange(12), rank, 2)
-    print(f"rank {rank} holds", *(labels[row] for row in rows))
+    print(f"rank {rank} holds", *(labels[row] for row in share("query_key_value", torch.arange(12), rank, 2)))
 
 # %%
 fig_ranks(weights, share)
@@ -301,16 +299,20 @@ for source in (no_tables, folder / "trap.pt"):
 # %% [markdown]
 # **Remember:** from ChatGLM2 on, A = 0 makes a chat cheaper, and no second position is needed. Every later
 # mask is still our one integer. The original weights are our tensors, under other names, cut into ranks.
-#
+# %% [markdown] zh c3d02d
+# **记住：** 从 ChatGLM2 起，A = 0，对话更省，也不再需要第二个位置。后来的掩码仍是我们的那一个整数。原版的
+# 权重就是我们的那些张量，只是换了名字，切成了几个 rank。
+# %%
+fig_remember()
+
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. ★★★** ChatGLM-6B turns the first half of each head by the position, the second half by the block
 # position [5], each with its own `theta` of $D / 4$ angles, $10000^{-2j / (D/2)}$. Write
 # `rotary_2d(x, position_ids, block_position_ids)` for $x$ of shape $(T, D)$, with pairs as in `turn`.
-# %% [markdown] zh e3d3ec
-# **记住：** 从 ChatGLM2 起，A = 0，对话更省，也不再需要第二个位置。后来的掩码仍是我们的那一个整数。原版的
-# 权重就是我们的那些张量，只是换了名字，切成了几个 rank。
-#
+# %% [markdown] zh 95807e
 # ## 练习
 #
 # **1. ★★★** ChatGLM-6B 把每个头的前一半按位置旋转，后一半按片段内位置旋转 [5]，每一半有自己

@@ -23,6 +23,7 @@ from minglm.course.chapters.tiles import (
     check_merge,
     check_tiles,
     fig_band,
+    fig_remember,
     fig_running_softmax,
     fig_walks,
     fig_work,
@@ -229,12 +230,10 @@ for part_a_len in (0, T // 3, T):  # GPT, GLM, BERT
         except ValueError as why:
             print(f"{backend}: not here ({why})")
             continue
-        off = [abs(x - y).max() for x, y in zip(ours, theirs, strict=True)]
-        print(
-            f"part_a_len {part_a_len:3}  {backend:14} O {off[0]:.0e}  dQ {off[1]:.0e}"
-            f"  dK {off[2]:.0e}  dV {off[3]:.0e}"
-        )
-        assert max(off) < 1e-12
+        off = {n: abs(x - y).max() for n, x, y in zip("O dQ dK dV".split(), ours, theirs, strict=True)}
+        shown = "  ".join(f"{n} {x:.0e}" for n, x in off.items())
+        print(f"part_a_len {part_a_len:3}  {backend:14} {shown}")
+        assert max(off.values()) < 1e-12
 
 # %% [markdown]
 # Numpy's memory at its peak:
@@ -265,7 +264,11 @@ fig_work(forward)
 # **Remember:** a softmax needs only a maximum, a sum and a weighted sum, and a new maximum shrinks the old
 # sums. The first and last row of a tile tell whether it is full, partial or empty; empty ones are skipped.
 # The backward pass needs one number per row, $\mathrm{lse}$, and recomputes the weights.
-#
+# %%
+fig_remember(scores, values)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★ Merge.** Two threads went through different keys of one row; each holds $(m, l, o)$. Write
 # `merge(a, b)`, which returns that of all the keys. One of them may have seen nothing yet: $(-\infty, 0, 0)$.

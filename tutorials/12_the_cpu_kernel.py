@@ -31,6 +31,7 @@ from minglm.course.chapters.the_cpu_kernel import (
     fig_loads,
     fig_pairs,
     fig_registers,
+    fig_remember,
     fig_shares,
     rungs_here,
     shares_table,
@@ -126,12 +127,9 @@ def product(a, b, rows, columns):
 
 a, b = np.arange(144.0).reshape(12, 12), np.arange(144.0).reshape(12, 12)[::-1]
 for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
-    c, loads = product(a, b, rows, columns)
+    c, n = product(a, b, rows, columns)
     assert (c == a @ b).all()
-    print(
-        f"tile {rows} x {columns:2}: {12**3} multiply-adds, {loads:4} loads,"
-        f" {12**3 / loads:.1f} for each load"
-    )
+    print(f"tile {rows} x {columns:2}: {12**3} multiply-adds, {n:4} loads, {12**3 / n:.1f} for each load")
 
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take 6 rows and `NV` vectors of `W` numbers; each
@@ -223,9 +221,13 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 
 
 # %% [markdown]
-# **Remember:** count only pairs that are seen, check before you time, and keep a tile of the product in
-# registers: it makes many multiply-adds per load. Skipping hidden tiles lets the time follow the mask.
-#
+# **Remember:** count only pairs that are seen, and check before you time. A tile of the product in registers
+# makes many multiply-adds per load. Skipping hidden tiles lets the time follow the mask.
+# %%
+fig_remember(loops_rate, rates["float32"])
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★ Count loads.** Write `loads_of(M, K, N, rows, columns)` without a loop: the numbers that `product`
 # loads for $M \times K$ by $K \times N$, in tiles of `rows` x `columns` that divide $M$ and $N$.

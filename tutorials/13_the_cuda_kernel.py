@@ -22,6 +22,7 @@ from minglm.course.chapters.the_cuda_kernel import (
     check_place,
     fig_grid,
     fig_lanes,
+    fig_remember,
     fig_shuffles,
     fig_turns,
     trials,
@@ -143,8 +144,7 @@ def use_tiles(order, seed, without):
 print("barrier left out   in order   reverse   uniform   priorities")
 for without in ("none", "before", "after"):
     misses = []
-    for order in ("in order", "reverse", "uniform", "priorities"):
-        seeds = 40 if order in ("uniform", "priorities") else 1
+    for order, seeds in (("in order", 1), ("reverse", 1), ("uniform", 40), ("priorities", 40)):
         wrong = sum(not use_tiles(order, seed, without)[0] for seed in range(seeds))
         misses.append(f"{wrong} of {seeds}")
     print(f"{without:14}" + "".join(f"{cell:>11}" for cell in misses))
@@ -206,9 +206,8 @@ def attend(q, k, v, part_a_len, order, seed=0):
 
 T, A = 12, 6
 q, k, v = np.random.default_rng(0).normal(size=(3, T, LANES))
-mask = GLMMask.packed([T], [A])
 inputs = (torch.from_numpy(x)[:, None] for x in (q, k, v))
-want = masked_attention(*inputs, mask, backend="reference")[:, 0].numpy()
+want = masked_attention(*inputs, GLMMask.packed([T], [A]), backend="reference")[:, 0].numpy()
 found = attend(q, k, v, A, "in order")
 assert abs(found - want).max() < 1e-14
 for order in ("reverse", "uniform", "priorities"):
@@ -244,12 +243,10 @@ for dtype, allowed in ((torch.float32, 1e-5), (torch.bfloat16, 0.03)) if EMULATE
     x = numbers.to(dtype)
     first, *others = [results(f"emulated:{schedule}", x) for schedule in SCHEDULES]
     truth = results("reference", x.double())
-    off = [float((x - y).abs().max() / y.abs().max()) for x, y in zip(first, truth, strict=True)]
-    assert max(off) < allowed
+    off = max(float((x - y).abs().max() / y.abs().max()) for x, y in zip(first, truth, strict=True))
+    assert off < allowed
     assert all(torch.equal(x, y) for again in others for x, y in zip(first, again, strict=True))
-    print(
-        f"{dtype}: O, dQ, dK, dV off by at most {max(off):.0e} of the largest; four schedules, the same bits"
-    )
+    print(f"{dtype}: O, dQ, dK, dV off by at most {off:.0e} of the largest; four schedules, the same bits")
 
 # %% [markdown]
 # ## Tensor cores
@@ -265,8 +262,7 @@ HOLDS = {  # for each lane and each of its numbers: the row and the column
     "C": (g + 8 * (j // 2), 2 * t + j % 2),  # 16 x 8
 }
 for name, (rows, columns) in HOLDS.items():
-    cells = [f"({r},{c})" for r, c in zip(rows[6], columns[6], strict=True)]
-    print(f"lane 6 holds of {name}:", *cells)
+    print(f"lane 6 holds of {name}:", *(f"({r},{c})" for r, c in zip(rows[6], columns[6], strict=True)))
 
 
 def multiply_add(c, a, b):
@@ -280,12 +276,11 @@ fig_lanes(HOLDS)
 
 # %% [markdown]
 # Lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9: a row's maximum takes two shuffles. And two C side
-# by side are one A, so the result of one product is the input of the next, without memory:
+# by side, eight keys each, are one A: the result of one product is the input of the next, without memory.
 # %%
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
 zero = np.zeros((32, 4))
-# eight keys at a time
 scores = [multiply_add(zero, Q[HOLDS["A"]], K.T[:, n : n + 8][HOLDS["B"]]) for n in (0, 8)]
 p = np.concatenate(scores, 1) % 7  # something done to each number: in forward it is exp
 out = multiply_add(zero, p, V[:, :8][HOLDS["B"]])
@@ -329,7 +324,11 @@ for change, verdicts in trials(DRIVER, SCHEDULES):
 # **Remember:** a block shares memory and barriers, a warp exchanges registers. Every tile needs two
 # barriers: one before it is overwritten, one before it is read. A fair schedule hides races; let one warp
 # run far ahead, and fill memory with NaN.
-#
+# %%
+fig_remember(use_tiles)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane that holds this
 # number of C, and in which of its four registers.

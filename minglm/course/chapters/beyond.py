@@ -13,7 +13,7 @@ from ...viz.figures.canvas import Canvas, span_look
 from ...viz.figures.grid import cells
 from ...viz.palette import KINDS
 
-BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
+BLUE, LIGHT, SAND, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
 
 
 # ---- pictures --------------------------------------------------------------------------------------------
@@ -99,6 +99,8 @@ def fig_turned(turn):
 
 def fig_scores(added, rotary):
     """Draw the scores of two tokens at all positions, with added and with rotary positions: (T, T) each."""
+    T = len(rotary)
+    assert all(rotary.diagonal(distance).std(correction=0) < 1e-5 for distance in range(1 - T, T))
     fig = Figure(figsize=(6.6, 3.6), layout="constrained")
     axes = fig.subplots(1, 2, sharey=True)
     for ax, scores, title in ((axes[0], added, "random tables, added"), (axes[1], rotary, "rotary")):
@@ -128,6 +130,33 @@ def fig_ranks(weights, share):
     ax.axis("off")
     fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
     return fig
+
+
+def fig_remember(side=10, ends=(6, 12)):
+    """Draw which pairs a second turn adds to a chat of two turns, with the history as Part A and with A = 0.
+
+    ends: the tokens after each turn; the first half of a turn is the question.
+    """
+    canvas, (first, T) = Canvas("light", 620), ends
+    for x, A, words in ((74, (3, 9), "turn 1 is read again"), (440, (0, 0), "turn 1 stays")):
+        before, now = (GLMMask.packed([n], [a]).dense().numpy() for n, a in zip(ends, A, strict=True))
+        old = np.zeros_like(now)
+        old[:first, :first] = before
+        added = (now & ~old)[:first]  # what rows of turn 1 see only in turn 2
+        assert added.any(1).all() if A[1] else not added.any()
+        for i, j in np.ndindex(T, T):
+            fill = BLUE if old[i, j] else LIGHT if i >= first else SAND
+            look = dict(fill=fill) if now[i, j] else dict(edge=canvas.look["grid"], width=0.6)
+            canvas.rectangle(x + j * side, 34 + i * side, side - 1.5, side - 1.5, **look)
+        canvas.text(x, 16, f"A = {A[1]}: {words}", bold=True, ha="left")
+        for turn in range(2):
+            canvas.text(x - 8, 34 + (turn + 0.5) * first * side, f"turn {turn + 1}", ha="right")
+    canvas.rectangle(84 + T * side, 28 + first * side / 2, 12, 12, fill=SAND)
+    canvas.text(102 + T * side, 34 + first * side / 2, "seen only in turn 2", ha="left")
+    return canvas.finish(
+        44 + T * side,
+        "Two masks of a chat. With A = 9, rows of turn 1 see more in turn 2; with A = 0, they see the same.",
+    )
 
 
 # ---- checks ----------------------------------------------------------------------------------------------

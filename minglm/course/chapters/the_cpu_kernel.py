@@ -184,6 +184,25 @@ def fig_shares(taken, work):
     return fig
 
 
+def fig_remember(loops_rate, rates):
+    """Draw stairs on a log scale: loops in Python, then what each rung of {name: useful GFLOP/s} adds."""
+    rungs = [name for name in IDEAS if name in rates and name not in ("naive", "sdpa")]
+    stairs = {"loops in Python": loops_rate} | {IDEAS[name].partition(",")[0]: rates[name] for name in rungs}
+    canvas, wide, ground, below = Canvas("light", 620), 600 / len(stairs), 132, None
+    highest, words = np.log(max(stairs.values()) / loops_rate), []
+    for n, (idea, rate) in enumerate(stairs.items()):
+        x, number = 10 + n * wide, f"{rate:.1f}" if n else f"{rate:.4f}"
+        high = 30 + 80 * (np.log(rate / loops_rate) / highest if n else 0)
+        canvas.rectangle(x, ground - high, wide - 3, high, fill=BLUE if n else AMBER)
+        canvas.text(x + wide / 2, ground - 15, number, colour="white" if n else None)
+        canvas.text(x + wide / 2, ground + 13, idea)
+        if n:
+            canvas.text(x + wide / 2, ground - high - 11, f"x {rate / below:.3g}", bold=True)
+        words, below = [*words, f"{idea} {number}"], rate
+    canvas.text(10, 14, "useful GFLOP/s (log scale)", ha="left")
+    return canvas.finish(154, f"Stairs of useful GFLOP/s, one idea each: {', '.join(words)}.")
+
+
 # ---- checks ----------------------------------------------------------------------------------------------
 
 

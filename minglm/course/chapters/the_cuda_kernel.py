@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from matplotlib.patches import Rectangle
 
 from ...attention import masked_attention
 from ...mask import GLMMask
-from ...viz.figures.canvas import Canvas
+from ...viz.figures.canvas import SMALL, Canvas
 from ...viz.palette import KINDS
 from ..sources import CSRC
 
 BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
+WRONG = "reads another one"
+TURNS = {"writes": AMBER, "reads": BLUE, WRONG: RED}  # what a warp does in a turn
 COMPILER = os.environ.get("CXX", "c++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-fPIC", "-pthread", "-I."]
 
@@ -87,19 +90,18 @@ def fig_shuffles():
 
 def fig_turns(turns):
     """Draw who had which turn in each order, and what it did there: {order: [(warp, what it did)]}."""
-    colours = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
     fig = Figure(figsize=(7, 4.4), layout="constrained")
     axes = fig.subplots(len(turns), 1, sharex=True)
     for ax, (order, done) in zip(axes, turns.items(), strict=True):
-        wrong = sum(what == "reads another one" for _, what in done)
-        bottom, fills = [warp - 0.4 for warp, _ in done], [colours[what] for _, what in done]
+        wrong = sum(what == WRONG for _, what in done)
+        bottom, fills = [warp - 0.4 for warp, _ in done], [TURNS[what] for _, what in done]
         ax.bar(range(len(done)), 0.8, 1.0, bottom=bottom, color=fills)
         ax.set(ylim=(3.6, -0.6), yticks=range(4), ylabel="warp", xlim=(-1, len(done)))
         ax.set_title(f"{order}: {wrong} wrong reads", fontsize=10, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("turn")
-    patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
-    names = ["writes the tile", "reads it", "reads another one"]
+    patches = [Rectangle((0, 0), 1, 1, color=colour) for colour in TURNS.values()]
+    names = ["writes the tile", "reads it", WRONG]
     fig.legend(patches, names, loc="outside upper center", ncols=3, frameon=False)
     fig.alt_text = (
         "Who has which turn when the barrier before the next tile is missing: in reverse "
@@ -128,6 +130,48 @@ def fig_lanes(holds):
         "factor A. A row lives in four lanes. Two C side by side are dealt out as one A."
     )
     return fig
+
+
+def fig_remember(use_tiles, high=8):
+    """Draw the turns of one schedule with both barriers, and with either of them left out.
+
+    use_tiles: the chapter's; takes (order, seed, the barrier left out), returns (are the sums right, turns).
+    """
+    cases = {
+        "none": "both barriers",
+        "before": "no barrier before writing",
+        "after": "no barrier before reading",
+    }
+    seeds = (
+        seed for seed in range(40) if not any(use_tiles("priorities", seed, c)[0] for c in list(cases)[1:])
+    )
+    canvas, x, y, seed = Canvas("light", 620), 60, 22, next(seeds)
+    for left, what, words in (
+        (262, "writes", "writes the tile"),
+        (382, "reads", "reads it"),
+        (462, WRONG, WRONG),
+    ):
+        canvas.rectangle(left, 6, 11, 11, fill=TURNS[what])
+        canvas.text(left + 16, 12, words, SMALL, ha="left")
+    for without, words in cases.items():
+        right, turns = use_tiles("priorities", seed, without)
+        assert right == (without == "none") == (WRONG not in [what for _, what in turns])
+        step, n, before = 550 / len(turns), 0, "writes"
+        canvas.text(x, y - 12, words, bold=True, ha="left")
+        canvas.rectangle(x, y, 550, 4 * high, fill=canvas.look["faint"])
+        for warp in (0, 3):
+            canvas.text(x - 8, y + (warp + 0.5) * high, f"warp {warp}", SMALL, ha="right")
+        for (warp, what), run in groupby(turns):
+            left, size = x + n * step, len(list(run))
+            canvas.rectangle(left, y + warp * high, size * step, high - 1, fill=TURNS[what])
+            if right and what != before:  # here all warps have waited
+                canvas.line((left, y - 2), (left, y + 4 * high + 1), width=1.2)
+            n, before = n + size, what
+        y += 4 * high + 22
+    return canvas.finish(
+        y - 16,
+        "Turns of four warps: with both barriers all reads are right, with either left out some are wrong.",
+    )
 
 
 # ---- kernels with barriers removed -----------------------------------------------------------------------

@@ -123,6 +123,48 @@ def fig_work(forward, T=512, lens=(0, 128, 256, 384, 512)):
     return fig
 
 
+def fig_remember(scores, values, side=2):
+    """Draw a row that sees these keys, (4,) each, not the next two: forward in tiles, then backward."""
+    canvas, x, wide, step = Canvas("light", 620), 140, 112, 164
+    n, m, total, o = len(scores), -np.inf, 0.0, 0.0
+    pieces = tiles(GLMMask.packed([n + side], [n]), n, side)[: n // side + 1]
+    assert [kind for kind, *_ in pieces] == ["full"] * (n // side) + ["empty"]
+
+    def numbers(y, j0, row, fill, ink):
+        for j, number in enumerate(row):
+            left = 140 + (j0 + j) // side * step + j * wide / side
+            canvas.rectangle(left, y, wide / side - 2, 26, fill=fill)
+            canvas.text(left + wide / side / 2 - 1, y + 13, f"{number:g}", colour=ink)
+
+    for y, words in ((27, "forward: e^s"), (74, "kept"), (121, "backward: P")):
+        canvas.text(122, y, words, bold=True, ha="right")
+    for _, _, _, j0, j1 in pieces[:-1]:
+        s, before = scores[j0:j1], m
+        m = max(m, s.max())
+        shrink, p = np.exp(before - m), np.exp(s - m)
+        total, o = shrink * total + p.sum(), shrink * o + p @ values[j0:j1]
+        numbers(14, j0, np.exp(s), BLUE, "white")
+        canvas.rectangle(x, 59, wide - 2, 30, fill=AMBER)
+        canvas.text(x + wide / 2, 74, f"l = {total:g}, o = {o:g}")
+        if j0:
+            canvas.text(x - (step - wide) / 2, 74, f"x {shrink:g} →")
+        x += step
+    lse = m + np.log(total)
+    weights = np.exp(scores - lse)
+    assert np.isclose(weights.sum(), 1) and np.isclose(o / total, weights @ values)
+    for j0 in range(0, n, side):
+        numbers(108, j0, weights[j0 : j0 + side], LIGHT, None)
+    canvas.rectangle(x, 14, wide - 2, 26, fill=FAINT, edge=GRID)
+    canvas.text(x + wide / 2, 27, "hidden: skipped")
+    canvas.rectangle(x, 59, wide - 2, 30, fill=AMBER)
+    canvas.text(x + wide / 2, 74, f"o / l = {o / total:g}, lse")
+    canvas.text(x - (step - wide) / 2, 74, "→")
+    canvas.text(x - 2, 121, "← e^(s - lse)", ha="left")
+    return canvas.finish(
+        148, "A row in tiles: two are visited, one is skipped. Its lse gives the weights back."
+    )
+
+
 # ---- checks ----------------------------------------------------------------------------------------------
 
 
