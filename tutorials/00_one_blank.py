@@ -29,6 +29,7 @@ import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
 from minglm.course.chapters.one_blank import (
+    ask_for_goose,
     check_count_rows,
     check_part_b,
     fig_loss,
@@ -36,7 +37,6 @@ from minglm.course.chapters.one_blank import (
     fig_row,
     fig_surprises,
     fig_world,
-    goose_check,
 )
 from minglm.data.toy import ANIMALS, FORMS, OPENINGS
 from minglm.use.models import BOX, read_model
@@ -300,7 +300,10 @@ def part_b(words, spans, order): ...  # your answer
 # %% [markdown] zh f3cb20
 # **3. ★★** 找一段文本，里面有一个 `[MASK]`，不提任何动物，而模型的回答是 `goose`。
 # %%
-check_goose = goose_check(model, tokenizer)
+def check_goose(text):
+    ask_for_goose(text, model, tokenizer)
+
+
 # check_goose("...")   # uncomment
 
 # %% [markdown]

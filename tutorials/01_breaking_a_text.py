@@ -36,7 +36,7 @@ from minglm.course.chapters.breaking_a_text import (
     print_puzzle,
     restore_random_texts,
 )
-from minglm.spans import poisson_cdf
+from minglm.spans import OBJECTIVES, poisson_cdf
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
 
@@ -239,7 +239,6 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # %% exact
 STORY = """[CLS] The fog came in at dusk . Nobody on the pier could see the lamp . Anna rang the
 bell . A boat answered from far away . She rang again , and waited . [EOS]""".split()
-OBJECTIVES = ("token", "sentence", "document")
 full_stop = {word: word == "." for word in STORY}
 
 
@@ -271,7 +270,6 @@ fig_draws(drawn, STORY)
 # ## 拼回原文
 # Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
-d = explain(text, spans, order)
 A, pieces = d.part_a_len, {}
 for position, target in zip(d.position_ids[A:].tolist(), d.targets[A:], strict=True):
     pieces.setdefault(position, []).append(target)

@@ -128,9 +128,8 @@ for text in ("She was very [MASK] to see him.", "The [MASK] ran to the [MASK] an
     blanks = [i for i, token in enumerate(part_a) if token == tokenizer.special.mask]
     answers, _ = fill_by_hand(box, tokenizer.special, part_a, blanks, no_text)
     print(text, "->", *(tokenizer.decode(answer).strip() for answer in answers.values()), sep="  ")
-    assert list(answers.values()) == [
-        list(blank.answer.tokens) for blank in fill(box, tokenizer, text).blanks
-    ]
+    by_library = [list(blank.answer.tokens) for blank in fill(box, tokenizer, text).blanks]
+    assert list(answers.values()) == by_library
 
 # %% [markdown]
 # What it chose from at each step:

@@ -146,16 +146,12 @@ def check_part_b(part_b):
     print("✓ check_part_b: 50 texts")
 
 
-def goose_check(model, tokenizer):
-    """Return the check of exercise 3, which asks the model that the chapter has trained."""
-
-    def check_goose(text):
-        assert isinstance(text, str), "the answer is a text in quotes"
-        assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
-        named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
-        assert not named, f"the text names {named}"
-        filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
-        assert filled == "goose", f"the model answers {filled!r}"
-        print(f"✓ check_goose: the model answers {filled}")
-
-    return check_goose
+def ask_for_goose(text, model, tokenizer):
+    """Check exercise 3 with the model that the chapter has trained."""
+    assert isinstance(text, str), "the answer is a text in quotes"
+    assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
+    named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
+    assert not named, f"the text names {named}"
+    filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
+    assert filled == "goose", f"the model answers {filled!r}"
+    print(f"✓ check_goose: the model answers {filled}")
