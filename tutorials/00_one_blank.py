@@ -29,14 +29,15 @@ import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
 from minglm.course.chapters.one_blank import (
+    ask_for_goose,
     check_count_rows,
     check_part_b,
     fig_loss,
     fig_probabilities,
+    fig_remember,
     fig_row,
     fig_surprises,
     fig_world,
-    goose_check,
 )
 from minglm.data.toy import ANIMALS, FORMS, OPENINGS
 from minglm.use.models import BOX, read_model
@@ -60,11 +61,8 @@ fig_world(ANIMALS)
 # 每种动物留出一句不给模型读，留着以后提问。
 # %% exact
 kept = {animal: FORMS[0].format(animal, *facts, "The") for animal, facts in ANIMALS.items()}
-every = [
-    form.format(animal, *facts, opening)
-    for animal, facts in ANIMALS.items()
-    for form, opening in product(FORMS, OPENINGS)
-]
+told = product(ANIMALS.items(), FORMS, OPENINGS)
+every = [form.format(animal, *facts, opening) for (animal, facts), form, opening in told]
 read = Rng(0).shuffle([sentence for sentence in every if sentence not in kept.values()])[:400]
 print(f"{len(read)} sentences to read:", *read[:4], "...", sep="\n    ")
 QUESTION = kept["cat"].replace("cat", "[MASK]")
@@ -94,8 +92,7 @@ print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 
 
 def probabilities(text):
-    answers = {animal: score(model, tokenizer, text, [animal])[0] for animal in ANIMALS}
-    return {animal: math.exp(answer.log_probability) for animal, answer in answers.items()}
+    return {a: math.exp(score(model, tokenizer, text, [a])[0].log_probability) for a in ANIMALS}
 
 
 before = probabilities(QUESTION)
@@ -263,16 +260,20 @@ for text in (
 #
 # **Remember:** GLM cuts spans out of a text and learns to write them back, one token after another. Part A
 # is the text with one `[M]` per blank, Part B the missing words. An untrained model has a loss of $\ln V$.
-#
-# ## Exercises
-# **1. ★** Spans `(start, end)`, `end` not included, are cut out of $L$ tokens. Write `count_rows(L, spans)`:
-# how many rows has the sample, both parts together?
-# %% [markdown] zh ca172e
+# %% [markdown] zh 03ee56
 # GLM 的主张是：几乎所有任务都能写成这样一个空：一个标签、一段译文、一段续写。
 #
 # **记住：** GLM 从文本里挖掉一些片段，再学着把它们一个 token 一个 token 地写回来。Part A 是文本，每个空换
 # 成一个 `[M]`；Part B 是缺的词。没训练过的模型，损失是 $\ln V$ 。
-#
+# %%
+fig_remember(fill(model, tokenizer, QUESTION, max_tokens=6), losses, ln_V)
+
+
+# %% [markdown]
+# ## Exercises
+# **1. ★** Spans `(start, end)`, `end` not included, are cut out of $L$ tokens. Write `count_rows(L, spans)`:
+# how many rows has the sample, both parts together?
+# %% [markdown] zh fa03f2
 # ## 练习
 # **1. ★** 从 $L$ 个 token 的文本里挖掉若干片段 `(start, end)`，不含 `end`。样本一共有几行
 # （Part A 加 Part B）？写出 `count_rows(L, spans)`。
@@ -300,7 +301,10 @@ def part_b(words, spans, order): ...  # your answer
 # %% [markdown] zh f3cb20
 # **3. ★★** 找一段文本，里面有一个 `[MASK]`，不提任何动物，而模型的回答是 `goose`。
 # %%
-check_goose = goose_check(model, tokenizer)
+def check_goose(text):
+    ask_for_goose(text, model, tokenizer)
+
+
 # check_goose("...")   # uncomment
 
 # %% [markdown]

@@ -24,7 +24,6 @@ from itertools import product
 import numpy as np
 
 from minglm import Rng, Span, build_example, explain, restore, sample_spans
-from minglm.course.chapters import FAST
 from minglm.course.chapters.breaking_a_text import (
     check_mean_blanked,
     check_puzzle,
@@ -33,10 +32,11 @@ from minglm.course.chapters.breaking_a_text import (
     fig_expanded,
     fig_lengths,
     fig_objectives,
+    fig_remember,
     print_puzzle,
     restore_random_texts,
 )
-from minglm.spans import poisson_cdf
+from minglm.spans import OBJECTIVES, poisson_cdf
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
 
@@ -149,7 +149,7 @@ fig_lengths(drawn, BUDGET, law)
 # 这里有一个陷阱：最后抽到的长度往往偏长。如果照抽出的先后放进文本，长空就都挤到文本末尾去了。
 # 所以要先把长度打乱，再分配位置。库里的 `sample_spans`：
 # %%
-fig_spans([128] * (500 if FAST else 2000), width=700)
+fig_spans([128] * 2000, width=700)
 
 
 # %% [markdown]
@@ -201,10 +201,8 @@ def draw_token_spans(length, rng):
     return [Span(a + 1, b + 1) for a, b in place(lengths, slots)]
 
 
-for length in (64, 128, 512):
-    for seed in range(100):
-        theirs = sample_spans(range(length), "token", Rng(seed))
-        assert draw_token_spans(length, Rng(seed)) == theirs
+for length, seed in product((64, 128, 512), range(100)):
+    assert draw_token_spans(length, Rng(seed)) == sample_spans(range(length), "token", Rng(seed))
 print(strip(draw_token_spans(64, Rng(0)), 64))
 
 # %% [markdown]
@@ -239,13 +237,11 @@ print(strip(draw_token_spans(64, Rng(0)), 64))
 # %% exact
 STORY = """[CLS] The fog came in at dusk . Nobody on the pier could see the lamp . Anna rang the
 bell . A boat answered from far away . She rang again , and waited . [EOS]""".split()
-OBJECTIVES = ("token", "sentence", "document")
 full_stop = {word: word == "." for word in STORY}
 
 
 def break_story(objective, rng, words=STORY):
-    has_eos = words[-1] == "[EOS]"
-    spans = sample_spans(words, objective, rng, has_eos=has_eos, sentence_ends=full_stop)
+    spans = sample_spans(words, objective, rng, has_eos=words[-1] == "[EOS]", sentence_ends=full_stop)
     return explain(words, spans, rng.shuffle(list(range(len(spans)))), objective)
 
 
@@ -271,7 +267,6 @@ fig_draws(drawn, STORY)
 # ## 拼回原文
 # Part B 的每一行都带着一个位置，就是它的 `[M]` 在 Part A 中的位置，所以文本能拼回来：
 # %% exact
-d = explain(text, spans, order)
 A, pieces = d.part_a_len, {}
 for position, target in zip(d.position_ids[A:].tolist(), d.targets[A:], strict=True):
     pieces.setdefault(position, []).append(target)
@@ -306,14 +301,18 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 # **Remember:** a blank of any length is one `[M]` in Part A; its words are in Part B, after `[S]`, in random
 # order of the spans. Lengths are drawn from Poisson(3) until 15 % are blanked, shuffled, and placed without
 # touching. Positions alone put the text back together.
-#
+# %% [markdown] zh 59088e
+# **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
+# 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
+# %%
+fig_remember(draw_lengths(9, Rng(9)), draw_token_spans(64, Rng(9)), order=[2, 0, 1])
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★ From spans back to slots.** Write `slots_of(spans)`: the sorted slots that `place` turns into these
 # spans.
-# %% [markdown] zh 708140
-# **记住**：无论多长的空，在 Part A 里都只是一个 `[M]`；它的词在 Part B 里，跟在 `[S]` 后面，顺序随机。
-# 长度按 Poisson(3) 采样到 15% 为止，打乱，再互不相邻地放下去。只凭位置，就能把原文拼回来。
-#
+# %% [markdown] zh 8143dc
 # ## 练习
 # **1. ★★ 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
 # %%

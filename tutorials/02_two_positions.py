@@ -29,6 +29,7 @@ from minglm.course.chapters.two_positions import (
     fig_asked,
     fig_lengths,
     fig_losses,
+    fig_remember,
     fig_same_rows,
     fig_towers,
     try_on_random_texts,
@@ -83,10 +84,8 @@ def learn(change, steps=150):
 runs = {"numbered rows": learn(numbered), "GLM's two positions": learn(lambda example: example)}
 for name, (_, losses, p) in runs.items():
     others = torch.cat([p[1:5], p[6:]]).min()
-    print(
-        f"{name:20} loss {losses[-1]:.3f}   probability of the right first word: {p[0]:.2f} "
-        f"and {p[5]:.2f}, of any other at least {others:.2f}"
-    )
+    chances = f"{p[0]:.2f} and {p[5]:.2f}, of any other at least {others:.2f}"
+    print(f"{name:20} loss {losses[-1]:.3f}   probability of the right first word: {chances}")
 
 # %%
 fig_losses({name: losses for name, (_, losses, _) in runs.items()})
@@ -113,10 +112,9 @@ def by_walking(length, spans, order):
         i, row = ends.get(i, i + 1), row + 1
     first, second = list(range(row)), [0] * row
     for k in order:
-        start, end = spans[k]
-        for j in range(end - start + 1):  # sop, then the tokens of the span
-            first.append(mask_at[k])
-            second.append(j + 1)
+        rows = 1 + spans[k][1] - spans[k][0]  # sop, then the tokens of the span
+        first += [mask_at[k]] * rows
+        second += range(1, rows + 1)
     return first, second
 
 
@@ -187,10 +185,6 @@ def new_model(layers):
     return model
 
 
-def say(a, b):
-    return "same" if torch.allclose(a, b, rtol=0, atol=1e-12) else "different"
-
-
 for layers in (1, 2):
     model = new_model(layers)
     for name, q in (("with Q", 1), ("without Q", 0)):
@@ -198,7 +192,8 @@ for layers in (1, 2):
         for span in ([101, 102, 103], [102, 101, 103]):  # a b c, b a c
             e = build_example([8, 9, *span, 10], [(2, 5)], [0])
             rows.append(logits(model, e.tokens, e.position_ids, q * e.block_position_ids, 4)[-1])
-        print(f"layers: {layers}, {name:9}: {say(*rows)}")
+        same = torch.allclose(*rows, rtol=0, atol=1e-12)
+        print(f"layers: {layers}, {name:9}: {'same' if same else 'different'}")
 
 # %% [markdown]
 # One layer without $Q$ is blind to order. Two are not: in the first, `b` either saw `a` or did not, so the
@@ -255,14 +250,18 @@ fig_asked(answers, NAMES)
 # **Remember:** the first position says which blank (the place of its `[M]`), the second where inside it (0
 # in Part A, 1 at `[S]`). They tell neither the order of the spans nor the length of an answer. To ask for a
 # blank, put `[S]` at its position.
-#
+# %% [markdown] zh dd9cf1
+# **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
+# `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
+# %%
+fig_remember(d, asked=8)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★★ Two lists of numbers hold the whole layout.** Write `layout(position_ids, block_position_ids)`,
 # which takes two lists and returns `(spans, order)` as in chapter 01. Every span ends in `eop`.
-# %% [markdown] zh 1099cb
-# **记住**：第一个位置说的是哪个空（它的 `[M]` 在哪里），第二个说的是空里的第几个（Part A 里是 0，
-# `[S]` 是 1）。从位置上既看不出片段的顺序，也看不出答案的长度。想填哪个空，就把 `[S]` 放在哪个空的位置上。
-#
+# %% [markdown] zh e09fb2
 # ## 练习
 # **1. ★★★ 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 01 章相同。每个片段都以 `eop` 结束。

@@ -26,6 +26,7 @@ from minglm.course.chapters.who_sees_whom import (
     fig_dial,
     fig_known,
     fig_leaks,
+    fig_remember,
     fig_ripple,
     fig_sentences,
 )
@@ -145,14 +146,12 @@ print("the rule    ", [keys_of_row(i, A) for i in range(T)])
 print("visible_keys", mask.visible_keys().tolist())
 assert np.array_equal(mask.dense().numpy(), by_words)
 
-compared = 0
-for length in range(13):
-    for part_a_len in range(length + 1):
-        grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
-        assert np.array_equal(grid, by_loops(length, part_a_len))
-        assert np.array_equal(grid, by_one_line(length, part_a_len))
-        compared += 1
-print(compared, "masks, each the same by loops, by the line and by the integer")
+sizes = [(length, part_a_len) for length in range(13) for part_a_len in range(length + 1)]
+for length, part_a_len in sizes:
+    grid = GLMMask.packed([length], [part_a_len]).dense().numpy()
+    assert np.array_equal(grid, by_loops(length, part_a_len))
+    assert np.array_equal(grid, by_one_line(length, part_a_len))
+print(len(sizes), "masks, each the same by loops, by the line and by the integer")
 fig_dial(T, (0, 2, 5, 8, T))
 
 # %% [markdown]
@@ -184,14 +183,12 @@ fig_batch([d, explain(["y1", "y2", "y3", "y4"], [(1, 4)], [0])], width=560)
 # 一行看不到的东西，影响不了它：不是“几乎不影响”，而是一个比特都不变。
 # 所以取一个随机权重的 GLM，改动一个 token，看哪些行的输出变了。
 # %% exact
-words = np.arange(11, 17)  # the ids of x1 ... x6
-batch = pack([build_example(words, d.spans, d.order)])
+batch = pack([build_example(range(11, 17), d.spans, d.order)])  # the ids of x1 ... x6
 
 
 def random_model(layers):
     torch.manual_seed(0)
-    config = GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
-    model = GLM(config).eval()
+    model = GLM(GLMConfig(60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)).eval()
     model.backend = "reference"
     return model
 
@@ -201,11 +198,8 @@ def change(model, mask, j):
     """How far the outputs of every row move when the token of row j becomes another: (T,)."""
     changed = batch.tokens.clone()
     changed[j] = 50
-    before, after = (
-        model(tokens, batch.position_ids, batch.block_position_ids, mask)
-        for tokens in (batch.tokens, changed)
-    )
-    return (before - after).abs().amax(1).numpy()
+    inputs = batch.position_ids, batch.block_position_ids, mask
+    return (model(batch.tokens, *inputs) - model(changed, *inputs)).abs().amax(1).numpy()
 
 
 model = random_model(layers=3)
@@ -278,14 +272,18 @@ fig_leaks(d, glm, {layers: measured(random_model(layers), leaky) for layers in (
 # %% [markdown]
 # **Remember:** what is not written yet cannot be seen; everything else can. So row `i` sees `max(A, i + 1)`
 # keys, and one integer is the whole mask. Change one token and compare bits: that test finds every leak.
-#
+# %% [markdown] zh 12361c
+# **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
+# 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
+# %%
+fig_remember(d, change(model, mask, 6), changed=6)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★ Back to the integer.** Write `part_a_lens_of(visible_keys)`: *all* values of `part_a_len` that give
 # this list, as a list. (There is at least one row. Some lists have two such values.)
-# %% [markdown] zh ffa512
-# **记住**：还没写出来的不能看，其余都能看。所以第 `i` 行看得到 `max(A, i + 1)` 个 key，
-# 一个整数就是整个掩码。改一个 token，逐比特比较：这个检验能查出所有泄露。
-#
+# %% [markdown] zh 79b294
 # ## 练习
 # **1. ★★ 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
 # 用列表返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。有的列表对应两个值。

@@ -24,6 +24,7 @@ from minglm.course.chapters.filling_by_hand import (
     check_next_row,
     check_put_back,
     fig_growing,
+    fig_remember,
     fig_steps,
     learn_all_orders,
 )
@@ -128,9 +129,7 @@ for text in ("She was very [MASK] to see him.", "The [MASK] ran to the [MASK] an
     blanks = [i for i, token in enumerate(part_a) if token == tokenizer.special.mask]
     answers, _ = fill_by_hand(box, tokenizer.special, part_a, blanks, no_text)
     print(text, "->", *(tokenizer.decode(answer).strip() for answer in answers.values()), sep="  ")
-    assert list(answers.values()) == [
-        list(blank.answer.tokens) for blank in fill(box, tokenizer, text).blanks
-    ]
+    assert [*answers.values()] == [list(blank.answer.tokens) for blank in fill(box, tokenizer, text).blanks]
 
 # %% [markdown]
 # What it chose from at each step:
@@ -144,14 +143,18 @@ draw("infilling", model=box, tokenizer=tokenizer, text=text, width=700)
 # **Remember:** an `[S]` at the position of an `[M]` asks for that blank; each predicted token becomes the
 # next row; `[E]` ends the blank. The order of the blanks is free. The rows are those that training would have
 # made.
-#
+# %% [markdown] zh f9265d
+# **记住：** 在某个 `[M]` 的位置上放一个 `[S]`，就是在问那个空；预测出的 token 成为下一行；`[E]` 结束这个
+# 空。空的顺序可以任选。写出来的这些行，就是训练时会造出的那个样本。
+# %%
+fig_remember(d, rows, names)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★ The next row.** Write `next_row(row, token)`: `row` is `(token, position, block position)` of the row
 # just read, `token` what it predicted. Return the next row, or `None` after `"[E]"`.
-# %% [markdown] zh 80388f
-# **记住：** 在某个 `[M]` 的位置上放一个 `[S]`，就是在问那个空；预测出的 token 成为下一行；`[E]` 结束这个
-# 空。空的顺序可以任选。写出来的这些行，就是训练时会造出的那个样本。
-#
+# %% [markdown] zh bbcb0e
 # ## 练习
 # **1. ★ 下一行。** 写出 `next_row(row, token)`：`row` 是刚读的那一行
 # 的 `(token, 位置, 片段内位置)`，`token` 是它的预测。返回下一行；如果预测的是 `"[E]"`，返回 `None`。

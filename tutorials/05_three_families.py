@@ -51,6 +51,7 @@ from minglm.course.chapters.three_families import (
     check_one_integer,
     fig_answers,
     fig_moving_line,
+    fig_remember,
     fig_sights,
     fig_trained,
     fig_two_ways,
@@ -267,8 +268,7 @@ def before_the_answer(filling, model):
     return list(takewhile(lambda token: token not in filling, d.tokens))
 
 
-QUESTIONS = "right side", "own blank", "any length", "rows that learn"
-print(f"{'':7}", *(f"{q:>15}" for q in QUESTIONS))
+print(" " * 7, *(f"{q:>15}" for q in ("right side", "own blank", "any length", "rows that learn")))
 for model, d in FAMILY.items():
     sight, (a, b) = in_sight(d), first
     right, own = words[-1] in sight[a], a in sight[b]
@@ -362,16 +362,19 @@ fig_trained(trained)
 # **Remember:** BERT fills each `[M]` alone, GPT writes without seeing the right side, GLM sees both sides and
 # what it has written. Each mask is one integer `A`: row `i` sees `max(A, i + 1)` keys. `A` = 0 is GPT, `A` =
 # the whole length is BERT.
-#
+# %% [markdown] zh 21742d
+# **记住**：BERT 的每个 `[M]` 各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
+# 它们的掩码都只是一个整数 `A`：第 `i` 行看得到 `max(A, i + 1)` 个 key。`A` = 0 是 GPT，
+# `A` 等于全长是 BERT。
+# %%
+fig_remember(FAMILY, first[1])
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. One integer.** A text has 7 tokens; its first 3 are a prompt. Which `A` gives `"bert"`, `"gpt"` and
 # this `"prefix"` LM? Answer with a dict. (One has two right answers. Why?)
-# %% [markdown] zh 508501
-# **记住**：BERT 的每个 `[M]` 各猜各的；GPT 写的时候看不到右边；GLM 既看两边，也看自己写过的。
-# 它们的掩码都只是一个整数 `A`：第 `i` 行看得到 `max(A, i + 1)` 个 key。`A` = 0 是 GPT，
-# `A` 等于全长是 BERT。
-#
+# %% [markdown] zh 66b159
 # ## 练习
 #
 # **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 `"bert"`、`"gpt"` 和这个

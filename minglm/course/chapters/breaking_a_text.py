@@ -133,6 +133,59 @@ def fig_draws(drawn, text):
     return fig
 
 
+def fig_remember(drawn, spans, order, length=64, side=7.5):
+    """Draw one text on its way: lengths as drawn, shuffled, placed in the text, and then as two parts.
+
+    drawn: lengths, all different; spans: where the same stream of random numbers places them.
+    """
+    lengths, budget = [end - start for start, end in spans], int(0.15 * length)
+    assert sorted(drawn) == sorted(set(lengths)) and drawn != lengths
+    assert sum(drawn[:-1]) < budget <= sum(drawn)
+    d, canvas, left, above = explain([*map(str, range(length))], spans, order), Canvas("light", 620), 116, {}
+    y_of = {"lengths drawn": 18, "shuffled": 50, "placed": 82, "Part A": 116, "Part B": 150}
+    for name, y in y_of.items():
+        canvas.text(14, y, name, ha="left", bold=name.startswith("Part"))
+
+    def grey(x, y):
+        canvas.rectangle(x + 1, y - 9, side - 2, 18, fill=LOOK["grid"], round=2)
+        return x + side
+
+    def bar(k, x, y, w, words):
+        """Draw span k from x on, and the curve that leads to it from the track above."""
+        canvas.rectangle(x + 1, y - 9, w - 2, 18, fill=SPAN_COLOURS[k], round=3)
+        canvas.text(x + w / 2, y, words, 8, colour="white", bold=True)
+        if k in above:
+            canvas.curve(*above[k], x + w / 2, y - 9, colour=SPAN_COLOURS[k])
+        above[k] = x + w / 2, y + 9
+        return x + w
+
+    for name, ns in (("lengths drawn", drawn), ("shuffled", lengths)):
+        x = left
+        for n in ns:
+            x = bar(lengths.index(n), x, y_of[name], side * n, str(n))
+    at = left + side * budget
+    canvas.line((at, 4), (at, 32), style="dashed", zorder=4)
+    canvas.text(x + 8, 18, "15 %", ha="left", colour=LOOK["soft"])
+    for k, (start, end) in enumerate([*spans, Span(length, length)]):
+        for i in range(spans[k - 1].end if k else 0, start):
+            grey(left + side * i, y_of["placed"])
+        if end > start:
+            bar(k, left + side * start, y_of["placed"], side * (end - start), str(end - start))
+    x, y = left, y_of["Part A"]
+    for token, k in zip(d.tokens[: d.part_a_len], d.span_id.tolist(), strict=False):
+        x = bar(k, x, y, 28, token) if token == "[M]" else grey(x, y)
+    x, y = left, y_of["Part B"]
+    for k in order:
+        x = bar(k, x, y, 28, "[S]")
+        above.pop(k)
+        x = bar(k, x, y, side * lengths[k], str(lengths[k])) + 14
+    return canvas.finish(
+        166,
+        "Three lengths are drawn until 15 % are reached, shuffled, and placed in a text with gaps. Each is "
+        "one [M] in Part A; Part B holds the pieces in another order.",
+    )
+
+
 # ---- on many texts ---------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,43 @@ def fig_growing(part_a_len, T):
     return fig
 
 
+def fig_remember(d, rows, names):
+    """Draw a sample between its text, from which training cuts it, and the steps in which filling writes it.
+
+    rows: (token, position, block position) as filling left them; names: {token: its name}, of all but words
+    of Part A.
+    """
+    A, canvas, soft = d.part_a_len, Canvas("light", 620), THEMES["light"]["soft"]
+    places = zip(d.position_ids.tolist(), d.block_position_ids.tolist(), strict=True)
+    assert [(names[token], *place) for token, *place in rows] == [
+        (token, *place) for token, place in zip(d.tokens, places, strict=True)
+    ]
+    xs, at = [44 + 58 * i for i in range(len(d))], {}
+    for i, token in enumerate(d.tokens):
+        canvas.chip(xs[i] - 25, 76, 50, 26, token, span=int(d.span_id[i]))
+        at[int(d.word[i]) if token not in ("[M]", "[S]") else None] = xs[i]
+    for n, word in enumerate(d.text):
+        k = next((k for k, (a, b) in enumerate(d.spans) if a <= n < b), -1)
+        canvas.chip(xs[n] - 25, 10, 50, 26, word, span=k)
+        canvas.curve(xs[n], 38, at[n], 74, colour=SPAN_COLOURS[k] if k >= 0 else canvas.look["grid"])
+    for i in range(A, len(d)):
+        x, colour = xs[i], SPAN_COLOURS[int(d.span_id[i])]
+        if d.targets[i] == "[E]":
+            canvas.line((x, 104), (x, 124), colour=soft)
+            canvas.text(x, 134, "[E]", colour=soft)
+        else:
+            assert d.targets[i] == d.tokens[i + 1]
+            canvas.line((x, 104), (x, 116), (x + 50, 116), (x + 50, 106), colour=colour, width=1.6)
+            canvas.line((x + 46, 111), (x + 50, 104), (x + 54, 111), colour=colour, width=1.6)
+    canvas.text(xs[-1] + 25, 23, "training cuts a text", ha="right", bold=True)
+    canvas.text(xs[0] - 25, 122, "filling writes the same rows", ha="left", bold=True)
+    return canvas.finish(
+        146,
+        "Ten rows with a text above: training cuts it into them. Below, arrows from each row of Part B to "
+        "the next: filling writes the same rows, one by one, each blank until [E].",
+    )
+
+
 # ---- a model ---------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,8 @@ from ...spans import sample_spans
 from ...use.generate import fill
 from ...viz.derivation import explain
 from ...viz.figures import draw
-from ...viz.figures.canvas import Canvas
-from ...viz.palette import KINDS, THEMES
+from ...viz.figures.canvas import Canvas, Quoted, width_of
+from ...viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 HIDDEN = "Today [M] frog that lives [M] river eats flies."
@@ -111,6 +111,45 @@ def fig_probabilities(before, after):
     return fig
 
 
+def fig_remember(filled, losses, ln_V):
+    """Draw a question with one blank, the word that the model writes into it, and the loss it learned by."""
+    assert len(filled.blanks) == 1
+    (before, _), (answer, _), (after, _) = filled.pieces
+    words = [*before.split(), answer.strip(), *after.split()]
+    d, canvas = explain(words, [(blank := len(before.split()), blank + 1)], [0]), Canvas("light", 620)
+    edges = [78]
+    for token in d.tokens[: d.part_a_len]:
+        edges.append(edges[-1] + width_of(token) + 20)
+    for name, y in (("Part A", 29), ("Part B", 113)):
+        canvas.text(14, y, name, ha="left", bold=True)
+    for i, token in enumerate(d.tokens[: d.part_a_len]):
+        span = int(d.span_id[i])
+        canvas.chip(edges[i], 16, edges[i + 1] - edges[i] - 6, 26, Quoted(token), span=span)
+    for n, token in enumerate((*d.tokens[d.part_a_len :], d.targets[-1])):
+        x, end = 78 + 84 * n, token == "[E]"
+        look = dict(fill="white", colour=SOFT) if end else dict(span=0)
+        canvas.chip(x, 100, 56, 26, Quoted(token), **look)
+        if not end:
+            canvas.line((x + 61, 113), (x + 79, 113), colour=SOFT)
+            canvas.line((x + 74, 109), (x + 79, 113), (x + 74, 117), colour=SOFT)
+    mask = (edges[blank] + edges[blank + 1]) / 2 - 3
+    canvas.curve(190, 98, mask, 46, colour=SPAN_COLOURS[0])
+    canvas.line((mask - 4, 52), (mask, 45), (mask + 4, 52), colour=SPAN_COLOURS[0], width=1.4)
+    for name, loss, colour, y in (
+        ("untrained: ln V", ln_V, SAND, 101),
+        ("trained", sum(losses[-20:]) / 20, BLUE, 125),
+    ):
+        canvas.text(448, y, name, ha="right")
+        canvas.rectangle(456, y - 8, 18 * loss, 16, fill=colour)
+        canvas.text(462 + 18 * loss, y, f"{loss:.2f}", ha="left")
+    canvas.text(456, 78, "loss", ha="left", bold=True)
+    return canvas.finish(
+        142,
+        f"Part A with one blank; Part B, in which the model writes {answer.strip()} and the end. "
+        "The loss was ln V before training, and is near 0 after it.",
+    )
+
+
 # ---- exercises -------------------------------------------------------------------------------------------
 
 
@@ -146,16 +185,12 @@ def check_part_b(part_b):
     print("✓ check_part_b: 50 texts")
 
 
-def goose_check(model, tokenizer):
-    """Return the check of exercise 3, which asks the model that the chapter has trained."""
-
-    def check_goose(text):
-        assert isinstance(text, str), "the answer is a text in quotes"
-        assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
-        named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
-        assert not named, f"the text names {named}"
-        filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
-        assert filled == "goose", f"the model answers {filled!r}"
-        print(f"✓ check_goose: the model answers {filled}")
-
-    return check_goose
+def ask_for_goose(text, model, tokenizer):
+    """Check exercise 3 with the model that the chapter has trained."""
+    assert isinstance(text, str), "the answer is a text in quotes"
+    assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
+    named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
+    assert not named, f"the text names {named}"
+    filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
+    assert filled == "goose", f"the model answers {filled!r}"
+    print(f"✓ check_goose: the model answers {filled}")

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ...mask import GLMMask
+from ...rule import keys_of_row
 from ...viz.derivation import explain
+from ...viz.figures.canvas import Canvas, Quoted, width_of
 from ...viz.palette import KINDS, THEMES
 from ..words import of_toys
 
@@ -207,6 +209,34 @@ def fig_trained(trained):
         "mushrooms."
     )
     return fig
+
+
+def fig_remember(family, word):
+    """Draw the row that predicts a word under BERT, GPT and GLM: the keys in sight, and the integer A."""
+    canvas, look, left, wide = Canvas("light", 620), THEMES["light"], 62, 40
+    canvas.text(left, 12, f"in sight while {word} is predicted", ha="left", bold=True)
+    for n, model in enumerate(("bert", "gpt", "glm")):
+        d, y = family[model], 42 + 46 * n
+        i, A = d.targets.index(word), d.part_a_len
+        keys = keys_of_row(i, A)
+        assert d.mask[i].tolist() == [j < keys for j in range(len(d))]
+        canvas.text(14, y + 13, model.upper(), ha="left", bold=True)
+        for j, token in enumerate(d.tokens):
+            fill, ink = (KINDS["BA"].light, None) if j < keys else (look["faint"], look["soft"])
+            edge = look["ink"] if j == i else "none"
+            x = left + wide * j
+            canvas.rectangle(x + 2, y, wide - 4, 26, fill=fill, edge=edge, width=2.2, round=4)
+            size = 8 if width_of(token, 8) <= wide - 6 else 7
+            canvas.text(x + wide / 2, y + 13, Quoted(token), size, colour=ink)
+        x = left + wide * A
+        canvas.line((x, y - 4), (x, y + 30), width=2.2, zorder=6)
+        canvas.text(x, y - 11, f"A = {A}", 8, bold=True)
+        canvas.text(606, y + 13, f"max({A}, {i + 1}) = {keys}", 8, ha="right")
+    return canvas.finish(
+        168,
+        f"The row that predicts {word}. BERT sees every key but no other answer, GPT only the left side, "
+        "GLM both sides and what it has written; each is one line at A.",
+    )
 
 
 # ---- checks ----------------------------------------------------------------------------------------------

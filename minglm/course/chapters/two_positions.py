@@ -109,6 +109,37 @@ def fig_asked(answers, names):
     return fig
 
 
+def fig_remember(d, asked):
+    """Draw a half-filled sample as streets and floors, up to row `asked`, an [S] that asks for its blank."""
+    A, canvas = d.part_a_len, Canvas("light", 620)
+    assert (d.tokens[asked], d.block_position_ids[asked]) == ("[S]", 1)
+    xs, ys = [150 + 82 * n for n in range(A)], [128 - 33 * n for n in range(4)]
+    places = list(zip(d.position_ids.tolist(), d.block_position_ids.tolist(), strict=True))
+    here = asked - 1  # the last row that was written
+    (street, floor), (door, _) = places[here], places[asked]
+    soft = dict(colour=SOFT, style="dotted", zorder=1.5)
+    canvas.line((xs[0] - 36, ys[floor]), (xs[street], ys[floor]), **soft)
+    canvas.line((xs[street], ys[0] + 20), (xs[street], ys[floor]), **soft)
+    for n, y in enumerate(ys):
+        canvas.text(xs[0] - 41, y, str(n), bold=n == floor, colour=None if n == floor else SOFT)
+    for n, x in enumerate(xs):
+        canvas.text(x, ys[0] + 28, str(n), bold=n == street, colour=None if n == street else SOFT)
+    for i, (a, b) in enumerate(places[: asked + 1]):
+        canvas.chip(xs[a] - 25, ys[b] - 12, 50, 24, d.tokens[i], span=int(d.span_id[i]))
+    k = int(d.span_id[asked])
+    canvas.rectangle(xs[door] - 25, ys[2] - 12, 50, 24, edge=SPAN_COLOURS[k], style="dotted", round=4)
+    canvas.text(xs[door], ys[2], "?", bold=True)
+    canvas.text(xs[0] - 52, ys[floor], "where inside", ha="right", bold=True)
+    canvas.text(xs[street] + 40, ys[0] + 28, "which blank", ha="left", bold=True)
+    canvas.text(xs[street] + 40, ys[floor], f"{d.tokens[here]}: {street}, {floor}", ha="left")
+    canvas.text(xs[door] + 34, ys[1], "asks here", ha="left")
+    return canvas.finish(
+        168,
+        f"A sample by its two positions. {d.tokens[here]} has position {street}, which blank, and block "
+        f"position {floor}, where inside. An [S] at position {door} asks for that blank, of unknown length.",
+    )
+
+
 # ---- on many texts ---------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,38 @@ def draw_moved(ax, d, moved, wrong):
     ax.tick_params(length=0)
 
 
+def fig_remember(d, size, changed):
+    """Draw what each row sees as one bar, and which rows moved when one token was changed; size: (T,)."""
+    T, A, canvas, left, wide, high = len(d), d.part_a_len, Canvas("light", 620), 66, 27, 13
+    visible, x = GLMMask.packed([T], [A]).visible_keys().tolist(), left + wide * changed
+    assert np.array_equal(size != 0, [keys > changed for keys in visible])
+    band = KINDS["BS"].light
+    for i, keys in enumerate(visible):
+        y = 30 + high * i
+        canvas.text(left - 10, y + 6, d.tokens[i], 8, ha="right")
+        canvas.rectangle(left, y + 1, wide * T, high - 2, fill=LOOK["faint"])
+        canvas.rectangle(left, y + 1, wide * keys, high - 2, fill=BLUE)
+        canvas.text(left + wide * T + 56, y + 6, str(keys), 8, bold=True)
+        if size[i]:
+            canvas.rectangle(x, y + 1, wide, high - 2, fill=band)
+    canvas.rectangle(x, 29, wide, high * T + 2, edge=band, width=1.6)
+    canvas.line((left + wide * A, 26), (left + wide * A, 34 + high * T), width=1.8)
+    canvas.text(left + wide * A, 14, f"A = {A}", bold=True)
+    canvas.text(left + wide * T + 56, 14, "max(A, i + 1)", bold=True)
+    canvas.text(480, 14, f"{d.tokens[changed]} changed", ha="left", bold=True, colour=band)
+    first = visible.index(changed + 1)
+    for name, a, b in (("same bits", 0, first), ("other bits", first, T)):
+        assert len({bool(moved) for moved in size[a:b]}) == 1
+        top, end, colour = 32 + high * a, 28 + high * b, LOOK["soft"] if a == 0 else band
+        canvas.line((480, top), (486, top), (486, end), (480, end), colour=colour, width=1.6)
+        canvas.text(496, (top + end) / 2, name, ha="left", colour=colour)
+    return canvas.finish(
+        42 + high * T,
+        f"Each of ten rows sees its first max({A}, i + 1) keys. With {d.tokens[changed]} changed, the "
+        f"outputs of rows 0 to {first - 1} keep every bit; those that see it change.",
+    )
+
+
 # ---- exercises -------------------------------------------------------------------------------------------
 
 
