@@ -18,11 +18,9 @@
 import math
 import os
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 
-import minglm
 from minglm import GLMMask, build_example, explain, pack
 from minglm.compare.rivals import LinearHead
 from minglm.course.chapters.filling_writing_classifying import (  # noqa: F401
@@ -33,8 +31,8 @@ from minglm.course.chapters.filling_writing_classifying import (  # noqa: F401
     fig_rows_read,
     fig_tasks,
     fig_temperatures,
+    film_reviews,
 )
-from minglm.files.jsonl import read_rows
 from minglm.measure.metrics import measure, percent, standard_error
 from minglm.train.config import Finetuning
 from minglm.train.finetune import LabelScorer, fit
@@ -217,10 +215,7 @@ fig_labels(tokenizer, row, {label: i for label, [i] in zip(task.verbalizer, word
 # 的 dev 数据用来选最好的一轮，另一半用来打分；+- 后面是一个标准误。
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
-rows = list(read_rows(Path(minglm.__file__).parent / "tasks" / "sentiment.jsonl.xz").items())
-train, dev = (
-    ask_all(task, tokenizer, dict(some), 512, labelled=True) for some in (rows[:LEARN], rows[400 : 400 + DEV])
-)
+train, dev = (ask_all(task, tokenizer, rows, 512, labelled=True) for rows in film_reviews(LEARN, DEV))
 choose, report = dev[::2], dev[1::2]
 torch.manual_seed(0)
 scorers = {"cloze": LabelScorer(deepcopy(model)), "linear head": LinearHead(deepcopy(model), 2)}

@@ -1,4 +1,4 @@
-"""Pictures of chapter 09, and the checks of its exercises."""
+"""Pictures of chapter 09, its film reviews, and the checks of its exercises."""
 
 import math
 
@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from ...files.jsonl import read_rows
 from ...infilling import build_example
+from ...use.tasks import shipped_tasks
 from ...viz.derivation import explain
 from ...viz.figures.canvas import Canvas, width_of
 from ...viz.palette import KINDS
@@ -100,7 +102,13 @@ def fig_labels(tokenizer, row, labels):
     return fig
 
 
-# ---- checks of the exercises -----------------------------------------------------------------------------
+# ---- film reviews, and the checks of the exercises -------------------------------------------------------
+
+
+def film_reviews(learn, dev):
+    """Return two dicts {id: row} of the task "sentiment": `learn` of its first 400 rows, `dev` of the others."""
+    rows = list(read_rows(shipped_tasks()["sentiment"].with_suffix(".jsonl.xz")).items())
+    return dict(rows[:learn]), dict(rows[400 : 400 + dev])
 
 
 def check_rows_read(rows_read):
