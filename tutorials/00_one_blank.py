@@ -23,23 +23,27 @@
 # - **预备知识**：Python 和一点 PyTorch。
 # %% imports
 import math
-import re
 from itertools import product
 
-import matplotlib.pyplot as plt
 import torch
 
 from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, explain, fill, pack, sample_spans, score
+from minglm.course.chapters.one_blank import (
+    check_count_rows,
+    check_part_b,
+    fig_loss,
+    fig_probabilities,
+    fig_row,
+    fig_surprises,
+    fig_world,
+    goose_check,
+)
 from minglm.data.toy import ANIMALS, FORMS, OPENINGS
 from minglm.use.models import BOX, read_model
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # this model is too small to share
-plt.rc("axes.spines", top=False, right=False)
-BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 
 # %% [markdown]
 # ## A small world
@@ -47,21 +51,8 @@ BLUE, SAND, SOFT = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["soft"]
 # %% [markdown] zh 0d6604
 # ## 一个小世界
 # 九条事实，用六种句式、十种开头讲出来（`minglm/data/toy.py`）：
-# %% picture
-canvas = Canvas("light", 620)
-places = list(dict.fromkeys(place for place, _ in ANIMALS.values()))
-for column, place in enumerate(places):
-    x = 14 + 202 * column
-    canvas.rectangle(x, 10, 188, 134, fill=THEMES["light"]["faint"], round=8)
-    canvas.text(x + 94, 28, place, 10, bold=True)
-    for n, (animal, (home, food)) in enumerate(ANIMALS.items()):
-        y = 58 + 33 * (n % 3)
-        if home == place:
-            asked = dict(span=0, fill="white") if animal == "cat" else dict(fill="white")
-            canvas.chip(x + 10, y - 13, 62, 26, animal, **asked)
-            canvas.text(x + 94, y, "eats", 8, colour=SOFT)
-            canvas.chip(x + 116, y - 13, 62, 26, food, fill="white")
-canvas.finish(154, "Nine animals in three places, three in each, every one with a food of its own.")
+# %%
+fig_world(ANIMALS)
 
 # %% [markdown]
 # One sentence per animal is held out, to ask about later.
@@ -95,9 +86,8 @@ print("the question:", QUESTION, sep="\n    ")
 tokenizer = Tokenizer.train(read, 500)
 special = tokenizer.special  # the tokens that are no text, [MASK] among them
 torch.manual_seed(1)
-model = GLM(
-    GLMConfig(tokenizer.vocab_size, hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
-)
+shape = dict(hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
+model = GLM(GLMConfig(tokenizer.vocab_size, **shape))
 print("as tokens:", tokenizer.pieces(tokenizer.encode(QUESTION, special=True)))
 print(f"{model.num_parameters():,} weights, {tokenizer.vocab_size} tokens to choose from\n")
 print("before:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
@@ -124,19 +114,8 @@ d = explain(words, spans=[(1, 2), (5, 8)], order=[1, 0])  # word 1, and 5 to 7; 
 draw("corruption", derivation=d, width=700)
 
 
-# %% picture
-def with_a_row_marked():
-    figure = draw("mask", derivation=d, width=620)  # coordinates are pixels
-    figure.axes[0].add_patch(plt.Rectangle((44, 466), 570, 29, fill=False, ec="black", lw=2.5))
-    words = "one row: the token\n'forest', what it sees,\nand what it learns"
-    arrow = dict(arrowstyle="-|>", lw=2)
-    figure.axes[0].annotate(
-        words, (480, 466), (480, 300), ha="center", bbox=dict(fc="white"), arrowprops=arrow
-    )
-    return figure
-
-
-with_a_row_marked()
+# %%
+fig_row(d)
 
 # %% [markdown]
 # In this course one token of a sample is called a **row**, because it is one row of this mask: it may look
@@ -209,40 +188,14 @@ model.eval()
 ln_V, end = math.log(tokenizer.vocab_size), sum(losses[-20:]) / 20
 print(f"{steps} steps; loss {losses[0]:.2f} at first, {end:.2f} at the end; ln V = {ln_V:.2f}")
 assert abs(losses[0] - ln_V) < 0.3 and end < 2
-
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
-ax.plot(losses, color=BLUE, lw=1)
-ax.axhline(ln_V, color=SOFT, ls=":")
-ax.text(steps, ln_V * 1.02, "ln V: knows nothing", ha="right", va="bottom", color=SOFT)
-ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, ln_V * 1.15))
-fig.alt_text = "The loss begins at ln V, falls steeply, and then levels off above 0."
+fig_loss(losses, ln_V)
 
 # %% [markdown]
 # The loss cannot reach 0: after `Today`, nothing tells `the` from `our`.
 # %% [markdown] zh 4242e2
 # 损失降不到 0：`Today` 后面是 `the` 还是 `our`，没有任何东西能说明。
-# %% picture
-trained = surprises()
-names = {special.sop: "[S]", special.eop: "[E]"}
-answers = [names.get(token) or tokenizer.token_str(token).strip() for token in batch.targets.tolist()]
-hidden = "Today [M] frog that lives [M] river eats flies."
-assert read[0] == hidden.replace("[M]", "the", 1).replace("[M]", "by the")
-fig, ax = plt.subplots(figsize=(6.4, 2.7), layout="constrained")
-at = torch.arange(len(answers)) + torch.tensor([0, 0, 0, 0.6, 0.6])
-ax.bar(at - 0.2, untrained, 0.4, color=SAND, label="before training")
-ax.bar(at + 0.2, trained, 0.4, color=BLUE, label="after training")
-for x, y in zip(at.tolist(), trained.tolist(), strict=True):
-    ax.text(x + 0.2, y + 0.1, f"{y:.2f}", ha="center", color=BLUE)
-ax.axhline(ln_V, color=SOFT, ls=":")
-ax.set(title=hidden, ylabel="surprise", ylim=(0, ln_V * 1.5))
-ax.set_xticks(at, answers)
-ax.set_xlabel("right next token: second blank, then first")
-ax.legend(frameon=False, ncols=2, loc="upper right")
-fig.alt_text = (
-    "The surprise at each right token of one sample: near ln V for all before training; after it near 0, "
-    "except for 'the' behind 'Today', which might as well be 'our'."
-)
+# %%
+fig_surprises(read[0], tokenizer, batch.targets, untrained, surprises())
 
 # %% [markdown]
 # ## After
@@ -254,18 +207,7 @@ fig.alt_text = (
 print("after:", fill(model, tokenizer, QUESTION, max_tokens=6).text)
 after = probabilities(QUESTION)
 assert max(after, key=after.get) == "cat" and after["cat"] > 0.5
-
-# %% picture
-fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0), layout="constrained", sharey=True)
-left.barh(list(before), [1e6 * p for p in before.values()], color=SAND)
-right.barh(list(after), after.values(), color=BLUE)
-left.set(title="before", xlabel="probability, in millionths")
-right.set(title="after", xlabel="probability", xlim=(0, 1))
-left.invert_yaxis()
-fig.alt_text = (
-    "The probability of each of nine animals as the answer: about equal and near 0 "
-    "before training, mostly on cat after it."
-)
+fig_probabilities(before, after)
 
 
 # %% [markdown]
@@ -334,19 +276,6 @@ for text in (
 # ## 练习
 # **1. ★** 从 $L$ 个 token 的文本里挖掉若干片段 `(start, end)`，不含 `end`。样本一共有几行
 # （Part A 加 Part B）？写出 `count_rows(L, spans)`。
-# %% check
-def check_count_rows(count_rows):
-    for n in range(50):
-        rng = Rng(7, n)
-        text = list(range(8, 8 + 5 + rng.integer(60)))
-        spans = sample_spans(text, "token", rng)
-        rows = len(build_example(text, spans, list(range(len(spans)))).tokens)
-        answer = count_rows(len(text), [tuple(span) for span in spans])
-        assert answer is not None, "count_rows returned None: did you forget `return`?"
-        assert answer == rows, f"{len(text)} tokens, spans {spans}: you say {answer}, but it is {rows}"
-    print("✓ check_count_rows: 50 texts")
-
-
 # %%
 def count_rows(L, spans): ...  # your answer
 
@@ -359,25 +288,6 @@ def count_rows(L, spans): ...  # your answer
 # in front of each span.
 # %% [markdown] zh e08c3c
 # **2. ★★** 写出 `part_b(words, spans, order)`：模型读到的 Part B 的各个 token，每个片段前面有 `"[S]"`。
-# %% check
-def check_part_b(part_b):
-    words = "a b c d e f g h i j k l".split()
-    for n in range(50):
-        rng = Rng(8, n)
-        spans = sample_spans(words, "token", rng, has_cls=False, mask_ratio=0.4)
-        order = rng.shuffle(list(range(len(spans))))
-        d = explain(words, spans, order)
-        rows, answer = list(d.tokens)[d.part_a_len :], part_b(words, spans, order)
-        assert answer is not None, "part_b returned None: did you forget `return`?"
-        assert "[E]" not in answer, "[E] is a target: the model writes it and never reads it"
-        where = f"spans {spans}, order {order}"
-        in_text_order = list(explain(words, spans, sorted(order)).tokens)[d.part_a_len :]
-        if list(answer) == in_text_order != rows:
-            raise AssertionError(f"{where}: these are the spans in the order of the text")
-        assert list(answer) == rows, f"{where}: you say {answer}, but it is {rows}"
-    print("✓ check_part_b: 50 texts")
-
-
 # %%
 def part_b(words, spans, order): ...  # your answer
 
@@ -389,18 +299,8 @@ def part_b(words, spans, order): ...  # your answer
 # **3. ★★** Find a text with one `[MASK]` that names no animal and that the model answers with `goose`.
 # %% [markdown] zh f3cb20
 # **3. ★★** 找一段文本，里面有一个 `[MASK]`，不提任何动物，而模型的回答是 `goose`。
-# %% check
-def check_goose(text):
-    assert isinstance(text, str), "the answer is a text in quotes"
-    assert text.count("[MASK]") == 1, "exactly one [MASK] is needed"
-    named = set(re.findall(r"\w+", text.lower())) & set(ANIMALS)
-    assert not named, f"the text names {named}"
-    filled = fill(model, tokenizer, text, max_tokens=6).blanks[0].text.strip()
-    assert filled == "goose", f"the model answers {filled!r}"
-    print(f"✓ check_goose: the model answers {filled}")
-
-
 # %%
+check_goose = goose_check(model, tokenizer)
 # check_goose("...")   # uncomment
 
 # %% [markdown]

@@ -17,23 +17,28 @@
 # - **预备知识**：[第 00 章](00_one_blank.zh.md)。
 # %% imports
 import math
-import os
 from collections import Counter
 from dataclasses import replace
 from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from minglm import Rng, Span, build_example, explain, restore, sample_spans
+from minglm.course.chapters import FAST
+from minglm.course.chapters.breaking_a_text import (
+    check_mean_blanked,
+    check_puzzle,
+    check_slots_of,
+    fig_draws,
+    fig_expanded,
+    fig_lengths,
+    fig_objectives,
+    print_puzzle,
+    restore_random_texts,
+)
 from minglm.spans import poisson_cdf
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_spans
-from minglm.viz.figures.canvas import Canvas, width_of
-from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
-
-FAST = os.environ.get("MINGLM_FAST") == "1"
-LOOK = THEMES["light"]
 
 # %% [markdown]
 # ## Six words by hand
@@ -135,33 +140,7 @@ BUDGET = int(0.15 * 128)  # of texts of 128 tokens
 drawn = [draw_lengths(BUDGET, Rng(0, n)) for n in range(2000)]
 assert drawn[7] == draw_lengths(BUDGET, Rng(0, 7))  # asked again, out of turn
 print("drawn for the first text:", drawn[0], "together", sum(drawn[0]))
-
-# %% picture
-counted = np.bincount(sum(drawn, [])) / sum(map(len, drawn))
-assert np.allclose(counted[1:], law[: len(counted) - 1], atol=0.01)
-first, last = (np.mean([lengths[i] for lengths in drawn]) for i in (0, -1))
-ends = THEMES["light"]["soft"], SPAN_COLOURS[0]  # first, last
-fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.9), layout="constrained", width_ratios=(3, 1))
-for row, lengths in enumerate(drawn[:8]):
-    for k, n in enumerate(lengths):
-        colour = ends[0] if k == 0 else ends[1] if k == len(lengths) - 1 else KINDS["BA"].light
-        left.broken_barh([(sum(lengths[:k]) + 0.1, n - 0.2)], (row, 0.8), facecolors=colour)
-        middle = sum(lengths) + 0.5 if k == len(lengths) - 1 else sum(lengths[:k]) + n / 2
-        left.text(middle, row + 0.43, n, ha="center", va="center", fontsize=8)
-left.axvline(BUDGET, color=LOOK["ink"], ls="--")
-left.set(xlim=(0, BUDGET + 7), ylim=(8, -0.2), yticks=[], xlabel="tokens")
-left.text(BUDGET, -0.4, f"budget: {BUDGET}", ha="center")
-left.set_title("lengths drawn for eight texts", loc="left")
-right.bar(["first", "last"], [first, last], color=ends, width=0.6)
-for x, mean in enumerate((first, last)):
-    right.text(x, mean + 0.1, f"{mean:.2f}", ha="center")
-right.set(ylim=(0, last * 1.2), yticks=[], title="mean length")
-for ax in (left, right):
-    ax.spines[["top", "right", "left"]].set_visible(False)
-fig.alt_text = (
-    "Left: the lengths drawn for eight texts, end to end; the last reaches or passes the budget of 19. "
-    "Right: the last length drawn for a text is longer on average than the first."
-)
+fig_lengths(drawn, BUDGET, law)
 
 # %% [markdown]
 # A trap: the last length is more likely a long one. Long blanks would gather at the ends of texts, so the
@@ -193,33 +172,7 @@ def place(lengths, slots):
     return spans
 
 
-# %% picture
-LENGTHS, SLOTS, side = [2, 3], [1, 3], 44
-placed = place(LENGTHS, SLOTS)
-owner = {i: k for k, (a, b) in enumerate(placed) for i in range(a, b)}
-gap = placed[0].end  # the gap belongs to the first point
-kept = [i for i in range(10) if i not in owner and i != gap]
-canvas = Canvas("light", 620)
-x_of = {i: 130 + side * i for i in range(10)}
-top = {i: 130 + 2.2 * side * (n + 0.5) for n, i in enumerate(kept)}  # the tokens that are left
-for name, y in (("slots", 22), ("4 tokens left", 62), ("expanded", 152)):
-    canvas.text(14, y, name, ha="left", colour=LOOK["soft"])
-for i, x in top.items():
-    canvas.chip(x, 50, side - 4, 24, "")
-    canvas.curve(x + side / 2 - 2, 76, x_of[i] + side / 2 - 2, 138, colour=LOOK["grid"])
-for slot in range(5):
-    x = 130 + 2.2 * side * slot + 0.35 * side - 6
-    canvas.text(x, 22, str(slot), bold=slot in SLOTS)
-    if slot in SLOTS:
-        k = SLOTS.index(slot)
-        (a, b), colour = placed[k], SPAN_COLOURS[k]
-        canvas.rectangle(x - 8, 54, 16, 16, fill=colour, round=8)
-        canvas.curve(x, 72, x_of[a] + 2, 138, colour=colour)
-        canvas.curve(x, 72, x_of[b - 1 + (k == 0)] + side - 6, 138, colour=colour)
-for i, x in x_of.items():
-    colour = SPAN_COLOURS[owner[i]] if i in owner else "none"
-    canvas.chip(x, 140, side - 4, 24, "gap" if i == gap else str(i), span=owner.get(i, -1), size=8)
-canvas.finish(176, "Two points in slots 1 and 3 of four tokens become spans 1 to 3, with a gap, and 6 to 9.")
+fig_expanded(place([2, 3], [1, 3]), slots=[1, 3])
 
 
 # %% exact
@@ -299,26 +252,7 @@ def break_story(objective, rng, words=STORY):
 whole, cut = break_story("document", Rng(0)), break_story("document", Rng(0), STORY[:12])
 print("the text ends:      learns", *whole.targets[-5:])
 print("its window is cut:  learns", *cut.targets[-5:])
-
-# %% picture
-canvas, y = Canvas("light", 700), 6
-for objective in OBJECTIVES:
-    d = break_story(objective, Rng(14))
-    owner = {i: k for k, (a, b) in enumerate(d.spans) for i in range(a, b)}
-    canvas.text(14, y + 12, objective, 10, bold=True, ha="left")
-    x, y = 14, y + 26
-    for i, word in enumerate(STORY):
-        w = width_of(word) + 8
-        if x + w > 690:
-            x, y = 14, y + 26
-        fill = SPAN_COLOURS[owner[i]] if i in owner else LOOK["faint"]
-        canvas.rectangle(x, y, w, 22, fill=fill, round=4)
-        canvas.text(x + w / 2, y + 11, word, colour="white" if i in owner else None)
-        x += w + 2
-    y += 30
-canvas.finish(
-    y + 4, "One text, blanked by each objective: short spans, a whole sentence, everything from a point on."
-)
+fig_objectives([break_story(objective, Rng(14)) for objective in OBJECTIVES])
 
 # %% [markdown]
 # The document span includes `[EOS]`, so the model learns where a text ends. Twelve draws of each, one per
@@ -326,26 +260,9 @@ canvas.finish(
 # %% [markdown] zh 1c3701
 # document 片段连 `[EOS]` 一起挖掉：模型由此学会文章在哪里结束。每种预训练目标各抽十二次，一次画一行；
 # 灰色竖线是句子的结尾。
-# %% picture
-fig, axes = plt.subplots(3, 1, figsize=(7, 5), sharex=True, layout="constrained")
-for ax, objective in zip(axes, OBJECTIVES, strict=True):
-    drawn = [break_story(objective, Rng(5, n)).spans for n in range(12)]
-    for row, blanks in enumerate(drawn):
-        ax.broken_barh([(0, len(STORY))], (row, 0.8), facecolors=LOOK["faint"])
-        for k, (a, b) in enumerate(blanks):
-            ax.broken_barh([(a + 0.1, b - a - 0.2)], (row, 0.8), facecolors=SPAN_COLOURS[k % 6])
-    for i in np.flatnonzero([full_stop[word] for word in STORY]):
-        ax.axvline(i + 1, color=LOOK["soft"], linewidth=0.8)
-    share = np.mean([sum(b - a for a, b in blanks) / len(STORY) for blanks in drawn])
-    ax.set_title(f"{objective}: {share:.0%} blanked", loc="left", fontsize=10)
-    ax.set(yticks=[], ylim=(12, -0.3), xlim=(0, len(STORY)))
-    ax.spines[:].set_visible(False)
-axes[-1].set_xlabel("token of the text")
-fig.alt_text = (
-    "The same text broken twelve times by each objective. Token: short spans. "
-    "Sentence: one whole sentence. Document: one span that begins at the middle or "
-    "before it and runs to the end."
-)
+# %%
+drawn = {objective: [break_story(objective, Rng(5, n)).spans for n in range(12)] for objective in OBJECTIVES}
+fig_draws(drawn, STORY)
 
 # %% [markdown]
 # ## Back again
@@ -370,18 +287,8 @@ assert again == text
 # The library's `restore` does this with ids, for any text, objective and order:
 # %% [markdown] zh 90933d
 # 库里的 `restore` 用 id 做同样的事，对任何文本、任何预训练目标、任何顺序都成立：
-# %% check
-tried = Counter()
-for objective in OBJECTIVES:
-    for n in range(300):
-        rng = Rng(1, n)
-        ids = [1] + [100 + rng.integer(50) for _ in range(5 + rng.integer(200))]  # 1 is cls
-        ends = [i % 10 == 0 for i in range(150)]  # every tenth word ends a sentence
-        blanks = sample_spans(ids, objective, rng, sentence_ends=ends)
-        shuffled = rng.shuffle(list(range(len(blanks))))
-        assert restore(build_example(ids, blanks, shuffled, objective=objective)).tolist() == ids
-        tried[objective] += len(blanks)
-print("spans cut out and put back:", dict(tried))
+# %%
+restore_random_texts()
 
 # %% [markdown]
 # Positions alone decide: exchange them, and the pieces end up in each other's blanks.
@@ -409,21 +316,6 @@ print("exchanged:", *restore(replace(example, position_ids=positions)))
 #
 # ## 练习
 # **1. ★★ 从片段反推槽位。** 写出 `slots_of(spans)`：返回排好序的槽位，经 `place` 正好得到这些片段。
-# %% check
-def check_slots_of(slots_of):
-    for layout in sorted(ways):
-        spans = [Span(*span) for span in layout]
-        lengths, slots = [b - a for a, b in spans], slots_of(spans)
-        assert slots is not None, "slots_of returned None: did you forget `return`?"
-        assert slots != [a for a, _ in spans] or spans == place(lengths, slots), (
-            f"{spans}: {slots} are places in the text; what has `place` added to each slot?"
-        )
-        assert slots == sorted(slots), f"{spans}: slots {slots} are not sorted"
-        assert all(0 <= slot <= 4 for slot in slots), f"{spans}: slots {slots} are not in 0 .. 4"
-        assert place(lengths, slots) == spans, f"{spans}: {slots} gives {place(lengths, slots)}"
-    print("✓ check_slots_of: all 15 layouts come back")
-
-
 # %%
 def slots_of(spans): ...  # your answer
 
@@ -437,14 +329,6 @@ def slots_of(spans): ...  # your answer
 # %% [markdown] zh 5af14e
 # **2. ★★★ 预算的代价。** 20 个 token 的文本，预算是 `int(0.15 * 20) = 3` 个 token。平均会挖掉多少个？
 # 答案精确到小数点后一位。（可以抽几千段文本来估计；对预算写一个递推式更漂亮。）
-# %% check
-def check_mean_blanked(answer):
-    seen = [sum(b - a for a, b in sample_spans(range(20), "token", Rng(9, n))) for n in range(4000)]
-    assert answer is not None, "the answer is a number"
-    assert abs(answer - np.mean(seen)) < 0.1, f"{answer} is not what 4,000 texts lose on average"
-    print(f"✓ check_mean_blanked: 4,000 texts lose {np.mean(seen):.2f} tokens on average")
-
-
 # %%
 # check_mean_blanked(...)
 
@@ -455,34 +339,7 @@ def check_mean_blanked(answer):
 # **3. ★★ 残缺的谚语。** 下面是一个样本的各行及其位置。挖掉的是哪些片段？它们在 Part B 里是什么顺序？
 # 答案写成 `(spans, order)`：按原文顺序排列的左闭右开区间，和一个从 0 数起的排列。
 # %% exact
-PUZZLE = "[M] bird catches the [M] but the second mouse [M]"  # Part A
-PUZZLE += " [S] gets the cheese [S] the early [S] worm"  # Part B
-POSITIONS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9, 9, 0, 0, 0, 4, 4]
-for start in (0, 10):
-    rows = list(zip(PUZZLE.split(), POSITIONS, strict=True))[start : start + 10]
-    print(*(f"{token:8}" for token, _ in rows))
-    print(*(f"{position:<8}" for _, position in rows))
-
-
-def check_puzzle(answer):
-    assert isinstance(answer, tuple) and len(answer) == 2, "the answer is a pair: (spans, order)"
-    spans, order = answer
-    words = "the early bird catches the worm but the second mouse gets the cheese".split()
-
-    def reads(spans, order):
-        try:
-            return " ".join(explain(words, spans, order).tokens)
-        except ValueError as error:
-            return str(error)
-
-    hint = ""
-    if reads([(start - 1, end - 1) for start, end in spans], order) == PUZZLE:
-        hint = "; do you count from 1?"
-    elif reads(spans, np.argsort(order).tolist()) == PUZZLE:
-        hint = "; yours is the inverse permutation"
-    assert reads(spans, order) == PUZZLE, f"with your answer: {reads(spans, order)}{hint}"
-    print("✓ check_puzzle: the proverb is whole again")
-
+print_puzzle()
 
 # check_puzzle(...)
 

@@ -16,35 +16,29 @@
 # - **学完本章，你能**写出任何样本的两个位置，并指定要填哪个空。
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的片段、Part A、Part B。
 # %% imports
-import math
 from dataclasses import replace
-from itertools import permutations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from minglm import (
-    GLM,
-    GLMConfig,
-    GLMMask,
-    Rng,
-    SpecialTokens,
-    build_example,
-    explain,
-    pack,
-    sample_spans,
+from minglm import GLM, GLMConfig, GLMMask, SpecialTokens, build_example, explain, pack
+from minglm.course.chapters.two_positions import (
+    check_first_row,
+    check_layout,
+    count_places,
+    fig_asked,
+    fig_lengths,
+    fig_losses,
+    fig_same_rows,
+    fig_towers,
+    try_on_random_texts,
 )
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
-BLUE, SOFT = KINDS["AA"].light, THEMES["light"]["soft"]
-TEXT, IDS = ["x1", "x2", "x3", "x4", "x5", "x6"], [101, 102, 103, 104, 105, 106]
-SPANS = [(2, 3), (4, 6)]
-NAMES = {3: "[M]", 6: "[S]", 7: "[E]", **dict(zip(IDS, TEXT, strict=True))}
+TEXT, IDS, SPANS = ["x1", "x2", "x3", "x4", "x5", "x6"], [101, 102, 103, 104, 105, 106], [(2, 3), (4, 6)]
+NAMES = {3: "[M]", 6: "[S]", **dict(zip(IDS, TEXT, strict=True)), 7: "[E]"}
 
 
 # %% [markdown]
@@ -59,20 +53,7 @@ def numbered(example):
     return replace(example, position_ids=rows, block_position_ids=0 * rows)
 
 
-# %% picture
-canvas = Canvas("light", 620)
-for n, order in enumerate(([0, 1], [1, 0])):
-    example, y = numbered(build_example(IDS, SPANS, order)), 34 + 76 * n
-    canvas.text(14, y, "first blank first" if n == 0 else "second blank first", ha="left")
-    for i in range(6):
-        x = 150 + 56 * i
-        canvas.chip(x, y - 13, 50, 26, NAMES[int(example.tokens[i])])
-        canvas.text(x + 25, y + 25, str(example.position_ids[i]), colour=SOFT)
-    canvas.line((486, y), (522, y), colour=SOFT)
-    canvas.line((515, y - 4), (522, y), (515, y + 4), colour=SOFT)
-    canvas.chip(528, y - 13, 50, 26, NAMES[int(example.targets[0])], span=order[0])
-canvas.text(553, 8, "right answer", 8, colour=SOFT)
-canvas.finish(148, "The same six tokens, numbered 0 to 5, twice: once x3 is the right answer, once x5.")
+fig_same_rows([numbered(build_example(IDS, SPANS, order)) for order in ([0, 1], [1, 0])], NAMES)
 
 
 # %% [markdown]
@@ -107,19 +88,8 @@ for name, (_, losses, p) in runs.items():
         f"and {p[5]:.2f}, of any other at least {others:.2f}"
     )
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
-for (name, (_, losses, _)), style in zip(runs.items(), ("--", "-"), strict=True):
-    ax.plot(losses, style, color=BLUE, label=name)
-ax.axhline(math.log(2) / 5, color=SOFT, linestyle=":", label="ln 2 / 5")
-ax.set(xlabel="step", ylabel="loss", yscale="log")
-ax.set_yticks((0.01, 0.1, 1), ("0.01", "0.1", "1"))
-ax.legend(frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "Two loss curves. With numbered rows the loss stops at ln 2 / 5, with GLM's two "
-    "positions it goes on falling."
-)
+# %%
+fig_losses({name: losses for name, (_, losses, _) in runs.items()})
 
 
 # %% [markdown]
@@ -152,19 +122,10 @@ def by_walking(length, spans, order):
 
 d = explain(TEXT, SPANS, [1, 0])
 assert by_walking(6, SPANS, [1, 0]) == (d.position_ids.tolist(), d.block_position_ids.tolist())
+try_on_random_texts(by_walking)  # 200 of them
 
 # %%
 draw("positions", derivation=d, width=700)
-
-# %% check
-for n in range(200):  # the library agrees, on random texts too
-    rng = Rng(3, n)
-    length = 10 + rng.integer(100)
-    spans = sample_spans(range(length), "token", rng)
-    order = rng.shuffle(list(range(len(spans))))
-    e = build_example(range(length), spans, order)
-    walked = by_walking(length, spans, order)
-    assert (e.position_ids.tolist(), e.block_position_ids.tolist()) == walked
 
 # %% [markdown]
 # The largest position is within Part A: Part B takes no positions of its own.
@@ -180,27 +141,8 @@ Explorer(d)  # exchange the two spans: the positions stay
 # %% [markdown] zh 818560
 # ## 一条线和几座塔
 # 把两个编号当作坐标画出来：Part A 是一条线，每个片段是立在自己那个空上的一座塔。
-# %% picture
-def towers(ax, d):
-    for i, token in enumerate(d.tokens):
-        x, y, k = d.position_ids[i], d.block_position_ids[i], d.span_id[i]
-        colour = BLUE if k < 0 else SPAN_COLOURS[k]
-        ink, paper = ("white", colour) if y == 0 else (colour, "white")
-        box = dict(boxstyle="round", facecolor=paper, edgecolor=colour)
-        ax.text(x, y, token, ha="center", va="center", color=ink, bbox=box)
-    ax.set(xlim=(-0.6, d.part_a_len - 0.4), xticks=range(d.part_a_len))
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-fig, ax = plt.subplots(figsize=(6.4, 2.9), layout="constrained")
-towers(ax, d)
-ax.set(ylim=(-0.6, 3.6), yticks=range(4), ylabel="block position: where inside")
-ax.set_xlabel("position: which blank")
-fig.alt_text = (
-    "The rows of the example by their two positions: Part A along the bottom, over "
-    "position 2 the tower S x3, over position 4 the tower S x5 x6."
-)
-
+# %%
+fig_towers(d)
 
 # %% [markdown]
 # No two rows share a place. (At block position 0, `[S]` would coincide with its own `[M]`.) In any order of
@@ -208,26 +150,11 @@ fig.alt_text = (
 # %% [markdown] zh 5937cd
 # 没有两行占同一个点（如果 `[S]` 的片段内位置是 0，它就会和自己的 `[M]` 重合）。无论片段按什么顺序，
 # 同样的 token 总在同样的点上。而底下那条线不透露答案有多长：
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.9), layout="constrained", sharey=True)
-for ax, n, title in zip(axes, (1, 4), ("a blank of 1", "a blank of 4"), strict=True):
-    towers(ax, explain(["a", "b", *"wxyz"[:n], "c"], [(2, 2 + n)], [0]))
-    ax.set(title=title, ylim=(-0.6, 5.6), yticks=range(6))
-axes[0].set_ylabel("block position")
-fig.alt_text = "A blank of one word and one of four: Part A is the same four tokens, the towers differ."
+# %%
+fig_lengths([explain(["a", "b", *"wxyz"[:n], "c"], [(2, 2 + n)], [0]) for n in (1, 4)])
 
-
-# %% check
-def places(example):
-    columns = example.position_ids, example.block_position_ids, example.tokens
-    return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-ids, spans = range(100, 120), [(1, 2), (5, 8), (12, 14)]
-every = [places(build_example(ids, spans, order)) for order in permutations(range(3))]
-print("rows:", len(every[0]), "  different places:", len({place[:2] for place in every[0]}))
-print("orders:", len(every), "  different sets of places:", len({frozenset(p) for p in every}))
-assert len({place[:2] for place in every[0]}) == len(every[0]) and len({frozenset(p) for p in every}) == 1
+# %%
+count_places(range(100, 120), [(1, 2), (5, 8), (12, 14)])
 
 
 # %% [markdown]
@@ -319,16 +246,7 @@ trained, part_a, answers = runs["GLM's two positions"][0], [101, 102, 3, 104, 3]
 for place in (2, 4):
     asked = logits(trained, [*part_a, 6], [0, 1, 2, 3, 4, place], [0, 0, 0, 0, 0, 1], 5)
     answers[place] = asked[-1].softmax(-1)  # (V,)
-
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.4), layout="constrained", sharey=True)
-for ax, (place, p), k in zip(axes, answers.items(), (0, 1), strict=True):
-    assert NAMES[int(p.argmax())] == ("x3", "x5")[k]
-    ax.bar([*TEXT, "[E]"], p[[*IDS, 7]], color=SPAN_COLOURS[k])
-    ax.set(title=f"[S] at position {place}", ylim=(0, 1))
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("probability")
-fig.alt_text = "With S at position 2 the model answers x3, with S at position 4 it answers x5."
+fig_asked(answers, NAMES)
 
 
 # %% [markdown]
@@ -348,29 +266,6 @@ fig.alt_text = "With S at position 2 the model answers x3, with S at position 4 
 # ## 练习
 # **1. ★★★ 两行编号就是全部布局。** 写一个函数 `layout(position_ids, block_position_ids)`，参数是两个列表，
 # 返回 `(spans, order)`，含义与第 01 章相同。每个片段都以 `eop` 结束。
-# %% check
-def check_layout(layout):
-    for n in range(100):
-        rng = Rng(8, n)
-        length = 6 + rng.integer(60)
-        spans = [tuple(span) for span in sample_spans(range(length), "token", rng)]
-        order = rng.shuffle(list(range(len(spans))))
-        e = build_example(range(length), spans, order)
-        answer = layout(e.position_ids.tolist(), e.block_position_ids.tolist())
-        assert answer is not None, "layout returned None: did you forget `return`?"
-        got, got_order = answer
-        got = [tuple(span) for span in got]
-        hint = " (the first row of a span is [S], not a token)"
-        hint = hint if got == [(a, b + 1) for a, b in spans] else ""
-        assert got == spans, f"text {n}: you say spans {got}, but they were {spans}{hint}"
-        inverse = list(got_order) == np.argsort(order).tolist() != order
-        hint = " (yours is the inverse permutation)" if inverse else ""
-        assert list(got_order) == order, (
-            f"text {n}: you say order {list(got_order)}, but it was {order}{hint}"
-        )
-    print("✓ check_layout: 100 layouts read from their numbers")
-
-
 # %%
 def layout(position_ids, block_position_ids): ...  # your answer
 
@@ -385,25 +280,6 @@ def layout(position_ids, block_position_ids): ...  # your answer
 # %% [markdown] zh 3b9873
 # **2. ★ 问一个空。** 写一个函数 `first_row(part_a, n)`：`part_a` 是一个词列表，其中有若干个 `[M]`，
 # `n` 表示第几个空（从 0 数起）。返回询问这个空第一个词的那一行：`(token, position, block_position)`。
-# %% check
-def check_first_row(first_row):
-    for spans in ([(2, 3), (4, 6)], [(0, 1), (2, 5)], [(1, 4)], [(0, 1), (2, 3), (4, 5)]):
-        for n in range(len(spans)):
-            d = explain(TEXT, spans, [n, *(k for k in range(len(spans)) if k != n)])
-            A, got = d.part_a_len, first_row(list(d.tokens[: d.part_a_len]), n)
-            assert got is not None, "first_row returned None: did you forget `return`?"
-            truth = d.tokens[A], int(d.position_ids[A]), int(d.block_position_ids[A])
-            asked = f"blank {n} of {' '.join(d.tokens[:A])}"
-            hints = {
-                (truth[0], truth[1], 0): "that is the place of the [M] itself",
-                (truth[0], A, 1): "the rows of Part B take no new positions",
-                (truth[0], truth[1] + 1, 1): "positions count from 0",
-            }
-            hint = hints.get(tuple(got), "look at the towers")
-            assert tuple(got) == truth, f"{asked}: {got} is not its first row; {hint}"
-    print("✓ check_first_row: every blank is found")
-
-
 # %%
 def first_row(part_a, n): ...  # your answer
 

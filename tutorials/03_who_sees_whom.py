@@ -15,20 +15,24 @@
 # - **学完本章，你能**推出 GLM 的掩码，把它写成 `max(A, i + 1)`，并查出任何泄露。
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)；位置见[第 02 章](02_two_positions.zh.md)。
 # %% imports
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import ListedColormap
 
 from minglm import GLM, GLMConfig, GLMMask, build_example, explain, keys_of_row, pack
+from minglm.course.chapters.who_sees_whom import (
+    check_cheating_rows,
+    check_open_cells,
+    check_part_a_lens_of,
+    fig_dial,
+    fig_known,
+    fig_leaks,
+    fig_ripple,
+    fig_sentences,
+)
 from minglm.viz import Explorer
 from minglm.viz.figures import draw, fig_batch
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.figures.grid import cells
-from minglm.viz.palette import KINDS, THEMES
 
 torch.set_num_threads(1)  # everything here is tiny
-LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 
 # %% [markdown]
 # ## What is known when
@@ -41,29 +45,7 @@ LOOK, BLUE = THEMES["light"], KINDS["BA"].light
 # %%
 d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
 T, A = len(d), d.part_a_len
-
-# %% picture
-ROW, side = 6, 56
-canvas = Canvas("light", 620)
-for name, a, b in (("known", 0, A), ("written so far", A, ROW + 1), ("not written yet", ROW + 1, T)):
-    assert d.mask[ROW, a:b].all() == (a <= ROW) and d.mask[ROW, a:b].any() == (a <= ROW)
-    left, right, soft = 20 + side * a, 14 + side * b, a > ROW
-    canvas.text((left + right) / 2, 16, name, bold=not soft, colour=LOOK["soft"] if soft else None)
-    canvas.line((left, 28), (right, 28), width=2.5, colour=LOOK["grid" if soft else "ink"])
-    for i in range(a, b):
-        edge = LOOK["ink"] if i == ROW else "none"
-        fill = "white" if soft else BLUE
-        canvas.rectangle(20 + side * i, 38, side - 6, 28, fill=fill, edge=edge, width=2.5, round=4)
-        if soft:
-            canvas.rectangle(20 + side * i, 38, side - 6, 28, edge=LOOK["soft"], style="dotted", round=4)
-        canvas.text(20 + side * i + side / 2 - 3, 52, d.tokens[i], colour=LOOK["soft"] if soft else None)
-x, answer = 20 + side * ROW + side / 2 - 3, 20 + side * (ROW + 1) + side / 2 - 3
-canvas.line((x, 70), (x, 88), (answer, 88), (answer, 72), width=1.5)
-canvas.line((answer - 4, 78), (answer, 71), (answer + 4, 78), width=1.5)
-canvas.text(answer + 10, 88, "has to say x6", ha="left")
-canvas.finish(
-    104, "What row 6 knows: Part A, and S and x5 of Part B. Not written yet: x6, which it has to say."
-)
+fig_known(d, row=6)
 
 
 # %% [markdown]
@@ -104,24 +86,7 @@ def may_see(i, j):
 
 
 by_words = np.array([[may_see(i, j) for j in range(T)] for i in range(T)])
-
-# %% picture
-canvas, side, decided = Canvas("light", 620), 17, np.zeros((T, T), dtype=bool)
-sentence = np.array([[1 if j < A else 2 if i < A else 3 for j in range(T)] for i in range(T)])
-for n, title in ((1, "1: all of Part A"), (2, "2: not Part B"), (3, "3: its own past")):
-    x = 20 + 200 * (n - 1)
-    canvas.text(x + side * T / 2, 16, title, 10, bold=True)
-    canvas.rectangle(x, 32, side * T, side * T, edge=LOOK["grid"])
-    cells(canvas, np.where(decided, d.kind, ""), x, 32, side, alpha=0.3, gid=f"decided-{n}")
-    cells(canvas, np.where(sentence == n, d.kind, ""), x, 32, side, gid=f"sentence-{n}")
-    decided |= sentence == n
-assert np.array_equal(by_words, d.mask)
-canvas.finish(
-    32 + side * T + 14,
-    "Three masks of ten rows. Sentence 1 opens the columns of Part A, sentence 2 shuts Part B for the rows "
-    "of Part A, sentence 3 opens a staircase in the rest.",
-)
-
+fig_sentences(d, by_words)
 
 # %% [markdown]
 # Queries down, keys across; in every row the open cells are one stretch from key 0. Row 6, and what it must
@@ -188,20 +153,7 @@ for length in range(13):
         assert np.array_equal(grid, by_one_line(length, part_a_len))
         compared += 1
 print(compared, "masks, each the same by loops, by the line and by the integer")
-
-# %% picture
-canvas, side = Canvas("light", 620), 11
-for n, part_a_len in enumerate((0, 2, 5, 8, T)):
-    x, grid = 16 + 120 * n, GLMMask.packed([T], [part_a_len]).dense().numpy()
-    name = {0: "0: GPT", 5: "5: GLM", T: f"{T}: BERT"}.get(part_a_len, part_a_len)
-    canvas.text(x + side * T / 2, 16, f"A = {name}", 10, bold=True)
-    i, j = np.arange(T)[:, None], np.arange(T)
-    kind = np.where(j >= part_a_len, "BS", np.where(i < part_a_len, "AA", "BA"))
-    cells(canvas, np.where(grid, kind, "BF"), x, 32, side, gid=f"dial-{n}")
-canvas.finish(
-    32 + side * T + 14,
-    "The mask of ten rows for a Part A of 0, 2, 5, 8 and 10: from a triangle, GPT, to a full square, BERT.",
-)
+fig_dial(T, (0, 2, 5, 8, T))
 
 # %% [markdown]
 # $A$ is the only dial. Our ten rows, with tokens, positions and targets:
@@ -238,9 +190,8 @@ batch = pack([build_example(words, d.spans, d.order)])
 
 def random_model(layers):
     torch.manual_seed(0)
-    model = GLM(
-        GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
-    ).eval()
+    config = GLMConfig(vocab_size=60, hidden_size=32, num_layers=layers, num_heads=2, max_positions=16)
+    model = GLM(config).eval()
     model.backend = "reference"
     return model
 
@@ -266,22 +217,8 @@ for j in (7, 9, 1):
 # `x6` changes itself and what is written after it:
 # %% [markdown] zh 196ae6
 # 改 `x6`，变的是它自己和写在它后面的行：
-# %% picture
-size = change(model, mask, 7)
-fig, ax = plt.subplots(figsize=(6.2, 2.7), layout="constrained")
-ax.bar(range(T), np.maximum(size, 1e-6), color=BLUE)
-for i in np.flatnonzero(size == 0):
-    ax.text(i, 1.6e-6, "0", ha="center", color=LOOK["soft"])
-ax.axvline(A - 0.5, color=LOOK["ink"], lw=1.2)
-ax.text(A - 0.6, 3, "Part A", ha="right")
-ax.text(A - 0.4, 3, "Part B", ha="left")
-ax.set(yscale="log", ylim=(1e-6, 10), ylabel="change of the output")
-ax.set_xticks(range(T), [f"{token}\n{i}" for i, token in enumerate(d.tokens)])
-ax.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "How far each row's output moves when x6 in row 7 is changed: exactly 0 in rows 0 to 6, most "
-    "in row 7, less in rows 8 and 9."
-)
+# %%
+fig_ripple(d, change(model, mask, 7))
 
 
 # %% [markdown]
@@ -324,40 +261,9 @@ for name, grid in (("GLM's mask", mask.dense()), ("Part A sees all", leaky.dense
     twice = (grid @ grid > 0).long()
     print(f"{name:16} open in one layer: {grid.sum():3}   in two: {twice.sum():3}")
 
-# %% picture
-fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.7), layout="constrained")
-cases = (
-    ("GLM's mask", mask, 1),
-    ("GLM's mask", mask, 4),
-    ("Part A sees all", leaky, 1),
-    ("Part A sees all", leaky, 2),
-)
-for ax, (name, which, layers) in zip(axes.flat, cases, strict=True):
-    moved = measured(random_model(layers), which)
-    wrong = moved & ~d.mask
-    assert wrong.any() == (which is leaky)
-    ax.pcolormesh(
-        moved * 1 + wrong,
-        cmap=ListedColormap([LOOK["faint"], BLUE, LOOK["ink"]]),
-        vmin=0,
-        vmax=2,
-        edgecolors="white",
-        linewidth=1,
-    )
-    for i, j in np.argwhere(wrong):
-        ax.text(j + 0.5, i + 0.55, "!", color="white", ha="center", va="center", size=9)
-    ax.axhline(A, color=LOOK["ink"])
-    ax.axvline(A, color=LOOK["ink"])
-    ax.set(ylim=(T, 0), aspect="equal", xlabel="token that is changed", ylabel="row that moves")
-    ax.set_title(f"{name}, {layers} layer{'s' * (layers > 1)}", size=11)
-    ax.set_xticks(np.arange(T) + 0.5, d.tokens, size=8, rotation=90)
-    ax.set_yticks(np.arange(T) + 0.5, d.tokens, size=8)
-    ax.tick_params(length=0)
-fig.alt_text = (
-    "Which rows move when which token changes, four times. Under GLM's mask the grid is the mask "
-    "with 1 layer and with 4. If Part A sees all, its own rows move too with 1 layer, and with 2 "
-    "layers every row moves: all cells outside the mask carry an exclamation mark."
-)
+# %%
+glm = {layers: measured(random_model(layers), mask) for layers in (1, 4)}
+fig_leaks(d, glm, {layers: measured(random_model(layers), leaky) for layers in (1, 2)})
 
 
 # %% [markdown]
@@ -383,22 +289,6 @@ fig.alt_text = (
 # ## 练习
 # **1. ★★ 反推整数。** 写出 `part_a_lens_of(visible_keys)`：
 # 用列表返回能得到这个列表的*所有* `part_a_len`（样本至少有一行）。有的列表对应两个值。
-# %% check
-def check_part_a_lens_of(part_a_lens_of):
-    for length in (1, 2, 5, 8):
-        masks = [GLMMask.packed([length], [n]).visible_keys().tolist() for n in range(length + 1)]
-        for visible in masks:
-            answer = part_a_lens_of(list(visible))
-            assert answer is not None, "part_a_lens_of returned None: did you forget `return`?"
-            got = sorted(answer)
-            for n in range(length + 1):
-                if masks[n] == visible:
-                    assert n in got, f"{visible} also comes from part_a_len {n}; you left it out"
-                else:
-                    assert n not in got, f"part_a_len {n} gives {masks[n]}, not {visible}"
-    print("✓ check_part_a_lens_of: 20 lists")
-
-
 # %%
 def part_a_lens_of(visible_keys): ...  # your answer
 
@@ -412,16 +302,6 @@ def part_a_lens_of(visible_keys): ...  # your answer
 # %% [markdown] zh 219330
 # **2. ★★ 数一数。** 一个样本有 `T` 行，Part A 长为 `A`，可见的格子有多少个？不用循环，
 # 写出 `open_cells(T, A)`：这个数就是注意力的计算量。
-# %% check
-def check_open_cells(open_cells):
-    for length in range(12):
-        for n in range(length + 1):
-            want, got = int(GLMMask.packed([length], [n]).dense().sum()), open_cells(length, n)
-            assert got is not None, "open_cells returned None: did you forget `return`?"
-            assert got == want, f"T = {length}, A = {n}: you say {got}, but {want} cells are open"
-    print("✓ check_open_cells: 78 masks")
-
-
 # %%
 def open_cells(T, A): ...  # your answer
 
@@ -435,20 +315,6 @@ def open_cells(T, A): ...  # your answer
 # %% [markdown] zh 439420
 # **3. ★★★ 传错的整数。** 有人把 5 传成了 6、7、8、9 或 10。每种情况下，哪些行能看到自己正要说的那个 token？
 # 用 dict 作答，值是列表：`{6: [...], ...}`。其中有一个整数，错是错了，却没有泄露任何答案。
-# %% check
-def check_cheating_rows(rows):
-    for n in range(A + 1, T + 1):
-        assert isinstance(rows, dict) and n in rows, f"your dict has no key {n}"
-        wrong_mask, cheat = GLMMask.packed([T], [n]), []
-        for i in range(A, T):
-            if d.targets[i] != "[E]" and change(model, wrong_mask, i + 1)[i]:
-                cheat.append(i)  # its answer stands in the next row, and moves it
-        ends = [i for i in rows[n] if i in range(A, T) and d.targets[i] == "[E]"]
-        hint = f"; the target of row {ends[0]} is [E], which no row reads" if ends else ""
-        assert sorted(rows[n]) == cheat, f"part_a_len {n}: not the rows {sorted(rows[n])}{hint}"
-    print("✓ check_cheating_rows: five wrong integers")
-
-
 # %%
 # check_cheating_rows({6: [...], 7: [...], 8: [...], 9: [...], 10: [...]})
 

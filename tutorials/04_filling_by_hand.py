@@ -17,16 +17,19 @@
 # - **学完本章，你能**用模型的 logits 按任意顺序填任意一个空，并说出哪一行在问什么。
 # - **预备知识**：第 [02](02_two_positions.zh.md) 和 [03](03_who_sees_whom.zh.md) 章。
 # %% imports
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.colors import ListedColormap
 
-from minglm import GLM, GLMConfig, GLMMask, SpecialTokens, build_example, explain, fill, pack
+from minglm import GLMMask, SpecialTokens, explain, fill
+from minglm.course.chapters.filling_by_hand import (
+    check_next_row,
+    check_put_back,
+    fig_growing,
+    fig_steps,
+    learn_all_orders,
+)
 from minglm.use.models import BOX, read_model
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 torch.set_num_threads(1)  # these models are too small to share
 
@@ -41,34 +44,8 @@ torch.set_num_threads(1)  # these models are too small to share
 # 片段内位置是 2；依此类推。预测出 `[E]`，这个空就填完了，`[E]` 本身从不接上去。
 # 拿 `x1 x2 [M] x4 [M]` 来说，先填第二个空：
 # %%
-TEXT = ["x1", "x2", "x3", "x4", "x5", "x6"]
-d = explain(TEXT, [(2, 3), (4, 6)], [1, 0])
-
-# %% picture
-canvas, soft = Canvas("light", 620), THEMES["light"]["soft"]
-for name, y in (("reads", 62), ("position", 94), ("block position", 116), ("predicts", 168)):
-    main = name in ("reads", "predicts")
-    canvas.text(14, y, name, ha="left", bold=main, colour=None if main else soft)
-for n, i in enumerate(range(d.part_a_len, len(d))):
-    x, k = 126 + 98 * n, int(d.span_id[i])
-    canvas.text(x + 28, 18, f"step {n + 1}", colour=soft)
-    canvas.chip(x, 48, 56, 28, d.tokens[i], span=k)
-    canvas.text(x + 28, 94, str(d.position_ids[i]))
-    canvas.text(x + 28, 116, str(d.block_position_ids[i]), colour=soft)
-    canvas.line((x + 28, 128), (x + 28, 148), colour=soft)
-    canvas.line((x + 24, 142), (x + 28, 149), (x + 32, 142), colour=soft)
-    end = d.targets[i] == "[E]"
-    canvas.chip(x, 154, 56, 28, d.targets[i], fill="white", colour=soft if end else None)
-    if not end:  # the prediction is the next row
-        assert d.targets[i] == d.tokens[i + 1]
-        path = (x + 56, 168), (x + 77, 168), (x + 77, 62), (x + 96, 62)
-        canvas.line(*path, colour=SPAN_COLOURS[k], width=1.6)
-        canvas.line((x + 90, 58), (x + 97, 62), (x + 90, 66), colour=SPAN_COLOURS[k], width=1.6)
-canvas.finish(
-    196,
-    "Five steps. Blank 2: S predicts x5, x5 predicts x6, x6 predicts the end. Blank 1: S predicts x3, x3 "
-    "predicts the end. Each predicted token is what the next step reads.",
-)
+d = explain(["x1", "x2", "x3", "x4", "x5", "x6"], [(2, 3), (4, 6)], [1, 0])
+fig_steps(d)
 
 # %%
 Explorer(d, (6, 5))  # the first step after [S]: row 6 sees Part A, [S] and itself
@@ -79,20 +56,11 @@ Explorer(d, (6, 5))  # the first step after [S]: row 6 sees Part A, [S] and itse
 # %% [markdown] zh ee1a9a
 # ## 只认识六个词的模型
 # 和第 02 章一样，两种顺序都学，几秒钟就够。
-# %% setup
+# %%
+tiny, ids, loss = learn_all_orders(d)
 special = SpecialTokens()
-ids = dict(zip(TEXT, range(8, 14), strict=True))
 names = {special.mask: "[M]", special.sop: "[S]", special.eop: "[E]"} | {n: x for x, n in ids.items()}
-batch = pack([build_example(list(ids.values()), [(2, 3), (4, 6)], order) for order in ([0, 1], [1, 0])])
-torch.manual_seed(0)
-tiny = GLM(GLMConfig(vocab_size=14, hidden_size=32, num_layers=2, num_heads=2, max_positions=16, dropout=0.0))
-optimizer = torch.optim.AdamW(tiny.parameters(), 5e-3)
-for _ in range(150):
-    loss = tiny.loss(batch)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-print(f"loss {loss.item():.3f}")
+print(f"loss {loss:.3f}")
 
 
 # %% [markdown]
@@ -135,20 +103,8 @@ assert [names[row[0]] for row in rows] == list(d.tokens)  # the sample that trai
 # %% [markdown] zh 6778b9
 # 两种顺序填出来的文本相同。最后那条断言才是重点：模型填空时造出来的，正是它训练时的那个样本。后填的空看得
 # 到先填的答案。掩码每一步多一行、多一列：
-# %% picture
-fig, axes = plt.subplots(1, 5, figsize=(7, 1.9), layout="constrained")
-colours = ListedColormap([THEMES["light"]["faint"], KINDS["AA"].light, KINDS["BA"].light])
-for T, ax in zip(range(6, 11), axes, strict=True):
-    kind = GLMMask.packed([T], [5]).dense().int()
-    kind[T - 1] *= 2
-    ax.pcolormesh(kind, cmap=colours, vmin=0, vmax=2, edgecolors="white", linewidth=0.5)
-    ax.set(xlim=(0, 10), ylim=(10, 0), aspect="equal", xticks=[], yticks=[])
-    ax.set_title(f"step {T - 5}", fontsize=9, loc="left")
-    ax.spines[:].set_visible(False)
-fig.alt_text = (
-    "The mask at each of the five steps, from 6 to 10 rows. Each step adds one row at the bottom, in light "
-    "blue, that sees everything before it; the rows above stay as they were."
-)
+# %%
+fig_growing(len(part_a), len(rows))
 
 # %% [markdown]
 # Earlier rows compute the same numbers again; [chapter 09](09_filling_writing_classifying.md) keeps them in a
@@ -199,27 +155,6 @@ draw("infilling", model=box, tokenizer=tokenizer, text=text, width=700)
 # ## 练习
 # **1. ★ 下一行。** 写出 `next_row(row, token)`：`row` 是刚读的那一行
 # 的 `(token, 位置, 片段内位置)`，`token` 是它的预测。返回下一行；如果预测的是 `"[E]"`，返回 `None`。
-# %% check
-def check_next_row(next_row):
-    for i in range(d.part_a_len, len(d)):
-        row = d.tokens[i], int(d.position_ids[i]), int(d.block_position_ids[i])
-        want = None
-        if d.targets[i] != "[E]":
-            want = d.tokens[i + 1], int(d.position_ids[i + 1]), int(d.block_position_ids[i + 1])
-        got = next_row(row, d.targets[i])
-        hint = ""
-        if want and got is None:
-            hint = "; did you forget `return`?"
-        elif want and tuple(got) == (want[0], want[1] + 1, want[2]):
-            hint = "; all rows of a blank have the position of its mask"
-        elif want and tuple(got) == (want[0], want[1], row[2]):
-            hint = "; the block position counts up"
-        elif not want and got is not None:
-            hint = "; [E] is never read"
-        assert got == want, f"after {row} and {d.targets[i]}: you say {got}, but it is {want}{hint}"
-    print("✓ check_next_row: five steps")
-
-
 # %%
 def next_row(row, token): ...  # your answer
 
@@ -233,23 +168,6 @@ def next_row(row, token): ...  # your answer
 # %% [markdown] zh 594687
 # **2. ★ 放回去。** 写出 `put_back(part_a, answers)`：前者是带 `"[M]"` 的词的列表，后者
 # 是 `{位置: 词的列表}`。返回整段文本的列表。
-# %% check
-def check_put_back(put_back):
-    for order in ([0, 1, 2], [2, 0, 1]):
-        words = "the cat that lives on the farm eats mice every day".split()
-        spans = [(1, 2), (3, 7), (8, 11)]
-        e = explain(words, spans, order)
-        part_a, answers = list(e.tokens[: e.part_a_len]), {}
-        for k in order:
-            place = [i for i, token in enumerate(part_a) if token == "[M]"][k]
-            answers[place] = words[slice(*spans[k])]
-        got = put_back(list(part_a), dict(answers))
-        assert got is not None, "put_back returned None: did you forget `return`?"
-        hint = "; positions count in Part A, before anything is put back" if len(got) != len(words) else ""
-        assert list(got) == words, f"order {order}: {' '.join(map(str, got))}{hint}"
-    print("✓ check_put_back: two orders")
-
-
 # %%
 def put_back(part_a, answers): ...  # your answer
 

@@ -37,20 +37,31 @@
 # - **预备知识**：[第 02 章](02_two_positions.zh.md)和[第 03 章](03_who_sees_whom.zh.md)。
 # %% imports
 import math
-from collections import Counter
 from fractions import Fraction
 from itertools import product, takewhile
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
 from minglm import GLMMask, explain, keys_of_row, pack
+from minglm.course.chapters.three_families import (
+    ASKED,
+    check_independent,
+    check_learned,
+    check_one_integer,
+    fig_answers,
+    fig_moving_line,
+    fig_sights,
+    fig_trained,
+    fig_two_ways,
+    five_sentences,
+    said,
+)
 from minglm.families import answer_example
 from minglm.use.models import read_siblings
 from minglm.viz import Explorer
+from minglm.viz.columns import pad_left, pad_right
 from minglm.viz.figures import draw
-from minglm.viz.palette import KINDS, THEMES
 
 # %% [markdown]
 # ## Five sentences, by hand
@@ -59,15 +70,12 @@ from minglm.viz.palette import KINDS, THEMES
 # %% [markdown] zh 6f539d
 # ## 五个句子，动手算
 #
-# 全部语料就五句话：先是 "we drank"，接着是一个空，然后是余下的部分。空里该填什么？数一数就知道。
-# %%
-CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
-    ("red wine", "with him today"),
-    ("green tea", "with him today"),
-    ("water", "with him today"),
-    ("red wine", "at night"),
-    ("green tea", "at dawn"),
-]
+# 全部语料就五句话：先是“我们点了”，接着是一个空，然后是余下的部分。空里该填什么？数一数就知道。
+# （“牛肉”“豆浆”在这里各算两个词，“鱼”算一个。）
+# %% toy
+BEGIN, CORPUS = five_sentences()
+for filling, right in CORPUS:
+    print(*BEGIN, "|", *filling, "|", *right)
 
 
 # %% [markdown]
@@ -83,15 +91,14 @@ CORPUS = [  # we drank ... : what stands in the blank, and what comes after it
 # %% exact
 def bert(filling, right):
     """Two words before `right`, each predicted without the other."""
-    rows = [f.split() for f, after in CORPUS if after == right and len(f.split()) == 2]
-    words = filling.split()
-    alone = [Fraction(sum(row[k] == word for row in rows), len(rows)) for k, word in enumerate(words)]
-    return math.prod(alone) if len(words) == 2 else Fraction(0)
+    rows = [words for words, after in CORPUS if after == right and len(words) == 2]
+    alone = [Fraction(sum(row[k] == word for row in rows), len(rows)) for k, word in enumerate(filling)]
+    return math.prod(alone) if len(filling) == 2 else Fraction(0)
 
 
 def one_by_one(filling, rows):
     """The probability of a filling and its end, word after word, counted in `rows`."""
-    words, p = [*filling.split(), "[E]"], Fraction(1)
+    words, p = (*filling, "[E]"), Fraction(1)
     for k, word in enumerate(words):
         fit = [row for row in rows if row[:k] == words[:k]]  # begin as this filling does
         p = p * Fraction(sum(row[k] == word for row in fit), len(fit))
@@ -100,7 +107,7 @@ def one_by_one(filling, rows):
     return p
 
 
-ROWS = [([*filling.split(), "[E]"], after) for filling, after in CORPUS]
+ROWS = [((*filling, "[E]"), after) for filling, after in CORPUS]
 
 
 def gpt(filling, right):
@@ -111,74 +118,23 @@ def glm(filling, right):
     return one_by_one(filling, [row for row, after in ROWS if after == right])  # sees both sides
 
 
-FILLINGS = ["red wine", "red tea", "green wine", "green tea", "water"]
+(first, right), (second, _), (short, _), _, (_, other) = CORPUS
+FILLINGS = [*product(*zip(first, second, strict=True)), short]  # every first with every second word
 answers = {
     right: {f.__name__.upper(): [f(filling, right) for filling in FILLINGS] for f in (bert, gpt, glm)}
-    for right in ("with him today", "at dawn")
+    for right in (right, other)
 }
 for right, ways in answers.items():
-    print(f"... {right:15}", *(f"{f:>10}" for f in FILLINGS))
+    print("...", pad_right(said(right), 15), *(pad_left(said(filling), 10) for filling in FILLINGS))
     for name, row in ways.items():
         print(f"{name:19}", *(f"{str(p):>10}" for p in row))
         assert sum(row) == 1
 
-# %% picture
-fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.7), width_ratios=(1, 1.5), layout="constrained")
-FIT = [row for row, after in ROWS if after == "with him today"]
-firsts, seconds = ("red", "green"), ("wine", "tea")
-for (r, a), (c, b) in product(enumerate(firsts), enumerate(seconds)):
-    kind = KINDS["BA" if [a, b, "[E]"] in FIT else "BS"]
-    left.add_patch(plt.Rectangle((c, r), 0.94, 0.9, color=kind.light))
-    text = f"{a} {b}\n{bert(f'{a} {b}', 'with him today')}"
-    left.text(c + 0.47, r + 0.45, text, color=kind.ink["light"], ha="center", va="center")
-for n in range(2):
-    left.text(n + 0.47, -0.12, f"{seconds[n]} 1/2", ha="center")
-    left.text(-0.1, n + 0.45, f"{firsts[n]} 1/2", ha="right", va="center")
-left.set(xlim=(-0.85, 2), ylim=(2, -0.4))
-left.set_title("BERT: two words, each alone", fontsize=10)
+# %%
+fig_two_ways(BEGIN, CORPUS, CORPUS[0][1])
 
-
-def grow(begin, x, y, high):
-    """Draw the words that follow `begin` in FIT, `high` rows of room for each, from (x, y) on."""
-    fit = [row for row in FIT if row[: len(begin)] == begin]
-    ways = Counter(row[len(begin)] for row in fit if len(row) > len(begin))
-    for n, (word, count) in enumerate(ways.items()):
-        to = y + high * (n - (len(ways) - 1) / 2)
-        right.plot((x + 0.28, x + 0.72), (y, to), color=KINDS["AA"].light, lw=1.5, zorder=0)
-        at = (x + 0.5, (y + to) / 2)
-        right.text(*at, Fraction(count, len(fit)), ha="center", va="center", fontsize=8, backgroundcolor="w")
-        fill = "white" if word == "[E]" else KINDS["BA"].light
-        box = dict(boxstyle="round", fc=fill, ec="none")
-        right.text(x + 1, to, word, ha="center", va="center", bbox=box)
-        grow([*begin, word], x + 1, to, high)
-
-
-right.text(0, 1, "we drank", ha="center", va="center")
-grow([], 0.05, 1, 1)
-right.set(xlim=(-0.4, 3.3), ylim=(2.5, -0.5))
-right.set_title("GLM: one by one", fontsize=10)
-left.axis("off")
-right.axis("off")
-fig.alt_text = (
-    "Fillings of 'we drank ... with him today'. BERT multiplies two halves, so red wine, red tea, green wine "
-    "and green tea get a quarter each, though two of them occur nowhere. GLM is a tree with three branches "
-    "of a third each: red then wine, green then tea, and water, each with its end."
-)
-
-fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
-for ax, (right, ways) in zip(axes, answers.items(), strict=True):
-    for n, (name, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
-        at = np.arange(len(FILLINGS)) + 0.27 * (n - 1)
-        ax.bar(at, [float(p) for p in ways[name]], 0.25, label=name, color=KINDS[kind].light)
-    ax.set_title(f"we drank ... {right}", fontsize=10)
-    ax.set_xticks(range(len(FILLINGS)), [f.replace(" ", "\n") for f in FILLINGS])
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("probability")
-axes[0].legend(frameon=False, fontsize=9)
-fig.alt_text = (
-    "Probabilities of five fillings under BERT, GPT and GLM. Before 'with him today' BERT gives "
-    "red tea and green wine as much as red wine; before 'at dawn' GPT alone is unsure of green tea."
-)
+# %%
+fig_answers(BEGIN, FILLINGS, answers)
 
 # %% [markdown]
 # BERT drinks red tea, which occurs nowhere (orange), and *water* is out of reach: two `[M]` already say that
@@ -189,23 +145,22 @@ fig.alt_text = (
 # Now two blanks, *red wine* and *him*, and two more models: prefix LM, a GPT that looks both ways inside its
 # prompt, and UniLM, one network trained in turn as BERT, as GPT and, as here, for text to text.
 # %% [markdown] zh ad007a
-# BERT 喝起了语料里没有的 red tea（橙色；不是中文说的红茶）。换成中文：语料里只有“牛肉”和“豆浆”，两个字
-# 各猜各的，就会猜出“牛浆”和“豆肉”。*water* 则根本填不进去：
-# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 不知道天快亮了（at dawn）。GLM 两个毛病都没有。
+# BERT 点出了“牛浆”和“豆肉”（橙色），语料里根本没有这两样东西；“鱼”又怎么也填不进去：
+# 放了两个 `[M]`，等于事先告诉它缺两个词。GPT 看不到后面说的是早饭。GLM 两个毛病都没有。
 #
 # ## 一个句子，六种输入
 #
-# 现在有两个空：*red wine* 和 *him*。再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
+# 现在有两个空：“牛肉”和“他”。再请来两位：prefix LM 是在提示部分可以左右都看的 GPT；
 # UniLM 则是同一个网络，轮流当 BERT、当 GPT，或者像这里这样，做文本到文本的任务。
 # %% exact
-words = "we drank red wine with him today".split()
+words = [*BEGIN, *CORPUS[0][0], *CORPUS[0][1]]
 SPANS, ORDER = [(2, 4), (5, 6)], [1, 0]  # half-open; GLM: the second span first
 MODELS = "bert", "gpt", "prefix", "unilm", "t5", "glm"
 FAMILY = {model: explain(words, SPANS, ORDER, model=model) for model in MODELS}
 
 for model, d in FAMILY.items():
-    print(f"{model:7}", *(f"{token:5}" for token in d.tokens))
-    print("learns ", *(f"{target or '.':5}" for target in d.targets), "\n")
+    print(f"{model:7}", *(pad_right(token, 5) for token in d.tokens))
+    print("learns ", *(pad_right(target or ".", 5) for target in d.targets), "\n")
 
 
 # %% [markdown]
@@ -236,24 +191,8 @@ LOOPS = {
 for model, sees in LOOPS.items():
     assert (grid(len(words), sees) == FAMILY[model].mask).all()
 
-# %% picture
-fig, axes = plt.subplots(1, 4, figsize=(7, 2.25), layout="constrained")
-T = len(words)
-for ax, A, name in zip(axes, (0, 2, 4, 7), ("GPT", "prefix LM", "prefix LM", "BERT"), strict=True):
-    mask = GLMMask.packed([T], [A]).dense().numpy()
-    for i, j in product(range(T), repeat=2):
-        kind = "AA" if i < A and j < A else "BA" if j < A else "BS"
-        colour = KINDS[kind].light if mask[i, j] else THEMES["light"]["faint"]
-        ax.add_patch(plt.Rectangle((j, i), 1, 1, facecolor=colour, edgecolor="white"))
-    ax.plot((A, A), (0, T), color="black", lw=1.5)
-    ax.text(A, T + 0.95, f"A = {A}", ha="center", fontsize=9)
-    ax.set_title(name, fontsize=10)
-    ax.set(xlim=(-0.6, T + 0.6), ylim=(T + 1.2, -0.1), aspect="equal")
-    ax.axis("off")
-fig.alt_text = (
-    "Four masks of seven tokens. With A = 0 only the triangle of GPT is open; with A = 2 and A = 4 the first "
-    "columns are open too, a prefix LM; with A = 7 everything is open, BERT."
-)
+# %%
+fig_moving_line()
 
 
 # %% [markdown]
@@ -289,7 +228,7 @@ Explorer(FAMILY["glm"], (7, 6))
 # %% [markdown] zh 307584
 # ## 每一行真正用得上什么
 #
-# 有的 key 是 `[M]`，里面没有词。预测 *red*、*wine*、*him* 的时候，哪些词看得到？
+# 有的 key 是 `[M]`，里面没有词。预测“牛”“肉”“他”的时候，哪些词看得到？
 # %%
 def in_sight(d):
     """{word that is learned: the words of the text that its row sees}"""
@@ -301,27 +240,8 @@ def in_sight(d):
     return sights
 
 
-# %% picture
-LOOK, BLANKED = THEMES["light"], ("red", "wine", "him")
-fig, ax = plt.subplots(figsize=(7, 6.3), layout="constrained")
-for m, (model, d) in enumerate(FAMILY.items()):
-    for n, asked in enumerate(BLANKED):
-        y, sight = 3.5 * m + n, in_sight(d)[asked]
-        for x, word in enumerate(words):
-            text = "?" if word == asked else word if word in sight else ""
-            kind, seen = KINDS["BS" if word in BLANKED else "BA"], word in sight
-            ax.barh(y, 0.94, 0.9, x, color=kind.light if seen else LOOK["faint"])
-            ink = kind.ink["light"] if seen else LOOK["ink"]
-            ax.text(x + 0.47, y, text, color=ink, ha="center", va="center")
-    ax.text(-0.15, 3.5 * m + 1, model, ha="right", va="center", weight="bold")
-ax.set(xlim=(-1.1, 7), ylim=(20.2, -0.7))
-ax.set_title("what is in sight while ? is predicted", fontsize=11, loc="left")
-ax.axis("off")
-fig.alt_text = (
-    "For each of six models and each blanked word, the words of the text in sight. BERT sees we, "
-    "drank, with and today; GPT only what comes before; GLM the kept words on both sides and the "
-    "answers given before."
-)
+# %%
+fig_sights(words, {model: in_sight(d) for model, d in FAMILY.items()})
 
 
 # %% [markdown]
@@ -333,28 +253,26 @@ fig.alt_text = (
 # Does a word see the right side, and the earlier words of its own blank? And is the length hidden, so that
 # *water* and *red wine* have the same input?
 # %% [markdown] zh 858e7a
-# 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写 *red* 之前已经看到了 *him*，
+# 蓝色是原文中保留的词，橙色是已经写出来的词。GLM 在写“牛”之前已经看到了“他”，
 # 因为片段的顺序是打乱的；T5 则永远从左到右。
 #
 # ## 各家做不到什么
 #
-# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是 *water* 还是 *red wine*，
+# 能看到右边的词吗？能看到同一个空里前面的词吗？空的长度保密吗，也就是说，要填的是“鱼”还是“牛肉”，
 # 输入一样吗？
 # %% exact
 def before_the_answer(filling, model):
     """What stands in front of the model before the first word of a filling is known."""
-    answer = filling.split()
-    text = ["we", "drank", *answer, "with", "him", "today"]
-    d = explain(text, [(2, 2 + len(answer))], [0], model=model)
-    return list(takewhile(lambda token: token not in answer, d.tokens))
+    d = explain([*BEGIN, *filling, *CORPUS[0][1]], [(2, 2 + len(filling))], [0], model=model)
+    return list(takewhile(lambda token: token not in filling, d.tokens))
 
 
 QUESTIONS = "right side", "own blank", "any length", "rows that learn"
 print(f"{'':7}", *(f"{q:>15}" for q in QUESTIONS))
 for model, d in FAMILY.items():
-    sight = in_sight(d)
-    right, own = "today" in sight["red"], "red" in sight["wine"]
-    secret = before_the_answer("water", model) == before_the_answer("red wine", model)
+    sight, (a, b) = in_sight(d), first
+    right, own = words[-1] in sight[a], a in sight[b]
+    secret = before_the_answer(short, model) == before_the_answer(first, model)
     cells = ["yes" if yes else "no" for yes in (right, own, secret)]
     cells.append(f"{sum(t != '' for t in d.targets)} of {len(d)}")
     print(f"{model:7}", *(f"{t:>15}" for t in cells))
@@ -379,8 +297,8 @@ for model, d in FAMILY.items():
 # %% exact
 for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "token")):
     d = explain(words, [span], [0], objective)
-    print(f"{name:6}", *(f"{token:5}" for token in d.tokens))
-    print("learns", *(f"{target or '.':5}" for target in d.targets))
+    print(f"{name:6}", *(pad_right(token, 5) for token in d.tokens))
+    print("learns", *(pad_right(target or ".", 5) for target in d.targets))
     print("keys  ", *(f"{keys_of_row(i, d.part_a_len):<5}" for i in range(len(d))), "\n")
     assert name == "BERT" or (d.mask == np.tri(len(d), dtype=bool)).all()  # the triangle of GPT
 
@@ -395,22 +313,12 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # %% [markdown] zh e54a72
 # ## 换成训练好的网络
 #
-# 前面都是数出来的。现在来真的：三个形状相同的网络（134,016 个权重）读过同一个
+# 前面都是数出来的。现在来真的（这些网络读的是英文，所以下面的例子也是英文）：
+# 三个形状相同的网络（134,016 个权重）读过同一个
 # [小世界](../minglm/data/toy.py)，一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm 一起发布。
 # 在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
 # 下面三句话训练时都没出现过。每个答案的概率是多少？（GPT 和 BERT 事先知道答案的长度，
 # GLM 还得自己决定在哪里结束。）
-# %% setup
-ASKED = {
-    "The [MASK] lives on the farm and eats mice.": ["cat", "cow", "pig", "fox", "otter"],
-    "The fox lives in the forest and eats [MASK].": [
-        f"{a} {b}" for a in ("red", "white") for b in ("berries", "mushrooms")
-    ],
-    "The mouse lives [MASK] and eats seeds.": [
-        f"{a} the {b}" for a, b in product(("on", "in"), ("farm", "forest"))
-    ],
-}
-
 # %%
 SIBLINGS, tokenizer = read_siblings()  # {"glm": a GLM, "gpt": ..., "bert": ...}
 
@@ -434,22 +342,8 @@ for text, ways in trained.items():
     for family, p in ways.items():
         print(f"    {family:5}", *(f"{a} {x:.2f}  " for a, x in zip(ASKED[text], p, strict=True)))
 
-# %% picture
-fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.3), sharey=True, layout="constrained")
-for ax, (text, ways) in zip(axes, trained.items(), strict=True):
-    for n, (family, kind) in enumerate(zip(ways, ("BE", "BA", "AA"), strict=True)):
-        at = np.arange(len(ASKED[text])) + 0.27 * (n - 1)
-        ax.bar(at, ways[family], 0.25, label=family.upper(), color=KINDS[kind].light)
-    ax.set_title(text.replace(" lives", "\nlives").replace(" and", "\nand"), fontsize=9)
-    ax.set_xticks(range(len(ASKED[text])), [a.replace(" ", "\n") for a in ASKED[text]], fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("probability")
-axes[0].legend(frameon=False, fontsize=9)
-fig.alt_text = (
-    "Probabilities that three trained networks give to answers. The animal that eats mice: GLM and BERT are "
-    "sure of the cat, GPT is not. The fox's food and the mouse's home: GLM and GPT share their probability "
-    "between the two right answers, BERT also gives some to wrong pairs such as red mushrooms."
-)
+# %%
+fig_trained(trained)
 
 
 # %% [markdown]
@@ -482,19 +376,6 @@ fig.alt_text = (
 #
 # **1. 一个整数。** 文本有 7 个 token，前 3 个是提示。`A` 取多少，规则就分别成为 `"bert"`、`"gpt"` 和这个
 # `"prefix"` LM？用一个 dict 回答。（其中一个有两个正确答案，为什么？）
-# %% check
-def check_one_integer(answer):
-    assert isinstance(answer, dict), "the answer is a dict, such as {'bert': 1, 'gpt': 2, 'prefix': 3}"
-    rules = LOOPS | {"prefix": lambda i, j: j < 3 or j <= i}
-    for model, rule in rules.items():
-        assert model in answer, f"your dict has no key {model!r}"
-        mask = GLMMask.packed([7], [answer[model]]).dense().numpy()
-        wrong = np.argwhere(mask != grid(7, rule))
-        where = f"{model}: with A = {answer[model]} the first wrong cell [row, key] is"
-        assert not len(wrong), f"{where} {wrong[0].tolist()}"
-    print("✓ check_one_integer: one integer is the whole mask. (GPT: 0 or 1, as row 0 sees itself anyway.)")
-
-
 # %%
 # check_one_integer({"bert": ..., "gpt": ..., "prefix": ...})
 
@@ -505,22 +386,8 @@ def check_one_integer(answer):
 # %% [markdown] zh 93bae1
 # **2. BERT 什么时候是对的？** 找一组由两个词组成的填法，其中第一个词至少有两种，第二个词也至少有两种，
 # 使得两个词各自单独预测时，每种填法的概率都与逐个预测时相同。
-# %% check
-def check_independent(fillings):
-    assert fillings, "the answer is a list of fillings"
-    rows = [filling.split() for filling in fillings]
-    assert all(len(row) == 2 for row in rows), "every filling must have two words"
-    firsts, seconds = Counter(row[0] for row in rows), Counter(row[1] for row in rows)
-    assert len(firsts) > 1 and len(seconds) > 1, "at least two first and two second words, please"
-    for a, b in product(firsts, seconds):
-        alone = Fraction(firsts[a] * seconds[b], len(rows) ** 2)
-        chain = one_by_one(f"{a} {b}", [[*row, "[E]"] for row in rows])
-        assert alone == chain, f"{a} {b}: {alone} with each word alone, {chain} one by one"
-    print(f"✓ check_independent: {len(firsts) * len(seconds)} fillings, no difference")
-
-
 # %%
-# check_independent(["red wine", ...])
+# check_independent([FILLINGS[0], ...])
 
 
 # %% [markdown]
@@ -531,23 +398,6 @@ def check_independent(fillings):
 # **3. 一个空的代价。** 写出 `learned(model, text_len, lengths)`：
 # 在 `text_len` 个 token 的文本里挖出这些长度的空，有多少行带有标签？模型为 `"bert"`、`"gpt"`、`"t5"`、
 # `"glm"`。看前面打印出的那些行就够了。
-# %% check
-def check_learned(learned):
-    for lengths in ([1], [3], [2, 1], [1, 1, 4]):
-        spans, start = [], 1
-        for n in lengths:
-            spans.append((start, start + n))
-            start += n + 1
-        text = [f"x{i}" for i in range(start + 2)]
-        for model in ("bert", "gpt", "t5", "glm"):
-            d = explain(text, spans, range(len(spans)), model=model)
-            right, got = [t for t in d.targets if t], learned(model, len(text), lengths)
-            assert got is not None, "learned returned None: did you forget `return`?"
-            where = f"{model}, {len(text)} tokens, blanks {lengths}"
-            assert got == len(right), f"{where}: you say {got}, but the targets are {' '.join(right)}"
-    print("✓ check_learned: 16 samples")
-
-
 # %%
 def learned(model, text_len, lengths): ...  # your answer
 
@@ -564,6 +414,6 @@ def learned(model, text_len, lengths): ...  # your answer
 # ## 接着读
 #
 # - [`minglm/mask.py`](../minglm/mask.py)：`keys_of_row`，旁边还有 `GLMMask.bert`、`.gpt`、`.prefix`。
-# - `minglm show "we drank red wine with him today" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打
-#   印出来。
+# - `minglm show "我们 点了 牛 肉 和 他 分享" --spans 2:4,5:6 --order 2,1 --compare all`：把它们并排打印
+#   出来。
 # - 下一章：[动手算注意力](06_attention_by_hand.zh.md)。

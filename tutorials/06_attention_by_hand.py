@@ -19,14 +19,14 @@
 #   可以看前 $\max(A, i + 1)$ 个键， $A$ 是 Part A 的长度。）
 # %% imports
 import math
-import os
 
 import numpy as np
 import torch
 
 from minglm import GLMMask, explain, masked_attention
 from minglm.attention import BACKENDS
-from minglm.course.chapters.attention_by_hand import (  # noqa: F401
+from minglm.course.chapters import FAST
+from minglm.course.chapters.attention_by_hand import (
     check_foot_of_the_wall,
     check_weights_of,
     check_weights_of_sat,
@@ -40,7 +40,6 @@ from minglm.course.chapters.attention_by_hand import (  # noqa: F401
 )
 from minglm.viz import Explorer
 
-FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # matrices this small are done before a second thread wakes up
 
 # %% [markdown]

@@ -26,14 +26,14 @@
 # %% imports
 import copy
 import math
-import os
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from minglm import GLM, GLMConfig, Tokenizer, build_example, explain, keys_of_row, masked_attention, pack
-from minglm.course.chapters.the_model import (  # noqa: F401
+from minglm.course.chapters import FAST
+from minglm.course.chapters.the_model import (
     PROVERBS,
     check_key_rows,
     check_post_ln,
@@ -49,7 +49,6 @@ from minglm.model_config import num_parameters
 from minglm.train.presets import PRESETS
 from minglm.viz import Explorer
 
-FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
 
 # %% [markdown]

@@ -18,14 +18,14 @@
 # - **预备知识**：[第 01 章](01_breaking_a_text.zh.md)的预训练目标，[第 07 章](07_the_model.zh.md)的模型。
 # %% imports
 import copy
-import os
 
 import numpy as np
 import torch
 
 from minglm import GLM, explain, pack
 from minglm.batch import micro_batches
-from minglm.course.chapters.full_pretraining import (  # noqa: F401
+from minglm.course.chapters import FAST
+from minglm.course.chapters.full_pretraining import (
     SmallRuns,
     check_batch_loss,
     check_warm,
@@ -42,7 +42,6 @@ from minglm.train.config import resolve
 from minglm.viz import Explorer
 
 torch.set_num_threads(1)  # these models are too small to share
-FAST = os.environ.get("MINGLM_FAST") == "1"
 
 # %% [markdown]
 # ## What a mixture teaches

@@ -16,14 +16,14 @@
 # - **预备知识**：第 [02](02_two_positions.zh.md) 到 [04](04_filling_by_hand.zh.md) 章。
 # %% imports
 import math
-import os
 from copy import deepcopy
 
 import torch
 
 from minglm import GLMMask, build_example, explain, pack
 from minglm.compare.rivals import LinearHead
-from minglm.course.chapters.filling_writing_classifying import (  # noqa: F401
+from minglm.course.chapters import FAST
+from minglm.course.chapters.filling_writing_classifying import (
     check_label_probabilities,
     check_rows_read,
     check_temperature,
@@ -45,7 +45,6 @@ from minglm.use.tasks import TextToText, read_task
 from minglm.viz import Explorer
 from minglm.viz.figures import draw
 
-FAST = os.environ.get("MINGLM_FAST") == "1"
 torch.set_num_threads(1)
 
 # %%

@@ -46,20 +46,24 @@ import math
 import tempfile
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
 
 import minglm
-from minglm import GLM, GLMConfig, GLMMask, MinglmError, Rng, Tokenizer, build_example, explain
+from minglm import GLM, GLMConfig, MinglmError, Rng, Tokenizer, build_example, explain
+from minglm.course.chapters.beyond import (
+    check_join_qkv,
+    check_rotary_2d,
+    fig_later_masks,
+    fig_later_positions,
+    fig_ranks,
+    fig_rows_read,
+    fig_scores,
+    fig_turned,
+)
 from minglm.original.weights import original_name
 from minglm.viz import Explorer
-from minglm.viz.figures.canvas import Canvas, span_look
-from minglm.viz.figures.grid import cells
-from minglm.viz.palette import KINDS
 
 torch.set_num_threads(1)  # models as small as these gain nothing from a second thread
-BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 
 # %% [markdown]
 # - **GLM-130B**: 30 % of the tokens train `[MASK]` with Poisson(3) spans, 70 % `[gMASK]` with a span to the
@@ -93,25 +97,11 @@ BLUE, SAND, RED = (KINDS[kind].light for kind in ("AA", "BE", "BS"))
 #
 # 它们的代码造出一个矩阵：对角线及以下全是 1；ChatGLM2 之前，`sop` 左边的各列也
 # 全是 1 [2, 5, 8, 9, 10]。一个整数就够了：
-# %% picture
+# %%
 words = "x1 x2 x3 x4 x5 x6".split()
+late = explain([*words, "x7"], [(4, 7)], [0], "document")
 chat = explain(["[gM]", "[S]", *words], [], [], model="gpt")  # how a prompt of ChatGLM2 begins
-canvas, side = Canvas("light", 680), 30
-for x, title, d in (
-    (50, "GLM-130B, ChatGLM-6B", explain([*words, "x7"], [(4, 7)], [0], "document")),
-    (400, "from ChatGLM2 on", chat),
-):
-    T, A = len(d), d.part_a_len
-    row, column = np.indices((T, T))
-    theirs = (column <= row) | (column < A)
-    assert (theirs == GLMMask.packed([T], [A]).dense().numpy()).all() and (theirs == d.mask).all()
-    canvas.text(x, 14, title, bold=True, ha="left")
-    canvas.text(x + T * side / 2, 70 + T * side, f"A = {A}", bold=True)
-    for i, token in enumerate(d.tokens):
-        canvas.text(x + (i + 0.5) * side, 40, token)
-        canvas.text(x - 8, 53 + (i + 0.5) * side, token, ha="right")
-    cells(canvas, d.kind, x, 53, side)
-canvas.finish(324, "Two masks of eight rows. A = 5: rows see five keys or more; A = 0: only those before.")
+fig_later_masks({"GLM-130B, ChatGLM-6B": late, "from ChatGLM2 on": chat})
 
 # %%
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3))  # with A = 0, this is shut
@@ -122,22 +112,8 @@ Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(3, 6)], [0], "document"), (1, 3)
 # %% [markdown] zh 7b036a
 # 为什么不要 Part A 了？对话里，Part A 就是之前说过的所有话：每说一轮它就变长，每一行都得重读，而且训练时每
 # 一轮都要单独做成一个样本。 $A = 0$ 时，读过的行不再变 [7]。四轮，每轮 5 个 token：
-# %% picture
-ends = [5, 10, 15, 20]
-canvas = Canvas("light", 700)
-for x, title, again in ((62, "history = Part A", True), (410, "A = 0", False)):
-    total = sum(ends) if again else ends[-1]
-    canvas.text(x, 14, title, bold=True, ha="left")
-    canvas.text(x + 279, 14, f"{total} rows", ha="right")
-    for turn, end in enumerate(ends):
-        canvas.text(x - 8, 38 + 20 * turn, f"turn {turn + 1}", ha="right")
-        for i in range(0 if again else end - 5, end):
-            fill = BLUE if i >= end - 5 else SAND
-            canvas.rectangle(x + 14 * i, 30 + 20 * turn, 12, 16, fill=fill)
-for x, colour, meaning in ((62, BLUE, "read for the first time"), (410, SAND, "read again")):
-    canvas.rectangle(x, 122, 12, 16, fill=colour)
-    canvas.text(x + 20, 130, meaning, ha="left")
-canvas.finish(148, "Rows read in four turns: 5, 10, 15, 20 if the history is Part A; 5 each time with A = 0.")
+# %%
+fig_rows_read()
 
 # %% [markdown]
 # ## Later positions
@@ -148,29 +124,9 @@ canvas.finish(148, "Rows read in four turns: 5, 10, 15, 20 if the history is Par
 # ## 后来的位置
 #
 # 一个短空，一段续写，还有 ChatGLM2 的提示词（按我们的规则，就是一个前面什么都没有的空）[2, 5, 8]：
-# %% picture
-short = explain(words, [(2, 4)], [0])
-long = explain(words, [(3, 6)], [0], "document")
-canvas, y = Canvas("light", 680), 6
-for d, rules in (
-    (short, ("GLM, ChatGLM-6B", "block position", "GLM-130B")),
-    (long, ("GLM, ChatGLM-6B", "block position", "GLM-130B")),
-    (chat, ("ChatGLM2-6B",)),
-):
-    for i, token in enumerate(d.tokens):
-        canvas.chip(150 + 58 * i, y, 52, 22, token, span=int(d.span_id[i]) if d is not chat else -1)
-    y += 24
-    for rule in rules:
-        runs_on = d is chat or d is long and rule == "GLM-130B"
-        values = d.block_position_ids if rule == "block position" else d.position_ids
-        values = np.arange(len(d)) if runs_on else values
-        canvas.text(142, y + 9, rule, ha="right", bold=rule != "block position")
-        for i, value in enumerate(values.tolist()):
-            colour = span_look(0)[0] if i >= d.part_a_len and d is not chat else None
-            canvas.text(176 + 58 * i, y + 9, str(value), bold=bool(colour), colour=colour)
-        y += 20
-    y += 14
-canvas.finish(y, "GLM and ChatGLM-6B number blanks twice, GLM-130B once; ChatGLM2 counts 0 to 7.")
+# %%
+short, long = explain(words, [(2, 4)], [0]), explain(words, [(3, 6)], [0], "document")
+fig_later_positions(short, long, chat)
 
 
 # %% [markdown]
@@ -195,20 +151,7 @@ def turn(x, positions, theta):
     return turned
 
 
-# %% picture
-q = k = torch.tensor([[1.0, 0.0]])
-thirty = torch.tensor([math.pi / 6])
-fig, axes = plt.subplots(1, 3, figsize=(6.6, 1.9), layout="constrained")
-for ax, (i, j) in zip(axes, ((0, 2), (1, 3), (5, 7)), strict=True):
-    turned = turn(q, [i], thirty)[0], turn(k, [j], thirty)[0]
-    ax.add_patch(plt.Circle((0, 0), 1, fill=False, ec="#DDDDDD"))
-    for (x, y), name, colour in zip(turned, (f"q at {i}", f"k at {j}"), (BLUE, RED), strict=True):
-        ax.annotate("", (x, y), (0, 0), arrowprops=dict(arrowstyle="-|>", color=colour, lw=2))
-        ax.text(1.45 * x, 1.25 * y, name, ha="center", va="center", color=colour)
-    ax.set(xlim=(-1.9, 1.9), ylim=(-1.1, 1.4), aspect="equal")
-    ax.set_title(f"q · k = {float(turned[0] @ turned[1]):.2f}", fontsize=11)
-    ax.axis("off")
-fig.alt_text = "Queries and keys two positions apart: always 60 degrees between them, their product 0.5."
+fig_turned(turn)
 
 # %%
 T, D = 24, 16
@@ -220,13 +163,7 @@ added = (q + torch.randn(T, D)) @ (k + torch.randn(T, D)).T / math.sqrt(D)
 for distance in range(-T + 1, T):
     assert rotary.diagonal(distance).std(correction=0) < 1e-5
 
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.6), sharey=True, layout="constrained")
-for ax, scores, title in ((axes[0], added, "random tables, added"), (axes[1], rotary, "rotary")):
-    ax.imshow(scores, cmap="cividis")
-    ax.set(title=title, xlabel="position of the key")
-axes[0].set_ylabel("position of the query")
-fig.alt_text = "Scores of two tokens at all positions: rotary ones are equal along each diagonal."
+fig_scores(added, rotary)
 
 # %% [markdown]
 # The same two tokens at all positions. Tables have to learn distance, and they end; rotary scores have it
@@ -310,23 +247,8 @@ for rank in range(2):
     rows = share("query_key_value", torch.arange(12), rank, 2)
     print(f"rank {rank} holds", *(labels[row] for row in rows))
 
-# %% picture
-fig, ax = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
-left, two = 0, plt.matplotlib.colors.ListedColormap([SAND, BLUE])
-for key in ("attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"):
-    name = f"transformer.layers.0.{key}.weight"
-    rows, columns = weights[name].shape
-    entries = torch.arange(rows * columns).view(rows, columns)
-    on_rank_0 = torch.isin(entries, share(name, entries, 0, 2))
-    ax.imshow(on_rank_0, cmap=two, interpolation="none", extent=(left, left + columns, -rows, 0))
-    words = key.replace(".", "\n") + f"\n{rows} x {columns}"
-    ax.text(left + columns / 2, 12, words, ha="center", fontsize=9)
-    left += columns + 85
-ax.set(xlim=(-50, left - 40), ylim=(-520, 150))
-ax.text(700, -310, "dark: on rank 0", fontsize=10)
-ax.text(700, -360, "light: on rank 1", fontsize=10)
-ax.axis("off")
-fig.alt_text = "Rank 0 has the upper half of Q, K, V and h_to_4h, the left half of the other two."
+# %%
+fig_ranks(weights, share)
 
 # %% [markdown]
 # One file per rank:
@@ -394,27 +316,6 @@ for source in (no_tables, folder / "trap.pt"):
 # **1. ★★★** ChatGLM-6B 把每个头的前一半按位置旋转，后一半按片段内位置旋转 [5]，每一半有自己
 # 的 `theta`，各 $D / 4$ 个角度： $10000^{-2j / (D/2)}$ 。写
 # 出 `rotary_2d(x, position_ids, block_position_ids)`， $x$ 的形状是 $(T, D)$ ，配对方式同 `turn`。
-# %% check
-def check_rotary_2d(rotary_2d):
-    torch.manual_seed(2)
-    q, k = torch.randn(1, 8).expand(5, 8), torch.randn(1, 8).expand(5, 8)
-    ids = torch.tensor([0, 1, 2, 2, 2]), torch.tensor([0, 0, 0, 1, 2])
-    a, b = rotary_2d(q, *ids), rotary_2d(k, *ids)
-    assert a is not None, "rotary_2d returned None: did you forget `return`?"
-    assert a.shape == q.shape, f"the result has shape {tuple(a.shape)}, not {tuple(q.shape)}"
-    assert torch.allclose(a[0], q[0], atol=1e-6), "at positions 0 and 0 nothing is turned"
-    assert torch.allclose(a.norm(dim=1), q.norm(dim=1), atol=1e-5), "turning keeps lengths"
-    moved = [(a[i] != a[j]).nonzero().flatten().tolist() for i, j in ((0, 1), (2, 3))]
-    assert moved[0] == [0, 1, 2, 3], f"the position alone moves columns {moved[0]}"
-    assert moved[1] == [4, 5, 6, 7], f"the block position alone moves columns {moved[1]}"
-    for rows, half in (((0, 1), slice(0, 4)), ((2, 3), slice(4, 8))):  # one step of one position
-        pairs = torch.view_as_complex(a[list(rows), half].unflatten(1, (2, 2)).contiguous())
-        angles = (pairs[1] / pairs[0]).angle().tolist()
-        assert np.allclose(angles, (1, 0.01), atol=1e-4), f"one step turns the pairs by {angles}"
-    assert torch.allclose(a[3] @ b[2], a[4] @ b[3], atol=1e-5), "scores must depend on distances only"
-    print("✓ check_rotary_2d: both halves turn, by their own positions")
-
-
 # %%
 def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 
@@ -427,18 +328,6 @@ def rotary_2d(x, position_ids, block_position_ids): ...  # your answer
 # of tensors).
 # %% [markdown] zh ca3376
 # **2. ★★** 写出 `join_qkv(pieces)`：由所有 rank 的那几块（一个张量列表）拼回完整的 `query_key_value` 矩阵。
-# %% check
-def check_join_qkv(join_qkv):
-    for C, ranks in ((4, 1), (4, 2), (12, 3), (8, 4)):
-        whole = torch.randn(3 * C, C)
-        joined = join_qkv([share("query_key_value", whole, rank, ranks) for rank in range(ranks)])
-        assert joined is not None, "join_qkv returned None: did you forget `return`?"
-        assert joined.shape == whole.shape, f"{ranks} ranks: the result has shape {tuple(joined.shape)}"
-        wrong = (joined != whole).any(1).nonzero().flatten().tolist()
-        assert not wrong, f"C={C}, {ranks} ranks: rows {wrong} are not where they were"
-    print("✓ check_join_qkv: 1 to 4 ranks")
-
-
 # %%
 def join_qkv(pieces): ...  # your answer
 

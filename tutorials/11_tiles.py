@@ -11,23 +11,24 @@
 #   mask in one line, if you came for kernels: row $i$ sees the first $\max(A, i + 1)$ keys; $A$, the length
 #   of Part A, belongs to the sample. $A = 0$ is the causal mask, $A = T$ is no mask.
 # %% imports
-import os
 import tracemalloc
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
 from minglm import GLMMask, explain, keys_of_row, masked_attention
+from minglm.course.chapters import FAST
+from minglm.course.chapters.tiles import (
+    check_first_row,
+    check_merge,
+    check_tiles,
+    fig_band,
+    fig_running_softmax,
+    fig_walks,
+    fig_work,
+)
 from minglm.viz import Explorer
 from minglm.viz.figures import fig_tiles
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.figures.tiles import tile_facts
-from minglm.viz.palette import KINDS, THEMES
-
-FAST = os.environ.get("MINGLM_FAST") == "1"
-BLUE, LIGHT, FAINT = KINDS["AA"].light, KINDS["BA"].light, THEMES["light"]["faint"]
-AMBER = KINDS["BE"].light
 
 # %% [markdown]
 # ## A softmax that has not seen everything yet
@@ -57,27 +58,8 @@ print(f"output o / l = {o / ell:.2f}   and e^lse = e^m l = {np.exp(m) * ell:.2f}
 # %% [markdown]
 # The row's *log-sum-exp*, $\mathrm{lse} = m + \log l$, is all that the backward pass needs of the softmax. A
 # longer row: tiles 1 and 3 bring a larger score, and everything before shrinks.
-# %% picture
-row = np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56])
-fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7, 2.4), layout="constrained")
-for t, ax in enumerate(axes):
-    seen = row[: 4 * t + 4]
-    bars = np.exp(seen - seen.max())
-    ax.bar(range(len(seen)), bars, color=[LIGHT] * 4 * t + [BLUE] * 4)
-    ax.set(
-        xlim=(-0.8, 15.8),
-        xticks=(0, 4, 8, 12),
-        xlabel="key",
-        ylim=(0, 1.15),
-        title=f"tile {t}: l = {bars.sum():.2f}",
-    )
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.axvspan(4 * t + 3.5, 15.8, color=FAINT, zorder=0)
-axes[0].set_ylabel("exp(score - m)")
-fig.alt_text = (
-    "Four panels, one a tile of four keys: the weights so far in units of the largest. "
-    "Tiles 1 and 3 bring a larger score, and all earlier bars shrink by one factor."
-)
+# %%
+fig_running_softmax(np.log([3, 9, 7, 8, 20, 1, 3, 1, 5, 16, 6, 11, 1, 9, 3, 56]))
 
 
 # %% [markdown]
@@ -120,32 +102,8 @@ print(f"{asked} tiles, the same answer from their corners as from every pair")
 # %% [markdown]
 # ## Forward, tile by tile
 # As in `csrc/cpu/tiled.cpp`: own some rows, go along their keys. One tile of scores, `s`, exists at a time.
-# %% picture
-canvas, (i0, i1), now, cell, x, y = Canvas("light", 640), (12, 16), 8, 16, 130, 56
-looks = {"done": LIGHT, "now": BLUE, "next": FAINT, "empty": "none"}
-for top in range(0, T, SIDE):
-    for j0 in range(0, T, SIDE):
-        visited = kind(top, top + SIDE, j0, j0 + SIDE, A) != "empty"
-        state = ("done" if j0 < now else "now" if j0 == now else "next") if visited else "empty"
-        fill = looks[state] if top == i0 else "none"
-        how = dict(fill=fill, edge=THEMES["light"]["grid"], width=1.2)
-        canvas.rectangle(x + j0 * cell, y + top * cell / 2, SIDE * cell, SIDE * cell / 2, **how)
-        if top == i0:
-            mid = x + (j0 + SIDE / 2) * cell, y + (i0 + SIDE / 2) * cell / 2
-            words = {"done": "gone", "now": "s", "next": "later", "empty": "skipped"}[state]
-            canvas.text(*mid, words, colour="white" if state == "now" else None, bold=state == "now")
-middle, band = y + (i0 + SIDE / 2) * cell / 2, dict(fill=AMBER)
-canvas.rectangle(x - 44, y + i0 * cell / 2, 38, SIDE * cell / 2, **band)
-canvas.text(x - 25, middle, "q")
-canvas.rectangle(x + now * cell, y - 40, SIDE * cell, 34, **band)
-canvas.text(x + (now + SIDE / 2) * cell, y - 23, "k, v")
-canvas.rectangle(x + T * cell + 6, y + i0 * cell / 2, 60, SIDE * cell / 2, **band)
-canvas.text(x + T * cell + 36, middle, "m, l, o")
-canvas.text(x - 50, middle, "these rows", ha="right")
-canvas.finish(
-    y + T * cell / 2 + 10,
-    "A band of rows goes along its keys: two tiles are gone, one is s, one comes later, two are skipped.",
-)
+# %%
+fig_band(T, A, SIDE)
 
 
 # %%
@@ -244,29 +202,8 @@ print(f"{len(visits)} tiles forward, the same {len(visits_back)} backward")
 
 # %% [markdown]
 # The same tiles in two orders. Neighbours of one colour have one owner:
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained")
-for ax, walk, owner in zip(axes, (visits, visits_back), (0, 2), strict=True):
-    for n, tile in enumerate(walk):
-        i0, i1, j0, j1 = tile
-        even = tile[owner] // SIDE % 2 == 0
-        ax.fill((j0, j1, j1, j0), (i0, i0, i1, i1), fc=BLUE if even else LIGHT, ec="white", lw=2)
-        ax.text(j0 + SIDE / 2, i0 + SIDE / 2, n, ha="center", va="center", color="white" if even else "black")
-    ax.set(
-        xlim=(0, T),
-        ylim=(T, 0),
-        aspect="equal",
-        xlabel="keys",
-        xticks=range(0, T + 1, SIDE),
-        yticks=range(0, T + 1, SIDE),
-    )
-axes[0].set_title("forward: rows own m, l, o")
-axes[1].set_title("backward: keys own dK, dV")
-axes[0].set_ylabel("rows")
-fig.alt_text = (
-    "The visited tiles of a mask with 24 rows and a Part A of 10, twice: forward they "
-    "are numbered along the rows, backward down the columns; empty ones have none."
-)
+# %%
+fig_walks(visits, visits_back, SIDE)
 
 
 # %% [markdown]
@@ -317,38 +254,8 @@ for name, run in (
 # ## The work that is saved
 # Pairs of a row and a key, for a sample of 512 tokens. Small tiles follow the edge of the mask more closely;
 # large ones use what they load more often.
-# %% picture
-T, lens = 512, (0, 128, 256, 384, 512)
-fig, axes = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True, layout="constrained")
-for ax, (rows, keys) in zip(axes, ((32, 64), (128, 128)), strict=True):
-    for n, part_a_len in enumerate(lens):
-        visits = []
-        _, number, pairs, _ = tile_facts(GLMMask.packed([T], [part_a_len]), rows, keys)
-        forward(*np.zeros((3, T, 1)), part_a_len, rows, keys, visits)
-        assert len(visits) == number["full"] + number["partial"]
-        seen, visited = pairs["seen"] / T**2, pairs["visited"] / T**2
-        ax.bar(n, seen, color=BLUE)
-        ax.bar(n, visited - seen, bottom=seen, color=AMBER)
-        ax.bar(n, 1 - visited, bottom=visited, color=FAINT, ec=THEMES["light"]["grid"])
-        ax.text(
-            n, min(visited + 0.02, 0.97), f"{visited:.0%}", ha="center", va="bottom" if visited < 1 else "top"
-        )
-    ax.set(xticks=range(len(lens)), xticklabels=lens, ylim=(0, 1.01), yticks=[])
-    ax.set(xlabel="length of Part A", title=f"tiles of {rows} x {keys}")
-    ax.spines[["top", "right", "left"]].set_visible(False)
-axes[1].texts[-1].set_color("white")
-axes[0].texts[-1].set_color("white")
-fig.legend(
-    [plt.Rectangle((0, 0), 1, 1, fc=colour, ec="#DDDDDD") for colour in (BLUE, AMBER, FAINT)],
-    ["seen", "visited in vain", "skipped"],
-    loc="outside upper center",
-    ncols=3,
-    frameon=False,
-)
-fig.alt_text = (
-    "Shares of all pairs. With tiles of 32 x 64, 56 to 100 percent are visited, hardly more than are "
-    "seen; with tiles of 128 x 128, 62 to 100 percent."
-)
+# %%
+fig_work(forward)
 
 
 # %% [markdown]
@@ -362,30 +269,6 @@ fig.alt_text = (
 # ## Exercises
 # **1. ★★ Merge.** Two threads went through different keys of one row; each holds $(m, l, o)$. Write
 # `merge(a, b)`, which returns that of all the keys. One of them may have seen nothing yet: $(-\infty, 0, 0)$.
-# %% check
-def check_merge(merge):
-    rng = np.random.default_rng(1)
-    for n, cut in ((2, 1), (9, 4), (9, 0), (9, 9)):
-        s, v = 5 * rng.normal(size=n) + 400, rng.normal(size=n)
-        parts = []
-        for piece in (slice(0, cut), slice(cut, n)):
-            m = s[piece].max(initial=-np.inf)
-            w = np.exp(s[piece] - m)
-            parts.append((m, w.sum(), w @ v[piece]))
-        for a, b in (parts, parts[::-1]):
-            answer = merge(a, b)
-            assert answer is not None, "merge returned None: did you forget `return`?"
-            m, total, o = answer
-            assert m == s.max(), f"m is {m}, the largest score is {s.max()}"
-            w = np.exp(s - s.max())
-            early = np.isclose(o, w @ v / w.sum()) and not np.isclose(o, w @ v)
-            assert not early, "your o is already divided by l; divide only at the very end"
-            assert np.allclose((total, o), (w.sum(), w @ v)), (
-                f"{n} keys cut at {cut}: l, o = {total:.3g}, {o:.3g}; they are {w.sum():.3g}, {w @ v:.3g}"
-            )
-    print("✓ check_merge: four cuts, in both orders")
-
-
 # %%
 def merge(a, b): ...  # your answer
 
@@ -396,19 +279,6 @@ def merge(a, b): ...  # your answer
 # %% [markdown]
 # **2. ★★ The first row.** From some row on, all rows see key `j`, so `backward` need not ask every tile.
 # Write `first_row(j, part_a_len)`.
-# %% check
-def check_first_row(first_row):
-    for T, part_a_len in ((6, 0), (6, 1), (6, 4), (6, 6)):
-        grid = GLMMask.packed([T], [part_a_len]).dense().numpy()
-        for j in range(T):
-            want = int(grid[:, j].argmax())
-            got = first_row(j, part_a_len)
-            assert got is not None, "first_row returned None: did you forget `return`?"
-            where = f"part_a_len {part_a_len}, key {j}"
-            assert got == want, f"{where}: you say row {got}, but it is row {want}"
-    print("✓ check_first_row: 24 keys")
-
-
 # %%
 def first_row(j, part_a_len): ...  # your answer
 
@@ -419,16 +289,6 @@ def first_row(j, part_a_len): ...  # your answer
 # %% [markdown]
 # **3. ★ Count.** A sample of 512 with a Part A of 256, in tiles of 64 x 64: how many are full, how many
 # partial? Give `[full, partial]`.
-# %% check
-def check_tiles(counts):
-    grid = GLMMask.packed([512], [256]).dense().numpy()
-    tiles = grid.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, -1)
-    full, partial = int(tiles.all(1).sum()), int((tiles.any(1) & ~tiles.all(1)).sum())
-    assert sum(counts) == full + partial, f"{sum(counts)} visited tiles is not right"
-    assert list(counts) == [full, partial], "the sum is right, but not the two numbers"
-    print(f"✓ check_tiles: {full} full, {partial} partial, {64 - full - partial} never visited")
-
-
 # %%
 # check_tiles([..., ...])
 

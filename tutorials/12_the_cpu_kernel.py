@@ -10,58 +10,45 @@
 # - **You need** [chapter 11](11_tiles.md).
 # %% imports
 import math
-import os
 import statistics
-from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import minglm
 from minglm import GLMMask, explain, keys_of_row, masked_attention
-from minglm.attention import backends, kernel_rungs
+from minglm.attention import kernel_rungs
 from minglm.bench import timing
 from minglm.bench.attention import Bench
 from minglm.bench.cases import BOTH, FORWARD, Shape, draw
-from minglm.bench.variants import front_door, sdpa
-from minglm.machine import machine, machine_line
+from minglm.bench.variants import front_door
+from minglm.course.chapters import FAST
+from minglm.course.chapters.the_cpu_kernel import (
+    IDEAS,
+    check_best_tile,
+    check_exp,
+    check_loads_of,
+    fig_ladder,
+    fig_loads,
+    fig_pairs,
+    fig_registers,
+    fig_shares,
+    rungs_here,
+    shares_table,
+    time_shares,
+)
+from minglm.course.sources import source_of
 from minglm.viz import Explorer
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.figures.grid import cells
-from minglm.viz.palette import KINDS
 
-FAST = os.environ.get("MINGLM_FAST") == "1"
-BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
-
-# %% setup
-PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
-CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cpu").is_dir()), None)
-KERNEL, why = next((usable, why) for name, usable, why in backends() if name == "kernel")
-
-print(machine_line(machine()))
-print("kernel:", why)
-for rung in kernel_rungs():
-    where = "not in this build" if not rung["built"] else "this machine cannot run it"
-    serves = [dtype for dtype in ("float32", "bfloat16", "float64") if rung[dtype]]
-    print(f"  {rung['name']:12}", ", ".join(serves) if rung["supported"] else where)
-
+# %%
+print(rungs_here())
 
 # %% [markdown]
 # ## How work is counted
 # Only useful work counts: pairs of a row and a key that it sees. A pair costs $D$ multiply-adds for $q \cdot
 # k$ and $D$ for its share of $P V$, each two operations: $4D$ per pair and head forward, and $14D$ with the
 # five products of backward. With 6 rows, a Part A of 4, one head of width 2:
-# %% picture
-d = explain("x1 x2 x3 x4 x5".split(), [(3, 5)], [0], "document")
-canvas, side = Canvas("light", 480), 26
-for i, seen in enumerate(d.mask.sum(1)):
-    assert seen == keys_of_row(i, 4)
-    canvas.text(30, 14 + (i + 0.5) * side, f"row {i}", colour=canvas.look["soft"])
-    canvas.text(84 + 6 * side, 14 + (i + 0.5) * side, str(seen))
-cells(canvas, d.kind, 62, 14, side)
-canvas.text(110 + 6 * side, 14 + 3 * side, f"useful pairs: {d.mask.sum()} of 36", ha="left", bold=True)
-canvas.finish(28 + 6 * side, "Six rows, a Part A of 4: the rows see 4, 4, 4, 4, 5, 6 keys.")
+# %%
+fig_pairs(explain("x1 x2 x3 x4 x5".split(), [(3, 5)], [0], "document"))
 
 
 # %% exact
@@ -118,20 +105,8 @@ print(f"loops in Python: {loops_rate:.4f} useful GFLOP/s")
 # ## What limits a product
 # A core has 16 or 32 *registers*, each a vector of several numbers, and can start one or two multiply-adds
 # of whole vectors per cycle. A dot product waits for loads; a *tile* of the product uses each number often:
-# %% picture
-canvas, side = Canvas("light", 620), 30
-for x, rows, columns, name in ((70, 1, 1, "a dot product"), (330, 2, 3, "a tile of 2 x 3")):
-    canvas.text(x - 46, 14, name, bold=True, ha="left")
-    for i in range(rows):
-        canvas.rectangle(x - 44, 74 + i * side, side - 4, side - 4, fill=AMBER)
-    for j in range(columns):
-        canvas.rectangle(x + j * side, 36, side - 4, side - 4, fill=LIGHT)
-    for i, j in np.ndindex(rows, columns):
-        canvas.rectangle(x + j * side, 74 + i * side, side - 4, side - 4, fill=BLUE)
-    x += columns * side + 16
-    canvas.text(x, 49, f"loads per step: {rows + columns}", ha="left")
-    canvas.text(x, 87, f"multiply-adds: {rows * columns}", ha="left")
-canvas.finish(142, "A dot product loads 2 numbers for 1 multiply-add, a tile of 2 x 3 loads 5 for 6.")
+# %%
+fig_loads()
 
 
 # %% exact
@@ -161,41 +136,20 @@ for rows, columns in ((1, 1), (2, 3), (4, 4), (6, 12)):
 # %% [markdown]
 # Larger is better until registers run out. The vector rungs take 6 rows and `NV` vectors of `W` numbers; each
 # number of $A$ is copied to all places of one more vector:
-# %% setup
+# %% exact
 for name, W, NV, registers in (("avx2", 8, 2, 16), ("avx512", 16, 4, 32), ("neon", 4, 4, 32)):
     print(
         f"{name:7} 6 x {NV} vectors of {W:2}: {6 * NV + NV + 1} of {registers} registers, "
         f"{6 * NV} vector multiply-adds for {NV} + 6 loads"
     )
 
-# %% picture
-fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")  # avx512
-for n in range(4):
-    ax.barh(range(6), 15.6, left=16 * n, color=BLUE, align="edge")
-    ax.barh(-1.4, 15.6, left=16 * n, color=LIGHT, align="edge")
-ax.barh(range(6), 1.6, left=-3, color=AMBER, align="edge")
-for y, text, back, ink in (
-    (-1, "a row of B: 4 loads", LIGHT, "black"),
-    (2.9, "the tile of the product: 24 registers", BLUE, "white"),
-):
-    ax.text(32, y, text, ha="center", va="center", color=ink, bbox=dict(fc=back, ec="none", pad=2))
-ax.set(ylim=(6, -1.5), yticks=[], xticks=range(0, 65, 16), ylabel="a column of A:\n6 loads")
-ax.spines[:].set_visible(False)
-fig.alt_text = (
-    "A tile of a product in registers, for AVX-512: 6 rows by 4 vectors of 16 numbers; "
-    "above it the row of B, left of it the column of A that one step loads."
-)
+fig_registers()
 
 # %% [markdown]
 # This loop is written once for all instruction sets: `MR` = 6, `NV` and the vector type are known at compile
 # time; `broadcast`, `load` and `dot` are one instruction each.
-# %% setup
-if CSRC:
-    text = (CSRC / "cpu" / "vector.inc").read_text()
-    begin = text.index("// t += A B for `inner` words")
-    print(text[begin : text.index("\n}\n", begin) + 2])
-else:
-    print("csrc/ is not beside this file: csrc/cpu/vector.inc, add_product")
+# %%
+print(source_of("cpu/vector.inc", "// t += A B for `inner` words"))
 
 # %% [markdown]
 # Keys and values were *packed* before, into panels as wide as the tile. Exercise 3 is `exp`.
@@ -209,16 +163,6 @@ else:
 # - *x below*: relative to the rung below; for `scalar`, to the loops in Python, forward alone.
 # - *of GEMM*: share of the rate of PyTorch's own large matrix product.
 # %%
-IDEAS = {
-    "naive": "PyTorch: the whole matrix, mask, softmax",
-    "sdpa": "PyTorch's fused attention",
-    "scalar": "loops in C++, double precision",
-    "tiled": "tiles, online softmax",
-    "avx2": "a tile in registers, vectors of 8",
-    "avx512": "vectors of 16, more registers",
-    "avx512_bf16": "two bfloat16 products in one step",
-    "neon": "a tile in registers, vectors of 4",
-}
 half = one(128, 64) if FAST else one(512, 256)
 rungs = [rung for rung in kernel_rungs() if rung["supported"]]
 bench = Bench(rungs, seconds=0.4 if FAST else 8, patient=True)
@@ -244,76 +188,16 @@ for dtype in ("float32", "bfloat16"):
             f" {step:>8} {row['of_fair']:13.2f}  {IDEAS[name]}"
         )
 
-# %% picture
-names = [name for name in IDEAS if any(name in found for found in rates.values())]
-fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7, 3.2), layout="constrained")
-for ax, (dtype, found) in zip(axes, rates.items(), strict=True):
-    longest = max(gemm[dtype], *found.values())
-    ax.axvline(gemm[dtype], color="black", ls="--", lw=1, zorder=0)
-    ax.text(gemm[dtype], -0.7, "GEMM", ha="center", va="bottom", fontsize=9)
-    for y, name in enumerate(names):
-        rate = found.get(name, 0)
-        ax.barh(y, rate, color=RED if name in ("naive", "sdpa") else BLUE, height=0.7)
-        ax.text(
-            rate + 0.02 * longest,
-            y,
-            f"{rate:.0f}" if rate else f"{dtype} not supported",
-            va="center",
-            fontsize=9,
-            bbox=dict(fc="white", ec="none", pad=1),
-        )
-    ax.set(
-        xlim=(0, 1.2 * longest), ylim=(len(names) - 0.5, -0.6), xlabel="useful GFLOP/s", title=dtype + "\n"
-    )
-    ax.set_yticks(range(len(names)), names)
-    ax.spines[["top", "right"]].set_visible(False)
-best = {dtype: max(found, key=found.get) for dtype, found in rates.items()}
-fig.alt_text = (
-    f"Useful GFLOP/s of every way to compute attention here: fastest are "
-    f"{best['float32']} in float32 and {best['bfloat16']} in bfloat16. A dashed line "
-    "is the rate of a matrix product."
-)
+fig_ladder(rates, gemm)
 
 # %% [markdown]
 # ## Does the mask pay?
 # The same length with more and more Part A; forward only. From 0 (GPT) to 1 (BERT) the useful work doubles,
 # and an ideal method's time with it. (PyTorch's `is_causal=True` serves 0 alone.)
-# %% setup
-T, shares = 256 if FAST else 1024, (0, 0.25, 0.5, 0.75, 1)
-looks = {"naive": ("x", AMBER), "sdpa": ("D", RED)} | ({"kernel": ("o", BLUE)} if KERNEL else {})
-runs, work = {}, []
-for share in shares:
-    case = draw(one(T, int(share * T)), torch.float32)
-    ways = {"naive": front_door(case, "reference"), "sdpa": sdpa(case, "bool", "by sample")}
-    if KERNEL:
-        ways["kernel"] = front_door(case, "kernel")
-    outs = {name: way.gather(*way.forward())[0] for name, way in ways.items()}
-    assert all(torch.allclose(out, outs["naive"], atol=1e-5) for out in outs.values())
-    runs |= {(name, share): way.forward for name, way in ways.items()}
-    work.append(case.shape.pairs)
-taken = timing.alternate(runs, seconds=0.5 if FAST else 15)
-
-# %% picture
-fig, (ax, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
-right.plot(shares, [x / work[0] for x in work], "--", color="black", label="useful work")
-print("Part A " + "".join(f"{share:12.2f}" for share in shares))
-for name, (marker, colour) in looks.items():
-    median = [statistics.median(taken[name, share]) for share in shares]
-    print(f"{name:7}" + "".join(f"{1e3 * seconds:9.2f} ms" for seconds in median))
-    grown = [timing.speedup(taken[name, share], taken[name, 0]).median for share in shares]
-    ax.plot(shares, [1e3 * seconds for seconds in median], marker=marker, color=colour, lw=2, label=name)
-    right.plot(shares, grown, marker=marker, color=colour, lw=2)
-ax.set(ylabel="milliseconds", title="time (lower is faster)")
-right.set(title="relative to Part A = 0")
-right.legend(frameon=False, loc="lower left")
-ax.legend(frameon=False)
-for axis in (ax, right):
-    axis.set(xlabel="Part A as a share of the sample", ylim=(0, None), xticks=shares)
-    axis.spines[["top", "right"]].set_visible(False)
-fig.alt_text = (
-    "Left: milliseconds of a forward pass against the share of Part A, for each method. Right: the same "
-    "relative to each method's own time for GPT, and the number of pairs that are seen."
-)
+# %%
+taken, work = time_shares(T=256 if FAST else 1024, seconds=0.5 if FAST else 15)
+print(shares_table(taken))
+fig_shares(taken, work)
 
 # %% [markdown]
 # ## Threads
@@ -345,17 +229,6 @@ print(f"twice the same bits; threads: {before}, times as fast as one: {times:.2f
 # ## Exercises
 # **1. ★★ Count loads.** Write `loads_of(M, K, N, rows, columns)` without a loop: the numbers that `product`
 # loads for $M \times K$ by $K \times N$, in tiles of `rows` x `columns` that divide $M$ and $N$.
-# %% check
-def check_loads_of(loads_of):
-    for M, K, N, rows, columns in ((4, 3, 6, 1, 1), (4, 3, 6, 2, 3), (12, 12, 12, 6, 12), (6, 5, 8, 3, 4)):
-        want = product(np.ones((M, K)), np.ones((K, N)), rows, columns)[1]
-        got = loads_of(M, K, N, rows, columns)
-        assert got is not None, "loads_of returned None: did you forget `return`?"
-        where = f"{M} x {K} by {K} x {N} in tiles of {rows} x {columns}"
-        assert got == want, f"{where}: you say {got}, but `product` loads {want}"
-    print("✓ check_loads_of: four products")
-
-
 # %%
 def loads_of(M, K, N, rows, columns): ...  # your answer
 
@@ -367,25 +240,6 @@ def loads_of(M, K, N, rows, columns): ...  # your answer
 # **2. ★★ The best tile.** Of all tiles of `rows` x `vectors` that fit into 32 registers (with the `vectors`
 # and the one more that a step loads into), which makes the most multiply-adds per load? Give
 # `(rows, vectors)`.
-# %% check
-def check_best_tile(tile):
-    def registers(rows, vectors):
-        return rows * vectors + vectors + 1
-
-    def per_load(rows, vectors):
-        return rows * vectors / (rows + vectors)
-
-    assert tile is not None, "the answer is a pair: (rows, vectors)"
-    rows, vectors = map(int, tile)
-    used, mine = registers(rows, vectors), per_load(rows, vectors)
-    assert used <= 32, f"{rows} x {vectors} needs {used} registers"
-    best = max(per_load(r, n) for r in range(1, 32) for n in range(1, 32) if registers(r, n) <= 32)
-    assert mine == best, (
-        f"{rows} x {vectors} fits and makes {mine:.2f} multiply-adds per load; another tile makes more"
-    )
-    print(f"✓ check_best_tile: {used} registers, {mine:.2f} multiply-adds per load")
-
-
 # %%
 # check_best_tile((..., ...))
 
@@ -395,18 +249,6 @@ def check_best_tile(tile):
 # `*`, `np.round` and `np.ldexp(y, n)`, which is $y\,2^n$ (with `n.astype(int)`). Hints:
 # $e^x = 2^{x \log_2 e}$; for $|f| \le 1/2$ a few terms of $2^f = \sum_k (f \ln 2)^k / k!$ give an error below
 # $10^{-7}$.
-# %% check
-def check_exp(exp_of):
-    x = np.concatenate([np.random.default_rng(0).uniform(-80, 80, 1000), [0.0, 1.0, -1.0]])
-    with np.errstate(all="ignore"):
-        y = exp_of(x)
-        assert y is not None, "exp_of returned None: did you forget `return`?"
-        off = np.abs(np.asarray(y) * np.exp(-x) - 1)
-    worst = int(np.nan_to_num(off, nan=np.inf).argmax())
-    assert off[worst] < 1e-7, f"exp_of({x[worst]:.4g}) has a relative error of {off[worst]:.1e}"
-    print(f"✓ check_exp: the largest relative error is {off[worst]:.1e}")
-
-
 # %%
 def exp_of(x): ...  # your answer
 

@@ -10,71 +10,35 @@
 # - **After this chapter you can** read a CUDA kernel, say what each barrier is for, and find a missing one.
 # - **You need** [chapter 11](11_tiles.md). A C++ compiler helps; no GPU is needed.
 # %% imports
-import ctypes
 import math
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import minglm
 from minglm import GLMMask, explain, keys_of_row, masked_attention
 from minglm.attention import backends
+from minglm.course.chapters.the_cuda_kernel import (
+    check_holder,
+    check_place,
+    fig_grid,
+    fig_lanes,
+    fig_shuffles,
+    fig_turns,
+    trials,
+)
+from minglm.course.sources import source_of
 from minglm.rng import Rng
 from minglm.viz import Explorer
-from minglm.viz.figures.canvas import Canvas
-from minglm.viz.palette import KINDS
 
-FAST = os.environ.get("MINGLM_FAST") == "1"
-BLUE, LIGHT, AMBER, RED = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
-
-# %% setup
-PLACES = (Path(minglm.__file__).parents[1], Path.cwd(), Path.cwd().parent)
-CSRC = next((place / "csrc" for place in PLACES if (place / "csrc" / "cuda").is_dir()), None)
+# %%
 EMULATED, why = next((usable, why) for name, usable, why in backends() if name == "emulated")
 print("emulator:", why)
 
 # %% [markdown]
 # ## Words
 # Who does what in `forward` of `csrc/cuda/simple.cuh`:
-# %% picture
-canvas, x, y, wide, high = Canvas("light", 760), 16, 44, 208, 22
-for name, left in (("grid: all rows", x), ("block: 16 rows", x + 262), ("warp: 4 rows", x + 524)):
-    canvas.text(left, 20, name, bold=True, ha="left")
-for block in range(4):
-    chosen = block == 1
-    canvas.rectangle(x, y + 2 * high * block, wide, 2 * high - 4, fill=BLUE if chosen else LIGHT)
-    colour = "white" if chosen else None
-    canvas.text(x + wide / 2, y + 2 * high * block + high - 2, f"block {block}", colour=colour)
-for warp in range(4):
-    chosen = warp == 2
-    canvas.rectangle(x + 262, y + high * warp, wide, high - 3, fill=BLUE if chosen else LIGHT)
-    colour = "white" if chosen else None
-    canvas.text(x + 262 + wide / 2, y + high * warp + high / 2 - 1, f"warp {warp}", colour=colour)
-canvas.rectangle(x + 262, y + 4 * high + 10, wide, 3 * high - 2, fill=AMBER)
-canvas.text(x + 262 + wide / 2, y + 4 * high + 31, "shared memory:", bold=True)
-canvas.text(x + 262 + wide / 2, y + 4 * high + 53, "Q, a tile of K and V, P")
-for row in range(4):
-    for lane in range(32):
-        here = x + 524 + 6.5 * lane, y + high * row
-        canvas.rectangle(*here, 5, high - 3, fill=RED if lane == 6 else LIGHT)
-canvas.line((x + 524 + 41.5, y + 4 * high), (x + 524 + 41.5, y + 4 * high + 12), colour=RED, width=1.5)
-canvas.text(x + 524 + 32, y + 4 * high + 23, "lane 6: its own registers", ha="left", colour=RED)
-canvas.text(x + 524, y + 4 * high + 52, "32 lanes: one key each", ha="left")
-for left, top, bottom, to in (
-    (x + wide, y + 2 * high, y + 4 * high - 4, (y, y + 7 * high + 8)),
-    (x + 262 + wide, y + 2 * high, y + 3 * high - 3, (y, y + 4 * high - 3)),
-):
-    for a, b in ((top, to[0]), (bottom, to[1])):
-        canvas.line((left, a), (left + 54, b), colour=canvas.look["soft"], width=0.8)
-canvas.finish(232, "A grid has blocks, a block has four warps and shared memory, a warp has 32 lanes.")
+# %%
+fig_grid()
 
 # %% [markdown]
 # - *Blocks*, each of one sample and head, are independent. *Shared memory* is small, fast, uninitialised.
@@ -82,23 +46,8 @@ canvas.finish(232, "A grid has blocks, a block has four warps and shared memory,
 # - `__shfl_xor_sync(.., x, n)` returns the `x` of lane number `lane ^ n`: no memory is needed.
 #
 # The scores of a row are in different lanes. Their maximum, with four lanes:
-# %% picture
-lanes, canvas = [3, 7, 1, 5], Canvas("light", 560)
-for step, left in ((0, 150), (1, 150), (2, 150)):
-    y = 12 + 58 * step
-    before = lanes
-    if step:
-        lanes = [max(x, before[lane ^ step]) for lane, x in enumerate(before)]
-        for lane in range(4):
-            for other, colour, width in ((lane ^ step, RED, 1.6), (lane, canvas.look["grid"], 1.2)):
-                canvas.line(
-                    (left + 90 * other + 22, y - 32), (left + 90 * lane + 22, y), colour=colour, width=width
-                )
-    canvas.text(left - 20, y + 13, "each lane's score" if not step else f"after lane ^ {step}", ha="right")
-    for lane, x in enumerate(lanes):
-        canvas.chip(left + 90 * lane, y, 44, 26, str(x), fill=LIGHT if x == max(lanes) else None)
-assert lanes == [7] * 4
-canvas.finish(164, "Four lanes hold 3, 7, 1, 5; after lane ^ 1: 7, 7, 5, 5; after lane ^ 2 all hold 7.")
+# %%
+fig_shuffles()
 
 # %%
 Explorer(explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]), (6, 7))  # a lane that must see -inf
@@ -203,31 +152,10 @@ for without in ("none", "before", "after"):
 # %% [markdown]
 # *Uniform* looks the most thorough, but all warps advance alike. *Priorities* let one warp run far ahead,
 # then another, and catch both mistakes. Turn by turn, without the barrier *before*:
-# %% picture
-COLOURS = {"writes": AMBER, "reads": BLUE, "reads another one": RED}
+# %%
 shows = next(seed for seed in range(40) if not use_tiles("priorities", seed, "before")[0])
-fig, axes = plt.subplots(3, 1, figsize=(7, 4.4), sharex=True, layout="constrained")
-for ax, order, seed in zip(axes, ("reverse", "uniform", "priorities"), (0, 0, shows), strict=True):
-    turns = use_tiles(order, seed, "before")[1]
-    wrong = sum(what == "reads another one" for _, what in turns)
-    colours = [COLOURS[what] for _, what in turns]
-    ax.bar(range(len(turns)), 0.8, 1.0, bottom=[warp - 0.4 for warp, _ in turns], color=colours)
-    ax.set(ylim=(3.6, -0.6), yticks=range(4), ylabel="warp", xlim=(-1, len(turns)))
-    ax.set_title(f"{order}: {wrong} wrong reads", fontsize=10, loc="left")
-    ax.spines[["top", "right"]].set_visible(False)
-axes[-1].set_xlabel("turn")
-fig.legend(
-    [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
-    ["writes the tile", "reads it", "reads another one"],
-    loc="outside upper center",
-    ncols=3,
-    frameon=False,
-)
-fig.alt_text = (
-    "Who has which turn when the barrier before the next tile is missing: in reverse "
-    "order and drawn uniformly no read is wrong; with priorities warp 0 writes the "
-    "next tile while others read the last one."
-)
+seeds = {"reverse": 0, "uniform": 0, "priorities": shows}
+fig_turns({order: use_tiles(order, seed, "before")[1] for order, seed in seeds.items()})
 
 # %% [markdown]
 # So the emulator has the orders `in-order`, `reverse` and `pct:SEED`: priorities, redrawn now and then
@@ -279,9 +207,8 @@ def attend(q, k, v, part_a_len, order, seed=0):
 T, A = 12, 6
 q, k, v = np.random.default_rng(0).normal(size=(3, T, LANES))
 mask = GLMMask.packed([T], [A])
-want = masked_attention(*(torch.from_numpy(x)[:, None] for x in (q, k, v)), mask, backend="reference")[
-    :, 0
-].numpy()
+inputs = (torch.from_numpy(x)[:, None] for x in (q, k, v))
+want = masked_attention(*inputs, mask, backend="reference")[:, 0].numpy()
 found = attend(q, k, v, A, "in order")
 assert abs(found - want).max() < 1e-14
 for order in ("reverse", "uniform", "priorities"):
@@ -292,13 +219,8 @@ print("in order, reverse, uniform, priorities: the same bits, and the reference'
 # ## The real one
 # The loop over tiles of `forward_simple`. A warp has four rows (`r`), a tile 32 keys; tiles before number
 # `full` need no mask.
-# %% setup
-if CSRC:
-    text = (CSRC / "cuda" / "simple.cuh").read_text()
-    begin = text.index("for (int j = 0; j < tiles; ++j) {")
-    print("    " + text[begin : text.index("\n    }\n", begin) + 6])
-else:
-    print("csrc/ is not beside this file: csrc/cuda/simple.cuh, forward_simple")
+# %%
+print(source_of("cuda/simple.cuh", "for (int j = 0; j < tiles; ++j) {"))
 
 # %% [markdown]
 # `backend="emulated"` runs it, forward and backward; bfloat16 uses the kernels for tensor cores:
@@ -354,28 +276,7 @@ def multiply_add(c, a, b):
     return (C + A @ B)[HOLDS["C"]]
 
 
-# %% picture
-fig, axes = plt.subplots(1, 2, figsize=(7, 4.8), width_ratios=(8, 16), layout="constrained")
-for ax, name in zip(axes, "CA", strict=True):
-    rows, columns = HOLDS[name]
-    for who in range(32):
-        colour = RED if who == 6 else LIGHT if who // 4 == 1 else "white"
-        for r, c in zip(rows[who], columns[who], strict=True):
-            ax.add_patch(plt.Rectangle((c - 0.5, r - 0.5), 1, 1, fc=colour, ec="#DDDDDD"))
-            ax.text(c, r, who, ha="center", va="center", fontsize=8, color="white" if who == 6 else "black")
-    last = columns.max()
-    ax.set(
-        xlim=(-0.5, last + 0.5),
-        ylim=(15.5, -0.5),
-        aspect="equal",
-        yticks=(0, 7, 8, 15),
-        xticks=(0, 7) if name == "C" else (0, 7, 8, 15),
-        title=f"{name}: whose number it is",
-    )
-fig.alt_text = (
-    "Which lane of a warp holds which number of the 16 x 8 result C and the 16 x 16 "
-    "factor A. A row lives in four lanes. Two C side by side are dealt out as one A."
-)
+fig_lanes(HOLDS)
 
 # %% [markdown]
 # Lanes 4 to 7 (light blue, lane 6 red) hold rows 1 and 9: a row's maximum takes two shuffles. And two C side
@@ -384,10 +285,8 @@ fig.alt_text = (
 rng = np.random.default_rng(0)
 Q, K, V = (rng.integers(-3, 4, (16, 16)).astype(float) for _ in range(3))
 zero = np.zeros((32, 4))
-scores = [
-    multiply_add(zero, Q[HOLDS["A"]], K.T[:, keys][HOLDS["B"]])  # eight keys at a time
-    for keys in (slice(0, 8), slice(8, 16))
-]
+# eight keys at a time
+scores = [multiply_add(zero, Q[HOLDS["A"]], K.T[:, n : n + 8][HOLDS["B"]]) for n in (0, 8)]
 p = np.concatenate(scores, 1) % 7  # something done to each number: in forward it is exp
 out = multiply_add(zero, p, V[:, :8][HOLDS["B"]])
 assert (out == ((Q @ K.T % 7) @ V[:, :8])[HOLDS["C"]]).all()
@@ -396,7 +295,7 @@ print("two C's, lane by lane, are one A: P never leaves the registers")
 # %% [markdown]
 # ## Barriers removed, for real
 # Back to the three barriers of `forward_simple`: remove one from a copy of the sources, compile, run.
-# %% setup
+# %%
 DRIVER = """
 #include "cuda/simple.cuh"
 using namespace minglm;
@@ -414,55 +313,11 @@ extern "C" const char* attend(void* q, void* k, void* v, void* out, float* lse, 
     launch(&forward_simple<32>, dim3(blocks), SimpleShape::threads, bytes, nullptr, p);
     return last_report().c_str();
 }"""
-COMPILER = os.environ.get("CXX", "c++")
-READY = CSRC and shutil.which(COMPILER) and sys.platform == "linux"
-if not READY:
-    print("not here: this needs Linux, a C++ compiler and csrc/; what follows is left out")
 
-
-def compile_it(folder, *arguments):
-    flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-pthread", "-I."]
-    subprocess.run([COMPILER, *flags, *arguments], cwd=folder, check=True)
-
-
-def verdict(attend, schedule, T=200, part_a_len=90):
-    """What the emulator reports, or else how far the output is from the reference."""
-    q, k, v = torch.randn(3, T, 1, 32, generator=torch.Generator().manual_seed(0))
-    out, lse = torch.full_like(q, math.nan), torch.zeros(T)
-    addresses = [ctypes.c_void_p(x.data_ptr()) for x in (q, k, v, out, lse)]
-    if report := attend(*addresses, T, part_a_len, schedule.encode()).decode():
-        return "reported", re.sub(r"^.*/", "", report.split("\n")[0])
-    mask = GLMMask.packed([T], [part_a_len])
-    off = float((out - masked_attention(q, k, v, mask, backend="reference")).abs().max())
-    return "right" if off < 1e-5 else "WRONG", f"output off by {off:.2g}"
-
-
-def trials(folder):
-    """Yields, for each changed copy of the kernel: what was changed, [(verdict, detail) of each schedule]."""
-    shutil.copytree(CSRC, folder, dirs_exist_ok=True)
-    (folder / "driver.cpp").write_text(DRIVER)
-    compile_it(folder, "-c", "cuda_on_cpu/simt.cpp", "-o", "simt.o")
-    source = (folder / "cuda" / "simple.cuh").read_text()
-    kernel = slice(source.index("forward_simple(AttentionProblem"), source.index("lse_of("))
-    found = [x.span() for x in re.finditer(r"__sync\w+\(\);", source)]
-    places = [place for place in found if kernel.start <= place[0] < kernel.stop]
-    changes = [(0, 0, ""), *((*place, "") for place in places)]  # nothing; each barrier
-    changes.append((*places[0], "if (warp_id()) __syncthreads();"))  # not all warps reach it
-    for n, (begin, end, instead) in enumerate(changes):
-        (folder / "cuda" / "simple.cuh").write_text(source[:begin] + instead + source[end:])
-        compile_it(folder, "-shared", "driver.cpp", "simt.o", "-o", f"{n}.so")
-        attend = ctypes.CDLL(str(folder / f"{n}.so")).attend
-        attend.restype = ctypes.c_char_p
-        line = f"{source.count(chr(10), 0, begin) + 1}: {instead or source[begin:end]}"
-        yield line if end else "nothing", [verdict(attend, schedule) for schedule in SCHEDULES]
-
-
-# %%
-with tempfile.TemporaryDirectory() as work:
-    print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES) if READY else "")
-    for change, verdicts in trials(Path(work)) if READY else ():
-        print(f"{change:42}" + "".join(f"{word:10}" for word, _ in verdicts) + f"\n    {verdicts[0][1]}")
-        assert all((word == "right") == (change == "nothing") for word, _ in verdicts), "nothing caught it"
+print(f"{'left out':42}" + "".join(f"{schedule:10}" for schedule in SCHEDULES))
+for change, verdicts in trials(DRIVER, SCHEDULES):
+    print(f"{change:42}" + "".join(f"{word:10}" for word, _ in verdicts) + f"\n    {verdicts[0][1]}")
+    assert all((word == "right") == (change == "nothing") for word, _ in verdicts), "nothing caught it"
 
 
 # %% [markdown]
@@ -478,20 +333,6 @@ with tempfile.TemporaryDirectory() as work:
 # ## Exercises
 # **1. ★★ Which lane?** Write `holder(row, column)`, which returns `(lane, i)`: the lane that holds this
 # number of C, and in which of its four registers.
-# %% check
-def check_holder(holder):
-    rows, columns = HOLDS["C"]
-    for row in range(16):
-        for column in range(8):
-            answer = holder(row, column)
-            assert answer is not None, "holder returned None: did you forget `return`?"
-            lane, i = answer
-            assert 0 <= lane < 32 and 0 <= i < 4, f"({row}, {column}): there is no lane {lane}, {i}"
-            there = int(rows[lane, i]), int(columns[lane, i])
-            assert there == (row, column), f"lane {lane}, {i} holds {there}, not {row, column}"
-    print("✓ check_holder: 128 numbers")
-
-
 # %%
 def holder(row, column): ...  # your answer
 
@@ -504,22 +345,6 @@ def holder(row, column): ...  # your answer
 # eighths of 128 bytes. A row of a tile is four chunks of 16 bytes. With chunk `c` of row `r` at `4 * r + c`,
 # the same chunk of eight rows, which `ldmatrix` reads at once, takes four turns. Write `place(row, chunk)`,
 # which moves chunks within their rows so that one turn is enough.
-# %% check
-def check_place(place):
-    taken = [[place(row, chunk) for chunk in range(4)] for row in range(16)]
-    for row, places in enumerate(taken):
-        assert None not in places, "place returned None: did you forget `return`?"
-        assert sorted(places) == list(range(4 * row, 4 * row + 4)), (
-            f"row {row} lies at {places}: not its own four places, each once"
-        )
-    for first in (0, 8):
-        for chunk in range(4):
-            eighths = [taken[row][chunk] % 8 for row in range(first, first + 8)]
-            turns = max(map(eighths.count, eighths))
-            assert turns == 1, f"rows {first} to {first + 7}, chunk {chunk}: {turns} turns"
-    print("✓ check_place: one turn for any eight rows")
-
-
 # %%
 def place(row, chunk): ...  # your answer
 

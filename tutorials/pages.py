@@ -21,20 +21,20 @@ OUTPUT = "<!-- output of code cell {} -->"
 RECORDED = re.compile(r"^<!-- output of code cell (\d+) -->\n(`{3,})text\n(.*?)\n\2$", re.M | re.S)
 FOLDED = {  # what a page says in place of the code: English, Chinese
     "imports": ("Imports", "导入"),
-    "picture": ("How this picture is drawn", "这张图的代码"),
     "check": ("The check", "检查答案的代码"),
     "setup": ("Setup", "准备工作"),
 }
 ANSWER, SOLUTION = ("Answer", "答案"), ("A solution", "一种解法")
-EXACT = ("exact", "answer")
+EXACT = ("exact", "answer", "toy")
 CODE = ("code", *EXACT, *FOLDED)
+LINK = re.compile(r"(?<!\\)\]\((?![a-z]+:|#)")  # to a file; notebooks are a folder deeper
 INSTALL = """\
 # Run this cell first where minglm is not installed yet: in a hosted notebook, or in an empty folder.
 # SOURCE is anything that pip can install: the folder of a clone, a wheel, or git+https://...
 import importlib.util
 import os
 
-SOURCE = os.environ.get("MINGLM_SOURCE") or (".." if os.path.exists("../pyproject.toml") else {source!r})
+SOURCE = os.environ.get("MINGLM_SOURCE") or ("../.." if os.path.exists("../../setup.py") else {source!r})
 if importlib.util.find_spec("minglm") is None:
     assert SOURCE, "minglm is not installed: set SOURCE to a clone, a wheel or git+https://... and run again"
     %pip install -q {{SOURCE}}
@@ -113,6 +113,10 @@ class Chapter:
     def code(self):
         return [cell for cell in self.cells if cell.kind in CODE]
 
+    def has_toy(self):
+        """Whether the Chinese page needs a run of its own."""
+        return self.has_zh and any(cell.kind == "toy" for cell in self.cells)
+
     def untranslated(self):
         """The first English cell without a Chinese translation, or None."""
         pairs = zip(self.cells, [*self.cells[1:], None], strict=True)
@@ -121,6 +125,11 @@ class Chapter:
     def title(self, zh):
         kind = "zh" if zh and self.has_zh else "en"
         return next(cell.text.split("\n")[0].lstrip("# ") for cell in self.cells if cell.kind == kind)
+
+    @property
+    def notebook(self):
+        """The path of its notebook."""
+        return self.path.parent / "notebooks" / f"{self.name}.ipynb"
 
     def page(self, zh):
         return f"{self.name}.zh.md" if zh and self.has_zh else f"{self.name}.md"
@@ -139,7 +148,7 @@ def links(chapter, chapters, zh):
     parts = [f"[← {other.title(zh)}]({other.page(zh)})" for other in before] + [f"[{course}]({index})"]
     parts += [f"[{other.title(zh)} →]({other.page(zh)})" for other in after]
     parts += [f"[{language}]({chapter.page(not zh)})"] if chapter.has_zh else []
-    return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb]({chapter.name}.ipynb)"])
+    return " · ".join([*parts, f"[.py]({chapter.path.name})", f"[.ipynb](notebooks/{chapter.name}.ipynb)"])
 
 
 class Exercise(NamedTuple):
@@ -222,17 +231,17 @@ def solution(chapter, check):
     return "\n\n\n".join(parts)
 
 
-def picture(output, zh):
-    """The picture of an output, {"png", "alt"}, in the language of the page."""
+def spoken(output, zh):
+    """An output, {"text"} or {"png", "alt"}, in the language of the page."""
     return output.get("zh", output) if zh else output
 
 
 def shown_output(output, number, zh=False):
     """What a page shows of an output of code cell `number`."""
+    output = spoken(output, zh)
     if "text" in output:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", output["text"])), default=0))
         return f"{OUTPUT.format(number)}\n{fence}text\n{output['text']}\n{fence}"
-    output = picture(output, zh)
     alt = re.sub(r"([\[\]\\])", r"\\\1", output["alt"])
     return f"![{alt}](img/{output['png']})"
 
@@ -289,7 +298,8 @@ def notebook(chapter, outputs=None, pictures=None):
     cells, outputs = [], iter(outputs or [[] for _ in chapter.code()])
     for cell in chapter.cells:
         if cell.kind == "en":
-            cells.append({"cell_type": "markdown", "metadata": {}, "source": cell.text.splitlines(True)})
+            text = LINK.sub("](../", cell.text)
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": text.splitlines(True)})
         elif cell.kind in CODE:
             cells += [] if any(c["cell_type"] == "code" for c in cells) else [install_cell()]
             cells.append(code_cell(cell.text, cell.kind, stored(next(outputs), pictures)))

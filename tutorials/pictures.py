@@ -4,6 +4,7 @@ The labels of chapter NN_name are in labels/NN.txt, those of another chapter in 
 chapters share is in minglm/viz/words.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def chinese(chapter):
         raise Wrong(f"labels/{path.name}: {error}") from None
 
 
+def in_chinese():
+    """Whether the chapter's toy is Chinese in this process: the run for its Chinese page."""
+    return os.environ.get("MINGLM_LANG") == "zh"
+
+
+def prepare_letters():
+    """If the toy is Chinese, let every figure have Chinese letters, not only translated labels."""
+    if not in_chinese():
+        return
+    import matplotlib
+
+    from minglm.viz.figures.canvas import families
+
+    matplotlib.rcParams["font.family"] = families()[0]
+
+
 def save(figure, path, cell, chapter):
     """Save a figure as a small PNG, in Chinese too; returns the output that the pages show."""
     alt = " ".join(getattr(figure, "alt_text", "").split())
@@ -53,7 +70,7 @@ def save_chinese(figure, path, cell, chapter, alt):
     say, words = chinese(chapter), words_of(figure)
     unknown = [piece for text in [*words, alt] for piece in say.unknown(text)]
     zh = {"png": path.name, "alt": say(alt), "unknown": list(dict.fromkeys(unknown)), "drawn": True}
-    if any(say(text) != text for text in words):
+    if in_chinese() or any(say(text) != text for text in words):
         zh |= {"png": f"{path.stem}.zh.png", "drawn": can_draw("".join(map(say, words)))}
         if zh["drawn"]:
             with translated(figure, say):
@@ -98,4 +115,4 @@ def without_translation(chapter, outputs):
 def undrawn(outputs):
     """The Chinese pictures that no font could draw."""
     every = [output["zh"] for shown in outputs for output in shown if "zh" in output]
-    return [zh["png"] for zh in every if not zh["drawn"]]
+    return [zh["png"] for zh in every if not zh.get("drawn", True)]

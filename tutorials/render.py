@@ -1,5 +1,5 @@
-"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, NN_name.ipynb, img/NN_name-K.png
-and, where its labels differ in Chinese, img/NN_name-K.zh.png.
+"""Renders the chapters: runs NN_name.py, writes NN_name.md, NN_name.zh.md, notebooks/NN_name.ipynb,
+img/NN_name-K.png and, where its labels differ in Chinese, img/NN_name-K.zh.png.
 
     python tutorials/render.py [NAME ...]            all chapters, or those named: 02, 02_two_positions
     python tutorials/render.py --check [NAME ...]    only checks that they run and match their pages
@@ -20,8 +20,9 @@ numbered ones, museum.py and questions.py after them. A header says what a cell 
                           of the English text behind zh; --check fails once the English text differs
     # %%                  code
     # %% exact            code whose output is always the same, even in quick mode: --check compares it
+    # %% toy              an exact cell with an example that minglm has in each language. For the Chinese page
+                          the chapter runs again with MINGLM_LANG=zh, so outputs and pictures are Chinese
     # %% imports          code that a page and a notebook fold away: imports,
-    # %% picture          what draws a picture,
     # %% check            the check of an exercise,
     # %% setup            and what only prepares the next cells
     # %% answer           an exact cell whose output is folded away: the answer to a puzzle
@@ -48,6 +49,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,10 +71,10 @@ from pages import (
     links,
     markdown,
     notebook,
-    picture,
+    spoken,
     without_outputs,
 )
-from pictures import labels_of, recorded_chinese, save, undrawn, without_translation
+from pictures import labels_of, prepare_letters, recorded_chinese, save, undrawn, without_translation
 from twins import differences, page_differences, stamped, stamped_page, written
 
 HERE = Path(__file__).resolve().parent
@@ -88,6 +90,7 @@ def outputs_of(chapter, folder):
     main = types.ModuleType("__main__")
     main.__file__ = str(chapter.path)
     sys.modules["__main__"], sys.argv = main, [str(chapter.path)]
+    prepare_letters()
     seen, outputs = [], []  # seen: the figures themselves, so that no new one gets the id() of an old one
     for cell in chapter.code():
         tree = ast.parse("\n" * (cell.line - 1) + cell.text)
@@ -165,14 +168,34 @@ def child(source, folder, solutions):
 
 
 def run(chapter, folder, solutions=None, limit=None):
+    """Run a chapter, and with a toy cell once more in Chinese, which is the "zh" of each output.
+
+    Arguments and what is returned are those of `run_in`.
+    """
+    outputs = run_in("en", chapter, folder, solutions, limit)
+    if chapter.has_toy():
+        with tempfile.TemporaryDirectory() as work:
+            chinese = run_in("zh", chapter, work, None, limit)
+            for path in Path(work).glob("*.zh.png"):
+                shutil.copy(path, folder)
+        for cell, here, there in zip(chapter.code(), outputs, chinese, strict=True):
+            if ["text" in output for output in here] != ["text" in output for output in there]:
+                raise Wrong(f"line {cell.line}: this cell does not show the same things in Chinese")
+            for output, other in zip(here, there, strict=True):
+                output["zh"] = other.get("zh", other)
+    return outputs
+
+
+def run_in(language, chapter, folder, solutions=None, limit=None):
     """Run a chapter in a new process (with a limit: in quick mode); returns its outputs.
 
-    Pictures are saved in `folder`.
+    language: that of its toy. Pictures are saved in `folder`.
     """
     folder = Path(folder)
     (folder / "empty").mkdir()
     words = [sys.executable, __file__, "--child", chapter.path, folder, solutions or ""]
-    environment = os.environ | {"MPLBACKEND": "Agg"} | ({"MINGLM_FAST": "1"} if limit else {})
+    environment = os.environ | {"MPLBACKEND": "Agg", "MINGLM_LANG": language}
+    environment |= {"MINGLM_FAST": "1"} if limit else {}
     streams = dict(stdin=subprocess.DEVNULL, stdout=2)  # output that is not captured goes to stderr
     try:
         subprocess.run(words, cwd=folder / "empty", env=environment, timeout=limit, **streams)
@@ -191,7 +214,9 @@ def run(chapter, folder, solutions=None, limit=None):
 
 def recorded(chapter, work):
     """The outputs that a chapter's notebook holds, pictures in `work`. Raises Wrong if code has changed."""
-    cells = json.loads(chapter.path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    if chapter.has_toy():
+        raise Wrong("its notebook does not hold the outputs of its Chinese page; render it without --prose")
+    cells = json.loads(chapter.notebook.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"][1:]  # without the one that installs
     if ["".join(cell["source"]) for cell in code] != [cell.text for cell in chapter.code()]:
         raise Wrong("its code is not that of its notebook; render it without --prose")
@@ -226,13 +251,13 @@ def render(chapter, chapters, source=run):
             what = "no installed font has Chinese letters; install one, such as Noto Sans CJK"
             raise Wrong(f"{lacking[0]} cannot be drawn: {what} (Debian: fonts-noto-cjk)")
         for path in Path(work).glob("*.png"):
-            (folder / "img").mkdir(exist_ok=True)
             files[folder / "img" / path.name] = path.read_bytes()
     for zh in {False, chapter.has_zh}:
         files[folder / chapter.page(zh)] = markdown(chapter, chapters, outputs, zh).encode()
     pictures = {path.name: content for path, content in files.items() if path.suffix == ".png"}
-    files[chapter.path.with_suffix(".ipynb")] = notebook(chapter, outputs, pictures).encode()
+    files[chapter.notebook] = notebook(chapter, outputs, pictures).encode()
     for path, content in files.items():
+        path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
     for path in [*folder.glob(f"img/{chapter.name}-*.png"), folder / f"{chapter.name}.zh.md"]:
         if path not in files:
@@ -251,7 +276,7 @@ def play(chapter):
     """Run a chapter: print its headings and outputs, and save its figures; returns the seconds."""
     begin, folder, number = time.perf_counter(), Path.cwd() / chapter.name, 0
     with tempfile.TemporaryDirectory() as work:
-        outputs = run(chapter, work)
+        outputs = run_in("en", chapter, work)
         for cell in chapter.cells:
             for heading in re.findall(r"^#+ .*", cell.text, re.M) if cell.kind == "en" else ():
                 print(heading)
@@ -291,7 +316,7 @@ def check(chapter, chapters, solutions, limit):
             what = "the links at its top are not those to its neighbours"
             errors.append(f"{path.name}: {what}; render it again")
         pictures = [
-            f"img/{picture(output, zh)['png']}"
+            f"img/{spoken(output, zh)['png']}"
             for shown in outputs or []
             for output in shown
             if "png" in output
@@ -302,7 +327,7 @@ def check(chapter, chapters, solutions, limit):
             errors.append(f"{path.name} shows {there}; its cells draw {pictures}")
         recorded = {int(n): text for n, _, text in RECORDED.findall(page)}
         for n, (cell, shown) in enumerate(zip(chapter.code(), outputs, strict=True) if outputs else []):
-            old, new = recorded.get(n, ""), "".join(output.get("text", "") for output in shown)
+            old, new = recorded.get(n, ""), "".join(spoken(output, zh).get("text", "") for output in shown)
             if cell.kind in EXACT and old != new:
                 where = f"line {cell.line}: the output of this exact cell is not that of {path.name}"
                 errors.append(f"{where}: {first_difference(old, new)}")
@@ -311,7 +336,7 @@ def check(chapter, chapters, solutions, limit):
             name = target.partition("#")[0]
             if name and ":" not in name and not (path.parent / name).exists():
                 errors.append(f"{path.name} points to {target}, which does not exist")
-    path = chapter.path.with_suffix(".ipynb")
+    path = chapter.notebook
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if without_outputs(text) != notebook(chapter):
         errors.append(f"{path.name} is not what {chapter.path.name} gives; render it again")

@@ -126,12 +126,12 @@ SOLUTIONS["05_three_families"] = [
     ),
     Exercise(
         "check_independent",
-        right=["red wine", "red tea", "green wine", "green tea"],
+        right=[("A", "x"), ("A", "y"), ("B", "x"), ("B", "y")],  # every first with every second word
         wrong=[
-            ["red wine", "green tea"],
-            ["red wine", "red tea"],
-            ["red wine", "red tea", "green tea"],
-            ["red wine", "water"],
+            [("A", "x"), ("B", "y")],
+            [("A", "x"), ("A", "y")],
+            [("A", "x"), ("A", "y"), ("B", "y")],
+            [("A", "x"), ("B",)],
         ],
     ),
     Exercise(

@@ -3,19 +3,20 @@
 # *GLM on one page: cut a text, number it, mask it, train, fill.*
 #
 # GLM (*General Language Model*, ACL 2022, [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)) is trained by
-# **autoregressive blank infilling**. This page builds all of it around one sentence, in about a hundred
-# lines. It answers the two questions that readers of the original code ask most: *where does the mask get its
-# shape?* and *how do I predict anything with it?*
+# **autoregressive blank infilling**. This page builds all of it around one sentence: some eighty lines, half
+# of them GLM, the other half a small world to learn and prints. It answers the two questions that readers of
+# the original code ask most: *where does the mask get its shape?* and *how do I predict anything with it?*
 #
 # You need Python and a little PyTorch. The [course](README.md) takes each step apart.
-# %% [markdown] zh d420b4
+# %% [markdown] zh 4791e0
 # # 20 分钟讲完 GLM
 # *一页纸讲完 GLM：挖空、编号、掩码、训练、填空。*
 #
 # GLM（*General Language Model*，通用语言模
 # 型，ACL 2022，[arXiv 2103.10360](https://arxiv.org/abs/2103.10360)）的训练方法是**自回归空白填
-# 充**（autoregressive blank infilling）。本页围绕一句话，用大约一百行代码把它从头搭一遍，顺便回答读原版代
-# 码的人最常问的两个问题：*掩码为什么长成那样？*、*训练好了怎么拿来预测？*
+# 充**（autoregressive blank infilling）。本页围绕一句话，用八十来行代码（一半是 GLM 本身，另一半是要学的小世
+# 界和打印）把它从头搭一遍，顺便回答读原版代码的人最常问的两个问题：*掩码为什么长成那样？*、
+# *训练好了怎么拿来预测？*
 #
 # 只需要会 Python 和一点 PyTorch。想一步一步细看，请读[教程](README.zh.md)。
 # %% exact
@@ -24,7 +25,7 @@ spans, order = [(1, 2), (7, 9)], [1, 0]  # blank "cat" and "eats mice"; write th
 
 
 def cut(words, spans, order):
-    """One training sample: tokens, both positions and the target of each row, and the length of Part A."""
+    """One training sample: tokens, both positions and the targets of its rows, and the length of Part A."""
     tokens, where, end = [], [], 0
     for start, stop in spans:  # Part A: the text with one [M] per span, however long the span was
         tokens += [*words[end:start], "[M]"]
@@ -32,7 +33,7 @@ def cut(words, spans, order):
         end = stop
     tokens += words[end:]
     A = len(tokens)
-    position, inside, targets = list(range(A)), [0] * A, [None] * A
+    position, inside, targets = list(range(A)), [0] * A, [""] * A
     for k in order:  # Part B: each span, led by [S]; every row learns the next token, the last one [E]
         span = words[slice(*spans[k])]
         tokens += ["[S]", *span]
@@ -42,10 +43,9 @@ def cut(words, spans, order):
     return tokens, position, inside, targets, A
 
 
-tokens, position, inside, targets, A = cut(words, spans, order)
-T = len(tokens)
-for name, values in (("reads", tokens), ("position", position), ("inside", inside), ("learns", targets)):
-    print(f"{name:9}", *(f"{'' if value is None else value:>5}" for value in values))
+*columns, A = cut(words, spans, order)
+for name, column in zip(("reads", "position", "inside", "learns"), columns, strict=True):
+    print(f"{name:9}", *(f"{value:>5}" for value in column))
 
 # %% [markdown]
 # Each column is one **row** of the sample (one row of the mask below). Part A is the text that is given, with
@@ -67,12 +67,13 @@ for name, values in (("reads", tokens), ("position", position), ("inside", insid
 # %%
 import torch
 
+tokens, position, inside, targets = columns
+T = len(tokens)
 mask = torch.zeros(T, T, dtype=torch.bool)
 for i in range(T):
     mask[i, : max(A, i + 1)] = True
-print("       " + " ".join(f"{token:>5}" for token in tokens))
 for token, row in zip(tokens, mask, strict=True):
-    print(f"{token:>6} " + " ".join("    █" if seen else "    ·" for seen in row))
+    print(f"{token:>6} " + " ".join("█" if seen else "·" for seen in row))
 
 # %% [markdown]
 # In the original code this is `build_mask_matrix`, inside `GPT2ParallelTransformer.forward` in
@@ -97,79 +98,52 @@ print(f"three masks, one rule: {int(mask.sum())} of {T * T} cells are open, and 
 
 # %% [markdown]
 # ## Train
-# A small world of sentences, with each word a token. Every sample blanks one or two random stretches. The
-# network is minglm's GLM, [200 lines](../minglm/model.py) that add three embeddings (token, position,
-# position inside the blank) and apply attention with the mask above.
-# %% [markdown] zh 4a3ec4
+# A [small world](../minglm/data/toy.py) of sentences about fifteen animals, each word a token; the sentence
+# above is never read. Every sample blanks one or two random stretches: minglm's `build_example` is `cut` for
+# numbers. The network is minglm's GLM, [200 lines](../minglm/model.py) that add three embeddings (token,
+# position, position inside the blank) and apply attention with the mask above.
+# %% [markdown] zh 0137e3
 # ## 训练
-# 一个由小句子组成的世界，每个词是一个 token。每个样本随机挖一两处空。网络是 minglm 的 GLM，一
+# 一个由小句子组成的[小世界](../minglm/data/toy.py)，说的是十五种动物，每个词是一个 token；上面那句话从不
+# 给模型读。每个样本随机挖一两处空：minglm 的 `build_example` 就是用数字做的 `cut`。网络是 minglm 的 GLM，一
 # 共 [200 行](../minglm/model.py)：把三种嵌入（token、位置、空内位置）相加，再用上面的掩码做注意力。
 # %%
-import random
+import re
 
-from minglm import GLM, Batch, GLMConfig
+from minglm import GLM, GLMConfig, Rng, build_example, pack, sample_spans
+from minglm.data.toy import sentences
 
-HOMES = {"on the farm": "cow hen cat", "in the forest": "bear deer owl", "by the river": "otter frog goose"}
-FOOD = dict(cow="grass", hen="corn", cat="mice", bear="honey", deer="leaves", owl="moths")
-FOOD |= dict(otter="fish", frog="flies", goose="weeds")
-FORMS = (
-    "{3} {0} lives {1} and eats {2}",
-    "{3} {0} eats {2} and lives {1}",
-    "{3} {0} that lives {1} eats {2}",
-    "{3} {0} finds {2} {1}",
-    "{1} {3} {0} looks for {2}",
-)
-world = [
-    form.format(animal, home, FOOD[animal], first).split()
-    for home, animals in HOMES.items()
-    for animal in animals.split()
-    for form in FORMS
-    for first in ("the", "our", "every")
-    if (form, first) != (FORMS[0], "the")  # nine sentences, that from above among them, are never read
-]
-vocabulary = ["[M]", "[S]", "[E]", *sorted({word for sentence in world for word in sentence})]
-ids = {word: i for i, word in enumerate(vocabulary)}
+world = [re.findall(r"\w+", sentence.lower()) for sentence in sentences()]
+names = {3: "[M]", 6: "[S]", 7: "[E]"}  # the numbers that minglm gives to these three
+names |= dict(enumerate(sorted({word for sentence in world for word in sentence}), 8))
+ids = {word: number for number, word in names.items()}
+read, rng = [[ids[word] for word in sentence] for sentence in world if sentence != words], Rng(0)
+
+same = build_example([ids[word] for word in words], spans, order)
+assert [names[token] for token in same.tokens] == tokens and same.block_position_ids.tolist() == inside
 
 
-def batch_of(samples):
-    """Samples as one Batch: end to end, without padding."""
-    tokens, position, inside, targets, lengths = zip(*samples, strict=True)
-    flat = [target for some in targets for target in some]
-    return Batch(
-        tokens=torch.tensor([ids[token] for some in tokens for token in some]),
-        position_ids=torch.tensor([p for some in position for p in some]),
-        block_position_ids=torch.tensor([p for some in inside for p in some]),
-        mask=GLMMask.packed([len(some) for some in tokens], lengths),
-        target_rows=torch.tensor([row for row, target in enumerate(flat) if target]),
-        targets=torch.tensor([ids[target] for target in flat if target]),
-    )
-
-
-def random_sample(rng):
-    """A sentence with one or two blanks of one to three words."""
-    sentence = rng.choice(world)
-    first, second = sorted(rng.sample(range(len(sentence)), 2))
-    spans = [(first, min(second, first + rng.randint(1, 3)))]
-    if rng.random() < 0.5:
-        spans.append((second, min(len(sentence), second + rng.randint(1, 3))))
-    return cut(sentence, spans, rng.sample(range(len(spans)), len(spans)))
+def random_sample():
+    text = read[rng.integer(len(read))]
+    spans = sample_spans(text, "token", rng, has_cls=False, mask_ratio=0.3, mean_length=2)
+    return build_example(text, spans, rng.shuffle(list(range(len(spans)))))
 
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # this model is too small to share
-rng, steps = random.Random(0), 2500
-model = GLM(
-    GLMConfig(len(vocabulary), hidden_size=64, num_layers=2, num_heads=4, max_positions=16, dropout=0)
-)
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-for step in range(steps):
-    loss = model.loss(batch_of([random_sample(rng) for _ in range(32)]))
+steps = 1500
+config = GLMConfig(max(names) + 1, hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0)
+model = GLM(config)
+optimizer = torch.optim.AdamW(model.parameters())
+schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
+for step in range(1, steps + 1):
+    loss = model.loss(pack([random_sample() for _ in range(32)]))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 30, 2 * (1 - step / steps))
-    if step % 500 == 0 or step + 1 == steps:
-        print(f"step {step + 1:4}   loss {loss.item():.2f}")
+    schedule.step()
+    if step == 1 or step % 300 == 0:
+        print(f"step {step:4}   loss {loss.item():.2f}")
 
 # %% [markdown]
 # ## Fill
@@ -186,33 +160,31 @@ model.eval()
 @torch.no_grad()
 def fill(text):
     """The text with its blanks filled, from left to right, greedily and without a cache."""
-    tokens = text.replace("[MASK]", "[M]").split()
-    blanks, A = [i for i, token in enumerate(tokens) if token == "[M]"], len(tokens)
-    position, inside, answers = list(range(A)), [0] * A, {}
-    for place in blanks:
-        token, answers[place] = "[S]", []
-        while token != "[E]" and len(answers[place]) < 6:
-            tokens, position = [*tokens, token], [*position, place]
-            inside.append(len(answers[place]) + 1)
-            columns = (torch.tensor(c) for c in ([ids[t] for t in tokens], position, inside))
-            logits = model(*columns, GLMMask.packed([len(tokens)], [A]))
-            token = vocabulary[logits[-1].argmax()]
-            answers[place] += [token] if token != "[E]" else []
-    return " ".join(" ".join(answers.get(i, [token])) for i, token in enumerate(tokens[:A]))
+    filled = text.split()
+    tokens, A = [ids[word] for word in filled], len(filled)
+    position, inside = list(range(A)), [0] * A
+    for place in [i for i, word in enumerate(filled) if word == "[M]"]:
+        answer = [ids["[S]"]]
+        while answer[-1] != ids["[E]"] and len(answer) < 8:
+            tokens, position, inside = [*tokens, answer[-1]], [*position, place], [*inside, len(answer)]
+            logits = model(*map(torch.tensor, (tokens, position, inside)), GLMMask.packed([len(tokens)], [A]))
+            answer.append(logits[-1].argmax().item())
+        filled[place] = " ".join(names[token] for token in answer[1:-1])
+    return " ".join(filled)
 
 
 for text in (
-    "the [MASK] lives on the farm and eats mice",
-    "the cat lives on the farm and eats [MASK]",
-    "the [MASK] eats honey and lives [MASK]",
+    "the [M] lives on the farm and eats mice",
+    "the cat lives [M] and eats mice",
+    "the [M] eats honey and lives [M]",
 ):
-    print(f"{text:45} ->  {fill(text)}")
-assert fill("the [MASK] lives on the farm and eats mice") == " ".join(words)
+    print(f"{text:42} ->  {fill(text)}")
+assert fill("the [M] lives on the farm and eats mice") == " ".join(words)
 
 # %% [markdown]
-# The first two texts are one of the nine sentences that the model never read. The model found the animal from
-# what stands *behind* the blank, which a left-to-right model cannot do; and it wrote a place of three words
-# without being told their number, which BERT cannot do.
+# The first two texts are the sentence that the model never read. It found the animal from what stands
+# *behind* the blank, which a left-to-right model cannot do; and it wrote a place of three words without being
+# told their number, which BERT cannot do.
 #
 # **Remember:** Part A is the text with one `[M]` per blank; Part B holds the blanks, written one token at a
 # time. Two positions say which blank and where inside it. The mask is one integer, the length of Part A.
@@ -221,8 +193,8 @@ assert fill("the [MASK] lives on the farm and eats mice") == " ".join(words)
 # - `minglm fill "She was very [MASK] to see him." --top 5` does this with a trained model, a tokenizer and a
 #   cache; `minglm explore --open` shows the mask cell by cell.
 # - [00 One blank](00_one_blank.md) begins the course.
-# %% [markdown] zh 9e3ea3
-# 前两段文本是同一句话，模型从没读过的九句之一。模型是根据空*后面*的内容找到那个动物的，从左到右的模型做不
+# %% [markdown] zh 5242d7
+# 前两段文本是同一句话，模型从没读过。模型是根据空*后面*的内容找到那个动物的，从左到右的模型做不
 # 到；它还写出了一个三个词的地点，没人告诉它有几个词，这一点 BERT 做不到。
 #
 # **记住：** Part A 是文本，每个空换成一个 `[M]`；Part B 是各个空的内容，一次写一个 token。两个位置说明是

@@ -1,6 +1,7 @@
 """What `minglm course` says, in the reader's language: English is in the code, zh.toml has it in Chinese.
 
 A text is looked up by its English. So a language is added in one place: one file, and its name in LANGUAGES.
+A chapter whose toy exists in each language (chapters/three_families.py) asks `of_toys` for its language.
 """
 
 import os
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
+from ..errors import MinglmError
 from ..viz.columns import display_width
 
 LANGUAGES = ("en", "zh")
@@ -34,6 +36,17 @@ def from_environment(environ=os.environ):
     """The language of the locale: by the first of LC_ALL, LC_MESSAGES and LANG that is set."""
     names = [environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)]
     return names[0][:2] if names and names[0][:2] in LANGUAGES else "en"
+
+
+def of_toys(environ=os.environ):
+    """The language of a chapter's toy: MINGLM_LANG, which render.py sets for a Chinese page, else English.
+
+    The locale does not count, because a chapter and its notebook are in English. Raises MinglmError.
+    """
+    language = environ.get("MINGLM_LANG") or "en"
+    if language not in LANGUAGES:
+        raise MinglmError(f"MINGLM_LANG={language!r} is not accepted; it is one of {', '.join(LANGUAGES)}")
+    return language
 
 
 @cache

@@ -202,7 +202,7 @@ def test_only_the_chinese_page_joins_lines(course):
 
 
 def test_pages_are_linked_with_their_neighbours_and_with_the_other_language(course):
-    last = "[.py](00_counting.py) · [.ipynb](00_counting.ipynb)"
+    last = "[.py](00_counting.py) · [.ipynb](notebooks/00_counting.ipynb)"
     top = f"[The course](README.md) · [01 Picture →](01_picture.md) · [中文](00_counting.zh.md) · {last}"
     lines = course.read("00_counting.md").split("\n")
     assert lines[0] == lines[-4] == top
@@ -246,7 +246,7 @@ def test_figures_left_open_are_shown_where_they_were_made(course):
 
 
 def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(course):
-    notebook = json.loads(course.read("00_counting.ipynb"))
+    notebook = json.loads(course.read("notebooks/00_counting.ipynb"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert [cell["cell_type"] for cell in notebook["cells"]] == [
         "markdown",
@@ -257,6 +257,7 @@ def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(cours
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{n}" for n in range(7)]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [bool(cell["outputs"]) for cell in code] == [False, True, True, False, False]
+    assert "[on](../01_picture.md)" in "".join(notebook["cells"][0]["source"])
     assert code[2]["outputs"][0]["text"] == ["full\n", "[1, 2]\n"] and "数" not in str(notebook)
     assert "%pip install" in "".join(code[0]["source"]) and "".join(code[1]["source"]).startswith(
         "import os\n"
@@ -264,7 +265,7 @@ def test_the_notebook_is_english_with_outputs_and_its_cells_have_fixed_ids(cours
 
 
 def test_the_notebook_holds_its_pictures(course):
-    [cell] = [c for c in json.loads(course.read("01_picture.ipynb"))["cells"] if c.get("outputs")]
+    [cell] = [c for c in json.loads(course.read("notebooks/01_picture.ipynb"))["cells"] if c.get("outputs")]
     [output] = cell["outputs"]
     picture = (course.folder / "img/01_picture-1.png").read_bytes()
     assert base64.b64decode(output["data"]["image/png"]) == picture
@@ -277,7 +278,7 @@ def test_imports_pictures_and_checks_are_folded_away_on_the_page_and_in_the_note
     english, chinese = course.read("00_counting.md"), course.read("00_counting.zh.md")
     folded = "<details><summary>{}</summary>\n\n```python\ndef check_square"
     assert folded.format("The check") in english and folded.format("检查答案的代码") in chinese
-    cells = json.loads(course.read("00_counting.ipynb"))["cells"]
+    cells = json.loads(course.read("notebooks/00_counting.ipynb"))["cells"]
     hidden = [c["metadata"].get("cellView") for c in cells if c["cell_type"] == "code"]
     assert hidden == ["form", None, None, None, "form"]
     assert course.run("--check").code == 0
@@ -517,7 +518,7 @@ PAGES = "00_counting.md 00_counting.zh.md".split()
             "00_counting.md: the links at its top are not those",
         ),
         (
-            "01_picture.ipynb",
+            "notebooks/01_picture.ipynb",
             "facecolor=",
             "edgecolor=",
             "01_picture.ipynb is not what 01_picture.py gives",
@@ -569,7 +570,7 @@ def test_check_catches(course, name, old, new, said):
         ("README.md", "00_counting.zh.md points to README.md, which does not exist"),
         ("01_picture.md", "01_picture.md was not made from this 01_picture.py"),
         ("00_counting.zh.md", "00_counting.zh.md was not made from this 00_counting.py"),
-        ("01_picture.ipynb", "01_picture.ipynb is not what 01_picture.py gives"),
+        ("notebooks/01_picture.ipynb", "01_picture.ipynb is not what 01_picture.py gives"),
         ("solutions.py", "check_square has no Exercise in solutions.py"),
     ],
 )
@@ -680,17 +681,60 @@ def test_without_a_font_check_says_so_and_render_names_the_picture(labelled, mon
     assert "02_labels: 1 Chinese pictures were not drawn: no installed font has Chinese letters" in run.out
 
 
+# ---- an example in each language -------------------------------------------------------------------------
+
+TOY = """\
+# %% [markdown]
+# # 02 Toy
+# %% [markdown] zh
+# # 02 例子
+# %% toy
+import os
+
+dish = {"en": "red wine", "zh": "牛肉"}[os.environ["MINGLM_LANG"]]
+f"{dish} 7"
+# %%
+from matplotlib.figure import Figure
+
+figure = Figure((2, 1))
+figure.text(0.1, 0.5, dish)
+figure.alt_text = f"It says {dish}."
+figure
+"""
+
+
+@pytest.mark.skipif(not can_draw("牛肉"), reason="no installed font has Chinese letters")
+def test_a_chapter_with_a_toy_runs_again_for_its_chinese_page(course, monkeypatch):
+    (course.folder / "02_toy.py").write_text(TOY, encoding="utf-8")
+    (course.folder / "labels").mkdir()
+    (course.folder / "labels" / "02.txt").write_text("It says {...}. = 写着{...}。", encoding="utf-8")
+    monkeypatch.setenv("MINGLM_LANG", "zh")  # a reader's own wish changes no page
+    run = course.run("02")
+    assert run.code == 0 and "Glyph" not in run.err
+    english, chinese = course.read("02_toy.md"), course.read("02_toy.zh.md")
+    assert "red wine 7\n" in english and "![It says red wine.](img/02_toy-1.png)" in english
+    assert "牛肉 7\n" in chinese and "![写着牛肉。](img/02_toy-1.zh.png)" in chinese
+    assert "red wine 7" in course.read("notebooks/02_toy.ipynb") and "牛肉 7" not in course.read(
+        "notebooks/02_toy.ipynb"
+    )
+    images = [Image.open(course.folder / "img" / f"02_toy-1{end}.png").tobytes() for end in ("", ".zh")]
+    assert images[0] != images[1]
+    assert "does not hold the outputs of its Chinese page" in course.run("--prose", "02").out
+    course.edit("02_toy.zh.md", "牛肉 7\n", "牛肉 8\n")
+    said = course.run("--check", "02").out
+    wrong = "line 6: the output of this exact cell is not that of 02_toy.zh.md: line 0 is now '牛肉 7', was"
+    assert said.count("02_toy: ") == 1 and wrong in said
+
+
 # ---- the chapters of this repository; their code is run by `tutorials/render.py --check` -----------------
 
 
 def checks_of(path):
-    """The functions check_... that a chapter defines."""
+    """The functions check_... that a chapter defines or imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
-    ]
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    names += [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return [name for name in names if name.startswith("check_")]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -780,6 +824,25 @@ def test_a_chinese_page_says_what_the_english_one_says(path):
 @pytest.mark.parametrize(
     "path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem
 )
+def test_outputs_of_a_chinese_page_have_the_numbers_of_the_english_one(path):
+    texts = [path.with_name(f"{path.stem}{end}").read_text(encoding="utf-8") for end in (".md", ".zh.md")]
+    english, chinese = ({n: text for n, _, text in pages.RECORDED.findall(page)} for page in texts)
+    assert english.keys() == chinese.keys()
+    for n, text in english.items():
+        assert re.findall(r"\d+", text) == re.findall(r"\d+", chinese[n]), f"the output of code cell {n}"
+
+
+def test_the_toy_of_chapter_05_is_chinese_in_chinese():
+    chapter = render.Chapter(TUTORIALS / "05_three_families.py")
+    words = re.compile(r"\b(wine|tea|drank|dawn)\b")
+    assert not any(words.search(cell.text) for cell in chapter.code())
+    page = chapter.path.with_name(chapter.page(zh=True)).read_text(encoding="utf-8")
+    assert {"牛浆", "豆肉"} <= set(re.findall(r"[\u4e00-\u9fff]+", page)) and not words.search(page)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS if render.Chapter(path).has_zh], ids=lambda path: path.stem
+)
 def test_every_picture_of_a_chinese_page_is_described_in_chinese(path):
     page = path.with_name(f"{path.stem}.zh.md").read_text(encoding="utf-8")
     for alt, name in re.findall(r"^!\[(.*)\]\((img/.*)\)$", page, re.M):
@@ -804,18 +867,18 @@ def test_formulas_in_chinese_stand_between_blanks_or_ascii(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_opens_the_explorer_and_its_notebook_keeps_what_it_printed(path):
     assert any(re.search("^Explorer\\(", cell.text, re.M) for cell in render.Chapter(path).code())
-    cells = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(render.Chapter(path).notebook.read_text(encoding="utf-8"))["cells"]
     kinds = {output["output_type"] for cell in cells for output in cell.get("outputs", ())}
     assert kinds == {"stream", "display_data"}
 
 
 def test_the_course_stays_short():
-    """What a reader reads: words of prose, and lines of code that are not folded away."""
+    """Words of prose, and lines of code, in all chapters together."""
     chapters = [render.Chapter(path) for path in CHAPTERS]
     prose = [cell.text for chapter in chapters for cell in chapter.cells if cell.kind == "en"]
-    code = [cell.text for chapter in chapters for cell in chapter.code() if cell.kind not in pages.FOLDED]
-    assert sum(len(text.split()) for text in prose) <= 13_000
-    assert sum(bool(line.strip()) for text in code for line in text.split("\n")) <= 2_000
+    code = [cell.text for chapter in chapters for cell in chapter.code()]
+    assert sum(len(text.split()) for text in prose) <= 11_000
+    assert sum(bool(line.strip()) for text in code for line in text.split("\n")) <= 1_800
 
 
 def test_the_reviews_that_chapter_09_learns_from_are_those_of_the_task():

@@ -93,8 +93,9 @@ def gather(root, out):
             if path.suffix in (".png", ".svg"):
                 (out / name).mkdir(parents=True, exist_ok=True)
                 (out / name / path.name).write_bytes(path.read_bytes())
-    for path in (root / "tutorials").glob("*.ipynb"):
-        (out / "tutorials" / path.name).write_bytes(path.read_bytes())
+    (out / "tutorials/notebooks").mkdir(parents=True, exist_ok=True)
+    for path in (root / "tutorials/notebooks").glob("*.ipynb"):
+        (out / "tutorials/notebooks" / path.name).write_bytes(path.read_bytes())
 
 
 def whole(name, text, root, texts, sources):
