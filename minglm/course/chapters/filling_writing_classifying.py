@@ -106,7 +106,7 @@ def fig_labels(tokenizer, row, labels):
 
 
 def film_reviews(learn, dev):
-    """Return two dicts {id: row} of the task "sentiment": `learn` of its first 400 rows, `dev` of the others."""
+    """Return {id: row} twice, from the task "sentiment": `learn` of its first 400 rows, and `dev` others."""
     rows = list(read_rows(shipped_tasks()["sentiment"].with_suffix(".jsonl.xz")).items())
     return dict(rows[:learn]), dict(rows[400 : 400 + dev])
 
