@@ -34,6 +34,7 @@ from minglm.course.chapters.attention_by_hand import (
     fig_all_rows,
     fig_cheating,
     fig_one_row,
+    fig_remember,
     fig_wall,
     fig_ways,
     train,
@@ -324,17 +325,20 @@ print(f"the last model, with -10000: rows {rows_that_move(models[-math.inf], -10
 # **Remember:** attention scores, exponentiates, normalises and averages. A hidden key gets a score of
 # $-\infty$ before the softmax; any finite score is a wall that training can climb. A row that sees nothing
 # gives 0.
-#
-# ## Exercises
-# **1. ★ With a pencil.** Let the six tokens be a BERT: Part A is everything. Give the weights of row 4,
-# *sat*, as six numbers such as `3/8` (in powers of two).
-# %% [markdown] zh f2b8ee
+# %% [markdown] zh 6ad2f2
 # 改动一个 token，就能立刻查出损失掩盖的东西。对*这一组*权重来说， $-10000$ 一个比特都没漏，但没有什么能保
 # 证分数总是远远高于它； $-\infty$ 则对任何权重都成立。
 #
 # **记住：** 注意力就是打分、取指数、归一化、求平均。看不到的键，分数在 softmax 之前就
 # 是 $-\infty$ ；任何有限的分数都是训练翻得过去的墙。什么都看不到的行输出 0。
-#
+# %%
+fig_remember(d, x)
+
+# %% [markdown]
+# ## Exercises
+# **1. ★ With a pencil.** Let the six tokens be a BERT: Part A is everything. Give the weights of row 4,
+# *sat*, as six numbers such as `3/8` (in powers of two).
+# %% [markdown] zh 272b36
 # ## 练习
 # **1. ★ 用铅笔。** 把同样的六个 token 当成 BERT：Part A 是全部。给出第 4 行 *sat* 的权重，六个数，
 # 可以写 `3/8` 这样的分数（按 2 的幂算）。

@@ -41,6 +41,7 @@ from minglm.course.chapters.the_model import (
     fig_gelu,
     fig_heads,
     fig_network,
+    fig_remember,
     fig_three_tables,
     fig_weights,
     pytorchs,
@@ -385,13 +386,17 @@ for proverb, sample in list(zip(PROVERBS, samples, strict=True))[:2]:
 # **Remember:** three tables make the residual, each layer adds attention and an MLP, and the token table
 # reads it out. Only attention looks at other rows. A new model starts at $\ln V$; a correctly wired one
 # learns one batch by heart.
-#
-# ## Exercises
-# **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
-# %% [markdown] zh 46e921
+# %% [markdown] zh 79641e
 # **记住：** 三张表构成残差，每一层把注意力和 MLP 加上去，最后由词表读出来。只有注意力会看别的行。新模型
 # 从 $\ln V$ 起步，接线正确的模型能背下一个批次。
-#
+# %%
+fig_remember(seeing, example, losses["seeing"])
+
+
+# %% [markdown]
+# ## Exercises
+# **1. ★** Which rows of `qkv.weight` make the keys of one head? Write `key_rows(head, C, H)`, a list.
+# %% [markdown] zh 8746d3
 # ## 练习
 # **1. ★** `qkv.weight` 的哪些行给出某一个头的键？写出 `key_rows(head, C, H)`，返回列表。
 # %%

@@ -32,6 +32,7 @@ from minglm.course.chapters.full_pretraining import (
     fig_clocks,
     fig_means,
     fig_mixture,
+    fig_remember,
     fig_run,
     fig_specialists,
 )
@@ -143,18 +144,13 @@ fig_specialists(runs)
 # ## 一步的两种算法
 # 注意力分别用参考实现和 C++ 算子计算，种子相同：
 # %%
-usable, why = has_kernel("cpu")
-backends = ["reference", "kernel" if usable else "sdpa"]
-if not usable:
-    print(f"There is no kernel here ({why}); PyTorch's sdpa takes its place below.")
+backends = ["reference", "kernel" if has_kernel("cpu")[0] else "sdpa"]  # sdpa is PyTorch's own
 few, ways = 15 if FAST else 60, {}
 for backend in backends:
     config = resolve("tiny", overrides=MIXTURE | {"train.backend": backend})
-    ways[backend] = lab.train(backend, config, stop_at=few)[1]
-    print(
-        f"{backend:9} {few} steps, last loss {ways[backend]['loss'][-1]:.6f}, "
-        f"{1e3 * np.median(ways[backend]['seconds']):.1f} ms per step (median)"
-    )
+    ways[backend] = way = lab.train(backend, config, stop_at=few)[1]
+    ms = 1e3 * np.median(way["seconds"])
+    print(f"{backend:9} {few} steps, last loss {way['loss'][-1]:.6f}, {ms:.1f} ms per step (median)")
 slow, fast = ways.values()
 apart = np.abs(slow["loss"] - fast["loss"]).max()
 print(f"no loss differs by more than {apart:.1e}")
@@ -201,18 +197,12 @@ def gradient(parts, weigh):
 
 
 parts = micro_batches(examples, 128)
-print(
-    f"{len(examples)} samples, {M} targets; micro-batches of "
-    f"{[sum(len(e.targets) for e in part) for part in parts]} targets"
-)
-whole = gradient([examples], lambda m: 1 / M)
+sizes = [sum(len(example.targets) for example in part) for part in parts]
+print(f"{len(examples)} samples, {M} targets; micro-batches of {sizes} targets")
+whole, shared = gradient([examples], lambda m: 1 / M), [examples[0::2], examples[1::2]]
 for name, other, right in (
     ("micro-batches: sum / all targets", gradient(parts, lambda m: 1 / M), True),
-    (
-        "two processes: every second sample each",
-        gradient([examples[0::2], examples[1::2]], lambda m: 1 / M),
-        True,
-    ),
+    ("two processes: every second sample each", gradient(shared, lambda m: 1 / M), True),
     ("the wrong way: mean of means", gradient(parts, lambda m: 1 / m / len(parts)), False),
 ):
     off = float((other - whole).norm() / whole.norm())
@@ -249,14 +239,18 @@ assert same == len(a) and (resumed["loss"] == fast["loss"]).all()
 # %% [markdown]
 # **Remember:** one model can learn all three objectives. The loss of a batch is the sum over all targets
 # divided by their number, however it is split. Seed and step determine a batch: a run resumes bit for bit.
-#
+# %% [markdown] zh 6494a6
+# **记住：** 一个模型可以学会三种预训练目标。一个批次的损失是所有
+# 标签的损失之和除以标签数，与批次怎么切无关。种子和步数决定一个批次，所以训练可以逐位一致地恢复。
+# %%
+fig_remember(source)
+
+
+# %% [markdown]
 # ## Exercises
 # **1. ★★** Write `batch_loss(means, targets)`, the loss of a whole batch, from the losses of its
 # micro-batches, each a mean over its own targets, and their numbers of targets.
-# %% [markdown] zh 899b1a
-# **记住：** 一个模型可以学会三种预训练目标。一个批次的损失是所有
-# 标签的损失之和除以标签数，与批次怎么切无关。种子和步数决定一个批次，所以训练可以逐位一致地恢复。
-#
+# %% [markdown] zh 41cd95
 # ## 练习
 # **1. ★★** 有几个微批次的损失，每个都是对自己的标签取的平均，还有各自的标签数。写
 # 出 `batch_loss(means, targets)`，即整个批次的损失。

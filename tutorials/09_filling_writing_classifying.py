@@ -17,11 +17,9 @@
 # %% imports
 import math
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 
-import minglm
 from minglm import GLMMask, build_example, explain, pack
 from minglm.compare.rivals import LinearHead
 from minglm.course.chapters import FAST
@@ -30,11 +28,12 @@ from minglm.course.chapters.filling_writing_classifying import (
     check_rows_read,
     check_temperature,
     fig_labels,
+    fig_remember,
     fig_rows_read,
     fig_tasks,
     fig_temperatures,
+    film_reviews,
 )
-from minglm.files.jsonl import read_rows
 from minglm.measure.metrics import measure, percent, standard_error
 from minglm.train.config import Finetuning
 from minglm.train.finetune import LabelScorer, fit
@@ -216,10 +215,7 @@ fig_labels(tokenizer, row, {label: i for label, [i] in zip(task.verbalizer, word
 # 的 dev 数据用来选最好的一轮，另一半用来打分；+- 后面是一个标准误。
 # %%
 LEARN, DEV, EPOCHS = (48, 120, 1) if FAST else (400, 1000, 5)
-rows = list(read_rows(Path(minglm.__file__).parent / "tasks" / "sentiment.jsonl.xz").items())
-train, dev = (
-    ask_all(task, tokenizer, dict(some), 512, labelled=True) for some in (rows[:LEARN], rows[400 : 400 + DEV])
-)
+train, dev = (ask_all(task, tokenizer, rows, 512, labelled=True) for rows in film_reviews(LEARN, DEV))
 choose, report = dev[::2], dev[1::2]
 torch.manual_seed(0)
 scorers = {"cloze": LabelScorer(deepcopy(model)), "linear head": LinearHead(deepcopy(model), 2)}
@@ -258,11 +254,7 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 #
 # **Remember:** every task is a blank: a continuation is `[gMASK]` at the end, a label is a blank with few
 # words. Rows that were read never change, so a cache reads each row once. Blanks can be filled in any order.
-#
-# ## Exercises
-# **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows read
-# to fill one blank after the other, with answers of `lens` tokens.
-# %% [markdown] zh 103551
+# %% [markdown] zh 7229a6
 # ## 论文的比较，小规模版
 # `minglm compare` 用第 05 章的四种方式训练同一个小网络，再都在同样的任务上微调，要好几个小
 # 时（[表在这里](results/README.md#one-network-four-families)）：
@@ -276,7 +268,15 @@ print("learned:", tokenizer.decode(pair.targets[:-1]), tokenizer.token_str(pair.
 #
 # **记住：** 每个任务都是一个空：续写是结尾的 `[gMASK]`，标签是只有几个词可选的空。读过的行不再变，所以有
 # 了缓存每行只读一次。空可以按任意顺序填。
-#
+# %%
+fig_remember()
+
+
+# %% [markdown]
+# ## Exercises
+# **1. ★★ Count.** Write `rows_read(part_a_len, lens)`, which returns `(without, with_cache)`: the rows read
+# to fill one blank after the other, with answers of `lens` tokens.
+# %% [markdown] zh 5ebae8
 # ## 练习
 # **1. ★★ 数一数。** 写出 `rows_read(part_a_len, lens)`，返回 `(without, with_cache)`：依次填几个空，答案各
 # 有 `lens` 个 token，不用缓存和用缓存各要读多少行。

@@ -4,13 +4,17 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ...attention import masked_attention
 from ...batch import pack
 from ...infilling import build_example
+from ...mask import GLMMask
 from ...model import GLM
 from ...model_config import GLMConfig
+from ...viz.figures.canvas import DPI, SMALL, Canvas
 from ...viz.palette import KINDS, THEMES
 
 LIGHT, AMBER, ORANGE = (KINDS[kind].light for kind in ("BA", "BE", "BS"))
@@ -157,6 +161,51 @@ def fig_cheating(curves, steps):
         "ln 10 while the honest loss of the same weights rises; -4 and -inf stay at ln 10."
     )
     return fig
+
+
+def fig_remember(d, x, row=3):
+    """Draw what flows from the keys of a Derivation into the output of `row` behind three masks. x: (T, D)"""
+    T, sees = len(d), torch.from_numpy(d.mask[row])
+    keys = F.pad(torch.tensor(x, dtype=torch.float64), (0, T - x.shape[1]))
+    values = torch.eye(T, dtype=torch.float64)[:, None]  # so an output is the weights
+
+    def weights(queries, mask, which):
+        q, k = keys[queries, None], keys[:, None]
+        return masked_attention(q, k, values, mask, scale=1.0, backend="reference")[which, 0].tolist()
+
+    shut = weights(range(T), GLMMask.packed([T], [d.part_a_len]), row)
+    sunk = torch.where(sees, keys @ keys[row] - 10002, -10000).softmax(0).tolist()
+    nothing = weights([row, *range(T)], GLMMask([0, T + 1], [0, T], [0]), 0)  # it ends before the first key
+    hidden = [[w for w, seen in zip(flow, sees, strict=True) if not seen] for flow in (shut, sunk)]
+    assert math.isclose(sum(shut), 1) and not any(hidden[0]) and all(hidden[1]) and not any(nothing)
+    canvas = Canvas("light", 620)
+    draw_flow(canvas, 6, "-inf: shut", shut, sees.tolist(), d.tokens)
+    draw_flow(canvas, 211, "-10000: a wall to climb", sunk, sees.tolist())
+    draw_flow(canvas, 416, "sees nothing: 0", nothing, [False] * T)
+    return canvas.finish(
+        162,
+        "Weights as ribbons from six keys into the output of a row. Behind -inf two keys send nothing; "
+        "behind -10000 they leak, as the visible scores are lower. A row that sees nothing gets 0.",
+    )
+
+
+def draw_flow(canvas, x, title, weights, sees, tokens=("",) * 6):
+    """Draw weights (T,) as ribbons from keys, at x, into an output, and a gate before each hidden key."""
+    wide, full = 33, 72  # pixels of a key, and of a weight of 1
+    left = end = x + (wide * len(weights) - full) / 2
+    canvas.text(left + full / 2, 13, title, bold=True)
+    for j, (token, weight, seen) in enumerate(zip(tokens, weights, sees, strict=True)):
+        centre = x + wide * (j + 0.5)
+        canvas.rectangle(centre - 15.5, 28, 31, 20, fill=LIGHT if seen else canvas.look["grid"], round=4)
+        canvas.text(centre, 38, token, SMALL, colour=None if seen else SOFT)
+        if weight:
+            look = dict(colour=LIGHT if seen else ORANGE, width=weight * full * 72 / DPI)  # in points
+            canvas.curve(centre, 48, end + weight * full / 2, 126, **look)
+        if not seen:
+            canvas.line((centre - 15, 58), (centre + 15, 58), width=4)
+        end += weight * full
+    canvas.rectangle(left, 126, full, 22, edge=canvas.look["ink"], zorder=4)
+    canvas.text(left + full / 2, 137, "output" if any(weights) else "0", SMALL)
 
 
 # ---- models that cheat -----------------------------------------------------------------------------------

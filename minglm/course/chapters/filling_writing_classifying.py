@@ -1,4 +1,4 @@
-"""Pictures of chapter 09, and the checks of its exercises."""
+"""Pictures of chapter 09, its film reviews, and the checks of its exercises."""
 
 import math
 
@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from ...files.jsonl import read_rows
 from ...infilling import build_example
+from ...use.tasks import read_task, shipped_tasks
 from ...viz.derivation import explain
-from ...viz.figures.canvas import Canvas, width_of
-from ...viz.palette import KINDS
+from ...viz.figures.canvas import SMALL, Canvas, width_of
+from ...viz.palette import KINDS, SPAN_COLOURS, THEMES
 
-BLUE, SAND = KINDS["AA"].light, KINDS["BE"].light
+BLUE, SAND, PALE = KINDS["AA"].light, KINDS["BE"].light, THEMES["light"]["grid"]
 TASKS = {  # name: (text, spans, order, objective)
     "fill": ("The dog ran to the park .", [(1, 2), (5, 6)], [0, 1], "token"),
     "continue": ("Once upon a time there was a cat", [(4, 8)], [0], "document"),
@@ -100,7 +102,47 @@ def fig_labels(tokenizer, row, labels):
     return fig
 
 
-# ---- checks of the exercises -----------------------------------------------------------------------------
+def fig_remember():
+    """Draw the rows that three tasks read with a cache, a line per step, and what each row of Part B says."""
+    canvas, x, labels = Canvas("light", 620), 8, read_task("sentiment").verbalizer.values()
+    for name, order, where in (
+        ("fill", [1, 0], "any order"),
+        ("continue", [0], "the end"),
+        ("classify", [0], "few words"),
+    ):
+        text, spans, _, objective = TASKS[name]
+        d = explain(text.split(), spans, order, objective)
+        A, T = d.part_a_len, d.part_a_len + 1 if name == "classify" else len(d)  # a label needs [S] alone
+        canvas.text(x, 14, f"{name}: {where}", SMALL, bold=True, ha="left")
+        for step, rows in enumerate([range(A), *([i] for i in range(A, T))]):
+            y, end = 28 + 19 * step, rows[-1] + 1
+            assert d.mask[rows, :end].all() and not d.mask[: rows[0], rows].any()  # old rows stay as they are
+            for i in range(end):
+                colour = SPAN_COLOURS[d.span_id[i]] if d.span_id[i] >= 0 else BLUE
+                canvas.rectangle(x + 14 * i, y, 12, 14, fill=colour if i in rows else PALE)
+            if step:
+                said = " / ".join(labels) if name == "classify" else d.targets[end - 1]
+                canvas.text(x + 14 * end + 2, y + 7, said, SMALL, ha="left")
+        x += 14 * T + 50
+    for n, (words, colours) in enumerate({"read": (BLUE, *SPAN_COLOURS[:2]), "cached": (PALE,)}.items()):
+        for m, colour in enumerate(colours):
+            canvas.rectangle(438 + 14 * m, 86 + 19 * n, 12, 14, fill=colour)
+        canvas.text(442 + 14 * len(colours), 93 + 19 * n, words, SMALL, ha="left")
+    return canvas.finish(
+        130,
+        "Three tasks, step by step: Part A is read once, then one row of Part B at a time; earlier rows are "
+        "cached. Two blanks are filled, the right one first. A text is continued. A label is one of two "
+        "words.",
+    )
+
+
+# ---- film reviews, and the checks of the exercises -------------------------------------------------------
+
+
+def film_reviews(learn, dev):
+    """Return {id: row} twice, from the task "sentiment": `learn` of its first 400 rows, and `dev` others."""
+    rows = list(read_rows(shipped_tasks()["sentiment"].with_suffix(".jsonl.xz")).items())
+    return dict(rows[:learn]), dict(rows[400 : 400 + dev])
 
 
 def check_rows_read(rows_read):

@@ -13,14 +13,17 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ...batch import micro_batches
 from ...data.corpus import embedded_corpus
 from ...data.documents import read_documents
+from ...data.samples import TrainingBatches
 from ...data.tokenizer import Tokenizer
 from ...model import GLM
 from ...spans import OBJECTIVES
 from ...train.config import resolve
 from ...train.optimizer import learning_rate
 from ...train.pretrain import pretrain
+from ...viz.figures.canvas import SMALL, Canvas
 from ...viz.palette import KINDS, SPAN_COLOURS, THEMES
 
 BLUE, RUST, SOFT = KINDS["AA"].light, SPAN_COLOURS[0], THEMES["light"]["soft"]
@@ -209,6 +212,43 @@ def fig_means(right, wrong):
         "mean of the two means, 2.5, lies too high."
     )
     return fig
+
+
+def fig_remember(source):
+    """Draw the batches that a SampleSource gives to four steps: objectives, targets and micro-batches."""
+    whole, resumed = TrainingBatches(source, 512), TrainingBatches(source, 512)
+    batches = [[example for _, example in whole.examples(step)] for step in range(4)]
+    for step in (2, 3):
+        again = [example for _, example in resumed.examples(step)]  # it has not drawn steps 0 and 1
+        assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(batches[step], again, strict=True))
+    assert {example.objective for batch in batches for example in batch} == set(OBJECTIVES)
+    targets = [sum(len(example.targets) for example in batch) for batch in batches]
+    canvas, left, right, y = Canvas("light", 620), 64, 524, 34
+    for n, name in enumerate(OBJECTIVES):
+        canvas.rectangle(left + 96 * n, 8, 12, 12, fill=COLOURS[name])
+        canvas.text(left + 18 + 96 * n, 14, name, SMALL, ha="left")
+    canvas.line((left + 296, 6), (left + 296, 22), width=1.6)
+    canvas.text(left + 306, 14, "next micro-batch", SMALL, ha="left")
+    canvas.text(right, 14, "loss", SMALL, bold=True, ha="left")
+    for step, batch in enumerate(batches):
+        x, parts = left, micro_batches(batch, 128)
+        canvas.text(8, y + 9, f"step {step}", SMALL, ha="left")
+        canvas.text(right, y + 9, f"sum / {targets[step]}", SMALL, ha="left")
+        for example in (example for part in parts for example in part):
+            if x > left and any(example is part[0] for part in parts):
+                canvas.line((x, y - 4), (x, y + 22), width=1.6)
+            wide = len(example.targets) * 440 / max(targets)
+            canvas.rectangle(x, y, wide, 18, fill=COLOURS[example.objective], edge="white", width=0.6)
+            x += wide
+        y += 30 + 14 * (step == 1)
+    canvas.line((8, 94), (right - 14, 94), style="dashed", colour=SOFT)
+    canvas.text(right, 94, "stop, resume", SMALL, ha="left", colour=SOFT)
+    return canvas.finish(
+        y - 4,
+        "Four steps, each with a batch of samples of three objectives, cut into micro-batches. The loss is "
+        "the sum over all targets divided by their number. The run stops after step 1 and resumes with "
+        "step 2.",
+    )
 
 
 # ---- checks of the exercises -----------------------------------------------------------------------------

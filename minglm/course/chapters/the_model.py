@@ -1,5 +1,6 @@
 """Pictures of chapter 07, its proverbs, PyTorch's layer, and the checks of its exercises."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -8,9 +9,11 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ...attention import masked_attention
 from ...mask import GLMMask
 from ...model import GLM
 from ...model_config import GLMConfig, num_parameters
+from ...viz.figures.canvas import SMALL, Canvas
 from ...viz.palette import KINDS, THEMES
 
 BLUE, SKY, SAND, RUST = (KINDS[kind].light for kind in ("AA", "BA", "BE", "BS"))
@@ -200,6 +203,60 @@ def fig_by_heart(losses, ln_V, best_alone):
     ax.spines[["top", "right"]].set_visible(False)
     fig.alt_text = "GLM falls from ln V to nearly 0; without attention it stops at (ln 8) / 4."
     return fig
+
+
+def fig_remember(model, example, losses):
+    """Draw the rows of an Example on their way through two layers of a GLM, and the losses of one batch."""
+    T, A = len(example.tokens), example.part_a_len
+    mask, x = GLMMask.packed([T], [A]), torch.randn(T, model.config.hidden_size)
+    for layer in model.layers:
+        links = rows_moved(partial(attention, layer, mask), x)
+        alone = rows_moved(partial(layer.combine, attended=torch.zeros_like(x)), x)
+        assert torch.equal(links, mask.dense()) and torch.equal(alone, torch.eye(T) > 0)
+    assert abs(losses[0] - math.log(model.config.vocab_size)) < 0.2 and losses[-1] < 0.1
+    canvas, height = Canvas("light", 620), [36 + 12 * i + 6 * (i >= A) for i in range(T)]
+    for i, y in enumerate(height):
+        colour = SKY if i < A else SAND
+        canvas.line((60, y), (412 if i >= A else 372, y), colour=colour, width=2.5, zorder=1)
+        for n in range(3):
+            canvas.rectangle(58 + 11 * n, y - 4, 9, 8, fill=BLUE)
+        for left in (112, 250):
+            canvas.lines([((left, height[j]), (left + 72, y)) for j in range(T) if links[i, j]], colour, 0.8)
+            canvas.rectangle(left + 92, y - 4, 22, 8, fill=RUST, round=2)
+        if i >= A:
+            canvas.rectangle(390, y - 4, 9, 8, fill=BLUE)
+    names = "E + P + Q", "attention", "MLP", "attention", "MLP", "E", "loss of one batch"
+    for at, words in zip((74, 148, 215, 286, 353, 394, 524), names, strict=True):
+        canvas.text(at, 14, words, SMALL, bold=True)
+    canvas.text(8, (height[0] + height[A - 1]) / 2, "Part A", SMALL, ha="left")
+    canvas.text(8, (height[A] + height[-1]) / 2, "Part B", SMALL, ha="left")
+    high, low, left, right = height[0], height[-1], 450, 598
+    across, down = np.linspace(left, right, len(losses)), low - (low - high) * np.array(losses) / losses[0]
+    canvas.line((left, low), (right, low), colour=SOFT)
+    canvas.line(*zip(across, down, strict=True), width=2)
+    canvas.text(left + 8, high, "ln V", SMALL, ha="left")
+    canvas.text(right, low - 12, "by heart", SMALL, ha="right")
+    return canvas.finish(
+        166,
+        "Ten rows start as the sum of three tables. In each of two layers attention links every row to "
+        "those it may see, and the MLP has each row alone. Table E reads out Part B. The loss falls from "
+        "ln V to 0.",
+    )
+
+
+def attention(layer, mask, x):
+    """Return what the attention of a layer adds to its rows x (T, C)."""
+    return layer.out(masked_attention(*layer.project(x), mask, backend="reference").flatten(1))
+
+
+def rows_moved(f, x):
+    """Return (T, T) bool: whether row i of f(x) changes when row j of x (T, C) does."""
+    columns, before = [], f(x)
+    for j in range(len(x)):
+        changed = x.clone()
+        changed[j] = torch.randn(x.shape[1])
+        columns.append((f(changed) != before).any(1))
+    return torch.stack(columns, 1)
 
 
 # ---- PyTorch's layer, and the checks of the exercises ----------------------------------------------------
