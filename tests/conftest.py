@@ -97,7 +97,8 @@ SMALL = (
 
 # The slowest files, which are started first, so that no process works on one of them when all else is done.
 LONG = (
-    "packaging figures kernel tutorials pretrain page_model page csrc page_lab cli finetune checkpoint cuda"
+    "packaging figures kernel tutorials pretrain page_model page page_everybody csrc page_lab cli finetune "
+    "checkpoint cuda"
 )
 
 

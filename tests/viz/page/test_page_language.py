@@ -1,8 +1,7 @@
 """The page in Chinese, in a real Chromium: every word of it, at every width, and a switch that keeps all."""
 
 import pytest
-from test_page import OVERLAPS
-from test_page_words import leaves
+from explorer_page import OVERLAPS, leaves
 
 from minglm import GLM, Tokenizer
 from minglm.viz import page

@@ -3,18 +3,11 @@
 import re
 
 import pytest
+from explorer_page import leaves
 
 from minglm.viz.words import LANGUAGES
 
 ENGLISH = LANGUAGES["en"]
-
-
-def leaves(words, path=()):
-    """Return {where in a table: its text or number}."""
-    if isinstance(words, dict | list | tuple):
-        entries = words.items() if isinstance(words, dict) else enumerate(words)
-        return {key: leaf for name, value in entries for key, leaf in leaves(value, (*path, name)).items()}
-    return {path: words}
 
 
 def names(text):
