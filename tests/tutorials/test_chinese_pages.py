@@ -1,18 +1,7 @@
 """Chinese pages that no chapter makes: each section is held to the English one."""
 
-import importlib.util
-import sys
-
 import pytest
-from conftest import ROOT
-
-TUTORIALS = ROOT / "tutorials"
-
-sys.path.insert(0, str(TUTORIALS))  # as for `python tutorials/render.py`
-spec = importlib.util.spec_from_file_location("render_pages", TUTORIALS / "render.py")
-render = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(render)
-twins = sys.modules["twins"]
+from rendering import TUTORIALS, render, twins
 
 PAGE = (
     "# Counting\n\n[中文](count.zh.md)\n\nTo 7.\n\n## How far\n\n```console\n$ count 3   # up\nthree\n```\n"
