@@ -43,8 +43,8 @@ OPENINGS += [f"{when} {the}" for when in ("Today", "At night", "In spring") for 
 class Fact(NamedTuple):
     """An animal, its home and its food, and how often this fact is told in each form with each opening.
 
-    A fact of ANIMALS 5 times, one of CHOICES 3 times. So a mouse on the farm is told of 9 times, a cow 5 times:
-    the likeliest animal and the likeliest sentence are not the same (see the README of tutorials/results).
+    That is 5 times for ANIMALS and 3 times for CHOICES. So a mouse on the farm is told of 9 times, a cow 5:
+    the likeliest animal is not in the likeliest sentence (see the README of tutorials/results).
     """
 
     animal: str
