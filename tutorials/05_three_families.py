@@ -306,15 +306,15 @@ for name, span, objective in (("GPT", (0, 7), "document"), ("BERT", (5, 6), "tok
 # %% [markdown]
 # ## The same with trained networks
 #
-# So far we counted. Three networks of one shape (134,016 weights) come with minglm; they have read the same
+# So far we counted. Three networks of one shape (135,168 weights) come with minglm; they have read the same
 # [small world](../minglm/data/toy.py) as GLM, as GPT and as BERT. In it a fox eats red berries or white
 # mushrooms, and a mouse lives on the farm or in the forest. How likely is each answer in three sentences that
 # were held out? (GPT and BERT know its length, GLM also has to end it.)
-# %% [markdown] zh e54a72
+# %% [markdown] zh b98a69
 # ## 换成训练好的网络
 #
 # 前面都是数出来的。现在来真的（这些网络读的是英文，所以下面的例子也是英文）：
-# 三个形状相同的网络（134,016 个权重）读过同一个
+# 三个形状相同的网络（135,168 个权重）读过同一个
 # [小世界](../minglm/data/toy.py)，一个按 GLM 训练，一个按 GPT，一个按 BERT；它们随 minglm 一起发布。
 # 在这个世界里，狐狸吃 red berries 或 white mushrooms，老鼠住在 on the farm 或 in the forest。
 # 下面三句话训练时都没出现过。每个答案的概率是多少？（GPT 和 BERT 事先知道答案的长度，
@@ -347,13 +347,13 @@ fig_trained(trained)
 
 
 # %% [markdown]
-# What we counted, they have learned. GPT cannot see the mice. BERT gives a quarter of its probability to food
+# What we counted, they have learned. GPT cannot see the mice. BERT gives a fifth of its probability to food
 # that no fox eats here, and more than a third to *on the forest* and *in the farm*. GLM does neither:
 # [all questions, several seeds](results/README.md#glm-gpt-and-bert-in-a-toy-world). (Ways around a mask: GPT
 # can compare whole sentences, BERT can fill one `[M]` at a time. Both then read more often, and GPT needs a
 # list of answers.)
-# %% [markdown] zh 90ab94
-# 数出来的结论，网络都学会了。GPT 看不到右边的 mice。BERT 把四分之一的概率给了这里没有哪只狐狸会吃的东西，
+# %% [markdown] zh c872e2
+# 数出来的结论，网络都学会了。GPT 看不到右边的 mice。BERT 把五分之一的概率给了这里没有哪只狐狸会吃的东西，
 # 又把三分之一以上给了 *on the forest* 和 *in the farm*。GLM 没有这两种毛病：
 # [全部问题，多个随机种子](results/README.md#glm-gpt-and-bert-in-a-toy-world)（英文）。
 # （绕过掩码的办法也有：GPT 可以比较整句的概率，BERT 可以一次只填一个 `[M]`。代价是要多读几遍，

@@ -2,7 +2,7 @@
 
 A fact is an animal, its home and its food. `ANIMALS` has one fact for each animal: the animal tells the home
 and the food, and the food tells the animal. `CHOICES` adds animals with two foods of two words each, or with
-two homes. Each fact is told in every form and with every opening.
+two homes and three foods. Each fact is told in every form and with every opening.
 """
 
 import re
@@ -24,9 +24,9 @@ CHOICES = {  # animal: its homes and its foods, each as likely as the other
     "fox": (("in the forest",), ("red berries", "white mushrooms")),
     "pig": (("on the farm",), ("sweet apples", "raw carrots")),
     "swan": (("by the river",), ("green reeds", "black snails")),
-    "mouse": (("on the farm", "in the forest"), ("seeds",)),
-    "duck": (("by the river", "on the farm"), ("bread",)),
-    "snake": (("in the forest", "by the river"), ("eggs",)),
+    "mouse": (("on the farm", "in the forest"), ("seeds", "crumbs", "nuts")),
+    "duck": (("by the river", "on the farm"), ("bread", "peas", "oats")),
+    "snake": (("in the forest", "by the river"), ("eggs", "toads", "lizards")),
 }
 FORMS = (
     "{3} {0} lives {1} and eats {2}.",
@@ -43,8 +43,8 @@ OPENINGS += [f"{when} {the}" for when in ("Today", "At night", "In spring") for 
 class Fact(NamedTuple):
     """An animal, its home and its food, and how often this fact is told in each form with each opening.
 
-    An animal with a choice is in 6 facts and each of its alternatives in 3, every other animal in 4: so the
-    likeliest animal and the likeliest sentence are not the same (see the README of tutorials/results).
+    That is 5 times for ANIMALS and 3 times for CHOICES. So a mouse on the farm is told of 9 times, a cow 5:
+    the likeliest animal is not in the likeliest sentence (see the README of tutorials/results).
     """
 
     animal: str
@@ -59,7 +59,7 @@ class Fact(NamedTuple):
 
 def facts():
     """Every Fact, those of CHOICES included."""
-    plain = [Fact(animal, home, food, 4) for animal, (home, food) in ANIMALS.items()]
+    plain = [Fact(animal, home, food, 5) for animal, (home, food) in ANIMALS.items()]
     pairs = {animal: product(homes, foods) for animal, (homes, foods) in CHOICES.items()}
     return plain + [Fact(animal, *pair, 3) for animal, two in pairs.items() for pair in two]
 

@@ -18,7 +18,7 @@ def toy():
 @pytest.mark.parametrize(
     ("family", "question", "p"),
     [
-        ("gpt", "The [MASK] lives on the farm and eats mice.", 4 / 72),  # before any clue
+        ("gpt", "The [MASK] lives on the farm and eats mice.", 5 / 117),  # before any clue
         ("bert", "The [MASK] lives on the farm and eats mice.", 1),
         ("gpt", "The fox lives in the forest and eats [MASK].", 1 / 2),
         ("bert", "The fox lives in the forest and eats [MASK].", 1 / 4),  # red and berries, each 1/2

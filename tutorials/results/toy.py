@@ -1,6 +1,6 @@
 """Trains one network as GLM, GPT and BERT on the toy world: writes toy.json next to this file.
 
-    python tutorials/results/toy.py             what toy.json lacks; a model takes half a minute
+    python tutorials/results/toy.py             what toy.json lacks; a model takes a minute
     python tutorials/results/toy.py --again     all of them
     python tutorials/results/toy.py --models    also saves the first seed's, which the explorer shows
 
@@ -30,7 +30,7 @@ from minglm.train.optimizer import Muon
 from minglm.use.models import SIBLINGS
 
 HERE = Path(__file__).parent
-SEEDS, STEPS, BATCH = range(5), 1000, 16
+SEEDS, STEPS, BATCH = range(5), 3000, 16
 RATE = 0.01  # of Muon, which learns this in a third of AdamW's steps
 ORDERS = "in order", "last first"  # of two blanks
 DIALS = dict(has_eos=True, mask_ratio=0.3, mean_length=1.5, blanks="drawn")

@@ -205,8 +205,8 @@ def fig_trained(trained):
     fig.alt_text = (
         "Probabilities that three trained networks give to answers. The animal that eats mice: GLM and BERT "
         "are sure of the cat, GPT is not. The fox's food and the mouse's home: GLM and GPT share their "
-        "probability between the two right answers, BERT also gives some to wrong pairs such as red "
-        "mushrooms."
+        "probability between the two right answers, BERT also gives some to wrong pairs such as white "
+        "berries."
     )
     return fig
 
