@@ -1,6 +1,8 @@
 """What is possible in the toy world, by hand: tutorials/results/toy.py."""
 
 import importlib.util
+import json
+import re
 
 import pytest
 from conftest import ROOT
@@ -43,3 +45,14 @@ def test_no_question_is_in_the_text_that_is_read(toy):
     read = {tuple(tokens) for tokens in toy.READ}
     for texts in toy.questions().values():
         assert not any(tuple(tokens) in read for text in texts for tokens, *_ in toy.answers(text))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "README.zh.md", "tutorials/05_three_families.md", "tutorials/05_three_families.zh.md"],
+)
+def test_sentences_about_the_order_of_blanks_have_the_measured_numbers(name):
+    glm = json.loads((ROOT / "tutorials/results/toy.json").read_text(encoding="utf-8"))["table"]["glm"]
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for order in ("in order", "last first"):
+        assert re.search(rf"(?<!\d){glm[order]['score']:.0f} %", text), order
