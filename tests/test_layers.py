@@ -71,3 +71,10 @@ def test_no_imports_run_in_a_circle():
 def test_only_the_command_line_parses_arguments():
     parse = {module for module in MODULES if "import argparse" in MODULES[module].read_text(encoding="utf-8")}
     assert {module.partition(".")[0] for module in parse} == {"cli"}
+
+
+def test_no_test_imports_another():
+    """What tests share is in modules that are none."""
+    tests = Path(__file__).parent.rglob("test_*.py")
+    lines = [(path.name, line) for path in tests for line in path.read_text(encoding="utf-8").splitlines()]
+    assert not [found for found in lines if found[1].startswith(("from test_", "import test_"))]

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from conftest import RECORDED
-from test_vocabularies import MERGES, PIECES, WORDS, bert_file, bpe_files, sp_file
+from vocabulary_files import MERGES, PIECES, WORDS, bert_file, bpe_files, sp_file
 
 from minglm import GLM, GLMConfig, GLMMask, MinglmError, Tokenizer
 from minglm.cli import main
