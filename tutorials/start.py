@@ -3,77 +3,69 @@
 # *GLM on one page: cut a text, number it, mask it, train, fill.*
 #
 # GLM (*General Language Model*, ACL 2022, [arXiv 2103.10360](https://arxiv.org/abs/2103.10360)) is trained by
-# **autoregressive blank infilling**. This page builds all of it around one sentence: some eighty lines, half
-# of them GLM, the other half a small world to learn and prints. It answers the two questions that readers of
-# the original code ask most: *where does the mask get its shape?* and *how do I predict anything with it?*
+# **autoregressive blank infilling**. This page builds all of it around one sentence, in some 45 lines
+# besides imports and prints. It answers the two questions that readers of the original code ask most: *where
+# does the mask get its shape?* and *how do I predict anything with it?*
 #
 # You need Python and a little PyTorch. The [course](README.md) takes each step apart.
-# %% [markdown] zh 4791e0
+# %% [markdown] zh 3a3907
 # # 20 分钟讲完 GLM
 # *一页纸讲完 GLM：挖空、编号、掩码、训练、填空。*
 #
 # GLM（*General Language Model*，通用语言模
 # 型，ACL 2022，[arXiv 2103.10360](https://arxiv.org/abs/2103.10360)）的训练方法是**自回归空白填
-# 充**（autoregressive blank infilling）。本页围绕一句话，用八十来行代码（一半是 GLM 本身，另一半是要学的小世
-# 界和打印）把它从头搭一遍，顺便回答读原版代码的人最常问的两个问题：*掩码为什么长成那样？*、
-# *训练好了怎么拿来预测？*
+# 充**（autoregressive blank infilling）。本页围绕一句话把它从头搭一遍，不算导入和打印约 45 行，顺便回答
+# 读原版代码的人最常问的两个问题：*掩码为什么长成那样？*、*训练好了怎么拿来预测？*
 #
 # 只需要会 Python 和一点 PyTorch。想一步一步细看，请读[教程](README.zh.md)。
 # %% exact
-words = "the cat lives on the farm and eats mice".split()
-spans, order = [(1, 2), (7, 9)], [1, 0]  # blank "cat" and "eats mice"; write the second blank first
+words = "The cat lives on the farm and eats mice .".split()
 
 
 def cut(words, spans, order):
-    """One training sample: tokens, both positions and the targets of its rows, and the length of Part A."""
-    tokens, where, end = [], [], 0
-    for start, stop in spans:  # Part A: the text with one [M] per span, however long the span was
-        tokens += [*words[end:start], "[M]"]
-        where.append(len(tokens) - 1)
+    """The rows of a sample (token, position, position inside, what it learns), and the length of Part A."""
+    part_a, blanks, end = [], [], 0
+    for start, stop in spans:  # Part A: the text with one [M] per span, however long the span is
+        part_a += [*words[end:start], "[M]"]
+        blanks.append((len(part_a) - 1, words[start:stop]))
         end = stop
-    tokens += words[end:]
-    A = len(tokens)
-    position, inside, targets = list(range(A)), [0] * A, [""] * A
-    for k in order:  # Part B: each span, led by [S]; every row learns the next token, the last one [E]
-        span = words[slice(*spans[k])]
-        tokens += ["[S]", *span]
-        targets += [*span, "[E]"]
-        position += [where[k]] * (len(span) + 1)  # which blank: the place of its [M]
-        inside += range(1, len(span) + 2)  # where inside the span: 1 at [S]
-    return tokens, position, inside, targets, A
+    part_a += words[end:]
+    rows = [(token, i, 0, "") for i, token in enumerate(part_a)]
+    for place, span in (blanks[k] for k in order):  # Part B: [S] and the span; each row learns the next token
+        pairs = zip(["[S]", *span], [*span, "[E]"], strict=True)
+        rows += [(token, place, n, target) for n, (token, target) in enumerate(pairs, 1)]
+    return rows, len(part_a)
 
 
-*columns, A = cut(words, spans, order)
-for name, column in zip(("reads", "position", "inside", "learns"), columns, strict=True):
-    print(f"{name:9}", *(f"{value:>5}" for value in column))
+rows, A = cut(words, spans=[(1, 2), (7, 9)], order=[1, 0])  # blanks "cat" and "eats mice"; the second first
+for row in [("reads", "position", "inside", "learns"), *rows]:
+    print("{:>7}{:>10}{:>8}   {}".format(*row).rstrip())
 
 # %% [markdown]
-# Each column is one **row** of the sample (one row of the mask below). Part A is the text that is given, with
-# both ends of every blank in view. Part B is what has to be written.
+# Each line is one **row** of the sample, and of the mask below. Part A is the text that is given, with both
+# ends of every blank in view. Part B is what has to be written. `position` says which blank: the place of
+# its `[M]`. `inside` says where inside it.
 #
 # ## Where the mask gets its shape
 # Two wishes are enough. *Use both sides of a blank:* so every row may look at all of Part A. *Write one word
 # at a time:* so a row of Part B may look at nothing that comes after it. And Part A must not look at Part B:
 # it would carry the answer back to the row that has to say it. So row $i$ may look at the first
 # $\max(A, i + 1)$ rows:
-# %% [markdown] zh a17e27
-# 每一列是样本的一**行**（row，也就是下面掩码的一行）。Part A 是给出的文本，每个空的两边都看得
-# 到；Part B 是要写出来的内容。
+# %% [markdown] zh 0f177d
+# 每一行（row）就是样本的一行，也是下面掩码的一行。Part A 是给出的文本，每个空的两边都看得到；Part B 是要写
+# 出来的内容。`position` 说明是哪个空，也就是它的 `[M]` 的位置；`inside` 说明是空里的第几个。
 #
 # ## 掩码的形状从哪来
 # 只要两个愿望。*空的两边都要用上*：所以每一行都可以看整个 Part A。*一次只写一个词*：所以 Part B 的一行不
 # 能看它后面的任何东西。另外，Part A 不能看 Part B：否则它会把答案带回给正要说出答案的那一行。于是
 # 第 $i$ 行可以看前 $\max(A, i + 1)$ 行：
-# %%
+# %% exact
 import torch
 
-tokens, position, inside, targets = columns
-T = len(tokens)
-mask = torch.zeros(T, T, dtype=torch.bool)
-for i in range(T):
-    mask[i, : max(A, i + 1)] = True
-for token, row in zip(tokens, mask, strict=True):
-    print(f"{token:>6} " + " ".join("█" if seen else "·" for seen in row))
+T = len(rows)
+mask = torch.tensor([[j < max(A, i + 1) for j in range(T)] for i in range(T)])
+for (token, *_), row in zip(rows, mask, strict=True):
+    print(f"{token:>7} " + " ".join("█" if seen else "·" for seen in row))
 
 # %% [markdown]
 # In the original code this is `build_mask_matrix`, inside `GPT2ParallelTransformer.forward` in
@@ -92,99 +84,84 @@ from minglm import GLMMask
 
 sep, causal = A, torch.ones(T, T).tril()
 causal[:, :sep] = 1
-assert causal.bool().equal(mask)
-assert GLMMask.packed([T], [A]).dense().equal(mask)
+assert causal.bool().equal(mask) and GLMMask.packed([T], [A]).dense().equal(mask)
 print(f"three masks, one rule: {int(mask.sum())} of {T * T} cells are open, and sep = {sep}")
 
 # %% [markdown]
 # ## Train
-# A [small world](../minglm/data/toy.py) of sentences about fifteen animals, each word a token; the sentence
-# above is never read. Every sample blanks one or two random stretches: minglm's `build_example` is `cut` for
-# numbers. The network is minglm's GLM, [200 lines](../minglm/model.py) that add three embeddings (token,
-# position, position inside the blank) and apply attention with the mask above.
-# %% [markdown] zh 0137e3
+# A [small world](../minglm/data/toy.py) of sentences about fifteen animals; the sentence above is not among
+# those that the model reads. Every sample blanks one or two random stretches: minglm's `build_example` is
+# `cut` for numbers. The network is minglm's GLM, [200 lines](../minglm/model.py) that add three embeddings
+# (token, position, position inside the blank) and apply attention with the mask above.
+# %% [markdown] zh d17e9a
 # ## 训练
-# 一个由小句子组成的[小世界](../minglm/data/toy.py)，说的是十五种动物，每个词是一个 token；上面那句话从不
-# 给模型读。每个样本随机挖一两处空：minglm 的 `build_example` 就是用数字做的 `cut`。网络是 minglm 的 GLM，一
+# 一个由小句子组成的[小世界](../minglm/data/toy.py)，说的是十五种动物；上面那句话从不给模型读。每个样本随机挖
+# 一两处空：minglm 的 `build_example` 就是用数字做的 `cut`。网络是 minglm 的 GLM，一
 # 共 [200 行](../minglm/model.py)：把三种嵌入（token、位置、空内位置）相加，再用上面的掩码做注意力。
 # %%
-import re
-
-from minglm import GLM, GLMConfig, Rng, build_example, pack, sample_spans
+from minglm import GLM, GLMConfig, Rng, Tokenizer, build_example, pack, sample_spans
 from minglm.data.toy import sentences
+from minglm.train.config import resolve
+from minglm.train.optimizer import make_optimizer
 
-world = [re.findall(r"\w+", sentence.lower()) for sentence in sentences()]
-names = {3: "[M]", 6: "[S]", 7: "[E]"}  # the numbers that minglm gives to these three
-names |= dict(enumerate(sorted({word for sentence in world for word in sentence}), 8))
-ids = {word: number for number, word in names.items()}
-read, rng = [[ids[word] for word in sentence] for sentence in world if sentence != words], Rng(0)
-
-same = build_example([ids[word] for word in words], spans, order)
-assert [names[token] for token in same.tokens] == tokens and same.block_position_ids.tolist() == inside
+world = [text for text in sentences() if text != "The cat lives on the farm and eats mice."]
+tokenizer, rng = Tokenizer.train(world, vocab_size=500), Rng(0)  # every word becomes a token
 
 
 def random_sample():
-    text = read[rng.integer(len(read))]
-    spans = sample_spans(text, "token", rng, has_cls=False, mask_ratio=0.3, mean_length=2)
-    return build_example(text, spans, rng.shuffle(list(range(len(spans)))))
+    text = tokenizer.encode(world[rng.integer(len(world))])
+    spans = sample_spans(text, "token", rng, has_cls=False, mask_ratio=0.3, mean_length=1.5, blanks="drawn")
+    return build_example(text, spans, rng.shuffle(list(range(len(spans)))), tokenizer.special)
 
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # this model is too small to share
-steps = 1500
-config = GLMConfig(max(names) + 1, hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0)
-model = GLM(config)
-optimizer = torch.optim.AdamW(model.parameters())
-schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps)
-for step in range(1, steps + 1):
+shape = dict(hidden_size=64, num_layers=2, num_heads=4, max_positions=32, dropout=0.0)
+model = GLM(GLMConfig(tokenizer.vocab_size, **shape))
+optimizer = make_optimizer(model, resolve("page", overrides={"train.lr": 0.005}).train)  # Muon
+for step in range(501):
     loss = model.loss(pack([random_sample() for _ in range(32)]))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    schedule.step()
-    if step == 1 or step % 300 == 0:
-        print(f"step {step:4}   loss {loss.item():.2f}")
+    if step % 100 == 0:
+        print(f"step {step:3}   loss {loss.item():.2f}")
 
 # %% [markdown]
 # ## Fill
 # Prediction is the same sample, written row by row: Part A with its blanks, then `[S]`, then the likeliest
-# next token again and again, until it is `[E]`. Nothing tells the model how long a blank is.
-# %% [markdown] zh c81b31
+# next token again and again, until it is `[E]`. Nothing tells the model how long a blank is. (The library's
+# names of `[M]`, `[S]` and `[E]` are `mask`, `sop` and `eop`.)
+# %% [markdown] zh 1a4d7e
 # ## 填空
 # 预测用的还是同样的样本，只是一行一行写出来：先是带空的 Part A，然后是 `[S]`，接着一遍遍取概率最大的下一
-# 个 token，直到出现 `[E]`。没有人告诉模型空有多长。
+# 个 token，直到出现 `[E]`。没有人告诉模型空有多长。（库里把 `[M]`、`[S]`、`[E]` 叫作 `mask`、`sop`、`eop`。）
 # %%
 model.eval()
 
 
 @torch.no_grad()
 def fill(text):
-    """The text with its blanks filled, from left to right, greedily and without a cache."""
-    filled = text.split()
-    tokens, A = [ids[word] for word in filled], len(filled)
-    position, inside = list(range(A)), [0] * A
-    for place in [i for i, word in enumerate(filled) if word == "[M]"]:
-        answer = [ids["[S]"]]
-        while answer[-1] != ids["[E]"] and len(answer) < 8:
-            tokens, position, inside = [*tokens, answer[-1]], [*position, place], [*inside, len(answer)]
-            logits = model(*map(torch.tensor, (tokens, position, inside)), GLMMask.packed([len(tokens)], [A]))
-            answer.append(logits[-1].argmax().item())
-        filled[place] = " ".join(names[token] for token in answer[1:-1])
-    return " ".join(filled)
+    """The text with its first blank filled, greedily and without a cache."""
+    tokens, special = tokenizer.encode(text, special=True), tokenizer.special
+    A, place, answer = len(tokens), tokens.index(special.mask), [special.sop]
+    while answer[-1] != special.eop and len(answer) < 8:
+        n = len(answer)
+        columns = tokens + answer, [*range(A), *[place] * n], [0] * A + [*range(1, n + 1)]
+        logits = model(*map(torch.tensor, columns), GLMMask.packed([A + n], [A]))
+        answer.append(logits[-1].argmax().item())
+    return text.replace(" [MASK]", tokenizer.decode(answer[1:-1]), 1)
 
 
-for text in (
-    "the [M] lives on the farm and eats mice",
-    "the cat lives [M] and eats mice",
-    "the [M] eats honey and lives [M]",
-):
-    print(f"{text:42} ->  {fill(text)}")
-assert fill("the [M] lives on the farm and eats mice") == " ".join(words)
+print(fill("The [MASK] lives on the farm and eats mice."))
+print(fill("The cat lives [MASK] and eats mice."))
+print(fill(fill("The [MASK] eats honey and lives [MASK].")))
+assert fill("The [MASK] lives on the farm and eats mice.") == "The cat lives on the farm and eats mice."
 
 # %% [markdown]
 # The first two texts are the sentence that the model never read. It found the animal from what stands
 # *behind* the blank, which a left-to-right model cannot do; and it wrote a place of three words without being
-# told their number, which BERT cannot do.
+# told their number, which BERT cannot do. The third text has two blanks, hence two calls.
 #
 # **Remember:** Part A is the text with one `[M]` per blank; Part B holds the blanks, written one token at a
 # time. Two positions say which blank and where inside it. The mask is one integer, the length of Part A.
@@ -193,9 +170,9 @@ assert fill("the [M] lives on the farm and eats mice") == " ".join(words)
 # - `minglm fill "She was very [MASK] to see him." --top 5` does this with a trained model, a tokenizer and a
 #   cache; `minglm explore --open` shows the mask cell by cell.
 # - [00 One blank](00_one_blank.md) begins the course.
-# %% [markdown] zh 5242d7
+# %% [markdown] zh 2dae57
 # 前两段文本是同一句话，模型从没读过。模型是根据空*后面*的内容找到那个动物的，从左到右的模型做不
-# 到；它还写出了一个三个词的地点，没人告诉它有几个词，这一点 BERT 做不到。
+# 到；它还写出了一个三个词的地点，没人告诉它有几个词，这一点 BERT 做不到。第三段有两个空，所以调用两次。
 #
 # **记住：** Part A 是文本，每个空换成一个 `[M]`；Part B 是各个空的内容，一次写一个 token。两个位置说明是
 # 哪个空、在空里的第几个。掩码就是一个整数：Part A 的长度。

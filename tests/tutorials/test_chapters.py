@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 from rendering import CHAPTERS, TUTORIALS, pages, render, twins
 
+from minglm import build_example
 from minglm.files.jsonl import read_rows
 
 
@@ -121,3 +122,27 @@ def test_every_exercise_has_a_solution_and_two_wrong_answers(path):
 def test_solutions_are_of_chapters_that_exist():
     solutions = runpy.run_path(str(TUTORIALS / "solutions.py"))["SOLUTIONS"]
     assert solutions.keys() <= {path.stem for path in CHAPTERS} | {"museum"}
+
+
+def test_the_start_page_cuts_as_the_library_does():
+    chapter = render.Chapter(TUTORIALS / "start.py")
+    cut = next(cell.text for cell in chapter.code() if "def cut" in cell.text)
+    names = {}
+    exec(cut, names)
+    for length, spans, order in (
+        (10, [(1, 2), (7, 9)], [1, 0]),
+        (9, [(0, 1), (3, 6), (8, 9)], [2, 0, 1]),
+        (4, [(0, 4)], [0]),
+    ):
+        rows, part_a_len = names["cut"](list(range(100, 100 + length)), spans, order)
+        sample = build_example(list(range(100, 100 + length)), spans, order)
+        special = {
+            "[M]": sample.tokens[spans[0][0]],
+            "[S]": sample.tokens[part_a_len],
+            "[E]": sample.targets[-1],
+        }
+        tokens, position, inside, learns = zip(*rows, strict=True)
+        assert [special.get(token, token) for token in tokens] == list(sample.tokens)
+        assert [special.get(token, token) for token in learns[part_a_len:]] == list(sample.targets)
+        assert part_a_len == sample.part_a_len and not any(learns[:part_a_len])
+        assert list(position) == list(sample.position_ids) and list(inside) == list(sample.block_position_ids)
