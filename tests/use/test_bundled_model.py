@@ -4,6 +4,7 @@ import importlib.util
 import json
 import lzma
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,12 +74,17 @@ def test_every_storybook_is_credited():
     )
 
 
-def test_its_settings_are_those_of_the_preset():
-    made, wanted = settings_of_run(BOX / "run.toml"), resolve("box", overrides={"data.text": ["build/box"]})
+@pytest.mark.parametrize(("file", "own"), [("run.first.toml", {}), ("run.toml", dict(steps=6000, lr=0.0015))])
+def test_its_settings_are_those_of_the_preset(file, own):
+    made, wanted = settings_of_run(BOX / file), resolve("box", overrides={"data.text": ["build/box"]})
     assert made.model == wanted.model and made.data == wanted.data
     # the dtype was measured on the machine that trained it
-    assert made.train == replace(wanted.train, dtype=made.train.dtype)
-    assert (BOX / "metrics.csv").read_text().splitlines()[-1].startswith(f"{wanted.train.steps},")
+    assert made.train == replace(wanted.train, dtype=made.train.dtype, **own)
+
+
+def test_its_curves_have_every_step_of_both_stages():
+    steps = [line.split(",")[0] for line in (BOX / "metrics.csv").read_text().splitlines()]
+    assert steps == ["step", *map(str, range(1, 21_001))]
 
 
 def test_fill_right_after_the_installation_uses_it_and_says_so(minglm, tmp_path, monkeypatch):
@@ -93,7 +99,7 @@ def test_it_fills_everyday_blanks_as_a_person_would(box):
     if not EVERYDAY.is_file():
         pytest.skip("the sentences are in a clone, not beside an installed package")
     metrics = evaluate_everyday(*box, read_rows(EVERYDAY))["metrics"]
-    assert metrics["accuracy"]["value"] >= 12 / 30 and metrics["accuracy_in_five"]["value"] >= 20 / 30
+    assert metrics["accuracy"]["value"] >= 18 / 30 and metrics["accuracy_in_five"]["value"] >= 23 / 30
 
 
 def test_a_run_of_ones_own_comes_before_it(tmp_path, monkeypatch, small_run):
@@ -168,20 +174,40 @@ def test_the_recipe_writes_its_texts_stories_first(recipe, tmp_path, capsys):
         "austen": 38,
         "scripture": 91,
         "paraphrase": 500,
+        "everyday": 94_370,
     }
     assert texts["train"][3] == "Story 3 of train. It ends."
     assert texts["classics.train"][1] == "Story 5 of classics.train. It ends."
     assert not any("\n\n" in text or not text.strip() for lines in texts.values() for text in lines)
-    assert capsys.readouterr().out.count("wrote") == 5
+    assert capsys.readouterr().out.count("wrote") == 6
 
 
 def test_the_recipe_goes_on_where_it_was_stopped(recipe, tmp_path):
     texts, run = tmp_path / "texts", tmp_path / "run"
-    assert recipe.command(texts, run)[:4] == ["pretrain", "--preset", "box", "--text"]
-    run.mkdir()
-    (run / "run.toml").write_text("")
-    assert recipe.command(texts, run) == ["pretrain", "--out", str(run), "--resume"]
-    (run / "evaluation.json").write_text("{}")
+    texts.mkdir()
+    for name in ("train", "everyday"):
+        (texts / f"{name}.jsonl").touch()
+    pretrain = ["pretrain", "--preset", "box", "--text"]
+    for stage, words in (
+        ("first", [*pretrain, str(texts / "train.jsonl"), "--out", str(run / "first")]),
+        (
+            "second",
+            [
+                *pretrain,
+                str(texts),
+                "--out",
+                str(run / "second"),
+                "--init",
+                str(run / "first"),
+                *recipe.SECOND,
+            ],
+        ),
+    ):
+        assert recipe.command(texts, run) == words
+        (run / stage).mkdir(parents=True)
+        (run / stage / "run.toml").write_text("")
+        assert recipe.command(texts, run) == ["pretrain", "--out", str(run / stage), "--resume"]
+        (run / stage / "evaluation.json").write_text("{}")
     assert recipe.command(texts, run) is None
 
 
@@ -190,8 +216,15 @@ def test_a_finished_run_is_shipped_halved(recipe, small_run, tmp_path):
     box.mkdir()
     for name in ("ORIGIN.md", "CREDITS.tsv"):
         (box / name).write_text(f"{name} of a person")
-    recipe.ship(small_run, box)
+    run = tmp_path / "run"
+    for stage in ("first", "second"):
+        shutil.copytree(small_run, run / stage)
+    recipe.ship(run, box)
     before, after = GLM.from_pretrained(small_run).state_dict(), GLM.from_pretrained(box).state_dict()
     assert all((before[name].half().float() == after[name]).all() for name in before)
-    assert 'text = ["build/box"]' in (box / "run.toml").read_text()
+    for file in ("run.toml", "run.first.toml"):
+        assert 'text = ["build/box"]' in (box / file).read_text()
+    lines, once = ((folder / "metrics.csv").read_text().splitlines() for folder in (box, small_run))
+    assert lines[: len(once)] == once and len(lines) == 2 * len(once) - 1
+    assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, len(lines))]
     assert (box / "ORIGIN.md").read_text() == "ORIGIN.md of a person" and verify(box)
