@@ -238,10 +238,11 @@ print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
 # ## A model that has read stories
-# A larger one comes with minglm, trained mainly on simple stories, plus some Jane Austen and Bible verses:
-# %% [markdown] zh 706174
+# A larger one comes with minglm, trained mainly on simple stories and sentences, plus some Jane Austen and Bible
+# verses:
+# %% [markdown] zh 18d13f
 # ## 读过故事的模型
-# minglm 自带一个大一些的模型，主要读简单的故事，也读了一点简·奥斯汀和圣经：
+# minglm 自带一个大一些的模型，主要读简单的故事和句子，也读了一点简·奥斯汀和圣经：
 # %%
 box, its_tokenizer = read_model(BOX)
 print(f"{box.num_parameters():,} weights")
