@@ -120,7 +120,7 @@ function prefers(what) {
 }
 
 // The data from Python: {derivation, model, language, languages, names, kinds, ...}.
-const DATA = JSON.parse(byId("data").textContent);
+const DATA = { ...JSON.parse(byId("data").textContent), languages: PACKED.languages };
 // The words of the language that the page speaks now; ?lang= in the address comes before the file's own.
 DATA.words = DATA.languages[languageOf(location)];
 

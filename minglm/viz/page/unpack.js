@@ -1,0 +1,102 @@
+// What is packed into this file, which is small for it: the style, the words in every language, and the scripts
+// that draw. What computes is written out at the end of the page. The policy above knows the hash of each part,
+// so nothing else can run. A browser's own DecompressionStream would hand its result over only after the first
+// picture, so the page unpacks by itself.
+
+// Deflated bytes as they were: RFC 1951.
+function inflate(bytes) {
+  const out = [];
+  let at = 0, // the next byte
+    held = 0, // bits that were read and not used, the first one lowest
+    count = 0; // how many
+  const bits = n => {
+    for (; count < n; count += 8) held |= bytes[at++] << count;
+    const value = held & ((1 << n) - 1);
+    held >>>= n;
+    count -= n;
+    return value;
+  };
+  // A code from the length of each symbol's word: words of one length follow each other in order.
+  const code = lengths => {
+    const words = Array.from({ length: 16 }, () => []);
+    lengths.forEach((length, symbol) => length && words[length].push(symbol));
+    return words;
+  };
+  const symbol = words => {
+    for (let length = 1, word = 0, first = 0; length < 16; length++) {
+      const { length: n } = words[length];
+      word = 2 * word + bits(1);
+      first *= 2; // the first word of this length
+      if (word - first < n) return words[length][word - first];
+      first += n;
+    }
+    throw new Error("inflate: no such code");
+  };
+  const number = ([base, extra], n) => base[n] + bits(extra[n]);
+  // Numbers in groups: each begins where the one before ends; its members are told apart by extra bits.
+  const groups = (first, extra) => [
+    extra.map((_, n) => extra.slice(0, n).reduce((sum, e) => sum + 2 ** e, first)),
+    extra,
+  ];
+  const times = (n, ...values) => values.flatMap(value => Array(n).fill(value));
+  const LENGTHS = groups(3, [0, 0, 0, 0, ...times(4, 0, 1, 2, 3, 4, 5)]);
+  LENGTHS[0][28] = 258;
+  LENGTHS[1][28] = 0;
+  const DISTANCES = groups(1, [0, 0, ...times(2, ...Array(14).keys())]);
+  const ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+
+  const fixed = () => [[...times(144, 8), ...times(112, 9), ...times(24, 7), ...times(8, 8)], times(30, 5)];
+  const dynamic = () => {
+    const [literals, distances, codes] = [257 + bits(5), 1 + bits(5), 4 + bits(4)],
+      own = Array(19).fill(0),
+      lengths = [];
+    for (const place of ORDER.slice(0, codes)) own[place] = bits(3);
+    const words = code(own);
+    while (lengths.length < literals + distances) {
+      const n = symbol(words);
+      if (n < 16) lengths.push(n);
+      else if (n === 16) lengths.push(...times(3 + bits(2), lengths.at(-1)));
+      else lengths.push(...times(n === 17 ? 3 + bits(3) : 11 + bits(7), 0));
+    }
+    return [lengths.slice(0, literals), lengths.slice(literals)];
+  };
+  const stored = () => {
+    held = count = 0; // it begins at a whole byte
+    const length = bits(16);
+    at += 2; // the length once more, inverted
+    for (const end = at + length; at < end;) out.push(bytes[at++]);
+  };
+
+  for (let isLast = false; !isLast;) {
+    isLast = bits(1) === 1;
+    const kind = bits(2);
+    if (kind === 0) {
+      stored();
+      continue;
+    }
+    const [literals, distances] = (kind === 1 ? fixed() : dynamic()).map(code);
+    for (let n; (n = symbol(literals)) !== 256;) {
+      if (n < 256) {
+        out.push(n);
+        continue;
+      }
+      const length = number(LENGTHS, n - 257),
+        back = number(DISTANCES, symbol(distances));
+      for (let i = 0; i < length; i++) out.push(out[out.length - back]);
+    }
+  }
+  return Uint8Array.from(out);
+}
+
+function addPart(tag, content) {
+  const node = document.createElement(tag);
+  node.textContent = content;
+  document.head.append(node);
+}
+
+// {style, languages, scripts}
+const PACKED = (() => {
+  const text = atob(document.getElementById("packed").textContent);
+  return JSON.parse(new TextDecoder().decode(inflate(Uint8Array.from(text, c => c.charCodeAt(0)))));
+})();
+addPart("style", PACKED.style);
