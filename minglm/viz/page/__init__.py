@@ -70,12 +70,6 @@ def html(
         "derivation": derivation.to_json(),
         "model": model,
         "language": language,
-        "names": NAMES,
-        "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
-        "span_colours": SPAN_COLOURS,
-        "span_outlines": SPAN_OUTLINES,
-        "rule": inspect.getsource(keys_of_row),
-        "sentence_marks": SENTENCE_MARKS,
     }
     if siblings:
         from .siblings import siblings_spec
@@ -90,9 +84,17 @@ def html(
     scripts = (*SCRIPTS, *MODEL_SCRIPTS * bool(model), *["siblings.js"] * siblings, *STORY_SCRIPTS * story)
     parts = {
         "style": "".join(map(read, styles)),
-        "languages": {
-            code: {name: some for name, some in words.items() if regions.get(name, True)}
-            for code, words in LANGUAGES.items()
+        "data": {
+            "languages": {
+                code: {name: some for name, some in words.items() if regions.get(name, True)}
+                for code, words in LANGUAGES.items()
+            },
+            "names": NAMES,
+            "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
+            "span_colours": SPAN_COLOURS,
+            "span_outlines": SPAN_OUTLINES,
+            "rule": inspect.getsource(keys_of_row),
+            "sentence_marks": SENTENCE_MARKS,
         },
         # a script has its name, for who looks for it in a browser's tools
         "scripts": [

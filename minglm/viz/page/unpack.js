@@ -94,7 +94,7 @@ function addPart(tag, content) {
   document.head.append(node);
 }
 
-// {style, languages, scripts}
+// {style, data, scripts}
 const PACKED = (() => {
   const text = atob(document.getElementById("packed").textContent);
   return JSON.parse(new TextDecoder().decode(inflate(Uint8Array.from(text, c => c.charCodeAt(0)))));

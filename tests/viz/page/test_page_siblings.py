@@ -29,7 +29,7 @@ def page(browser):
         (FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in ("derive", "glm", "dom", "siblings")
     )
     page.add_script_tag(
-        content=f'"use strict";\nconst PACKED = {json.dumps({"languages": LANGUAGES})};\n{code}'
+        content=f'"use strict";\nconst PACKED = {json.dumps({"data": {"languages": LANGUAGES}})};\n{code}'
     )
     yield page
     page.close()
