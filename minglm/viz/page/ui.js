@@ -625,6 +625,16 @@ function drawLanes() {
   requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
 }
 
+// Pointing at a row of the sample lights the words that it sees, as pointing at its cells in the mask does.
+function startLanes() {
+  const lanes = byId("lanes");
+  lanes.addEventListener("pointerover", ({ target, pointerType }) => {
+    const i = target.closest("td[data-i]")?.dataset.i;
+    if (pointerType !== "touch") point("glm", i === undefined ? null : { i: Number(i), j: Number(i) });
+  });
+  lanes.addEventListener("pointerleave", () => point("glm", null));
+}
+
 // Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
 function showInLanes() {
   const lanes = byId("lanes"),
@@ -970,6 +980,7 @@ function build() {
   startSampling();
   startOrder();
   startPlayer();
+  startLanes();
   startMask();
   startCompare();
   startShare();

@@ -321,7 +321,7 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
 
 def test_whole_fillings_are_those_of_the_librarys_search_and_a_click_takes_one(lab, trained):
     found = fill(*trained, TEXT, top=5).blanks[0].alternatives
-    lab.press("Search for the likeliest whole fillings")
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
     whole = lab.box.locator(".lab-wide")
     expect(whole).to_have_count(5)
     assert whole.locator("bdi").all_inner_texts() == [
@@ -622,7 +622,7 @@ def test_axe_finds_nothing(lab, axe, theme):
     lab.page.keyboard.press("Enter")
     expect(lab.button("Fill")).to_be_disabled()
     lab.box.locator(".lab-column").nth(1).click()
-    lab.press("Search for the likeliest whole fillings")
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
     expect(lab.box.locator(".lab-wide")).to_have_count(5)
     lab.quiet()
     found = axe(lab.page, context="#model").response["violations"]
@@ -636,7 +636,7 @@ def test_nothing_sticks_out(lab, width):
     lab.page.set_viewport_size({"width": width, "height": 900})
     lab.say(f"The day was [MASK] {'x' * 40} [MASK].")
     lab.fill()
-    lab.press("Search for the likeliest whole fillings")
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
     expect(lab.box.locator(".lab-wide")).to_have_count(5)
     lab.quiet()
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= width
