@@ -104,6 +104,18 @@ const startLab = (() => {
         tokenizer.isText(id) || (block_position > 1 && (id === eop || (id === eos && mask === "[gMASK]")));
     }
 
+    // The text so far; an empty blank has its space, too, which it absorbs when it is read.
+    pieces() {
+      const spaces = [...this.text.matchAll(/( ?)\[(?:MASK|sMASK|gMASK)\]/g)].map(([, space]) => space);
+      return this.session
+        .pieces()
+        .map(piece =>
+          piece.blank < 0 || piece.filled
+            ? piece
+            : { ...piece, text: (spaces[piece.blank] ?? "") + piece.text },
+        );
+    }
+
     // The rows read so far. span: the blank that a row belongs to or is the mask of, or -1.
     rows(nameOf) {
       const { tokens, position_ids, block_position_ids } = this.reading,
@@ -804,21 +816,20 @@ const startLab = (() => {
           text.replace(/\n/g, "↵"),
         );
       // the space before a blank stands outside its box, as in running text
-      const spaces = [...run.text.matchAll(/( ?)\[(?:MASK|sMASK|gMASK)\]/g)].map(([, space]) => space);
       const piece = ({ text, blank, filled }) =>
         blank < 0
           ? text.split(/(\s+)/).map(word)
           : [
-              filled ? /^ */.exec(text)[0] : spaces[blank],
+              /^ */.exec(text)[0],
               mark(text.replace(/^ +/, ""), blank, filled ? "lab-blank" : "lab-blank lab-open"),
             ];
-      fill(this.text, run.session.pieces().map(piece));
+      fill(this.text, run.pieces().map(piece));
       tabStop(this.text);
       const { tokens, part_a_len } = run.reading,
         isByte = id => /\\x[0-9a-f]{2}/.test(this.nameOf(id));
       this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte) ? "" : say("bytes");
-      const old = before?.session
-        .pieces()
+      const old = before
+        ?.pieces()
         .map(({ text }) => text)
         .join("");
       fill(
