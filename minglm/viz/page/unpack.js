@@ -85,7 +85,7 @@ function inflate(bytes) {
       for (let i = 0; i < length; i++) out.push(out[out.length - back]);
     }
   }
-  return Uint8Array.from(out);
+  return new Uint8Array(out);
 }
 
 function addPart(tag, content) {
