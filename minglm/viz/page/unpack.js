@@ -1,7 +1,7 @@
-// What is packed into this file, which is small for it: the style, the words in every language, and the scripts
-// that draw. What computes is written out at the end of the page. The policy above knows the hash of each part,
-// so nothing else can run. A browser's own DecompressionStream would hand its result over only after the first
-// picture, so the page unpacks by itself.
+// What is packed into this file, which is small for it: the style, the words in every language, and the
+// scripts that draw. What computes is written out at the end of the page. The policy above knows the hash of
+// every script and style, so no other can take effect. A browser's own DecompressionStream would hand its
+// result over only after the first picture, so the page unpacks by itself.
 
 // Deflated bytes as they were: RFC 1951.
 function inflate(bytes) {

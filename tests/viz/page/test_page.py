@@ -74,6 +74,15 @@ def test_the_page_unpacks_whatever_python_deflates(tab):
                 assert bytes(tab.evaluate("bytes => [...inflate(bytes)]", packed)) == text
 
 
+@looks
+def test_pointing_at_a_row_of_the_sample_lights_the_words_that_it_sees(tab):
+    for i in (1, 6, 9):
+        tab.locator(f"#lanes td[data-lane=tokens][data-i='{i}']").hover()
+        seen = tab.locator("#chips .seen").evaluate_all("chips => chips.map(chip => Number(chip.dataset.i))")
+        assert seen == sorted({int(PAPER.word[j]) for j in range(len(PAPER)) if PAPER.mask[i, j]} - {-1})
+        assert tab.locator("#grid td.cross").evaluate("cell => cell.dataset.i") == str(i)
+
+
 def test_no_text_in_its_scripts_goes_over_several_lines():
     for path in files(page).iterdir():
         if path.name.endswith(".js"):
