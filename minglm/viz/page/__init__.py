@@ -176,7 +176,7 @@ def read(name):
 def packed(parts):
     """Return JSON, deflated and as base64, for unpack.js."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, memLevel=9)
+    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, memLevel=6)  # 6: the smallest result
     return base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode()
 
 

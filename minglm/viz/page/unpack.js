@@ -5,32 +5,52 @@
 
 // Deflated bytes as they were: RFC 1951.
 function inflate(bytes) {
-  const out = [];
-  let at = 0, // the next byte
+  let out = new Uint8Array(4 * bytes.length + 1), // it grows when it is full
+    end = 0,
+    at = 0, // the next byte
     held = 0, // bits that were read and not used, the first one lowest
     count = 0; // how many
-  const bits = n => {
+  const put = byte => {
+    if (end === out.length) {
+      const full = out;
+      out = new Uint8Array(2 * end);
+      out.set(full);
+    }
+    out[end++] = byte;
+  };
+  const ask = n => {
     for (; count < n; count += 8) held |= bytes[at++] << count;
-    const value = held & ((1 << n) - 1);
+    return held & ((1 << n) - 1);
+  };
+  const drop = n => {
     held >>>= n;
     count -= n;
+  };
+  const bits = n => {
+    const value = ask(n);
+    drop(n);
     return value;
   };
-  // A code from the length of each symbol's word: words of one length follow each other in order.
+  // A code from the length of each symbol's word. Words of one length are numbers in order; their first bit
+  // is read first. Its table has 16 * symbol + length for a word with whatever bits follow it.
   const code = lengths => {
-    const words = Array.from({ length: 16 }, () => []);
-    lengths.forEach((length, symbol) => length && words[length].push(symbol));
-    return words;
-  };
-  const symbol = words => {
-    for (let length = 1, word = 0, first = 0; length < 16; length++) {
-      const { length: n } = words[length];
-      word = 2 * word + bits(1);
-      first *= 2; // the first word of this length
-      if (word - first < n) return words[length][word - first];
-      first += n;
+    const longest = Math.max(...lengths),
+      table = new Uint16Array(1 << longest);
+    for (let length = 1, word = 0; length <= longest; length++, word *= 2) {
+      for (let symbol = lengths.indexOf(length); symbol >= 0; symbol = lengths.indexOf(length, symbol + 1)) {
+        let first = 0;
+        for (let bit = 0; bit < length; bit++) first = 2 * first + ((word >> bit) & 1);
+        for (; first < table.length; first += 1 << length) table[first] = 16 * symbol + length;
+        word++;
+      }
     }
-    throw new Error("inflate: no such code");
+    return { table, longest };
+  };
+  const symbol = ({ table, longest }) => {
+    const entry = table[ask(longest)];
+    if (!entry) throw new Error("inflate: no such code");
+    drop(entry % 16);
+    return entry >> 4;
   };
   const number = ([base, extra], n) => base[n] + bits(extra[n]);
   // Numbers in groups: each begins where the one before ends; its members are told apart by extra bits.
@@ -61,10 +81,11 @@ function inflate(bytes) {
     return [lengths.slice(0, literals), lengths.slice(literals)];
   };
   const stored = () => {
-    held = count = 0; // it begins at a whole byte
+    at -= count >> 3; // it begins at a whole byte
+    held = count = 0;
     const length = bits(16);
     at += 2; // the length once more, inverted
-    for (const end = at + length; at < end;) out.push(bytes[at++]);
+    for (const stop = at + length; at < stop;) put(bytes[at++]);
   };
 
   for (let isLast = false; !isLast;) {
@@ -77,15 +98,15 @@ function inflate(bytes) {
     const [literals, distances] = (kind === 1 ? fixed() : dynamic()).map(code);
     for (let n; (n = symbol(literals)) !== 256;) {
       if (n < 256) {
-        out.push(n);
+        put(n);
         continue;
       }
       const length = number(LENGTHS, n - 257),
         back = number(DISTANCES, symbol(distances));
-      for (let i = 0; i < length; i++) out.push(out[out.length - back]);
+      for (let i = 0; i < length; i++) put(out[end - back]);
     }
   }
-  return new Uint8Array(out);
+  return out.subarray(0, end);
 }
 
 function addPart(tag, content) {
@@ -96,7 +117,9 @@ function addPart(tag, content) {
 
 // {style, data, scripts}
 const PACKED = (() => {
-  const text = atob(document.getElementById("packed").textContent);
-  return JSON.parse(new TextDecoder().decode(inflate(Uint8Array.from(text, c => c.charCodeAt(0)))));
+  const text = atob(document.getElementById("packed").textContent),
+    bytes = new Uint8Array(text.length);
+  for (let n = 0; n < bytes.length; n++) bytes[n] = text.charCodeAt(n);
+  return JSON.parse(new TextDecoder().decode(inflate(bytes)));
 })();
 addPart("style", PACKED.style);
