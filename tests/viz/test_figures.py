@@ -275,6 +275,7 @@ def test_the_film_lights_what_each_step_adds():
             assert lit == new and set(cells) == new | {j for where, j in old if where == lane}
             old |= {(lane, j) for j in new}
     assert found["cells-7"].get_array().tolist() == codes(PAPER.kind) and "cells-6" not in found
+    assert [found[f"row-{i}"].get_text() for i in range(len(PAPER))] == list(PAPER.tokens)
     assert [name for name in CODES if f"swatch-{name}" in found] == [
         name for name in CODES if (PAPER.kind == name).any()
     ]

@@ -343,12 +343,20 @@ def film_lane(canvas, d, lane, new, old, texts, x, y, side, high, size, gid):
 
 
 def film_mask(canvas, d, x, y, side, panel, beside, gid):
-    """Draw the mask and its legend, in `beside` pixels to its left or (0) below it. Returns the end."""
+    """Draw the mask and its legend, in `beside` pixels to its left or (0) below it. Returns the end.
+
+    Its rows have their tokens where there is room.
+    """
     end = y + len(d) * side
     cells(canvas, d.kind, x, y, side, gid=gid)
     separators(canvas, d, x, y, side)
     kinds = dict.fromkeys(counts(d.kind), "")
     if beside:
-        columns = 2 if beside >= 2 * panel else 1
-        return max(end, legend(canvas, kinds, MODELS[d.model], x - beside, y + 8, beside - 12, columns))
+        columns, heads = (2 if beside >= 2 * panel else 1), 12
+        if columns == 2 and side >= LEAST_CELL:
+            tokens = texts_of(d.tokens, 64)
+            heads += max(width_of(token, SMALL) for token in tokens)
+            for i, token in enumerate(tokens):
+                canvas.text(x - 6, y + (i + 0.5) * side, token, SMALL, ha="right", gid=f"row-{i}")
+        return max(end, legend(canvas, kinds, MODELS[d.model], x - beside, y + 8, beside - heads, columns))
     return legend(canvas, kinds, MODELS[d.model], x, end + 12, panel)

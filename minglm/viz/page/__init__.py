@@ -2,7 +2,7 @@
 
 explorer.html   the regions, in reading order        derive.js    the rules: random numbers, spans, rows, mask
 explorer.css    their style                          dom.js       elements, in a few lines
-                                                     matrix.js    the mask as a grid to point at and walk in
+unpack.js       the packed parts of the file         matrix.js    the mask as a grid to point at and walk in
 with a model:                                        texts.js     tokens, spans, and the page's own texts
 lab.css         the style of the model's region      ui.js        the state, and reactions to the user
 glm.js          a GLM that runs in the page          compare.js   other models on the same text
@@ -14,6 +14,9 @@ story.html      its place
 story.js        its frames                           leak.js      who knows what through which cell
 story.css       its style                            train.js     a small GLM that learns in the page
                                                      cheat.js     its losses, and the mask in hand
+
+The scripts that compute (COMPUTING) stand in the file as they are here. What draws, the style and the words
+are deflated, to a third of their size.
 """
 
 import base64
@@ -22,6 +25,7 @@ import html as html_text
 import inspect
 import json
 import re
+import zlib
 from functools import cache
 from importlib.resources import files
 
@@ -33,13 +37,10 @@ from ..words import LANGUAGES, NAMES
 
 NAMED = re.compile(r'<[^>]* data-t="([^"]+)"[^>]*>')  # an element with a text of words.LANGUAGES
 COMMENT = re.compile(r"(^|\s+)// .*|^\s*//$|^\s*/\*.*\*/$")
-STRING = re.compile(r'("(?:\\.|[^"\\])*"|(?<!\$\{)`[^`$]*`)')
-SUM = re.compile(r"(?<![+-]) ([+-]) (?![+-])")  # x - -1 stays
-SPACED = re.compile(r" ?(=>|[=!,:?&|(){}\[\];<>*]+) ?")
-BROKEN = re.compile(r",?\n(?=[)\]}])|(?<=[,({\[])\n")  # where no statement could end
 STORY_SCRIPTS = ("leak.js", "train.js", "cheat.js", "story.js")
 SCRIPTS = ("derive.js", "dom.js", "matrix.js", "texts.js", "ui.js", "compare.js", "share.js")
-MODEL_SCRIPTS = ("derive.js", "glm.js", *SCRIPTS[1:], "lab.js")
+MODEL_SCRIPTS = ("glm.js", "lab.js")
+COMPUTING = ("derive.js", "leak.js", "train.js", "glm.js")
 
 
 def html(
@@ -69,16 +70,6 @@ def html(
         "derivation": derivation.to_json(),
         "model": model,
         "language": language,
-        "languages": {
-            code: {name: some for name, some in words.items() if regions.get(name, True)}
-            for code, words in LANGUAGES.items()
-        },
-        "names": NAMES,
-        "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
-        "span_colours": SPAN_COLOURS,
-        "span_outlines": SPAN_OUTLINES,
-        "rule": inspect.getsource(keys_of_row),
-        "sentence_marks": SENTENCE_MARKS,
     }
     if siblings:
         from .siblings import siblings_spec
@@ -90,17 +81,43 @@ def html(
         *["lab.css"] * bool(model),
         *["siblings.css"] * siblings,
     )
-    style = colours() + "".join(map(read, styles))
-    scripts = (*(MODEL_SCRIPTS if model else SCRIPTS), *["siblings.js"] * siblings, *STORY_SCRIPTS * story)
-    script = '"use strict";\n' + "\n".join(map(read, scripts))
-    policy = f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; img-src data:"
+    scripts = (*SCRIPTS, *MODEL_SCRIPTS * bool(model), *["siblings.js"] * siblings, *STORY_SCRIPTS * story)
+    parts = {
+        "style": "".join(map(read, styles)),
+        "data": {
+            "languages": {
+                code: {name: some for name, some in words.items() if regions.get(name, True)}
+                for code, words in LANGUAGES.items()
+            },
+            "names": NAMES,
+            "kinds": {name: kind._asdict() for name, kind in KINDS.items()},
+            "span_colours": SPAN_COLOURS,
+            "span_outlines": SPAN_OUTLINES,
+            "rule": inspect.getsource(keys_of_row),
+            "sentence_marks": SENTENCE_MARKS,
+        },
+        # a script has its name, for who looks for it in a browser's tools
+        "scripts": [
+            f'"use strict";\n{read(name)}\n//# sourceURL={name}' for name in scripts if name not in COMPUTING
+        ],
+    }
+    unpacking = '"use strict";\n' + source("unpack.js")
+    script = '"use strict";\n' + "\n".join(source(name) for name in COMPUTING if name in scripts)
+    script += '\nfor (const code of PACKED.scripts) addPart("script", code);\n'
+    allowed = {"script": (unpacking, script, *parts["scripts"]), "style": (colours(), parts["style"])}
+    policy = "; ".join(
+        ["default-src 'none'", "img-src data:"]
+        + [f"{kind}-src {' '.join(map(digest, texts))}" for kind, texts in allowed.items()]
+    )
     words = LANGUAGES[language]["page"]
     fill = {
         "LANG": language,
         "TITLE": words["title"],
         "STORY": named(read("story.html"), words) if story else "",
         "POLICY": policy,
-        "STYLE": style,
+        "STYLE": colours(),
+        "PACKED": packed(parts),
+        "UNPACK": unpacking,
         "DATA": json_in_html(data),
         "SCRIPT": script,
     }
@@ -142,37 +159,30 @@ def iframe(page: str, height: int = 900) -> str:
     )
 
 
+def source(name):
+    """Return a file of the page."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
 @cache
 def read(name):
-    """Return a file of the page without what only its readers need: comments, indentation, spaces, breaks.
+    """Return a file of the page without comments, indentation and empty lines.
 
     So no text in these files may go over several lines, or hold // between spaces.
     """
-    text = (files(__package__) / name).read_text(encoding="utf-8")
-    lines = filter(None, (COMMENT.sub("", line).strip() for line in text.split("\n")))
-    if name.endswith(".js"):
-        return BROKEN.sub("", "\n".join(map(squeezed, lines)))
-    text = "\n".join(lines)
-    if name.endswith(".css"):
-        return re.sub(r"(?<=[,{};])\n|(?<=\w:) | (?={)|(?<=,) |;\n?(?=})", "", text)
-    return text
+    return "\n".join(filter(None, (COMMENT.sub("", line).strip() for line in source(name).split("\n"))))
 
 
-def squeezed(line):
-    """Return a line of a script without the spaces around its signs; strings keep theirs.
-
-    A line with a template, a pattern or a string of another kind stays as it is.
-    """
-    parts = STRING.split(line)  # code, string, code, ..., code
-    if re.search(r"[`/']", "".join(parts[::2])):
-        return line
-    parts[::2] = [SPACED.sub(r"\1", SUM.sub(r"\1", code)) for code in parts[::2]]
-    return "".join(parts)
+def packed(parts):
+    """Return JSON, deflated and as base64, for unpack.js."""
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, memLevel=6)  # 6: the smallest result
+    return base64.b64encode(deflate.compress(text.encode()) + deflate.flush()).decode()
 
 
 def digest(text):
     """Return the name of a script or style in a content security policy: its hash."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def json_in_html(data):

@@ -119,8 +119,8 @@ function prefers(what) {
   return matchMedia(`(prefers-${what})`);
 }
 
-// The data from Python: {derivation, model, language, languages, names, kinds, ...}.
-const DATA = JSON.parse(byId("data").textContent);
+// The data from Python: {derivation, model, language, pin}, and what is the same for every page.
+const DATA = { ...JSON.parse(byId("data").textContent), ...PACKED.data };
 // The words of the language that the page speaks now; ?lang= in the address comes before the file's own.
 DATA.words = DATA.languages[languageOf(location)];
 

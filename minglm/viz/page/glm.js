@@ -18,6 +18,10 @@
                              limit, blankDone, done, top: [{id, text, p, allowed}]}
                              token: take this one, do not choose (live only). stop: token ended the blank.
                              limit: the blank was full, so token was thrown away
+     .fillings(number, width)
+                             the width likeliest whole fillings of a blank, given those before it: a generator
+                             that ends with [{tokens, text, logProbability, complete}], best first, and pauses
+                             after every token that the model has read (live only)
      .done .reading          reading: all that has been read so far; it grows with every step
      .blanks                 [{mask, position, tokens, text, logProbabilities, complete}], in text order;
                              complete: a stop came
@@ -372,6 +376,18 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
       }
     }
 
+    // The same sample, as far as its first T rows.
+    fork(T) {
+      const copy = new Reading(this.model, this.part_a_len),
+        C = this.model.config.hidden_size;
+      for (const name of ["tokens", "position_ids", "block_position_ids"])
+        copy[name] = this[name].slice(0, T);
+      copy.T = T;
+      copy.states = this.states.map(x => x.slice(0, T * C));
+      copy.qkv = this.qkv.map(x => x.slice(0, T * 3 * C));
+      return copy;
+    }
+
     // Write row i's attention weights, softmax(q k / sqrt(D)) over the keys it sees, to p. -> number of keys
     look(layer, head, i, p) {
       const { hidden_size: C, num_heads: H } = this.model.config,
@@ -604,14 +620,12 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
       if (this.done) throw new Error("session: every blank is filled");
       const { model, reading, number, dials } = this,
         { tokenizer, config } = model,
-        { mask, gmask, eop, eos } = tokenizer.special;
+        { stops, most } = this.stopsOf(number);
       const blank = this.blanks[number],
         { position } = blank,
-        kind = this.source[position - 1],
-        row = reading.T - 1;
-      const length = blank.tokens.length,
-        room = config.max_positions - 1;
-      const isStop = id => id === eop || (id === eos && kind === gmask);
+        row = reading.T - 1,
+        length = blank.tokens.length;
+      const isStop = id => stops.includes(id);
       const mayCome = id => tokenizer.isText(id) || (length > 0 && isStop(id)); // a blank is never empty
       if (wanted !== undefined && !(model.live && mayCome(wanted))) {
         throw new Error(`token: ${tokenizer.pieces([wanted])[0]} cannot come next`);
@@ -619,7 +633,7 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
 
       const token = wanted ?? model.next(this, row, mayCome),
         stop = isStop(token);
-      const limit = !stop && length === Math.min(dials.maxTokens || (kind === mask ? 40 : room), room);
+      const limit = !stop && length === most;
       reading.targets.push(token);
       const { text, logProbability, top } = reading.saying(row, config.num_layers, dials.k);
       if (limit) reading.targets[row - reading.part_a_len] = null;
@@ -648,6 +662,65 @@ const { glmModel, GlmTokenizer, GlmModel, RecordedModel, pool } = (() => {
         done: this.done,
         top: top.map(entry => ({ ...entry, allowed: mayCome(entry.id) })),
       };
+    }
+
+    // The tokens that end blank `number`, and the most tokens that it may have.
+    stopsOf(number) {
+      const { mask, gmask, eop, eos } = this.model.tokenizer.special,
+        kind = this.source[this.blanks[number].position - 1],
+        room = this.model.config.max_positions - 1;
+      return {
+        stops: kind === gmask ? [eop, eos] : [eop],
+        most: Math.min(this.dials.maxTokens || (kind === mask ? 40 : room), room),
+      };
+    }
+
+    // beam_search() of drafts.py. A beam: {reading, tokens, sum: their log P}
+    *fillings(number, width) {
+      const { tokenizer } = this.model,
+        { stops, most } = this.stopsOf(number),
+        position_ids = [this.blanks[number].position];
+      const isStart = row => this.reading.block_position_ids[row] === 1,
+        starts = [...this.reading.tokens.keys()].filter(isStart); // the row of [S] of each blank
+      const best = [],
+        keep = (tokens, sum, complete) => {
+          const text = tokenizer.decode(tokens);
+          best.push({ tokens, text, logProbability: sum, complete });
+          best.sort((a, b) => b.logProbability - a.logProbability).splice(width);
+        };
+      let beams = [{ reading: this.reading.fork(starts[number] + 1), tokens: [], sum: 0 }];
+      for (let length = 0; ; length++) {
+        const next = [];
+        let likeliest = -Infinity; // of all ways to go on, ends included
+        for (const beam of beams) {
+          const logits = beam.reading.logits(beam.reading.T - 1),
+            max = logits.reduce((a, b) => Math.max(a, b)),
+            logSum = max + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - max), 0));
+          const sumWith = id => beam.sum + logits[id] - logSum;
+          for (const id of length > 0 ? stops : []) {
+            keep(beam.tokens, sumWith(id), true);
+            likeliest = Math.max(likeliest, sumWith(id));
+          }
+          const ids = [...logits.keys()]
+            .filter(id => tokenizer.isText(id))
+            .sort((a, b) => logits[b] - logits[a]);
+          next.push(...ids.slice(0, width).map(id => ({ beam, id, sum: sumWith(id) })));
+        }
+        next.sort((a, b) => b.sum - a.sum).splice(width);
+        likeliest = Math.max(likeliest, next[0].sum);
+        if (best.length === width && best.at(-1).logProbability >= likeliest) return best;
+        if (length === most) {
+          for (const { tokens, sum } of beams) if (best.length < width) keep(tokens, sum, false);
+          return best;
+        }
+        beams = [];
+        for (const { beam, id, sum } of next) {
+          const reading = beam.reading.fork(beam.reading.T);
+          reading.extend({ tokens: [id], position_ids, block_position_ids: [length + 2] });
+          beams.push({ reading, tokens: [...beam.tokens, id], sum });
+          yield;
+        }
+      }
     }
 
     // Pieces are cut from one decoding, so that characters spread over several tokens survive.

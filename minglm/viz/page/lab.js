@@ -9,7 +9,7 @@
 const startLab = (() => {
   const SAMPLING = 5; // the random stream of minglm.fill (rng.py)
   const TOP = 8,
-    SHORT = 5; // number of bars, and where there is less space
+    SHORT = 5; // number of bars, and where there is less space; also of whole fillings
   const PAUSE = 900,
     QUIET = 150; // ms between the steps of "Play", and before attention is redrawn
   // ms of work between two pictures while blanks are filled: at least, at most, and as a multiple of the time
@@ -102,6 +102,18 @@ const startLab = (() => {
         { eop, eos } = tokenizer.special;
       return id =>
         tokenizer.isText(id) || (block_position > 1 && (id === eop || (id === eos && mask === "[gMASK]")));
+    }
+
+    // The text so far; an empty blank has its space, too, which it absorbs when it is read.
+    pieces() {
+      const spaces = [...this.text.matchAll(/( ?)\[(?:MASK|sMASK|gMASK)\]/g)].map(([, space]) => space);
+      return this.session
+        .pieces()
+        .map(piece =>
+          piece.blank < 0 || piece.filled
+            ? piece
+            : { ...piece, text: (spaces[piece.blank] ?? "") + piece.text },
+        );
     }
 
     // The rows read so far. span: the blank that a row belongs to or is the mask of, or -1.
@@ -381,6 +393,8 @@ const startLab = (() => {
       this.parts = rove(el("div", { class: "lab-parts" }));
       this.trace = rove(el("ol", { class: "lab-trace", dataset: { empty: say("no step") } }));
       const hint = this.model.live && say("hint");
+      this.search = control(say("whole"), () => this.searchWhole());
+      this.whole = rove(el("ol", { class: "lab-bars" }));
       this.above = control(say("above"), () => this.showAbove());
       return el(
         "div",
@@ -398,7 +412,7 @@ const startLab = (() => {
             el("h3", null, say("next")),
             this.sentence,
             this.bars,
-            hint && el("p", { class: "note" }, hint),
+            hint && [el("p", { class: "note" }, hint), this.search, this.whole],
           ),
           el("div", null, el("h3", null, say("rows")), this.parts, this.above),
         ),
@@ -478,6 +492,7 @@ const startLab = (() => {
       cancelAnimationFrame(this.frame);
       clearTimeout(this.timers.play);
       this.playing = false;
+      if (!this.found?.fillings.length) this.found = null; // a search that has not ended
     }
 
     // Read what has been typed, if not yet done. Returns whether it is valid, as `start` and `change` do.
@@ -589,6 +604,69 @@ const startLab = (() => {
       };
       this.row = null;
       frame();
+    }
+
+    // The likeliest whole fillings of the blank in view: searched for in slices, too.
+    searchWhole() {
+      this.stop();
+      const { run, step } = this,
+        search = run.session.fillings(step.blank, SHORT);
+      this.found = { place: this.place, fillings: [] };
+      const frame = () => {
+        const end = performance.now() + SLICE.least;
+        let pause;
+        do pause = search.next();
+        while (!pause.done && performance.now() < end);
+        if (!pause.done) this.frame = requestAnimationFrame(frame);
+        else this.found.fillings = pause.value;
+        this.showWhole();
+      };
+      frame();
+    }
+
+    // What the fillings of the blank in view depend on: all that comes before it.
+    get place() {
+      const { run, step } = this;
+      return JSON.stringify([run.text, run.reading.tokens.slice(0, step.row - step.block_position + 2)]);
+    }
+
+    showWhole() {
+      const isHere = this.found?.place === this.place,
+        fillings = isHere ? this.found.fillings : [];
+      this.search.textContent = say(isHere && !fillings.length ? "searching" : "whole");
+      this.search.hidden = fillings.length > 0;
+      const largest = Math.exp(fillings[0]?.logProbability);
+      const bar = ({ tokens, text, logProbability, complete }, n) => {
+        const p = Math.exp(logProbability);
+        return button(
+          [
+            el("bdi", null, text.trim(), !complete && " …"),
+            el("span", { class: "lab-track" }, lengthEl(p / largest, "lab-now")),
+            el("span", { class: "lab-value" }, percent(p)),
+          ],
+          () => this.takeWhole(tokens, complete),
+          { class: "lab-bar lab-wide", title: say("take"), "data-key": `whole-${n}` },
+        );
+      };
+      fill(
+        this.whole,
+        fillings.length > 0 && el("li", { class: "note" }, say("whole found")),
+        fillings.map((filling, n) => el("li", null, bar(filling, n))),
+      );
+      tabStop(this.whole);
+    }
+
+    // What if this blank were filled so?
+    takeWhole(tokens, complete) {
+      const { run, before } = this,
+        { blank } = this.step,
+        { eop } = this.model.tokenizer.special;
+      const earlier = run.steps.filter(step => step.blank < blank).map(({ token }) => token);
+      const steps = [...earlier, ...tokens, ...(complete ? [eop] : [])],
+        isMore = run.steps.length > earlier.length;
+      this.at = earlier.length;
+      this.start(run.text, steps, isMore ? run : before);
+      this.advance(run.done ? Infinity : steps.length, false);
     }
 
     forward() {
@@ -737,7 +815,7 @@ const startLab = (() => {
           { class: name, "data-now": blank === step.blank, dataset: spanData(blank) },
           text.replace(/\n/g, "↵"),
         );
-      // the space before an answer stands outside its box, as in running text
+      // the space before a blank stands outside its box, as in running text
       const piece = ({ text, blank, filled }) =>
         blank < 0
           ? text.split(/(\s+)/).map(word)
@@ -745,13 +823,13 @@ const startLab = (() => {
               /^ */.exec(text)[0],
               mark(text.replace(/^ +/, ""), blank, filled ? "lab-blank" : "lab-blank lab-open"),
             ];
-      fill(this.text, run.session.pieces().map(piece));
+      fill(this.text, run.pieces().map(piece));
       tabStop(this.text);
       const { tokens, part_a_len } = run.reading,
         isByte = id => /\\x[0-9a-f]{2}/.test(this.nameOf(id));
       this.letters.textContent = !tokens.slice(0, part_a_len).some(isByte) ? "" : say("bytes");
-      const old = before?.session
-        .pieces()
+      const old = before
+        ?.pieces()
         .map(({ text }) => text)
         .join("");
       fill(
@@ -775,6 +853,7 @@ const startLab = (() => {
         this.bars,
         entries.map(entry => el("li", null, this.bar(entry, largest, chosen, this.model.live))),
       );
+      if (this.model.live) this.showWhole();
     }
 
     // A step in a sentence.

@@ -12,7 +12,7 @@
 //     rows: [{token, positions: [numbers or ""], span: its number or -1}]   heads of the rows
 //     columns           heads of the columns, default: rows
 //     partALen          a heavy line follows after so many rows and columns
-//     kind(i, j)        "AA" ... "BF", or "" for a cell that is not drawn yet
+//     kind(i, j)        "AA" ... "BF"; "" for an empty cell, "none" for one that is not there yet
 //     value(i, j)       optional: 0 .. 1 or null, painted over open cells; shut cells stay as they are
 //     describe(i, j)    optional: a short name of the cell for screen readers, made from nothing but the
 //                       tokens of its row and column, its kind and its value
@@ -369,7 +369,7 @@ function drawCanvas(host, view, label, { largest, room, onKey, point, pin, arriv
         if (value !== null) {
           pen.fillStyle = cividis(value);
           pen.fillRect(j * size, i * size, size, size);
-        } else if (kind) {
+        } else if (kind && kind !== "none") {
           const look = (alike[kind + faded] ??= { kind, faded, cells: [] });
           look.cells.push([j * size, i * size]);
         }

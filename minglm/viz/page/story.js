@@ -324,12 +324,12 @@ const startStory = (() => {
     fill(ui.over);
     const path = is("leak", "break") && at.holes.size ? leak() : null;
     if (!path) return;
-    const home = ui.board.getBoundingClientRect(),
-      nodes = path.map(i => ui.board.querySelector(`[data-i="${i}"]`));
-    const points = nodes.map(node => {
-      const { left, top, width, height } = node.getBoundingClientRect();
-      return [left + width / 2 - home.left, top + height / 2 - home.top];
-    });
+    const nodes = path.map(i => ui.board.querySelector(`[data-i="${i}"]`));
+    // subtle: where they will stand on the board, for now some may fly
+    const points = nodes.map(node => [
+      node.offsetLeft + node.offsetWidth / 2,
+      node.offsetTop + node.offsetHeight / 2,
+    ]);
     const arrow = ([x0, y0], [x1, y1]) => {
       const length = Math.hypot(x1 - x0, y1 - y0),
         [ux, uy] = [(x1 - x0) / length, (y1 - y0) / length],
@@ -343,7 +343,7 @@ const startStory = (() => {
     ui.over.append(
       svg(
         "svg",
-        { width: home.width, height: home.height, "aria-hidden": true },
+        { width: ui.board.offsetWidth, height: ui.board.offsetHeight, "aria-hidden": true },
         points.slice(1).map((to, n) => arrow(points[n], to)),
       ),
     );

@@ -465,11 +465,14 @@ function goTo(place) {
   if (walk === null && at === LAST) growMask();
 }
 
-// Where everything stands in one column, a step scrolls to what it adds.
+// A step scrolls to what it adds: to its beginning where everything stands in one column.
 function follow(id) {
+  showRegion(id, matchMedia("(max-width: 64rem)").matches ? "start" : "nearest");
+}
+
+function showRegion(id, block = "start") {
   const isCalm = prefers("reduced-motion: reduce").matches;
-  if (matchMedia("(max-width: 64rem)").matches)
-    byId(id).scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
+  byId(id).scrollIntoView({ block, behavior: isCalm ? "auto" : "smooth" });
 }
 
 function maskRows() {
@@ -622,6 +625,16 @@ function drawLanes() {
   requestAnimationFrame(showInLanes); // when nothing else changes, and the page is laid out anyway
 }
 
+// Pointing at a row of the sample lights the words that it sees, as pointing at its cells in the mask does.
+function startLanes() {
+  const lanes = byId("lanes");
+  lanes.addEventListener("pointerover", ({ target, pointerType }) => {
+    const i = target.closest("td[data-i]")?.dataset.i;
+    if (pointerType !== "touch") point("glm", i === undefined ? null : { i: Number(i), j: Number(i) });
+  });
+  lanes.addEventListener("pointerleave", () => point("glm", null));
+}
+
 // Scroll the lanes, and not the page, to what a step adds; in the finished picture, to Part B.
 function showInLanes() {
   const lanes = byId("lanes"),
@@ -658,7 +671,8 @@ function viewOf(d, { inSteps = false, ...more }) {
   const { step, walk } = app.state,
     T = d.tokens.length;
   const isDone = (i, j) => !inSteps || step === 0 || (step === LAST && (walk === null || i * T + j <= walk));
-  const seen = (lane, i) => !inSteps || isShown(lane, i);
+  const seen = (lane, i) => !inSteps || isShown(lane, i),
+    isThere = (i, j) => seen("tokens", i) && seen("tokens", j);
   return {
     rows: d.tokens.map((token, i) => ({
       token: seen("tokens", i) ? token : "",
@@ -669,7 +683,7 @@ function viewOf(d, { inSteps = false, ...more }) {
       ],
     })),
     partALen: inSteps && !stepReached("order") ? 0 : d.part_a_len,
-    kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : ""),
+    kind: (i, j) => (isDone(i, j) ? d.kind[i][j] : isThere(i, j) ? "" : "none"),
     describe: (i, j) => tell("pair", { pair: pair(d.tokens[i], d.tokens[j]), state: stateOfCell(d, i, j) }),
     ...more,
   };
@@ -942,6 +956,19 @@ function speak(language) {
   scrollTo({ top, behavior: "instant" });
 }
 
+// The text with its blanks goes to the lab, which has no answers for them.
+function toModel() {
+  const { text, spans, objective, tokenizer } = app.state,
+    mask = Object.keys(TYPED).find(typed => TYPED[typed] === MASK_NAMES[objective]);
+  const pieces = text.flatMap((token, i) => {
+    const span = spans.find(([start, end]) => start <= i && i < end);
+    if (!span) return token;
+    return i > span[0] ? [] : Object.hasOwn(TYPED, token) ? token : mask;
+  });
+  app.lab.take((tokenizers[tokenizer] ?? tokenizers.characters).join(pieces));
+  showRegion("model");
+}
+
 // ---- the page ---------------------------------------------------------------------------------------------
 
 // Everything that is made once for each language.
@@ -953,12 +980,22 @@ function build() {
   startSampling();
   startOrder();
   startPlayer();
+  startLanes();
   startMask();
   startCompare();
   startShare();
   startTheme();
   byId("model").hidden = !DATA.model;
   byId("siblings").hidden = !DATA.siblings;
+  startWays();
+}
+
+// The regions, within reach at the top of a page that begins with others than the text.
+function startWays() {
+  const isThere = ([id]) => byId(id) && !byId(id).hidden,
+    ways = Object.entries(DATA.words.page.ways).filter(isThere);
+  if (ways[0][0] !== "sentence")
+    byId("ways").append(...ways.map(([id, name]) => button(name, () => showRegion(id))));
 }
 
 function startPage() {
@@ -977,6 +1014,8 @@ function startPage() {
 function startOthers() {
   if (DATA.siblings) byId("siblings").append(siblingsPanel(DATA.siblings));
   if (DATA.model) app.lab = startLab(byId("model"), app, app.lab);
+  if (DATA.model?.kind === "live")
+    byId("chips-help").after(button(tell("to model"), toModel, { id: "to-model" }));
   if (byId("story")) startStory(byId("story"), app);
 }
 

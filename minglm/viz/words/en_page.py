@@ -32,6 +32,9 @@ PAGE = {
     "siblings": "The same blank, three families",
     "siblings about": "One small network learned the same sentences about animals as GLM, as GPT and as "
     "BERT.",
+    "ways label": "the parts of this page",
+    "ways": {"story": "Story", "model": "Model", "sentence": "Your text", "compare": "Other models"},
+    "to model": "Let the model fill these blanks",
     # the text
     "text": "Text",
     "cut": "cut into",
@@ -291,6 +294,10 @@ LAB = {
     "has hardly seen them.",
     "next": "What comes next",
     "hint": "Click another token to take it instead, or a word of the text to change it.",
+    "whole": "Search for the likeliest whole fillings",
+    "searching": "Searching ...",
+    "whole found": "The likeliest whole fillings, their end included. A search (of 5 beams) finds them; the "
+    "likeliest token is not always the beginning of the likeliest filling.",
     "stands": "Step {n}: row {row} = {token} of blank {blank} ({mask}) stands at position {position}, block "
     "position {block}; it sees {keys} keys: {a} of Part A, {b} of Part B. ",
     "not taken": "Nothing is taken yet.",

@@ -27,6 +27,9 @@ PAGE = {
     "model": "看模型工作",
     "siblings": "同一个空，三个家族",
     "siblings about": "同一个小网络，用同样的动物句子，分别当作 GLM、GPT 和 BERT 训练。",
+    "ways label": "本页各部分",
+    "ways": {"story": "故事", "model": "模型", "sentence": "自己的文本", "compare": "其他模型"},
+    "to model": "让模型来填这些空",
     "text": "文本",
     "cut": "切分成",
     "words": "词",
@@ -254,6 +257,10 @@ LAB = {
     "bytes": "这段文本里有些字不在模型的词表里：它只能逐字节地读，而且几乎没见过它们。",
     "next": "接下来是什么",
     "hint": "点另一个 token，就改用它；点文本里的一个词，就可以改它。",
+    "whole": "搜索最可能的整段填法",
+    "searching": "正在搜索……",
+    "whole found": "最可能的整段填法，连同结束一起算。它们是搜索（宽度为 5 的束搜索）找到的："
+    "最可能的 token 不一定是最可能的填法的开头。",
     "stands": "第 {n} 步：第 {row} 行是 {token}，属于第 {blank} 个空（{mask}），位置 {position}，"
     "片段内位置 {block}；"
     "它看得到 {keys} 个 key：Part A 的 {a} 个，Part B 的 {b} 个。",

@@ -1,6 +1,9 @@
 """The explorer in a real Chromium: it works offline and by keyboard, and explains every cell."""
 
 import re
+import zlib
+from collections import Counter
+from importlib.resources import files
 
 import pytest
 from explorer_page import (
@@ -19,6 +22,7 @@ from explorer_page import (
     until,
 )
 
+from minglm import Rng
 from minglm.viz import page
 from minglm.viz.derivation import explain, why
 
@@ -53,20 +57,37 @@ def test_its_own_policy_blocks_a_script_a_handler_a_style_and_a_request(tab, exp
     explorer.requests.clear()
 
 
-def test_the_page_is_small():
-    assert len(page.html(PAPER).encode()) <= 169_000  # both languages
-    assert len(page.html(PAPER, story=False).encode()) <= 124_000
+def test_the_page_is_small_and_what_it_computes_with_can_be_read_in_it():
+    text = page.html(PAPER)
+    assert len(text.encode()) <= 111_000  # both languages
+    assert all(page.source(name) in text for name in ("unpack.js", "derive.js", "leak.js", "train.js"))
 
 
-def test_the_file_drops_the_spaces_of_the_code_and_keeps_those_of_its_texts():
-    for line, file in (
-        ('const a = f("b = c, d", `e + f`) + 1;', 'const a=f("b = c, d",`e + f`)+1;'),
-        ("x = y - -z + i++ + 1;", "x=y - -z+i++ + 1;"),
-        ("const half = x / 2;", "const half = x / 2;"),  # a division looks like a pattern
-        ("say(`{ ${a, b} }`);", "say(`{ ${a, b} }`);"),
-        ("if (a && !b) return { a, ...b };", "if(a&&!b)return{a,...b};"),
-    ):
-        assert page.squeezed(line) == file
+def test_the_page_unpacks_whatever_python_deflates(tab):
+    random = Rng(0)
+    texts = [b"", b"a", b"abc" * 300, bytes(random.integer(256) for _ in range(3000)), b"x" * 70_000]
+    for text in texts:
+        for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED):
+            for level in (0, 9):
+                deflate = zlib.compressobj(level, wbits=-zlib.MAX_WBITS, strategy=strategy)
+                packed = list(deflate.compress(text) + deflate.flush())
+                assert bytes(tab.evaluate("bytes => [...inflate(bytes)]", packed)) == text
+
+
+@looks
+def test_pointing_at_a_row_of_the_sample_lights_the_words_that_it_sees(tab):
+    for i in (1, 6, 9):
+        tab.locator(f"#lanes td[data-lane=tokens][data-i='{i}']").hover()
+        seen = tab.locator("#chips .seen").evaluate_all("chips => chips.map(chip => Number(chip.dataset.i))")
+        assert seen == sorted({int(PAPER.word[j]) for j in range(len(PAPER)) if PAPER.mask[i, j]} - {-1})
+        assert tab.locator("#grid td.cross").evaluate("cell => cell.dataset.i") == str(i)
+
+
+def test_no_text_in_its_scripts_goes_over_several_lines():
+    for path in files(page).iterdir():
+        if path.name.endswith(".js"):
+            lines = [page.COMMENT.sub("", line) for line in path.read_text(encoding="utf-8").split("\n")]
+            assert not [line for line in lines if line.count("`") % 2], path.name
 
 
 # ---- the story -------------------------------------------------------------------------------------------
@@ -84,9 +105,14 @@ def test_next_pressed_eight_times_tells_the_story_and_lights_what_each_step_adds
         assert state(tab)["step"] == k
         assert lit(tab) == {lane: rows for lane, rows in lights.items() if rows}, name
         assert tab.locator("#step-sentence").inner_text() == sentence
-        assert tab.locator("#grid td[data-kind]:not([data-kind=''])").count() == (
-            100 if name == "mask" else 0
+        kinds = Counter(
+            tab.locator("#grid td[data-j]").evaluate_all("cells => cells.map(td => td.dataset.kind)")
         )
+        if name == "mask":
+            assert sum(kinds.values()) == 100 and not kinds.keys() & {"", "none"}
+        else:  # a cell is there as soon as both of its tokens are
+            there = len({i for *_, lights in PAPER.steps[:k] for i in lights.get("tokens", ())})
+            assert kinds == Counter({"": there**2, "none": 100 - there**2}) - Counter()
     assert button(tab, "Next ▶").is_disabled()
     assert tab.locator("#why").inner_text() == why(
         PAPER, 6, 9

@@ -1,6 +1,7 @@
 """The explorer beside other models, and what can be taken out of it: address, JSON, Python, SVG, paper."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -199,6 +200,10 @@ def test_print_leaves_the_picture_and_drops_the_controls(tab):
     tab.emulate_media(media="print")
     assert not button(tab, "Next ▶").is_visible() and tab.locator("#grid table").is_visible()
     assert tab.locator("#legend").is_visible()
+    assert tab.get_by_text(
+        "Part A is the question, Part B is the answers."
+    ).is_visible()  # on paper, unfolded
+    assert len(re.findall(rb"/Type\s*/Page\b", tab.pdf(format="A4"))) <= 3
 
 
 def test_paper_is_light_however_dark_the_page_is(tab):

@@ -319,6 +319,33 @@ def test_a_click_on_another_candidate_takes_it(lab, trained):
     expect(lab.box.locator(".lab-ghost")).to_contain_text("before: ")
 
 
+def test_whole_fillings_are_those_of_the_librarys_search_and_a_click_takes_one(lab, trained):
+    found = fill(*trained, TEXT, top=5).blanks[0].alternatives
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
+    whole = lab.box.locator(".lab-wide")
+    expect(whole).to_have_count(5)
+    assert whole.locator("bdi").all_inner_texts() == [
+        filling.text.strip() + " …" * (not filling.complete) for filling in found
+    ]
+    shares = whole.locator(".lab-value").all_inner_texts()
+    assert shares[0] == f"{100 * math.exp(found[0].log_probability):.1f} %"
+    whole.nth(2).click()
+    expect(lab.button("Reset")).to_be_enabled()
+    taken = lab.page.evaluate("app.lab.run.session.blanks[0].tokens")
+    assert taken == found[2].tokens
+    expect(whole).to_have_count(5)  # they depend on what comes before the blank alone
+
+
+def test_the_text_above_goes_to_the_lab_with_its_blanks(lab):
+    lab.page.evaluate("app.setText(['Ben', '[MASK]', 'to', 'the', 'house', '.'], [[1, 2], [4, 5]])")
+    lab.page.get_by_role("button", name="Let the model fill these blanks").click()
+    expect(lab.text_box).to_have_value("Ben [MASK] to the [MASK] .")
+    lab.page.evaluate("app.set({objective: 'document'}), app.setText(['Ben', 'went', 'home'], [[1, 3]])")
+    lab.page.get_by_role("button", name="Let the model fill these blanks").click()
+    expect(lab.text_box).to_have_value("Ben [gMASK]")
+    lab.page.evaluate("app.set({objective: 'token'})")
+
+
 def test_a_changed_word_shows_the_probabilities_before_and_after(lab, trained):
     """One step is made and stays in view: it is looked at in both texts, former favourites included."""
     after = TEXT.replace("home.", "took took took bread, bread")
@@ -595,6 +622,8 @@ def test_axe_finds_nothing(lab, axe, theme):
     lab.page.keyboard.press("Enter")
     expect(lab.button("Fill")).to_be_disabled()
     lab.box.locator(".lab-column").nth(1).click()
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
+    expect(lab.box.locator(".lab-wide")).to_have_count(5)
     lab.quiet()
     found = axe(lab.page, context="#model").response["violations"]
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
@@ -607,6 +636,8 @@ def test_nothing_sticks_out(lab, width):
     lab.page.set_viewport_size({"width": width, "height": 900})
     lab.say(f"The day was [MASK] {'x' * 40} [MASK].")
     lab.fill()
+    lab.press("Search for the likeliest whole fillings", if_enabled=True)
+    expect(lab.box.locator(".lab-wide")).to_have_count(5)
     lab.quiet()
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= width
     current = lab.box.locator(".lab-column[aria-current=step]").bounding_box()  # scrolled to, in its own box

@@ -104,6 +104,7 @@ SCENES = [
     *[f"byId('sample-{name}').value = '-1', submit()" for name in ("seed", "mean", "ratio")],
     "readAddress('#t=a&objective=x')",
     "readAddress('#t=a&t=b&spans=0:9')",
+    "app.lab.searchWhole()",
     "app.lab.dial('seed', '')",
     "app.lab.change('no blank')",
     "app.lab.change('x'.repeat(999) + '[MASK]')",

@@ -469,6 +469,26 @@ def test_greedy_filling_is_fill_s(page, tokenizer, trained, model):
             check_filling(seen, fill(rounded(some_model), words, text, max_tokens=dials.get("maxTokens")))
 
 
+SEARCH = """([spec, texts]) => texts.map(text => {
+  const session = glmModel(spec).session(text, {maxTokens: 4}), search = session.fillings(0, 3);
+  for (;;) { const {done, value} = search.next(); if (done) return value; }
+})"""
+
+
+def test_the_likeliest_whole_fillings_are_those_of_beam_search(page, tokenizer, trained, model):
+    for some_model, words in ((model, tokenizer), trained):
+        for found, text in zip(
+            page.evaluate(SEARCH, [live_spec(some_model, words), TEXTS]), TEXTS, strict=True
+        ):
+            expected = fill(rounded(some_model), words, text, top=3, max_tokens=4).blanks[0].alternatives
+            assert [(each["tokens"], each["complete"]) for each in found] == [
+                (each.tokens, each.complete) for each in expected
+            ]
+            assert [each["logProbability"] for each in found] == pytest.approx(
+                [each.log_probability for each in expected], abs=1e-3
+            )
+
+
 DIALS = [dict(temperature=1.0), dict(temperature=0.5, top_k=5), dict(temperature=1.5, top_p=0.8)]
 
 

@@ -316,6 +316,32 @@ def test_what_glm_does_is_on_the_first_screen_and_why_a_click_away(tab, width):
     assert tab.get_by_text(answer).is_visible() and "carry the answer back" in answer
     button(tab, CHAPTERS["break it"]).click()
     assert frame(tab) == "leak" and tab.locator(".word[data-knows]").evaluate(screen)
+    # the arrows go from "sky" to [M] to "the", although all words were still flying when they were drawn
+    ends = tab.evaluate("""async () => {
+        await Promise.all(document.getAnimations().map(motion => motion.finished.catch(() => 0)));
+        const board = document.querySelector(".story-board").getBoundingClientRect();
+        const middle = i => {
+            const box = document.querySelector(`.word[data-i="${i}"]`).getBoundingClientRect();
+            return [box.x + box.width / 2 - board.x, box.y + box.height / 2 - board.y];
+        };
+        return [...document.querySelectorAll(".story-over path")].map((path, n) => {
+            const [x0, y0, x1, y1] = path.getAttribute("d").match(/[\\d.]+/g).map(Number);
+            const [from, to] = [[7, 4], [4, 6]][n].map(middle);
+            return [Math.hypot(x0 - from[0], y0 - from[1]), Math.hypot(x1 - to[0], y1 - to[1])];
+        });
+    }""")
+    assert np.allclose(ends, 30, atol=2) and len(ends) == 2
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_parts_of_the_page_are_within_reach_at_its_top(tab, width):
+    tab.set_viewport_size(dict(width=width, height=740))
+    tab.emulate_media(reduced_motion="reduce")
+    ways = tab.get_by_role("navigation").get_by_role("button")
+    assert ways.all_inner_texts() == ["Story", "Your text", "Other models"]  # this page has no model
+    for name, region in (("Other models", "#compare"), ("Your text", "#sentence"), ("Story", "#story")):
+        ways.get_by_text(name).evaluate("button => button.click()")
+        assert abs(tab.locator(region).bounding_box()["y"]) < 2
 
 
 @pytest.mark.parametrize(("viewport", "theme"), [(PHONE, "dark"), (WIDE, "light")])
