@@ -17,7 +17,7 @@ import torch
 from torch.autograd import forward_ad
 
 from .errors import MinglmError
-from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS, capability, multiprocessors
+from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS, capability, sizes_of
 from .kernel.extension import constant_when_compiled as constant_when_compiled
 from .kernel.extension import cuda as cuda
 from .kernel.extension import why_no_gpu as why_no_gpu
@@ -232,9 +232,9 @@ class Problem:
         if version:  # what follows is a schedule of the emulator
             rung = rung.removeprefix(HOPPER).removeprefix(":") or "in-order"
         self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
-        # few rows with many keys: so many blocks of a GPU share the keys of each row, and leave parts
-        splits = getattr(native, f"{place}_splits") if self.has_delta else None
-        self.splits, parts = splits(multiprocessors(self.gpu)) if splits else (1, 0)
+        # few rows, many keys: blocks that share them, memory for their parts; the longest, if it is short
+        plan = getattr(native, f"{place}_plan") if self.has_delta else None
+        self.splits, parts, self.longest = plan(*sizes_of(self.gpu), lengths.longest) if plan else (1, 0, 0)
         self.lengths, self.rung, self.has_room = lengths, rung, lengths.tensors[3] is not None
         # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
         like = dict(dtype=q.dtype, device=q.device)
@@ -267,7 +267,7 @@ class Problem:
         addresses += [(grad_out.data_ptr(), strides[0], strides[1]), *(x.data_ptr() for x in grads)]
         if self.has_delta:
             delta = torch.empty_like(lse)  # memory for rowsum(dO * O)
-            addresses.append(delta.data_ptr())
+            addresses += [delta.data_ptr(), self.longest]
         self.call(self.native_backward, scale, *addresses)
         return grads
 
