@@ -34,18 +34,12 @@ dim3 grid(int64_t places, int64_t heads, int64_t splits = 1) {
     return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads), static_cast<unsigned>(splits));
 }
 
-// In generation most samples have one row; a block of forward_kernel has 128.
-template <int D>
-bool has_few_rows(const AttentionProblem& p) {
-    return p.queries <= FewShape<D>::rows * p.samples && p.keys >= 4 * p.queries;
-}
-
 template <int D, class T>
 std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
     using Few = FewShape<D>;
     static_assert(Shape::shared_bytes <= SHARED_BYTES && Few::shared_bytes <= SHARED_BYTES, "");
-    if (has_few_rows<D>(p)) {
+    if (has_few_rows(p)) {
         const int64_t splits = p.parts ? p.splits : 1;
         const dim3 blocks = grid(places(p.queries, p.samples, Few::rows), p.heads, splits);
         std::string wrong = words(
@@ -138,10 +132,9 @@ std::string refusal(const AttentionProblem& p, int sm) {
 // Two blocks for each multiprocessor, but at least four tiles for each block: with fewer, the second kernel
 // costs more than the first one saves.
 int splits(const AttentionProblem& p, int multiprocessors) {
-    if (!sixteen_bits(p.dtype) || !p.queries || !p.heads) return 1;
+    if (!sixteen_bits(p.dtype) || !p.queries || !p.heads || !has_few_rows(p)) return 1;
     return for_width(p.head_dim, [&](auto width) {
         constexpr int D = decltype(width)::value;
-        if (!has_few_rows<D>(p)) return 1;
         const int64_t blocks = places(p.queries, p.samples, FewShape<D>::rows) * p.heads;
         const int64_t tiles = p.keys / p.samples / FewShape<D>::keys;
         const int64_t wanted = std::min(2 * multiprocessors / blocks, tiles / 4);

@@ -174,7 +174,7 @@ std::vector<Case> all_cases(bool small, int sm) {
                     shared.name += ", " + std::to_string(shared.splits) + " splits";
                     cases.push_back(shared);
                 }
-                if (head_dim == 64 && format.bytes == 2 &&
+                if (sm != 90 && head_dim == 64 && format.bytes == 2 &&
                     (is_small || kinds[i].first == "one tile" || kinds[i].first == "300" ||
                      kinds[i].first == "suffix" || kinds[i].first == "cache" ||
                      kinds[i].first == "many samples" || kinds[i].first == "more rows than keys")) {
