@@ -112,12 +112,12 @@ private:
 
 // The addresses of a forward pass, and what a backward pass adds to them.
 #define MINGLM_INPUTS double scale, Address q, Address k, Address v, Address out, Address lse
-#define MINGLM_GRADS const Tensor &grad_out, Address grad_q, Address grad_k, Address grad_v
+#define MINGLM_GRADS \
+    const Tensor &grad_out, const Tensor &grad_q, const Tensor &grad_k, const Tensor &grad_v
 
 AttentionProblem with_gradients(const Problem& problem, AttentionProblem p, MINGLM_GRADS, Address delta = 0) {
     p.grad_out = rows_of(grad_out);
-    p.grad_q = problem.contiguous(grad_q), p.grad_k = problem.contiguous(grad_k),
-    p.grad_v = problem.contiguous(grad_v);
+    p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
     p.delta = static_cast<float*>(pointer(delta));
     return p;
 }

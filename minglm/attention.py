@@ -51,6 +51,36 @@ def masked_attention(q, k, v, mask, *, scale=None, backend="auto"):
     return BACKENDS[name](q, k, v, mask, scale, *how)
 
 
+def parts_of(qkv):
+    """q, k and v, three views (N, H, D) of one tensor (N, 3, H, D).
+
+    The kernel writes the gradients of such views into one tensor: the gradient of `qkv`, without a copy.
+    """
+    learning = torch.is_grad_enabled() and qkv.requires_grad
+    if not learning or torch.compiler.is_compiling() or ops.is_transformed(qkv):
+        return qkv.unbind(1)
+    return _Parts.apply(qkv)
+
+
+class _Parts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, qkv):
+        return qkv.unbind(1)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        whole = grads[0]._base
+        if whole is not None and whole.dim() == 4 and not torch.is_grad_enabled():
+            parts = whole.unbind(1)
+            if len(parts) == 3 and all(map(_is_the_same_view, grads, parts)):
+                return whole
+        return torch.stack(grads, 1)
+
+
+def _is_the_same_view(x, y):
+    return x.data_ptr() == y.data_ptr() and x.shape == y.shape and x.stride() == y.stride()
+
+
 def is_grouped(q, k, v):
     """Whether several heads of q share each head of k and v."""
     if not q.dim() == k.dim() == v.dim() == 3 or q.shape[1] == k.shape[1] or not k.shape[1]:

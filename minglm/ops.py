@@ -239,6 +239,9 @@ class Problem:
         # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
         like = dict(dtype=q.dtype, device=q.device)
         self.out, self.grad_k = (torch.empty(1, **like).expand(x.shape) for x in (q, k))
+        row = 3 * q.shape[1] * q.shape[2], q.shape[2]  # of parts of one tensor: `parts_of` in attention.py
+        self.are_parts = q.shape == k.shape and {x.stride()[:2] for x in (q, k, v)} == {row}
+        self.whole = torch.empty(1, **like).expand(len(q), 3, *q.shape[1:])
         self.parts = torch.empty(1, dtype=torch.float32, device=q.device).expand(parts)
         self.lse = torch.empty(1, dtype=lse_dtype(q), device=q.device).expand(q.shape[1], q.shape[0])
 
@@ -258,13 +261,11 @@ class Problem:
         # subtle: the gradient of a sum is one number, expanded: all its strides are 0
         if strides[2] != 1 or 0 in strides or self.has_delta and not cuda_can_load(grad_out):
             grad_out = grad_out.clone(memory_format=torch.contiguous_format)
-            strides = grad_out.stride()
-        new = (
-            torch.zeros_like if self.has_room else torch.empty_like
-        )  # the kernel skips a cache's unused slots
-        grads = torch.empty_like(self.out), new(self.grad_k), new(self.grad_k)
+        new = torch.zeros_like if self.has_room else torch.empty_like  # a cache's unused slots are skipped
+        grads = new(self.whole).unbind(1) if self.are_parts else ()
+        grads = grads or (torch.empty_like(self.out), new(self.grad_k), new(self.grad_k))
         addresses = [q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()]
-        addresses += [(grad_out.data_ptr(), strides[0], strides[1]), *(x.data_ptr() for x in grads)]
+        addresses += [(x.data_ptr(), *x.stride()[:2]) for x in (grad_out, *grads)]
         if self.has_delta:
             delta = torch.empty_like(lse)  # memory for rowsum(dO * O)
             addresses += [delta.data_ptr(), self.longest]
@@ -360,6 +361,7 @@ def _backward(grad_out, q, k, v, out, lse, *rest):
     ):
         if x.shape != shape or x.dtype != dtype or x.device != q.device:
             raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
+    problem.are_parts = False  # subtle: the results of an op must not share memory
     return problem.backward(grad_out, q, k, v, out.contiguous(), lse.contiguous(), scale)
 
 
