@@ -216,7 +216,7 @@ void cuda_hopper_forward(const Problem& problem, int device, Address stream, int
 void cuda_backward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS, MINGLM_GRADS,
                    Address delta, int64_t longest) {
     AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
-                                              grad_k, grad_v, delta);
+                                        grad_k, grad_v, delta);
     p.longest = longest;
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
@@ -262,7 +262,7 @@ void emulated_hopper_forward(const Problem& problem, const std::string& schedule
 void emulated_backward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
                        MINGLM_GRADS, Address delta, int64_t longest) {
     AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
-                                              grad_k, grad_v, delta);
+                                        grad_k, grad_v, delta);
     p.longest = longest;
     prepare_emulated(p, schedule, threads);
     check_emulated(emulated::backward(p, nullptr));
