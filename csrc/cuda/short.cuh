@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(ShortShape<D>::threads) grad_short_kernel(Atte
         store_rows<T>(state.grad_v, 1, 1, v_tile, key, p.grad_v, first_key, rest, head);
     }
 
-    // Through the rows of K that are the warp's own. subtle: after the barrier above no other warp reads them.
+    // through the rows of K that are the warp's own; since the barrier above no other warp reads them
     const SharedTile<16 * Shape::warps, D / 2> to_tile{shared};
     const Rows to = {static_cast<unsigned char*>(p.grad_q.data) + half * D, p.grad_q.row, p.grad_q.head};
     for (int j = 0; j < row_tiles; ++j) {
