@@ -158,7 +158,7 @@ struct Forward {
                 if (n * 8 + lane_id() % 4 * 2 + i >= visible) s[n][2 * half + i] = -INF;
     }
 
-    // Online softmax of one row: scores become P, and l is scaled to the new maximum. Returns the factor for O.
+    // Online softmax of one row: scores become P, l is scaled to the new maximum. Returns the factor for O.
     static __device__ __forceinline__ float soften(float (&s)[KEYS / 8][4], int half, float c, float& m,
                                                    float& l) {
         float top = m;
