@@ -44,6 +44,9 @@ struct AttentionProblem {
 
     // Backward only. The caller sets the gradients of keys outside every sample to 0.
     Rows grad_out, grad_q, grad_k, grad_v;
+    // csrc/cuda only: at least the rows of the longest sample, if backward takes the kernel for short samples
+    // (cuda/launch.h); 0: it does not.
+    int64_t longest;
     float* delta;  // (heads, queries), workspace of backward; csrc/cuda only
 };
 

@@ -11,6 +11,7 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "attention.h"
 #include "cpu/cpu.h"
@@ -60,6 +61,8 @@ void check_lengths(const AttentionProblem& p) {
     check_ends("cu_seqlens_q", p.cu_seqlens_q, p.samples, p.queries);
     check_ends("cu_seqlens_k", p.cu_seqlens_k, p.samples, p.keys);
     for (int64_t s = 0; s < p.samples; ++s) {
+        if (p.longest && p.cu_seqlens_q[s + 1] - p.cu_seqlens_q[s] > p.longest)
+            refuse("longest", std::to_string(p.longest) + ", less than the rows of a sample");
         const int64_t room = p.cu_seqlens_k[s + 1] - p.cu_seqlens_k[s],
                       used = p.seqlens_k ? p.seqlens_k[s] : room;
         if (used < 0 || used > room)
@@ -109,12 +112,12 @@ private:
 
 // The addresses of a forward pass, and what a backward pass adds to them.
 #define MINGLM_INPUTS double scale, Address q, Address k, Address v, Address out, Address lse
-#define MINGLM_GRADS const Tensor &grad_out, Address grad_q, Address grad_k, Address grad_v
+#define MINGLM_GRADS \
+    const Tensor &grad_out, const Tensor &grad_q, const Tensor &grad_k, const Tensor &grad_v
 
 AttentionProblem with_gradients(const Problem& problem, AttentionProblem p, MINGLM_GRADS, Address delta = 0) {
     p.grad_out = rows_of(grad_out);
-    p.grad_q = problem.contiguous(grad_q), p.grad_k = problem.contiguous(grad_k),
-    p.grad_v = problem.contiguous(grad_v);
+    p.grad_q = rows_of(grad_q), p.grad_k = rows_of(grad_k), p.grad_v = rows_of(grad_v);
     p.delta = static_cast<float*>(pointer(delta));
     return p;
 }
@@ -166,10 +169,22 @@ void check_served(const std::string& refusal) {
     if (!refusal.empty()) throw std::invalid_argument("q, k, v: " + refusal);
 }
 
+// What a GPU should do: how many blocks share the keys of a row in forward, the float32 in parts; and
+// `longest` if backward takes the kernel for short samples, else 0.
+using Plan = std::tuple<int, int64_t, int64_t>;
+
+template <class Splits, class Size, class IsShort>
+Plan plan_by(Splits splits, Size size, IsShort is_short, const Problem& problem, int multiprocessors,
+             int shared_bytes, int64_t longest) {
+    const AttentionProblem& p = problem.sizes();
+    const int shares = splits(p, multiprocessors);
+    return {shares, size(p, shares), is_short(p, longest, multiprocessors, shared_bytes) ? longest : 0};
+}
+
 #ifdef MINGLM_CUDA
-std::pair<int, int64_t> cuda_splits(const Problem& problem, int multiprocessors) {
-    const int splits = cuda::splits(problem.sizes(), multiprocessors);
-    return {splits, cuda::parts_size(problem.sizes(), splits)};
+Plan cuda_plan(const Problem& problem, int multiprocessors, int shared_bytes, int64_t longest) {
+    return plan_by(cuda::splits, cuda::parts_size, cuda::is_short, problem, multiprocessors, shared_bytes,
+                   longest);
 }
 
 std::pair<int, std::string> cuda_devices() {
@@ -199,9 +214,10 @@ void cuda_hopper_forward(const Problem& problem, int device, Address stream, int
 #endif
 
 void cuda_backward(const Problem& problem, int device, Address stream, int sm, MINGLM_INPUTS, MINGLM_GRADS,
-                   Address delta) {
-    const AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
-                                              grad_k, grad_v, delta);
+                   Address delta, int64_t longest) {
+    AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
+                                        grad_k, grad_v, delta);
+    p.longest = longest;
     check_served(cuda::refusal(p, sm));
     check(cuda::use(device), "CUDA");
     check(cuda::backward(p, pointer(stream)), "CUDA");
@@ -211,9 +227,9 @@ void cuda_backward(const Problem& problem, int device, Address stream, int sm, M
 #ifdef MINGLM_EMULATED
 constexpr int EMULATED_SM = 80;
 
-std::pair<int, int64_t> emulated_splits(const Problem& problem, int multiprocessors) {
-    const int splits = emulated::splits(problem.sizes(), multiprocessors);
-    return {splits, emulated::parts_size(problem.sizes(), splits)};
+Plan emulated_plan(const Problem& problem, int multiprocessors, int shared_bytes, int64_t longest) {
+    return plan_by(emulated::splits, emulated::parts_size, emulated::is_short, problem, multiprocessors,
+                   shared_bytes, longest);
 }
 
 void check_emulated(const std::string& wrong) {
@@ -244,9 +260,10 @@ void emulated_hopper_forward(const Problem& problem, const std::string& schedule
 }
 
 void emulated_backward(const Problem& problem, const std::string& schedule, int threads, MINGLM_INPUTS,
-                       MINGLM_GRADS, Address delta) {
-    const AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
-                                              grad_k, grad_v, delta);
+                       MINGLM_GRADS, Address delta, int64_t longest) {
+    AttentionProblem p = with_gradients(problem, problem.at(scale, q, k, v, out, lse), grad_out, grad_q,
+                                        grad_k, grad_v, delta);
+    p.longest = longest;
     prepare_emulated(p, schedule, threads);
     check_emulated(emulated::backward(p, nullptr));
 }
@@ -316,16 +333,16 @@ PYBIND11_MODULE(_C, m) {
 
     // csrc/cuda on a GPU, if nvcc compiled it. Addresses are in the device's memory; stream: a cudaStream_t
     // of that device; sm: its compute capability, 80 for 8.0. Backward also writes to delta, (heads, queries)
-    // float32, and forward with splits > 1 to parts.
-    constexpr const char* SPLITS =
-        "For so many multiprocessors: how many blocks share the keys of a row, and the float32 in parts.";
+    // float32, and forward with splits > 1 to parts; `plan` says how.
+    constexpr const char* PLAN = "(splits, float32 in parts, longest or 0) for a GPU of these sizes.";
 #ifdef MINGLM_CUDA
     m.attr("cuda_built") = true;
     m.def("cuda_devices", &cuda_devices, "The number of GPUs that the driver shows, and why if it is 0.");
     m.def("cuda_capability", &cuda::capability, py::arg("device"),
           "80 for 8.0; 0 if that cannot be determined.");
     m.def("cuda_multiprocessors", &cuda::multiprocessors, py::arg("device"));
-    problem.def("cuda_splits", &cuda_splits, SPLITS);
+    m.def("cuda_shared_bytes", &cuda::shared_bytes, py::arg("device"));
+    problem.def("cuda_plan", &cuda_plan, PLAN);
     problem.def("cuda_forward", &cuda_forward, release_gil());
     problem.def("cuda_backward", &cuda_backward, release_gil());
 #ifdef MINGLM_HOPPER
@@ -343,7 +360,7 @@ PYBIND11_MODULE(_C, m) {
     // The same sources, run on the CPU; schedule: "in-order", "reverse" or "pct:SEED".
 #ifdef MINGLM_EMULATED
     m.attr("emulated_built") = true;
-    problem.def("emulated_splits", &emulated_splits, SPLITS);
+    problem.def("emulated_plan", &emulated_plan, PLAN);
     problem.def("emulated_forward", &emulated_forward, release_gil());
     problem.def("emulated_backward", &emulated_backward, release_gil());
     problem.def("emulated_hopper_forward", &emulated_hopper_forward, release_gil());

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import attention_weights, masked_attention
+from .attention import attention_weights, masked_attention, parts_of
 from .batch import columns
 from .checks import check_pair
 from .errors import MinglmError
@@ -57,7 +57,7 @@ class Layer(nn.Module):
     def project(self, x):
         """Queries, keys and values of all rows: (N, H, D) each."""
         N, C = x.shape
-        return self.qkv(self.norm1(x)).view(N, 3, self.num_heads, C // self.num_heads).unbind(1)
+        return parts_of(self.qkv(self.norm1(x)).view(N, 3, self.num_heads, C // self.num_heads))
 
     def combine(self, x, attended, backend="auto"):
         """Add the output of attention to the residual, then that of the MLP: (R, C), (R, C) -> (R, C)."""

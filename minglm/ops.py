@@ -17,7 +17,7 @@ import torch
 from torch.autograd import forward_ad
 
 from .errors import MinglmError
-from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS, capability, multiprocessors
+from .kernel.extension import _C, BEST, DTYPES, HOW, RUNGS, capability, sizes_of
 from .kernel.extension import constant_when_compiled as constant_when_compiled
 from .kernel.extension import cuda as cuda
 from .kernel.extension import why_no_gpu as why_no_gpu
@@ -232,13 +232,16 @@ class Problem:
         if version:  # what follows is a schedule of the emulator
             rung = rung.removeprefix(HOPPER).removeprefix(":") or "in-order"
         self.gpu, self.has_delta = q.device if q.is_cuda else None, place != "cpu"
-        # few rows with many keys: so many blocks of a GPU share the keys of each row, and leave parts
-        splits = getattr(native, f"{place}_splits") if self.has_delta else None
-        self.splits, parts = splits(multiprocessors(self.gpu)) if splits else (1, 0)
+        # few rows, many keys: blocks that share them, memory for their parts; the longest, if it is short
+        plan = getattr(native, f"{place}_plan") if self.has_delta else None
+        self.splits, parts, self.longest = plan(*sizes_of(self.gpu), lengths.longest) if plan else (1, 0, 0)
         self.lengths, self.rung, self.has_room = lengths, rung, lengths.tensors[3] is not None
         # one number each, with the shapes of the results: torch.empty_like takes half as long as torch.empty
         like = dict(dtype=q.dtype, device=q.device)
         self.out, self.grad_k = (torch.empty(1, **like).expand(x.shape) for x in (q, k))
+        row = 3 * q.shape[1] * q.shape[2], q.shape[2]  # of parts of one tensor: `parts_of` in attention.py
+        self.are_parts = q.shape == k.shape and {x.stride()[:2] for x in (q, k, v)} == {row}
+        self.whole = torch.empty(1, **like).expand(len(q), 3, *q.shape[1:])
         self.parts = torch.empty(1, dtype=torch.float32, device=q.device).expand(parts)
         self.lse = torch.empty(1, dtype=lse_dtype(q), device=q.device).expand(q.shape[1], q.shape[0])
 
@@ -258,16 +261,14 @@ class Problem:
         # subtle: the gradient of a sum is one number, expanded: all its strides are 0
         if strides[2] != 1 or 0 in strides or self.has_delta and not cuda_can_load(grad_out):
             grad_out = grad_out.clone(memory_format=torch.contiguous_format)
-            strides = grad_out.stride()
-        new = (
-            torch.zeros_like if self.has_room else torch.empty_like
-        )  # the kernel skips a cache's unused slots
-        grads = torch.empty_like(self.out), new(self.grad_k), new(self.grad_k)
+        new = torch.zeros_like if self.has_room else torch.empty_like  # a cache's unused slots are skipped
+        grads = new(self.whole).unbind(1) if self.are_parts else ()
+        grads = grads or (torch.empty_like(self.out), new(self.grad_k), new(self.grad_k))
         addresses = [q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), lse.data_ptr()]
-        addresses += [(grad_out.data_ptr(), strides[0], strides[1]), *(x.data_ptr() for x in grads)]
+        addresses += [(x.data_ptr(), *x.stride()[:2]) for x in (grad_out, *grads)]
         if self.has_delta:
             delta = torch.empty_like(lse)  # memory for rowsum(dO * O)
-            addresses.append(delta.data_ptr())
+            addresses += [delta.data_ptr(), self.longest]
         self.call(self.native_backward, scale, *addresses)
         return grads
 
@@ -360,6 +361,7 @@ def _backward(grad_out, q, k, v, out, lse, *rest):
     ):
         if x.shape != shape or x.dtype != dtype or x.device != q.device:
             raise MinglmError(f"{name}: {_kind(x)}; {tuple(shape)} of {dtype} on {q.device} is needed")
+    problem.are_parts = False  # subtle: the results of an op must not share memory
     return problem.backward(grad_out, q, k, v, out.contiguous(), lse.contiguous(), scale)
 
 

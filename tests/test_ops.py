@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minglm import GLM, GLMConfig, attention, ops
-from minglm.attention import masked_attention
+from minglm.attention import masked_attention, parts_of
 from minglm.errors import MinglmError
 from minglm.kernel.lengths import host_lengths
 from minglm.mask import GLMMask
@@ -104,6 +104,26 @@ def test_gradients_reach_a_fused_projection():
         GLMMask.packed([5, 3], [2, 3]),
     )
     assert torch.autograd.gradcheck(lambda x: masked_attention(*x.unbind(1), mask, backend="kernel"), qkv)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("order", "copies"),
+    [((0, 1, 2), False), ((1, 0, 2), True), ((0, 1, 1), True)],
+    ids=["q k v", "k q v", "q k k"],
+)
+@pytest.mark.parametrize("mask", [GLMMask.packed([5, 3], [2, 3]), GLMMask([0, 8], [0, 8], [2], [6])], ids=str)
+def test_the_gradient_of_a_fused_projection_is_what_the_kernel_wrote_if_it_wrote_it_in_this_order(
+    mask, order, copies
+):
+    qkv, g = torch.randn(8, 3, 2, 4, requires_grad=True), torch.randn(8, 2, 4)
+    written, grads = [], []
+    for parts in (parts_of(qkv), qkv.unbind(1)):
+        out = masked_attention(*(parts[i] for i in order), mask, backend="kernel")
+        parts[0].register_hook(lambda x: written.append(x))
+        grads.append(torch.autograd.grad(out, qkv, g)[0])
+    assert torch.equal(*grads)
+    assert (grads[0].data_ptr() != written[0].data_ptr()) == copies
 
 
 @needs_kernel

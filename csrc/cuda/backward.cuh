@@ -227,6 +227,7 @@ struct RowTable {
 
     __device__ __forceinline__ explicit RowTable(unsigned char* memory)
         : lse(reinterpret_cast<float*>(memory)), delta(lse + ROWS) {}
+    __device__ __forceinline__ RowTable(float* lse, float* delta) : lse(lse), delta(delta) {}
 };
 
 template <int D, class T>
@@ -246,7 +247,19 @@ struct GradKV {
     template <bool PARTIAL>
     __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out,
                                           const RowTable<ROWS>& rows, int begin) {
-        float s[ROWS / 8][4] = {}, dp[ROWS / 8][4] = {};
+        float ds[ROWS / 8][4];
+        visit<PARTIAL>(q, grad_out, rows, begin, ds);
+    }
+
+    // The same; returns dS^T.
+    template <bool PARTIAL>
+    __device__ __forceinline__ void visit(const RowTile& q, const RowTile& grad_out,
+                                          const RowTable<ROWS>& rows, int begin, float (&dp)[ROWS / 8][4]) {
+        float s[ROWS / 8][4] = {};
+#pragma unroll
+        for (int n = 0; n < ROWS / 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) dp[n][i] = 0;
         product<D, T, ROWS>(s, held(k), q, by_row);
         if constexpr (HOLD_V)
             product<D, T, ROWS>(dp, held(v), grad_out, by_row);

@@ -34,9 +34,17 @@ struct ForwardShape {
     static constexpr int shared_bytes = SharedTile<rows, D>::bytes + Tiles::bytes;
 };
 
+constexpr int FEW_ROWS = 16;  // of a block of forward_few_kernel
+
+// Whether it is the kernel to take: in generation most samples have one row; a block of forward_kernel has
+// 128.
+static inline bool has_few_rows(const AttentionProblem& p) {
+    return p.queries <= FEW_ROWS * p.samples && p.keys >= 4 * p.queries;
+}
+
 template <int D>
 struct FewShape {
-    static constexpr int threads = 128, rows = 16;
+    static constexpr int threads = 128, rows = FEW_ROWS;
     static constexpr int keys = D <= 64 ? 128 : 64;  // what keeps most bytes under way in 99 KiB
     static constexpr int warp_keys = keys / 4;
     using Tiles = KeyTiles<threads, keys, D, 2>;
@@ -118,7 +126,10 @@ struct Forward {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 if (PARTIAL) mask(s[x], half, visible[x][half] - begin);
-                soften(s[x], half, m[x][half], l[x][half], o[x]);
+                const float shrink = soften(s[x], half, c, m[x][half], l[x][half]);
+#pragma unroll
+                for (int n = 0; n < D / 8; ++n)
+                    o[x][n][2 * half] *= shrink, o[x][n][2 * half + 1] *= shrink;
             }
 #pragma unroll
         for (int key = 0; key < KEYS / 16; ++key) {
@@ -147,9 +158,9 @@ struct Forward {
                 if (n * 8 + lane_id() % 4 * 2 + i >= visible) s[n][2 * half + i] = -INF;
     }
 
-    // Online softmax of one row: scores become P, and the sums so far are scaled to the new maximum.
-    __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], int half, float& m, float& l,
-                                           float (&o)[D / 8][4]) {
+    // Online softmax of one row: scores become P, l is scaled to the new maximum. Returns the factor for O.
+    static __device__ __forceinline__ float soften(float (&s)[KEYS / 8][4], int half, float c, float& m,
+                                                   float& l) {
         float top = m;
 #pragma unroll
         for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
@@ -167,8 +178,7 @@ struct Forward {
             }
         m = top;
         l = l * shrink + sum;
-#pragma unroll
-        for (int n = 0; n < D / 8; ++n) o[n][2 * half] *= shrink, o[n][2 * half + 1] *= shrink;
+        return shrink;
     }
 };
 

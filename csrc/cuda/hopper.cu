@@ -37,10 +37,7 @@ std::string hopper_refusal(const AttentionProblem& p, int sm) {
     return "";
 }
 
-bool hopper_pays(const AttentionProblem& p) {
-    constexpr int few = FewShape<64>::rows;  // as in launch.cu
-    return p.queries > few * p.samples || p.keys < 4 * p.queries;
-}
+bool hopper_pays(const AttentionProblem& p) { return !has_few_rows(p); }
 
 std::string hopper_forward(const AttentionProblem& p, void* stream) {
     if (!p.queries || !p.heads) return "";

@@ -98,23 +98,7 @@ struct HopperState {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             if (PARTIAL) Rules::mask(s, half, visible[half] - first_key);
-            float top = m[half];
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; ++n) top = fmaxf(top, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-            top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-            top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-            const float base = c * top;
-            shrink[half] = exp2_fast(c * m[half] - base);
-            float sum = 0;
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; ++n)
-#pragma unroll
-                for (int i = 2 * half; i < 2 * half + 2; ++i) {
-                    s[n][i] = exp2_fast(c * s[n][i] - base);
-                    sum += s[n][i];
-                }
-            m[half] = top;
-            l[half] = l[half] * shrink[half] + sum;
+            shrink[half] = Rules::soften(s, half, c, m[half], l[half]);
         }
     }
 

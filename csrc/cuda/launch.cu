@@ -6,6 +6,7 @@
 
 #include "backward.cuh"
 #include "forward.cuh"
+#include "short.cuh"
 #include "simple.cuh"
 
 namespace minglm {
@@ -15,6 +16,8 @@ namespace {
 
 // What a block may use on every GPU from compute capability 8.0 on, and from 7.5 on.
 constexpr int SHARED_BYTES = 99 * 1024, SIMPLE_BYTES = 64 * 1024;
+
+constexpr int SHORT_WIDTH = 64;  // the head width that grad_short_kernel serves
 
 std::string words(cudaError_t error) { return error == cudaSuccess ? "" : cudaGetErrorString(error); }
 
@@ -31,18 +34,12 @@ dim3 grid(int64_t places, int64_t heads, int64_t splits = 1) {
     return dim3(static_cast<unsigned>(places), static_cast<unsigned>(heads), static_cast<unsigned>(splits));
 }
 
-// In generation most samples have one row; a block of forward_kernel has 128.
-template <int D>
-bool has_few_rows(const AttentionProblem& p) {
-    return p.queries <= FewShape<D>::rows * p.samples && p.keys >= 4 * p.queries;
-}
-
 template <int D, class T>
 std::string forward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = ForwardShape<D>;
     using Few = FewShape<D>;
     static_assert(Shape::shared_bytes <= SHARED_BYTES && Few::shared_bytes <= SHARED_BYTES, "");
-    if (has_few_rows<D>(p)) {
+    if (has_few_rows(p)) {
         const int64_t splits = p.parts ? p.splits : 1;
         const dim3 blocks = grid(places(p.queries, p.samples, Few::rows), p.heads, splits);
         std::string wrong = words(
@@ -61,6 +58,10 @@ template <int D, class T>
 std::string backward_as(const AttentionProblem& p, cudaStream_t stream) {
     using Shape = BackwardShape<D>;
     static_assert(Shape::grad_q_bytes <= SHARED_BYTES && Shape::grad_kv_bytes <= SHARED_BYTES, "");
+    if constexpr (D == SHORT_WIDTH)
+        if (p.longest)
+            return words(launch(&grad_short_kernel<D, T>, grid(p.samples, p.heads), ShortShape<D>::threads,
+                                ShortShape<D>::bytes(static_cast<int>(p.longest)), stream, p));
     std::string wrong;
     if (p.queries)
         wrong = words(launch(&grad_q_kernel<D, T>, grid(places(p.queries, p.samples, Shape::own), p.heads),
@@ -131,10 +132,9 @@ std::string refusal(const AttentionProblem& p, int sm) {
 // Two blocks for each multiprocessor, but at least four tiles for each block: with fewer, the second kernel
 // costs more than the first one saves.
 int splits(const AttentionProblem& p, int multiprocessors) {
-    if (!sixteen_bits(p.dtype) || !p.queries || !p.heads) return 1;
+    if (!sixteen_bits(p.dtype) || !p.queries || !p.heads || !has_few_rows(p)) return 1;
     return for_width(p.head_dim, [&](auto width) {
         constexpr int D = decltype(width)::value;
-        if (!has_few_rows<D>(p)) return 1;
         const int64_t blocks = places(p.queries, p.samples, FewShape<D>::rows) * p.heads;
         const int64_t tiles = p.keys / p.samples / FewShape<D>::keys;
         const int64_t wanted = std::min(2 * multiprocessors / blocks, tiles / 4);
@@ -144,6 +144,15 @@ int splits(const AttentionProblem& p, int multiprocessors) {
 
 int64_t parts_size(const AttentionProblem& p, int splits) {
     return splits > 1 ? splits * p.heads * p.queries * (p.head_dim + 2) : 0;
+}
+
+// Two blocks for each multiprocessor: with fewer, the kernels that cut samples have more to run at a time.
+bool is_short(const AttentionProblem& p, int64_t longest, int multiprocessors, int shared_bytes) {
+    using Shape = ShortShape<SHORT_WIDTH>;
+    if (!sixteen_bits(p.dtype) || p.head_dim != SHORT_WIDTH) return false;
+    if (longest < 1 || longest > Shape::most_rows || multiprocessors < 1) return false;
+    return Shape::bytes(static_cast<int>(longest)) <= shared_bytes &&
+           p.samples * p.heads >= 2 * multiprocessors;
 }
 
 std::string forward(const AttentionProblem& p, void* stream) {
@@ -195,6 +204,12 @@ int capability(int device) {
 int multiprocessors(int device) {
     int count = 0;
     return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess ? count : 0;
+}
+
+int shared_bytes(int device) {
+    int bytes = 0;
+    const cudaDeviceAttr most = cudaDevAttrMaxSharedMemoryPerBlockOptin;
+    return cudaDeviceGetAttribute(&bytes, most, device) == cudaSuccess ? bytes : 0;
 }
 
 }  // namespace cuda

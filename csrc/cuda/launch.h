@@ -18,6 +18,10 @@ std::string refusal(const AttentionProblem& problem, int sm);
 int splits(const AttentionProblem& problem, int multiprocessors);
 int64_t parts_size(const AttentionProblem& problem, int splits);
 
+// Whether backward should take the kernel for short samples, if the longest has so many rows, on a GPU with
+// so many multiprocessors and bytes of shared memory for a block.
+bool is_short(const AttentionProblem& problem, int64_t longest, int multiprocessors, int shared_bytes);
+
 // Start the kernels on a stream (a cudaStream_t) of the current device and return at once. All addresses,
 // including those of the lengths, are in the device's memory; backward writes to problem.delta. Return the
 // error, empty if there is none.
@@ -32,10 +36,11 @@ int devices(std::string& why);
 // subtle: PyTorch has its own CUDA runtime, with its own current device.
 std::string use(int device);
 
-// The compute capability of a device, 80 for 8.0, and how many multiprocessors it has; 0 if that cannot be
-// determined.
+// The compute capability of a device, 80 for 8.0; how many multiprocessors it has; and how many bytes of
+// shared memory a block can have. 0 if that cannot be determined.
 int capability(int device);
 int multiprocessors(int device);
+int shared_bytes(int device);
 
 }  // namespace cuda
 
@@ -46,6 +51,7 @@ namespace emulated {
 std::string refusal(const AttentionProblem& problem, int sm);
 int splits(const AttentionProblem& problem, int multiprocessors);
 int64_t parts_size(const AttentionProblem& problem, int splits);
+bool is_short(const AttentionProblem& problem, int64_t longest, int multiprocessors, int shared_bytes);
 std::string forward(const AttentionProblem& problem, void* stream);
 std::string backward(const AttentionProblem& problem, void* stream);
 

@@ -99,7 +99,8 @@ struct Case {
     const Format* format = FORMATS;
     double scale = 0;  // 0: 1 / sqrt(head_dim); NAN: 0
     int64_t splits = 1;  // blocks that share the keys of each row
-    bool fused = false;  // q, k, v and their gradients interleaved; heads outside rows if counts differ
+    bool one_kernel = false;  // backward by the kernel for short samples
+    bool fused = false;       // q, k, v and their gradients interleaved; heads outside rows if counts differ
 
     double factor() const {
         return std::isnan(scale) ? 0 : scale == 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : scale;
@@ -172,6 +173,15 @@ std::vector<Case> all_cases(bool small, int sm) {
                     shared.splits = kinds[i].first == "small few" ? 2 : 3;
                     shared.name += ", " + std::to_string(shared.splits) + " splits";
                     cases.push_back(shared);
+                }
+                if (sm != 90 && head_dim == 64 && format.bytes == 2 &&
+                    (is_small || kinds[i].first == "one tile" || kinds[i].first == "300" ||
+                     kinds[i].first == "suffix" || kinds[i].first == "cache" ||
+                     kinds[i].first == "many samples" || kinds[i].first == "more rows than keys")) {
+                    Case whole = c;
+                    whole.one_kernel = true;
+                    whole.name += ", one kernel";
+                    cases.push_back(whole);
                 }
                 if ((kinds[i].first == "77" || kinds[i].first == "more rows than keys" ||
                      kinds[i].first == "few rows") && head_dim == 64)
@@ -376,6 +386,8 @@ Results run(const Case& c, const Numbers& x, const std::string& schedule, int th
     p.out = results.tensors[0].view(), p.lse = lse.data();
     p.grad_out = grad_out.view(), p.delta = delta.data();
     std::vector<float> parts(emulated::parts_size(p, static_cast<int>(c.splits)), NAN);
+    for (const Lengths& s : c.samples)
+        if (c.one_kernel) p.longest = std::max<int64_t>(p.longest, s.q);
     p.splits = c.splits, p.parts = c.splits > 1 ? parts.data() : nullptr;
     p.grad_q = grads.tensors[0].view(), p.grad_k = grads.tensors[1].view(),
     p.grad_v = grads.tensors[2].view();

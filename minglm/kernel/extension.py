@@ -89,10 +89,11 @@ def capability(index):
     return 10 * major + minor
 
 
-EMULATED_MULTIPROCESSORS = 108  # as many as an A100 has
+# multiprocessors, and bytes of shared memory for a block: those of an A100
+EMULATED_SIZES = 108, 163 * 1024
 
 
 @functools.cache
-def multiprocessors(gpu):
-    """How many multiprocessors a GPU has; None: the emulated one."""
-    return _C.cuda_multiprocessors(gpu.index) if gpu else EMULATED_MULTIPROCESSORS
+def sizes_of(gpu):
+    """How many multiprocessors a GPU has, and bytes of shared memory for a block; None: the emulated one."""
+    return (_C.cuda_multiprocessors(gpu.index), _C.cuda_shared_bytes(gpu.index)) if gpu else EMULATED_SIZES

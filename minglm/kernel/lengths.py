@@ -12,11 +12,13 @@ _CAPTURED = []
 class Lengths:
     """cu_seqlens_q, cu_seqlens_k, part_a_lens and seqlens_k (or None): int32 tensors on one device.
 
+    longest: the most rows of a sample; 0: not known, as in a traced graph.
     On a GPU they are made on one stream; `reach` makes them safe to read on another.
     """
 
-    def __init__(self, tensors, memory=None, stream=None, arrived=None):
+    def __init__(self, tensors, longest=0, memory=None, stream=None, arrived=None):
         self.tensors, self.memory, self.stream, self.arrived = tensors, memory, stream, arrived
+        self.longest = longest
         self.addresses = tuple(0 if x is None else x.data_ptr() for x in tensors)
 
     def reach(self, stream):
@@ -36,7 +38,7 @@ def host_lengths(mask):
 def lengths_of(mask, device):
     """The Lengths of a mask on a device. Raises MinglmError where a captured graph would need a copy."""
     if device.type == "cpu":
-        return Lengths(host_lengths(mask))
+        return Lengths(host_lengths(mask), _longest(mask))
     return mask.remember(("lengths", device), lambda: _copied(mask, device))
 
 
@@ -45,7 +47,12 @@ def _copied(mask, device):
         what = "a CUDA graph is being captured, and the mask's lengths are not on the GPU yet"
         raise MinglmError(f"mask: {what}; call masked_attention with it once before")
     row, stream = sent(packed(mask), device), torch.cuda.current_stream(device)
-    return Lengths(views(row, mask), row, stream.cuda_stream, stream.record_event())
+    arrived = stream.record_event()
+    return Lengths(views(row, mask), _longest(mask), row, stream.cuda_stream, arrived)
+
+
+def _longest(mask):
+    return int(mask.len_q.max()) if len(mask.len_q) else 0
 
 
 def sent(row, device):

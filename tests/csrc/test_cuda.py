@@ -66,13 +66,15 @@ def test_a_rule_that_is_wrong_by_one_key_is_noticed():
 
 
 @emulated
-@every_dtype
-def test_keys_that_score_minus_infinity_get_no_weight_even_in_a_tile_without_a_mask(dtype):
-    mask = GLMMask.packed([150], [150])
+@pytest.mark.parametrize(
+    ("dtype", "backend"), [*((dtype, "emulated") for dtype in DTYPES), ("bfloat16", "emulated:hopper")]
+)
+def test_keys_that_score_minus_infinity_get_no_weight_even_in_a_tile_without_a_mask(dtype, backend):
+    mask = GLMMask.packed([300], [300])
     q, k, v, _ = random_numbers(mask, 1, 64, DTYPES[dtype])
     q[..., 0], k[..., 0] = 1, 0
-    k[:80, :, 0] = -torch.inf
-    out = masked_attention(q, k, v, mask, backend="emulated")
+    k[:150, :, 0] = -torch.inf  # the first tile of 64 or 128 keys, and a part of the next
+    out = masked_attention(q, k, v, mask, backend=backend)
     expected = masked_attention(*(x.double() for x in (q, k, v)), mask, backend="reference")
     torch.testing.assert_close(out.double(), expected, atol=0.02, rtol=0.02)
 

@@ -9,6 +9,7 @@ from cuda_cases import DTYPES, MASKS, assert_right, by_cuda, every_dtype, every_
 
 from minglm import GLMMask, attention, masked_attention, ops
 from minglm.kernel import hopper
+from minglm.kernel.extension import sizes_of
 
 able = torch.cuda.is_available() and ops.has_kernel("cuda")[0]
 pytestmark = pytest.mark.skipif(not able, reason="needs a GPU and a build with nvcc")
@@ -60,6 +61,17 @@ def test_the_kernel_for_hopper_is_right_with_many_tiles_and_repeats_bit_for_bit(
     first = by_hopper(*numbers, mask)
     for _ in range(20):
         assert all(x.equal(first[name]) for name, x in by_hopper(*numbers, mask).items())
+
+
+@every_mask
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_backward_of_short_samples_is_right_at_every_edge_of_a_tile_and_repeats(name, dtype, monkeypatch):
+    bytes_of_a_block = sizes_of(torch.device("cuda", torch.cuda.current_device()))[1]
+    monkeypatch.setattr(ops, "sizes_of", lambda gpu: (1, bytes_of_a_block))  # a few samples are enough for it
+    numbers = on_gpu(MASKS[name], 2, 64, DTYPES[dtype])
+    first = assert_right(numbers, MASKS[name])
+    for _ in range(5):
+        assert all(x.cpu().equal(first[key]) for key, x in by_cuda(*numbers, MASKS[name]).items())
 
 
 @every_dtype

@@ -7,7 +7,7 @@ from attention_cases import random_numbers
 from cuda_cases import DTYPES, assert_right
 
 from minglm import GLM, GLMConfig, GLMMask, Tokenizer, masked_attention, ops
-from minglm.kernel.extension import EMULATED_MULTIPROCESSORS
+from minglm.kernel.extension import EMULATED_SIZES
 from minglm.kernel.lengths import lengths_of
 from minglm.use.generate import write
 from minglm.use.reader import Cache
@@ -36,10 +36,10 @@ def forward_and_reference(q, k, v, g, mask, schedule="in-order"):
     return dict(out=out, lse=lse, **dict(zip(("dq", "dk", "dv"), grads, strict=True)))
 
 
-def splits(queries, keys, samples=1, heads=16, width=64, dtype="bfloat16", gpu=EMULATED_MULTIPROCESSORS):
+def splits(queries, keys, samples=1, heads=16, width=64, dtype="bfloat16", gpu=EMULATED_SIZES[0]):
     """What the rule says for samples of equal lengths."""
     sizes, strides = (samples, heads, width, queries * samples, keys * samples), (width * heads, width) * 3
-    return ops._C.Problem(getattr(ops._C, dtype), sizes, (0, 0, 0, 0), strides).emulated_splits(gpu)
+    return ops._C.Problem(getattr(ops._C, dtype), sizes, (0, 0, 0, 0), strides).emulated_plan(gpu, 0, 0)[:2]
 
 
 def test_keys_are_shared_where_rows_are_few_keys_many_and_blocks_fewer_than_the_gpu_could_run():

@@ -46,6 +46,7 @@ ODD = explain(
     [(1, 2), (4, 5), (5, 6), (7, 10)],
     [3, 1, 0, 2],
 )
+CUT = explain(["a", "b", "c", "d"], [(1, 4)], [0], "document")  # nothing says that it ends here
 SAMPLES = {
     "stars": STARS,
     "english": ENGLISH,
@@ -54,6 +55,7 @@ SAMPLES = {
     "one word": explain(["x"], [(0, 1)], [0]),
     "paper": explain("x1 x2 x3 x4 x5 x6".split(), [(2, 3), (4, 6)], [1, 0]),
     "document": explain(["a", "b", "c", "[EOS]"], [(1, 4)], [0], "document"),
+    "cut": CUT,
     "many": explain([f"w{i}" for i in range(12)], [(2 * i, 2 * i + 1) for i in range(6)], range(5, -1, -1)),
 }
 every_sample = pytest.mark.parametrize("d", SAMPLES.values(), ids=SAMPLES)
@@ -178,6 +180,17 @@ def test_a_blanked_word_flies_from_its_place_in_the_sentence_to_its_place_in_par
         start, length = read_steps(read, d)["home"]
         assert start < parked[-1] < start + length
         assert all(at == there for t, *at in path if parked[0] <= t <= parked[-1])  # it stays there meanwhile
+
+
+def test_the_last_word_of_a_cut_document_is_learned_and_has_no_place_in_part_b():
+    read = Read(CUT)
+    assert CUT.tokens[-1] == "c" and CUT.targets[-1] == "d" and CUT.text[3] == "d"
+    word, (out, landed), (back, arrived) = read.id["word-3"], *story.Story(CUT, "light", 720).flights(0)
+    assert len({tuple(point(css)) for _, css in read.motion(word)}) == 1  # it stays where it is
+    seen = [
+        read.opacity(word, second) for second in (0, out, landed + 0.2, back - 0.2, arrived, read.seconds)
+    ]
+    assert seen == pytest.approx([1, 1, 0, 0, 1, 1], abs=0.05)
 
 
 def read_steps(read, d):

@@ -124,15 +124,22 @@ class Story:
             yield tag("g", tag("g", mask, transform=still(x, y, 0, p.big)), **away)
 
     def flyers(self):
-        """Yield the blanked words: out to Part B, where `arriving` takes over, and home at the end."""
+        """Yield the blanked words: out to Part B, where `arriving` takes over, and home at the end.
+
+        The last word of a cut document has no place in Part B, because nothing follows it: it only fades.
+        """
         for i, k in self.span_of.items():
             (out, landed), (back, arrived) = self.flights(k)
-            j = self.rows_of[k][1 + i - self.d.spans[k].start]  # subtle: the first row of a span is its [S]
-            home, head = self.p.at_home(i), self.p.head(j)
+            row = 1 + i - self.d.spans[k].start  # subtle: the first row of a span is its [S]
+            has_place = row < len(self.rows_of[k])
+            home = self.p.at_home(i)
+            head = self.p.head(self.rows_of[k][row]) if has_place else home
             n = max(4, min(12, 60 // len(self.span_of)))  # fewer steps for many words, to keep the file small
-            there = flight(home, head, out, landed, self.p.aisle, n)
-            again = flight(head, home, back, arrived, self.p.aisle, n)
             at_home, parked = f"{place(*home)};opacity:1", f"{place(*head)};opacity:"
+            there = again = [(out, at_home), (back, at_home)]
+            if has_place:
+                there = flight(home, head, out, landed, self.p.aisle, n)
+                again = flight(head, home, back, arrived, self.p.aisle, n)
             stops = [(0, at_home), *there[:-1], (landed, parked + "1"), (landed + 0.1, parked + "0")]
             stops += [(back - 0.1, parked + "0"), (back, parked + "1"), *again[1:], (self.seconds, at_home)]
             wide, word = self.p.wide(self.p.words[i]), self.p.words[i]
