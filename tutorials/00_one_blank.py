@@ -238,8 +238,8 @@ print("\ncorrect, of nine each:", correct)
 
 # %% [markdown]
 # ## A model that has read stories
-# A larger one comes with minglm. It was trained mainly on simple stories and sentences, and on some Jane Austen
-# and Bible verses:
+# A larger one comes with minglm. It was trained mainly on simple stories and sentences, and on some Jane
+# Austen and Bible verses:
 # %% [markdown] zh 20cf39
 # ## 读过故事的模型
 # minglm 自带一个大一些的模型，主要读简单的故事和句子，也读了一点简·奥斯汀和圣经：
