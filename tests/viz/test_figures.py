@@ -391,6 +391,16 @@ def test_heads_are_the_models_weights_and_nothing_is_drawn_where_the_mask_is_shu
     assert "2 layers with 2 heads" in fig.alt_text
 
 
+def test_layers_and_heads_are_numbered_from_1_as_on_the_page(seen):
+    heads = model_figures.fig_heads(seen.weights, seen.d, width=460)
+    names = [text.get_text() for text in heads.findobj(Text)]
+    named = [name for name in names if name.startswith(("layer ", "head "))]
+    assert named == ["head 1", "head 2", "layer 1", "layer 2"]
+    query = model_figures.fig_query(seen.weights, seen.d, layer=0, head=1)
+    assert "in layer 1, head 2." in query.alt_text
+    assert any("Layer 1, head 2:" in text.get_text() for text in query.findobj(Text))
+
+
 @pytest.mark.parametrize(
     "spoil, match",
     [

@@ -48,21 +48,23 @@ def check_weights(weights, d):
 
 
 def fig_heads(weights, d, *, theme="light", width=None):
-    """Draw a small picture of each head, layers down and heads across; hidden cells are hatched."""
+    """Draw a small picture of each head, layers down and heads across, from 1; hidden cells are hatched."""
     weights = check_weights(weights, d)
     canvas, (layers, heads, T, _) = Canvas(theme, width), weights.shape
-    left = MARGIN + 10 + width_of(f"layer {layers - 1}", SMALL)
+    left = MARGIN + 10 + width_of(f"layer {layers}", SMALL)
     gap = 8 if heads <= 8 else 4
     side = min(200, (canvas.width - left - MARGIN - gap * (heads - 1)) / heads)
     size = f"{count(layers, 'layer')} of {count(heads, 'head')}, {count(T, 'row')}"
     about = "queries down, keys across; the line is the end of Part A, hatched is hidden"
     y = canvas.title("Who looks at whom", f"{size}: {about}")
     for head in range(heads):
-        name = f"head {head}" if side > 46 else str(head)
+        name = f"head {head + 1}" if side > 46 else str(head + 1)
         canvas.text(left + head * (side + gap) + side / 2, y + 6, name, SMALL, colour=canvas.look["soft"])
     y += 18
     for layer in range(layers):
-        canvas.text(left - 8, y + side / 2, f"layer {layer}", SMALL, ha="right", colour=canvas.look["soft"])
+        canvas.text(
+            left - 8, y + side / 2, f"layer {layer + 1}", SMALL, ha="right", colour=canvas.look["soft"]
+        )
         for head in range(heads):
             x, gid = left + head * (side + gap), f"weights-{layer}-{head}"
             thumbnail(canvas, weights[layer, head], d, x, y, side, gid=gid)
@@ -73,7 +75,9 @@ def fig_heads(weights, d, *, theme="light", width=None):
     what = (
         f"Attention weights of {count(layers, 'layer')} with {count(heads, 'head')} each on {count(T, 'row')}"
     )
-    sharpest = f"The sharpest is head {head} of layer {layer}, whose rows give one key {sharp.max():.0%}"
+    sharpest = (
+        f"The sharpest is head {head + 1} of layer {layer + 1}, whose rows give one key {sharp.max():.0%}"
+    )
     even = f"of their weight on average; the most even gives {sharp.min():.0%}."
     return canvas.finish(y + MARGIN, f"{what}: {' '.join(d.tokens)}. {sharpest} {even}")
 
@@ -111,7 +115,8 @@ def colour_bar(canvas, x, y, room):
 def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=None):
     """Draw one row of one head (None: the mean over heads): a bar per key, in the colour of its kind.
 
-    Keys that the row may not see keep their place and are marked as hidden. Of more than 48 keys, the
+    layer and head are indices, from 0 or from the end; the figure names them from 1, as the page does. Keys
+    that the row may not see keep their place and are marked as hidden. Of more than 48 keys, the
     heaviest are drawn.
     """
     weights = check_weights(weights, d)
@@ -125,11 +130,11 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
     by_weight = np.argsort(-shares, kind="stable").tolist()
     keys = sorted(by_weight[:MOST_KEYS])
     canvas = Canvas(theme, width)
-    who = "the mean of all heads" if head is None else f"head {head % heads}"
+    who = "the mean of all heads" if head is None else f"head {head % heads + 1}"
     left_out = f"; the {len(keys)} heaviest of {T} keys" if len(keys) < T else ""
     y = canvas.title(
         f"What row {row}, {legible(d.tokens[row])}, looks at",
-        f"Layer {layer}, {who}: the weights of its keys, and its row of the mask{left_out}",
+        f"Layer {layer + 1}, {who}: the weights of its keys, and its row of the mask{left_out}",
     )
     tokens = texts_of([d.tokens[j] for j in keys], 120)
     name, digits = max(map(width_of, tokens)), width_of(str(T))
@@ -151,7 +156,7 @@ def fig_query(weights, d, *, layer=-1, head=None, row=-1, theme="light", width=N
         canvas.text(x + 26 + wide + 6, mid, f"{shares[j]:.1%}", SMALL, ha="left")
     heaviest = [f"{d.tokens[j]} (row {j}) {shares[j]:.1%}" for j in by_weight[:5] if shares[j] > 0]
     seen = f"It may see {count(int(d.mask[row].sum()), 'row')} of {T}. The heaviest: {', '.join(heaviest)}."
-    what = f"Attention of row {row}, {d.tokens[row]}, in layer {layer}, {who}."
+    what = f"Attention of row {row}, {d.tokens[row]}, in layer {layer + 1}, {who}."
     return canvas.finish(y + len(keys) * line + MARGIN, f"{what} {seen}")
 
 
