@@ -158,6 +158,7 @@ def test_hooks_of_every_part_are_called_in_every_use(model, tokenizer, use):
     assert {name: calls[:2] for name, calls in called.items()} == order
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # the tokens need no gradient
 @pytest.mark.parametrize(
     "part", [f"layers.1.{part}" for part in PARTS] + ["layers.1", "final_norm", "token_embedding"]
 )

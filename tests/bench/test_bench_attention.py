@@ -297,6 +297,7 @@ def by_reference(case):
     return dict(zip(attention.TENSORS, (out.detach(), *grads), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @pytest.mark.parametrize("mask", TRAINING_MASKS.values(), ids=TRAINING_MASKS)
 def test_flex_has_glms_mask_and_gives_the_same(mask):
     rows = torch.arange(int(mask.cu_seqlens_q[-1]))

@@ -383,7 +383,7 @@ def test_micro_batches_averaged_apart_would_be_noticed(text_file, tmp_path):
     assert len(examples) > 2
     together = run.model.loss(pack(examples))
     apart = torch.stack([run.model.loss(pack([e])) for e in examples]).mean()
-    assert abs(float(together - apart)) > 1e-4
+    assert abs(float((together - apart).detach())) > 1e-4
 
 
 # ---- rules -----------------------------------------------------------------------------------------------
