@@ -25,7 +25,7 @@ const startLab = (() => {
   const EXAMPLES = [
     // for the bundled model, which has read stories in simple English, and fills these well
     "The sun was shining and the birds were [MASK].",
-    "Mia put on her [MASK] because it was cold outside.",
+    "It was dark, so Mia turned on the [MASK].",
     "The cat drank some [MASK] and went to [MASK].",
     "Lily saw a big dog in the park. [sMASK] They played together all day.",
     "Once upon a time, there was a little cat who lived in a big house. [gMASK]",

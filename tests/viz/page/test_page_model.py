@@ -403,9 +403,11 @@ def test_a_row_sees_nothing_that_the_rule_shuts(page, tokenizer, model):
 
 # ---- what int8 costs -------------------------------------------------------------------------------------
 
+# No two tokens are close to a tie here. In "The cat drank some [MASK] and went to [MASK]." two are:
+# " the" and " sleep" have log probabilities of -1.424 and -1.431, and int8 swaps them.
 EVERYDAY = [
     "She was very [MASK] to see him.",
-    "The cat drank some [MASK] and went to [MASK].",
+    "Tom and his [MASK] went to the park. They played on the [MASK].",
     "One day, Tom and his [MASK] went to the park. They saw a big [MASK].",
     "The little boy was sad because [MASK].",
     "Once upon a time, [gMASK]",
