@@ -41,7 +41,7 @@ from ..train.optimizer import learning_rate, make_optimizer
 from ..train.pretrain import train_step
 from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
-from .padded import PaddedGLM, pad, padded_step
+from .padded import PaddedGLM, groups_of_similar_length, padded_step
 
 VERSION = 1  # of the result of run(); goes up when a field changes its meaning
 # Relative error allowed for loss and gradient norm against float64: a few times the observed rounding.
@@ -303,6 +303,7 @@ def named_calls():
 def measure(config, batches, dtype_name, names, seconds, keep=False):
     """Check, time and profile one preset, batch and dtype. -> dict. keep: rivals keep freed memory, too."""
     dtype = DTYPES[dtype_name]
+    config = replace(config, train=replace(config.train, dtype=dtype_name))  # Muon's products, too
     with trainers(config, batches, dtype, names, keep) as (weights, ready):
         wrong = check(config, batches, weights, ready, dtype_name)
         ready = {name: trainer for name, trainer in ready.items() if name not in wrong}
@@ -346,10 +347,16 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
         samples=statistics.mean(map(len, steps)),
         rows=statistics.mean(len(batch.tokens) for batch in packed),
         learned=statistics.mean(len(batch.targets) for batch in packed),
-        padded_rows=statistics.mean(pad(examples).tokens.numel() for examples in steps),
+        padded_rows=statistics.mean(map(padded_rows, steps)),
         gflop=statistics.mean(flop) / 1e9,
         gemm_gflop_per_s=gemm / 1e9,
     )
+
+
+def padded_rows(examples):
+    """The rows of a step of the padded trainers, with padding."""
+    groups = groups_of_similar_length(examples)
+    return sum(len(group) * len(group[-1].tokens) for group in groups)
 
 
 TITLE = f"{'':<24}{'text tokens/s':>16}{'ms/step':>11}{'of GEMM':>9}"
