@@ -1,7 +1,7 @@
 """The baseline of `bench train`: GLM as usually written in plain PyTorch, and one training step of it.
 
-It has the same weights and samples, but as (S, T): samples of similar length go together, padded to the longest
-of them, with a dense mask.
+It has the same weights and samples, but as (S, T): samples of similar length go together, padded to the
+longest of them, with a dense mask.
 
     every_row=True     logits and losses of every row, then a loss mask, as in the original code
     every_row=False    logits of the rows that learn only
@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
 ROWS = 1024  # of a group, with padding; the fastest of 256 to 4,096 for `tiny`
 
 
 def groups_of_similar_length(examples, rows=ROWS):
     """Cut a list of Example, by length, into groups that are at most `rows` rows when padded.
 
-    Example: samples of 7, 3, 8 and 3 rows, at most 16 rows -> [3, 3], [7, 8]; at most 4 -> [3], [3], [7], [8].
+    Example: samples of 7, 3, 8 and 3 rows, at most 16 rows -> [3, 3], [7, 8].
     """
     groups = [[]]
     for example in sorted(examples, key=lambda example: len(example.tokens)):
