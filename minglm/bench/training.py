@@ -41,7 +41,7 @@ from ..train.optimizer import learning_rate, make_optimizer
 from ..train.pretrain import train_step
 from . import timing
 from .check import DTYPES, dtypes_asked, seconds_asked
-from .padded import PaddedGLM, groups_of_similar_length, padded_step
+from .padded import PaddedGLM, groups_of_similar_length, pad, padded_step
 
 VERSION = 1  # of the result of run(); goes up when a field changes its meaning
 # Relative error allowed for loss and gradient norm against float64: a few times the observed rounding.
@@ -355,8 +355,7 @@ def measure(config, batches, dtype_name, names, seconds, keep=False):
 
 def padded_rows(examples):
     """The rows of a step of the padded trainers, with padding."""
-    groups = groups_of_similar_length(examples)
-    return sum(len(group) * len(group[-1].tokens) for group in groups)
+    return sum(pad(group).tokens.numel() for group in groups_of_similar_length(examples))
 
 
 TITLE = f"{'':<24}{'text tokens/s':>16}{'ms/step':>11}{'of GEMM':>9}"
