@@ -343,7 +343,7 @@ const startStory = (() => {
     ui.over.append(
       svg(
         "svg",
-        { width: ui.board.offsetWidth, height: ui.board.offsetHeight, "aria-hidden": true },
+        { "aria-hidden": true },
         points.slice(1).map((to, n) => arrow(points[n], to)),
       ),
     );

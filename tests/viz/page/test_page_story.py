@@ -333,6 +333,18 @@ def test_what_glm_does_is_on_the_first_screen_and_why_a_click_away(tab, width):
     assert np.allclose(ends, 30, atol=2) and len(ends) == 2
 
 
+def test_the_arrows_do_not_stick_out_before_they_are_drawn_anew(tab):
+    tab.set_viewport_size(dict(width=768, height=900))
+    go_to(tab, "leak")
+    assert tab.locator(".story-over path").count() == 2
+    # in one step: observers have not yet been told
+    narrower = """(board) => {
+        board.style.width = "300px";
+        return [board.clientWidth, board.scrollWidth];
+    }"""
+    assert tab.locator(".story-board").evaluate(narrower) == [300, 300]
+
+
 @pytest.mark.parametrize("width", [360, 1440])
 def test_the_parts_of_the_page_are_within_reach_at_its_top(tab, width):
     tab.set_viewport_size(dict(width=width, height=740))
