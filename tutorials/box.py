@@ -13,20 +13,17 @@ this repository; minglm/box/ORIGIN.md says where to get them. The other texts ar
 import argparse
 import csv
 import io
-import json
-import lzma
 import re
-import shutil
 import sys
 from pathlib import Path
 
-import torch
+from recipes import check_finished, next_command, pretrain, settings_of, ship, write_documents
 
-from minglm.cli import main
+from minglm.cli import exit_code
 from minglm.data.corpus import embedded_corpus
-from minglm.files.checkpoint import save_pretrained
 from minglm.files.jsonl import read_rows
-from minglm.use.models import BOX, read_model
+from minglm.files.text import text_chunks
+from minglm.use.models import BOX
 
 HERE = Path(__file__).parent
 STORIES = {"train": 1, "classics.train": 5}  # simple modern English: every n-th line is used,
@@ -38,63 +35,51 @@ SECOND = ["--steps", "6000", "--lr", "0.0015"]
 
 
 def write_texts(stories, folder):
-    """Write all texts as `folder`/NAME.jsonl, one document per line."""
+    """Write all texts as `folder`/NAME.jsonl, one document per line.
+
+    The folder gets its name when all are there.
+    """
+    whole, folder = folder, folder.with_name(f"{folder.name}.part")
     folder.mkdir(parents=True, exist_ok=True)
     for name, every in STORIES.items():
-        lines = lzma.open(stories / f"{name}.txt.xz", "rt", encoding="utf-8").read().splitlines()
+        lines = read(stories / f"{name}.txt.xz").splitlines()
         write_documents(folder / f"{name}.jsonl", lines[::every])
     for name, every in TEXTS.items():
-        text = lzma.open(HERE / "data" / name / "train.txt.xz", "rt", encoding="utf-8").read()
+        text = read(HERE / "data" / name / "train.txt.xz")
         write_documents(folder / f"{name}.jsonl", re.split(r"\n\s*\n", text.strip())[::every])
     pairs = list(read_rows(HERE / "data" / "paraphrase" / "train.jsonl.xz").values())[::PAIRS]
     # both sentences, whatever the label
     write_documents(folder / "paraphrase.jsonl", [f"{row['a']} {row['b']}" for row in pairs])
-    text = lzma.open(embedded_corpus(), "rt", encoding="utf-8").read()
+    text = read(embedded_corpus())
     sentences = [text for text in re.split(r"\n\s*\n", text.strip()) if len(text.split()) <= LONGEST]
     write_documents(folder / f"{EVERYDAY}.jsonl", sentences)
+    folder.rename(whole)
 
 
-def write_documents(path, documents):
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
-    words = sum(len(text.split()) for text in documents)
-    print(f"wrote       {path}: {len(documents):,} documents, {words:,} words")
+def read(path):
+    """The text of a packed file. Raises MinglmError if it is not UTF-8 or incomplete."""
+    return "".join(text_chunks(path))
 
 
 def command(texts, run):
-    """The `minglm pretrain` command that comes next, or None; an interrupted stage is resumed."""
-    stages = [run / name for name in ("first", "second")]
-    stage = next((stage for stage in stages if not (stage / "evaluation.json").is_file()), None)
-    if stage is None:
-        return None
-    if (stage / "run.toml").is_file():
-        return ["pretrain", "--out", str(stage), "--resume"]
-    if stage == stages[1]:
-        start = ["--init", str(stages[0]), *SECOND]
-        return ["pretrain", "--preset", "box", "--text", str(texts), "--out", str(stage), *start]
-    files = [str(path) for path in sorted(texts.glob("*.jsonl")) if path.stem != EVERYDAY]
-    return ["pretrain", "--preset", "box", "--text", *files, "--out", str(stage)]
-
-
-def ship(run, box):
-    """Make the run the bundled model: float16 weights, and the records of where they come from."""
+    """The `minglm pretrain` command that comes next, or None when both stages are finished."""
     first, second = run / "first", run / "second"
-    model, tokenizer = read_model(second)
-    by_hand = {name: (box / name).read_text(encoding="utf-8") for name in ("ORIGIN.md", "CREDITS.tsv")}
+    files = [str(path) for path in sorted(texts.glob("*.jsonl")) if path.stem != EVERYDAY]
+    return next_command(first, ["--preset", "box", "--text", *files]) or next_command(
+        second, ["--preset", "box", "--text", str(texts), "--init", str(first), *SECOND]
+    )
+
+
+def ship_both(run, box):
+    """Make the second stage the bundled model, with the records of both."""
+    first, second = run / "first", run / "second"
+    check_finished(second)
     records = {
-        "evaluation.json": (second / "evaluation.json").read_text(encoding="utf-8"),
         "metrics.csv": joined(first / "metrics.csv", second / "metrics.csv"),
-        "run.first.toml": settings_of(first),
-        "run.toml": settings_of(second),
+        "run.first.toml": settings_of(first, text=["build/box"]),
+        "run.toml": settings_of(second, text=["build/box"]),
     }
-    shutil.rmtree(box, ignore_errors=True)
-    save_pretrained(model, box, tokenizer, by_hand | records, torch.float16)
-    print(f"wrote       {box}: {sum(f.stat().st_size for f in box.iterdir()):,} bytes")
-
-
-def settings_of(run):
-    """The run.toml of a run; its text is called build/box, wherever it was."""
-    settings = (run / "run.toml").read_text(encoding="utf-8")
-    return re.sub("^text = .*?(?=  #)", 'text = ["build/box"]', settings, flags=re.MULTILINE)
+    ship(second, box, records, by_hand=("ORIGIN.md", "CREDITS.tsv"))
 
 
 def joined(*paths):
@@ -110,6 +95,15 @@ def joined(*paths):
     return out.getvalue()
 
 
+def recipe(args):
+    """Do what the arguments say, from where an earlier call stopped."""
+    if args.ship:
+        return ship_both(args.run, BOX)
+    if not args.out.exists():
+        write_texts(args.stories, args.out)
+    pretrain(lambda: command(args.out, args.run))
+
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stories = "folder of train.txt.xz and classics.train.txt.xz"
@@ -118,13 +112,6 @@ if __name__ == "__main__":
     p.add_argument("--run", type=Path, default=Path("runs/box"), help="folder of the run (runs/box)")
     p.add_argument("--ship", action="store_true", help="make minglm/box from the finished run")
     args = p.parse_args()
-    if args.ship:
-        ship(args.run, BOX)
-    elif not args.stories:
+    if not args.ship and not args.stories:
         p.error("--stories FOLDER is needed; minglm/box/ORIGIN.md says what it holds")
-    else:
-        if not args.out.exists():
-            write_texts(args.stories, args.out)
-        while words := command(args.out, args.run):
-            if code := main(words):
-                sys.exit(code)
+    sys.exit(exit_code(lambda: recipe(args)))

@@ -10,20 +10,16 @@ manythings.org/anki; several files are joined. tutorials/box-zh/ORIGIN.md names 
 
 import argparse
 import hashlib
-import json
 import re
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-import torch
+from recipes import check_finished, next_command, pretrain, settings_of, ship, write_documents
 
-from minglm.cli import main
+from minglm.cli import exit_code
 from minglm.data.tokenizer import Tokenizer
-from minglm.files.checkpoint import save_pretrained
 from minglm.files.jsonl import read_rows
-from minglm.use.models import read_model
 
 HERE = Path(__file__).parent
 EVERYDAY = HERE / "data" / "everyday_zh" / "dev.jsonl.xz"
@@ -78,34 +74,30 @@ def write_texts(files, folder):
     tokenizer = Tokenizer.train((word for text in sentences for word in jieba.cut(text)), VOCABULARY)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
-    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in sentences)
-    (folder / "sentences.jsonl").write_text("".join(lines), encoding="utf-8")  # last: marks the end
-    characters, tokens = sum(map(len, sentences)), sum(map(len, tokenizer.encode_batch(sentences)))
-    print(f"wrote       {folder}: {len(sentences):,} sentences, {characters:,} characters, {tokens:,} tokens")
+    write_documents(folder / "sentences.jsonl", sentences)  # last: marks the end
 
 
 def command(texts, run):
-    """The `minglm pretrain` command that remains, or None; an interrupted run is resumed."""
-    if (run / "evaluation.json").is_file():
-        return None
-    if (run / "run.toml").is_file():
-        return ["pretrain", "--out", str(run), "--resume"]
+    """The `minglm pretrain` command that comes next, or None."""
     text, tokenizer = str(texts / "sentences.jsonl"), str(texts / "tokenizer.json")
-    return ["pretrain", *SETTINGS, "--text", text, "--tokenizer", tokenizer, "--out", str(run)]
+    return next_command(run, [*SETTINGS, "--text", text, "--tokenizer", tokenizer])
 
 
-def ship(run, folder):
-    """Write the run's model in float16 to `folder`, beside its ORIGIN.md, with the records of the run."""
-    model, tokenizer = read_model(run)
-    records = {"ORIGIN.md": (folder / "ORIGIN.md").read_text(encoding="utf-8")}
-    records["evaluation.json"] = (run / "evaluation.json").read_text(encoding="utf-8")
-    settings = (run / "run.toml").read_text(encoding="utf-8")
-    settings = re.sub("(?m)^text = .*?(?=  #)", 'text = ["build/box-zh/sentences.jsonl"]', settings)
-    settings = re.sub("(?m)^tokenizer = .*?(?=  #)", 'tokenizer = "build/box-zh/tokenizer.json"', settings)
-    records["run.toml"] = settings
-    shutil.rmtree(folder)
-    save_pretrained(model, folder, tokenizer, records, torch.float16)
-    print(f"wrote       {folder}: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")
+def recipe(args):
+    """Do what the arguments say, from where an earlier call stopped."""
+    if args.ship:
+        text, tokenizer = ["build/box-zh/sentences.jsonl"], "build/box-zh/tokenizer.json"
+        check_finished(args.run)
+        records = {"run.toml": settings_of(args.run, text=text, tokenizer=tokenizer)}
+        return ship(args.run, HERE / "box-zh", records)
+    if not is_written(args.texts):
+        write_texts(args.sentences, args.texts)
+    pretrain(lambda: command(args.texts, args.run))
+
+
+def is_written(texts):
+    """Whether the folder holds the texts already."""
+    return (texts / "sentences.jsonl").exists()
 
 
 if __name__ == "__main__":
@@ -115,12 +107,6 @@ if __name__ == "__main__":
     p.add_argument("--run", type=Path, default=Path("runs/box-zh"), help="folder of the run")
     p.add_argument("--ship", action="store_true", help="make tutorials/box-zh from the run")
     args = p.parse_args()
-    if args.ship:
-        ship(args.run, HERE / "box-zh")
-    else:
-        if not (args.texts / "sentences.jsonl").exists():
-            if not args.sentences:
-                p.error("--sentences FILE is needed: cmn_sentences.tsv of Tatoeba")
-            write_texts(args.sentences, args.texts)
-        if words := command(args.texts, args.run):
-            sys.exit(main(words))
+    if not args.ship and not args.sentences and not is_written(args.texts):
+        p.error("--sentences FILE is needed: cmn_sentences.tsv of Tatoeba")
+    sys.exit(exit_code(lambda: recipe(args)))

@@ -40,17 +40,27 @@ COMMANDS = {
 }
 
 
-@usable_streams()
 def main(argv=None):
     """Run one command; returns the exit code."""
     share_cores()
+    return exit_code(lambda: run(argv))
+
+
+def run(argv):
+    """Run one command. Raises MinglmError for bad input, and SystemExit for a usage error."""
+    top = parser()
+    args, unknown = top.parse_known_args(argv)
+    if unknown:
+        refuse_unknown(top, args, unknown)
+    args.run(args)
+    sys.stdout.flush()
+
+
+@usable_streams()
+def exit_code(act):
+    """Call act(), print in one line on stderr what stopped it, and return the exit code: 0, 1, 2 or 130."""
     try:
-        top = parser()
-        args, unknown = top.parse_known_args(argv)
-        if unknown:
-            refuse_unknown(top, args, unknown)
-        args.run(args)
-        sys.stdout.flush()
+        act()
     except MinglmError as error:
         say(f"minglm: error: {error}")
         return 2

@@ -23,8 +23,8 @@ def load(directory):
 
 
 ABOUT_THE_BOX = (
-    "the tiny one that comes with minglm, because there is no run in ./runs; it has read simple stories and "
-    "knows little else (`minglm pretrain` trains your own)"
+    "the tiny one that comes with minglm, because there is no run in ./runs; it has read simple stories, "
+    "everyday sentences and little else (`minglm pretrain` trains your own)"
 )
 
 

@@ -1,10 +1,6 @@
-"""The bundled model: small, complete, the default where no model is named, and made as its recipe says."""
+"""The bundled model: small, complete, and the default where no model is named."""
 
-import importlib.util
-import json
-import lzma
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +16,12 @@ from minglm.train.config import resolve, settings_of_run
 from minglm.use.generate import fill_ids
 from minglm.use.models import BOX, load, the_model
 
-RECIPE = ROOT / "tutorials" / "box.py"
 EVERYDAY = ROOT / "tutorials" / "data" / "everyday" / "dev.jsonl.xz"
 
 
 @pytest.fixture(scope="module")
 def box():
     return GLM.from_pretrained(BOX), Tokenizer.from_pretrained(BOX)
-
-
-@pytest.fixture(scope="module")
-def recipe():
-    if not RECIPE.is_file():
-        pytest.skip("the recipe is in a clone, not beside an installed package")
-    spec = importlib.util.spec_from_file_location("box_recipe", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_it_is_as_small_as_promised(box):
@@ -149,82 +134,3 @@ def test_a_blank_that_cannot_be_read_is_an_error(box):
         MinglmError, match=r"longer than this model reads \(512\), and the first blank stands at token 1$"
     ):
         fill(*box, "[MASK] " + "the king said to them, " * 200)
-
-
-# ---- the recipe ------------------------------------------------------------------------------------------
-
-
-def write_stories(folder):
-    folder.mkdir()
-    for name in ("train", "classics.train"):
-        lines = [f"Story {n} of {name}. It ends." for n in range(10)]
-        (folder / f"{name}.txt.xz").write_bytes(lzma.compress("\n".join(lines).encode()))
-    return folder
-
-
-def test_the_recipe_writes_its_texts_stories_first(recipe, tmp_path, capsys):
-    recipe.write_texts(write_stories(tmp_path / "stories"), tmp_path / "texts")
-    texts = {
-        path.stem: [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
-        for path in (tmp_path / "texts").iterdir()
-    }
-    assert {name: len(lines) for name, lines in texts.items()} == {
-        "train": 10,
-        "classics.train": 2,
-        "austen": 38,
-        "scripture": 91,
-        "paraphrase": 500,
-        "everyday": 94_370,
-    }
-    assert texts["train"][3] == "Story 3 of train. It ends."
-    assert texts["classics.train"][1] == "Story 5 of classics.train. It ends."
-    assert not any("\n\n" in text or not text.strip() for lines in texts.values() for text in lines)
-    assert capsys.readouterr().out.count("wrote") == 6
-
-
-def test_the_recipe_goes_on_where_it_was_stopped(recipe, tmp_path):
-    texts, run = tmp_path / "texts", tmp_path / "run"
-    texts.mkdir()
-    for name in ("train", "everyday"):
-        (texts / f"{name}.jsonl").touch()
-    pretrain = ["pretrain", "--preset", "box", "--text"]
-    for stage, words in (
-        ("first", [*pretrain, str(texts / "train.jsonl"), "--out", str(run / "first")]),
-        (
-            "second",
-            [
-                *pretrain,
-                str(texts),
-                "--out",
-                str(run / "second"),
-                "--init",
-                str(run / "first"),
-                *recipe.SECOND,
-            ],
-        ),
-    ):
-        assert recipe.command(texts, run) == words
-        (run / stage).mkdir(parents=True)
-        (run / stage / "run.toml").write_text("")
-        assert recipe.command(texts, run) == ["pretrain", "--out", str(run / stage), "--resume"]
-        (run / stage / "evaluation.json").write_text("{}")
-    assert recipe.command(texts, run) is None
-
-
-def test_a_finished_run_is_shipped_halved(recipe, small_run, tmp_path):
-    box = tmp_path / "box"
-    box.mkdir()
-    for name in ("ORIGIN.md", "CREDITS.tsv"):
-        (box / name).write_text(f"{name} of a person")
-    run = tmp_path / "run"
-    for stage in ("first", "second"):
-        shutil.copytree(small_run, run / stage)
-    recipe.ship(run, box)
-    before, after = GLM.from_pretrained(small_run).state_dict(), GLM.from_pretrained(box).state_dict()
-    assert all((before[name].half().float() == after[name]).all() for name in before)
-    for file in ("run.toml", "run.first.toml"):
-        assert 'text = ["build/box"]' in (box / file).read_text()
-    lines, once = ((folder / "metrics.csv").read_text().splitlines() for folder in (box, small_run))
-    assert lines[: len(once)] == once and len(lines) == 2 * len(once) - 1
-    assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, len(lines))]
-    assert (box / "ORIGIN.md").read_text() == "ORIGIN.md of a person" and verify(box)
