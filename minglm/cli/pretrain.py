@@ -38,7 +38,7 @@ SHORT = {
 SIZES = {  # preset: its number of parameters and what it is for; a test counts them
     "page": "1.1 M, two to four minutes on two cores; runs live in minglm explore",
     "box": "3.7 M, the bundled model",
-    "tiny": "5.9 M, about five minutes on two cores",
+    "tiny": "4.3 M, about five minutes on two cores",
     "small": "29.9 M, for one GPU and some hundred megabytes of text",
     "base": "109.3 M, the paper's GLM-Base",
     "large": "334.7 M, the paper's GLM-Large",

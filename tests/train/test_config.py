@@ -20,9 +20,9 @@ RANGES = {
     "model.num_layers": ([1, 24], [0, -1]),
     "model.num_heads": ([1, 16], [0, -1, 3]),  # 3 does not divide 256
     "model.max_positions": (
-        [4, 1024],
-        [0, 3, 1025],
-    ),  # a batch of 1,024 tokens holds one full sample at least
+        [4, 2048],
+        [0, 3, 2049],
+    ),  # a batch of 2,048 tokens holds one full sample at least
     "model.dropout": ([0.0, 0.5], [-0.1, 1.0]),
     "model.gelu": (["tanh", "erf"], ["", "relu", "TANH"]),
     "model.family": (["glm", "gpt", "bert", "prefix", "glm-1d"], ["", "GLM", "t5"]),
@@ -374,7 +374,7 @@ def test_presets_leave_out_what_is_a_default():
     ("preset", "low", "high"),
     [
         ("page", 0.9e6, 1.5e6),
-        ("tiny", 5e6, 8e6),
+        ("tiny", 4e6, 5e6),
         ("small", 25e6, 35e6),
         ("base", 109.25e6, 109.35e6),
         ("large", 334.65e6, 334.75e6),

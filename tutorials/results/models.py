@@ -1,6 +1,6 @@
 """Pretrains and evaluates the small presets: writes models.json next to this file.
 
-python tutorials/results/models.py        a quarter of an hour on two cores
+python tutorials/results/models.py        some twenty minutes on two cores
 """
 
 import contextlib
@@ -23,7 +23,7 @@ RUNS = {
     "page": ["--preset", "page"],
 }
 USES = {"text": "austen/dev.txt.xz"} | {
-    name: f"{name}/dev.jsonl.xz" for name in ("last_word", "infill", "book_cloze")
+    name: f"{name}/dev.jsonl.xz" for name in ("everyday", "infill", "book_cloze")
 }
 
 
@@ -60,7 +60,7 @@ def used(run):
         words = ["evaluate", "--model", run, "--task", name, "--file", DATA / file, "--json"]
         report = json.loads(call(*words))
         tasks[name] = {key: report[key] for key in ("metrics", "yardsticks") if key in report}
-    blanks, start = "And God [MASK] the light [MASK].", "Once upon a time"
+    blanks, start = "She opened the [MASK] and went [MASK].", "Once upon a time"
     filled = call("fill", "--model", run, blanks).splitlines()[0]
     written = call("write", "--model", run, start).strip()
     return dict(tasks=tasks, fills={blanks: filled}, writes={start: written})
