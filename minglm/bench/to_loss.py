@@ -32,7 +32,7 @@ SAMPLES = 64  # held-out samples per objective
 POINTS = 10  # measurements of the held-out loss
 # What AdamW learned best with, when it was these presets' optimiser; others keep the preset's rate.
 WITH_ADAMW = "minglm, AdamW"
-ADAMW = {"tiny": dict(lr=4e-4, warmup=0.2), "page": dict(lr=1.5e-3, warmup=0.1)}
+ADAMW = {"tiny": dict(lr=8e-4, warmup=0.2), "page": dict(lr=1.5e-3, warmup=0.1)}
 
 
 class Racer:
