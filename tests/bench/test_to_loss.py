@@ -45,7 +45,8 @@ def test_measuring_takes_no_time_of_a_trainer(monkeypatch):
 
 @pytest.fixture(scope="module")
 def result(short_corpus):
-    config = resolve("tiny", overrides={"train.optimizer": "adamw", "train.lr": 4e-4, "train.warmup": 0.2})
+    theirs = dict(optimizer="adamw") | to_loss.ADAMW["tiny"]
+    config = resolve("tiny", overrides={f"train.{name}": value for name, value in theirs.items()})
     return race(replace(config, model=SHAPE), 64, "float32", 10, padded=Padded)
 
 
