@@ -18,7 +18,7 @@ COMMANDS = {
     "course": ("course", "build GLM from an empty file, puzzle by puzzle; lists the chapters, too"),
     "pretrain": (
         "pretrain",
-        "train a GLM; without arguments: the preset tiny on the embedded corpus, about five minutes",
+        "train a GLM; without arguments: the preset tiny on the embedded corpus, five to ten minutes",
     ),
     "fill": ("fill", "fill the blanks of a text"),
     "write": ("fill", "continue a text"),

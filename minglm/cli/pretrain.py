@@ -36,9 +36,9 @@ SHORT = {
     "--log": "train.log",
 }
 SIZES = {  # preset: its number of parameters and what it is for; a test counts them
-    "page": "1.1 M, two to four minutes on two cores; runs live in minglm explore",
+    "page": "1.1 M, three to six minutes on two cores; runs live in minglm explore",
     "box": "3.7 M, the bundled model",
-    "tiny": "4.3 M, about five minutes on two cores",
+    "tiny": "4.3 M, five to ten minutes on two cores",
     "small": "29.9 M, for one GPU and some hundred megabytes of text",
     "base": "109.3 M, the paper's GLM-Base",
     "large": "334.7 M, the paper's GLM-Large",
@@ -170,8 +170,8 @@ def share(text):
 def add_pretrain(p):
     p.usage = f"{p.prog} [--preset NAME] [--text X [X ...]] [--out RUN [--resume]] [settings]"
     p.description = (
-        "Train a GLM. Without arguments: the preset tiny on the embedded corpus, about\n"
-        "five minutes on two cores. Ctrl-C saves a checkpoint and stops (continue with\n"
+        "Train a GLM. Without arguments: the preset tiny on the embedded corpus, five\n"
+        "to ten minutes on two cores. Ctrl-C saves a checkpoint and stops (continue with\n"
         "--out RUN --resume); a second Ctrl-C quits immediately."
     )
     p.epilog = "\n".join(
