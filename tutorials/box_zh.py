@@ -19,6 +19,7 @@ from recipes import check_finished, next_command, pretrain, settings_of, ship, w
 
 from minglm.cli import exit_code
 from minglm.data.tokenizer import Tokenizer
+from minglm.errors import MinglmError
 from minglm.files.jsonl import read_rows
 
 HERE = Path(__file__).parent
@@ -66,10 +67,13 @@ def write_texts(files, folder):
     Chinese has no spaces: merges learned from sentences would join words ("在厨房里"), and a blank could not
     begin inside such a token. So merges are learned from one word at a time.
     """
-    import jieba
-    from opencc import OpenCC
-
-    sentences = (sentence for path in files for sentence in read_sentences(path))
+    sentences = [sentence for path in files for sentence in read_sentences(path)]
+    try:
+        import jieba
+        from opencc import OpenCC
+    except ImportError as error:
+        needed = "pip install jieba opencc-python-reimplemented"
+        raise MinglmError(f"{error.name} is not installed; {needed}") from error
     sentences = simple_sentences(sentences, OpenCC("t2s").convert)
     tokenizer = Tokenizer.train((word for text in sentences for word in jieba.cut(text)), VOCABULARY)
     folder.mkdir(parents=True, exist_ok=True)

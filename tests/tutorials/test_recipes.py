@@ -145,3 +145,11 @@ def test_texts_that_were_cut_short_are_written_again(tmp_path):
     broken.write_bytes(whole)
     box.write_texts(stories, texts)
     assert (texts / "train.jsonl").is_file()
+
+
+def test_a_package_that_the_chinese_recipe_needs_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cmn.txt").write_text("Hi.\t你好。\tCC-BY\n", encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(MinglmError, match="^jieba is not installed; pip install jieba opencc"):
+        box_zh.write_texts([tmp_path / "cmn.txt"], tmp_path / "texts")
+    assert not (tmp_path / "texts").exists()
